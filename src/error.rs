@@ -1,0 +1,318 @@
+//! Floor 1: the errors, in one vocabulary: `Full`, `Empty`, `Lagged(n)`, `Closed`, `Timeout`, `Overflowed`.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// The asked-for capacity cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapacityError {
+    requested: usize,
+    largest: usize,
+}
+
+impl CapacityError {
+    pub(crate) fn new(requested: usize, largest: usize) -> Self {
+        Self { requested, largest }
+    }
+
+    /// The capacity that was asked for.
+    pub fn requested(&self) -> usize {
+        self.requested
+    }
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a capacity of {} was asked for, and it has to be from 1 to {}",
+            self.requested, self.largest
+        )
+    }
+}
+
+impl Error for CapacityError {}
+
+/// Why a carrier did not take a value; it gives the value back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TrySendError<T> {
+    /// There is no room now; there may be later.
+    Full(T),
+    /// The far end is gone for good.
+    Closed(T),
+}
+
+impl<T> TrySendError<T> {
+    /// The value that was not taken.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Closed(value) => value,
+        }
+    }
+
+    /// Whether there was no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Whether the far end is gone.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("Full(..)"),
+            Self::Closed(_) => f.write_str("Closed(..)"),
+        }
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("the channel is full"),
+            Self::Closed(_) => f.write_str("the channel's receiver is gone"),
+        }
+    }
+}
+
+impl<T> Error for TrySendError<T> {}
+
+/// What ends or interrupts a receive that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvError {
+    /// So many values were missed at this point of the stream; the next receive goes on after them.
+    Lagged(u64),
+    /// The subscription or its feed has ended, and everything received before that has been taken.
+    Closed,
+    /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect), and everything that
+    /// was received before that has been taken.
+    Overflowed,
+}
+
+/// What a receive that does not wait returns instead of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryRecvError {
+    /// There is nothing now; there may be later.
+    Empty,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+    /// See [`RecvError::Closed`].
+    Closed,
+    /// See [`RecvError::Overflowed`].
+    Overflowed,
+}
+
+/// What a receive with a time limit returns instead of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvTimeoutError {
+    /// Nothing came in time.
+    Timeout,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+    /// See [`RecvError::Closed`].
+    Closed,
+    /// See [`RecvError::Overflowed`].
+    Overflowed,
+}
+
+const LAGGED: &str = "values were missed here, because the receiver fell behind";
+const CLOSED: &str = "the subscription has ended and everything it received has been taken";
+const OVERFLOWED: &str = "the subscription was ended because the receiver fell behind";
+
+impl RecvError {
+    /// How many values were missed, if that is what this is about.
+    pub fn lagged(&self) -> Option<u64> {
+        match *self {
+            Self::Lagged(missed) => Some(missed),
+            Self::Closed | Self::Overflowed => None,
+        }
+    }
+
+    /// Whether the stream goes on after this.
+    pub fn is_lagged(&self) -> bool {
+        self.lagged().is_some()
+    }
+
+    /// Whether the subscription or its feed has ended.
+    pub fn is_closed(&self) -> bool {
+        *self == Self::Closed
+    }
+
+    /// Whether the subscription was ended because the receiver fell behind.
+    pub fn is_overflowed(&self) -> bool {
+        *self == Self::Overflowed
+    }
+}
+
+impl TryRecvError {
+    /// Whether there was nothing to receive.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::Empty
+    }
+
+    /// Whether values were missed here; the stream goes on after this.
+    pub fn is_lagged(&self) -> bool {
+        matches!(self, Self::Lagged(_))
+    }
+
+    /// Whether the subscription or its feed has ended.
+    pub fn is_closed(&self) -> bool {
+        *self == Self::Closed
+    }
+
+    /// Whether the subscription was ended because the receiver fell behind.
+    pub fn is_overflowed(&self) -> bool {
+        *self == Self::Overflowed
+    }
+}
+
+impl RecvTimeoutError {
+    /// Whether nothing came in time.
+    pub fn is_timeout(&self) -> bool {
+        *self == Self::Timeout
+    }
+
+    /// Whether values were missed here; the stream goes on after this.
+    pub fn is_lagged(&self) -> bool {
+        matches!(self, Self::Lagged(_))
+    }
+
+    /// Whether the subscription or its feed has ended.
+    pub fn is_closed(&self) -> bool {
+        *self == Self::Closed
+    }
+
+    /// Whether the subscription was ended because the receiver fell behind.
+    pub fn is_overflowed(&self) -> bool {
+        *self == Self::Overflowed
+    }
+}
+
+impl From<RecvError> for TryRecvError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lagged(missed) => Self::Lagged(missed),
+            RecvError::Closed => Self::Closed,
+            RecvError::Overflowed => Self::Overflowed,
+        }
+    }
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lagged(missed) => Self::Lagged(missed),
+            RecvError::Closed => Self::Closed,
+            RecvError::Overflowed => Self::Overflowed,
+        }
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Closed => f.write_str(CLOSED),
+            Self::Overflowed => f.write_str(OVERFLOWED),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the channel is empty"),
+            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Closed => f.write_str(CLOSED),
+            Self::Overflowed => f.write_str(OVERFLOWED),
+        }
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("nothing came in time"),
+            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Closed => f.write_str(CLOSED),
+            Self::Overflowed => f.write_str(OVERFLOWED),
+        }
+    }
+}
+
+impl Error for RecvError {}
+impl Error for TryRecvError {}
+impl Error for RecvTimeoutError {}
+
+/// Why a subscription failed, as [`Subscription::err`](crate::Subscription::err) yields it.
+///
+/// A subscription that was cancelled, or whose feed was closed, or whose receiver was dropped, has not failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SubscriptionError {
+    /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect).
+    Overflowed,
+    /// The carrier, or the producer, panicked with this message.
+    Panicked(Arc<str>),
+    /// The producer returned this error.
+    Failed(Arc<dyn Error + Send + Sync>),
+}
+
+impl SubscriptionError {
+    /// The error of a producer that failed.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(Arc::from(error.into()))
+    }
+
+    /// The error of a producer or carrier that panicked, from what `catch_unwind` caught.
+    pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("(a panic without a message)");
+        Self::Panicked(Arc::from(message))
+    }
+
+    /// Whether the receiver fell behind.
+    pub fn is_overflowed(&self) -> bool {
+        matches!(self, Self::Overflowed)
+    }
+
+    /// Whether a carrier or producer panicked.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
+
+    /// Whether a producer returned an error.
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+}
+
+impl fmt::Display for SubscriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflowed => f.write_str(OVERFLOWED),
+            Self::Panicked(message) => write!(
+                f,
+                "the subscription's carrier or producer panicked: {message}"
+            ),
+            Self::Failed(error) => write!(f, "the subscription's producer failed: {error}"),
+        }
+    }
+}
+
+impl Error for SubscriptionError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(&**error),
+            Self::Overflowed | Self::Panicked(_) => None,
+        }
+    }
+}

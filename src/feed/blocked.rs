@@ -1,0 +1,193 @@
+//! How a thread waits for subscribers that have no room.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select, Sender, bounded};
+
+use super::core::Core;
+use super::delivery::Delivery;
+use super::entry::{Gate, Port};
+use crate::wait::Parker;
+
+/// When carriers that cannot tell whether they have room are tried again: at first, and at most.
+pub(crate) const CARRIER_TIMER: (Duration, Duration) =
+    (Duration::from_micros(50), Duration::from_millis(1));
+
+/// When own channels are looked at again though nobody woke the send: at first, and at most. See
+/// [`queue`](super::queue) for why.
+pub(crate) const ROOM_TIMER: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_secs(1));
+
+/// On how many crossbeam channels a send selects at once. If more are full it goes through them in turn, this many each
+/// millisecond: a select costs a lock for each of its channels every time it waits.
+const SELECTED: usize = 64;
+const SELECT_TURN: Duration = Duration::from_millis(1);
+
+/// Waits until everybody who had no room is served or gone. False if the deadline passed before that.
+pub(crate) fn wait<T: Clone + Send + 'static>(
+    delivery: &mut Delivery<T>,
+    core: &Core<T>,
+    deadline: Option<Instant>,
+) -> bool {
+    let parker = Parker::current();
+    let mut bell = None;
+    let mut timer = Timer::new();
+    let mut turn = 0;
+    let mut waker = parker.waker().clone();
+    loop {
+        let listening = delivery.listen(&waker);
+        if listening.crossbeam && bell.is_none() {
+            // A thread in a select is woken through a channel, not by unparking it.
+            waker = bell.get_or_insert_with(Bell::new).waker.clone();
+            continue;
+        }
+        delivery.retry(core);
+        if delivery.pending.is_empty() {
+            return true;
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return false;
+        }
+        let next = earlier(
+            deadline,
+            timer.next(if listening.timer {
+                CARRIER_TIMER
+            } else {
+                ROOM_TIMER
+            }),
+        );
+        match &bell {
+            Some(bell) => select(delivery, core, bell, next, &mut turn),
+            None => parker.park(next),
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Waits until one of the crossbeam channels takes the value, something rings the bell, or the time has come.
+fn select<T: Clone + Send + 'static>(
+    delivery: &mut Delivery<T>,
+    core: &Core<T>,
+    bell: &Bell,
+    until: Option<Instant>,
+    turn: &mut usize,
+) {
+    let Some(value) = delivery.prepare(core) else {
+        return;
+    };
+    let entries: Vec<_> = delivery
+        .pending
+        .iter()
+        .map(|pending| Arc::clone(pending.entry()))
+        .collect();
+    // The gates keep the senders in place; unsubscribing rings the bell and waits until they are left.
+    let gates: Vec<(usize, Gate<'_, T>)> = entries
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| Some((index, entry.enter_gate()?)))
+        .collect();
+    let mut senders: Vec<(usize, &crossbeam_channel::Sender<T>)> = gates
+        .iter()
+        .filter_map(|(index, gate)| Some((*index, crossbeam_sender(gate)?)))
+        .collect();
+    let mut until = until;
+    if senders.len() > SELECTED {
+        let start = *turn % senders.len();
+        senders.rotate_left(start);
+        senders.truncate(SELECTED);
+        *turn = start + SELECTED;
+        until = earlier(until, Some(Instant::now() + SELECT_TURN));
+    }
+
+    let mut select = Select::new();
+    let rung = select.recv(&bell.receiver);
+    for (_, sender) in &senders {
+        select.send(sender);
+    }
+    let selected = match until {
+        Some(until) => select.select_deadline(until).ok(),
+        None => Some(select.select()),
+    };
+    let Some(operation) = selected else {
+        return delivery.give_back(value);
+    };
+    if operation.index() == rung {
+        let _ = operation.recv(&bell.receiver);
+        return delivery.give_back(value);
+    }
+    let (index, sender) = senders[operation.index() - 1];
+    match operation.send(sender, value) {
+        Ok(()) => delivery.taken_by(index),
+        // Its receivers are gone: the next try finds that out, and ends the subscription.
+        Err(error) => delivery.give_back(error.into_inner()),
+    }
+}
+
+fn crossbeam_sender<'a, T: 'static>(
+    gate: &'a Gate<'_, T>,
+) -> Option<&'a crossbeam_channel::Sender<T>> {
+    match gate.port() {
+        Port::Crossbeam(sender, _) => Some(sender),
+        Port::Carrier(carrier, _) => carrier.as_crossbeam(),
+        Port::Own(_) | Port::Closure(_) => None,
+    }
+}
+
+/// Waits that grow: the first, then twice that, and so on up to the longest.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    round: u32,
+}
+
+impl Timer {
+    pub(crate) fn new() -> Self {
+        Self { round: 0 }
+    }
+
+    pub(crate) fn next_wait(&mut self, (first, longest): (Duration, Duration)) -> Duration {
+        let wait = first.saturating_mul(1 << self.round.min(20)).min(longest);
+        self.round = self.round.saturating_add(1);
+        wait
+    }
+
+    fn next(&mut self, range: (Duration, Duration)) -> Option<Instant> {
+        Instant::now().checked_add(self.next_wait(range))
+    }
+}
+
+/// Wakes a thread that waits in a select.
+struct Bell {
+    receiver: Receiver<()>,
+    waker: Waker,
+}
+
+struct Ringer(Sender<()>);
+
+impl Bell {
+    fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Self {
+            receiver,
+            waker: Waker::from(Arc::new(Ringer(sender))),
+        }
+    }
+}
+
+impl Wake for Ringer {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // If it has been rung already, or nobody is there to hear it, there is nothing to do.
+        let _ = self.0.try_send(());
+    }
+}

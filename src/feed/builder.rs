@@ -1,0 +1,155 @@
+//! Subscribing with options.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::carrier::Carrier;
+use super::core::Core;
+use super::entry::Port;
+use super::queue::{MAX_CAPACITY, Queue};
+use super::receiver::Receiver;
+use crate::error::CapacityError;
+use crate::overflow::{CarrierOverflow, Overflow};
+use crate::subscription::Subscription;
+
+/// What the options say of overflow: [`CarrierOverflow`] at first, or [`Overflow`], which only a channel of the feed's
+/// own can follow.
+pub trait OverflowPolicy: Copy + Into<Overflow> + fmt::Debug + sealed::Sealed {}
+
+impl OverflowPolicy for Overflow {}
+impl OverflowPolicy for CarrierOverflow {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::overflow::Overflow {}
+    impl Sealed for crate::overflow::CarrierOverflow {}
+}
+
+/// Options of a subscription to be made, from [`Feed::subscriber`](crate::Feed::subscriber).
+///
+/// ```
+/// use fanfeed::{Feed, Overflow, RecvError};
+///
+/// let feed = Feed::new();
+/// let mut latest = feed.subscriber().name("latest").capacity(1).overflow(Overflow::DropOldest).channel()?;
+/// for value in 1..=10 {
+///     feed.send(value);
+/// }
+/// assert_eq!(latest.recv(), Err(RecvError::Lagged(9)));
+/// assert_eq!(latest.recv(), Ok(10));
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+///
+/// `DropOldest` takes a queue of one's own, so a channel that is brought along cannot have it:
+///
+/// ```compile_fail
+/// # use fanfeed::{Feed, Overflow};
+/// let feed = Feed::new();
+/// let (tx, rx) = crossbeam_channel::bounded::<u32>(1);
+/// let _ = feed.subscriber().overflow(Overflow::DropOldest).subscribe(tx);
+/// ```
+///
+/// but it can have the others:
+///
+/// ```
+/// # use fanfeed::{Feed, CarrierOverflow};
+/// let feed = Feed::new();
+/// let (tx, rx) = crossbeam_channel::bounded::<u32>(1);
+/// let _ = feed.subscriber().overflow(CarrierOverflow::DropNewest).subscribe(tx);
+/// ```
+#[derive(Clone)]
+#[must_use = "options do nothing until `channel`, `subscribe` or `subscribe_fn` is called"]
+pub struct SubscriberBuilder<'f, T, P = CarrierOverflow> {
+    core: &'f Arc<Core<T>>,
+    name: Option<Arc<str>>,
+    capacity: usize,
+    overflow: P,
+}
+
+impl<'f, T> SubscriberBuilder<'f, T> {
+    /// The capacity of a channel for which none was asked.
+    const DEFAULT_CAPACITY: usize = 1024;
+
+    pub(crate) fn new(core: &'f Arc<Core<T>>) -> Self {
+        Self {
+            core,
+            name: None,
+            capacity: Self::DEFAULT_CAPACITY,
+            overflow: CarrierOverflow::Block,
+        }
+    }
+}
+
+impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
+    /// Names the subscription: errors and figures then tell it from others.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many values a channel of the feed's own holds, from 1; 1,024 if this is not called. Without meaning for a
+    /// channel that is brought along.
+    pub fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// What happens to a value for which there is no room; the send waits if this is not called.
+    pub fn overflow<Q: OverflowPolicy>(self, overflow: Q) -> SubscriberBuilder<'f, T, Q> {
+        let Self {
+            core,
+            name,
+            capacity,
+            ..
+        } = self;
+        SubscriberBuilder {
+            core,
+            name,
+            capacity,
+            overflow,
+        }
+    }
+
+    /// Subscribes a channel of the feed's own.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn channel(self) -> Result<Receiver<T>, CapacityError> {
+        if !(1..=MAX_CAPACITY).contains(&self.capacity) {
+            return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
+        }
+        let queue = Arc::new(Queue::new(self.capacity, self.overflow.into()));
+        let entry = self
+            .core
+            .subscribe(Port::Own(Arc::clone(&queue)), self.name);
+        Ok(Receiver::new(queue, Subscription::new(entry)))
+    }
+}
+
+impl<T: Send + 'static> SubscriberBuilder<'_, T> {
+    /// Subscribes a channel that is brought along.
+    pub fn subscribe<C: Carrier<T>>(self, carrier: C) -> Subscription {
+        let port = match Port::crossbeam(carrier, self.overflow) {
+            Ok(port) => port,
+            Err(carrier) => Port::Carrier(Box::new(carrier), self.overflow),
+        };
+        Subscription::new(self.core.subscribe(port, self.name))
+    }
+
+    /// Subscribes a closure, which is called with each value, on the thread that sends it: see
+    /// [`Feed::subscribe_fn`](crate::Feed::subscribe_fn).
+    pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
+        Subscription::new(self.core.subscribe(Port::Closure(Box::new(f)), self.name))
+    }
+}
+
+impl<T, P: fmt::Debug> fmt::Debug for SubscriberBuilder<'_, T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriberBuilder")
+            .field("name", &self.name)
+            .field("capacity", &self.capacity)
+            .field("overflow", &self.overflow)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! What a channel must offer to be subscribed to a feed.
+
+use std::task::Waker;
+
+use crate::error::TrySendError;
+
+/// Whether a carrier that was full tells when it has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// There may be room now: try again at once.
+    Ready,
+    /// The waker will be woken when there is room, or when the far end is gone.
+    Waking,
+    /// It cannot tell. It is tried again on a timer, after 50 µs at first, doubling to 1 ms.
+    Unknown,
+}
+
+/// A channel that can be subscribed to a [`Feed`](crate::Feed): the sending half of it.
+///
+/// It is implemented for [`crossbeam_channel::Sender`], [`std::sync::mpsc::Sender`] and
+/// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for `tokio::sync::mpsc::Sender`. Implement it
+/// to subscribe anything else. Only [`try_send`](Self::try_send) is required.
+///
+/// A panic in any of these ends the subscription with
+/// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use fanfeed::{Carrier, Feed, TrySendError};
+///
+/// #[derive(Clone, Default)]
+/// struct Latest(Arc<Mutex<Option<u32>>>);
+///
+/// impl Carrier<u32> for Latest {
+///     fn try_send(&self, value: u32) -> Result<(), TrySendError<u32>> {
+///         *self.0.lock().unwrap() = Some(value);
+///         Ok(())
+///     }
+/// }
+///
+/// let feed = Feed::new();
+/// let latest = Latest::default();
+/// let _subscription = feed.subscribe(latest.clone());
+/// feed.send(1);
+/// feed.send(2);
+/// assert_eq!(*latest.0.lock().unwrap(), Some(2));
+/// ```
+pub trait Carrier<T>: Send + Sync + 'static {
+    /// Hands over a value, or gives it back. Called by many threads at once; must not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if there is no room now, and [`TrySendError::Closed`] if there never will be: that ends
+    /// the subscription.
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>>;
+
+    /// Arranges for `waker` to be woken when there is room, after [`try_send`](Self::try_send) found none. Several sends
+    /// may wait at once, each with a waker of its own; a waker that comes again replaces itself.
+    ///
+    /// After [`Room::Waking`] the value is tried once more before anybody waits, so that room which came up in between
+    /// is not overlooked.
+    fn poll_room(&self, waker: &Waker) -> Room {
+        let _ = waker;
+        Room::Unknown
+    }
+
+    /// How many values are in the channel now, if it can tell.
+    fn depth(&self) -> Option<usize> {
+        None
+    }
+
+    /// The crossbeam sender that this is or wraps, if it does nothing but send on it. A blocked send then waits by
+    /// selecting on it, which meets receivers of zero-capacity channels that poll.
+    fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
+        None
+    }
+}
+
+impl<T: Send + 'static> Carrier<T> for crossbeam_channel::Sender<T> {
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        Self::try_send(self, value).map_err(|error| match error {
+            crossbeam_channel::TrySendError::Full(value) => TrySendError::Full(value),
+            crossbeam_channel::TrySendError::Disconnected(value) => TrySendError::Closed(value),
+        })
+    }
+
+    fn depth(&self) -> Option<usize> {
+        Some(self.len())
+    }
+
+    fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
+        Some(self)
+    }
+}
+
+impl<T: Send + 'static> Carrier<T> for std::sync::mpsc::Sender<T> {
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.send(value)
+            .map_err(|error| TrySendError::Closed(error.0))
+    }
+}
+
+impl<T: Send + 'static> Carrier<T> for std::sync::mpsc::SyncSender<T> {
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        Self::try_send(self, value).map_err(|error| match error {
+            std::sync::mpsc::TrySendError::Full(value) => TrySendError::Full(value),
+            std::sync::mpsc::TrySendError::Disconnected(value) => TrySendError::Closed(value),
+        })
+    }
+}

@@ -1,0 +1,508 @@
+//! What all handles of a feed share: its subscribers, and how they come and go.
+//!
+//! Subscribers sit in chunks of 64. The first chunk lies here; when there are more, or closures, a directory lists the
+//! others, and is replaced as a whole when chunks come or go. Subscribing and unsubscribing otherwise touch one seat and
+//! one bit. The lock is for those who change subscribers; who delivers does not take it.
+
+use std::ptr;
+use std::sync::{Arc, Weak};
+
+use crossbeam_utils::CachePadded;
+
+use super::chunk::{Chunk, SEATS};
+use super::entry::{Entry, Port, Seating};
+use super::lane;
+use super::queue::End;
+use super::record::{Concern, Grace, Place, Records};
+use crate::error::SubscriptionError;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, fence, mutant};
+use crate::wait::Patience;
+
+/// The key of the chunk that lies in the core.
+const FIRST: u32 = 0;
+
+/// The chunks besides the first. Never changed once deliverers can see it.
+pub(crate) struct Directory<T> {
+    pub(crate) channels: Box<[Arc<Chunk<T>>]>,
+    pub(crate) closures: Box<[Arc<Chunk<T>>]>,
+}
+
+pub(crate) struct Core<T> {
+    hot: CachePadded<Hot<T>>,
+    records: Records,
+    registry: Mutex<Registry<T>>,
+    /// Subscriptions that have not ended.
+    count: AtomicUsize,
+}
+
+/// What every send reads and seldom anybody writes.
+struct Hot<T> {
+    directory: AtomicPtr<Directory<T>>,
+    /// Whether there is something to reap.
+    retiring: AtomicBool,
+    first: Chunk<T>,
+}
+
+/// Who sits where. Only under the lock.
+struct Registry<T> {
+    closed: bool,
+    /// The chunks by key, but for the first, which has none here.
+    chunks: Vec<Option<Held<T>>>,
+    /// Seats of the first chunk that are taken.
+    first_taken: u64,
+    free_keys: Vec<u32>,
+    /// Keys of chunks of channels that have free seats, and of closures.
+    open: [Vec<u32>; 2],
+    retiring: Vec<Retiring>,
+    /// Directories that have been replaced but may still be read.
+    replaced: Vec<*mut Directory<T>>,
+}
+
+// SAFETY: the pointers are to directories, which are `Send` and owned by the registry.
+unsafe impl<T: Send> Send for Registry<T> {}
+
+struct Held<T> {
+    chunk: Arc<Chunk<T>>,
+    is_closures: bool,
+    taken: u64,
+}
+
+/// A seat that was cut and is not empty yet.
+struct Retiring {
+    seating: Seating,
+    grace: Grace,
+}
+
+impl<T> Core<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            hot: CachePadded::new(Hot {
+                directory: AtomicPtr::new(ptr::null_mut()),
+                retiring: AtomicBool::new(false),
+                first: Chunk::new(FIRST),
+            }),
+            records: Records::new(),
+            registry: Mutex::new(Registry {
+                closed: false,
+                chunks: Vec::new(),
+                first_taken: 0,
+                free_keys: Vec::new(),
+                open: [Vec::new(), Vec::new()],
+                retiring: Vec::new(),
+                replaced: Vec::new(),
+            }),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    #[inline]
+    pub(crate) fn first(&self) -> &Chunk<T> {
+        &self.hot.first
+    }
+
+    #[inline]
+    pub(crate) fn directory(&self) -> &AtomicPtr<Directory<T>> {
+        &self.hot.directory
+    }
+
+    /// Frees what has been unsubscribed and could not be freed then. Every send ends with this.
+    #[inline]
+    pub(crate) fn tidy(&self) {
+        if self.hot.retiring.load(Ordering::Relaxed) {
+            self.reap();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.registry.lock().closed
+    }
+
+    /// Seats a new subscription. On a closed feed it has ended already.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        port: Port<T>,
+        name: Option<Arc<str>>,
+    ) -> Arc<Entry<T>> {
+        let is_closure = matches!(port, Port::Closure(_));
+        let core = Arc::downgrade(self);
+        let mut registry = self.registry.lock();
+        if registry.closed {
+            drop(registry);
+            return Self::ended_at_once(port, name, core);
+        }
+        let seating = self.take_seat(&mut registry, is_closure);
+        let entry = Arc::new(Entry::new(port, name, core, seating));
+        // SAFETY: the lock is held, and the seat was free.
+        unsafe {
+            self.chunk(&registry, seating.chunk)
+                .fill(seating.seat, Arc::clone(&entry))
+        };
+        self.count.fetch_add(1, Ordering::AcqRel);
+        entry
+    }
+
+    fn ended_at_once(port: Port<T>, name: Option<Arc<str>>, core: Weak<Self>) -> Arc<Entry<T>> {
+        let nowhere = Seating {
+            chunk: FIRST,
+            seat: SEATS,
+            is_closure: false,
+        };
+        let entry = Arc::new(Entry::new(port, name, core, nowhere));
+        entry.cut();
+        // SAFETY: it was never in a seat, so nobody else has ever had its port.
+        unsafe { entry.reap() };
+        entry.announce(End::Closed, None);
+        entry
+    }
+
+    /// Ends a subscription, and waits until nothing of it is under way: see
+    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
+    pub(crate) fn cancel(&self, entry: &Entry<T>, end: End, error: Option<SubscriptionError>) {
+        let Some(mut grace) = self.end(entry, end, error) else {
+            return;
+        };
+        if lane::in_delivery() {
+            // Whoever ends that delivery tidies up.
+            return;
+        }
+        // SAFETY: the records are `self`'s.
+        unsafe { grace.wait() };
+        let mut patience = Patience::new();
+        loop {
+            self.reap();
+            if entry.is_reaped() {
+                return;
+            }
+            patience.wait();
+        }
+    }
+
+    /// Ends a subscription without waiting. `None` if nothing of it was under way, and it is gone.
+    pub(crate) fn end(
+        &self,
+        entry: &Entry<T>,
+        end: End,
+        error: Option<SubscriptionError>,
+    ) -> Option<Grace> {
+        let cut = self.cut(entry);
+        entry.announce(end, error);
+        match cut {
+            Ok(entry) => {
+                // SAFETY: `cut` found nobody entitled to the port.
+                unsafe { entry.reap() };
+                None
+            }
+            Err(grace) => (!entry.is_reaped()).then_some(grace),
+        }
+    }
+
+    /// Takes an entry out of the live ones. If no delivery to it is under way, it is taken out of its seat too, and
+    /// given back to be reaped.
+    fn cut(&self, entry: &Entry<T>) -> Result<Arc<Entry<T>>, Grace> {
+        let seating = entry.seating();
+        let concern = Self::concern(seating);
+        let mut registry = self.registry.lock();
+        if !entry.cut() {
+            return Err(self.records.observe(concern));
+        }
+        self.chunk(&registry, seating.chunk).cut(seating.seat);
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        let mut grace = self.records.observe(concern);
+        // SAFETY: the records are `self`'s.
+        if unsafe { grace.is_over() } && entry.is_gate_empty() {
+            return Ok(self.vacate(&mut registry, seating));
+        }
+        registry.retiring.push(Retiring {
+            seating,
+            grace: grace.clone(),
+        });
+        self.hot.retiring.store(true, Ordering::Release);
+        Err(grace)
+    }
+
+    /// Ends all subscriptions, and lets no new ones begin.
+    pub(crate) fn close(&self) {
+        let (ended, mut grace) = {
+            let mut registry = self.registry.lock();
+            registry.closed = true;
+            let mut ended = Vec::new();
+            for seating in Self::taken(&registry) {
+                // SAFETY: the seat is taken, and the lock keeps it from being emptied.
+                let entry =
+                    unsafe { self.chunk(&registry, seating.chunk).seat(seating.seat) }.entry();
+                if entry.cut() {
+                    self.chunk(&registry, seating.chunk).cut(seating.seat);
+                    ended.push(Arc::clone(entry));
+                }
+            }
+            self.count.fetch_sub(ended.len(), Ordering::AcqRel);
+            let grace = self.records.observe(Concern::All);
+            for entry in &ended {
+                registry.retiring.push(Retiring {
+                    seating: entry.seating(),
+                    grace: grace.clone(),
+                });
+            }
+            if !ended.is_empty() {
+                self.hot.retiring.store(true, Ordering::Release);
+            }
+            (ended, grace)
+        };
+        for entry in &ended {
+            entry.announce(End::Closed, None);
+        }
+        if lane::in_delivery() {
+            return;
+        }
+        // SAFETY: the records are `self`'s.
+        unsafe { grace.wait() };
+        let mut patience = Patience::new();
+        loop {
+            self.reap();
+            if ended.iter().all(|entry| entry.is_reaped()) {
+                return;
+            }
+            patience.wait();
+        }
+    }
+
+    /// Frees what was cut and is out of everybody's hands by now. Does not wait.
+    pub(crate) fn reap(&self) {
+        while let Some(entry) = self.take_reapable() {
+            // SAFETY: it was cut, the grace observed after that is over, and its gate is empty.
+            unsafe { entry.reap() };
+        }
+    }
+
+    fn take_reapable(&self) -> Option<Arc<Entry<T>>> {
+        let mut registry = self.registry.lock();
+        let registry = &mut *registry;
+        let ready = registry.retiring.iter_mut().position(|retiring| {
+            let Seating { chunk, seat, .. } = retiring.seating;
+            let chunk = if chunk == FIRST {
+                &self.hot.first
+            } else {
+                held(&registry.chunks, chunk)
+            };
+            // SAFETY: the records are `self`'s; a retiring seat is taken, and the lock keeps it from being emptied.
+            unsafe { retiring.grace.is_over() && chunk.seat(seat).entry().is_gate_empty() }
+        });
+        let entry = ready.map(|index| {
+            let seating = registry.retiring.swap_remove(index).seating;
+            self.vacate(registry, seating)
+        });
+        if registry.retiring.is_empty() && self.free_replaced(registry) {
+            self.hot.retiring.store(false, Ordering::Release);
+        }
+        entry
+    }
+
+    // ---- Seats. The lock is held. ----
+
+    fn concern(seating: Seating) -> Concern {
+        let chunk = Place::chunk(seating.chunk);
+        if seating.is_closure {
+            Concern::Seat {
+                chunk,
+                seat: Place::seat(seating.chunk, seating.seat),
+            }
+        } else {
+            Concern::Chunk(chunk)
+        }
+    }
+
+    fn chunk<'a>(&'a self, registry: &'a Registry<T>, key: u32) -> &'a Chunk<T> {
+        if key == FIRST {
+            &self.hot.first
+        } else {
+            held(&registry.chunks, key)
+        }
+    }
+
+    /// All seats that are taken, live or not.
+    fn taken(registry: &Registry<T>) -> Vec<Seating> {
+        let others = registry
+            .chunks
+            .iter()
+            .flatten()
+            .map(|held| (held.chunk.key(), held.taken, held.is_closures));
+        std::iter::once((FIRST, registry.first_taken, false))
+            .chain(others)
+            .flat_map(|(chunk, taken, is_closure)| {
+                let seats = (0..SEATS).filter(move |seat| taken & (1 << seat) != 0);
+                seats.map(move |seat| Seating {
+                    chunk,
+                    seat,
+                    is_closure,
+                })
+            })
+            .collect()
+    }
+
+    fn take_seat(&self, registry: &mut Registry<T>, is_closure: bool) -> Seating {
+        if !is_closure && registry.first_taken != u64::MAX {
+            let seat = registry.first_taken.trailing_ones() as usize;
+            registry.first_taken |= 1 << seat;
+            return Seating {
+                chunk: FIRST,
+                seat,
+                is_closure,
+            };
+        }
+        let kind = usize::from(is_closure);
+        let key = match registry.open[kind].last() {
+            Some(&key) => key,
+            None => self.add_chunk(registry, is_closure),
+        };
+        let held = registry.chunks[key as usize - 1]
+            .as_mut()
+            .expect("an open chunk is held");
+        let seat = held.taken.trailing_ones() as usize;
+        held.taken |= 1 << seat;
+        if held.taken == u64::MAX {
+            registry.open[kind].pop();
+        }
+        Seating {
+            chunk: key,
+            seat,
+            is_closure,
+        }
+    }
+
+    fn add_chunk(&self, registry: &mut Registry<T>, is_closures: bool) -> u32 {
+        let key = registry.free_keys.pop().unwrap_or_else(|| {
+            registry.chunks.push(None);
+            registry.chunks.len() as u32
+        });
+        let chunk = Arc::new(Chunk::new(key));
+        registry.chunks[key as usize - 1] = Some(Held {
+            chunk,
+            is_closures,
+            taken: 0,
+        });
+        registry.open[usize::from(is_closures)].push(key);
+        self.replace_directory(registry);
+        key
+    }
+
+    /// Empties a seat, and drops its chunk if that was the last.
+    fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Arc<Entry<T>> {
+        let Seating {
+            chunk: key,
+            seat,
+            is_closure,
+        } = seating;
+        // SAFETY: the caller holds the lock, the seat was cut, and the grace observed after that is over.
+        let entry = unsafe { self.chunk(registry, key).empty(seat) };
+        if key == FIRST {
+            registry.first_taken &= !(1 << seat);
+            return entry;
+        }
+        let held = registry.chunks[key as usize - 1]
+            .as_mut()
+            .expect("a chunk with a taken seat is held");
+        let open = &mut registry.open[usize::from(is_closure)];
+        if held.taken == u64::MAX {
+            open.push(key);
+        }
+        held.taken &= !(1 << seat);
+        if held.taken == 0 {
+            open.retain(|other| *other != key);
+            registry.chunks[key as usize - 1] = None;
+            registry.free_keys.push(key);
+            self.replace_directory(registry);
+        }
+        entry
+    }
+
+    // ---- The directory. The lock is held. ----
+
+    fn replace_directory(&self, registry: &mut Registry<T>) {
+        let list = |closures: bool| -> Box<[Arc<Chunk<T>>]> {
+            let held = registry
+                .chunks
+                .iter()
+                .flatten()
+                .filter(|held| held.is_closures == closures);
+            held.map(|held| Arc::clone(&held.chunk)).collect()
+        };
+        let directory = Directory {
+            channels: list(false),
+            closures: list(true),
+        };
+        let is_empty = directory.channels.is_empty() && directory.closures.is_empty();
+        let new = if is_empty {
+            ptr::null_mut()
+        } else {
+            Box::into_raw(Box::new(directory))
+        };
+        // ORDERING: Release pairs with the Acquire in `Section::protect`: who sees the pointer sees the directory.
+        let old = self.hot.directory.swap(new, Ordering::AcqRel);
+        if !old.is_null() {
+            registry.replaced.push(old);
+            if !self.free_replaced(registry) {
+                self.hot.retiring.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Frees the replaced directories that nobody reads. True if none is left.
+    fn free_replaced(&self, registry: &mut Registry<T>) -> bool {
+        if registry.replaced.is_empty() {
+            return true;
+        }
+        // ORDERING: pairs with the fence in `Section::protect`: either the reader's pointer is seen here, or the reader
+        // sees that the directory was replaced.
+        fence(Ordering::SeqCst);
+        registry.replaced.retain(|&directory| {
+            let is_read =
+                self.records.reads(directory.cast()) && !mutant!("directory_is_freed_while_read");
+            if !is_read {
+                // SAFETY: made by `Box::into_raw`, no longer current, and nobody reads it: freed here, once.
+                drop(unsafe { Box::from_raw(directory) });
+            }
+            is_read
+        });
+        registry.replaced.is_empty()
+    }
+}
+
+fn held<T>(chunks: &[Option<Held<T>>], key: u32) -> &Chunk<T> {
+    &chunks[key as usize - 1]
+        .as_ref()
+        .expect("a chunk with a taken seat is held")
+        .chunk
+}
+
+impl<T> Drop for Core<T> {
+    fn drop(&mut self) {
+        // Nobody delivers any more: whoever does has the core. This is for what the deliverers have done before.
+        drop(self.records.observe(Concern::All));
+        let mut registry = self.registry.lock();
+        for seating in Self::taken(&registry) {
+            // SAFETY: the seat is taken, and nobody else has the core.
+            let entry = unsafe { self.chunk(&registry, seating.chunk).empty(seating.seat) };
+            entry.cut();
+            // SAFETY: nobody is entitled to the port without the core.
+            unsafe { entry.reap() };
+            entry.announce(End::Closed, None);
+        }
+        let current = self.hot.directory.swap(ptr::null_mut(), Ordering::AcqRel);
+        for directory in registry
+            .replaced
+            .drain(..)
+            .chain((!current.is_null()).then_some(current))
+        {
+            // SAFETY: made by `Box::into_raw`, each is in one of the two places, and nobody else has the core.
+            drop(unsafe { Box::from_raw(directory) });
+        }
+    }
+}

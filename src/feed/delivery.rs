@@ -1,0 +1,483 @@
+//! One value on its way to all subscribers.
+//!
+//! A delivery first serves everybody who has room, and remembers who has not ([`Pending`]); those are tried again, all
+//! of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe waits for.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::carrier::Room;
+use super::chunk::{Chunk, Seat};
+use super::core::Core;
+use super::entry::{Entry, Port};
+use super::lane;
+use super::queue::{End, Refusal};
+use super::record::{Place, Section};
+use crate::error::SubscriptionError;
+use crate::wait::{Ticket, WakerCell};
+
+/// A panic on its way out, once everybody else was served.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// A subscriber that had no room.
+pub(crate) struct Pending<T> {
+    entry: Arc<Entry<T>>,
+    /// Since when the send waits for it, if it does.
+    since: Option<Instant>,
+    ticket: Ticket,
+    served: bool,
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(entry: Arc<Entry<T>>) -> Self {
+        Self {
+            entry,
+            since: None,
+            ticket: Ticket::default(),
+            served: false,
+        }
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
+        &self.entry
+    }
+
+    /// The send waits for it, and wants to be woken.
+    fn join(&mut self, waker: &Waker) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.entry.count_blocked();
+        }
+        self.entry.blocked_sends().join(&mut self.ticket, waker);
+    }
+
+    /// The send waits for it no longer.
+    pub(crate) fn leave(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.entry.count_blocked_for(since.elapsed());
+        }
+        self.entry
+            .blocked_sends()
+            .leave(&mut self.ticket, self.served);
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A value, and who is still to get it.
+///
+/// **At most n - 1 clones.** The values at hand are `original` and at times one `spare`, a clone that a full subscriber
+/// gave back. A clone is made only where there is no spare and somebody else is still to be served; so there are never
+/// more values at hand than subscribers to be served, and the last of them gets the original.
+pub(crate) struct Delivery<T> {
+    original: Option<T>,
+    spare: Option<T>,
+    pub(crate) delivered: usize,
+    pub(crate) pending: Vec<Pending<T>>,
+    /// The first panic of a clone. It goes on when everybody else was served.
+    panic: Option<Payload>,
+}
+
+/// Where a pass over a chunk is, so that it can go on after a panic.
+struct Pass {
+    /// Seats that are still to be served, the current one included.
+    left: u64,
+    /// Own channels that were given something, whose receivers may have to be woken.
+    rung: u64,
+    /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
+    cloning: bool,
+}
+
+impl<T: Clone + Send + 'static> Delivery<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            original: Some(value),
+            spare: None,
+            delivered: 0,
+            pending: Vec::new(),
+            panic: None,
+        }
+    }
+
+    /// Serves everybody who has room.
+    #[inline]
+    pub(crate) fn serve(&mut self, core: &Core<T>) {
+        {
+            let section = core.records().enter();
+            let directory = section.protect(core.directory());
+            let Some(directory) = directory else {
+                section.narrow(core.first().place());
+                self.serve_chunk(core, core.first(), section.lane(), false);
+                return;
+            };
+            section.narrow(core.first().place());
+            let is_live =
+                |chunks: &[Arc<Chunk<T>>]| chunks.iter().any(|chunk| chunk.live().load() != 0);
+            let more = is_live(&directory.channels) || is_live(&directory.closures);
+            self.serve_chunk(core, core.first(), section.lane(), more);
+            for (index, chunk) in directory.channels.iter().enumerate() {
+                section.begin(chunk.place());
+                let more =
+                    is_live(&directory.channels[index + 1..]) || is_live(&directory.closures);
+                self.serve_chunk(core, chunk, section.lane(), more);
+            }
+            for chunk in &directory.closures {
+                self.call_chunk(core, chunk, &section);
+            }
+        }
+    }
+
+    /// Serves the live seats of a chunk of channels. `more` says whether others come after it.
+    #[inline]
+    fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, lane: usize, more: bool) {
+        let mut pass = Pass {
+            left: chunk.live().load(),
+            rung: 0,
+            cloning: false,
+        };
+        if pass.left == 0 {
+            return;
+        }
+        loop {
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                self.serve_seats(core, chunk, lane, more, &mut pass)
+            }));
+            let Err(payload) = served else { break };
+            // SAFETY: the visit goes on, and the seat was live in it.
+            let seat = unsafe { chunk.seat(pass.left.trailing_zeros() as usize) };
+            self.after_panic(core, seat.entry(), pass.cloning, payload);
+            pass.left &= pass.left - 1;
+        }
+        if pass.rung != 0 {
+            WakerCell::fence();
+            while pass.rung != 0 {
+                // SAFETY: as above.
+                let seat = unsafe { chunk.seat(pass.rung.trailing_zeros() as usize) };
+                if let Some(queue) = seat.queue() {
+                    queue.bell().wake();
+                }
+                pass.rung &= pass.rung - 1;
+            }
+        }
+    }
+
+    #[inline]
+    fn serve_seats(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        lane: usize,
+        more: bool,
+        pass: &mut Pass,
+    ) {
+        while pass.left != 0 {
+            let index = pass.left.trailing_zeros() as usize;
+            let rest = pass.left & (pass.left - 1);
+            pass.cloning = true;
+            let value = self.take_value(rest != 0 || more || !self.pending.is_empty());
+            pass.cloning = false;
+            // SAFETY: the visit to this chunk began before `live` was read, and the seat was live.
+            let seat = unsafe { chunk.seat(index) };
+            match Self::offer(seat, value, lane) {
+                Ok(true) => {
+                    pass.rung |= 1 << index;
+                    self.delivered += 1;
+                }
+                Ok(false) => self.delivered += 1,
+                Err(refusal) => {
+                    if self.refused(core, seat.entry(), refusal) {
+                        self.pending.push(Pending::new(Arc::clone(seat.entry())));
+                    }
+                    pass.rung |= 1 << index;
+                }
+            }
+            pass.left = rest;
+        }
+    }
+
+    /// Hands a value over; true if it went to an own channel.
+    #[inline(always)]
+    fn offer(seat: &Seat<T>, value: T, lane: usize) -> Result<bool, Refusal<T>> {
+        if let Some(queue) = seat.queue() {
+            queue.offer(value).map(|()| true)
+        } else {
+            // SAFETY: the seat was live in this visit, which entitles to its port.
+            unsafe { seat.entry().offer(value, lane) }.map(|()| false)
+        }
+    }
+
+    /// Calls the live closures of a chunk, each in a place of its own, so that a slow one holds up only its own
+    /// unsubscribing.
+    #[cold]
+    fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
+        let mut left = u64::MAX;
+        loop {
+            section.begin(chunk.place());
+            left &= chunk.live().load();
+            if left == 0 {
+                return;
+            }
+            let index = left.trailing_zeros() as usize;
+            left &= left - 1;
+            section.narrow(Place::seat(chunk.key(), index));
+            // SAFETY: the visit to this seat began before `live` was read, and it was live.
+            let entry = unsafe { chunk.seat(index) }.entry();
+            let Some(value) = &self.original else { return };
+            // SAFETY: as above.
+            match catch_unwind(AssertUnwindSafe(|| unsafe {
+                entry.call(value, section.lane())
+            })) {
+                Ok(()) => self.delivered += 1,
+                Err(payload) => self.after_panic(core, entry, false, payload),
+            }
+        }
+    }
+
+    /// A value to hand over: the spare, a clone where others are still to be served, or else the original.
+    #[inline(always)]
+    fn take_value(&mut self, others: bool) -> T {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        if others {
+            if let Some(original) = &self.original {
+                return original.clone();
+            }
+        }
+        self.original
+            .take()
+            .expect("a value is at hand while somebody is still to be served")
+    }
+
+    fn put_back(&mut self, value: T) {
+        if self.original.is_none() {
+            self.original = Some(value);
+        } else {
+            self.spare = Some(value);
+        }
+    }
+
+    /// Deals with a value that was not taken. True if its subscriber is to be waited for.
+    #[cold]
+    fn refused(&mut self, core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> bool {
+        let (value, waits) = settle(core, entry, refusal);
+        self.put_back(value);
+        waits
+    }
+
+    #[cold]
+    fn after_panic(&mut self, core: &Core<T>, entry: &Entry<T>, cloning: bool, payload: Payload) {
+        if let Some(payload) = blame(core, entry, cloning, payload) {
+            self.panic.get_or_insert(payload);
+        }
+    }
+
+    // ---- Those who had no room ----
+
+    /// Has `waker` woken when somebody makes room or ends.
+    pub(crate) fn listen(&mut self, waker: &Waker) -> Listening {
+        let mut listening = Listening::default();
+        for pending in &mut self.pending {
+            pending.join(waker);
+            if pending.entry.queue().is_some() {
+                continue;
+            }
+            let Some(gate) = pending.entry.enter_gate() else {
+                continue;
+            };
+            match gate.port() {
+                Port::Crossbeam(..) => listening.crossbeam = true,
+                Port::Carrier(carrier, _) if carrier.as_crossbeam().is_some() => {
+                    listening.crossbeam = true
+                }
+                Port::Carrier(carrier, _) => {
+                    match catch_unwind(AssertUnwindSafe(|| carrier.poll_room(waker))) {
+                        Ok(Room::Waking) => {}
+                        Ok(Room::Ready) => waker.wake_by_ref(),
+                        // A panic is met again, and dealt with, when the carrier is tried.
+                        Ok(Room::Unknown) | Err(_) => listening.timer = true,
+                    }
+                }
+                Port::Own(_) | Port::Closure(_) => {}
+            }
+        }
+        listening
+    }
+
+    /// Tries everybody again who had no room.
+    pub(crate) fn retry(&mut self, core: &Core<T>) {
+        let mut rest = std::mem::take(&mut self.pending).into_iter().peekable();
+        while let Some(first) = rest.peek() {
+            let chunk = first.entry.seating().chunk;
+            let section = core.records().enter();
+            section.begin(Place::chunk(chunk));
+            let mut rung = Vec::new();
+            while let Some(mut pending) =
+                rest.next_if(|pending| pending.entry.seating().chunk == chunk)
+            {
+                if pending.entry.is_cut() {
+                    continue;
+                }
+                let others = !self.pending.is_empty() || rest.len() != 0;
+                if self.try_again(core, &pending.entry, others, section.lane()) {
+                    self.pending.push(pending);
+                } else {
+                    pending.served = true;
+                    rung.push(pending);
+                }
+            }
+            WakerCell::fence();
+            for queue in rung.iter().filter_map(|pending| pending.entry.queue()) {
+                queue.bell().wake();
+            }
+        }
+    }
+
+    /// Tries one again, in a visit to its place in which it was not cut. True if it still has no room.
+    fn try_again(&mut self, core: &Core<T>, entry: &Entry<T>, others: bool, lane: usize) -> bool {
+        let mut cloning = true;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let value = self.take_value(others);
+            cloning = false;
+            // SAFETY: the caller warrants the visit.
+            unsafe { entry.offer(value, lane) }
+        }));
+        match outcome {
+            Ok(Ok(())) => {
+                self.delivered += 1;
+                false
+            }
+            Ok(Err(refusal)) => self.refused(core, entry, refusal),
+            Err(payload) => {
+                self.after_panic(core, entry, cloning, payload);
+                false
+            }
+        }
+    }
+
+    /// A value for one of those who had no room, made before there is room for it. `None` if its clone panicked: then
+    /// the first of them has missed it.
+    pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
+        let others = self.pending.len() > 1;
+        match catch_unwind(AssertUnwindSafe(|| self.take_value(others))) {
+            Ok(value) => Some(value),
+            Err(payload) => {
+                let pending = self.pending.swap_remove(0);
+                self.after_panic(core, &pending.entry, true, payload);
+                None
+            }
+        }
+    }
+
+    /// What `prepare` gave, and nobody took.
+    pub(crate) fn give_back(&mut self, value: T) {
+        self.put_back(value);
+    }
+
+    /// Somebody who was waited for took what `prepare` gave.
+    pub(crate) fn taken_by(&mut self, index: usize) {
+        let mut pending = self.pending.remove(index);
+        pending.served = true;
+        pending.entry.count_delivered(lane::current());
+        self.delivered += 1;
+    }
+}
+
+impl<T> Delivery<T> {
+    /// A delivery to these alone.
+    pub(crate) fn to(value: T, pending: Vec<Pending<T>>) -> Self {
+        Self {
+            original: Some(value),
+            spare: None,
+            delivered: 0,
+            pending,
+            panic: None,
+        }
+    }
+
+    /// The value of a delivery that somebody has not got.
+    pub(crate) fn value(&self) -> &T {
+        self.original
+            .as_ref()
+            .expect("the value is at hand while somebody is still to be served")
+    }
+
+    /// The value of a delivery that somebody has not got.
+    pub(crate) fn into_value(mut self) -> T {
+        self.original
+            .take()
+            .expect("the value is at hand while somebody is still to be served")
+    }
+
+    /// Lets the panic of a clone go on, if there was one.
+    pub(crate) fn raise(&mut self) {
+        if let Some(payload) = self.panic.take() {
+            resume_unwind(payload);
+        }
+    }
+
+    /// The panic of a clone, if there was one.
+    pub(crate) fn take_panic(&mut self) -> Option<Payload> {
+        self.panic.take()
+    }
+
+    /// The end of a delivery: the number delivered, or the panic that a clone raised.
+    #[inline]
+    pub(crate) fn finish(mut self) -> usize {
+        self.raise();
+        self.delivered
+    }
+}
+
+/// Deals with a value that a subscriber did not take, and gives it back; true if it is to be waited for.
+pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> (T, bool) {
+    match refusal {
+        Refusal::Full(value) => (value, true),
+        Refusal::Missed(value) => (value, false),
+        Refusal::Overflowed(value) => {
+            entry.count_dropped(1);
+            core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
+            (value, false)
+        }
+        Refusal::Closed(value) => {
+            core.end(entry, End::Closed, None);
+            (value, false)
+        }
+    }
+}
+
+/// A clone for this entry panicked: it has missed the value, and the panic is given back, to go on later. Or its carrier
+/// panicked: that ends the subscription, and goes no further.
+pub(crate) fn blame<T>(
+    core: &Core<T>,
+    entry: &Entry<T>,
+    cloning: bool,
+    payload: Payload,
+) -> Option<Payload> {
+    entry.count_dropped(1);
+    if cloning {
+        return Some(payload);
+    }
+    core.end(
+        entry,
+        End::Closed,
+        Some(SubscriptionError::panicked(&*payload)),
+    );
+    None
+}
+
+/// How those who have no room tell when they have.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Listening {
+    /// Some are crossbeam senders: a select waits for them.
+    pub(crate) crossbeam: bool,
+    /// Some cannot tell: they are tried again on a timer.
+    pub(crate) timer: bool,
+}

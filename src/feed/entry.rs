@@ -1,0 +1,343 @@
+//! One subscription of a feed: where its values go, and what is counted of it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::carrier::Carrier;
+use super::core::Core;
+use super::lane;
+use super::queue::{End, Queue, Refusal};
+use crate::error::{SubscriptionError, TrySendError};
+use crate::overflow::CarrierOverflow;
+use crate::subscription::{Source, State, Stats};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, store_load_fence};
+use crate::wait::WakerSet;
+
+/// A closure that is called with each value.
+pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
+
+/// Where the values of a subscription go.
+pub(crate) enum Port<T> {
+    /// The feed's own channel.
+    Own(Arc<Queue<T>>),
+    /// A crossbeam channel, called without a detour.
+    Crossbeam(crossbeam_channel::Sender<T>, CarrierOverflow),
+    /// Any other channel.
+    Carrier(Box<dyn Carrier<T>>, CarrierOverflow),
+    /// A closure.
+    Closure(Closure<T>),
+}
+
+impl<T: Send + 'static> Port<T> {
+    /// A crossbeam sender's port; any other carrier is given back.
+    pub(crate) fn crossbeam<C: Carrier<T>>(
+        carrier: C,
+        overflow: CarrierOverflow,
+    ) -> Result<Self, C> {
+        let mut carrier = Some(carrier);
+        let any: &mut dyn Any = &mut carrier;
+        if let Some(sender) = any
+            .downcast_mut::<Option<crossbeam_channel::Sender<T>>>()
+            .and_then(Option::take)
+        {
+            return Ok(Self::Crossbeam(sender, overflow));
+        }
+        Err(carrier.expect("a carrier that is no crossbeam sender was left in place"))
+    }
+}
+
+/// Where an entry sits: the key of its chunk, and the seat in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seating {
+    pub(crate) chunk: u32,
+    pub(crate) seat: usize,
+    pub(crate) is_closure: bool,
+}
+
+/// One subscription of a feed.
+///
+/// **The invariant of `port`.** It is there until the entry is reaped, and it may be used by
+///
+/// 1. a thread in a visit to the entry's place (see [`super::record`]) that saw the entry live, or saw `cut` unset,
+///    after the visit began;
+/// 2. a thread that holds the gate (see [`Entry::enter_gate`]).
+///
+/// It is taken out by [`Entry::reap`] alone: after the entry was cut, a [`Grace`](super::record::Grace) observed after
+/// that is over, and the gate is empty.
+pub(crate) struct Entry<T> {
+    port: UnsafeCell<Option<Port<T>>>,
+    /// The own channel again, for what it counts; it is no way to deliver to it.
+    queue: Option<Arc<Queue<T>>>,
+    seating: Seating,
+    core: Weak<Core<T>>,
+    /// Set when the entry is taken out of the live ones.
+    cut: AtomicBool,
+    /// Set once the port has been dropped.
+    reaped: AtomicBool,
+    /// Threads that use the port outside of a visit.
+    gate: AtomicUsize,
+    /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
+    blocked_sends: WakerSet,
+    /// What foreign carriers were given, by lane.
+    delivered: [AtomicU64; lane::COUNT],
+    /// What was missed, except by the overflow of an own channel, which counts that itself.
+    dropped: AtomicU64,
+    blocked: AtomicU64,
+    blocked_nanos: AtomicU64,
+    state: State,
+}
+
+// SAFETY: all but `port` are `Sync` by themselves. The port is used through `&self` by many threads at once, for which
+// all its variants are `Sync` when `T: Send`, and taken out by one thread under the invariant stated above.
+unsafe impl<T: Send> Sync for Entry<T> {}
+// SAFETY: all of it can be sent when `T` can.
+unsafe impl<T: Send> Send for Entry<T> {}
+
+impl<T> Entry<T> {
+    pub(crate) fn new(
+        port: Port<T>,
+        name: Option<Arc<str>>,
+        core: Weak<Core<T>>,
+        seating: Seating,
+    ) -> Self {
+        let queue = match &port {
+            Port::Own(queue) => Some(Arc::clone(queue)),
+            _ => None,
+        };
+        Self {
+            port: UnsafeCell::new(Some(port)),
+            queue,
+            seating,
+            core,
+            cut: AtomicBool::new(false),
+            reaped: AtomicBool::new(false),
+            gate: AtomicUsize::new(0),
+            blocked_sends: WakerSet::new(),
+            delivered: std::array::from_fn(|_| AtomicU64::new(0)),
+            dropped: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            blocked_nanos: AtomicU64::new(0),
+            state: State::new(name),
+        }
+    }
+
+    pub(crate) fn seating(&self) -> Seating {
+        self.seating
+    }
+
+    pub(crate) fn queue(&self) -> Option<&Arc<Queue<T>>> {
+        self.queue.as_ref()
+    }
+
+    /// Where sends that are blocked on this subscriber wait.
+    pub(crate) fn blocked_sends(&self) -> &WakerSet {
+        self.queue
+            .as_ref()
+            .map_or(&self.blocked_sends, |queue| queue.room())
+    }
+
+    // ---- Delivering ----
+
+    /// The port.
+    ///
+    /// # Safety
+    ///
+    /// The caller is entitled to it by the invariant stated on the type, for as long as it uses the reference.
+    #[inline]
+    pub(crate) unsafe fn port(&self) -> &Port<T> {
+        // SAFETY: nobody takes the port out while the caller is entitled to it, so it is there and not being written.
+        self.port
+            .with(|port| unsafe { (*port).as_ref().unwrap_unchecked() })
+    }
+
+    /// Calls the closure with a value.
+    ///
+    /// # Safety
+    ///
+    /// As for [`port`](Self::port).
+    pub(crate) unsafe fn call(&self, value: &T, lane: usize) {
+        // SAFETY: as the caller warrants.
+        if let Port::Closure(closure) = unsafe { self.port() } {
+            closure(value);
+            self.count_delivered(lane);
+        }
+    }
+
+    /// Keeps the port in place for a use outside of a visit. `None` if the entry has been cut.
+    pub(crate) fn enter_gate(&self) -> Option<Gate<'_, T>> {
+        // ORDERING: AcqRel orders the count against the leaving of others; the fence pairs with the one that
+        // `Records::observe` makes after the cut: either the reaper sees this count, or this sees the cut.
+        self.gate.fetch_add(1, Ordering::AcqRel);
+        store_load_fence!("gate_is_entered_without_fence");
+        let gate = Gate(self);
+        (!self.is_cut()).then_some(gate)
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    // ---- Counting ----
+
+    #[inline]
+    pub(crate) fn count_delivered(&self, lane: usize) {
+        let count = &self.delivered[lane];
+        if lane == lane::SHARED {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Only this lane's thread writes here, so it takes no read-modify-write.
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_blocked(&self) {
+        self.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_blocked_for(&self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.blocked_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    // ---- Ending ----
+
+    /// Marks the entry as taken out of the live ones. The registry does this, under its lock; true the first time.
+    pub(crate) fn cut(&self) -> bool {
+        // ORDERING: ordered against the deliverers by the fence in `Records::observe`.
+        !self.cut.swap(true, Ordering::AcqRel)
+    }
+
+    /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
+    /// blocked on it. Called once it has been cut.
+    pub(crate) fn announce(&self, end: End, error: Option<SubscriptionError>) {
+        if let Some(queue) = &self.queue {
+            queue.close(end);
+        }
+        self.state.end(error);
+        self.blocked_sends.wake_all();
+    }
+
+    pub(crate) fn is_gate_empty(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Gate::drop`.
+        self.gate.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn is_reaped(&self) -> bool {
+        self.reaped.load(Ordering::Acquire)
+    }
+
+    /// Drops the port.
+    ///
+    /// # Safety
+    ///
+    /// Nobody is entitled to the port any more (see the invariant on the type), and this is called once.
+    pub(crate) unsafe fn reap(&self) {
+        // SAFETY: as the caller warrants.
+        let port = self.port.with_mut(|port| unsafe { (*port).take() });
+        // A carrier's panic goes no further, not even that of its drop.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(port)));
+        self.reaped.store(true, Ordering::Release);
+    }
+}
+
+impl<T: 'static> Entry<T> {
+    /// Hands a value to a carrier that was brought along.
+    ///
+    /// # Safety
+    ///
+    /// As for [`port`](Self::port).
+    #[inline]
+    pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<(), Refusal<T>> {
+        // SAFETY: as the caller warrants.
+        let (outcome, overflow) = match unsafe { self.port() } {
+            Port::Own(queue) => return queue.offer(value),
+            Port::Crossbeam(sender, overflow) => match sender.try_send(value) {
+                Ok(()) => return Ok(self.count_delivered(lane)),
+                Err(crossbeam_channel::TrySendError::Full(value)) => {
+                    (TrySendError::Full(value), overflow)
+                }
+                Err(crossbeam_channel::TrySendError::Disconnected(value)) => {
+                    (TrySendError::Closed(value), overflow)
+                }
+            },
+            Port::Carrier(carrier, overflow) => match carrier.try_send(value) {
+                Ok(()) => return Ok(self.count_delivered(lane)),
+                Err(error) => (error, overflow),
+            },
+            // Closures are served by `call`; being given one here would lose the value without telling.
+            Port::Closure(_) => return Err(Refusal::Closed(value)),
+        };
+        Err(match (outcome, overflow) {
+            (TrySendError::Closed(value), _) => Refusal::Closed(value),
+            (TrySendError::Full(value), CarrierOverflow::Block) => Refusal::Full(value),
+            (TrySendError::Full(value), CarrierOverflow::Disconnect) => Refusal::Overflowed(value),
+            (TrySendError::Full(value), CarrierOverflow::DropNewest) => {
+                self.count_dropped(1);
+                Refusal::Missed(value)
+            }
+        })
+    }
+}
+
+impl<T: Send + 'static> Source for Entry<T> {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        match self.core.upgrade() {
+            Some(core) => core.cancel(self, End::Closed, None),
+            // Without the core there is no feed: its end was announced to all its entries.
+            None => self.announce(End::Closed, None),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        stats.dropped = self.dropped.load(Ordering::Relaxed);
+        stats.blocked = self.blocked.load(Ordering::Relaxed);
+        stats.blocked_for = Duration::from_nanos(self.blocked_nanos.load(Ordering::Relaxed));
+        if let Some(queue) = &self.queue {
+            stats.delivered = queue.delivered();
+            stats.dropped += queue.dropped();
+            stats.depth = Some(queue.len());
+        } else {
+            stats.delivered = self
+                .delivered
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum();
+            stats.depth = self.enter_gate().and_then(|gate| match gate.port() {
+                Port::Crossbeam(sender, _) => Some(sender.len()),
+                Port::Carrier(carrier, _) => catch_unwind(AssertUnwindSafe(|| carrier.depth()))
+                    .ok()
+                    .flatten(),
+                Port::Own(_) | Port::Closure(_) => None,
+            });
+        }
+        stats
+    }
+}
+
+/// Keeps an entry's port in place, outside of a visit.
+pub(crate) struct Gate<'a, T>(&'a Entry<T>);
+
+impl<T> Gate<'_, T> {
+    pub(crate) fn port(&self) -> &Port<T> {
+        // SAFETY: the gate entitles to it while it is held.
+        unsafe { self.0.port() }
+    }
+}
+
+impl<T> Drop for Gate<'_, T> {
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire in `is_gate_empty`.
+        self.0.gate.fetch_sub(1, Ordering::Release);
+    }
+}

@@ -1,0 +1,118 @@
+//! What a thread is to every feed: its lane, and how deep it is in deliveries.
+
+use std::cell::Cell;
+
+use crate::sync::{AtomicU32, Ordering, global, thread_local};
+
+/// Lanes that one thread has to itself, until it ends. Threads beyond that share [`SHARED`].
+pub(crate) const EXCLUSIVE: usize = 15;
+/// The lane of threads that found no other: what is counted there takes a read-modify-write.
+pub(crate) const SHARED: usize = EXCLUSIVE;
+/// All lanes.
+pub(crate) const COUNT: usize = EXCLUSIVE + 1;
+
+const UNSET: usize = usize::MAX;
+
+global! {
+    /// One bit per exclusive lane that is taken.
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+}
+
+thread_local! {
+    // Neither has a destructor, so both can be used while the thread's other locals are destroyed.
+    static LANE: Cell<usize> = const { Cell::new(UNSET) };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The calling thread's lane.
+#[inline]
+pub(crate) fn current() -> usize {
+    let lane = LANE.with(Cell::get);
+    if lane == UNSET { take() } else { lane }
+}
+
+/// Whether the calling thread is inside a delivery, of whichever feed.
+pub(crate) fn in_delivery() -> bool {
+    DEPTH.with(Cell::get) != 0
+}
+
+/// The calling thread is inside a delivery while this lives.
+#[derive(Debug)]
+pub(crate) struct InDelivery;
+
+impl InDelivery {
+    #[inline]
+    pub(crate) fn enter() -> Self {
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        Self
+    }
+}
+
+impl Drop for InDelivery {
+    #[inline]
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+#[cold]
+fn take() -> usize {
+    let lane = free_lane().unwrap_or(SHARED);
+    LANE.with(|held| held.set(lane));
+    if lane != SHARED && !given_back_at_exit(lane) {
+        // The thread is ending: nothing would give the lane back.
+        release(lane);
+        LANE.with(|held| held.set(SHARED));
+        return SHARED;
+    }
+    lane
+}
+
+fn free_lane() -> Option<usize> {
+    let mut taken = TAKEN.load(Ordering::Relaxed);
+    loop {
+        let lane = taken.trailing_ones() as usize;
+        if lane >= EXCLUSIVE {
+            return None;
+        }
+        // ORDERING: the Acquire pairs with the Release in `release`: what the lane's last thread counted is visible.
+        match TAKEN.compare_exchange_weak(
+            taken,
+            taken | 1 << lane,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => return Some(lane),
+            Err(now) => taken = now,
+        }
+    }
+}
+
+fn release(lane: usize) {
+    // ORDERING: pairs with the Acquire in `free_lane`.
+    TAKEN.fetch_and(!(1 << lane), Ordering::Release);
+}
+
+/// Has the lane released when the thread ends. False if the thread is ending already.
+#[cfg(not(fanfeed_loom))]
+fn given_back_at_exit(lane: usize) -> bool {
+    struct Lease(Cell<Option<usize>>);
+    impl Drop for Lease {
+        fn drop(&mut self) {
+            if let Some(lane) = self.0.get() {
+                LANE.with(|held| held.set(SHARED));
+                release(lane);
+            }
+        }
+    }
+    thread_local! {
+        static LEASE: Lease = const { Lease(Cell::new(None)) };
+    }
+    LEASE.try_with(|lease| lease.0.set(Some(lane))).is_ok()
+}
+
+/// The threads of a model all end with it, and it has fewer than there are lanes.
+#[cfg(fanfeed_loom)]
+fn given_back_at_exit(_: usize) -> bool {
+    true
+}

@@ -1,0 +1,603 @@
+//! The queue of a feed's own channel: bounded, lock-free, many senders, one receiver.
+//!
+//! A ring of slots, each with a stamp, after Dmitry Vyukov's bounded queue with the stamp layout of crossbeam's
+//! `ArrayQueue`, which is exact for any capacity from 1. It differs from both in that only one thread receives: unless
+//! senders may evict, taking a value is a load and two stores, without a read-modify-write.
+//!
+//! # Positions
+//!
+//! A position is `lap | closed | index`: the index of a slot in the low bits, above it one bit that the tail alone uses
+//! to say that the queue is closed, above that how often the ring has been gone round. A slot's stamp says who may use
+//! it next:
+//!
+//! | stamp | state | who moves it on |
+//! |---|---|---|
+//! | `p` | free, for the value at position `p` | the sender that moves the tail from `p` to its successor |
+//! | `p + 1` | holds the value at position `p` | the receiver, or under `DropOldest` whoever moves the head from `p` |
+//! | `p + one lap` | free again, a lap later | |
+//!
+//! A sender that was preempted between moving the tail and stamping the slot holds up the values behind its own until
+//! it runs again; other senders go on.
+//!
+//! # Waking
+//!
+//! The receiver is woken by [`WakerCell`]'s protocol, whose fence the sender makes once for all the queues it served.
+//! Senders that wait for room stand in a [`WakerSet`]. The receiver looks at its count after each value it takes, but
+//! fences before that look only when it finds the queue empty: a fence for each value would cost as much as all the
+//! rest of taking it. So a sender that comes to wait in the few nanoseconds in which the receiver's last store is not
+//! visible yet may be overlooked by that take. The next take, or the receiver's finding the queue empty, makes up for
+//! it; and because a receiver may do neither for long, a blocked sender also looks again on a timer
+//! ([`ROOM_TIMER`](super::blocked::ROOM_TIMER)).
+
+use std::mem::MaybeUninit;
+
+use crossbeam_utils::CachePadded;
+
+use crate::error::{TryRecvError, TrySendError};
+use crate::overflow::Overflow;
+use crate::sync::{AtomicU8, AtomicU64, Ordering, UnsafeCell, fence, mutant};
+use crate::wait::{Patience, WakerCell, WakerSet};
+
+/// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
+pub(crate) const MAX_CAPACITY: usize = 1 << 30;
+
+/// Why a queue takes no more values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum End {
+    /// Unsubscribed, or the feed ended.
+    Closed = 1,
+    /// The receiver fell behind under [`Overflow::Disconnect`].
+    Overflowed = 2,
+}
+
+/// Why an [`offer`](Queue::offer) was not taken.
+#[derive(Debug)]
+pub(crate) enum Refusal<T> {
+    /// There is no room, and the sender is to wait for it.
+    Full(T),
+    /// There is no room, and the value is to be missed.
+    Missed(T),
+    /// There is no room, and the subscription is to end for it.
+    Overflowed(T),
+    /// The far end is gone.
+    Closed(T),
+}
+
+pub(crate) struct Queue<T> {
+    senders: CachePadded<SenderSide<T>>,
+    receiver: CachePadded<ReceiverSide>,
+    /// Under `DropNewest`: for each slot, how many values had been missed in all when its value was put there.
+    marks: Box<[UnsafeCell<u64>]>,
+    /// Under `DropNewest`: how many values were refused.
+    refused: AtomicU64,
+    /// Under `DropOldest`: how many values were pushed out.
+    evicted: AtomicU64,
+    /// An [`End`], or 0. Set before the tail's bit.
+    end: AtomicU8,
+}
+
+/// What senders read for each value: one cache line.
+struct SenderSide<T> {
+    tail: AtomicU64,
+    slots: Box<[Slot<T>]>,
+    one_lap: u64,
+    bell: WakerCell,
+    overflow: Overflow,
+}
+
+/// What the receiver writes for each value.
+struct ReceiverSide {
+    head: AtomicU64,
+    room: WakerSet,
+}
+
+struct Slot<T> {
+    stamp: AtomicU64,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: a slot's value is touched only by the one thread that its stamp entitles (see the table above): values move
+// from thread to thread, which takes `T: Send`, and are never shared.
+unsafe impl<T: Send> Sync for Queue<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Queue<T> {}
+
+/// The receiver's own part: where it is.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    /// The position to take next, unless senders evict: then the queue's `head` is.
+    head: u64,
+    /// Under `DropNewest`: how many missed values it has been told of. Under `DropOldest`: the number, counted from 0,
+    /// of the value it expects next.
+    told: u64,
+    /// Whether it has taken values since it last fenced.
+    unfenced: bool,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+        debug_assert!((1..=MAX_CAPACITY).contains(&capacity));
+        let slots = (0..capacity as u64)
+            .map(|index| Slot {
+                stamp: AtomicU64::new(index),
+                value: UnsafeCell::new(MaybeUninit::uninit()),
+            })
+            .collect();
+        let marks = if overflow == Overflow::DropNewest {
+            capacity
+        } else {
+            0
+        };
+        Self {
+            senders: CachePadded::new(SenderSide {
+                tail: AtomicU64::new(0),
+                slots,
+                one_lap: (capacity as u64 + 1).next_power_of_two() * 2,
+                bell: WakerCell::new(),
+                overflow,
+            }),
+            receiver: CachePadded::new(ReceiverSide {
+                head: AtomicU64::new(0),
+                room: WakerSet::new(),
+            }),
+            marks: (0..marks).map(|_| UnsafeCell::new(0)).collect(),
+            refused: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            end: AtomicU8::new(0),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.senders.slots.len()
+    }
+
+    /// Where the receiver waits.
+    pub(crate) fn bell(&self) -> &WakerCell {
+        &self.senders.bell
+    }
+
+    /// Where senders wait for room.
+    pub(crate) fn room(&self) -> &WakerSet {
+        &self.receiver.room
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.senders.overflow
+    }
+
+    #[inline]
+    fn closed_bit(&self) -> u64 {
+        self.senders.one_lap / 2
+    }
+
+    #[inline]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        let index = self.index(position);
+        // SAFETY: positions are made by `after`, which keeps the index below the number of slots.
+        unsafe { self.senders.slots.get_unchecked(index) }
+    }
+
+    #[inline]
+    fn index(&self, position: u64) -> usize {
+        (position & (self.closed_bit() - 1)) as usize
+    }
+
+    /// The position `count` after this one; at most a lap.
+    #[inline]
+    fn after(&self, position: u64, count: usize) -> u64 {
+        let index = self.index(position) + count;
+        let capacity = self.senders.slots.len();
+        if index < capacity {
+            position + count as u64
+        } else {
+            let lap = position & !(self.senders.one_lap - 1);
+            lap.wrapping_add(self.senders.one_lap) + (index - capacity) as u64
+        }
+    }
+
+    /// Counts a position from 0: how many positions come before it.
+    fn number(&self, position: u64) -> u64 {
+        let lap = position >> self.senders.one_lap.trailing_zeros();
+        lap * self.senders.slots.len() as u64 + self.index(position) as u64
+    }
+
+    // ---- The senders' side ----
+
+    /// Puts a value into the queue, or deals with it as the overflow policy says.
+    #[inline]
+    pub(crate) fn offer(&self, value: T) -> Result<(), Refusal<T>> {
+        match self.try_push(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(value)) => Err(Refusal::Closed(value)),
+            Err(TrySendError::Full(value)) => self.offer_full(value),
+        }
+    }
+
+    #[cold]
+    fn offer_full(&self, value: T) -> Result<(), Refusal<T>> {
+        match self.senders.overflow {
+            Overflow::Block => Err(Refusal::Full(value)),
+            Overflow::Disconnect => Err(Refusal::Overflowed(value)),
+            Overflow::DropNewest => {
+                self.refuse(1);
+                Err(Refusal::Missed(value))
+            }
+            Overflow::DropOldest => self.push_evicting(value),
+        }
+    }
+
+    /// Counts values that this queue's receiver misses at this point of the stream.
+    pub(crate) fn refuse(&self, count: u64) {
+        // ORDERING: Release pairs with the Acquire loads of `refused`: who counts this miss also sees what its sender
+        // had put into the queue before.
+        self.refused.fetch_add(count, Ordering::Release);
+    }
+
+    #[inline]
+    fn try_push(&self, value: T) -> Result<(), TrySendError<T>> {
+        let mut tail = self.senders.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & self.closed_bit() != 0 {
+                return Err(TrySendError::Closed(value));
+            }
+            let slot = self.slot(tail);
+            // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with what the slot held.
+            if slot.stamp.load(Ordering::Acquire) == tail {
+                // Before the tail moves, so that a value never carries a miss that came after it.
+                let refused = if self.marks.is_empty() {
+                    0
+                } else {
+                    self.refused.load(Ordering::Acquire)
+                };
+                let next = self.after(tail, 1);
+                // ORDERING: AcqRel chains the senders: a later position carries at least the misses of an earlier one.
+                match self.senders.tail.compare_exchange_weak(
+                    tail,
+                    next,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => {
+                        self.fill(tail, value, refused);
+                        return Ok(());
+                    }
+                    Err(now) => tail = now,
+                }
+            } else {
+                let now = self.senders.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    return Err(TrySendError::Full(value));
+                }
+                tail = now;
+            }
+        }
+    }
+
+    /// Writes the value of a position that this thread has claimed.
+    #[inline]
+    fn fill(&self, position: u64, value: T, refused: u64) {
+        let slot = self.slot(position);
+        if !self.marks.is_empty() {
+            // SAFETY: the slot is this sender's until it is stamped, and its mark with it.
+            self.marks[self.index(position)].with_mut(|mark| unsafe { *mark = refused });
+        }
+        // SAFETY: the stamp was `position` and this thread moved the tail from it: the slot is this thread's alone.
+        slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
+        if mutant!("value_is_published_relaxed") {
+            return slot.stamp.store(position + 1, Ordering::Relaxed);
+        }
+        // ORDERING: Release pairs with the Acquire in `pop`.
+        slot.stamp.store(position + 1, Ordering::Release);
+    }
+
+    /// How many values there is room for, at most `wanted`. Others may take it; more may come.
+    pub(crate) fn room_for(&self, wanted: usize) -> usize {
+        wanted.min(self.capacity() - self.len())
+    }
+
+    /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and returns how many.
+    /// `next` must not panic. `Err` if the queue is closed.
+    ///
+    /// Not for queues whose senders evict: there the slots come free in no order.
+    pub(crate) fn push_many(
+        &self,
+        wanted: usize,
+        mut next: impl FnMut() -> T,
+    ) -> Result<usize, ()> {
+        debug_assert!(self.senders.overflow != Overflow::DropOldest);
+        let mut tail = self.senders.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & self.closed_bit() != 0 {
+                return Err(());
+            }
+            // ORDERING: Acquire pairs with the Release in `pop`, which stores the head last: all slots before it are free.
+            let head = self.receiver.head.load(Ordering::Acquire);
+            let used = self.number(tail).saturating_sub(self.number(head)) as usize;
+            let free = wanted.min(self.capacity().saturating_sub(used));
+            let refused = if self.marks.is_empty() {
+                0
+            } else {
+                self.refused.load(Ordering::Acquire)
+            };
+            if free == 0 {
+                let now = self.senders.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    return Ok(0);
+                }
+                tail = now;
+                continue;
+            }
+            let end = self.after(tail, free);
+            // ORDERING: as in `try_push`.
+            match self.senders.tail.compare_exchange_weak(
+                tail,
+                end,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    let mut position = tail;
+                    for _ in 0..free {
+                        self.fill(position, next(), refused);
+                        position = self.after(position, 1);
+                    }
+                    return Ok(free);
+                }
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// Puts a value into the queue, pushing out the oldest where there is no room.
+    fn push_evicting(&self, mut value: T) -> Result<(), Refusal<T>> {
+        let mut patience = Patience::new();
+        loop {
+            match self.try_push(value) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(value)) => return Err(Refusal::Closed(value)),
+                Err(TrySendError::Full(back)) => value = back,
+            }
+            let head = self.receiver.head.load(Ordering::Acquire);
+            let tail = self.senders.tail.load(Ordering::Acquire) & !self.closed_bit();
+            let is_full = head.wrapping_add(self.senders.one_lap) == tail;
+            // Where it is not full, somebody is between taking a value and freeing its slot; where the oldest is not
+            // there yet, its sender is between claiming the slot and filling it. Both are a few instructions.
+            match if is_full { self.claim(head) } else { None } {
+                Some(oldest) => {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                    drop(oldest);
+                }
+                None => patience.wait(),
+            }
+        }
+    }
+
+    /// Takes no more values. What is in the queue can still be received.
+    pub(crate) fn close(&self, end: End) {
+        let _ = self
+            .end
+            .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire loads of the tail in `ended`: who sees the bit sees the reason.
+        self.senders
+            .tail
+            .fetch_or(self.closed_bit(), Ordering::AcqRel);
+        WakerCell::fence();
+        self.senders.bell.wake();
+        self.receiver.room.wake_all();
+    }
+
+    // ---- The receiver's side. The cursor stands for its being the only one. ----
+
+    /// Takes the next value.
+    #[inline]
+    pub(crate) fn pop(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+        if self.senders.overflow == Overflow::DropOldest {
+            return self.pop_contended(cursor);
+        }
+        let position = cursor.head;
+        let slot = self.slot(position);
+        // ORDERING: Acquire pairs with the Release in `fill`.
+        if slot.stamp.load(Ordering::Acquire) != position + 1 {
+            return self.pop_nothing(cursor);
+        }
+        if !self.marks.is_empty() {
+            // SAFETY: the stamp says that the slot is filled, and nobody but the receiver changes that.
+            let refused = self.marks[self.index(position)].with(|mark| unsafe { *mark });
+            if refused > cursor.told {
+                return Err(TryRecvError::Lagged(
+                    refused - std::mem::replace(&mut cursor.told, refused),
+                ));
+            }
+        }
+        // SAFETY: as above; the value is read once, because the stamp and the cursor move on.
+        let value = slot
+            .value
+            .with(|cell| unsafe { (*cell).assume_init_read() });
+        let next = self.after(position, 1);
+        // ORDERING: Release pairs with the Acquire in `try_push`: the value was read before its slot is free. The head
+        // comes after it, for `push_many`.
+        slot.stamp.store(
+            position.wrapping_add(self.senders.one_lap),
+            Ordering::Release,
+        );
+        self.receiver.head.store(next, Ordering::Release);
+        cursor.head = next;
+        cursor.unfenced = true;
+        if self.receiver.room.is_waited_on() {
+            self.receiver.room.wake_one();
+        }
+        Ok(value)
+    }
+
+    /// There is nothing to take at the cursor: says why.
+    fn pop_nothing(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+        if std::mem::take(&mut cursor.unfenced) {
+            // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
+            // it sees the room.
+            fence(Ordering::SeqCst);
+            if self.receiver.room.is_waited_on() {
+                self.receiver.room.wake_all();
+            }
+        }
+        let mut patience = Patience::new();
+        loop {
+            // Before the tail, so that a miss which came after another value is not told before that value.
+            let refused = self.refused.load(Ordering::Acquire);
+            // ORDERING: Acquire pairs with the AcqRel of the claim and of `close`.
+            let tail = self.senders.tail.load(Ordering::Acquire);
+            let is_closed = tail & self.closed_bit() != 0;
+            if tail & !self.closed_bit() == cursor.head {
+                if refused > cursor.told && self.senders.overflow == Overflow::DropNewest {
+                    return Err(TryRecvError::Lagged(
+                        refused - std::mem::replace(&mut cursor.told, refused),
+                    ));
+                }
+                return Err(if is_closed {
+                    self.ended()
+                } else {
+                    TryRecvError::Empty
+                });
+            }
+            if self.slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
+                return self.pop(cursor);
+            }
+            if !is_closed {
+                return Err(TryRecvError::Empty);
+            }
+            // A sender claimed this place before the queue was closed, and is about to fill it.
+            patience.wait();
+        }
+    }
+
+    /// Takes the next value where senders may push it out at the same time.
+    fn pop_contended(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+        let mut patience = Patience::new();
+        loop {
+            let head = self.receiver.head.load(Ordering::Acquire);
+            let number = self.number(head);
+            if number > cursor.told {
+                return Err(TryRecvError::Lagged(
+                    number - std::mem::replace(&mut cursor.told, number),
+                ));
+            }
+            if let Some(value) = self.claim(head) {
+                cursor.told = number + 1;
+                return Ok(value);
+            }
+            if self.receiver.head.load(Ordering::Acquire) != head {
+                continue;
+            }
+            let tail = self.senders.tail.load(Ordering::Acquire);
+            let is_closed = tail & self.closed_bit() != 0;
+            if tail & !self.closed_bit() == head {
+                return Err(if is_closed {
+                    self.ended()
+                } else {
+                    TryRecvError::Empty
+                });
+            }
+            if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
+                continue;
+            }
+            if !is_closed {
+                return Err(TryRecvError::Empty);
+            }
+            patience.wait();
+        }
+    }
+
+    /// Takes the value at the head by moving the head, which others may be doing too.
+    fn claim(&self, head: u64) -> Option<T> {
+        let slot = self.slot(head);
+        // ORDERING: Acquire pairs with the Release in `fill`.
+        if slot.stamp.load(Ordering::Acquire) != head + 1 {
+            return None;
+        }
+        let next = self.after(head, 1);
+        self.receiver
+            .head
+            .compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        // SAFETY: the slot was filled, and this thread alone moved the head from it.
+        let value = slot
+            .value
+            .with(|cell| unsafe { (*cell).assume_init_read() });
+        // ORDERING: Release pairs with the Acquire in `try_push`.
+        slot.stamp
+            .store(head.wrapping_add(self.senders.one_lap), Ordering::Release);
+        Some(value)
+    }
+
+    fn ended(&self) -> TryRecvError {
+        if self.end.load(Ordering::Relaxed) == End::Overflowed as u8 {
+            TryRecvError::Overflowed
+        } else {
+            TryRecvError::Closed
+        }
+    }
+
+    // ---- What anybody may ask ----
+
+    /// How many values are in it, including those whose senders are about to fill their slots.
+    pub(crate) fn len(&self) -> usize {
+        loop {
+            let tail = self.senders.tail.load(Ordering::Acquire);
+            let head = self.receiver.head.load(Ordering::Acquire);
+            if self.senders.tail.load(Ordering::Acquire) == tail {
+                let used = self
+                    .number(tail & !self.closed_bit())
+                    .saturating_sub(self.number(head));
+                return (used as usize).min(self.capacity());
+            }
+        }
+    }
+
+    /// Whether it takes no more values.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.senders.tail.load(Ordering::Acquire) & self.closed_bit() != 0
+    }
+
+    /// How many values were put into it and not pushed out.
+    pub(crate) fn delivered(&self) -> u64 {
+        let tail = self.senders.tail.load(Ordering::Acquire) & !self.closed_bit();
+        self.number(tail)
+            .saturating_sub(self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// How many values its receiver misses: refused or pushed out.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed) + self.evicted.load(Ordering::Relaxed)
+    }
+}
+
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        /// Goes on with the rest when dropping one value panics.
+        struct DropRest<'a, T>(&'a Queue<T>);
+        impl<T> Drop for DropRest<'_, T> {
+            fn drop(&mut self) {
+                self.0.drop_values();
+            }
+        }
+        if std::mem::needs_drop::<T>() {
+            let rest = DropRest(self);
+            self.drop_values();
+            std::mem::forget(rest);
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Drops what is in the queue. The caller is the only one who receives.
+    pub(crate) fn drop_values(&self) {
+        loop {
+            let head = self.receiver.head.load(Ordering::Acquire);
+            match self.claim(head) {
+                Some(value) => drop(value),
+                None if self.receiver.head.load(Ordering::Acquire) == head => break,
+                None => {}
+            }
+        }
+    }
+}

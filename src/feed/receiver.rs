@@ -1,0 +1,378 @@
+//! The receiving half of a feed's own channel.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::Backoff;
+
+use super::queue::{Cursor, Queue};
+use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::subscription::{Stats, Subscription};
+use crate::wait::Parker;
+
+/// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
+///
+/// It is a lock-free queue with many senders and this one receiver. It holds exactly as many values as it was given
+/// capacity for. A receiver that waits is parked, and burns no CPU.
+///
+/// # Lagging
+///
+/// Under [`Overflow::DropNewest`](crate::Overflow::DropNewest) and
+/// [`Overflow::DropOldest`](crate::Overflow::DropOldest) values can be missed. A receive then returns `Lagged(n)` once,
+/// at the point of the stream where those `n` values would have been, and goes on with the next value after it. The
+/// iterators and the `Stream` skip these, and [`missed`](Self::missed) counts them all.
+///
+/// # Closing
+///
+/// Once the subscription has ended, what is in the channel can still be received. After that every receive returns
+/// `Closed`, or `Overflowed` if it ended because the receiver fell behind under
+/// [`Overflow::Disconnect`](crate::Overflow::Disconnect).
+///
+/// # Examples
+///
+/// ```
+/// let feed = fanfeed::Feed::new();
+/// let mut receiver = feed.channel(8)?;
+/// feed.send("a");
+/// feed.send("b");
+/// feed.close();
+/// assert_eq!(receiver.recv(), Ok("a"));
+/// assert_eq!(receiver.iter().collect::<Vec<_>>(), ["b"]);
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+pub struct Receiver<T> {
+    queue: Arc<Queue<T>>,
+    cursor: Cursor,
+    subscription: Subscription,
+    /// Misses that a `drain` came upon after it had handed out values, and has not told of yet.
+    untold: u64,
+    missed: u64,
+}
+
+impl<T> Receiver<T> {
+    pub(crate) fn new(queue: Arc<Queue<T>>, subscription: Subscription) -> Self {
+        Self {
+            queue,
+            cursor: Cursor::default(),
+            subscription,
+            untold: 0,
+            missed: 0,
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Result<T, TryRecvError> {
+        if self.untold != 0 {
+            return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
+        }
+        let popped = self.queue.pop(&mut self.cursor);
+        if let Err(TryRecvError::Lagged(missed)) = popped {
+            self.missed += missed;
+        }
+        popped
+    }
+
+    /// Takes the next value, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.pop()
+    }
+
+    /// Takes the next value, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// See [Lagging](#lagging) and [Closing](#closing).
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        self.recv_until(None).map_err(|error| match error {
+            RecvTimeoutError::Lagged(missed) => RecvError::Lagged(missed),
+            RecvTimeoutError::Overflowed => RecvError::Overflowed,
+            // Without a deadline there is no timeout.
+            RecvTimeoutError::Closed | RecvTimeoutError::Timeout => RecvError::Closed,
+        })
+    }
+
+    /// Takes the next value, and waits for it for so long.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        // A limit beyond what the clock can count is no limit.
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Takes the next value, and waits for it until then.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_until(Some(deadline))
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        // A value that comes in the next few microseconds is had without parking.
+        let backoff = Backoff::new();
+        loop {
+            match self.pop() {
+                Err(TryRecvError::Empty) => {}
+                popped => return widen(popped),
+            }
+            if backoff.is_completed() || cfg!(fanfeed_loom) {
+                break;
+            }
+            backoff.snooze();
+        }
+        let parker = Parker::current();
+        loop {
+            self.queue.bell().arm(parker.waker());
+            match self.pop() {
+                Err(TryRecvError::Empty) => {}
+                popped => {
+                    self.queue.bell().disarm();
+                    return widen(popped);
+                }
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.queue.bell().disarm();
+                return Err(RecvTimeoutError::Timeout);
+            }
+            parker.park(deadline);
+        }
+    }
+
+    /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
+    ///
+    /// It stops early where values were missed: the next receive says how many.
+    ///
+    /// # Errors
+    ///
+    /// If there is no value to hand out, what [`try_recv`](Self::try_recv) would return.
+    ///
+    /// # Panics
+    ///
+    /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
+    pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
+        let mut taken = 0;
+        while taken < limit {
+            match self.pop() {
+                Ok(value) => {
+                    taken += 1;
+                    f(value);
+                }
+                Err(error) if taken == 0 => return Err(error),
+                Err(TryRecvError::Lagged(missed)) => {
+                    self.untold = missed;
+                    break;
+                }
+                // It will say so again.
+                Err(_) => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Appends up to `limit` values that are there now to `values`, and returns how many. See [`drain`](Self::drain).
+    ///
+    /// # Errors
+    ///
+    /// As for [`drain`](Self::drain).
+    pub fn drain_into(&mut self, values: &mut Vec<T>, limit: usize) -> Result<usize, TryRecvError> {
+        values.reserve(limit.min(self.len()));
+        self.drain(limit, |value| values.push(value))
+    }
+
+    /// An iterator that waits for each value, and ends when the subscription has ended and everything was taken.
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// An iterator over the values that are there; it ends where there is none, without waiting.
+    pub fn try_iter(&mut self) -> TryIter<'_, T> {
+        TryIter { receiver: self }
+    }
+
+    /// How many values are in the channel. While senders run there may be more a moment later, never fewer.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the channel is empty. While senders run it may not be a moment later.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values the channel holds at most.
+    pub fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Whether the subscription has ended. What is in the channel can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// How many values this receiver has missed so far, by the order of the stream: up to the last value it took.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// The subscription of this channel.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// The figures of its subscription.
+    pub fn stats(&self) -> Stats {
+        self.subscription.stats()
+    }
+
+    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the
+    /// subscription; the receiver can then still take what is in the channel.
+    pub fn split(self) -> (Self, Subscription) {
+        let subscription = self.subscription.share();
+        (self, subscription)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T> Receiver<T> {
+    /// Takes the next value if there is one, else has the task woken when there may be.
+    pub(crate) fn poll_pop(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<T, RecvError>> {
+        use std::task::Poll;
+
+        let mut armed = false;
+        loop {
+            let error = match self.pop() {
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(TryRecvError::Lagged(missed)) => RecvError::Lagged(missed),
+                Err(TryRecvError::Closed) => RecvError::Closed,
+                Err(TryRecvError::Overflowed) => RecvError::Overflowed,
+                Err(TryRecvError::Empty) if armed => return Poll::Pending,
+                Err(TryRecvError::Empty) => {
+                    self.queue.bell().arm(context.waker());
+                    armed = true;
+                    continue;
+                }
+            };
+            return Poll::Ready(Err(error));
+        }
+    }
+}
+
+fn widen<T>(popped: Result<T, TryRecvError>) -> Result<T, RecvTimeoutError> {
+    popped.map_err(|error| match error {
+        TryRecvError::Empty => RecvTimeoutError::Timeout,
+        TryRecvError::Lagged(missed) => RecvTimeoutError::Lagged(missed),
+        TryRecvError::Closed => RecvTimeoutError::Closed,
+        TryRecvError::Overflowed => RecvTimeoutError::Overflowed,
+    })
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.subscription.unsubscribe();
+        self.queue.drop_values();
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("subscription", &self.subscription)
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("overflow", &self.queue.overflow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for each value of a [`Receiver`]. Made by [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        next(self.receiver)
+    }
+}
+
+impl<T> FusedIterator for Iter<'_, T> {}
+
+/// The values that are in a [`Receiver`] now. Made by [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a, T> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        loop {
+            match self.receiver.pop() {
+                Ok(value) => return Some(value),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// A [`Receiver`] as an iterator that waits for each value.
+#[derive(Debug)]
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        next(&mut self.receiver)
+    }
+}
+
+impl<T> FusedIterator for IntoIter<T> {}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a mut Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+fn next<T>(receiver: &mut Receiver<T>) -> Option<T> {
+    loop {
+        match receiver.recv() {
+            Ok(value) => return Some(value),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed | RecvError::Overflowed) => return None,
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Who is delivering where: the records by which an unsubscribe waits for deliveries under way, and for those alone.
+//!
+//! A sending thread has one record per feed. While it delivers, its record says at which *place*: a chunk of
+//! subscribers, or one closure. The protocol:
+//!
+//! ```text
+//! deliver:      record.at = (visit + 1, place)    Relaxed
+//!               fence                             SeqCst
+//!               read the place's live subscribers, deliver to them
+//!               record.at = idle                  Release
+//!
+//! unsubscribe:  take the subscriber out of the live ones
+//!               fence                             SeqCst
+//!               for each record: observe `at`     Acquire
+//!               wait until each that was at the place has left it, or has begun another visit
+//! ```
+//!
+//! Of the two fences one comes first. If it is the deliverer's, the unsubscriber observes the visit and waits for its
+//! end, whose Release makes everything the deliverer did happen before what the unsubscriber does next. If it is the
+//! unsubscriber's, the deliverer does not see the subscriber any more. A later visit begins with a fence of its own, and
+//! by then the unsubscriber's is past: so a change of the visit's number ends the wait, and a thread that sends without
+//! pause holds nobody up.
+//!
+//! The place may change without a fence inside one visit, but only from a wider place to a narrower one within it
+//! ([`Place::ANY`] to a chunk, a chunk of closures to one of them).
+//!
+//! Beside the place a record holds a hazard pointer to the directory of chunks that its thread reads; see
+//! [`Registry`](super::registry::Registry).
+
+use std::ptr;
+
+use crossbeam_utils::CachePadded;
+
+use super::lane::{self, InDelivery};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, store_load_fence};
+use crate::wait::Patience;
+
+/// Where a delivery can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    const IDLE: Self = Self(0);
+    /// Before the first chunk: it may go anywhere.
+    pub(crate) const ANY: Self = Self(1);
+    const PER_CHUNK: u32 = 65;
+
+    /// A chunk, by its key.
+    pub(crate) fn chunk(key: u32) -> Self {
+        // Keys are reused, so they stay small; should the product wrap after all, two places share a number, and an
+        // unsubscribe waits for one delivery more than it has to.
+        Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(2))
+    }
+
+    /// One seat of a chunk of closures.
+    pub(crate) fn seat(key: u32, seat: usize) -> Self {
+        Self(Self::chunk(key).0.wrapping_add(1 + seat as u32))
+    }
+}
+
+/// The word of a record: the number of the visit and the place. It owns the orderings of both protocols.
+#[derive(Debug)]
+struct At(AtomicU64);
+
+impl At {
+    fn idle() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn pack(visit: u32, place: Place) -> u64 {
+        u64::from(visit) << 32 | u64::from(place.0)
+    }
+
+    fn place(word: u64) -> Place {
+        Place(word as u32)
+    }
+
+    fn visit(word: u64) -> u32 {
+        (word >> 32) as u32
+    }
+
+    /// Only the record's thread stores, so it may load without ordering.
+    fn own(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Begins a new visit.
+    #[inline]
+    fn begin(&self, place: Place) {
+        let visit = Self::visit(self.own()).wrapping_add(1);
+        // ORDERING: Release, because it may end a visit to another place (pairs with the Acquire in `observe`); the
+        // fence pairs with the one in `Records::observe`.
+        self.0.store(Self::pack(visit, place), Ordering::Release);
+        store_load_fence!("delivery_begins_without_fence");
+    }
+
+    /// Narrows the place within a visit.
+    #[inline]
+    fn narrow(&self, place: Place) {
+        let visit = Self::visit(self.own());
+        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower one.
+        self.0.store(Self::pack(visit, place), Ordering::Release);
+    }
+
+    #[inline]
+    fn end(&self) {
+        self.narrow(Place::IDLE);
+    }
+
+    fn observe(&self) -> u64 {
+        // ORDERING: pairs with the Release stores above.
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Which deliveries an unsubscribe has to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Concern {
+    /// All of the feed's.
+    All,
+    /// Those to a chunk of channels.
+    Chunk(Place),
+    /// Those to one seat of a chunk of closures.
+    Seat { chunk: Place, seat: Place },
+}
+
+impl Concern {
+    fn is_about(self, place: Place) -> bool {
+        match self {
+            _ if place == Place::IDLE => false,
+            _ if place == Place::ANY => true,
+            Self::All => true,
+            Self::Chunk(chunk) => place == chunk,
+            Self::Seat { chunk, seat } => place == chunk || place == seat,
+        }
+    }
+}
+
+/// One thread's record with one feed, or one nested delivery's.
+#[derive(Debug)]
+pub(crate) struct Record {
+    at: At,
+    /// The directory that the thread reads, or null. A hazard pointer.
+    reads: AtomicPtr<()>,
+    /// For records that are not bound to a lane: whether somebody uses it.
+    busy: AtomicBool,
+    next: *const CachePadded<Record>,
+}
+
+impl Record {
+    fn new(busy: bool, next: *const CachePadded<Self>) -> Self {
+        Self {
+            at: At::idle(),
+            reads: AtomicPtr::new(ptr::null_mut()),
+            busy: AtomicBool::new(busy),
+            next,
+        }
+    }
+}
+
+/// All records of a feed. They are made at need and freed with the feed.
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// One for each thread that has a lane to itself, null until that thread sends here.
+    lanes: [AtomicPtr<CachePadded<Record>>; lane::EXCLUSIVE],
+    /// A list that only grows, for threads without a lane and for deliveries inside deliveries.
+    extra: AtomicPtr<CachePadded<Record>>,
+}
+
+// SAFETY: the only field that is not `Sync` by itself is `Record::next`, a pointer that is set before its record is
+// published and never changed, to a record that lives as long as `Records`.
+unsafe impl Sync for Records {}
+// SAFETY: as above; and records own nothing that is bound to a thread.
+unsafe impl Send for Records {}
+
+impl Records {
+    pub(crate) fn new() -> Self {
+        Self {
+            lanes: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            extra: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Takes the calling thread's record. It is idle until it is told where it is.
+    #[inline]
+    pub(crate) fn enter(&self) -> Section<'_> {
+        let inside = InDelivery::enter();
+        let lane = lane::current();
+        if lane != lane::SHARED {
+            // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
+            let record = self.lanes[lane].load(Ordering::Relaxed);
+            // SAFETY: records live as long as `self`.
+            if let Some(record) = unsafe { record.as_ref() }
+                && At::place(record.at.own()) == Place::IDLE
+            {
+                return Section {
+                    record,
+                    lane,
+                    extra: false,
+                    _inside: inside,
+                };
+            }
+        }
+        self.enter_slow(lane, inside)
+    }
+
+    #[cold]
+    fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
+        if lane != lane::SHARED && self.lanes[lane].load(Ordering::Relaxed).is_null() {
+            let record = Box::into_raw(Box::new(CachePadded::new(Record::new(false, ptr::null()))));
+            // ORDERING: pairs with the Acquire in `each`.
+            self.lanes[lane].store(record, Ordering::Release);
+            // A record that an unsubscriber does not see yet is one whose fence comes after the unsubscriber's.
+            // SAFETY: it was made just now, and lives as long as `self`.
+            return Section {
+                record: unsafe { &*record },
+                lane,
+                extra: false,
+                _inside: inside,
+            };
+        }
+        Section {
+            record: self.extra_record(),
+            lane,
+            extra: true,
+            _inside: inside,
+        }
+    }
+
+    /// A free record of the extra list, or a new one.
+    fn extra_record(&self) -> &CachePadded<Record> {
+        for record in self.extras() {
+            // ORDERING: Acquire pairs with the Release in `Section::drop`: the last user has left.
+            if record
+                .busy
+                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
+                return record;
+            }
+        }
+        let mut head = self.extra.load(Ordering::Relaxed);
+        let mut record = Box::new(CachePadded::new(Record::new(true, head)));
+        loop {
+            record.next = head;
+            let pointer = Box::into_raw(record);
+            // ORDERING: Release pairs with the Acquire in `extras`.
+            match self.extra.compare_exchange_weak(
+                head,
+                pointer,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                // SAFETY: it was made just now, and lives as long as `self`.
+                Ok(_) => return unsafe { &*pointer },
+                Err(now) => {
+                    head = now;
+                    // SAFETY: made by `Box::into_raw` above, and not published.
+                    record = unsafe { Box::from_raw(pointer) };
+                }
+            }
+        }
+    }
+
+    fn extras(&self) -> impl Iterator<Item = &CachePadded<Record>> {
+        // SAFETY: records live as long as `self`, and `next` is set before a record is published.
+        let first = unsafe { self.extra.load(Ordering::Acquire).as_ref() };
+        // SAFETY: as above.
+        std::iter::successors(first, |record| unsafe { record.next.as_ref() })
+    }
+
+    fn each(&self) -> impl Iterator<Item = &CachePadded<Record>> {
+        // SAFETY: records live as long as `self`.
+        let lanes = self
+            .lanes
+            .iter()
+            .filter_map(|lane| unsafe { lane.load(Ordering::Acquire).as_ref() });
+        lanes.chain(self.extras())
+    }
+
+    /// Notes every delivery under way that the concern is about. The caller has taken something out of the deliverers'
+    /// sight before this; once [`Grace::is_over`], none of them has it any more.
+    pub(crate) fn observe(&self, concern: Concern) -> Grace {
+        // ORDERING: pairs with the fence in `At::begin`.
+        store_load_fence!("unsubscribe_observes_without_fence");
+        if mutant!("unsubscribe_skips_grace") {
+            return Grace {
+                concern,
+                visits: Vec::new(),
+            };
+        }
+        let visits = self.each().filter_map(|record| {
+            let word = record.at.observe();
+            concern.is_about(At::place(word)).then(|| Visit {
+                record: ptr::from_ref(&**record),
+                number: At::visit(word),
+            })
+        });
+        Grace {
+            concern,
+            visits: visits.collect(),
+        }
+    }
+
+    /// Whether any thread reads that directory. The caller has replaced it, and fenced, before this.
+    pub(crate) fn reads(&self, directory: *const ()) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Section::drop`: a reader that left is done with it.
+        self.each()
+            .any(|record| ptr::eq(record.reads.load(Ordering::Acquire), directory))
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        for lane in &self.lanes {
+            let record = lane.load(Ordering::Acquire);
+            if !record.is_null() {
+                // SAFETY: made by `Box::into_raw`, and nobody has a section any more: sections borrow `self`.
+                drop(unsafe { Box::from_raw(record) });
+            }
+        }
+        let mut record = self.extra.load(Ordering::Acquire);
+        while !record.is_null() {
+            // SAFETY: as above; the list has each record once.
+            let boxed = unsafe { Box::from_raw(record) };
+            record = boxed.next.cast_mut();
+        }
+    }
+}
+
+/// A thread's presence among the deliverers of a feed, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    record: &'a CachePadded<Record>,
+    lane: usize,
+    extra: bool,
+    _inside: InDelivery,
+}
+
+impl Section<'_> {
+    /// The thread's lane.
+    #[inline]
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Begins a visit to a place. What was live there before another thread's
+    /// [`observe`](Records::observe) and is seen now stays until the visit ends.
+    #[inline]
+    pub(crate) fn begin(&self, place: Place) {
+        self.record.at.begin(place);
+    }
+
+    /// Narrows the visit to a place within its place.
+    #[inline]
+    pub(crate) fn narrow(&self, place: Place) {
+        self.record.at.narrow(place);
+    }
+
+    /// Begins a visit to [`Place::ANY`] and protects what `source` points to until the section ends. `None` for null.
+    #[inline]
+    pub(crate) fn protect<D>(&self, source: &AtomicPtr<D>) -> Option<&D> {
+        let mut pointer = source.load(Ordering::Relaxed);
+        loop {
+            if !pointer.is_null() {
+                self.record.reads.store(pointer.cast(), Ordering::Relaxed);
+            }
+            // ORDERING: its fence is also the one between the store above and the load below, and pairs with the fence
+            // that `Registry` makes after it has replaced the directory: either it sees this pointer, or this sees the
+            // new directory.
+            self.record.at.begin(Place::ANY);
+            let now = source.load(Ordering::Acquire);
+            if now == pointer || mutant!("directory_is_not_validated") {
+                // SAFETY: protected by `reads`, and it was current after that was visible.
+                return unsafe { pointer.as_ref() };
+            }
+            pointer = now;
+        }
+    }
+}
+
+impl Drop for Section<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire in `Records::reads`.
+        if !self.record.reads.load(Ordering::Relaxed).is_null() {
+            self.record.reads.store(ptr::null_mut(), Ordering::Release);
+        }
+        self.record.at.end();
+        if self.extra {
+            // ORDERING: pairs with the Acquire in `extra_record`.
+            self.record.busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// The deliveries that were under way when something was taken out of their sight.
+#[derive(Debug, Clone)]
+pub(crate) struct Grace {
+    concern: Concern,
+    visits: Vec<Visit>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Visit {
+    record: *const Record,
+    number: u32,
+}
+
+// SAFETY: the pointers are to records of a feed, which are `Sync` and outlive the `Grace`: see `Grace::is_over`.
+unsafe impl Send for Grace {}
+
+impl Grace {
+    /// Whether all of them have ended.
+    ///
+    /// # Safety
+    ///
+    /// The [`Records`] that made this must be alive.
+    pub(crate) unsafe fn is_over(&mut self) -> bool {
+        self.visits.retain(|visit| {
+            // SAFETY: the caller keeps the records alive.
+            let word = unsafe { &*visit.record }.at.observe();
+            At::visit(word) == visit.number && self.concern.is_about(At::place(word))
+        });
+        self.visits.is_empty()
+    }
+
+    /// Waits until all of them have ended. They do not block, so this is short.
+    ///
+    /// # Safety
+    ///
+    /// The [`Records`] that made this must be alive.
+    pub(crate) unsafe fn wait(&mut self) {
+        let mut patience = Patience::new();
+        // SAFETY: as the caller warrants.
+        while !unsafe { self.is_over() } {
+            patience.wait();
+        }
+    }
+}

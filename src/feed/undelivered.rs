@@ -1,0 +1,185 @@
+//! What a send that would not wait, or not any longer, gives back.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::blocked;
+use super::core::Core;
+use super::delivery::Delivery;
+use crate::subscription::{Source, SubscriptionId};
+
+/// A subscriber that has not got a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missed {
+    /// Its subscription.
+    pub id: SubscriptionId,
+    /// The name of its subscription, if it has one.
+    pub name: Option<Arc<str>>,
+}
+
+/// Why a value was not delivered to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Subscribers had no room, and the send does not wait.
+    Full,
+    /// Subscribers had no room until the time was up.
+    Timeout,
+}
+
+/// A value that some subscribers have not got, and which these are.
+///
+/// Everybody else has got it. [`retry`](Self::retry) and its timed forms offer it to those who missed it, and to nobody
+/// else; dropping this gives it up for them. Values sent in the meantime may reach them before it.
+///
+/// ```
+/// let feed = fanfeed::Feed::new();
+/// let (slow_tx, slow) = crossbeam_channel::bounded(1);
+/// let (fast_tx, fast) = crossbeam_channel::unbounded();
+/// let _slow = feed.subscriber().name("slow").subscribe(slow_tx);
+/// let _fast = feed.subscribe(fast_tx);
+/// feed.send(1);
+///
+/// let undelivered = feed.try_send(2).unwrap_err();
+/// assert_eq!(undelivered.delivered(), 1);
+/// assert_eq!(undelivered.missed()[0].name.as_deref(), Some("slow"));
+///
+/// slow.recv()?;
+/// assert_eq!(undelivered.retry().unwrap(), 2);
+/// assert_eq!((slow.recv()?, fast.len()), (2, 2));
+/// # Ok::<(), crossbeam_channel::RecvError>(())
+/// ```
+#[must_use = "some subscribers have not got the value"]
+pub struct Undelivered<T>(Box<Parts<T>>);
+
+struct Parts<T> {
+    core: Arc<Core<T>>,
+    delivery: Delivery<T>,
+    missed: Vec<Missed>,
+    cause: Cause,
+}
+
+impl<T> Undelivered<T> {
+    /// How many subscribers have got the value, in all attempts so far.
+    pub fn delivered(&self) -> usize {
+        self.0.delivery.delivered
+    }
+
+    /// Those who have not got it. Some of them may have ended since.
+    pub fn missed(&self) -> &[Missed] {
+        &self.0.missed
+    }
+
+    /// The value.
+    pub fn value(&self) -> &T {
+        self.0.delivery.value()
+    }
+
+    /// The value, given up for those who missed it.
+    pub fn into_inner(self) -> T {
+        self.0.delivery.into_value()
+    }
+
+    /// Why they have not got it.
+    pub fn cause(&self) -> Cause {
+        self.0.cause
+    }
+}
+
+impl<T: Clone + Send + 'static> Undelivered<T> {
+    /// What a delivery comes to that has stopped waiting.
+    pub(crate) fn outcome(
+        core: &Arc<Core<T>>,
+        mut delivery: Delivery<T>,
+        cause: Cause,
+    ) -> Result<usize, Self> {
+        core.tidy();
+        if delivery.pending.is_empty() {
+            return Ok(delivery.finish());
+        }
+        delivery.raise();
+        let missed = delivery.pending.iter_mut().map(|pending| {
+            pending.leave();
+            let state = pending.entry().state();
+            Missed {
+                id: state.id(),
+                name: state.name().cloned(),
+            }
+        });
+        let missed = missed.collect();
+        Err(Self(Box::new(Parts {
+            core: Arc::clone(core),
+            delivery,
+            missed,
+            cause,
+        })))
+    }
+
+    /// Offers the value once more, without waiting, to those who missed it.
+    ///
+    /// # Errors
+    ///
+    /// `Undelivered` again if some of them still have no room. The subscriptions that have ended are not among them.
+    pub fn retry(self) -> Result<usize, Self> {
+        let Parts {
+            core, mut delivery, ..
+        } = *self.0;
+        delivery.retry(&core);
+        Self::outcome(&core, delivery, Cause::Full)
+    }
+
+    /// Offers the value once more to those who missed it, and waits for them for so long.
+    ///
+    /// # Errors
+    ///
+    /// `Undelivered` again if some of them have no room until then.
+    pub fn retry_timeout(self, timeout: Duration) -> Result<usize, Self> {
+        self.retry_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Offers the value once more to those who missed it, and waits for them until then.
+    ///
+    /// # Errors
+    ///
+    /// `Undelivered` again if some of them have no room until then.
+    pub fn retry_deadline(self, deadline: Instant) -> Result<usize, Self> {
+        self.retry_until(Some(deadline))
+    }
+
+    fn retry_until(self, deadline: Option<Instant>) -> Result<usize, Self> {
+        let Parts {
+            core, mut delivery, ..
+        } = *self.0;
+        blocked::wait(&mut delivery, &core, deadline);
+        Self::outcome(&core, delivery, Cause::Timeout)
+    }
+}
+
+impl<T> fmt::Debug for Undelivered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undelivered")
+            .field("delivered", &self.delivered())
+            .field("missed", &self.missed())
+            .field("cause", &self.cause())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for Undelivered<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reached, missed) = (self.delivered(), self.missed().len());
+        let why = match self.cause() {
+            Cause::Full => "were full",
+            Cause::Timeout => "were full until the time was up",
+        };
+        write!(
+            f,
+            "{missed} subscribers {why} and have not got the value, {reached} have"
+        )
+    }
+}
+
+impl<T> Error for Undelivered<T> {}

@@ -1,0 +1,57 @@
+//! The verbs that a feed and a ring share.
+
+use std::time::{Duration, Instant};
+
+/// Sending one stream of values to many receivers.
+///
+/// The verbs take `&mut self` so that a sender that needs exclusive access can have them; like [`std::io::Write`], the
+/// trait is implemented for `&Feed` too, so a shared feed is used through `&mut &feed`.
+///
+/// ```
+/// use fanfeed::{Feed, Publish};
+///
+/// fn count_to<P: Publish<u32>>(mut out: P, last: u32) {
+///     for value in 1..=last {
+///         out.send(value);
+///     }
+/// }
+///
+/// let feed = Feed::new();
+/// let mut receiver = feed.channel(8)?;
+/// count_to(&feed, 3);
+/// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+pub trait Publish<T> {
+    /// What a send that was delivered returns.
+    type Sent;
+    /// What a send that would not wait, or not any longer, returns.
+    type Unsent;
+
+    /// Sends a value, and waits for subscribers that have no room.
+    fn send(&mut self, value: T) -> Self::Sent;
+
+    /// Sends a value without waiting.
+    ///
+    /// # Errors
+    ///
+    /// If somebody had no room.
+    fn try_send(&mut self, value: T) -> Result<Self::Sent, Self::Unsent>;
+
+    /// Sends a value, and waits until then for subscribers that have no room.
+    ///
+    /// # Errors
+    ///
+    /// If somebody had no room until then.
+    fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<Self::Sent, Self::Unsent>;
+
+    /// Sends a value, and waits for so long for subscribers that have no room.
+    ///
+    /// # Errors
+    ///
+    /// If somebody had no room in that time.
+    fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<Self::Sent, Self::Unsent>;
+
+    /// Sends the values in order, and waits for subscribers that have no room.
+    fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> Self::Sent;
+}

@@ -1,0 +1,157 @@
+//! What every subscription has: an identity, and one end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::error::SubscriptionError;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global};
+
+/// The number of a subscription, unique in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct SubscriptionId(u64);
+
+global! {
+    /// The number of the next subscription.
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+}
+
+impl SubscriptionId {
+    fn next() -> Self {
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Identity and end of one subscription.
+#[derive(Debug)]
+pub(crate) struct State {
+    id: SubscriptionId,
+    name: Option<Arc<str>>,
+    /// Set once, under the lock of `end`; read without it.
+    ended: AtomicBool,
+    end: Mutex<End>,
+}
+
+/// Who waits for the end, and what it brought.
+#[derive(Debug, Default)]
+struct End {
+    error: Option<SubscriptionError>,
+    channel: Option<(
+        Option<Sender<SubscriptionError>>,
+        Receiver<SubscriptionError>,
+    )>,
+    wakers: Vec<(u64, Waker)>,
+    next_waker: u64,
+}
+
+impl State {
+    pub(crate) fn new(name: Option<Arc<str>>) -> Self {
+        Self {
+            id: SubscriptionId::next(),
+            name,
+            ended: AtomicBool::new(false),
+            end: Mutex::new(End::default()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        // ORDERING: pairs with the Release in `end`: who sees the end sees what led to it.
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ends the subscription, with an error or without. Only the first call does anything, and it returns true.
+    pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
+        let (sender, wakers) = {
+            let mut end = self.end.lock();
+            if self.ended.load(Ordering::Relaxed) {
+                return false;
+            }
+            // ORDERING: pairs with the Acquire in `is_ended`.
+            self.ended.store(true, Ordering::Release);
+            let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
+            if let (Some(sender), Some(error)) = (&sender, &error) {
+                // The channel has room for the one error it is for.
+                let _ = sender.try_send(error.clone());
+            }
+            end.error = error;
+            (sender, std::mem::take(&mut end.wakers))
+        };
+        // Dropped and woken outside the lock: both run code of others.
+        drop(sender);
+        for (_, waker) in wakers {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The channel of the one error, made at the first call.
+    pub(crate) fn err(&self) -> Receiver<SubscriptionError> {
+        let mut end = self.end.lock();
+        if let Some((_, receiver)) = &end.channel {
+            return receiver.clone();
+        }
+        let (sender, receiver) = bounded(1);
+        let kept = if self.ended.load(Ordering::Relaxed) {
+            if let Some(error) = end.error.clone() {
+                let _ = sender.try_send(error);
+            }
+            None
+        } else {
+            Some(sender)
+        };
+        end.channel = Some((kept, receiver.clone()));
+        receiver
+    }
+
+    /// The error it ended with, if it has ended with one.
+    pub(crate) fn error(&self) -> Option<SubscriptionError> {
+        self.end.lock().error.clone()
+    }
+
+    /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
+    pub(crate) fn wake_at_end(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+        let mut end = self.end.lock();
+        if self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        let held = key.and_then(|key| end.wakers.iter_mut().find(|(other, _)| *other == key));
+        if let Some((_, held)) = held {
+            held.clone_from(waker);
+        } else {
+            let number = end.next_waker;
+            end.next_waker += 1;
+            end.wakers.push((number, waker.clone()));
+            *key = Some(number);
+        }
+        true
+    }
+
+    /// Takes back what `wake_at_end` left.
+    pub(crate) fn forget_waker(&self, key: &mut Option<u64>) {
+        if let Some(key) = key.take() {
+            self.end.lock().wakers.retain(|(other, _)| *other != key);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Which mutant of the code a model runs, and whether its timers fire. Only compiled under `--cfg fanfeed_loom`.
+
+use std::cell::Cell;
+
+// loom runs all threads of a model on the thread that calls it, so plain thread-locals are what a model sets, and models
+// that run beside one another in a test binary do not meet.
+std::thread_local! {
+    static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
+    static TIMERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with the named mutant in place of the code it was made from.
+pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            ACTIVE.set(None);
+        }
+    }
+    ACTIVE.set(Some(name));
+    let _reset = Reset;
+    f()
+}
+
+/// Runs `f` in a world where every timed wait ends once the other threads have run.
+pub fn with_timers<R>(f: impl FnOnce() -> R) -> R {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            TIMERS.set(false);
+        }
+    }
+    TIMERS.set(true);
+    let _reset = Reset;
+    f()
+}
+
+pub(crate) fn is(name: &str) -> bool {
+    ACTIVE.get() == Some(name)
+}
+
+pub(crate) fn timers_fire() -> bool {
+    TIMERS.get()
+}

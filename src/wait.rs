@@ -1,0 +1,15 @@
+//! Floor 1: how a thread or a task waits, and how it is woken.
+//!
+//! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share one protocol: a
+//! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values), [`WakerSet`] has
+//! many (senders that wait for room). [`Patience`] is for the short waits that nobody wakes.
+
+mod parker;
+mod patience;
+mod waker_cell;
+mod waker_set;
+
+pub(crate) use parker::Parker;
+pub(crate) use patience::Patience;
+pub(crate) use waker_cell::WakerCell;
+pub(crate) use waker_set::{Ticket, WakerSet};

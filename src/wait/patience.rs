@@ -1,0 +1,45 @@
+//! Waiting for something short that nobody announces.
+
+use std::time::Duration;
+
+use crate::sync;
+
+/// Spins for about a microsecond, then yields a few times, then sleeps for longer and longer. It never burns a core.
+///
+/// For waits whose end is a few instructions of another thread away, unless that thread was preempted.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    round: u32,
+}
+
+impl Patience {
+    const SPINS: u32 = 6;
+    const YIELDS: u32 = 10;
+    const FIRST_SLEEP: Duration = Duration::from_micros(50);
+    const LONGEST_SLEEP: Duration = Duration::from_millis(1);
+
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits a little, longer each time.
+    #[cfg(not(fanfeed_loom))]
+    pub(crate) fn wait(&mut self) {
+        if self.round < Self::SPINS {
+            for _ in 0..1 << self.round {
+                sync::spin_loop();
+            }
+        } else if self.round < Self::YIELDS {
+            sync::yield_now();
+        } else {
+            let doublings = (self.round - Self::YIELDS).min(5);
+            sync::sleep((Self::FIRST_SLEEP * (1 << doublings)).min(Self::LONGEST_SLEEP));
+        }
+        self.round = self.round.saturating_add(1);
+    }
+
+    #[cfg(fanfeed_loom)]
+    pub(crate) fn wait(&mut self) {
+        sync::yield_now();
+    }
+}

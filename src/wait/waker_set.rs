@@ -1,0 +1,123 @@
+//! Many waiters: senders that wait for room in one channel.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use crate::sync::{AtomicUsize, Mutex, Ordering, store_load_fence};
+
+/// The senders that wait for room, first come, first woken.
+///
+/// A waiter joins, fences (in [`join`](Self::join)), and tries once more before it waits. Who makes room looks at the
+/// count and wakes one waiter for each place made. A woken waiter is no longer in the set: it either uses the place,
+/// joins again, or hands the wake-up on when it leaves. So a place is never forgotten while somebody waits for one.
+#[derive(Debug)]
+pub(crate) struct WakerSet {
+    /// Written under the lock, read without it.
+    count: AtomicUsize,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    queue: VecDeque<(u64, Waker)>,
+    next: u64,
+}
+
+/// A waiter's place in a [`WakerSet`]. It has to be given back by [`WakerSet::leave`].
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(Option<u64>);
+
+impl WakerSet {
+    pub(crate) fn new() -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            waiters: Mutex::new(Waiters {
+                queue: VecDeque::new(),
+                next: 0,
+            }),
+        }
+    }
+
+    /// Stands in the queue, keeping the place if it still has one. It must try once more after this.
+    pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) {
+        {
+            let mut waiters = self.waiters.lock();
+            let held = ticket
+                .0
+                .and_then(|id| waiters.queue.iter_mut().find(|(other, _)| *other == id));
+            match held {
+                Some((_, held)) => {
+                    if !held.will_wake(waker) {
+                        held.clone_from(waker);
+                    }
+                }
+                None => {
+                    let id = waiters.next;
+                    waiters.next += 1;
+                    waiters.queue.push_back((id, waker.clone()));
+                    ticket.0 = Some(id);
+                }
+            }
+            self.count.store(waiters.queue.len(), Ordering::Relaxed);
+        }
+        // ORDERING: pairs with the fence that a receiver makes before `wake_one` when it finds its queue empty, and
+        // with the one in `Grace::observe` that follows the closing of a queue.
+        store_load_fence!("waiter_joins_without_fence");
+    }
+
+    /// Leaves the queue. `served` says whether the waiter got what it came for; if not, and a wake-up was spent on it,
+    /// the next in the queue is woken instead.
+    pub(crate) fn leave(&self, ticket: &mut Ticket, served: bool) {
+        let Some(id) = ticket.0.take() else { return };
+        let heir = {
+            let mut waiters = self.waiters.lock();
+            let held = waiters.queue.iter().position(|(other, _)| *other == id);
+            let heir = match held {
+                Some(index) => {
+                    waiters.queue.remove(index);
+                    None
+                }
+                None if served => None,
+                None => waiters.queue.pop_front(),
+            };
+            self.count.store(waiters.queue.len(), Ordering::Relaxed);
+            heir
+        };
+        if let Some((_, waker)) = heir {
+            waker.wake();
+        }
+    }
+
+    /// Whether anybody waits. May be out of date unless a fence orders it after what was done to make room.
+    #[inline]
+    pub(crate) fn is_waited_on(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
+    /// Wakes the first in the queue.
+    #[cold]
+    pub(crate) fn wake_one(&self) {
+        let first = {
+            let mut waiters = self.waiters.lock();
+            let first = waiters.queue.pop_front();
+            self.count.store(waiters.queue.len(), Ordering::Relaxed);
+            first
+        };
+        if let Some((_, waker)) = first {
+            waker.wake();
+        }
+    }
+
+    /// Wakes everybody.
+    #[cold]
+    pub(crate) fn wake_all(&self) {
+        let all = {
+            let mut waiters = self.waiters.lock();
+            self.count.store(0, Ordering::Relaxed);
+            std::mem::take(&mut waiters.queue)
+        };
+        for (_, waker) in all {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One command with a time limit, which can print itself as a shell would take it.
+
+use std::fmt;
+use std::io::{IsTerminal, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a running command is looked at. Short enough not to be seen, long enough not to disturb measurements.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A command of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct Invocation {
+    program: String,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    limit: Duration,
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    NotStarted(std::io::Error),
+    Ended(ExitStatus),
+    TimedOut(Duration),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotStarted(error) => write!(f, "could not be started: {error}"),
+            Failure::Ended(status) => write!(f, "{status}"),
+            Failure::TimedOut(limit) => {
+                write!(f, "stopped after its limit of {} s", limit.as_secs())
+            }
+        }
+    }
+}
+
+impl Invocation {
+    /// `line` is split at white space; what may hold a space is added by [`arg`](Self::arg).
+    pub(crate) fn new(line: &str, limit: Duration) -> Self {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Invocation {
+            program: words.next().expect("a command has a name"),
+            arguments: words.collect(),
+            variables: Vec::new(),
+            limit,
+        }
+    }
+
+    pub(crate) fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs it, its output going where ours goes.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        self.finish(self.command().spawn().map_err(Failure::NotStarted)?)
+    }
+
+    /// Runs it and returns what it wrote to standard output; its errors go where ours go.
+    pub(crate) fn output(&self) -> Result<String, Failure> {
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Failure::NotStarted)?;
+        let mut pipe = child.stdout.take().expect("it was piped");
+        // Read beside the waiting, or a command that fills the pipe would wait for us while we wait for it.
+        let reader = thread::spawn(move || {
+            let mut text = Vec::new();
+            pipe.read_to_end(&mut text)
+                .map(|_| String::from_utf8_lossy(&text).into_owned())
+        });
+        self.finish(child)?;
+        reader
+            .join()
+            .expect("the reader does not panic")
+            .map_err(Failure::NotStarted)
+    }
+
+    /// Whether it succeeds; it is not heard.
+    pub(crate) fn succeeds(&self) -> bool {
+        let child = self
+            .command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        child.is_ok_and(|child| self.finish(child).is_ok())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null());
+        // `cargo run` describes xtask in these; a nested cargo would hand them on to build scripts and examples.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&*name);
+            }
+        }
+        #[cfg(unix)]
+        if own_group() {
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        }
+        command
+    }
+
+    fn finish(&self, mut child: Child) -> Result<(), Failure> {
+        let started = Instant::now();
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(Failure::Ended(status)),
+                Ok(None) if started.elapsed() >= self.limit => {
+                    kill(&mut child);
+                    return Err(Failure::TimedOut(self.limit));
+                }
+                Ok(None) => thread::sleep(POLL),
+                Err(error) => return Err(Failure::NotStarted(error)),
+            }
+        }
+    }
+}
+
+/// Whether a command gets a process group of its own, so that a time limit ends what it started, too: cargo's tests do
+/// not die with cargo. At a terminal it stays in ours instead, where Ctrl-C reaches it.
+fn own_group() -> bool {
+    cfg!(unix) && !std::io::stdin().is_terminal()
+}
+
+fn kill(child: &mut Child) {
+    if own_group() {
+        // std cannot signal a group; every Unix has a shell that can.
+        let signal = format!("kill -KILL -{}", child.id());
+        let _ = Command::new("sh")
+            .args(["-c", &signal])
+            .stdin(Stdio::null())
+            .status();
+    }
+    // It may be gone by now, and then there is nothing left to do.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// As one would type it to run it again.
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.variables {
+            write!(f, "{name}={} ", quoted(value))?;
+        }
+        f.write_str(&self.program)?;
+        for argument in &self.arguments {
+            write!(f, " {}", quoted(argument))?;
+        }
+        Ok(())
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./,:@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Invocation};
+    use std::time::Duration;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn it_prints_itself_as_a_shell_takes_it() {
+        let command = Invocation::new("cargo test -p x", MINUTE)
+            .env("RUSTFLAGS", "--cfg y")
+            .arg("it's");
+        assert_eq!(
+            command.to_string(),
+            r"RUSTFLAGS='--cfg y' cargo test -p x 'it'\''s'"
+        );
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_a_failure() {
+        let command = Invocation::new("fanfeed-there-is-no-such-program", MINUTE);
+        assert!(matches!(command.run(), Err(Failure::NotStarted(_))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_that_hangs_is_stopped_at_its_limit() {
+        let command = Invocation::new("sleep 600", Duration::from_millis(100));
+        assert!(matches!(command.run(), Err(Failure::TimedOut(_))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn its_status_and_its_output_are_told() {
+        assert!(matches!(
+            Invocation::new("false", MINUTE).run(),
+            Err(Failure::Ended(_))
+        ));
+        assert_eq!(
+            Invocation::new("echo a b", MINUTE).output().unwrap(),
+            "a b\n"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is what CI runs.
+//!
+//! It is a program rather than a script so that it works wherever Rust does, and it depends on nothing but std, so that
+//! it is built before the first step could fail for another reason.
+
+mod examples;
+mod invocation;
+mod manifest;
+mod report;
+mod steps;
+mod tools;
+mod verdict;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask test [--list] [--only <step>]... [--fail-fast]
+
+  --list         name the steps and what they run, and stop
+  --only <step>  run only this step, or this group of steps (`clippy`, `clippy/all`); may be given again
+  --fail-fast    stop at the first step that fails";
+
+/// What was asked for on the command line.
+#[derive(Debug, Default)]
+struct Options {
+    list: bool,
+    only: Vec<String>,
+    fail_fast: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let options = match parse(&arguments) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(2);
+        }
+    };
+    // The manifest folder is that of xtask; its parent is the workspace, whatever folder cargo was called from.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask stands in the workspace");
+    if let Err(error) = std::env::set_current_dir(root) {
+        eprintln!("cannot enter the workspace: {error}");
+        return ExitCode::from(2);
+    }
+    test(&options)
+}
+
+fn parse(arguments: &[String]) -> Result<Options, String> {
+    let mut rest = arguments.iter();
+    match rest.next().map(String::as_str) {
+        Some("test") => {}
+        Some(other) => return Err(format!("unknown command `{other}`\n{USAGE}")),
+        None => return Err(USAGE.to_owned()),
+    }
+    let mut options = Options::default();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--list" => options.list = true,
+            "--fail-fast" => options.fail_fast = true,
+            "--only" => {
+                let step = rest
+                    .next()
+                    .ok_or_else(|| format!("--only needs the name of a step\n{USAGE}"))?;
+                options.only.push(step.clone());
+            }
+            other => return Err(format!("unknown option `{other}`\n{USAGE}")),
+        }
+    }
+    Ok(options)
+}
+
+fn test(options: &Options) -> ExitCode {
+    let mut steps = match steps::all() {
+        Ok(steps) => steps,
+        Err(error) => {
+            eprintln!("cannot list the steps: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    for wanted in &options.only {
+        if !steps.iter().any(|step| step.is(wanted)) {
+            eprintln!("there is no step `{wanted}`; `cargo xtask test --list` names them");
+            return ExitCode::from(2);
+        }
+    }
+    if !options.only.is_empty() {
+        steps.retain(|step| options.only.iter().any(|wanted| step.is(wanted)));
+    }
+    if options.list {
+        for step in &steps {
+            println!("{step}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    report::run(&steps, options.fail_fast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn arguments(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn steps_can_be_chosen_more_than_once() {
+        let options = parse(&arguments("test --only loom --only clippy/all")).unwrap();
+        assert_eq!(options.only, ["loom", "clippy/all"]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in ["", "tset", "test --onyl loom", "test --only"] {
+            assert!(parse(&arguments(line)).is_err(), "{line}");
+        }
+    }
+}

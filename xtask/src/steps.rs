@@ -1,0 +1,265 @@
+//! The steps of `cargo xtask test`: what fails fast comes first.
+
+use crate::examples::{self, How};
+use crate::invocation::Invocation;
+use crate::manifest;
+use crate::tools::Tool;
+use crate::verdict;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(n * 60)
+}
+
+// The limits are far above what the work takes on two slow cores: they end what hangs, and measure nothing.
+const QUICK: Duration = minutes(5);
+const BUILD: Duration = minutes(30);
+const TESTS: Duration = minutes(30);
+const MODELS: Duration = minutes(90);
+const EXAMPLE: Duration = minutes(2);
+/// The run is 20 s; the rest is for an instrumented build.
+const FUZZ: Duration = minutes(20);
+
+/// One line of the summary. Its name is `group` or `group/part`.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) needs: Vec<Tool>,
+    pub(crate) work: Work,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// It passes if the command succeeds.
+    Run(Invocation),
+    /// It passes if the command succeeds and its output is found good.
+    Judge(Invocation, fn(&str) -> Result<(), String>),
+    /// It is not run, for this reason.
+    Leave(String),
+}
+
+impl Step {
+    fn new(name: impl Into<String>, work: Work) -> Self {
+        Step {
+            name: name.into(),
+            needs: Vec::new(),
+            work,
+        }
+    }
+
+    fn run(name: impl Into<String>, invocation: Invocation) -> Self {
+        Step::new(name, Work::Run(invocation))
+    }
+
+    fn needs(mut self, tools: &[Tool]) -> Self {
+        self.needs.extend(tools);
+        self
+    }
+
+    /// Whether `wanted` is this step or its group.
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        self.name == wanted || self.name.split('/').next() == Some(wanted)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.work {
+            Work::Run(command) | Work::Judge(command, _) => {
+                write!(f, "{:<24} {command}", self.name)
+            }
+            Work::Leave(reason) => write!(f, "{:<24} not run: {reason}", self.name),
+        }
+    }
+}
+
+/// Every step, in the order in which they are run. The current folder is the workspace.
+pub(crate) fn all() -> io::Result<Vec<Step>> {
+    let features = manifest::features(&fs::read_to_string("Cargo.toml")?);
+    let mut steps = vec![
+        Step::run("fmt", Invocation::new("cargo fmt --all --check", QUICK)).needs(&[Tool::Rustfmt]),
+        Step::new(
+            "dependencies",
+            Work::Judge(
+                Invocation::new(
+                    "cargo tree -p fanfeed -e normal --depth 1 --prefix none",
+                    QUICK,
+                ),
+                verdict::dependencies,
+            ),
+        ),
+    ];
+    steps.extend(clippy(&features));
+    steps.extend([
+        Step::run("test/xtask", Invocation::new("cargo test -p xtask", TESTS)),
+        Step::run(
+            "test/default",
+            Invocation::new("cargo test -p fanfeed", TESTS),
+        ),
+        Step::run(
+            "test/all",
+            Invocation::new("cargo test -p fanfeed --all-features", TESTS),
+        ),
+        doc("doc/default", "cargo doc -p fanfeed --no-deps"),
+        doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
+    ]);
+    steps.extend(examples()?);
+    steps.extend([
+        Step::new(
+            "package/list",
+            Work::Judge(
+                Invocation::new("cargo package -p fanfeed --allow-dirty --list", QUICK),
+                verdict::package,
+            ),
+        ),
+        Step::run(
+            "package/verify",
+            Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
+        ),
+        Step::run(
+            "loom",
+            loom("cargo test -p fanfeed-loom-tests --release", MODELS),
+        ),
+        Step::run(
+            "bench",
+            Invocation::new("cargo bench -p fanfeed-benches -- --test", BUILD),
+        ),
+    ]);
+    steps.extend(fuzz()?);
+    Ok(steps)
+}
+
+/// Every feature alone, because each must stand without the others; none, and all.
+fn clippy(features: &[String]) -> Vec<Step> {
+    let crate_with = |name: &str, flags: &str| {
+        let line = format!("cargo clippy -p fanfeed --all-targets {flags} -- -D warnings");
+        Step::run(format!("clippy/{name}"), Invocation::new(&line, BUILD))
+    };
+    let mut steps = vec![crate_with("none", "--no-default-features")];
+    for feature in features {
+        steps.push(crate_with(
+            feature,
+            &format!("--no-default-features --features {feature}"),
+        ));
+    }
+    steps.push(crate_with("all", "--all-features"));
+    let members = "cargo clippy --workspace --exclude fanfeed --all-targets -- -D warnings";
+    steps.push(Step::run("clippy/members", Invocation::new(members, BUILD)));
+    // Under its cfg, or the code written for loom is never looked at.
+    let models = "cargo clippy -p fanfeed-loom-tests --all-targets";
+    steps.push(Step::run(
+        "clippy/loom",
+        loom(models, BUILD).arg("--").arg("-D").arg("warnings"),
+    ));
+    steps
+        .into_iter()
+        .map(|step| step.needs(&[Tool::Clippy]))
+        .collect()
+}
+
+/// Loom's flag reaches every dependency, so that it has a target folder of its own: in the common one each change of
+/// flags would build everything again.
+fn loom(line: &str, limit: Duration) -> Invocation {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    Invocation::new(line, limit)
+        .arg("--target-dir")
+        .arg(format!("{target}/loom"))
+        .env("RUSTFLAGS", "--cfg fanfeed_loom")
+}
+
+fn doc(name: &str, line: &str) -> Step {
+    Step::run(
+        name,
+        Invocation::new(line, BUILD).env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn examples() -> io::Result<Vec<Step>> {
+    let examples = examples::in_folder(Path::new("examples"))?;
+    let mut steps = Vec::new();
+    if !examples.is_empty() {
+        let build = "cargo build -p fanfeed --release --all-features --examples";
+        steps.push(Step::run("example", Invocation::new(build, BUILD)));
+    }
+    for example in examples {
+        let work = match example.how {
+            How::Run(arguments) => {
+                let line = format!(
+                    "cargo run -p fanfeed --release --all-features --example {}",
+                    example.name
+                );
+                let mut command = Invocation::new(&line, EXAMPLE);
+                if !arguments.is_empty() {
+                    command = command.arg("--");
+                }
+                Work::Run(arguments.into_iter().fold(command, Invocation::arg))
+            }
+            How::BuildOnly(reason) => Work::Leave(format!("only built: {reason}")),
+        };
+        steps.push(Step::new(format!("example/{}", example.name), work));
+    }
+    Ok(steps)
+}
+
+/// A short run of each target, which shows that it works; to find something, run it for longer.
+fn fuzz() -> io::Result<Vec<Step>> {
+    let folder = Path::new("fuzz/fuzz_targets");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut targets = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            targets.push(
+                path.file_stem()
+                    .expect("it has an extension")
+                    .to_string_lossy()
+                    .into_owned(),
+            );
+        }
+    }
+    targets.sort();
+    Ok(targets
+        .iter()
+        .map(|target| {
+            let line = format!("cargo +nightly fuzz run {target} -- -max_total_time=20");
+            Step::run(format!("fuzz/{target}"), Invocation::new(&line, FUZZ))
+                .needs(&[Tool::Nightly, Tool::CargoFuzz])
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Invocation, QUICK, Step, clippy};
+
+    #[test]
+    fn a_step_is_chosen_by_its_name_or_its_group() {
+        let step = Step::run("clippy/all", Invocation::new("true", QUICK));
+        assert!(step.is("clippy") && step.is("clippy/all"));
+        assert!(!step.is("clip") && !step.is("clippy/none") && !step.is("all"));
+    }
+
+    #[test]
+    fn every_feature_is_linted_alone() {
+        let steps = clippy(&["async".to_owned(), "serde".to_owned()]);
+        let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "clippy/none",
+                "clippy/async",
+                "clippy/serde",
+                "clippy/all",
+                "clippy/members",
+                "clippy/loom"
+            ]
+        );
+    }
+}

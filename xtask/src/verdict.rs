@@ -1,0 +1,92 @@
+//! Judgements on what cargo prints, where its exit status does not say enough.
+
+/// All that a user of the default features is made to depend on.
+const ALLOWED: [&str; 4] = [
+    "arc-swap",
+    "crossbeam-channel",
+    "crossbeam-utils",
+    "parking_lot",
+];
+
+/// What a reader of the package must find in it.
+const PACKAGED: [&str; 6] = [
+    "CHANGELOG.md",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "src/lib.rs",
+];
+
+/// The parts of the workspace that are not the crate.
+const NOT_PACKAGED: [&str; 5] = ["benches/", "fuzz/", "loom-tests/", "target/", "xtask/"];
+
+/// Judges `cargo tree --depth 1 --prefix none`: the crate, then its direct dependencies, one to a line.
+pub(crate) fn dependencies(tree: &str) -> Result<(), String> {
+    let names: Vec<&str> = tree
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let extra: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| !ALLOWED.contains(name))
+        .collect();
+    if names.is_empty() {
+        Err("cargo tree named no dependency at all".to_owned())
+    } else if extra.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "the default features depend on {}; only {} may be there",
+            extra.join(", "),
+            ALLOWED.join(", ")
+        ))
+    }
+}
+
+/// Judges `cargo package --list`.
+pub(crate) fn package(list: &str) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for needed in PACKAGED {
+        if !list.lines().any(|line| line == needed) {
+            wrong.push(format!("{needed} is not in the package"));
+        }
+    }
+    for line in list.lines() {
+        if NOT_PACKAGED.iter().any(|folder| line.starts_with(folder)) {
+            wrong.push(format!("{line} is in the package"));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dependencies, package};
+
+    #[test]
+    fn a_dependency_that_nobody_agreed_to_is_named() {
+        assert_eq!(
+            dependencies("fanfeed v0.1.0\ncrossbeam-channel v0.5.15\nparking_lot v0.12.5\n"),
+            Ok(())
+        );
+        let error =
+            dependencies("fanfeed v0.1.0\nparking_lot v0.12.5\nserde v1.0.0\n").unwrap_err();
+        assert!(error.contains("depend on serde;"), "{error}");
+        assert!(dependencies("fanfeed v0.1.0\n").is_err());
+    }
+
+    #[test]
+    fn a_package_has_its_licences_and_nothing_of_the_workshop() {
+        let good = "CHANGELOG.md\nCargo.toml\nLICENSE-APACHE\nLICENSE-MIT\nREADME.md\nsrc/lib.rs\n";
+        assert_eq!(package(good), Ok(()));
+        assert!(package(&good.replace("LICENSE-MIT\n", "")).is_err());
+        assert!(package(&format!("{good}xtask/src/main.rs\n")).is_err());
+    }
+}
