@@ -134,7 +134,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
     pub fn send(&self, value: T) -> usize {
         let mut delivery = Delivery::new(value);
         delivery.serve(&self.core);
-        if !delivery.pending.is_empty() {
+        if delivery.has_pending() {
             blocked::wait(&mut delivery, &self.core, None);
         }
         self.core.tidy();
@@ -190,7 +190,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
     ) -> Result<usize, Undelivered<T>> {
         let mut delivery = Delivery::new(value);
         delivery.serve(&self.core);
-        if !delivery.pending.is_empty() {
+        if delivery.has_pending() {
             blocked::wait(&mut delivery, &self.core, deadline());
         }
         Undelivered::outcome(&self.core, delivery, Cause::Timeout)

@@ -7,15 +7,21 @@ mod sync;
 #[doc(hidden)]
 pub mod sync;
 // Floor 1
+mod backoff;
 mod error;
 mod overflow;
 mod wait;
 // Floor 2
+mod resubscribe;
+mod scope;
 mod subscription;
 // Floor 3
 mod feed;
 mod publish;
+// Floor 4
+mod mux;
 
+pub use backoff::Backoff;
 pub use error::{
     CapacityError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError, TrySendError,
 };
@@ -23,6 +29,11 @@ pub use feed::{
     Carrier, Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, Room,
     SubscriberBuilder, TryIter, Undelivered, WeakFeed,
 };
+#[allow(deprecated)]
+pub use mux::TypeMux;
+pub use mux::{EventTypes, MuxClosed, TypeMuxEvent, TypeMuxSubscriberBuilder, TypeMuxSubscription};
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
-pub use subscription::{Closed, Stats, Subscription, SubscriptionId};
+pub use resubscribe::{resubscribe, resubscribe_with_error};
+pub use scope::SubscriptionScope;
+pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

@@ -1,10 +1,14 @@
 //! Floor 2: the handle of one subscription, whatever it is subscribed to.
 
+mod cancel_token;
 mod closed;
+mod join;
 mod source;
+mod spawn;
 mod state;
 mod stats;
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +16,7 @@ use crossbeam_channel::Receiver;
 
 use crate::error::SubscriptionError;
 
+pub use cancel_token::CancelToken;
 pub use closed::Closed;
 pub(crate) use source::Source;
 pub(crate) use state::State;
@@ -48,6 +53,83 @@ impl Subscription {
         }
     }
 
+    /// Runs a producer on a thread of its own, as a subscription that lasts for as long as the producer runs.
+    ///
+    /// [`unsubscribe`](Self::unsubscribe), and dropping the handle, cancels the token that the producer was given and
+    /// waits for the producer to end, from however many threads it is called. It cancels the token and returns at once
+    /// where it cannot wait: called from the producer's own thread, from that of another producer whose end this one is
+    /// waiting for in turn, or inside a delivery of a feed, which the producer may be waiting for.
+    ///
+    /// A producer that ends with `Ok` ends its subscription without an error. What it returns or panics with after the
+    /// token was cancelled is its answer to that, and not a failure. A producer that does not look at its token is
+    /// waited for until it ends by itself.
+    ///
+    /// [`stats`](Self::stats) stays at zero: what a producer delivers is its own affair.
+    ///
+    /// # Errors
+    ///
+    /// None here, but the subscription fails, which [`err`](Self::err) yields, with
+    /// [`Failed`](SubscriptionError::Failed) if the producer returns an error or if no thread could be made for it, and
+    /// with [`Panicked`](SubscriptionError::Panicked) if the producer panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfeed::Subscription;
+    ///
+    /// let (tx, rx) = crossbeam_channel::unbounded();
+    /// let subscription = Subscription::spawn(move |_token| {
+    ///     for line in ["12", "30", "x"] {
+    ///         let _ = tx.send(line.parse::<u32>()?);
+    ///     }
+    ///     Ok::<(), std::num::ParseIntError>(())
+    /// });
+    /// assert_eq!(rx.iter().collect::<Vec<_>>(), [12, 30]);
+    /// let error = subscription.err().recv().unwrap();
+    /// assert_eq!(error.to_string(), "the subscription's producer failed: invalid digit found in string");
+    /// ```
+    pub fn spawn<F, E>(producer: F) -> Self
+    where
+        F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        Self::new(spawn::spawn(producer))
+    }
+
+    /// Makes one subscription of many.
+    ///
+    /// Unsubscribing it unsubscribes all of them. The first of them that fails ends all the others, and its error is
+    /// that of the joined subscription. One that ends without an error leaves the others to go on. The joined
+    /// subscription has ended when all of them have: its error is out when nothing of the others is under way any more.
+    /// Of none at all, it lasts until it is unsubscribed.
+    ///
+    /// [`stats`](Self::stats) are the sums of theirs; `depth` is that of those that can tell, and `None` if none can.
+    ///
+    /// It has no thread of its own: the others are told to end by the thread that ended the first, which does not wait
+    /// for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fanfeed::Subscription;
+    ///
+    /// let patient = Subscription::spawn(|token| {
+    ///     let _ = token.channel().recv();
+    ///     Ok::<(), std::io::Error>(())
+    /// });
+    /// let hasty = Subscription::spawn(|_token| Err("no such host"));
+    /// let both = Subscription::join([patient, hasty]);
+    /// both.closed().wait();
+    /// assert_eq!(both.err().recv().unwrap().to_string(), "the subscription's producer failed: no such host");
+    /// ```
+    pub fn join(subscriptions: impl IntoIterator<Item = Subscription>) -> Self {
+        let members = subscriptions
+            .into_iter()
+            .map(Self::into_source)
+            .collect::<Vec<_>>();
+        Self::new(join::join(members))
+    }
+
     /// Another handle of the same subscription. Dropping either ends it.
     pub(crate) fn share(&self) -> Self {
         Self {
@@ -55,11 +137,23 @@ impl Subscription {
         }
     }
 
-    fn source(&self) -> &Arc<dyn Source> {
-        // Only `detach` takes it, and that consumes the handle.
+    pub(crate) fn source(&self) -> &Arc<dyn Source> {
+        // Only `detach` and `into_source` take it, and they consume the handle.
         self.source
             .as_ref()
             .expect("a subscription has its source until it is consumed")
+    }
+
+    /// The source without its handle, which no longer unsubscribes.
+    fn into_source(mut self) -> Arc<dyn Source> {
+        self.source
+            .take()
+            .expect("a subscription has its source until it is consumed")
+    }
+
+    /// The error it failed with, if it has, whoever has received that from `err`.
+    pub(crate) fn error(&self) -> Option<SubscriptionError> {
+        self.source().state().error()
     }
 
     /// Its number, unique in this process.

@@ -16,7 +16,7 @@ mod model;
 pub(crate) use model::*;
 
 #[cfg(fanfeed_loom)]
-pub mod mutant;
+pub mod mutants;
 
 /// True while a loom model runs the named mutant of the code; always false elsewhere.
 ///
@@ -25,7 +25,7 @@ pub mod mutant;
 macro_rules! mutant {
     ($name:literal) => {{
         #[cfg(fanfeed_loom)]
-        let active = $crate::sync::mutant::is($name);
+        let active = $crate::sync::mutants::is($name);
         #[cfg(not(fanfeed_loom))]
         let active = false;
         active
@@ -33,9 +33,25 @@ macro_rules! mutant {
 }
 pub(crate) use mutant;
 
+/// The ordering, or `Relaxed` while a loom model runs the named mutant.
+macro_rules! order {
+    ($order:ident, $mutant:literal) => {
+        if $crate::sync::mutant!($mutant) {
+            $crate::sync::Ordering::Relaxed
+        } else {
+            $crate::sync::Ordering::$order
+        }
+    };
+}
+pub(crate) use order;
+
 /// The fence between a store that others look for and a load that looks for theirs.
 ///
 /// Every such fence of the crate has a name, so that a model can leave it out (see [`mutant!`]).
+///
+/// For the slow half of a protocol. The fast halves have none: there the store and the load are both `SeqCst`, as are
+/// the store and the load of the other side, and the single order of all `SeqCst` operations does what the fence would
+/// do. On x86 that makes the store an `xchg` and the load a plain one, where a store and a fence cost half as much again.
 macro_rules! store_load_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {
@@ -44,3 +60,16 @@ macro_rules! store_load_fence {
     };
 }
 pub(crate) use store_load_fence;
+
+/// Stands between a `SeqCst` store and a `SeqCst` load. Nothing, except in a model.
+///
+/// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst` fences. So where the
+/// code leans on the single order of `SeqCst` accesses, a model gets a fence, which is what that order amounts to there.
+/// Wherever this stands, all four accesses of the protocol are `SeqCst`; their `// ORDERING:` comments name one another.
+macro_rules! seq_cst_order {
+    ($name:literal) => {
+        #[cfg(fanfeed_loom)]
+        $crate::sync::store_load_fence!($name);
+    };
+}
+pub(crate) use seq_cst_order;

@@ -17,7 +17,6 @@ use super::queue::{End, Queue};
 use super::record::{Place, Section};
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
-use crate::wait::WakerCell;
 
 /// Values per block: enough to make the cost of a send small beside that of its values.
 const BLOCK: usize = 32;
@@ -82,58 +81,47 @@ impl<T: Clone + Send + 'static> Batch<T> {
 
     fn serve(&mut self, core: &Core<T>) {
         let section = core.records().enter();
-        let directory = section.protect(core.directory());
-        section.narrow(core.first().place());
-        let is_live =
-            |chunks: &[Arc<Chunk<T>>]| chunks.iter().any(|chunk| chunk.live().load() != 0);
-        let (channels, closures) = directory.map_or((&[][..], &[][..]), |all| {
-            (&all.channels[..], &all.closures[..])
-        });
-        self.serve_chunk(
-            core,
-            core.first(),
-            &section,
-            is_live(channels) || is_live(closures),
-        );
-        for (index, chunk) in channels.iter().enumerate() {
+        let first = core.first();
+        let Some(directory) = section.protect(first.place(), core.directory()) else {
+            return self.serve_chunk(core, first, &section, false);
+        };
+        self.serve_chunk(core, first, &section, directory.has_live_after(0));
+        for (index, chunk) in directory.channels.iter().enumerate() {
             section.begin(chunk.place());
-            self.serve_chunk(
-                core,
-                chunk,
-                &section,
-                is_live(&channels[index + 1..]) || is_live(closures),
-            );
+            self.serve_chunk(core, chunk, &section, directory.has_live_after(index + 1));
         }
-        for chunk in closures {
+        for chunk in &directory.closures {
             self.call_chunk(core, chunk, &section);
         }
     }
 
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>, more: bool) {
-        let live = chunk.live().load();
-        let mut left = live;
+        let mut left = chunk.live().load();
+        let mut rung = 0;
         while left != 0 {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             // SAFETY: the visit to this chunk began before `live` was read, and the seat was live.
             let seat = unsafe { chunk.seat(index) };
-            let others = left != 0 || more || !self.late.is_empty();
-            self.serve_seat(core, seat, others, section.lane());
+            // Of the last one, what nobody is late for: those are originals.
+            let own = if left != 0 || more {
+                0
+            } else {
+                let late = self.late.iter().map(|(_, next)| *next);
+                late.min().unwrap_or(usize::MAX)
+            };
+            self.serve_seat(core, seat, own, section.lane());
+            let waits = seat.queue().is_some_and(|queue| queue.bell().is_armed());
+            rung |= u64::from(waits) << index;
         }
-        WakerCell::fence();
-        let mut rung = live;
-        while rung != 0 {
-            // SAFETY: as above.
-            let seat = unsafe { chunk.seat(rung.trailing_zeros() as usize) };
-            if let Some(queue) = seat.queue() {
-                queue.bell().wake();
-            }
-            rung &= rung - 1;
+        if rung != 0 {
+            // SAFETY: the visit goes on, and the seats were live in it.
+            unsafe { delivery::ring(chunk, rung) };
         }
     }
 
-    /// Gives one subscriber as much of the block as it has room for.
-    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, others: bool, lane: usize) {
+    /// Gives one subscriber as much of the block as it has room for. From the value `own` on others need them too.
+    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, lane: usize) {
         let mut progress = Progress {
             next: self.sent,
             cloning: false,
@@ -141,9 +129,9 @@ impl<T: Clone + Send + 'static> Batch<T> {
         loop {
             let outcome = catch_unwind(AssertUnwindSafe(|| match seat.queue() {
                 Some(queue) if queue.overflow() != Overflow::DropOldest => {
-                    self.fill(core, seat.entry(), queue, others, &mut progress);
+                    self.fill(core, seat.entry(), queue, own, &mut progress);
                 }
-                _ => self.offer_each(core, seat.entry(), others, lane, &mut progress),
+                _ => self.offer_each(core, seat.entry(), own, lane, &mut progress),
             }));
             let Err(payload) = outcome else { return };
             self.clones.clear();
@@ -164,21 +152,32 @@ impl<T: Clone + Send + 'static> Batch<T> {
         core: &Core<T>,
         entry: &Arc<Entry<T>>,
         queue: &Queue<T>,
-        others: bool,
+        own: usize,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
-            let wanted = self.len() - progress.next;
-            let pushed = if others {
-                self.clone_run(queue.room_for(wanted), progress);
+            let mut missed = 0;
+            let pushed = if progress.next >= own {
+                let wanted = self.len() - progress.next;
+                let panicked = self.clone_run(queue.room_for(wanted), progress.next);
+                let cloned = self.clones.len();
                 let clones = &mut self.clones;
-                let pushed = queue.push_many(clones.len(), || {
+                let pushed = queue.push_many(cloned, || {
                     clones.pop_front().expect("as many as were asked for")
                 });
                 self.clones.clear();
+                if let Some(payload) = panicked {
+                    // It has missed the value, unless others took the room for those before: then it is cloned again.
+                    if pushed == Ok(cloned) {
+                        entry.count_dropped(1);
+                        missed = 1;
+                    }
+                    self.panic.get_or_insert(payload);
+                }
                 pushed
             } else {
                 // Nobody comes after this one, so what it has missed before (a clone that panicked) nobody needs.
+                let wanted = self.len().min(own) - progress.next;
                 self.block.drain(..progress.next - self.sent);
                 self.sent = progress.next;
                 let block = &mut self.block;
@@ -192,8 +191,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 Err(()) => return drop(core.end(entry, End::Closed, None)),
                 Ok(pushed) => {
                     self.delivered += pushed;
-                    progress.next += pushed;
-                    if pushed == 0 && queue.room_for(1) == 0 {
+                    progress.next += pushed + missed;
+                    if pushed + missed == 0 && queue.room_for(1) == 0 {
                         return self.overflow(core, entry, queue, progress.next);
                     }
                 }
@@ -202,17 +201,15 @@ impl<T: Clone + Send + 'static> Batch<T> {
     }
 
     /// Clones up to so many values; fewer if one panics: those before it are delivered first.
-    fn clone_run(&mut self, count: usize, progress: &mut Progress) {
-        let from = progress.next - self.sent;
-        progress.cloning = true;
+    fn clone_run(&mut self, count: usize, next: usize) -> Option<Payload> {
+        let from = next - self.sent;
         for value in self.block.range(from..from + count) {
             match catch_unwind(AssertUnwindSafe(|| value.clone())) {
                 Ok(clone) => self.clones.push_back(clone),
-                Err(_) if !self.clones.is_empty() => break,
-                Err(payload) => resume_unwind(payload),
+                Err(payload) => return Some(payload),
             }
         }
-        progress.cloning = false;
+        None
     }
 
     fn overflow(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, queue: &Queue<T>, next: usize) {
@@ -220,7 +217,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
         match queue.overflow() {
             Overflow::DropNewest => queue.refuse(missed),
             Overflow::Disconnect => {
-                entry.count_dropped(missed);
+                // With the first that does not fit it has ended; the rest is not sent to it any more.
+                entry.count_dropped(1);
                 core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
             }
             Overflow::Block | Overflow::DropOldest => self.late.push((Arc::clone(entry), next)),
@@ -232,11 +230,12 @@ impl<T: Clone + Send + 'static> Batch<T> {
         &mut self,
         core: &Core<T>,
         entry: &Arc<Entry<T>>,
-        others: bool,
+        own: usize,
         lane: usize,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
+            let others = progress.next >= own;
             progress.cloning = true;
             let value = if others {
                 self.block[progress.next - self.sent].clone()
@@ -313,13 +312,13 @@ impl<T: Clone + Send + 'static> Batch<T> {
             }
             let mut delivery = Delivery::to(value, due);
             delivery.retry(core);
-            if !delivery.pending.is_empty() {
+            if delivery.has_pending() {
                 blocked::wait(&mut delivery, core, None);
             }
             if let Some(payload) = delivery.take_panic() {
                 self.panic.get_or_insert(payload);
             }
-            self.delivered += delivery.delivered;
+            self.delivered += delivery.delivered();
         }
     }
 }

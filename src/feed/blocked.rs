@@ -26,6 +26,8 @@ const SELECTED: usize = 64;
 const SELECT_TURN: Duration = Duration::from_millis(1);
 
 /// Waits until everybody who had no room is served or gone. False if the deadline passed before that.
+#[cold]
+#[inline(never)]
 pub(crate) fn wait<T: Clone + Send + 'static>(
     delivery: &mut Delivery<T>,
     core: &Core<T>,
@@ -44,9 +46,11 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             continue;
         }
         delivery.retry(core);
-        if delivery.pending.is_empty() {
+        if !delivery.has_pending() {
             return true;
         }
+        // Who was found dead or was unsubscribed inside a delivery does not stay until the others have made room.
+        core.tidy();
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
         }
@@ -84,7 +88,7 @@ fn select<T: Clone + Send + 'static>(
         return;
     };
     let entries: Vec<_> = delivery
-        .pending
+        .pending()
         .iter()
         .map(|pending| Arc::clone(pending.entry()))
         .collect();
@@ -135,8 +139,8 @@ fn crossbeam_sender<'a, T: 'static>(
     gate: &'a Gate<'_, T>,
 ) -> Option<&'a crossbeam_channel::Sender<T>> {
     match gate.port() {
-        Port::Crossbeam(sender, _) => Some(sender),
-        Port::Carrier(carrier, _) => carrier.as_crossbeam(),
+        Port::Crossbeam(sender) => Some(sender),
+        Port::Carrier(carrier) => carrier.as_crossbeam(),
         Port::Own(_) | Port::Closure(_) => None,
     }
 }

@@ -120,9 +120,11 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
             return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
         }
         let queue = Arc::new(Queue::new(self.capacity, self.overflow.into()));
-        let entry = self
-            .core
-            .subscribe(Port::Own(Arc::clone(&queue)), self.name);
+        let entry = self.core.subscribe(
+            Port::Own(Arc::clone(&queue)),
+            CarrierOverflow::default(),
+            self.name,
+        );
         Ok(Receiver::new(queue, Subscription::new(entry)))
     }
 }
@@ -130,17 +132,18 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
 impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes a channel that is brought along.
     pub fn subscribe<C: Carrier<T>>(self, carrier: C) -> Subscription {
-        let port = match Port::crossbeam(carrier, self.overflow) {
+        let port = match Port::crossbeam(carrier) {
             Ok(port) => port,
-            Err(carrier) => Port::Carrier(Box::new(carrier), self.overflow),
+            Err(carrier) => Port::Carrier(Box::new(carrier)),
         };
-        Subscription::new(self.core.subscribe(port, self.name))
+        Subscription::new(self.core.subscribe(port, self.overflow, self.name))
     }
 
     /// Subscribes a closure, which is called with each value, on the thread that sends it: see
     /// [`Feed::subscribe_fn`](crate::Feed::subscribe_fn).
     pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
-        Subscription::new(self.core.subscribe(Port::Closure(Box::new(f)), self.name))
+        let port = Port::Closure(Box::new(f));
+        Subscription::new(self.core.subscribe(port, self.overflow, self.name))
     }
 }
 

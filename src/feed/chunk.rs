@@ -1,13 +1,16 @@
 //! Up to 64 subscribers, and one word that says which of its seats are taken by live ones.
 
+use std::hint::unreachable_unchecked;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::entry::Entry;
-use super::queue::Queue;
+use super::queue::{Queue, Refusal};
 use super::record::Place;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, mutant};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, mutant, order, prefetch};
 
 /// Seats per chunk: one for each bit of the live word.
 pub(crate) const SEATS: usize = 64;
@@ -18,21 +21,91 @@ const FAR: usize = SEATS - NEAR;
 
 /// A subscriber as deliveries see it.
 pub(crate) struct Seat<T> {
-    /// The entry's own channel, here once more so that a delivery to it need not touch the entry.
-    queue: *const Queue<T>,
+    way: Way<T>,
     entry: Arc<Entry<T>>,
 }
 
+/// How a delivery reaches a subscriber. What is common is here once more, besides the entry's port, so that a delivery
+/// follows one pointer less.
+enum Way<T> {
+    /// The entry's own channel. The entry keeps it alive.
+    Own(*const Queue<T>),
+    /// A clone of the entry's crossbeam sender.
+    Crossbeam(Sender<T>),
+    /// By the entry's port.
+    Port,
+}
+
 impl<T> Seat<T> {
+    /// # Safety
+    ///
+    /// The entry is new: nobody has been told of it.
+    unsafe fn new(entry: Arc<Entry<T>>) -> Self {
+        // SAFETY: nobody takes away the port of an entry that nobody knows.
+        let way = match (entry.queue(), unsafe { entry.crossbeam() }) {
+            (Some(queue), _) => Way::Own(Arc::as_ptr(queue)),
+            (None, Some(sender)) => Way::Crossbeam(sender.clone()),
+            (None, None) => Way::Port,
+        };
+        Self { way, entry }
+    }
+
+    #[inline]
     pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
         &self.entry
+    }
+
+    /// The entry of a seat that was emptied. What else was there is dropped.
+    pub(crate) fn into_entry(self) -> Arc<Entry<T>> {
+        self.entry
+    }
+
+    /// The crossbeam sender of a seat that has one, and the entry.
+    ///
+    /// # Safety
+    ///
+    /// The chunk says that the seat is of a crossbeam sender.
+    #[inline(always)]
+    pub(crate) unsafe fn crossbeam_unchecked(&self) -> (&Sender<T>, &Arc<Entry<T>>) {
+        match &self.way {
+            Way::Crossbeam(sender) => (sender, &self.entry),
+            // SAFETY: as the caller warrants.
+            Way::Own(_) | Way::Port => unsafe { unreachable_unchecked() },
+        }
+    }
+
+    /// Hands a value over; `Ok(true)` if the receiver waits and is to be woken.
+    ///
+    /// # Safety
+    ///
+    /// The caller is in a visit to the chunk in which the seat was live, which entitles to the entry's port.
+    #[inline(always)]
+    pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<bool, Refusal<T>>
+    where
+        T: 'static,
+    {
+        match &self.way {
+            // SAFETY: the entry keeps its queue as long as it lives itself.
+            Way::Own(queue) => unsafe { &**queue }.offer(value),
+            Way::Crossbeam(sender) => self.entry.offer_crossbeam(sender, value, lane),
+            // SAFETY: as the caller warrants.
+            Way::Port => unsafe { self.entry.offer(value, lane) },
+        }
+    }
+
+    /// Brings what a delivery to this seat writes first towards the processor, while it is busy with another.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        match self.way {
+            Way::Own(queue) => prefetch(queue),
+            Way::Crossbeam(_) | Way::Port => prefetch(Arc::as_ptr(&self.entry)),
+        }
     }
 
     /// The own channel, if it is one.
     #[inline]
     pub(crate) fn queue(&self) -> Option<&Queue<T>> {
-        // SAFETY: null, or the queue that the entry keeps alive as long as it lives itself.
-        unsafe { self.queue.as_ref() }
+        self.entry.queue().map(|queue| &**queue)
     }
 }
 
@@ -46,6 +119,8 @@ type Cell<T> = UnsafeCell<MaybeUninit<Seat<T>>>;
 /// seat only in a visit to this chunk, after it saw the bit in that visit.
 pub(crate) struct Chunk<T> {
     live: Live,
+    /// Which seats are of crossbeam senders. A bit is set, or cleared, before its seat is live.
+    crossbeam: AtomicU64,
     key: u32,
     near: [Cell<T>; NEAR],
     far: AtomicPtr<[Cell<T>; FAR]>,
@@ -65,18 +140,18 @@ impl Live {
     /// The live seats, for a deliverer in a visit.
     #[inline]
     pub(crate) fn load(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `set`: the seat is filled. That a cleared bit is seen in time is
-        // the affair of the fences in `record`.
-        self.0.load(Ordering::Acquire)
+        // ORDERING: Acquire pairs with the Release in `set`: the seat is filled. SeqCst as `record` says.
+        self.0.load(Ordering::SeqCst)
     }
 
     fn set(&self, seat: usize) {
-        self.0.fetch_or(1 << seat, Ordering::Release);
+        let order = order!(Release, "seat_is_live_relaxed");
+        self.0.fetch_or(1 << seat, order);
     }
 
     fn clear(&self, seat: usize) {
-        // ORDERING: a read-modify-write, so that it does not break the release sequence of the other bits.
-        self.0.fetch_and(!(1 << seat), Ordering::AcqRel);
+        // ORDERING: SeqCst as `record` says. A read-modify-write does not break the release sequences of the other bits.
+        self.0.fetch_and(!(1 << seat), Ordering::SeqCst);
     }
 }
 
@@ -84,6 +159,7 @@ impl<T> Chunk<T> {
     pub(crate) fn new(key: u32) -> Self {
         Self {
             live: Live(AtomicU64::new(0)),
+            crossbeam: AtomicU64::new(0),
             key,
             near: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
             far: AtomicPtr::new(ptr::null_mut()),
@@ -101,6 +177,13 @@ impl<T> Chunk<T> {
     #[inline]
     pub(crate) fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// Which of the live seats are of crossbeam senders. The other bits mean nothing.
+    #[inline]
+    pub(crate) fn crossbeam(&self) -> u64 {
+        // ORDERING: ordered by the load of `live`, which comes first. A bit changes only while its seat is not live.
+        self.crossbeam.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -130,7 +213,7 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the registry's lock, and the seat is empty.
+    /// The caller holds the registry's lock, the seat is empty, and nobody has been told of the entry.
     pub(crate) unsafe fn fill(&self, seat: usize, entry: Arc<Entry<T>>) {
         if seat >= NEAR && self.far.load(Ordering::Relaxed).is_null() {
             let far: Box<[Cell<T>; FAR]> = Box::new(std::array::from_fn(|_| {
@@ -138,13 +221,20 @@ impl<T> Chunk<T> {
             }));
             self.far.store(Box::into_raw(far), Ordering::Relaxed);
         }
-        let queue = entry.queue().map_or(ptr::null(), Arc::as_ptr);
+        // SAFETY: as the caller warrants.
+        let filled = unsafe { Seat::new(entry) };
+        let bit = 1 << seat;
+        if matches!(filled.way, Way::Crossbeam(_)) {
+            self.crossbeam.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.crossbeam.fetch_and(!bit, Ordering::Relaxed);
+        }
         if mutant!("seat_is_live_before_it_is_filled") {
             self.live.set(seat);
         }
         // SAFETY: the seat is empty, so no deliverer reads it, and the lock keeps others from filling it.
         self.cell(seat)
-            .with_mut(|cell| unsafe { (*cell).write(Seat { queue, entry }) });
+            .with_mut(|cell| unsafe { (*cell).write(filled) });
         self.live.set(seat);
     }
 
@@ -158,11 +248,10 @@ impl<T> Chunk<T> {
     /// # Safety
     ///
     /// The caller holds the registry's lock, the seat was filled and then cut, and a grace observed after that is over.
-    pub(crate) unsafe fn empty(&self, seat: usize) -> Arc<Entry<T>> {
+    pub(crate) unsafe fn empty(&self, seat: usize) -> Seat<T> {
         // SAFETY: nobody else reads or writes it by now, and it is initialized until this.
         self.cell(seat)
             .with_mut(|cell| unsafe { (*cell).assume_init_read() })
-            .entry
     }
 }
 

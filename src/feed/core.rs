@@ -9,13 +9,14 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use super::chunk::{Chunk, SEATS};
+use super::chunk::{Chunk, SEATS, Seat};
 use super::entry::{Entry, Port, Seating};
 use super::lane;
 use super::queue::End;
 use super::record::{Concern, Grace, Place, Records};
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, fence, mutant};
+use crate::overflow::CarrierOverflow;
+use crate::sync::{Alive, AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, mutant, order};
 use crate::wait::Patience;
 
 /// The key of the chunk that lies in the core.
@@ -23,8 +24,19 @@ const FIRST: u32 = 0;
 
 /// The chunks besides the first. Never changed once deliverers can see it.
 pub(crate) struct Directory<T> {
+    alive: Alive,
     pub(crate) channels: Box<[Arc<Chunk<T>>]>,
     pub(crate) closures: Box<[Arc<Chunk<T>>]>,
+}
+
+impl<T> Directory<T> {
+    /// Whether somebody is live behind the chunk with this number: 0 is the first, which lies in the core.
+    #[inline]
+    pub(crate) fn has_live_after(&self, number: usize) -> bool {
+        self.alive.used();
+        let mut rest = self.channels[number..].iter().chain(&self.closures);
+        rest.any(|chunk| chunk.live().load() != 0)
+    }
 }
 
 pub(crate) struct Core<T> {
@@ -129,6 +141,7 @@ impl<T> Core<T> {
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         port: Port<T>,
+        overflow: CarrierOverflow,
         name: Option<Arc<str>>,
     ) -> Arc<Entry<T>> {
         let is_closure = matches!(port, Port::Closure(_));
@@ -139,7 +152,7 @@ impl<T> Core<T> {
             return Self::ended_at_once(port, name, core);
         }
         let seating = self.take_seat(&mut registry, is_closure);
-        let entry = Arc::new(Entry::new(port, name, core, seating));
+        let entry = Arc::new(Entry::new(port, overflow, name, core, seating));
         // SAFETY: the lock is held, and the seat was free.
         unsafe {
             self.chunk(&registry, seating.chunk)
@@ -155,7 +168,8 @@ impl<T> Core<T> {
             seat: SEATS,
             is_closure: false,
         };
-        let entry = Arc::new(Entry::new(port, name, core, nowhere));
+        let overflow = CarrierOverflow::default();
+        let entry = Arc::new(Entry::new(port, overflow, name, core, nowhere));
         entry.cut();
         // SAFETY: it was never in a seat, so nobody else has ever had its port.
         unsafe { entry.reap() };
@@ -195,9 +209,9 @@ impl<T> Core<T> {
         let cut = self.cut(entry);
         entry.announce(end, error);
         match cut {
-            Ok(entry) => {
+            Ok(seat) => {
                 // SAFETY: `cut` found nobody entitled to the port.
-                unsafe { entry.reap() };
+                unsafe { seat.into_entry().reap() };
                 None
             }
             Err(grace) => (!entry.is_reaped()).then_some(grace),
@@ -206,7 +220,7 @@ impl<T> Core<T> {
 
     /// Takes an entry out of the live ones. If no delivery to it is under way, it is taken out of its seat too, and
     /// given back to be reaped.
-    fn cut(&self, entry: &Entry<T>) -> Result<Arc<Entry<T>>, Grace> {
+    fn cut(&self, entry: &Entry<T>) -> Result<Seat<T>, Grace> {
         let seating = entry.seating();
         let concern = Self::concern(seating);
         let mut registry = self.registry.lock();
@@ -275,14 +289,16 @@ impl<T> Core<T> {
     }
 
     /// Frees what was cut and is out of everybody's hands by now. Does not wait.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn reap(&self) {
-        while let Some(entry) = self.take_reapable() {
+        while let Some(seat) = self.take_reapable() {
             // SAFETY: it was cut, the grace observed after that is over, and its gate is empty.
-            unsafe { entry.reap() };
+            unsafe { seat.into_entry().reap() };
         }
     }
 
-    fn take_reapable(&self) -> Option<Arc<Entry<T>>> {
+    fn take_reapable(&self) -> Option<Seat<T>> {
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
         let ready = registry.retiring.iter_mut().position(|retiring| {
@@ -295,14 +311,14 @@ impl<T> Core<T> {
             // SAFETY: the records are `self`'s; a retiring seat is taken, and the lock keeps it from being emptied.
             unsafe { retiring.grace.is_over() && chunk.seat(seat).entry().is_gate_empty() }
         });
-        let entry = ready.map(|index| {
+        let emptied = ready.map(|index| {
             let seating = registry.retiring.swap_remove(index).seating;
             self.vacate(registry, seating)
         });
         if registry.retiring.is_empty() && self.free_replaced(registry) {
             self.hot.retiring.store(false, Ordering::Release);
         }
-        entry
+        emptied
     }
 
     // ---- Seats. The lock is held. ----
@@ -394,17 +410,17 @@ impl<T> Core<T> {
     }
 
     /// Empties a seat, and drops its chunk if that was the last.
-    fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Arc<Entry<T>> {
+    fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Seat<T> {
         let Seating {
             chunk: key,
             seat,
             is_closure,
         } = seating;
         // SAFETY: the caller holds the lock, the seat was cut, and the grace observed after that is over.
-        let entry = unsafe { self.chunk(registry, key).empty(seat) };
+        let emptied = unsafe { self.chunk(registry, key).empty(seat) };
         if key == FIRST {
             registry.first_taken &= !(1 << seat);
-            return entry;
+            return emptied;
         }
         let held = registry.chunks[key as usize - 1]
             .as_mut()
@@ -420,7 +436,7 @@ impl<T> Core<T> {
             registry.free_keys.push(key);
             self.replace_directory(registry);
         }
-        entry
+        emptied
     }
 
     // ---- The directory. The lock is held. ----
@@ -435,6 +451,7 @@ impl<T> Core<T> {
             held.map(|held| Arc::clone(&held.chunk)).collect()
         };
         let directory = Directory {
+            alive: Alive::new(),
             channels: list(false),
             closures: list(true),
         };
@@ -444,8 +461,10 @@ impl<T> Core<T> {
         } else {
             Box::into_raw(Box::new(directory))
         };
-        // ORDERING: Release pairs with the Acquire in `Section::protect`: who sees the pointer sees the directory.
-        let old = self.hot.directory.swap(new, Ordering::AcqRel);
+        // ORDERING: Release pairs with the Acquire in `Section::protect`: who sees the pointer sees the directory. SeqCst
+        // with the store and the load there, and the load in `Records::reads`.
+        let order = order!(SeqCst, "directory_is_published_relaxed");
+        let old = self.hot.directory.swap(new, order);
         if !old.is_null() {
             registry.replaced.push(old);
             if !self.free_replaced(registry) {
@@ -459,15 +478,12 @@ impl<T> Core<T> {
         if registry.replaced.is_empty() {
             return true;
         }
-        // ORDERING: pairs with the fence in `Section::protect`: either the reader's pointer is seen here, or the reader
-        // sees that the directory was replaced.
-        fence(Ordering::SeqCst);
         registry.replaced.retain(|&directory| {
             let is_read =
                 self.records.reads(directory.cast()) && !mutant!("directory_is_freed_while_read");
             if !is_read {
                 // SAFETY: made by `Box::into_raw`, no longer current, and nobody reads it: freed here, once.
-                drop(unsafe { Box::from_raw(directory) });
+                unsafe { Box::from_raw(directory) }.alive.end();
             }
             is_read
         });
@@ -489,7 +505,8 @@ impl<T> Drop for Core<T> {
         let mut registry = self.registry.lock();
         for seating in Self::taken(&registry) {
             // SAFETY: the seat is taken, and nobody else has the core.
-            let entry = unsafe { self.chunk(&registry, seating.chunk).empty(seating.seat) };
+            let seat = unsafe { self.chunk(&registry, seating.chunk).empty(seating.seat) };
+            let entry = seat.into_entry();
             entry.cut();
             // SAFETY: nobody is entitled to the port without the core.
             unsafe { entry.reap() };

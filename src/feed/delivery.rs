@@ -10,14 +10,15 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::carrier::Room;
-use super::chunk::{Chunk, Seat};
-use super::core::Core;
+use super::chunk::{Chunk, SEATS};
+use super::core::{Core, Directory};
 use super::entry::{Entry, Port};
 use super::lane;
 use super::queue::{End, Refusal};
 use super::record::{Place, Section};
 use crate::error::SubscriptionError;
-use crate::wait::{Ticket, WakerCell};
+use crate::sync::mutant;
+use crate::wait::Ticket;
 
 /// A panic on its way out, once everybody else was served.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -79,20 +80,45 @@ impl<T> Drop for Pending<T> {
 pub(crate) struct Delivery<T> {
     original: Option<T>,
     spare: Option<T>,
-    pub(crate) delivered: usize,
-    pub(crate) pending: Vec<Pending<T>>,
+    delivered: usize,
+    /// What most deliveries have not: kept apart, so that they have it cheaply.
+    late: Option<Box<Late<T>>>,
+}
+
+/// What is left of a delivery when everybody who has room was served.
+struct Late<T> {
+    pending: Vec<Pending<T>>,
     /// The first panic of a clone. It goes on when everybody else was served.
     panic: Option<Payload>,
 }
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 struct Pass {
-    /// Seats that are still to be served, the current one included.
+    /// Seats that are still to be served after the current one.
     left: u64,
+    /// The seat that is being served.
+    current: usize,
     /// Own channels that were given something, whose receivers may have to be woken.
     rung: u64,
+    /// How many were not served.
+    failed: usize,
     /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
     cloning: bool,
+}
+
+impl Pass {
+    /// Goes on to the next seat of those in `kind`. Also says which comes after it, or a number beyond all seats.
+    #[inline(always)]
+    fn next(&mut self, kind: u64) -> Option<(usize, usize)> {
+        let left = self.left & kind;
+        if left == 0 {
+            return None;
+        }
+        let rest = left & (left - 1);
+        self.current = left.trailing_zeros() as usize;
+        self.left ^= left ^ rest;
+        Some((self.current, rest.trailing_zeros() as usize))
+    }
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
@@ -101,73 +127,67 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             original: Some(value),
             spare: None,
             delivered: 0,
-            pending: Vec::new(),
-            panic: None,
+            late: None,
         }
     }
 
     /// Serves everybody who has room.
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
-        {
-            let section = core.records().enter();
-            let directory = section.protect(core.directory());
-            let Some(directory) = directory else {
-                section.narrow(core.first().place());
-                self.serve_chunk(core, core.first(), section.lane(), false);
-                return;
-            };
-            section.narrow(core.first().place());
-            let is_live =
-                |chunks: &[Arc<Chunk<T>>]| chunks.iter().any(|chunk| chunk.live().load() != 0);
-            let more = is_live(&directory.channels) || is_live(&directory.closures);
-            self.serve_chunk(core, core.first(), section.lane(), more);
-            for (index, chunk) in directory.channels.iter().enumerate() {
-                section.begin(chunk.place());
-                let more =
-                    is_live(&directory.channels[index + 1..]) || is_live(&directory.closures);
-                self.serve_chunk(core, chunk, section.lane(), more);
-            }
-            for chunk in &directory.closures {
-                self.call_chunk(core, chunk, &section);
-            }
+        let section = core.records().enter();
+        let first = core.first();
+        match section.protect(first.place(), core.directory()) {
+            None => self.serve_chunk(core, first, section.lane(), false),
+            Some(directory) => self.serve_directory(core, directory, &section),
         }
     }
 
-    /// Serves the live seats of a chunk of channels. `more` says whether others come after it.
+    #[inline(never)]
+    fn serve_directory(&mut self, core: &Core<T>, directory: &Directory<T>, section: &Section<'_>) {
+        let lane = section.lane();
+        let more = directory.has_live_after(0);
+        self.serve_chunk(core, core.first(), lane, more);
+        for (index, chunk) in directory.channels.iter().enumerate() {
+            section.begin(chunk.place());
+            let more = directory.has_live_after(index + 1);
+            self.serve_chunk(core, chunk, lane, more);
+        }
+        for chunk in &directory.closures {
+            self.call_chunk(core, chunk, section);
+        }
+    }
+
+    /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others come after it.
     #[inline]
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, lane: usize, more: bool) {
+        let live = chunk.live().load();
         let mut pass = Pass {
-            left: chunk.live().load(),
+            left: live,
+            current: 0,
             rung: 0,
+            failed: 0,
             cloning: false,
         };
-        if pass.left == 0 {
-            return;
-        }
-        loop {
+        while pass.left != 0 {
             let served = catch_unwind(AssertUnwindSafe(|| {
-                self.serve_seats(core, chunk, lane, more, &mut pass)
+                self.serve_seats(core, chunk, lane, more, &mut pass);
             }));
-            let Err(payload) = served else { break };
-            // SAFETY: the visit goes on, and the seat was live in it.
-            let seat = unsafe { chunk.seat(pass.left.trailing_zeros() as usize) };
-            self.after_panic(core, seat.entry(), pass.cloning, payload);
-            pass.left &= pass.left - 1;
-        }
-        if pass.rung != 0 {
-            WakerCell::fence();
-            while pass.rung != 0 {
-                // SAFETY: as above.
-                let seat = unsafe { chunk.seat(pass.rung.trailing_zeros() as usize) };
-                if let Some(queue) = seat.queue() {
-                    queue.bell().wake();
-                }
-                pass.rung &= pass.rung - 1;
+            if let Err(payload) = served {
+                // SAFETY: the visit goes on, and the seat was live in it.
+                let seat = unsafe { chunk.seat(pass.current) };
+                self.after_panic(core, seat.entry(), pass.cloning, payload);
+                pass.failed += 1;
             }
+        }
+        self.delivered += live.count_ones() as usize - pass.failed;
+        if pass.rung != 0 {
+            // SAFETY: the visit goes on, and the seats were live in it.
+            unsafe { ring(chunk, pass.rung) };
         }
     }
 
+    /// Serves the seats that are left: crossbeam senders first, because a loop over one kind is faster than one over
+    /// all.
     #[inline]
     fn serve_seats(
         &mut self,
@@ -177,39 +197,60 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         more: bool,
         pass: &mut Pass,
     ) {
-        while pass.left != 0 {
-            let index = pass.left.trailing_zeros() as usize;
-            let rest = pass.left & (pass.left - 1);
-            pass.cloning = true;
-            let value = self.take_value(rest != 0 || more || !self.pending.is_empty());
-            pass.cloning = false;
-            // SAFETY: the visit to this chunk began before `live` was read, and the seat was live.
-            let seat = unsafe { chunk.seat(index) };
-            match Self::offer(seat, value, lane) {
-                Ok(true) => {
-                    pass.rung |= 1 << index;
-                    self.delivered += 1;
-                }
-                Ok(false) => self.delivered += 1,
-                Err(refusal) => {
-                    if self.refused(core, seat.entry(), refusal) {
-                        self.pending.push(Pending::new(Arc::clone(seat.entry())));
-                    }
-                    pass.rung |= 1 << index;
-                }
+        let crossbeam = chunk.crossbeam();
+        while let Some((seat, next)) = pass.next(crossbeam) {
+            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
+            let (sender, entry) = unsafe { chunk.seat(seat).crossbeam_unchecked() };
+            if next < SEATS {
+                // SAFETY: as above.
+                unsafe { chunk.seat(next) }.prefetch();
             }
-            pass.left = rest;
+            let value = self.value_for(pass, more);
+            if let Err(refusal) = entry.offer_crossbeam(sender, value, lane) {
+                self.not_taken(core, entry, refusal, pass);
+            }
+        }
+        while let Some((seat, next)) = pass.next(u64::MAX) {
+            // SAFETY: as above.
+            let current = unsafe { chunk.seat(seat) };
+            if next < SEATS {
+                // SAFETY: as above.
+                unsafe { chunk.seat(next) }.prefetch();
+            }
+            let value = self.value_for(pass, more);
+            // SAFETY: as above.
+            match unsafe { current.offer(value, lane) } {
+                Ok(waits) => pass.rung |= u64::from(waits) << seat,
+                Err(refusal) => self.not_taken(core, current.entry(), refusal, pass),
+            }
         }
     }
 
-    /// Hands a value over; true if it went to an own channel.
+    /// A value for the current seat of the pass.
     #[inline(always)]
-    fn offer(seat: &Seat<T>, value: T, lane: usize) -> Result<bool, Refusal<T>> {
-        if let Some(queue) = seat.queue() {
-            queue.offer(value).map(|()| true)
-        } else {
-            // SAFETY: the seat was live in this visit, which entitles to its port.
-            unsafe { seat.entry().offer(value, lane) }.map(|()| false)
+    fn value_for(&mut self, pass: &mut Pass, more: bool) -> T {
+        pass.cloning = true;
+        let value = match (&self.original, &self.spare) {
+            (Some(original), None) if pass.left != 0 => original.clone(),
+            _ => self.take_value(pass.left != 0 || more || self.has_pending()),
+        };
+        pass.cloning = false;
+        value
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_taken(
+        &mut self,
+        core: &Core<T>,
+        entry: &Arc<Entry<T>>,
+        refusal: Refusal<T>,
+        pass: &mut Pass,
+    ) {
+        pass.failed += 1;
+        if self.refused(core, entry, refusal) {
+            let pending = Pending::new(Arc::clone(entry));
+            self.late().pending.push(pending);
         }
     }
 
@@ -220,13 +261,17 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let mut left = u64::MAX;
         loop {
             section.begin(chunk.place());
-            left &= chunk.live().load();
+            if left == u64::MAX || !mutant!("closures_are_looked_at_once") {
+                left &= chunk.live().load();
+            }
             if left == 0 {
                 return;
             }
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
-            section.narrow(Place::seat(chunk.key(), index));
+            if !mutant!("closure_is_called_in_its_chunk") {
+                section.narrow(Place::seat(chunk.key(), index));
+            }
             // SAFETY: the visit to this seat began before `live` was read, and it was live.
             let entry = unsafe { chunk.seat(index) }.entry();
             let Some(value) = &self.original else { return };
@@ -241,7 +286,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// A value to hand over: the spare, a clone where others are still to be served, or else the original.
-    #[inline(always)]
+    #[inline(never)]
     fn take_value(&mut self, others: bool) -> T {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -275,7 +320,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[cold]
     fn after_panic(&mut self, core: &Core<T>, entry: &Entry<T>, cloning: bool, payload: Payload) {
         if let Some(payload) = blame(core, entry, cloning, payload) {
-            self.panic.get_or_insert(payload);
+            self.late().panic.get_or_insert(payload);
         }
     }
 
@@ -284,7 +329,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Has `waker` woken when somebody makes room or ends.
     pub(crate) fn listen(&mut self, waker: &Waker) -> Listening {
         let mut listening = Listening::default();
-        for pending in &mut self.pending {
+        for pending in self.pending_mut() {
             pending.join(waker);
             if pending.entry.queue().is_some() {
                 continue;
@@ -294,10 +339,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             };
             match gate.port() {
                 Port::Crossbeam(..) => listening.crossbeam = true,
-                Port::Carrier(carrier, _) if carrier.as_crossbeam().is_some() => {
+                Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
                     listening.crossbeam = true
                 }
-                Port::Carrier(carrier, _) => {
+                Port::Carrier(carrier) => {
                     match catch_unwind(AssertUnwindSafe(|| carrier.poll_room(waker))) {
                         Ok(Room::Waking) => {}
                         Ok(Room::Ready) => waker.wake_by_ref(),
@@ -313,29 +358,25 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Tries everybody again who had no room.
     pub(crate) fn retry(&mut self, core: &Core<T>) {
-        let mut rest = std::mem::take(&mut self.pending).into_iter().peekable();
+        let mut rest = std::mem::take(&mut self.late().pending)
+            .into_iter()
+            .peekable();
         while let Some(first) = rest.peek() {
             let chunk = first.entry.seating().chunk;
             let section = core.records().enter();
             section.begin(Place::chunk(chunk));
-            let mut rung = Vec::new();
             while let Some(mut pending) =
                 rest.next_if(|pending| pending.entry.seating().chunk == chunk)
             {
                 if pending.entry.is_cut() {
                     continue;
                 }
-                let others = !self.pending.is_empty() || rest.len() != 0;
+                let others = self.has_pending() || rest.len() != 0;
                 if self.try_again(core, &pending.entry, others, section.lane()) {
-                    self.pending.push(pending);
+                    self.late().pending.push(pending);
                 } else {
                     pending.served = true;
-                    rung.push(pending);
                 }
-            }
-            WakerCell::fence();
-            for queue in rung.iter().filter_map(|pending| pending.entry.queue()) {
-                queue.bell().wake();
             }
         }
     }
@@ -350,8 +391,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             unsafe { entry.offer(value, lane) }
         }));
         match outcome {
-            Ok(Ok(())) => {
+            Ok(Ok(waits)) => {
                 self.delivered += 1;
+                if let (true, Some(queue)) = (waits, entry.queue()) {
+                    queue.ring();
+                }
                 false
             }
             Ok(Err(refusal)) => self.refused(core, entry, refusal),
@@ -365,11 +409,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// A value for one of those who had no room, made before there is room for it. `None` if its clone panicked: then
     /// the first of them has missed it.
     pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
-        let others = self.pending.len() > 1;
+        let others = self.pending().len() > 1;
         match catch_unwind(AssertUnwindSafe(|| self.take_value(others))) {
             Ok(value) => Some(value),
             Err(payload) => {
-                let pending = self.pending.swap_remove(0);
+                let pending = self.late().pending.swap_remove(0);
                 self.after_panic(core, &pending.entry, true, payload);
                 None
             }
@@ -383,7 +427,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Somebody who was waited for took what `prepare` gave.
     pub(crate) fn taken_by(&mut self, index: usize) {
-        let mut pending = self.pending.remove(index);
+        let mut pending = self.late().pending.remove(index);
         pending.served = true;
         pending.entry.count_delivered(lane::current());
         self.delivered += 1;
@@ -397,9 +441,41 @@ impl<T> Delivery<T> {
             original: Some(value),
             spare: None,
             delivered: 0,
-            pending,
-            panic: None,
+            late: Some(Box::new(Late {
+                pending,
+                panic: None,
+            })),
         }
+    }
+
+    fn late(&mut self) -> &mut Late<T> {
+        self.late.get_or_insert_with(|| {
+            Box::new(Late {
+                pending: Vec::new(),
+                panic: None,
+            })
+        })
+    }
+
+    /// How many subscribers have got the value so far.
+    pub(crate) fn delivered(&self) -> usize {
+        self.delivered
+    }
+
+    /// Whether somebody is still to be served.
+    #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
+    /// Those who are still to be served.
+    #[inline]
+    pub(crate) fn pending(&self) -> &[Pending<T>] {
+        self.late.as_ref().map_or(&[], |late| &late.pending)
+    }
+
+    pub(crate) fn pending_mut(&mut self) -> &mut [Pending<T>] {
+        self.late.as_mut().map_or(&mut [], |late| &mut late.pending)
     }
 
     /// The value of a delivery that somebody has not got.
@@ -418,14 +494,14 @@ impl<T> Delivery<T> {
 
     /// Lets the panic of a clone go on, if there was one.
     pub(crate) fn raise(&mut self) {
-        if let Some(payload) = self.panic.take() {
+        if let Some(payload) = self.take_panic() {
             resume_unwind(payload);
         }
     }
 
     /// The panic of a clone, if there was one.
     pub(crate) fn take_panic(&mut self) -> Option<Payload> {
-        self.panic.take()
+        self.late.as_mut().and_then(|late| late.panic.take())
     }
 
     /// The end of a delivery: the number delivered, or the panic that a clone raised.
@@ -433,6 +509,23 @@ impl<T> Delivery<T> {
     pub(crate) fn finish(mut self) -> usize {
         self.raise();
         self.delivered
+    }
+}
+
+/// Wakes the receivers of those seats, if they still wait.
+///
+/// # Safety
+///
+/// The seats are of own channels, were live, and the visit to the chunk in which they were goes on.
+#[cold]
+pub(crate) unsafe fn ring<T>(chunk: &Chunk<T>, mut rung: u64) {
+    while rung != 0 {
+        // SAFETY: as the caller warrants.
+        let seat = unsafe { chunk.seat(rung.trailing_zeros() as usize) };
+        if let Some(queue) = seat.queue() {
+            queue.ring();
+        }
+        rung &= rung - 1;
     }
 }
 

@@ -12,7 +12,9 @@ use super::queue::{End, Queue, Refusal};
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, store_load_fence};
+use crate::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
+};
 use crate::wait::WakerSet;
 
 /// A closure that is called with each value.
@@ -23,26 +25,23 @@ pub(crate) enum Port<T> {
     /// The feed's own channel.
     Own(Arc<Queue<T>>),
     /// A crossbeam channel, called without a detour.
-    Crossbeam(crossbeam_channel::Sender<T>, CarrierOverflow),
+    Crossbeam(crossbeam_channel::Sender<T>),
     /// Any other channel.
-    Carrier(Box<dyn Carrier<T>>, CarrierOverflow),
+    Carrier(Box<dyn Carrier<T>>),
     /// A closure.
     Closure(Closure<T>),
 }
 
 impl<T: Send + 'static> Port<T> {
     /// A crossbeam sender's port; any other carrier is given back.
-    pub(crate) fn crossbeam<C: Carrier<T>>(
-        carrier: C,
-        overflow: CarrierOverflow,
-    ) -> Result<Self, C> {
+    pub(crate) fn crossbeam<C: Carrier<T>>(carrier: C) -> Result<Self, C> {
         let mut carrier = Some(carrier);
         let any: &mut dyn Any = &mut carrier;
         if let Some(sender) = any
             .downcast_mut::<Option<crossbeam_channel::Sender<T>>>()
             .and_then(Option::take)
         {
-            return Ok(Self::Crossbeam(sender, overflow));
+            return Ok(Self::Crossbeam(sender));
         }
         Err(carrier.expect("a carrier that is no crossbeam sender was left in place"))
     }
@@ -66,22 +65,27 @@ pub(crate) struct Seating {
 ///
 /// It is taken out by [`Entry::reap`] alone: after the entry was cut, a [`Grace`](super::record::Grace) observed after
 /// that is over, and the gate is empty.
+///
+/// What a delivery touches comes first, in one cache line where the sending thread's lane is one of the first.
+#[repr(C, align(64))]
 pub(crate) struct Entry<T> {
     port: UnsafeCell<Option<Port<T>>>,
-    /// The own channel again, for what it counts; it is no way to deliver to it.
-    queue: Option<Arc<Queue<T>>>,
-    seating: Seating,
-    core: Weak<Core<T>>,
+    /// What foreign carriers were given, by lane.
+    delivered: [AtomicU64; lane::COUNT],
     /// Set when the entry is taken out of the live ones.
     cut: AtomicBool,
     /// Set once the port has been dropped.
     reaped: AtomicBool,
+    /// The own channel again, for what it counts; it is no way to deliver to it.
+    queue: Option<Arc<Queue<T>>>,
+    /// What becomes of a value for which a carrier that was brought along has no room.
+    overflow: CarrierOverflow,
+    seating: Seating,
+    core: Weak<Core<T>>,
     /// Threads that use the port outside of a visit.
     gate: AtomicUsize,
     /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
     blocked_sends: WakerSet,
-    /// What foreign carriers were given, by lane.
-    delivered: [AtomicU64; lane::COUNT],
     /// What was missed, except by the overflow of an own channel, which counts that itself.
     dropped: AtomicU64,
     blocked: AtomicU64,
@@ -98,6 +102,7 @@ unsafe impl<T: Send> Send for Entry<T> {}
 impl<T> Entry<T> {
     pub(crate) fn new(
         port: Port<T>,
+        overflow: CarrierOverflow,
         name: Option<Arc<str>>,
         core: Weak<Core<T>>,
         seating: Seating,
@@ -109,6 +114,7 @@ impl<T> Entry<T> {
         Self {
             port: UnsafeCell::new(Some(port)),
             queue,
+            overflow,
             seating,
             core,
             cut: AtomicBool::new(false),
@@ -129,6 +135,19 @@ impl<T> Entry<T> {
 
     pub(crate) fn queue(&self) -> Option<&Arc<Queue<T>>> {
         self.queue.as_ref()
+    }
+
+    /// The crossbeam sender, for a seat to have a clone of.
+    ///
+    /// # Safety
+    ///
+    /// As for [`port`](Self::port).
+    pub(crate) unsafe fn crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
+        // SAFETY: as the caller warrants.
+        match unsafe { self.port() } {
+            Port::Crossbeam(sender) => Some(sender),
+            _ => None,
+        }
     }
 
     /// Where sends that are blocked on this subscriber wait.
@@ -167,16 +186,17 @@ impl<T> Entry<T> {
 
     /// Keeps the port in place for a use outside of a visit. `None` if the entry has been cut.
     pub(crate) fn enter_gate(&self) -> Option<Gate<'_, T>> {
-        // ORDERING: AcqRel orders the count against the leaving of others; the fence pairs with the one that
-        // `Records::observe` makes after the cut: either the reaper sees this count, or this sees the cut.
-        self.gate.fetch_add(1, Ordering::AcqRel);
-        store_load_fence!("gate_is_entered_without_fence");
+        // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in `is_gate_empty`: either the reaper
+        // sees this count, or this sees the cut.
+        self.gate.fetch_add(1, Ordering::SeqCst);
+        seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate(self);
         (!self.is_cut()).then_some(gate)
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
+        // ORDERING: SeqCst as `record` says, and for the gate.
+        self.cut.load(Ordering::SeqCst)
     }
 
     // ---- Counting ----
@@ -209,8 +229,8 @@ impl<T> Entry<T> {
 
     /// Marks the entry as taken out of the live ones. The registry does this, under its lock; true the first time.
     pub(crate) fn cut(&self) -> bool {
-        // ORDERING: ordered against the deliverers by the fence in `Records::observe`.
-        !self.cut.swap(true, Ordering::AcqRel)
+        // ORDERING: SeqCst as `record` says, and for the gate.
+        !self.cut.swap(true, Ordering::SeqCst)
     }
 
     /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
@@ -224,8 +244,8 @@ impl<T> Entry<T> {
     }
 
     pub(crate) fn is_gate_empty(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Gate::drop`.
-        self.gate.load(Ordering::Acquire) == 0
+        // ORDERING: SeqCst as in `enter_gate`; Acquire pairs with the Release in `Gate::drop`.
+        self.gate.load(Ordering::SeqCst) == 0 || mutant!("gate_is_not_waited_for")
     }
 
     pub(crate) fn is_reaped(&self) -> bool {
@@ -247,33 +267,53 @@ impl<T> Entry<T> {
 }
 
 impl<T: 'static> Entry<T> {
-    /// Hands a value to a carrier that was brought along.
+    /// Hands a value to a crossbeam sender, which is the entry's or a clone of it.
+    #[inline(always)]
+    pub(crate) fn offer_crossbeam(
+        &self,
+        sender: &crossbeam_channel::Sender<T>,
+        value: T,
+        lane: usize,
+    ) -> Result<bool, Refusal<T>> {
+        match sender.try_send(value) {
+            Ok(()) => {
+                self.count_delivered(lane);
+                Ok(false)
+            }
+            Err(crossbeam_channel::TrySendError::Full(value)) => {
+                Err(self.refuse(TrySendError::Full(value)))
+            }
+            Err(crossbeam_channel::TrySendError::Disconnected(value)) => {
+                Err(Refusal::Closed(value))
+            }
+        }
+    }
+    /// Hands a value over. `Ok(true)` if it went to an own channel whose receiver waits, and is to be woken.
     ///
     /// # Safety
     ///
     /// As for [`port`](Self::port).
-    #[inline]
-    pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<(), Refusal<T>> {
+    #[inline(never)]
+    pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<bool, Refusal<T>> {
         // SAFETY: as the caller warrants.
-        let (outcome, overflow) = match unsafe { self.port() } {
-            Port::Own(queue) => return queue.offer(value),
-            Port::Crossbeam(sender, overflow) => match sender.try_send(value) {
-                Ok(()) => return Ok(self.count_delivered(lane)),
-                Err(crossbeam_channel::TrySendError::Full(value)) => {
-                    (TrySendError::Full(value), overflow)
+        match unsafe { self.port() } {
+            Port::Own(queue) => queue.offer(value),
+            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane),
+            Port::Carrier(carrier) => match carrier.try_send(value) {
+                Ok(()) => {
+                    self.count_delivered(lane);
+                    Ok(false)
                 }
-                Err(crossbeam_channel::TrySendError::Disconnected(value)) => {
-                    (TrySendError::Closed(value), overflow)
-                }
+                Err(error) => Err(self.refuse(error)),
             },
-            Port::Carrier(carrier, overflow) => match carrier.try_send(value) {
-                Ok(()) => return Ok(self.count_delivered(lane)),
-                Err(error) => (error, overflow),
-            },
-            // Closures are served by `call`; being given one here would lose the value without telling.
-            Port::Closure(_) => return Err(Refusal::Closed(value)),
-        };
-        Err(match (outcome, overflow) {
+            // Served by `call`: being given one here would lose the value without telling.
+            Port::Closure(_) => Err(Refusal::Closed(value)),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, error: TrySendError<T>) -> Refusal<T> {
+        match (error, self.overflow) {
             (TrySendError::Closed(value), _) => Refusal::Closed(value),
             (TrySendError::Full(value), CarrierOverflow::Block) => Refusal::Full(value),
             (TrySendError::Full(value), CarrierOverflow::Disconnect) => Refusal::Overflowed(value),
@@ -281,7 +321,7 @@ impl<T: 'static> Entry<T> {
                 self.count_dropped(1);
                 Refusal::Missed(value)
             }
-        })
+        }
     }
 }
 
@@ -314,8 +354,8 @@ impl<T: Send + 'static> Source for Entry<T> {
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum();
             stats.depth = self.enter_gate().and_then(|gate| match gate.port() {
-                Port::Crossbeam(sender, _) => Some(sender.len()),
-                Port::Carrier(carrier, _) => catch_unwind(AssertUnwindSafe(|| carrier.depth()))
+                Port::Crossbeam(sender) => Some(sender.len()),
+                Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.depth()))
                     .ok()
                     .flatten(),
                 Port::Own(_) | Port::Closure(_) => None,
@@ -338,6 +378,7 @@ impl<T> Gate<'_, T> {
 impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in `is_gate_empty`.
-        self.0.gate.fetch_sub(1, Ordering::Release);
+        let order = order!(Release, "gate_is_left_relaxed");
+        self.0.gate.fetch_sub(1, order);
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use crate::sync::{AtomicU32, Ordering, global, thread_local};
+pub(crate) use crate::wait::{InDelivery, in_delivery};
 
 /// Lanes that one thread has to itself, until it ends. Threads beyond that share [`SHARED`].
 pub(crate) const EXCLUSIVE: usize = 15;
@@ -19,9 +20,8 @@ global! {
 }
 
 thread_local! {
-    // Neither has a destructor, so both can be used while the thread's other locals are destroyed.
+    // Without a destructor, so it can be used while the thread's other locals are destroyed.
     static LANE: Cell<usize> = const { Cell::new(UNSET) };
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The calling thread's lane.
@@ -29,30 +29,6 @@ thread_local! {
 pub(crate) fn current() -> usize {
     let lane = LANE.with(Cell::get);
     if lane == UNSET { take() } else { lane }
-}
-
-/// Whether the calling thread is inside a delivery, of whichever feed.
-pub(crate) fn in_delivery() -> bool {
-    DEPTH.with(Cell::get) != 0
-}
-
-/// The calling thread is inside a delivery while this lives.
-#[derive(Debug)]
-pub(crate) struct InDelivery;
-
-impl InDelivery {
-    #[inline]
-    pub(crate) fn enter() -> Self {
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
-        Self
-    }
-}
-
-impl Drop for InDelivery {
-    #[inline]
-    fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
-    }
 }
 
 #[cold]

@@ -21,7 +21,9 @@
 //!
 //! # Waking
 //!
-//! The receiver is woken by [`WakerCell`]'s protocol, whose fence the sender makes once for all the queues it served.
+//! The receiver is woken by [`WakerCell`]'s protocol. What it looks at once more before it waits is the tail, which a
+//! sender moves by a `SeqCst` read-modify-write: so looking whether the receiver waits costs a sender one plain load. If
+//! the tail has moved and the value is not there yet, its sender is between the two, and the receiver does not park.
 //! Senders that wait for room stand in a [`WakerSet`]. The receiver looks at its count after each value it takes, but
 //! fences before that look only when it finds the queue empty: a fence for each value would cost as much as all the
 //! rest of taking it. So a sender that comes to wait in the few nanoseconds in which the receiver's last store is not
@@ -35,7 +37,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
-use crate::sync::{AtomicU8, AtomicU64, Ordering, UnsafeCell, fence, mutant};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, UnsafeCell, mutant, order, store_load_fence};
 use crate::wait::{Patience, WakerCell, WakerSet};
 
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
@@ -204,18 +206,19 @@ impl<T> Queue<T> {
 
     // ---- The senders' side ----
 
-    /// Puts a value into the queue, or deals with it as the overflow policy says.
+    /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the receiver waits and
+    /// is to be woken by [`ring`](Self::ring).
     #[inline]
-    pub(crate) fn offer(&self, value: T) -> Result<(), Refusal<T>> {
+    pub(crate) fn offer(&self, value: T) -> Result<bool, Refusal<T>> {
         match self.try_push(value) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(self.senders.bell.is_armed()),
             Err(TrySendError::Closed(value)) => Err(Refusal::Closed(value)),
             Err(TrySendError::Full(value)) => self.offer_full(value),
         }
     }
 
     #[cold]
-    fn offer_full(&self, value: T) -> Result<(), Refusal<T>> {
+    fn offer_full(&self, value: T) -> Result<bool, Refusal<T>> {
         match self.senders.overflow {
             Overflow::Block => Err(Refusal::Full(value)),
             Overflow::Disconnect => Err(Refusal::Overflowed(value)),
@@ -230,8 +233,17 @@ impl<T> Queue<T> {
     /// Counts values that this queue's receiver misses at this point of the stream.
     pub(crate) fn refuse(&self, count: u64) {
         // ORDERING: Release pairs with the Acquire loads of `refused`: who counts this miss also sees what its sender
-        // had put into the queue before.
-        self.refused.fetch_add(count, Ordering::Release);
+        // had put into the queue before. SeqCst for the waking, as the tail's.
+        self.refused.fetch_add(count, Ordering::SeqCst);
+        if self.senders.bell.is_armed() {
+            self.ring();
+        }
+    }
+
+    /// Wakes the receiver if it waits.
+    #[cold]
+    pub(crate) fn ring(&self) {
+        self.senders.bell.wake();
     }
 
     #[inline]
@@ -252,10 +264,11 @@ impl<T> Queue<T> {
                 };
                 let next = self.after(tail, 1);
                 // ORDERING: AcqRel chains the senders: a later position carries at least the misses of an earlier one.
+                // SeqCst for the waking: see `WakerCell`.
                 match self.senders.tail.compare_exchange_weak(
                     tail,
                     next,
-                    Ordering::AcqRel,
+                    Ordering::SeqCst,
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => {
@@ -284,11 +297,9 @@ impl<T> Queue<T> {
         }
         // SAFETY: the stamp was `position` and this thread moved the tail from it: the slot is this thread's alone.
         slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
-        if mutant!("value_is_published_relaxed") {
-            return slot.stamp.store(position + 1, Ordering::Relaxed);
-        }
         // ORDERING: Release pairs with the Acquire in `pop`.
-        slot.stamp.store(position + 1, Ordering::Release);
+        let order = order!(Release, "value_is_published_relaxed");
+        slot.stamp.store(position + 1, order);
     }
 
     /// How many values there is room for, at most `wanted`. Others may take it; more may come.
@@ -333,7 +344,7 @@ impl<T> Queue<T> {
             match self.senders.tail.compare_exchange_weak(
                 tail,
                 end,
-                Ordering::AcqRel,
+                Ordering::SeqCst,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
@@ -350,11 +361,11 @@ impl<T> Queue<T> {
     }
 
     /// Puts a value into the queue, pushing out the oldest where there is no room.
-    fn push_evicting(&self, mut value: T) -> Result<(), Refusal<T>> {
+    fn push_evicting(&self, mut value: T) -> Result<bool, Refusal<T>> {
         let mut patience = Patience::new();
         loop {
             match self.try_push(value) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(self.senders.bell.is_armed()),
                 Err(TrySendError::Closed(value)) => return Err(Refusal::Closed(value)),
                 Err(TrySendError::Full(back)) => value = back,
             }
@@ -378,13 +389,17 @@ impl<T> Queue<T> {
         let _ = self
             .end
             .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire loads of the tail in `ended`: who sees the bit sees the reason.
+        // ORDERING: Release pairs with the Acquire loads of the tail: who sees the bit sees the reason. SeqCst for the
+        // waking, as in `try_push`.
         self.senders
             .tail
-            .fetch_or(self.closed_bit(), Ordering::AcqRel);
-        WakerCell::fence();
-        self.senders.bell.wake();
-        self.receiver.room.wake_all();
+            .fetch_or(self.closed_bit(), Ordering::SeqCst);
+        if self.senders.bell.is_armed() {
+            self.ring();
+        }
+        if !mutant!("close_wakes_no_sender") {
+            self.receiver.room.wake_all();
+        }
     }
 
     // ---- The receiver's side. The cursor stands for its being the only one. ----
@@ -417,10 +432,9 @@ impl<T> Queue<T> {
         let next = self.after(position, 1);
         // ORDERING: Release pairs with the Acquire in `try_push`: the value was read before its slot is free. The head
         // comes after it, for `push_many`.
-        slot.stamp.store(
-            position.wrapping_add(self.senders.one_lap),
-            Ordering::Release,
-        );
+        let order = order!(Release, "slot_is_freed_relaxed");
+        slot.stamp
+            .store(position.wrapping_add(self.senders.one_lap), order);
         self.receiver.head.store(next, Ordering::Release);
         cursor.head = next;
         cursor.unfenced = true;
@@ -435,7 +449,7 @@ impl<T> Queue<T> {
         if std::mem::take(&mut cursor.unfenced) {
             // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
             // it sees the room.
-            fence(Ordering::SeqCst);
+            store_load_fence!("receiver_finds_empty_without_fence");
             if self.receiver.room.is_waited_on() {
                 self.receiver.room.wake_all();
             }
@@ -443,9 +457,13 @@ impl<T> Queue<T> {
         let mut patience = Patience::new();
         loop {
             // Before the tail, so that a miss which came after another value is not told before that value.
-            let refused = self.refused.load(Ordering::Acquire);
-            // ORDERING: Acquire pairs with the AcqRel of the claim and of `close`.
-            let tail = self.senders.tail.load(Ordering::Acquire);
+            // ORDERING: Acquire pairs with the claim and with `close`. SeqCst with the stores in `WakerCell`: a receiver
+            // that has armed its bell looks here once more.
+            let mut refused = self.refused.load(Ordering::SeqCst);
+            let tail = self.senders.tail.load(Ordering::SeqCst);
+            if mutant!("misses_are_looked_for_after_the_tail") {
+                refused = self.refused.load(Ordering::SeqCst);
+            }
             let is_closed = tail & self.closed_bit() != 0;
             if tail & !self.closed_bit() == cursor.head {
                 if refused > cursor.told && self.senders.overflow == Overflow::DropNewest {
@@ -488,7 +506,8 @@ impl<T> Queue<T> {
             if self.receiver.head.load(Ordering::Acquire) != head {
                 continue;
             }
-            let tail = self.senders.tail.load(Ordering::Acquire);
+            // ORDERING: as in `pop_nothing`.
+            let tail = self.senders.tail.load(Ordering::SeqCst);
             let is_closed = tail & self.closed_bit() != 0;
             if tail & !self.closed_bit() == head {
                 return Err(if is_closed {
@@ -524,9 +543,21 @@ impl<T> Queue<T> {
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
         // ORDERING: Release pairs with the Acquire in `try_push`.
+        let order = order!(Release, "slot_is_freed_relaxed");
         slot.stamp
-            .store(head.wrapping_add(self.senders.one_lap), Ordering::Release);
+            .store(head.wrapping_add(self.senders.one_lap), order);
         Some(value)
+    }
+
+    /// Whether there is nothing to wait for but a sender: false if one has claimed the next place and is about to fill
+    /// it. For a receiver that has armed its bell and found nothing.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        if mutant!("receiver_parks_on_a_claimed_place") {
+            return true;
+        }
+        // ORDERING: SeqCst with the stores in `WakerCell`. The head is the receiver's own, or has moved since.
+        let tail = self.senders.tail.load(Ordering::SeqCst) & !self.closed_bit();
+        tail == self.receiver.head.load(Ordering::Acquire)
     }
 
     fn ended(&self) -> TryRecvError {

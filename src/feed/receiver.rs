@@ -10,7 +10,7 @@ use crossbeam_utils::Backoff;
 use super::queue::{Cursor, Queue};
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
-use crate::wait::Parker;
+use crate::wait::{Parker, Patience};
 
 /// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
 ///
@@ -131,6 +131,7 @@ impl<T> Receiver<T> {
             backoff.snooze();
         }
         let parker = Parker::current();
+        let mut patience = Patience::new();
         loop {
             self.queue.bell().arm(parker.waker());
             match self.pop() {
@@ -144,7 +145,11 @@ impl<T> Receiver<T> {
                 self.queue.bell().disarm();
                 return Err(RecvTimeoutError::Timeout);
             }
-            parker.park(deadline);
+            if self.queue.is_unclaimed() {
+                parker.park(deadline);
+            } else {
+                patience.wait();
+            }
         }
     }
 
@@ -258,7 +263,13 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Lagged(missed)) => RecvError::Lagged(missed),
                 Err(TryRecvError::Closed) => RecvError::Closed,
                 Err(TryRecvError::Overflowed) => RecvError::Overflowed,
-                Err(TryRecvError::Empty) if armed => return Poll::Pending,
+                Err(TryRecvError::Empty) if armed => {
+                    if !self.queue.is_unclaimed() {
+                        // The next value is a few instructions away: be polled again rather than woken.
+                        context.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
+                }
                 Err(TryRecvError::Empty) => {
                     self.queue.bell().arm(context.waker());
                     armed = true;

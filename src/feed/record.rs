@@ -4,35 +4,34 @@
 //! subscribers, or one closure. The protocol:
 //!
 //! ```text
-//! deliver:      record.at = (visit + 1, place)    Relaxed
-//!               fence                             SeqCst
-//!               read the place's live subscribers, deliver to them
-//!               record.at = idle                  Release
+//! deliver:      record.at = (visit + 1, place)              SeqCst
+//!               read the place's live subscribers           SeqCst
+//!               deliver to them
+//!               record.at = idle                            Release
 //!
-//! unsubscribe:  take the subscriber out of the live ones
-//!               fence                             SeqCst
-//!               for each record: observe `at`     Acquire
+//! unsubscribe:  take the subscriber out of the live ones    SeqCst
+//!               for each record: observe `at`               SeqCst
 //!               wait until each that was at the place has left it, or has begun another visit
 //! ```
 //!
-//! Of the two fences one comes first. If it is the deliverer's, the unsubscriber observes the visit and waits for its
-//! end, whose Release makes everything the deliverer did happen before what the unsubscriber does next. If it is the
-//! unsubscriber's, the deliverer does not see the subscriber any more. A later visit begins with a fence of its own, and
-//! by then the unsubscriber's is past: so a change of the visit's number ends the wait, and a thread that sends without
-//! pause holds nobody up.
+//! In the single order of these four, either the deliverer's store comes before the unsubscriber's observation, which
+//! then sees the visit and waits for its end, whose Release makes everything the deliverer did happen before what the
+//! unsubscriber does next; or the taking out comes before the deliverer's read, which then does not see the subscriber.
+//! A later visit begins after the observation, so it does not see it either: a change of the visit's number ends the
+//! wait, and a thread that sends without pause holds nobody up.
 //!
-//! The place may change without a fence inside one visit, but only from a wider place to a narrower one within it
-//! ([`Place::ANY`] to a chunk, a chunk of closures to one of them).
+//! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
 //! Beside the place a record holds a hazard pointer to the directory of chunks that its thread reads; see
 //! [`Registry`](super::registry::Registry).
 
+use std::cell::Cell;
 use std::ptr;
 
 use crossbeam_utils::CachePadded;
 
 use super::lane::{self, InDelivery};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, store_load_fence};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, order, seq_cst_order};
 use crate::wait::Patience;
 
 /// Where a delivery can be.
@@ -41,15 +40,13 @@ pub(crate) struct Place(u32);
 
 impl Place {
     const IDLE: Self = Self(0);
-    /// Before the first chunk: it may go anywhere.
-    pub(crate) const ANY: Self = Self(1);
     const PER_CHUNK: u32 = 65;
 
     /// A chunk, by its key.
     pub(crate) fn chunk(key: u32) -> Self {
         // Keys are reused, so they stay small; should the product wrap after all, two places share a number, and an
         // unsubscribe waits for one delivery more than it has to.
-        Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(2))
+        Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
     }
 
     /// One seat of a chunk of closures.
@@ -84,32 +81,27 @@ impl At {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Begins a new visit.
+    /// Begins a visit.
     #[inline]
-    fn begin(&self, place: Place) {
-        let visit = Self::visit(self.own()).wrapping_add(1);
-        // ORDERING: Release, because it may end a visit to another place (pairs with the Acquire in `observe`); the
-        // fence pairs with the one in `Records::observe`.
-        self.0.store(Self::pack(visit, place), Ordering::Release);
-        store_load_fence!("delivery_begins_without_fence");
+    fn begin(&self, visit: u32, place: Place) {
+        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`, `Entry::cut`, the swap
+        // of the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`, `Section::protect`).
+        // Release, because it may end a visit to another place.
+        self.0.store(Self::pack(visit, place), Ordering::SeqCst);
+        seq_cst_order!("delivery_begins_without_order");
     }
 
-    /// Narrows the place within a visit.
+    /// Narrows the place within a visit, or ends it.
     #[inline]
-    fn narrow(&self, place: Place) {
-        let visit = Self::visit(self.own());
+    fn narrow(&self, visit: u32, place: Place) {
         // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower one.
-        self.0.store(Self::pack(visit, place), Ordering::Release);
-    }
-
-    #[inline]
-    fn end(&self) {
-        self.narrow(Place::IDLE);
+        let order = order!(Release, "delivery_ends_relaxed");
+        self.0.store(Self::pack(visit, place), order);
     }
 
     fn observe(&self) -> u64 {
-        // ORDERING: pairs with the Release stores above.
-        self.0.load(Ordering::Acquire)
+        // ORDERING: SeqCst with the store in `begin`; Acquire pairs with the Release stores above.
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -128,7 +120,6 @@ impl Concern {
     fn is_about(self, place: Place) -> bool {
         match self {
             _ if place == Place::IDLE => false,
-            _ if place == Place::ANY => true,
             Self::All => true,
             Self::Chunk(chunk) => place == chunk,
             Self::Seat { chunk, seat } => place == chunk || place == seat,
@@ -186,45 +177,39 @@ impl Records {
     pub(crate) fn enter(&self) -> Section<'_> {
         let inside = InDelivery::enter();
         let lane = lane::current();
-        if lane != lane::SHARED {
+        if let Some(record) = self.lanes.get(lane) {
             // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
-            let record = self.lanes[lane].load(Ordering::Relaxed);
-            // SAFETY: records live as long as `self`.
-            if let Some(record) = unsafe { record.as_ref() }
-                && At::place(record.at.own()) == Place::IDLE
-            {
-                return Section {
-                    record,
-                    lane,
-                    extra: false,
-                    _inside: inside,
-                };
+            // SAFETY: null, or a record that lives as long as `self`.
+            if let Some(record) = unsafe { record.load(Ordering::Relaxed).as_ref() } {
+                let last = record.at.own();
+                if At::place(last) == Place::IDLE {
+                    return Section::new(record, last, lane, inside);
+                }
             }
         }
         self.enter_slow(lane, inside)
     }
 
+    /// For a thread that has no record here yet, or whose record is in use by a delivery that this one is inside of, or
+    /// that has no lane.
     #[cold]
+    #[inline(never)]
     fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
-        if lane != lane::SHARED && self.lanes[lane].load(Ordering::Relaxed).is_null() {
-            let record = Box::into_raw(Box::new(CachePadded::new(Record::new(false, ptr::null()))));
-            // ORDERING: pairs with the Acquire in `each`.
-            self.lanes[lane].store(record, Ordering::Release);
-            // A record that an unsubscriber does not see yet is one whose fence comes after the unsubscriber's.
+        if let Some(slot) = self.lanes.get(lane)
+            && slot.load(Ordering::Relaxed).is_null()
+        {
+            let record = Box::new(CachePadded::new(Record::new(false, ptr::null())));
+            let record = Box::into_raw(record);
+            // ORDERING: pairs with the load in `each`. SeqCst, so that an unsubscriber that does not see the record yet is
+            // one that the record's first visit comes after.
+            slot.store(record, Ordering::SeqCst);
             // SAFETY: it was made just now, and lives as long as `self`.
-            return Section {
-                record: unsafe { &*record },
-                lane,
-                extra: false,
-                _inside: inside,
-            };
+            return Section::new(unsafe { &*record }, 0, lane, inside);
         }
-        Section {
-            record: self.extra_record(),
-            lane,
-            extra: true,
-            _inside: inside,
-        }
+        let record = self.extra_record();
+        let mut section = Section::new(record, record.at.own(), lane, inside);
+        section.extra = true;
+        section
     }
 
     /// A free record of the extra list, or a new one.
@@ -244,7 +229,7 @@ impl Records {
         loop {
             record.next = head;
             let pointer = Box::into_raw(record);
-            // ORDERING: Release pairs with the Acquire in `extras`.
+            // ORDERING: pairs with the load in `extras`. SeqCst as in `enter_slow`.
             match self.extra.compare_exchange_weak(
                 head,
                 pointer,
@@ -264,7 +249,7 @@ impl Records {
 
     fn extras(&self) -> impl Iterator<Item = &CachePadded<Record>> {
         // SAFETY: records live as long as `self`, and `next` is set before a record is published.
-        let first = unsafe { self.extra.load(Ordering::Acquire).as_ref() };
+        let first = unsafe { self.extra.load(Ordering::SeqCst).as_ref() };
         // SAFETY: as above.
         std::iter::successors(first, |record| unsafe { record.next.as_ref() })
     }
@@ -274,15 +259,15 @@ impl Records {
         let lanes = self
             .lanes
             .iter()
-            .filter_map(|lane| unsafe { lane.load(Ordering::Acquire).as_ref() });
-        lanes.chain(self.extras())
+            .filter_map(|lane| unsafe { lane.load(Ordering::SeqCst).as_ref() });
+        let extras = self.extras();
+        lanes.chain(extras.filter(|_| !mutant!("extra_records_are_overlooked")))
     }
 
     /// Notes every delivery under way that the concern is about. The caller has taken something out of the deliverers'
     /// sight before this; once [`Grace::is_over`], none of them has it any more.
     pub(crate) fn observe(&self, concern: Concern) -> Grace {
-        // ORDERING: pairs with the fence in `At::begin`.
-        store_load_fence!("unsubscribe_observes_without_fence");
+        seq_cst_order!("unsubscribe_observes_without_order");
         if mutant!("unsubscribe_skips_grace") {
             return Grace {
                 concern,
@@ -302,11 +287,13 @@ impl Records {
         }
     }
 
-    /// Whether any thread reads that directory. The caller has replaced it, and fenced, before this.
+    /// Whether any thread reads that directory. The caller has replaced it, with `SeqCst`, before this.
     pub(crate) fn reads(&self, directory: *const ()) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Section::drop`: a reader that left is done with it.
+        seq_cst_order!("directory_is_freed_without_order");
+        // ORDERING: SeqCst with the store in `Section::protect`; Acquire pairs with the Release in `Section::drop`: a
+        // reader that left is done with it.
         self.each()
-            .any(|record| ptr::eq(record.reads.load(Ordering::Acquire), directory))
+            .any(|record| ptr::eq(record.reads.load(Ordering::SeqCst), directory))
     }
 }
 
@@ -332,46 +319,63 @@ impl Drop for Records {
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
     record: &'a CachePadded<Record>,
+    /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
+    visit: Cell<u32>,
+    /// Whether the record's hazard pointer is set.
+    reads: Cell<bool>,
     lane: usize,
     extra: bool,
     _inside: InDelivery,
 }
 
-impl Section<'_> {
+impl<'a> Section<'a> {
+    #[inline(always)]
+    fn new(record: &'a CachePadded<Record>, last: u64, lane: usize, inside: InDelivery) -> Self {
+        Self {
+            record,
+            visit: Cell::new(At::visit(last)),
+            reads: Cell::new(false),
+            lane,
+            extra: false,
+            _inside: inside,
+        }
+    }
+
     /// The thread's lane.
     #[inline]
     pub(crate) fn lane(&self) -> usize {
         self.lane
     }
 
-    /// Begins a visit to a place. What was live there before another thread's
-    /// [`observe`](Records::observe) and is seen now stays until the visit ends.
+    /// Begins a visit to a place. What was live there before another thread's [`observe`](Records::observe), and is seen
+    /// now, stays until the visit ends.
     #[inline]
     pub(crate) fn begin(&self, place: Place) {
-        self.record.at.begin(place);
+        self.visit.set(self.visit.get().wrapping_add(1));
+        self.record.at.begin(self.visit.get(), place);
     }
 
     /// Narrows the visit to a place within its place.
     #[inline]
     pub(crate) fn narrow(&self, place: Place) {
-        self.record.at.narrow(place);
+        self.record.at.narrow(self.visit.get(), place);
     }
 
-    /// Begins a visit to [`Place::ANY`] and protects what `source` points to until the section ends. `None` for null.
+    /// Begins a visit to a place, and protects what `source` points to until the section ends. `None` for null.
     #[inline]
-    pub(crate) fn protect<D>(&self, source: &AtomicPtr<D>) -> Option<&D> {
+    pub(crate) fn protect<D>(&self, place: Place, source: &AtomicPtr<D>) -> Option<&D> {
         let mut pointer = source.load(Ordering::Relaxed);
         loop {
             if !pointer.is_null() {
-                self.record.reads.store(pointer.cast(), Ordering::Relaxed);
+                // ORDERING: SeqCst with the load below, and the swap of the directory and the load in `Records::reads`:
+                // either that load sees this pointer, or the load below sees that the directory was replaced.
+                self.record.reads.store(pointer.cast(), Ordering::SeqCst);
+                self.reads.set(true);
             }
-            // ORDERING: its fence is also the one between the store above and the load below, and pairs with the fence
-            // that `Registry` makes after it has replaced the directory: either it sees this pointer, or this sees the
-            // new directory.
-            self.record.at.begin(Place::ANY);
-            let now = source.load(Ordering::Acquire);
+            self.begin(place);
+            let now = source.load(Ordering::SeqCst);
             if now == pointer || mutant!("directory_is_not_validated") {
-                // SAFETY: protected by `reads`, and it was current after that was visible.
+                // SAFETY: null, or protected by `reads`: it was current after that was visible.
                 return unsafe { pointer.as_ref() };
             }
             pointer = now;
@@ -383,10 +387,10 @@ impl Drop for Section<'_> {
     #[inline]
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in `Records::reads`.
-        if !self.record.reads.load(Ordering::Relaxed).is_null() {
+        if self.reads.get() {
             self.record.reads.store(ptr::null_mut(), Ordering::Release);
         }
-        self.record.at.end();
+        self.narrow(Place::IDLE);
         if self.extra {
             // ORDERING: pairs with the Acquire in `extra_record`.
             self.record.busy.store(false, Ordering::Release);

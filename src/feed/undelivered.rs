@@ -65,7 +65,7 @@ struct Parts<T> {
 impl<T> Undelivered<T> {
     /// How many subscribers have got the value, in all attempts so far.
     pub fn delivered(&self) -> usize {
-        self.0.delivery.delivered
+        self.0.delivery.delivered()
     }
 
     /// Those who have not got it. Some of them may have ended since.
@@ -97,11 +97,11 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         cause: Cause,
     ) -> Result<usize, Self> {
         core.tidy();
-        if delivery.pending.is_empty() {
+        if !delivery.has_pending() {
             return Ok(delivery.finish());
         }
         delivery.raise();
-        let missed = delivery.pending.iter_mut().map(|pending| {
+        let missed = delivery.pending_mut().iter_mut().map(|pending| {
             pending.leave();
             let state = pending.entry().state();
             Missed {

@@ -12,6 +12,11 @@ pub(crate) trait Source: Send + Sync {
     /// from any thread.
     fn cancel(&self);
 
+    /// Has it end, and waits for nothing that may take long: for a thread that others are waiting for.
+    fn cancel_soon(&self) {
+        self.cancel();
+    }
+
     /// What it has counted so far.
     fn stats(&self) -> Stats;
 }

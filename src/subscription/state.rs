@@ -83,7 +83,7 @@ impl State {
 
     /// Ends the subscription, with an error or without. Only the first call does anything, and it returns true.
     pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
-        let (sender, wakers) = {
+        let wakers = {
             let mut end = self.end.lock();
             if self.ended.load(Ordering::Relaxed) {
                 return false;
@@ -96,10 +96,11 @@ impl State {
                 let _ = sender.try_send(error.clone());
             }
             end.error = error;
-            (sender, std::mem::take(&mut end.wakers))
+            // Under the lock, so that whoever has waited for the end finds the channel disconnected.
+            drop(sender);
+            std::mem::take(&mut end.wakers)
         };
-        // Dropped and woken outside the lock: both run code of others.
-        drop(sender);
+        // Woken outside the lock: that runs code of others.
         for (_, waker) in wakers {
             waker.wake();
         }

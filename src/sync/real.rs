@@ -1,6 +1,6 @@
 //! The primitives of a program: `std` and `parking_lot`.
 
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
@@ -10,6 +10,11 @@ pub(crate) use std::thread::{
     Builder, Thread, current, panicking, park, park_timeout, sleep, yield_now,
 };
 pub(crate) use std::thread_local;
+
+/// Runs `f` on a new thread of that name, which nobody joins.
+pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    Builder::new().name(name.to_owned()).spawn(f).map(drop)
+}
 
 /// A cell whose accesses loom can check; here it is nothing but `std`'s.
 #[derive(Debug)]
@@ -33,6 +38,23 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Stands in memory that is freed by hand, for loom to watch its uses; here it is nothing.
+#[derive(Debug)]
+pub(crate) struct Alive;
+
+impl Alive {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
+    /// The memory is being used.
+    #[inline(always)]
+    pub(crate) fn used(&self) {}
+
+    /// The memory is about to be freed.
+    pub(crate) fn end(self) {}
+}
+
 /// A `static` of the process; in a model, one that is new in each execution.
 macro_rules! global {
     ($(#[$doc:meta])* static $name:ident: $type:ty = $value:expr;) => {
@@ -41,3 +63,16 @@ macro_rules! global {
     };
 }
 pub(crate) use global;
+
+/// Asks the processor to bring the cache line of `pointer` closer. A hint, and nothing on processors without one here.
+#[inline(always)]
+pub(crate) fn prefetch<T>(pointer: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch touches no memory as far as the program can tell, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(pointer.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
+}

@@ -2,14 +2,13 @@
 
 use std::task::Waker;
 
-use crate::sync::{AtomicBool, Mutex, Ordering, store_load_fence};
+use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 
 /// Holds the waker of the one receiver while it waits.
 ///
-/// The protocol is Dekker's. The receiver arms the cell, fences, and looks at the queue once more; a sender publishes
-/// its value, fences, and looks whether the cell is armed. Whichever fence comes second sees the other's store, so
-/// either the receiver finds the value or the sender finds the cell armed. The sender's fence is
-/// [`WakerCell::fence`], and one serves for all the cells it looks at afterwards.
+/// The protocol is Dekker's. The receiver arms the cell and looks at the queue once more; a sender puts its value into
+/// the queue and looks whether the cell is armed. All four accesses are `SeqCst`: in their single order either the
+/// receiver's look comes after the sender's change, and finds it, or the sender's look comes after the arming.
 #[derive(Debug)]
 pub(crate) struct WakerCell {
     armed: AtomicBool,
@@ -24,7 +23,7 @@ impl WakerCell {
         }
     }
 
-    /// The receiver announces that it is about to wait. It must look once more after this.
+    /// The receiver announces that it is about to wait. It must look once more after this, with `SeqCst`.
     pub(crate) fn arm(&self, waker: &Waker) {
         {
             let mut slot = self.waker.lock();
@@ -32,9 +31,9 @@ impl WakerCell {
                 *slot = Some(waker.clone());
             }
         }
-        // ORDERING: the fence makes this store visible to every sender that fences after it; the lock carries the waker.
-        self.armed.store(true, Ordering::Relaxed);
-        store_load_fence!("receiver_arms_without_fence");
+        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue.
+        self.armed.store(true, Ordering::SeqCst);
+        seq_cst_order!("receiver_arms_without_order");
     }
 
     /// The receiver has found something, or has given up.
@@ -42,23 +41,17 @@ impl WakerCell {
         self.armed.store(false, Ordering::Relaxed);
     }
 
-    /// The sender's half of the protocol: after values were published, before [`wake`](Self::wake) is called.
+    /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before this.
     #[inline]
-    pub(crate) fn fence() {
-        store_load_fence!("sender_wakes_without_fence");
+    pub(crate) fn is_armed(&self) -> bool {
+        seq_cst_order!("sender_looks_without_order");
+        // ORDERING: SeqCst with the store in `arm`.
+        self.armed.load(Ordering::SeqCst)
     }
 
     /// Wakes the receiver if it waits.
-    #[inline]
-    pub(crate) fn wake(&self) {
-        // ORDERING: ordered after the publication by `fence`, which pairs with the fence in `arm`.
-        if self.armed.load(Ordering::Relaxed) {
-            self.wake_slow();
-        }
-    }
-
     #[cold]
-    fn wake_slow(&self) {
+    pub(crate) fn wake(&self) {
         if self.armed.swap(false, Ordering::AcqRel) {
             let waker = self.waker.lock().clone();
             if let Some(waker) = waker {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, store_load_fence};
+use crate::sync::{AtomicUsize, Mutex, Ordering, mutant, store_load_fence};
 
 /// The senders that wait for room, first come, first woken.
 ///
@@ -77,7 +77,7 @@ impl WakerSet {
                     waiters.queue.remove(index);
                     None
                 }
-                None if served => None,
+                None if served || mutant!("wake_up_is_not_handed_on") => None,
                 None => waiters.queue.pop_front(),
             };
             self.count.store(waiters.queue.len(), Ordering::Relaxed);

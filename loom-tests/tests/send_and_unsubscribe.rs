@@ -1,0 +1,338 @@
+//! A send against an unsubscribe: when `unsubscribe` has returned, nothing arrives any more, and the carrier is dropped.
+//!
+//! Modelled: one thread that sends and one that unsubscribes a channel that was brought along, a channel of the feed's
+//! own, or a closure; a send inside a delivery, whose record is one of the extra ones; an unsubscribe inside a delivery;
+//! and the gate, by which `stats` keeps a carrier in place. Bounds: two threads, one or two values, one or two
+//! subscriptions, two or three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test send_and_unsubscribe
+//! ```
+//!
+//! The code leans on the single order of `SeqCst` accesses where a model has a fence: loom takes `SeqCst` accesses for
+//! `AcqRel` ones. So the models show that the order is needed, and enough, not that each access is `SeqCst`.
+#![cfg(fanfeed_loom)]
+
+use std::sync::{Arc, OnceLock};
+
+use fanfeed::{Feed, Subscription, TryRecvError};
+use fanfeed_loom_tests::{Ledger, Model, Post, Token, post};
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+fn a_carrier() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription = feed.subscribe(post);
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    let sent = sender.join().unwrap();
+    let arrived = std::iter::from_fn(|| post_box.take()).count();
+    assert_eq!(arrived, sent);
+    drop((subscription, feed, post_box));
+    ledger.assert_settled();
+}
+
+/// Two sends, so that the unsubscribe may wait for one while the next begins.
+fn a_carrier_and_two_sends() {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription = feed.subscribe(post);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1) + feed.send(2))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    let sent = sender.join().unwrap();
+    let arrived: Vec<_> = std::iter::from_fn(|| post_box.take()).collect();
+    assert_eq!(arrived, [1, 2][..sent]);
+}
+
+/// Ended by the feed's close, as all are.
+fn a_carrier_and_a_close() {
+    let feed = Feed::new();
+    let (post, post_box) = post(1);
+    let _subscription = feed.subscribe(post);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    feed.close();
+    post_box.assert_ended();
+    let sent = sender.join().unwrap();
+    assert_eq!(post_box.take().map_or(0, |_| 1), sent);
+}
+
+fn two_unsubscribes() {
+    let feed = Feed::new();
+    let (post, post_box) = post(1);
+    let subscription = Arc::new(feed.subscribe(post));
+    let other = {
+        let subscription = Arc::clone(&subscription);
+        thread::spawn(move || subscription.unsubscribe())
+    };
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    sender.join().unwrap();
+    other.join().unwrap();
+}
+
+fn an_own_channel() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let (mut receiver, subscription) = feed.channel(2).unwrap().split();
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    subscription.unsubscribe();
+    let arrived = receiver.iter().count();
+    let sent = sender.join().unwrap();
+    assert_eq!(receiver.try_recv().unwrap_err(), TryRecvError::Closed);
+    assert_eq!(arrived, sent);
+    drop((receiver, subscription, feed));
+    ledger.assert_settled();
+}
+
+/// What a closure has captured, which is dropped with it.
+fn closure(post: Post<Token>) -> impl Fn(&Token) {
+    use fanfeed::Carrier;
+    move |value| post.try_send(value.clone()).unwrap()
+}
+
+fn a_closure() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let (post, post_box) = post(1);
+    let subscription = feed.subscribe_fn(closure(post));
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    let sent = sender.join().unwrap();
+    assert_eq!(post_box.take().map_or(0, |_| 1), sent);
+    drop((subscription, feed, post_box));
+    ledger.assert_settled();
+}
+
+/// The second of two closures, which share a chunk.
+fn a_second_closure() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let _first = feed.subscribe_fn(|_: &Token| {});
+    let (post, post_box) = post(1);
+    let subscription = feed.subscribe_fn(closure(post));
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    let sent = sender.join().unwrap();
+    assert_eq!(1 + post_box.take().map_or(0, |_| 1), sent);
+}
+
+/// A closure that does not return until another one is unsubscribed.
+fn a_closure_that_takes_its_time() {
+    let feed = Feed::new();
+    let (begun, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_begun, may_go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let _slow = feed.subscribe_fn(move |_: &u32| {
+        begun.store(true, Ordering::Release);
+        while !go_on.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    });
+    let quick = feed.subscribe_fn(|_| {});
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    while !is_begun.load(Ordering::Acquire) {
+        thread::yield_now();
+    }
+    quick.unsubscribe();
+    may_go_on.store(true, Ordering::Release);
+    assert_eq!(sender.join().unwrap(), 1);
+}
+
+/// A closure sends once more on its feed: that delivery has a record of its own.
+fn a_send_inside_a_delivery() {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription = feed.subscribe(post);
+    let inner = feed.downgrade();
+    let _closure = feed.subscribe_fn(move |value: &u32| {
+        if *value == 1 {
+            inner.upgrade().unwrap().send(2);
+        }
+    });
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    sender.join().unwrap();
+}
+
+/// A closure unsubscribes a channel while another thread may be delivering to it.
+fn an_unsubscribe_inside_a_delivery() {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription: Arc<OnceLock<Subscription>> = Arc::default();
+    subscription.set(feed.subscribe(post)).unwrap();
+    let _closure = feed.subscribe_fn(move |value: &u32| {
+        if *value == 1 {
+            subscription.get().unwrap().unsubscribe();
+        }
+    });
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(2))
+    };
+    feed.send(1);
+    sender.join().unwrap();
+    post_box.assert_ended();
+    feed.send(3);
+}
+
+fn a_look_at_the_stats() {
+    let feed = Feed::<u32>::new();
+    let (post, post_box) = post(1);
+    let subscription = Arc::new(feed.subscribe(post));
+    let looker = {
+        let subscription = Arc::clone(&subscription);
+        thread::spawn(move || subscription.stats())
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    looker.join().unwrap();
+}
+
+#[test]
+fn a_carrier_gets_nothing_afterwards() {
+    Model::bound(3).holds(a_carrier);
+}
+
+#[test]
+fn a_carrier_gets_nothing_of_a_later_send() {
+    Model::bound(3).holds(a_carrier_and_two_sends);
+}
+
+#[test]
+fn a_close_ends_a_carrier_as_an_unsubscribe_does() {
+    Model::bound(3).holds(a_carrier_and_a_close);
+}
+
+#[test]
+fn an_unsubscribe_beside_another_waits_too() {
+    Model::bound(2).holds(two_unsubscribes);
+}
+
+#[test]
+fn an_own_channel_gets_nothing_afterwards() {
+    Model::bound(3).holds(an_own_channel);
+}
+
+#[test]
+fn a_closure_is_not_called_afterwards() {
+    Model::bound(3).holds(a_closure);
+}
+
+#[test]
+fn a_second_closure_is_not_called_afterwards() {
+    Model::bound(3).holds(a_second_closure);
+}
+
+#[test]
+fn a_slow_closure_does_not_hold_up_another_ones_unsubscribe() {
+    Model::bound(2).holds(a_closure_that_takes_its_time);
+}
+
+#[test]
+fn a_send_inside_a_delivery_is_waited_for() {
+    Model::bound(2).holds(a_send_inside_a_delivery);
+}
+
+#[test]
+fn an_unsubscribe_inside_a_delivery_is_completed_when_deliveries_end() {
+    Model::bound(2).holds(an_unsubscribe_inside_a_delivery);
+}
+
+#[test]
+fn the_gate_keeps_a_carrier_in_place() {
+    Model::bound(3).holds(a_look_at_the_stats);
+}
+
+#[test]
+fn a_delivery_has_to_begin_in_order() {
+    Model::bound(2).fails_with("delivery_begins_without_order", a_carrier);
+}
+
+#[test]
+fn a_call_has_to_begin_in_order() {
+    Model::bound(2).fails_with("delivery_begins_without_order", a_closure);
+}
+
+#[test]
+fn a_delivery_has_to_release_what_it_did() {
+    Model::bound(2).fails_with("delivery_ends_relaxed", a_carrier);
+}
+
+#[test]
+fn an_unsubscribe_has_to_observe_in_order() {
+    Model::bound(2).fails_with("unsubscribe_observes_without_order", a_carrier);
+}
+
+#[test]
+fn an_unsubscribe_has_to_wait() {
+    Model::bound(2).fails_with("unsubscribe_skips_grace", a_carrier);
+}
+
+#[test]
+fn a_close_has_to_wait() {
+    Model::bound(2).fails_with("unsubscribe_skips_grace", a_carrier_and_a_close);
+}
+
+#[test]
+fn closures_have_to_be_looked_at_before_each_call() {
+    Model::bound(2).fails_with("closures_are_looked_at_once", a_second_closure);
+}
+
+#[test]
+fn a_closure_has_to_have_a_place_of_its_own() {
+    Model::bound(2).fails_with("closure_is_called_in_its_chunk", a_closure_that_takes_its_time);
+}
+
+#[test]
+fn records_inside_deliveries_have_to_be_observed() {
+    Model::bound(2).fails_with("extra_records_are_overlooked", a_send_inside_a_delivery);
+}
+
+#[test]
+fn the_gate_has_to_be_entered_in_order() {
+    Model::bound(2).fails_with("gate_is_entered_without_order", a_look_at_the_stats);
+}
+
+#[test]
+fn the_gate_has_to_be_waited_for() {
+    Model::bound(2).fails_with("gate_is_not_waited_for", a_look_at_the_stats);
+}
+
+#[test]
+fn leaving_the_gate_has_to_release() {
+    Model::bound(2).fails_with("gate_is_left_relaxed", a_look_at_the_stats);
+}

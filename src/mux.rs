@@ -1,0 +1,183 @@
+//! Floor 4: `TypeMux`, which tells events apart by their type.
+
+// This is where it is made; to others its use is a thing to move on from.
+#![allow(deprecated)]
+
+mod builder;
+mod channel;
+mod closed;
+mod event;
+mod registry;
+mod since;
+mod source;
+mod subscription;
+mod types;
+
+use std::any::{Any, TypeId};
+use std::fmt;
+
+pub use builder::TypeMuxSubscriberBuilder;
+pub use closed::MuxClosed;
+pub use event::TypeMuxEvent;
+pub use subscription::TypeMuxSubscription;
+pub use types::EventTypes;
+
+use registry::Registry;
+use types::TypeSet;
+
+/// Hands each event to those who have subscribed to its type.
+///
+/// It is here for those who come from go-ethereum's `event.TypeMux`, which is deprecated in favour of its `Feed`, and so
+/// is this one. A [`Feed`](crate::Feed) knows at compile time what it carries: receivers need no downcast, a send
+/// allocates nothing, and each subscriber has its own capacity and [`Overflow`](crate::Overflow). Events of several types
+/// that belong together are an `enum`.
+///
+/// # What it promises
+///
+/// - [`post`](Self::post) hands the event to every subscription to its type that was made before and has not ended, waits
+///   for those that have no room, and returns how many it reached. An event that nobody has subscribed to is dropped.
+/// - Subscribers share the event; it is not copied.
+/// - Events that one thread posts reach each subscription in the order posted, whatever their types.
+/// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was made.
+/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns, nothing more is put on the
+///   channel by any thread; it ends once what is in it has been taken. A post that was blocked on it goes on at once, as
+///   it does when the receiver is dropped.
+/// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended already. Dropping the
+///   mux stops it.
+///
+/// # What differs from go-ethereum
+///
+/// A channel of the mux's own holds 1,024 events, as a feed's does, and a post returns once the event is in it; there, it
+/// returns once every subscriber has received it, one after the other. Bring a crossbeam channel of capacity 0 along to
+/// have that ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)); one that is full holds up nobody else here.
+///
+/// # How it is built
+///
+/// Each type has a feed of its own, made when somebody subscribes to the type: a post looks the feed up under a lock for
+/// readers, lets go of the lock, and sends. It makes one allocation, for the event; where nobody has subscribed it makes
+/// none, and leaves nothing behind. A subscription to several types has one channel, to which the feed of each sends.
+///
+/// # Examples
+///
+/// ```
+/// # #![allow(deprecated)]
+/// use fanfeed::TypeMux;
+///
+/// struct Mined(u64);
+/// struct Reorganised { depth: u64 }
+///
+/// let mux = TypeMux::new();
+/// let mut blocks = mux.subscribe::<(Mined, Reorganised)>();
+/// assert_eq!(mux.post(Mined(7)).unwrap(), 1);
+/// assert_eq!(mux.post(Reorganised { depth: 2 }).unwrap(), 1);
+/// assert_eq!(mux.post("not to them").unwrap(), 0);
+/// mux.stop();
+///
+/// for event in blocks.iter() {
+///     if let Some(Mined(number)) = event.downcast_ref() {
+///         assert_eq!(*number, 7);
+///     } else if let Some(Reorganised { depth }) = event.downcast_ref() {
+///         assert_eq!(*depth, 2);
+///     }
+/// }
+/// assert_eq!(mux.post(Mined(8)).unwrap_err().into_inner().0, 8);
+/// ```
+#[deprecated(note = "use a `Feed` of an enum, which needs no downcast")]
+pub struct TypeMux {
+    registry: Registry,
+}
+
+impl TypeMux {
+    /// A mux without subscribers.
+    pub fn new() -> Self {
+        Self {
+            registry: Registry::new(),
+        }
+    }
+
+    /// Subscribes to events of these types, given as a tuple, with a channel of the mux's own that holds 1,024 events.
+    ///
+    /// For another capacity, a name, or a channel that is brought along, see [`subscriber`](Self::subscriber). On a mux
+    /// that was stopped the subscription has ended.
+    ///
+    /// # Panics
+    ///
+    /// If a type is listed twice. The message names it.
+    ///
+    /// ```should_panic
+    /// # #![allow(deprecated)]
+    /// let mux = fanfeed::TypeMux::new();
+    /// let _ = mux.subscribe::<(u8, char, u8)>();
+    /// ```
+    #[track_caller]
+    pub fn subscribe<Types: EventTypes>(&self) -> TypeMuxSubscription {
+        self.subscriber::<Types>()
+            .channel()
+            .expect("the default capacity can be had")
+    }
+
+    /// Subscribes with options: more types, a name, a capacity, a channel that is brought along.
+    ///
+    /// # Panics
+    ///
+    /// If a type is listed twice. The message names it.
+    #[track_caller]
+    pub fn subscriber<Types: EventTypes>(&self) -> TypeMuxSubscriberBuilder<'_> {
+        TypeMuxSubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
+    }
+
+    /// Hands an event to all who have subscribed to its type, waits for those that have no room, and returns how many it
+    /// reached.
+    ///
+    /// One that is under way when the mux is stopped goes on at once, and returns how many it had reached.
+    ///
+    /// # Errors
+    ///
+    /// [`MuxClosed`], with the event, if the mux was stopped.
+    pub fn post<E: Any + Send + Sync>(&self, event: E) -> Result<usize, MuxClosed<E>> {
+        let Ok(feed) = self.registry.feed(TypeId::of::<E>()) else {
+            return Err(MuxClosed::new(event));
+        };
+        // Here, too, not under the lock: the event that nobody wants is dropped, which is code of others.
+        let Some(feed) = feed.filter(|feed| feed.subscriber_count() > 0) else {
+            return Ok(0);
+        };
+        Ok(since::count_reached(|| feed.send(TypeMuxEvent::new(event))))
+    }
+
+    /// Ends all subscriptions and lets no new ones begin. Posts that are blocked go on at once.
+    ///
+    /// When this returns, nothing more is put on any channel by any thread: it waits for deliveries under way, which do
+    /// not block, except for one that it is called from. Again, from any thread: harmless, and it waits in the same way.
+    pub fn stop(&self) {
+        self.registry.stop();
+    }
+
+    /// Whether the mux was stopped. Once true, it stays true.
+    pub fn is_stopped(&self) -> bool {
+        self.registry.is_stopped()
+    }
+}
+
+impl Default for TypeMux {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for TypeMux {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for TypeMux {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (types, subscriptions) = self.registry.counts();
+        f.debug_struct("TypeMux")
+            .field("types", &types)
+            .field("subscriptions", &subscriptions)
+            .field("stopped", &self.is_stopped())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! Posting on a mux that was stopped.
+
+use std::error::Error;
+use std::fmt;
+
+/// The mux was stopped; the event that was to be posted is given back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MuxClosed<E>(E);
+
+impl<E> MuxClosed<E> {
+    pub(super) fn new(event: E) -> Self {
+        Self(event)
+    }
+
+    /// The event that was not posted.
+    pub fn into_inner(self) -> E {
+        self.0
+    }
+}
+
+impl<E> fmt::Debug for MuxClosed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MuxClosed(..)")
+    }
+}
+
+impl<E> fmt::Display for MuxClosed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the mux was stopped")
+    }
+}
+
+impl<E> Error for MuxClosed<E> {}

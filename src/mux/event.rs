@@ -1,0 +1,69 @@
+//! What is posted, as its subscribers get it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An event of a [`TypeMux`](crate::TypeMux), with the time at which it was posted.
+///
+/// Cloning it copies no event: all subscribers share the one that was posted, and whoever drops the last handle drops
+/// it.
+///
+/// The time is an [`Instant`], which never runs backwards: a subscription leans on it to see no event that is older than
+/// itself. Where the time of day matters, put a [`SystemTime`](std::time::SystemTime) into the event.
+#[derive(Clone)]
+pub struct TypeMuxEvent {
+    time: Instant,
+    data: Arc<dyn Any + Send + Sync>,
+}
+
+impl TypeMuxEvent {
+    /// An event posted now.
+    pub(super) fn new<E: Any + Send + Sync>(event: E) -> Self {
+        Self {
+            data: Arc::new(event),
+            time: Instant::now(),
+        }
+    }
+
+    /// When it was posted.
+    pub fn time(&self) -> Instant {
+        self.time
+    }
+
+    /// What was posted.
+    pub fn data(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.data
+    }
+
+    /// Whether an event of this type was posted.
+    pub fn is<E: Any>(&self) -> bool {
+        self.data.is::<E>()
+    }
+
+    /// What was posted, if it is of this type.
+    pub fn downcast_ref<E: Any>(&self) -> Option<&E> {
+        self.data.downcast_ref()
+    }
+
+    /// What was posted, if it is of this type, to be kept without the time.
+    ///
+    /// # Errors
+    ///
+    /// The event itself, if it is of another type.
+    pub fn downcast<E: Any + Send + Sync>(self) -> Result<Arc<E>, Self> {
+        let time = self.time;
+        self.data
+            .downcast()
+            .map_err(|data| TypeMuxEvent { time, data })
+    }
+}
+
+impl fmt::Debug for TypeMuxEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypeMuxEvent")
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}

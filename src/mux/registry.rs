@@ -1,0 +1,118 @@
+//! Which feed carries which type, and whether the mux was stopped.
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::TypeMuxEvent;
+use super::since::Since;
+use super::source::Group;
+use super::types::TypeSet;
+use crate::feed::{Carrier, Feed};
+use crate::subscription::Subscription;
+use crate::sync::{AtomicU64, RwLock};
+
+/// The feeds by type. The lock is held to look one up, never while an event is delivered or code of others is called.
+pub(super) struct Registry {
+    feeds: RwLock<Feeds>,
+}
+
+#[derive(Default)]
+struct Feeds {
+    stopped: bool,
+    /// A sorted map, because a mux has few types, and comparing a few numbers beats hashing one.
+    by_type: BTreeMap<TypeId, Arc<Feed<TypeMuxEvent>>>,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self {
+            feeds: RwLock::new(Feeds::default()),
+        }
+    }
+
+    /// The feed of a type, if anybody has subscribed to it. `Err` once stopped.
+    #[inline]
+    pub(super) fn feed(
+        &self,
+        event_type: TypeId,
+    ) -> Result<Option<Arc<Feed<TypeMuxEvent>>>, Stopped> {
+        let feeds = self.feeds.read();
+        if feeds.stopped {
+            return Err(Stopped);
+        }
+        Ok(feeds.by_type.get(&event_type).cloned())
+    }
+
+    /// The feeds of these types, made where there is none yet. `Err` once stopped.
+    fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<TypeMuxEvent>>>, Stopped> {
+        let mut feeds = self.feeds.write();
+        if feeds.stopped {
+            return Err(Stopped);
+        }
+        // Feeds that nobody is subscribed to go when new ones come. One that is held elsewhere is about to be posted on,
+        // or subscribed to.
+        if types.ids().any(|id| !feeds.by_type.contains_key(&id)) {
+            feeds
+                .by_type
+                .retain(|_, feed| feed.subscriber_count() > 0 || Arc::strong_count(feed) > 1);
+        }
+        Ok(types
+            .ids()
+            .map(|id| Arc::clone(feeds.by_type.entry(id).or_default()))
+            .collect())
+    }
+
+    /// Subscribes a channel to these types. Once stopped, the subscription has ended, and the carrier is dropped.
+    pub(super) fn subscribe<C>(
+        &self,
+        types: &TypeSet,
+        name: Option<Arc<str>>,
+        carrier: C,
+    ) -> Subscription
+    where
+        C: Carrier<TypeMuxEvent> + Clone,
+    {
+        let Ok(feeds) = self.feeds_of(types) else {
+            return Group::ended(name);
+        };
+        // All that is subscribed is younger than this.
+        let since = Instant::now();
+        let passed_over = Arc::new(AtomicU64::new(0));
+        // Should the mux be stopped meanwhile, a closed feed gives a subscription that has ended.
+        let parts = feeds.iter().map(|feed| {
+            let carrier = Since::new(carrier.clone(), since, Arc::clone(&passed_over));
+            feed.subscribe(carrier)
+        });
+        Group::subscription(name, parts.collect(), passed_over)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.feeds.read().stopped
+    }
+
+    /// Lets nothing more in, ends what is there, and waits for deliveries under way.
+    pub(super) fn stop(&self) {
+        let feeds: Vec<_> = {
+            let mut feeds = self.feeds.write();
+            feeds.stopped = true;
+            // They stay, so that whoever stops it at the same time waits as well.
+            feeds.by_type.values().cloned().collect()
+        };
+        for feed in &feeds {
+            feed.close();
+        }
+    }
+
+    /// How many types there are feeds for, and how many subscriptions these have.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let feeds = self.feeds.read();
+        let subscriptions = feeds.by_type.values().map(|feed| feed.subscriber_count());
+        (feeds.by_type.len(), subscriptions.sum())
+    }
+}
+
+/// The mux was stopped.
+#[derive(Debug)]
+pub(super) struct Stopped;

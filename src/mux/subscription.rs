@@ -1,0 +1,168 @@
+//! A subscription with a channel of the mux's own.
+
+use std::fmt;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::channel::Receiver;
+use super::event::TypeMuxEvent;
+use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::subscription::{Stats, Subscription};
+
+/// A subscription to one or several types of events, and the channel on which they come. Dropping it unsubscribes.
+///
+/// Events of all its types come in one order: those that one thread posted, in the order posted. None is ever missed,
+/// so of the errors only `Empty`, `Timeout` and `Closed` come up here.
+///
+/// Once it has been unsubscribed, or the mux was stopped, the events that are in the channel can still be received; then
+/// every receive returns `Closed`.
+///
+/// ```
+/// # #![allow(deprecated)]
+/// use fanfeed::{RecvError, TypeMux};
+///
+/// let mux = TypeMux::new();
+/// let mut words = mux.subscribe::<(String, &str)>();
+/// mux.post("one").unwrap();
+/// mux.post(2).unwrap();
+/// mux.post(String::from("three")).unwrap();
+/// mux.stop();
+///
+/// assert_eq!(words.recv()?.downcast_ref(), Some(&"one"));
+/// assert!(words.recv()?.is::<String>());
+/// assert_eq!(words.recv().unwrap_err(), RecvError::Closed);
+/// # Ok::<(), RecvError>(())
+/// ```
+#[must_use = "dropping it unsubscribes"]
+pub struct TypeMuxSubscription {
+    // Dropped first, so that nothing more comes when the channel is emptied.
+    subscription: Subscription,
+    receiver: Receiver,
+}
+
+impl TypeMuxSubscription {
+    pub(super) fn new(subscription: Subscription, receiver: Receiver) -> Self {
+        Self {
+            subscription,
+            receiver,
+        }
+    }
+
+    /// Takes the next event, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] once the subscription has ended and every event was taken.
+    pub fn recv(&mut self) -> Result<TypeMuxEvent, RecvError> {
+        // Without a deadline there is no timeout.
+        self.receiver.recv(None).map_err(|_| RecvError::Closed)
+    }
+
+    /// Takes the next event, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] if there is none, [`TryRecvError::Closed`] once the subscription has ended and every event
+    /// was taken.
+    pub fn try_recv(&mut self) -> Result<TypeMuxEvent, TryRecvError> {
+        match self.receiver.try_recv() {
+            Poll::Ready(Some(event)) => Ok(event),
+            Poll::Ready(None) => Err(TryRecvError::Closed),
+            Poll::Pending => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Takes the next event, and waits for it for so long.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError::Timeout`] if none came, [`RecvTimeoutError::Closed`] once the subscription has ended and every
+    /// event was taken.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypeMuxEvent, RecvTimeoutError> {
+        // A limit beyond what the clock can count is no limit.
+        self.receiver.recv(Instant::now().checked_add(timeout))
+    }
+
+    /// Takes the next event, and waits for it until then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_timeout`](Self::recv_timeout).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<TypeMuxEvent, RecvTimeoutError> {
+        self.receiver.recv(Some(deadline))
+    }
+
+    /// An iterator that waits for each event, and ends when the subscription has ended and every event was taken.
+    pub fn iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+
+    /// An iterator over the events that are there; it ends where there is none, without waiting.
+    pub fn try_iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
+        std::iter::from_fn(|| self.try_recv().ok())
+    }
+
+    /// How many events are in the channel. While others post there may be more a moment later, never fewer.
+    pub fn len(&self) -> usize {
+        self.receiver.len()
+    }
+
+    /// Whether the channel is empty. While others post it may not be a moment later.
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
+    /// How many events the channel holds at most.
+    pub fn capacity(&self) -> usize {
+        self.receiver.capacity()
+    }
+
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. A post that was blocked on it goes on at once.
+    pub fn unsubscribe(&self) {
+        self.subscription.unsubscribe();
+    }
+
+    /// Whether the subscription has ended. What is in the channel can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.subscription.is_closed()
+    }
+
+    /// The subscription itself.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// The figures of the subscription, of all its types together.
+    pub fn stats(&self) -> Stats {
+        self.subscription.stats()
+    }
+
+    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the subscription;
+    /// the receiver can then still take what is in the channel.
+    pub fn split(self) -> (Self, Subscription) {
+        let subscription = self.subscription.share();
+        (self, subscription)
+    }
+}
+
+#[cfg(feature = "async")]
+impl futures_core::Stream for TypeMuxSubscription {
+    type Item = TypeMuxEvent;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<TypeMuxEvent>> {
+        self.get_mut().receiver.poll_recv(context)
+    }
+}
+
+impl fmt::Debug for TypeMuxSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypeMuxSubscription")
+            .field("subscription", &self.subscription)
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,130 @@
+//! How a producer learns that it is to end.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::wait::{Parker, Ticket, WakerSet};
+
+/// Tells a producer that its subscription has been unsubscribed.
+///
+/// Clones are one token. It is cancelled when the subscription is unsubscribed or its handle dropped, and at the latest
+/// when the producer has ended, so nobody whom the producer gave a clone waits on it for ever. Once cancelled, it stays
+/// cancelled.
+///
+/// # Examples
+///
+/// A producer that waits for work or for its end:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use crossbeam_channel::{bounded, select};
+/// use fanfeed::Subscription;
+///
+/// let (tx, rx) = bounded(0);
+/// let subscription = Subscription::spawn(move |token| {
+///     for i in 0.. {
+///         select! {
+///             send(tx, i) -> sent => if sent.is_err() { break },
+///             recv(token.channel()) -> _ => break,
+///         }
+///     }
+///     Ok::<(), Infallible>(())
+/// });
+/// assert_eq!(rx.recv(), Ok(0));
+/// assert_eq!(rx.recv(), Ok(1));
+/// subscription.unsubscribe();
+/// assert!(rx.recv().is_err(), "the producer has ended");
+/// ```
+#[derive(Clone)]
+pub struct CancelToken {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// What `select!` waits on is not what the rest goes by: no model sees into a foreign channel.
+    cancelled: AtomicBool,
+    waiting: WakerSet,
+    /// Taken when cancelled, which disconnects `receiver`.
+    sender: Mutex<Option<Sender<Infallible>>>,
+    receiver: Receiver<Infallible>,
+}
+
+impl CancelToken {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = bounded(0);
+        Self {
+            shared: Arc::new(Shared {
+                cancelled: AtomicBool::new(false),
+                waiting: WakerSet::new(),
+                sender: Mutex::new(Some(sender)),
+                receiver,
+            }),
+        }
+    }
+
+    /// Whether it has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        // ORDERING: pairs with the Release in `cancel`: who sees the cancellation sees what led to it.
+        self.shared.cancelled.load(Ordering::Acquire)
+    }
+
+    /// A channel that yields nothing and is disconnected once the token has been cancelled, to stand in a `select!`.
+    pub fn channel(&self) -> &Receiver<Infallible> {
+        &self.shared.receiver
+    }
+
+    /// Waits for so long, or until cancelled. Returns whether it has been cancelled.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        // A limit beyond what the clock can count is no limit.
+        self.wait_until(Instant::now().checked_add(timeout), |_| false)
+    }
+
+    /// Waits until cancelled, until the deadline, or until `over`, which keeps the waker for when that may have changed.
+    /// Returns whether it has been cancelled.
+    pub(crate) fn wait_until(
+        &self,
+        deadline: Option<Instant>,
+        mut over: impl FnMut(&Waker) -> bool,
+    ) -> bool {
+        let parker = Parker::current();
+        let mut ticket = Ticket::default();
+        let cancelled = loop {
+            self.shared.waiting.join(&mut ticket, parker.waker());
+            if self.is_cancelled() {
+                break true;
+            }
+            if over(parker.waker()) || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break false;
+            }
+            parker.park(deadline);
+        };
+        // All are woken at once, so there is no wake-up to hand on.
+        self.shared.waiting.leave(&mut ticket, true);
+        cancelled
+    }
+
+    /// Cancels it. Harmless when it has been cancelled.
+    pub(super) fn cancel(&self) {
+        // ORDERING: pairs with the Acquire in `is_cancelled`. Who joins `waiting` and still sees `false` was there before
+        // `wake_all`, because both take its lock; no fence is needed.
+        self.shared.cancelled.store(true, Ordering::Release);
+        self.shared.waiting.wake_all();
+        let sender = self.shared.sender.lock().take();
+        // Outside the lock: it wakes those who select on the channel.
+        drop(sender);
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelToken")
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Many subscriptions as one.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use super::source::Source;
+use super::state::State;
+use super::stats::Stats;
+use crate::error::SubscriptionError;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+
+/// Makes one of many: see [`Subscription::join`](crate::Subscription::join).
+pub(super) fn join(members: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
+    let joined = Arc::new(Joined {
+        state: State::new(None),
+        running: AtomicUsize::new(members.len()),
+        failure: Mutex::new(None),
+        members,
+    });
+    for (index, member) in joined.members.iter().enumerate() {
+        let waker = Waker::from(Arc::new(MemberEnd {
+            joined: Arc::clone(&joined),
+            index,
+        }));
+        if !member.state().wake_at_end(&mut None, &waker) {
+            waker.wake();
+        }
+    }
+    joined
+}
+
+struct Joined {
+    state: State,
+    members: Vec<Arc<dyn Source>>,
+    /// How many members have not reported their end.
+    running: AtomicUsize,
+    /// The error of the first that failed.
+    failure: Mutex<Option<SubscriptionError>>,
+}
+
+impl Joined {
+    /// Called once for each member, after its end, by the thread that ended it.
+    fn member_ended(&self, index: usize) {
+        if let Some(error) = self.members[index].state().error()
+            && self.note(error)
+        {
+            // Only the first failure tells the others, so that their ends do not recurse through one another.
+            self.cancel_soon();
+        }
+        // ORDERING: the last one to count sees the failure that any before it has noted.
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.finish();
+        }
+    }
+
+    /// Keeps the error if it is the first.
+    fn note(&self, error: SubscriptionError) -> bool {
+        let mut failure = self.failure.lock();
+        let first = failure.is_none();
+        if first {
+            *failure = Some(error);
+        }
+        first
+    }
+
+    fn finish(&self) {
+        let failure = self.failure.lock().clone();
+        self.state.end(failure);
+    }
+}
+
+impl Source for Joined {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.cancel_soon();
+        for member in &self.members {
+            member.cancel();
+        }
+        // A member may have ended on another thread that has not come to report it.
+        if self.members.iter().all(|member| member.state().is_ended()) {
+            if let Some(error) = self
+                .members
+                .iter()
+                .find_map(|member| member.state().error())
+            {
+                self.note(error);
+            }
+            self.finish();
+        }
+    }
+
+    fn cancel_soon(&self) {
+        for member in &self.members {
+            member.cancel_soon();
+        }
+        if self.members.is_empty() {
+            self.finish();
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        self.members
+            .iter()
+            .map(|member| member.stats())
+            .fold(Stats::default(), |sum, one| Stats {
+                delivered: sum.delivered + one.delivered,
+                dropped: sum.dropped + one.dropped,
+                depth: sum
+                    .depth
+                    .map_or(one.depth, |depth| Some(depth + one.depth.unwrap_or(0))),
+                blocked: sum.blocked + one.blocked,
+                blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
+            })
+    }
+}
+
+/// Reports the end of one member.
+///
+/// It owns the joined subscription, which owns the members, so the circle keeps a detached one alive; the end of the
+/// member, which drops its wakers, opens it.
+struct MemberEnd {
+    joined: Arc<Joined>,
+    index: usize,
+}
+
+impl Wake for MemberEnd {
+    fn wake(self: Arc<Self>) {
+        self.joined.member_ended(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Source, State, Stats, join};
+    use crate::error::SubscriptionError;
+
+    struct Fixed {
+        state: State,
+        stats: Stats,
+    }
+
+    impl Fixed {
+        fn new(stats: Stats) -> Arc<Self> {
+            Arc::new(Self {
+                state: State::new(None),
+                stats,
+            })
+        }
+    }
+
+    impl Source for Fixed {
+        fn state(&self) -> &State {
+            &self.state
+        }
+
+        fn cancel(&self) {
+            self.state.end(None);
+        }
+
+        fn stats(&self) -> Stats {
+            self.stats
+        }
+    }
+
+    fn joined(members: &[Arc<Fixed>]) -> Arc<dyn Source> {
+        let members = members.iter().cloned();
+        join(members.map(|member| member as Arc<dyn Source>).collect())
+    }
+
+    #[test]
+    fn stats_are_sums() {
+        let full = Stats {
+            delivered: 1,
+            dropped: 2,
+            depth: Some(3),
+            blocked: 4,
+            blocked_for: Duration::from_secs(5),
+        };
+        let twice = |depth| Stats {
+            delivered: 2,
+            dropped: 4,
+            depth,
+            blocked: 8,
+            blocked_for: Duration::from_secs(10),
+        };
+        for (depths, sum) in [
+            ([Some(3), Some(4)], Some(7)),
+            ([Some(3), None], Some(3)),
+            ([None, Some(3)], Some(3)),
+            ([None, None], None),
+        ] {
+            let members = depths.map(|depth| Fixed::new(Stats { depth, ..full }));
+            assert_eq!(joined(&members).stats(), twice(sum));
+        }
+    }
+
+    #[test]
+    fn members_and_the_whole_are_freed_once_all_have_ended() {
+        for failed in [false, true] {
+            let members = [(); 2].map(|()| Fixed::new(Stats::default()));
+            let weak = members.each_ref().map(Arc::downgrade);
+            let joined = joined(&members);
+            if failed {
+                // As when the handle was detached.
+                drop(joined);
+                members[0].state.end(Some(SubscriptionError::Overflowed));
+            } else {
+                joined.cancel();
+                drop(joined);
+            }
+            drop(members);
+            assert!(weak.iter().all(|weak| weak.strong_count() == 0));
+        }
+    }
+
+    #[test]
+    fn the_ends_of_very_many_do_not_recurse() {
+        let members: Vec<_> = (0..100_000).map(|_| Fixed::new(Stats::default())).collect();
+        let joined = joined(&members);
+        members[50_000]
+            .state
+            .end(Some(SubscriptionError::Overflowed));
+        assert!(joined.state().is_ended());
+        assert!(joined.state().error().unwrap().is_overflowed());
+    }
+}

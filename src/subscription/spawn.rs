@@ -1,0 +1,128 @@
+//! A subscription whose source is a thread of its own.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use super::cancel_token::CancelToken;
+use super::source::Source;
+use super::state::State;
+use super::stats::Stats;
+use crate::error::SubscriptionError;
+use crate::sync::{self, Mutex};
+use crate::wait::{Parker, in_delivery};
+
+/// Runs a producer on a thread of its own: see [`Subscription::spawn`](crate::Subscription::spawn).
+pub(super) fn spawn<F, E>(producer: F) -> Arc<dyn Source>
+where
+    F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let spawned = Arc::new_cyclic(|this| Producer {
+        state: State::new(None),
+        token: CancelToken::new(),
+        waits_for: Mutex::new(Weak::new()),
+        this: Weak::clone(this),
+    });
+    let running = Arc::clone(&spawned);
+    // 15 bytes of a name are what Linux shows.
+    if let Err(error) = sync::spawn_named("fanfeed-spawned", move || running.run(producer)) {
+        spawned.state.end(Some(SubscriptionError::failed(error)));
+    }
+    spawned
+}
+
+sync::thread_local! {
+    /// The producer whose thread this is.
+    static RUNNING: RefCell<Weak<Producer>> = const { RefCell::new(Weak::new()) };
+}
+
+struct Producer {
+    state: State,
+    token: CancelToken,
+    /// The producer whose end this one's thread is waiting for.
+    waits_for: Mutex<Weak<Producer>>,
+    this: Weak<Producer>,
+}
+
+impl Producer {
+    fn run<E>(&self, producer: impl FnOnce(CancelToken) -> Result<(), E>)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // The thread is a new one: its locals are there, and nobody has borrowed them.
+        let _ = RUNNING.try_with(|running| running.replace(Weak::clone(&self.this)));
+        let token = self.token.clone();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            producer(token).map_err(SubscriptionError::failed)
+        }));
+        let error = match &outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.clone()),
+            Err(payload) => Some(SubscriptionError::panicked(&**payload)),
+        };
+        self.state.end(error.filter(|_| !self.token.is_cancelled()));
+        self.token.cancel();
+        // `outcome` is dropped here, after the end: that runs code of others, whose panic must keep nobody waiting.
+    }
+
+    /// Waits for the end, unless that would wait for the calling thread itself.
+    fn wait(&self) {
+        if in_delivery() {
+            return;
+        }
+        let Some(caller) = RUNNING
+            .try_with(|running| running.borrow().upgrade())
+            .ok()
+            .flatten()
+        else {
+            return self.wait_for_end();
+        };
+        // First told, then looked: of those that would close a circle, the last to tell finds all the others told.
+        *caller.waits_for.lock() = Weak::clone(&self.this);
+        if !self.waits_on(&caller) {
+            self.wait_for_end();
+        }
+        *caller.waits_for.lock() = Weak::new();
+    }
+
+    /// Whether this is the caller, or waits for one that waits, and so on, for the caller.
+    fn waits_on(&self, caller: &Arc<Producer>) -> bool {
+        let mut next = self.this.upgrade();
+        while let Some(producer) = next {
+            if Arc::ptr_eq(&producer, caller) {
+                return true;
+            }
+            next = producer.waits_for.lock().upgrade();
+        }
+        false
+    }
+
+    fn wait_for_end(&self) {
+        let parker = Parker::current();
+        let mut key = None;
+        while self.state.wake_at_end(&mut key, parker.waker()) {
+            parker.park(None);
+        }
+    }
+}
+
+impl Source for Producer {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.token.cancel();
+        self.wait();
+    }
+
+    fn cancel_soon(&self) {
+        self.token.cancel();
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+}

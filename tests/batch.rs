@@ -1,0 +1,531 @@
+//! A batch does what as many sends would, for less.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::{PATIENCE, Random, Tally, Touchy, eventually, join, message, watchdog};
+use fanfeed::{
+    Carrier, CarrierOverflow, Feed, Overflow, Receiver, RecvError, Stats, Subscription,
+    TrySendError,
+};
+
+fn own(feed: &Feed<u64>, capacity: usize, overflow: Overflow) -> Receiver<u64> {
+    let builder = feed.subscriber().capacity(capacity).overflow(overflow);
+    builder.channel().unwrap()
+}
+
+/// Everything a receiver has to tell until its end: values, and gaps as negative numbers.
+fn story(receiver: &mut Receiver<u64>) -> Vec<i64> {
+    let mut told = Vec::new();
+    loop {
+        match receiver.recv() {
+            Ok(value) => told.push(value as i64),
+            Err(RecvError::Lagged(missed)) => told.push(-(missed as i64)),
+            Err(RecvError::Closed) => return told,
+            Err(RecvError::Overflowed) => {
+                told.push(i64::MIN);
+                return told;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_reaches_everybody_in_order_and_counts_each_delivery() {
+    // Around the sizes of the blocks in which it goes.
+    for count in [0, 1, 2, 31, 32, 33, 64, 100] {
+        let feed = Feed::new();
+        let mut receiver = feed.channel(128).unwrap();
+        let (tx, crossbeam) = crossbeam_channel::unbounded();
+        let _crossbeam = feed.subscribe(tx);
+        let (tx, std_rx) = std::sync::mpsc::channel();
+        let _std = feed.subscribe(tx);
+        let calls: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let _closure = feed.subscribe_fn({
+            let calls = Arc::clone(&calls);
+            move |value| calls.lock().unwrap().push(*value)
+        });
+        assert_eq!(feed.send_batch(0..count), 4 * count as usize);
+        let expected: Vec<_> = (0..count).collect();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(crossbeam.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(std_rx.try_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(*calls.lock().unwrap(), expected);
+        assert_eq!(receiver.stats().delivered, count);
+    }
+}
+
+#[test]
+fn an_empty_batch_does_nothing() {
+    let feed = Feed::<u64>::new();
+    let receiver = feed.channel(1).unwrap();
+    assert_eq!(feed.send_batch([]), 0);
+    assert_eq!(feed.send_batch(Vec::new()), 0);
+    assert!(receiver.is_empty());
+}
+
+#[test]
+fn a_batch_reaches_every_chunk_of_subscribers() {
+    let feed = Feed::new();
+    let mut receivers: Vec<_> = (0..150).map(|_| feed.channel(64).unwrap()).collect();
+    assert_eq!(feed.send_batch(0..40u64), 40 * 150);
+    for receiver in &mut receivers {
+        assert!(receiver.try_iter().eq(0..40));
+    }
+}
+
+/// The same values to the same subscribers, one feed by single sends and one by batches: nobody can tell them apart.
+#[test]
+fn a_batch_does_what_as_many_sends_do_under_every_policy() {
+    #[derive(Debug, PartialEq)]
+    struct Outcome {
+        stories: Vec<Vec<i64>>,
+        figures: Vec<(u64, u64)>,
+        crossbeam: Vec<u64>,
+        reached: usize,
+    }
+    fn run(seed: u64, batched: bool) -> Outcome {
+        let mut random = Random::new(seed);
+        let feed = Feed::new();
+        let capacity = |random: &mut Random| 1 + random.below(40) as usize;
+        let mut receivers = vec![
+            own(&feed, capacity(&mut random), Overflow::DropNewest),
+            own(&feed, capacity(&mut random), Overflow::DropOldest),
+            own(&feed, capacity(&mut random), Overflow::Disconnect),
+            own(&feed, 4096, Overflow::Block),
+        ];
+        let (tx, newest) = crossbeam_channel::bounded(capacity(&mut random));
+        let builder = feed.subscriber().overflow(CarrierOverflow::DropNewest);
+        let newest_subscription = builder.subscribe(tx);
+        let (tx, disconnect) = crossbeam_channel::bounded(capacity(&mut random));
+        let builder = feed.subscriber().overflow(CarrierOverflow::Disconnect);
+        let disconnect_subscription = builder.subscribe(tx);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let closure = feed.subscribe_fn({
+            let calls = Arc::clone(&calls);
+            move |_| {
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut stories = vec![Vec::new(); receivers.len()];
+        let mut crossbeam = Vec::new();
+        let mut reached = 0;
+        let mut next = 0;
+        for _ in 0..12 {
+            let count = random.below(70);
+            let values = next..next + count;
+            next += count;
+            if batched {
+                reached += feed.send_batch(values);
+            } else {
+                reached += values.map(|value| feed.send(value)).sum::<usize>();
+            }
+            let taken = random.below(30) as usize;
+            for (receiver, story) in receivers.iter_mut().zip(&mut stories) {
+                for _ in 0..taken {
+                    match receiver.try_recv() {
+                        Ok(value) => story.push(value as i64),
+                        Err(error) if error.is_lagged() => story.push(-1),
+                        Err(_) => {}
+                    }
+                }
+            }
+            crossbeam.extend(newest.try_iter().take(taken));
+        }
+        let figures = receivers
+            .iter()
+            .map(Receiver::stats)
+            .chain([
+                newest_subscription.stats(),
+                disconnect_subscription.stats(),
+                closure.stats(),
+            ])
+            .map(
+                |Stats {
+                     delivered, dropped, ..
+                 }| (delivered, dropped),
+            )
+            .collect();
+        assert_eq!(
+            closure.stats().delivered,
+            calls.load(Ordering::Relaxed) as u64
+        );
+        feed.close();
+        for (receiver, story_so_far) in receivers.iter_mut().zip(&mut stories) {
+            story_so_far.extend(story(receiver));
+        }
+        crossbeam.extend(newest.iter());
+        crossbeam.extend(disconnect.iter());
+        Outcome {
+            stories,
+            figures,
+            crossbeam,
+            reached,
+        }
+    }
+    for seed in 0..60 {
+        assert_eq!(run(seed, true), run(seed, false), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_channels_is_waited_for_value_by_value() {
+    const COUNT: u64 = 500;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut one = feed.channel(1).unwrap();
+    let mut seven = feed.channel(7).unwrap();
+    let mut roomy = feed.channel(1024).unwrap();
+    let (tx, zero) = crossbeam_channel::bounded(0);
+    let _zero = feed.subscribe(tx);
+    let (tx, std_rx) = std::sync::mpsc::sync_channel(3);
+    let _std = feed.subscribe(tx);
+    let readers = [
+        thread::spawn(move || one.iter().collect::<Vec<_>>()),
+        thread::spawn(move || seven.iter().collect::<Vec<_>>()),
+        thread::spawn(move || roomy.iter().collect::<Vec<_>>()),
+        thread::spawn(move || zero.iter().collect::<Vec<_>>()),
+        thread::spawn(move || std_rx.iter().collect::<Vec<_>>()),
+    ];
+    assert_eq!(feed.send_batch(0..COUNT), 5 * COUNT as usize);
+    feed.close();
+    for reader in readers {
+        assert!(join(reader).into_iter().eq(0..COUNT));
+    }
+}
+
+#[test]
+fn who_has_room_for_a_part_gets_that_part_and_then_the_rest() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut three = feed.channel(3).unwrap();
+    let (tx, two) = crossbeam_channel::bounded(2);
+    let two_subscription = feed.subscribe(tx);
+    let mut roomy = feed.channel(64).unwrap();
+    let sender = thread::spawn({
+        let feed = feed.clone();
+        move || feed.send_batch(0..6u64)
+    });
+    // Everybody has what there was room for before the batch waits for anybody.
+    eventually(|| two_subscription.stats().blocked == 1);
+    assert_eq!((three.len(), two.len(), roomy.len()), (3, 2, 6));
+    assert!(roomy.try_iter().eq(0..6));
+    // As with single sends, nobody gets a value before everybody has those before it.
+    for value in 0..4 {
+        assert_eq!(two.recv_timeout(PATIENCE), Ok(value));
+    }
+    eventually(|| three.stats().blocked == 1);
+    assert!(two.is_empty() && !sender.is_finished());
+    for value in 0..6 {
+        assert_eq!(three.recv_timeout(PATIENCE), Ok(value));
+        if value == 3 {
+            assert_eq!(two.recv_timeout(PATIENCE), Ok(4));
+        }
+    }
+    assert_eq!(two.recv_timeout(PATIENCE), Ok(5));
+    assert_eq!(join(sender), 18);
+}
+
+#[test]
+fn a_blocked_batch_goes_on_when_what_it_waits_for_ends() {
+    let _watchdog = watchdog();
+    for case in 0..3 {
+        let feed = Feed::new();
+        let full = feed.channel(2).unwrap();
+        let roomy = feed.channel(256).unwrap();
+        let sender = thread::spawn({
+            let feed = feed.clone();
+            move || feed.send_batch(0..100u64)
+        });
+        eventually(|| full.stats().blocked == 1);
+        match case {
+            0 => full.subscription().unsubscribe(),
+            1 => drop(full),
+            _ => feed.close(),
+        }
+        let reached = join(sender);
+        if case == 2 {
+            // The rest of the batch reaches nobody; what it had begun with, 32 values, had reached the other.
+            assert_eq!(reached, 2 + roomy.len());
+            assert!(roomy.len() < 100);
+        } else {
+            assert_eq!(reached, 102);
+        }
+    }
+}
+
+#[test]
+fn batches_of_several_threads_keep_each_threads_order() {
+    const SENDERS: u64 = 4;
+    const EACH: u64 = 600;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut own = feed.channel(10).unwrap();
+    let (tx, crossbeam) = crossbeam_channel::bounded(10);
+    let _crossbeam = feed.subscribe(tx);
+    let newest_builder = feed.subscriber().capacity(5);
+    let mut newest = newest_builder
+        .overflow(Overflow::DropNewest)
+        .channel()
+        .unwrap();
+    fn check(values: impl Iterator<Item = (u64, u64)>, gaps: bool) -> u64 {
+        let mut next = [0; SENDERS as usize];
+        let mut count = 0;
+        for (sender, number) in values {
+            let next = &mut next[sender as usize];
+            assert!(if gaps {
+                number >= *next
+            } else {
+                number == *next
+            });
+            *next = number + 1;
+            count += 1;
+        }
+        count
+    }
+    let readers = [
+        thread::spawn(move || check(own.iter(), false)),
+        thread::spawn(move || check(crossbeam.iter(), false)),
+        thread::spawn(move || check(newest.iter(), true) + newest.missed()),
+    ];
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let feed = feed.clone();
+            thread::spawn(move || {
+                let mut number = 0;
+                while number < EACH {
+                    feed.send_batch((number..number + 40).map(|number| (sender, number)));
+                    number += 40;
+                    feed.send((sender, number));
+                    number += 1;
+                }
+                number
+            })
+        })
+        .collect();
+    let sent: u64 = senders.into_iter().map(join).sum();
+    feed.close();
+    for reader in readers {
+        assert_eq!(join(reader), sent);
+    }
+}
+
+// ---- Policies ----
+
+#[test]
+fn a_batch_that_overflows_is_told_of_as_single_values_would_be() {
+    let feed = Feed::new();
+    let mut newest = own(&feed, 4, Overflow::DropNewest);
+    let mut oldest = own(&feed, 4, Overflow::DropOldest);
+    let mut disconnect = own(&feed, 4, Overflow::Disconnect);
+    let errors = disconnect.subscription().err();
+    // 4 and 10 are taken, and 4.
+    assert_eq!(feed.send_batch(0..10), 18);
+    let figures = |receiver: &Receiver<u64>| {
+        let stats = receiver.stats();
+        (stats.delivered, stats.dropped)
+    };
+    assert_eq!(figures(&newest), (4, 6));
+    assert_eq!(figures(&oldest), (4, 6));
+    // It ended with the first that did not fit; the rest was not sent to it any more.
+    assert_eq!(figures(&disconnect), (4, 1));
+    assert!(errors.recv().unwrap().is_overflowed());
+    feed.close();
+    assert_eq!(story(&mut newest), [0, 1, 2, 3, -6]);
+    assert_eq!(story(&mut oldest), [-6, 6, 7, 8, 9]);
+    assert_eq!(story(&mut disconnect), [0, 1, 2, 3, i64::MIN]);
+}
+
+// ---- Clones, drops and panics ----
+
+#[test]
+fn n_subscribers_cost_at_most_n_minus_1_clones_per_value() {
+    const COUNT: usize = 50;
+    let tally = Tally::new();
+    for subscribers in [1, 2, 3, 70] {
+        let feed = Feed::new();
+        let _own: Vec<_> = (1..subscribers)
+            .map(|_| feed.channel(64).unwrap())
+            .collect();
+        let (tx, _rx) = crossbeam_channel::unbounded();
+        let _crossbeam = feed.subscribe(tx);
+        let values = (0..COUNT as u64).map(|number| tally.value(number));
+        assert_eq!(feed.send_batch(values), subscribers * COUNT);
+        assert_eq!(tally.clones(), (subscribers - 1) * COUNT);
+    }
+    let feed = Feed::new();
+    let _closures = [feed.subscribe_fn(|_| {}), feed.subscribe_fn(|_| {})];
+    feed.send_batch((0..COUNT as u64).map(|number| tally.value(number)));
+    assert_eq!(tally.clones(), 0);
+    assert_eq!(tally.live(), 0);
+}
+
+#[test]
+fn waiting_for_room_costs_a_batch_no_further_clones() {
+    const COUNT: usize = 40;
+    let _watchdog = watchdog();
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let readers: Vec<_> = [1, 3, 50]
+        .into_iter()
+        .map(|capacity| {
+            let mut receiver = feed.channel(capacity).unwrap();
+            thread::spawn(move || receiver.iter().count())
+        })
+        .collect();
+    let values = (0..COUNT as u64).map(|number| tally.value(number));
+    assert_eq!(feed.send_batch(values), 3 * COUNT);
+    assert!(tally.clones() <= 2 * COUNT);
+    feed.close();
+    for reader in readers {
+        assert_eq!(join(reader), COUNT);
+    }
+    assert_eq!(tally.live(), 0);
+}
+
+#[test]
+fn a_clone_that_panics_in_the_middle_costs_those_it_was_for_that_value_alone() {
+    let feed = Feed::new();
+    let mut one = feed.channel(64).unwrap();
+    let (tx, two) = crossbeam_channel::unbounded();
+    let two_subscription = feed.subscribe(tx);
+    let mut last = feed.channel(64).unwrap();
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        feed.send_batch((0..40).map(|number| Touchy(number, &[5, 35])))
+    }));
+    let payload = caught.expect_err("the panic goes on");
+    assert_eq!(message(&*payload), "clone of 5 panics");
+    let without: Vec<_> = (0..40).filter(|number| ![5, 35].contains(number)).collect();
+    let numbers = |receiver: &mut Receiver<Touchy>| {
+        receiver.try_iter().map(|value| value.0).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&mut one), without);
+    assert_eq!(
+        two.try_iter().map(|value| value.0).collect::<Vec<_>>(),
+        without
+    );
+    // The last gets the originals.
+    assert_eq!(numbers(&mut last), (0..40).collect::<Vec<_>>());
+    for stats in [one.stats(), two_subscription.stats()] {
+        assert_eq!((stats.delivered, stats.dropped), (38, 2));
+    }
+    assert_eq!(last.stats().dropped, 0);
+    assert!(!one.is_closed() && !two_subscription.is_closed());
+}
+
+/// Guards against a clone that panics only once: the batch cloned the value again, so nobody learned of the panic.
+#[test]
+fn a_clone_that_panics_once_is_not_swallowed() {
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let one = feed.channel(64).unwrap();
+    let two = feed.channel(64).unwrap();
+    tally.panic_after(7);
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        feed.send_batch((0..20).map(|number| tally.value(number)))
+    }));
+    assert!(caught.is_err());
+    assert_eq!((one.len(), two.len()), (19, 20));
+    assert_eq!(one.stats().dropped, 1);
+    drop((one, two));
+    assert_eq!(tally.live(), 0);
+}
+
+#[test]
+fn a_carrier_that_panics_in_the_middle_ends_alone() {
+    struct Fuse(AtomicUsize);
+    impl Carrier<u64> for Fuse {
+        fn try_send(&self, _: u64) -> Result<(), TrySendError<u64>> {
+            assert!(self.0.fetch_sub(1, Ordering::Relaxed) > 0, "burnt");
+            Ok(())
+        }
+    }
+    let feed = Feed::new();
+    let before = feed.channel(64).unwrap();
+    let fuse = feed.subscribe(Fuse(AtomicUsize::new(5)));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let closure: Subscription = feed.subscribe_fn({
+        let calls = Arc::clone(&calls);
+        move |_| {
+            assert!(calls.fetch_add(1, Ordering::Relaxed) < 10, "enough");
+        }
+    });
+    let mut after = feed.channel(64).unwrap();
+    assert_eq!(feed.send_batch(0..40), 40 + 5 + 10 + 40);
+    assert_eq!((before.len(), after.len()), (40, 40));
+    assert!(after.try_iter().eq(0..40));
+    for (subscription, delivered) in [(&fuse, 5), (&closure, 10)] {
+        assert!(subscription.err().recv().unwrap().is_panicked());
+        let stats = subscription.stats();
+        assert_eq!((stats.delivered, stats.dropped), (delivered, 1));
+    }
+    assert_eq!(feed.subscriber_count(), 2);
+}
+
+#[test]
+fn an_iterator_that_panics_loses_nothing_that_was_sent_before() {
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let receiver = feed.channel(64).unwrap();
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        feed.send_batch((0..60).map(|number| {
+            assert!(number < 40);
+            tally.value(number)
+        }))
+    }));
+    assert!(caught.is_err());
+    assert_eq!(tally.live(), receiver.len() as i64);
+    assert_eq!(feed.send(tally.value(0)), 1);
+}
+
+#[test]
+fn values_of_a_batch_are_dropped_once_each() {
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let make = || {
+        let tally = Arc::clone(&tally);
+        (0..50).map(move |number| tally.value(number))
+    };
+    assert_eq!(feed.send_batch(make()), 0);
+    assert_eq!(tally.live(), 0);
+    let policies = [
+        Overflow::DropNewest,
+        Overflow::DropOldest,
+        Overflow::Disconnect,
+    ];
+    let receivers = policies.map(|overflow| {
+        let builder = feed.subscriber().capacity(3).overflow(overflow);
+        builder.channel().unwrap()
+    });
+    feed.send_batch(make());
+    assert_eq!(tally.live(), 9);
+    drop(receivers);
+    assert_eq!(tally.live(), 0);
+}
+
+#[test]
+fn a_closure_may_send_and_subscribe_while_it_is_given_a_batch() {
+    let feed = Arc::new(Feed::new());
+    let weak = feed.downgrade();
+    let mut receiver = feed.channel(64).unwrap();
+    let held: Arc<Mutex<Vec<Receiver<u64>>>> = Arc::default();
+    let _closure = feed.subscribe_fn({
+        let held = Arc::clone(&held);
+        move |value| {
+            let feed = weak.upgrade().expect("somebody sends on it");
+            if *value < 3 {
+                feed.send(*value + 100);
+                held.lock().unwrap().push(feed.channel(64).unwrap());
+            }
+        }
+    });
+    feed.send_batch(0..5);
+    let mut values: Vec<_> = receiver.try_iter().collect();
+    values.sort_unstable();
+    assert_eq!(values, [0, 1, 2, 3, 4, 100, 101, 102]);
+    assert_eq!(held.lock().unwrap().len(), 3);
+}

@@ -1,0 +1,718 @@
+//! When `unsubscribe` returns it is over: nothing more is put on the channel, and the carrier is gone.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Random, Tally, blocked_send, eventually, join, watchdog};
+use crossbeam_channel::TryRecvError;
+use fanfeed::{Carrier, Feed, Overflow, Subscription, TrySendError};
+
+/// A carrier that takes everything, and says when it was used last and when it was dropped.
+struct Witness {
+    taken: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Carrier<u64> for Witness {
+    fn try_send(&self, _: u64) -> Result<(), TrySendError<u64>> {
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn witness() -> (Witness, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (taken, dropped) = (Arc::default(), Arc::default());
+    let carrier = Witness {
+        taken: Arc::clone(&taken),
+        dropped: Arc::clone(&dropped),
+    };
+    (carrier, taken, dropped)
+}
+
+/// Threads that send without pause until this is dropped.
+struct Senders {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Senders {
+    fn start(feed: &Feed<u64>, count: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..count).map(|_| {
+            let (feed, stop) = (feed.clone(), Arc::clone(&stop));
+            thread::spawn(move || {
+                let mut value = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    feed.send(value);
+                    value += 1;
+                }
+            })
+        });
+        Self {
+            threads: threads.collect(),
+            stop,
+        }
+    }
+}
+
+impl Drop for Senders {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            join(thread);
+        }
+    }
+}
+
+// ---- Nothing after it ----
+
+#[test]
+fn nothing_is_put_on_a_channel_once_unsubscribe_has_returned() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let senders = Senders::start(&feed, 2);
+    for round in 0..100 {
+        let (carrier, taken, dropped) = witness();
+        let user = feed.subscribe(carrier);
+        let (tx, crossbeam_rx) = crossbeam_channel::unbounded();
+        let crossbeam = feed.subscribe(tx);
+        let (tx, std_rx) = std_mpsc::channel();
+        let std_subscription = feed.subscribe(tx);
+        let builder = feed.subscriber().capacity(1 << 12);
+        let own = builder.overflow(Overflow::DropNewest).channel().unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let closure = feed.subscribe_fn({
+            let calls = Arc::clone(&calls);
+            move |_| {
+                calls.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        if round % 4 != 0 {
+            // Every fourth round the subscriptions end while senders may not have seen them yet.
+            eventually(|| calls.load(Ordering::SeqCst) > 3);
+        }
+
+        user.unsubscribe();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1, "the carrier was dropped");
+        let taken_then = taken.load(Ordering::SeqCst);
+        crossbeam.unsubscribe();
+        let crossbeam_then = crossbeam_rx.len();
+        std_subscription.unsubscribe();
+        let std_then = std_rx.try_iter().count();
+        own.subscription().unsubscribe();
+        let own_then = own.len();
+        closure.unsubscribe();
+        assert_eq!(Arc::strong_count(&calls), 1, "the closure was dropped");
+        let calls_then = calls.load(Ordering::SeqCst);
+
+        for _ in 0..3 {
+            thread::yield_now();
+        }
+        assert_eq!(taken.load(Ordering::SeqCst), taken_then);
+        assert_eq!(user.stats().delivered, taken_then as u64);
+        assert_eq!(crossbeam_rx.len(), crossbeam_then);
+        assert_eq!(crossbeam_rx.iter().count(), crossbeam_then, "disconnected");
+        assert_eq!(std_rx.try_recv(), Err(std_mpsc::TryRecvError::Disconnected));
+        assert_eq!(std_subscription.stats().delivered, std_then as u64);
+        assert_eq!(own.len(), own_then);
+        assert_eq!(calls.load(Ordering::SeqCst), calls_then);
+        assert_eq!(closure.stats().delivered, calls_then as u64);
+    }
+    drop(senders);
+    assert_eq!(feed.subscriber_count(), 0);
+}
+
+#[test]
+fn a_rendezvous_takes_nothing_once_unsubscribe_has_returned() {
+    let _watchdog = watchdog();
+    for _ in 0..60 {
+        let feed = Feed::new();
+        let (tx, rx) = crossbeam_channel::bounded(0);
+        let subscription = feed.subscribe(tx);
+        let (over, received) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let reader = thread::spawn({
+            let (over, received) = (Arc::clone(&over), Arc::clone(&received));
+            move || {
+                for _ in rx.iter() {
+                    // The value was handed over before this, so this does not tell when; the count does.
+                    received.fetch_add(1, Ordering::SeqCst);
+                }
+                over.load(Ordering::SeqCst)
+            }
+        });
+        let senders = Senders::start(&feed, 2);
+        eventually(|| received.load(Ordering::SeqCst) > 5);
+        subscription.unsubscribe();
+        let delivered = subscription.stats().delivered;
+        over.store(true, Ordering::SeqCst);
+        join(reader);
+        drop(senders);
+        assert_eq!(subscription.stats().delivered, delivered);
+        assert_eq!(received.load(Ordering::SeqCst) as u64, delivered);
+    }
+}
+
+#[test]
+fn subscribers_come_and_go_under_senders_without_losing_or_gaining_a_value() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (tx, all) = crossbeam_channel::unbounded();
+    let constant = feed.subscribe(tx);
+    let stop = Arc::new(AtomicBool::new(false));
+    let churners: Vec<_> = (0..2)
+        .map(|seed| {
+            let (feed, stop) = (feed.clone(), Arc::clone(&stop));
+            thread::spawn(move || {
+                let mut random = Random::new(seed + 1);
+                // More than a chunk holds, so that chunks come and go too.
+                let mut held = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    if held.len() < 100 && random.below(100) < 52 {
+                        let (tx, rx) = crossbeam_channel::unbounded();
+                        held.push((feed.subscribe(tx), rx));
+                    } else if !held.is_empty() {
+                        let index = random.below(held.len() as u64) as usize;
+                        let (subscription, rx) = held.swap_remove(index);
+                        subscription.unsubscribe();
+                        let values: Vec<u64> = rx.iter().collect();
+                        // From the first it saw to the last, none is missing.
+                        for pair in values.windows(2) {
+                            assert_eq!(pair[1], pair[0] + 1);
+                        }
+                        assert_eq!(subscription.stats().delivered, values.len() as u64);
+                    }
+                }
+            })
+        })
+        .collect();
+    let start = Instant::now();
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_millis(800) {
+        assert!(feed.send(sent) >= 1);
+        sent += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    churners.into_iter().for_each(join);
+    assert_eq!(constant.stats().delivered, sent);
+    assert_eq!(
+        all.try_iter().collect::<Vec<_>>(),
+        (0..sent).collect::<Vec<_>>()
+    );
+}
+
+// ---- Again, and at once ----
+
+#[test]
+fn unsubscribing_again_is_harmless() {
+    let feed = Feed::new();
+    let (carrier, _, dropped) = witness();
+    let subscription = feed.subscribe(carrier);
+    assert!(!subscription.is_closed());
+    for _ in 0..3 {
+        subscription.unsubscribe();
+        assert!(subscription.is_closed());
+        assert_eq!(feed.subscriber_count(), 0);
+    }
+    // Its seat may belong to another by now.
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let _other = feed.subscribe(tx);
+    subscription.unsubscribe();
+    drop(subscription);
+    assert_eq!(feed.send(1), 1);
+    assert_eq!(rx.len(), 1);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
+    const RACES: usize = 400;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let _senders = Senders::start(&feed, 1);
+    let (go, slot) = (Arc::new(Barrier::new(2)), Arc::new(Mutex::new(None)));
+    let other = thread::spawn({
+        let (go, slot) = (Arc::clone(&go), Arc::clone(&slot));
+        move || {
+            for _ in 0..RACES {
+                go.wait();
+                let (subscription, dropped): (Arc<Subscription>, Arc<AtomicUsize>) =
+                    slot.lock().unwrap().clone().expect("it was put there");
+                go.wait();
+                subscription.unsubscribe();
+                assert_eq!(dropped.load(Ordering::SeqCst), 1);
+                go.wait();
+            }
+        }
+    });
+    for _ in 0..RACES {
+        let (carrier, taken, dropped) = witness();
+        let subscription = Arc::new(feed.subscribe(carrier));
+        *slot.lock().unwrap() = Some((Arc::clone(&subscription), Arc::clone(&dropped)));
+        go.wait();
+        go.wait();
+        subscription.unsubscribe();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        let taken_then = taken.load(Ordering::SeqCst);
+        go.wait();
+        assert_eq!(taken.load(Ordering::SeqCst), taken_then);
+        assert_eq!(subscription.stats().delivered, taken_then as u64);
+    }
+    join(other);
+}
+
+#[test]
+fn all_ways_of_ending_can_meet() {
+    let _watchdog = watchdog();
+    for round in 0..200 {
+        let feed = Feed::new();
+        let (carrier, _, dropped) = witness();
+        let subscription = Arc::new(feed.subscribe(carrier));
+        let (receiver, handle) = feed.channel(2).unwrap().split();
+        let (tx, rx) = crossbeam_channel::bounded(0);
+        let rendezvous = Arc::new(feed.subscribe(tx));
+        let go = Arc::new(Barrier::new(5));
+        let run = |end: Box<dyn FnOnce() + Send>| {
+            let go = Arc::clone(&go);
+            thread::spawn(move || {
+                go.wait();
+                end();
+            })
+        };
+        let threads = [
+            run(Box::new({
+                let feed = feed.clone();
+                move || {
+                    for value in 0..5 {
+                        feed.send(value);
+                    }
+                }
+            })),
+            run(Box::new({
+                let (one, two) = (Arc::clone(&subscription), Arc::clone(&rendezvous));
+                move || {
+                    one.unsubscribe();
+                    two.unsubscribe();
+                }
+            })),
+            run(Box::new({
+                let feed = feed.clone();
+                move || feed.close()
+            })),
+            run(Box::new(move || drop(receiver))),
+            run(Box::new(move || {
+                if round % 2 == 0 {
+                    drop(handle);
+                }
+                drop(rx);
+            })),
+        ];
+        threads.into_iter().for_each(join);
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        assert_eq!(feed.subscriber_count(), 0);
+        assert!(subscription.is_closed() && rendezvous.is_closed());
+    }
+}
+
+// ---- While a send is blocked ----
+
+#[test]
+fn a_send_that_was_blocked_on_it_goes_on() {
+    let _watchdog = watchdog();
+    for case in 0..4 {
+        let feed = Feed::new();
+        let mut far_ends: Vec<Box<dyn std::any::Any>> = Vec::new();
+        let subscription = match case {
+            0 => {
+                let (receiver, handle) = feed.channel(1).unwrap().split();
+                feed.send(0);
+                far_ends.push(Box::new(receiver));
+                handle
+            }
+            1 => {
+                let (tx, rx) = crossbeam_channel::bounded(0);
+                far_ends.push(Box::new(rx));
+                feed.subscribe(tx)
+            }
+            2 => {
+                let (tx, rx) = crossbeam_channel::bounded(1);
+                tx.send(0).unwrap();
+                far_ends.push(Box::new(rx));
+                feed.subscribe(tx)
+            }
+            _ => {
+                let (tx, rx) = std_mpsc::sync_channel(0);
+                far_ends.push(Box::new(rx));
+                feed.subscribe(tx)
+            }
+        };
+        let roomy = feed.channel(4).unwrap();
+        let senders = [
+            blocked_send(&feed, &subscription, 1),
+            blocked_send(&feed, &subscription, 2),
+        ];
+        subscription.unsubscribe();
+        for sender in senders {
+            assert_eq!(join(sender), 1, "case {case}");
+        }
+        assert_eq!(roomy.len(), 2);
+    }
+}
+
+#[test]
+fn another_full_subscriber_does_not_hold_the_unsubscribe() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut own = feed.channel(1).unwrap();
+    feed.send(0);
+    let (tx, zero) = crossbeam_channel::bounded(0);
+    let zero_subscription = feed.subscribe(tx);
+    let (tx, std_rx) = std_mpsc::sync_channel(0);
+    let std_subscription = feed.subscribe(tx);
+    let (tx, other_zero) = crossbeam_channel::bounded(0);
+    let other_subscription = feed.subscribe(tx);
+    let sender = blocked_send(&feed, &other_subscription, 1);
+
+    zero_subscription.unsubscribe();
+    assert_eq!(zero.try_recv(), Err(TryRecvError::Disconnected));
+    std_subscription.unsubscribe();
+    assert_eq!(std_rx.try_recv(), Err(std_mpsc::TryRecvError::Disconnected));
+    assert!(!sender.is_finished());
+    own.subscription().unsubscribe();
+    assert_eq!(own.try_iter().collect::<Vec<_>>(), [0]);
+    assert!(!sender.is_finished());
+    // The send is still there for the last of them.
+    assert_eq!(other_zero.recv_timeout(PATIENCE), Ok(1));
+    assert_eq!(join(sender), 1);
+}
+
+#[test]
+fn a_subscriber_already_served_can_go_while_the_send_waits_for_another() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (tx, served) = crossbeam_channel::bounded(1);
+    let served_subscription = feed.subscribe(tx);
+    let (tx, waited_for) = crossbeam_channel::bounded(0);
+    let waited_for_subscription = feed.subscribe(tx);
+    let sender = blocked_send(&feed, &waited_for_subscription, 1);
+    assert_eq!(served.recv_timeout(PATIENCE), Ok(1));
+    served_subscription.unsubscribe();
+    assert_eq!(served.try_recv(), Err(TryRecvError::Disconnected));
+    assert_eq!(waited_for.recv_timeout(PATIENCE), Ok(1));
+    // It had been reached, and is counted.
+    assert_eq!(join(sender), 2);
+}
+
+#[test]
+fn a_subscription_cancelled_before_its_turn_does_not_get_the_value() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let full = feed.channel(1).unwrap();
+    let (tx, zero) = crossbeam_channel::bounded(0);
+    let zero_subscription = feed.subscribe(tx);
+    let filler = blocked_send(&feed, &zero_subscription, 0);
+    assert_eq!(zero.recv_timeout(PATIENCE), Ok(0));
+    assert_eq!(join(filler), 2);
+    let sender = blocked_send(&feed, full.subscription(), 1);
+    full.subscription().unsubscribe();
+    assert_eq!(zero.recv_timeout(PATIENCE), Ok(1));
+    assert_eq!(join(sender), 1);
+    assert_eq!(full.into_iter().collect::<Vec<_>>(), [0]);
+}
+
+// ---- From where it is called ----
+
+#[test]
+fn a_closure_can_unsubscribe_itself() {
+    let feed = Feed::new();
+    let own: Arc<OnceLock<Subscription>> = Arc::default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let subscription = feed.subscribe_fn({
+        let (own, calls) = (Arc::clone(&own), Arc::clone(&calls));
+        move |_: &u64| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            own.get().expect("it was set").unsubscribe();
+        }
+    });
+    own.set(subscription).unwrap();
+    assert_eq!(feed.send(1), 1);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    // Dropped when the delivery ended, and with it its hold on these.
+    assert_eq!(Arc::strong_count(&calls), 1);
+    assert_eq!(feed.send(2), 0);
+    assert!(own.get().unwrap().is_closed());
+}
+
+#[test]
+fn a_closure_can_unsubscribe_others() {
+    let feed = Feed::new();
+    let others: Arc<Mutex<Vec<Subscription>>> = Arc::default();
+    let _closure = feed.subscribe_fn({
+        let others = Arc::clone(&others);
+        move |_: &u64| {
+            others
+                .lock()
+                .unwrap()
+                .iter()
+                .for_each(Subscription::unsubscribe)
+        }
+    });
+    let late_calls = Arc::new(AtomicUsize::new(0));
+    let (tx, crossbeam) = crossbeam_channel::unbounded();
+    let (carrier, taken, dropped) = witness();
+    *others.lock().unwrap() = vec![
+        feed.subscribe(tx),
+        feed.subscribe(carrier),
+        feed.subscribe_fn({
+            let calls = Arc::clone(&late_calls);
+            move |_| {
+                calls.fetch_add(1, Ordering::SeqCst);
+            }
+        }),
+    ];
+    // The channels come before closures, so they had the value; the other closure's turn never came.
+    assert_eq!(feed.send(1), 3);
+    assert_eq!(late_calls.load(Ordering::SeqCst), 0);
+    assert_eq!(Arc::strong_count(&late_calls), 1);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert_eq!(crossbeam.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(feed.send(2), 1);
+}
+
+#[test]
+fn a_closure_of_one_feed_can_unsubscribe_from_another() {
+    let (feed, other) = (Feed::new(), Feed::new());
+    let (carrier, taken, dropped) = witness();
+    let subscription = other.subscribe(carrier);
+    other.send(1);
+    let _closure = feed.subscribe_fn(move |_: &u64| subscription.unsubscribe());
+    feed.send(1);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert_eq!(other.send(2), 0);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+}
+
+/// What a subscription unsubscribed inside a delivery holds is dropped when that delivery ends, also when it ends by
+/// waiting for somebody else.
+#[test]
+fn a_carrier_unsubscribed_in_a_closure_is_dropped_though_the_send_waits_for_another() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (tx, going) = crossbeam_channel::bounded(0);
+    let going_subscription = feed.subscribe(tx);
+    let (tx, staying) = crossbeam_channel::bounded(0);
+    let staying_subscription = feed.subscribe(tx);
+    let first = blocked_send(&feed, &going_subscription, 1);
+    eventually(|| staying_subscription.stats().blocked == 1);
+    let _closure = feed.subscribe_fn(move |_| going_subscription.unsubscribe());
+    let second = blocked_send(&feed, &staying_subscription, 2);
+    assert_eq!(
+        going.recv_timeout(PATIENCE),
+        Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+    );
+    assert!(!first.is_finished() && !second.is_finished());
+    feed.close();
+    join(first);
+    join(second);
+    drop(staying);
+}
+
+#[test]
+fn the_thread_that_sends_can_unsubscribe() {
+    let feed = Feed::new();
+    for _ in 0..100 {
+        let (carrier, taken, dropped) = witness();
+        let subscription = feed.subscribe(carrier);
+        assert_eq!(feed.send(1), 1);
+        subscription.unsubscribe();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        assert_eq!(feed.send(2), 0);
+        assert_eq!(taken.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn the_clone_or_the_drop_of_a_value_can_unsubscribe() {
+    #[derive(Default)]
+    struct Trap(Mutex<Vec<Subscription>>);
+    impl Trap {
+        fn spring(&self) {
+            let all = std::mem::take(&mut *self.0.lock().unwrap());
+            all.iter().for_each(Subscription::unsubscribe);
+        }
+    }
+    struct Value(Arc<Trap>, bool);
+    impl Clone for Value {
+        fn clone(&self) -> Self {
+            if self.1 {
+                self.0.spring();
+            }
+            Self(Arc::clone(&self.0), self.1)
+        }
+    }
+    impl Drop for Value {
+        fn drop(&mut self) {
+            if !self.1 {
+                self.0.spring();
+            }
+        }
+    }
+    let _watchdog = watchdog();
+    for in_clone in [true, false] {
+        let feed = Feed::new();
+        let trap = Arc::new(Trap::default());
+        let builder = feed.subscriber().capacity(1);
+        let oldest = builder.overflow(Overflow::DropOldest).channel().unwrap();
+        let (tx, rx) = crossbeam_channel::bounded(4);
+        let (receiver, handle) = feed.channel(4).unwrap().split();
+        *trap.0.lock().unwrap() = vec![feed.subscribe(tx), handle];
+        feed.send(Value(Arc::clone(&trap), in_clone));
+        // Pushes the first value out of the first channel, whose drop springs the trap in the other case.
+        feed.send(Value(Arc::clone(&trap), in_clone));
+        assert!(trap.0.lock().unwrap().is_empty(), "it was sprung");
+        assert_eq!(feed.subscriber_count(), 1);
+        let left = rx.try_iter().count();
+        assert!(left <= 2);
+        assert_eq!(rx.try_recv().err(), Some(TryRecvError::Disconnected));
+        assert!(receiver.is_closed());
+        drop(oldest);
+    }
+}
+
+#[test]
+fn it_waits_for_a_call_of_its_own_closure_and_for_no_other() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (entered_tx, entered) = crossbeam_channel::unbounded();
+    let (release, released) = crossbeam_channel::bounded::<()>(0);
+    let slow = Arc::new(feed.subscribe_fn(move |_: &u64| {
+        entered_tx.send(()).unwrap();
+        let _ = released.recv_timeout(PATIENCE);
+    }));
+    let quick = feed.subscribe_fn(|_| {});
+    let (carrier, _, dropped) = witness();
+    let channel = feed.subscribe(carrier);
+    let sender = thread::spawn({
+        let feed = feed.clone();
+        move || feed.send(1)
+    });
+    entered.recv_timeout(PATIENCE).unwrap();
+
+    // The slow closure is running, and holds up neither of these.
+    quick.unsubscribe();
+    channel.unsubscribe();
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert!(!sender.is_finished());
+
+    let unsubscriber = thread::spawn({
+        let slow = Arc::clone(&slow);
+        move || slow.unsubscribe()
+    });
+    eventually(|| slow.is_closed());
+    thread::sleep(Duration::from_millis(20));
+    assert!(!unsubscriber.is_finished(), "the closure is still running");
+    drop(release);
+    join(unsubscriber);
+    // The channel had it, and the slow closure; the other was gone before its turn.
+    assert_eq!(join(sender), 2);
+}
+
+// ---- Handles ----
+
+#[test]
+fn dropping_the_handle_unsubscribes_and_detaching_it_does_not() {
+    let feed = Feed::new();
+    let (carrier, taken, dropped) = witness();
+    drop(feed.subscribe(carrier));
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert_eq!(feed.send(1), 0);
+    assert_eq!(taken.load(Ordering::SeqCst), 0);
+
+    let (carrier, taken, dropped) = witness();
+    feed.subscribe(carrier).detach();
+    assert_eq!(feed.send(1), 1);
+    assert_eq!(feed.subscriber_count(), 1);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    drop(feed);
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn the_end_of_a_subscription_can_be_waited_for() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u64>::new();
+    let (carrier, _, _) = witness();
+    let subscription = feed.subscribe(carrier);
+    let mut closed = subscription.closed();
+    assert!(!closed.wait_timeout(Duration::from_millis(5)));
+    let waiter = thread::spawn({
+        let closed = subscription.closed();
+        move || closed.wait()
+    });
+    let errors = subscription.err();
+    assert_eq!(errors.try_recv().unwrap_err(), TryRecvError::Empty);
+    subscription.unsubscribe();
+    join(waiter);
+    assert!(closed.wait_timeout(Duration::MAX));
+    assert_eq!(errors.try_recv().unwrap_err(), TryRecvError::Disconnected);
+}
+
+#[test]
+fn everything_can_be_dropped_in_any_order() {
+    fn permutations(count: usize) -> Vec<Vec<usize>> {
+        if count == 0 {
+            return vec![vec![]];
+        }
+        let shorter = permutations(count - 1);
+        let insert = |order: &Vec<usize>, at: usize| {
+            let mut order = order.clone();
+            order.insert(at, count - 1);
+            order
+        };
+        shorter
+            .iter()
+            .flat_map(|order| (0..count).map(move |at| insert(order, at)))
+            .collect()
+    }
+    let all = permutations(6);
+    assert_eq!(all.len(), 720);
+    for order in all {
+        let tally = Tally::new();
+        let feed = Feed::new();
+        let (tx, rx) = crossbeam_channel::bounded(2);
+        let subscription = feed.subscribe(tx);
+        let (receiver, handle) = feed.channel(2).unwrap().split();
+        let _closed = subscription.closed();
+        for number in 0..2 {
+            assert_eq!(feed.send(tally.value(number)), 2);
+        }
+        let undelivered = feed.try_send(tally.value(2)).unwrap_err();
+        assert_eq!(undelivered.missed().len(), 2);
+        let mut parts: Vec<Option<Box<dyn std::any::Any>>> = vec![
+            Some(Box::new(feed)),
+            Some(Box::new(subscription)),
+            Some(Box::new(rx)),
+            Some(Box::new(receiver)),
+            Some(Box::new(handle)),
+            Some(Box::new(undelivered)),
+        ];
+        for part in &order {
+            parts[*part] = None;
+        }
+        assert_eq!(tally.live(), 0, "in order {order:?}");
+    }
+}
