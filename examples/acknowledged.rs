@@ -19,13 +19,15 @@ struct Request {
     answer: Sender<(&'static str, u32)>,
 }
 
+type Task = fn(u32) -> u32;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let feed = Feed::<Request>::new();
     let mut workers = Vec::new();
-    let tasks: [(&str, fn(u32) -> u32); 3] = [
-        ("double", |n| n * 2),
-        ("successor", |n| n + 1),
-        ("square", |n| n * n),
+    let tasks: [(_, Task); 3] = [
+        ("double", |number| number * 2),
+        ("square", |number| number * number),
+        ("successor", |number| number + 1),
     ];
     for (name, task) in tasks {
         let requests = feed.channel(8)?;

@@ -12,6 +12,12 @@ mod lane;
 mod queue;
 mod receiver;
 mod record;
+#[cfg(feature = "async")]
+mod send_async;
+#[cfg(feature = "async")]
+mod stream;
+#[cfg(feature = "async")]
+mod tokio_carrier;
 mod undelivered;
 
 use std::fmt;
@@ -28,6 +34,10 @@ use delivery::Delivery;
 pub use builder::{OverflowPolicy, SubscriberBuilder};
 pub use carrier::{Carrier, Room};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
+#[cfg(feature = "async")]
+pub use send_async::SendAsync;
+#[cfg(feature = "async")]
+pub use stream::RecvAsync;
 pub use undelivered::{Cause, Missed, Undelivered};
 
 /// Fans each value out to all subscribed channels.
@@ -196,6 +206,19 @@ impl<T: Clone + Send + 'static> Feed<T> {
         Undelivered::outcome(&self.core, delivery, Cause::Timeout)
     }
 
+    /// Sends a value to all subscribers, and waits for those that have no room without blocking the thread. The future
+    /// completes with the number of subscribers that the value reached.
+    ///
+    /// Own channels and tokio senders wake the task when they have room; the others are tried again on a timer, after
+    /// 50 µs at first, doubling to 1 ms. So a zero-capacity crossbeam channel is met when its receiver waits in `recv`
+    /// or `select!`, but not when it only polls with `try_recv`: that takes a send that waits in a thread.
+    ///
+    /// See [`SendAsync`] for what becomes of the value when the future is dropped.
+    #[cfg(feature = "async")]
+    pub fn send_async(&self, value: T) -> SendAsync<T> {
+        SendAsync::new(Arc::clone(&self.core), value)
+    }
+
     /// Sends the values in order to all subscribers, waits for those that have no room, and returns how many deliveries
     /// that made in all.
     ///
@@ -214,7 +237,7 @@ impl<T: Send + 'static> Feed<T> {
     /// Subscribes a channel, which gets every value sent from now on.
     ///
     /// On a feed that was closed the subscription has ended already, and the carrier was dropped.
-    pub fn subscribe<C: Carrier<T>>(&self, carrier: C) -> Subscription {
+    pub fn subscribe<C: Carrier<T> + 'static>(&self, carrier: C) -> Subscription {
         self.subscriber().subscribe(carrier)
     }
 

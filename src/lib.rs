@@ -29,6 +29,8 @@ pub use feed::{
     Carrier, Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, Room,
     SubscriberBuilder, TryIter, Undelivered, WeakFeed,
 };
+#[cfg(feature = "async")]
+pub use feed::{RecvAsync, SendAsync};
 #[allow(deprecated)]
 pub use mux::TypeMux;
 pub use mux::{EventTypes, MuxClosed, TypeMuxEvent, TypeMuxSubscriberBuilder, TypeMuxSubscription};

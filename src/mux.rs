@@ -84,6 +84,7 @@ use types::TypeSet;
 /// ```
 #[deprecated(note = "use a `Feed` of an enum, which needs no downcast")]
 pub struct TypeMux {
+    /// The only handles of the feeds, which end with them.
     registry: Registry,
 }
 
@@ -162,12 +163,6 @@ impl TypeMux {
 impl Default for TypeMux {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for TypeMux {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -4,12 +4,16 @@
 //! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values), [`WakerSet`] has
 //! many (senders that wait for room). [`Patience`] is for the short waits that nobody wakes.
 
+#[cfg(feature = "async")]
+mod alarm;
 mod in_delivery;
 mod parker;
 mod patience;
 mod waker_cell;
 mod waker_set;
 
+#[cfg(feature = "async")]
+pub(crate) use alarm::wake_at;
 pub(crate) use in_delivery::{InDelivery, in_delivery};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;

@@ -10,7 +10,7 @@ use std::thread;
 use common::{PATIENCE, Random, Tally, Touchy, eventually, join, message, watchdog};
 use fanfeed::{
     Carrier, CarrierOverflow, Feed, Overflow, Receiver, RecvError, Stats, Subscription,
-    TrySendError,
+    TryRecvError, TrySendError,
 };
 
 fn own(feed: &Feed<u64>, capacity: usize, overflow: Overflow) -> Receiver<u64> {
@@ -129,7 +129,7 @@ fn a_batch_does_what_as_many_sends_do_under_every_policy() {
                 for _ in 0..taken {
                     match receiver.try_recv() {
                         Ok(value) => story.push(value as i64),
-                        Err(error) if error.is_lagged() => story.push(-1),
+                        Err(TryRecvError::Lagged(missed)) => story.push(-(missed as i64)),
                         Err(_) => {}
                     }
                 }

@@ -785,14 +785,18 @@ fn what_posts_return_adds_up_to_what_was_received() {
 
 fn count_brought(receiver: Receiver<TypeMuxEvent>, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
     let all = Arc::clone(all);
-    let count = move |_| all.fetch_add(1, Ordering::Relaxed);
-    thread::spawn(move || receiver.iter().map(count).count())
+    let count = move |_: &TypeMuxEvent| {
+        all.fetch_add(1, Ordering::Relaxed);
+    };
+    thread::spawn(move || receiver.iter().inspect(count).count())
 }
 
 fn count_own(mut receiver: TypeMuxSubscription, all: &Arc<AtomicUsize>) -> JoinHandle<usize> {
     let all = Arc::clone(all);
-    let count = move |_| all.fetch_add(1, Ordering::Relaxed);
-    thread::spawn(move || receiver.iter().map(count).count())
+    let count = move |_: &TypeMuxEvent| {
+        all.fetch_add(1, Ordering::Relaxed);
+    };
+    thread::spawn(move || receiver.iter().inspect(count).count())
 }
 
 // ---- Tasks ----

@@ -36,7 +36,13 @@ impl Ledger {
     /// Asserts that no value is left.
     #[track_caller]
     pub fn assert_settled(&self) {
-        let left = self.0.lock().unwrap().iter().filter(|&&lives| lives).count();
+        let left = self
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|&&lives| lives)
+            .count();
         assert_eq!(left, 0, "values that were not dropped");
     }
 }

@@ -147,7 +147,10 @@ fn a_second_closure() {
 /// A closure that does not return until another one is unsubscribed.
 fn a_closure_that_takes_its_time() {
     let feed = Feed::new();
-    let (begun, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (begun, go_on) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let (is_begun, may_go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
     let _slow = feed.subscribe_fn(move |_: &u32| {
         begun.store(true, Ordering::Release);
@@ -314,7 +317,10 @@ fn closures_have_to_be_looked_at_before_each_call() {
 
 #[test]
 fn a_closure_has_to_have_a_place_of_its_own() {
-    Model::bound(2).fails_with("closure_is_called_in_its_chunk", a_closure_that_takes_its_time);
+    Model::bound(2).fails_with(
+        "closure_is_called_in_its_chunk",
+        a_closure_that_takes_its_time,
+    );
 }
 
 #[test]

@@ -85,10 +85,16 @@ impl<T: Clone + Send + 'static> Batch<T> {
         let Some(directory) = section.protect(first.place(), core.directory()) else {
             return self.serve_chunk(core, first, &section, false);
         };
-        self.serve_chunk(core, first, &section, directory.has_live_after(0));
+        let mut more = directory.has_live_after(0);
+        self.serve_chunk(core, first, &section, more);
         for (index, chunk) in directory.channels.iter().enumerate() {
+            if !more {
+                // The originals may be given away. Whoever is there by now came after the batch had begun.
+                return;
+            }
             section.begin(chunk.place());
-            self.serve_chunk(core, chunk, &section, directory.has_live_after(index + 1));
+            more = directory.has_live_after(index + 1);
+            self.serve_chunk(core, chunk, &section, more);
         }
         for chunk in &directory.closures {
             self.call_chunk(core, chunk, &section);

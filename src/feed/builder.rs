@@ -131,10 +131,10 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
 
 impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     /// Subscribes a channel that is brought along.
-    pub fn subscribe<C: Carrier<T>>(self, carrier: C) -> Subscription {
+    pub fn subscribe<C: Carrier<T> + 'static>(self, carrier: C) -> Subscription {
         let port = match Port::crossbeam(carrier) {
             Ok(port) => port,
-            Err(carrier) => Port::Carrier(Box::new(carrier)),
+            Err(carrier) => Port::Carrier(boxed(carrier)),
         };
         Subscription::new(self.core.subscribe(port, self.overflow, self.name))
     }
@@ -144,6 +144,19 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
         let port = Port::Closure(Box::new(f));
         Subscription::new(self.core.subscribe(port, self.overflow, self.name))
+    }
+}
+
+#[cfg(not(feature = "async"))]
+fn boxed<T, C: Carrier<T> + 'static>(carrier: C) -> Box<dyn Carrier<T>> {
+    Box::new(carrier)
+}
+
+#[cfg(feature = "async")]
+fn boxed<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Box<dyn Carrier<T>> {
+    match super::tokio_carrier::TokioCarrier::wrap(carrier) {
+        Ok(tokio) => Box::new(tokio),
+        Err(carrier) => Box::new(carrier),
     }
 }
 

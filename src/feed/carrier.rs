@@ -45,7 +45,7 @@ pub enum Room {
 /// feed.send(2);
 /// assert_eq!(*latest.0.lock().unwrap(), Some(2));
 /// ```
-pub trait Carrier<T>: Send + Sync + 'static {
+pub trait Carrier<T>: Send + Sync {
     /// Hands over a value, or gives it back. Called by many threads at once; must not wait.
     ///
     /// # Errors
@@ -62,6 +62,11 @@ pub trait Carrier<T>: Send + Sync + 'static {
     fn poll_room(&self, waker: &Waker) -> Room {
         let _ = waker;
         Room::Unknown
+    }
+
+    /// The send that gave this waker to [`poll_room`](Self::poll_room) waits no longer.
+    fn forget_waker(&self, waker: &Waker) {
+        let _ = waker;
     }
 
     /// How many values are in the channel now, if it can tell.

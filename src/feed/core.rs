@@ -270,6 +270,8 @@ impl<T> Core<T> {
             }
             (ended, grace)
         };
+        #[cfg(feature = "tracing")]
+        tracing::debug!(subscriptions = ended.len(), "feed closed");
         for entry in &ended {
             entry.announce(End::Closed, None);
         }

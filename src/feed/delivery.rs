@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::carrier::Room;
+use super::carrier::{Carrier, Room};
 use super::chunk::{Chunk, SEATS};
 use super::core::{Core, Directory};
 use super::entry::{Entry, Port};
@@ -29,6 +29,8 @@ pub(crate) struct Pending<T> {
     /// Since when the send waits for it, if it does.
     since: Option<Instant>,
     ticket: Ticket,
+    /// The waker that its carrier was given.
+    carrier_has: Option<Waker>,
     served: bool,
 }
 
@@ -38,6 +40,7 @@ impl<T> Pending<T> {
             entry,
             since: None,
             ticket: Ticket::default(),
+            carrier_has: None,
             served: false,
         }
     }
@@ -58,11 +61,51 @@ impl<T> Pending<T> {
     /// The send waits for it no longer.
     pub(crate) fn leave(&mut self) {
         if let Some(since) = self.since.take() {
-            self.entry.count_blocked_for(since.elapsed());
+            let blocked_for = since.elapsed();
+            self.entry.count_blocked_for(blocked_for);
+            #[cfg(feature = "tracing")]
+            tracing::debug!(
+                subscription = %self.entry.id(),
+                name = self.entry.name().map(|name| &**name),
+                ?blocked_for,
+                served = self.served,
+                "a send was blocked by a full subscriber"
+            );
         }
         self.entry
             .blocked_sends()
             .leave(&mut self.ticket, self.served);
+        self.forget();
+    }
+
+    /// Asks the carrier whether it wakes `waker` when it has room.
+    fn poll_room(&mut self, carrier: &dyn Carrier<T>, waker: &Waker) -> Room {
+        if self
+            .carrier_has
+            .as_ref()
+            .is_some_and(|held| !held.will_wake(waker))
+        {
+            self.forget();
+        }
+        // A panic is met again, and dealt with, when the carrier is tried.
+        let room = catch_unwind(AssertUnwindSafe(|| carrier.poll_room(waker)));
+        let room = room.unwrap_or(Room::Unknown);
+        if room != Room::Unknown {
+            self.carrier_has.get_or_insert_with(|| waker.clone());
+        }
+        room
+    }
+
+    /// Tells the carrier that nobody waits with its waker any more.
+    fn forget(&mut self) {
+        let Some(waker) = self.carrier_has.take() else {
+            return;
+        };
+        if let Some(gate) = self.entry.enter_gate()
+            && let Port::Carrier(carrier) = gate.port()
+        {
+            let _ = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
+        }
     }
 }
 
@@ -122,15 +165,6 @@ impl Pass {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self {
-            original: Some(value),
-            spare: None,
-            delivered: 0,
-            late: None,
-        }
-    }
-
     /// Serves everybody who has room.
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
@@ -145,11 +179,15 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[inline(never)]
     fn serve_directory(&mut self, core: &Core<T>, directory: &Directory<T>, section: &Section<'_>) {
         let lane = section.lane();
-        let more = directory.has_live_after(0);
+        let mut more = directory.has_live_after(0);
         self.serve_chunk(core, core.first(), lane, more);
         for (index, chunk) in directory.channels.iter().enumerate() {
+            if !more {
+                // The original may be given away. Whoever is there by now came after the send had begun.
+                return;
+            }
             section.begin(chunk.place());
-            let more = directory.has_live_after(index + 1);
+            more = directory.has_live_after(index + 1);
             self.serve_chunk(core, chunk, lane, more);
         }
         for chunk in &directory.closures {
@@ -334,22 +372,20 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             if pending.entry.queue().is_some() {
                 continue;
             }
-            let Some(gate) = pending.entry.enter_gate() else {
+            let entry = Arc::clone(&pending.entry);
+            let Some(gate) = entry.enter_gate() else {
                 continue;
             };
             match gate.port() {
-                Port::Crossbeam(..) => listening.crossbeam = true,
+                Port::Crossbeam(_) => listening.crossbeam = true,
                 Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
-                    listening.crossbeam = true
+                    listening.crossbeam = true;
                 }
-                Port::Carrier(carrier) => {
-                    match catch_unwind(AssertUnwindSafe(|| carrier.poll_room(waker))) {
-                        Ok(Room::Waking) => {}
-                        Ok(Room::Ready) => waker.wake_by_ref(),
-                        // A panic is met again, and dealt with, when the carrier is tried.
-                        Ok(Room::Unknown) | Err(_) => listening.timer = true,
-                    }
-                }
+                Port::Carrier(carrier) => match pending.poll_room(&**carrier, waker) {
+                    Room::Waking => {}
+                    Room::Ready => waker.wake_by_ref(),
+                    Room::Unknown => listening.timer = true,
+                },
                 Port::Own(_) | Port::Closure(_) => {}
             }
         }
@@ -435,6 +471,15 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 }
 
 impl<T> Delivery<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            original: Some(value),
+            spare: None,
+            delivered: 0,
+            late: None,
+        }
+    }
+
     /// A delivery to these alone.
     pub(crate) fn to(value: T, pending: Vec<Pending<T>>) -> Self {
         Self {

@@ -11,7 +11,7 @@ use super::lane;
 use super::queue::{End, Queue, Refusal};
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
-use crate::subscription::{Source, State, Stats};
+use crate::subscription::{Source, State, Stats, SubscriptionId};
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
 };
@@ -34,7 +34,7 @@ pub(crate) enum Port<T> {
 
 impl<T: Send + 'static> Port<T> {
     /// A crossbeam sender's port; any other carrier is given back.
-    pub(crate) fn crossbeam<C: Carrier<T>>(carrier: C) -> Result<Self, C> {
+    pub(crate) fn crossbeam<C: Carrier<T> + 'static>(carrier: C) -> Result<Self, C> {
         let mut carrier = Some(carrier);
         let any: &mut dyn Any = &mut carrier;
         if let Some(sender) = any
@@ -150,6 +150,14 @@ impl<T> Entry<T> {
         }
     }
 
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.state.id()
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.state.name()
+    }
+
     /// Where sends that are blocked on this subscriber wait.
     pub(crate) fn blocked_sends(&self) -> &WakerSet {
         self.queue
@@ -239,8 +247,19 @@ impl<T> Entry<T> {
         if let Some(queue) = &self.queue {
             queue.close(end);
         }
+        #[cfg(feature = "tracing")]
+        if let Some(error) = &error {
+            tracing::warn!(
+                subscription = %self.id(),
+                name = self.name().map(|name| &**name),
+                %error,
+                "a subscription failed"
+            );
+        }
         self.state.end(error);
-        self.blocked_sends.wake_all();
+        if !mutant!("end_wakes_no_sender") {
+            self.blocked_sends.wake_all();
+        }
     }
 
     pub(crate) fn is_gate_empty(&self) -> bool {

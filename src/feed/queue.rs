@@ -272,6 +272,11 @@ impl<T> Queue<T> {
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => {
+                        let refused = if mutant!("mark_is_read_after_the_tail_moved") {
+                            self.refused.load(Ordering::Acquire)
+                        } else {
+                            refused
+                        };
                         self.fill(tail, value, refused);
                         return Ok(());
                     }
@@ -386,6 +391,11 @@ impl<T> Queue<T> {
 
     /// Takes no more values. What is in the queue can still be received.
     pub(crate) fn close(&self, end: End) {
+        if mutant!("end_is_told_before_its_reason") {
+            self.senders
+                .tail
+                .fetch_or(self.closed_bit(), Ordering::SeqCst);
+        }
         let _ = self
             .end
             .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed);
@@ -397,7 +407,7 @@ impl<T> Queue<T> {
         if self.senders.bell.is_armed() {
             self.ring();
         }
-        if !mutant!("close_wakes_no_sender") {
+        if !mutant!("end_wakes_no_sender") {
             self.receiver.room.wake_all();
         }
     }

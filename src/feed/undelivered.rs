@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::blocked;
 use super::core::Core;
 use super::delivery::Delivery;
-use crate::subscription::{Source, SubscriptionId};
+use crate::subscription::SubscriptionId;
 
 /// A subscriber that has not got a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,10 +103,10 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         delivery.raise();
         let missed = delivery.pending_mut().iter_mut().map(|pending| {
             pending.leave();
-            let state = pending.entry().state();
+            let entry = pending.entry();
             Missed {
-                id: state.id(),
-                name: state.name().cloned(),
+                id: entry.id(),
+                name: entry.name().cloned(),
             }
         });
         let missed = missed.collect();

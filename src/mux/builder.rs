@@ -105,7 +105,7 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
     /// capacity 0 holds a post until the event has been received, as go-ethereum's does.
     ///
     /// On a mux that was stopped the subscription has ended, and the carrier was dropped.
-    pub fn subscribe<C: Carrier<TypeMuxEvent> + Clone>(self, carrier: C) -> Subscription {
+    pub fn subscribe<C: Carrier<TypeMuxEvent> + Clone + 'static>(self, carrier: C) -> Subscription {
         self.registry.subscribe(&self.types, self.name, carrier)
     }
 }

@@ -72,7 +72,7 @@ impl Registry {
         carrier: C,
     ) -> Subscription
     where
-        C: Carrier<TypeMuxEvent> + Clone,
+        C: Carrier<TypeMuxEvent> + Clone + 'static,
     {
         let Ok(feeds) = self.feeds_of(types) else {
             return Group::ended(name);

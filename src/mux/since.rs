@@ -61,6 +61,10 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
         self.carrier.poll_room(waker)
     }
 
+    fn forget_waker(&self, waker: &Waker) {
+        self.carrier.forget_waker(waker);
+    }
+
     fn depth(&self) -> Option<usize> {
         self.carrier.depth()
     }

@@ -6,9 +6,7 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 };
 pub(crate) use std::sync::atomic::{Ordering, fence};
-pub(crate) use std::thread::{
-    Builder, Thread, current, panicking, park, park_timeout, sleep, yield_now,
-};
+pub(crate) use std::thread::{Builder, Thread, current, park, park_timeout, sleep, yield_now};
 pub(crate) use std::thread_local;
 
 /// Runs `f` on a new thread of that name, which nobody joins.

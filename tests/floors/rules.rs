@@ -14,7 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("scope", 2),
     ("resubscribe", 2),
     ("publish", 3),
-    ("overflow", 3),
+    ("overflow", 1),
     ("carrier", 3),
     ("channel", 3),
     ("feed", 3),

@@ -1,0 +1,251 @@
+//! A blocked send, and what lets it go on: an unsubscribe, a receiver that is dropped, a close, room.
+//!
+//! Modelled: a channel of capacity 1 that is full, one or two threads that send to it, and one that ends it or makes
+//! room. Timers do not fire, so every wake-up has to come from somebody, but for the models that say so. Bounds: two or
+//! three threads, two or three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test blocked_send
+//! ```
+//!
+//! Not modelled: senders of crossbeam channels, which wait in a select that loom does not see into.
+#![cfg(fanfeed_loom)]
+
+use std::time::Duration;
+
+use fanfeed::{Feed, Receiver};
+use fanfeed_loom_tests::{Ledger, Model, Token, post};
+use loom::thread::{self, JoinHandle};
+
+/// A feed with a full channel, and a thread that sends to it.
+fn full(ledger: &Ledger) -> (Feed<Token>, Receiver<Token>, JoinHandle<usize>) {
+    let feed = Feed::new();
+    let receiver = feed.channel(1).unwrap();
+    feed.send(ledger.token(0));
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    (feed, receiver, sender)
+}
+
+fn numbers(receiver: &mut Receiver<Token>, count: usize) -> Vec<u32> {
+    let values = receiver.iter().take(count);
+    values.map(|value| value.number()).collect()
+}
+
+fn an_unsubscribe() {
+    let ledger = Ledger::new();
+    let (feed, receiver, sender) = full(&ledger);
+    receiver.subscription().unsubscribe();
+    assert_eq!(sender.join().unwrap(), 0);
+    drop((feed, receiver));
+    ledger.assert_settled();
+}
+
+fn a_dropped_receiver() {
+    let ledger = Ledger::new();
+    let (feed, receiver, sender) = full(&ledger);
+    drop(receiver);
+    assert_eq!(sender.join().unwrap(), 0);
+    drop(feed);
+    ledger.assert_settled();
+}
+
+fn a_close() {
+    let ledger = Ledger::new();
+    let (feed, mut receiver, sender) = full(&ledger);
+    feed.close();
+    assert_eq!(sender.join().unwrap(), 0);
+    assert_eq!(receiver.iter().map(|value| value.number()).last(), Some(0));
+    drop((feed, receiver));
+    ledger.assert_settled();
+}
+
+/// Taking a value, and then finding nothing: that is when a receiver fences.
+fn room() {
+    let ledger = Ledger::new();
+    let (feed, mut receiver, sender) = full(&ledger);
+    assert_eq!(numbers(&mut receiver, 2), [0, 1]);
+    assert_eq!(sender.join().unwrap(), 1);
+    drop((feed, receiver));
+    ledger.assert_settled();
+}
+
+/// Taking a value, and no more: there a sender may be overlooked until its timer fires.
+fn room_for_one() {
+    let ledger = Ledger::new();
+    let (feed, mut receiver, sender) = full(&ledger);
+    assert_eq!(receiver.try_recv().unwrap().number(), 0);
+    assert_eq!(sender.join().unwrap(), 1);
+    drop((feed, receiver));
+    ledger.assert_settled();
+}
+
+fn room_for_two_senders() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    feed.send(0);
+    let senders = [1, 2].map(|value| {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(value))
+    });
+    let mut values: Vec<_> = receiver.iter().take(3).collect();
+    values.sort_unstable();
+    assert_eq!(values, [0, 1, 2]);
+    for sender in senders {
+        assert_eq!(sender.join().unwrap(), 1);
+    }
+}
+
+/// One of two senders gives up: if the wake-up was spent on it, the other must get it.
+fn a_sender_that_gives_up() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    feed.send(0);
+    let impatient = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send_timeout(1, Duration::ZERO).is_ok())
+    };
+    let patient = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(2))
+    };
+    let values: Vec<_> = receiver.iter().take_while(|&value| value != 2).collect();
+    assert_eq!(values[0], 0);
+    let sent = impatient.join().unwrap();
+    let arrived = values.contains(&1) || receiver.try_recv() == Ok(1);
+    assert_eq!(sent, arrived);
+    assert_eq!(patient.join().unwrap(), 1);
+}
+
+fn a_carriers_unsubscribe() {
+    let feed = Feed::new();
+    let (post, post_box) = post(1);
+    let subscription = feed.subscribe(post);
+    feed.send(0);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    assert_eq!(sender.join().unwrap(), 0);
+}
+
+fn a_carriers_room() {
+    let feed = Feed::new();
+    let (post, post_box) = post(1);
+    let _subscription = feed.subscribe(post);
+    feed.send(0);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    assert_eq!(post_box.take(), Some(0));
+    assert_eq!(sender.join().unwrap(), 1);
+    assert_eq!(post_box.take(), Some(1));
+}
+
+/// A full subscriber holds up no other: one that has room is served, and can be unsubscribed.
+fn another_subscriber() {
+    let feed = Feed::new();
+    let mut slow = feed.channel(1).unwrap();
+    feed.send(0);
+    let (post, post_box) = post(1);
+    let other = feed.subscribe(post);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    other.unsubscribe();
+    post_box.assert_ended();
+    let arrived = post_box.take().map_or(0, |_| 1);
+    assert_eq!(slow.iter().take(2).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(sender.join().unwrap(), 1 + arrived);
+}
+
+#[test]
+fn an_unsubscribe_releases_it() {
+    Model::bound(3).holds(an_unsubscribe);
+}
+
+#[test]
+fn a_dropped_receiver_releases_it() {
+    Model::bound(3).holds(a_dropped_receiver);
+}
+
+#[test]
+fn a_close_releases_it() {
+    Model::bound(3).holds(a_close);
+}
+
+#[test]
+fn room_releases_it() {
+    Model::bound(3).holds(room);
+}
+
+#[test]
+fn room_for_one_releases_it_in_time() {
+    Model::bound(2).with_timers().holds(room_for_one);
+}
+
+#[test]
+fn room_for_one_does_not_release_it_without_a_timer() {
+    Model::bound(2).fails(room_for_one);
+}
+
+#[test]
+fn room_releases_two() {
+    Model::bound(2).holds(room_for_two_senders);
+}
+
+#[test]
+fn a_wake_up_is_handed_on() {
+    Model::bound(2).holds(a_sender_that_gives_up);
+}
+
+#[test]
+fn a_carriers_unsubscribe_releases_it() {
+    Model::bound(3).holds(a_carriers_unsubscribe);
+}
+
+#[test]
+fn a_carriers_room_releases_it() {
+    Model::bound(3).holds(a_carriers_room);
+}
+
+#[test]
+fn a_blocked_send_holds_up_no_unsubscribe() {
+    Model::bound(2).holds(another_subscriber);
+}
+
+#[test]
+fn a_close_has_to_wake() {
+    Model::bound(2).fails_with("end_wakes_no_sender", an_unsubscribe);
+}
+
+#[test]
+fn an_end_has_to_wake_a_carriers_senders() {
+    Model::bound(2).fails_with("end_wakes_no_sender", a_carriers_unsubscribe);
+}
+
+#[test]
+fn a_waiter_has_to_fence() {
+    Model::bound(2).fails_with("waiter_joins_without_fence", room);
+}
+
+#[test]
+fn a_receiver_has_to_fence_when_it_finds_nothing() {
+    Model::bound(2).fails_with("receiver_finds_empty_without_fence", room);
+}
+
+#[test]
+fn a_wake_up_has_to_be_handed_on() {
+    Model::bound(2).fails_with("wake_up_is_not_handed_on", a_sender_that_gives_up);
+}
+
+#[test]
+fn the_gate_has_to_be_waited_for() {
+    Model::bound(2).fails_with("gate_is_not_waited_for", a_carriers_unsubscribe);
+}

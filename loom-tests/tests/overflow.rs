@@ -1,0 +1,192 @@
+//! Full channels under each overflow policy.
+//!
+//! Modelled: one or two threads that send to a channel of capacity 1, whose receiver takes what it finds. What it
+//! misses it is told exactly, in order. Timers do not fire. Bounds: two or three threads, two or three values, two or
+//! three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test overflow
+//! ```
+#![cfg(fanfeed_loom)]
+
+use fanfeed::{Feed, Overflow, Receiver, RecvError};
+use fanfeed_loom_tests::{Ledger, Model, Token};
+use loom::thread;
+
+fn channel(feed: &Feed<Token>, overflow: Overflow) -> Receiver<Token> {
+    let options = feed.subscriber().capacity(1).overflow(overflow);
+    options.channel().unwrap()
+}
+
+/// Receives to the end. Asserts that values and misses are in order: counted together they give each value its number.
+fn receive_in_order(receiver: &mut Receiver<Token>) -> (Vec<u32>, u64, RecvError) {
+    let (mut values, mut missed) = (Vec::new(), 0);
+    loop {
+        match receiver.recv() {
+            Ok(value) => {
+                let before = values.len() as u64 + missed;
+                assert_eq!(u64::from(value.number()), before, "a miss is out of order");
+                values.push(value.number());
+            }
+            Err(RecvError::Lagged(count)) => missed += count,
+            Err(end) => return (values, missed, end),
+        }
+    }
+}
+
+/// One sender of the values 0, 1 and 2.
+fn one_sender(overflow: Overflow) {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = channel(&feed, overflow);
+    let sender = {
+        let ledger = ledger.clone();
+        thread::spawn(move || {
+            let sent: usize = (0..3).map(|number| feed.send(ledger.token(number))).sum();
+            feed.close();
+            sent
+        })
+    };
+    let (values, missed, end) = receive_in_order(&mut receiver);
+    let sent = sender.join().unwrap();
+    match overflow {
+        Overflow::Block => assert_eq!((values.len(), missed, end), (3, 0, RecvError::Closed)),
+        Overflow::DropNewest => {
+            assert_eq!((values.len(), end), (sent, RecvError::Closed));
+            assert_eq!(sent as u64 + missed, 3);
+        }
+        Overflow::DropOldest => {
+            assert_eq!((sent, end), (3, RecvError::Closed));
+            assert_eq!(values.len() as u64 + missed, 3);
+        }
+        Overflow::Disconnect => {
+            assert_eq!((values.len(), missed), (sent, 0));
+            assert_eq!(end == RecvError::Overflowed, sent < 3);
+        }
+    }
+    let stats = receiver.stats();
+    assert_eq!(stats.delivered, values.len() as u64);
+    assert_eq!(
+        stats.dropped,
+        missed + u64::from(end == RecvError::Overflowed)
+    );
+    drop(receiver);
+    ledger.assert_settled();
+}
+
+/// Two senders; one has the values 10 and 11, the other 20.
+fn two_senders(overflow: Overflow) {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = channel(&feed, overflow);
+    let senders = [&[10, 11][..], &[20]].map(|numbers| {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || {
+            let sent = numbers
+                .iter()
+                .map(|&number| feed.send(ledger.token(number)));
+            sent.sum::<usize>()
+        })
+    });
+    drop(feed);
+    let (mut values, mut missed) = (Vec::new(), 0);
+    let end = loop {
+        match receiver.recv() {
+            Ok(value) => values.push(value.number()),
+            Err(RecvError::Lagged(count)) => {
+                let is_late = overflow == Overflow::DropOldest || !values.is_empty();
+                assert!(is_late, "nothing is refused before the channel is full");
+                missed += count;
+            }
+            Err(end) => break end,
+        }
+    };
+    let sent: usize = senders.map(|sender| sender.join().unwrap()).iter().sum();
+    let of_first: Vec<_> = values.iter().filter(|&&value| value < 20).collect();
+    assert!(of_first.is_sorted(), "out of order: {values:?}");
+    match overflow {
+        Overflow::Block => assert_eq!((sent, values.len(), missed), (3, 3, 0)),
+        Overflow::DropNewest => {
+            assert_eq!(values.len(), sent);
+            assert_eq!(sent as u64 + missed, 3);
+        }
+        Overflow::DropOldest => {
+            assert_eq!(sent, 3);
+            assert_eq!(values.len() as u64 + missed, 3);
+        }
+        Overflow::Disconnect => {
+            assert_eq!((values.len(), missed), (sent, 0));
+            assert_eq!(end == RecvError::Overflowed, sent < 3);
+        }
+    }
+    drop(receiver);
+    ledger.assert_settled();
+}
+
+#[test]
+fn block_loses_nothing() {
+    Model::bound(3).holds(|| one_sender(Overflow::Block));
+}
+
+#[test]
+fn drop_newest_tells_its_misses_in_order() {
+    Model::bound(3).holds(|| one_sender(Overflow::DropNewest));
+}
+
+#[test]
+fn drop_oldest_tells_its_misses_in_order() {
+    Model::bound(3).holds(|| one_sender(Overflow::DropOldest));
+}
+
+#[test]
+fn disconnect_ends_with_what_was_sent_before() {
+    Model::bound(3).holds(|| one_sender(Overflow::Disconnect));
+}
+
+#[test]
+fn block_loses_nothing_of_two() {
+    Model::bound(2).holds(|| two_senders(Overflow::Block));
+}
+
+#[test]
+fn drop_newest_counts_the_misses_of_two() {
+    Model::bound(2).holds(|| two_senders(Overflow::DropNewest));
+}
+
+#[test]
+fn drop_oldest_counts_the_misses_of_two() {
+    Model::bound(2).holds(|| two_senders(Overflow::DropOldest));
+}
+
+#[test]
+fn disconnect_ends_for_one_of_two() {
+    Model::bound(2).holds(|| two_senders(Overflow::Disconnect));
+}
+
+#[test]
+fn misses_have_to_be_looked_for_before_the_tail() {
+    Model::bound(3).fails_with("misses_are_looked_for_after_the_tail", || {
+        one_sender(Overflow::DropNewest);
+    });
+}
+
+#[test]
+fn a_mark_has_to_be_read_before_the_tail_moves() {
+    Model::bound(3).fails_with("mark_is_read_after_the_tail_moved", || {
+        two_senders(Overflow::DropNewest);
+    });
+}
+
+#[test]
+fn an_evicted_slot_has_to_be_given_back() {
+    Model::bound(3).fails_with("slot_is_freed_relaxed", || {
+        one_sender(Overflow::DropOldest);
+    });
+}
+
+#[test]
+fn a_reason_has_to_be_told_before_the_end() {
+    Model::bound(3).fails_with("end_is_told_before_its_reason", || {
+        one_sender(Overflow::Disconnect);
+    });
+}

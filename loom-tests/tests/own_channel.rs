@@ -1,0 +1,205 @@
+//! The feed's own channel: push and pop, round and round, park and wake, close.
+//!
+//! Modelled: one thread that sends and one that receives, capacities 1 and 2, so that slots are used again. Timers do
+//! not fire. Bounds: two threads, two or three values, three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test own_channel
+//! ```
+#![cfg(fanfeed_loom)]
+
+use fanfeed::{Feed, RecvError};
+use fanfeed_loom_tests::{Ledger, Model};
+use loom::thread;
+
+/// Three values through a channel, in order.
+fn through(capacity: usize) {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(capacity).unwrap();
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || {
+            for number in 1..=3 {
+                assert_eq!(feed.send(ledger.token(number)), 1);
+            }
+        })
+    };
+    for number in 1..=3 {
+        assert_eq!(receiver.recv().unwrap().number(), number);
+    }
+    sender.join().unwrap();
+    drop((receiver, feed));
+    ledger.assert_settled();
+}
+
+fn capacity_of_one() {
+    through(1);
+}
+
+fn capacity_of_two() {
+    through(2);
+}
+
+/// The receiver parks at most once.
+fn one_value() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    assert_eq!(receiver.recv(), Ok(1));
+    assert_eq!(sender.join().unwrap(), 1);
+}
+
+/// In one go, which takes another way into the queue.
+fn a_batch() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send_batch((1..=3).map(|number| ledger.token(number))))
+    };
+    for number in 1..=3 {
+        assert_eq!(receiver.recv().unwrap().number(), number);
+    }
+    assert_eq!(sender.join().unwrap(), 3);
+    drop((receiver, feed));
+    ledger.assert_settled();
+}
+
+/// Two senders, of which one may be between claiming a place and filling it when the receiver parks.
+fn two_senders() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let senders = [1, 2].map(|value| {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(value))
+    });
+    let sum = receiver.recv().unwrap() + receiver.recv().unwrap();
+    assert_eq!(sum, 3);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+}
+
+/// What was sent before the end is received, and then the end.
+fn a_close() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let sender = {
+        let ledger = ledger.clone();
+        thread::spawn(move || {
+            feed.send(ledger.token(1));
+            drop(feed);
+        })
+    };
+    assert_eq!(receiver.recv().unwrap().number(), 1);
+    assert_eq!(receiver.recv().unwrap_err(), RecvError::Closed);
+    sender.join().unwrap();
+    drop(receiver);
+    ledger.assert_settled();
+}
+
+/// The end comes from a third thread: what the sender was told is what arrives.
+fn a_close_beside_a_send() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    let closer = thread::spawn(move || feed.close());
+    let arrived = receiver.iter().count();
+    assert_eq!(sender.join().unwrap(), arrived);
+    closer.join().unwrap();
+}
+
+/// A receiver that is dropped drops what is in its channel, and what comes late.
+fn a_receiver_that_is_dropped() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let receiver = feed.channel(2).unwrap();
+    feed.send(ledger.token(0));
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    drop(receiver);
+    sender.join().unwrap();
+    drop(feed);
+    ledger.assert_settled();
+}
+
+#[test]
+fn a_channel_of_one_loses_nothing() {
+    Model::bound(3).holds(capacity_of_one);
+}
+
+#[test]
+fn a_channel_of_two_loses_nothing() {
+    Model::bound(3).holds(capacity_of_two);
+}
+
+#[test]
+fn a_parked_receiver_is_woken() {
+    Model::bound(4).holds(one_value);
+}
+
+#[test]
+fn a_batch_loses_nothing() {
+    Model::bound(3).holds(a_batch);
+}
+
+#[test]
+fn a_receiver_does_not_park_on_a_value_that_is_on_its_way() {
+    Model::bound(2).holds(two_senders);
+}
+
+#[test]
+fn a_closed_channel_is_emptied() {
+    Model::bound(3).holds(a_close);
+}
+
+#[test]
+fn a_send_beside_a_close_tells_the_truth() {
+    Model::bound(2).holds(a_close_beside_a_send);
+}
+
+#[test]
+fn a_dropped_receiver_drops_its_values() {
+    Model::bound(3).holds(a_receiver_that_is_dropped);
+}
+
+#[test]
+fn a_receiver_has_to_arm_in_order() {
+    Model::bound(3).fails_with("receiver_arms_without_order", one_value);
+}
+
+#[test]
+fn a_sender_has_to_look_in_order() {
+    Model::bound(3).fails_with("sender_looks_without_order", one_value);
+}
+
+#[test]
+fn a_receiver_must_not_park_on_a_claimed_place() {
+    Model::bound(3).fails_with("receiver_parks_on_a_claimed_place", two_senders);
+}
+
+#[test]
+fn a_value_has_to_be_published() {
+    Model::bound(2).fails_with("value_is_published_relaxed", capacity_of_two);
+}
+
+#[test]
+fn a_slot_has_to_be_given_back() {
+    Model::bound(2).fails_with("slot_is_freed_relaxed", capacity_of_one);
+}
+
+#[test]
+fn a_close_has_to_look_in_order() {
+    Model::bound(3).fails_with("sender_looks_without_order", a_close);
+}

@@ -1,0 +1,67 @@
+//! Receiving without blocking a thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+
+use super::receiver::Receiver;
+use crate::error::RecvError;
+
+/// The values of a feed's own channel. It ends when the subscription has ended and everything was taken; values that
+/// were missed are skipped, and counted by [`Receiver::missed`].
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.get_mut();
+        loop {
+            return match this.poll_pop(context) {
+                Poll::Ready(Ok(value)) => Poll::Ready(Some(value)),
+                Poll::Ready(Err(RecvError::Lagged(_))) => continue,
+                Poll::Ready(Err(RecvError::Closed | RecvError::Overflowed)) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), None)
+    }
+}
+
+impl<T> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.is_closed() && self.is_empty()
+    }
+}
+
+/// A receive that waits without blocking a thread. Made by [`Receiver::recv_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct RecvAsync<'a, T> {
+    receiver: &'a mut Receiver<T>,
+}
+
+impl<T> Future for RecvAsync<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().receiver.poll_pop(context)
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the next value, and waits for it without blocking the thread.
+    ///
+    /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
+    ///
+    /// # Errors
+    ///
+    /// See [Lagging](Receiver#lagging) and [Closing](Receiver#closing).
+    pub fn recv_async(&mut self) -> RecvAsync<'_, T> {
+        RecvAsync { receiver: self }
+    }
+}

@@ -1,0 +1,302 @@
+//! Synchronous and asynchronous subscribers on one feed; sends and receives that block no thread.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use fanfeed::{Feed, Overflow, Receiver, RecvError};
+use futures_util::{FutureExt, StreamExt};
+
+/// Fails loudly where something would hang.
+async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it takes too long")
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn counting_waker() -> (Arc<Count>, Waker) {
+    let count = Arc::new(Count::default());
+    (Arc::clone(&count), Waker::from(count))
+}
+
+#[tokio::test]
+async fn a_stream_yields_all_values_and_ends_with_the_feed() {
+    let feed = Feed::new();
+    let stream = feed.channel(4).unwrap();
+    let sender = std::thread::spawn(move || (0..1000u32).for_each(|value| drop(feed.send(value))));
+    let values: Vec<_> = in_time(stream.collect()).await;
+    sender.join().unwrap();
+    assert_eq!(values, (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_receive_that_is_dropped_loses_nothing() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(4).unwrap();
+    for value in 0..100 {
+        // Polled once with nothing there, then dropped, while the value arrives.
+        assert!(receiver.recv_async().now_or_never().is_none());
+        feed.send(value);
+        assert_eq!(in_time(receiver.recv_async()).await, Ok(value));
+    }
+    drop(feed);
+    assert_eq!(in_time(receiver.recv_async()).await, Err(RecvError::Closed));
+}
+
+#[test]
+fn a_waiting_receive_is_woken_by_a_send_and_by_the_end() {
+    let feed = Feed::new();
+    let mut receiver: Receiver<u8> = feed.channel(4).unwrap();
+    let (count, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
+    {
+        let mut receive = pin!(receiver.recv_async());
+        assert!(receive.as_mut().poll(&mut context).is_pending());
+        feed.send(1);
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert_eq!(receive.poll(&mut context), Poll::Ready(Ok(1)));
+    }
+    let mut receive = pin!(receiver.recv_async());
+    assert!(receive.as_mut().poll(&mut context).is_pending());
+    feed.close();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    assert_eq!(
+        receive.poll(&mut context),
+        Poll::Ready(Err(RecvError::Closed))
+    );
+}
+
+#[tokio::test]
+async fn a_lagging_receive_learns_how_many_it_missed_and_a_stream_skips_them() {
+    let feed = Feed::new();
+    let builder = || feed.subscriber().capacity(2).overflow(Overflow::DropOldest);
+    let (mut receiver, mut stream) = (builder().channel().unwrap(), builder().channel().unwrap());
+    for value in 0..5 {
+        feed.send(value);
+    }
+    assert_eq!(
+        in_time(receiver.recv_async()).await,
+        Err(RecvError::Lagged(3))
+    );
+    assert_eq!(in_time(receiver.recv_async()).await, Ok(3));
+    assert_eq!(in_time(stream.next()).await, Some(3));
+    assert_eq!(stream.missed(), 3);
+}
+
+#[tokio::test]
+async fn a_send_waits_for_full_own_and_tokio_channels_and_for_foreign_ones() {
+    let feed = Feed::new();
+    let own = feed.channel(1).unwrap();
+    let own = tokio::spawn(own.collect::<Vec<u32>>());
+    let (tokio_tx, mut tokio_rx) = tokio::sync::mpsc::channel(1);
+    feed.subscribe(tokio_tx).detach();
+    let tokio = tokio::spawn(async move {
+        let mut values = Vec::new();
+        while let Some(value) = tokio_rx.recv().await {
+            values.push(value);
+        }
+        values
+    });
+    let (bounded_tx, bounded_rx) = crossbeam_channel::bounded(1);
+    feed.subscribe(bounded_tx).detach();
+    let bounded = std::thread::spawn(move || bounded_rx.iter().collect::<Vec<_>>());
+    let (rendezvous_tx, rendezvous_rx) = crossbeam_channel::bounded(0);
+    feed.subscribe(rendezvous_tx).detach();
+    let rendezvous = std::thread::spawn(move || rendezvous_rx.iter().collect::<Vec<_>>());
+    let (sync_tx, sync_rx) = std::sync::mpsc::sync_channel(1);
+    feed.subscribe(sync_tx).detach();
+    let sync = std::thread::spawn(move || sync_rx.iter().collect::<Vec<_>>());
+
+    let sent: Vec<_> = (0..200).collect();
+    for &value in &sent {
+        assert_eq!(in_time(feed.send_async(value)).await, 5);
+    }
+    feed.close();
+    assert_eq!(in_time(own).await.unwrap(), sent);
+    assert_eq!(in_time(tokio).await.unwrap(), sent);
+    for thread in [bounded, rendezvous, sync] {
+        assert_eq!(thread.join().unwrap(), sent);
+    }
+}
+
+#[tokio::test]
+async fn a_blocking_send_waits_for_tokio_channels_too() {
+    let feed = Feed::new();
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let subscription = feed.subscribe(tx);
+    let senders: Vec<_> = (0..4u32)
+        .map(|sender| {
+            let feed = feed.clone();
+            std::thread::spawn(move || {
+                (0..250)
+                    .map(|value| feed.send((sender, value)))
+                    .sum::<usize>()
+            })
+        })
+        .collect();
+    let mut next = [0; 4];
+    for _ in 0..1000 {
+        let (sender, value) = in_time(rx.recv()).await.unwrap();
+        assert_eq!(value, next[sender as usize]);
+        next[sender as usize] += 1;
+    }
+    assert_eq!(
+        senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .sum::<usize>(),
+        1000
+    );
+    let stats = subscription.stats();
+    assert_eq!(
+        (stats.delivered, stats.dropped, stats.depth),
+        (1000, 0, Some(0))
+    );
+}
+
+#[tokio::test]
+async fn a_send_that_is_dropped_midway_stays_delivered_where_it_was() {
+    let feed = Feed::new();
+    let mut roomy = feed.channel(8).unwrap();
+    let mut full = feed.channel(1).unwrap();
+    feed.send('a');
+    let mut send = feed.send_async('b');
+    assert!((&mut send).now_or_never().is_none());
+    assert_eq!(send.delivered(), 1);
+    drop(send);
+    drop(feed.send_async('c'));
+    assert_eq!(roomy.try_iter().collect::<String>(), "ab");
+    assert_eq!(full.try_iter().collect::<String>(), "a");
+    // The place in the queue for room was given back too.
+    assert_eq!(in_time(feed.send_async('d')).await, 2);
+    assert_eq!(full.stats().delivered, 2);
+}
+
+#[tokio::test]
+async fn a_send_to_a_full_tokio_channel_that_is_dropped_leaves_its_room_to_others() {
+    let feed = Feed::new();
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let _subscription = feed.subscribe(tx);
+    feed.send(1);
+    let mut abandoned = feed.send_async(2);
+    assert!((&mut abandoned).now_or_never().is_none());
+    assert_eq!(rx.recv().await, Some(1));
+    // Room has been promised to the abandoned send by now.
+    drop(abandoned);
+    assert_eq!(in_time(feed.send_async(3)).await, 1);
+    assert_eq!(rx.recv().await, Some(3));
+}
+
+#[tokio::test]
+async fn a_blocked_send_goes_on_when_the_subscription_ends() {
+    let feed = Feed::new();
+    let (tx, mut rx) = tokio::sync::mpsc::channel(1);
+    let subscription = feed.subscribe(tx);
+    let _full = feed.subscribe(tokio::sync::mpsc::channel(1).0);
+    feed.send(1);
+    let blocked = tokio::spawn({
+        let feed = feed.clone();
+        async move { feed.send_async(2).await }
+    });
+    in_time(async {
+        while subscription.stats().blocked == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    subscription.unsubscribe();
+    assert_eq!(in_time(blocked).await.unwrap(), 0);
+    // The carrier was dropped: its far end gets what was in it, then is disconnected.
+    assert_eq!((rx.recv().await, rx.recv().await), (Some(1), None));
+}
+
+#[tokio::test]
+async fn a_tokio_receiver_that_is_gone_ends_its_subscription() {
+    let feed = Feed::new();
+    let (tx, rx) = tokio::sync::mpsc::channel::<u8>(1);
+    let subscription = feed.subscribe(tx);
+    let (unbounded_tx, unbounded_rx) = tokio::sync::mpsc::unbounded_channel();
+    let unbounded = feed.subscribe(unbounded_tx);
+    assert_eq!(feed.send(1), 2);
+    drop((rx, unbounded_rx));
+    assert_eq!(feed.send(2), 0);
+    in_time(subscription.closed()).await;
+    in_time(unbounded.closed()).await;
+    assert_eq!(feed.subscriber_count(), 0);
+}
+
+#[tokio::test]
+async fn sends_from_many_tasks_and_threads_conserve_every_value() {
+    const EACH: usize = 300;
+    let feed = Feed::new();
+    let own = tokio::spawn(feed.channel(2).unwrap().count());
+    let (tx, mut rx) = tokio::sync::mpsc::channel(2);
+    let tokio_subscription = feed.subscribe(tx);
+    let tokio = tokio::spawn(async move {
+        let mut count = 0;
+        while rx.recv().await.is_some() {
+            count += 1;
+        }
+        count
+    });
+    let tasks: Vec<_> = (0..3)
+        .map(|_| {
+            let feed = feed.clone();
+            tokio::spawn(async move {
+                for value in 0..EACH {
+                    assert_eq!(feed.send_async(value).await, 2);
+                }
+            })
+        })
+        .collect();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let feed = feed.clone();
+            std::thread::spawn(move || (0..EACH).for_each(|value| assert_eq!(feed.send(value), 2)))
+        })
+        .collect();
+    for task in tasks {
+        in_time(task).await.unwrap();
+    }
+    for thread in threads {
+        in_time(tokio::task::spawn_blocking(move || thread.join().unwrap()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(tokio_subscription.stats().delivered as usize, 5 * EACH);
+    feed.close();
+    assert_eq!(in_time(own).await.unwrap(), 5 * EACH);
+    assert_eq!(in_time(tokio).await.unwrap(), 5 * EACH);
+}
+
+#[tokio::test]
+async fn the_end_of_a_subscription_can_be_awaited() {
+    let feed = Feed::<u8>::new();
+    let receiver = feed.channel(1).unwrap();
+    let (receiver, subscription) = receiver.split();
+    let waiting = tokio::spawn(async move { subscription.closed().await });
+    drop(receiver);
+    in_time(waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_send_of_a_feed_whose_handles_are_gone_reaches_nobody() {
+    let feed = Feed::new();
+    let _receiver = feed.channel(1).unwrap();
+    let send = feed.send_async(1);
+    drop(feed);
+    assert_eq!(in_time(send).await, 0);
+}
