@@ -36,7 +36,11 @@ fn counting_waker() -> (Arc<Count>, Waker) {
 async fn a_stream_yields_all_values_and_ends_with_the_feed() {
     let feed = Feed::new();
     let stream = feed.channel(4).unwrap();
-    let sender = std::thread::spawn(move || (0..1000u32).for_each(|value| drop(feed.send(value))));
+    let sender = std::thread::spawn(move || {
+        for value in 0..1000u32 {
+            feed.send(value);
+        }
+    });
     let values: Vec<_> = in_time(stream.collect()).await;
     sender.join().unwrap();
     assert_eq!(values, (0..1000).collect::<Vec<_>>());

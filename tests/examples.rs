@@ -96,6 +96,15 @@ all: [3, 7, 5]
 highest: Some(7)
 ",
     ),
+    (
+        "sync_async",
+        "\
+deliveries: 300
+sum in the thread: 5050
+sum in the stream: 5050
+sum behind tokio's channel: 5050
+",
+    ),
 ];
 
 /// Examples that are tested elsewhere.
@@ -159,7 +168,7 @@ fn in_folder() -> Vec<String> {
         .collect()
 }
 
-/// Cargo builds the examples before it runs the tests, beside them.
+/// Cargo builds the examples before it runs all tests, beside them; it does not where a test is chosen.
 fn program(name: &str) -> PathBuf {
     let mut program = env::current_exe().expect("a test knows its own path");
     program.pop();
@@ -173,7 +182,9 @@ fn program(name: &str) -> PathBuf {
 fn run(name: &str) -> Result<String, String> {
     let program = program(name);
     if !program.exists() {
-        return Err(format!("is not built: cargo build --example {name}"));
+        return Err(
+            "is not built: run the whole of `cargo test`, or `cargo build --examples`".into(),
+        );
     }
     let mut child = Command::new(&program)
         .stdin(Stdio::null())

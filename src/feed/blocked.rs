@@ -1,5 +1,6 @@
 //! How a thread waits for subscribers that have no room.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     let mut turn = 0;
     let mut waker = parker.waker().clone();
     loop {
-        let listening = delivery.listen(&waker);
+        let listening = delivery.listen(core, &waker);
         if listening.crossbeam && bell.is_none() {
             // A thread in a select is woken through a channel, not by unparking it.
             waker = bell.get_or_insert_with(Bell::new).waker.clone();
@@ -140,7 +141,8 @@ fn crossbeam_sender<'a, T: 'static>(
 ) -> Option<&'a crossbeam_channel::Sender<T>> {
     match gate.port() {
         Port::Crossbeam(sender) => Some(sender),
-        Port::Carrier(carrier) => carrier.as_crossbeam(),
+        // If it panics here, it is met again, and dealt with, when the send listens next.
+        Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.as_crossbeam())).ok()?,
         Port::Own(_) | Port::Closure(_) => None,
     }
 }

@@ -87,9 +87,7 @@ impl<T> Pending<T> {
         {
             self.forget();
         }
-        // A panic is met again, and dealt with, when the carrier is tried.
-        let room = catch_unwind(AssertUnwindSafe(|| carrier.poll_room(waker)));
-        let room = room.unwrap_or(Room::Unknown);
+        let room = carrier.poll_room(waker);
         if room != Room::Unknown {
             self.carrier_has.get_or_insert_with(|| waker.clone());
         }
@@ -101,10 +99,16 @@ impl<T> Pending<T> {
         let Some(waker) = self.carrier_has.take() else {
             return;
         };
-        if let Some(gate) = self.entry.enter_gate()
-            && let Port::Carrier(carrier) = gate.port()
-        {
-            let _ = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
+        let Some(gate) = self.entry.enter_gate() else {
+            return;
+        };
+        let Port::Carrier(carrier) = gate.port() else {
+            return;
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
+        drop(gate);
+        if let Err(payload) = told {
+            self.entry.fail(&*payload);
         }
     }
 }
@@ -132,8 +136,14 @@ pub(crate) struct Delivery<T> {
 struct Late<T> {
     pending: Vec<Pending<T>>,
     /// The first panic of a clone. It goes on when everybody else was served.
-    panic: Option<Payload>,
+    panic: Option<Held>,
 }
+
+/// A payload that waits. It would keep what holds it, an [`Undelivered`](super::Undelivered) too, from being `Sync`.
+struct Held(Payload);
+
+// SAFETY: nothing of it can be reached through a shared reference.
+unsafe impl Sync for Held {}
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 struct Pass {
@@ -329,10 +339,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         if let Some(spare) = self.spare.take() {
             return spare;
         }
-        if others {
-            if let Some(original) = &self.original {
-                return original.clone();
-            }
+        if let (Some(original), true) = (&self.original, others) {
+            return original.clone();
         }
         self.original
             .take()
@@ -358,14 +366,14 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[cold]
     fn after_panic(&mut self, core: &Core<T>, entry: &Entry<T>, cloning: bool, payload: Payload) {
         if let Some(payload) = blame(core, entry, cloning, payload) {
-            self.late().panic.get_or_insert(payload);
+            self.late().panic.get_or_insert(Held(payload));
         }
     }
 
     // ---- Those who had no room ----
 
     /// Has `waker` woken when somebody makes room or ends.
-    pub(crate) fn listen(&mut self, waker: &Waker) -> Listening {
+    pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker) -> Listening {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
             pending.join(waker);
@@ -376,7 +384,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let Some(gate) = entry.enter_gate() else {
                 continue;
             };
-            match gate.port() {
+            let asked = catch_unwind(AssertUnwindSafe(|| match gate.port() {
                 Port::Crossbeam(_) => listening.crossbeam = true,
                 Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
                     listening.crossbeam = true;
@@ -387,6 +395,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                     Room::Unknown => listening.timer = true,
                 },
                 Port::Own(_) | Port::Closure(_) => {}
+            }));
+            drop(gate);
+            if let Err(payload) = asked {
+                blame(core, &entry, false, payload);
             }
         }
         listening
@@ -546,7 +558,8 @@ impl<T> Delivery<T> {
 
     /// The panic of a clone, if there was one.
     pub(crate) fn take_panic(&mut self) -> Option<Payload> {
-        self.late.as_mut().and_then(|late| late.panic.take())
+        let held = self.late.as_mut()?.panic.take()?;
+        Some(held.0)
     }
 
     /// The end of a delivery: the number delivered, or the panic that a clone raised.

@@ -15,7 +15,7 @@ use crate::subscription::{Source, State, Stats, SubscriptionId};
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
 };
-use crate::wait::WakerSet;
+use crate::wait::{InDelivery, WakerSet};
 
 /// A closure that is called with each value.
 pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
@@ -198,7 +198,10 @@ impl<T> Entry<T> {
         // sees this count, or this sees the cut.
         self.gate.fetch_add(1, Ordering::SeqCst);
         seq_cst_order!("gate_is_entered_without_order");
-        let gate = Gate(self);
+        let gate = Gate {
+            entry: self,
+            _inside: InDelivery::enter(),
+        };
         (!self.is_cut()).then_some(gate)
     }
 
@@ -259,6 +262,14 @@ impl<T> Entry<T> {
         self.state.end(error);
         if !mutant!("end_wakes_no_sender") {
             self.blocked_sends.wake_all();
+        }
+    }
+
+    /// Its carrier panicked outside of a visit: that ends the subscription. The caller holds no gate.
+    pub(crate) fn fail(&self, payload: &(dyn Any + Send)) {
+        if let Some(core) = self.core.upgrade() {
+            let error = SubscriptionError::panicked(payload);
+            core.cancel(self, End::Closed, Some(error));
         }
     }
 
@@ -358,10 +369,12 @@ impl<T: Send + 'static> Source for Entry<T> {
     }
 
     fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        stats.dropped = self.dropped.load(Ordering::Relaxed);
-        stats.blocked = self.blocked.load(Ordering::Relaxed);
-        stats.blocked_for = Duration::from_nanos(self.blocked_nanos.load(Ordering::Relaxed));
+        let mut stats = Stats {
+            dropped: self.dropped.load(Ordering::Relaxed),
+            blocked: self.blocked.load(Ordering::Relaxed),
+            blocked_for: Duration::from_nanos(self.blocked_nanos.load(Ordering::Relaxed)),
+            ..Stats::default()
+        };
         if let Some(queue) = &self.queue {
             stats.delivered = queue.delivered();
             stats.dropped += queue.dropped();
@@ -372,25 +385,35 @@ impl<T: Send + 'static> Source for Entry<T> {
                 .iter()
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum();
-            stats.depth = self.enter_gate().and_then(|gate| match gate.port() {
-                Port::Crossbeam(sender) => Some(sender.len()),
-                Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.depth()))
-                    .ok()
-                    .flatten(),
-                Port::Own(_) | Port::Closure(_) => None,
+            let depth = self.enter_gate().map(|gate| {
+                catch_unwind(AssertUnwindSafe(|| match gate.port() {
+                    Port::Crossbeam(sender) => Some(sender.len()),
+                    Port::Carrier(carrier) => carrier.depth(),
+                    Port::Own(_) | Port::Closure(_) => None,
+                }))
             });
+            match depth {
+                Some(Ok(depth)) => stats.depth = depth,
+                Some(Err(payload)) => self.fail(&*payload),
+                None => {}
+            }
         }
         stats
     }
 }
 
 /// Keeps an entry's port in place, outside of a visit.
-pub(crate) struct Gate<'a, T>(&'a Entry<T>);
+///
+/// Its holder counts as delivering: should the carrier unsubscribe itself, that must not wait for this gate.
+pub(crate) struct Gate<'a, T> {
+    entry: &'a Entry<T>,
+    _inside: InDelivery,
+}
 
 impl<T> Gate<'_, T> {
     pub(crate) fn port(&self) -> &Port<T> {
         // SAFETY: the gate entitles to it while it is held.
-        unsafe { self.0.port() }
+        unsafe { self.entry.port() }
     }
 }
 
@@ -398,6 +421,6 @@ impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in `is_gate_empty`.
         let order = order!(Release, "gate_is_left_relaxed");
-        self.0.gate.fetch_sub(1, order);
+        self.entry.gate.fetch_sub(1, order);
     }
 }

@@ -309,9 +309,14 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// Waits for each value of a [`Receiver`]. Made by [`Receiver::iter`].
-#[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a mut Receiver<T>,
+}
+
+impl<T> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Iter").field(&self.receiver).finish()
+    }
 }
 
 impl<T> Iterator for Iter<'_, T> {
@@ -325,9 +330,14 @@ impl<T> Iterator for Iter<'_, T> {
 impl<T> FusedIterator for Iter<'_, T> {}
 
 /// The values that are in a [`Receiver`] now. Made by [`Receiver::try_iter`].
-#[derive(Debug)]
 pub struct TryIter<'a, T> {
     receiver: &'a mut Receiver<T>,
+}
+
+impl<T> fmt::Debug for TryIter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TryIter").field(&self.receiver).finish()
+    }
 }
 
 impl<T> Iterator for TryIter<'_, T> {
@@ -345,9 +355,14 @@ impl<T> Iterator for TryIter<'_, T> {
 }
 
 /// A [`Receiver`] as an iterator that waits for each value.
-#[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
+}
+
+impl<T> fmt::Debug for IntoIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IntoIter").field(&self.receiver).finish()
+    }
 }
 
 impl<T> Iterator for IntoIter<T> {

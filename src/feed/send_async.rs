@@ -70,7 +70,7 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             delivery.serve(&this.core);
         }
         if delivery.has_pending() {
-            let listening = delivery.listen(context.waker());
+            let listening = delivery.listen(&this.core, context.waker());
             delivery.retry(&this.core);
             if delivery.has_pending() {
                 let now = Instant::now();

@@ -1,0 +1,243 @@
+//! A send to subscribers with room allocates nothing, and what was allocated is given back.
+//!
+//! The allocator counts for each thread on its own, so tests do not disturb one another.
+
+// A test binary of its own, because the allocator is one for the whole program.
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use common::watchdog;
+use fanfeed::{CarrierOverflow, Feed, Overflow};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(allocations: u64, bytes: i64) {
+    ALLOCATIONS.with(|count| count.set(count.get() + allocations));
+    BYTES.with(|held| held.set(held.get() + bytes));
+}
+
+// SAFETY: everything is passed on to the system's allocator; the counters are plain thread-locals that do not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as i64);
+        // SAFETY: as the caller warrants.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as i64));
+        // SAFETY: as the caller warrants.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(1, size as i64 - layout.size() as i64);
+        // SAFETY: as the caller warrants.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often this thread allocates in `f`.
+fn allocations(f: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    f();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(Box::new(1))), 1);
+    assert_eq!(allocations(|| {}), 0);
+}
+
+#[test]
+fn a_send_to_subscribers_with_room_allocates_nothing() {
+    for count in [1, 8, 64, 200] {
+        let feed = Feed::new();
+        let mut own: Vec<_> = (0..count).map(|_| feed.channel(4).unwrap()).collect();
+        assert_eq!(feed.send(0), count, "warms up");
+        let allocated = allocations(|| {
+            for value in 1..50u64 {
+                for receiver in &mut own {
+                    receiver.try_recv().unwrap();
+                }
+                assert_eq!(feed.send(value), count);
+            }
+        });
+        assert_eq!(allocated, 0, "{count} own channels");
+
+        let feed = Feed::new();
+        let crossbeam: Vec<_> = (0..count)
+            .map(|_| {
+                let (tx, rx) = crossbeam_channel::bounded(4);
+                (feed.subscribe(tx), rx)
+            })
+            .collect();
+        assert_eq!(feed.send(0), count, "warms up");
+        let allocated = allocations(|| {
+            for value in 1..50u64 {
+                for (_, rx) in &crossbeam {
+                    rx.try_recv().unwrap();
+                }
+                assert_eq!(feed.send(value), count);
+            }
+        });
+        assert_eq!(allocated, 0, "{count} crossbeam channels");
+    }
+}
+
+#[test]
+fn no_verb_allocates_while_there_is_room_and_neither_do_closures_and_lossy_channels() {
+    let feed = Feed::new();
+    let mut own = feed.channel(4).unwrap();
+    let (tx, std_rx) = std::sync::mpsc::sync_channel(4);
+    let _std = feed.subscribe(tx);
+    let _closures: Vec<_> = (0..70).map(|_| feed.subscribe_fn(|_: &u64| {})).collect();
+    // These are full all the time.
+    let lossy = |overflow| {
+        let builder = feed.subscriber().capacity(1).overflow(overflow);
+        builder.channel().unwrap()
+    };
+    let _newest = lossy(Overflow::DropNewest);
+    let _oldest = lossy(Overflow::DropOldest);
+    let (tx, _full) = crossbeam_channel::bounded(1);
+    let builder = feed.subscriber().overflow(CarrierOverflow::DropNewest);
+    let _foreign = builder.subscribe(tx);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    feed.send(0);
+    feed.send(0);
+    let mut drain = || {
+        own.try_iter().for_each(drop);
+        std_rx.try_iter().for_each(drop);
+    };
+    drain();
+    let allocated = allocations(|| {
+        for value in 0..50 {
+            assert_eq!(feed.send(value), 73);
+            assert_eq!(feed.try_send(value).unwrap(), 73);
+            assert_eq!(feed.send_timeout(value, Duration::MAX).unwrap(), 73);
+            assert_eq!(feed.send_deadline(value, deadline).unwrap(), 73);
+            drain();
+        }
+    });
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn a_send_to_nobody_allocates_nothing() {
+    let feed = Feed::new();
+    feed.send(0);
+    assert_eq!(allocations(|| assert_eq!(feed.send(1), 0)), 0);
+    feed.close();
+    assert_eq!(allocations(|| assert_eq!(feed.send(1), 0)), 0);
+}
+
+#[test]
+fn receiving_allocates_nothing() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(64).unwrap();
+    // Its first wait makes what the thread needs for waiting.
+    let _ = receiver.recv_timeout(Duration::from_millis(1));
+    let allocated = allocations(|| {
+        for _ in 0..10 {
+            feed.send_batch([]);
+            for value in 0..20u64 {
+                feed.send(value);
+            }
+            assert_eq!(receiver.recv(), Ok(0));
+            assert_eq!(receiver.try_recv(), Ok(1));
+            assert_eq!(receiver.recv_timeout(Duration::MAX), Ok(2));
+            assert_eq!(receiver.drain(7, drop), Ok(7));
+            assert_eq!(receiver.try_iter().count(), 10);
+            assert!(receiver.recv_timeout(Duration::from_micros(10)).is_err());
+        }
+    });
+    // The first send of a thread on a feed sets up its record.
+    assert!(allocated <= 1, "{allocated}");
+}
+
+#[test]
+fn a_batch_allocates_no_more_for_many_values_than_for_a_block() {
+    let feed = Feed::new();
+    let mut receivers: Vec<_> = (0..3).map(|_| feed.channel(1024).unwrap()).collect();
+    feed.send(0);
+    let mut batch = |count: u64| {
+        let allocated = allocations(|| drop(feed.send_batch(0..count)));
+        for receiver in &mut receivers {
+            receiver.try_iter().for_each(drop);
+        }
+        allocated
+    };
+    let one_block = batch(32);
+    assert_eq!(batch(1000), one_block);
+    assert!(one_block <= 8, "{one_block}");
+}
+
+#[test]
+fn nothing_is_left_when_everything_was_dropped() {
+    let _watchdog = watchdog();
+    // What a thread sets up once and keeps.
+    let mut warm = Feed::<u64>::new().channel(1).unwrap();
+    let _ = warm.recv_timeout(Duration::from_millis(1));
+    Feed::new().send(0);
+    let run = || {
+        let feed = Feed::new();
+        let mut held = Vec::new();
+        for round in 0..300u64 {
+            let (tx, rx) = crossbeam_channel::bounded(2);
+            held.push((feed.subscribe(tx), rx, feed.channel(2).unwrap()));
+            let _closure = feed.subscriber().name("closure").subscribe_fn(|_| {});
+            let _ = feed.send_timeout(vec![round], Duration::ZERO);
+            feed.send_batch((0..0).map(|_| vec![round]));
+            if round % 3 == 0 {
+                held.swap_remove(held.len() / 2);
+            }
+            for (_, rx, receiver) in &mut held {
+                let _ = rx.try_recv();
+                let _ = receiver.try_recv();
+            }
+        }
+        drop(feed);
+        held.len()
+    };
+    run();
+    let before = BYTES.with(Cell::get);
+    run();
+    assert_eq!(BYTES.with(Cell::get) - before, 0);
+}
+
+#[test]
+fn subscribers_that_come_and_go_leave_nothing_behind() {
+    let feed = Feed::<u64>::new();
+    let _kept: Vec<_> = (0..70).map(|_| feed.channel(1).unwrap()).collect();
+    let _ = feed.send(0);
+    let churn = || {
+        let held: Vec<_> = (0..200)
+            .map(|_| {
+                let (tx, rx) = crossbeam_channel::unbounded();
+                (feed.subscribe(tx), rx, feed.subscribe_fn(|_| {}))
+            })
+            .collect();
+        let _ = feed.try_send(1);
+        drop(held);
+        let _ = feed.try_send(2);
+    };
+    churn();
+    let before = BYTES.with(Cell::get);
+    for _ in 0..20 {
+        churn();
+    }
+    let grown = BYTES.with(Cell::get) - before;
+    assert!(grown.abs() < 4096, "grew by {grown} bytes");
+}
