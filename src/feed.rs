@@ -9,6 +9,7 @@ mod core;
 mod delivery;
 mod entry;
 mod lane;
+mod pending;
 mod queue;
 mod receiver;
 mod record;

@@ -1,4 +1,101 @@
-//! Lock-free channel feeds.
+//! Lock-free channel feeds: one stream of values to many receivers.
+//!
+//! A [`Feed`] fans each value out to all subscribed channels. Channels are crossbeam's, the standard library's, tokio's,
+//! closures, your own, or a fast one that the feed makes itself. Nothing is lost silently, a slow subscriber holds up the
+//! sender only if you want it to, and never another subscriber; and everything that waits can be released.
+//!
+//! ```
+//! use fanfeed::{Feed, Overflow};
+//!
+//! let feed = Feed::new();
+//!
+//! // A channel of the feed's own, one that was brought along, and a closure.
+//! let mut prices = feed.channel(1024)?;
+//! let (tx, rx) = crossbeam_channel::bounded(16);
+//! let audit = feed.subscriber().name("audit").subscribe(tx);
+//! let log = feed.subscribe_fn(|price: &u64| println!("{price}"));
+//! // One that only wants the latest, and would rather miss some than hold anybody up.
+//! let mut latest = feed.subscriber().capacity(1).overflow(Overflow::DropOldest).channel()?;
+//!
+//! assert_eq!(feed.send(101), 4);
+//! audit.unsubscribe();
+//! assert_eq!(feed.send(102), 3);
+//!
+//! assert_eq!(prices.try_iter().collect::<Vec<_>>(), [101, 102]);
+//! assert_eq!(rx.try_iter().collect::<Vec<_>>(), [101]);
+//! assert_eq!(latest.try_iter().collect::<Vec<_>>(), [102]);
+//! assert_eq!(latest.missed(), 1);
+//! # drop(log);
+//! # Ok::<(), fanfeed::CapacityError>(())
+//! ```
+//!
+//! # Which to choose
+//!
+//! | you want | take |
+//! |---|---|
+//! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
+//! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender |
+//! | to run something on the sending thread | [`Feed::subscribe_fn`] |
+//! | a task that awaits | a channel of either kind, or tokio's, with feature `async` |
+//! | a producer with a thread of its own | [`Subscription::spawn`] |
+//! | many subscriptions as one, ended by the first that fails | [`Subscription::join`] |
+//! | all subscriptions of a component ended at once | [`SubscriptionScope`] |
+//! | a source that fails and is to be tried again | [`resubscribe`] |
+//! | events told apart by their type, coming from go-ethereum | `TypeMux`; else a feed of an `enum` |
+//!
+//! # Slow subscribers
+//!
+//! Each subscriber has its own capacity and its own answer to being full: the send waits ([`Overflow::Block`], the
+//! default), or the newest or the oldest value is missed, or the subscription ends. A send that may not wait, or not for
+//! long, is [`try_send`](Feed::try_send), [`send_timeout`](Feed::send_timeout) or
+//! [`send_deadline`](Feed::send_deadline): what it could not deliver it gives back as [`Undelivered`], which names those
+//! who missed it and can be retried for them alone. [`Subscription::stats`] says who keeps sends waiting, how often and
+//! for how long.
+//!
+//! # Order
+//!
+//! Values of one sending thread reach each subscriber in the order sent. Values of several threads interleave as they may,
+//! and differently for each subscriber. A value that is sent from inside a closure overtakes the one that is being
+//! delivered, where that has not been yet; so does one that is sent before an [`Undelivered`] is retried.
+//!
+//! # Closing
+//!
+//! A feed ends when its last handle is dropped or [`Feed::close`] is called. Blocked sends go on, receivers take what is in
+//! their channels and then see `Closed`, and [`Subscription::err`] disconnects without an error. A subscription ends when
+//! it is dropped or unsubscribed, or when the far end of its channel is gone. When `unsubscribe` or `close` returns,
+//! nothing more is put on those channels by any thread.
+//!
+//! # Trade-offs
+//!
+//! - A value is cloned for each subscriber but the last. Put what is dear to clone into an [`Arc`](std::sync::Arc).
+//! - A send costs some nanoseconds for each subscriber. It is the sending thread that pays.
+//! - There is no replay: a subscriber gets what is sent after it has subscribed.
+//! - Subscribers are kept in chunks of 64; a feed with one subscriber takes about a kibibyte, beside its channel.
+//!
+//! # When not to use it
+//!
+//! - One sender and one receiver for good: take a plain channel.
+//! - Work that *one* of many receivers is to do: share a crossbeam receiver.
+//! - Only the latest value matters, to tasks: `tokio::sync::watch` is made for that.
+//! - Receivers in other processes: this stays in one.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `async` | [`Receiver`] is a `Stream` and has `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async` |
+//! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
+//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`] |
+//!
+//! None is on by default. See [`docs`] for how it works inside, and for what latency-sensitive threads want to know.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_has_atomic = "64"))]
+compile_error!(
+    "fanfeed needs 64-bit atomics, which this target does not have: positions and counts are 64 bits wide so that they \
+     never wrap around"
+);
 
 // Floor 0
 #[cfg(not(fanfeed_loom))]
@@ -20,6 +117,8 @@ mod feed;
 mod publish;
 // Floor 4
 mod mux;
+// Above all of them, and of use to none
+pub mod docs;
 
 pub use backoff::Backoff;
 pub use error::{

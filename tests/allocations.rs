@@ -173,7 +173,7 @@ fn a_batch_allocates_no_more_for_many_values_than_for_a_block() {
     let mut receivers: Vec<_> = (0..3).map(|_| feed.channel(1024).unwrap()).collect();
     feed.send(0);
     let mut batch = |count: u64| {
-        let allocated = allocations(|| drop(feed.send_batch(0..count)));
+        let allocated = allocations(|| assert_eq!(feed.send_batch(0..count), 3 * count as usize));
         for receiver in &mut receivers {
             receiver.try_iter().for_each(drop);
         }
@@ -201,7 +201,7 @@ fn nothing_is_left_when_everything_was_dropped() {
             let _ = feed.send_timeout(vec![round], Duration::ZERO);
             feed.send_batch((0..0).map(|_| vec![round]));
             if round % 3 == 0 {
-                held.swap_remove(held.len() / 2);
+                drop(held.swap_remove(held.len() / 2));
             }
             for (_, rx, receiver) in &mut held {
                 let _ = rx.try_recv();

@@ -92,7 +92,7 @@ fn a_batch_does_what_as_many_sends_do_under_every_policy() {
         let mut random = Random::new(seed);
         let feed = Feed::new();
         let capacity = |random: &mut Random| 1 + random.below(40) as usize;
-        let mut receivers = vec![
+        let mut receivers = [
             own(&feed, capacity(&mut random), Overflow::DropNewest),
             own(&feed, capacity(&mut random), Overflow::DropOldest),
             own(&feed, capacity(&mut random), Overflow::Disconnect),

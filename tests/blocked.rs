@@ -7,7 +7,7 @@ use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{PATIENCE, blocked_send, eventually, join, watchdog};
 use fanfeed::{Carrier, Feed, Room, Subscription, TrySendError};
@@ -105,6 +105,40 @@ fn whoever_makes_room_first_is_served_first_whatever_its_kind() {
                 assert_eq!(subscription.stats().blocked, 1);
             }
         }
+    }
+}
+
+/// A blocked send also looks again on a timer that slows down to a second; that must not be what it lives on.
+#[test]
+fn a_send_that_has_waited_for_long_uses_room_as_soon_as_it_is_announced() {
+    let _watchdog = watchdog();
+    // Three of each kind; the quickest counts, so that a thread that was kept off its processor does not. Each on a feed
+    // of its own: a carrier that cannot tell (the third kind) would have all of them tried often.
+    let feeds: Vec<_> = [0, 1, 3]
+        .repeat(3)
+        .into_iter()
+        .map(|kind| {
+            let feed = Feed::new();
+            let full = one_of_each(&feed).swap_remove(kind);
+            let sender = blocked_send(&feed, &full.0, 1);
+            (kind, full, sender)
+        })
+        .collect();
+    // The timer is in a pause of half a second by now: it has looked after 1, 3, 7, ... 511 milliseconds.
+    thread::sleep(Duration::from_millis(600));
+    let mut quickest = [Duration::MAX; 4];
+    for (kind, (_subscription, mut take), sender) in feeds {
+        assert_eq!(take(), 0);
+        let start = Instant::now();
+        assert_eq!(join(sender), 1);
+        quickest[kind] = quickest[kind].min(start.elapsed());
+    }
+    for kind in [0, 1, 3] {
+        assert!(
+            quickest[kind] < Duration::from_millis(100),
+            "kind {kind}: {:?}",
+            quickest[kind]
+        );
     }
 }
 

@@ -131,6 +131,11 @@ impl Carrier<u64> for ShelfSender {
         self.1
     }
 
+    fn forget_waker(&self, waker: &Waker) {
+        let mut wakers = self.0.wakers.lock().unwrap();
+        wakers.retain(|other| !other.will_wake(waker));
+    }
+
     fn depth(&self) -> Option<usize> {
         Some(self.0.values.lock().unwrap().len())
     }
@@ -517,6 +522,34 @@ fn a_carrier_that_wakes_is_not_tried_on_a_fast_timer() {
     assert_eq!(rx.recv(), Some(0));
     assert_eq!(rx.recv(), Some(1));
     assert_eq!(join(sender), 1);
+}
+
+#[test]
+fn a_carrier_is_told_when_a_send_waits_for_it_no_longer() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (tx, rx) = shelf(1, Room::Waking);
+    let shelf = Arc::clone(&rx.0);
+    let subscription = feed.subscribe(tx);
+    let waiting = || shelf.wakers.lock().unwrap().len();
+    feed.send(0);
+    // One gives up, one is served, one is released.
+    for _ in 0..3 {
+        let limit = std::time::Duration::from_millis(5);
+        assert!(feed.send_timeout(9, limit).is_err());
+        assert_eq!(waiting(), 0);
+    }
+    let sender = blocked_send(&feed, &subscription, 1);
+    eventually(|| waiting() == 1);
+    // Makes room without waking anybody: the send finds it by itself.
+    assert_eq!(shelf.values.lock().unwrap().pop_front(), Some(0));
+    assert_eq!(join(sender), 1);
+    assert_eq!(waiting(), 0);
+    let sender = blocked_send(&feed, &subscription, 2);
+    eventually(|| waiting() == 1);
+    subscription.unsubscribe();
+    assert_eq!(join(sender), 0);
+    drop(rx);
 }
 
 #[test]

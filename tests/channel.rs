@@ -325,7 +325,11 @@ fn lossy_receivers_see_every_gap_at_its_place_while_senders_run() {
         for capacity in [1, 2, 5, 64] {
             let feed = Feed::new();
             let mut receiver = channel(&feed, capacity, overflow);
-            let sender = thread::spawn(move || (0..COUNT).for_each(|value| drop(feed.send(value))));
+            let sender = thread::spawn(move || {
+                for value in 0..COUNT {
+                    feed.send(value);
+                }
+            });
             let mut expected = 0;
             loop {
                 match receiver.recv() {

@@ -274,6 +274,42 @@ fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
     join(other);
 }
 
+/// Guards against a close that found everything cut by another thread already, and returned while that was not over.
+#[test]
+fn of_two_threads_that_close_at_once_neither_returns_too_early() {
+    let _watchdog = watchdog();
+    for round in 0..200 {
+        let feed = Feed::new();
+        // Their ends are announced before that of the last, which gives the other time.
+        let _many: Vec<_> = (0..200).map(|_| feed.channel(4).unwrap()).collect();
+        let (tx, rx) = crossbeam_channel::bounded(0);
+        let subscription = Arc::new(feed.subscribe(tx));
+        let sender = blocked_send(&feed, &subscription, 1);
+        let go = Arc::new(Barrier::new(2));
+        let other = thread::spawn({
+            let (feed, subscription) = (feed.clone(), Arc::clone(&subscription));
+            let go = Arc::clone(&go);
+            move || {
+                go.wait();
+                if round % 2 == 0 {
+                    feed.close();
+                } else {
+                    subscription.unsubscribe();
+                }
+            }
+        });
+        go.wait();
+        for _ in 0..round {
+            std::hint::spin_loop();
+        }
+        feed.close();
+        // The send is in its select no more: it would meet this.
+        assert!(rx.try_recv().is_err(), "in round {round}");
+        assert_eq!(join(sender), 200);
+        join(other);
+    }
+}
+
 #[test]
 fn all_ways_of_ending_can_meet() {
     let _watchdog = watchdog();

@@ -35,7 +35,7 @@ impl Model {
     pub fn bound(preemptions: usize) -> Self {
         Self {
             preemptions,
-            branches: 2_000,
+            branches: 20_000,
             timers: false,
         }
     }
@@ -139,10 +139,8 @@ fn say(what: &str) {
 fn fail(info: &PanicHookInfo<'_>) {
     let reason = info.payload_as_str().unwrap_or_default();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    say(&format!(
-        "fails, {} ({place})",
-        reason.lines().next().unwrap_or_default()
-    ));
+    let reason = reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    say(&format!("fails, {reason} ({place})"));
     process::exit(FAILED)
 }
 

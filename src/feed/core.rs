@@ -184,8 +184,8 @@ impl<T> Core<T> {
             return;
         };
         if lane::in_delivery() {
-            // Whoever ends that delivery tidies up.
-            return;
+            // What is still under way here is that delivery itself, or another thread's: who ends it tidies up.
+            return self.reap();
         }
         // SAFETY: the records are `self`'s.
         unsafe { grace.wait() };
@@ -244,10 +244,12 @@ impl<T> Core<T> {
 
     /// Ends all subscriptions, and lets no new ones begin.
     pub(crate) fn close(&self) {
-        let (ended, mut grace) = {
+        let (ended, leaving, mut grace) = {
             let mut registry = self.registry.lock();
             registry.closed = true;
             let mut ended = Vec::new();
+            // What others have cut, and is not gone yet: to be waited for all the same.
+            let mut leaving = Vec::new();
             for seating in Self::taken(&registry) {
                 // SAFETY: the seat is taken, and the lock keeps it from being emptied.
                 let entry =
@@ -255,6 +257,8 @@ impl<T> Core<T> {
                 if entry.cut() {
                     self.chunk(&registry, seating.chunk).cut(seating.seat);
                     ended.push(Arc::clone(entry));
+                } else {
+                    leaving.push(Arc::clone(entry));
                 }
             }
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);
@@ -268,7 +272,7 @@ impl<T> Core<T> {
             if !ended.is_empty() {
                 self.hot.retiring.store(true, Ordering::Release);
             }
-            (ended, grace)
+            (ended, leaving, grace)
         };
         #[cfg(feature = "tracing")]
         tracing::debug!(subscriptions = ended.len(), "feed closed");
@@ -276,14 +280,15 @@ impl<T> Core<T> {
             entry.announce(End::Closed, None);
         }
         if lane::in_delivery() {
-            return;
+            return self.reap();
         }
         // SAFETY: the records are `self`'s.
         unsafe { grace.wait() };
         let mut patience = Patience::new();
         loop {
             self.reap();
-            if ended.iter().all(|entry| entry.is_reaped()) {
+            let mut all = ended.iter().chain(&leaving);
+            if all.all(|entry| entry.is_reaped()) {
                 return;
             }
             patience.wait();

@@ -7,117 +7,19 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
 
-use super::carrier::{Carrier, Room};
 use super::chunk::{Chunk, SEATS};
 use super::core::{Core, Directory};
-use super::entry::{Entry, Port};
+use super::entry::Entry;
 use super::lane;
+use super::pending::{Listening, Pending};
 use super::queue::{End, Refusal};
 use super::record::{Place, Section};
 use crate::error::SubscriptionError;
 use crate::sync::mutant;
-use crate::wait::Ticket;
 
 /// A panic on its way out, once everybody else was served.
 pub(crate) type Payload = Box<dyn Any + Send>;
-
-/// A subscriber that had no room.
-pub(crate) struct Pending<T> {
-    entry: Arc<Entry<T>>,
-    /// Since when the send waits for it, if it does.
-    since: Option<Instant>,
-    ticket: Ticket,
-    /// The waker that its carrier was given.
-    carrier_has: Option<Waker>,
-    served: bool,
-}
-
-impl<T> Pending<T> {
-    pub(crate) fn new(entry: Arc<Entry<T>>) -> Self {
-        Self {
-            entry,
-            since: None,
-            ticket: Ticket::default(),
-            carrier_has: None,
-            served: false,
-        }
-    }
-
-    pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
-        &self.entry
-    }
-
-    /// The send waits for it, and wants to be woken.
-    fn join(&mut self, waker: &Waker) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.entry.count_blocked();
-        }
-        self.entry.blocked_sends().join(&mut self.ticket, waker);
-    }
-
-    /// The send waits for it no longer.
-    pub(crate) fn leave(&mut self) {
-        if let Some(since) = self.since.take() {
-            let blocked_for = since.elapsed();
-            self.entry.count_blocked_for(blocked_for);
-            #[cfg(feature = "tracing")]
-            tracing::debug!(
-                subscription = %self.entry.id(),
-                name = self.entry.name().map(|name| &**name),
-                ?blocked_for,
-                served = self.served,
-                "a send was blocked by a full subscriber"
-            );
-        }
-        self.entry
-            .blocked_sends()
-            .leave(&mut self.ticket, self.served);
-        self.forget();
-    }
-
-    /// Asks the carrier whether it wakes `waker` when it has room.
-    fn poll_room(&mut self, carrier: &dyn Carrier<T>, waker: &Waker) -> Room {
-        if self
-            .carrier_has
-            .as_ref()
-            .is_some_and(|held| !held.will_wake(waker))
-        {
-            self.forget();
-        }
-        let room = carrier.poll_room(waker);
-        if room != Room::Unknown {
-            self.carrier_has.get_or_insert_with(|| waker.clone());
-        }
-        room
-    }
-
-    /// Tells the carrier that nobody waits with its waker any more.
-    fn forget(&mut self) {
-        let Some(waker) = self.carrier_has.take() else {
-            return;
-        };
-        let Some(gate) = self.entry.enter_gate() else {
-            return;
-        };
-        let Port::Carrier(carrier) = gate.port() else {
-            return;
-        };
-        let told = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
-        drop(gate);
-        if let Err(payload) = told {
-            self.entry.fail(&*payload);
-        }
-    }
-}
-
-impl<T> Drop for Pending<T> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
 
 /// A value, and who is still to get it.
 ///
@@ -376,29 +278,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker) -> Listening {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
-            pending.join(waker);
-            if pending.entry.queue().is_some() {
-                continue;
-            }
-            let entry = Arc::clone(&pending.entry);
-            let Some(gate) = entry.enter_gate() else {
-                continue;
-            };
-            let asked = catch_unwind(AssertUnwindSafe(|| match gate.port() {
-                Port::Crossbeam(_) => listening.crossbeam = true,
-                Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
-                    listening.crossbeam = true;
-                }
-                Port::Carrier(carrier) => match pending.poll_room(&**carrier, waker) {
-                    Room::Waking => {}
-                    Room::Ready => waker.wake_by_ref(),
-                    Room::Unknown => listening.timer = true,
-                },
-                Port::Own(_) | Port::Closure(_) => {}
-            }));
-            drop(gate);
-            if let Err(payload) = asked {
-                blame(core, &entry, false, payload);
+            if let Err(payload) = pending.listen(waker, &mut listening) {
+                blame(core, pending.entry(), false, payload);
             }
         }
         listening
@@ -410,20 +291,20 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             .into_iter()
             .peekable();
         while let Some(first) = rest.peek() {
-            let chunk = first.entry.seating().chunk;
+            let chunk = first.entry().seating().chunk;
             let section = core.records().enter();
             section.begin(Place::chunk(chunk));
             while let Some(mut pending) =
-                rest.next_if(|pending| pending.entry.seating().chunk == chunk)
+                rest.next_if(|pending| pending.entry().seating().chunk == chunk)
             {
-                if pending.entry.is_cut() {
+                if pending.entry().is_cut() {
                     continue;
                 }
                 let others = self.has_pending() || rest.len() != 0;
-                if self.try_again(core, &pending.entry, others, section.lane()) {
+                if self.try_again(core, pending.entry(), others, section.lane()) {
                     self.late().pending.push(pending);
                 } else {
-                    pending.served = true;
+                    pending.served();
                 }
             }
         }
@@ -462,7 +343,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             Ok(value) => Some(value),
             Err(payload) => {
                 let pending = self.late().pending.swap_remove(0);
-                self.after_panic(core, &pending.entry, true, payload);
+                self.after_panic(core, pending.entry(), true, payload);
                 None
             }
         }
@@ -476,8 +357,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Somebody who was waited for took what `prepare` gave.
     pub(crate) fn taken_by(&mut self, index: usize) {
         let mut pending = self.late().pending.remove(index);
-        pending.served = true;
-        pending.entry.count_delivered(lane::current());
+        pending.served();
+        pending.entry().count_delivered(lane::current());
         self.delivered += 1;
     }
 }
@@ -622,13 +503,4 @@ pub(crate) fn blame<T>(
         Some(SubscriptionError::panicked(&*payload)),
     );
     None
-}
-
-/// How those who have no room tell when they have.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Listening {
-    /// Some are crossbeam senders: a select waits for them.
-    pub(crate) crossbeam: bool,
-    /// Some cannot tell: they are tried again on a timer.
-    pub(crate) timer: bool,
 }

@@ -247,6 +247,8 @@ impl<T> Entry<T> {
     /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
     /// blocked on it. Called once it has been cut.
     pub(crate) fn announce(&self, end: End, error: Option<SubscriptionError>) {
+        // Whoever is woken by this may unsubscribe the same subscription, which must not wait for what comes after this.
+        let _inside = InDelivery::enter();
         if let Some(queue) = &self.queue {
             queue.close(end);
         }
@@ -290,6 +292,8 @@ impl<T> Entry<T> {
     pub(crate) unsafe fn reap(&self) {
         // SAFETY: as the caller warrants.
         let port = self.port.with_mut(|port| unsafe { (*port).take() });
+        // A carrier may hold the last handle of its own subscription: dropping that must not wait for this.
+        let _inside = InDelivery::enter();
         // A carrier's panic goes no further, not even that of its drop.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(port)));
         self.reaped.store(true, Ordering::Release);

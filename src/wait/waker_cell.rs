@@ -32,13 +32,25 @@ impl WakerCell {
             }
         }
         // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue.
-        self.armed.store(true, Ordering::SeqCst);
+        self.set_armed(true, Ordering::SeqCst);
         seq_cst_order!("receiver_arms_without_order");
     }
 
     /// The receiver has found something, or has given up.
     pub(crate) fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
+        self.set_armed(false, Ordering::Relaxed);
+    }
+
+    fn set_armed(&self, armed: bool, order: Ordering) {
+        #[cfg(not(fanfeed_loom))]
+        self.armed.store(armed, order);
+        // loom may put a store before a read-modify-write that read what the store replaced; a swap it puts in its
+        // place. It is `Release`, so that it learns no more than the store.
+        #[cfg(fanfeed_loom)]
+        {
+            let _ = order;
+            self.armed.swap(armed, Ordering::Release);
+        }
     }
 
     /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before this.

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("broker", 5),
     ("bus", 6),
     ("socket", 6),
+    ("docs", 7),
 ];
 
 /// What a module may import of its own floor: who, and whom. The pairs make no circle.

@@ -1,0 +1,12 @@
+//! Longer explanations: how it works inside, and what those who care for each microsecond want to know.
+
+#[doc = include_str!("docs/internals.md")]
+pub mod internals {}
+
+#[doc = include_str!("docs/latency.md")]
+pub mod latency {}
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub mod readme {}

@@ -1,0 +1,149 @@
+//! A subscriber that had no room, and how it is waited for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::carrier::{Carrier, Room};
+use super::delivery::Payload;
+use super::entry::{Entry, Port};
+use crate::wait::Ticket;
+
+/// A subscriber that had no room.
+pub(crate) struct Pending<T> {
+    entry: Arc<Entry<T>>,
+    /// Since when the send waits for it, if it does.
+    since: Option<Instant>,
+    ticket: Ticket,
+    /// The waker that its carrier was given.
+    carrier_has: Option<Waker>,
+    served: bool,
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(entry: Arc<Entry<T>>) -> Self {
+        Self {
+            entry,
+            since: None,
+            ticket: Ticket::default(),
+            carrier_has: None,
+            served: false,
+        }
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
+        &self.entry
+    }
+
+    /// The send waits for it, and wants to be woken.
+    fn join(&mut self, waker: &Waker) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.entry.count_blocked();
+        }
+        self.entry.blocked_sends().join(&mut self.ticket, waker);
+    }
+
+    /// It was served.
+    pub(crate) fn served(&mut self) {
+        self.served = true;
+    }
+
+    /// Has `waker` woken when it has room or ends, and notes what it takes to wait for it. `Err` if its carrier panicked.
+    pub(crate) fn listen(
+        &mut self,
+        waker: &Waker,
+        listening: &mut Listening,
+    ) -> Result<(), Payload> {
+        self.join(waker);
+        let entry = Arc::clone(&self.entry);
+        if entry.queue().is_some() {
+            return Ok(());
+        }
+        let Some(gate) = entry.enter_gate() else {
+            return Ok(());
+        };
+        catch_unwind(AssertUnwindSafe(|| match gate.port() {
+            Port::Crossbeam(_) => listening.crossbeam = true,
+            Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
+                listening.crossbeam = true;
+            }
+            Port::Carrier(carrier) => match self.poll_room(&**carrier, waker) {
+                Room::Waking => {}
+                Room::Ready => waker.wake_by_ref(),
+                Room::Unknown => listening.timer = true,
+            },
+            Port::Own(_) | Port::Closure(_) => {}
+        }))
+    }
+
+    /// The send waits for it no longer.
+    pub(crate) fn leave(&mut self) {
+        if let Some(since) = self.since.take() {
+            let blocked_for = since.elapsed();
+            self.entry.count_blocked_for(blocked_for);
+            #[cfg(feature = "tracing")]
+            tracing::debug!(
+                subscription = %self.entry.id(),
+                name = self.entry.name().map(|name| &**name),
+                ?blocked_for,
+                served = self.served,
+                "a send was blocked by a full subscriber"
+            );
+        }
+        self.entry
+            .blocked_sends()
+            .leave(&mut self.ticket, self.served);
+        self.forget();
+    }
+
+    /// Asks the carrier whether it wakes `waker` when it has room.
+    fn poll_room(&mut self, carrier: &dyn Carrier<T>, waker: &Waker) -> Room {
+        if self
+            .carrier_has
+            .as_ref()
+            .is_some_and(|held| !held.will_wake(waker))
+        {
+            self.forget();
+        }
+        let room = carrier.poll_room(waker);
+        if room != Room::Unknown {
+            self.carrier_has.get_or_insert_with(|| waker.clone());
+        }
+        room
+    }
+
+    /// Tells the carrier that nobody waits with its waker any more.
+    fn forget(&mut self) {
+        let Some(waker) = self.carrier_has.take() else {
+            return;
+        };
+        let Some(gate) = self.entry.enter_gate() else {
+            return;
+        };
+        let Port::Carrier(carrier) = gate.port() else {
+            return;
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
+        drop(gate);
+        if let Err(payload) = told {
+            self.entry.fail(&*payload);
+        }
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// How those who have no room tell when they have.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Listening {
+    /// Some are crossbeam senders: a select waits for them.
+    pub(crate) crossbeam: bool,
+    /// Some cannot tell: they are tried again on a timer.
+    pub(crate) timer: bool,
+}
