@@ -283,6 +283,20 @@ fn drop_newest_tells_of_a_gap_where_it_is() {
 }
 
 #[test]
+fn a_gap_of_one_value_between_two_is_told() {
+    let feed = Feed::new();
+    let mut receiver = channel(&feed, 2, Overflow::DropNewest);
+    for value in 0..3 {
+        feed.send(value);
+    }
+    assert_eq!(receiver.recv(), Ok(0));
+    feed.send(3);
+    assert_eq!(receiver.recv(), Ok(1));
+    assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+    assert_eq!(receiver.recv(), Ok(3));
+}
+
+#[test]
 fn a_gap_at_the_end_is_told_before_the_end() {
     let feed = Feed::new();
     let mut receiver = channel(&feed, 1, Overflow::DropNewest);

@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -277,37 +280,54 @@ fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
 /// Guards against a close that found everything cut by another thread already, and returned while that was not over.
 #[test]
 fn of_two_threads_that_close_at_once_neither_returns_too_early() {
-    let _watchdog = watchdog();
-    for round in 0..200 {
-        let feed = Feed::new();
-        // Their ends are announced before that of the last, which gives the other time.
-        let _many: Vec<_> = (0..200).map(|_| feed.channel(4).unwrap()).collect();
-        let (tx, rx) = crossbeam_channel::bounded(0);
-        let subscription = Arc::new(feed.subscribe(tx));
-        let sender = blocked_send(&feed, &subscription, 1);
-        let go = Arc::new(Barrier::new(2));
-        let other = thread::spawn({
-            let (feed, subscription) = (feed.clone(), Arc::clone(&subscription));
-            let go = Arc::clone(&go);
-            move || {
-                go.wait();
-                if round % 2 == 0 {
-                    feed.close();
-                } else {
-                    subscription.unsubscribe();
-                }
-            }
-        });
-        go.wait();
-        for _ in 0..round {
-            std::hint::spin_loop();
-        }
-        feed.close();
-        // The send is in its select no more: it would meet this.
-        assert!(rx.try_recv().is_err(), "in round {round}");
-        assert_eq!(join(sender), 200);
-        join(other);
+    /// Holds up whoever wakes it.
+    struct Slow {
+        woken: crossbeam_channel::Sender<()>,
+        released: crossbeam_channel::Receiver<()>,
     }
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            self.woken.send(()).unwrap();
+            let _ = self.released.recv_timeout(PATIENCE);
+        }
+    }
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let first = feed.channel(4).unwrap();
+    let (tx, rx) = crossbeam_channel::bounded(0);
+    let last = feed.subscribe(tx);
+    let sender = blocked_send(&feed, &last, 1);
+    let (woken, is_woken) = crossbeam_channel::unbounded();
+    let (release, released) = crossbeam_channel::bounded::<()>(0);
+    let waker = Waker::from(Arc::new(Slow { woken, released }));
+    let mut closed = first.subscription().closed();
+    let polled = Pin::new(&mut closed).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+
+    let close = || {
+        let feed = feed.clone();
+        thread::spawn(move || feed.close())
+    };
+    // By now the send looks on its own only every hundred milliseconds.
+    thread::sleep(Duration::from_millis(150));
+    // The one is held up after it has ended both, and before it tells the send that is blocked on the last.
+    let one = close();
+    is_woken.recv_timeout(PATIENCE).unwrap();
+    let other = close();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(50) {
+        if other.is_finished() {
+            // Then the send has found the end by itself. Else it would be there to meet this.
+            assert!(rx.try_recv().is_err(), "a value after the close");
+            break;
+        }
+        thread::yield_now();
+    }
+    drop(release);
+    join(one);
+    join(other);
+    assert!(rx.try_recv().is_err());
+    assert_eq!(join(sender), 1);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Model {
     pub fn bound(preemptions: usize) -> Self {
         Self {
             preemptions,
-            branches: 20_000,
+            branches: 2_000,
             timers: false,
         }
     }
@@ -69,6 +69,13 @@ impl Model {
             Some(Outcome::Holds),
             "the model does not notice `{mutant}`"
         );
+    }
+
+    /// Asserts that every execution of the model goes well with that mutant of the code: it is not what this model needs.
+    #[track_caller]
+    pub fn holds_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
+        let outcome = self.run(Some(mutant), f);
+        assert_ne!(outcome, Some(Outcome::Fails), "the model fails");
     }
 
     /// Runs the model in a child process. `None` in the child of another model.

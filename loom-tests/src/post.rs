@@ -122,6 +122,11 @@ impl<T> PostBox<T> {
         Some(value)
     }
 
+    /// How many sends wait for room.
+    pub fn waiting(&self) -> usize {
+        self.shared.inside.lock().unwrap().wakers.len()
+    }
+
     /// Whether the sending half is gone.
     pub fn is_disconnected(&self) -> bool {
         self.shared.dropped.load(Ordering::Relaxed)

@@ -99,9 +99,13 @@ fn room_for_two_senders() {
 }
 
 /// One of two senders gives up: if the wake-up was spent on it, the other must get it.
+///
+/// A carrier behind the channel, full as well, tells when the two stand in the channel's queue.
 fn a_sender_that_gives_up() {
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
+    let (post, post_box) = post(1);
+    let _subscription = feed.subscribe(post);
     feed.send(0);
     let impatient = {
         let feed = feed.clone();
@@ -111,12 +115,20 @@ fn a_sender_that_gives_up() {
         let feed = feed.clone();
         thread::spawn(move || feed.send(2))
     };
-    let values: Vec<_> = receiver.iter().take_while(|&value| value != 2).collect();
-    assert_eq!(values[0], 0);
-    let sent = impatient.join().unwrap();
-    let arrived = values.contains(&1) || receiver.try_recv() == Ok(1);
-    assert_eq!(sent, arrived);
-    assert_eq!(patient.join().unwrap(), 1);
+    while post_box.waiting() < 2 {
+        thread::yield_now();
+    }
+    assert_eq!(receiver.try_recv(), Ok(0));
+    assert!(!impatient.join().unwrap());
+    // Taking nothing: that would wake everybody.
+    while receiver.is_empty() {
+        thread::yield_now();
+    }
+    let mut values = vec![receiver.try_recv().unwrap()];
+    post_box.take();
+    patient.join().unwrap();
+    values.extend(receiver.try_iter());
+    assert!(values == [2] || values == [1, 2], "{values:?}");
 }
 
 fn a_carriers_unsubscribe() {
@@ -230,9 +242,17 @@ fn an_end_has_to_wake_a_carriers_senders() {
     Model::bound(2).fails_with("end_wakes_no_sender", a_carriers_unsubscribe);
 }
 
+/// The try that follows has an order of its own in a model, as its visit begins with one. Outside, that is the order of
+/// `SeqCst` accesses, which leaves out the waiter's count; so it is left out here as well.
 #[test]
 fn a_waiter_has_to_fence() {
-    Model::bound(2).fails_with("waiter_joins_without_fence", room);
+    let both = "waiter_joins_without_fence delivery_begins_without_order";
+    Model::bound(2).fails_with(both, room);
+}
+
+#[test]
+fn the_order_of_a_delivery_is_not_what_wakes_a_waiter() {
+    Model::bound(2).holds_with("delivery_begins_without_order", room);
 }
 
 #[test]

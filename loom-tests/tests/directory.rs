@@ -10,8 +10,11 @@
 //! Not modelled: a 65th channel, which takes 65 subscriptions an execution; it goes through the same directory.
 #![cfg(fanfeed_loom)]
 
+use std::sync::Arc;
+
 use fanfeed::Feed;
 use fanfeed_loom_tests::{Ledger, Model, Token};
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 /// A closure that owns a value, to see when it is dropped.
@@ -51,16 +54,23 @@ fn remade() {
     ledger.assert_settled();
 }
 
-/// The last handle of the feed is dropped by whoever comes last.
+/// The last handle of the feed is dropped by whoever comes last. loom does not see the counters of the handles, so the
+/// threads meet before they drop them.
 fn the_end_of_the_feed() {
+    let meeting = Arc::new(AtomicUsize::new(0));
     let ledger = Ledger::new();
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
     feed.subscribe_fn(closure(&ledger)).detach();
     let sender = {
-        let (feed, ledger) = (feed.clone(), ledger.clone());
-        thread::spawn(move || feed.send(ledger.token(1)))
+        let (feed, ledger, meeting) = (feed.clone(), ledger.clone(), Arc::clone(&meeting));
+        thread::spawn(move || {
+            let sent = feed.send(ledger.token(1));
+            meeting.fetch_add(1, Ordering::Relaxed);
+            sent
+        })
     };
+    meeting.fetch_add(1, Ordering::Relaxed);
     drop(feed);
     assert_eq!(sender.join().unwrap(), 2);
     assert_eq!(receiver.iter().count(), 1);

@@ -87,7 +87,10 @@ impl<T> Seat<T> {
         match &self.way {
             // SAFETY: the entry keeps its queue as long as it lives itself.
             Way::Own(queue) => unsafe { &**queue }.offer(value),
-            Way::Crossbeam(sender) => self.entry.offer_crossbeam(sender, value, lane),
+            Way::Crossbeam(sender) => {
+                let offered = self.entry.offer_crossbeam(sender, value, lane);
+                offered.map(|()| false)
+            }
             // SAFETY: as the caller warrants.
             Way::Port => unsafe { self.entry.offer(value, lane) },
         }
@@ -122,6 +125,7 @@ pub(crate) struct Chunk<T> {
     /// Which seats are of crossbeam senders. A bit is set, or cleared, before its seat is live.
     crossbeam: AtomicU64,
     key: u32,
+    place: Place,
     near: [Cell<T>; NEAR],
     far: AtomicPtr<[Cell<T>; FAR]>,
 }
@@ -161,6 +165,7 @@ impl<T> Chunk<T> {
             live: Live(AtomicU64::new(0)),
             crossbeam: AtomicU64::new(0),
             key,
+            place: Place::chunk(key),
             near: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
             far: AtomicPtr::new(ptr::null_mut()),
         }
@@ -170,8 +175,9 @@ impl<T> Chunk<T> {
         self.key
     }
 
+    #[inline]
     pub(crate) fn place(&self) -> Place {
-        Place::chunk(self.key)
+        self.place
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::chunk::{Chunk, SEATS};
+use super::chunk::Chunk;
 use super::core::{Core, Directory};
 use super::entry::Entry;
 use super::lane;
@@ -49,30 +49,24 @@ unsafe impl Sync for Held {}
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 struct Pass {
-    /// Seats that are still to be served after the current one.
-    left: u64,
+    /// Seats that are to be served; while it runs, those after the current one.
+    wanted: u64,
     /// The seat that is being served.
     current: usize,
-    /// Own channels that were given something, whose receivers may have to be woken.
+    /// Own channels that were given something, whose receivers wait and are to be woken.
     rung: u64,
-    /// How many were not served.
-    failed: usize,
     /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
     cloning: bool,
 }
 
 impl Pass {
-    /// Goes on to the next seat of those in `kind`. Also says which comes after it, or a number beyond all seats.
-    #[inline(always)]
-    fn next(&mut self, kind: u64) -> Option<(usize, usize)> {
-        let left = self.left & kind;
-        if left == 0 {
-            return None;
+    fn new() -> Self {
+        Self {
+            wanted: u64::MAX,
+            current: 0,
+            rung: 0,
+            cloning: false,
         }
-        let rest = left & (left - 1);
-        self.current = left.trailing_zeros() as usize;
-        self.left ^= left ^ rest;
-        Some((self.current, rest.trailing_zeros() as usize))
     }
 }
 
@@ -110,34 +104,22 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others come after it.
     #[inline]
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, lane: usize, more: bool) {
-        let live = chunk.live().load();
-        let mut pass = Pass {
-            left: live,
-            current: 0,
-            rung: 0,
-            failed: 0,
-            cloning: false,
-        };
-        while pass.left != 0 {
-            let served = catch_unwind(AssertUnwindSafe(|| {
-                self.serve_seats(core, chunk, lane, more, &mut pass);
-            }));
-            if let Err(payload) = served {
-                // SAFETY: the visit goes on, and the seat was live in it.
-                let seat = unsafe { chunk.seat(pass.current) };
-                self.after_panic(core, seat.entry(), pass.cloning, payload);
-                pass.failed += 1;
-            }
+        let mut pass = Pass::new();
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+            self.serve_seats(core, chunk, lane, more, &mut pass);
+        })) {
+            // SAFETY: the visit goes on, and the seat was live in it.
+            let seat = unsafe { chunk.seat(pass.current) };
+            self.after_panic(core, seat.entry(), pass.cloning, payload);
         }
-        self.delivered += live.count_ones() as usize - pass.failed;
         if pass.rung != 0 {
             // SAFETY: the visit goes on, and the seats were live in it.
             unsafe { ring(chunk, pass.rung) };
         }
     }
 
-    /// Serves the seats that are left: crossbeam senders first, because a loop over one kind is faster than one over
-    /// all.
+    /// Serves those live seats that the pass wants: crossbeam senders first, because a loop over one kind is faster than
+    /// one over all.
     #[inline]
     fn serve_seats(
         &mut self,
@@ -147,42 +129,57 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         more: bool,
         pass: &mut Pass,
     ) {
-        let crossbeam = chunk.crossbeam();
-        while let Some((seat, next)) = pass.next(crossbeam) {
+        let mut left = chunk.live().load() & pass.wanted;
+        let mut crossbeam = left & chunk.crossbeam();
+        left ^= crossbeam;
+        while crossbeam != 0 {
+            pass.current = crossbeam.trailing_zeros() as usize;
+            crossbeam &= crossbeam - 1;
+            pass.wanted = left | crossbeam;
             // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
-            let (sender, entry) = unsafe { chunk.seat(seat).crossbeam_unchecked() };
-            if next < SEATS {
+            let (sender, entry) = unsafe { chunk.seat(pass.current).crossbeam_unchecked() };
+            if crossbeam != 0 {
                 // SAFETY: as above.
-                unsafe { chunk.seat(next) }.prefetch();
+                unsafe { chunk.seat(crossbeam.trailing_zeros() as usize) }.prefetch();
             }
-            let value = self.value_for(pass, more);
-            if let Err(refusal) = entry.offer_crossbeam(sender, value, lane) {
-                self.not_taken(core, entry, refusal, pass);
+            let value = self.value_for(pass, left | crossbeam != 0, more);
+            match entry.offer_crossbeam(sender, value, lane) {
+                Ok(()) => self.delivered += 1,
+                Err(refusal) => self.not_taken(core, entry, refusal),
             }
         }
-        while let Some((seat, next)) = pass.next(u64::MAX) {
+        while left != 0 {
+            pass.current = left.trailing_zeros() as usize;
             // SAFETY: as above.
-            let current = unsafe { chunk.seat(seat) };
-            if next < SEATS {
+            let seat = unsafe { chunk.seat(pass.current) };
+            let bit = left & left.wrapping_neg();
+            left &= left - 1;
+            pass.wanted = left;
+            if left != 0 {
                 // SAFETY: as above.
-                unsafe { chunk.seat(next) }.prefetch();
+                unsafe { chunk.seat(left.trailing_zeros() as usize) }.prefetch();
             }
-            let value = self.value_for(pass, more);
+            let value = self.value_for(pass, left != 0, more);
             // SAFETY: as above.
-            match unsafe { current.offer(value, lane) } {
-                Ok(waits) => pass.rung |= u64::from(waits) << seat,
-                Err(refusal) => self.not_taken(core, current.entry(), refusal, pass),
+            match unsafe { seat.offer(value, lane) } {
+                Ok(waits) => {
+                    self.delivered += 1;
+                    if waits {
+                        pass.rung |= bit;
+                    }
+                }
+                Err(refusal) => self.not_taken(core, seat.entry(), refusal),
             }
         }
     }
 
-    /// A value for the current seat of the pass.
+    /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in other chunks.
     #[inline(always)]
-    fn value_for(&mut self, pass: &mut Pass, more: bool) -> T {
+    fn value_for(&mut self, pass: &mut Pass, others: bool, more: bool) -> T {
         pass.cloning = true;
         let value = match (&self.original, &self.spare) {
-            (Some(original), None) if pass.left != 0 => original.clone(),
-            _ => self.take_value(pass.left != 0 || more || self.has_pending()),
+            (Some(original), None) if others => original.clone(),
+            _ => self.take_value(others || more || self.has_pending()),
         };
         pass.cloning = false;
         value
@@ -190,14 +187,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     #[cold]
     #[inline(never)]
-    fn not_taken(
-        &mut self,
-        core: &Core<T>,
-        entry: &Arc<Entry<T>>,
-        refusal: Refusal<T>,
-        pass: &mut Pass,
-    ) {
-        pass.failed += 1;
+    fn not_taken(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, refusal: Refusal<T>) {
         if self.refused(core, entry, refusal) {
             let pending = Pending::new(Arc::clone(entry));
             self.late().pending.push(pending);
@@ -236,7 +226,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// A value to hand over: the spare, a clone where others are still to be served, or else the original.
-    #[inline(never)]
+    #[inline]
     fn take_value(&mut self, others: bool) -> T {
         if let Some(spare) = self.spare.take() {
             return spare;

@@ -308,11 +308,11 @@ impl<T: 'static> Entry<T> {
         sender: &crossbeam_channel::Sender<T>,
         value: T,
         lane: usize,
-    ) -> Result<bool, Refusal<T>> {
+    ) -> Result<(), Refusal<T>> {
         match sender.try_send(value) {
             Ok(()) => {
                 self.count_delivered(lane);
-                Ok(false)
+                Ok(())
             }
             Err(crossbeam_channel::TrySendError::Full(value)) => {
                 Err(self.refuse(TrySendError::Full(value)))
@@ -322,6 +322,7 @@ impl<T: 'static> Entry<T> {
             }
         }
     }
+
     /// Hands a value over. `Ok(true)` if it went to an own channel whose receiver waits, and is to be woken.
     ///
     /// # Safety
@@ -332,7 +333,7 @@ impl<T: 'static> Entry<T> {
         // SAFETY: as the caller warrants.
         match unsafe { self.port() } {
             Port::Own(queue) => queue.offer(value),
-            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane),
+            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane).map(|()| false),
             Port::Carrier(carrier) => match carrier.try_send(value) {
                 Ok(()) => {
                     self.count_delivered(lane);

@@ -37,7 +37,9 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
-use crate::sync::{AtomicU8, AtomicU64, Ordering, UnsafeCell, mutant, order, store_load_fence};
+use crate::sync::{
+    AtomicU8, AtomicU64, Ordering, UnsafeCell, mutant, order, seq_cst_order, store_load_fence,
+};
 use crate::wait::{Patience, WakerCell, WakerSet};
 
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
@@ -83,7 +85,8 @@ pub(crate) struct Queue<T> {
 struct SenderSide<T> {
     tail: AtomicU64,
     slots: Box<[Slot<T>]>,
-    one_lap: u64,
+    /// The bit that closes the tail. Twice that is one lap.
+    closed_bit: u64,
     bell: WakerCell,
     overflow: Overflow,
 }
@@ -135,7 +138,7 @@ impl<T> Queue<T> {
             senders: CachePadded::new(SenderSide {
                 tail: AtomicU64::new(0),
                 slots,
-                one_lap: (capacity as u64 + 1).next_power_of_two() * 2,
+                closed_bit: (capacity as u64 + 1).next_power_of_two(),
                 bell: WakerCell::new(),
                 overflow,
             }),
@@ -170,7 +173,12 @@ impl<T> Queue<T> {
 
     #[inline]
     fn closed_bit(&self) -> u64 {
-        self.senders.one_lap / 2
+        self.senders.closed_bit
+    }
+
+    #[inline]
+    fn one_lap(&self) -> u64 {
+        self.closed_bit() * 2
     }
 
     #[inline]
@@ -193,14 +201,14 @@ impl<T> Queue<T> {
         if index < capacity {
             position + count as u64
         } else {
-            let lap = position & !(self.senders.one_lap - 1);
-            lap.wrapping_add(self.senders.one_lap) + (index - capacity) as u64
+            let lap = position & !(self.one_lap() - 1);
+            lap.wrapping_add(self.one_lap()) + (index - capacity) as u64
         }
     }
 
     /// Counts a position from 0: how many positions come before it.
     fn number(&self, position: u64) -> u64 {
-        let lap = position >> self.senders.one_lap.trailing_zeros();
+        let lap = position >> self.one_lap().trailing_zeros();
         lap * self.senders.slots.len() as u64 + self.index(position) as u64
     }
 
@@ -235,6 +243,7 @@ impl<T> Queue<T> {
         // ORDERING: Release pairs with the Acquire loads of `refused`: who counts this miss also sees what its sender
         // had put into the queue before. SeqCst for the waking, as the tail's.
         self.refused.fetch_add(count, Ordering::SeqCst);
+        seq_cst_order!("sender_looks_without_order");
         if self.senders.bell.is_armed() {
             self.ring();
         }
@@ -272,6 +281,7 @@ impl<T> Queue<T> {
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => {
+                        seq_cst_order!("sender_looks_without_order");
                         let refused = if mutant!("mark_is_read_after_the_tail_moved") {
                             self.refused.load(Ordering::Acquire)
                         } else {
@@ -353,6 +363,7 @@ impl<T> Queue<T> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
+                    seq_cst_order!("sender_looks_without_order");
                     let mut position = tail;
                     for _ in 0..free {
                         self.fill(position, next(), refused);
@@ -376,7 +387,7 @@ impl<T> Queue<T> {
             }
             let head = self.receiver.head.load(Ordering::Acquire);
             let tail = self.senders.tail.load(Ordering::Acquire) & !self.closed_bit();
-            let is_full = head.wrapping_add(self.senders.one_lap) == tail;
+            let is_full = head.wrapping_add(self.one_lap()) == tail;
             // Where it is not full, somebody is between taking a value and freeing its slot; where the oldest is not
             // there yet, its sender is between claiming the slot and filling it. Both are a few instructions.
             match if is_full { self.claim(head) } else { None } {
@@ -404,6 +415,7 @@ impl<T> Queue<T> {
         self.senders
             .tail
             .fetch_or(self.closed_bit(), Ordering::SeqCst);
+        seq_cst_order!("sender_looks_without_order");
         if self.senders.bell.is_armed() {
             self.ring();
         }
@@ -444,7 +456,7 @@ impl<T> Queue<T> {
         // comes after it, for `push_many`.
         let order = order!(Release, "slot_is_freed_relaxed");
         slot.stamp
-            .store(position.wrapping_add(self.senders.one_lap), order);
+            .store(position.wrapping_add(self.one_lap()), order);
         self.receiver.head.store(next, Ordering::Release);
         cursor.head = next;
         cursor.unfenced = true;
@@ -558,8 +570,7 @@ impl<T> Queue<T> {
             .with(|cell| unsafe { (*cell).assume_init_read() });
         // ORDERING: Release pairs with the Acquire in `try_push`.
         let order = order!(Release, "slot_is_freed_relaxed");
-        slot.stamp
-            .store(head.wrapping_add(self.senders.one_lap), order);
+        slot.stamp.store(head.wrapping_add(self.one_lap()), order);
         Some(value)
     }
 

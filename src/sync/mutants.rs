@@ -9,7 +9,7 @@ std::thread_local! {
     static TIMERS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` with the named mutant in place of the code it was made from.
+/// Runs `f` with the named mutant in place of the code it was made from. Several are named with a space between them.
 pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     struct Reset;
     impl Drop for Reset {
@@ -36,7 +36,9 @@ pub fn with_timers<R>(f: impl FnOnce() -> R) -> R {
 }
 
 pub(crate) fn is(name: &str) -> bool {
-    ACTIVE.get() == Some(name)
+    ACTIVE
+        .get()
+        .is_some_and(|active| active.split(' ').any(|one| one == name))
 }
 
 pub(crate) fn timers_fire() -> bool {

@@ -56,7 +56,6 @@ impl WakerCell {
     /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before this.
     #[inline]
     pub(crate) fn is_armed(&self) -> bool {
-        seq_cst_order!("sender_looks_without_order");
         // ORDERING: SeqCst with the store in `arm`.
         self.armed.load(Ordering::SeqCst)
     }
