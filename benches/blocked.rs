@@ -37,7 +37,7 @@ fn blocked_sends<R: Drain>(
     is_blocked: impl Fn(u64) -> bool + Sync,
     sends: usize,
 ) -> Histogram<u64> {
-    let mut late = Histogram::new(3).expect("three digits can be had");
+    let mut late = Histogram::new_with_max(60_000_000_000, 3).expect("three digits can be had");
     let turn = Barrier::new(2);
     feed.send(0);
     std::thread::scope(|scope| {

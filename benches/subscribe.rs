@@ -89,7 +89,8 @@ fn subscribe(c: &mut Criterion) {
         return;
     }
 
-    let mut pairs = Histogram::<u64>::new(3).expect("three digits can be had");
+    let mut pairs =
+        Histogram::<u64>::new_with_max(60_000_000_000, 3).expect("three digits can be had");
     let (mut quiet, mut churned) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         // The other thread does as much, but leaves the feed alone.

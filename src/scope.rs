@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use crate::subscription::{Source, Subscription, SubscriptionId};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, mutant};
 
 /// Unsubscribes all the subscriptions it tracks at once.
 ///
@@ -67,7 +67,7 @@ impl SubscriptionScope {
         let id = subscription.id();
         {
             let mut tracked = self.tracked.lock();
-            if tracked.closed {
+            if tracked.closed && !mutant!("closed_scope_tracks") {
                 // Not under the lock, on which others would wait for its end.
                 drop(tracked);
                 drop(subscription);

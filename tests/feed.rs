@@ -5,14 +5,14 @@ mod common;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Counted, PATIENCE, Tally, blocked_send, eventually, join, watchdog};
 use fanfeed::{
-    CarrierOverflow, Feed, Overflow, Publish, RecvError, RecvTimeoutError, Subscription,
-    TryRecvError,
+    Carrier, CarrierOverflow, Feed, Overflow, Publish, RecvError, RecvTimeoutError, Subscription,
+    TryRecvError, TrySendError,
 };
 
 // ---- 1: who gets a value ----
@@ -113,7 +113,64 @@ fn the_same_channel_subscribed_several_times_gets_several_copies() {
 /// Guards against a send that had given its value away to the last subscriber it knew of, and then came upon a chunk of
 /// subscribers that had none when it looked: it panicked.
 #[test]
-fn a_subscriber_that_opens_a_new_chunk_does_not_disturb_a_send_under_way() {
+fn who_subscribes_during_a_send_into_a_chunk_that_was_empty_does_not_disturb_it() {
+    /// Runs something of the test's when it is cloned.
+    struct Hooked(Arc<dyn Fn() + Send + Sync>);
+    impl Clone for Hooked {
+        fn clone(&self) -> Self {
+            (self.0)();
+            Self(Arc::clone(&self.0))
+        }
+    }
+    /// Holds up whoever asks for its depth.
+    struct Slow {
+        asked: crossbeam_channel::Sender<()>,
+        released: crossbeam_channel::Receiver<()>,
+    }
+    impl Carrier<Hooked> for Slow {
+        fn try_send(&self, _: Hooked) -> Result<(), TrySendError<Hooked>> {
+            Ok(())
+        }
+        fn depth(&self) -> Option<usize> {
+            self.asked.send(()).unwrap();
+            let _ = self.released.recv_timeout(PATIENCE);
+            None
+        }
+    }
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let _full_chunk: Vec<_> = (0..64).map(|_| feed.channel(4).unwrap()).collect();
+    // The only one of the second chunk has ended, and cannot go while somebody asks for its depth.
+    let (asked, is_asked) = crossbeam_channel::unbounded();
+    let (release, released) = crossbeam_channel::bounded::<()>(0);
+    let slow = Arc::new(feed.subscribe(Slow { asked, released }));
+    let asking = Arc::clone(&slow);
+    let asker = thread::spawn(move || asking.stats());
+    is_asked.recv_timeout(PATIENCE).unwrap();
+    let ending = Arc::clone(&slow);
+    let ender = thread::spawn(move || ending.unsubscribe());
+    eventually(|| slow.is_closed());
+
+    let late = Arc::new(OnceLock::new());
+    let hook = {
+        let (feed, late) = (feed.clone(), Arc::clone(&late));
+        move || {
+            late.get_or_init(|| feed.channel(4).unwrap());
+        }
+    };
+    assert_eq!(feed.send(Hooked(Arc::new(hook))), 64);
+    assert!(late.get().expect("it was cloned").is_empty());
+    assert_eq!(feed.send_batch([Hooked(Arc::new(|| {}))]), 65);
+    assert_eq!(feed.send(Hooked(Arc::new(|| {}))), 65);
+    assert_eq!(late.get().unwrap().len(), 2);
+    drop(release);
+    join(asker);
+    join(ender);
+    feed.close();
+}
+
+#[test]
+fn subscribers_that_open_and_empty_a_chunk_do_not_disturb_a_send_under_way() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let full_chunk: Vec<_> = (0..64)
@@ -123,18 +180,6 @@ fn a_subscriber_that_opens_a_new_chunk_does_not_disturb_a_send_under_way() {
         })
         .collect();
     let done = Arc::new(AtomicBool::new(false));
-    let sender = thread::spawn({
-        let (feed, done) = (feed.clone(), Arc::clone(&done));
-        move || {
-            let mut value = 0u64;
-            while !done.load(Ordering::Relaxed) {
-                let reached = feed.send(value);
-                assert!((64..=67).contains(&reached), "reached {reached}");
-                value += 1;
-            }
-        }
-    });
-    // While one of these waits for its unsubscribe, its chunk stays, empty, and another may subscribe into it.
     let churners: Vec<_> = (0..3)
         .map(|_| {
             let (feed, done) = (feed.clone(), Arc::clone(&done));
@@ -147,13 +192,17 @@ fn a_subscriber_that_opens_a_new_chunk_does_not_disturb_a_send_under_way() {
         })
         .collect();
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1000) && !sender.is_finished() {
-        thread::sleep(Duration::from_millis(5));
+    let mut value = 0u64;
+    while start.elapsed() < Duration::from_millis(500) {
+        let reached = feed.send(value);
+        assert!((64..=67).contains(&reached), "reached {reached}");
+        value += 1;
     }
     done.store(true, Ordering::Relaxed);
     churners.into_iter().for_each(join);
-    join(sender);
-    drop(full_chunk);
+    for receiver in full_chunk {
+        assert_eq!(receiver.stats().delivered + receiver.stats().dropped, value);
+    }
 }
 
 // ---- 2: order ----

@@ -155,7 +155,7 @@ fn fail(info: &PanicHookInfo<'_>) {
 fn run_child(model: &str) -> (Outcome, String) {
     let program = env::current_exe().expect("a test program has a path");
     let child = Command::new(program)
-        .arg("--nocapture")
+        .args(["--nocapture", "--test-threads=1"])
         .env(CHILD, model)
         .output()
         .expect("a test program can be run");

@@ -212,6 +212,26 @@ fn an_unsubscribe_inside_a_delivery() {
     feed.send(3);
 }
 
+/// As above, from a delivery of another feed, which does not tidy up here when it ends. The send that was under way does,
+/// unless it looks too early; then it is the next.
+fn an_unsubscribe_inside_another_feeds_delivery(is_completed_by_the_next_send: bool) {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription = feed.subscribe(post);
+    let other = Feed::new();
+    let _closure = other.subscribe_fn(move |_: &u32| subscription.unsubscribe());
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(2))
+    };
+    other.send(1);
+    sender.join().unwrap();
+    if is_completed_by_the_next_send {
+        assert_eq!(feed.send(3), 0);
+    }
+    post_box.assert_ended();
+}
+
 fn a_look_at_the_stats() {
     let feed = Feed::<u32>::new();
     let (post, post_box) = post(1);
@@ -273,6 +293,16 @@ fn a_send_inside_a_delivery_is_waited_for() {
 #[test]
 fn an_unsubscribe_inside_a_delivery_is_completed_when_deliveries_end() {
     Model::bound(2).holds(an_unsubscribe_inside_a_delivery);
+}
+
+#[test]
+fn an_unsubscribe_inside_another_feeds_delivery_is_completed_by_the_next_send() {
+    Model::bound(2).holds(|| an_unsubscribe_inside_another_feeds_delivery(true));
+}
+
+#[test]
+fn an_unsubscribe_inside_another_feeds_delivery_may_not_be_completed_before() {
+    Model::bound(2).fails(|| an_unsubscribe_inside_another_feeds_delivery(false));
 }
 
 #[test]

@@ -67,6 +67,11 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),
         }
+        // Where many made room at once, this is quicker than to stand in all the queues again first.
+        delivery.retry(core);
+        if !delivery.has_pending() {
+            return true;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::source::Group;
 use super::types::TypeSet;
 use crate::feed::{Carrier, Feed};
 use crate::subscription::Subscription;
-use crate::sync::{AtomicU64, RwLock};
+use crate::sync::{AtomicU64, RwLock, mutant};
 
 /// The feeds by type. The lock is held to look one up, never while an event is delivered or code of others is called.
 pub(super) struct Registry {
@@ -96,9 +96,16 @@ impl Registry {
     pub(super) fn stop(&self) {
         let feeds: Vec<_> = {
             let mut feeds = self.feeds.write();
-            feeds.stopped = true;
-            // They stay, so that whoever stops it at the same time waits as well.
-            feeds.by_type.values().cloned().collect()
+            if mutant!("feeds_are_taken_before_the_mux_is_stopped") {
+                let taken = feeds.by_type.values().cloned().collect();
+                drop(feeds);
+                self.feeds.write().stopped = true;
+                taken
+            } else {
+                feeds.stopped = true;
+                // They stay, so that whoever stops it at the same time waits as well.
+                feeds.by_type.values().cloned().collect()
+            }
         };
         for feed in &feeds {
             feed.close();

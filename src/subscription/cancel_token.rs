@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex, Ordering, mutant};
 use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
@@ -114,7 +114,9 @@ impl CancelToken {
         // ORDERING: pairs with the Acquire in `is_cancelled`. Who joins `waiting` and still sees `false` was there before
         // `wake_all`, because both take its lock; no fence is needed.
         self.shared.cancelled.store(true, Ordering::Release);
-        self.shared.waiting.wake_all();
+        if !mutant!("cancel_wakes_nobody") {
+            self.shared.waiting.wake_all();
+        }
         let sender = self.shared.sender.lock().take();
         // Outside the lock: it wakes those who select on the channel.
         drop(sender);

@@ -10,7 +10,7 @@ use super::source::Source;
 use super::state::State;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Mutex, mutant};
 use crate::wait::{Parker, in_delivery};
 
 /// Runs a producer on a thread of its own: see [`Subscription::spawn`](crate::Subscription::spawn).
@@ -69,7 +69,7 @@ impl Producer {
 
     /// Waits for the end, unless that would wait for the calling thread itself.
     fn wait(&self) {
-        if in_delivery() {
+        if in_delivery() || mutant!("producer_is_not_waited_for") {
             return;
         }
         let Some(caller) = RUNNING
@@ -80,8 +80,10 @@ impl Producer {
             return self.wait_for_end();
         };
         // First told, then looked: of those that would close a circle, the last to tell finds all the others told.
+        let looked_first =
+            mutant!("circle_is_looked_for_before_it_is_told").then(|| self.waits_on(&caller));
         *caller.waits_for.lock() = Weak::clone(&self.this);
-        if !self.waits_on(&caller) {
+        if !looked_first.unwrap_or_else(|| self.waits_on(&caller)) {
             self.wait_for_end();
         }
         *caller.waits_for.lock() = Weak::new();

@@ -1,0 +1,61 @@
+//! Tracking a subscription against the close of its scope: whichever comes first, the subscription has ended when both
+//! are done.
+//!
+//! Modelled: one thread that tracks and one that closes; two that close. Bounds: two threads, one subscription, three
+//! preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test scope
+//! ```
+#![cfg(fanfeed_loom)]
+
+use std::sync::Arc;
+
+use fanfeed::{Feed, SubscriptionScope};
+use fanfeed_loom_tests::{Model, post};
+use loom::thread;
+
+fn a_track() {
+    let feed = Feed::<u32>::new();
+    let scope = Arc::new(SubscriptionScope::new());
+    let (post, post_box) = post(1);
+    let tracker = {
+        let (feed, scope) = (feed.clone(), Arc::clone(&scope));
+        thread::spawn(move || scope.track(feed.subscribe(post)))
+    };
+    scope.close();
+    let tracked = tracker.join().unwrap();
+    post_box.assert_ended();
+    assert!(tracked.is_none_or(|subscription| subscription.is_closed()));
+    assert_eq!(scope.count(), 0);
+}
+
+fn two_closes() {
+    let feed = Feed::<u32>::new();
+    let scope = Arc::new(SubscriptionScope::new());
+    let (post, post_box) = post(1);
+    scope.track(feed.subscribe(post)).unwrap().detach();
+    let other = {
+        let scope = Arc::clone(&scope);
+        thread::spawn(move || scope.close())
+    };
+    scope.close();
+    post_box.assert_ended();
+    assert_eq!(scope.count(), 0);
+    other.join().unwrap();
+}
+
+#[test]
+fn a_closed_scope_leaves_nothing_running() {
+    Model::bound(3).holds(a_track);
+}
+
+#[test]
+fn whoever_closes_it_waits() {
+    Model::bound(3).holds(two_closes);
+}
+
+#[test]
+fn a_scope_has_to_look_whether_it_is_closed() {
+    Model::bound(2).fails_with("closed_scope_tracks", a_track);
+}

@@ -1,0 +1,81 @@
+//! A post and a subscribe against the stop of a mux: when `stop` has returned, nothing arrives any more, and every
+//! subscription has ended.
+//!
+//! Modelled: one thread that posts or subscribes, and one that stops; a post that is blocked. Bounds: two threads, one or
+//! two events, two preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test type_mux
+//! ```
+#![cfg(fanfeed_loom)]
+#![allow(deprecated)]
+
+use std::sync::Arc;
+
+use fanfeed::{RecvError, TypeMux};
+use fanfeed_loom_tests::Model;
+use loom::thread;
+
+fn a_post() {
+    let mux = Arc::new(TypeMux::new());
+    let mut subscription = mux.subscriber::<(u32,)>().capacity(1).channel().unwrap();
+    let poster = {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.post(1_u32).unwrap_or(0))
+    };
+    mux.stop();
+    assert!(mux.post(2_u32).is_err());
+    let arrived = subscription.iter().count();
+    assert_eq!(poster.join().unwrap(), arrived);
+    assert_eq!(subscription.recv().unwrap_err(), RecvError::Closed);
+}
+
+fn a_blocked_post() {
+    let mux = Arc::new(TypeMux::new());
+    let subscription = mux.subscriber::<(u32,)>().capacity(1).channel().unwrap();
+    mux.post(0_u32).unwrap();
+    let poster = {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.post(1_u32).unwrap_or(0))
+    };
+    mux.stop();
+    assert_eq!(poster.join().unwrap(), 0);
+    assert_eq!(subscription.len(), 1);
+}
+
+fn a_subscribe() {
+    let mux = Arc::new(TypeMux::new());
+    let subscriber = {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.subscriber::<(u32,)>().capacity(1).channel().unwrap())
+    };
+    mux.stop();
+    let mut subscription = subscriber.join().unwrap();
+    assert!(subscription.is_closed());
+    assert_eq!(subscription.recv().unwrap_err(), RecvError::Closed);
+}
+
+#[test]
+fn nothing_arrives_after_a_stop() {
+    Model::bound(2).holds(a_post);
+}
+
+#[test]
+fn a_stop_releases_a_blocked_post() {
+    Model::bound(2).holds(a_blocked_post);
+}
+
+#[test]
+fn a_stopped_mux_has_no_live_subscription() {
+    Model::bound(3).holds(a_subscribe);
+}
+
+#[test]
+fn a_stop_has_to_wait() {
+    Model::bound(2).fails_with("unsubscribe_skips_grace", a_post);
+}
+
+#[test]
+fn a_mux_has_to_be_stopped_before_its_feeds_are_taken() {
+    Model::bound(2).fails_with("feeds_are_taken_before_the_mux_is_stopped", a_subscribe);
+}

@@ -1,0 +1,79 @@
+//! Subscriptions whose end runs into itself: it must neither hang nor leave anything behind.
+
+mod common;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use common::watchdog;
+use crossbeam_channel::RecvTimeoutError;
+use fanfeed::{Feed, Subscription};
+
+/// Guards against the reaper that dropped a closure, and with it the last handle of that same closure's subscription,
+/// which then waited for itself to be reaped.
+#[test]
+fn a_closure_may_hold_the_handle_of_its_own_subscription() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u8>::new();
+    let handle: Arc<Mutex<Option<Subscription>>> = Arc::default();
+    let held = Arc::clone(&handle);
+    let subscription = feed.subscribe_fn(move |_| drop(held.lock()));
+    *handle.lock().unwrap() = Some(subscription);
+    let weak = Arc::downgrade(&handle);
+    drop(handle);
+    assert_eq!(feed.send(1), 1);
+    feed.close();
+    assert!(
+        weak.upgrade().is_none(),
+        "the closure and its handle were dropped"
+    );
+}
+
+/// Unsubscribes what it is told has ended.
+struct UnsubscribeAgain(Arc<Subscription>);
+
+impl Wake for UnsubscribeAgain {
+    fn wake(self: Arc<Self>) {
+        self.0.unsubscribe();
+    }
+}
+
+/// Guards against an end that was announced before it was done, to a waker that waited for it to be done.
+#[test]
+fn what_is_woken_by_the_end_may_unsubscribe_once_more() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u8>::new();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let subscription = Arc::new(feed.subscribe(tx));
+    let waker = Waker::from(Arc::new(UnsubscribeAgain(Arc::clone(&subscription))));
+    let mut closed = subscription.closed();
+    assert!(
+        Pin::new(&mut closed)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    subscription.unsubscribe();
+    assert!(subscription.is_closed());
+    assert!(rx.recv().is_err(), "the carrier was dropped");
+}
+
+/// Guards against carriers that stayed until the next send of a feed that is closed.
+#[test]
+fn a_feed_that_is_closed_inside_the_delivery_of_another_drops_its_carriers() {
+    let _watchdog = watchdog();
+    let (outer, inner) = (Feed::<u8>::new(), Feed::<u8>::new());
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let _inner_subscription = inner.subscribe(tx);
+    let _closing = outer.subscribe_fn({
+        let inner = inner.clone();
+        move |_| inner.close()
+    });
+    outer.send(1);
+    assert_eq!(
+        rx.recv_timeout(Duration::from_secs(10)),
+        Err(RecvTimeoutError::Disconnected)
+    );
+}
