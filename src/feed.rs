@@ -6,6 +6,8 @@ mod builder;
 mod carrier;
 mod chunk;
 mod core;
+#[cfg(feature = "async")]
+mod courier;
 mod delivery;
 mod entry;
 mod lane;
@@ -210,9 +212,9 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// Sends a value to all subscribers, and waits for those that have no room without blocking the thread. The future
     /// completes with the number of subscribers that the value reached.
     ///
-    /// Own channels and tokio senders wake the task when they have room; the others are tried again on a timer, after
-    /// 50 µs at first, doubling to 1 ms. So a zero-capacity crossbeam channel is met when its receiver waits in `recv`
-    /// or `select!`, but not when it only polls with `try_recv`: that takes a send that waits in a thread.
+    /// Own channels and tokio senders wake the task when they have room. For zero-capacity crossbeam channels a thread of
+    /// the crate's own waits, one for all tasks, so that they can be received from in every way. The others are tried again
+    /// on a timer, after 50 µs at first, doubling to 1 ms.
     ///
     /// See [`SendAsync`] for what becomes of the value when the future is dropped.
     #[cfg(feature = "async")]

@@ -189,8 +189,10 @@ impl Subscription {
     /// been dropped; a `send` that was blocked on it goes on at once.
     ///
     /// It waits only for deliveries to this subscription that are under way, which do not block. Called inside a
-    /// delivery (from a closure carrier, or a `clone` or `drop` of a value) it does not wait: what has to be dropped is
-    /// dropped when that delivery ends. Calling it again, from any thread, is harmless.
+    /// delivery (from a closure carrier, or a `clone` or `drop` of a value) it does not wait: the carrier is dropped when
+    /// that delivery, and those of other threads to the same subscribers, have ended, by whoever ends the last one; if that
+    /// thread looks away at that very moment, by the next send, subscribe or unsubscribe on that feed. Calling it again,
+    /// from any thread, is harmless.
     pub fn unsubscribe(&self) {
         self.source().cancel();
     }

@@ -304,3 +304,61 @@ async fn a_send_of_a_feed_whose_handles_are_gone_reaches_nobody() {
     drop(feed);
     assert_eq!(in_time(send).await, 0);
 }
+
+#[tokio::test]
+async fn a_send_meets_receivers_of_zero_capacity_channels_that_only_poll() {
+    let feed = Feed::new();
+    let mut pollers = Vec::new();
+    for _ in 0..3 {
+        let (tx, rx) = crossbeam_channel::bounded(0);
+        feed.subscribe(tx).detach();
+        pollers.push(std::thread::spawn(move || {
+            let mut values = Vec::new();
+            while values.len() < 50 {
+                match rx.try_recv() {
+                    Ok(value) => values.push(value),
+                    Err(_) => std::thread::yield_now(),
+                }
+            }
+            values
+        }));
+    }
+    for value in 0..50u32 {
+        assert_eq!(in_time(feed.send_async(value)).await, 3);
+    }
+    for poller in pollers {
+        assert_eq!(poller.join().unwrap(), (0..50).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_is_dropped_while_it_waits_for_a_rendezvous_is_not_delivered_later() {
+    let feed = Feed::new();
+    let (tx, rx) = crossbeam_channel::bounded(0);
+    let subscription = feed.subscribe(tx);
+    let mut abandoned = feed.send_async(1);
+    assert!((&mut abandoned).now_or_never().is_none());
+    drop(abandoned);
+    let receiver = std::thread::spawn(move || rx.iter().collect::<Vec<_>>());
+    assert_eq!(in_time(feed.send_async(2)).await, 1);
+    let stats = subscription.stats();
+    assert_eq!((stats.delivered, stats.dropped), (1, 1));
+    subscription.unsubscribe();
+    assert_eq!(receiver.join().unwrap(), [2]);
+}
+
+#[tokio::test]
+async fn unsubscribing_ends_a_rendezvous_that_a_task_waits_for() {
+    let feed = Feed::new();
+    let (tx, rx) = crossbeam_channel::bounded(0);
+    let subscription = feed.subscribe(tx);
+    let mut waiting = feed.send_async(1);
+    assert!((&mut waiting).now_or_never().is_none());
+    // It waits for the courier to let go, not for the task, which is not polled meanwhile.
+    subscription.unsubscribe();
+    assert_eq!(
+        rx.try_recv(),
+        Err(crossbeam_channel::TryRecvError::Disconnected)
+    );
+    assert_eq!(in_time(waiting).await, 0);
+}

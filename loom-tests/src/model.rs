@@ -144,7 +144,11 @@ fn say(what: &str) {
 
 /// Ends the process at the first panic of its model.
 fn fail(info: &PanicHookInfo<'_>) {
-    let reason = info.payload_as_str().unwrap_or_default();
+    let payload = info.payload();
+    let reason = match payload.downcast_ref::<String>() {
+        Some(formatted) => formatted.as_str(),
+        None => payload.downcast_ref().copied().unwrap_or_default(),
+    };
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let reason = reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     say(&format!("fails, {reason} ({place})"));

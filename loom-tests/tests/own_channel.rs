@@ -12,20 +12,21 @@ use fanfeed::{Feed, RecvError};
 use fanfeed_loom_tests::{Ledger, Model};
 use loom::thread;
 
-/// Three values through a channel, in order.
+/// One value more than the channel holds, in order.
 fn through(capacity: usize) {
+    let last = capacity as u32 + 1;
     let ledger = Ledger::new();
     let feed = Feed::new();
     let mut receiver = feed.channel(capacity).unwrap();
     let sender = {
         let (feed, ledger) = (feed.clone(), ledger.clone());
         thread::spawn(move || {
-            for number in 1..=3 {
+            for number in 1..=last {
                 assert_eq!(feed.send(ledger.token(number)), 1);
             }
         })
     };
-    for number in 1..=3 {
+    for number in 1..=last {
         assert_eq!(receiver.recv().unwrap().number(), number);
     }
     sender.join().unwrap();

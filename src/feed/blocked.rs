@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded};
 use super::core::Core;
 use super::delivery::Delivery;
 use super::entry::{Gate, Port};
+use super::pending::Listening;
 use crate::wait::Parker;
 
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
@@ -21,10 +22,10 @@ pub(crate) const CARRIER_TIMER: (Duration, Duration) =
 pub(crate) const ROOM_TIMER: (Duration, Duration) =
     (Duration::from_millis(1), Duration::from_secs(1));
 
-/// On how many crossbeam channels a send selects at once. If more are full it goes through them in turn, this many each
-/// millisecond: a select costs a lock for each of its channels every time it waits.
+/// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If
+/// more are full it goes through them in turn, those of capacity 0 first, after these times.
 const SELECTED: usize = 64;
-const SELECT_TURN: Duration = Duration::from_millis(1);
+const SELECT_TIMER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
 
 /// Waits until everybody who had no room is served or gone. False if the deadline passed before that.
 #[cold]
@@ -41,7 +42,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     let mut waker = parker.waker().clone();
     loop {
         let listening = delivery.listen(core, &waker);
-        if listening.crossbeam && bell.is_none() {
+        if listening.crossbeam > 0 && bell.is_none() {
             // A thread in a select is woken through a channel, not by unparking it.
             waker = bell.get_or_insert_with(Bell::new).waker.clone();
             continue;
@@ -55,14 +56,13 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
         }
-        let next = earlier(
-            deadline,
-            timer.next(if listening.timer {
-                CARRIER_TIMER
-            } else {
-                ROOM_TIMER
-            }),
-        );
+        let waiting = delivery.pending().len();
+        let range = match listening {
+            Listening { timer: true, .. } => CARRIER_TIMER,
+            Listening { crossbeam, .. } if crossbeam > SELECTED => SELECT_TIMER,
+            _ => ROOM_TIMER,
+        };
+        let next = earlier(deadline, timer.next(range));
         match &bell {
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),
@@ -71,6 +71,9 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         delivery.retry(core);
         if !delivery.has_pending() {
             return true;
+        }
+        if delivery.pending().len() < waiting {
+            timer = Timer::new();
         }
     }
 }
@@ -108,13 +111,13 @@ fn select<T: Clone + Send + 'static>(
         .iter()
         .filter_map(|(index, gate)| Some((*index, crossbeam_sender(gate)?)))
         .collect();
-    let mut until = until;
     if senders.len() > SELECTED {
         let start = *turn % senders.len();
         senders.rotate_left(start);
+        // Those can be met in no other way by a receiver that polls.
+        senders.sort_by_key(|(_, sender)| sender.capacity() != Some(0));
         senders.truncate(SELECTED);
         *turn = start + SELECTED;
-        until = earlier(until, Some(Instant::now() + SELECT_TURN));
     }
 
     let mut select = Select::new();

@@ -19,6 +19,8 @@ pub(crate) struct Pending<T> {
     /// The waker that its carrier was given.
     carrier_has: Option<Waker>,
     served: bool,
+    /// Whether it is counted already that it has not got the value.
+    blamed: bool,
 }
 
 impl<T> Pending<T> {
@@ -29,6 +31,7 @@ impl<T> Pending<T> {
             ticket: Ticket::default(),
             carrier_has: None,
             served: false,
+            blamed: false,
         }
     }
 
@@ -50,6 +53,11 @@ impl<T> Pending<T> {
         self.served = true;
     }
 
+    /// A panic has kept the value from it, and that is counted.
+    pub(crate) fn blamed(&mut self) {
+        self.blamed = true;
+    }
+
     /// Has `waker` woken when it has room or ends, and notes what it takes to wait for it. `Err` if its carrier panicked.
     pub(crate) fn listen(
         &mut self,
@@ -65,9 +73,9 @@ impl<T> Pending<T> {
             return Ok(());
         };
         catch_unwind(AssertUnwindSafe(|| match gate.port() {
-            Port::Crossbeam(_) => listening.crossbeam = true,
+            Port::Crossbeam(_) => listening.crossbeam += 1,
             Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
-                listening.crossbeam = true;
+                listening.crossbeam += 1;
             }
             Port::Carrier(carrier) => match self.poll_room(&**carrier, waker) {
                 Room::Waking => {}
@@ -136,14 +144,18 @@ impl<T> Pending<T> {
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
         self.leave();
+        if !self.served && !self.blamed && !self.entry.is_cut() {
+            // The value was given up for it.
+            self.entry.count_dropped(1);
+        }
     }
 }
 
 /// How those who have no room tell when they have.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
-    /// Some are crossbeam senders: a select waits for them.
-    pub(crate) crossbeam: bool,
+    /// So many are crossbeam senders: a select waits for them.
+    pub(crate) crossbeam: usize,
     /// Some cannot tell: they are tried again on a timer.
     pub(crate) timer: bool,
 }

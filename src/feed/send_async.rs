@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use super::blocked::{CARRIER_TIMER, ROOM_TIMER, Timer};
 use super::core::Core;
+use super::courier::{self, Promise, State};
 use super::delivery::Delivery;
+use super::pending::Pending;
 use crate::wait::wake_at;
 
 /// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
@@ -29,6 +31,8 @@ pub struct SendAsync<T> {
     delivery: Option<Delivery<T>>,
     is_begun: bool,
     timer: Timer,
+    /// Values that wait for a receiver at channels that hold nothing.
+    meetings: Vec<(Pending<T>, Arc<Promise>)>,
     /// When the task will be woken though nobody made room.
     alarm: Option<Instant>,
 }
@@ -43,6 +47,7 @@ impl<T> SendAsync<T> {
             delivery: Some(Delivery::new(value)),
             is_begun: false,
             timer: Timer::new(),
+            meetings: Vec::new(),
             alarm: None,
         }
     }
@@ -72,25 +77,46 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
         if delivery.has_pending() {
             let listening = delivery.listen(&this.core, context.waker());
             delivery.retry(&this.core);
+            while let Some(meeting) = delivery.take_rendezvous(&this.core) {
+                let promise = courier::send(meeting.hold, meeting.sender, meeting.value);
+                this.meetings.push((meeting.pending, promise));
+            }
             if delivery.has_pending() {
                 let now = Instant::now();
-                if this.alarm.is_none_or(|alarm| alarm <= now) {
-                    let on_timer = listening.timer || listening.crossbeam;
-                    let wait =
-                        this.timer
-                            .next_wait(if on_timer { CARRIER_TIMER } else { ROOM_TIMER });
-                    this.alarm = Some(now + wait);
-                }
-                if let Some(alarm) = this.alarm {
-                    wake_at(alarm, context.waker());
-                }
-                this.core.tidy();
-                return Poll::Pending;
+                let on_timer = listening.timer || listening.crossbeam > 0;
+                let range = if on_timer { CARRIER_TIMER } else { ROOM_TIMER };
+                let timer = &mut this.timer;
+                let alarm = this.alarm.filter(|alarm| *alarm > now);
+                let alarm = alarm.unwrap_or_else(|| now + timer.next_wait(range));
+                this.alarm = Some(alarm);
+                wake_at(alarm, context.waker());
             }
+        }
+        this.meetings.retain_mut(|(pending, promise)| {
+            let state = promise.poll(context.waker());
+            if state == State::Delivered {
+                pending.served();
+                delivery.count_delivered();
+            }
+            state == State::Waiting
+        });
+        if delivery.has_pending() || !this.meetings.is_empty() {
+            this.core.tidy();
+            return Poll::Pending;
         }
         this.core.tidy();
         let reached = this.delivery.take().map_or(0, Delivery::finish);
         Poll::Ready(reached)
+    }
+}
+
+impl<T> Drop for SendAsync<T> {
+    fn drop(&mut self) {
+        for (pending, promise) in &mut self.meetings {
+            if promise.cancel() == State::Delivered {
+                pending.served();
+            }
+        }
     }
 }
 
