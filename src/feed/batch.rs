@@ -31,7 +31,7 @@ pub(crate) fn send<T: Clone + Send + 'static>(
     let mut batch = Batch {
         block: VecDeque::new(),
         sent: 0,
-        clones: VecDeque::new(),
+        clones: Vec::new(),
         late: Vec::new(),
         delivered: 0,
         panic: None,
@@ -59,7 +59,7 @@ struct Batch<T> {
     /// How many were given away: the last subscriber gets the originals.
     sent: usize,
     /// Clones for one subscriber; kept for their memory.
-    clones: VecDeque<T>,
+    clones: Vec<T>,
     /// Subscribers that had no room, and the first value of the block that they have not got.
     late: Vec<(Arc<Entry<T>>, usize)>,
     delivered: usize,
@@ -168,11 +168,10 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let wanted = self.len() - progress.next;
                 let panicked = self.clone_run(queue.room_for(wanted), progress.next);
                 let cloned = self.clones.len();
-                let clones = &mut self.clones;
-                let pushed = queue.push_many(cloned, || {
-                    clones.pop_front().expect("as many as were asked for")
-                });
-                self.clones.clear();
+                let mut clones = self.clones.drain(..);
+                let pushed =
+                    queue.push_many(cloned, || clones.next().expect("as many as were asked for"));
+                drop(clones);
                 if let Some(payload) = panicked {
                     // It has missed the value, unless others took the room for those before: then it is cloned again.
                     if pushed == Ok(cloned) {
@@ -210,13 +209,16 @@ impl<T: Clone + Send + 'static> Batch<T> {
     /// Clones up to so many values; fewer if one panics: those before it are delivered first.
     fn clone_run(&mut self, count: usize, next: usize) -> Option<Payload> {
         let from = next - self.sent;
-        for value in self.block.range(from..from + count) {
-            match catch_unwind(AssertUnwindSafe(|| value.clone())) {
-                Ok(clone) => self.clones.push_back(clone),
-                Err(payload) => return Some(payload),
+        let clones = &mut self.clones;
+        clones.reserve(count);
+        let values = self.block.range(from..from + count);
+        let cloned = catch_unwind(AssertUnwindSafe(|| {
+            // One by one, so that those before a panic are there after it.
+            for value in values {
+                clones.push(value.clone());
             }
-        }
-        None
+        }));
+        cloned.err()
     }
 
     fn overflow(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, queue: &Queue<T>, next: usize) {

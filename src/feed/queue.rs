@@ -176,6 +176,12 @@ impl<T> Queue<T> {
         self.senders.closed_bit
     }
 
+    /// Whether slots have marks. What says so lies where every send looks anyway.
+    #[inline]
+    fn has_marks(&self) -> bool {
+        self.senders.overflow == Overflow::DropNewest
+    }
+
     #[inline]
     fn one_lap(&self) -> u64 {
         self.closed_bit() * 2
@@ -266,7 +272,7 @@ impl<T> Queue<T> {
             // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with what the slot held.
             if slot.stamp.load(Ordering::Acquire) == tail {
                 // Before the tail moves, so that a value never carries a miss that came after it.
-                let refused = if self.marks.is_empty() {
+                let refused = if !self.has_marks() {
                     0
                 } else {
                     self.refused.load(Ordering::Acquire)
@@ -306,7 +312,7 @@ impl<T> Queue<T> {
     #[inline]
     fn fill(&self, position: u64, value: T, refused: u64) {
         let slot = self.slot(position);
-        if !self.marks.is_empty() {
+        if self.has_marks() {
             // SAFETY: the slot is this sender's until it is stamped, and its mark with it.
             self.marks[self.index(position)].with_mut(|mark| unsafe { *mark = refused });
         }
@@ -341,7 +347,7 @@ impl<T> Queue<T> {
             let head = self.receiver.head.load(Ordering::Acquire);
             let used = self.number(tail).saturating_sub(self.number(head)) as usize;
             let free = wanted.min(self.capacity().saturating_sub(used));
-            let refused = if self.marks.is_empty() {
+            let refused = if !self.has_marks() {
                 0
             } else {
                 self.refused.load(Ordering::Acquire)
@@ -438,7 +444,7 @@ impl<T> Queue<T> {
         if slot.stamp.load(Ordering::Acquire) != position + 1 {
             return self.pop_nothing(cursor);
         }
-        if !self.marks.is_empty() {
+        if self.has_marks() {
             // SAFETY: the stamp says that the slot is filled, and nobody but the receiver changes that.
             let refused = self.marks[self.index(position)].with(|mark| unsafe { *mark });
             if refused > cursor.told {
