@@ -28,13 +28,8 @@ fn drain(channels: &Channels) {
     }
 }
 
-fn loop_over(channels: &Channels, value: u64) {
-    for (sender, _) in channels {
-        sender.try_send(black_box(value)).expect("there is room");
-    }
-}
-
-/// Bursts of which the draining counts, or does not.
+/// Bursts of which the draining counts, or does not. Inlined, so that each contender has a loop of its own.
+#[inline(always)]
 fn bursts(
     times: u64,
     counts_draining: bool,
@@ -78,12 +73,12 @@ fn send(c: &mut Criterion) {
 
             let contenders = vec![
                 Contender::new("loop over crossbeam", |times| {
-                    bursts(
-                        times,
-                        counts_draining,
-                        |value| loop_over(&bare, value),
-                        || drain(&bare),
-                    )
+                    let send = |value| {
+                        for (sender, _) in &bare {
+                            sender.try_send(black_box(value)).expect("there is room");
+                        }
+                    };
+                    bursts(times, counts_draining, send, || drain(&bare))
                 }),
                 Contender::new("Feed::send to crossbeam", |times| {
                     let send = |value| {
