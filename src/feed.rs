@@ -226,7 +226,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// that made in all.
     ///
     /// It does what as many [`send`](Self::send)s would, but a channel of the feed's own takes many values for little
-    /// more than the price of one. It allocates once.
+    /// more than the price of one. Values are taken from the iterator 32 at a time before any of them is sent, so one that
+    /// is slow to yield delays those before it. It allocates at most twice.
     ///
     /// # Panics
     ///

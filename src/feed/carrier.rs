@@ -21,6 +21,10 @@ pub enum Room {
 /// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for `tokio::sync::mpsc::Sender`. Implement it
 /// to subscribe anything else. Only [`try_send`](Self::try_send) is required.
 ///
+/// A channel of capacity 0 takes a value only while its receiver is there. Crossbeam's can be received from in every way;
+/// `std`'s `sync_channel(0)` has to be waited on with `recv` or `recv_timeout`, because its sender cannot be waited on
+/// beside others, and a receiver that only polls with `try_recv` would never be met.
+///
 /// A panic in any of these ends the subscription with
 /// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further.
 ///

@@ -1,0 +1,36 @@
+//! What the feature `serde` adds.
+
+use fanfeed::{CarrierOverflow, Feed, Overflow, Stats, SubscriptionId};
+
+#[test]
+fn stats_and_options_survive_a_round_trip_through_json() {
+    let feed = Feed::new();
+    let receiver = feed
+        .subscriber()
+        .capacity(1)
+        .overflow(Overflow::DropOldest)
+        .channel()
+        .unwrap();
+    feed.send(1);
+    feed.send(2);
+    let stats = receiver.stats();
+    let json = serde_json::to_string(&stats).unwrap();
+    assert!(
+        json.contains(r#""delivered":1,"dropped":1,"depth":1"#),
+        "{json}"
+    );
+    assert_eq!(serde_json::from_str::<Stats>(&json).unwrap(), stats);
+
+    let id = receiver.subscription().id();
+    let json = serde_json::to_string(&id).unwrap();
+    assert_eq!(serde_json::from_str::<SubscriptionId>(&json).unwrap(), id);
+
+    assert_eq!(
+        serde_json::to_string(&Overflow::DropOldest).unwrap(),
+        r#""DropOldest""#
+    );
+    assert_eq!(
+        serde_json::from_str::<CarrierOverflow>(r#""Disconnect""#).unwrap(),
+        CarrierOverflow::Disconnect
+    );
+}
