@@ -70,7 +70,8 @@
 //! - A value is cloned for each subscriber but the last. Put what is dear to clone into an [`Arc`](std::sync::Arc).
 //! - A send costs some nanoseconds for each subscriber. It is the sending thread that pays.
 //! - There is no replay: a subscriber gets what is sent after it has subscribed.
-//! - Subscribers are kept in chunks of 64; a feed with one subscriber takes about a kibibyte, beside its channel.
+//! - A feed takes 0.8 KiB and 128 bytes for each thread that sends on it; a channel of its own 1 KiB beside its slots, a
+//!   subscribed channel 0.5 KiB (for `u64` values, on x86-64).
 //!
 //! # When not to use it
 //!
