@@ -60,8 +60,8 @@ impl WakerSet {
             }
             self.count.store(waiters.queue.len(), Ordering::Relaxed);
         }
-        // ORDERING: pairs with the fence that a receiver makes before `wake_one` when it finds its queue empty, and
-        // with the one in `Grace::observe` that follows the closing of a queue.
+        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when it finds its queue empty.
+        // Who closes the queue needs none: `wake_all` takes the lock, so a waiter that joins after it sees the end.
         store_load_fence!("waiter_joins_without_fence");
     }
 
