@@ -3,7 +3,6 @@
 mod batch;
 mod blocked;
 mod builder;
-mod carrier;
 mod chunk;
 mod core;
 #[cfg(feature = "async")]
@@ -27,6 +26,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::publish::Publish;
 use crate::subscription::Subscription;
@@ -35,7 +35,7 @@ use self::core::Core;
 use delivery::Delivery;
 
 pub use builder::{OverflowPolicy, SubscriberBuilder};
-pub use carrier::{Carrier, Room};
+
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;

@@ -114,6 +114,7 @@ mod resubscribe;
 mod scope;
 mod subscription;
 // Floor 3
+mod carrier;
 mod feed;
 mod publish;
 // Floor 4
@@ -122,12 +123,13 @@ mod mux;
 pub mod docs;
 
 pub use backoff::Backoff;
+pub use carrier::{Carrier, Room};
 pub use error::{
     CapacityError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError, TrySendError,
 };
 pub use feed::{
-    Carrier, Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, Room,
-    SubscriberBuilder, TryIter, Undelivered, WeakFeed,
+    Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, TryIter,
+    Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
 pub use feed::{RecvAsync, SendAsync};

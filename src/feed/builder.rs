@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::carrier::Carrier;
 use super::core::Core;
 use super::entry::Port;
 use super::queue::{MAX_CAPACITY, Queue};
 use super::receiver::Receiver;
+use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::overflow::{CarrierOverflow, Overflow};
 use crate::subscription::Subscription;

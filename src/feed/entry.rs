@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::carrier::Carrier;
 use super::core::Core;
 use super::lane;
 use super::queue::{End, Queue, Refusal};
+use crate::carrier::Carrier;
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
 use crate::subscription::{Source, State, Stats, SubscriptionId};

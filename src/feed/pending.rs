@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::carrier::{Carrier, Room};
 use super::delivery::Payload;
 use super::entry::{Entry, Port};
+use crate::carrier::{Carrier, Room};
 use crate::wait::Ticket;
 
 /// A subscriber that had no room.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::mpsc::error::{SendError, TrySendError as TokioTrySendError};
 use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedSender};
 
-use super::carrier::{Carrier, Room};
+use crate::carrier::{Carrier, Room};
 use crate::error::TrySendError;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 

@@ -9,8 +9,8 @@ use super::event::TypeMuxEvent;
 use super::registry::Registry;
 use super::subscription::TypeMuxSubscription;
 use super::types::TypeSet;
+use crate::carrier::Carrier;
 use crate::error::CapacityError;
-use crate::feed::Carrier;
 use crate::subscription::Subscription;
 
 /// How many events a channel holds for which no capacity was asked: as many as a feed's own.

@@ -13,8 +13,8 @@ use std::time::Instant;
 use crossbeam_utils::Backoff;
 
 use super::event::TypeMuxEvent;
+use crate::carrier::{Carrier, Room};
 use crate::error::{RecvTimeoutError, TrySendError};
-use crate::feed::{Carrier, Room};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use crate::wait::Parker;
 

@@ -9,7 +9,8 @@ use super::event::TypeMuxEvent;
 use super::since::Since;
 use super::source::Group;
 use super::types::TypeSet;
-use crate::feed::{Carrier, Feed};
+use crate::carrier::Carrier;
+use crate::feed::Feed;
 use crate::subscription::Subscription;
 use crate::sync::{AtomicU64, RwLock, mutant};
 

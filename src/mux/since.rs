@@ -6,8 +6,8 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::event::TypeMuxEvent;
+use crate::carrier::{Carrier, Room};
 use crate::error::TrySendError;
-use crate::feed::{Carrier, Room};
 use crate::sync::{AtomicU64, Ordering, thread_local};
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! What a channel must offer to be subscribed to a feed.
+//! Floor 3: what a channel must offer to be subscribed to a feed.
 
 use std::task::Waker;
 
