@@ -43,7 +43,8 @@ pub(crate) struct State {
     name: Option<Arc<str>>,
     /// Set once, under the lock of `end`; read without it.
     ended: AtomicBool,
-    end: Mutex<End>,
+    /// Made at the first need: most subscriptions end without anybody asking, and some have thousands beside them.
+    end: Mutex<Option<Box<End>>>,
 }
 
 /// Who waits for the end, and what it brought.
@@ -64,7 +65,7 @@ impl State {
             id: SubscriptionId::next(),
             name,
             ended: AtomicBool::new(false),
-            end: Mutex::new(End::default()),
+            end: Mutex::new(None),
         }
     }
 
@@ -84,12 +85,16 @@ impl State {
     /// Ends the subscription, with an error or without. Only the first call does anything, and it returns true.
     pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
         let wakers = {
-            let mut end = self.end.lock();
+            let mut lock = self.end.lock();
             if self.ended.load(Ordering::Relaxed) {
                 return false;
             }
             // ORDERING: pairs with the Acquire in `is_ended`.
             self.ended.store(true, Ordering::Release);
+            if lock.is_none() && error.is_none() {
+                return true;
+            }
+            let end = lock.get_or_insert_default();
             let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
             if let (Some(sender), Some(error)) = (&sender, &error) {
                 // The channel has room for the one error it is for.
@@ -109,7 +114,8 @@ impl State {
 
     /// The channel of the one error, made at the first call.
     pub(crate) fn err(&self) -> Receiver<SubscriptionError> {
-        let mut end = self.end.lock();
+        let mut lock = self.end.lock();
+        let end = lock.get_or_insert_default();
         if let Some((_, receiver)) = &end.channel {
             return receiver.clone();
         }
@@ -128,15 +134,16 @@ impl State {
 
     /// The error it ended with, if it has ended with one.
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
-        self.end.lock().error.clone()
+        self.end.lock().as_ref()?.error.clone()
     }
 
     /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
     pub(crate) fn wake_at_end(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
-        let mut end = self.end.lock();
+        let mut lock = self.end.lock();
         if self.ended.load(Ordering::Relaxed) {
             return false;
         }
+        let end = lock.get_or_insert_default();
         let held = key.and_then(|key| end.wakers.iter_mut().find(|(other, _)| *other == key));
         if let Some((_, held)) = held {
             held.clone_from(waker);
@@ -151,8 +158,8 @@ impl State {
 
     /// Takes back what `wake_at_end` left.
     pub(crate) fn forget_waker(&self, key: &mut Option<u64>) {
-        if let Some(key) = key.take() {
-            self.end.lock().wakers.retain(|(other, _)| *other != key);
+        if let (Some(key), Some(end)) = (key.take(), self.end.lock().as_mut()) {
+            end.wakers.retain(|(other, _)| *other != key);
         }
     }
 }
