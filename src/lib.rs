@@ -117,6 +117,7 @@ mod subscription;
 mod carrier;
 mod feed;
 mod publish;
+mod ring;
 // Floor 4
 mod mux;
 // Above all of them, and of use to none
@@ -139,5 +140,11 @@ pub use mux::{EventTypes, MuxClosed, TypeMuxEvent, TypeMuxSubscriberBuilder, Typ
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
 pub use resubscribe::{resubscribe, resubscribe_with_error};
+#[cfg(feature = "async")]
+pub use ring::RingRecvAsync;
+pub use ring::{
+    ExclusiveRingFeed, RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow, RingReceiver,
+    RingSubscriberBuilder, RingTryIter, Waiting, WeakRingFeed,
+};
 pub use scope::SubscriptionScope;
 pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

@@ -6,6 +6,8 @@
 //! it, and no protocol here leans on the ordering of its counters.
 
 #[cfg(not(fanfeed_loom))]
+mod asymmetric;
+#[cfg(not(fanfeed_loom))]
 mod real;
 #[cfg(not(fanfeed_loom))]
 pub(crate) use real::*;
@@ -73,3 +75,24 @@ macro_rules! seq_cst_order {
     };
 }
 pub(crate) use seq_cst_order;
+
+/// The frequent side's fence of a pair whose other half is a [`heavy_fence!`]: nothing but an order for the compiler,
+/// where that can be had. A model takes it, and the heavy one, for a full fence.
+macro_rules! light_fence {
+    ($name:literal) => {
+        if !$crate::sync::mutant!($name) {
+            $crate::sync::light_fence_between();
+        }
+    };
+}
+pub(crate) use light_fence;
+
+/// The rare side's fence of a pair whose other half is a [`light_fence!`]: microseconds.
+macro_rules! heavy_fence {
+    ($name:literal) => {
+        if !$crate::sync::mutant!($name) {
+            $crate::sync::heavy_fence_between();
+        }
+    };
+}
+pub(crate) use heavy_fence;

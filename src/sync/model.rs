@@ -11,6 +11,20 @@ pub(crate) use loom::sync::atomic::{
 };
 pub(crate) use loom::sync::atomic::{Ordering, fence};
 pub(crate) use loom::thread::yield_now;
+// No protocol leans on what it orders: what is in it is loom's.
+pub(crate) use std::sync::OnceLock;
+
+/// Time does not pass in a model, and a kernel is not asked: both halves of the pair are full fences.
+pub(crate) fn light_fence_between() {
+    fence(Ordering::SeqCst);
+}
+
+/// See [`light_fence_between`].
+pub(crate) fn heavy_fence_between() {
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) fn prepare_heavy_fence() {}
 
 /// Runs `f` on a new thread of that name, which nobody joins.
 pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -123,6 +137,12 @@ impl<T> Mutex<T> {
         self.0
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<T> Mutex<T> {
+    pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
     }
 }
 

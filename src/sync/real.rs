@@ -1,7 +1,12 @@
 //! The primitives of a program: `std` and `parking_lot`.
 
+pub(crate) use super::asymmetric::{
+    heavy_fence as heavy_fence_between, light_fence as light_fence_between,
+    prepare as prepare_heavy_fence,
+};
 pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::hint::spin_loop;
+pub(crate) use std::sync::OnceLock;
 pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 };

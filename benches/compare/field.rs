@@ -1,0 +1,150 @@
+//! The field: who runs where one thread sends, and who where several may.
+//!
+//! The second word of each says how it waits. The sender, when there is no room: it *spins* (tries again), *parks* (its own
+//! blocking send, which may spin first), or *never* waits and lets values be lost. The readers, when there is nothing:
+//! they are *polled*, *gather* (polled, but in a running stream only every 0.37 µs), or park; the ways of a ring's reader
+//! bear their own names, and `Park` is its default.
+
+use fanfeed::Waiting;
+
+use crate::link::{Gathering, Reads, Sends};
+use crate::peers::crossbeam::Crossbeam;
+use crate::peers::crossfire::{Mpsc, Spsc};
+use crate::peers::flume::Flume;
+use crate::peers::kanal::Kanal;
+use crate::peers::rtrb::Rtrb;
+use crate::peers::{async_broadcast, asyncband, bus, channels, disruptor, feed, ring, tokio};
+use crate::rounds::Contender;
+
+/// What is to be done with a contender's ends, whatever their types.
+pub(crate) trait Probe<T>: Sized {
+    /// What comes of it.
+    type Taken;
+
+    /// Does it.
+    fn take<S: Sends<T>, R: Reads<T>>(self, ends: (S, R)) -> Self::Taken;
+
+    /// Does it with readers that gather.
+    fn take_gathering(self) -> GatheringProbe<Self> {
+        GatheringProbe(self)
+    }
+}
+
+/// Does what another probe does, with readers that gather.
+pub(crate) struct GatheringProbe<P>(P);
+
+impl<T, P: Probe<T>> Probe<T> for GatheringProbe<P> {
+    type Taken = P::Taken;
+
+    fn take<S: Sends<T>, R: Reads<T>>(self, (sender, readers): (S, R)) -> P::Taken {
+        self.0.take((sender, Gathering(readers)))
+    }
+}
+
+/// Names that the charts and the pairs know them by.
+pub(crate) const EXCLUSIVE: &str = "RingFeed exclusive, Spin";
+pub(crate) const EXCLUSIVE_SPINNING: &str = "RingFeed exclusive, Spin, try_send";
+pub(crate) const EXCLUSIVE_BATCH: &str = "RingFeed exclusive, Batch";
+pub(crate) const EXCLUSIVE_PARK: &str = "RingFeed exclusive, Park";
+pub(crate) const SHARED: &str = "RingFeed shared, Spin";
+pub(crate) const SHARED_BATCH: &str = "RingFeed shared, Batch";
+pub(crate) const SHARED_PARK: &str = "RingFeed shared, Park";
+pub(crate) const SINGLE: &str = "disruptor, one producer";
+pub(crate) const SINGLE_GATHERING: &str = "disruptor, one producer, gathering";
+pub(crate) const MULTI: &str = "disruptor, several producers";
+pub(crate) const MULTI_GATHERING: &str = "disruptor, several producers, gathering";
+pub(crate) const CROSSBEAM: &str = "loop over crossbeam";
+pub(crate) const CROSSBEAM_PARKED: &str = "crossbeam, send and recv";
+pub(crate) const OWN: &str = "Feed, own channels";
+
+/// Those with one sending thread, and n readers.
+pub(crate) fn one_producer<P>(
+    n: usize,
+    enter: impl Fn(&'static str, &'static str) -> P,
+) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    let mut field = vec![
+        enter(EXCLUSIVE, "parks, polled").take(ring::exclusive(n)),
+        enter(EXCLUSIVE_SPINNING, "spins, polled").take(ring::exclusive_spinning(n)),
+        enter(EXCLUSIVE_BATCH, "parks, Batch").take(ring::exclusive_waiting(n, Waiting::Batch)),
+        enter(EXCLUSIVE_PARK, "parks, Park").take(ring::exclusive_waiting(n, Waiting::Park)),
+        disruptor::single(n, enter(SINGLE, "spins, polled")),
+        disruptor::single(
+            n,
+            enter(SINGLE_GATHERING, "spins, gathers").take_gathering(),
+        ),
+        enter("loop over rtrb", "spins, polled").take(channels::spinning::<Rtrb, _>(n)),
+        enter("loop over crossfire (spsc)", "spins, polled").take(channels::spinning::<Spsc, _>(n)),
+        enter("bus", "parks, polled").take(bus::polled(n)),
+    ];
+    field.extend(either(n, enter));
+    field
+}
+
+/// Those with several sending threads, of which one is used, and n readers.
+pub(crate) fn several_producers<P>(
+    n: usize,
+    enter: impl Fn(&'static str, &'static str) -> P,
+) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    let mut field = several_producers_alone(n, &enter);
+    field.extend(either(n, enter));
+    field
+}
+
+/// Of those with several sending threads the ones that have another form for one.
+pub(crate) fn several_producers_alone<P>(
+    n: usize,
+    enter: impl Fn(&'static str, &'static str) -> P,
+) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    vec![
+        enter(SHARED, "parks, polled").take(ring::shared(n)),
+        enter(SHARED_BATCH, "parks, Batch").take(ring::shared_waiting(n, Waiting::Batch)),
+        enter(SHARED_PARK, "parks, Park").take(ring::shared_waiting(n, Waiting::Park)),
+        disruptor::multi(n, enter(MULTI, "spins, polled")),
+        disruptor::multi(n, enter(MULTI_GATHERING, "spins, gathers").take_gathering()),
+        enter("loop over crossfire (mpsc)", "spins, polled").take(channels::spinning::<Mpsc, _>(n)),
+    ]
+}
+
+/// Those whose senders may be shared and have no exclusive form.
+fn either<P>(n: usize, enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    vec![
+        enter(OWN, "parks, polled").take(feed::own_channels(n)),
+        enter("Feed, over crossbeam", "parks, polled").take(feed::over_crossbeam(n)),
+        enter(CROSSBEAM, "spins, polled").take(channels::spinning::<Crossbeam, _>(n)),
+        enter("loop over crossbeam, send", "parks, polled")
+            .take(channels::parking_sender::<Crossbeam, _>(n)),
+        enter("loop over kanal", "spins, polled").take(channels::spinning::<Kanal, _>(n)),
+        enter("loop over flume", "spins, polled").take(channels::spinning::<Flume, _>(n)),
+        enter("tokio broadcast (loses)", "never, polled").take(tokio::broadcast(n)),
+        enter("async-broadcast", "spins, polled").take(async_broadcast::lossless(n)),
+        enter("asyncband", "spins, polled").take(asyncband::broadcast(n)),
+    ]
+}
+
+/// Those with one sending thread and one reader that parks.
+pub(crate) fn parked<P>(enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    vec![
+        enter("Feed, own channel, recv", "parks, parks").take(feed::own_channel_parked()),
+        enter(CROSSBEAM_PARKED, "parks, parks").take(channels::parking::<Crossbeam, _>()),
+        enter("kanal, send and recv", "parks, parks").take(channels::parking::<Kanal, _>()),
+        enter("flume, send and recv", "parks, parks").take(channels::parking::<Flume, _>()),
+        enter("crossfire (spsc), send and recv", "parks, parks")
+            .take(channels::parking::<Spsc, _>()),
+        enter("bus, recv", "parks, parks").take(bus::parked()),
+    ]
+}

@@ -1,0 +1,64 @@
+//! What every contender is seen through: an end that sends, and an end that has n readers, drained by one thread.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// Slots of every channel and ring here.
+pub(crate) const CAPACITY: usize = 1024;
+/// Values of a batch, where batches are sent.
+pub(crate) const BATCH: u64 = 32;
+/// For how long a reader that gathers leaves a running stream alone: what a ring's `Waiting::Batch` gathers for.
+pub(crate) const GATHERING: Duration = Duration::from_nanos(370);
+
+/// The sending end.
+pub(crate) trait Sends<T>: Send + 'static {
+    /// Sends a value to all readers, and waits for room in the way its row says.
+    fn put(&mut self, value: T);
+}
+
+/// A sending end with a verb of its own for batches.
+pub(crate) trait SendsBatches: Send + 'static {
+    /// Sends these numbers in one go.
+    fn put_all(&mut self, numbers: Range<u64>);
+}
+
+/// The readers' end.
+pub(crate) trait Reads<T>: Send + 'static {
+    /// How many readers there are.
+    fn readers(&self) -> usize;
+
+    /// Waits before all readers are looked at once more, in the way its row says; `found` is whether there was anything
+    /// the last time. Most look again at once.
+    #[inline]
+    fn wait(&mut self, found: bool) {
+        let _ = found;
+    }
+
+    /// Hands what is there for one reader to `each`, and returns how many values it learnt to have missed *after* those.
+    /// One that parks here does so only for its first value.
+    fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64;
+}
+
+/// Readers that, once they have found something, let values gather for [`GATHERING`] before they look again.
+pub(crate) struct Gathering<R>(pub(crate) R);
+
+impl<T, R: Reads<T>> Reads<T> for Gathering<R> {
+    fn readers(&self) -> usize {
+        self.0.readers()
+    }
+
+    #[inline]
+    fn wait(&mut self, found: bool) {
+        if found {
+            let start = Instant::now();
+            while start.elapsed() < GATHERING {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64 {
+        self.0.take(reader, each)
+    }
+}

@@ -1,0 +1,89 @@
+//! fanfeed's channels and rings beside their peers: `cargo bench --bench compare`, with `-- --quick` in under a minute.
+//!
+//! One question, one table. All contenders of a table take turns in one loop, every value's order and number is checked by
+//! its reader, and every row says how it waits. The threads are pinned: one core sends, one drains, whatever the number of
+//! readers. Ratios hold where absolute figures drift.
+
+mod bursts;
+mod chart;
+mod contended;
+mod cpu_time;
+mod csv_files;
+mod field;
+mod gate;
+mod link;
+mod machine;
+mod memory;
+mod options;
+mod paced;
+mod payload;
+mod peers;
+mod plan;
+mod questions;
+mod rounds;
+mod sizer;
+mod stream;
+mod table;
+mod throughput;
+mod watchdog;
+
+use std::error::Error;
+use std::fs;
+
+use clap::Parser;
+
+use crate::csv_files::CsvFiles;
+use crate::machine::Machine;
+use crate::memory::Counting;
+use crate::options::Options;
+use crate::questions::QUESTIONS;
+use crate::watchdog::Watchdog;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting::new();
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    if options.list {
+        for question in QUESTIONS {
+            println!("{:<20} {}", question.key, question.title);
+        }
+        return Ok(());
+    }
+    let (plan, machine) = (options.plan(), Machine::here());
+    for (what, which) in machine.facts() {
+        println!("{what:<20} {which}");
+    }
+    let directory = options.directory();
+    let csv = match &directory {
+        Some(directory) => {
+            fs::create_dir_all(directory)
+                .map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
+            Some(CsvFiles::new(directory, &machine)?)
+        }
+        None => None,
+    };
+    let watchdog = Watchdog::start();
+    for question in QUESTIONS
+        .iter()
+        .filter(|question| options.asks(question.key))
+    {
+        table::heading(question);
+        let mut cases = Vec::new();
+        (question.ask)(plan, &mut |case| {
+            let measured = case.run(question.key, &plan, &watchdog);
+            table::print(question, &measured);
+            cases.push(measured);
+        });
+        if let (Some(directory), Some(csv)) = (&directory, &csv) {
+            csv.write(question, &cases)?;
+            if let Some(svg) = chart::draw(question, &cases, &machine) {
+                fs::write(directory.join(format!("{}.svg", question.key)), svg)?;
+            }
+        }
+    }
+    if let Some(directory) = &directory {
+        println!("\nCSV and charts: {}", directory.display());
+    }
+    Ok(())
+}

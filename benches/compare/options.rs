@@ -1,0 +1,73 @@
+//! What is asked for on the command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::plan::Plan;
+use crate::questions::QUESTIONS;
+
+/// Compares fanfeed's channels and rings with its peers, and writes tables, CSV and charts.
+#[derive(Debug, Parser)]
+#[command(name = "compare", bin_name = "cargo bench --bench compare --", version = None)]
+pub(crate) struct Options {
+    /// Take less than a minute: fewer and shorter rounds, and noisier figures
+    #[arg(long, conflicts_with = "test")]
+    quick: bool,
+
+    /// Only show that everything works: each contender runs once, and nothing is written
+    #[arg(long)]
+    test: bool,
+
+    /// Ask only this question (see --list); may be given several times
+    #[arg(long, value_name = "QUESTION", value_parser = question_keys())]
+    only: Vec<String>,
+
+    /// Where the CSV files and charts go [default: compare/ in cargo's target directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    out: Option<PathBuf>,
+
+    /// Print what can be asked, and do nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// What cargo passes to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn question_keys() -> clap::builder::PossibleValuesParser {
+    QUESTIONS
+        .iter()
+        .map(|question| question.key)
+        .collect::<Vec<_>>()
+        .into()
+}
+
+impl Options {
+    /// How much is to be measured.
+    pub(crate) fn plan(&self) -> Plan {
+        match self {
+            Self { test: true, .. } => Plan::SMOKE,
+            Self { quick: true, .. } => Plan::QUICK,
+            _ => Plan::FULL,
+        }
+    }
+
+    /// Whether this question is asked.
+    pub(crate) fn asks(&self, key: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == key)
+    }
+
+    /// Where files go; nowhere in a smoke test.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        if self.test {
+            return None;
+        }
+        let program = std::env::current_exe().unwrap_or_default();
+        // target/PROFILE/deps/compare-HASH
+        let target = program.ancestors().nth(3).map(PathBuf::from);
+        let default = target.unwrap_or_else(|| "target".into()).join("compare");
+        Some(self.out.clone().unwrap_or(default))
+    }
+}

@@ -1,0 +1,118 @@
+//! `Feed`, over its own channels and over crossbeam's.
+
+use std::ops::Range;
+
+use fanfeed::{Feed, Overflow, Receiver, Subscription, TryRecvError};
+
+use super::channels::{Channel, Polled};
+use super::crossbeam::Crossbeam;
+use crate::link::{CAPACITY, Reads, Sends, SendsBatches};
+use crate::payload::Payload;
+
+/// A feed with n channels of its own, which are polled.
+pub(crate) fn own_channels<T: Payload>(n: usize) -> (Feed<T>, Drained<T>) {
+    let feed = Feed::new();
+    let receivers = (0..n)
+        .map(|_| feed.channel(CAPACITY).expect("a fair capacity"))
+        .collect();
+    (feed, Drained(receivers))
+}
+
+/// A feed with one channel of its own, whose reader waits.
+pub(crate) fn own_channel_parked<T: Payload>() -> (Feed<T>, Parked<T>) {
+    let feed = Feed::new();
+    let receiver = feed.channel(CAPACITY).expect("a fair capacity");
+    (feed, Parked(receiver))
+}
+
+/// A feed with n channels of its own that lose the oldest value.
+pub(crate) fn lossy<T: Payload>(n: usize) -> (Feed<T>, Drained<T>) {
+    let feed = Feed::new();
+    let receivers = (0..n)
+        .map(|_| {
+            feed.subscriber()
+                .capacity(CAPACITY)
+                .overflow(Overflow::DropOldest)
+                .channel()
+                .expect("a fair capacity")
+        })
+        .collect();
+    (feed, Drained(receivers))
+}
+
+/// A feed over n crossbeam channels, which are polled.
+pub(crate) fn over_crossbeam<T: Payload>(n: usize) -> (OverCrossbeam<T>, Polled<Crossbeam, T>) {
+    let feed = Feed::new();
+    let (subscriptions, receivers) = (0..n)
+        .map(|_| {
+            let (sender, receiver) = Crossbeam::open(CAPACITY);
+            (feed.subscribe(sender), receiver)
+        })
+        .unzip();
+    let sender = OverCrossbeam {
+        feed,
+        _subscriptions: subscriptions,
+    };
+    (sender, Polled::over(receivers))
+}
+
+impl<T: Payload> Sends<T> for Feed<T> {
+    #[inline]
+    fn put(&mut self, value: T) {
+        self.send(value);
+    }
+}
+
+impl SendsBatches for Feed<u64> {
+    #[inline]
+    fn put_all(&mut self, numbers: Range<u64>) {
+        self.send_batch(numbers);
+    }
+}
+
+/// A feed, and the handles that keep its channels subscribed.
+pub(crate) struct OverCrossbeam<T> {
+    feed: Feed<T>,
+    _subscriptions: Vec<Subscription>,
+}
+
+impl<T: Payload> Sends<T> for OverCrossbeam<T> {
+    #[inline]
+    fn put(&mut self, value: T) {
+        self.feed.send(value);
+    }
+}
+
+/// Own channels that are looked at in turn.
+pub(crate) struct Drained<T>(Vec<Receiver<T>>);
+
+impl<T: Payload> Reads<T> for Drained<T> {
+    fn readers(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn take(&mut self, reader: usize, mut each: impl FnMut(&T)) -> u64 {
+        match self.0[reader].drain(CAPACITY, |value| each(&value)) {
+            Err(TryRecvError::Lagged(missed)) => missed,
+            _ => 0,
+        }
+    }
+}
+
+/// An own channel whose reader waits for a value, and then takes what else there is.
+pub(crate) struct Parked<T>(Receiver<T>);
+
+impl<T: Payload> Reads<T> for Parked<T> {
+    fn readers(&self) -> usize {
+        1
+    }
+
+    #[inline]
+    fn take(&mut self, _: usize, mut each: impl FnMut(&T)) -> u64 {
+        each(&self.0.recv().expect("the feed is open"));
+        // There need not be more than one.
+        let _ = self.0.drain(CAPACITY, |value| each(&value));
+        0
+    }
+}

@@ -1,0 +1,17 @@
+//! The contenders, each behind the same two ends. A peer is used as its own documentation advises for speed; where it
+//! says so stands in its file.
+
+pub(crate) mod async_broadcast;
+pub(crate) mod asyncband;
+pub(crate) mod bus;
+pub(crate) mod channels;
+pub(crate) mod crossbeam;
+pub(crate) mod crossfire;
+pub(crate) mod disruptor;
+pub(crate) mod feed;
+pub(crate) mod flume;
+pub(crate) mod kanal;
+pub(crate) mod processor;
+pub(crate) mod ring;
+pub(crate) mod rtrb;
+pub(crate) mod tokio;

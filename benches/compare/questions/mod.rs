@@ -1,0 +1,66 @@
+//! The questions, one to a file; a question has one table for each of its cases.
+
+mod fan_out;
+mod idle;
+mod joining;
+mod latency;
+mod lossy;
+mod one_core;
+mod one_reader;
+mod oversubscribed;
+mod send_time;
+mod several_producers;
+mod values;
+mod weight;
+
+use crate::plan::Plan;
+use crate::rounds::Case;
+
+/// A question.
+pub(crate) struct Question {
+    /// What `--only` calls it.
+    pub(crate) key: &'static str,
+    /// What is asked.
+    pub(crate) title: &'static str,
+    /// What one has to know to read the tables.
+    pub(crate) note: &'static str,
+    /// What the figures are. The ratios are of the first.
+    pub(crate) columns: &'static [&'static str],
+    /// What is drawn.
+    pub(crate) chart: Chart,
+    /// Makes the cases, one after the other: the contenders of one are gone before those of the next are made.
+    pub(crate) ask: fn(Plan, &mut dyn FnMut(Case)),
+}
+
+/// What is drawn of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chart {
+    /// Nothing.
+    None,
+    /// The first figure over the number of readers.
+    OverReaders,
+    /// These of the columns, which are percentiles in nanoseconds, for each contender.
+    Percentiles {
+        /// The first of them.
+        first: usize,
+        /// How many they are.
+        count: usize,
+    },
+}
+
+/// All of them.
+pub(crate) const QUESTIONS: &[Question] = &[
+    one_reader::SINGLY,
+    one_reader::BATCHES,
+    fan_out::QUESTION,
+    several_producers::QUESTION,
+    oversubscribed::QUESTION,
+    lossy::QUESTION,
+    one_core::QUESTION,
+    latency::QUESTION,
+    send_time::QUESTION,
+    values::QUESTION,
+    weight::QUESTION,
+    joining::QUESTION,
+    idle::QUESTION,
+];

@@ -1,0 +1,118 @@
+//! A stream on two cores: one thread sends at full speed, another drains all readers and checks every value.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use fanfeed_benches::pin;
+
+use crate::gate::Gate;
+use crate::link::{BATCH, Reads, Sends, SendsBatches};
+use crate::payload::Payload;
+
+/// The core of the sending thread.
+pub(crate) const SENDING_CORE: usize = 0;
+/// The core of the thread that drains.
+pub(crate) const DRAINING_CORE: usize = 1;
+
+/// What came of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// From the first send until every reader had the last value.
+    pub(crate) took: Duration,
+    /// Values received, by all readers together.
+    pub(crate) received: u64,
+    /// Values missed, by all readers together.
+    pub(crate) missed: u64,
+}
+
+/// Sends the numbers one by one.
+pub(crate) fn one_by_one<T: Payload>(
+    sender: &mut impl Sends<T>,
+    readers: &mut impl Reads<T>,
+    numbers: Range<u64>,
+) -> Outcome {
+    let sending = numbers.clone();
+    let send = || sending.for_each(|number| sender.put(T::numbered(number)));
+    run(send, readers, numbers, || {})
+}
+
+/// Sends the numbers in batches.
+pub(crate) fn in_batches(
+    sender: &mut impl SendsBatches,
+    readers: &mut impl Reads<u64>,
+    numbers: Range<u64>,
+) -> Outcome {
+    let (mut at, end) = (numbers.start, numbers.end);
+    let send = || {
+        while at < end {
+            let next = (at + BATCH).min(end);
+            sender.put_all(at..next);
+            at = next;
+        }
+    };
+    run(send, readers, numbers, || {})
+}
+
+/// Sends as `send` does, and drains; `between` is called whenever all readers have been looked at once.
+pub(crate) fn run<T: Payload>(
+    send: impl FnOnce() + Send,
+    readers: &mut impl Reads<T>,
+    numbers: Range<u64>,
+    between: impl FnMut() + Send,
+) -> Outcome {
+    let mut expected = vec![numbers.start; readers.readers()];
+    let due = (numbers.end - numbers.start) * expected.len() as u64;
+    let gate = Gate::new(2);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            pin::to_core(SENDING_CORE);
+            gate.pass();
+            let start = Instant::now();
+            send();
+            start
+        });
+        let draining = scope.spawn(|| {
+            pin::to_core(DRAINING_CORE);
+            gate.pass();
+            let (received, missed) = drain(readers, &mut expected, due, between);
+            (Instant::now(), received, missed)
+        });
+        let start = sending.join().expect("the sender does not panic");
+        let (end, received, missed) = draining.join().expect("every value is in its place");
+        Outcome {
+            took: end - start,
+            received,
+            missed,
+        }
+    })
+}
+
+/// Drains until `due` values were received or missed, and panics if one was not the next.
+fn drain<T: Payload>(
+    readers: &mut impl Reads<T>,
+    expected: &mut [u64],
+    due: u64,
+    mut between: impl FnMut(),
+) -> (u64, u64) {
+    let (mut received, mut missed, mut wrong, mut found) = (0, 0, 0, false);
+    while received + missed < due {
+        readers.wait(found);
+        let before = received + missed;
+        for (reader, expected) in expected.iter_mut().enumerate() {
+            let mut next = *expected;
+            // Whether a value was wrong is looked at in the end, so that the check costs no branch here.
+            let lost = readers.take(reader, |value: &T| {
+                wrong |= value.number() ^ next;
+                next += 1;
+            });
+            received += next - *expected;
+            missed += lost;
+            *expected = next + lost;
+        }
+        found = received + missed != before;
+        between();
+    }
+    assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
+    assert_eq!(received + missed, due, "values came that nobody sent");
+    (received, missed)
+}

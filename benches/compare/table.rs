@@ -1,0 +1,85 @@
+//! Tables for people.
+
+use fanfeed_benches::stats::Spread;
+
+use crate::questions::Question;
+use crate::rounds::Measured;
+
+/// Prints a question's heading.
+pub(crate) fn heading(question: &Question) {
+    println!(
+        "\n## {} ({})\n{}",
+        question.title, question.key, question.note
+    );
+}
+
+/// Prints one case.
+pub(crate) fn print(question: &Question, measured: &Measured) {
+    let mut lines = vec![
+        ["contender", "waits"]
+            .into_iter()
+            .chain(question.columns.iter().copied())
+            .chain(["x first"])
+            .map(str::to_owned)
+            .collect::<Vec<_>>(),
+    ];
+    for row in &measured.rows {
+        let mut line = vec![row.name.to_owned(), row.waits.to_owned()];
+        line.extend(row.figures.iter().map(with_spread));
+        line.push(with_spread(&row.ratio));
+        lines.push(line);
+    }
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].len())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    println!("\n{}", measured.label);
+    for line in &lines {
+        let cells = line.iter().zip(&widths);
+        let line: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        println!("  {}", line.join("  ").trim_end());
+    }
+    for pair in &measured.pairs {
+        println!(
+            "  {} over {}: x {}",
+            pair.ours,
+            pair.theirs,
+            with_spread(&pair.ratio)
+        );
+    }
+}
+
+/// The median, and from where to where.
+fn with_spread(spread: &Spread) -> String {
+    let Spread {
+        median,
+        least,
+        greatest,
+    } = *spread;
+    if least == greatest {
+        return short(median);
+    }
+    format!(
+        "{} ({} to {})",
+        short(median),
+        short(least),
+        short(greatest)
+    )
+}
+
+/// Three digits or so.
+fn short(figure: f64) -> String {
+    match figure.abs() {
+        size if size >= 100.0 => format!("{figure:.0}"),
+        size if size >= 10.0 => format!("{figure:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{figure:.2}"),
+    }
+}

@@ -1,0 +1,56 @@
+//! A run that hangs ends the program, and is named.
+
+use std::process::exit;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No run takes longer than this; most take a tenth of a second.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often the watchdog looks: seldom enough for nobody to feel it.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches runs from a thread of its own: a thread that hangs inside of a peer can be ended only with the program.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    watched: Arc<Mutex<Option<(String, Instant)>>>,
+}
+
+impl Watchdog {
+    /// Starts to watch.
+    pub(crate) fn start() -> Self {
+        let watched = Arc::new(Mutex::new(None::<(String, Instant)>));
+        let seen = Arc::clone(&watched);
+        thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(move || {
+                loop {
+                    thread::sleep(INTERVAL);
+                    let seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    if let Some((what, begun)) = &*seen
+                        && begun.elapsed() > DEADLINE
+                    {
+                        eprintln!("hangs, for {} seconds: {what}", DEADLINE.as_secs());
+                        exit(1);
+                    }
+                }
+            })
+            .expect("a thread can be had");
+        Self { watched }
+    }
+
+    /// Runs it under watch.
+    pub(crate) fn watch<R>(&self, what: String, run: impl FnOnce() -> R) -> R {
+        self.set(Some((what, Instant::now())));
+        let result = run();
+        self.set(None);
+        result
+    }
+
+    fn set(&self, watched: Option<(String, Instant)>) {
+        *self
+            .watched
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = watched;
+    }
+}

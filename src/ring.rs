@@ -1,0 +1,383 @@
+//! Floor 3: `RingFeed`, one ring that all readers share.
+
+mod builder;
+mod carrier;
+mod claimant;
+mod core;
+mod exclusive;
+mod gate;
+mod handle;
+mod iter;
+mod member;
+mod overflow;
+mod reader;
+mod receiver;
+mod room;
+mod seat;
+mod seats;
+mod shape;
+mod storage;
+#[cfg(feature = "async")]
+mod stream;
+mod track;
+mod waiting;
+mod wakeups;
+mod writer;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::carrier::{Carrier, Room};
+use crate::error::{CapacityError, TrySendError};
+use crate::publish::Publish;
+
+use claimant::Claimant;
+
+pub use builder::RingSubscriberBuilder;
+pub use exclusive::ExclusiveRingFeed;
+pub use handle::RingHandle;
+pub use iter::{RingIntoIter, RingIter, RingTryIter};
+pub use overflow::RingOverflow;
+pub use receiver::RingReceiver;
+#[cfg(feature = "async")]
+pub use stream::RingRecvAsync;
+pub use waiting::Waiting;
+
+/// One ring of slots that all readers share: sending takes the same time for one reader and for a thousand, and no value is
+/// cloned.
+///
+/// This is the shared sender: a cheap handle whose clones send on the same ring, from many threads. One thread that sends
+/// alone is faster with an [`ExclusiveRingFeed`]. The ring ends when the last handle is dropped, or when
+/// [`close`](Self::close) is called.
+///
+/// The ring holds as many values as it was given capacity for, rounded up to a power of two.
+///
+/// # What it promises
+///
+/// 1. One total order: every reader sees the same sequence, without gaps unless it is told of them. Each value has a
+///    position, counted from 0.
+/// 2. A [blocking](RingOverflow::Block) reader (the default) is never overwritten: the ring waits for the slowest. One that
+///    [drops the oldest](RingOverflow::DropOldest) never holds a sender, not even while it reads; what it received and what
+///    it missed are together always what was sent. One that [disconnects](RingOverflow::Disconnect) ends with an error when
+///    it has fallen behind by the whole ring.
+/// 3. Readers read by reference, in batches ([`RingReceiver::drain`]), or take clones.
+/// 4. Readers come and go while senders run. One that leaves, or panics, frees its slots at once.
+/// 5. How a reader waits is its own choice ([`Waiting`]). A sender pays for waking only while a reader may be parked, and
+///    one that waits for room backs off, then parks.
+/// 6. Every value is dropped exactly once: when another takes its slot, a lap later, by the thread that sends that, once
+///    that has been published; or with the ring, when the last sender's and reader's handle is gone. A panic in a drop leaves
+///    the ring sound. (What a lossy reader was reading when the ring overtook it is dropped some laps later.)
+/// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's next read says `Closed`,
+///    and its slots are free; those of a `drain` under way, as soon as that returns.
+/// 8. Sending takes no lock and makes no allocation, but once for each eighth of the capacity: then one of the sending
+///    threads looks at the readers, under a lock that others wait for only if there is no room left otherwise.
+///
+/// # What to know
+///
+/// - A blocking reader that stops reading holds all senders, and with them all readers. Choose it for readers that must not
+///   miss anything and can be relied on; else `DropOldest`, or a send with a time limit.
+/// - A thread that is preempted between claiming a position and publishing its value holds up all readers there, and senders
+///   a lap later, until it runs again.
+/// - While a lossy reader is in the midst of an eighth of the ring of which blocking readers have left only a part, senders
+///   get on only when the rest of it is free.
+///
+/// # Examples
+///
+/// ```
+/// use fanfeed::RingFeed;
+///
+/// let ring = RingFeed::new(1024)?;
+/// let mut readers: Vec<_> = (0..3).map(|_| ring.subscribe()).collect();
+///
+/// let sender = ring.clone();
+/// let thread = std::thread::spawn(move || sender.send_batch(1..=100));
+/// thread.join().unwrap();
+/// drop(ring);
+///
+/// for reader in &mut readers {
+///     assert_eq!(reader.iter().sum::<u32>(), 5050);
+/// }
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+pub struct RingFeed<T> {
+    claimant: Arc<Claimant<T>>,
+}
+
+impl<T> RingFeed<T> {
+    /// A ring for so many values, rounded up to a power of two, without readers.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn new(capacity: usize) -> Result<Self, CapacityError> {
+        Ok(Self {
+            claimant: Arc::new(Claimant::new(capacity)?),
+        })
+    }
+
+    /// How many values the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.claimant.core().track.shape().capacity() as usize
+    }
+
+    /// The position of the next value: how many have been sent, or are being sent.
+    pub fn position(&self) -> u64 {
+        self.claimant.core().track.next()
+    }
+
+    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe it may be another
+    /// number a moment later.
+    pub fn subscriber_count(&self) -> usize {
+        self.claimant.core().count()
+    }
+
+    /// Ends the ring: all its subscriptions end without an error, senders that wait go on, and nothing more can be sent.
+    /// Readers can still take what was sent before.
+    pub fn close(&self) {
+        self.claimant.close();
+    }
+
+    /// Whether the ring was closed. Once true, it stays true.
+    pub fn is_closed(&self) -> bool {
+        self.claimant.core().is_closed()
+    }
+
+    /// A handle that does not keep the ring from ending, to be made one that sends again.
+    pub fn downgrade(&self) -> WeakRingFeed<T> {
+        WeakRingFeed {
+            claimant: Arc::downgrade(&self.claimant),
+        }
+    }
+
+    /// A handle to subscribe with. It does not keep the ring from ending.
+    pub fn handle(&self) -> RingHandle<T> {
+        RingHandle::new(Arc::clone(self.claimant.core()))
+    }
+}
+
+impl<T: Send + Sync> RingFeed<T> {
+    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position: how many were sent
+    /// before it.
+    ///
+    /// On a ring that was closed the value is dropped, and what returns is the position where the ring ended.
+    ///
+    /// # Panics
+    ///
+    /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
+    /// through; the ring is sound, and the value was sent.
+    #[inline]
+    pub fn send(&self, value: T) -> u64 {
+        self.claimant.send(value)
+    }
+
+    /// Sends a value if there is room. It waits for no reader; it may wait for another sender that looks for room.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if there is no room, because of a reader or of a sender that has been at its slot for a whole
+    /// lap; [`TrySendError::Closed`] if the ring was closed.
+    #[inline]
+    pub fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
+        self.claimant.try_send(value)
+    }
+
+    /// Sends a value, and waits for so long for room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), `Full` once the time is up.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
+        // A limit beyond what the clock can count is no limit.
+        self.claimant
+            .send_until(value, || Instant::now().checked_add(timeout))
+    }
+
+    /// Sends a value, and waits until then for room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), `Full` once it is then.
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
+        self.claimant.send_until(value, || Some(deadline))
+    }
+
+    /// Sends the values in order, and waits for room. Returns the position after the last.
+    ///
+    /// They are taken from the iterator 32 at a time before any of these is sent, and published together, but for eighths of
+    /// the capacity; values of other threads may come between those. It allocates once, and once more for each 32 if values
+    /// have to be dropped.
+    pub fn send_batch<I: IntoIterator<Item = T>>(&self, values: I) -> u64 {
+        self.claimant.send_batch(values)
+    }
+
+    /// Sends clones of the values in order: [`send_batch`](Self::send_batch) of a slice.
+    pub fn send_slice(&self, values: &[T]) -> u64
+    where
+        T: Clone,
+    {
+        self.send_batch(values.iter().cloned())
+    }
+
+    /// Sends a value that `write` writes in place, and waits for room. Returns its position.
+    ///
+    /// What `write` is given is a value that was sent some laps before, or the default one; so that it can use its memory
+    /// again. Until it returns, what other threads send is not seen either: it should be short.
+    ///
+    /// # Panics
+    ///
+    /// If `write` panics its position becomes a hole, which readers pass over, and that goes through. A send on the same ring
+    /// from inside `write` that would have to wait for room panics: it would wait for `write` itself.
+    ///
+    /// ```
+    /// let ring = fanfeed::RingFeed::<[u64; 64]>::new(16)?;
+    /// let mut reader = ring.subscribe();
+    /// ring.send_with(|table| table[7] = 49);
+    /// reader.drain(|table| assert_eq!(table[7], 49))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_with(&self, write: impl FnOnce(&mut T)) -> u64
+    where
+        T: Default,
+    {
+        self.claimant.send_with(write)
+    }
+}
+
+impl<T: Send + Sync + 'static> RingFeed<T> {
+    /// Subscribes a reader that gets every value sent from now on. Senders wait for it when the ring is full.
+    pub fn subscribe(&self) -> RingReceiver<T> {
+        self.subscriber().subscribe()
+    }
+
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
+        RingSubscriberBuilder::new(self.claimant.core())
+    }
+}
+
+impl<T> Clone for RingFeed<T> {
+    fn clone(&self) -> Self {
+        Self {
+            claimant: Arc::clone(&self.claimant),
+        }
+    }
+}
+
+impl<T> fmt::Debug for RingFeed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingFeed")
+            .field("capacity", &self.capacity())
+            .field("position", &self.position())
+            .field("subscribers", &self.subscriber_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ring as a channel of a [`Feed`](crate::Feed), which can so serve a few channels and a thousand readers of a ring at
+/// once. The feed clones each value once for all of them.
+///
+/// The ring is full when its slowest blocking reader is a whole ring behind. It ends when it has no other handles and the
+/// feed drops its own.
+///
+/// ```
+/// use fanfeed::{Feed, RingFeed};
+///
+/// let feed = Feed::new();
+/// let mut channel = feed.channel(16)?;
+/// let ring = RingFeed::new(1024)?;
+/// let mut readers: Vec<_> = (0..1000).map(|_| ring.subscribe()).collect();
+/// let subscription = feed.subscribe(ring);
+///
+/// assert_eq!(feed.send("to all"), 2);
+/// assert_eq!(channel.recv(), Ok("to all"));
+/// assert!(readers.iter_mut().all(|reader| reader.recv() == Ok("to all")));
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.claimant.try_send(value).map(drop)
+    }
+
+    fn poll_room(&self, waker: &Waker) -> Room {
+        carrier::poll_room(&self.claimant, waker)
+    }
+
+    fn forget_waker(&self, waker: &Waker) {
+        self.claimant.forget_waker(waker);
+    }
+
+    fn depth(&self) -> Option<usize> {
+        carrier::depth(self.claimant.core())
+    }
+}
+
+/// A handle of a [`RingFeed`] that does not keep the ring from ending. Made by [`RingFeed::downgrade`].
+pub struct WeakRingFeed<T> {
+    claimant: Weak<Claimant<T>>,
+}
+
+impl<T> WeakRingFeed<T> {
+    /// The ring, unless all its sending handles have been dropped.
+    pub fn upgrade(&self) -> Option<RingFeed<T>> {
+        let claimant = self.claimant.upgrade()?;
+        Some(RingFeed { claimant })
+    }
+}
+
+impl<T> Clone for WeakRingFeed<T> {
+    fn clone(&self) -> Self {
+        Self {
+            claimant: Weak::clone(&self.claimant),
+        }
+    }
+}
+
+impl<T> fmt::Debug for WeakRingFeed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakRingFeed")
+            .field("alive", &(self.claimant.strong_count() > 0))
+            .finish()
+    }
+}
+
+macro_rules! publish_by_shared_reference {
+    ($ring:ty) => {
+        impl<T: Send + Sync> Publish<T> for $ring {
+            type Sent = u64;
+            type Unsent = TrySendError<T>;
+
+            fn send(&mut self, value: T) -> u64 {
+                RingFeed::send(self, value)
+            }
+
+            fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
+                RingFeed::try_send(self, value)
+            }
+
+            fn send_deadline(
+                &mut self,
+                value: T,
+                deadline: Instant,
+            ) -> Result<u64, TrySendError<T>> {
+                RingFeed::send_deadline(self, value, deadline)
+            }
+
+            fn send_timeout(
+                &mut self,
+                value: T,
+                timeout: Duration,
+            ) -> Result<u64, TrySendError<T>> {
+                RingFeed::send_timeout(self, value, timeout)
+            }
+
+            fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
+                RingFeed::send_batch(self, values)
+            }
+        }
+    };
+}
+
+publish_by_shared_reference!(RingFeed<T>);
+publish_by_shared_reference!(&RingFeed<T>);

@@ -1,0 +1,33 @@
+//! What a feed asks of a ring that is subscribed to it.
+
+use std::task::Waker;
+
+use crate::carrier::Room;
+
+use super::claimant::Claimant;
+use super::core::Core;
+use super::gate::Held;
+
+/// Has the waker woken when there is room.
+pub(crate) fn poll_room<T>(claimant: &Claimant<T>, waker: &Waker) -> Room {
+    let mut awaited = None;
+    loop {
+        match claimant.look_for_room() {
+            Ok(()) => return Room::Ready,
+            Err(Held::Shortly) => return Room::Unknown,
+            Err(Held::By(seat)) if awaited == Some(seat) => return Room::Waking,
+            Err(Held::By(seat)) => {
+                claimant.wake_for_room(seat, waker);
+                awaited = Some(seat);
+            }
+        }
+    }
+}
+
+/// How far the slowest blocking reader is behind.
+pub(crate) fn depth<T>(core: &Core<T>) -> Option<usize> {
+    let track = &core.track;
+    let slowest = track.seats.slowest();
+    let behind = slowest.map_or(0, |slowest| track.next().saturating_sub(slowest.position));
+    usize::try_from(behind).ok()
+}

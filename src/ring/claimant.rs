@@ -1,0 +1,398 @@
+//! Sending on a ring from many threads.
+//!
+//! A sender *claims* positions by moving `next` on, never beyond what the gate allows, writes them, and *stamps* each. Who
+//! looks how far the ring was published follows the stamps. So a sender that was preempted between claiming and stamping
+//! holds up readers, and senders a lap further on, but no other sender before that.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::error::{CapacityError, TrySendError};
+use crate::sync::{self, Mutex, Ordering, order};
+use crate::wait::{Patience, Ticket};
+
+use super::core::Core;
+use super::gate::{Gate, Held};
+use super::room;
+use super::shape::Shape;
+use super::storage::SegmentRef;
+use super::track::CLOSED;
+
+/// What all sending handles of a ring share; its end is the ring's.
+pub(crate) struct Claimant<T> {
+    core: Arc<Core<T>>,
+    gate: Mutex<Gate>,
+    /// Sends on a feed that this ring is subscribed to, which wait for room here.
+    waiters: Mutex<Vec<(Waker, Ticket)>>,
+}
+
+/// Why nothing was claimed.
+enum Refusal {
+    Held(Held),
+    Closed,
+}
+
+/// Why a value was not sent.
+pub(crate) enum Unsent {
+    Full,
+    Closed,
+}
+
+impl Unsent {
+    #[cold]
+    fn of<T>(self, value: T) -> TrySendError<T> {
+        match self {
+            Self::Full => TrySendError::Full(value),
+            Self::Closed => TrySendError::Closed(value),
+        }
+    }
+}
+
+/// Positions that were claimed and not stamped yet.
+struct Claim {
+    begin: u64,
+    end: u64,
+}
+
+impl<T> Claimant<T> {
+    pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
+        let core = Arc::new(Core::new(Shape::new(capacity)?, true));
+        Ok(Self {
+            core,
+            gate: Mutex::new(Gate::default()),
+            waiters: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<T>> {
+        &self.core
+    }
+
+    pub(crate) fn close(&self) {
+        let next = self
+            .core
+            .track
+            .claims()
+            .next
+            .fetch_or(CLOSED, Ordering::AcqRel);
+        self.core.close(next & !CLOSED);
+    }
+
+    #[inline(always)]
+    pub(crate) fn send(&self, value: T) -> u64 {
+        match self.claim_or_wait(1, || None) {
+            Ok(claim) => self.fill_one(&claim, value),
+            Err(_) => self.core.track.next(),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
+        match self.claim(1) {
+            Ok(claim) => Ok(self.fill_one(&claim, value)),
+            Err(Refusal::Held(_)) => Err(Unsent::Full.of(value)),
+            Err(Refusal::Closed) => Err(Unsent::Closed.of(value)),
+        }
+    }
+
+    pub(crate) fn send_until(
+        &self,
+        value: T,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<u64, TrySendError<T>> {
+        match self.claim_or_wait(1, deadline) {
+            Ok(claim) => Ok(self.fill_one(&claim, value)),
+            Err(unsent) => Err(unsent.of(value)),
+        }
+    }
+
+    /// Sends what is in the buffer, and gives where the last of it went, plus one. `None` if the ring was closed.
+    fn send_buffer(&self, buffer: &mut Vec<T>) -> Option<u64> {
+        let mut end = None;
+        let mut values = buffer.drain(..);
+        while values.len() != 0 {
+            let claim = self.claim_or_wait(values.len() as u64, || None).ok()?;
+            // Dropped when all of them have been published, for that may panic.
+            drop(self.fill(&claim, &mut values));
+            end = Some(claim.end);
+        }
+        end
+    }
+
+    pub(crate) fn send_batch(&self, values: impl IntoIterator<Item = T>) -> u64 {
+        /// Values taken from the iterator before any of them is sent: no code of others runs between claiming and
+        /// stamping.
+        const AT_ONCE: usize = 32;
+        let mut values = values.into_iter();
+        let mut buffer = Vec::with_capacity(values.size_hint().0.clamp(1, AT_ONCE));
+        let mut end = None;
+        loop {
+            buffer.extend(values.by_ref().take(AT_ONCE));
+            if buffer.is_empty() {
+                return end.unwrap_or_else(|| self.core.track.next());
+            }
+            match self.send_buffer(&mut buffer) {
+                Some(sent) => end = Some(sent),
+                None => return self.core.track.next(),
+            }
+        }
+    }
+
+    pub(crate) fn send_with(&self, write: impl FnOnce(&mut T)) -> u64
+    where
+        T: Default,
+    {
+        let Ok(claim) = self.claim_or_wait(1, || None) else {
+            return self.core.track.next();
+        };
+        let mut in_place = InPlace::begin(self, claim.begin);
+        let (segment, offset) = in_place.slot();
+        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own; the reference's last
+        // use is before the stamp.
+        write(unsafe { segment.old_or_default(offset) });
+        in_place.is_written = true;
+        claim.begin
+    }
+
+    // ---- Claiming ----
+
+    /// Claims up to so many positions, of one segment.
+    #[inline(always)]
+    fn claim(&self, wanted: u64) -> Result<Claim, Refusal> {
+        let claims = self.core.track.claims();
+        let mut begin = claims.next.load(Ordering::Relaxed);
+        loop {
+            // ORDERING: Acquire pairs with the Release in `open`: readers that were looked at are done with the slots.
+            let stop = claims.stop.load(Ordering::Acquire);
+            let stop = if begin < stop {
+                stop
+            } else {
+                let limit = self.open(begin)?;
+                begin = claims.next.load(Ordering::Relaxed);
+                if begin >= limit {
+                    continue;
+                }
+                limit
+            };
+            let end = stop.min(begin + wanted);
+            // ORDERING: nothing is read through it but by a reader that joins (Release).
+            match claims.next.compare_exchange_weak(
+                begin,
+                end,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(Claim { begin, end }),
+                Err(now) => begin = now,
+            }
+        }
+    }
+
+    fn claim_or_wait(
+        &self,
+        wanted: u64,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<Claim, Unsent> {
+        match self.claim(wanted) {
+            Ok(claim) => Ok(claim),
+            Err(Refusal::Closed) => Err(Unsent::Closed),
+            Err(Refusal::Held(_)) => self.wait_and_claim(wanted, deadline()),
+        }
+    }
+
+    #[cold]
+    fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Unsent> {
+        assert!(
+            !is_writing_to(self),
+            "a send inside `send_with` on the same ring has to wait for room, which it would for ever: send before or after"
+        );
+        let claimed = room::wait(&self.core, deadline, || match self.claim(wanted) {
+            Ok(claim) => Ok(Ok(claim)),
+            Err(Refusal::Closed) => Ok(Err(Unsent::Closed)),
+            Err(Refusal::Held(held)) => Err(held),
+        });
+        claimed.unwrap_or(Err(Unsent::Full))
+    }
+
+    /// `begin` has come to the stop: looks ahead, or moves the limit on. Gives the limit.
+    #[cold]
+    fn open(&self, begin: u64) -> Result<u64, Refusal> {
+        if begin & CLOSED != 0 {
+            return Err(Refusal::Closed);
+        }
+        let track = &self.core.track;
+        let claims = track.claims();
+        let mut patience = Patience::new();
+        let mut gate = loop {
+            if let Some(gate) = self.gate.try_lock() {
+                break gate;
+            }
+            // Somebody is at it. That takes no room of this thread's as long as there is some.
+            let limit = claims.limit.load(Ordering::Acquire);
+            if begin < limit {
+                return Ok(limit);
+            }
+            patience.wait();
+        };
+        let outcome = if begin < gate.limit() {
+            gate.look_ahead(track);
+            Ok(())
+        } else {
+            gate.extend(track)
+        };
+        let (limit, overrun) = (gate.limit(), gate.take_overrun());
+        if outcome.is_ok() {
+            // ORDERING: Release pairs with the Acquire loads of both: whoever claims these positions knows that readers are
+            // done with their slots.
+            let release = order!(Release, "limit_is_moved_relaxed");
+            claims.limit.store(limit, release);
+            claims.stop.store(gate.next_stop(track, begin), release);
+        }
+        drop(gate);
+        if !overrun.is_empty() {
+            self.core.overrun(overrun);
+        }
+        outcome.map_err(Refusal::Held)?;
+        // Others may have found no room, and wait for what has just been found.
+        self.core.wakeups.wake_senders();
+        Ok(limit)
+    }
+
+    // ---- Waiting for room without blocking a thread ----
+
+    /// Whether there is room, and whom to wait for if there is none.
+    pub(crate) fn look_for_room(&self) -> Result<(), Held> {
+        let claims = self.core.track.claims();
+        let next = claims.next.load(Ordering::Acquire);
+        if next & CLOSED != 0 || next < claims.limit.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.open(next) {
+            Ok(_) | Err(Refusal::Closed) => Ok(()),
+            Err(Refusal::Held(held)) => Err(held),
+        }
+    }
+
+    /// Has the waker woken when there is room, after another look.
+    pub(crate) fn wake_for_room(&self, seat: usize, waker: &Waker) {
+        let mut waiters = self.waiters.lock();
+        let held = waiters.iter().position(|(held, _)| held.will_wake(waker));
+        let index = held.unwrap_or_else(|| {
+            waiters.push((waker.clone(), Ticket::default()));
+            waiters.len() - 1
+        });
+        let ticket = &mut waiters[index].1;
+        self.core.wakeups.await_reader(seat, ticket, waker);
+    }
+
+    /// Takes back what `wake_for_room` left.
+    pub(crate) fn forget_waker(&self, waker: &Waker) {
+        let mut waiters = self.waiters.lock();
+        if let Some(index) = waiters.iter().position(|(held, _)| held.will_wake(waker)) {
+            let (_, mut ticket) = waiters.swap_remove(index);
+            self.core.wakeups.leave_senders(&mut ticket);
+        }
+    }
+
+    // ---- Filling ----
+
+    #[inline(always)]
+    fn fill_one(&self, claim: &Claim, value: T) -> u64 {
+        let track = &self.core.track;
+        let segment = track.storage.segment(claim.begin);
+        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
+        let old = unsafe { segment.replace_hole(track.shape().offset(claim.begin), value) };
+        track.stamp(claim.begin);
+        self.core.wakeups.published();
+        // Only now, for it may panic.
+        drop(old);
+        claim.begin
+    }
+
+    /// Writes and stamps as many values as were claimed, and gives what they replaced.
+    fn fill(&self, claim: &Claim, values: &mut impl Iterator<Item = T>) -> Vec<T> {
+        let track = &self.core.track;
+        let segment = track.storage.segment(claim.begin);
+        let mut old = Vec::new();
+        // What is claimed is at most what is in the buffer.
+        for (position, value) in (claim.begin..claim.end).zip(values) {
+            // SAFETY: as in `fill_one`; what is claimed at once is of one segment.
+            let replaced = unsafe { segment.replace_hole(track.shape().offset(position), value) };
+            old.extend(replaced);
+        }
+        // Backwards: who sees the first stamp sees all of them, and the values come out together.
+        for position in (claim.begin..claim.end).rev() {
+            track.stamp(position);
+        }
+        self.core.wakeups.published();
+        old
+    }
+}
+
+impl<T> Drop for Claimant<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+sync::thread_local! {
+    /// The rings that this thread is writing in place to: a send on one of them that waits would wait for itself.
+    static WRITING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn address<T>(claimant: &Claimant<T>) -> usize {
+    std::ptr::from_ref(claimant).addr()
+}
+
+fn is_writing_to<T>(claimant: &Claimant<T>) -> bool {
+    WRITING
+        .try_with(|writing| writing.borrow().contains(&address(claimant)))
+        .unwrap_or(false)
+}
+
+/// Writing in place. When it ends the position is stamped, as a hole unless it was written.
+struct InPlace<'a, T> {
+    claimant: &'a Claimant<T>,
+    position: u64,
+    is_written: bool,
+}
+
+impl<'a, T> InPlace<'a, T> {
+    fn begin(claimant: &'a Claimant<T>, position: u64) -> Self {
+        // Where a thread's locals are gone (in a destructor that sends), a send inside this one is not told from others.
+        let _ = WRITING.try_with(|writing| writing.borrow_mut().push(address(claimant)));
+        Self {
+            claimant,
+            position,
+            is_written: false,
+        }
+    }
+
+    fn slot(&self) -> (SegmentRef<T>, usize) {
+        let track = &self.claimant.core.track;
+        (
+            track.storage.segment(self.position),
+            track.shape().offset(self.position),
+        )
+    }
+}
+
+impl<T> Drop for InPlace<'_, T> {
+    fn drop(&mut self) {
+        let _ = WRITING.try_with(|writing| writing.borrow_mut().pop());
+        let core = &self.claimant.core;
+        let (segment, offset) = self.slot();
+        if self.is_written {
+            // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
+            unsafe { segment.fill(offset) };
+        } else {
+            // SAFETY: as above.
+            unsafe { segment.leave_hole(offset) };
+            core.track.mark_hole(self.position);
+        }
+        core.track.stamp(self.position);
+        core.wakeups.published();
+    }
+}

@@ -1,0 +1,176 @@
+//! What all handles and readers of a ring share: the track, who sleeps, and who the readers are.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Weak};
+
+use crate::error::SubscriptionError;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+
+use super::member::Member;
+use super::overflow::RingOverflow;
+use super::reader::Reader;
+use super::seat::Progress;
+use super::shape::Shape;
+use super::track::Track;
+use super::wakeups::Wakeups;
+
+pub(crate) struct Core<T> {
+    pub(crate) track: Track<T>,
+    pub(crate) wakeups: Wakeups,
+    registry: Mutex<Registry<T>>,
+    /// Subscriptions that have not ended.
+    count: AtomicUsize,
+}
+
+/// Who sits where. Only under the lock.
+struct Registry<T> {
+    closed: bool,
+    members: Vec<Weak<Member<T>>>,
+    /// Seats that are free again, the first of them first.
+    free: BinaryHeap<Reverse<usize>>,
+    lossy: usize,
+}
+
+/// How a reader joins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joining {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) overflow: RingOverflow,
+    pub(crate) history: u64,
+}
+
+impl<T> Core<T> {
+    pub(crate) fn new(shape: Shape, is_shared: bool) -> Self {
+        Self {
+            track: Track::new(shape, is_shared),
+            wakeups: Wakeups::new(),
+            registry: Mutex::new(Registry {
+                closed: false,
+                members: Vec::new(),
+                free: BinaryHeap::new(),
+                lossy: 0,
+            }),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// One subscription less.
+    pub(crate) fn count_end(&self) {
+        self.count.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Seats a new reader. In a ring that has ended its subscription has too.
+    pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Reader<T> {
+        let is_lossy = joining.overflow != RingOverflow::Block;
+        let mut registry = self.registry.lock();
+        if registry.closed {
+            // Nothing was published from there on.
+            let end = self.track.end();
+            return Reader::new(Member::ended(Arc::clone(self), joining.name), end, false);
+        }
+        let seat = match registry.free.pop() {
+            Some(Reverse(seat)) => seat,
+            None => {
+                registry.members.push(Weak::new());
+                registry.members.len() - 1
+            }
+        };
+        if is_lossy {
+            registry.lossy += 1;
+            self.track.storage.provide(registry.lossy);
+        }
+        self.count.fetch_add(1, Ordering::Release);
+        let position = self.sit_down(seat, &joining);
+        let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
+        registry.members[seat] = Arc::downgrade(&member);
+        Reader::new(member, position, is_lossy)
+    }
+
+    /// Sits down as far back as is asked for and can be had.
+    fn sit_down(&self, number: usize, joining: &Joining) -> u64 {
+        let track = &self.track;
+        let is_lossy = joining.overflow != RingOverflow::Block;
+        let progress = |position| match joining.overflow {
+            RingOverflow::Block => Progress::strict(position),
+            RingOverflow::DropOldest => Progress::lossy(position, false),
+            RingOverflow::Disconnect => Progress::lossy(position, true),
+        };
+        let next = track.next();
+        let mut position = next.saturating_sub(joining.history);
+        position = position.max(track.floor(is_lossy)).min(next);
+        let seat = track.seats.seat(number);
+        seat.begin(position);
+        track.seats.occupy(number, progress(position));
+        loop {
+            let floor = track.floor(is_lossy);
+            if floor <= position {
+                break;
+            }
+            position = floor;
+            seat.place(progress(position));
+            track.seats.announce();
+        }
+        seat.begin(position);
+        position
+    }
+
+    /// Gives a seat back, whose reader has left.
+    pub(crate) fn give_back(&self, number: usize) {
+        self.track.seats.ungate(number);
+        let seat = self.track.seats.seat(number);
+        let is_lossy = seat.progress().is_lossy();
+        seat.place(Progress::FREE);
+        self.wakeups.moved(number);
+        let mut registry = self.registry.lock();
+        registry.members[number] = Weak::new();
+        registry.free.push(Reverse(number));
+        if is_lossy {
+            registry.lossy -= 1;
+        }
+    }
+
+    /// Tells readers that they were overtaken for good.
+    #[cold]
+    pub(crate) fn overrun(&self, seats: Vec<usize>) {
+        for seat in seats {
+            let member = self.registry.lock().members[seat].upgrade();
+            // Somebody else may sit there by now: what tells is the seat's word.
+            if let Some(member) = member
+                && self.track.seats.seat(seat).progress().is_orphan()
+            {
+                member.fail(SubscriptionError::Overflowed);
+            }
+        }
+        self.wakeups.wake_readers();
+    }
+
+    /// Ends the ring there: no subscription lasts, what was published before can still be read.
+    pub(crate) fn close(&self, end: u64) {
+        let members = {
+            let mut registry = self.registry.lock();
+            if registry.closed {
+                return;
+            }
+            registry.closed = true;
+            self.track.set_end(end);
+            registry.members.clone()
+        };
+        for member in members.iter().filter_map(Weak::upgrade) {
+            member.end();
+        }
+        self.wakeups.wake_readers();
+        self.wakeups.wake_senders();
+        #[cfg(feature = "tracing")]
+        tracing::debug!(position = end, "ring closed");
+    }
+
+    /// Whether the ring has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.track.end() != u64::MAX
+    }
+}

@@ -1,0 +1,229 @@
+//! The sender that has a ring to itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{CapacityError, TrySendError};
+use crate::publish::Publish;
+
+use super::builder::RingSubscriberBuilder;
+use super::core::Core;
+use super::handle::RingHandle;
+use super::receiver::RingReceiver;
+use super::writer::Writer;
+
+/// One shared ring that one thread at a time sends on: the fastest way to many readers.
+///
+/// It is a [`RingFeed`](crate::RingFeed) whose verbs take `&mut self`, so that a value is published by plain stores,
+/// without any read-modify-write. See there for what a ring promises. It ends when it is dropped, or closed.
+///
+/// # Examples
+///
+/// ```
+/// use fanfeed::ExclusiveRingFeed;
+///
+/// let mut ring = ExclusiveRingFeed::new(1024)?;
+/// let mut readers = [ring.subscribe(), ring.subscribe()];
+/// assert_eq!(ring.send("hello"), 0);
+/// assert_eq!(ring.send_batch(["brave", "world"]), 3);
+/// for reader in &mut readers {
+///     let mut words = Vec::new();
+///     reader.drain(|word| words.push(*word))?;
+///     assert_eq!(words, ["hello", "brave", "world"]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ExclusiveRingFeed<T> {
+    writer: Writer<T>,
+}
+
+impl<T> ExclusiveRingFeed<T> {
+    /// A ring for so many values, rounded up to a power of two, without readers.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn new(capacity: usize) -> Result<Self, CapacityError> {
+        Ok(Self {
+            writer: Writer::new(capacity)?,
+        })
+    }
+
+    fn core(&self) -> &Arc<Core<T>> {
+        self.writer.core()
+    }
+
+    /// How many values the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.core().track.shape().capacity() as usize
+    }
+
+    /// The position of the next value: how many have been sent.
+    pub fn position(&self) -> u64 {
+        self.writer.position()
+    }
+
+    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe it may be another
+    /// number a moment later.
+    pub fn subscriber_count(&self) -> usize {
+        self.core().count()
+    }
+
+    /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent. Readers can still take what
+    /// was sent before.
+    pub fn close(&mut self) {
+        self.writer.close();
+    }
+
+    /// Whether the ring was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core().is_closed()
+    }
+
+    /// A handle to subscribe with, for other threads. It does not keep the ring from ending.
+    pub fn handle(&self) -> RingHandle<T> {
+        RingHandle::new(Arc::clone(self.core()))
+    }
+}
+
+impl<T: Send + Sync> ExclusiveRingFeed<T> {
+    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position: how many were sent
+    /// before it.
+    ///
+    /// On a ring that was closed the value is dropped, and what returns is the position where the ring ended.
+    ///
+    /// # Panics
+    ///
+    /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
+    /// through; the ring is sound, and the value was sent.
+    #[inline]
+    pub fn send(&mut self, value: T) -> u64 {
+        self.writer.send(value)
+    }
+
+    /// Sends a value if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if it was closed.
+    #[inline]
+    pub fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
+        self.writer.try_send(value)
+    }
+
+    /// Sends a value, and waits for so long for readers that keep the ring full.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), `Full` once the time is up.
+    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
+        // A limit beyond what the clock can count is no limit.
+        self.writer
+            .send_until(value, || Instant::now().checked_add(timeout))
+    }
+
+    /// Sends a value, and waits until then for readers that keep the ring full.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), `Full` once it is then.
+    pub fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
+        self.writer.send_until(value, || Some(deadline))
+    }
+
+    /// Sends the values in order, and waits for readers that keep the ring full. Returns the position after the last.
+    ///
+    /// They are published at once, but for stretches of an eighth of the capacity. Each is written to its place as the
+    /// iterator yields it.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the iterator, or of an old value's drop, goes through once what was written has been published.
+    pub fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
+        self.writer.send_batch(values)
+    }
+
+    /// Sends clones of the values in order: [`send_batch`](Self::send_batch) of a slice.
+    pub fn send_slice(&mut self, values: &[T]) -> u64
+    where
+        T: Clone,
+    {
+        self.send_batch(values.iter().cloned())
+    }
+
+    /// Sends a value that `write` writes in place, and waits for readers that keep the ring full. Returns its position.
+    ///
+    /// What `write` is given is a value that was sent some laps before, or the default one; so that it can use its memory
+    /// again. For large values this saves copying them.
+    ///
+    /// # Panics
+    ///
+    /// If `write` panics nothing is sent, and that goes through.
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::<Vec<u8>>::new(4)?;
+    /// let mut reader = ring.subscribe();
+    /// for round in 0..9 {
+    ///     ring.send_with(|bytes| {
+    ///         bytes.clear();
+    ///         bytes.extend([round; 1000]);
+    ///     });
+    ///     assert_eq!(reader.recv(), Ok(vec![round; 1000]));
+    /// }
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn send_with(&mut self, write: impl FnOnce(&mut T)) -> u64
+    where
+        T: Default,
+    {
+        self.writer.send_with(write)
+    }
+}
+
+impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
+    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the ring is full.
+    pub fn subscribe(&self) -> RingReceiver<T> {
+        self.subscriber().subscribe()
+    }
+
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
+        RingSubscriberBuilder::new(self.core())
+    }
+}
+
+impl<T: Send + Sync> Publish<T> for ExclusiveRingFeed<T> {
+    type Sent = u64;
+    type Unsent = TrySendError<T>;
+
+    fn send(&mut self, value: T) -> u64 {
+        Self::send(self, value)
+    }
+
+    fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
+        Self::try_send(self, value)
+    }
+
+    fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
+        Self::send_deadline(self, value, deadline)
+    }
+
+    fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
+        Self::send_timeout(self, value, timeout)
+    }
+
+    fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
+        Self::send_batch(self, values)
+    }
+}
+
+impl<T> fmt::Debug for ExclusiveRingFeed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExclusiveRingFeed")
+            .field("capacity", &self.capacity())
+            .field("position", &self.position())
+            .field("subscribers", &self.subscriber_count())
+            .finish_non_exhaustive()
+    }
+}

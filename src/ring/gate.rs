@@ -1,0 +1,260 @@
+//! How far senders may write, and what becomes of readers in the way.
+//!
+//! Positions below the *limit* may be written. The thread that has the gate (the exclusive sender, or one of several
+//! under a lock) moves the limit on, to the end of a segment at most. For that no strict reader may be within a capacity
+//! of it, and lossy readers that are get overtaken. So senders look at readers once for each eighth of the capacity,
+//! unless the ring is nearly full; and where there are many readers, a few at a time, ahead of need.
+//!
+//! # Somebody sits down meanwhile
+//!
+//! The gate stores the *floors*, fences, and looks whether the seats' version is still what it was before it looked at the
+//! seats; who sits down stores its position, raises the version, fences, and looks at the floor. So one of them sees the
+//! other: a reader that sits too far back moves up, or the gate looks at the seats again.
+
+use crate::sync::store_load_fence;
+
+use super::seat::{Progress, Seat};
+use super::storage::SegmentRef;
+use super::track::Track;
+
+/// How many readers are looked at in one go ahead of need.
+const AT_ONCE: usize = 16;
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The reader in this seat has to go on.
+    By(usize),
+    /// Something short is under way: a sender has claimed a position and not filled it yet, or a lossy reader is in a
+    /// segment of which strict ones have left only a part.
+    Shortly,
+}
+
+/// The state of whoever moves the limit.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    limit: u64,
+    /// The end of the segment from which lossy readers have been moved.
+    entered: u64,
+    ahead: Ahead,
+    /// Seats of readers that were overtaken for good, and are to be told.
+    overrun: Vec<usize>,
+}
+
+/// What was found out ahead of need.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The end of the segment it is about.
+    end: u64,
+    version: u64,
+    /// Strict readers in seats before this one leave that segment free.
+    seat: usize,
+    is_done: bool,
+}
+
+impl Gate {
+    /// The position that must not be written.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Seats of readers that were overtaken for good since this was called last.
+    pub(crate) fn take_overrun(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.overrun)
+    }
+
+    /// Moves the limit on.
+    pub(crate) fn extend<T>(&mut self, track: &Track<T>) -> Result<(), Held> {
+        let at = self.limit;
+        let capacity = track.shape().capacity();
+        let end = track.shape().segment_end(at);
+        loop {
+            let version = track.seats.version();
+            let mut limit = end;
+            if !self.ahead.is_about(end, version)
+                && let Some(slowest) = track.seats.slowest()
+            {
+                limit = limit.min(slowest.position.saturating_add(capacity));
+                if limit <= at {
+                    return Err(Held::By(slowest.seat));
+                }
+            }
+            if track.is_shared() {
+                limit = limit.min(track.published_now() + capacity);
+                if limit <= at {
+                    return Err(Held::Shortly);
+                }
+            }
+            let lossy_floor = end.saturating_sub(capacity);
+            track.set_floors(limit.saturating_sub(capacity), lossy_floor);
+            // ORDERING: pairs with the fence in `Seats::announce`.
+            store_load_fence!("gate_opens_without_fence");
+            if track.seats.version() != version {
+                continue;
+            }
+            if self.entered != end {
+                if track.seats.has_lossy() && lossy_floor > 0 {
+                    self.overtake(track, lossy_floor, limit == end)?;
+                }
+                self.entered = end;
+            }
+            self.limit = limit;
+            return Ok(());
+        }
+    }
+
+    /// Moves lossy readers out of the segment that ends at `floor`, a lap before the one to be entered.
+    fn overtake<T>(
+        &mut self,
+        track: &Track<T>,
+        floor: u64,
+        is_left_by_strict: bool,
+    ) -> Result<(), Held> {
+        let position = floor - 1;
+        let mut eviction = Eviction {
+            track,
+            segment: track.storage.segment(position),
+            spare: None,
+            is_marked: false,
+        };
+        let overrun = &mut self.overrun;
+        let stopped = track.seats.walk(0, |number, seat| {
+            let mut progress = seat.progress();
+            while progress.is_lossy() && !progress.is_orphan() && progress.position() < floor {
+                let changed = if !progress.is_pinned() {
+                    seat.change(progress, moved_on(progress, floor))
+                } else if is_left_by_strict && eviction.has_spare() {
+                    eviction.mark(seat, progress)
+                } else {
+                    return false;
+                };
+                match changed {
+                    Ok(()) => {
+                        if progress.is_fragile() {
+                            overrun.push(number);
+                        }
+                        return true;
+                    }
+                    Err(now) => progress = now,
+                }
+            }
+            true
+        });
+        eviction.end(position);
+        match stopped {
+            None => Ok(()),
+            Some(_) => Err(Held::Shortly),
+        }
+    }
+
+    // ---- Ahead of need ----
+
+    /// Looks at some strict readers, whether they leave the next segment free.
+    pub(crate) fn look_ahead<T>(&mut self, track: &Track<T>) {
+        let shape = track.shape();
+        if shape.offset(self.limit) != 0 {
+            return;
+        }
+        let end = shape.segment_end(self.limit);
+        let floor = end.saturating_sub(shape.capacity());
+        let version = track.seats.version();
+        if self.ahead.end != end || self.ahead.version != version {
+            self.ahead = Ahead {
+                end,
+                version,
+                seat: 0,
+                is_done: false,
+            };
+        }
+        let mut left = at_once(track);
+        let stopped = track.seats.walk(self.ahead.seat, |_, seat| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            let progress = seat.progress();
+            progress.is_lossy() || progress.position() >= floor
+        });
+        match stopped {
+            None => self.ahead.is_done = true,
+            Some(seat) => self.ahead.seat = seat,
+        }
+    }
+
+    /// The position before which a sender at `at` need not come to the gate.
+    pub(crate) fn next_stop<T>(&self, track: &Track<T>, at: u64) -> u64 {
+        let is_done = self.ahead.is_done && self.ahead.end > self.limit;
+        let seats = track.seats.len();
+        if is_done || seats <= AT_ONCE || track.shape().offset(self.limit) != 0 {
+            return self.limit;
+        }
+        // So that half of a segment is enough for looking at everybody.
+        let looks = seats.div_ceil(at_once(track));
+        let stride = (track.shape().segment_len() / (2 * looks)).max(1);
+        self.limit.min(at + stride as u64)
+    }
+}
+
+fn at_once<T>(track: &Track<T>) -> usize {
+    AT_ONCE.max(2 * track.seats.len() / track.shape().segment_len())
+}
+
+impl Ahead {
+    fn is_about(&self, end: u64, version: u64) -> bool {
+        self.is_done && self.end == end && self.version == version
+    }
+}
+
+/// What an unpinned lossy reader that was overtaken is.
+fn moved_on(progress: Progress, floor: u64) -> Progress {
+    if progress.is_fragile() {
+        progress.orphaned()
+    } else {
+        progress.at(floor)
+    }
+}
+
+/// Leaving a segment to those who read it, and putting a spare one in its place.
+struct Eviction<'a, T> {
+    track: &'a Track<T>,
+    segment: SegmentRef<T>,
+    spare: Option<SegmentRef<T>>,
+    is_marked: bool,
+}
+
+impl<T> Eviction<'_, T> {
+    /// Whether there is a spare segment. By the count of segments there is, for a reader that is no orphan.
+    fn has_spare(&mut self) -> bool {
+        if self.spare.is_none() {
+            self.spare = self.track.storage.take_spare();
+            if self.spare.is_some() {
+                // The sender's own use, so that the first orphan to stop does not find itself the last.
+                self.track.storage.enter(self.segment);
+            }
+        }
+        self.spare.is_some()
+    }
+
+    /// Leaves the segment to a reader that has it pinned.
+    fn mark(&mut self, seat: &Seat, progress: Progress) -> Result<(), Progress> {
+        self.track.storage.enter(self.segment);
+        let changed = seat.change(progress, progress.orphaned());
+        if changed.is_ok() {
+            self.is_marked = true;
+        } else {
+            self.track.storage.exit(self.segment);
+        }
+        changed
+    }
+
+    fn end(self, position: u64) {
+        let Some(spare) = self.spare else { return };
+        if self.is_marked {
+            self.track.storage.put_in_place(position, spare);
+            self.track.storage.exit(self.segment);
+        } else {
+            self.track.storage.stay(self.segment);
+            self.track.storage.put_into_pool(spare);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Subscribing without sending.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::builder::RingSubscriberBuilder;
+use super::core::Core;
+use super::receiver::RingReceiver;
+
+/// A handle of a ring that can subscribe and nothing else. Made by [`RingFeed::handle`](crate::RingFeed::handle) and
+/// [`ExclusiveRingFeed::handle`](crate::ExclusiveRingFeed::handle).
+///
+/// It does not keep the ring from ending. What is subscribed to a ring that has ended, has ended.
+pub struct RingHandle<T> {
+    core: Arc<Core<T>>,
+}
+
+impl<T> RingHandle<T> {
+    pub(crate) fn new(core: Arc<Core<T>>) -> Self {
+        Self { core }
+    }
+
+    /// How many subscriptions there are that have not ended.
+    pub fn subscriber_count(&self) -> usize {
+        self.core.count()
+    }
+
+    /// Whether the ring has ended.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+}
+
+impl<T: Send + Sync + 'static> RingHandle<T> {
+    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the ring is full.
+    pub fn subscribe(&self) -> RingReceiver<T> {
+        self.subscriber().subscribe()
+    }
+
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
+        RingSubscriberBuilder::new(&self.core)
+    }
+}
+
+impl<T> Clone for RingHandle<T> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+        }
+    }
+}
+
+impl<T> fmt::Debug for RingHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingHandle")
+            .field("subscribers", &self.subscriber_count())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}

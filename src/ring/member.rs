@@ -1,0 +1,182 @@
+//! One reader's subscription.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::SubscriptionError;
+use crate::subscription::{Source, State, Stats};
+use crate::sync::{AtomicBool, Mutex, Ordering, heavy_fence, light_fence};
+
+use super::core::Core;
+use super::seat::Seat;
+use super::seats::Chair;
+
+/// What a reader and its subscription's handles share.
+pub(crate) struct Member<T> {
+    core: Arc<Core<T>>,
+    state: State,
+    /// The number of its seat, and the seat.
+    number: usize,
+    chair: Chair,
+    /// The reader is to read no more, whatever there is.
+    cut: AtomicBool,
+    /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
+    last: Mutex<Option<Box<Stats>>>,
+}
+
+impl<T> Member<T> {
+    pub(crate) fn new(core: Arc<Core<T>>, name: Option<Arc<str>>, number: usize) -> Self {
+        Self {
+            chair: core.track.seats.chair(number),
+            number,
+            core,
+            state: State::new(name),
+            cut: AtomicBool::new(false),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// A member that has never sat anywhere.
+    pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
+        let member = Self::new(core, name, 0);
+        member.cut.store(true, Ordering::Relaxed);
+        *member.last.lock() = Some(Box::default());
+        member.state.end(None);
+        Arc::new(member)
+    }
+
+    pub(crate) fn core(&self) -> &Core<T> {
+        &self.core
+    }
+
+    /// The member's seat, while it has it.
+    #[inline(always)]
+    pub(crate) fn seat(&self) -> &Seat {
+        self.chair.seat()
+    }
+
+    pub(crate) fn error(&self) -> Option<SubscriptionError> {
+        self.state.error()
+    }
+
+    /// Whether the subscription was cancelled, or failed. For a reader that has pinned its place; or to know it early.
+    #[inline]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Between pinning and the look whether the member was cut off.
+    #[inline(always)]
+    pub(crate) fn fence_after_pin(&self) {
+        // ORDERING: pairs with the heavy fence in `cut_off`.
+        light_fence!("reader_pins_without_light_fence");
+    }
+
+    /// The reader has moved on, and stands there unpinned: wakes who waits for that, and leaves if it was cut off.
+    #[inline(always)]
+    pub(crate) fn unpinned(&self) {
+        // The light fence in there also stands between the unpinning and the look here.
+        self.core.wakeups.moved(self.number);
+        if self.is_cut() {
+            self.ungate();
+        }
+    }
+
+    /// The reader has moved on, and reads on.
+    #[inline(always)]
+    pub(crate) fn moved(&self) {
+        self.core.wakeups.moved(self.number);
+    }
+
+    #[cold]
+    fn ungate(&self) {
+        self.core.track.seats.ungate(self.number);
+        self.core.wakeups.moved(self.number);
+    }
+
+    /// The subscription ends; what is in the ring can still be read.
+    pub(crate) fn end(&self) {
+        if self.state.end(None) {
+            self.core.count_end();
+        }
+    }
+
+    /// The subscription ends with that error, and the reader reads no more.
+    #[cold]
+    pub(crate) fn fail(&self, error: SubscriptionError) {
+        if self.state.end(Some(error)) {
+            self.core.count_end();
+            #[cfg(feature = "tracing")]
+            tracing::warn!(
+                subscription = self.state.id().get(),
+                name = self.state.name().map(|name| &**name),
+                "ring subscription ended: its reader fell behind"
+            );
+        }
+        self.cut_off();
+    }
+
+    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read.
+    fn cut_off(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
+        // off, or it is seen here that it reads, and then it will see it when it stops.
+        heavy_fence!("reader_is_cut_off_without_heavy_fence");
+        let last = self.last.lock();
+        if last.is_none() && !self.seat().progress().is_pinned() {
+            self.ungate();
+        }
+    }
+
+    /// The reader is gone.
+    pub(crate) fn leave(&self) {
+        self.end();
+        let stats = self.stats();
+        let mut last = self.last.lock();
+        if last.is_none() {
+            *last = Some(Box::new(stats));
+            self.cut.store(true, Ordering::Relaxed);
+            self.core.give_back(self.number);
+        }
+    }
+
+    fn figures(&self) -> Stats {
+        let counts = self.seat().counts();
+        let sent = self.core.track.next();
+        Stats {
+            delivered: sent.saturating_sub(counts.start + counts.missed + counts.holes),
+            dropped: counts.missed,
+            depth: usize::try_from(sent.saturating_sub(counts.position)).ok(),
+            blocked: counts.blocked,
+            blocked_for: Duration::from_nanos(counts.blocked_for),
+        }
+    }
+}
+
+impl<T: Send + Sync> Source for Member<T> {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.end();
+        if !self.is_cut() {
+            self.cut_off();
+            self.core.wakeups.wake_readers();
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        Member::stats(self)
+    }
+}
+
+impl<T> Member<T> {
+    pub(crate) fn stats(&self) -> Stats {
+        let last = self.last.lock();
+        match &*last {
+            Some(stats) => **stats,
+            None => self.figures(),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What becomes of a reader that falls behind.
+
+/// What happens when a value is to be written over that a reader of a [`RingFeed`](crate::RingFeed) has not read yet.
+/// Chosen per reader.
+///
+/// All readers share the ring's slots, so there is no such thing as dropping the newest value for one of them: compare
+/// [`Overflow`](crate::Overflow), which is for channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum RingOverflow {
+    /// The send waits for the reader. Nothing is lost.
+    #[default]
+    Block,
+    /// The reader misses the oldest values, an eighth of the ring at a time, and learns how many. It never holds a sender.
+    DropOldest,
+    /// The subscription ends with [`SubscriptionError::Overflowed`](crate::SubscriptionError::Overflowed). It never holds a
+    /// sender.
+    Disconnect,
+}

@@ -1,0 +1,324 @@
+//! Reading a ring; one of the two files of it that touch uninitialized memory.
+//!
+//! # What a reader may read
+//!
+//! A *strict* reader at position `p` may read every position from `p` on that was published: the gate lets nobody write
+//! `p + capacity` or beyond while the reader's seat says `p`. It says in its seat that it reads (pins), so that who cuts it
+//! off knows whether its slots are free at once.
+//!
+//! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published, once it has pinned `p` in
+//! its seat by compare-and-swap from `p` unpinned: had it been overtaken before, the seat would say so. The segment it reads
+//! is the one it looked up *before* pinning. That is still the ring's when it pins, for to take it away a sender first moves
+//! the reader on; and if it is taken away afterwards, the reader is left it, and becomes an orphan.
+
+use std::sync::Arc;
+
+use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
+use crate::sync::mutant;
+
+use super::member::Member;
+use super::seat::Progress;
+use super::storage::SegmentRef;
+
+/// Where a reader is.
+pub(crate) struct Reader<T> {
+    pub(crate) member: Arc<Member<T>>,
+    /// The position to read next.
+    position: u64,
+    /// Everything before this is known to have been published.
+    known: u64,
+    /// What a lossy reader's seat says while it is unpinned; for its kind. `None` of a strict one.
+    lossy: Option<Progress>,
+    /// Misses that the user has not been told of.
+    untold: u64,
+    missed: u64,
+}
+
+/// What is read at one go: positions of one segment, handed out one by one.
+struct Run<'a, T> {
+    reader: &'a mut Reader<T>,
+    segment: SegmentRef<T>,
+    /// The end of what may be read.
+    end: u64,
+    /// What a lossy reader's seat says, unless a sender has marked it.
+    pinned: Option<Progress>,
+}
+
+impl<T> Reader<T> {
+    pub(crate) fn new(member: Arc<Member<T>>, position: u64, is_lossy: bool) -> Self {
+        let lossy = is_lossy.then(|| member.seat().progress());
+        Self {
+            member,
+            position,
+            known: position,
+            lossy,
+            untold: 0,
+            missed: 0,
+        }
+    }
+
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether there is something to read, or to say.
+    #[inline]
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.untold != 0 || self.has_next() || self.member.is_cut() || self.is_at_end()
+    }
+
+    #[inline]
+    fn has_next(&mut self) -> bool {
+        if self.known <= self.position {
+            self.known = self.member.core().track.published(self.position);
+        }
+        self.known > self.position
+    }
+
+    /// Whether there is something to read without a look.
+    #[inline]
+    pub(crate) fn has_unread(&self) -> bool {
+        self.known > self.position
+    }
+
+    /// An error if nothing will be read any more.
+    pub(crate) fn say_if_ended(&self) -> Result<(), RecvTimeoutError> {
+        if self.untold != 0 || !(self.member.is_cut() || self.is_at_end()) {
+            return Ok(());
+        }
+        Err(match self.ended() {
+            TryRecvError::Overflowed => RecvTimeoutError::Overflowed,
+            _ => RecvTimeoutError::Closed,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position >= self.member.core().track.end()
+    }
+
+    /// What to say instead of a value, for good.
+    #[cold]
+    fn ended(&self) -> TryRecvError {
+        match self.member.error() {
+            Some(SubscriptionError::Overflowed) => TryRecvError::Overflowed,
+            _ => TryRecvError::Closed,
+        }
+    }
+
+    /// Hands up to `limit` of the values that are there to `f`, as long as no misses come between, and says how many that
+    /// were.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        limit: usize,
+        mut f: impl FnMut(&T),
+    ) -> Result<usize, TryRecvError> {
+        if self.untold != 0 {
+            return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
+        }
+        if limit == 0 {
+            return Ok(0);
+        }
+        let mut taken = 0;
+        loop {
+            if !self.has_next() {
+                return if taken != 0 {
+                    Ok(taken)
+                } else if self.member.is_cut() || self.is_at_end() {
+                    Err(self.ended())
+                } else {
+                    Err(TryRecvError::Empty)
+                };
+            }
+            // What comes while this is read is for the next time.
+            let end = self
+                .known
+                .min(self.position.saturating_add((limit - taken) as u64));
+            let read = if self.lossy.is_none() {
+                self.read_strict(end, &mut f)
+            } else {
+                self.read_lossy(end, &mut f)
+            };
+            match read {
+                Some(read) => taken += read,
+                None if taken != 0 => return Ok(taken),
+                None if self.untold != 0 => {
+                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
+                }
+                None => return Err(self.ended()),
+            }
+            if taken >= limit || self.position >= self.known || self.untold != 0 {
+                // Holes alone are nothing to have taken.
+                if taken != 0 {
+                    return Ok(taken);
+                }
+                if self.untold != 0 {
+                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
+                }
+            }
+        }
+    }
+
+    /// Reads up to there. `None` if the reader was cut off.
+    #[inline]
+    fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+        self.member.seat().pin_strict(self.position);
+        self.member.fence_after_pin();
+        let mut run = Run {
+            segment: self.member.core().track.storage.segment(self.position),
+            end: self.position,
+            pinned: None,
+            reader: self,
+        };
+        if run.reader.member.is_cut() {
+            return None;
+        }
+        let mut taken = 0;
+        loop {
+            let track = &run.reader.member.core().track;
+            run.end = end.min(track.shape().segment_end(run.reader.position));
+            taken += run.hand_out(f);
+            if run.end == end {
+                return Some(taken);
+            }
+            let member = &run.reader.member;
+            // The segment that was read is free before the next one has been.
+            member.seat().advance_strict(run.end);
+            member.moved();
+            run.segment = member.core().track.storage.segment(run.end);
+        }
+    }
+
+    /// Reads up to there, or to the end of the segment. `None` if the reader was cut off, or values were missed.
+    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+        let kind = self.lossy?;
+        let track = &self.member.core().track;
+        let end = end.min(track.shape().segment_end(self.position));
+        let mut segment = track.storage.segment(self.position);
+        let unpinned = kind.at(self.position);
+        if let Err(now) = self.member.seat().change(unpinned, unpinned.pinned()) {
+            self.overtaken(now);
+            return None;
+        }
+        if mutant!("segment_is_looked_up_after_the_pin") {
+            segment = self.member.core().track.storage.segment(self.position);
+        }
+        self.member.fence_after_pin();
+        let mut run = Run {
+            segment,
+            end,
+            pinned: Some(unpinned.pinned()),
+            reader: self,
+        };
+        if run.reader.member.is_cut() {
+            return None;
+        }
+        Some(run.hand_out(f))
+    }
+
+    /// A sender has moved the seat on.
+    #[cold]
+    fn overtaken(&mut self, now: Progress) {
+        if now.is_orphan() {
+            return self.member.fail(SubscriptionError::Overflowed);
+        }
+        self.miss_until(now.position());
+    }
+
+    fn miss_until(&mut self, position: u64) {
+        let missed = position - self.position;
+        self.position = position;
+        self.known = self.known.max(position);
+        self.missed += missed;
+        self.untold += missed;
+        self.member.seat().missed_until(position, missed);
+    }
+
+    /// The ring went on without this reader, which has read up to its position: it sits down where values still are.
+    #[cold]
+    fn rejoin(&mut self, kind: Progress) {
+        if kind.is_fragile() {
+            // It stays an orphan, whom senders pass by.
+            return self.member.fail(SubscriptionError::Overflowed);
+        }
+        let core = self.member.core();
+        let mut position = self.position;
+        loop {
+            self.member.seat().place(kind.at(position));
+            // ORDERING: pairs with the fence in `Gate::extend`, as does the one of a reader that joins: either the floor
+            // is seen here, or the gate has seen nothing but a seat that is at that position.
+            core.track.seats.announce();
+            let floor = core.track.floor(true);
+            if floor <= position || mutant!("orphan_rejoins_without_a_look") {
+                break;
+            }
+            position = floor;
+        }
+        self.miss_until(position);
+    }
+}
+
+impl<T> Run<'_, T> {
+    /// Hands out what may be read, and says how many values that were.
+    #[inline]
+    fn hand_out(&mut self, f: &mut impl FnMut(&T)) -> usize {
+        let track = &self.reader.member.core().track;
+        if track.may_have_holes(self.reader.position) {
+            return self.hand_out_but_for_holes(f);
+        }
+        let shape = *track.shape();
+        let (segment, begin, end) = (self.segment, self.reader.position, self.end);
+        let first = shape.offset(begin);
+        for index in 0..(end - begin) as usize {
+            // Before the call: a value whose handling panics has been read.
+            self.reader.position = begin + index as u64 + 1;
+            // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
+            unsafe { segment.read(first + index, &mut *f) }
+        }
+        (end - begin) as usize
+    }
+
+    #[cold]
+    fn hand_out_but_for_holes(&mut self, f: &mut impl FnMut(&T)) -> usize {
+        let shape = *self.reader.member.core().track.shape();
+        let mut taken = 0;
+        while self.reader.position < self.end {
+            let offset = shape.offset(self.reader.position);
+            self.reader.position += 1;
+            // SAFETY: as in `hand_out`.
+            if unsafe { self.segment.is_hole(offset) } {
+                self.reader.member.seat().passed_holes(1);
+            } else {
+                taken += 1;
+                // SAFETY: as in `hand_out`.
+                unsafe { self.segment.read(offset, &mut *f) }
+            }
+        }
+        taken
+    }
+}
+
+impl<T> Drop for Run<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let reader = &mut *self.reader;
+        match self.pinned {
+            None => reader.member.seat().unpin_strict(reader.position),
+            Some(pinned) => {
+                reader.member.seat().saw(reader.position);
+                let unpinned = pinned.at(reader.position);
+                if reader.member.seat().change(pinned, unpinned).is_err() {
+                    // Marked: the segment is this reader's and other orphans', and then the pool's.
+                    reader.member.core().track.storage.exit(self.segment);
+                    reader.rejoin(pinned.at(0));
+                }
+            }
+        }
+        reader.member.unpinned();
+    }
+}

@@ -1,0 +1,413 @@
+//! A reader of a ring.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::subscription::{Stats, Subscription};
+use crate::wait::{Parker, Ticket};
+
+use super::iter::{RingIter, RingTryIter};
+use super::reader::Reader;
+use super::waiting::{Awake, Waiting};
+
+/// A reader of a [`RingFeed`](crate::RingFeed). Dropping it unsubscribes, and its slots are free at once.
+///
+/// It reads by reference, as many values at a time as there are ([`drain`](Self::drain)), or takes clones one by one
+/// ([`recv`](Self::recv) and its like, the iterators, `Stream`).
+///
+/// # Lagging
+///
+/// A reader that [drops the oldest](crate::RingOverflow::DropOldest) misses values when it falls behind. The next read then
+/// returns `Lagged(n)` once, and the one after it goes on with the next value. The iterators and the `Stream` skip these,
+/// and [`missed`](Self::missed) counts them all: received plus missed is always what was sent.
+///
+/// # Closing
+///
+/// Once the ring has ended, what was sent can still be read; after that every read returns `Closed`. Once the subscription
+/// was cancelled, every read returns `Closed` at once; and `Overflowed` if it ended because the reader fell behind
+/// ([`RingOverflow::Disconnect`](crate::RingOverflow::Disconnect)).
+///
+/// # Leaving
+///
+/// A [blocking](crate::RingOverflow::Block) reader that stops reading holds the sender for ever; that is its promise. One that
+/// is forgotten ([`std::mem::forget`]) does too: what releases the ring is dropping it, a panic that unwinds through it, or
+/// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe), from any thread.
+///
+/// # Examples
+///
+/// ```
+/// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+/// let mut reader = ring.subscribe();
+/// ring.send("a");
+/// ring.send("b");
+/// ring.close();
+/// assert_eq!(reader.recv(), Ok("a"));
+/// assert_eq!(reader.iter().collect::<Vec<_>>(), ["b"]);
+/// # Ok::<(), fanfeed::CapacityError>(())
+/// ```
+pub struct RingReceiver<T> {
+    reader: Reader<T>,
+    subscription: Subscription,
+    awake: Awake,
+    sleep: Sleep,
+}
+
+/// What a reader has to do with sleeping.
+#[derive(Debug, Default)]
+struct Sleep {
+    /// Whether senders look whether it is parked.
+    is_drowsy: bool,
+    /// How often it has waited since it last parked.
+    waits: u8,
+    /// Its place among those who wait, of a task that was told to wait.
+    ticket: Ticket,
+}
+
+/// A reader that has waited so often without parking is lively again.
+const LIVELY: u8 = 32;
+
+impl<T: Send + Sync + 'static> RingReceiver<T> {
+    pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
+        Self {
+            subscription: Subscription::new(Arc::clone(&reader.member) as _),
+            reader,
+            awake: Awake::new(waiting),
+            sleep: Sleep::default(),
+        }
+    }
+}
+
+impl<T> RingReceiver<T> {
+    /// Hands all values that are there to `f`, in order and by reference, and returns how many. It does not wait: see
+    /// [`wait`](Self::wait).
+    ///
+    /// Slots are released an eighth of the ring at a time, or when this returns. It stops early where values were missed:
+    /// the next read says how many.
+    ///
+    /// # Errors
+    ///
+    /// If there is no value to hand out: [`TryRecvError::Empty`], and see [Lagging](#lagging) and [Closing](#closing).
+    ///
+    /// # Panics
+    ///
+    /// A panic of `f` goes through. The value it was given has been read, those after it have not.
+    #[inline]
+    pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
+        self.reader.read(usize::MAX, f)
+    }
+
+    /// As [`drain`](Self::drain), for up to `limit` values.
+    ///
+    /// # Errors
+    ///
+    /// As for [`drain`](Self::drain).
+    #[inline]
+    pub fn drain_up_to(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
+        self.reader.read(limit, f)
+    }
+
+    /// Waits, in [its way](Waiting), until the next read returns something other than `Empty`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] or [`RecvError::Overflowed`] if nothing will come any more.
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// let sum = std::thread::spawn(move || {
+    ///     let mut sum = 0;
+    ///     while reader.wait().is_ok() {
+    ///         let _ = reader.drain(|number| sum += number);
+    ///     }
+    ///     sum
+    /// });
+    /// ring.send_batch(1..=100);
+    /// drop(ring);
+    /// assert_eq!(sum.join().unwrap(), 5050);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn wait(&mut self) -> Result<(), RecvError> {
+        self.wait_until(None).map_err(narrow)
+    }
+
+    /// As [`wait`](Self::wait), for so long.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError::Timeout`] if nothing came; otherwise as for [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
+        // A limit beyond what the clock can count is no limit.
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// As [`wait`](Self::wait), until then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_deadline(&mut self, deadline: Instant) -> Result<(), RecvTimeoutError> {
+        self.wait_until(Some(deadline))
+    }
+
+    /// How many values were sent that this reader has neither read nor counted as missed. While senders run there may be
+    /// more a moment later.
+    pub fn lag(&self) -> u64 {
+        let next = self.reader.member.core().track.next();
+        if self.reader.member.is_cut() {
+            0
+        } else {
+            next.saturating_sub(self.reader.position())
+        }
+    }
+
+    /// How many values this reader has missed so far, by the order of the stream: up to the last value it was handed.
+    pub fn missed(&self) -> u64 {
+        self.reader.missed()
+    }
+
+    /// How many values the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.reader.member.core().track.shape().capacity() as usize
+    }
+
+    /// How it waits.
+    pub fn waiting(&self) -> Waiting {
+        self.awake.waiting()
+    }
+
+    /// Whether the subscription has ended. Unless it was cancelled, what was sent before can still be read.
+    pub fn is_closed(&self) -> bool {
+        self.subscription.is_closed()
+    }
+
+    /// The subscription of this reader.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// The figures of its subscription: `delivered` is what was sent to it and not missed, read or not; `depth` its lag.
+    pub fn stats(&self) -> Stats {
+        self.subscription.stats()
+    }
+
+    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the subscription.
+    pub fn split(self) -> (Self, Subscription) {
+        let subscription = self.subscription.share();
+        (self, subscription)
+    }
+
+    // ---- Waiting ----
+
+    fn wait_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+        let reader = &mut self.reader;
+        if !reader.has_unread() && !self.awake.wait(deadline, || reader.is_ready()) {
+            if self.awake.waiting() == Waiting::Spin && !cfg!(fanfeed_loom) {
+                // It spins until then.
+                return Err(RecvTimeoutError::Timeout);
+            }
+            self.park_until(deadline)?;
+        } else if self.sleep.is_drowsy {
+            self.count_wait();
+        }
+        self.reader.say_if_ended()
+    }
+
+    /// A reader that has gone for a while without parking need not cost senders a fence.
+    fn count_wait(&mut self) {
+        self.sleep.waits += 1;
+        if self.sleep.waits >= LIVELY {
+            self.grow_lively();
+        }
+    }
+
+    fn grow_lively(&mut self) {
+        if self.sleep.is_drowsy {
+            self.sleep.is_drowsy = false;
+            self.reader.member.core().wakeups.grow_lively();
+        }
+    }
+
+    /// Senders are to look whether this reader is parked.
+    fn grow_drowsy(&mut self) {
+        self.sleep.waits = 0;
+        if !self.sleep.is_drowsy {
+            self.sleep.is_drowsy = true;
+            self.reader.member.core().wakeups.grow_drowsy();
+        }
+    }
+
+    #[cold]
+    fn park_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+        let parker = Parker::current();
+        self.grow_drowsy();
+        let outcome = loop {
+            let wakeups = &self.reader.member.core().wakeups;
+            wakeups.join_readers(&mut self.sleep.ticket, parker.waker());
+            if self.reader.is_ready() {
+                break Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break Err(RecvTimeoutError::Timeout);
+            }
+            parker.park(deadline);
+        };
+        self.leave_line();
+        outcome
+    }
+
+    fn leave_line(&mut self) {
+        let wakeups = &self.reader.member.core().wakeups;
+        wakeups.leave_readers(&mut self.sleep.ticket);
+    }
+}
+
+impl<T: Clone> RingReceiver<T> {
+    /// Takes a clone of the next value, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
+    ///
+    /// # Panics
+    ///
+    /// A panic of the value's `clone` goes through; the value has been read.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let mut taken = None;
+        self.reader.read(1, |value| taken = Some(value.clone()))?;
+        // One value was handed out, or there was an error.
+        taken.ok_or(TryRecvError::Empty)
+    }
+
+    /// Takes a clone of the next value, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// See [Lagging](#lagging) and [Closing](#closing).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        self.recv_until(None).map_err(narrow)
+    }
+
+    /// Takes a clone of the next value, and waits for it for so long.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        // A limit beyond what the clock can count is no limit.
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Takes a clone of the next value, and waits for it until then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_timeout`](Self::recv_timeout).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_until(Some(deadline))
+    }
+
+    fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        loop {
+            match self.try_recv() {
+                Ok(value) => return Ok(value),
+                Err(TryRecvError::Empty) => self.wait_until(deadline)?,
+                Err(TryRecvError::Lagged(missed)) => return Err(RecvTimeoutError::Lagged(missed)),
+                Err(TryRecvError::Closed) => return Err(RecvTimeoutError::Closed),
+                Err(TryRecvError::Overflowed) => return Err(RecvTimeoutError::Overflowed),
+            }
+        }
+    }
+
+    /// An iterator that waits for each value, and ends when the subscription has ended and everything was taken.
+    pub fn iter(&mut self) -> RingIter<'_, T> {
+        RingIter::new(self)
+    }
+
+    /// An iterator over the values that are there; it ends where there is none, without waiting.
+    pub fn try_iter(&mut self) -> RingTryIter<'_, T> {
+        RingTryIter::new(self)
+    }
+}
+
+/// Without a deadline there is no timeout.
+fn narrow(error: RecvTimeoutError) -> RecvError {
+    match error {
+        RecvTimeoutError::Lagged(missed) => RecvError::Lagged(missed),
+        RecvTimeoutError::Overflowed => RecvError::Overflowed,
+        RecvTimeoutError::Closed | RecvTimeoutError::Timeout => RecvError::Closed,
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: Clone> RingReceiver<T> {
+    /// Takes a clone of the next value if there is one, else has the task woken when there may be.
+    pub(crate) fn poll_next_value(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<T, RecvError>> {
+        use std::task::Poll;
+
+        let mut is_in_line = false;
+        loop {
+            let result = match self.try_recv() {
+                Ok(value) => Ok(value),
+                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                Err(TryRecvError::Closed) => Err(RecvError::Closed),
+                Err(TryRecvError::Overflowed) => Err(RecvError::Overflowed),
+                Err(TryRecvError::Empty) if is_in_line => return Poll::Pending,
+                Err(TryRecvError::Empty) => {
+                    self.grow_drowsy();
+                    let wakeups = &self.reader.member.core().wakeups;
+                    wakeups.join_readers(&mut self.sleep.ticket, context.waker());
+                    is_in_line = true;
+                    continue;
+                }
+            };
+            if self.sleep.is_drowsy {
+                self.leave_line();
+                self.count_wait();
+            }
+            return Poll::Ready(result);
+        }
+    }
+
+    /// Whether nothing will be read any more.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.reader.member.is_cut() || self.reader.is_at_end()
+    }
+}
+
+impl<T> Drop for RingReceiver<T> {
+    fn drop(&mut self) {
+        self.leave_line();
+        self.grow_lively();
+        self.reader.member.leave();
+    }
+}
+
+impl<T> fmt::Debug for RingReceiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingReceiver")
+            .field("subscription", &self.subscription)
+            .field("lag", &self.lag())
+            .field("capacity", &self.capacity())
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! The seats of all readers of a ring, and which of them senders have to look at.
+//!
+//! Seats lie in buckets, each twice as large as the one before and never freed before the ring, so a sender walks over
+//! them without a lock while readers come and go. A bit says whether a seat counts. Who sits down, or sits down elsewhere,
+//! afterwards raises the *version*: a sender that has looked at all seats looks at the version once more.
+
+use std::sync::Arc;
+
+use crate::sync::{AtomicU64, AtomicUsize, OnceLock, Ordering, store_load_fence};
+
+use super::seat::{Progress, Seat};
+
+/// Seats of the first bucket.
+const FIRST: usize = if cfg!(fanfeed_loom) { 2 } else { 8 };
+/// Buckets: together they have more seats than memory.
+const BUCKETS: usize = 26;
+
+#[derive(Debug)]
+pub(crate) struct Seats {
+    buckets: [OnceLock<Arc<Bucket>>; BUCKETS],
+    /// How many buckets there are.
+    used: AtomicUsize,
+    /// How many readers are lossy.
+    lossy: AtomicUsize,
+    version: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// A bit for each seat that counts.
+    live: Box<[AtomicU64]>,
+    seats: Box<[Seat]>,
+}
+
+/// A seat at hand: found without its number.
+#[derive(Debug)]
+pub(crate) struct Chair {
+    bucket: Arc<Bucket>,
+    index: usize,
+}
+
+impl Chair {
+    #[inline(always)]
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.bucket.seats[self.index]
+    }
+}
+
+/// The strict reader that is furthest behind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slowest {
+    pub(crate) position: u64,
+    pub(crate) seat: usize,
+}
+
+impl Seats {
+    pub(crate) fn new() -> Self {
+        Self {
+            buckets: [const { OnceLock::new() }; BUCKETS],
+            used: AtomicUsize::new(0),
+            lossy: AtomicUsize::new(0),
+            version: AtomicU64::new(0),
+        }
+    }
+
+    /// The seat with that number.
+    pub(crate) fn seat(&self, number: usize) -> &Seat {
+        let (bucket, index) = place(number);
+        &self.bucket(bucket).seats[index]
+    }
+
+    /// The seat with that number, to be held by who sits there.
+    pub(crate) fn chair(&self, number: usize) -> Chair {
+        let (bucket, index) = place(number);
+        Chair {
+            bucket: Arc::clone(self.bucket(bucket)),
+            index,
+        }
+    }
+
+    fn bucket(&self, number: usize) -> &Arc<Bucket> {
+        self.buckets[number].get_or_init(|| {
+            let length = FIRST << number;
+            Arc::new(Bucket {
+                live: (0..length.div_ceil(64))
+                    .map(|_| AtomicU64::new(0))
+                    .collect(),
+                seats: (0..length).map(|_| Seat::new()).collect(),
+            })
+        })
+    }
+
+    /// A reader sits down, and counts from now on. A look follows whether its position is still in the ring.
+    pub(crate) fn occupy(&self, number: usize, progress: Progress) {
+        self.seat(number).place(progress);
+        let (bucket, index) = place(number);
+        // ORDERING: Release pairs with the Acquire in `walk`.
+        self.used.fetch_max(bucket + 1, Ordering::Release);
+        self.bucket(bucket).live[index / 64].fetch_or(1 << (index % 64), Ordering::AcqRel);
+        if progress.is_lossy() {
+            self.lossy.fetch_add(1, Ordering::Relaxed);
+        }
+        self.announce();
+    }
+
+    /// Says that somebody sat down. What a sender then looks at, it looks at after it has stored how far it may go; the
+    /// reader looks at that after this.
+    pub(crate) fn announce(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        // ORDERING: pairs with the fence in `Gate::extend`.
+        store_load_fence!("reader_joins_without_fence");
+    }
+
+    /// The seat counts no longer. Nothing changes if it did not.
+    pub(crate) fn ungate(&self, number: usize) {
+        let (bucket, index) = place(number);
+        let bit = 1 << (index % 64);
+        // ORDERING: Release: whatever its reader has read was read before.
+        let before = self.bucket(bucket).live[index / 64].fetch_and(!bit, Ordering::AcqRel);
+        if before & bit != 0 && self.seat(number).progress().is_lossy() {
+            self.lossy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Raised whenever somebody sits down.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody counts that is lossy. Exact for whoever has found the version unchanged.
+    pub(crate) fn has_lossy(&self) -> bool {
+        self.lossy.load(Ordering::Relaxed) != 0
+    }
+
+    /// Calls `f` with each seat that counts and its number, from that number on, until it says stop; gives the number it
+    /// stopped at.
+    pub(crate) fn walk(
+        &self,
+        from: usize,
+        mut f: impl FnMut(usize, &Seat) -> bool,
+    ) -> Option<usize> {
+        let (first_bucket, first_index) = place(from);
+        let used = self.used.load(Ordering::Acquire);
+        let mut index = first_index;
+        for number in first_bucket..used {
+            let bucket = self.bucket(number);
+            let base = first_of(number);
+            for (word, live) in bucket.live.iter().enumerate().skip(index / 64) {
+                // ORDERING: Acquire pairs with `occupy`, and with `ungate`: slots of a reader that left are free.
+                let mut bits = live.load(Ordering::Acquire);
+                if word == index / 64 {
+                    bits &= u64::MAX << (index % 64);
+                }
+                while bits != 0 {
+                    let index = word * 64 + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    if !f(base + index, &bucket.seats[index]) {
+                        return Some(base + index);
+                    }
+                }
+            }
+            index = 0;
+        }
+        None
+    }
+
+    /// The strict reader furthest behind, of several the last.
+    pub(crate) fn slowest(&self) -> Option<Slowest> {
+        let mut slowest: Option<Slowest> = None;
+        self.walk(0, |seat, place| {
+            let progress = place.progress();
+            let position = progress.position();
+            let is_behind = slowest.is_none_or(|slowest| position <= slowest.position);
+            if !progress.is_lossy() && is_behind {
+                slowest = Some(Slowest { position, seat });
+            }
+            true
+        });
+        slowest
+    }
+
+    /// How many seats there may be to walk over.
+    pub(crate) fn len(&self) -> usize {
+        first_of(self.used.load(Ordering::Relaxed))
+    }
+}
+
+/// The bucket of a seat, and its index there.
+#[inline]
+fn place(number: usize) -> (usize, usize) {
+    let bucket = (number / FIRST + 1).ilog2() as usize;
+    (bucket, number - first_of(bucket))
+}
+
+/// The number of a bucket's first seat.
+#[inline]
+fn first_of(bucket: usize) -> usize {
+    FIRST * ((1 << bucket) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST, first_of, place};
+
+    #[test]
+    fn seats_fill_their_buckets_one_after_another() {
+        let mut number = 0;
+        for bucket in 0..8 {
+            assert_eq!(first_of(bucket), number);
+            for index in 0..FIRST << bucket {
+                assert_eq!(place(number), (bucket, index));
+                number += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How positions map to slots.
+
+use crate::error::CapacityError;
+
+/// The largest capacity.
+pub(crate) const MAX_CAPACITY: usize = 1 << 30;
+
+/// In how many segments a ring of at least so many slots is divided.
+pub(crate) const SEGMENTS: usize = 8;
+
+/// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal length.
+///
+/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take 36 years.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    capacity: u64,
+    segment_mask: u64,
+    segment_shift: u32,
+    number_mask: u64,
+}
+
+impl Shape {
+    /// For at least so many values: rounded up to a power of two.
+    pub(crate) fn new(requested: usize) -> Result<Self, CapacityError> {
+        if !(1..=MAX_CAPACITY).contains(&requested) {
+            return Err(CapacityError::new(requested, MAX_CAPACITY));
+        }
+        let capacity = requested.next_power_of_two();
+        let segments = capacity.min(SEGMENTS);
+        let length = capacity / segments;
+        Ok(Self {
+            capacity: capacity as u64,
+            segment_mask: length as u64 - 1,
+            segment_shift: length.trailing_zeros(),
+            number_mask: segments as u64 - 1,
+        })
+    }
+
+    /// How many values the ring holds.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// In how many segments it is divided.
+    pub(crate) fn segments(&self) -> usize {
+        self.number_mask as usize + 1
+    }
+
+    /// How many slots a segment has.
+    pub(crate) fn segment_len(&self) -> usize {
+        self.segment_mask as usize + 1
+    }
+
+    /// The number of the segment that a position falls into.
+    #[inline]
+    pub(crate) fn segment(&self, position: u64) -> usize {
+        ((position >> self.segment_shift) & self.number_mask) as usize
+    }
+
+    /// Where in its segment a position falls.
+    #[inline]
+    pub(crate) fn offset(&self, position: u64) -> usize {
+        (position & self.segment_mask) as usize
+    }
+
+    /// The first position after the segment of this one.
+    #[inline]
+    pub(crate) fn segment_end(&self, position: u64) -> u64 {
+        (position | self.segment_mask) + 1
+    }
+
+    /// The slot of a position, among all of the ring.
+    #[inline]
+    pub(crate) fn slot(&self, position: u64) -> usize {
+        (position & (self.capacity - 1)) as usize
+    }
+
+    /// Which lap a position falls into, in eight bits: enough to tell a lap from the one before. Never 0 in the first.
+    #[inline]
+    pub(crate) fn lap(&self, position: u64) -> u8 {
+        (position >> self.capacity.trailing_zeros()).wrapping_add(1) as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn positions_fall_where_they_should() {
+        for requested in 1..200 {
+            let shape = Shape::new(requested).unwrap();
+            let capacity = shape.capacity();
+            assert_eq!(capacity, (requested as u64).next_power_of_two());
+            assert_eq!(
+                shape.segments() * shape.segment_len(),
+                usize::try_from(capacity).unwrap()
+            );
+            for position in 0..3 * capacity {
+                let slot = shape.segment(position) * shape.segment_len() + shape.offset(position);
+                assert_eq!(slot, shape.slot(position));
+                let end = shape.segment_end(position);
+                assert!(end > position && end - position <= shape.segment_len() as u64);
+                assert_eq!(shape.offset(end), 0);
+                assert_ne!(shape.lap(position), shape.lap(position + capacity));
+            }
+        }
+    }
+}

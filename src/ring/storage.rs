@@ -1,0 +1,374 @@
+//! The slots of a ring, in segments; one of the two files of it that touch uninitialized memory.
+//!
+//! # Who may touch a slot
+//!
+//! A *writer* owns the slot of position `p` from when it is allowed to write `p` ([`Gate`](super::gate::Gate)) until it
+//! publishes `p`. From then on any number of *readers* may read it by shared reference, until the gate allows a writer to
+//! write `p + capacity`. The gate does so only when no strict reader is at `p` or before it; a lossy reader that is has
+//! been moved on, or, while it reads, has been left the whole segment, in whose place the ring has got a spare one. So
+//! writers and readers of one slot never meet.
+//!
+//! # Segments
+//!
+//! The ring's slots are those of the segments in `map`. Other segments are in the *pool*, or are being read by readers
+//! that the ring went on without (orphans); the last of these to stop puts it into the pool. There are as many of these
+//! others as there have been lossy readers at one time, which is one more than there can be orphans when a sender needs
+//! one: it needs it for a reader that is not an orphan yet. They live for as long as the ring.
+//!
+//! # Values
+//!
+//! A slot that is `FILLED` holds a value, current or old. It is dropped when another takes its place, on the thread that
+//! sends that, or with the ring.
+
+use std::mem::{self, MaybeUninit};
+use std::ptr::{self, NonNull};
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, UnsafeCell, mutant, order};
+
+use super::shape::{SEGMENTS, Shape};
+
+/// The slot holds a value.
+const FILLED: u8 = 1;
+/// The position was claimed and never written, because the writer panicked. What the slot holds is not for readers.
+const HOLE: u8 = 2;
+
+/// An eighth of a ring's slots.
+pub(crate) struct Segment<T> {
+    values: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    /// `FILLED` and `HOLE` of each slot. Touched like the slot itself. `FILLED` may be missing where `T` needs no drop.
+    states: Box<[UnsafeCell<u8>]>,
+    /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
+    users: AtomicUsize,
+    /// The next in the pool.
+    next: AtomicPtr<Segment<T>>,
+}
+
+impl<T> Segment<T> {
+    fn new(length: usize) -> Self {
+        Self {
+            values: (0..length)
+                .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
+                .collect(),
+            states: (0..length).map(|_| UnsafeCell::new(0)).collect(),
+            users: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
+impl<T> Drop for Segment<T> {
+    fn drop(&mut self) {
+        if !mem::needs_drop::<T>() {
+            return;
+        }
+        /// Goes on with the rest when dropping one value panics.
+        struct DropRest<'a, T>(&'a Segment<T>, usize);
+        impl<T> Drop for DropRest<'_, T> {
+            fn drop(&mut self) {
+                while self.1 < self.0.values.len() {
+                    let index = self.1;
+                    self.1 += 1;
+                    let rest = DropRest(self.0, self.1);
+                    // SAFETY: nobody else has the segment any more, and each index is visited once.
+                    unsafe {
+                        if self.0.states[index].with(|state| *state) & FILLED != 0 {
+                            self.0.values[index].with_mut(|value| (*value).assume_init_drop());
+                        }
+                    }
+                    mem::forget(rest);
+                }
+            }
+        }
+        drop(DropRest(self, 0));
+    }
+}
+
+/// A segment that lives for as long as the ring. Its methods' callers hold the ring.
+pub(crate) struct SegmentRef<T>(NonNull<Segment<T>>);
+
+impl<T> Clone for SegmentRef<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SegmentRef<T> {}
+
+// SAFETY: a reference to what is shared between threads as `Storage` is.
+unsafe impl<T: Send + Sync> Send for SegmentRef<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for SegmentRef<T> {}
+
+impl<T> SegmentRef<T> {
+    /// Puts a value into a slot, and gives the old one.
+    ///
+    /// # Safety
+    ///
+    /// The ring lives, and the caller is the slot's writer (see the top of this file).
+    #[inline(always)]
+    pub(crate) unsafe fn replace(self, offset: usize, value: T) -> Option<T> {
+        // SAFETY: the ring lives, and with it its segments.
+        let segment = unsafe { self.0.as_ref() };
+        debug_assert!(offset < segment.values.len());
+        // SAFETY: an offset is below the segment's length, by `Shape`; and nobody else touches the slot.
+        unsafe {
+            let cell = segment.values.get_unchecked(offset);
+            if !mem::needs_drop::<T>() {
+                cell.with_mut(|slot| (*slot).write(value));
+                return None;
+            }
+            let state = segment.states.get_unchecked(offset);
+            let was_filled =
+                state.with_mut(|state| mem::replace(&mut *state, FILLED)) & FILLED != 0;
+            cell.with_mut(|slot| {
+                let old = mem::replace(&mut *slot, MaybeUninit::new(value));
+                was_filled.then(|| old.assume_init())
+            })
+        }
+    }
+
+    /// As [`replace`](Self::replace), where slots may have been left as holes.
+    ///
+    /// # Safety
+    ///
+    /// As for `replace`.
+    #[inline(always)]
+    pub(crate) unsafe fn replace_hole(self, offset: usize, value: T) -> Option<T> {
+        if !mem::needs_drop::<T>() {
+            // SAFETY: as in `replace`.
+            unsafe {
+                let state = self.0.as_ref().states.get_unchecked(offset);
+                state.with_mut(|state| *state &= !HOLE);
+            }
+        }
+        // SAFETY: as our caller's.
+        unsafe { self.replace(offset, value) }
+    }
+
+    /// What is in a slot, to be written over in place: an old value, or the default one. The slot is a hole until
+    /// [`fill`](Self::fill).
+    ///
+    /// # Safety
+    ///
+    /// As for `replace`; and the reference ends before anybody else may touch the slot.
+    pub(crate) unsafe fn old_or_default<'a>(self, offset: usize) -> &'a mut T
+    where
+        T: Default,
+    {
+        // SAFETY: as in `replace`. The reference is to what is then initialized.
+        unsafe {
+            let segment = self.0.as_ref();
+            let is_filled = segment.states[offset].with(|state| *state) & FILLED != 0;
+            if !is_filled {
+                let value = T::default();
+                segment.values[offset].with_mut(|slot| (*slot).write(value));
+            }
+            segment.states[offset].with_mut(|state| *state = FILLED | HOLE);
+            segment.values[offset].with_mut(|slot| (*slot).assume_init_mut())
+        }
+    }
+
+    /// The slot is no hole any more: it was written in place.
+    ///
+    /// # Safety
+    ///
+    /// As for `replace`, and after `old_or_default`.
+    pub(crate) unsafe fn fill(self, offset: usize) {
+        // SAFETY: as in `replace`.
+        unsafe { self.0.as_ref().states[offset].with_mut(|state| *state = FILLED) }
+    }
+
+    /// Nothing is in the slot that a reader may see, though it will be published.
+    ///
+    /// # Safety
+    ///
+    /// As for `replace`.
+    pub(crate) unsafe fn leave_hole(self, offset: usize) {
+        // SAFETY: as in `replace`.
+        unsafe { self.0.as_ref().states[offset].with_mut(|state| *state |= HOLE) }
+    }
+
+    /// Calls `f` with the value in a slot.
+    ///
+    /// # Safety
+    ///
+    /// The ring lives, the position was published, and the gate lets nobody write the slot again until this returns.
+    #[inline(always)]
+    pub(crate) unsafe fn read<R>(self, offset: usize, f: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: as for `replace`; what was published is initialized.
+        unsafe {
+            let segment = self.0.as_ref();
+            debug_assert!(offset < segment.values.len());
+            segment
+                .values
+                .get_unchecked(offset)
+                .with(|slot| f((*slot).assume_init_ref()))
+        }
+    }
+
+    /// Whether the slot was published without a value.
+    ///
+    /// # Safety
+    ///
+    /// As for `read`.
+    pub(crate) unsafe fn is_hole(self, offset: usize) -> bool {
+        // SAFETY: as for `read`.
+        unsafe { self.0.as_ref().states[offset].with(|state| *state) & HOLE != 0 }
+    }
+}
+
+/// All segments of a ring.
+pub(crate) struct Storage<T> {
+    /// The ring's, by number.
+    map: [AtomicPtr<Segment<T>>; SEGMENTS],
+    shape: Shape,
+    /// Segments that nobody uses. One thread at a time takes from it; any puts into it.
+    pool: CachePadded<AtomicPtr<Segment<T>>>,
+    all: Mutex<Vec<SegmentRef<T>>>,
+}
+
+// SAFETY: values go to many threads by reference and are dropped by any of them: `T: Send + Sync`. Who touches what, when,
+// is told at the top of this file.
+unsafe impl<T: Send + Sync> Send for Storage<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Storage<T> {}
+
+impl<T> Storage<T> {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let mut all = Vec::with_capacity(shape.segments());
+        let map = std::array::from_fn(|number| {
+            if number < shape.segments() {
+                let segment = allocate(shape);
+                all.push(segment);
+                AtomicPtr::new(segment.0.as_ptr())
+            } else {
+                AtomicPtr::new(ptr::null_mut())
+            }
+        });
+        Self {
+            map,
+            shape,
+            pool: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
+            all: Mutex::new(all),
+        }
+    }
+
+    /// The segment that a position is in now.
+    #[inline]
+    pub(crate) fn segment(&self, position: u64) -> SegmentRef<T> {
+        let number = self.shape.segment(position);
+        // ORDERING: Acquire pairs with the Release in `put_in_place`.
+        let segment = self.map[number & (SEGMENTS - 1)].load(Ordering::Acquire);
+        // SAFETY: a shape's segment numbers are those for which the map has a segment, for good.
+        SegmentRef(unsafe { NonNull::new_unchecked(segment) })
+    }
+
+    /// The ring's segment for that position is another one from now on.
+    pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
+        // ORDERING: Release pairs with the Acquire in `segment`: its slots' old values are visible to who replaces them.
+        self.map[self.shape.segment(position)].store(
+            segment.0.as_ptr(),
+            order!(Release, "spare_is_put_in_place_relaxed"),
+        );
+    }
+
+    /// Makes sure that there are so many segments besides the ring's own.
+    pub(crate) fn provide(&self, spares: usize) {
+        let mut all = self.all.lock();
+        while all.len() < self.shape.segments() + spares {
+            let segment = allocate(self.shape);
+            all.push(segment);
+            self.put_into_pool(segment);
+        }
+    }
+
+    /// Takes a segment out of the pool. Only for the one thread that has the gate.
+    pub(crate) fn take_spare(&self) -> Option<SegmentRef<T>> {
+        let mut head = self.pool.load(Ordering::Acquire);
+        loop {
+            let segment = NonNull::new(head)?;
+            // SAFETY: segments live for as long as the ring.
+            let next = unsafe { segment.as_ref() }.next.load(Ordering::Relaxed);
+            // Nobody else takes, so what was the head still has the same successor if it is the head.
+            // ORDERING: Acquire pairs with the Release in `put_into_pool`.
+            match self
+                .pool
+                .compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire)
+            {
+                Ok(_) => return Some(SegmentRef(segment)),
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    pub(crate) fn put_into_pool(&self, segment: SegmentRef<T>) {
+        let mut head = self.pool.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: segments live for as long as the ring.
+            let next = unsafe { &segment.0.as_ref().next };
+            next.store(head, Ordering::Relaxed);
+            // ORDERING: Release pairs with the Acquire in `take_spare`: the readers are done with it.
+            match self.pool.compare_exchange_weak(
+                head,
+                segment.0.as_ptr(),
+                order!(Release, "segment_is_pooled_relaxed"),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// One more uses a segment that is, or is about to be, no longer the ring's.
+    pub(crate) fn enter(&self, segment: SegmentRef<T>) {
+        // SAFETY: segments live for as long as the ring.
+        unsafe { segment.0.as_ref() }
+            .users
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It stays the ring's after all, and nobody but the caller had entered it.
+    pub(crate) fn stay(&self, segment: SegmentRef<T>) {
+        // SAFETY: segments live for as long as the ring.
+        unsafe { segment.0.as_ref() }
+            .users
+            .store(0, Ordering::Relaxed);
+    }
+
+    /// One uses it no longer; the last puts it into the pool.
+    pub(crate) fn exit(&self, segment: SegmentRef<T>) {
+        // SAFETY: segments live for as long as the ring.
+        let users = unsafe { &segment.0.as_ref().users };
+        // ORDERING: AcqRel: all reading of it comes before its being used again.
+        if users.fetch_sub(1, Ordering::AcqRel) == 1 || mutant!("any_orphan_gives_the_segment_back")
+        {
+            self.put_into_pool(segment);
+        }
+    }
+}
+
+fn allocate<T>(shape: Shape) -> SegmentRef<T> {
+    let segment = Box::new(Segment::new(shape.segment_len()));
+    SegmentRef(NonNull::from(Box::leak(segment)))
+}
+
+impl<T> Drop for Storage<T> {
+    fn drop(&mut self) {
+        /// Goes on with the rest when dropping the values of one panics.
+        struct FreeRest<T>(Vec<SegmentRef<T>>);
+        impl<T> Drop for FreeRest<T> {
+            fn drop(&mut self) {
+                while let Some(segment) = self.0.pop() {
+                    let mut rest = FreeRest(mem::take(&mut self.0));
+                    // SAFETY: allocated as a box, each listed once, and nobody is left who could use it.
+                    drop(unsafe { Box::from_raw(segment.0.as_ptr()) });
+                    self.0 = mem::take(&mut rest.0);
+                }
+            }
+        }
+        drop(FreeRest(mem::take(&mut *self.all.lock())));
+    }
+}

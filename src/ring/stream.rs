@@ -1,0 +1,65 @@
+//! Reading a ring without blocking a thread.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+
+use crate::error::RecvError;
+
+use super::receiver::RingReceiver;
+
+/// Clones of a ring's values. It ends when the subscription has ended and everything was taken; values that were missed are
+/// skipped, and counted by [`RingReceiver::missed`].
+impl<T: Clone> Stream for RingReceiver<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.get_mut();
+        loop {
+            return match this.poll_next_value(context) {
+                Poll::Ready(Ok(value)) => Poll::Ready(Some(value)),
+                Poll::Ready(Err(RecvError::Lagged(_))) => continue,
+                Poll::Ready(Err(RecvError::Closed | RecvError::Overflowed)) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+}
+
+impl<T: Clone> FusedStream for RingReceiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.is_at_end()
+    }
+}
+
+/// A receive that waits without blocking a thread. Made by [`RingReceiver::recv_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct RingRecvAsync<'a, T> {
+    receiver: &'a mut RingReceiver<T>,
+}
+
+impl<T: Clone> Future for RingRecvAsync<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().receiver.poll_next_value(context)
+    }
+}
+
+impl<T: Clone> RingReceiver<T> {
+    /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its [way of
+    /// waiting](crate::Waiting).
+    ///
+    /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
+    ///
+    /// # Errors
+    ///
+    /// See [Lagging](RingReceiver#lagging) and [Closing](RingReceiver#closing).
+    pub fn recv_async(&mut self) -> RingRecvAsync<'_, T> {
+        RingRecvAsync { receiver: self }
+    }
+}

@@ -1,0 +1,214 @@
+//! What senders and readers of a ring share: the slots, how far they are filled, and how far back they are safe.
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicU8, AtomicU64, Ordering, order};
+
+use super::seats::Seats;
+use super::shape::Shape;
+use super::storage::Storage;
+
+pub(crate) struct Track<T> {
+    shape: Shape,
+    /// Everything before this position was published. An exclusive sender stores it; in a shared ring it is moved on by
+    /// whoever needs it further on and finds the stamps.
+    tail: CachePadded<AtomicU64>,
+    claims: CachePadded<Claims>,
+    floors: CachePadded<Floors>,
+    seldom: CachePadded<Seldom>,
+    pub(crate) storage: Storage<T>,
+    pub(crate) seats: Seats,
+    /// In a shared ring, for each slot the lap of the last position there that was published; else none.
+    stamps: Box<[AtomicU8]>,
+}
+
+/// What senders of a shared ring agree on.
+pub(crate) struct Claims {
+    /// The next position that nobody has claimed; and [`CLOSED`].
+    pub(crate) next: AtomicU64,
+    /// Positions from here on take a look at the gate first. At most `limit`.
+    pub(crate) stop: AtomicU64,
+    /// Positions from here on must not be claimed.
+    pub(crate) limit: AtomicU64,
+}
+
+/// The bit of [`Claims::next`] that says that nothing more is to be claimed.
+pub(crate) const CLOSED: u64 = 1 << 63;
+
+/// How far back readers may still go.
+struct Floors {
+    /// Positions before this may be written over where no strict reader sits.
+    strict: AtomicU64,
+    /// As `strict`, for lossy readers: a whole segment at a time.
+    lossy: AtomicU64,
+}
+
+/// What is read often and hardly ever written.
+struct Seldom {
+    /// Some position before this was left as a hole.
+    holes_before: AtomicU64,
+    /// Where the ring ends, once it does.
+    end: AtomicU64,
+}
+
+impl<T> Track<T> {
+    pub(crate) fn new(shape: Shape, is_shared: bool) -> Self {
+        let stamps = if is_shared {
+            shape.capacity() as usize
+        } else {
+            0
+        };
+        Self {
+            shape,
+            tail: CachePadded::new(AtomicU64::new(0)),
+            claims: CachePadded::new(Claims {
+                next: AtomicU64::new(0),
+                stop: AtomicU64::new(0),
+                limit: AtomicU64::new(0),
+            }),
+            floors: CachePadded::new(Floors {
+                strict: AtomicU64::new(0),
+                lossy: AtomicU64::new(0),
+            }),
+            seldom: CachePadded::new(Seldom {
+                holes_before: AtomicU64::new(0),
+                end: AtomicU64::new(u64::MAX),
+            }),
+            storage: Storage::new(shape),
+            seats: Seats::new(),
+            stamps: (0..stamps).map(|_| AtomicU8::new(0)).collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    #[inline]
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Whether several threads may send.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.stamps.is_empty()
+    }
+
+    // ---- Publishing ----
+
+    /// Everything before that position is there. For the one sender of an exclusive ring.
+    #[inline(always)]
+    pub(crate) fn publish(&self, position: u64) {
+        // ORDERING: Release pairs with the Acquire in `published`: the values are there.
+        self.tail
+            .store(position, order!(Release, "tail_is_published_relaxed"));
+    }
+
+    /// The value at that position is there. For whoever claimed it in a shared ring.
+    #[inline(always)]
+    pub(crate) fn stamp(&self, position: u64) {
+        let lap = self.shape.lap(position);
+        // ORDERING: Release pairs with the Acquire in `follow`: the value is there.
+        self.stamps[self.shape.slot(position)]
+            .store(lap, order!(Release, "stamp_is_stored_relaxed"));
+    }
+
+    /// The position that is to be stamped next will be a hole.
+    pub(crate) fn mark_hole(&self, position: u64) {
+        // ORDERING: visible with the stamp that follows.
+        self.seldom
+            .holes_before
+            .fetch_max(position + 1, Ordering::Relaxed);
+    }
+
+    /// Whether there may be holes from that position on.
+    #[inline]
+    pub(crate) fn may_have_holes(&self, position: u64) -> bool {
+        position < self.seldom.holes_before.load(Ordering::Relaxed)
+    }
+
+    /// How far everything was published; if that is not beyond `position`, looked up anew.
+    #[inline]
+    pub(crate) fn published(&self, position: u64) -> u64 {
+        // ORDERING: Acquire pairs with the Release in `publish`, and in `follow`.
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail > position || !self.is_shared() {
+            tail
+        } else {
+            self.follow(tail)
+        }
+    }
+
+    /// How far everything was published, looked up anew.
+    pub(crate) fn published_now(&self) -> u64 {
+        self.published(u64::MAX)
+    }
+
+    /// Moves the tail of a shared ring over all that was stamped.
+    fn follow(&self, tail: u64) -> u64 {
+        let mut position = tail;
+        // While the tail stays, nobody claims a position a lap beyond it; so a stamp is of this lap or of the one before.
+        // Where the tail does not stay, what was read here is not used.
+        // ORDERING: Acquire pairs with the Release in `stamp`.
+        while self.stamps[self.shape.slot(position)].load(Ordering::Acquire)
+            == self.shape.lap(position)
+        {
+            position += 1;
+        }
+        if position == tail {
+            return tail;
+        }
+        // ORDERING: Release: who sees the tail sees all that was stamped before it.
+        match self.tail.compare_exchange(
+            tail,
+            position,
+            order!(AcqRel, "tail_follows_relaxed"),
+            Ordering::Acquire,
+        ) {
+            Ok(_) => position,
+            Err(now) => now,
+        }
+    }
+
+    /// The position of the next value.
+    pub(crate) fn next(&self) -> u64 {
+        if self.is_shared() {
+            self.claims.next.load(Ordering::Acquire) & !CLOSED
+        } else {
+            self.tail.load(Ordering::Acquire)
+        }
+    }
+
+    // ---- Floors ----
+
+    /// Says how far back readers may sit down from now on. A fence has to follow.
+    pub(crate) fn set_floors(&self, strict: u64, lossy: u64) {
+        self.floors.strict.store(strict, Ordering::Relaxed);
+        self.floors.lossy.store(lossy, Ordering::Relaxed);
+    }
+
+    /// How far back a reader may sit down. It looks here after it has sat down, and a fence.
+    pub(crate) fn floor(&self, is_lossy: bool) -> u64 {
+        if is_lossy {
+            self.floors.lossy.load(Ordering::Acquire)
+        } else {
+            self.floors.strict.load(Ordering::Acquire)
+        }
+    }
+
+    // ---- The end ----
+
+    /// Nothing is published from that position on.
+    pub(crate) fn set_end(&self, position: u64) {
+        // ORDERING: Release pairs with the Acquire in `end`.
+        self.seldom.end.store(position, Ordering::Release);
+    }
+
+    /// Where the ring ends; the greatest number for as long as it does not.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.seldom.end.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,146 @@
+//! Who sleeps, and who wakes whom.
+//!
+//! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs something only where somebody
+//! is about to sleep.
+//!
+//! *Readers* that may park are *drowsy*. A sender publishes, makes a light fence, and looks whether anybody is drowsy; only
+//! then does it fence in full and look whether anybody is parked. A reader grows drowsy by raising the count and making a
+//! heavy fence; then it stands in the queue, fences, looks for values once more, and parks. It stays drowsy until it has
+//! gone for a while without parking. So a running stream costs no fence, and a trickle costs one for each value and no
+//! heavy one.
+//!
+//! *Senders* that found the ring full name the reader that is in the way, stand in the queue, make a heavy fence, and look
+//! for room once more. A reader moves on, makes a light fence, and looks whether it was named.
+
+use std::task::Waker;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{
+    AtomicUsize, Ordering, heavy_fence, light_fence, mutant, prepare_heavy_fence, store_load_fence,
+};
+use crate::wait::{Ticket, WakerSet};
+
+pub(crate) struct Wakeups {
+    seldom: CachePadded<Seldom>,
+    /// Readers that wait for values.
+    readers: WakerSet,
+    /// Senders that wait for room.
+    senders: WakerSet,
+}
+
+/// What is read for each value and hardly ever written.
+struct Seldom {
+    /// How many readers may park.
+    drowsy: AtomicUsize,
+    /// The seat of the reader that senders wait for, plus 1; or 0.
+    awaited: AtomicUsize,
+}
+
+impl Wakeups {
+    pub(crate) fn new() -> Self {
+        prepare_heavy_fence();
+        Self {
+            seldom: CachePadded::new(Seldom {
+                drowsy: AtomicUsize::new(0),
+                awaited: AtomicUsize::new(0),
+            }),
+            readers: WakerSet::new(),
+            senders: WakerSet::new(),
+        }
+    }
+
+    // ---- Senders wake readers ----
+
+    /// Something was published: wakes who waits for it.
+    #[inline(always)]
+    pub(crate) fn published(&self) {
+        // ORDERING: pairs with the heavy fence in `grow_drowsy`.
+        light_fence!("sender_publishes_without_light_fence");
+        if self.seldom.drowsy.load(Ordering::Relaxed) != 0 {
+            self.rouse();
+        }
+    }
+
+    #[inline(never)]
+    fn rouse(&self) {
+        // ORDERING: pairs with the fence in `WakerSet::join`.
+        store_load_fence!("sender_rouses_without_fence");
+        if self.readers.is_waited_on() {
+            self.readers.wake_all();
+        }
+    }
+
+    /// Wakes all readers, whatever they wait for.
+    pub(crate) fn wake_readers(&self) {
+        self.readers.wake_all();
+    }
+
+    /// From now on senders look whether this reader is parked.
+    #[cold]
+    pub(crate) fn grow_drowsy(&self) {
+        self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
+        // ORDERING: pairs with the light fence in `published`.
+        heavy_fence!("reader_grows_drowsy_without_heavy_fence");
+    }
+
+    /// This reader will not park without growing drowsy again.
+    #[cold]
+    pub(crate) fn grow_lively(&self) {
+        self.seldom.drowsy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A drowsy reader stands in the queue. It has to look once more before it parks.
+    pub(crate) fn join_readers(&self, ticket: &mut Ticket, waker: &Waker) {
+        self.readers.join(ticket, waker);
+    }
+
+    /// A reader waits no longer.
+    pub(crate) fn leave_readers(&self, ticket: &mut Ticket) {
+        // Everybody is woken for each value: nobody has to be woken in its stead.
+        self.readers.leave(ticket, true);
+    }
+
+    // ---- Readers wake senders ----
+
+    /// The reader in that seat has moved on, or has left.
+    #[inline(always)]
+    pub(crate) fn moved(&self, seat: usize) {
+        // ORDERING: pairs with the heavy fence in `await_reader`.
+        light_fence!("reader_moves_without_light_fence");
+        if self.seldom.awaited.load(Ordering::Relaxed) == seat + 1 {
+            self.wake_senders_for(seat);
+        }
+    }
+
+    #[cold]
+    fn wake_senders_for(&self, seat: usize) {
+        let named =
+            self.seldom
+                .awaited
+                .compare_exchange(seat + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if named.is_ok() {
+            self.senders.wake_all();
+        }
+    }
+
+    /// A sender waits for the reader in that seat. It has to look for room once more before it parks.
+    pub(crate) fn await_reader(&self, seat: usize, ticket: &mut Ticket, waker: &Waker) {
+        self.seldom.awaited.store(seat + 1, Ordering::SeqCst);
+        self.senders.join(ticket, waker);
+        // ORDERING: pairs with the light fence in `moved`.
+        heavy_fence!("sender_parks_without_heavy_fence");
+    }
+
+    /// A sender waits no longer.
+    pub(crate) fn leave_senders(&self, ticket: &mut Ticket) {
+        self.senders.leave(ticket, true);
+    }
+
+    /// There is room, or the ring has ended: who waits for it is to look.
+    pub(crate) fn wake_senders(&self) {
+        if self.senders.is_waited_on() && !mutant!("room_is_kept_to_oneself") {
+            self.senders.wake_all();
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Writing to a ring that one thread at a time sends on.
+//!
+//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the segment that it holds;
+//! it publishes them by one store of the tail, in which whoever reads the tail sees them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{CapacityError, TrySendError};
+
+use super::core::Core;
+use super::gate::{Gate, Held};
+use super::room;
+use super::shape::Shape;
+use super::storage::SegmentRef;
+
+pub(crate) struct Writer<T> {
+    /// The next position.
+    next: u64,
+    /// Before this position there is nothing to look at. At most the gate's limit.
+    stop: u64,
+    /// The segment of the positions up to the gate's limit.
+    segment: SegmentRef<T>,
+    offset_mask: u64,
+    core: Arc<Core<T>>,
+    gate: Gate,
+    closed: bool,
+}
+
+/// Why nothing can be written.
+enum Refusal {
+    Full,
+    Closed,
+}
+
+impl Refusal {
+    #[cold]
+    fn of<T>(self, value: T) -> TrySendError<T> {
+        match self {
+            Self::Full => TrySendError::Full(value),
+            Self::Closed => TrySendError::Closed(value),
+        }
+    }
+}
+
+impl<T> Writer<T> {
+    pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
+        let shape = Shape::new(capacity)?;
+        let core = Arc::new(Core::new(shape, false));
+        Ok(Self {
+            next: 0,
+            stop: 0,
+            segment: core.track.storage.segment(0),
+            offset_mask: shape.segment_len() as u64 - 1,
+            core,
+            gate: Gate::default(),
+            closed: false,
+        })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<T>> {
+        &self.core
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        // The next send is to find out.
+        self.stop = self.next;
+        self.core.close(self.next);
+    }
+
+    #[inline(always)]
+    pub(crate) fn send(&mut self, value: T) -> u64 {
+        if self.next == self.stop && self.make_room(|| None).is_err() {
+            return self.next;
+        }
+        self.put(value)
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
+        if self.next == self.stop
+            && let Err(refusal) = self.look_for_room()
+        {
+            return Err(refusal.of(value));
+        }
+        Ok(self.put(value))
+    }
+
+    pub(crate) fn send_until(
+        &mut self,
+        value: T,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<u64, TrySendError<T>> {
+        if self.next == self.stop
+            && let Err(refusal) = self.make_room(deadline)
+        {
+            return Err(refusal.of(value));
+        }
+        Ok(self.put(value))
+    }
+
+    pub(crate) fn send_batch(&mut self, values: impl IntoIterator<Item = T>) -> u64 {
+        let mut values = values.into_iter();
+        loop {
+            // Before the room: there may be no value to put there.
+            let Some(mut value) = values.next() else {
+                return self.next;
+            };
+            if self.next == self.stop && self.make_room(|| None).is_err() {
+                return self.next;
+            }
+            let mut stretch = Stretch {
+                end: self.next,
+                writer: self,
+            };
+            loop {
+                stretch.put(value);
+                if stretch.is_full() {
+                    break;
+                }
+                match values.next() {
+                    Some(next) => value = next,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    pub(crate) fn send_with(&mut self, write: impl FnOnce(&mut T)) -> u64
+    where
+        T: Default,
+    {
+        if self.next == self.stop && self.make_room(|| None).is_err() {
+            return self.next;
+        }
+        let offset = self.offset(self.next);
+        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this writer's, and stays so until
+        // it is published, which is after the last use of the reference.
+        write(unsafe { self.segment.old_or_default(offset) });
+        // SAFETY: as above.
+        unsafe { self.segment.fill(offset) };
+        let position = self.next;
+        self.publish(position + 1);
+        position
+    }
+
+    #[inline(always)]
+    fn offset(&self, position: u64) -> usize {
+        (position & self.offset_mask) as usize
+    }
+
+    /// Writes a value to the next position, for which there is room, and publishes it.
+    #[inline(always)]
+    fn put(&mut self, value: T) -> u64 {
+        let position = self.next;
+        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this writer's.
+        let old = unsafe { self.segment.replace(self.offset(position), value) };
+        self.publish(position + 1);
+        // Only now, for it may panic.
+        drop(old);
+        position
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, end: u64) {
+        self.next = end;
+        self.core.track.publish(end);
+        self.core.wakeups.published();
+    }
+
+    /// Looks whether there is room at `next`, which has come to `stop`.
+    #[cold]
+    fn look_for_room(&mut self) -> Result<(), Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        self.pass_gate().map_err(|_| Refusal::Full)
+    }
+
+    /// Waits for room at `next`, which has come to `stop`.
+    #[cold]
+    fn make_room(&mut self, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        if self.pass_gate().is_ok() {
+            return Ok(());
+        }
+        let deadline = deadline();
+        let core = Arc::clone(&self.core);
+        room::wait(&core, deadline, || self.pass_gate()).ok_or(Refusal::Full)
+    }
+
+    fn pass_gate(&mut self) -> Result<(), Held> {
+        let track = &self.core.track;
+        if self.next < self.gate.limit() {
+            self.gate.look_ahead(track);
+        } else {
+            let extended = self.gate.extend(track);
+            let overrun = self.gate.take_overrun();
+            if !overrun.is_empty() {
+                self.core.overrun(overrun);
+            }
+            extended?;
+            self.segment = track.storage.segment(self.next);
+        }
+        self.stop = self.gate.next_stop(track, self.next);
+        Ok(())
+    }
+}
+
+/// Values that have been written, and are published together, even if writing more of them panics.
+struct Stretch<'a, T> {
+    writer: &'a mut Writer<T>,
+    /// The position to write next.
+    end: u64,
+}
+
+impl<T> Stretch<'_, T> {
+    #[inline(always)]
+    fn put(&mut self, value: T) {
+        let offset = self.writer.offset(self.end);
+        // SAFETY: as in `Writer::put`: `end` is below `stop`.
+        let old = unsafe { self.writer.segment.replace(offset, value) };
+        self.end += 1;
+        drop(old);
+    }
+
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        self.end == self.writer.stop
+    }
+}
+
+impl<T> Drop for Stretch<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.end != self.writer.next {
+            self.writer.publish(self.end);
+        }
+    }
+}
+
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
