@@ -231,7 +231,7 @@ impl<T: Send + Sync> RingFeed<T> {
     /// from inside `write` that would have to wait for room panics: it would wait for `write` itself.
     ///
     /// ```
-    /// let ring = fanfeed::RingFeed::<[u64; 64]>::new(16)?;
+    /// let ring = fanfeed::RingFeed::<[u64; 32]>::new(16)?;
     /// let mut reader = ring.subscribe();
     /// ring.send_with(|table| table[7] = 49);
     /// reader.drain(|table| assert_eq!(table[7], 49))?;

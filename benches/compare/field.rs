@@ -2,7 +2,7 @@
 //!
 //! The second word of each says how it waits. The sender, when there is no room: it *spins* (tries again), *parks* (its own
 //! blocking send, which may spin first), or *never* waits and lets values be lost. The readers, when there is nothing:
-//! they are *polled*, *gather* (polled, but in a running stream only every 0.37 µs), or park; the ways of a ring's reader
+//! they are *polled*, *gather* (polled, but in a running stream only every 0.4 µs), or park; the ways of a ring's reader
 //! bear their own names, and `Park` is its default.
 
 use fanfeed::Waiting;
@@ -37,7 +37,7 @@ impl<T, P: Probe<T>> Probe<T> for GatheringProbe<P> {
     type Taken = P::Taken;
 
     fn take<S: Sends<T>, R: Reads<T>>(self, (sender, readers): (S, R)) -> P::Taken {
-        self.0.take((sender, Gathering(readers)))
+        self.0.take((sender, Gathering::new(readers)))
     }
 }
 

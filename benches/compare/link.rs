@@ -8,7 +8,7 @@ pub(crate) const CAPACITY: usize = 1024;
 /// Values of a batch, where batches are sent.
 pub(crate) const BATCH: u64 = 32;
 /// For how long a reader that gathers leaves a running stream alone: what a ring's `Waiting::Batch` gathers for.
-pub(crate) const GATHERING: Duration = Duration::from_nanos(370);
+pub(crate) const GATHERING: Duration = Duration::from_nanos(400);
 
 /// The sending end.
 pub(crate) trait Sends<T>: Send + 'static {
@@ -39,26 +39,40 @@ pub(crate) trait Reads<T>: Send + 'static {
     fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64;
 }
 
-/// Readers that, once they have found something, let values gather for [`GATHERING`] before they look again.
-pub(crate) struct Gathering<R>(pub(crate) R);
+/// Readers that, in a running stream, let values gather for [`GATHERING`] since they last found some before they look
+/// again.
+pub(crate) struct Gathering<R> {
+    readers: R,
+    looked: Instant,
+}
+
+impl<R> Gathering<R> {
+    /// Has these readers gather.
+    pub(crate) fn new(readers: R) -> Self {
+        Self {
+            readers,
+            looked: Instant::now(),
+        }
+    }
+}
 
 impl<T, R: Reads<T>> Reads<T> for Gathering<R> {
     fn readers(&self) -> usize {
-        self.0.readers()
+        self.readers.readers()
     }
 
     #[inline]
     fn wait(&mut self, found: bool) {
         if found {
-            let start = Instant::now();
-            while start.elapsed() < GATHERING {
+            while self.looked.elapsed() < GATHERING {
                 std::hint::spin_loop();
             }
+            self.looked = Instant::now();
         }
     }
 
     #[inline]
     fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64 {
-        self.0.take(reader, each)
+        self.readers.take(reader, each)
     }
 }

@@ -35,7 +35,7 @@ impl<T: Payload + Unpin> Channel<T> for Spsc {
 impl<T: Payload + Unpin> Blocking<T> for Spsc {
     #[inline]
     fn send(sender: &mut Self::Sender, value: T) {
-        sender.send(value).ok().expect("the receiver is there");
+        sender.send(value).expect("the receiver is there");
     }
 
     #[inline]
@@ -67,7 +67,7 @@ impl<T: Payload + Unpin> Channel<T> for Mpsc {
 impl<T: Payload + Unpin> Blocking<T> for Mpsc {
     #[inline]
     fn send(sender: &mut Self::Sender, value: T) {
-        sender.send(value).ok().expect("the receiver is there");
+        sender.send(value).expect("the receiver is there");
     }
 
     #[inline]

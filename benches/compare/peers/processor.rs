@@ -37,7 +37,7 @@ pub(crate) fn in_batches(count: u64) -> Outcome {
     })
 }
 
-fn run(count: u64, send: impl Fn(&mut Sender, Range<u64>) + Send) -> Outcome {
+fn run(count: u64, send: impl Fn(&mut Sender, Range<u64>) + Sync) -> Outcome {
     let told = Arc::new(Told::default());
     let mut sender = connect(&told);
     let took = std::thread::scope(|scope| {

@@ -65,7 +65,7 @@ fn singly(plan: Plan, next: &mut dyn FnMut(Case)) {
 fn in_batches(plan: Plan, next: &mut dyn FnMut(Case)) {
     let enter = |name, waits| Stream { plan, name, waits };
     let (sender, readers) = disruptor::single_in_batches();
-    let gathering = (sender, Gathering(readers));
+    let gathering = (sender, Gathering::new(readers));
     next(Case {
         label: "n = 1, batches of 32".into(),
         readers: Some(1),
