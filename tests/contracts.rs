@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfeed::{
-    CapacityError, Carrier, CarrierOverflow, Cause, Closed, Feed, IntoIter, Iter, Missed, Overflow,
-    OverflowPolicy, Publish, Receiver, RecvError, RecvTimeoutError, Room, Stats, SubscriberBuilder,
-    Subscription, SubscriptionError, SubscriptionId, TryIter, TryRecvError, TrySendError,
-    Undelivered, WeakFeed,
+    CapacityError, Carrier, CarrierOverflow, Cause, Closed, ExclusiveRingFeed, Feed, IntoIter,
+    Iter, Missed, Overflow, OverflowPolicy, Publish, Receiver, RecvError, RecvTimeoutError,
+    RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow, RingReceiver,
+    RingSubscriberBuilder, RingTryIter, Room, Stats, SubscriberBuilder, Subscription,
+    SubscriptionError, SubscriptionId, TryIter, TryRecvError, TrySendError, Undelivered, Waiting,
+    WeakFeed, WeakRingFeed,
 };
 
 /// Can be sent to another thread, and not shared between two.
@@ -24,6 +26,9 @@ type Unshared = Cell<u8>;
 /// Neither printed, compared nor defaulted.
 #[derive(Clone)]
 struct Plain;
+
+/// Not even cloned.
+struct Bare;
 
 /// Holds if the type has the traits; does not compile otherwise.
 macro_rules! has {
@@ -69,6 +74,68 @@ fn what_cannot_be_sent_makes_handles_that_cannot_be() {
 }
 
 #[test]
+fn a_ring_can_be_shared_between_threads_if_its_values_can() {
+    has!(RingFeed<u8>, WeakRingFeed<u8>, RingHandle<u8>, RingFeed<Plain> => Send + Sync + Unpin);
+    has!(ExclusiveRingFeed<u8>, RingReceiver<u8>, RingIntoIter<u8> => Send + Sync + Unpin);
+    has!(RingIter<'static, u8>, RingTryIter<'static, u8> => Send + Sync + Unpin);
+    has!(RingSubscriberBuilder<'static, u8> => Send + Sync);
+    has!(RingOverflow, Waiting => Send + Sync + Unpin + UnwindSafe + RefUnwindSafe);
+    // Readers on several threads have one value by reference, and any thread may drop it.
+    has_not!(RingFeed<Unshared>, ExclusiveRingFeed<Unshared>, RingReceiver<Unshared> => Send);
+    has_not!(RingFeed<Unshared>, ExclusiveRingFeed<Unshared>, RingReceiver<Unshared> => Sync);
+    has_not!(RingFeed<Rc<u8>>, WeakRingFeed<Rc<u8>>, RingHandle<Rc<u8>>, RingIntoIter<Rc<u8>> => Send);
+    has_not!(RingFeed<Rc<u8>>, WeakRingFeed<Rc<u8>>, RingHandle<Rc<u8>>, RingIntoIter<Rc<u8>> => Sync);
+}
+
+#[test]
+fn only_handles_of_rings_and_plain_data_can_be_cloned() {
+    has!(RingFeed<Bare>, WeakRingFeed<Bare>, RingHandle<Bare> => Clone);
+    has!(RingSubscriberBuilder<'static, Bare> => Clone);
+    has!(RingOverflow, Waiting => Copy + Eq + Hash + Debug + Default);
+    // Another of these would not be alone; a forgotten clone of a receiver would hold up everybody.
+    has_not!(ExclusiveRingFeed<u8>, RingReceiver<u8>, RingIntoIter<u8> => Clone);
+    assert_eq!(RingOverflow::default(), RingOverflow::Block);
+    assert_eq!(Waiting::default(), Waiting::Park);
+}
+
+#[test]
+fn what_belongs_to_a_ring_prints_without_asking_values_to() {
+    has!(RingFeed<Bare>, WeakRingFeed<Bare>, RingHandle<Bare>, ExclusiveRingFeed<Bare> => Debug);
+    has!(RingReceiver<Bare>, RingIntoIter<Bare>, RingSubscriberBuilder<'static, Bare> => Debug);
+    has!(RingIter<'static, Bare>, RingTryIter<'static, Bare> => Debug);
+
+    let ring = RingFeed::new(3).unwrap();
+    let builder = ring.subscriber().name("slow").history(5);
+    let builder = builder.overflow(RingOverflow::DropOldest);
+    let text = format!("{:?}", builder.clone().waiting(Waiting::Spin));
+    for part in ["slow", "history: 5", "DropOldest", "Spin"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let mut reader = builder.subscribe();
+    ring.send(Plain);
+    let text = format!("{reader:?}");
+    for part in ["slow", "lag: 1", "capacity: 4", "Park"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(format!("{:?}", reader.iter()).contains("slow"));
+    assert!(format!("{:?}", reader.try_iter()).contains("slow"));
+    for part in ["capacity: 4", "position: 1", "subscribers: 1"] {
+        assert!(format!("{ring:?}").contains(part), "{ring:?}");
+    }
+    let (weak, handle) = (ring.downgrade(), ring.handle());
+    assert!(format!("{weak:?}").contains("alive: true"));
+    assert!(format!("{handle:?}").contains("closed: false"));
+    drop(ring);
+    assert!(format!("{weak:?}").contains("alive: false"));
+    assert!(format!("{handle:?}").contains("closed: true"));
+    assert!(format!("{:?}", reader.into_iter()).contains("closed: true"));
+    let ring = ExclusiveRingFeed::<Bare>::new(8).unwrap();
+    for part in ["capacity: 8", "position: 0", "subscribers: 0"] {
+        assert!(format!("{ring:?}").contains(part), "{ring:?}");
+    }
+}
+
+#[test]
 fn what_survives_a_caught_panic_says_so() {
     has!(CapacityError, RecvError, TryRecvError, RecvTimeoutError => UnwindSafe + RefUnwindSafe);
     has!(Overflow, CarrierOverflow, Room, Cause, Missed, Stats => UnwindSafe + RefUnwindSafe);
@@ -111,12 +178,16 @@ fn the_traits_are_implemented_where_they_are_promised() {
     has!(crossbeam_channel::Sender<u8>, std::sync::mpsc::Sender<u8> => Carrier<u8>);
     has!(std::sync::mpsc::SyncSender<u8> => Carrier<u8>);
     has!(Feed<u8>, &Feed<u8> => Publish<u8>);
+    has!(RingFeed<Bare>, &RingFeed<Bare>, ExclusiveRingFeed<Bare> => Publish<Bare>);
+    has!(RingFeed<Bare> => Carrier<Bare>);
+    has!(RingIter<'static, u8>, RingIntoIter<u8> => Iterator<Item = u8> + FusedIterator);
+    has!(RingTryIter<'static, u8> => Iterator<Item = u8>);
     has!(Overflow, CarrierOverflow => OverflowPolicy);
     has!(Iter<'static, u8>, IntoIter<u8> => Iterator<Item = u8> + FusedIterator);
     has!(TryIter<'static, u8> => Iterator<Item = u8>);
     has!(Closed => Future<Output = ()>);
     // More may come after it has said that there is nothing.
-    has_not!(TryIter<'static, u8> => FusedIterator);
+    has_not!(TryIter<'static, u8>, RingTryIter<'static, u8> => FusedIterator);
     // A carrier need not be known by its type.
     fn takes(_: &dyn Carrier<u8>) {}
     takes(&std::sync::mpsc::channel().0);
@@ -300,4 +371,14 @@ fn nothing_public_panics_where_a_result_would_do() {
     assert!(receiver.drain(usize::MAX, drop).is_err());
     assert!(receiver.drain_into(&mut Vec::new(), usize::MAX).is_err());
     assert!(receiver.subscription().closed().wait_timeout(Duration::MAX));
+
+    assert!(RingFeed::<u8>::new(0).is_err() && ExclusiveRingFeed::<u8>::new(usize::MAX).is_err());
+    let ring = RingFeed::<u8>::new(1).unwrap();
+    ring.close();
+    ring.close();
+    assert_eq!((ring.send(1), ring.send_batch([1, 2])), (0, 0));
+    let mut reader = ring.subscriber().history(u64::MAX).subscribe();
+    assert!(reader.recv_timeout(Duration::MAX).is_err());
+    assert!(reader.wait_timeout(Duration::MAX).is_err());
+    assert!(reader.drain_up_to(usize::MAX, |_| {}).is_err());
 }

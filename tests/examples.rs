@@ -59,6 +59,19 @@ received [30, 40, 41]
 ",
     ),
     (
+        "ring",
+        "\
+sum 500500
+sum 500500
+last Some(1000)
+every price accounted for: true
+channels reached: 2
+readers informed: 1000
+archived: Ok(\"harvest is in\")
+the ring has ended: true
+",
+    ),
+    (
         "scope",
         "\
 twos [2, 4, 6, 8]

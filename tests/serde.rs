@@ -1,6 +1,6 @@
 //! What the feature `serde` adds.
 
-use fanfeed::{CarrierOverflow, Feed, Overflow, Stats, SubscriptionId};
+use fanfeed::{CarrierOverflow, Feed, Overflow, RingOverflow, Stats, SubscriptionId, Waiting};
 
 #[test]
 fn stats_and_options_survive_a_round_trip_through_json() {
@@ -33,4 +33,25 @@ fn stats_and_options_survive_a_round_trip_through_json() {
         serde_json::from_str::<CarrierOverflow>(r#""Disconnect""#).unwrap(),
         CarrierOverflow::Disconnect
     );
+}
+
+#[test]
+fn the_options_of_a_ring_survive_a_round_trip_through_json() {
+    for (overflow, json) in [
+        (RingOverflow::Block, r#""Block""#),
+        (RingOverflow::DropOldest, r#""DropOldest""#),
+        (RingOverflow::Disconnect, r#""Disconnect""#),
+    ] {
+        assert_eq!(serde_json::to_string(&overflow).unwrap(), json);
+        let back = serde_json::from_str::<RingOverflow>(json).unwrap();
+        assert_eq!(back, overflow);
+    }
+    for (waiting, json) in [
+        (Waiting::Spin, r#""Spin""#),
+        (Waiting::Batch, r#""Batch""#),
+        (Waiting::Park, r#""Park""#),
+    ] {
+        assert_eq!(serde_json::to_string(&waiting).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Waiting>(json).unwrap(), waiting);
+    }
 }

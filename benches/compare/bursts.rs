@@ -32,7 +32,6 @@ fn burst_by_burst<T: Payload>(
     readers: &mut impl Reads<T>,
     numbers: Range<u64>,
 ) -> Outcome {
-    let due = (numbers.end - numbers.start) * readers.readers() as u64;
     let (mut received, mut wrong) = (0, 0);
     let start = Instant::now();
     let mut first = numbers.start;
@@ -42,20 +41,23 @@ fn burst_by_burst<T: Payload>(
         readers.wait(true);
         for reader in 0..readers.readers() {
             let mut next = first;
-            let missed = readers.take(reader, |value: &T| {
-                wrong |= value.number() ^ next;
-                next += 1;
-            });
+            // One look need not show all that is there.
+            while next < end {
+                let missed = readers.take(reader, |value: &T| {
+                    wrong |= value.number() ^ next;
+                    next += 1;
+                });
+                assert_eq!(missed, 0, "there was room for all");
+            }
             received += next - first;
-            assert_eq!(missed, 0, "there was room for all");
         }
         first = end;
     }
     let took = start.elapsed();
     assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
-    assert_eq!(received, due, "a reader did not get all there was");
     Outcome {
         took,
+        sending: took,
         received,
         missed: 0,
     }

@@ -1,33 +1,35 @@
-//! Charts, drawn as SVG.
-
-use std::fmt::Write;
+//! Charts: throughput over the number of readers, and percentiles.
 
 use crate::machine::Machine;
 use crate::questions::{Chart, Question};
 use crate::rounds::{Measured, Row};
+use crate::svg::{Drawing, GUIDE, Stroke, Words};
 
+const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
 const TOP: f64 = 84.0;
 const PLOT_WIDTH: f64 = 560.0;
 const PLOT_HEIGHT: f64 = 440.0;
-const LEGEND_LINE: f64 = 18.0;
-const WIDTH: f64 = 960.0;
+/// What the names of the contenders take on the left of percentiles.
+const NAMES: f64 = 280.0;
+const LINE_HEIGHT: f64 = 18.0;
+/// Below the middle of a line of words their foot.
+const FOOT: f64 = 4.0;
 
-/// As far apart as there are many; the dashes tell those of one colour apart.
+/// As far apart as there are many; dashes tell those of one colour apart.
 const COLOURS: [&str; 10] = [
     "#0b6fb8", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#00798c", "#8d5524", "#c2185b",
     "#5c6f2b", "#555555",
 ];
-const DASHES: [&str; 3] = ["", "7 4", "2 3"];
+const DASHES: [&str; 3] = ["none", "7 4", "2 3"];
 
-/// The question's chart, if there is one.
+/// The question's chart, if it has one.
 pub(crate) fn draw(question: &Question, cases: &[Measured], machine: &Machine) -> Option<String> {
     match question.chart {
         Chart::None => None,
         Chart::OverReaders => Some(over_readers(question, cases, machine)),
         Chart::Percentiles { first, count } => {
-            let columns = &question.columns[first..first + count];
-            Some(percentiles(question, cases, machine, first, columns))
+            Some(percentiles(question, cases, machine, first..first + count))
         }
     }
 }
@@ -43,11 +45,11 @@ struct Scale {
 
 impl Scale {
     /// Whole powers of ten around these figures.
-    fn around(figures: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
-        let positive = figures.filter(|figure| *figure > 0.0);
+    fn around(figures: &[f64], from: f64, to: f64) -> Self {
+        let positive = figures.iter().copied().filter(|figure| *figure > 0.0);
         let least = positive.clone().fold(f64::INFINITY, f64::min);
-        let greatest = positive.fold(f64::MIN_POSITIVE, f64::max).max(least);
-        let least = 10_f64.powf(least.log10().floor());
+        let greatest = positive.fold(f64::MIN_POSITIVE, f64::max);
+        let least = 10_f64.powf(least.min(greatest).log10().floor());
         Self {
             least,
             greatest: 10_f64.powf(greatest.log10().ceil()).max(10.0 * least),
@@ -67,50 +69,46 @@ impl Scale {
     }
 }
 
+/// A line for each contender.
 fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> String {
     let points: Vec<(f64, &[Row])> = cases
         .iter()
         .filter_map(|case| Some((case.readers? as f64, case.rows.as_slice())))
         .collect();
-    let y = Scale::around(
-        points
-            .iter()
-            .flat_map(|(_, rows)| rows.iter().map(first_figure)),
-        TOP + PLOT_HEIGHT,
-        TOP,
-    );
-    let (fewest, most) = (points[0].0, points[points.len() - 1].0);
+    let all: Vec<f64> = (points.iter().flat_map(|(_, rows)| *rows))
+        .map(first_figure)
+        .collect();
+    let (right, bottom) = (LEFT + PLOT_WIDTH, TOP + PLOT_HEIGHT);
+    let y = Scale::around(&all, bottom, TOP);
+    let (fewest, most) = (&points[0], &points[points.len() - 1]);
     let x = Scale {
-        least: fewest,
-        greatest: most.max(fewest * 2.0),
+        least: fewest.0,
+        greatest: most.0.max(2.0 * fewest.0),
         from: LEFT,
-        to: LEFT + PLOT_WIDTH,
+        to: right,
     };
     // From the highest line at the right end to the lowest, as they are seen.
-    let mut names: Vec<&Row> = points[points.len() - 1].1.iter().collect();
-    names.sort_by(|one, other| first_figure(other).total_cmp(&first_figure(one)));
+    let mut named: Vec<&Row> = most.1.iter().collect();
+    named.sort_by(|one, other| first_figure(other).total_cmp(&first_figure(one)));
 
-    let mut svg = open(question, machine, names.len());
+    let legend = TOP + named.len() as f64 * LINE_HEIGHT;
+    let height = legend.max(bottom + 44.0) + 10.0;
+    let mut drawing = Drawing::new((WIDTH, height), question.title, &subtitle(machine));
     for tick in y.ticks() {
         let at = y.at(tick);
-        line(&mut svg, (LEFT, at), (LEFT + PLOT_WIDTH, at), "#ddd", "");
-        text(&mut svg, (LEFT - 8.0, at + 4.0), "end", &plain(tick));
+        drawing.line((LEFT, at), (right, at), GUIDE);
+        drawing.words((LEFT - 8.0, at + FOOT), Words::To, &tick.to_string());
     }
     for (readers, _) in &points {
         let at = x.at(*readers);
-        line(&mut svg, (at, TOP), (at, TOP + PLOT_HEIGHT), "#eee", "");
-        text(
-            &mut svg,
-            (at, TOP + PLOT_HEIGHT + 18.0),
-            "middle",
-            &plain(*readers),
-        );
+        drawing.line((at, TOP), (at, bottom), GUIDE);
+        drawing.words((at, bottom + 18.0), Words::Around, &readers.to_string());
     }
-    let middle = (LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT + 38.0);
-    text(&mut svg, middle, "middle", "readers");
-    text(&mut svg, (LEFT, TOP - 10.0), "start", question.columns[0]);
-    for (index, row) in names.iter().enumerate() {
-        let (colour, dash) = style(index);
+    let middle = (LEFT + PLOT_WIDTH / 2.0, bottom + 38.0);
+    drawing.words(middle, Words::Around, "readers");
+    drawing.words((LEFT, TOP - 10.0), Words::From, question.columns[0]);
+    for (index, row) in named.iter().enumerate() {
+        let stroke = stroke(index, row.name);
         let path: Vec<(f64, f64)> = points
             .iter()
             .filter_map(|(readers, rows)| {
@@ -119,17 +117,16 @@ fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> S
             })
             .collect();
         for ends in path.windows(2) {
-            line(&mut svg, ends[0], ends[1], colour, dash);
+            drawing.line(ends[0], ends[1], stroke);
         }
         for point in path {
-            circle(&mut svg, point, colour);
+            drawing.dot(point, stroke.colour);
         }
-        let at = TOP + index as f64 * LEGEND_LINE;
-        let left = LEFT + PLOT_WIDTH + 20.0;
-        line(&mut svg, (left, at), (left + 28.0, at), colour, dash);
-        text(&mut svg, (left + 36.0, at + 4.0), "start", row.name);
+        let (left, at) = (right + 20.0, TOP + index as f64 * LINE_HEIGHT);
+        drawing.line((left, at), (left + 28.0, at), stroke);
+        drawing.words((left + 36.0, at + FOOT), Words::From, row.name);
     }
-    svg + "</svg>\n"
+    drawing.finish()
 }
 
 /// A row of dots for each contender, from the first percentile to the last.
@@ -137,136 +134,74 @@ fn percentiles(
     question: &Question,
     cases: &[Measured],
     machine: &Machine,
-    first: usize,
-    columns: &[&str],
+    columns: std::ops::Range<usize>,
 ) -> String {
-    const NAMES: f64 = 280.0;
     let figures = |row: &Row| -> Vec<f64> {
-        let figures = &row.figures[first..first + columns.len()];
-        figures.iter().map(|figure| figure.median).collect()
+        let figures = row.figures[columns.clone()].iter();
+        figures.map(|figure| figure.median).collect()
     };
-    let all: Vec<f64> = cases
-        .iter()
-        .flat_map(|case| &case.rows)
+    let all: Vec<f64> = (cases.iter().flat_map(|case| &case.rows))
         .flat_map(figures)
         .collect();
-    let x = Scale::around(all.into_iter(), NAMES, WIDTH - 30.0);
+    let x = Scale::around(&all, NAMES, WIDTH - 40.0);
     let lines: usize = cases.iter().map(|case| case.rows.len() + 2).sum();
-    let bottom = TOP + lines as f64 * LEGEND_LINE;
+    let bottom = TOP + lines as f64 * LINE_HEIGHT;
 
-    let mut svg = open_with_height(question, machine, bottom + 30.0);
+    let size = (WIDTH, bottom + 30.0);
+    let mut drawing = Drawing::new(size, question.title, &subtitle(machine));
     for tick in x.ticks() {
         let at = x.at(tick);
-        line(&mut svg, (at, TOP), (at, bottom), "#ddd", "");
-        text(
-            &mut svg,
-            (at, bottom + 16.0),
-            "middle",
-            &format!("{} ns", plain(tick)),
-        );
+        drawing.line((at, TOP), (at, bottom), GUIDE);
+        drawing.words((at, bottom + 16.0), Words::Around, &time(tick));
     }
-    for (index, column) in columns.iter().enumerate() {
+    for (index, column) in question.columns[columns.clone()].iter().enumerate() {
         let at = NAMES + index as f64 * 110.0;
-        circle(&mut svg, (at, TOP - 14.0), COLOURS[index]);
-        text(&mut svg, (at + 8.0, TOP - 10.0), "start", column);
+        drawing.dot((at, TOP - 14.0), COLOURS[index]);
+        drawing.words((at + 8.0, TOP - 14.0 + FOOT), Words::From, column);
     }
-    let mut at = TOP + LEGEND_LINE;
+    let (end_of_names, mut at) = (NAMES - 12.0, TOP + LINE_HEIGHT);
     for case in cases {
-        let label = format!(
-            "<tspan font-weight=\"bold\">{}</tspan>",
-            escaped(&case.label)
-        );
-        raw_text(&mut svg, (NAMES - 12.0, at + 4.0), "end", &label);
-        at += LEGEND_LINE;
+        drawing.words((end_of_names, at + FOOT), Words::HeadingTo, &case.label);
+        at += LINE_HEIGHT;
         for row in &case.rows {
-            text(&mut svg, (NAMES - 12.0, at + 4.0), "end", row.name);
-            let figures = figures(row);
-            let ends = (x.at(figures[0]), x.at(figures[figures.len() - 1]));
-            line(&mut svg, (ends.0, at), (ends.1, at), "#bbb", "");
-            for (index, figure) in figures.iter().enumerate() {
-                circle(&mut svg, (x.at(*figure), at), COLOURS[index]);
+            drawing.words((end_of_names, at + FOOT), Words::To, row.name);
+            let dots: Vec<f64> = figures(row).iter().map(|figure| x.at(*figure)).collect();
+            drawing.line((dots[0], at), (dots[dots.len() - 1], at), GUIDE);
+            // The first comes last, to be seen where they meet.
+            for (index, dot) in dots.iter().enumerate().rev() {
+                drawing.dot((*dot, at), COLOURS[index]);
             }
-            at += LEGEND_LINE;
+            at += LINE_HEIGHT;
         }
-        at += LEGEND_LINE;
+        at += LINE_HEIGHT;
     }
-    svg + "</svg>\n"
+    drawing.finish()
+}
+
+fn subtitle(machine: &Machine) -> String {
+    format!("{}; medians of interleaved rounds", machine.line())
 }
 
 fn first_figure(row: &Row) -> f64 {
     row.figures[0].median
 }
 
-fn style(index: usize) -> (&'static str, &'static str) {
-    let dash = DASHES[index / COLOURS.len() % DASHES.len()];
-    (COLOURS[index % COLOURS.len()], dash)
+/// Ours are thicker.
+fn stroke(index: usize, name: &str) -> Stroke {
+    let is_ours = name.starts_with("RingFeed") || name.starts_with("Feed");
+    Stroke {
+        colour: COLOURS[index % COLOURS.len()],
+        dash: DASHES[index / COLOURS.len() % DASHES.len()],
+        width: if is_ours { 3.0 } else { 1.5 },
+    }
 }
 
-fn open(question: &Question, machine: &Machine, names: usize) -> String {
-    let legend = TOP + names as f64 * LEGEND_LINE;
-    open_with_height(
-        question,
-        machine,
-        legend.max(TOP + PLOT_HEIGHT + 44.0) + 10.0,
-    )
-}
-
-fn open_with_height(question: &Question, machine: &Machine, height: f64) -> String {
-    let title = escaped(question.title);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
-         font-size=\"12\" role=\"img\" aria-label=\"{title}\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n\
-         <text x=\"16\" y=\"24\" font-size=\"15\" font-weight=\"bold\" fill=\"#222\">{title}</text>\n"
-    );
-    let line = format!("{}; medians of interleaved rounds", machine.line());
-    text(&mut svg, (16.0, 44.0), "start", &line);
-    svg
-}
-
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dash: &str) {
-    let width = if colour.len() == 4 { 1 } else { 2 };
-    // Writing to a string does not fail.
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\" \
-         stroke-dasharray=\"{dash}\"/>",
-        from.0, from.1, to.0, to.1
-    );
-}
-
-fn circle(svg: &mut String, at: (f64, f64), colour: &str) {
-    let _ = writeln!(
-        svg,
-        "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\"/>",
-        at.0, at.1
-    );
-}
-
-fn text(svg: &mut String, at: (f64, f64), anchor: &str, words: &str) {
-    raw_text(svg, at, anchor, &escaped(words));
-}
-
-fn raw_text(svg: &mut String, at: (f64, f64), anchor: &str, markup: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" fill=\"#333\">{markup}</text>",
-        at.0, at.1
-    );
-}
-
-fn escaped(words: &str) -> String {
-    words
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
-/// A tick's number, without a fraction where it has none.
-fn plain(figure: f64) -> String {
-    if figure >= 1.0 {
-        format!("{figure:.0}")
-    } else {
-        format!("{figure}")
+/// A tick of so many nanoseconds.
+fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
+        few if few < 1e3 => format!("{few} ns"),
+        more if more < 1e6 => format!("{} µs", more / 1e3),
+        many if many < 1e9 => format!("{} ms", many / 1e6),
+        very_many => format!("{} s", very_many / 1e9),
     }
 }

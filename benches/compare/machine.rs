@@ -67,7 +67,9 @@ fn cores() -> String {
 
 fn system() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} {}", std::env::consts::OS, release.trim())
+    // Its maker's suffix says nothing to others.
+    let release = release.trim().split('-').next().unwrap_or_default();
+    format!("{} {release}", std::env::consts::OS)
         .trim_end()
         .to_owned()
 }

@@ -1,14 +1,12 @@
 //! How many values a run is made of: as many as keep its contender busy for its turn.
 
-use crate::link::CAPACITY;
 use crate::plan::Plan;
 use crate::stream::Outcome;
 
-/// The least there is to a run: a ring or channel fills up and wraps around, or it would be its setting up that is
-/// measured.
-const LEAST: u64 = 2 * CAPACITY as u64;
 /// The greatest step towards the right size.
 const STEP: f64 = 8.0;
+/// A run is near enough to its turn if it would have to be longer by less than this.
+const NEAR: f64 = 2.0;
 
 /// Sizes the runs of one contender.
 #[derive(Debug)]
@@ -28,14 +26,15 @@ impl Sizer {
         if let Some(count) = self.count {
             return run(count);
         }
-        let mut count = LEAST;
+        let mut count = self.plan.least;
         loop {
             let outcome = run(count);
-            let wanted = self.plan.turn.as_secs_f64() / outcome.took.as_secs_f64();
+            // It is the sending that fills the turn: where values are lost, the draining of the last of them takes as long
+            // after few sends as after many.
+            let wanted = self.plan.turn.as_secs_f64() / outcome.sending.as_secs_f64();
             let next = (count as f64 * wanted.min(STEP)) as u64;
-            // Within reach of the right size, this run says well enough what that is.
-            if wanted < STEP {
-                self.count = Some(next.max(LEAST));
+            if wanted < NEAR {
+                self.count = Some(next.max(self.plan.least));
                 return outcome;
             }
             count = next;

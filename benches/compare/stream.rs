@@ -19,6 +19,8 @@ pub(crate) const DRAINING_CORE: usize = 1;
 pub(crate) struct Outcome {
     /// From the first send until every reader had the last value.
     pub(crate) took: Duration,
+    /// How much of that went by until the last send was done.
+    pub(crate) sending: Duration,
     /// Values received, by all readers together.
     pub(crate) received: u64,
     /// Values missed, by all readers together.
@@ -69,7 +71,7 @@ pub(crate) fn run<T: Payload>(
             gate.pass();
             let start = Instant::now();
             send();
-            start
+            (start, start.elapsed())
         });
         let draining = scope.spawn(|| {
             pin::to_core(DRAINING_CORE);
@@ -77,10 +79,11 @@ pub(crate) fn run<T: Payload>(
             let (received, missed) = drain(readers, &mut expected, due, between);
             (Instant::now(), received, missed)
         });
-        let start = sending.join().expect("the sender does not panic");
+        let (start, sending) = sending.join().expect("the sender does not panic");
         let (end, received, missed) = draining.join().expect("every value is in its place");
         Outcome {
             took: end - start,
+            sending,
             received,
             missed,
         }

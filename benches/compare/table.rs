@@ -63,6 +63,10 @@ fn with_spread(spread: &Spread) -> String {
         least,
         greatest,
     } = *spread;
+    // Over nothing there is no ratio.
+    if !(least.is_finite() && greatest.is_finite()) {
+        return "-".to_owned();
+    }
     if least == greatest {
         return short(median);
     }
@@ -77,9 +81,12 @@ fn with_spread(spread: &Spread) -> String {
 /// Three digits or so.
 fn short(figure: f64) -> String {
     match figure.abs() {
+        size if size >= 1e6 => format!("{:.2}M", figure / 1e6),
+        size if size >= 1e5 => format!("{:.0}k", figure / 1e3),
         size if size >= 100.0 => format!("{figure:.0}"),
         size if size >= 10.0 => format!("{figure:.1}"),
         0.0 => "0".to_owned(),
-        _ => format!("{figure:.2}"),
+        size if size >= 0.1 => format!("{figure:.2}"),
+        _ => format!("{figure:.4}"),
     }
 }

@@ -1,4 +1,5 @@
-//! What the models share: how a model is run, values that count themselves, and a channel to bring along.
+//! What the models share: how a model is run, values that count themselves, a channel to
+//! bring along, and a reader's book of what it got.
 //!
 //! Nothing of this is compiled without `--cfg fanfeed_loom`. All models:
 //!
@@ -12,7 +13,24 @@
 mod ledger;
 mod model;
 mod post;
+mod tally;
 
 pub use ledger::{Ledger, Token};
 pub use model::Model;
 pub use post::{Post, PostBox, post};
+pub use tally::Tally;
+
+/// The names of the fences that a running stream of a ring does not need, as mutants, before those that are given.
+///
+/// loom takes all full fences of a model for places where each thread learns everything of those that fenced before. That
+/// hides what a missing `Release` or `Acquire` does: an order of its own has to be shown where there are none of them.
+#[macro_export]
+macro_rules! without_fences {
+    ($($and:literal)?) => {
+        concat!(
+            "sender_publishes_without_light_fence reader_pins_without_light_fence reader_moves_without_light_fence \
+             gate_opens_without_fence ",
+            $($and)?
+        )
+    };
+}

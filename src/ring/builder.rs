@@ -23,7 +23,6 @@ use super::waiting::Waiting;
 /// assert_eq!(late.try_iter().collect::<Vec<_>>(), [7, 8, 9]);
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
-#[derive(Clone)]
 #[must_use = "options do nothing until `subscribe` is called"]
 pub struct RingSubscriberBuilder<'r, T> {
     core: &'r Arc<Core<T>>,
@@ -71,6 +70,16 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T> {
     /// Subscribes the reader. On a ring that has ended the subscription has too.
     pub fn subscribe(self) -> RingReceiver<T> {
         RingReceiver::new(self.core.join(self.joining), self.waiting)
+    }
+}
+
+impl<T> Clone for RingSubscriberBuilder<'_, T> {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core,
+            joining: self.joining.clone(),
+            waiting: self.waiting,
+        }
     }
 }
 

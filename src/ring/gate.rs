@@ -36,20 +36,44 @@ pub(crate) struct Gate {
     limit: u64,
     /// The end of the segment from which lossy readers have been moved.
     entered: u64,
+    /// Positions before this are free of strict readers, as long as nobody sits down.
+    free: Free,
     ahead: Ahead,
     /// Seats of readers that were overtaken for good, and are to be told.
     overrun: Vec<usize>,
 }
 
-/// What was found out ahead of need.
-#[derive(Debug, Default)]
-struct Ahead {
-    /// The end of the segment it is about.
-    end: u64,
+/// What a look at all strict readers has shown.
+#[derive(Debug, Clone, Copy, Default)]
+struct Free {
+    until: u64,
+    /// What the seats' version was before the look.
     version: u64,
-    /// Strict readers in seats before this one leave that segment free.
+}
+
+/// A look at all strict readers, a few at a time.
+#[derive(Debug)]
+struct Ahead {
+    /// Seats before this one have been looked at.
     seat: usize,
-    is_done: bool,
+    version: u64,
+    lowest: u64,
+}
+
+impl Ahead {
+    fn new(version: u64) -> Self {
+        Self {
+            seat: 0,
+            version,
+            lowest: u64::MAX,
+        }
+    }
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 impl Gate {
@@ -70,17 +94,20 @@ impl Gate {
         let end = track.shape().segment_end(at);
         loop {
             let version = track.seats.version();
-            let mut limit = end;
-            if !self.ahead.is_about(end, version)
-                && let Some(slowest) = track.seats.slowest()
-            {
-                limit = limit.min(slowest.position.saturating_add(capacity));
-                if limit <= at {
+            if self.free.version != version || self.free.until < end {
+                let slowest = track.seats.slowest();
+                self.see_slowest(track, slowest.map(|slowest| slowest.position), version);
+                if let Some(slowest) = slowest
+                    && self.free.until <= at
+                {
                     return Err(Held::By(slowest.seat));
                 }
             }
+            let mut limit = end.min(self.free.until);
             if track.is_shared() {
-                limit = limit.min(track.published_now() + capacity);
+                // What has to be published is what the segment holds now.
+                let needed = (end - 1).saturating_sub(capacity);
+                limit = limit.min(track.published(needed) + capacity);
                 if limit <= at {
                     return Err(Held::Shortly);
                 }
@@ -149,43 +176,58 @@ impl Gate {
 
     // ---- Ahead of need ----
 
-    /// Looks at some strict readers, whether they leave the next segment free.
+    /// Looks at some strict readers, if the next segment is not known to be free of them.
     pub(crate) fn look_ahead<T>(&mut self, track: &Track<T>) {
-        let shape = track.shape();
-        if shape.offset(self.limit) != 0 {
+        let version = track.seats.version();
+        if !self.wants_look(track, version) {
             return;
         }
-        let end = shape.segment_end(self.limit);
-        let floor = end.saturating_sub(shape.capacity());
-        let version = track.seats.version();
-        if self.ahead.end != end || self.ahead.version != version {
-            self.ahead = Ahead {
-                end,
-                version,
-                seat: 0,
-                is_done: false,
-            };
+        if self.ahead.version != version {
+            self.ahead = Ahead::new(version);
         }
         let mut left = at_once(track);
+        let mut lowest = self.ahead.lowest;
         let stopped = track.seats.walk(self.ahead.seat, |_, seat| {
             if left == 0 {
                 return false;
             }
             left -= 1;
             let progress = seat.progress();
-            progress.is_lossy() || progress.position() >= floor
+            if !progress.is_lossy() {
+                lowest = lowest.min(progress.position());
+            }
+            true
         });
+        self.ahead.lowest = lowest;
         match stopped {
-            None => self.ahead.is_done = true,
             Some(seat) => self.ahead.seat = seat,
+            None => {
+                self.see_slowest(track, Some(lowest), version);
+                self.ahead = Ahead::new(version);
+            }
         }
+    }
+
+    /// Takes note of a look at all strict readers that began at that version.
+    fn see_slowest<T>(&mut self, track: &Track<T>, position: Option<u64>, version: u64) {
+        // Whoever sits down later sits down at the limit less a capacity, or beyond.
+        let lowest = position.unwrap_or(u64::MAX).min(self.limit);
+        self.free = Free {
+            until: lowest + track.shape().capacity(),
+            version,
+        };
+    }
+
+    fn wants_look<T>(&self, track: &Track<T>, version: u64) -> bool {
+        // At the next gate the free segments have to reach this far.
+        let needed = track.shape().segment_end(self.limit);
+        self.free.version != version || self.free.until < needed
     }
 
     /// The position before which a sender at `at` need not come to the gate.
     pub(crate) fn next_stop<T>(&self, track: &Track<T>, at: u64) -> u64 {
-        let is_done = self.ahead.is_done && self.ahead.end > self.limit;
         let seats = track.seats.len();
-        if is_done || seats <= AT_ONCE || track.shape().offset(self.limit) != 0 {
+        if seats <= AT_ONCE || !self.wants_look(track, track.seats.version()) {
             return self.limit;
         }
         // So that half of a segment is enough for looking at everybody.
@@ -197,12 +239,6 @@ impl Gate {
 
 fn at_once<T>(track: &Track<T>) -> usize {
     AT_ONCE.max(2 * track.seats.len() / track.shape().segment_len())
-}
-
-impl Ahead {
-    fn is_about(&self, end: u64, version: u64) -> bool {
-        self.is_done && self.end == end && self.version == version
-    }
 }
 
 /// What an unpinned lossy reader that was overtaken is.

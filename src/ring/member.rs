@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::SubscriptionError;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicBool, Mutex, Ordering, heavy_fence, light_fence};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, heavy_fence, light_fence};
 
 use super::core::Core;
 use super::seat::Seat;
@@ -20,6 +20,8 @@ pub(crate) struct Member<T> {
     chair: Chair,
     /// The reader is to read no more, whatever there is.
     cut: AtomicBool,
+    /// What was sent before it was cut off; the greatest number for as long as it is not.
+    sent: AtomicU64,
     /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
     last: Mutex<Option<Box<Stats>>>,
 }
@@ -32,6 +34,7 @@ impl<T> Member<T> {
             core,
             state: State::new(name),
             cut: AtomicBool::new(false),
+            sent: AtomicU64::new(u64::MAX),
             last: Mutex::new(None),
         }
     }
@@ -118,6 +121,9 @@ impl<T> Member<T> {
 
     /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read.
     fn cut_off(&self) {
+        // Of several the first.
+        self.sent
+            .fetch_min(self.core.track.next(), Ordering::Relaxed);
         self.cut.store(true, Ordering::SeqCst);
         // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
         // off, or it is seen here that it reads, and then it will see it when it stops.
@@ -142,11 +148,18 @@ impl<T> Member<T> {
 
     fn figures(&self) -> Stats {
         let counts = self.seat().counts();
-        let sent = self.core.track.next();
+        let end = self.sent.load(Ordering::Relaxed);
+        let sent = self.core.track.next().min(end);
+        // What a reader has not read by the time that it is cut off is gone.
+        let unread = if self.is_cut() {
+            0
+        } else {
+            sent.saturating_sub(counts.position)
+        };
         Stats {
             delivered: sent.saturating_sub(counts.start + counts.missed + counts.holes),
             dropped: counts.missed,
-            depth: usize::try_from(sent.saturating_sub(counts.position)).ok(),
+            depth: usize::try_from(unread).ok(),
             blocked: counts.blocked,
             blocked_for: Duration::from_nanos(counts.blocked_for),
         }

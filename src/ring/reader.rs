@@ -34,16 +34,6 @@ pub(crate) struct Reader<T> {
     missed: u64,
 }
 
-/// What is read at one go: positions of one segment, handed out one by one.
-struct Run<'a, T> {
-    reader: &'a mut Reader<T>,
-    segment: SegmentRef<T>,
-    /// The end of what may be read.
-    end: u64,
-    /// What a lossy reader's seat says, unless a sender has marked it.
-    pinned: Option<Progress>,
-}
-
 impl<T> Reader<T> {
     pub(crate) fn new(member: Arc<Member<T>>, position: u64, is_lossy: bool) -> Self {
         let lossy = is_lossy.then(|| member.seat().progress());
@@ -58,7 +48,7 @@ impl<T> Reader<T> {
     }
 
     pub(crate) fn missed(&self) -> u64 {
-        self.missed
+        self.missed - self.untold
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -73,10 +63,16 @@ impl<T> Reader<T> {
 
     #[inline]
     fn has_next(&mut self) -> bool {
-        if self.known <= self.position {
-            self.known = self.member.core().track.published(self.position);
+        if !self.has_unread() {
+            self.look();
         }
-        self.known > self.position
+        self.has_unread()
+    }
+
+    /// Finds out how much there is to read.
+    #[inline]
+    fn look(&mut self) {
+        self.known = self.member.core().track.published_now();
     }
 
     /// Whether there is something to read without a look.
@@ -126,7 +122,11 @@ impl<T> Reader<T> {
         }
         let mut taken = 0;
         loop {
-            if !self.has_next() {
+            // All that is there, not only what an earlier look has found.
+            if taken == 0 && self.known.saturating_sub(self.position) < limit as u64 {
+                self.look();
+            }
+            if !self.has_unread() {
                 return if taken != 0 {
                     Ok(taken)
                 } else if self.member.is_cut() || self.is_at_end() {
@@ -139,10 +139,9 @@ impl<T> Reader<T> {
             let end = self
                 .known
                 .min(self.position.saturating_add((limit - taken) as u64));
-            let read = if self.lossy.is_none() {
-                self.read_strict(end, &mut f)
-            } else {
-                self.read_lossy(end, &mut f)
+            let read = match self.lossy {
+                None => self.read_strict(end, &mut f),
+                Some(kind) => self.read_lossy(kind, end, &mut f),
             };
             match read {
                 Some(read) => taken += read,
@@ -165,38 +164,40 @@ impl<T> Reader<T> {
     }
 
     /// Reads up to there. `None` if the reader was cut off.
-    #[inline]
+    #[inline(always)]
     fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
-        self.member.seat().pin_strict(self.position);
-        self.member.fence_after_pin();
-        let mut run = Run {
-            segment: self.member.core().track.storage.segment(self.position),
-            end: self.position,
-            pinned: None,
-            reader: self,
+        let pinned = StrictPin {
+            member: &self.member,
+            position: &mut self.position,
         };
-        if run.reader.member.is_cut() {
+        let member = pinned.member;
+        member.seat().pin_strict(*pinned.position);
+        member.fence_after_pin();
+        if member.is_cut() {
             return None;
         }
+        let track = &member.core().track;
         let mut taken = 0;
         loop {
-            let track = &run.reader.member.core().track;
-            run.end = end.min(track.shape().segment_end(run.reader.position));
-            taken += run.hand_out(f);
-            if run.end == end {
+            let begin = *pinned.position;
+            let segment = track.storage.segment(begin);
+            let stop = end.min(track.shape().segment_end(begin));
+            taken += if track.may_have_holes(begin) {
+                hand_out_but_for_holes(member, segment, pinned.position, stop, f)
+            } else {
+                hand_out(member, segment, pinned.position, stop, f)
+            };
+            if stop == end {
                 return Some(taken);
             }
-            let member = &run.reader.member;
             // The segment that was read is free before the next one has been.
-            member.seat().advance_strict(run.end);
+            member.seat().advance_strict(stop);
             member.moved();
-            run.segment = member.core().track.storage.segment(run.end);
         }
     }
 
     /// Reads up to there, or to the end of the segment. `None` if the reader was cut off, or values were missed.
-    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
-        let kind = self.lossy?;
+    fn read_lossy(&mut self, kind: Progress, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let track = &self.member.core().track;
         let end = end.min(track.shape().segment_end(self.position));
         let mut segment = track.storage.segment(self.position);
@@ -209,16 +210,22 @@ impl<T> Reader<T> {
             segment = self.member.core().track.storage.segment(self.position);
         }
         self.member.fence_after_pin();
-        let mut run = Run {
+        let pinned = LossyPin {
+            word: unpinned.pinned(),
             segment,
-            end,
-            pinned: Some(unpinned.pinned()),
             reader: self,
         };
-        if run.reader.member.is_cut() {
+        let Reader {
+            member, position, ..
+        } = &mut *pinned.reader;
+        if member.is_cut() {
             return None;
         }
-        Some(run.hand_out(f))
+        Some(if member.core().track.may_have_holes(*position) {
+            hand_out_but_for_holes(member, segment, position, end, f)
+        } else {
+            hand_out(member, segment, position, end, f)
+        })
     }
 
     /// A sender has moved the seat on.
@@ -263,61 +270,99 @@ impl<T> Reader<T> {
     }
 }
 
-impl<T> Run<'_, T> {
-    /// Hands out what may be read, and says how many values that were.
-    #[inline]
-    fn hand_out(&mut self, f: &mut impl FnMut(&T)) -> usize {
-        let track = &self.reader.member.core().track;
-        if track.may_have_holes(self.reader.position) {
-            return self.hand_out_but_for_holes(f);
+/// Hands out the values from `position` to `end`, of one segment, and says how many that were. The reader that has pinned
+/// them is at `position`.
+#[inline(always)]
+fn hand_out<T>(
+    member: &Member<T>,
+    segment: SegmentRef<T>,
+    position: &mut u64,
+    end: u64,
+    f: &mut impl FnMut(&T),
+) -> usize {
+    /// A value whose handling panics has been read, those after it have not.
+    struct Handing<'a> {
+        position: &'a mut u64,
+        now: u64,
+    }
+    impl Drop for Handing<'_> {
+        #[inline(always)]
+        fn drop(&mut self) {
+            *self.position = self.now;
         }
-        let shape = *track.shape();
-        let (segment, begin, end) = (self.segment, self.reader.position, self.end);
-        let first = shape.offset(begin);
-        for index in 0..(end - begin) as usize {
-            // Before the call: a value whose handling panics has been read.
-            self.reader.position = begin + index as u64 + 1;
-            // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
-            unsafe { segment.read(first + index, &mut *f) }
-        }
-        (end - begin) as usize
     }
 
-    #[cold]
-    fn hand_out_but_for_holes(&mut self, f: &mut impl FnMut(&T)) -> usize {
-        let shape = *self.reader.member.core().track.shape();
-        let mut taken = 0;
-        while self.reader.position < self.end {
-            let offset = shape.offset(self.reader.position);
-            self.reader.position += 1;
-            // SAFETY: as in `hand_out`.
-            if unsafe { self.segment.is_hole(offset) } {
-                self.reader.member.seat().passed_holes(1);
-            } else {
-                taken += 1;
-                // SAFETY: as in `hand_out`.
-                unsafe { self.segment.read(offset, &mut *f) }
-            }
+    let count = (end - *position) as usize;
+    let offset = member.core().track.shape().offset(*position);
+    let mut handing = Handing {
+        now: *position,
+        position,
+    };
+    // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
+    for value in unsafe { segment.values(offset, count) } {
+        handing.now += 1;
+        value.read(&mut *f);
+    }
+    count
+}
+
+/// As `hand_out`, where some positions may have been left as holes.
+#[cold]
+#[inline(never)]
+fn hand_out_but_for_holes<T>(
+    member: &Member<T>,
+    segment: SegmentRef<T>,
+    position: &mut u64,
+    end: u64,
+    f: &mut impl FnMut(&T),
+) -> usize {
+    let mut taken = 0;
+    while *position < end {
+        let offset = member.core().track.shape().offset(*position);
+        // SAFETY: as in `hand_out`.
+        if unsafe { segment.is_hole(offset) } {
+            *position += 1;
+            member.seat().passed_holes(1);
+        } else {
+            let next = *position + 1;
+            taken += hand_out(member, segment, position, next, f);
         }
-        taken
+    }
+    taken
+}
+
+/// A strict reader reads.
+struct StrictPin<'a, T> {
+    member: &'a Member<T>,
+    position: &'a mut u64,
+}
+
+impl<T> Drop for StrictPin<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.member.seat().unpin_strict(*self.position);
+        self.member.unpinned();
     }
 }
 
-impl<T> Drop for Run<'_, T> {
+/// A lossy reader reads.
+struct LossyPin<'a, T> {
+    reader: &'a mut Reader<T>,
+    /// What its seat says, unless a sender has marked it.
+    word: Progress,
+    segment: SegmentRef<T>,
+}
+
+impl<T> Drop for LossyPin<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let reader = &mut *self.reader;
-        match self.pinned {
-            None => reader.member.seat().unpin_strict(reader.position),
-            Some(pinned) => {
-                reader.member.seat().saw(reader.position);
-                let unpinned = pinned.at(reader.position);
-                if reader.member.seat().change(pinned, unpinned).is_err() {
-                    // Marked: the segment is this reader's and other orphans', and then the pool's.
-                    reader.member.core().track.storage.exit(self.segment);
-                    reader.rejoin(pinned.at(0));
-                }
-            }
+        reader.member.seat().saw(reader.position);
+        let unpinned = self.word.at(reader.position);
+        if reader.member.seat().change(self.word, unpinned).is_err() {
+            // Marked: the segment is this reader's and other orphans', and then the pool's.
+            reader.member.core().track.storage.exit(self.segment);
+            reader.rejoin(unpinned);
         }
         reader.member.unpinned();
     }

@@ -121,8 +121,11 @@ impl Seat {
     /// A strict reader begins to read. A light fence has to follow, and a look whether it was cut off.
     #[inline]
     pub(crate) fn pin_strict(&self, position: u64) {
-        self.word
-            .store(Progress::strict(position).pinned().0, Ordering::Relaxed);
+        // ORDERING: as in `advance_strict`: who sees this may not have seen the word that it takes the place of.
+        self.word.store(
+            Progress::strict(position).pinned().0,
+            order!(Release, "pin_is_stored_relaxed"),
+        );
     }
 
     /// A strict reader has read everything before this position, and reads on.

@@ -5,8 +5,9 @@ use crate::error::CapacityError;
 /// The largest capacity.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
-/// In how many segments a ring of at least so many slots is divided.
-pub(crate) const SEGMENTS: usize = 8;
+/// In how many segments a ring of at least so many slots is divided. In a model two, so that small rings have segments of
+/// several slots.
+pub(crate) const SEGMENTS: usize = if cfg!(fanfeed_loom) { 2 } else { 8 };
 
 /// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal length.
 ///
@@ -17,6 +18,7 @@ pub(crate) struct Shape {
     segment_mask: u64,
     segment_shift: u32,
     number_mask: u64,
+    lap_shift: u32,
 }
 
 impl Shape {
@@ -33,6 +35,7 @@ impl Shape {
             segment_mask: length as u64 - 1,
             segment_shift: length.trailing_zeros(),
             number_mask: segments as u64 - 1,
+            lap_shift: capacity.trailing_zeros(),
         })
     }
 
@@ -79,7 +82,7 @@ impl Shape {
     /// Which lap a position falls into, in eight bits: enough to tell a lap from the one before. Never 0 in the first.
     #[inline]
     pub(crate) fn lap(&self, position: u64) -> u8 {
-        (position >> self.capacity.trailing_zeros()).wrapping_add(1) as u8
+        (position >> self.lap_shift).wrapping_add(1) as u8
     }
 }
 

@@ -22,6 +22,7 @@
 
 use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
+use std::slice;
 
 use crossbeam_utils::CachePadded;
 
@@ -36,7 +37,7 @@ const HOLE: u8 = 2;
 
 /// An eighth of a ring's slots.
 pub(crate) struct Segment<T> {
-    values: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    values: Box<[Cell<T>]>,
     /// `FILLED` and `HOLE` of each slot. Touched like the slot itself. `FILLED` may be missing where `T` needs no drop.
     states: Box<[UnsafeCell<u8>]>,
     /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
@@ -85,8 +86,15 @@ impl<T> Drop for Segment<T> {
     }
 }
 
+/// A slot's value, if it holds one.
+type Cell<T> = UnsafeCell<MaybeUninit<T>>;
+
 /// A segment that lives for as long as the ring. Its methods' callers hold the ring.
-pub(crate) struct SegmentRef<T>(NonNull<Segment<T>>);
+pub(crate) struct SegmentRef<T> {
+    segment: NonNull<Segment<T>>,
+    /// The segment's values, at hand.
+    values: NonNull<Cell<T>>,
+}
 
 impl<T> Clone for SegmentRef<T> {
     fn clone(&self) -> Self {
@@ -102,6 +110,16 @@ unsafe impl<T: Send + Sync> Send for SegmentRef<T> {}
 unsafe impl<T: Send + Sync> Sync for SegmentRef<T> {}
 
 impl<T> SegmentRef<T> {
+    /// # Safety
+    ///
+    /// The segment lives.
+    #[inline(always)]
+    unsafe fn new(segment: NonNull<Segment<T>>) -> Self {
+        // SAFETY: as our caller's.
+        let values = NonNull::from(&*unsafe { segment.as_ref() }.values).cast();
+        Self { segment, values }
+    }
+
     /// Puts a value into a slot, and gives the old one.
     ///
     /// # Safety
@@ -109,17 +127,16 @@ impl<T> SegmentRef<T> {
     /// The ring lives, and the caller is the slot's writer (see the top of this file).
     #[inline(always)]
     pub(crate) unsafe fn replace(self, offset: usize, value: T) -> Option<T> {
-        // SAFETY: the ring lives, and with it its segments.
-        let segment = unsafe { self.0.as_ref() };
-        debug_assert!(offset < segment.values.len());
-        // SAFETY: an offset is below the segment's length, by `Shape`; and nobody else touches the slot.
+        // SAFETY: the ring lives, and with it its segments. An offset is below the segment's length, by `Shape`; and
+        // nobody else touches the slot.
         unsafe {
-            let cell = segment.values.get_unchecked(offset);
+            debug_assert!(offset < self.segment.as_ref().values.len());
+            let cell = self.values.add(offset).as_ref();
             if !mem::needs_drop::<T>() {
                 cell.with_mut(|slot| (*slot).write(value));
                 return None;
             }
-            let state = segment.states.get_unchecked(offset);
+            let state = self.segment.as_ref().states.get_unchecked(offset);
             let was_filled =
                 state.with_mut(|state| mem::replace(&mut *state, FILLED)) & FILLED != 0;
             cell.with_mut(|slot| {
@@ -139,7 +156,7 @@ impl<T> SegmentRef<T> {
         if !mem::needs_drop::<T>() {
             // SAFETY: as in `replace`.
             unsafe {
-                let state = self.0.as_ref().states.get_unchecked(offset);
+                let state = self.segment.as_ref().states.get_unchecked(offset);
                 state.with_mut(|state| *state &= !HOLE);
             }
         }
@@ -159,7 +176,7 @@ impl<T> SegmentRef<T> {
     {
         // SAFETY: as in `replace`. The reference is to what is then initialized.
         unsafe {
-            let segment = self.0.as_ref();
+            let segment = self.segment.as_ref();
             let is_filled = segment.states[offset].with(|state| *state) & FILLED != 0;
             if !is_filled {
                 let value = T::default();
@@ -177,7 +194,7 @@ impl<T> SegmentRef<T> {
     /// As for `replace`, and after `old_or_default`.
     pub(crate) unsafe fn fill(self, offset: usize) {
         // SAFETY: as in `replace`.
-        unsafe { self.0.as_ref().states[offset].with_mut(|state| *state = FILLED) }
+        unsafe { self.segment.as_ref().states[offset].with_mut(|state| *state = FILLED) }
     }
 
     /// Nothing is in the slot that a reader may see, though it will be published.
@@ -187,24 +204,30 @@ impl<T> SegmentRef<T> {
     /// As for `replace`.
     pub(crate) unsafe fn leave_hole(self, offset: usize) {
         // SAFETY: as in `replace`.
-        unsafe { self.0.as_ref().states[offset].with_mut(|state| *state |= HOLE) }
+        unsafe { self.segment.as_ref().states[offset].with_mut(|state| *state |= HOLE) }
     }
 
-    /// Calls `f` with the value in a slot.
+    /// The values in so many slots, to be read one after another.
     ///
     /// # Safety
     ///
-    /// The ring lives, the position was published, and the gate lets nobody write the slot again until this returns.
+    /// The ring lives, the positions were published, and the gate lets nobody write the slots again for as long as this is
+    /// used.
     #[inline(always)]
-    pub(crate) unsafe fn read<R>(self, offset: usize, f: impl FnOnce(&T) -> R) -> R {
-        // SAFETY: as for `replace`; what was published is initialized.
+    pub(crate) unsafe fn values<'a>(
+        self,
+        offset: usize,
+        count: usize,
+    ) -> impl Iterator<Item = Value<'a, T>>
+    where
+        T: 'a,
+    {
+        // SAFETY: as for `replace`: they are all in this segment.
         unsafe {
-            let segment = self.0.as_ref();
-            debug_assert!(offset < segment.values.len());
-            segment
-                .values
-                .get_unchecked(offset)
-                .with(|slot| f((*slot).assume_init_ref()))
+            debug_assert!(offset + count <= self.segment.as_ref().values.len());
+            slice::from_raw_parts(self.values.add(offset).as_ptr(), count)
+                .iter()
+                .map(Value)
         }
     }
 
@@ -215,7 +238,19 @@ impl<T> SegmentRef<T> {
     /// As for `read`.
     pub(crate) unsafe fn is_hole(self, offset: usize) -> bool {
         // SAFETY: as for `read`.
-        unsafe { self.0.as_ref().states[offset].with(|state| *state) & HOLE != 0 }
+        unsafe { self.segment.as_ref().states[offset].with(|state| *state) & HOLE != 0 }
+    }
+}
+
+/// A value that was published and stays for `'a`.
+pub(crate) struct Value<'a, T>(&'a Cell<T>);
+
+impl<T> Value<'_, T> {
+    /// Calls `f` with it.
+    #[inline(always)]
+    pub(crate) fn read(self, f: impl FnOnce(&T)) {
+        // SAFETY: what was published is initialized, and stays for as long as this lives (by `SegmentRef::values`).
+        self.0.with(|slot| f(unsafe { (*slot).assume_init_ref() }));
     }
 }
 
@@ -242,7 +277,7 @@ impl<T> Storage<T> {
             if number < shape.segments() {
                 let segment = allocate(shape);
                 all.push(segment);
-                AtomicPtr::new(segment.0.as_ptr())
+                AtomicPtr::new(segment.segment.as_ptr())
             } else {
                 AtomicPtr::new(ptr::null_mut())
             }
@@ -262,14 +297,14 @@ impl<T> Storage<T> {
         // ORDERING: Acquire pairs with the Release in `put_in_place`.
         let segment = self.map[number & (SEGMENTS - 1)].load(Ordering::Acquire);
         // SAFETY: a shape's segment numbers are those for which the map has a segment, for good.
-        SegmentRef(unsafe { NonNull::new_unchecked(segment) })
+        unsafe { SegmentRef::new(NonNull::new_unchecked(segment)) }
     }
 
     /// The ring's segment for that position is another one from now on.
     pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
         // ORDERING: Release pairs with the Acquire in `segment`: its slots' old values are visible to who replaces them.
         self.map[self.shape.segment(position)].store(
-            segment.0.as_ptr(),
+            segment.segment.as_ptr(),
             order!(Release, "spare_is_put_in_place_relaxed"),
         );
     }
@@ -297,7 +332,8 @@ impl<T> Storage<T> {
                 .pool
                 .compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire)
             {
-                Ok(_) => return Some(SegmentRef(segment)),
+                // SAFETY: as above.
+                Ok(_) => return Some(unsafe { SegmentRef::new(segment) }),
                 Err(now) => head = now,
             }
         }
@@ -307,12 +343,12 @@ impl<T> Storage<T> {
         let mut head = self.pool.load(Ordering::Relaxed);
         loop {
             // SAFETY: segments live for as long as the ring.
-            let next = unsafe { &segment.0.as_ref().next };
+            let next = unsafe { &segment.segment.as_ref().next };
             next.store(head, Ordering::Relaxed);
             // ORDERING: Release pairs with the Acquire in `take_spare`: the readers are done with it.
             match self.pool.compare_exchange_weak(
                 head,
-                segment.0.as_ptr(),
+                segment.segment.as_ptr(),
                 order!(Release, "segment_is_pooled_relaxed"),
                 Ordering::Relaxed,
             ) {
@@ -325,7 +361,7 @@ impl<T> Storage<T> {
     /// One more uses a segment that is, or is about to be, no longer the ring's.
     pub(crate) fn enter(&self, segment: SegmentRef<T>) {
         // SAFETY: segments live for as long as the ring.
-        unsafe { segment.0.as_ref() }
+        unsafe { segment.segment.as_ref() }
             .users
             .fetch_add(1, Ordering::Relaxed);
     }
@@ -333,7 +369,7 @@ impl<T> Storage<T> {
     /// It stays the ring's after all, and nobody but the caller had entered it.
     pub(crate) fn stay(&self, segment: SegmentRef<T>) {
         // SAFETY: segments live for as long as the ring.
-        unsafe { segment.0.as_ref() }
+        unsafe { segment.segment.as_ref() }
             .users
             .store(0, Ordering::Relaxed);
     }
@@ -341,7 +377,7 @@ impl<T> Storage<T> {
     /// One uses it no longer; the last puts it into the pool.
     pub(crate) fn exit(&self, segment: SegmentRef<T>) {
         // SAFETY: segments live for as long as the ring.
-        let users = unsafe { &segment.0.as_ref().users };
+        let users = unsafe { &segment.segment.as_ref().users };
         // ORDERING: AcqRel: all reading of it comes before its being used again.
         if users.fetch_sub(1, Ordering::AcqRel) == 1 || mutant!("any_orphan_gives_the_segment_back")
         {
@@ -352,7 +388,8 @@ impl<T> Storage<T> {
 
 fn allocate<T>(shape: Shape) -> SegmentRef<T> {
     let segment = Box::new(Segment::new(shape.segment_len()));
-    SegmentRef(NonNull::from(Box::leak(segment)))
+    // SAFETY: it lives from now on, until the storage frees it.
+    unsafe { SegmentRef::new(NonNull::from(Box::leak(segment))) }
 }
 
 impl<T> Drop for Storage<T> {
@@ -364,7 +401,7 @@ impl<T> Drop for Storage<T> {
                 while let Some(segment) = self.0.pop() {
                     let mut rest = FreeRest(mem::take(&mut self.0));
                     // SAFETY: allocated as a box, each listed once, and nobody is left who could use it.
-                    drop(unsafe { Box::from_raw(segment.0.as_ptr()) });
+                    drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
                     self.0 = mem::take(&mut rest.0);
                 }
             }

@@ -142,6 +142,7 @@ impl<T> Track<T> {
     }
 
     /// How far everything was published, looked up anew.
+    #[inline]
     pub(crate) fn published_now(&self) -> u64 {
         self.published(u64::MAX)
     }

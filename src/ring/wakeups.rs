@@ -17,7 +17,8 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{
-    AtomicUsize, Ordering, heavy_fence, light_fence, mutant, prepare_heavy_fence, store_load_fence,
+    AtomicUsize, Ordering, free_fence, has_free_fences, heavy_fence, light_fence, mutant,
+    prepare_heavy_fence, store_load_fence,
 };
 use crate::wait::{Ticket, WakerSet};
 
@@ -42,7 +43,8 @@ impl Wakeups {
         prepare_heavy_fence();
         Self {
             seldom: CachePadded::new(Seldom {
-                drowsy: AtomicUsize::new(0),
+                // Where light fences are not free, senders make full ones always.
+                drowsy: AtomicUsize::new(usize::from(!has_free_fences())),
                 awaited: AtomicUsize::new(0),
             }),
             readers: WakerSet::new(),
@@ -56,7 +58,9 @@ impl Wakeups {
     #[inline(always)]
     pub(crate) fn published(&self) {
         // ORDERING: pairs with the heavy fence in `grow_drowsy`.
-        light_fence!("sender_publishes_without_light_fence");
+        if !mutant!("sender_publishes_without_light_fence") {
+            free_fence();
+        }
         if self.seldom.drowsy.load(Ordering::Relaxed) != 0 {
             self.rouse();
         }
@@ -82,6 +86,10 @@ impl Wakeups {
         self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
         // ORDERING: pairs with the light fence in `published`.
         heavy_fence!("reader_grows_drowsy_without_heavy_fence");
+        if !has_free_fences() && self.seldom.drowsy.load(Ordering::Relaxed) == 1 {
+            // That has just been found out. Senders make full fences from now on, whoever is drowsy.
+            self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// This reader will not park without growing drowsy again.
@@ -126,7 +134,8 @@ impl Wakeups {
 
     /// A sender waits for the reader in that seat. It has to look for room once more before it parks.
     pub(crate) fn await_reader(&self, seat: usize, ticket: &mut Ticket, waker: &Waker) {
-        self.seldom.awaited.store(seat + 1, Ordering::SeqCst);
+        // A swap: a store would come after the reader's own change all the same, but a model does not see that.
+        self.seldom.awaited.swap(seat + 1, Ordering::SeqCst);
         self.senders.join(ticket, waker);
         // ORDERING: pairs with the light fence in `moved`.
         heavy_fence!("sender_parks_without_heavy_fence");

@@ -2,6 +2,9 @@
 //!
 //! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the segment that it holds;
 //! it publishes them by one store of the tail, in which whoever reads the tail sees them.
+//!
+//! What every send needs lies apart from what few need, which is reached by reference alone: so where a sender is a local
+//! variable, the compiler may keep its position in a register.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,8 +26,19 @@ pub(crate) struct Writer<T> {
     segment: SegmentRef<T>,
     offset_mask: u64,
     core: Arc<Core<T>>,
+    seldom: Box<Seldom>,
+}
+
+#[derive(Default)]
+struct Seldom {
     gate: Gate,
     closed: bool,
+}
+
+/// Where a writer may go on.
+struct Room<T> {
+    stop: u64,
+    segment: SegmentRef<T>,
 }
 
 /// Why nothing can be written.
@@ -53,8 +67,7 @@ impl<T> Writer<T> {
             segment: core.track.storage.segment(0),
             offset_mask: shape.segment_len() as u64 - 1,
             core,
-            gate: Gate::default(),
-            closed: false,
+            seldom: Box::default(),
         })
     }
 
@@ -66,8 +79,9 @@ impl<T> Writer<T> {
         self.next
     }
 
+    #[inline]
     pub(crate) fn close(&mut self) {
-        self.closed = true;
+        self.seldom.closed = true;
         // The next send is to find out.
         self.stop = self.next;
         self.core.close(self.next);
@@ -174,43 +188,72 @@ impl<T> Writer<T> {
     }
 
     /// Looks whether there is room at `next`, which has come to `stop`.
-    #[cold]
+    #[inline(always)]
     fn look_for_room(&mut self) -> Result<(), Refusal> {
-        if self.closed {
-            return Err(Refusal::Closed);
-        }
-        self.pass_gate().map_err(|_| Refusal::Full)
+        self.seldom
+            .look_for_room(&self.core, self.next)
+            .map(|room| self.enter(room))
     }
 
     /// Waits for room at `next`, which has come to `stop`.
-    #[cold]
+    #[inline(always)]
     fn make_room(&mut self, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), Refusal> {
+        self.seldom
+            .make_room(&self.core, self.next, deadline)
+            .map(|room| self.enter(room))
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, room: Room<T>) {
+        self.stop = room.stop;
+        self.segment = room.segment;
+    }
+}
+
+impl Seldom {
+    #[cold]
+    #[inline(never)]
+    fn look_for_room<T>(&mut self, core: &Core<T>, next: u64) -> Result<Room<T>, Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
         }
-        if self.pass_gate().is_ok() {
-            return Ok(());
-        }
-        let deadline = deadline();
-        let core = Arc::clone(&self.core);
-        room::wait(&core, deadline, || self.pass_gate()).ok_or(Refusal::Full)
+        self.pass_gate(core, next).map_err(|_| Refusal::Full)
     }
 
-    fn pass_gate(&mut self) -> Result<(), Held> {
-        let track = &self.core.track;
-        if self.next < self.gate.limit() {
+    #[cold]
+    #[inline(never)]
+    fn make_room<T>(
+        &mut self,
+        core: &Core<T>,
+        next: u64,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<Room<T>, Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        if let Ok(room) = self.pass_gate(core, next) {
+            return Ok(room);
+        }
+        room::wait(core, deadline(), || self.pass_gate(core, next)).ok_or(Refusal::Full)
+    }
+
+    /// `next` has come to the stop: looks ahead, or moves the limit on.
+    fn pass_gate<T>(&mut self, core: &Core<T>, next: u64) -> Result<Room<T>, Held> {
+        let track = &core.track;
+        if next < self.gate.limit() {
             self.gate.look_ahead(track);
         } else {
             let extended = self.gate.extend(track);
             let overrun = self.gate.take_overrun();
             if !overrun.is_empty() {
-                self.core.overrun(overrun);
+                core.overrun(overrun);
             }
             extended?;
-            self.segment = track.storage.segment(self.next);
         }
-        self.stop = self.gate.next_stop(track, self.next);
-        Ok(())
+        Ok(Room {
+            stop: self.gate.next_stop(track, next),
+            segment: track.storage.segment(next),
+        })
     }
 }
 
@@ -247,6 +290,7 @@ impl<T> Drop for Stretch<'_, T> {
 }
 
 impl<T> Drop for Writer<T> {
+    #[inline]
     fn drop(&mut self) {
         self.close();
     }

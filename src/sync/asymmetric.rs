@@ -32,11 +32,22 @@ pub(crate) fn light_fence() {
     }
 }
 
+/// Whether a light fence costs nothing. Once false after [`prepare`], it stays false.
+pub(crate) fn has_free_fences() -> bool {
+    HEAVY_WORKS.load(Ordering::Acquire)
+}
+
+/// A light fence for whoever makes a full one where there are no free ones.
+#[inline(always)]
+pub(crate) fn free_fence() {
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// The rare side's fence: some microseconds, and about two of each other core that runs a thread of this process.
 #[cold]
 pub(crate) fn heavy_fence() {
     fence(Ordering::SeqCst);
-    if HEAVY_WORKS.load(Ordering::Acquire) && !membarrier::run() {
+    if has_free_fences() && !membarrier::run() {
         // The kernel does not, though it said that it would: from now on light fences are full ones. Those that were
         // free are over long before this returns.
         HEAVY_WORKS.store(false, Ordering::SeqCst);

@@ -20,6 +20,15 @@ pub(crate) fn light_fence_between() {
 }
 
 /// See [`light_fence_between`].
+pub(crate) fn free_fence() {
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) fn has_free_fences() -> bool {
+    true
+}
+
+/// See [`light_fence_between`].
 pub(crate) fn heavy_fence_between() {
     fence(Ordering::SeqCst);
 }

@@ -1,8 +1,8 @@
 //! The primitives of a program: `std` and `parking_lot`.
 
 pub(crate) use super::asymmetric::{
-    heavy_fence as heavy_fence_between, light_fence as light_fence_between,
-    prepare as prepare_heavy_fence,
+    free_fence, has_free_fences, heavy_fence as heavy_fence_between,
+    light_fence as light_fence_between, prepare as prepare_heavy_fence,
 };
 pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::hint::spin_loop;

@@ -58,6 +58,7 @@ fn run(count: u64, send: impl Fn(&mut Sender, Range<u64>) + Sync) -> Outcome {
     assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
     Outcome {
         took,
+        sending: took,
         received: count,
         missed: 0,
     }

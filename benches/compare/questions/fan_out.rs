@@ -19,7 +19,7 @@ pub(crate) const QUESTION: Question = Question {
 };
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
-    for &n in &plan.readers()[1..] {
+    for &n in &plan.readers[1..] {
         next(Case {
             label: format!("n = {n}"),
             readers: Some(n),

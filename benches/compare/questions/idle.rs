@@ -17,8 +17,8 @@ use crate::rounds::{Case, Contender};
 pub(crate) const QUESTION: Question = Question {
     key: "idle",
     title: "the processor's time while a reader waits and nothing comes",
-    note: "One reader, watched once it has gone to sleep, if it does; less is better. All threads of the process count, so \
-           that helpers do too.",
+    note: "One reader, watched once it has gone to sleep, if it does; less is better. All threads of the process count, \
+           and so helpers do, but for the one that looks.",
     columns: &["ms of CPU a second"],
     chart: Chart::None,
     ask,
@@ -28,7 +28,7 @@ pub(crate) const QUESTION: Question = Question {
 const SETTLING: Duration = Duration::from_millis(20);
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
-    if cpu_time::of_all_threads().is_none() {
+    if cpu_time::of_other_threads().is_none() {
         println!(
             "  not asked: this system does not tell how much of the processor a process has used"
         );
@@ -71,9 +71,9 @@ impl Probe<u64> for Idle {
                     }
                 });
                 thread::sleep(SETTLING);
-                let before = cpu_time::of_all_threads().unwrap_or_default();
+                let before = cpu_time::of_other_threads().unwrap_or_default();
                 thread::sleep(self.plan.idle);
-                let after = cpu_time::of_all_threads().unwrap_or_default();
+                let after = cpu_time::of_other_threads().unwrap_or_default();
                 // So that the reader ends.
                 sender.put(0);
                 let used = after.saturating_sub(before);

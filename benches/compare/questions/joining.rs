@@ -3,6 +3,7 @@
 use fanfeed::Waiting;
 
 use super::{Chart, Question};
+use crate::field::{EXCLUSIVE, OWN, SHARED, SHARED_PARK};
 use crate::link::{CAPACITY, Reads, Sends};
 use crate::peers::{feed, ring, tokio};
 use crate::plan::Plan;
@@ -23,63 +24,59 @@ pub(crate) const QUESTION: Question = Question {
 
 const READERS: usize = 1000;
 
-const RING: &str = "RingFeed shared, Spin";
-const RING_JOINED: &str = "RingFeed shared, Spin, joined";
-const PARK: &str = "RingFeed shared, Park";
-const PARK_JOINED: &str = "RingFeed shared, Park, joined";
-const FEED: &str = "Feed, own channels";
-const FEED_JOINED: &str = "Feed, own channels, joined";
+const EXCLUSIVE_JOINED: &str = "RingFeed exclusive, Spin, joined";
+const SHARED_JOINED: &str = "RingFeed shared, Spin, joined";
+const SHARED_PARK_JOINED: &str = "RingFeed shared, Park, joined";
+const OWN_JOINED: &str = "Feed, own channels, joined";
 const TOKIO: &str = "tokio broadcast (loses)";
 const TOKIO_JOINED: &str = "tokio broadcast (loses), joined";
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     let n = READERS;
-    let (spin, spin_readers) = ring::shared(n);
-    let spun = spin.clone();
-    let join_spin = move || count(spun.subscriber().waiting(Waiting::Spin).subscribe());
-    let (park, park_readers) = ring::shared_waiting(n, Waiting::Park);
-    let parked = park.clone();
-    let join_park = move || count(parked.subscribe());
-    let (own, own_readers) = feed::own_channels(n);
-    let fed = own.clone();
-    let join_own = move || count(fed.channel(CAPACITY).expect("a fair capacity"));
-    let (broadcast, broadcast_readers) = tokio::broadcast(n);
-    let heard = broadcast.clone();
-    let join_broadcast = move || count(heard.subscribe());
-
     let entry = Entry { plan };
+
+    let exclusive = ring::exclusive(n);
+    let handle = exclusive.0.handle();
+    let join_exclusive = move || count(handle.subscriber().waiting(Waiting::Spin).subscribe());
+    let shared = ring::shared(n);
+    let handle = shared.0.handle();
+    let join_shared = move || count(handle.subscriber().waiting(Waiting::Spin).subscribe());
+    let parking = ring::shared_waiting(n, Waiting::Park);
+    let handle = parking.0.handle();
+    let join_parking = move || count(handle.subscribe());
+    let own = feed::own_channels(n);
+    let feed = own.0.clone();
+    let join_own = move || count(feed.channel(CAPACITY).expect("a fair capacity"));
+    let broadcast = tokio::broadcast(n);
+    let sender = broadcast.0.clone();
+    let join_broadcast = move || count(sender.subscribe());
+
+    let (polled, park, never) = ("parks, polled", "parks, Park", "never, polled");
     next(Case {
         label: format!("n = {n}"),
         readers: None,
         contenders: vec![
-            entry.take(RING, "parks, polled", ring::shared(n), nobody),
+            entry.take(EXCLUSIVE, polled, ring::exclusive(n), nobody),
+            entry.take(EXCLUSIVE_JOINED, polled, exclusive, join_exclusive),
+            entry.take(SHARED, polled, ring::shared(n), nobody),
+            entry.take(SHARED_JOINED, polled, shared, join_shared),
             entry.take(
-                RING_JOINED,
-                "parks, polled",
-                (spin, spin_readers),
-                join_spin,
-            ),
-            entry.take(
-                PARK,
-                "parks, Park",
+                SHARED_PARK,
+                park,
                 ring::shared_waiting(n, Waiting::Park),
                 nobody,
             ),
-            entry.take(PARK_JOINED, "parks, Park", (park, park_readers), join_park),
-            entry.take(FEED, "parks, polled", feed::own_channels(n), nobody),
-            entry.take(FEED_JOINED, "parks, polled", (own, own_readers), join_own),
-            entry.take(TOKIO, "never, polled", tokio::broadcast(n), nobody),
-            entry.take(
-                TOKIO_JOINED,
-                "never, polled",
-                (broadcast, broadcast_readers),
-                join_broadcast,
-            ),
+            entry.take(SHARED_PARK_JOINED, park, parking, join_parking),
+            entry.take(OWN, polled, feed::own_channels(n), nobody),
+            entry.take(OWN_JOINED, polled, own, join_own),
+            entry.take(TOKIO, never, tokio::broadcast(n), nobody),
+            entry.take(TOKIO_JOINED, never, broadcast, join_broadcast),
         ],
         pairs: vec![
-            (RING_JOINED, RING),
-            (PARK_JOINED, PARK),
-            (FEED_JOINED, FEED),
+            (EXCLUSIVE_JOINED, EXCLUSIVE),
+            (SHARED_JOINED, SHARED),
+            (SHARED_PARK_JOINED, SHARED_PARK),
+            (OWN_JOINED, OWN),
             (TOKIO_JOINED, TOKIO),
         ],
     });

@@ -24,7 +24,7 @@ const TOKIO: &str = "tokio broadcast";
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     let enter = |name, waits| Stream { plan, name, waits };
-    for &n in plan.readers() {
+    for &n in plan.readers {
         next(Case {
             label: format!("n = {n}"),
             readers: Some(n),

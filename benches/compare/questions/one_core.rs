@@ -17,7 +17,7 @@ pub(crate) const QUESTION: Question = Question {
 };
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
-    for &n in plan.readers() {
+    for &n in plan.readers {
         let enter = |name, waits| Bursts { plan, name, waits };
         let mut contenders = field::one_producer(n, enter);
         contenders.extend(field::several_producers_alone(n, enter));

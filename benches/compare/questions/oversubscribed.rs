@@ -95,6 +95,7 @@ impl Entry {
                 let contended = contended::run(&mut senders, &mut readers, each);
                 let outcome = Outcome {
                     took: contended.took,
+                    sending: contended.took,
                     received: contended.sent,
                     missed: 0,
                 };
