@@ -320,7 +320,12 @@ impl<T> Claimant<T> {
         for (position, value) in (claim.begin..claim.end).zip(values) {
             // SAFETY: as in `fill_one`; what is claimed at once is of one segment.
             let replaced = unsafe { segment.replace_hole(track.shape().offset(position), value) };
-            old.extend(replaced);
+            if let Some(replaced) = replaced {
+                if old.is_empty() {
+                    old.reserve_exact((claim.end - position) as usize);
+                }
+                old.push(replaced);
+            }
         }
         // Backwards: who sees the first stamp sees all of them, and the values come out together.
         for position in (claim.begin..claim.end).rev() {

@@ -66,12 +66,13 @@ impl<T> Core<T> {
 
     /// Seats a new reader. In a ring that has ended its subscription has too.
     pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Reader<T> {
-        let is_lossy = joining.overflow != RingOverflow::Block;
+        let kind = kind(joining.overflow);
         let mut registry = self.registry.lock();
         if registry.closed {
             // Nothing was published from there on.
             let end = self.track.end();
-            return Reader::new(Member::ended(Arc::clone(self), joining.name), end, false);
+            let member = Member::ended(Arc::clone(self), joining.name);
+            return Reader::new(member, end, Progress::strict(0));
         }
         let seat = match registry.free.pop() {
             Some(Reverse(seat)) => seat,
@@ -80,39 +81,34 @@ impl<T> Core<T> {
                 registry.members.len() - 1
             }
         };
-        if is_lossy {
+        if kind.is_lossy() {
             registry.lossy += 1;
             self.track.storage.provide(registry.lossy);
         }
         self.count.fetch_add(1, Ordering::Release);
-        let position = self.sit_down(seat, &joining);
+        let position = self.sit_down(seat, kind, joining.history);
         let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
         registry.members[seat] = Arc::downgrade(&member);
-        Reader::new(member, position, is_lossy)
+        Reader::new(member, position, kind)
     }
 
     /// Sits down as far back as is asked for and can be had.
-    fn sit_down(&self, number: usize, joining: &Joining) -> u64 {
+    fn sit_down(&self, number: usize, kind: Progress, history: u64) -> u64 {
         let track = &self.track;
-        let is_lossy = joining.overflow != RingOverflow::Block;
-        let progress = |position| match joining.overflow {
-            RingOverflow::Block => Progress::strict(position),
-            RingOverflow::DropOldest => Progress::lossy(position, false),
-            RingOverflow::Disconnect => Progress::lossy(position, true),
-        };
+        let is_lossy = kind.is_lossy();
         let next = track.next();
-        let mut position = next.saturating_sub(joining.history);
+        let mut position = next.saturating_sub(history);
         position = position.max(track.floor(is_lossy)).min(next);
         let seat = track.seats.seat(number);
         seat.begin(position);
-        track.seats.occupy(number, progress(position));
+        track.seats.occupy(number, kind.at(position));
         loop {
             let floor = track.floor(is_lossy);
             if floor <= position {
                 break;
             }
             position = floor;
-            seat.place(progress(position));
+            seat.place(kind.at(position));
             track.seats.announce();
         }
         seat.begin(position);
@@ -172,5 +168,14 @@ impl<T> Core<T> {
     /// Whether the ring has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.track.end() != u64::MAX
+    }
+}
+
+/// What the seat of such a reader says at first.
+fn kind(overflow: RingOverflow) -> Progress {
+    match overflow {
+        RingOverflow::Block => Progress::strict(0),
+        RingOverflow::DropOldest => Progress::lossy(0, false),
+        RingOverflow::Disconnect => Progress::lossy(0, true),
     }
 }

@@ -5,43 +5,46 @@ use std::time::Duration;
 
 use crate::error::SubscriptionError;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, heavy_fence, light_fence};
+use crate::sync::{AtomicBool, Mutex, Ordering, heavy_fence, light_fence};
 
 use super::core::Core;
 use super::seat::Seat;
-use super::seats::Chair;
+use super::seats::Bucket;
 
 /// What a reader and its subscription's handles share.
 pub(crate) struct Member<T> {
     core: Arc<Core<T>>,
     state: State,
-    /// The number of its seat, and the seat.
-    number: usize,
-    chair: Chair,
+    /// Where its seat is.
+    bucket: Arc<Bucket>,
+    index: u32,
     /// The reader is to read no more, whatever there is.
     cut: AtomicBool,
-    /// What was sent before it was cut off; the greatest number for as long as it is not.
-    sent: AtomicU64,
     /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
     last: Mutex<Option<Box<Stats>>>,
 }
 
 impl<T> Member<T> {
+    /// A member that sits there.
     pub(crate) fn new(core: Arc<Core<T>>, name: Option<Arc<str>>, number: usize) -> Self {
+        let place = core.track.seats.find(number);
+        Self::at(core, name, place)
+    }
+
+    fn at(core: Arc<Core<T>>, name: Option<Arc<str>>, (bucket, index): (Arc<Bucket>, u32)) -> Self {
         Self {
-            chair: core.track.seats.chair(number),
-            number,
+            bucket,
+            index,
             core,
             state: State::new(name),
             cut: AtomicBool::new(false),
-            sent: AtomicU64::new(u64::MAX),
             last: Mutex::new(None),
         }
     }
 
     /// A member that has never sat anywhere.
     pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
-        let member = Self::new(core, name, 0);
+        let member = Self::at(core, name, (Bucket::apart(), 0));
         member.cut.store(true, Ordering::Relaxed);
         *member.last.lock() = Some(Box::default());
         member.state.end(None);
@@ -55,7 +58,12 @@ impl<T> Member<T> {
     /// The member's seat, while it has it.
     #[inline(always)]
     pub(crate) fn seat(&self) -> &Seat {
-        self.chair.seat()
+        self.bucket.seat(self.index)
+    }
+
+    #[inline(always)]
+    fn number(&self) -> usize {
+        self.bucket.number(self.index)
     }
 
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
@@ -79,7 +87,7 @@ impl<T> Member<T> {
     #[inline(always)]
     pub(crate) fn unpinned(&self) {
         // The light fence in there also stands between the unpinning and the look here.
-        self.core.wakeups.moved(self.number);
+        self.core.wakeups.moved(self.number());
         if self.is_cut() {
             self.ungate();
         }
@@ -88,13 +96,13 @@ impl<T> Member<T> {
     /// The reader has moved on, and reads on.
     #[inline(always)]
     pub(crate) fn moved(&self) {
-        self.core.wakeups.moved(self.number);
+        self.core.wakeups.moved(self.number());
     }
 
     #[cold]
     fn ungate(&self) {
-        self.core.track.seats.ungate(self.number);
-        self.core.wakeups.moved(self.number);
+        self.core.track.seats.ungate(self.number());
+        self.core.wakeups.moved(self.number());
     }
 
     /// The subscription ends; what is in the ring can still be read.
@@ -121,14 +129,14 @@ impl<T> Member<T> {
 
     /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read.
     fn cut_off(&self) {
-        // Of several the first.
-        self.sent
-            .fetch_min(self.core.track.next(), Ordering::Relaxed);
+        let last = self.last.lock();
+        if last.is_none() {
+            self.seat().end_at(self.core.track.next());
+        }
         self.cut.store(true, Ordering::SeqCst);
         // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
         // off, or it is seen here that it reads, and then it will see it when it stops.
         heavy_fence!("reader_is_cut_off_without_heavy_fence");
-        let last = self.last.lock();
         if last.is_none() && !self.seat().progress().is_pinned() {
             self.ungate();
         }
@@ -142,14 +150,13 @@ impl<T> Member<T> {
         if last.is_none() {
             *last = Some(Box::new(stats));
             self.cut.store(true, Ordering::Relaxed);
-            self.core.give_back(self.number);
+            self.core.give_back(self.number());
         }
     }
 
     fn figures(&self) -> Stats {
         let counts = self.seat().counts();
-        let end = self.sent.load(Ordering::Relaxed);
-        let sent = self.core.track.next().min(end);
+        let sent = self.core.track.next().min(counts.end);
         // What a reader has not read by the time that it is cut off is gone.
         let unread = if self.is_cut() {
             0

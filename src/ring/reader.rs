@@ -27,28 +27,25 @@ pub(crate) struct Reader<T> {
     position: u64,
     /// Everything before this is known to have been published.
     known: u64,
-    /// What a lossy reader's seat says while it is unpinned; for its kind. `None` of a strict one.
-    lossy: Option<Progress>,
+    /// What its seat says while it is unpinned, but for the position.
+    kind: Progress,
     /// Misses that the user has not been told of.
     untold: u64,
-    missed: u64,
 }
 
 impl<T> Reader<T> {
-    pub(crate) fn new(member: Arc<Member<T>>, position: u64, is_lossy: bool) -> Self {
-        let lossy = is_lossy.then(|| member.seat().progress());
+    pub(crate) fn new(member: Arc<Member<T>>, position: u64, kind: Progress) -> Self {
         Self {
             member,
             position,
             known: position,
-            lossy,
+            kind,
             untold: 0,
-            missed: 0,
         }
     }
 
     pub(crate) fn missed(&self) -> u64 {
-        self.missed - self.untold
+        self.member.seat().missed() - self.untold
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -139,9 +136,10 @@ impl<T> Reader<T> {
             let end = self
                 .known
                 .min(self.position.saturating_add((limit - taken) as u64));
-            let read = match self.lossy {
-                None => self.read_strict(end, &mut f),
-                Some(kind) => self.read_lossy(kind, end, &mut f),
+            let read = if self.kind.is_lossy() {
+                self.read_lossy(end, &mut f)
+            } else {
+                self.read_strict(end, &mut f)
             };
             match read {
                 Some(read) => taken += read,
@@ -197,11 +195,11 @@ impl<T> Reader<T> {
     }
 
     /// Reads up to there, or to the end of the segment. `None` if the reader was cut off, or values were missed.
-    fn read_lossy(&mut self, kind: Progress, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let track = &self.member.core().track;
         let end = end.min(track.shape().segment_end(self.position));
         let mut segment = track.storage.segment(self.position);
-        let unpinned = kind.at(self.position);
+        let unpinned = self.kind.at(self.position);
         if let Err(now) = self.member.seat().change(unpinned, unpinned.pinned()) {
             self.overtaken(now);
             return None;
@@ -241,7 +239,6 @@ impl<T> Reader<T> {
         let missed = position - self.position;
         self.position = position;
         self.known = self.known.max(position);
-        self.missed += missed;
         self.untold += missed;
         self.member.seat().missed_until(position, missed);
     }

@@ -89,6 +89,8 @@ pub(crate) struct Seat {
     /// How often, and for how many nanoseconds, senders have waited for it.
     blocked: AtomicU64,
     blocked_for: AtomicU64,
+    /// What had been sent when its reader was cut off; the greatest number for as long as it is not.
+    end: AtomicU64,
 }
 
 /// What a seat has counted.
@@ -101,6 +103,8 @@ pub(crate) struct Counts {
     pub(crate) holes: u64,
     pub(crate) blocked: u64,
     pub(crate) blocked_for: u64,
+    /// Where it was cut off.
+    pub(crate) end: u64,
 }
 
 impl Seat {
@@ -113,6 +117,7 @@ impl Seat {
             holes: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             blocked_for: AtomicU64::new(0),
+            end: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -172,6 +177,7 @@ impl Seat {
         for count in [&self.missed, &self.holes, &self.blocked, &self.blocked_for] {
             count.store(0, Ordering::Relaxed);
         }
+        self.end.store(u64::MAX, Ordering::Relaxed);
     }
 
     /// The reader has read up to there.
@@ -193,7 +199,17 @@ impl Seat {
         self.holes.store(before + holes, Ordering::Relaxed);
     }
 
+    /// How many values the reader has found out that it missed.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
     // ---- Anybody's ----
+
+    /// The reader was cut off when so much had been sent. Of several the first.
+    pub(crate) fn end_at(&self, sent: u64) {
+        self.end.fetch_min(sent, Ordering::Relaxed);
+    }
 
     #[inline]
     pub(crate) fn progress(&self) -> Progress {
@@ -228,6 +244,7 @@ impl Seat {
             holes: self.holes.load(Ordering::Relaxed),
             blocked: self.blocked.load(Ordering::Relaxed),
             blocked_for: self.blocked_for.load(Ordering::Relaxed),
+            end: self.end.load(Ordering::Relaxed),
         }
     }
 }

@@ -26,23 +26,39 @@ pub(crate) struct Seats {
 }
 
 #[derive(Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
+    /// The number of its first seat.
+    first: usize,
     /// A bit for each seat that counts.
     live: Box<[AtomicU64]>,
     seats: Box<[Seat]>,
 }
 
-/// A seat at hand: found without its number.
-#[derive(Debug)]
-pub(crate) struct Chair {
-    bucket: Arc<Bucket>,
-    index: usize,
-}
+impl Bucket {
+    fn new(first: usize, length: usize) -> Self {
+        Self {
+            first,
+            live: (0..length.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            seats: (0..length).map(|_| Seat::new()).collect(),
+        }
+    }
 
-impl Chair {
+    /// One seat that is nobody's, of no ring.
+    pub(crate) fn apart() -> Arc<Self> {
+        Arc::new(Self::new(0, 1))
+    }
+
     #[inline(always)]
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.bucket.seats[self.index]
+    pub(crate) fn seat(&self, index: u32) -> &Seat {
+        &self.seats[index as usize]
+    }
+
+    /// The number of the seat at that index.
+    #[inline(always)]
+    pub(crate) fn number(&self, index: u32) -> usize {
+        self.first + index as usize
     }
 }
 
@@ -69,25 +85,15 @@ impl Seats {
         &self.bucket(bucket).seats[index]
     }
 
-    /// The seat with that number, to be held by who sits there.
-    pub(crate) fn chair(&self, number: usize) -> Chair {
+    /// The bucket of the seat with that number, to be held by who sits there, and its index in it.
+    pub(crate) fn find(&self, number: usize) -> (Arc<Bucket>, u32) {
         let (bucket, index) = place(number);
-        Chair {
-            bucket: Arc::clone(self.bucket(bucket)),
-            index,
-        }
+        (Arc::clone(self.bucket(bucket)), index as u32)
     }
 
     fn bucket(&self, number: usize) -> &Arc<Bucket> {
-        self.buckets[number].get_or_init(|| {
-            let length = FIRST << number;
-            Arc::new(Bucket {
-                live: (0..length.div_ceil(64))
-                    .map(|_| AtomicU64::new(0))
-                    .collect(),
-                seats: (0..length).map(|_| Seat::new()).collect(),
-            })
-        })
+        self.buckets[number]
+            .get_or_init(|| Arc::new(Bucket::new(first_of(number), FIRST << number)))
     }
 
     /// A reader sits down, and counts from now on. A look follows whether its position is still in the ring.

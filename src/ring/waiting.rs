@@ -1,10 +1,10 @@
 //! How a reader of a ring waits for values.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_utils::Backoff;
 
-use crate::sync::spin_loop;
+use crate::sync::{OnceLock, spin_loop};
 
 /// How a reader of a ring waits for values. Chosen per reader; senders pay nothing for it unless a reader is about to park.
 ///
@@ -25,8 +25,8 @@ pub enum Waiting {
     Park,
 }
 
-/// How long a reader that batches lets values gather.
-const GATHER: Duration = Duration::from_nanos(400);
+/// How many nanoseconds a reader that batches lets values gather.
+const GATHER: u64 = 400;
 /// How often a reader that batches looks at an idle stream before it backs off.
 const LOOKS: u32 = 200;
 
@@ -34,15 +34,15 @@ const LOOKS: u32 = 200;
 #[derive(Debug)]
 pub(crate) struct Awake {
     waiting: Waiting,
-    /// When a reader that batches got values last, in a stream that is running.
-    running_since: Option<Instant>,
+    /// When a reader that batches got values last, in a stream that is running: in nanoseconds of [`now`], or 0.
+    running_since: u64,
 }
 
 impl Awake {
     pub(crate) fn new(waiting: Waiting) -> Self {
         Self {
             waiting,
-            running_since: None,
+            running_since: 0,
         }
     }
 
@@ -64,10 +64,8 @@ impl Awake {
             Waiting::Spin => spin(deadline, is_ready),
             Waiting::Park => back_off(is_ready),
             Waiting::Batch => {
-                if let Some(since) = self.running_since {
-                    while since.elapsed() < GATHER {
-                        spin_loop();
-                    }
+                while self.running_since != 0 && now() - self.running_since < GATHER {
+                    spin_loop();
                 }
                 let is_there = (0..LOOKS).any(|_| {
                     let is_there = is_ready();
@@ -76,11 +74,19 @@ impl Awake {
                     }
                     is_there
                 }) || back_off(is_ready);
-                self.running_since = is_there.then(Instant::now);
+                self.running_since = if is_there { now() } else { 0 };
                 is_there
             }
         }
     }
+}
+
+/// Nanoseconds since some moment in this process: half the size of an instant, of which there may be thousands.
+fn now() -> u64 {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let since = BEGUN.get_or_init(Instant::now).elapsed();
+    // 0 is for none. 64 bits last for five centuries.
+    since.as_nanos() as u64 + 1
 }
 
 /// Looks all the time.

@@ -40,10 +40,11 @@ impl fmt::Display for SubscriptionId {
 #[derive(Debug)]
 pub(crate) struct State {
     id: SubscriptionId,
-    name: Option<Arc<str>>,
+    /// Boxed, because most have none, and some have thousands beside them.
+    name: Option<Box<Arc<str>>>,
     /// Set once, under the lock of `end`; read without it.
     ended: AtomicBool,
-    /// Made at the first need: most subscriptions end without anybody asking, and some have thousands beside them.
+    /// Made at the first need: most subscriptions end without anybody asking.
     end: Mutex<Option<Box<End>>>,
 }
 
@@ -63,7 +64,7 @@ impl State {
     pub(crate) fn new(name: Option<Arc<str>>) -> Self {
         Self {
             id: SubscriptionId::next(),
-            name,
+            name: name.map(Box::new),
             ended: AtomicBool::new(false),
             end: Mutex::new(None),
         }
@@ -74,7 +75,7 @@ impl State {
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.name.as_ref()
+        self.name.as_deref()
     }
 
     pub(crate) fn is_ended(&self) -> bool {

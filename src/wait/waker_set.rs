@@ -1,6 +1,7 @@
 //! Many waiters: senders that wait for room in one channel.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::task::Waker;
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant, store_load_fence};
@@ -19,13 +20,13 @@ pub(crate) struct WakerSet {
 
 #[derive(Debug)]
 struct Waiters {
-    queue: VecDeque<(u64, Waker)>,
-    next: u64,
+    queue: VecDeque<(NonZeroU64, Waker)>,
+    next: NonZeroU64,
 }
 
 /// A waiter's place in a [`WakerSet`]. It has to be given back by [`WakerSet::leave`].
 #[derive(Debug, Default)]
-pub(crate) struct Ticket(Option<u64>);
+pub(crate) struct Ticket(Option<NonZeroU64>);
 
 impl WakerSet {
     pub(crate) fn new() -> Self {
@@ -33,7 +34,7 @@ impl WakerSet {
             count: AtomicUsize::new(0),
             waiters: Mutex::new(Waiters {
                 queue: VecDeque::new(),
-                next: 0,
+                next: NonZeroU64::MIN,
             }),
         }
     }
@@ -53,7 +54,7 @@ impl WakerSet {
                 }
                 None => {
                     let id = waiters.next;
-                    waiters.next += 1;
+                    waiters.next = id.saturating_add(1);
                     waiters.queue.push_back((id, waker.clone()));
                     ticket.0 = Some(id);
                 }
