@@ -6,6 +6,9 @@ pub mod internals {}
 #[doc = include_str!("docs/latency.md")]
 pub mod latency {}
 
+#[doc = include_str!("docs/ring.md")]
+pub mod ring {}
+
 /// The examples of the README are tests too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

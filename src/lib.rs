@@ -1,5 +1,9 @@
 //! Lock-free channel feeds: one stream of values to many receivers.
 //!
+//! There are two kinds. A [`RingFeed`] is one ring that all readers share: the fastest way to many receivers, all in this
+//! process, that read the same values. A [`Feed`] hands each value to as many channels as are subscribed to it, of whatever
+//! kind. One can be subscribed to the other.
+//!
 //! A [`Feed`] fans each value out to all subscribed channels. Channels are crossbeam's, the standard library's, tokio's,
 //! closures, your own, or a fast one that the feed makes itself. Nothing is lost silently, a slow subscriber holds up the
 //! sender only if you want it to, and never another subscriber; and everything that waits can be released.
@@ -29,10 +33,35 @@
 //! # Ok::<(), fanfeed::CapacityError>(())
 //! ```
 //!
+//! A ring:
+//!
+//! ```
+//! use fanfeed::{ExclusiveRingFeed, RingOverflow};
+//!
+//! let mut ring = ExclusiveRingFeed::new(1024)?;
+//! let mut readers: Vec<_> = (0..1000).map(|_| ring.subscribe()).collect();
+//! let mut latest = ring.subscriber().overflow(RingOverflow::DropOldest).subscribe();
+//!
+//! let first = ring.send(101);
+//! ring.send_batch([102, 103]);
+//!
+//! assert_eq!(first, 0);
+//! for reader in &mut readers {
+//!     let mut sum = 0;
+//!     reader.drain(|price| sum += price)?;
+//!     assert_eq!(sum, 306);
+//! }
+//! assert_eq!(latest.try_iter().last(), Some(103));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Which to choose
 //!
 //! | you want | take |
 //! |---|---|
+//! | many readers of the same values, by reference; one order for all; replay to late ones | [`RingFeed`] |
+//! | the same from one sending thread, several times as fast | [`ExclusiveRingFeed`] |
+//! | a few channels, and a ring with many readers, of one stream | a [`RingFeed`] subscribed to a [`Feed`] |
 //! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
 //! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender |
 //! | to run something on the sending thread | [`Feed::subscribe_fn`] |
@@ -45,16 +74,20 @@
 //!
 //! # Slow subscribers
 //!
-//! Each subscriber has its own capacity and its own answer to being full: the send waits ([`Overflow::Block`], the
+//! Each subscriber of a feed has its own capacity and its own answer to being full: the send waits ([`Overflow::Block`], the
 //! default), or the newest or the oldest value is missed, or the subscription ends. A send that may not wait, or not for
 //! long, is [`try_send`](Feed::try_send), [`send_timeout`](Feed::send_timeout) or
 //! [`send_deadline`](Feed::send_deadline): what it could not deliver it gives back as [`Undelivered`], which names those
 //! who missed it and can be retried for them alone. [`Subscription::stats`] says who keeps sends waiting, how often and
 //! for how long.
 //!
+//! The readers of a ring share its capacity. Each has its own answer to being a whole ring behind ([`RingOverflow`]): the send
+//! waits for it, or it misses the oldest values and learns how many, or it is cut off. A reader that waits does so in a way
+//! of its own choice ([`Waiting`]).
+//!
 //! # Order
 //!
-//! Values of one sending thread reach each subscriber in the order sent. Values of several threads interleave as they may,
+//! A ring has one order, the same for all readers. On a feed, values of one sending thread reach each subscriber in the order sent. Values of several threads interleave as they may,
 //! and differently for each subscriber. A value that is sent from inside a closure overtakes the one that is being
 //! delivered, where that has not been yet; so does one that is sent before an [`Undelivered`] is retried.
 //!
@@ -69,7 +102,12 @@
 //!
 //! - A value is cloned for each subscriber but the last. Put what is dear to clone into an [`Arc`](std::sync::Arc).
 //! - A send costs some nanoseconds for each subscriber. It is the sending thread that pays.
-//! - There is no replay: a subscriber gets what is sent after it has subscribed.
+//! - A feed has no replay: a subscriber gets what is sent after it has subscribed. A ring's reader can begin with what the ring
+//!   still holds ([`history`](RingSubscriberBuilder::history)).
+//! - On a ring nothing is cloned to be sent, and sending costs the same for one reader and for a thousand. But one blocking
+//!   reader that stops reading holds all senders, and values are dropped only when their slots are used again.
+//! - A ring takes its slots, 1.2 KiB and 5 bytes for each slot, and for each reader 0.25 KiB; a lossy reader another eighth of
+//!   the slots.
 //! - A feed takes 0.8 KiB and 128 bytes for each thread that sends on it; a channel of its own 1 KiB beside its slots, a
 //!   subscribed channel 0.5 KiB (for `u64` values, on x86-64).
 //!
@@ -84,9 +122,9 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `async` | [`Receiver`] is a `Stream` and has `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async` |
+//! | `async` | [`Receiver`] and [`RingReceiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
-//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`] |
+//! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`RingOverflow`], [`Waiting`] |
 //!
 //! None is on by default. See [`docs`] for how it works inside, and for what latency-sensitive threads want to know.
 

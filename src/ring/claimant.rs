@@ -284,6 +284,7 @@ impl<T> Claimant<T> {
             waiters.len() - 1
         });
         let ticket = &mut waiters[index].1;
+        let seat = self.core.track.seats.seat(seat);
         self.core.wakeups.await_reader(seat, ticket, waker);
     }
 
@@ -302,8 +303,9 @@ impl<T> Claimant<T> {
     fn fill_one(&self, claim: &Claim, value: T) -> u64 {
         let track = &self.core.track;
         let segment = track.storage.segment(claim.begin);
+        let offset = track.shape().offset(claim.begin);
         // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
-        let old = unsafe { segment.replace_hole(track.shape().offset(claim.begin), value) };
+        let old = unsafe { segment.replace_hole(offset, value) };
         track.stamp(claim.begin);
         self.core.wakeups.published();
         // Only now, for it may panic.

@@ -115,17 +115,12 @@ impl<T> Core<T> {
         position
     }
 
-    /// Gives a seat back, whose reader has left.
-    pub(crate) fn give_back(&self, number: usize) {
-        self.track.seats.ungate(number);
-        let seat = self.track.seats.seat(number);
-        let is_lossy = seat.progress().is_lossy();
-        seat.place(Progress::FREE);
-        self.wakeups.moved(number);
+    /// Gives a seat back, whose reader has stood up.
+    pub(crate) fn give_back(&self, number: usize, was_lossy: bool) {
         let mut registry = self.registry.lock();
         registry.members[number] = Weak::new();
         registry.free.push(Reverse(number));
-        if is_lossy {
+        if was_lossy {
             registry.lossy -= 1;
         }
     }
@@ -159,8 +154,7 @@ impl<T> Core<T> {
         for member in members.iter().filter_map(Weak::upgrade) {
             member.end();
         }
-        self.wakeups.wake_readers();
-        self.wakeups.wake_senders();
+        self.wakeups.wake_all();
         #[cfg(feature = "tracing")]
         tracing::debug!(position = end, "ring closed");
     }

@@ -39,6 +39,8 @@ pub(crate) struct Gate {
     /// Positions before this are free of strict readers, as long as nobody sits down.
     free: Free,
     ahead: Ahead,
+    /// In a shared ring: everything before this was stamped.
+    stamped: u64,
     /// Seats of readers that were overtaken for good, and are to be told.
     overrun: Vec<usize>,
 }
@@ -105,12 +107,15 @@ impl Gate {
             }
             let mut limit = end.min(self.free.until);
             if track.is_shared() {
-                // What has to be published is what the segment holds now.
-                let needed = (end - 1).saturating_sub(capacity);
-                limit = limit.min(track.published(needed) + capacity);
+                // Everything that the segment holds now has to be there before it is written over.
+                if self.stamped + capacity < end {
+                    self.stamped = track.stamped(self.stamped);
+                }
+                limit = limit.min(self.stamped + capacity);
                 if limit <= at {
                     return Err(Held::Shortly);
                 }
+                track.keep_tail_within_a_lap(self.stamped, limit);
             }
             let lossy_floor = end.saturating_sub(capacity);
             track.set_floors(limit.saturating_sub(capacity), lossy_floor);

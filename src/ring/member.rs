@@ -51,7 +51,7 @@ impl<T> Member<T> {
         Arc::new(member)
     }
 
-    pub(crate) fn core(&self) -> &Core<T> {
+    pub(crate) fn core(&self) -> &Arc<Core<T>> {
         &self.core
     }
 
@@ -83,26 +83,19 @@ impl<T> Member<T> {
         light_fence!("reader_pins_without_light_fence");
     }
 
-    /// The reader has moved on, and stands there unpinned: wakes who waits for that, and leaves if it was cut off.
+    /// The reader has stopped reading, and wakes who waited for that. If it was cut off meanwhile it leaves.
     #[inline(always)]
-    pub(crate) fn unpinned(&self) {
-        // The light fence in there also stands between the unpinning and the look here.
-        self.core.wakeups.moved(self.number());
+    pub(crate) fn leave_if_cut(&self) {
+        // The light fence in `Wakeups::moved` also stands between the unpinning and the look here.
         if self.is_cut() {
             self.ungate();
         }
     }
 
-    /// The reader has moved on, and reads on.
-    #[inline(always)]
-    pub(crate) fn moved(&self) {
-        self.core.wakeups.moved(self.number());
-    }
-
     #[cold]
     fn ungate(&self) {
         self.core.track.seats.ungate(self.number());
-        self.core.wakeups.moved(self.number());
+        self.core.wakeups.moved(self.seat());
     }
 
     /// The subscription ends; what is in the ring can still be read.
@@ -129,29 +122,38 @@ impl<T> Member<T> {
 
     /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read.
     fn cut_off(&self) {
-        let last = self.last.lock();
-        if last.is_none() {
-            self.seat().end_at(self.core.track.next());
+        {
+            let last = self.last.lock();
+            if last.is_none() {
+                self.seat().end_at(self.core.track.next());
+            }
+            self.cut.store(true, Ordering::SeqCst);
+            // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
+            // off, or it is seen here that it reads, and then it will see it when it stops.
+            heavy_fence!("reader_is_cut_off_without_heavy_fence");
+            if last.is_none() && !self.seat().progress().is_pinned() {
+                self.core.track.seats.ungate(self.number());
+            }
         }
-        self.cut.store(true, Ordering::SeqCst);
-        // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
-        // off, or it is seen here that it reads, and then it will see it when it stops.
-        heavy_fence!("reader_is_cut_off_without_heavy_fence");
-        if last.is_none() && !self.seat().progress().is_pinned() {
-            self.ungate();
-        }
+        // Outside the lock: wakers are code of others.
+        self.core.wakeups.moved(self.seat());
     }
 
     /// The reader is gone.
     pub(crate) fn leave(&self) {
         self.end();
-        let stats = self.stats();
-        let mut last = self.last.lock();
-        if last.is_none() {
-            *last = Some(Box::new(stats));
+        let was_lossy = {
+            let mut last = self.last.lock();
+            if last.is_some() {
+                return;
+            }
+            *last = Some(Box::new(self.figures()));
             self.cut.store(true, Ordering::Relaxed);
-            self.core.give_back(self.number());
-        }
+            self.core.track.seats.stand_up(self.number())
+        };
+        // Outside the lock: wakers are code of others.
+        self.core.wakeups.moved(self.seat());
+        self.core.give_back(self.number(), was_lossy);
     }
 
     fn figures(&self) -> Stats {
@@ -187,12 +189,6 @@ impl<T: Send + Sync> Source for Member<T> {
     }
 
     fn stats(&self) -> Stats {
-        Member::stats(self)
-    }
-}
-
-impl<T> Member<T> {
-    pub(crate) fn stats(&self) -> Stats {
         let last = self.last.lock();
         match &*last {
             Some(stats) => **stats,

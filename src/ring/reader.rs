@@ -16,12 +16,16 @@ use std::sync::Arc;
 use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
 use crate::sync::mutant;
 
+use super::core::Core;
 use super::member::Member;
-use super::seat::Progress;
-use super::storage::SegmentRef;
+use super::seat::{Progress, Seat};
+use super::storage::{SegmentRef, Value};
+use super::track::Track;
 
 /// Where a reader is.
 pub(crate) struct Reader<T> {
+    /// The member's, at hand.
+    core: Arc<Core<T>>,
     pub(crate) member: Arc<Member<T>>,
     /// The position to read next.
     position: u64,
@@ -36,12 +40,17 @@ pub(crate) struct Reader<T> {
 impl<T> Reader<T> {
     pub(crate) fn new(member: Arc<Member<T>>, position: u64, kind: Progress) -> Self {
         Self {
+            core: Arc::clone(member.core()),
             member,
             position,
             known: position,
             kind,
             untold: 0,
         }
+    }
+
+    pub(crate) fn core(&self) -> &Core<T> {
+        &self.core
     }
 
     pub(crate) fn missed(&self) -> u64 {
@@ -69,7 +78,8 @@ impl<T> Reader<T> {
     /// Finds out how much there is to read.
     #[inline]
     fn look(&mut self) {
-        self.known = self.member.core().track.published_now();
+        // A reader may have sat down beyond what is known to be published.
+        self.known = self.core.track.published(self.known.max(self.position));
     }
 
     /// Whether there is something to read without a look.
@@ -91,7 +101,7 @@ impl<T> Reader<T> {
 
     #[inline]
     pub(crate) fn is_at_end(&self) -> bool {
-        self.position >= self.member.core().track.end()
+        self.position >= self.core.track.end()
     }
 
     /// What to say instead of a value, for good.
@@ -111,119 +121,179 @@ impl<T> Reader<T> {
         limit: usize,
         mut f: impl FnMut(&T),
     ) -> Result<usize, TryRecvError> {
-        if self.untold != 0 {
-            return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
-        }
-        if limit == 0 {
-            return Ok(0);
+        if self.kind.is_lossy() {
+            return self.read_all_lossy(limit, &mut f);
         }
         let mut taken = 0;
+        let mut end = self.find(limit);
         loop {
-            // All that is there, not only what an earlier look has found.
-            if taken == 0 && self.known.saturating_sub(self.position) < limit as u64 {
-                self.look();
+            let begin = self.position;
+            if end <= begin {
+                return self.nothing(limit);
             }
-            if !self.has_unread() {
-                return if taken != 0 {
-                    Ok(taken)
-                } else if self.member.is_cut() || self.is_at_end() {
-                    Err(self.ended())
-                } else {
-                    Err(TryRecvError::Empty)
-                };
-            }
-            // What comes while this is read is for the next time.
-            let end = self
-                .known
-                .min(self.position.saturating_add((limit - taken) as u64));
-            let read = if self.kind.is_lossy() {
-                self.read_lossy(end, &mut f)
-            } else {
-                self.read_strict(end, &mut f)
+            let Some(read) = self.read_strict(end, &mut f) else {
+                return Err(self.ended());
             };
-            match read {
-                Some(read) => taken += read,
-                None if taken != 0 => return Ok(taken),
-                None if self.untold != 0 => {
-                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
-                }
-                None => return Err(self.ended()),
+            taken += read;
+            if read as u64 == end - begin {
+                return Ok(taken);
             }
-            if taken >= limit || self.position >= self.known || self.untold != 0 {
-                // Holes alone are nothing to have taken.
-                if taken != 0 {
-                    return Ok(taken);
+            // Holes are nothing to have taken.
+            end = self.find(limit - taken);
+            if end <= self.position && taken != 0 {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Where to stop reading so many values. What comes while they are read is for the next time.
+    #[inline(always)]
+    fn find(&mut self, limit: usize) -> u64 {
+        let wanted = self.position.saturating_add(limit as u64);
+        if self.known < wanted {
+            self.look();
+        }
+        wanted.min(self.known)
+    }
+
+    /// There is nothing to read: says why.
+    #[cold]
+    #[inline(never)]
+    fn nothing(&self, limit: usize) -> Result<usize, TryRecvError> {
+        if limit == 0 {
+            Ok(0)
+        } else if self.member.is_cut() || self.is_at_end() {
+            Err(self.ended())
+        } else {
+            Err(TryRecvError::Empty)
+        }
+    }
+
+    /// As [`read`](Self::read), of a lossy reader.
+    #[inline]
+    fn read_all_lossy(
+        &mut self,
+        limit: usize,
+        f: &mut impl FnMut(&T),
+    ) -> Result<usize, TryRecvError> {
+        let mut taken = 0;
+        if self.untold == 0 {
+            let mut end = self.find(limit);
+            while self.untold == 0 && taken < limit {
+                if self.position >= end {
+                    if taken != 0 {
+                        return Ok(taken);
+                    }
+                    // There was nothing but holes, or nothing at all.
+                    end = self.find(limit);
+                    if end <= self.position {
+                        return self.nothing(limit);
+                    }
                 }
-                if self.untold != 0 {
-                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
+                match self.read_lossy(end, f) {
+                    Some(read) => taken += read,
+                    None if self.untold != 0 || taken != 0 => {}
+                    None => return Err(self.ended()),
+                }
+                if self.member.is_cut() && taken != 0 {
+                    return Ok(taken);
                 }
             }
         }
+        if taken != 0 || limit == 0 {
+            return Ok(taken);
+        }
+        Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)))
     }
 
     /// Reads up to there. `None` if the reader was cut off.
     #[inline(always)]
     fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
-        let pinned = StrictPin {
-            member: &self.member,
+        let begin = self.position;
+        let core = &*self.core;
+        let member = &*self.member;
+        let seat = member.seat();
+        seat.pin_strict(begin);
+        member.fence_after_pin();
+        let mut pin = StrictPin {
+            core,
+            member,
+            seat,
+            at: begin,
             position: &mut self.position,
         };
-        let member = pinned.member;
-        member.seat().pin_strict(*pinned.position);
-        member.fence_after_pin();
         if member.is_cut() {
             return None;
         }
-        let track = &member.core().track;
-        let mut taken = 0;
+        let track = &core.track;
+        let mut holes = 0;
         loop {
-            let begin = *pinned.position;
-            let segment = track.storage.segment(begin);
-            let stop = end.min(track.shape().segment_end(begin));
-            taken += if track.may_have_holes(begin) {
-                hand_out_but_for_holes(member, segment, pinned.position, stop, f)
-            } else {
-                hand_out(member, segment, pinned.position, stop, f)
-            };
-            if stop == end {
-                return Some(taken);
+            let segment = track.storage.segment(pin.at);
+            let segment_end = end.min(track.shape().segment_end(pin.at));
+            let mut stop = segment_end;
+            if track.may_have_holes(pin.at) {
+                stop = first_hole(track, segment, pin.at, stop);
+            }
+            // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
+            for value in unsafe { values(track, segment, pin.at, stop) } {
+                // Before the call: a value whose handling panics has been read.
+                pin.at += 1;
+                value.read(&mut *f);
+            }
+            if stop != segment_end {
+                pin.at += 1;
+                holes += 1;
+                seat.passed_holes(1);
+            }
+            if pin.at == end {
+                return Some((end - begin - holes) as usize);
             }
             // The segment that was read is free before the next one has been.
-            member.seat().advance_strict(stop);
-            member.moved();
+            seat.advance_strict(pin.at);
+            core.wakeups.moved(seat);
         }
     }
 
-    /// Reads up to there, or to the end of the segment. `None` if the reader was cut off, or values were missed.
+    /// Reads up to there, or to the end of the segment, or to a hole. `None` if the reader was cut off, or values were
+    /// missed.
     fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
-        let track = &self.member.core().track;
-        let end = end.min(track.shape().segment_end(self.position));
-        let mut segment = track.storage.segment(self.position);
-        let unpinned = self.kind.at(self.position);
+        let track = &self.core.track;
+        let begin = self.position;
+        let end = end.min(track.shape().segment_end(begin));
+        let mut segment = track.storage.segment(begin);
+        let unpinned = self.kind.at(begin);
         if let Err(now) = self.member.seat().change(unpinned, unpinned.pinned()) {
             self.overtaken(now);
             return None;
         }
         if mutant!("segment_is_looked_up_after_the_pin") {
-            segment = self.member.core().track.storage.segment(self.position);
+            segment = self.core.track.storage.segment(begin);
         }
         self.member.fence_after_pin();
-        let pinned = LossyPin {
+        let mut pin = LossyPin {
             word: unpinned.pinned(),
             segment,
+            at: begin,
             reader: self,
         };
-        let Reader {
-            member, position, ..
-        } = &mut *pinned.reader;
-        if member.is_cut() {
+        if pin.reader.member.is_cut() {
             return None;
         }
-        Some(if member.core().track.may_have_holes(*position) {
-            hand_out_but_for_holes(member, segment, position, end, f)
-        } else {
-            hand_out(member, segment, position, end, f)
-        })
+        let track = &pin.reader.core.track;
+        let mut stop = end;
+        if track.may_have_holes(begin) {
+            stop = first_hole(track, segment, begin, end);
+        }
+        // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
+        for value in unsafe { values(track, segment, begin, stop) } {
+            pin.at += 1;
+            value.read(&mut *f);
+        }
+        if stop != end {
+            pin.at += 1;
+            pin.reader.member.seat().passed_holes(1);
+        }
+        Some((stop - begin) as usize)
     }
 
     /// A sender has moved the seat on.
@@ -250,7 +320,7 @@ impl<T> Reader<T> {
             // It stays an orphan, whom senders pass by.
             return self.member.fail(SubscriptionError::Overflowed);
         }
-        let core = self.member.core();
+        let core = &self.core;
         let mut position = self.position;
         loop {
             self.member.seat().place(kind.at(position));
@@ -267,78 +337,56 @@ impl<T> Reader<T> {
     }
 }
 
-/// Hands out the values from `position` to `end`, of one segment, and says how many that were. The reader that has pinned
-/// them is at `position`.
+/// The values from `begin` to `end`.
+///
+/// # Safety
+///
+/// They are in this segment, and may be read for as long as this is used.
 #[inline(always)]
-fn hand_out<T>(
-    member: &Member<T>,
+unsafe fn values<'a, T>(
+    track: &Track<T>,
     segment: SegmentRef<T>,
-    position: &mut u64,
+    begin: u64,
     end: u64,
-    f: &mut impl FnMut(&T),
-) -> usize {
-    /// A value whose handling panics has been read, those after it have not.
-    struct Handing<'a> {
-        position: &'a mut u64,
-        now: u64,
-    }
-    impl Drop for Handing<'_> {
-        #[inline(always)]
-        fn drop(&mut self) {
-            *self.position = self.now;
-        }
-    }
-
-    let count = (end - *position) as usize;
-    let offset = member.core().track.shape().offset(*position);
-    let mut handing = Handing {
-        now: *position,
-        position,
-    };
-    // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
-    for value in unsafe { segment.values(offset, count) } {
-        handing.now += 1;
-        value.read(&mut *f);
-    }
-    count
+) -> impl Iterator<Item = Value<'a, T>>
+where
+    T: 'a,
+{
+    let offset = track.shape().offset(begin);
+    // SAFETY: as our caller's.
+    unsafe { segment.values(offset, (end - begin) as usize) }
 }
 
-/// As `hand_out`, where some positions may have been left as holes.
+/// The first position from `begin` on that is a hole; `end` if there is none. They are in this segment, and the caller may
+/// read them.
 #[cold]
 #[inline(never)]
-fn hand_out_but_for_holes<T>(
-    member: &Member<T>,
-    segment: SegmentRef<T>,
-    position: &mut u64,
-    end: u64,
-    f: &mut impl FnMut(&T),
-) -> usize {
-    let mut taken = 0;
-    while *position < end {
-        let offset = member.core().track.shape().offset(*position);
-        // SAFETY: as in `hand_out`.
-        if unsafe { segment.is_hole(offset) } {
-            *position += 1;
-            member.seat().passed_holes(1);
-        } else {
-            let next = *position + 1;
-            taken += hand_out(member, segment, position, next, f);
-        }
-    }
-    taken
+fn first_hole<T>(track: &Track<T>, segment: SegmentRef<T>, begin: u64, end: u64) -> u64 {
+    let offset = |position| track.shape().offset(position);
+    (begin..end)
+        // SAFETY: as for reading: the caller has pinned them.
+        .find(|position| unsafe { segment.is_hole(offset(*position)) })
+        .unwrap_or(end)
 }
 
 /// A strict reader reads.
 struct StrictPin<'a, T> {
+    core: &'a Core<T>,
     member: &'a Member<T>,
+    seat: &'a Seat,
+    /// Everything before this has been read.
+    at: u64,
+    /// Where the reader keeps that.
     position: &'a mut u64,
 }
 
 impl<T> Drop for StrictPin<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.member.seat().unpin_strict(*self.position);
-        self.member.unpinned();
+        *self.position = self.at;
+        self.seat.unpin_strict(self.at);
+        self.core.wakeups.moved(self.seat);
+        self.member.leave_if_cut();
     }
 }
 
@@ -348,19 +396,24 @@ struct LossyPin<'a, T> {
     /// What its seat says, unless a sender has marked it.
     word: Progress,
     segment: SegmentRef<T>,
+    /// Everything before this has been read.
+    at: u64,
 }
 
 impl<T> Drop for LossyPin<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let reader = &mut *self.reader;
-        reader.member.seat().saw(reader.position);
-        let unpinned = self.word.at(reader.position);
-        if reader.member.seat().change(self.word, unpinned).is_err() {
+        reader.position = self.at;
+        let seat = reader.member.seat();
+        seat.saw(self.at);
+        let unpinned = self.word.at(self.at);
+        if seat.change(self.word, unpinned).is_err() {
             // Marked: the segment is this reader's and other orphans', and then the pool's.
-            reader.member.core().track.storage.exit(self.segment);
+            reader.core.track.storage.exit(self.segment);
             reader.rejoin(unpinned);
         }
-        reader.member.unpinned();
+        reader.core.wakeups.moved(reader.member.seat());
+        reader.member.leave_if_cut();
     }
 }

@@ -51,22 +51,9 @@ pub struct RingReceiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
-    sleep: Sleep,
-}
-
-/// What a reader has to do with sleeping.
-#[derive(Debug, Default)]
-struct Sleep {
-    /// Whether senders look whether it is parked.
-    is_drowsy: bool,
-    /// How often it has waited since it last parked.
-    waits: u8,
     /// Its place among those who wait, of a task that was told to wait.
     ticket: Ticket,
 }
-
-/// A reader that has waited so often without parking is lively again.
-const LIVELY: u8 = 32;
 
 impl<T: Send + Sync + 'static> RingReceiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
@@ -74,7 +61,7 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             subscription: Subscription::new(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
-            sleep: Sleep::default(),
+            ticket: Ticket::default(),
         }
     }
 }
@@ -82,6 +69,10 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
 impl<T> RingReceiver<T> {
     /// Hands all values that are there to `f`, in order and by reference, and returns how many. It does not wait: see
     /// [`wait`](Self::wait).
+    ///
+    /// On a ring that many threads may send on, this is what one of the readers has last seen to be there, if this reader has
+    /// not read that yet: then values that were sent since come with the next call. (Each reader's looking for itself
+    /// would cost the senders too much.)
     ///
     /// Slots are released an eighth of the ring at a time, or when this returns. It stops early where values were missed:
     /// the next read says how many.
@@ -155,7 +146,7 @@ impl<T> RingReceiver<T> {
     /// How many values were sent that this reader has neither read nor counted as missed. While senders run there may be
     /// more a moment later.
     pub fn lag(&self) -> u64 {
-        let next = self.reader.member.core().track.next();
+        let next = self.reader.core().track.next();
         if self.reader.member.is_cut() {
             0
         } else {
@@ -170,7 +161,7 @@ impl<T> RingReceiver<T> {
 
     /// How many values the ring holds.
     pub fn capacity(&self) -> usize {
-        self.reader.member.core().track.shape().capacity() as usize
+        self.reader.core().track.shape().capacity() as usize
     }
 
     /// How it waits.
@@ -209,7 +200,7 @@ impl<T> RingReceiver<T> {
                 return Err(RecvTimeoutError::Timeout);
             }
             self.park_until(deadline)?;
-        } else if self.sleep.is_drowsy {
+        } else {
             self.count_wait();
         }
         self.reader.say_if_ended()
@@ -217,25 +208,21 @@ impl<T> RingReceiver<T> {
 
     /// A reader that has gone for a while without parking need not cost senders a fence.
     fn count_wait(&mut self) {
-        self.sleep.waits += 1;
-        if self.sleep.waits >= LIVELY {
+        if self.awake.count_wait() {
             self.grow_lively();
         }
     }
 
     fn grow_lively(&mut self) {
-        if self.sleep.is_drowsy {
-            self.sleep.is_drowsy = false;
-            self.reader.member.core().wakeups.grow_lively();
+        if self.awake.set_drowsy(false) {
+            self.reader.core().wakeups.grow_lively();
         }
     }
 
     /// Senders are to look whether this reader is parked.
     fn grow_drowsy(&mut self) {
-        self.sleep.waits = 0;
-        if !self.sleep.is_drowsy {
-            self.sleep.is_drowsy = true;
-            self.reader.member.core().wakeups.grow_drowsy();
+        if !self.awake.set_drowsy(true) {
+            self.reader.core().wakeups.grow_drowsy();
         }
     }
 
@@ -244,8 +231,8 @@ impl<T> RingReceiver<T> {
         let parker = Parker::current();
         self.grow_drowsy();
         let outcome = loop {
-            let wakeups = &self.reader.member.core().wakeups;
-            wakeups.join_readers(&mut self.sleep.ticket, parker.waker());
+            let wakeups = &self.reader.core().wakeups;
+            wakeups.join_readers(&mut self.ticket, parker.waker());
             if self.reader.is_ready() {
                 break Ok(());
             }
@@ -259,8 +246,8 @@ impl<T> RingReceiver<T> {
     }
 
     fn leave_line(&mut self) {
-        let wakeups = &self.reader.member.core().wakeups;
-        wakeups.leave_readers(&mut self.sleep.ticket);
+        let wakeups = &self.reader.core().wakeups;
+        wakeups.leave_readers(&mut self.ticket);
     }
 }
 
@@ -373,16 +360,14 @@ impl<T: Clone> RingReceiver<T> {
                 Err(TryRecvError::Empty) if is_in_line => return Poll::Pending,
                 Err(TryRecvError::Empty) => {
                     self.grow_drowsy();
-                    let wakeups = &self.reader.member.core().wakeups;
-                    wakeups.join_readers(&mut self.sleep.ticket, context.waker());
+                    let wakeups = &self.reader.core().wakeups;
+                    wakeups.join_readers(&mut self.ticket, context.waker());
                     is_in_line = true;
                     continue;
                 }
             };
-            if self.sleep.is_drowsy {
-                self.leave_line();
-                self.count_wait();
-            }
+            self.leave_line();
+            self.count_wait();
             return Poll::Ready(result);
         }
     }

@@ -102,9 +102,11 @@ impl<'a, T> Sleeper<'a, T> {
 
     /// Another look has to follow before it parks.
     fn get_in_line(&mut self, seat: usize) {
-        self.core
-            .wakeups
-            .await_reader(seat, &mut self.ticket, self.parker.waker());
+        self.core.wakeups.await_reader(
+            self.core.track.seats.seat(seat),
+            &mut self.ticket,
+            self.parker.waker(),
+        );
         self.seat = Some(seat);
     }
 

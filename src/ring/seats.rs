@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, AtomicUsize, OnceLock, Ordering, store_load_fence};
+use crate::sync::{AtomicU64, AtomicUsize, OnceLock, Ordering, order, store_load_fence};
 
 use super::seat::{Progress, Seat};
 
@@ -124,8 +124,19 @@ impl Seats {
         // ORDERING: Release: whatever its reader has read was read before.
         let before = self.bucket(bucket).live[index / 64].fetch_and(!bit, Ordering::AcqRel);
         if before & bit != 0 && self.seat(number).progress().is_lossy() {
-            self.lossy.fetch_sub(1, Ordering::Relaxed);
+            // ORDERING: Release pairs with the Acquire in `has_lossy`: who finds nobody there does not look at the seat.
+            self.lossy
+                .fetch_sub(1, order!(Release, "lossy_reader_leaves_relaxed"));
         }
+    }
+
+    /// The seat's reader is gone. Says whether it was a lossy one.
+    pub(crate) fn stand_up(&self, number: usize) -> bool {
+        self.ungate(number);
+        let seat = self.seat(number);
+        let was_lossy = seat.progress().is_lossy();
+        seat.place(Progress::FREE);
+        was_lossy
     }
 
     /// Raised whenever somebody sits down.
@@ -135,7 +146,8 @@ impl Seats {
 
     /// Whether anybody counts that is lossy. Exact for whoever has found the version unchanged.
     pub(crate) fn has_lossy(&self) -> bool {
-        self.lossy.load(Ordering::Relaxed) != 0
+        // ORDERING: Acquire pairs with the Release in `ungate`: what lossy readers that left have read was read before.
+        self.lossy.load(Ordering::Acquire) != 0
     }
 
     /// Calls `f` with each seat that counts and its number, from that number on, until it says stop; gives the number it

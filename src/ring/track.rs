@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicU8, AtomicU64, Ordering, order};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, mutant, order};
 
 use super::seats::Seats;
 use super::shape::Shape;
@@ -129,47 +129,70 @@ impl<T> Track<T> {
         position < self.seldom.holes_before.load(Ordering::Relaxed)
     }
 
-    /// How far everything was published; if that is not beyond `position`, looked up anew.
+    /// How far everything was published, for a reader that knows that it was up to `known`. In a shared ring this may be what
+    /// another reader has found out since, and not the last word; but it is, if it is not beyond `known`.
     #[inline]
-    pub(crate) fn published(&self, position: u64) -> u64 {
+    pub(crate) fn published(&self, known: u64) -> u64 {
         // ORDERING: Acquire pairs with the Release in `publish`, and in `follow`.
         let tail = self.tail.load(Ordering::Acquire);
-        if tail > position || !self.is_shared() {
+        if tail > known || !self.is_shared() {
             tail
         } else {
             self.follow(tail)
         }
     }
 
-    /// How far everything was published, looked up anew.
-    #[inline]
-    pub(crate) fn published_now(&self) -> u64 {
-        self.published(u64::MAX)
+    /// Moves the tail of a shared ring over all that was stamped.
+    fn follow(&self, mut tail: u64) -> u64 {
+        loop {
+            let position = self.stamped(tail);
+            let now = if position == tail {
+                if mutant!("tail_that_another_moved_is_taken_for_granted") {
+                    return tail;
+                }
+                // The stamp may be of a later lap: then the tail was moved before.
+                self.tail.load(Ordering::Acquire)
+            } else {
+                // ORDERING: Release: who sees the tail sees all that was stamped before it.
+                let moved = self.tail.compare_exchange(
+                    tail,
+                    position,
+                    order!(AcqRel, "tail_follows_relaxed"),
+                    Ordering::Acquire,
+                );
+                match moved {
+                    Ok(_) => return position,
+                    Err(now) => now,
+                }
+            };
+            if now == tail {
+                return tail;
+            }
+            tail = now;
+        }
     }
 
-    /// Moves the tail of a shared ring over all that was stamped.
-    fn follow(&self, tail: u64) -> u64 {
-        let mut position = tail;
-        // While the tail stays, nobody claims a position a lap beyond it; so a stamp is of this lap or of the one before.
-        // Where the tail does not stay, what was read here is not used.
+    /// How far everything was stamped, from a position on up to which it was. Nobody claims a position a lap beyond the tail,
+    /// or beyond what the gate knows to be stamped; so a stamp is of this lap or of the one before, unless the tail has been
+    /// moved.
+    pub(crate) fn stamped(&self, from: u64) -> u64 {
+        let mut position = from;
         // ORDERING: Acquire pairs with the Release in `stamp`.
         while self.stamps[self.shape.slot(position)].load(Ordering::Acquire)
             == self.shape.lap(position)
         {
             position += 1;
         }
-        if position == tail {
-            return tail;
-        }
-        // ORDERING: Release: who sees the tail sees all that was stamped before it.
-        match self.tail.compare_exchange(
-            tail,
-            position,
-            order!(AcqRel, "tail_follows_relaxed"),
-            Ordering::Acquire,
-        ) {
-            Ok(_) => position,
-            Err(now) => now,
+        position
+    }
+
+    /// Before positions up to `limit` are claimed: has the tail within a lap of that. Everything up to `stamped` was.
+    pub(crate) fn keep_tail_within_a_lap(&self, stamped: u64, limit: u64) {
+        // Readers move it as a rule; here there are none, or none that looks.
+        if self.tail.load(Ordering::Relaxed) + self.shape.capacity() < limit {
+            // ORDERING: as in `follow`.
+            self.tail
+                .fetch_max(stamped, order!(AcqRel, "tail_follows_relaxed"));
         }
     }
 

@@ -1,32 +1,36 @@
 //! How a reader of a ring waits for values.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-use crate::sync::{OnceLock, spin_loop};
+use crate::sync::spin_loop;
 
 /// How a reader of a ring waits for values. Chosen per reader; senders pay nothing for it unless a reader is about to park.
 ///
 /// What a cache line costs that moves from core to core, 25 to 70 ns, is the price of looking: a reader that looks all the
-/// time gets its values one by one, and slows the sender down. One that lets a few gather reads many for that price.
+/// time gets its values one by one, and slows the sender down. One that lets a few gather reads many for that price. So in a
+/// running stream (one in which the last wait did not end in parking) the others wait for 0.4 µs by the clock before they
+/// look again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Waiting {
     /// Looks all the time, for as long as it takes: the least latency, and a core of its own burned. On a machine with
     /// fewer cores than spinning threads it holds up those it waits for.
     Spin,
-    /// Throughput: in a running stream it lets values gather for 0.4 µs (by the clock, since it last got some) before it
-    /// looks again. When that finds nothing the stream is idle: it then looks all the time for some microseconds, and
-    /// answers at once, then parks like `Park`.
+    /// Throughput and short latency: lets values gather in a running stream; when that has brought nothing the stream is
+    /// idle, and it looks all the time for some microseconds, and answers at once. Then it backs off and parks.
     Batch,
-    /// Backs off for some microseconds, looking less and less often, then parks: no CPU is burned while nothing comes.
+    /// Lets values gather in a running stream; when that has brought nothing it backs off for some microseconds, looking
+    /// less and less often, then parks: no CPU is burned while nothing comes.
     #[default]
     Park,
 }
 
-/// How many nanoseconds a reader that batches lets values gather.
-const GATHER: u64 = 400;
+/// How long values gather in a running stream.
+const GATHER: Duration = Duration::from_nanos(400);
+/// A reader that has waited so often without parking is lively again.
+const LIVELY: u8 = 32;
 /// How often a reader that batches looks at an idle stream before it backs off.
 const LOOKS: u32 = 200;
 
@@ -34,20 +38,38 @@ const LOOKS: u32 = 200;
 #[derive(Debug)]
 pub(crate) struct Awake {
     waiting: Waiting,
-    /// When a reader that batches got values last, in a stream that is running: in nanoseconds of [`now`], or 0.
-    running_since: u64,
+    /// Whether the last wait did not end in parking.
+    is_running: bool,
+    /// Whether senders look whether this reader is parked.
+    is_drowsy: bool,
+    /// How often a drowsy reader has waited since it last parked.
+    waits: u8,
 }
 
 impl Awake {
     pub(crate) fn new(waiting: Waiting) -> Self {
         Self {
             waiting,
-            running_since: 0,
+            is_running: false,
+            is_drowsy: false,
+            waits: 0,
         }
     }
 
     pub(crate) fn waiting(&self) -> Waiting {
         self.waiting
+    }
+
+    /// Sets whether senders look whether it is parked, and says whether they did before.
+    pub(crate) fn set_drowsy(&mut self, is_drowsy: bool) -> bool {
+        self.waits = 0;
+        std::mem::replace(&mut self.is_drowsy, is_drowsy)
+    }
+
+    /// A wait has ended without parking. Says whether there is to be an end to being drowsy.
+    pub(crate) fn count_wait(&mut self) -> bool {
+        self.waits = self.waits.saturating_add(1);
+        self.is_drowsy && self.waits >= LIVELY
     }
 
     /// Waits without parking until `is_ready`. False once it is time to park, or once the deadline has passed.
@@ -60,33 +82,39 @@ impl Awake {
             // Time does not pass in a model, and looking again without parking shows it nothing new.
             return is_ready();
         }
-        match self.waiting {
-            Waiting::Spin => spin(deadline, is_ready),
-            Waiting::Park => back_off(is_ready),
-            Waiting::Batch => {
-                while self.running_since != 0 && now() - self.running_since < GATHER {
-                    spin_loop();
-                }
-                let is_there = (0..LOOKS).any(|_| {
-                    let is_there = is_ready();
-                    if !is_there {
-                        spin_loop();
-                    }
-                    is_there
-                }) || back_off(is_ready);
-                self.running_since = if is_there { now() } else { 0 };
-                is_there
-            }
+        if self.waiting == Waiting::Spin {
+            return spin(deadline, is_ready);
         }
+        if self.is_running {
+            gather();
+        }
+        let looks = if self.waiting == Waiting::Batch {
+            LOOKS
+        } else {
+            0
+        };
+        self.is_running = look(looks, &mut is_ready) || back_off(is_ready);
+        self.is_running
     }
 }
 
-/// Nanoseconds since some moment in this process: half the size of an instant, of which there may be thousands.
-fn now() -> u64 {
-    static BEGUN: OnceLock<Instant> = OnceLock::new();
-    let since = BEGUN.get_or_init(Instant::now).elapsed();
-    // 0 is for none. 64 bits last for five centuries.
-    since.as_nanos() as u64 + 1
+/// Lets time pass.
+fn gather() {
+    let begun = Instant::now();
+    while begun.elapsed() < GATHER {
+        spin_loop();
+    }
+}
+
+/// Looks all the time, so often.
+fn look(times: u32, mut is_ready: impl FnMut() -> bool) -> bool {
+    (0..times).any(|_| {
+        let is_there = is_ready();
+        if !is_there {
+            spin_loop();
+        }
+        is_there
+    })
 }
 
 /// Looks all the time.

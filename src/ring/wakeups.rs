@@ -9,7 +9,7 @@
 //! gone for a while without parking. So a running stream costs no fence, and a trickle costs one for each value and no
 //! heavy one.
 //!
-//! *Senders* that found the ring full name the reader that is in the way, stand in the queue, make a heavy fence, and look
+//! *Senders* that found the ring full stand in the queue, name the reader that is in the way, make a heavy fence, and look
 //! for room once more. A reader moves on, makes a light fence, and looks whether it was named.
 
 use std::task::Waker;
@@ -21,6 +21,8 @@ use crate::sync::{
     prepare_heavy_fence, store_load_fence,
 };
 use crate::wait::{Ticket, WakerSet};
+
+use super::seat::Seat;
 
 pub(crate) struct Wakeups {
     seldom: CachePadded<Seldom>,
@@ -34,7 +36,7 @@ pub(crate) struct Wakeups {
 struct Seldom {
     /// How many readers may park.
     drowsy: AtomicUsize,
-    /// The seat of the reader that senders wait for, plus 1; or 0.
+    /// The address of the seat of the reader that senders wait for, or 0.
     awaited: AtomicUsize,
 }
 
@@ -113,11 +115,11 @@ impl Wakeups {
 
     /// The reader in that seat has moved on, or has left.
     #[inline(always)]
-    pub(crate) fn moved(&self, seat: usize) {
+    pub(crate) fn moved(&self, seat: &Seat) {
         // ORDERING: pairs with the heavy fence in `await_reader`.
         light_fence!("reader_moves_without_light_fence");
-        if self.seldom.awaited.load(Ordering::Relaxed) == seat + 1 {
-            self.wake_senders_for(seat);
+        if self.seldom.awaited.load(Ordering::Relaxed) == address(seat) {
+            self.wake_senders_for(address(seat));
         }
     }
 
@@ -126,17 +128,24 @@ impl Wakeups {
         let named =
             self.seldom
                 .awaited
-                .compare_exchange(seat + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+                .compare_exchange(seat, 0, Ordering::AcqRel, Ordering::Relaxed);
         if named.is_ok() {
             self.senders.wake_all();
         }
     }
 
     /// A sender waits for the reader in that seat. It has to look for room once more before it parks.
-    pub(crate) fn await_reader(&self, seat: usize, ticket: &mut Ticket, waker: &Waker) {
-        // A swap: a store would come after the reader's own change all the same, but a model does not see that.
-        self.seldom.awaited.swap(seat + 1, Ordering::SeqCst);
-        self.senders.join(ticket, waker);
+    pub(crate) fn await_reader(&self, seat: &Seat, ticket: &mut Ticket, waker: &Waker) {
+        let stand_in_the_queue = |ticket: &mut Ticket| self.senders.join(ticket, waker);
+        if mutant!("sender_names_a_reader_before_it_queues") {
+            self.seldom.awaited.swap(address(seat), Ordering::SeqCst);
+            stand_in_the_queue(ticket);
+        } else {
+            // In this order: the reader takes its name away and wakes those who stand in the queue then.
+            stand_in_the_queue(ticket);
+            // A swap: a store would come after the reader's own change all the same, but a model does not see that.
+            self.seldom.awaited.swap(address(seat), Ordering::SeqCst);
+        }
         // ORDERING: pairs with the light fence in `moved`.
         heavy_fence!("sender_parks_without_heavy_fence");
     }
@@ -146,10 +155,23 @@ impl Wakeups {
         self.senders.leave(ticket, true);
     }
 
-    /// There is room, or the ring has ended: who waits for it is to look.
+    /// The ring has ended: wakes everybody.
+    pub(crate) fn wake_all(&self) {
+        // Both take the lock of the queue, so who joins it later sees the end.
+        self.readers.wake_all();
+        if !mutant!("end_looks_for_senders_without_fence") || self.senders.is_waited_on() {
+            self.senders.wake_all();
+        }
+    }
+
+    /// There is room: who waits for it is to look.
     pub(crate) fn wake_senders(&self) {
         if self.senders.is_waited_on() && !mutant!("room_is_kept_to_oneself") {
             self.senders.wake_all();
         }
     }
+}
+
+fn address(seat: &Seat) -> usize {
+    std::ptr::from_ref(seat).addr()
 }

@@ -8,7 +8,7 @@ use fanfeed::{
     SubscriptionError, TryRecvError,
 };
 
-use crate::common::{Counted, PATIENCE, Tally, eventually, join, watchdog};
+use crate::common::{Counted, PATIENCE, Tally, join, watchdog};
 use crate::{Copies, WAITINGS, account_for};
 
 const LOSSY: [RingOverflow; 2] = [RingOverflow::DropOldest, RingOverflow::Disconnect];
@@ -171,10 +171,16 @@ fn several_senders_lap_a_reader_while_it_reads() {
         Err(TryRecvError::Lagged(missed)) => missed,
         other => panic!("it gave {other:?}"),
     };
-    assert_eq!(
-        reader.drain(|value| assert_ne!(value.number(), 0)),
-        Ok(1000 - missed as usize)
-    );
+    let mut rest = 0;
+    // A drain of a ring with several senders may stop at what somebody saw last.
+    while reader
+        .drain(|value| {
+            assert_ne!(value.number(), 0);
+            rest += 1;
+        })
+        .is_ok()
+    {}
+    assert_eq!(rest, 1000 - missed);
 }
 
 /// Has each reader in turn be in the midst of reading when the last one's callback sends.
@@ -237,7 +243,7 @@ fn many_readers_are_overtaken_at_once_in_the_midst_of_reading() {
 #[test]
 fn readers_that_block_and_readers_that_drop_share_a_ring() {
     let _watchdog = watchdog();
-    for capacity in [1, 4, 8, 64] {
+    for (capacity, count) in [(1, 150), (4, 400), (8, 800), (64, 4_000)] {
         with_each_sender!(capacity, |ring| {
             let mut strict = ring.subscribe();
             let lossy = WAITINGS.map(|waiting| {
@@ -246,16 +252,16 @@ fn readers_that_block_and_readers_that_drop_share_a_ring() {
                 thread::spawn(move || account_for(&mut reader, Copies::number))
             });
             let strict = thread::spawn(move || account_for(&mut strict, Copies::number));
-            for number in 0..5_000 {
+            for number in 0..count {
                 ring.send(Copies::of(number));
             }
             drop(ring);
             let account = join(strict);
-            assert_eq!((account.received, account.missed), (5_000, 0));
+            assert_eq!((account.received, account.missed), (count, 0));
             for account in lossy.map(join) {
                 assert_eq!(
                     account.received + account.missed,
-                    5_000,
+                    count,
                     "capacity {capacity}"
                 );
             }
@@ -391,12 +397,13 @@ fn a_waiting_reader_that_may_not_fall_behind_is_told_of_what_it_can_read() {
                 }
             }
         });
-        let mut sent = 0;
-        eventually(|| {
-            ring.send(sent);
-            sent += 1;
-            subscription.is_closed()
-        });
+        // It has to be quicker than the reader once.
+        for number in 0.. {
+            if subscription.is_closed() {
+                break;
+            }
+            ring.send(number);
+        }
         assert_eq!(join(thread), RecvError::Overflowed);
         assert_eq!(ring.subscriber_count(), 0);
     });

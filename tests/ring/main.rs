@@ -34,6 +34,8 @@ mod order;
 mod panics;
 mod reading;
 mod sending;
+#[cfg(feature = "async")]
+mod streaming;
 mod subscription;
 mod values;
 mod waiting;

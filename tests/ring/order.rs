@@ -132,16 +132,16 @@ impl Default for Copies {
 #[test]
 fn two_senders_are_seen_in_one_order() {
     let _watchdog = watchdog();
-    for capacity in [1, 2, 8, 64, 1024] {
-        race(2, 1_500, capacity);
+    for (capacity, each) in [(1, 60), (2, 100), (8, 400), (64, 1_500), (1024, 5_000)] {
+        race(2, each, capacity);
     }
 }
 
 #[test]
 fn four_senders_are_seen_in_one_order() {
     let _watchdog = watchdog();
-    for capacity in [1, 4, 16, 256] {
-        race(4, 700, capacity);
+    for (capacity, each) in [(1, 30), (4, 100), (16, 400), (256, 1_500)] {
+        race(4, each, capacity);
     }
 }
 

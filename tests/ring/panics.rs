@@ -155,9 +155,8 @@ fn an_iterator_that_panics_leaves_a_shared_ring_without_holes() {
 fn an_iterator_of_a_batch_may_send_on_the_shared_ring_itself() {
     let ring = RingFeed::new(16).unwrap();
     let mut reader = ring.subscribe();
-    let end = ring.send_batch((0..4).map(|number| {
+    let end = ring.send_batch((0..4).inspect(|number| {
         ring.send(100 + number);
-        number
     }));
     assert_eq!(end, 8);
     let mut received: Vec<_> = reader.try_iter().collect();

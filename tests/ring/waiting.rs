@@ -18,21 +18,21 @@ fn a_reader_parks_unless_it_asks_for_something_else() {
 
 #[test]
 fn whichever_way_it_waits_a_reader_gets_everything() {
-    const COUNT: u64 = 5_000;
     let _watchdog = watchdog();
-    for capacity in [1, 8, 256] {
+    // Where fewer fit, and everybody waits for everybody, a machine that is busy takes a while for each.
+    for (capacity, count) in [(1, 150), (8, 800), (256, 5_000)] {
         with_each_sender!(capacity, |ring| {
             let readers = WAITINGS.map(|waiting| {
                 let mut reader = ring.subscriber().waiting(waiting).subscribe();
                 thread::spawn(move || account_for(&mut reader, Copies::number))
             });
-            for number in 0..COUNT {
+            for number in 0..count {
                 ring.send(Copies::of(number));
             }
             drop(ring);
             for account in readers.map(join) {
                 let all = Account {
-                    received: COUNT,
+                    received: count,
                     missed: 0,
                 };
                 assert_eq!(account, all);
@@ -164,14 +164,14 @@ fn a_sender_goes_on_whichever_of_many_readers_it_waited_for() {
         // They read in ever other orders, each as far as it can.
         let mut random = Random::new(11);
         let mut next = [0; 20];
-        eventually(|| {
+        while next.iter().any(|next| *next < 100) {
             let index = random.below(20) as usize;
             for value in readers[index].try_iter() {
                 assert_eq!(value, next[index]);
                 next[index] += 1;
             }
-            next.iter().all(|next| *next == 100)
-        });
+            thread::yield_now();
+        }
         join(sender);
     });
 }

@@ -1,0 +1,256 @@
+//! Readers that come and go while a ring's sender runs, or waits for them.
+//!
+//! Modelled: an exclusive sender, and readers that join with and without history, strict and lossy; that are dropped, and
+//! unsubscribed from another thread while they read; a seat that another reader takes. Capacities 1, 2 and 4. Whoever joins
+//! gets every value whose send begins after that. Timers do not fire. Bounds: two or three threads, one to four values, two
+//! or three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_join_and_leave
+//! ```
+#![cfg(fanfeed_loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fanfeed::{ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed_loom_tests::{Ledger, Model, Tally, Token};
+use loom::thread::{self, JoinHandle};
+
+/// A thread that sends one more than the ring holds, and gives the ring back.
+fn send_one(
+    mut ring: ExclusiveRingFeed<Token>,
+    ledger: &Ledger,
+    number: u32,
+) -> JoinHandle<ExclusiveRingFeed<Token>> {
+    let ledger = ledger.clone();
+    thread::spawn(move || {
+        assert_eq!(ring.send(ledger.token(number)), u64::from(number));
+        ring
+    })
+}
+
+/// A ring of one with its value, and its strict reader.
+fn full(ledger: &Ledger) -> (ExclusiveRingFeed<Token>, RingReceiver<Token>) {
+    let mut ring = ExclusiveRingFeed::new(1).unwrap();
+    let reader = ring.subscribe();
+    ring.send(ledger.token(0));
+    (ring, reader)
+}
+
+/// A reader joins while values are sent, a few of which are there before.
+fn a_join(capacity: usize, overflow: RingOverflow, history: u64, before: u32, beside: u32) {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
+    for number in 0..before {
+        ring.send(ledger.token(number));
+    }
+    let handle = ring.handle();
+    // No part of what is modelled: how many sends have begun.
+    let begun = Arc::new(AtomicU32::new(before));
+    let sender = {
+        let (ledger, begun) = (ledger.clone(), Arc::clone(&begun));
+        thread::spawn(move || {
+            for number in before..before + beside {
+                begun.store(number + 1, Ordering::Relaxed);
+                ring.send(ledger.token(number));
+            }
+        })
+    };
+    let options = handle.subscriber().overflow(overflow).history(history);
+    let mut reader = options.subscribe();
+    let begun = begun.load(Ordering::Relaxed);
+    let mut tally = Tally::from_anywhere();
+    assert_eq!(tally.recv_all(&mut reader), RecvError::Closed);
+    sender.join().unwrap();
+    let all = u64::from(before + beside);
+    if let Some(&last) = tally.values.last() {
+        assert_eq!(u64::from(last), all - 1);
+    }
+    assert!(tally.all() >= u64::from(before + beside - begun));
+    if overflow == RingOverflow::Block {
+        assert_eq!(tally.missed, 0);
+        let kept = u64::from(before).min(history).min(capacity as u64 / 2);
+        assert!(tally.all() >= kept.min(all), "history is missing");
+    }
+    drop((reader, handle));
+    ledger.assert_settled();
+}
+
+fn a_dropped_reader() {
+    let ledger = Ledger::new();
+    let (ring, reader) = full(&ledger);
+    let sender = send_one(ring, &ledger, 1);
+    drop(reader);
+    drop(sender.join().unwrap());
+    ledger.assert_settled();
+}
+
+/// One of two readers in the way; the other one reads.
+fn a_dropped_reader_beside_another() {
+    let ledger = Ledger::new();
+    let (ring, reader) = full(&ledger);
+    let mut other = ring.handle().subscriber().history(1).subscribe();
+    let sender = send_one(ring, &ledger, 1);
+    let dropping = thread::spawn(move || drop(reader));
+    let mut tally = Tally::from(0);
+    while tally.values.len() < 2 {
+        tally.recv(&mut other).unwrap();
+    }
+    dropping.join().unwrap();
+    drop((sender.join().unwrap(), other));
+    ledger.assert_settled();
+}
+
+fn an_unsubscribe() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let sender = send_one(ring, &ledger, 1);
+    reader.subscription().unsubscribe();
+    let ring = sender.join().unwrap();
+    assert_eq!(reader.recv().unwrap_err(), RecvError::Closed);
+    assert_eq!(ring.subscriber_count(), 0);
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// From another thread, while the reader reads and the sender waits for it.
+fn an_unsubscribe_beside_a_drain(overflow: RingOverflow) {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(1).unwrap();
+    let options = ring.subscriber().overflow(overflow);
+    let (mut reader, subscription) = options.subscribe().split();
+    ring.send(ledger.token(0));
+    let sender = send_one(ring, &ledger, 1);
+    let canceller = thread::spawn(move || subscription.unsubscribe());
+    let mut tally = Tally::from(0);
+    let _ = tally.drain(&mut reader);
+    canceller.join().unwrap();
+    let ring = sender.join().unwrap();
+    loop {
+        match tally.try_recv(&mut reader) {
+            // What was missed before may be told.
+            Ok(()) => assert_ne!(tally.missed, 0, "a value came after the end"),
+            Err(end) => break assert_eq!(end, TryRecvError::Closed),
+        }
+    }
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// A parked reader is unsubscribed.
+fn an_unsubscribe_of_a_parked_reader() {
+    let ring = ExclusiveRingFeed::<u32>::new(1).unwrap();
+    let (mut reader, subscription) = ring.subscribe().split();
+    let canceller = thread::spawn(move || subscription.unsubscribe());
+    assert_eq!(reader.recv(), Err(RecvError::Closed));
+    canceller.join().unwrap();
+    drop(ring);
+}
+
+/// The sender waits for a reader that leaves, and whose seat is taken by one in the same place.
+fn another_in_the_seat() {
+    let ledger = Ledger::new();
+    let (ring, reader) = full(&ledger);
+    let handle = ring.handle();
+    let sender = send_one(ring, &ledger, 1);
+    drop(reader);
+    let mut reader = handle.subscriber().history(1).subscribe();
+    let mut tally = Tally::from_anywhere();
+    while tally.values.last() != Some(&1) {
+        tally.recv(&mut reader).unwrap();
+    }
+    drop((sender.join().unwrap(), reader, handle));
+    ledger.assert_settled();
+}
+
+#[test]
+fn a_strict_reader_joins_a_running_ring() {
+    Model::bound(3).holds(|| a_join(1, RingOverflow::Block, 0, 1, 2));
+    Model::bound(2).holds(|| a_join(2, RingOverflow::Block, 0, 1, 3));
+}
+
+#[test]
+fn a_strict_reader_joins_with_history() {
+    Model::bound(3).holds(|| a_join(2, RingOverflow::Block, 2, 2, 1));
+    Model::bound(2).holds(|| a_join(4, RingOverflow::Block, 4, 3, 3));
+}
+
+#[test]
+fn a_lossy_reader_joins_with_history() {
+    Model::bound(2).holds(|| a_join(2, RingOverflow::DropOldest, 2, 2, 2));
+    Model::bound(2).holds(|| a_join(4, RingOverflow::DropOldest, 4, 3, 3));
+}
+
+#[test]
+fn a_dropped_reader_releases_a_sender() {
+    Model::bound(3).holds(a_dropped_reader);
+}
+
+#[test]
+fn one_of_two_readers_that_is_dropped_releases_a_sender() {
+    Model::bound(2).holds(a_dropped_reader_beside_another);
+}
+
+#[test]
+fn an_unsubscribe_releases_a_sender() {
+    Model::bound(3).holds(an_unsubscribe);
+}
+
+#[test]
+fn an_unsubscribe_waits_for_a_drain() {
+    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(RingOverflow::Block));
+}
+
+#[test]
+fn an_unsubscribe_waits_for_a_drain_of_a_lossy_reader() {
+    Model::bound(2).holds(|| an_unsubscribe_beside_a_drain(RingOverflow::DropOldest));
+}
+
+#[test]
+fn an_unsubscribe_wakes_its_reader() {
+    Model::bound(3).holds(an_unsubscribe_of_a_parked_reader);
+}
+
+#[test]
+fn a_sender_is_not_confused_by_another_in_the_seat() {
+    Model::bound(2).holds(another_in_the_seat);
+}
+
+#[test]
+fn a_reader_has_to_join_in_order() {
+    Model::bound(3).fails_with("reader_joins_without_fence", || {
+        a_join(2, RingOverflow::Block, 2, 2, 1);
+    });
+}
+
+#[test]
+fn a_gate_has_to_open_in_order() {
+    Model::bound(3).fails_with("gate_opens_without_fence", || {
+        a_join(2, RingOverflow::Block, 2, 2, 1);
+    });
+}
+
+#[test]
+fn a_reader_has_to_pin_in_order() {
+    Model::bound(2).fails_with("reader_pins_without_light_fence", || {
+        an_unsubscribe_beside_a_drain(RingOverflow::Block);
+    });
+}
+
+#[test]
+fn a_reader_has_to_be_cut_off_in_order() {
+    Model::bound(2).fails_with("reader_is_cut_off_without_heavy_fence", || {
+        an_unsubscribe_beside_a_drain(RingOverflow::Block);
+    });
+}
+
+#[test]
+fn a_reader_has_to_leave_in_order() {
+    Model::bound(2).fails_with("reader_moves_without_light_fence", a_dropped_reader);
+}
+
+#[test]
+fn a_sender_has_to_fence_before_it_parks() {
+    Model::bound(2).fails_with("sender_parks_without_heavy_fence", a_dropped_reader);
+}
