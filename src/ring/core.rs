@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
 
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
 
 use super::member::Member;
 use super::overflow::RingOverflow;
@@ -110,6 +110,10 @@ impl<T> Core<T> {
             position = floor;
             seat.place(kind.at(position));
             track.seats.announce();
+            // A sender may wait already for who sat there.
+            if !mutant!("reader_moves_up_unnoticed") {
+                self.wakeups.moved(seat);
+            }
         }
         seat.begin(position);
         position

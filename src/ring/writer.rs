@@ -129,6 +129,9 @@ impl<T> Writer<T> {
                 return self.next;
             }
             let mut stretch = Stretch {
+                segment: self.segment,
+                offset_mask: self.offset_mask,
+                stop: self.stop,
                 end: self.next,
                 writer: self,
             };
@@ -262,21 +265,25 @@ struct Stretch<'a, T> {
     writer: &'a mut Writer<T>,
     /// The position to write next.
     end: u64,
+    // Copies of the writer's, which the compiler need not look up again for each value.
+    segment: SegmentRef<T>,
+    offset_mask: u64,
+    stop: u64,
 }
 
 impl<T> Stretch<'_, T> {
     #[inline(always)]
     fn put(&mut self, value: T) {
-        let offset = self.writer.offset(self.end);
+        let offset = (self.end & self.offset_mask) as usize;
         // SAFETY: as in `Writer::put`: `end` is below `stop`.
-        let old = unsafe { self.writer.segment.replace(offset, value) };
+        let old = unsafe { self.segment.replace(offset, value) };
         self.end += 1;
         drop(old);
     }
 
     #[inline(always)]
     fn is_full(&self) -> bool {
-        self.end == self.writer.stop
+        self.end == self.stop
     }
 }
 
