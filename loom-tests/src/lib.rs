@@ -1,5 +1,5 @@
-//! What the models share: how a model is run, values that count themselves, a channel to
-//! bring along, and a reader's book of what it got.
+//! What the models share: how a model is run, values that count themselves, a channel to bring along,
+//! and what a ring's reader gets, counted.
 //!
 //! Nothing of this is compiled without `--cfg fanfeed_loom`. All models:
 //!
