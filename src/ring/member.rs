@@ -120,23 +120,25 @@ impl<T> Member<T> {
         self.cut_off();
     }
 
-    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read.
-    fn cut_off(&self) {
+    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read. False if it is gone.
+    fn cut_off(&self) -> bool {
         {
             let last = self.last.lock();
-            if last.is_none() {
-                self.seat().end_at(self.core.track.next());
+            if last.is_some() {
+                return false;
             }
+            self.seat().end_at(self.core.track.next());
             self.cut.store(true, Ordering::SeqCst);
             // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
             // off, or it is seen here that it reads, and then it will see it when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");
-            if last.is_none() && !self.seat().progress().is_pinned() {
+            if !self.seat().progress().is_pinned() {
                 self.core.track.seats.ungate(self.number());
             }
         }
         // Outside the lock: wakers are code of others.
         self.core.wakeups.moved(self.seat());
+        true
     }
 
     /// The reader is gone.
@@ -182,8 +184,8 @@ impl<T: Send + Sync> Source for Member<T> {
 
     fn cancel(&self) {
         self.end();
-        if !self.is_cut() {
-            self.cut_off();
+        // Again if it is being cut off already: what this promises is to hold when it returns.
+        if self.cut_off() {
             self.core.wakeups.wake_readers();
         }
     }

@@ -34,11 +34,14 @@ pub(crate) struct Wakeups {
 
 /// What is read for each value and hardly ever written.
 struct Seldom {
-    /// How many readers may park.
+    /// How many readers may park; and [`ALWAYS`].
     drowsy: AtomicUsize,
     /// The address of the seat of the reader that senders wait for, or 0.
     awaited: AtomicUsize,
 }
+
+/// The bit of [`Seldom::drowsy`] that says that senders are to make full fences whether or not anybody is drowsy.
+const ALWAYS: usize = 1 << (usize::BITS - 1);
 
 impl Wakeups {
     pub(crate) fn new() -> Self {
@@ -46,7 +49,7 @@ impl Wakeups {
         Self {
             seldom: CachePadded::new(Seldom {
                 // Where light fences are not free, senders make full ones always.
-                drowsy: AtomicUsize::new(usize::from(!has_free_fences())),
+                drowsy: AtomicUsize::new(if has_free_fences() { 0 } else { ALWAYS }),
                 awaited: AtomicUsize::new(0),
             }),
             readers: WakerSet::new(),
@@ -88,9 +91,9 @@ impl Wakeups {
         self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
         // ORDERING: pairs with the light fence in `published`.
         heavy_fence!("reader_grows_drowsy_without_heavy_fence");
-        if !has_free_fences() && self.seldom.drowsy.load(Ordering::Relaxed) == 1 {
-            // That has just been found out. Senders make full fences from now on, whoever is drowsy.
-            self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
+        if !has_free_fences() {
+            // Perhaps that has just been found out. Senders make full fences from now on, whoever is drowsy.
+            self.seldom.drowsy.fetch_or(ALWAYS, Ordering::SeqCst);
         }
     }
 
