@@ -193,6 +193,30 @@ impl RecvTimeoutError {
     }
 }
 
+impl RecvTimeoutError {
+    /// What a receive without a limit returns for what one with a limit would.
+    pub(crate) fn without_limit(self) -> RecvError {
+        match self {
+            Self::Lagged(missed) => RecvError::Lagged(missed),
+            Self::Overflowed => RecvError::Overflowed,
+            // Without a limit there is no timeout.
+            Self::Closed | Self::Timeout => RecvError::Closed,
+        }
+    }
+}
+
+impl TryRecvError {
+    /// What a receive returns at its limit for what one that does not wait would.
+    pub(crate) fn at_limit(self) -> RecvTimeoutError {
+        match self {
+            Self::Empty => RecvTimeoutError::Timeout,
+            Self::Lagged(missed) => RecvTimeoutError::Lagged(missed),
+            Self::Closed => RecvTimeoutError::Closed,
+            Self::Overflowed => RecvTimeoutError::Overflowed,
+        }
+    }
+}
+
 impl From<RecvError> for TryRecvError {
     fn from(error: RecvError) -> Self {
         match error {

@@ -12,6 +12,7 @@ mod member;
 mod overflow;
 mod reader;
 mod receiver;
+mod refusal;
 mod room;
 mod seat;
 mod seats;
@@ -228,7 +229,8 @@ impl<T: Send + Sync> RingFeed<T> {
     /// # Panics
     ///
     /// If `write` panics its position becomes a hole, which readers pass over, and that goes through. A send on the same ring
-    /// from inside `write` that would have to wait for room panics: it would wait for `write` itself.
+    /// from inside `write` that would have to wait for room panics: it would wait for `write` itself. (One that goes there by
+    /// way of a feed is not noticed, and waits for ever.)
     ///
     /// ```
     /// let ring = fanfeed::RingFeed::<[u64; 32]>::new(16)?;

@@ -90,12 +90,8 @@ impl<T> Receiver<T> {
     ///
     /// See [Lagging](#lagging) and [Closing](#closing).
     pub fn recv(&mut self) -> Result<T, RecvError> {
-        self.recv_until(None).map_err(|error| match error {
-            RecvTimeoutError::Lagged(missed) => RecvError::Lagged(missed),
-            RecvTimeoutError::Overflowed => RecvError::Overflowed,
-            // Without a deadline there is no timeout.
-            RecvTimeoutError::Closed | RecvTimeoutError::Timeout => RecvError::Closed,
-        })
+        self.recv_until(None)
+            .map_err(RecvTimeoutError::without_limit)
     }
 
     /// Takes the next value, and waits for it for so long.
@@ -123,7 +119,7 @@ impl<T> Receiver<T> {
         loop {
             match self.pop() {
                 Err(TryRecvError::Empty) => {}
-                popped => return widen(popped),
+                popped => return popped.map_err(TryRecvError::at_limit),
             }
             if backoff.is_completed() || cfg!(fanfeed_loom) {
                 break;
@@ -138,7 +134,7 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
                 popped => {
                     self.queue.bell().disarm();
-                    return widen(popped);
+                    return popped.map_err(TryRecvError::at_limit);
                 }
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -279,15 +275,6 @@ impl<T> Receiver<T> {
             return Poll::Ready(Err(error));
         }
     }
-}
-
-fn widen<T>(popped: Result<T, TryRecvError>) -> Result<T, RecvTimeoutError> {
-    popped.map_err(|error| match error {
-        TryRecvError::Empty => RecvTimeoutError::Timeout,
-        TryRecvError::Lagged(missed) => RecvTimeoutError::Lagged(missed),
-        TryRecvError::Closed => RecvTimeoutError::Closed,
-        TryRecvError::Overflowed => RecvTimeoutError::Overflowed,
-    })
 }
 
 impl<T> Drop for Receiver<T> {

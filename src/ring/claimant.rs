@@ -15,6 +15,7 @@ use crate::wait::{Patience, Ticket};
 
 use super::core::Core;
 use super::gate::{Gate, Held};
+use super::refusal::Refusal;
 use super::room;
 use super::shape::Shape;
 use super::storage::SegmentRef;
@@ -29,25 +30,9 @@ pub(crate) struct Claimant<T> {
 }
 
 /// Why nothing was claimed.
-enum Refusal {
+enum Unclaimed {
     Held(Held),
     Closed,
-}
-
-/// Why a value was not sent.
-pub(crate) enum Unsent {
-    Full,
-    Closed,
-}
-
-impl Unsent {
-    #[cold]
-    fn of<T>(self, value: T) -> TrySendError<T> {
-        match self {
-            Self::Full => TrySendError::Full(value),
-            Self::Closed => TrySendError::Closed(value),
-        }
-    }
 }
 
 /// Positions that were claimed and not stamped yet.
@@ -92,8 +77,8 @@ impl<T> Claimant<T> {
     pub(crate) fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
         match self.claim(1) {
             Ok(claim) => Ok(self.fill_one(&claim, value)),
-            Err(Refusal::Held(_)) => Err(Unsent::Full.of(value)),
-            Err(Refusal::Closed) => Err(Unsent::Closed.of(value)),
+            Err(Unclaimed::Held(_)) => Err(Refusal::Full.of(value)),
+            Err(Unclaimed::Closed) => Err(Refusal::Closed.of(value)),
         }
     }
 
@@ -104,7 +89,7 @@ impl<T> Claimant<T> {
     ) -> Result<u64, TrySendError<T>> {
         match self.claim_or_wait(1, deadline) {
             Ok(claim) => Ok(self.fill_one(&claim, value)),
-            Err(unsent) => Err(unsent.of(value)),
+            Err(refusal) => Err(refusal.of(value)),
         }
     }
 
@@ -160,7 +145,7 @@ impl<T> Claimant<T> {
 
     /// Claims up to so many positions, of one segment.
     #[inline(always)]
-    fn claim(&self, wanted: u64) -> Result<Claim, Refusal> {
+    fn claim(&self, wanted: u64) -> Result<Claim, Unclaimed> {
         let claims = self.core.track.claims();
         let mut begin = claims.next.load(Ordering::Relaxed);
         loop {
@@ -194,33 +179,33 @@ impl<T> Claimant<T> {
         &self,
         wanted: u64,
         deadline: impl FnOnce() -> Option<Instant>,
-    ) -> Result<Claim, Unsent> {
+    ) -> Result<Claim, Refusal> {
         match self.claim(wanted) {
             Ok(claim) => Ok(claim),
-            Err(Refusal::Closed) => Err(Unsent::Closed),
-            Err(Refusal::Held(_)) => self.wait_and_claim(wanted, deadline()),
+            Err(Unclaimed::Closed) => Err(Refusal::Closed),
+            Err(Unclaimed::Held(_)) => self.wait_and_claim(wanted, deadline()),
         }
     }
 
     #[cold]
-    fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Unsent> {
+    fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Refusal> {
         assert!(
             !is_writing_to(self),
             "a send inside `send_with` on the same ring has to wait for room, which it would for ever: send before or after"
         );
         let claimed = room::wait(&self.core, deadline, || match self.claim(wanted) {
             Ok(claim) => Ok(Ok(claim)),
-            Err(Refusal::Closed) => Ok(Err(Unsent::Closed)),
-            Err(Refusal::Held(held)) => Err(held),
+            Err(Unclaimed::Closed) => Ok(Err(Refusal::Closed)),
+            Err(Unclaimed::Held(held)) => Err(held),
         });
-        claimed.unwrap_or(Err(Unsent::Full))
+        claimed.unwrap_or(Err(Refusal::Full))
     }
 
     /// `begin` has come to the stop: looks ahead, or moves the limit on. Gives the limit.
     #[cold]
-    fn open(&self, begin: u64) -> Result<u64, Refusal> {
+    fn open(&self, begin: u64) -> Result<u64, Unclaimed> {
         if begin & CLOSED != 0 {
-            return Err(Refusal::Closed);
+            return Err(Unclaimed::Closed);
         }
         let track = &self.core.track;
         let claims = track.claims();
@@ -254,7 +239,7 @@ impl<T> Claimant<T> {
         if !overrun.is_empty() {
             self.core.overrun(overrun);
         }
-        outcome.map_err(Refusal::Held)?;
+        outcome.map_err(Unclaimed::Held)?;
         // Others may have found no room, and wait for what has just been found.
         self.core.wakeups.wake_senders();
         Ok(limit)
@@ -270,8 +255,8 @@ impl<T> Claimant<T> {
             return Ok(());
         }
         match self.open(next) {
-            Ok(_) | Err(Refusal::Closed) => Ok(()),
-            Err(Refusal::Held(held)) => Err(held),
+            Ok(_) | Err(Unclaimed::Closed) => Ok(()),
+            Err(Unclaimed::Held(held)) => Err(held),
         }
     }
 

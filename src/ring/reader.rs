@@ -1,4 +1,4 @@
-//! Reading a ring; one of the two files of it that touch uninitialized memory.
+//! Reading a ring: which slots a reader may touch.
 //!
 //! # What a reader may read
 //!
@@ -93,10 +93,7 @@ impl<T> Reader<T> {
         if self.untold != 0 || !(self.member.is_cut() || self.is_at_end()) {
             return Ok(());
         }
-        Err(match self.ended() {
-            TryRecvError::Overflowed => RecvTimeoutError::Overflowed,
-            _ => RecvTimeoutError::Closed,
-        })
+        Err(self.ended().at_limit())
     }
 
     #[inline]
@@ -132,7 +129,11 @@ impl<T> Reader<T> {
                 return self.nothing(limit);
             }
             let Some(read) = self.read_strict(end, &mut f) else {
-                return Err(self.ended());
+                return if taken == 0 {
+                    Err(self.ended())
+                } else {
+                    Ok(taken)
+                };
             };
             taken += read;
             if read as u64 == end - begin {

@@ -121,7 +121,8 @@ impl<T> RingReceiver<T> {
     /// # Ok::<(), fanfeed::CapacityError>(())
     /// ```
     pub fn wait(&mut self) -> Result<(), RecvError> {
-        self.wait_until(None).map_err(narrow)
+        self.wait_until(None)
+            .map_err(RecvTimeoutError::without_limit)
     }
 
     /// As [`wait`](Self::wait), for so long.
@@ -279,7 +280,8 @@ impl<T: Clone> RingReceiver<T> {
     ///
     /// As for [`try_recv`](Self::try_recv).
     pub fn recv(&mut self) -> Result<T, RecvError> {
-        self.recv_until(None).map_err(narrow)
+        self.recv_until(None)
+            .map_err(RecvTimeoutError::without_limit)
     }
 
     /// Takes a clone of the next value, and waits for it for so long.
@@ -314,9 +316,7 @@ impl<T: Clone> RingReceiver<T> {
             match self.try_recv() {
                 Ok(value) => return Ok(value),
                 Err(TryRecvError::Empty) => self.wait_until(deadline)?,
-                Err(TryRecvError::Lagged(missed)) => return Err(RecvTimeoutError::Lagged(missed)),
-                Err(TryRecvError::Closed) => return Err(RecvTimeoutError::Closed),
-                Err(TryRecvError::Overflowed) => return Err(RecvTimeoutError::Overflowed),
+                Err(error) => return Err(error.at_limit()),
             }
         }
     }
@@ -329,15 +329,6 @@ impl<T: Clone> RingReceiver<T> {
     /// An iterator over the values that are there; it ends where there is none, without waiting.
     pub fn try_iter(&mut self) -> RingTryIter<'_, T> {
         RingTryIter::new(self)
-    }
-}
-
-/// Without a deadline there is no timeout.
-fn narrow(error: RecvTimeoutError) -> RecvError {
-    match error {
-        RecvTimeoutError::Lagged(missed) => RecvError::Lagged(missed),
-        RecvTimeoutError::Overflowed => RecvError::Overflowed,
-        RecvTimeoutError::Closed | RecvTimeoutError::Timeout => RecvError::Closed,
     }
 }
 

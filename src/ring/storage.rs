@@ -1,4 +1,5 @@
-//! The slots of a ring, in segments; one of the two files of it that touch uninitialized memory.
+//! The slots of a ring, in segments: the one file that touches their memory. `writer` and `claimant`, who write, and `reader`
+//! call its unsafe functions, and say why they may.
 //!
 //! # Who may touch a slot
 //!

@@ -13,6 +13,7 @@ use crate::error::{CapacityError, TrySendError};
 
 use super::core::Core;
 use super::gate::{Gate, Held};
+use super::refusal::Refusal;
 use super::room;
 use super::shape::Shape;
 use super::storage::SegmentRef;
@@ -39,22 +40,6 @@ struct Seldom {
 struct Room<T> {
     stop: u64,
     segment: SegmentRef<T>,
-}
-
-/// Why nothing can be written.
-enum Refusal {
-    Full,
-    Closed,
-}
-
-impl Refusal {
-    #[cold]
-    fn of<T>(self, value: T) -> TrySendError<T> {
-        match self {
-            Self::Full => TrySendError::Full(value),
-            Self::Closed => TrySendError::Closed(value),
-        }
-    }
 }
 
 impl<T> Writer<T> {
