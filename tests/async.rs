@@ -1,36 +1,14 @@
 //! Synchronous and asynchronous subscribers on one feed; sends and receives that block no thread.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+mod common;
 
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use common::tasks::{counting_waker, in_time};
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
 use futures_util::{FutureExt, StreamExt};
-
-/// Fails loudly where something would hang.
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it takes too long")
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn counting_waker() -> (Arc<Count>, Waker) {
-    let count = Arc::new(Count::default());
-    (Arc::clone(&count), Waker::from(count))
-}
 
 #[tokio::test]
 async fn a_stream_yields_all_values_and_ends_with_the_feed() {

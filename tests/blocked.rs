@@ -253,56 +253,10 @@ fn a_chain_of_feeds_with_little_room_moves_everything() {
     stages.into_iter().for_each(join);
 }
 
-/// What a thread has used of a processor. Linux tells for each thread on its own, so other tests do not count.
 #[cfg(target_os = "linux")]
 mod cpu {
     use super::*;
-
-    /// Where this thread's figures are.
-    fn this_thread() -> std::path::PathBuf {
-        let task = std::fs::read_link("/proc/thread-self").unwrap();
-        std::path::Path::new("/proc").join(task).join("schedstat")
-    }
-
-    fn used(figures: &std::path::Path) -> Duration {
-        let text = std::fs::read_to_string(figures).unwrap();
-        let nanos = text.split_whitespace().next().unwrap();
-        Duration::from_nanos(nanos.parse().unwrap())
-    }
-
-    const INTERVAL: Duration = Duration::from_millis(200);
-    /// A thread that spins uses most of the interval, even where it shares the processor with a few others.
-    const BOUND: Duration = Duration::from_millis(30);
-
-    /// Runs `wait` on a thread of its own, measures that thread once `is_waiting`, and then has `release` end it.
-    #[track_caller]
-    fn sleeps<R: Send + 'static>(
-        wait: impl FnOnce() -> R + Send + 'static,
-        is_waiting: impl Fn() -> bool,
-        release: impl FnOnce(),
-    ) -> R {
-        let (tx, rx) = std_mpsc::channel();
-        let waiter = thread::spawn(move || {
-            tx.send(this_thread()).unwrap();
-            wait()
-        });
-        let figures = rx.recv().unwrap();
-        eventually(is_waiting);
-        // A virtual machine that is paused while the thread runs counts that as the thread's time, once in a while: so one
-        // interval may have too much, but not most of them.
-        let mut intervals = [(); 3].map(|()| {
-            let before = used(&figures);
-            thread::sleep(INTERVAL);
-            used(&figures) - before
-        });
-        intervals.sort();
-        let spent = intervals[1];
-        assert!(!waiter.is_finished(), "it was to wait");
-        release();
-        let returned = join(waiter);
-        assert!(spent < BOUND, "used {spent:?} in {INTERVAL:?}");
-        returned
-    }
+    use crate::common::processor::sleeps;
 
     #[test]
     fn a_send_blocked_on_one_of_each_kind_sleeps() {

@@ -3,6 +3,11 @@
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod processor;
+#[cfg(feature = "async")]
+pub(crate) mod tasks;
+
 use std::io::Write;
 use std::panic::Location;
 use std::sync::Arc;

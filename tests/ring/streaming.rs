@@ -1,38 +1,14 @@
 //! Reading without blocking a thread.
 
-use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use fanfeed::{ExclusiveRingFeed, Feed, RecvError, RingFeed, RingOverflow, TryRecvError};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::WAITINGS;
-use crate::common::PATIENCE;
-
-/// Fails loudly where something would hang.
-async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it takes too long")
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn counting_waker() -> (Arc<Count>, Waker) {
-    let count = Arc::new(Count::default());
-    (Arc::clone(&count), Waker::from(count))
-}
+use crate::common::tasks::{counting_waker, in_time};
 
 #[tokio::test]
 async fn a_ring_is_a_stream_that_ends_with_it() {
