@@ -256,7 +256,7 @@ fn a_chain_of_feeds_with_little_room_moves_everything() {
 #[cfg(target_os = "linux")]
 mod cpu {
     use super::*;
-    use crate::common::processor::sleeps;
+    use super::common::processor::sleeps;
 
     #[test]
     fn a_send_blocked_on_one_of_each_kind_sleeps() {
