@@ -106,8 +106,8 @@
 //!   still holds ([`history`](RingSubscriberBuilder::history)).
 //! - On a ring nothing is cloned to be sent, and sending costs the same for one reader and for a thousand. But one blocking
 //!   reader that stops reading holds all senders, and values are dropped only when their slots are used again.
-//! - A ring takes its slots, 1.2 KiB and 5 bytes for each slot, and for each reader 0.25 KiB; a lossy reader another eighth of
-//!   the slots.
+//! - A ring takes its slots, 2.4 KiB and a byte for each slot (two where several threads may send), and for each reader 0.25 KiB;
+//!   a lossy reader another eighth of the slots.
 //! - A feed takes 0.8 KiB and 128 bytes for each thread that sends on it; a channel of its own 1 KiB beside its slots, a
 //!   subscribed channel 0.5 KiB (for `u64` values, on x86-64).
 //!
