@@ -158,3 +158,17 @@ fn a_server_that_is_down_for_an_hour_is_asked_a_bounded_number_of_times() {
     }
     assert!((120..=250).contains(&attempts), "{attempts}");
 }
+
+#[test]
+fn both_ends_of_a_step_are_drawn() {
+    // Of the first step of the shortest `max`, 100,000 ns: each of its 50,001 waits about ten times.
+    let waits = (0..500_000).map(|seed| {
+        Backoff::with_seed(Duration::ZERO, seed)
+            .next_wait(Duration::ZERO)
+            .as_nanos()
+    });
+    let (least, most) = waits.fold((u128::MAX, 0), |(least, most), wait| {
+        (least.min(wait), most.max(wait))
+    });
+    assert_eq!((least, most), (50_000, 100_000));
+}

@@ -255,8 +255,8 @@ fn a_chain_of_feeds_with_little_room_moves_everything() {
 
 #[cfg(target_os = "linux")]
 mod cpu {
-    use super::*;
     use super::common::processor::sleeps;
+    use super::*;
 
     #[test]
     fn a_send_blocked_on_one_of_each_kind_sleeps() {

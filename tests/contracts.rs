@@ -188,6 +188,13 @@ fn the_traits_are_implemented_where_they_are_promised() {
     has!(Closed => Future<Output = ()>);
     // More may come after it has said that there is nothing.
     has_not!(TryIter<'static, u8>, RingTryIter<'static, u8> => FusedIterator);
+    for (foreign, own) in [
+        (CarrierOverflow::Block, Overflow::Block),
+        (CarrierOverflow::DropNewest, Overflow::DropNewest),
+        (CarrierOverflow::Disconnect, Overflow::Disconnect),
+    ] {
+        assert_eq!(Overflow::from(foreign), own);
+    }
     // A carrier need not be known by its type.
     fn takes(_: &dyn Carrier<u8>) {}
     takes(&std::sync::mpsc::channel().0);
@@ -222,6 +229,45 @@ fn handles_print_what_tells_them_apart() {
     drop(feed);
     assert!(format!("{weak:?}").contains("alive: false"));
     assert!(format!("{closed:?}").contains("ended: true"));
+}
+
+#[test]
+fn rings_print_what_tells_them_apart() {
+    let ring = RingFeed::<u8>::new(8).unwrap();
+    let mut reader = ring
+        .subscriber()
+        .name("slow")
+        .overflow(RingOverflow::DropOldest)
+        .subscribe();
+    let builder = format!("{:?}", ring.subscriber().name("slow").history(3));
+    for part in ["slow", "3"] {
+        assert!(builder.contains(part), "{builder}");
+    }
+    for text in [
+        format!("{reader:?}"),
+        format!("{:?}", reader.iter()),
+        format!("{:?}", reader.try_iter()),
+    ] {
+        assert!(text.contains("slow"), "{text}");
+    }
+    let text = format!("{ring:?}");
+    assert!(text.contains("RingFeed") && text.contains('8'), "{text}");
+    let weak = ring.downgrade();
+    assert!(format!("{weak:?}").contains("alive: true"));
+    drop(ring);
+    assert!(format!("{weak:?}").contains("alive: false"));
+
+    let ring = ExclusiveRingFeed::<u8>::new(8).unwrap();
+    let text = format!("{ring:?}");
+    assert!(
+        text.contains("ExclusiveRingFeed") && text.contains('8'),
+        "{text}"
+    );
+    let text = format!("{:?}", ring.handle());
+    assert!(
+        text.contains("RingHandle") && text.contains("closed: false"),
+        "{text}"
+    );
 }
 
 // ---- Errors ----

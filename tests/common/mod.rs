@@ -5,7 +5,6 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod processor;
-#[cfg(feature = "async")]
 pub(crate) mod tasks;
 
 use std::io::Write;

@@ -1,9 +1,12 @@
 //! A ring as a channel of a feed.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
-use fanfeed::{CarrierOverflow, Feed, RecvError, RingFeed, RingOverflow};
+use fanfeed::{Carrier, CarrierOverflow, Feed, RecvError, RingFeed, RingOverflow, Room};
 
+use crate::common::tasks::counting_waker;
 use crate::common::{PATIENCE, blocked_send, eventually, join, watchdog};
 use crate::{Copies, account_for};
 
@@ -223,4 +226,51 @@ fn batches_go_through_a_ring_in_order() {
     }
     drop(feed);
     assert_eq!(join(thread).received, 5_000);
+}
+
+#[test]
+fn who_polls_a_ring_for_room_is_told_at_once_or_woken() {
+    let ring = RingFeed::new(2).unwrap();
+    let mut readers = [ring.subscribe(), ring.subscribe()];
+    let (count, waker) = counting_waker();
+    let woken = || count.0.load(Ordering::SeqCst);
+    let poll = || ring.poll_room(&waker);
+
+    assert!(matches!(poll(), Room::Ready), "empty");
+    ring.send(0);
+    assert!(matches!(poll(), Room::Ready), "half full");
+    ring.send(1);
+    assert!(matches!(poll(), Room::Waking));
+    assert!(matches!(poll(), Room::Waking), "a second time");
+    assert_eq!(readers[0].recv(), Ok(0));
+    // Not yet: the other one still holds the slot.
+    if woken() == 1 {
+        assert!(matches!(poll(), Room::Waking));
+    }
+    let before = woken();
+    assert_eq!(readers[1].recv(), Ok(0));
+    assert_eq!(woken(), before + 1);
+    assert!(matches!(poll(), Room::Ready));
+
+    ring.send(2);
+    assert!(matches!(poll(), Room::Waking));
+    let before = woken();
+    ring.close();
+    assert_eq!(woken(), before + 1);
+    assert!(matches!(poll(), Room::Ready), "the end is told by a try");
+}
+
+#[test]
+fn a_ring_forgets_a_waker_when_told_to() {
+    let ring = RingFeed::new(1).unwrap();
+    let mut reader = ring.subscribe();
+    let (count, waker) = counting_waker();
+    ring.send(0);
+    let held = Arc::strong_count(&count);
+    assert!(matches!(ring.poll_room(&waker), Room::Waking));
+    assert!(Arc::strong_count(&count) > held);
+    ring.forget_waker(&waker);
+    assert_eq!(Arc::strong_count(&count), held);
+    assert_eq!(reader.recv(), Ok(0));
+    assert_eq!(count.0.load(Ordering::SeqCst), 0);
 }
