@@ -1,4 +1,5 @@
-//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is what CI runs.
+//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is what CI runs;
+//! `cargo xtask soak` runs real threads on the crate for as long as one likes.
 //!
 //! It is a program rather than a script so that it works wherever Rust does, and it depends on nothing but std, so that
 //! it is built before the first step could fail for another reason.
@@ -7,6 +8,7 @@ mod examples;
 mod invocation;
 mod manifest;
 mod report;
+mod soak;
 mod steps;
 mod tools;
 mod verdict;
@@ -16,12 +18,23 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [--list] [--only <step>]... [--fail-fast]
+       cargo xtask soak [--minutes <n>] [--seed <s>]
 
   --list         name the steps and what they run, and stop
   --only <step>  run only this step, or this group of steps (`clippy`, `clippy/all`); may be given again
-  --fail-fast    stop at the first step that fails";
+  --fail-fast    stop at the first step that fails
+
+  --minutes <n>  for how long, 1 if not given; fractions are allowed
+  --seed <s>     what the threads' choices follow from; a new one if not given";
 
 /// What was asked for on the command line.
+#[derive(Debug)]
+enum Command {
+    Test(Options),
+    Soak(soak::Options),
+}
+
+/// How the steps are to be run.
 #[derive(Debug, Default)]
 struct Options {
     list: bool,
@@ -31,8 +44,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let options = match parse(&arguments) {
-        Ok(options) => options,
+    let command = match parse(&arguments) {
+        Ok(command) => command,
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::from(2);
@@ -46,26 +59,35 @@ fn main() -> ExitCode {
         eprintln!("cannot enter the workspace: {error}");
         return ExitCode::from(2);
     }
-    test(&options)
+    match command {
+        Command::Test(options) => test(&options),
+        Command::Soak(options) => soak::run(&options),
+    }
 }
 
-fn parse(arguments: &[String]) -> Result<Options, String> {
-    let mut rest = arguments.iter();
-    match rest.next().map(String::as_str) {
-        Some("test") => {}
-        Some(other) => return Err(format!("unknown command `{other}`\n{USAGE}")),
-        None => return Err(USAGE.to_owned()),
+fn parse(arguments: &[String]) -> Result<Command, String> {
+    let mut rest = arguments.iter().map(String::as_str);
+    match rest.next() {
+        Some("test") => parse_test(rest).map(Command::Test),
+        Some("soak") => soak::Options::parse(rest)
+            .map(Command::Soak)
+            .map_err(|error| format!("{error}\n{USAGE}")),
+        Some(other) => Err(format!("unknown command `{other}`\n{USAGE}")),
+        None => Err(USAGE.to_owned()),
     }
+}
+
+fn parse_test<'a>(mut rest: impl Iterator<Item = &'a str>) -> Result<Options, String> {
     let mut options = Options::default();
     while let Some(argument) = rest.next() {
-        match argument.as_str() {
+        match argument {
             "--list" => options.list = true,
             "--fail-fast" => options.fail_fast = true,
             "--only" => {
                 let step = rest
                     .next()
                     .ok_or_else(|| format!("--only needs the name of a step\n{USAGE}"))?;
-                options.only.push(step.clone());
+                options.only.push(step.to_owned());
             }
             other => return Err(format!("unknown option `{other}`\n{USAGE}")),
         }
@@ -101,7 +123,7 @@ fn test(options: &Options) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Command, parse};
 
     fn arguments(line: &str) -> Vec<String> {
         line.split_whitespace().map(str::to_owned).collect()
@@ -109,13 +131,22 @@ mod tests {
 
     #[test]
     fn steps_can_be_chosen_more_than_once() {
-        let options = parse(&arguments("test --only loom --only clippy/all")).unwrap();
+        let command = parse(&arguments("test --only loom --only clippy/all")).unwrap();
+        let Command::Test(options) = command else {
+            panic!("{command:?}");
+        };
         assert_eq!(options.only, ["loom", "clippy/all"]);
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["", "tset", "test --onyl loom", "test --only"] {
+        for line in [
+            "",
+            "tset",
+            "test --onyl loom",
+            "test --only",
+            "soak --only loom",
+        ] {
             assert!(parse(&arguments(line)).is_err(), "{line}");
         }
     }

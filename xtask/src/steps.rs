@@ -98,6 +98,10 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
     steps.extend([
         Step::run("test/xtask", Invocation::new("cargo test -p xtask", TESTS)),
         Step::run(
+            "test/soak",
+            Invocation::new("cargo test -p fanfeed-soak", TESTS),
+        ),
+        Step::run(
             "test/default",
             Invocation::new("cargo test -p fanfeed", TESTS),
         ),
@@ -124,6 +128,14 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         Step::run(
             "loom",
             loom("cargo test -p fanfeed-loom-tests --release", MODELS),
+        ),
+        // A short run, which shows that it works; to find something, run it for longer.
+        Step::run(
+            "soak",
+            Invocation::new(
+                "cargo run --quiet -p fanfeed-soak --release -- --minutes 0.2",
+                BUILD,
+            ),
         ),
         Step::run(
             "bench",

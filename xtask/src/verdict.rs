@@ -19,7 +19,14 @@ const PACKAGED: [&str; 6] = [
 ];
 
 /// The parts of the workspace that are not the crate.
-const NOT_PACKAGED: [&str; 5] = ["benches/", "fuzz/", "loom-tests/", "target/", "xtask/"];
+const NOT_PACKAGED: [&str; 6] = [
+    "benches/",
+    "fuzz/",
+    "loom-tests/",
+    "soak/",
+    "target/",
+    "xtask/",
+];
 
 /// Judges `cargo tree --depth 1 --prefix none`: the crate, then its direct dependencies, one to a line.
 pub(crate) fn dependencies(tree: &str) -> Result<(), String> {
