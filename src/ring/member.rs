@@ -127,7 +127,6 @@ impl<T> Member<T> {
             if last.is_some() {
                 return false;
             }
-            self.seat().end_at(self.core.track.next());
             self.cut.store(true, Ordering::SeqCst);
             // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
             // off, or it is seen here that it reads, and then it will see it when it stops.
@@ -135,6 +134,8 @@ impl<T> Member<T> {
             if !self.seat().progress().is_pinned() {
                 self.core.track.seats.ungate(self.number());
             }
+            // Last, so that whatever was read is before it. (Senders may have moved the seat on until just now.)
+            self.seat().end_at(self.core.track.next());
         }
         // Outside the lock: wakers are code of others.
         self.core.wakeups.moved(self.seat());

@@ -90,7 +90,8 @@ impl<T> Reader<T> {
 
     /// An error if nothing will be read any more.
     pub(crate) fn say_if_ended(&self) -> Result<(), RecvTimeoutError> {
-        if self.untold != 0 || !(self.member.is_cut() || self.is_at_end()) {
+        let goes_on = self.untold != 0 || !self.is_at_end();
+        if goes_on && !self.member.is_cut() {
             return Ok(());
         }
         Err(self.ended().at_limit())
@@ -203,6 +204,10 @@ impl<T> Reader<T> {
         }
         if taken != 0 || limit == 0 {
             return Ok(taken);
+        }
+        if self.member.is_cut() {
+            // Of what it missed it is told no more, as it is given no more of what it has not read.
+            return Err(self.ended());
         }
         Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)))
     }

@@ -237,14 +237,17 @@ impl Seat {
         } else {
             0
         };
+        let end = self.end.load(Ordering::Relaxed);
+        // A reader that was cut off while the ring overtook it has not missed what came after.
+        let beyond = (seen + overtaken).saturating_sub(end);
         Counts {
             start: self.start.load(Ordering::Relaxed),
             position: progress.position(),
-            missed: missed + overtaken,
+            missed: (missed + overtaken).saturating_sub(beyond),
             holes: self.holes.load(Ordering::Relaxed),
             blocked: self.blocked.load(Ordering::Relaxed),
             blocked_for: self.blocked_for.load(Ordering::Relaxed),
-            end: self.end.load(Ordering::Relaxed),
+            end,
         }
     }
 }

@@ -43,6 +43,25 @@ fn a_reader_that_fell_behind_learns_how_many_it_missed_once_and_goes_on() {
 }
 
 #[test]
+fn a_reader_that_was_unsubscribed_is_told_of_no_misses() {
+    with_each_sender!(4, |ring| {
+        let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let [mut told, mut untold] = [(); 2].map(|()| builder.clone().subscribe());
+        ring.send_batch(0..10);
+        assert_eq!(told.try_recv(), Err(TryRecvError::Lagged(6)));
+        for reader in [&mut told, &mut untold] {
+            reader.subscription().unsubscribe();
+            ring.send_batch(10..20);
+            assert_eq!(reader.wait(), Err(RecvError::Closed));
+            assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+            assert_eq!(reader.drain(|_| {}), Err(TryRecvError::Closed));
+        }
+        assert_eq!((told.missed(), untold.missed()), (6, 0));
+        assert_eq!((told.stats().delivered, told.stats().dropped), (4, 6));
+    });
+}
+
+#[test]
 fn misses_are_told_before_the_end_and_in_stats_before_they_are_noticed() {
     with_each_sender!(4, |ring| {
         let builder = ring.subscriber().overflow(RingOverflow::DropOldest);

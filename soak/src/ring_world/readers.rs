@@ -166,7 +166,7 @@ fn leave(
             let read = (member.account.received(), member.account.told());
             let rest = member.read_to_end(world, random, watch);
             let now = (member.account.received(), member.account.told());
-            if rest != Rest::Closed && !member.may_overflow || now.0 != read.0 {
+            if rest != Rest::Closed && !member.may_overflow || now != read {
                 world.violated(
                     format!("nothing but Closed after `unsubscribe` at {read:?}"),
                     format!("{rest:?} at {now:?}"),
