@@ -10,7 +10,7 @@ use crate::violation;
 /// How long what serves all feeds may stay on: the crate's own threads end after ten idle seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What a process keeps once and for all after its first threads: records of lanes, the library's own statics.
-const KEPT: i64 = 128 << 10;
+const KEPT: i64 = 32 << 10;
 
 /// What the process held at some moment.
 #[derive(Debug, Clone, Copy)]
