@@ -3,12 +3,16 @@
 //! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share one protocol: a
 //! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values), [`WakerSet`] has
 //! many (senders that wait for room). [`Patience`] is for the short waits that nobody wakes.
+//!
+//! Wakers are code of others: they are woken, cloned and dropped outside of locks, and what panics when it is woken, or
+//! dropped on behalf of somebody else, keeps nobody else waiting ([`quietly`]).
 
 #[cfg(feature = "async")]
 mod alarm;
 mod in_delivery;
 mod parker;
 mod patience;
+mod quietly;
 mod waker_cell;
 mod waker_set;
 
@@ -17,5 +21,6 @@ pub(crate) use alarm::wake_at;
 pub(crate) use in_delivery::{InDelivery, in_delivery};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
+pub(crate) use quietly::{quietly, wake};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Ticket, WakerSet};

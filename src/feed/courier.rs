@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Select, SelectedOperation, Sender, unbounded};
 use super::entry::Hold;
 use super::lane;
 use crate::sync::{AtomicBool, Mutex, Ordering, global, spawn_named};
-use crate::wait::{InDelivery, Patience, Ticket, in_delivery};
+use crate::wait::{InDelivery, Patience, Ticket, in_delivery, quietly, wake};
 
 /// How long the thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -48,9 +48,11 @@ pub(crate) enum State {
 impl Promise {
     /// How it stands. While it waits, the task is woken when that changes.
     pub(crate) fn poll(&self, waker: &Waker) -> State {
+        // Cloned and dropped outside the lock: that runs code of others.
+        let mut waker = Some(waker.clone());
         let mut state = self.state.lock();
         if state.0 == State::Waiting {
-            state.1 = Some(waker.clone());
+            std::mem::swap(&mut state.1, &mut waker);
         }
         state.0
     }
@@ -80,7 +82,7 @@ impl Promise {
             state.1.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 }
@@ -143,11 +145,11 @@ fn run(requests: &Receiver<Request>) {
     let _inside = InDelivery::enter();
     let mut errands: Vec<Box<dyn Errand>> = Vec::new();
     loop {
-        errands.retain(|errand| !errand.is_over());
+        drop_all_that_are_over(&mut errands);
         match next(requests, &errands) {
             Next::Requested(Request::Take(errand)) => errands.push(errand),
             Next::Requested(Request::LookAgain) => {}
-            Next::Met(index) => drop(errands.swap_remove(index)),
+            Next::Met(index) => drop_one(&mut errands, index),
             Next::Nothing if errands.is_empty() => {
                 let mut thread = THREAD.lock();
                 if requests.is_empty() {
@@ -158,6 +160,23 @@ fn run(requests: &Receiver<Request>) {
             Next::Nothing => {}
         }
     }
+}
+
+fn drop_all_that_are_over(errands: &mut Vec<Box<dyn Errand>>) {
+    let mut index = 0;
+    while index < errands.len() {
+        if errands[index].is_over() {
+            drop_one(errands, index);
+        } else {
+            index += 1;
+        }
+    }
+}
+
+/// Drops an errand, and with it perhaps a value, whose panic must not end the errands of others.
+fn drop_one(errands: &mut Vec<Box<dyn Errand>>, index: usize) {
+    let errand = errands.swap_remove(index);
+    quietly(|| drop(errand));
 }
 
 enum Next {
@@ -180,7 +199,8 @@ fn next(requests: &Receiver<Request>, errands: &[Box<dyn Errand>]) -> Next {
             .map_or(Next::Nothing, Next::Requested),
         Ok(operation) => {
             let index = operation.index() - 1;
-            errands[index].meet(operation);
+            // A value that nobody takes after all is dropped in this.
+            quietly(|| errands[index].meet(operation));
             Next::Met(index)
         }
         Err(_) => Next::Nothing,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::delivery::Payload;
 use super::entry::{Entry, Port};
 use crate::carrier::{Carrier, Room};
-use crate::wait::Ticket;
+use crate::wait::{Ticket, quietly};
 
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
@@ -72,18 +72,28 @@ impl<T> Pending<T> {
         let Some(gate) = entry.enter_gate() else {
             return Ok(());
         };
-        catch_unwind(AssertUnwindSafe(|| match gate.port() {
-            Port::Crossbeam(_) => listening.crossbeam += 1,
+        let room = catch_unwind(AssertUnwindSafe(|| match gate.port() {
+            Port::Crossbeam(_) => {
+                listening.crossbeam += 1;
+                None
+            }
             Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
                 listening.crossbeam += 1;
+                None
             }
-            Port::Carrier(carrier) => match self.poll_room(&**carrier, waker) {
-                Room::Waking => {}
-                Room::Ready => waker.wake_by_ref(),
-                Room::Unknown => listening.timer = true,
-            },
-            Port::Own(_) | Port::Closure(_) => {}
-        }))
+            Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
+            Port::Own(_) | Port::Closure(_) => None,
+        }))?;
+        // From here on it is the waker that may panic, for which the carrier is not to blame.
+        match room {
+            Some(Room::Ready) => quietly(|| waker.wake_by_ref()),
+            Some(Room::Unknown) => listening.timer = true,
+            Some(Room::Waking) | None => {}
+        }
+        if matches!(room, Some(Room::Ready | Room::Waking)) && self.carrier_has.is_none() {
+            self.carrier_has = Some(waker.clone());
+        }
+        Ok(())
     }
 
     /// The send waits for it no longer.
@@ -115,11 +125,7 @@ impl<T> Pending<T> {
         {
             self.forget();
         }
-        let room = carrier.poll_room(waker);
-        if room != Room::Unknown {
-            self.carrier_has.get_or_insert_with(|| waker.clone());
-        }
-        room
+        carrier.poll_room(waker)
     }
 
     /// Tells the carrier that nobody waits with its waker any more.
@@ -135,6 +141,7 @@ impl<T> Pending<T> {
         };
         let told = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
         drop(gate);
+        quietly(|| drop(waker));
         if let Err(payload) = told {
             self.entry.fail(&*payload);
         }

@@ -16,7 +16,7 @@ use super::event::TypeMuxEvent;
 use crate::carrier::{Carrier, Room};
 use crate::error::{RecvTimeoutError, TrySendError};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
-use crate::wait::Parker;
+use crate::wait::{Parker, wake};
 
 struct Shared {
     capacity: usize,
@@ -43,7 +43,7 @@ impl Shared {
             queue.closed = true;
             (queue.receiver.take(), std::mem::take(&mut queue.blocked))
         };
-        receiver.into_iter().chain(blocked).for_each(Waker::wake);
+        receiver.into_iter().chain(blocked).for_each(wake);
     }
 }
 
@@ -86,7 +86,7 @@ impl Carrier<TypeMuxEvent> for Sender {
             queue.receiver.take()
         };
         if let Some(receiver) = receiver {
-            receiver.wake();
+            wake(receiver);
         }
         Ok(())
     }
@@ -126,14 +126,16 @@ impl Receiver {
     }
 
     fn take(&mut self, waker: Option<&Waker>) -> Poll<Option<TypeMuxEvent>> {
+        // Cloned and dropped outside the lock: that runs code of others.
+        let mut waker = waker.cloned();
         let (event, blocked) = {
             let mut queue = self.0.queue.lock();
             let Some(event) = queue.events.pop_front() else {
                 if queue.closed {
                     return Poll::Ready(None);
                 }
-                if let Some(waker) = waker {
-                    queue.receiver = Some(waker.clone());
+                if waker.is_some() {
+                    std::mem::swap(&mut queue.receiver, &mut waker);
                 }
                 return Poll::Pending;
             };
@@ -141,7 +143,7 @@ impl Receiver {
             (event, std::mem::take(&mut queue.blocked))
         };
         // All of them, because one of them may have been served by then, and would keep the wake-up to itself.
-        blocked.into_iter().for_each(Waker::wake);
+        blocked.into_iter().for_each(wake);
         Poll::Ready(Some(event))
     }
 

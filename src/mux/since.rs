@@ -20,9 +20,16 @@ thread_local! {
 ///
 /// All of a send happens on the thread that calls it. A send inside a send, by a carrier, leaves the count as it was.
 pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
-    let outer = PASSED_OVER.with(|passed| passed.replace(0));
+    /// Also where the send panics, which a send that this one is inside of may catch.
+    struct PutBack(usize);
+    impl Drop for PutBack {
+        fn drop(&mut self) {
+            PASSED_OVER.with(|passed| passed.set(self.0));
+        }
+    }
+    let _outer = PutBack(PASSED_OVER.with(|passed| passed.replace(0)));
     let reached = send();
-    reached - PASSED_OVER.with(|passed| passed.replace(outer))
+    reached - PASSED_OVER.with(Cell::get)
 }
 
 /// A carrier that passes over events older than its subscription.

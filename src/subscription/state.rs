@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global};
+use crate::wait::{quietly, wake};
 
 /// The number of a subscription, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +109,7 @@ impl State {
         };
         // Woken outside the lock: that runs code of others.
         for (_, waker) in wakers {
-            waker.wake();
+            wake(waker);
         }
         true
     }
@@ -140,27 +141,41 @@ impl State {
 
     /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
     pub(crate) fn wake_at_end(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
-        let mut lock = self.end.lock();
-        if self.ended.load(Ordering::Relaxed) {
+        if self.is_ended() {
             return false;
         }
-        let end = lock.get_or_insert_default();
-        let held = key.and_then(|key| end.wakers.iter_mut().find(|(other, _)| *other == key));
-        if let Some((_, held)) = held {
-            held.clone_from(waker);
-        } else {
-            let number = end.next_waker;
-            end.next_waker += 1;
-            end.wakers.push((number, waker.clone()));
-            *key = Some(number);
-        }
-        true
+        // Cloned and dropped outside the lock: that runs code of others.
+        let waker = waker.clone();
+        let outcome = {
+            let mut lock = self.end.lock();
+            if self.ended.load(Ordering::Relaxed) {
+                Err(waker)
+            } else {
+                let end = lock.get_or_insert_default();
+                let held =
+                    key.and_then(|key| end.wakers.iter_mut().find(|(other, _)| *other == key));
+                if let Some((_, held)) = held {
+                    Ok(Some(std::mem::replace(held, waker)))
+                } else {
+                    let number = end.next_waker;
+                    end.next_waker += 1;
+                    end.wakers.push((number, waker));
+                    *key = Some(number);
+                    Ok(None)
+                }
+            }
+        };
+        outcome.is_ok()
     }
 
     /// Takes back what `wake_at_end` left.
     pub(crate) fn forget_waker(&self, key: &mut Option<u64>) {
-        if let (Some(key), Some(end)) = (key.take(), self.end.lock().as_mut()) {
-            end.wakers.retain(|(other, _)| *other != key);
-        }
+        let Some(key) = key.take() else { return };
+        let forgotten = self.end.lock().as_mut().and_then(|end| {
+            let index = end.wakers.iter().position(|(other, _)| *other == key)?;
+            Some(end.wakers.remove(index))
+        });
+        // Outside the lock, as above; and who forgets it may be unwinding.
+        quietly(|| drop(forgotten));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use super::quietly::wake;
 use crate::sync::{Mutex, global, spawn_named};
 
 /// How long the thread waits for work before it ends.
@@ -42,7 +43,7 @@ pub(crate) fn wake_at(at: Instant, waker: &Waker) {
     let (sender, receiver) = unbounded();
     if spawn_named("fanfeed-alarm", move || run(&receiver)).is_err() {
         // No thread to be had: the task looks again at once, and gives way to others in between.
-        return alarm.waker.wake();
+        return wake(alarm.waker);
     }
     let _ = sender.send(alarm);
     *thread = Some(sender);
@@ -54,7 +55,7 @@ fn run(receiver: &Receiver<Alarm>) {
         let now = Instant::now();
         while alarms.peek().is_some_and(|alarm: &Alarm| alarm.at <= now) {
             if let Some(alarm) = alarms.pop() {
-                alarm.waker.wake();
+                wake(alarm.waker);
             }
         }
         let next = alarms.peek().map_or(now + IDLE, |alarm| alarm.at);

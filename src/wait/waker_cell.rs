@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::quietly::wake;
 use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 
 /// Holds the waker of the one receiver while it waits.
@@ -25,12 +26,10 @@ impl WakerCell {
 
     /// The receiver announces that it is about to wait. It must look once more after this, with `SeqCst`.
     pub(crate) fn arm(&self, waker: &Waker) {
-        {
-            let mut slot = self.waker.lock();
-            if !slot.as_ref().is_some_and(|held| held.will_wake(waker)) {
-                *slot = Some(waker.clone());
-            }
-        }
+        // Cloned and dropped outside the lock: that runs code of others.
+        let waker = waker.clone();
+        let replaced = self.waker.lock().replace(waker);
+        drop(replaced);
         // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue.
         self.set_armed(true, Ordering::SeqCst);
         seq_cst_order!("receiver_arms_without_order");
@@ -64,9 +63,10 @@ impl WakerCell {
     #[cold]
     pub(crate) fn wake(&self) {
         if self.armed.swap(false, Ordering::AcqRel) {
-            let waker = self.waker.lock().clone();
+            // The receiver gives another before it waits again.
+            let waker = self.waker.lock().take();
             if let Some(waker) = waker {
-                waker.wake();
+                wake(waker);
             }
         }
     }

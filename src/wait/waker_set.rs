@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
+use super::quietly::{quietly, wake};
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant, store_load_fence};
 
 /// The senders that wait for room, first come, first woken.
@@ -41,26 +42,27 @@ impl WakerSet {
 
     /// Stands in the queue, keeping the place if it still has one. It must try once more after this.
     pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) {
-        {
+        // Cloned and dropped outside the lock: that runs code of others.
+        let waker = waker.clone();
+        let replaced = {
             let mut waiters = self.waiters.lock();
             let held = ticket
                 .0
                 .and_then(|id| waiters.queue.iter_mut().find(|(other, _)| *other == id));
-            match held {
-                Some((_, held)) => {
-                    if !held.will_wake(waker) {
-                        held.clone_from(waker);
-                    }
-                }
+            let replaced = match held {
+                Some((_, held)) => Some(std::mem::replace(held, waker)),
                 None => {
                     let id = waiters.next;
                     waiters.next = id.saturating_add(1);
-                    waiters.queue.push_back((id, waker.clone()));
+                    waiters.queue.push_back((id, waker));
                     ticket.0 = Some(id);
+                    None
                 }
-            }
+            };
             self.count.store(waiters.queue.len(), Ordering::Relaxed);
-        }
+            replaced
+        };
+        drop(replaced);
         // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when it finds its queue empty.
         // Who closes the queue needs none: `wake_all` takes the lock, so a waiter that joins after it sees the end.
         store_load_fence!("waiter_joins_without_fence");
@@ -70,22 +72,21 @@ impl WakerSet {
     /// the next in the queue is woken instead.
     pub(crate) fn leave(&self, ticket: &mut Ticket, served: bool) {
         let Some(id) = ticket.0.take() else { return };
-        let heir = {
+        let (own, heir) = {
             let mut waiters = self.waiters.lock();
             let held = waiters.queue.iter().position(|(other, _)| *other == id);
-            let heir = match held {
-                Some(index) => {
-                    waiters.queue.remove(index);
-                    None
-                }
-                None if served || mutant!("wake_up_is_not_handed_on") => None,
-                None => waiters.queue.pop_front(),
+            let (own, heir) = match held {
+                Some(index) => (waiters.queue.remove(index), None),
+                None if served || mutant!("wake_up_is_not_handed_on") => (None, None),
+                None => (None, waiters.queue.pop_front()),
             };
             self.count.store(waiters.queue.len(), Ordering::Relaxed);
-            heir
+            (own, heir)
         };
+        // Who leaves may be unwinding, and has more to do than this.
+        quietly(|| drop(own));
         if let Some((_, waker)) = heir {
-            waker.wake();
+            wake(waker);
         }
     }
 
@@ -105,7 +106,7 @@ impl WakerSet {
             first
         };
         if let Some((_, waker)) = first {
-            waker.wake();
+            wake(waker);
         }
     }
 
@@ -118,7 +119,7 @@ impl WakerSet {
             std::mem::take(&mut waiters.queue)
         };
         for (_, waker) in all {
-            waker.wake();
+            wake(waker);
         }
     }
 }
