@@ -14,6 +14,7 @@ mod pending;
 mod queue;
 mod receiver;
 mod record;
+mod refusal;
 #[cfg(feature = "async")]
 mod send_async;
 #[cfg(feature = "async")]
@@ -22,7 +23,12 @@ mod stream;
 mod tokio_carrier;
 mod undelivered;
 
+#[cfg(all(test, not(fanfeed_loom)))]
+#[path = "../tests/wrap/visits.rs"]
+mod wrap;
+
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -84,6 +90,11 @@ pub struct Feed<T> {
     core: Arc<Core<T>>,
     handle: Arc<Handle<T>>,
 }
+
+// Whatever panics in a send, be it a clone, a drop, a carrier or a waker: what the handles share is as the documentation says
+// (see promise 10), and nothing that was half done is left for others to find.
+impl<T> UnwindSafe for Feed<T> {}
+impl<T> RefUnwindSafe for Feed<T> {}
 
 /// What all handles of a feed share and nobody else has: its end is the feed's.
 struct Handle<T> {
@@ -310,6 +321,10 @@ impl<T> fmt::Debug for Feed<T> {
 pub struct WeakFeed<T> {
     handle: Weak<Handle<T>>,
 }
+
+// As of the feed.
+impl<T> UnwindSafe for WeakFeed<T> {}
+impl<T> RefUnwindSafe for WeakFeed<T> {}
 
 impl<T> WeakFeed<T> {
     /// The feed, unless all its handles have been dropped.

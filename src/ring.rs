@@ -25,7 +25,12 @@ mod waiting;
 mod wakeups;
 mod writer;
 
+#[cfg(all(test, not(fanfeed_loom)))]
+#[path = "../tests/wrap/ring.rs"]
+mod wrap;
+
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -106,6 +111,11 @@ pub struct RingFeed<T> {
     claimant: Arc<Claimant<T>>,
 }
 
+// A position whose writer panics becomes a hole, a reader whose handler panics has read what it was given, and wakers and drops
+// run once all is in place: nothing that was half done is left for others to find.
+impl<T> UnwindSafe for RingFeed<T> {}
+impl<T> RefUnwindSafe for RingFeed<T> {}
+
 impl<T> RingFeed<T> {
     /// A ring for so many values, rounded up to a power of two, without readers.
     ///
@@ -115,6 +125,19 @@ impl<T> RingFeed<T> {
     pub fn new(capacity: usize) -> Result<Self, CapacityError> {
         Ok(Self {
             claimant: Arc::new(Claimant::new(capacity)?),
+        })
+    }
+
+    /// A ring whose first position is that one instead of 0: for tests of what happens far on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
+        Ok(Self {
+            claimant: Arc::new(Claimant::starting_at(capacity, start)?),
         })
     }
 
@@ -319,6 +342,10 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
 pub struct WeakRingFeed<T> {
     claimant: Weak<Claimant<T>>,
 }
+
+// As of the ring.
+impl<T> UnwindSafe for WeakRingFeed<T> {}
+impl<T> RefUnwindSafe for WeakRingFeed<T> {}
 
 impl<T> WeakRingFeed<T> {
     /// The ring, unless all its sending handles have been dropped.

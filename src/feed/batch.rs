@@ -11,11 +11,12 @@ use std::sync::Arc;
 use super::blocked;
 use super::chunk::{Chunk, Seat};
 use super::core::Core;
-use super::delivery::{self, Delivery, Payload};
+use super::delivery::{self, Delivery, Payload, Settled};
 use super::entry::Entry;
 use super::pending::Pending;
-use super::queue::{End, Queue};
+use super::queue::Queue;
 use super::record::{Place, Section};
+use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
 
@@ -256,16 +257,23 @@ impl<T: Clone + Send + 'static> Batch<T> {
             progress.cloning = false;
             // SAFETY: the caller is in a visit in which the seat was live.
             if let Err(refusal) = unsafe { entry.offer(value, lane) } {
-                let (value, waits) = delivery::settle(core, entry, refusal);
-                if !others {
-                    self.block.push_front(value);
-                    self.sent = progress.next;
-                }
-                if waits {
-                    return self.late.push((Arc::clone(entry), progress.next));
-                }
-                if entry.is_cut() {
-                    return;
+                match delivery::settle(core, entry, refusal) {
+                    Settled::Back(value, waits) => {
+                        if !others {
+                            self.block.push_front(value);
+                            self.sent = progress.next;
+                        }
+                        if waits {
+                            return self.late.push((Arc::clone(entry), progress.next));
+                        }
+                        if entry.is_cut() {
+                            return;
+                        }
+                    }
+                    Settled::Delivered(panic) => {
+                        self.delivered += 1;
+                        self.panic.get_or_insert(panic);
+                    }
                 }
             } else {
                 self.delivered += 1;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::entry::Entry;
-use super::queue::{Queue, Refusal};
+use super::queue::Queue;
 use super::record::Place;
+use super::refusal::Refusal;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, mutant, order, prefetch};
 
 /// Seats per chunk: one for each bit of the live word.

@@ -15,8 +15,8 @@ use super::entry::Entry;
 use super::entry::Hold;
 use super::lane;
 use super::pending::{Listening, Pending};
-use super::queue::{End, Refusal};
 use super::record::{Place, Section};
+use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
 use crate::sync::mutant;
 
@@ -39,7 +39,7 @@ pub(crate) struct Delivery<T> {
 /// What is left of a delivery when everybody who has room was served.
 struct Late<T> {
     pending: Vec<Pending<T>>,
-    /// The first panic of a clone. It goes on when everybody else was served.
+    /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody else was served.
     panic: Option<Held>,
 }
 
@@ -252,9 +252,17 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Deals with a value that was not taken. True if its subscriber is to be waited for.
     #[cold]
     fn refused(&mut self, core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> bool {
-        let (value, waits) = settle(core, entry, refusal);
-        self.put_back(value);
-        waits
+        match settle(core, entry, refusal) {
+            Settled::Back(value, waits) => {
+                self.put_back(value);
+                waits
+            }
+            Settled::Delivered(panic) => {
+                self.delivered += 1;
+                self.late().panic.get_or_insert(Held(panic));
+                false
+            }
+        }
     }
 
     #[cold]
@@ -458,20 +466,20 @@ impl<T> Delivery<T> {
             .expect("the value is at hand while somebody is still to be served")
     }
 
-    /// Lets the panic of a clone go on, if there was one.
+    /// Lets the panic of a value go on, if there was one.
     pub(crate) fn raise(&mut self) {
         if let Some(payload) = self.take_panic() {
             resume_unwind(payload);
         }
     }
 
-    /// The panic of a clone, if there was one.
+    /// The panic of a value, if there was one.
     pub(crate) fn take_panic(&mut self) -> Option<Payload> {
         let held = self.late.as_mut()?.panic.take()?;
         Some(held.0)
     }
 
-    /// The end of a delivery: the number delivered, or the panic that a clone raised.
+    /// The end of a delivery: the number delivered, or the panic that a value raised.
     #[inline]
     pub(crate) fn finish(mut self) -> usize {
         self.raise();
@@ -496,19 +504,33 @@ pub(crate) unsafe fn ring<T>(chunk: &Chunk<T>, mut rung: u64) {
     }
 }
 
-/// Deals with a value that a subscriber did not take, and gives it back; true if it is to be waited for.
-pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> (T, bool) {
+/// What becomes of a value that was not simply taken.
+pub(crate) enum Settled<T> {
+    /// It is at hand again; true if its subscriber is to be waited for.
+    Back(T, bool),
+    /// It was taken, and what it pushed out panicked when it was dropped.
+    Delivered(Payload),
+}
+
+/// Deals with what a subscriber said instead of taking a value.
+pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> Settled<T> {
     match refusal {
-        Refusal::Full(value) => (value, true),
-        Refusal::Missed(value) => (value, false),
+        Refusal::Full(value) => Settled::Back(value, true),
+        Refusal::Missed(value) => Settled::Back(value, false),
         Refusal::Overflowed(value) => {
             entry.count_dropped(1);
             core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
-            (value, false)
+            Settled::Back(value, false)
         }
         Refusal::Closed(value) => {
             core.end(entry, End::Closed, None);
-            (value, false)
+            Settled::Back(value, false)
+        }
+        Refusal::Pushed(pushed) => {
+            if let (true, Some(queue)) = (pushed.waits, entry.queue()) {
+                queue.ring();
+            }
+            Settled::Delivered(pushed.panic)
         }
     }
 }

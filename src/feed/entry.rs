@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::lane;
-use super::queue::{End, Queue, Refusal};
+use super::queue::Queue;
+use super::refusal::{End, Refusal};
 use crate::carrier::Carrier;
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;

@@ -16,6 +16,9 @@
 //! | `p + 1` | holds the value at position `p` | the receiver, or under `DropOldest` whoever moves the head from `p` |
 //! | `p + one lap` | free again, a lap later | |
 //!
+//! There are at least 2^62 positions, whatever the capacity: 146 years at a billion values a second. What comes after the last
+//! is not defined; nothing looks for it.
+//!
 //! A sender that was preempted between moving the tail and stamping the slot holds up the values behind its own until
 //! it runs again; other senders go on.
 //!
@@ -32,9 +35,11 @@
 //! ([`ROOM_TIMER`](super::blocked::ROOM_TIMER)).
 
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_utils::CachePadded;
 
+use super::refusal::{End, Pushed, Refusal};
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
 use crate::sync::{
@@ -42,31 +47,12 @@ use crate::sync::{
 };
 use crate::wait::{Patience, WakerCell, WakerSet};
 
+#[cfg(all(test, not(fanfeed_loom)))]
+#[path = "../../tests/wrap/queue.rs"]
+mod wrap;
+
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
-
-/// Why a queue takes no more values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum End {
-    /// Unsubscribed, or the feed ended.
-    Closed = 1,
-    /// The receiver fell behind under [`Overflow::Disconnect`].
-    Overflowed = 2,
-}
-
-/// Why an [`offer`](Queue::offer) was not taken.
-#[derive(Debug)]
-pub(crate) enum Refusal<T> {
-    /// There is no room, and the sender is to wait for it.
-    Full(T),
-    /// There is no room, and the value is to be missed.
-    Missed(T),
-    /// There is no room, and the subscription is to end for it.
-    Overflowed(T),
-    /// The far end is gone.
-    Closed(T),
-}
 
 pub(crate) struct Queue<T> {
     senders: CachePadded<SenderSide<T>>,
@@ -385,9 +371,16 @@ impl<T> Queue<T> {
     /// Puts a value into the queue, pushing out the oldest where there is no room.
     fn push_evicting(&self, mut value: T) -> Result<bool, Refusal<T>> {
         let mut patience = Patience::new();
+        let mut panic = None;
         loop {
             match self.try_push(value) {
-                Ok(()) => return Ok(self.senders.bell.is_armed()),
+                Ok(()) => {
+                    let waits = self.senders.bell.is_armed();
+                    return match panic {
+                        None => Ok(waits),
+                        Some(panic) => Err(Refusal::Pushed(Box::new(Pushed { waits, panic }))),
+                    };
+                }
                 Err(TrySendError::Closed(value)) => return Err(Refusal::Closed(value)),
                 Err(TrySendError::Full(back)) => value = back,
             }
@@ -399,7 +392,10 @@ impl<T> Queue<T> {
             match if is_full { self.claim(head) } else { None } {
                 Some(oldest) => {
                     self.evicted.fetch_add(1, Ordering::Relaxed);
-                    drop(oldest);
+                    if std::mem::needs_drop::<T>() {
+                        let dropped = catch_unwind(AssertUnwindSafe(|| drop(oldest)));
+                        panic = panic.or(dropped.err());
+                    }
                 }
                 None => patience.wait(),
             }

@@ -51,6 +51,16 @@ impl<T> Claimant<T> {
         })
     }
 
+    /// What sending handles share of a ring whose first position is that one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
+        Ok(Self {
+            core: Arc::new(Core::starting_at(Shape::new(capacity)?, true, start)),
+            gate: Mutex::new(Gate::starting_at(start)),
+            waiters: Mutex::new(Vec::new()),
+        })
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core<T>> {
         &self.core
     }

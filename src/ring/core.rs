@@ -55,6 +55,15 @@ impl<T> Core<T> {
         }
     }
 
+    /// What a ring is whose first position is that one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
+        Self {
+            track: Track::starting_at(shape, is_shared, start),
+            ..Self::new(shape, is_shared)
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

@@ -1,6 +1,7 @@
 //! The sender that has a ring to itself.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,10 @@ pub struct ExclusiveRingFeed<T> {
     writer: Writer<T>,
 }
 
+// As of `RingFeed`; and what was written before a panic has been published, or the position is written again.
+impl<T> UnwindSafe for ExclusiveRingFeed<T> {}
+impl<T> RefUnwindSafe for ExclusiveRingFeed<T> {}
+
 impl<T> ExclusiveRingFeed<T> {
     /// A ring for so many values, rounded up to a power of two, without readers.
     ///
@@ -52,6 +57,19 @@ impl<T> ExclusiveRingFeed<T> {
 
     fn core(&self) -> &Arc<Core<T>> {
         self.writer.core()
+    }
+
+    /// A ring whose first position is that one instead of 0: for tests of what happens far on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
+        Ok(Self {
+            writer: Writer::starting_at(capacity, start)?,
+        })
     }
 
     /// How many values the ring holds.

@@ -79,6 +79,16 @@ impl Default for Ahead {
 }
 
 impl Gate {
+    /// The gate of a ring whose first position is that one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_at(start: u64) -> Self {
+        Self {
+            limit: start,
+            stamped: start,
+            ..Self::default()
+        }
+    }
+
     /// The position that must not be written.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
@@ -94,6 +104,11 @@ impl Gate {
         let at = self.limit;
         let capacity = track.shape().capacity();
         let end = track.shape().segment_end(at);
+        // A seat could not tell where its reader is beyond that, and readers would be overlooked.
+        assert!(
+            end <= Progress::LAST,
+            "a ring has come to its end: it has no more than 2^60 positions"
+        );
         loop {
             let version = track.seats.version();
             if self.free.version != version || self.free.until < end {

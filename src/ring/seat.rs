@@ -24,6 +24,8 @@ const FLAGS: u32 = 4;
 
 impl Progress {
     pub(crate) const FREE: Self = Self(u64::MAX);
+    /// The last position that fits in.
+    pub(crate) const LAST: u64 = (1 << (u64::BITS - FLAGS)) - 1;
 
     pub(crate) fn strict(position: u64) -> Self {
         Self(position << FLAGS)

@@ -11,7 +11,8 @@ pub(crate) const SEGMENTS: usize = if cfg!(fanfeed_loom) { 2 } else { 8 };
 
 /// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal length.
 ///
-/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take 36 years.
+/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take 36 years. A send that comes
+/// that far panics ([`Gate::extend`](super::gate::Gate::extend)).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     capacity: u64,

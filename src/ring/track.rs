@@ -20,6 +20,9 @@ pub(crate) struct Track<T> {
     pub(crate) seats: Seats,
     /// In a shared ring, for each slot the lap of the last position there that was published; else none.
     stamps: Box<[AtomicU8]>,
+    /// Where a ring began that a test has begin elsewhere than at 0: nothing is there before.
+    #[cfg(any(test, fuzzing))]
+    start: u64,
 }
 
 /// What senders of a shared ring agree on.
@@ -77,7 +80,31 @@ impl<T> Track<T> {
             storage: Storage::new(shape),
             seats: Seats::new(),
             stamps: (0..stamps).map(|_| AtomicU8::new(0)).collect(),
+            #[cfg(any(test, fuzzing))]
+            start: 0,
         }
+    }
+
+    /// A track whose first position is that one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
+        let mut track = Self::new(shape, is_shared);
+        track.start = start;
+        track.tail = CachePadded::new(AtomicU64::new(start));
+        track.claims = CachePadded::new(Claims {
+            next: AtomicU64::new(start),
+            stop: AtomicU64::new(start),
+            limit: AtomicU64::new(start),
+        });
+        track.set_floors(start, start);
+        // What was published there last, had the ring come so far by itself.
+        for slot in 0..track.stamps.len() {
+            let lap = shape.lap(start);
+            let is_passed = slot < shape.slot(start);
+            let stamp = if is_passed { lap } else { lap.wrapping_sub(1) };
+            track.stamps[slot] = AtomicU8::new(stamp);
+        }
+        track
     }
 
     #[inline]
@@ -206,6 +233,8 @@ impl<T> Track<T> {
 
     /// Says how far back readers may sit down from now on. A fence has to follow.
     pub(crate) fn set_floors(&self, strict: u64, lossy: u64) {
+        #[cfg(any(test, fuzzing))]
+        let (strict, lossy) = (strict.max(self.start), lossy.max(self.start));
         self.floors.strict.store(strict, Ordering::Relaxed);
         self.floors.lossy.store(lossy, Ordering::Relaxed);
     }

@@ -56,6 +56,18 @@ impl<T> Writer<T> {
         })
     }
 
+    /// The writer of a ring whose first position is that one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
+        let mut writer = Self::new(capacity)?;
+        let core = Core::starting_at(*writer.core.track.shape(), false, start);
+        writer.core = Arc::new(core);
+        writer.segment = writer.core.track.storage.segment(start);
+        writer.seldom.gate = Gate::starting_at(start);
+        (writer.next, writer.stop) = (start, start);
+        Ok(writer)
+    }
+
     pub(crate) fn core(&self) -> &Arc<Core<T>> {
         &self.core
     }

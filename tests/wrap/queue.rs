@@ -1,0 +1,122 @@
+//! What happens where the positions of a feed's own channel come to the end of a byte, of 32 bits, or of what they hold.
+
+use super::{Cursor, Queue};
+use crate::error::TryRecvError;
+use crate::feed::refusal::Refusal;
+use crate::overflow::Overflow;
+use crate::sync::{AtomicU64, Ordering};
+
+impl<T> Queue<T> {
+    /// A queue that has been gone round so often, and where its receiver is.
+    fn starting_at(capacity: usize, overflow: Overflow, laps: u64) -> (Self, Cursor) {
+        let mut queue = Self::new(capacity, overflow);
+        let start = laps * queue.one_lap();
+        queue.senders.tail = AtomicU64::new(start);
+        queue.receiver.head = AtomicU64::new(start);
+        for slot in &mut queue.senders.slots {
+            let index = slot.stamp.load(Ordering::Relaxed);
+            slot.stamp = AtomicU64::new(start + index);
+        }
+        let mut cursor = Cursor {
+            head: start,
+            ..Cursor::default()
+        };
+        if overflow == Overflow::DropOldest {
+            cursor.told = queue.number(start);
+        }
+        (queue, cursor)
+    }
+}
+
+/// How often a queue of that capacity can be gone round: see the table of positions.
+fn laps(capacity: usize) -> u64 {
+    let one_lap = 2 * (capacity as u64 + 1).next_power_of_two();
+    u64::MAX / one_lap
+}
+
+/// A little before each power of two, and before the last.
+fn starts(capacity: usize) -> impl Iterator<Item = u64> {
+    let last = laps(capacity);
+    let powers = [0, 8, 16, 31, 32, 33, 48].map(|bits| 1_u64 << bits);
+    powers
+        .into_iter()
+        .chain([last])
+        .flat_map(|lap| [4, 3, 2, 1].map(|before| lap.saturating_sub(before)))
+        .filter(move |lap| *lap <= last - 4)
+        .chain([last - 4])
+}
+
+fn take(queue: &Queue<u64>, cursor: &mut Cursor, expected: std::ops::Range<u64>) {
+    for number in expected {
+        assert_eq!(queue.pop(cursor), Ok(number));
+    }
+    assert_eq!(queue.pop(cursor), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn there_are_as_many_positions_as_is_said() {
+    for capacity in (1..=5000).chain([1 << 20, (1 << 30) - 1, 1 << 30]) {
+        let positions = u128::from(laps(capacity)) * capacity as u128;
+        // But for the lap that is cut off at the end.
+        assert!(positions + capacity as u128 >= 1 << 62, "{capacity}");
+    }
+}
+
+#[test]
+fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
+    for capacity in [1, 2, 3, 5, 8, 100] {
+        for lap in starts(capacity) {
+            for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::Disconnect] {
+                let (queue, mut cursor) = Queue::starting_at(capacity, overflow, lap);
+                let before = queue.delivered();
+                let mut at = 0;
+                for round in 0..3 {
+                    let end = at + capacity as u64;
+                    if round % 2 == 0 {
+                        for number in at..end {
+                            assert!(queue.offer(number).is_ok(), "lap {lap} of {capacity}");
+                        }
+                    } else {
+                        let mut numbers = at..end;
+                        let pushed = queue.push_many(capacity + 3, || numbers.next().unwrap());
+                        assert_eq!(pushed, Ok(capacity));
+                    }
+                    assert_eq!((queue.len(), queue.room_for(9)), (capacity, 0));
+                    match (queue.offer(0), overflow) {
+                        (Err(Refusal::Full(0)), Overflow::Block)
+                        | (Err(Refusal::Missed(0)), Overflow::DropNewest)
+                        | (Err(Refusal::Overflowed(0)), Overflow::Disconnect) => {}
+                        (other, _) => panic!("{other:?}"),
+                    }
+                    if overflow == Overflow::DropNewest {
+                        for number in at..end {
+                            assert_eq!(queue.pop(&mut cursor), Ok(number));
+                        }
+                        assert_eq!(queue.pop(&mut cursor), Err(TryRecvError::Lagged(1)));
+                    } else {
+                        take(&queue, &mut cursor, at..end);
+                    }
+                    at = end;
+                    assert_eq!(queue.delivered() - before, at);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_oldest_are_pushed_out_across_each_power_of_two() {
+    for capacity in [1, 2, 3, 8, 100] {
+        for lap in starts(capacity) {
+            let (queue, mut cursor) = Queue::starting_at(capacity, Overflow::DropOldest, lap);
+            let (before, length) = (queue.delivered(), capacity as u64);
+            for number in 0..2 * length {
+                assert!(queue.offer(number).is_ok());
+            }
+            assert_eq!(queue.pop(&mut cursor), Err(TryRecvError::Lagged(length)));
+            take(&queue, &mut cursor, length..2 * length);
+            assert_eq!(queue.dropped(), length);
+            assert_eq!(queue.delivered() - before, length);
+        }
+    }
+}
