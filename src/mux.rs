@@ -15,6 +15,7 @@ mod types;
 
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 pub use builder::TypeMuxSubscriberBuilder;
 pub use closed::MuxClosed;
@@ -87,6 +88,10 @@ pub struct TypeMux {
     /// The only handles of the feeds, which end with them.
     registry: Registry,
 }
+
+// As of the feeds that it is made of.
+impl UnwindSafe for TypeMux {}
+impl RefUnwindSafe for TypeMux {}
 
 impl TypeMux {
     /// A mux without subscribers.

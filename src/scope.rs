@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
@@ -41,6 +42,10 @@ use crate::sync::{Mutex, mutant};
 pub struct SubscriptionScope {
     tracked: Arc<Mutex<Tracked>>,
 }
+
+// A subscription is tracked or it is not; code of others is called when that is decided.
+impl UnwindSafe for SubscriptionScope {}
+impl RefUnwindSafe for SubscriptionScope {}
 
 /// No source is cancelled or dropped under the lock: both run code of others, which may come back to the scope.
 #[derive(Default)]

@@ -10,6 +10,7 @@ mod stats;
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -45,6 +46,10 @@ pub use stats::Stats;
 pub struct Subscription {
     source: Option<Arc<dyn Source>>,
 }
+
+// A subscription ends once, whatever panics on the way: those who wait for its end are told each by themselves.
+impl UnwindSafe for Subscription {}
+impl RefUnwindSafe for Subscription {}
 
 impl Subscription {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {

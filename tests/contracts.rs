@@ -1,13 +1,11 @@
 //! What is stated of each public type: what it may be used for, how it prints, what its errors say.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hash::Hash;
 use std::iter::FusedIterator;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +19,6 @@ use fanfeed::{
     WeakFeed, WeakRingFeed,
 };
 
-/// Can be sent to another thread, and not shared between two.
-type Unshared = Cell<u8>;
 /// Neither printed, compared nor defaulted.
 #[derive(Clone)]
 struct Plain;
@@ -51,41 +47,9 @@ macro_rules! has_not {
     }};
 }
 
-#[test]
-fn handles_can_be_shared_between_threads_whenever_values_can_be_sent() {
-    has!(Feed<u8>, Feed<Unshared>, WeakFeed<Unshared>, Feed<Plain> => Send + Sync + Unpin);
-    has!(Receiver<u8>, Receiver<Unshared>, IntoIter<Unshared> => Send + Sync + Unpin);
-    has!(Iter<'static, Unshared>, TryIter<'static, Unshared> => Send + Sync + Unpin);
-    has!(SubscriberBuilder<'static, Unshared> => Send + Sync);
-    has!(Subscription, Closed, SubscriptionId, Stats, Missed, Cause => Send + Sync + Unpin);
-    has!(SubscriptionError, CapacityError, RecvError, TryRecvError, RecvTimeoutError => Send + Sync + Unpin);
-    has!(TrySendError<u8>, Overflow, CarrierOverflow, Room => Send + Sync + Unpin);
-    // An undelivered value goes wherever the value itself may go.
-    has!(Undelivered<u8>, Undelivered<Unshared>, TrySendError<Unshared> => Send + Unpin);
-    has!(Undelivered<u8> => Sync);
-}
-
-#[test]
-fn what_cannot_be_sent_makes_handles_that_cannot_be() {
-    has_not!(Feed<Rc<u8>>, Receiver<Rc<u8>>, WeakFeed<Rc<u8>>, Undelivered<Rc<u8>> => Send);
-    has_not!(Feed<Rc<u8>>, Receiver<Rc<u8>>, WeakFeed<Rc<u8>>, Undelivered<Rc<u8>> => Sync);
-    // It lends out its value.
-    has_not!(Undelivered<Unshared>, TrySendError<Unshared> => Sync);
-}
-
-#[test]
-fn a_ring_can_be_shared_between_threads_if_its_values_can() {
-    has!(RingFeed<u8>, WeakRingFeed<u8>, RingHandle<u8>, RingFeed<Plain> => Send + Sync + Unpin);
-    has!(ExclusiveRingFeed<u8>, RingReceiver<u8>, RingIntoIter<u8> => Send + Sync + Unpin);
-    has!(RingIter<'static, u8>, RingTryIter<'static, u8> => Send + Sync + Unpin);
-    has!(RingSubscriberBuilder<'static, u8> => Send + Sync);
-    has!(RingOverflow, Waiting => Send + Sync + Unpin + UnwindSafe + RefUnwindSafe);
-    // Readers on several threads have one value by reference, and any thread may drop it.
-    has_not!(RingFeed<Unshared>, ExclusiveRingFeed<Unshared>, RingReceiver<Unshared> => Send);
-    has_not!(RingFeed<Unshared>, ExclusiveRingFeed<Unshared>, RingReceiver<Unshared> => Sync);
-    has_not!(RingFeed<Rc<u8>>, WeakRingFeed<Rc<u8>>, RingHandle<Rc<u8>>, RingIntoIter<Rc<u8>> => Send);
-    has_not!(RingFeed<Rc<u8>>, WeakRingFeed<Rc<u8>>, RingHandle<Rc<u8>>, RingIntoIter<Rc<u8>> => Sync);
-}
+#[path = "contracts/markers.rs"]
+#[allow(deprecated)]
+mod markers;
 
 #[test]
 fn only_handles_of_rings_and_plain_data_can_be_cloned() {
@@ -136,15 +100,8 @@ fn what_belongs_to_a_ring_prints_without_asking_values_to() {
 }
 
 #[test]
-fn what_survives_a_caught_panic_says_so() {
-    has!(CapacityError, RecvError, TryRecvError, RecvTimeoutError => UnwindSafe + RefUnwindSafe);
-    has!(Overflow, CarrierOverflow, Room, Cause, Missed, Stats => UnwindSafe + RefUnwindSafe);
-    has!(SubscriptionId, TrySendError<u8> => UnwindSafe + RefUnwindSafe);
-}
-
-#[test]
 fn only_handles_of_feeds_and_plain_data_can_be_cloned() {
-    has!(Feed<Plain>, Feed<Rc<u8>>, WeakFeed<Rc<u8>>, SubscriberBuilder<'static, Plain> => Clone);
+    has!(Feed<Plain>, Feed<Rc<u8>>, WeakFeed<Rc<u8>>, SubscriberBuilder<'static, Bare> => Clone);
     has!(SubscriptionError, Missed => Clone);
     has!(CapacityError, RecvError, TryRecvError, RecvTimeoutError, TrySendError<u8> => Copy + Eq);
     has!(Stats, SubscriptionId, Cause, Room, Overflow, CarrierOverflow => Copy + Eq);

@@ -1,6 +1,7 @@
 //! Subscribing with options.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::core::Core;
@@ -57,7 +58,6 @@ mod sealed {
 /// let (tx, rx) = crossbeam_channel::bounded::<u32>(1);
 /// let _ = feed.subscriber().overflow(CarrierOverflow::DropNewest).subscribe(tx);
 /// ```
-#[derive(Clone)]
 #[must_use = "options do nothing until `channel`, `subscribe` or `subscribe_fn` is called"]
 pub struct SubscriberBuilder<'f, T, P = CarrierOverflow> {
     core: &'f Arc<Core<T>>,
@@ -65,6 +65,10 @@ pub struct SubscriberBuilder<'f, T, P = CarrierOverflow> {
     capacity: usize,
     overflow: P,
 }
+
+// Plain options, and the feed, which says why.
+impl<T, P: UnwindSafe> UnwindSafe for SubscriberBuilder<'_, T, P> {}
+impl<T, P: RefUnwindSafe> RefUnwindSafe for SubscriberBuilder<'_, T, P> {}
 
 impl<'f, T> SubscriberBuilder<'f, T> {
     /// The capacity of a channel for which none was asked.
@@ -157,6 +161,17 @@ fn boxed<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Box<dyn Carr
     match super::tokio_carrier::TokioCarrier::wrap(carrier) {
         Ok(tokio) => Box::new(tokio),
         Err(carrier) => Box::new(carrier),
+    }
+}
+
+impl<T, P: Clone> Clone for SubscriberBuilder<'_, T, P> {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core,
+            name: self.name.clone(),
+            capacity: self.capacity,
+            overflow: self.overflow.clone(),
+        }
     }
 }
 

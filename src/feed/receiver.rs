@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,10 @@ pub struct Receiver<T> {
     untold: u64,
     missed: u64,
 }
+
+// A value is out of the channel before code of others sees it, so what panics then leaves the channel as it was after that.
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> Receiver<T> {
     pub(crate) fn new(queue: Arc<Queue<T>>, subscription: Subscription) -> Self {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,6 +37,10 @@ pub struct SendAsync<T> {
     /// When the task will be woken though nobody made room.
     alarm: Option<Instant>,
 }
+
+// The feed survives whatever panics, as it says; the value as far as its type does.
+impl<T: UnwindSafe> UnwindSafe for SendAsync<T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SendAsync<T> {}
 
 // The value is moved to its subscribers, and never pinned.
 impl<T> Unpin for SendAsync<T> {}

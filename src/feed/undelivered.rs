@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,10 @@ pub enum Cause {
 /// ```
 #[must_use = "some subscribers have not got the value"]
 pub struct Undelivered<T>(Box<Parts<T>>);
+
+// The feed survives whatever panics, as it says; the value, which this lends out, as far as its type does.
+impl<T: UnwindSafe> UnwindSafe for Undelivered<T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for Undelivered<T> {}
 
 struct Parts<T> {
     core: Arc<Core<T>>,

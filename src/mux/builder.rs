@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::channel;
@@ -45,6 +46,10 @@ pub struct TypeMuxSubscriberBuilder<'m> {
     name: Option<Arc<str>>,
     capacity: usize,
 }
+
+// Plain options, and the mux, which says why.
+impl UnwindSafe for TypeMuxSubscriberBuilder<'_> {}
+impl RefUnwindSafe for TypeMuxSubscriberBuilder<'_> {}
 
 impl<'m> TypeMuxSubscriberBuilder<'m> {
     pub(super) fn new(registry: &'m Registry, types: TypeSet) -> Self {

@@ -1,6 +1,7 @@
 //! A subscription with a channel of the mux's own.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,10 @@ pub struct TypeMuxSubscription {
     subscription: Subscription,
     receiver: Receiver,
 }
+
+// An event is out of the channel before code of others sees it.
+impl UnwindSafe for TypeMuxSubscription {}
+impl RefUnwindSafe for TypeMuxSubscription {}
 
 impl TypeMuxSubscription {
     pub(super) fn new(subscription: Subscription, receiver: Receiver) -> Self {

@@ -1,6 +1,7 @@
 //! Subscribing to a ring with options.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::core::{Core, Joining};
@@ -29,6 +30,10 @@ pub struct RingSubscriberBuilder<'r, T> {
     joining: Joining,
     waiting: Waiting,
 }
+
+// Plain options, and the ring, which says why.
+impl<T> UnwindSafe for RingSubscriberBuilder<'_, T> {}
+impl<T> RefUnwindSafe for RingSubscriberBuilder<'_, T> {}
 
 impl<'r, T> RingSubscriberBuilder<'r, T> {
     pub(crate) fn new(core: &'r Arc<Core<T>>) -> Self {

@@ -1,6 +1,7 @@
 //! Subscribing without sending.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::builder::RingSubscriberBuilder;
@@ -14,6 +15,10 @@ use super::receiver::RingReceiver;
 pub struct RingHandle<T> {
     core: Arc<Core<T>>,
 }
+
+// As of the ring.
+impl<T> UnwindSafe for RingHandle<T> {}
+impl<T> RefUnwindSafe for RingHandle<T> {}
 
 impl<T> RingHandle<T> {
     pub(crate) fn new(core: Arc<Core<T>>) -> Self {

@@ -1,6 +1,7 @@
 //! A reader of a ring.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,10 @@ pub struct RingReceiver<T> {
     /// Its place among those who wait, of a task that was told to wait.
     ticket: Ticket,
 }
+
+// A value counts as read before code of others sees it, so what panics then leaves the reader behind that value.
+impl<T> UnwindSafe for RingReceiver<T> {}
+impl<T> RefUnwindSafe for RingReceiver<T> {}
 
 impl<T: Send + Sync + 'static> RingReceiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -45,6 +46,10 @@ use crate::wait::{Parker, Ticket, WakerSet};
 pub struct CancelToken {
     shared: Arc<Shared>,
 }
+
+// No code of others runs between two steps that belong together.
+impl UnwindSafe for CancelToken {}
+impl RefUnwindSafe for CancelToken {}
 
 struct Shared {
     /// What `select!` waits on is not what the rest goes by: no model sees into a foreign channel.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +19,10 @@ pub struct Closed {
     source: Arc<dyn Source>,
     key: Option<u64>,
 }
+
+// As of the subscription.
+impl UnwindSafe for Closed {}
+impl RefUnwindSafe for Closed {}
 
 impl Closed {
     pub(super) fn new(source: Arc<dyn Source>) -> Self {

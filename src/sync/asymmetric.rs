@@ -3,7 +3,8 @@
 //! Dekker's pattern takes a fence on both sides: each stores, fences, and loads what the other one stores. Where one side
 //! does this for every value and the other hardly ever, the rare side can fence for both: Linux's `membarrier` runs a full
 //! fence on every core that runs a thread of this process. What the frequent side then needs is that the compiler keeps
-//! its store and its load in order. Where there is no `membarrier`, both sides make full fences.
+//! its store and its load in order. Where there is no `membarrier`, both sides make full fences; so they do under
+//! `--cfg fanfeed_plain_fences`, by which tests run that way on machines that have it.
 //!
 //! Guarantee: if a [`light_fence`] stands between a store and a load of one thread, and a [`heavy_fence`] between a store
 //! and a load of another, then one of the loads sees the other thread's store (or a later one).
@@ -59,7 +60,8 @@ pub(crate) fn heavy_fence() {
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
+    not(miri),
+    not(fanfeed_plain_fences)
 ))]
 mod membarrier {
     use std::ffi::{c_int, c_long};
@@ -94,7 +96,8 @@ mod membarrier {
 #[cfg(not(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64"),
-    not(miri)
+    not(miri),
+    not(fanfeed_plain_fences)
 )))]
 mod membarrier {
     pub(super) fn register() -> bool {
