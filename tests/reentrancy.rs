@@ -527,3 +527,29 @@ fn a_thread_that_ends_while_others_send_gives_its_place_to_the_next() {
     assert_eq!(subscription.stats().delivered, count);
     assert_eq!(rx.len() as u64, count);
 }
+
+#[test]
+fn a_closure_that_ends_its_subscription_gets_no_more_of_a_batch() {
+    let _watchdog = watchdog();
+    for closes in [false, true] {
+        let feed = Feed::new();
+        let weak = feed.downgrade();
+        let log = Log::default();
+        let own: Arc<OnceLock<Subscription>> = Arc::default();
+        let subscription = feed.subscribe_fn({
+            let (own, log) = (Arc::clone(&own), Arc::clone(&log));
+            move |value: &u64| {
+                log.lock().unwrap().push(*value);
+                if *value == 2 && closes {
+                    weak.upgrade().unwrap().close();
+                } else if *value == 2 {
+                    own.get().unwrap().unsubscribe();
+                }
+            }
+        });
+        own.set(subscription).unwrap();
+        assert_eq!(feed.send_batch(1..=9), 2, "closes: {closes}");
+        assert_eq!(taken(&log), [1, 2], "closes: {closes}");
+        assert_eq!(own.get().unwrap().stats().delivered, 2);
+    }
+}

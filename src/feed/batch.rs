@@ -297,6 +297,10 @@ impl<T: Clone + Send + 'static> Batch<T> {
             // SAFETY: the visit to this seat began before `live` was read, and it was live.
             let entry = unsafe { chunk.seat(index) }.entry();
             for value in &self.block {
+                if entry.is_cut() {
+                    // The closure has ended its own subscription, or its feed: as with single sends, that was its last.
+                    break;
+                }
                 // SAFETY: as above.
                 match catch_unwind(AssertUnwindSafe(|| unsafe {
                     entry.call(value, section.lane())
