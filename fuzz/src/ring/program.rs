@@ -1,0 +1,136 @@
+//! What a program can do with a ring.
+
+use arbitrary::Arbitrary;
+use fanfeed::{RingOverflow, Waiting};
+
+/// A program.
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Program {
+    pub(crate) is_exclusive: bool,
+    pub(crate) capacity: Capacity,
+    pub(crate) operations: Vec<Operation>,
+}
+
+/// Tiny ones, and one whose segments have several slots.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Capacity {
+    One,
+    Two,
+    Three,
+    Eight,
+    Sixteen,
+    ThirtyTwo,
+}
+
+impl Capacity {
+    pub(crate) fn get(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Three => 3,
+            Self::Eight => 8,
+            Self::Sixteen => 16,
+            Self::ThirtyTwo => 32,
+        }
+    }
+}
+
+/// One step. Small numbers choose among what is there, modulo how many there are.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Operation {
+    Join {
+        kind: Kind,
+        manner: Manner,
+        history: u8,
+        named: bool,
+        by_handle: bool,
+    },
+    Send(Form),
+    Batch {
+        count: u8,
+        form: BatchForm,
+    },
+    /// Many laps at once, with everybody reading along.
+    Laps(u8),
+    Receive {
+        who: u8,
+        form: Receive,
+        count: u8,
+    },
+    Unsubscribe(u8),
+    Leave(u8),
+    Split(u8),
+    DropHandle(u8),
+    CloneSender,
+    DropSender,
+    Upgrade,
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub(crate) enum Kind {
+    Strict,
+    Lossy,
+    Fragile,
+}
+
+impl From<Kind> for RingOverflow {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Strict => Self::Block,
+            Kind::Lossy => Self::DropOldest,
+            Kind::Fragile => Self::Disconnect,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Manner {
+    Spin,
+    Batch,
+    Park,
+}
+
+impl From<Manner> for Waiting {
+    fn from(manner: Manner) -> Self {
+        match manner {
+            Manner::Spin => Self::Spin,
+            Manner::Batch => Self::Batch,
+            Manner::Park => Self::Park,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Form {
+    Send,
+    Try,
+    Timeout,
+    Deadline,
+    InPlace,
+    InPlacePanicking,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum BatchForm {
+    Iterator,
+    Slice,
+    Panicking,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Receive {
+    Try,
+    TryPanicking,
+    Wait,
+    Timeout,
+    Deadline,
+    WaitTimeout,
+    Drain,
+    DrainUpTo,
+    DrainPanicking,
+    DrainSending,
+    TryIter,
+    Stream,
+    Async,
+}

@@ -1,0 +1,201 @@
+//! A reader, and what may become of it.
+
+use fanfeed::{RingReceiver, Subscription, TryRecvError};
+
+use super::program::Kind;
+use super::track::Track;
+use crate::trace::{ensure, expect, fail};
+use crate::value::Value;
+
+pub(crate) struct Reader {
+    pub(crate) receiver: RingReceiver<Value>,
+    pub(crate) handle: Option<Subscription>,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) kind: Kind,
+    /// The position that it began with.
+    pub(crate) start: u64,
+    /// The position that it reads next, by what it was told.
+    pub(crate) position: u64,
+    /// How many it was told that it has missed.
+    pub(crate) told: u64,
+    /// How many holes it has passed, at least. It may have passed those at the end of what was sent, too.
+    pub(crate) holes: u64,
+    /// Unsubscribed at this position.
+    pub(crate) cancelled: Option<u64>,
+    pub(crate) is_overflowed: bool,
+    /// Whether it came to a ring that had ended.
+    pub(crate) came_late: bool,
+}
+
+impl Reader {
+    /// Whether its subscription has not ended, by the model.
+    pub(crate) fn is_live(&self, track: &Track) -> bool {
+        !track.is_closed && self.cancelled.is_none() && !self.is_overflowed && !self.came_late
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cancelled.is_some() || self.is_overflowed || self.came_late
+    }
+
+    /// It was handed this value. `in_time`: while the ring stood still.
+    pub(crate) fn handed(&mut self, track: &Track, number: u64, in_time: bool) {
+        ensure(!self.is_cut(), || {
+            format!("{number} was received after the end")
+        });
+        let position = track.first_from(self.position);
+        expect("the next value", &Some(number), &track.at(position));
+        if in_time {
+            ensure(position >= track.gone(), || {
+                format!("{number} was received, and written over before")
+            });
+        }
+        self.holes += position - self.position;
+        self.position = position + 1;
+    }
+
+    /// It was told that it has missed so many.
+    pub(crate) fn lagged(&mut self, track: &Track, missed: u64) {
+        ensure(self.kind == Kind::Lossy && missed > 0, || {
+            format!("{:?} lags by {missed}", self.kind)
+        });
+        self.told += missed;
+        // Holes that it has passed before it came to what it missed.
+        let holes = track.first_from(self.position.min(track.next())) - self.position;
+        let most = track.may_be_gone();
+        let position = self.position + missed;
+        if position > most {
+            fail(&format!(
+                "missed up to {position}, which is more than {most}"
+            ));
+        }
+        self.position = position;
+        if holes > 0 {
+            self.align(track);
+        }
+    }
+
+    /// Holes may have been passed or missed: the reader itself knows.
+    fn align(&mut self, track: &Track) {
+        let seen = track.next() - self.receiver.lag();
+        ensure(seen >= self.position, || {
+            format!("it is at {seen} rather than {}", self.position)
+        });
+        let holes = track.holes(self.position.saturating_sub(self.told), seen);
+        let passed = seen - self.position;
+        ensure(passed <= holes, || {
+            format!("{passed} values were passed over, {holes} of them holes")
+        });
+        self.holes += passed;
+        self.position = seen;
+    }
+
+    /// Something other than a value was returned.
+    pub(crate) fn told(&mut self, track: &Track, error: TryRecvError) {
+        self.look(track);
+        let has_nothing = self.position >= track.next() || track.has_nothing_from(self.position);
+        let is_as_expected = match error {
+            TryRecvError::Lagged(missed) => {
+                ensure(!self.is_cut(), || "it lags after its end".into());
+                return self.lagged(track, missed);
+            }
+            TryRecvError::Empty => !self.is_cut() && !track.is_closed && has_nothing,
+            TryRecvError::Closed => {
+                !self.is_overflowed && (self.is_cut() || track.is_closed && has_nothing)
+            }
+            TryRecvError::Overflowed => self.is_overflowed,
+        };
+        ensure(is_as_expected, || {
+            format!(
+                "{error:?} was returned at {} of {}, {:?}, cancelled at {:?}, overflowed: {}, ring closed: {}",
+                self.position,
+                track.next(),
+                self.kind,
+                self.cancelled,
+                self.is_overflowed,
+                track.is_closed
+            )
+        });
+    }
+
+    /// Whether the ring has gone on without it, in the ways that are allowed.
+    pub(crate) fn look(&mut self, track: &Track) {
+        if self.kind != Kind::Fragile || !self.is_live(track) {
+            return;
+        }
+        let is_closed = self.receiver.is_closed();
+        if is_closed {
+            ensure(self.position < track.may_be_gone(), || {
+                format!("it overflowed at {} of {}", self.position, track.next())
+            });
+            self.is_overflowed = true;
+        } else {
+            ensure(self.position >= track.gone(), || {
+                format!(
+                    "it did not overflow at {} of {}",
+                    self.position,
+                    track.next()
+                )
+            });
+        }
+    }
+
+    /// Compares its figures with the model.
+    pub(crate) fn check(&mut self, track: &Track) {
+        self.look(track);
+        let is_live = self.is_live(track);
+        expect("is_closed", &self.receiver.is_closed(), &!is_live);
+        expect("missed", &self.receiver.missed(), &self.told);
+        expect("name", &self.receiver.subscription().name(), &self.name);
+        let stats = self.receiver.stats();
+        let may_miss = if self.kind == Kind::Strict {
+            0
+        } else {
+            track.may_be_gone().saturating_sub(self.position)
+        };
+        if self.came_late {
+            expect(
+                "figures of one that came late",
+                &(stats.delivered, stats.dropped),
+                &(0, 0),
+            );
+            return;
+        }
+        ensure(
+            (self.told..=self.told + may_miss).contains(&stats.dropped),
+            || {
+                format!(
+                    "dropped: expected {} and up to {may_miss} more, saw {}",
+                    self.told, stats.dropped
+                )
+            },
+        );
+        if self.is_overflowed {
+            // It ended when it was overtaken: how many had been sent by then is the ring's affair.
+            return;
+        }
+        let end = self.cancelled.unwrap_or(track.next());
+        let sent = end - self.start;
+        let seen = stats.delivered + stats.dropped;
+        let open = track.holes(self.position, end);
+        // Holes may be missed, too, and passed at the end of the stream.
+        let least = sent - (self.holes + open).min(sent);
+        ensure((least..=sent - self.holes).contains(&seen), || {
+            format!(
+                "delivered + dropped: expected {least} to {}, saw {seen}",
+                sent - self.holes
+            )
+        });
+        let lag = self.receiver.lag();
+        if self.cancelled.is_some() {
+            expect("lag after the end", &lag, &0);
+            return;
+        }
+        let at = track.next() - lag;
+        let most = self.position.max(track.may_be_gone());
+        let passed = at >= self.position && track.holes(self.position, at) == at - self.position;
+        ensure(
+            passed || self.kind == Kind::Lossy && (self.position..=most + open).contains(&at),
+            || format!("lag: it is at {at}, and was to be at {}", self.position),
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! Sends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fanfeed::TrySendError;
+
+use super::program::{BatchForm, Form};
+use super::world::World;
+use crate::trace::{ensure, expect};
+use crate::value::{Value, panic_on_purpose};
+
+impl World {
+    fn value(&mut self) -> Value {
+        self.number += 1;
+        Value::new(self.number)
+    }
+
+    pub(crate) fn send(&mut self, form: Form) {
+        let room = self.room();
+        let waits = matches!(form, Form::Send | Form::InPlace | Form::InPlacePanicking);
+        let form = if room == 0 && !self.track.is_closed && waits {
+            Form::Try
+        } else {
+            form
+        };
+        let is_in_place = matches!(form, Form::InPlace | Form::InPlacePanicking);
+        let value = self.value();
+        let number = value.number();
+        let next = self.track.next();
+        let sender = &mut self.sender;
+        let outcome = catch_unwind(AssertUnwindSafe(|| sender.send(form, value)));
+        let is_closed = self.track.is_closed;
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(Ok(position))) => {
+                // A send that cannot fail says where the ring ended.
+                let waits = is_in_place || matches!(form, Form::Send);
+                ensure(!is_closed || waits, || {
+                    "a value was sent on a closed ring".into()
+                });
+                expect("position", &position, &next);
+                if !is_closed {
+                    ensure(room > 0, || {
+                        "a value was sent where there was no room".into()
+                    });
+                    self.track.push(Some(number));
+                }
+            }
+            Ok(Some(Err(TrySendError::Closed(value)))) => {
+                expect("the value that came back", &value.number(), &number);
+                ensure(is_closed, || "Closed, and the ring is not".into());
+            }
+            Ok(Some(Err(TrySendError::Full(value)))) => {
+                expect("the value that came back", &value.number(), &number);
+                ensure(!is_closed && room == 0, || {
+                    format!("Full, with room for {room}")
+                });
+            }
+            Err(_) => {
+                ensure(!is_closed && matches!(form, Form::InPlacePanicking), || {
+                    "a send panicked".into()
+                });
+                // The slot may hold a value that was never sent.
+                self.slack += 1;
+                self.track.reach = self.track.reach.max(next + 1);
+                if !self.sender.is_exclusive() {
+                    self.track.push(None);
+                }
+            }
+        }
+    }
+
+    /// A batch of as many as there is room for.
+    pub(crate) fn batch(&mut self, count: u8, form: BatchForm) {
+        let is_closed = self.track.is_closed;
+        let has_strict = self.room() < self.track.capacity || self.has_strict();
+        let count = u64::from(count % 70);
+        let count = if has_strict {
+            count.min(self.room())
+        } else {
+            count
+        };
+        let values: Vec<Value> = (0..count).map(|_| self.value()).collect();
+        let numbers: Vec<u64> = values.iter().map(Value::number).collect();
+        let next = self.track.next();
+        let sender = &mut self.sender;
+        let outcome = catch_unwind(AssertUnwindSafe(|| match form {
+            BatchForm::Iterator => sender.send_batch(values.into_iter()),
+            BatchForm::Slice => sender.send_slice(&values),
+            BatchForm::Panicking => {
+                let mut values = values.into_iter();
+                sender.send_batch(std::iter::from_fn(move || {
+                    Some(values.next().unwrap_or_else(|| panic_on_purpose()))
+                }))
+            }
+        }));
+        let sent = match outcome {
+            Ok(None) => return,
+            Ok(Some(position)) => {
+                let sent = if is_closed { 0 } else { count };
+                expect("position after a batch", &position, &(next + sent));
+                sent
+            }
+            Err(_) if self.sender.is_exclusive() => count,
+            // They are taken 32 at a time before any of those is sent.
+            Err(_) => count / 32 * 32,
+        };
+        if is_closed {
+            return;
+        }
+        for number in &numbers[..sent as usize] {
+            self.track.push(Some(*number));
+        }
+        if count > sent || matches!(form, BatchForm::Panicking) {
+            self.track.reach = self.track.reach.max(self.track.next() + 1);
+        }
+    }
+
+    fn has_strict(&self) -> bool {
+        self.readers
+            .iter()
+            .any(|one| one.kind == super::program::Kind::Strict && one.cancelled.is_none())
+    }
+}

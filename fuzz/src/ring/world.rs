@@ -1,0 +1,142 @@
+//! The ring, its readers, and what the model says of them.
+
+use fanfeed::RingHandle;
+
+use super::program::{Kind, Manner, Program};
+use super::reader::Reader;
+use super::sender::Sender;
+use super::track::Track;
+use crate::trace::{ensure, expect};
+use crate::value::{self, Value};
+
+const NAME: &str = "named";
+const MOST: usize = 8;
+
+pub(crate) struct World {
+    pub(crate) sender: Sender,
+    pub(crate) handle: RingHandle<Value>,
+    pub(crate) track: Track,
+    pub(crate) readers: Vec<Reader>,
+    pub(crate) number: u64,
+    /// Values in segments that readers have kept, or that a writer who panicked has made.
+    pub(crate) slack: u64,
+}
+
+impl World {
+    pub(crate) fn new(program: &Program) -> Self {
+        let requested = program.capacity.get();
+        let mut sender = Sender::new(program.is_exclusive, requested);
+        let handle = sender.handle().expect("there is a sender at first");
+        let capacity = requested.next_power_of_two() as u64;
+        Self {
+            sender,
+            handle,
+            track: Track::new(capacity),
+            readers: Vec::new(),
+            number: 0,
+            slack: 0,
+        }
+    }
+
+    pub(crate) fn join(&mut self, kind: Kind, manner: Manner, history: u8, named: bool) {
+        if self.readers.len() >= MOST {
+            return;
+        }
+        let name = named.then_some(NAME);
+        // Few ask for the whole ring, and more is worth asking for.
+        let history = u64::from(history % 48);
+        let options = self
+            .handle
+            .subscriber()
+            .overflow(kind.into())
+            .waiting(manner.into());
+        let options = options.history(history);
+        let receiver = match name {
+            Some(name) => options.name(name).subscribe(),
+            None => options.subscribe(),
+        };
+        let came_late = self.track.is_closed;
+        let next = self.track.next();
+        let lag = receiver.lag();
+        if came_late {
+            expect("lag of one that came late", &lag, &0);
+        } else {
+            let capacity = self.track.capacity;
+            let safe = if capacity < 8 {
+                capacity - 1
+            } else {
+                capacity / 8 * 7
+            };
+            let most = history.min(next).min(capacity);
+            ensure((most.min(safe)..=most).contains(&lag), || {
+                format!("history: expected {} to {most}, saw {lag}", most.min(safe))
+            });
+        }
+        if kind != Kind::Strict {
+            self.slack += self.track.eighth;
+        }
+        self.readers.push(Reader {
+            receiver,
+            handle: None,
+            name,
+            kind,
+            start: next - lag,
+            position: next - lag,
+            told: 0,
+            holes: 0,
+            cancelled: None,
+            is_overflowed: false,
+            came_late,
+        });
+    }
+
+    pub(crate) fn choose(&self, who: u8) -> Option<usize> {
+        usize::from(who).checked_rem(self.readers.len())
+    }
+
+    /// How many values there is room for, as far as strict readers go.
+    pub(crate) fn room(&self) -> u64 {
+        let next = self.track.next();
+        let strict = self
+            .readers
+            .iter()
+            .filter(|one| one.kind == Kind::Strict && one.cancelled.is_none());
+        let behind = strict
+            .map(|one| one.receiver.lag())
+            .max()
+            .unwrap_or(0)
+            .min(next);
+        self.track.capacity - behind.min(self.track.capacity)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.track.is_closed = true;
+    }
+
+    /// Compares everything that can be seen from outside with the model.
+    pub(crate) fn check(&mut self) {
+        let track = &self.track;
+        for reader in &mut self.readers {
+            reader.check(track);
+        }
+        let live = self.readers.iter().filter(|one| one.is_live(track)).count();
+        expect("subscribers", &self.handle.subscriber_count(), &live);
+        expect("is_closed", &self.handle.is_closed(), &track.is_closed);
+        if let Some(figures) = self.sender.figures() {
+            expect(
+                "figures",
+                &figures,
+                &(track.capacity, track.next(), live, track.is_closed),
+            );
+        }
+        let least = track
+            .next()
+            .min(track.capacity)
+            .saturating_sub(self.slack.min(track.eighth)) as i64;
+        let most = (track.next().min(track.capacity) + self.slack) as i64;
+        let seen = value::live();
+        ensure((least..=most).contains(&seen), || {
+            format!("live values: expected {least} to {most}, saw {seen}")
+        });
+    }
+}
