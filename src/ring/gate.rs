@@ -314,3 +314,103 @@ impl<T> Eviction<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Gate, Held, Progress, Track};
+    use crate::ring::shape::Shape;
+
+    const CAPACITY: usize = 1024;
+    const SEGMENT: u64 = CAPACITY as u64 / 8;
+
+    fn track(readers: usize) -> Track<u8> {
+        let track = Track::new(Shape::new(CAPACITY).unwrap(), false);
+        for reader in 0..readers {
+            track.seats.occupy(reader, Progress::strict(0));
+        }
+        track
+    }
+
+    /// Has all readers read everything before that position.
+    fn catch_up(track: &Track<u8>, readers: usize, position: u64) {
+        for reader in 0..readers {
+            track.seats.seat(reader).place(Progress::strict(position));
+        }
+    }
+
+    #[test]
+    fn the_limit_moves_on_by_segments_until_a_reader_is_a_lap_behind() {
+        let track = track(3);
+        let mut gate = Gate::default();
+        for segment in 1..=8 {
+            assert_eq!(gate.extend(&track), Ok(()));
+            assert_eq!(gate.limit(), segment * SEGMENT);
+        }
+        track.seats.seat(0).place(Progress::strict(5));
+        track.seats.seat(2).place(Progress::strict(7));
+        assert_eq!(gate.extend(&track), Err(Held::By(1)));
+        track.seats.seat(1).place(Progress::strict(9));
+        assert_eq!(gate.extend(&track), Ok(()));
+        assert_eq!(gate.limit(), CAPACITY as u64 + 5);
+    }
+
+    #[test]
+    fn many_readers_are_looked_at_a_few_at_a_time_and_all_before_the_limit() {
+        for readers in [17, 64, 100, 500, 1000, 2000] {
+            let track = track(readers);
+            let at_once = (2 * track.seats.len() / SEGMENT as usize).max(16);
+            let mut gate = Gate::default();
+            gate.extend(&track).unwrap();
+            // What was seen at the beginning was good for a lap.
+            for lap in 2..=20 {
+                let mut at = gate.limit();
+                catch_up(&track, readers, at);
+                while gate.limit() == at {
+                    gate.extend(&track).unwrap();
+                }
+                let (begin, mut looks) = (at, 0);
+                at = gate.next_stop(&track, at);
+                while at < gate.limit() {
+                    assert!(gate.wants_look(&track, track.seats.version()));
+                    gate.look_ahead(&track);
+                    looks += 1;
+                    let seen = gate.ahead.seat;
+                    assert!(
+                        seen == 0 || seen == looks * at_once,
+                        "{seen} seen in {looks} looks at {at_once} of {readers}"
+                    );
+                    at = gate.next_stop(&track, at);
+                }
+                let end = gate.limit();
+                assert!(
+                    !gate.wants_look(&track, track.seats.version()),
+                    "{readers} readers have not been seen when lap {lap}'s segment {begin}..{end} was full"
+                );
+                assert!(looks <= readers.div_ceil(at_once), "{looks} looks");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_sits_down_is_looked_at_before_the_limit_moves() {
+        let track = track(40);
+        let mut gate = Gate::default();
+        gate.extend(&track).unwrap();
+        catch_up(&track, 40, SEGMENT);
+        for position in [SEGMENT, 2 * SEGMENT, 3 * SEGMENT] {
+            gate.look_ahead(&track);
+            gate.extend(&track).unwrap();
+            catch_up(&track, 40, position);
+        }
+        track.seats.occupy(40, Progress::strict(3 * SEGMENT));
+        let mut at = gate.limit();
+        while gate.extend(&track).is_ok() {
+            assert!(gate.limit() > at && gate.limit() <= 3 * SEGMENT + CAPACITY as u64);
+            at = gate.limit();
+            gate.look_ahead(&track);
+            catch_up(&track, 40, at);
+        }
+        assert_eq!(gate.extend(&track), Err(Held::By(40)));
+        assert_eq!(at, 3 * SEGMENT + CAPACITY as u64);
+    }
+}
