@@ -91,6 +91,8 @@ pub(crate) struct Tally {
     live: AtomicI64,
     /// So many clones from now, one panics; 0: none does.
     fuse: AtomicU64,
+    /// The number whose next drop panics, plus one; 0: none does.
+    thorn: AtomicU64,
 }
 
 impl Tally {
@@ -114,6 +116,11 @@ impl Tally {
     /// How many values have been made and not dropped. Negative if any was dropped twice.
     pub(crate) fn live(&self) -> i64 {
         self.live.load(Ordering::SeqCst)
+    }
+
+    /// Has the next drop of a value with that number panic, once.
+    pub(crate) fn panic_at_drop_of(&self, number: u64) {
+        self.thorn.store(number + 1, Ordering::SeqCst);
     }
 
     /// Has the clone after `good` further ones panic, once.
@@ -145,6 +152,13 @@ impl Clone for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.tally.live.fetch_sub(1, Ordering::SeqCst);
+        let hurts = !thread::panicking()
+            && self
+                .tally
+                .thorn
+                .compare_exchange(self.number + 1, 0, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok();
+        assert!(!hurts, "the drop of {}", self.number);
     }
 }
 

@@ -1,0 +1,31 @@
+//! Panics in the code of others, at every operation: nobody else is kept waiting or misses anything, nothing is lost or dropped
+//! twice, and what was used goes on working.
+//!
+//! | what panics | at the verbs of a feed | elsewhere |
+//! |---|---|---|
+//! | `T::clone` | `values`, `tests/panics.rs` | receives from a ring: `values`, `tests/ring/reading.rs`; retries: `values` |
+//! | `T::drop` | `values` | rings: `tests/ring/panics.rs`; receivers, retries: `values`; the mux: `callbacks` |
+//! | a closure, a carrier | `callbacks`, `tests/panics.rs` | retries, `send_async`, the mux, joins, scopes: `callbacks` |
+//! | a handler | | `tests/channel.rs`, `tests/ring/reading.rs`, `tests/ring/in_place.rs`, `callbacks` |
+//! | an iterator | | `tests/batch.rs`, `tests/ring/panics.rs` |
+//! | a producer, `resubscribe`'s `f` | | `tests/spawn.rs`, `tests/join.rs`, `tests/resubscribe.rs` |
+//! | a waker | `wakers` | `wakers` |
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod callbacks;
+mod crowd;
+mod values;
+mod wakers;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The message of the panic that this raises.
+#[track_caller]
+fn panic_of<R>(f: impl FnOnce() -> R) -> String {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(_) => panic!("it did not panic"),
+        Err(payload) => common::message(&*payload).to_owned(),
+    }
+}

@@ -1,0 +1,405 @@
+//! Panics of wakers: woken, cloned, dropped.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+use fanfeed::{Closed, Feed};
+
+use crate::panic_of;
+
+/// What a waker does besides its work, and how many there are of it.
+#[derive(Default)]
+pub(crate) struct Faults {
+    wake: AtomicBool,
+    clone: AtomicBool,
+    drop: AtomicBool,
+    woken: AtomicUsize,
+}
+
+impl Faults {
+    fn waker(self: &Arc<Self>) -> Waker {
+        let data = Arc::into_raw(Arc::clone(self)).cast();
+        // SAFETY: the table's functions treat the pointer as an `Arc<Faults>` of which each waker owns one count.
+        unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
+    }
+
+    fn woken(&self) -> usize {
+        self.woken.swap(0, Ordering::SeqCst)
+    }
+
+    fn that(fault: impl Fn(&Self) -> &AtomicBool) -> (Arc<Self>, Waker) {
+        let faults = Arc::new(Self::default());
+        let waker = faults.waker();
+        fault(&faults).store(true, Ordering::SeqCst);
+        (faults, waker)
+    }
+
+    fn panic_if(fault: &AtomicBool, text: &str) {
+        // A second panic on a thread that unwinds would be the test's own fault.
+        let hurts = fault.load(Ordering::SeqCst) && !std::thread::panicking();
+        assert!(!hurts, "{text}");
+    }
+}
+
+static TABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| {
+        let faults = data.cast::<Faults>();
+        // SAFETY: as `Faults::waker` says; the waker that is cloned keeps the count above 0.
+        Faults::panic_if(unsafe { &(*faults).clone }, "a bad clone of a waker");
+        // SAFETY: as above.
+        unsafe { Arc::increment_strong_count(faults) };
+        RawWaker::new(data, &TABLE)
+    },
+    |data| {
+        // SAFETY: as `Faults::waker` says; this takes the waker's count.
+        let faults = unsafe { Arc::from_raw(data.cast::<Faults>()) };
+        faults.woken.fetch_add(1, Ordering::SeqCst);
+        Faults::panic_if(&faults.wake, "a bad wake");
+    },
+    |data| {
+        // SAFETY: as `Faults::waker` says; the waker keeps its count.
+        let faults = unsafe { &*data.cast::<Faults>() };
+        faults.woken.fetch_add(1, Ordering::SeqCst);
+        Faults::panic_if(&faults.wake, "a bad wake");
+    },
+    |data| {
+        // SAFETY: as `Faults::waker` says; this takes the waker's count.
+        let faults = unsafe { Arc::from_raw(data.cast::<Faults>()) };
+        Faults::panic_if(&faults.drop, "a bad drop of a waker");
+    },
+);
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Option<F::Output> {
+    match Pin::new(future).poll(&mut Context::from_waker(waker)) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// Nobody but the one in hand holds the waker any more.
+#[track_caller]
+fn assert_released(faults: &Arc<Faults>) {
+    assert_eq!(Arc::strong_count(faults), 2, "a waker was kept");
+}
+
+// ---- The end of a subscription ----
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_from_learning_of_an_end() {
+    let ends: [fn(Feed<u8>, &fanfeed::Subscription); 4] = [
+        |_feed, subscription| subscription.unsubscribe(),
+        |feed, _| feed.close(),
+        |feed, _| drop(feed),
+        |feed, _| assert_eq!(feed.send(0), 0),
+    ];
+    for end in ends {
+        let feed = Feed::new();
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let subscription = feed.subscribe(sender);
+        let (bad, bad_waker) = Faults::that(|faults| &faults.wake);
+        let (good, good_waker) = (Arc::new(Faults::default()), Waker::noop());
+        let mut futures: [Closed; 3] = [(); 3].map(|()| subscription.closed());
+        let wakers = [&bad_waker, &good.waker(), &bad_waker];
+        for (future, waker) in futures.iter_mut().zip(wakers) {
+            assert_eq!(poll(future, waker), None);
+        }
+        drop(receiver);
+        end(feed, &subscription);
+        assert_eq!((bad.woken(), good.woken()), (2, 1));
+        assert!(subscription.is_closed());
+        for future in &mut futures {
+            assert_eq!(poll(future, good_waker), Some(()));
+        }
+        drop(futures);
+        assert_released(&bad);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_cloned_or_dropped_does_so_to_who_polls() {
+    let subscription = fanfeed::Subscription::join([]);
+    let mut closed = subscription.closed();
+    let (faults, waker) = Faults::that(|faults| &faults.clone);
+    assert_eq!(
+        panic_of(|| poll(&mut closed, &waker)),
+        "a bad clone of a waker"
+    );
+    let (dropped, drop_waker) = Faults::that(|faults| &faults.drop);
+    assert_eq!(poll(&mut closed, &drop_waker), None);
+    // Another takes its place, and is there though the drop panics.
+    let good = Arc::new(Faults::default());
+    let good_waker = good.waker();
+    assert_eq!(
+        panic_of(|| poll(&mut closed, &good_waker)),
+        "a bad drop of a waker"
+    );
+    subscription.unsubscribe();
+    assert_eq!(good.woken(), 1);
+    assert_released(&faults);
+    assert_released(&dropped);
+    // One that is given up with its future bothers nobody.
+    let subscription = fanfeed::Subscription::join([]);
+    let mut closed = subscription.closed();
+    assert_eq!(poll(&mut closed, &drop_waker), None);
+    drop(closed);
+    assert_released(&dropped);
+    dropped.drop.store(false, Ordering::SeqCst);
+}
+
+#[cfg(feature = "async")]
+mod tasks {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use fanfeed::{ExclusiveRingFeed, Feed, RingFeed};
+
+    use super::{Faults, assert_released, poll};
+    use crate::common::{Counted, Tally, eventually, watchdog};
+    use crate::crowd::{Crowd, verbs};
+    use crate::panic_of;
+
+    #[test]
+    fn a_receiver_whose_waker_panics_keeps_no_value_from_others() {
+        for (verb, send) in verbs() {
+            let tally = Tally::new();
+            let feed = Feed::new();
+            let mut bad = feed.channel(4).unwrap();
+            let mut crowd = Crowd::new(&feed);
+            let mut good = feed.channel(4).unwrap();
+            let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+            let counted = Arc::new(Faults::default());
+            assert!(poll(&mut bad.recv_async(), &bad_waker).is_none());
+            assert!(poll(&mut good.recv_async(), &counted.waker()).is_none());
+            send(&feed, tally.value(0));
+            assert_eq!((faults.woken(), counted.woken()), (1, 1), "{verb}");
+            assert!(crowd.take().iter().all(|got| *got == [0]), "{verb}");
+            crowd.assert_open();
+            for receiver in [&mut bad, &mut good] {
+                let value = poll(&mut receiver.recv_async(), Waker::noop()).unwrap();
+                assert_eq!(value.unwrap().number, 0, "{verb}");
+                assert!(!receiver.is_closed());
+            }
+            assert_released(&faults);
+        }
+    }
+
+    #[test]
+    fn a_receiver_whose_waker_panics_keeps_nobody_from_learning_of_the_end() {
+        let ends: [fn(Feed<u8>); 2] = [|feed| feed.close(), drop];
+        for end in ends {
+            let feed = Feed::new();
+            let mut receivers: Vec<_> = (0..4).map(|_| feed.channel(4).unwrap()).collect();
+            let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+            let counted = Arc::new(Faults::default());
+            for (index, receiver) in receivers.iter_mut().enumerate() {
+                let good = counted.waker();
+                let waker = if index % 2 == 0 { &bad_waker } else { &good };
+                assert!(poll(&mut receiver.recv_async(), waker).is_none());
+            }
+            end(feed);
+            assert_eq!((faults.woken(), counted.woken()), (2, 2));
+            assert!(receivers.iter().all(fanfeed::Receiver::is_closed));
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_when_cloned_or_dropped_costs_its_receiver_no_value() {
+        let feed = Feed::new();
+        let mut receiver = feed.channel(4).unwrap();
+        let ring = RingFeed::new(4).unwrap();
+        let mut reader = ring.subscribe();
+        let (_, clones) = Faults::that(|faults| &faults.clone);
+        assert!(panic_of(|| poll(&mut receiver.recv_async(), &clones)).contains("clone"));
+        assert!(panic_of(|| poll(&mut reader.recv_async(), &clones)).contains("clone"));
+        let (dropped, drops) = Faults::that(|faults| &faults.drop);
+        assert!(poll(&mut receiver.recv_async(), &drops).is_none());
+        assert!(poll(&mut reader.recv_async(), &drops).is_none());
+        let good = Arc::new(Faults::default());
+        let waker = good.waker();
+        assert!(panic_of(|| poll(&mut receiver.recv_async(), &waker)).contains("drop"));
+        assert!(panic_of(|| poll(&mut reader.recv_async(), &waker)).contains("drop"));
+        assert!(poll(&mut receiver.recv_async(), &waker).is_none());
+        assert!(poll(&mut reader.recv_async(), &waker).is_none());
+        feed.send(1);
+        ring.send(1);
+        assert_eq!(good.woken(), 2);
+        assert_eq!((receiver.try_recv(), reader.try_recv()), (Ok(1), Ok(1)));
+        // A reader that leaves while it waits gives its seat back, whatever its waker does.
+        assert!(poll(&mut reader.recv_async(), &drops).is_none());
+        drop(reader);
+        assert_eq!((ring.subscriber_count(), ring.send_batch(2..20)), (0, 19));
+        dropped.drop.store(false, Ordering::SeqCst);
+        assert_released(&dropped);
+    }
+
+    /// What a ring's readers are woken by.
+    type Event<R> = fn(&mut R);
+
+    #[test]
+    fn a_reader_whose_waker_panics_keeps_no_other_asleep() {
+        let exclusive: [Event<ExclusiveRingFeed<u64>>; 5] = [
+            |ring| assert_eq!(ring.send(1), 0),
+            |ring| assert_eq!(ring.try_send(1), Ok(0)),
+            |ring| assert_eq!(ring.send_batch([1]), 1),
+            |ring| assert_eq!(ring.send_with(|value| *value = 1), 0),
+            |ring| ring.close(),
+        ];
+        let shared: [Event<RingFeed<u64>>; 6] = [
+            |ring| assert_eq!(ring.send(1), 0),
+            |ring| assert_eq!(ring.try_send(1), Ok(0)),
+            |ring| assert_eq!(ring.send_batch([1]), 1),
+            |ring| assert_eq!(ring.send_with(|value| *value = 1), 0),
+            // While a panic unwinds, too: a second would abort.
+            |ring| assert_eq!(panic_of(|| ring.send_with(|_| panic!("a hole"))), "a hole"),
+            |ring| ring.close(),
+        ];
+        for event in exclusive {
+            let mut ring = ExclusiveRingFeed::new(8).unwrap();
+            let readers = [(); 4].map(|()| ring.subscribe());
+            each_is_woken(readers, || event(&mut ring));
+        }
+        for event in shared {
+            let mut ring = RingFeed::new(8).unwrap();
+            let readers = [(); 4].map(|()| ring.subscribe());
+            each_is_woken(readers, || event(&mut ring));
+        }
+    }
+
+    fn each_is_woken(mut readers: [fanfeed::RingReceiver<u64>; 4], event: impl FnOnce()) {
+        let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+        let counted = Arc::new(Faults::default());
+        for (index, reader) in readers.iter_mut().enumerate() {
+            let good = counted.waker();
+            let waker = if index % 2 == 0 { &bad_waker } else { &good };
+            assert!(poll(&mut reader.recv_async(), waker).is_none());
+        }
+        event();
+        assert_eq!((faults.woken(), counted.woken()), (2, 2));
+        drop(readers);
+        assert_released(&faults);
+    }
+
+    #[test]
+    fn a_send_whose_waker_panics_costs_neither_the_receiver_nor_another_send() {
+        let feed = Feed::new();
+        let mut receiver = feed.channel(1).unwrap();
+        feed.send(0);
+        let (mut first, mut second) = (feed.send_async(1), feed.send_async(2));
+        let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+        let good = Arc::new(Faults::default());
+        assert!(poll(&mut first, &bad_waker).is_none());
+        assert!(poll(&mut second, &good.waker()).is_none());
+        assert_eq!(receiver.try_recv(), Ok(0));
+        assert!(faults.woken() >= 1);
+        assert_eq!(poll(&mut first, Waker::noop()), Some(1));
+        assert_eq!(receiver.try_recv(), Ok(1));
+        assert_eq!(poll(&mut second, Waker::noop()), Some(1));
+        assert_eq!(receiver.try_recv(), Ok(2));
+    }
+
+    #[test]
+    fn a_send_on_a_full_ring_whose_waker_panics_costs_the_reader_nothing() {
+        let feed = Feed::new();
+        let ring = RingFeed::new(1).unwrap();
+        let mut reader = ring.subscribe();
+        let subscription = feed.subscribe(ring);
+        feed.send(0);
+        let mut send = feed.send_async(1);
+        let (_, bad_waker) = Faults::that(|faults| &faults.wake);
+        assert!(poll(&mut send, &bad_waker).is_none());
+        // The reader's handler panics, and the waker is woken while that unwinds.
+        let text = panic_of(|| reader.drain(|number: &u64| panic!("number {number}")));
+        assert_eq!(text, "number 0");
+        assert_eq!(poll(&mut send, Waker::noop()), Some(1));
+        assert_eq!(reader.try_recv(), Ok(1));
+        assert!(!subscription.is_closed(), "its carrier is not to blame");
+    }
+
+    #[test]
+    fn a_waker_that_panics_ends_neither_the_alarm_nor_the_courier() {
+        let _watchdog = watchdog();
+        // Full, and without a way to tell when it has room: tried again when the alarm wakes the task.
+        let (timed, far_end) = std::sync::mpsc::sync_channel(1);
+        // It holds nothing: the courier waits there.
+        let (meeting, meetings) = crossbeam_channel::bounded(0);
+        let timed_feed = Feed::new();
+        let meeting_feed = Feed::new();
+        let subscriptions = [timed_feed.subscribe(timed), meeting_feed.subscribe(meeting)];
+        timed_feed.send(0);
+        let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+        let good = Arc::new(Faults::default());
+        let (mut bad_timed, mut bad_met) = (timed_feed.send_async(1), meeting_feed.send_async(1));
+        let (mut timed, mut met) = (timed_feed.send_async(2), meeting_feed.send_async(2));
+        assert!(poll(&mut bad_timed, &bad_waker).is_none());
+        assert!(poll(&mut timed, &good.waker()).is_none());
+        eventually(|| faults.woken() >= 1);
+        eventually(|| good.woken() >= 1);
+        assert!(poll(&mut bad_met, &bad_waker).is_none());
+        assert!(poll(&mut met, &good.waker()).is_none());
+        let patience = Duration::from_secs(20);
+        let mut got = [(); 2].map(|()| meetings.recv_timeout(patience).unwrap());
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+        eventually(|| good.woken() >= 1);
+        eventually(|| poll(&mut met, &good.waker()) == Some(1));
+        eventually(|| poll(&mut bad_met, &bad_waker) == Some(1));
+        assert_eq!(far_end.recv(), Ok(0));
+        eventually(|| poll(&mut timed, &good.waker()) == Some(1));
+        assert_eq!(far_end.recv(), Ok(2));
+        assert!(subscriptions.iter().all(|handle| !handle.is_closed()));
+    }
+
+    #[test]
+    fn a_value_that_panics_when_dropped_ends_no_errand_of_another() {
+        let _watchdog = watchdog();
+        let tally = Tally::new();
+        let (sender, receiver) = crossbeam_channel::bounded::<Counted>(0);
+        let (other, others) = crossbeam_channel::bounded::<u64>(0);
+        let (feed, other_feed) = (Feed::new(), Feed::new());
+        let subscription = feed.subscribe(sender);
+        let _other = other_feed.subscribe(other);
+        let mut send = feed.send_async(tally.value(1));
+        let mut other_send = other_feed.send_async(7);
+        assert!(poll(&mut send, Waker::noop()).is_none());
+        assert!(poll(&mut other_send, Waker::noop()).is_none());
+        tally.panic_at_drop_of(1);
+        // The courier drops what it holds for it.
+        subscription.unsubscribe();
+        eventually(|| poll(&mut send, Waker::noop()) == Some(0));
+        eventually(|| tally.live() == 0);
+        assert_eq!(others.recv_timeout(Duration::from_secs(20)), Ok(7));
+        eventually(|| poll(&mut other_send, Waker::noop()) == Some(1));
+        assert!(receiver.try_recv().is_err());
+    }
+
+    #[allow(deprecated)]
+    #[test]
+    fn a_subscriber_of_a_mux_whose_waker_panics_is_not_ended_for_it() {
+        use futures_util::StreamExt;
+
+        let mux = fanfeed::TypeMux::new();
+        let mut bad = mux.subscribe::<(u8,)>();
+        let mut good = mux.subscribe::<(u8,)>();
+        let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
+        let counted = Arc::new(Faults::default());
+        for event in [Some(7_u8), None] {
+            assert!(poll(&mut bad.next(), &bad_waker).is_none());
+            assert!(poll(&mut good.next(), &counted.waker()).is_none());
+            match event {
+                Some(event) => assert_eq!(mux.post(event).unwrap(), 2),
+                None => mux.stop(),
+            }
+            assert_eq!((faults.woken(), counted.woken()), (1, 1));
+            for subscription in [&mut bad, &mut good] {
+                let got = poll(&mut subscription.next(), Waker::noop()).unwrap();
+                let got = got.map(|got| *got.downcast_ref::<u8>().unwrap());
+                assert_eq!(got, event);
+            }
+        }
+    }
+}
