@@ -13,3 +13,6 @@ pub mod ring {}
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub mod readme {}
+
+#[cfg(doctest)]
+pub mod refusals;

@@ -109,6 +109,16 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "test/all",
             Invocation::new("cargo test -p fanfeed --all-features", TESTS),
         ),
+        // Only a nightly compiler looks at the codes of errors that are expected.
+        Step::run(
+            "refusals",
+            Invocation::new(
+                "cargo +nightly test -p fanfeed --all-features --doc refusals",
+                TESTS,
+            ),
+        )
+        .needs(&[Tool::Nightly]),
+        Step::run("test/plain-fences", plain_fences()),
         doc("doc/default", "cargo doc -p fanfeed --no-deps"),
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
@@ -182,6 +192,18 @@ fn loom(line: &str, limit: Duration) -> Invocation {
         .arg("--target-dir")
         .arg(format!("{target}/loom"))
         .env("RUSTFLAGS", "--cfg fanfeed_loom")
+}
+
+/// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
+fn plain_fences() -> Invocation {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    Invocation::new(
+        "cargo test -p fanfeed --all-features --test ring --test faults",
+        TESTS,
+    )
+    .arg("--target-dir")
+    .arg(format!("{target}/plain-fences"))
+    .env("RUSTFLAGS", "--cfg fanfeed_plain_fences")
 }
 
 fn doc(name: &str, line: &str) -> Step {
