@@ -68,8 +68,9 @@ pub use undelivered::{Cause, Missed, Undelivered};
 ///    thread on a feed, which sets up a record of 128 bytes).
 /// 8. A subscription fails at most once, and [`Subscription::err`] says why.
 /// 9. n subscribers cost at most n - 1 clones.
-/// 10. A panic in a value's `clone` goes on after everybody else was served; whoever it was for has missed the value. A
-///     panic of a carrier ends its own subscription and goes no further.
+/// 10. A panic in a value's `clone` goes on after everybody else was served; whoever it was for has missed the value. So does
+///     a panic in the `drop` of a value that another pushed out, and nobody has missed that other one. A panic of a carrier
+///     ends its own subscription and goes no further; that of a receiver's waker goes no further either.
 ///
 /// # Examples
 ///
@@ -153,7 +154,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
     ///
     /// # Panics
     ///
-    /// A panic of the value's `clone` goes on once everybody else was served.
+    /// A panic of the value's `clone` goes on once everybody else was served, and one in the `drop` of a value that this one
+    /// pushed out, or of this one where nobody keeps it, once everybody was. Of several the first goes on.
     #[inline]
     pub fn send(&self, value: T) -> usize {
         let mut delivery = Delivery::new(value);
@@ -242,7 +244,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
     ///
     /// # Panics
     ///
-    /// As for [`send`](Self::send).
+    /// As for [`send`](Self::send). A panic of the iterator goes through at once: what was taken from it in whole blocks of 32
+    /// has been sent, the rest has not.
     pub fn send_batch<I: IntoIterator<Item = T>>(&self, values: I) -> usize {
         batch::send(&self.core, values)
     }

@@ -98,6 +98,36 @@
 //! it is dropped or unsubscribed, or when the far end of its channel is gone. When `unsubscribe` or `close` returns,
 //! nothing more is put on those channels by any thread.
 //!
+//! # Panics
+//!
+//! A panic costs the one it concerns. What panics in a carrier or a closure ends its own subscription, and goes no further. What
+//! panics in a value's `clone`, or in the `drop` of one that was pushed out, goes on from the send, once everybody else was
+//! served. A handler's (of `drain`, of `send_with`, an iterator's) goes through where it was called. A waker that panics when
+//! it is woken is as one that did nothing, and one that panics when it is cloned or replaced does so to the task that polls. After
+//! any of these all handles can be used as before, which is why they are
+//! [`UnwindSafe`](std::panic::UnwindSafe).
+//!
+//! As everywhere in Rust, a second panic on a thread that unwinds aborts the process: where two values that one call drops both
+//! panic when they are dropped (those left in a receiver, or those that a `send_batch` pushed out of a ring), or where a
+//! value panics when it is dropped by a panic.
+//!
+//! # Forgotten handles
+//!
+//! To [`forget`](std::mem::forget) a handle is safe, and leaks its memory. What else comes of it:
+//!
+//! | forgotten | effect |
+//! |---|---|
+//! | [`Receiver`], [`TypeMuxSubscription`], an iterator that owns one | stays subscribed: under [`Overflow::Block`] it holds every sender once it is full, until it is unsubscribed by another handle ([`split`](Receiver::split)) or the feed is closed; its values are not dropped |
+//! | [`RingReceiver`], of a blocking reader | holds every sender a ring later, until as above |
+//! | [`RingReceiver`], of one that drops the oldest or disconnects | holds nobody, and the ring's memory |
+//! | [`Subscription`] | as if [detached](Subscription::detach); a producer runs on |
+//! | [`Feed`], [`RingFeed`] | the feed does not end by itself; [`close`](Feed::close) ends it |
+//! | [`ExclusiveRingFeed`] | the ring never ends: its readers wait until they are unsubscribed |
+//! | [`SubscriptionScope`] | ends nothing |
+//! | [`Undelivered`] | nobody gets the value any more, and it is not dropped |
+//! | `SendAsync` | nobody gets the value any more, but who was waited for with it in hand (channels of capacity 0); another send that waits for the same subscriber may be woken up to a second late |
+//! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], a weak handle, options | nothing |
+//!
 //! # Trade-offs
 //!
 //! - A value is cloned for each subscriber but the last. Put what is dear to clone into an [`Arc`](std::sync::Arc).

@@ -189,6 +189,8 @@ impl<T: Send + Sync> RingFeed<T> {
     ///
     /// # Panics
     ///
+    /// A ring has 2^60 positions, enough for a billion values a second for 36 years; a send beyond the last panics.
+    ///
     /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
     /// through; the ring is sound, and the value was sent.
     #[inline]
@@ -232,6 +234,11 @@ impl<T: Send + Sync> RingFeed<T> {
     /// They are taken from the iterator 32 at a time before any of these is sent, and published together, but for eighths of
     /// the capacity; values of other threads may come between those. It allocates once, and once more for each 32 if values
     /// have to be dropped.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the iterator goes through: what was taken from it in whole blocks of 32 has been sent, the rest has not. So
+    /// does the panic of an old value's drop, once what took its place was published; the rest of the values is not sent.
     pub fn send_batch<I: IntoIterator<Item = T>>(&self, values: I) -> u64 {
         self.claimant.send_batch(values)
     }
@@ -251,7 +258,8 @@ impl<T: Send + Sync> RingFeed<T> {
     ///
     /// # Panics
     ///
-    /// If `write` panics its position becomes a hole, which readers pass over, and that goes through. A send on the same ring
+    /// If `write` panics its position becomes a hole, which readers pass over, and that goes through; a later `write` may be given
+    /// what this one left, half written. A send on the same ring
     /// from inside `write` that would have to wait for room panics: it would wait for `write` itself. (One that goes there by
     /// way of a feed is not noticed, and waits for ever.)
     ///

@@ -24,7 +24,8 @@ pub(crate) use state::State;
 pub use state::SubscriptionId;
 pub use stats::Stats;
 
-/// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long as its source does.
+/// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long as its source does, and so
+/// does forgetting it ([`std::mem::forget`]).
 ///
 /// A subscription ends once, for one of these reasons:
 ///

@@ -25,6 +25,12 @@ use crate::wait::{Parker, Patience};
 /// at the point of the stream where those `n` values would have been, and goes on with the next value after it. The
 /// iterators and the `Stream` skip these, and [`missed`](Self::missed) counts them all.
 ///
+/// # Forgetting it
+///
+/// A receiver that is forgotten ([`std::mem::forget`]) stays subscribed, and under
+/// [`Overflow::Block`](crate::Overflow::Block) holds every sender once its channel is full, until the feed is closed or the
+/// subscription is ended by a handle of its own ([`split`](Self::split)).
+///
 /// # Closing
 ///
 /// Once the subscription has ended, what is in the channel can still be received. After that every receive returns

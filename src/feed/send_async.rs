@@ -25,6 +25,9 @@ use crate::wait::wake_at;
 /// What it has delivered stays delivered: after the first poll, that is everybody who had room then, and everybody who
 /// made room until the last poll ([`delivered`](Self::delivered) says how many). Nobody else gets the value. Dropped
 /// before the first poll, it has reached nobody.
+///
+/// One that is forgotten after a poll ([`std::mem::forget`]) keeps its place in the queues for room: another send that waits
+/// there may be woken up to a second late. At channels of capacity 0 its value can still be received.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct SendAsync<T> {
     core: Arc<Core<T>>,

@@ -177,7 +177,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// # Panics
     ///
-    /// If `write` panics nothing is sent, and that goes through.
+    /// If `write` panics nothing is sent, and that goes through; a later `write` may be given what this one left, half written.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::<Vec<u8>>::new(4)?;
