@@ -178,6 +178,12 @@ mod error;
 mod overflow;
 mod wait;
 // Floor 2
+#[cfg(not(fuzzing))]
+#[allow(unreachable_pub)]
+mod attempts;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod attempts;
 mod resubscribe;
 mod scope;
 mod subscription;

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::Context;
 use std::time::Instant;
 
+use crate::attempts::{Attempts, Step};
 use crate::backoff::Backoff;
 use crate::error::SubscriptionError;
 use crate::subscription::{CancelToken, Subscription};
@@ -93,18 +94,25 @@ where
     F: FnMut(CancelToken, Option<SubscriptionError>) -> Result<Subscription, E> + Send + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut backoff = max.into();
+    let mut attempts = Attempts::new(max.into());
     Subscription::spawn(move |token| {
-        let mut last = None;
+        let mut step = Step::Attempt(None);
         while !token.is_cancelled() {
-            let began = Instant::now();
-            last = match f(token.clone(), last) {
-                Ok(subscription) => run(subscription, &token),
-                Err(error) => Some(SubscriptionError::failed(error)),
+            step = match step {
+                Step::Attempt(last) => {
+                    attempts.begin(Instant::now());
+                    let error = match f(token.clone(), last) {
+                        Ok(subscription) => run(subscription, &token),
+                        Err(error) => Some(SubscriptionError::failed(error)),
+                    };
+                    attempts.ended(Instant::now(), error)
+                }
+                Step::Wait(wait, error) => {
+                    token.wait_timeout(wait);
+                    attempts.waited(error)
+                }
+                Step::End => break,
             };
-            if last.is_none() || token.wait_timeout(backoff.next_wait(began.elapsed())) {
-                break;
-            }
         }
         Ok::<(), Infallible>(())
     })
