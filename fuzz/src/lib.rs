@@ -5,6 +5,8 @@
 //! panic that names the operation; to see the whole program, run `cargo +nightly fuzz fmt TARGET ARTIFACT`.
 
 pub mod feed;
+pub mod mux;
+pub mod resubscribe;
 pub mod ring;
 pub mod trace;
 pub mod value;

@@ -24,6 +24,8 @@ pub(crate) struct Sketch {
     pub(crate) far_end_is_there: bool,
     /// Whether it takes everything and keeps nothing.
     pub(crate) is_sink: bool,
+    /// What is left in a channel whose far end is gone: some drop it when their senders have gone, too.
+    pub(crate) left: usize,
     /// Whether the next value makes the carrier panic.
     pub(crate) panics: bool,
     /// What is in the channel, each with how many were missed right before it.
@@ -60,6 +62,7 @@ impl Sketch {
             live: true,
             far_end_is_there: true,
             is_sink: false,
+            left: 0,
             panics: false,
             queue: VecDeque::new(),
             missed_last: 0,

@@ -331,7 +331,7 @@ impl World {
             FarEnd::Ring(_) => sketch.is_sink = true,
             _ => sketch.far_end_is_there = false,
         }
-        sketch.queue.clear();
+        sketch.left = std::mem::take(&mut sketch.queue).len();
         drop(far_end);
     }
 

@@ -258,7 +258,9 @@ impl World {
         let holders = self.held.len() + usize::from(self.sending.is_some());
         let least = (queued + holders + self.elsewhere_far_end.len()) as i64;
         // Each holder may keep one clone that was given back; a ring drops values when their slots are used again.
-        let most = least + (holders + self.slack) as i64;
+        let left = self.subscribers.iter().filter(|one| one.sketch.live);
+        let left: usize = left.map(|one| one.sketch.left).sum();
+        let most = least + (holders + self.slack + left) as i64;
         let seen = value::live();
         ensure((least..=most).contains(&seen), || {
             format!("live values: expected {least} to {most}, saw {seen}")
