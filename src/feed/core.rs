@@ -224,10 +224,10 @@ impl<T> Core<T> {
         let seating = entry.seating();
         let concern = Self::concern(seating);
         let mut registry = self.registry.lock();
-        if !entry.cut() {
+        if entry.is_cut() {
             return Err(self.records.observe(concern));
         }
-        self.chunk(&registry, seating.chunk).cut(seating.seat);
+        self.cut_live(&registry, entry);
         self.count.fetch_sub(1, Ordering::AcqRel);
         let mut grace = self.records.observe(concern);
         // SAFETY: the records are `self`'s.
@@ -242,6 +242,16 @@ impl<T> Core<T> {
         Err(grace)
     }
 
+    /// Takes an entry out of the live ones, which it is one of. The caller holds the lock.
+    fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
+        let Seating { chunk, seat, .. } = entry.seating();
+        if mutant!("entry_is_cut_while_it_is_live") {
+            entry.cut();
+        }
+        self.chunk(registry, chunk).cut(seat);
+        entry.cut();
+    }
+
     /// Ends all subscriptions, and lets no new ones begin.
     pub(crate) fn close(&self) {
         let (ended, leaving, mut grace) = {
@@ -254,11 +264,11 @@ impl<T> Core<T> {
                 // SAFETY: the seat is taken, and the lock keeps it from being emptied.
                 let entry =
                     unsafe { self.chunk(&registry, seating.chunk).seat(seating.seat) }.entry();
-                if entry.cut() {
-                    self.chunk(&registry, seating.chunk).cut(seating.seat);
-                    ended.push(Arc::clone(entry));
-                } else {
+                if entry.is_cut() {
                     leaving.push(Arc::clone(entry));
+                } else {
+                    self.cut_live(&registry, entry);
+                    ended.push(Arc::clone(entry));
                 }
             }
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);

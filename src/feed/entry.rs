@@ -249,10 +249,13 @@ impl<T> Entry<T> {
 
     // ---- Ending ----
 
-    /// Marks the entry as taken out of the live ones. The registry does this, under its lock; true the first time.
-    pub(crate) fn cut(&self) -> bool {
+    /// Marks the entry as taken out of the live ones. The registry does this, under its lock, once.
+    ///
+    /// Only after that: a send that waits for it gives up at this mark, and its thread's next send must not find it live. It
+    /// would have missed a value, and got a later one.
+    pub(crate) fn cut(&self) {
         // ORDERING: SeqCst as `record` says, and for the gate.
-        !self.cut.swap(true, Ordering::SeqCst)
+        self.cut.swap(true, Ordering::SeqCst);
     }
 
     /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
