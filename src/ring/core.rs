@@ -174,7 +174,7 @@ impl<T> Core<T> {
 
     /// Whether the ring has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.track.end() != u64::MAX
+        self.track.is_closed()
     }
 }
 

@@ -90,11 +90,10 @@ impl<T> Reader<T> {
 
     /// An error if nothing will be read any more.
     pub(crate) fn say_if_ended(&self) -> Result<(), RecvTimeoutError> {
-        let goes_on = self.untold != 0 || !self.is_at_end();
-        if goes_on && !self.member.is_cut() {
-            return Ok(());
+        if self.member.is_cut() || (self.untold == 0 && self.is_at_end()) {
+            return Err(self.ended().at_limit());
         }
-        Err(self.ended().at_limit())
+        Ok(())
     }
 
     #[inline]
@@ -205,7 +204,7 @@ impl<T> Reader<T> {
         if taken != 0 || limit == 0 {
             return Ok(taken);
         }
-        if self.member.is_cut() {
+        if self.member.is_cut() && !mutant!("misses_are_told_after_the_end") {
             // Of what it missed it is told no more, as it is given no more of what it has not read.
             return Err(self.ended());
         }

@@ -261,4 +261,9 @@ impl<T> Track<T> {
     pub(crate) fn end(&self) -> u64 {
         self.seldom.end.load(Ordering::Acquire)
     }
+
+    /// Whether nothing more can be sent. The end may not be known yet, which is where the last of those who send get.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.claims.next.load(Ordering::Acquire) & CLOSED != 0 || self.end() != u64::MAX
+    }
 }

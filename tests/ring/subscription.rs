@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use fanfeed::{
-    ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, Subscription, SubscriptionScope,
-    TryRecvError,
+    ExclusiveRingFeed, RecvError, RingFeed, RingOverflow, RingReceiver, Subscription,
+    SubscriptionScope, TryRecvError,
 };
 
 use crate::blocked;
@@ -57,6 +57,25 @@ fn nothing_more_is_read_once_it_is_unsubscribed() {
             reader.subscription().closed().wait();
         });
     }
+}
+
+#[test]
+fn misses_are_not_told_once_it_is_unsubscribed() {
+    let ring = RingFeed::new(8).unwrap();
+    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let mut reader = options.subscribe();
+    ring.send(0);
+    let read = reader.drain(|_| {
+        // Overtakes the reader, which finds out when it has read.
+        ring.send_batch(1..20);
+    });
+    assert_eq!(read, Ok(1));
+    let missed = reader.missed();
+    assert_ne!(missed, 0);
+    reader.subscription().unsubscribe();
+    assert_eq!(reader.wait(), Err(RecvError::Closed));
+    assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+    assert_eq!(reader.missed(), missed);
 }
 
 #[test]
