@@ -23,7 +23,7 @@ mod stream;
 mod tokio_carrier;
 mod undelivered;
 
-#[cfg(all(test, not(fanfeed_loom)))]
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../tests/wrap/visits.rs"]
 mod wrap;
 

@@ -167,9 +167,9 @@ compile_error!(
 );
 
 // Floor 0
-#[cfg(not(fanfeed_loom))]
+#[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod sync;
-#[cfg(fanfeed_loom)]
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 #[doc(hidden)]
 pub mod sync;
 // Floor 1

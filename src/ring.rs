@@ -25,7 +25,7 @@ mod waiting;
 mod wakeups;
 mod writer;
 
-#[cfg(all(test, not(fanfeed_loom)))]
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../tests/wrap/ring.rs"]
 mod wrap;
 

@@ -1,41 +1,51 @@
 //! Floor 0: the one place that names the primitives of threads and memory.
 //!
-//! Everything lock-free is written once, over this module, and that same code is what loom runs: under
-//! `--cfg fanfeed_loom` the names below are loom's, elsewhere they are those of `std` and `parking_lot`.
+//! Everything lock-free is written once, over this module, and that same code is what is checked: under
+//! `--cfg fanfeed_loom` the names below are loom's, under `--cfg fanfeed_shuttle` shuttle's, elsewhere they are those of
+//! `std` and `parking_lot`. loom goes through all executions of something small, with all that weak orderings allow;
+//! shuttle through some thousands of something larger, with all orderings taken for `SeqCst`.
+//!
 //! `std::sync::Arc` is the exception that other floors may name themselves: a [`std::task::Waker`] can only be made from
 //! it, and no protocol here leans on the ordering of its counters.
 
-#[cfg(not(fanfeed_loom))]
+#[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod asymmetric;
-#[cfg(not(fanfeed_loom))]
+#[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod real;
-#[cfg(not(fanfeed_loom))]
+#[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 pub(crate) use real::*;
 
-#[cfg(fanfeed_loom)]
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 mod model;
-#[cfg(fanfeed_loom)]
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub(crate) use model::*;
+// For the carriers of tests, which are to be watched as well.
+#[cfg(fanfeed_shuttle)]
+pub use model::UnsafeCell;
 
-#[cfg(fanfeed_loom)]
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub mod mutants;
 
-/// True while a loom model runs the named mutant of the code; always false elsewhere.
+/// Whether this is a model, in which time does not pass, looking again without a step of the model's shows nothing new,
+/// and what is made in some number is made in as few as make a difference.
+pub(crate) const MODELLED: bool = cfg!(any(fanfeed_loom, fanfeed_shuttle));
+
+/// True while a model runs the named mutant of the code; always false elsewhere.
 ///
-/// A mutant is a protocol with one fence, or one step, left out. Its model has to fail, and a test in `loom-tests/`
-/// holds that it does: a model that cannot fail proves nothing.
+/// A mutant is a protocol with one fence, or one step, left out. Its model has to fail, and a test in `loom-tests/` or
+/// `shuttle-tests/` holds that it does: a model that cannot fail proves nothing.
 macro_rules! mutant {
     ($name:literal) => {{
-        #[cfg(fanfeed_loom)]
+        #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
         let active = $crate::sync::mutants::is($name);
-        #[cfg(not(fanfeed_loom))]
+        #[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
         let active = false;
         active
     }};
 }
 pub(crate) use mutant;
 
-/// The ordering, or `Relaxed` while a loom model runs the named mutant.
+/// The ordering, or `Relaxed` while a model runs the named mutant, which loom can tell from it.
 macro_rules! order {
     ($order:ident, $mutant:literal) => {
         if $crate::sync::mutant!($mutant) {
@@ -63,7 +73,7 @@ macro_rules! store_load_fence {
 }
 pub(crate) use store_load_fence;
 
-/// Stands between a `SeqCst` store and a `SeqCst` load. Nothing, except in a model.
+/// Stands between a `SeqCst` store and a `SeqCst` load. Nothing, except in a model of loom's.
 ///
 /// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst` fences. So where the
 /// code leans on the single order of `SeqCst` accesses, a model gets a fence, which is what that order amounts to there.

@@ -8,11 +8,19 @@
 //! ```
 //!
 //! With `-- --nocapture` each says how many executions it had.
+//!
+//! `child.rs`, `ledger.rs` and `post.rs` are part of `shuttle-tests/` as well, over the primitives of shuttle.
 #![cfg(fanfeed_loom)]
 
+mod child;
 mod ledger;
 mod model;
 mod post;
+/// What the files that are shared take from the checker.
+mod primitives {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::Mutex;
+}
 mod tally;
 
 pub use ledger::{Ledger, Token};

@@ -1,5 +1,5 @@
-//! A channel to bring along, written with loom's primitives. Those of the world would block a model where loom does not
-//! see it.
+//! A channel to bring along, written with the primitives of the model. Those of the world would block a model where its
+//! checker does not see it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use fanfeed::{Carrier, Room, TrySendError};
-use loom::cell::UnsafeCell;
-use loom::sync::Mutex;
+
+use crate::primitives::{Mutex, UnsafeCell};
 
 /// A bounded channel.
 pub fn post<T>(capacity: usize) -> (Post<T>, PostBox<T>) {
@@ -41,13 +41,13 @@ struct Inside<T> {
     wakers: Vec<Waker>,
 }
 
-/// The sending half, which can be subscribed. Using it while it is dropped, or after, is a data race that loom reports.
+/// The sending half, which can be subscribed. Using it while it is dropped, or after, fails the model.
 pub struct Post<T> {
     shared: Arc<Shared<T>>,
     used: UnsafeCell<()>,
 }
 
-// SAFETY: `used` is accessed for loom to see, and holds nothing.
+// SAFETY: `used` is accessed for the checker to see, and holds nothing.
 unsafe impl<T: Send> Sync for Post<T> {}
 
 impl<T> std::fmt::Debug for Post<T> {

@@ -47,7 +47,7 @@ use crate::sync::{
 };
 use crate::wait::{Patience, WakerCell, WakerSet};
 
-#[cfg(all(test, not(fanfeed_loom)))]
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../../tests/wrap/queue.rs"]
 mod wrap;
 

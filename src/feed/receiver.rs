@@ -11,6 +11,7 @@ use crossbeam_utils::Backoff;
 use super::queue::{Cursor, Queue};
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
+use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience};
 
 /// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
@@ -132,7 +133,7 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
                 popped => return popped.map_err(TryRecvError::at_limit),
             }
-            if backoff.is_completed() || cfg!(fanfeed_loom) {
+            if backoff.is_completed() || MODELLED {
                 break;
             }
             backoff.snooze();

@@ -15,7 +15,7 @@ use crossbeam_utils::Backoff;
 use super::event::TypeMuxEvent;
 use crate::carrier::{Carrier, Room};
 use crate::error::{RecvTimeoutError, TrySendError};
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, MODELLED, Mutex, Ordering};
 use crate::wait::{Parker, wake};
 
 struct Shared {
@@ -155,7 +155,7 @@ impl Receiver {
         // An event that comes in the next few microseconds is had without parking, and without taking the lock from
         // whoever posts it.
         let backoff = Backoff::new();
-        while self.is_empty() && !backoff.is_completed() && !cfg!(fanfeed_loom) {
+        while self.is_empty() && !backoff.is_completed() && !MODELLED {
             backoff.snooze();
         }
         let parker = Parker::current();

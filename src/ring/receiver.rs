@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
+use crate::sync::MODELLED;
 use crate::wait::{Parker, Ticket};
 
 use super::iter::{RingIter, RingTryIter};
@@ -201,7 +202,7 @@ impl<T> RingReceiver<T> {
     fn wait_until(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
         let reader = &mut self.reader;
         if !reader.has_unread() && !self.awake.wait(deadline, || reader.is_ready()) {
-            if self.awake.waiting() == Waiting::Spin && !cfg!(fanfeed_loom) {
+            if self.awake.waiting() == Waiting::Spin && !MODELLED {
                 // It spins until then.
                 return Err(RecvTimeoutError::Timeout);
             }

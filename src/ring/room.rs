@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crossbeam_utils::Backoff;
 
+use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience, Ticket};
 
 use super::core::Core;
@@ -36,7 +37,7 @@ pub(crate) fn wait<T, R>(
             }
             Held::By(seat) => {
                 clock.start(core, seat);
-                if !backoff.is_completed() && !cfg!(fanfeed_loom) {
+                if !backoff.is_completed() && !MODELLED {
                     backoff.snooze();
                 } else if !sleeper.is_in_line_for(seat) {
                     sleeper.get_in_line(seat);

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, AtomicUsize, OnceLock, Ordering, order, store_load_fence};
+use crate::sync::{AtomicU64, AtomicUsize, MODELLED, OnceLock, Ordering, order, store_load_fence};
 
 use super::seat::{Progress, Seat};
 
 /// Seats of the first bucket.
-const FIRST: usize = if cfg!(fanfeed_loom) { 2 } else { 8 };
+const FIRST: usize = if MODELLED { 2 } else { 8 };
 /// Buckets: together they have more seats than memory.
 const BUCKETS: usize = 26;
 

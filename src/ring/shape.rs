@@ -1,13 +1,14 @@
 //! How positions map to slots.
 
 use crate::error::CapacityError;
+use crate::sync::MODELLED;
 
 /// The largest capacity.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
 /// In how many segments a ring of at least so many slots is divided. In a model two, so that small rings have segments of
 /// several slots.
-pub(crate) const SEGMENTS: usize = if cfg!(fanfeed_loom) { 2 } else { 8 };
+pub(crate) const SEGMENTS: usize = if MODELLED { 2 } else { 8 };
 
 /// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal length.
 ///

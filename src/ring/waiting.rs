@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-use crate::sync::spin_loop;
+use crate::sync::{MODELLED, spin_loop};
 
 /// How a reader of a ring waits for values. Chosen per reader; senders pay nothing for it unless a reader is about to park.
 ///
@@ -78,7 +78,7 @@ impl Awake {
         deadline: Option<Instant>,
         mut is_ready: impl FnMut() -> bool,
     ) -> bool {
-        if cfg!(fanfeed_loom) {
+        if MODELLED {
             // Time does not pass in a model, and looking again without parking shows it nothing new.
             return is_ready();
         }

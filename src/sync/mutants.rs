@@ -1,8 +1,8 @@
-//! Which mutant of the code a model runs, and whether its timers fire. Only compiled under `--cfg fanfeed_loom`.
+//! Which mutant of the code a model runs, and whether its timers fire. Only compiled for models.
 
 use std::cell::Cell;
 
-// loom runs all threads of a model on the thread that calls it, so plain thread-locals are what a model sets, and models
+// All threads of a model run on the one thread that calls it, so plain thread-locals are what a model sets, and models
 // that run beside one another in a test binary do not meet.
 std::thread_local! {
     static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

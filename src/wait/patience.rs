@@ -24,7 +24,7 @@ impl Patience {
 
     /// Waits a little, longer each time.
     pub(crate) fn wait(&mut self) {
-        if cfg!(fanfeed_loom) {
+        if sync::MODELLED {
             // Time does not pass in a model.
             return sync::yield_now();
         }

@@ -1,0 +1,468 @@
+//! A ring with several senders, and readers of every kind: one order, conservation, and nobody forgotten.
+//!
+//! Programs: threads that send one by one, in batches, in place, or not at all if there is no room; readers that wait or
+//! poll, of which some lag, some are cut off, some come late and some leave; a close in the midst of it; writes in place
+//! that panic, which leaves holes; the ring of one sender. Rings of 1, 2, 4 and 8 slots, which are gone round several times.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ring
+//! ```
+#![cfg(fanfeed_shuttle)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use fanfeed::{
+    ExclusiveRingFeed, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError, TrySendError,
+};
+use fanfeed_shuttle_tests::{Ledger, Order, Schedules, Stream, Token};
+use shuttle::thread::{self, JoinHandle};
+
+/// A thread with a ring, and the books.
+fn spawn<R: Send + 'static>(
+    ring: &RingFeed<Token>,
+    ledger: &Ledger,
+    order: &Order,
+    f: impl FnOnce(RingFeed<Token>, Ledger, Order) -> R + Send + 'static,
+) -> JoinHandle<R> {
+    let (ring, ledger, order) = (ring.clone(), ledger.clone(), order.clone());
+    thread::spawn(move || f(ring, ledger, order))
+}
+
+fn reader(ring: &RingFeed<Token>, overflow: RingOverflow) -> RingReceiver<Token> {
+    ring.subscriber().overflow(overflow).subscribe()
+}
+
+/// Sends these one by one.
+fn send(numbers: [u32; 3]) -> impl FnOnce(RingFeed<Token>, Ledger, Order) + Send {
+    move |ring, ledger, order| {
+        for number in numbers {
+            order.told(ring.send(ledger.token(number)), [number]);
+        }
+    }
+}
+
+/// Sends these in one go.
+fn send_batch(numbers: [u32; 3]) -> impl FnOnce(RingFeed<Token>, Ledger, Order) + Send {
+    move |ring, ledger, order| {
+        let end = ring.send_batch(numbers.map(|number| ledger.token(number)));
+        // Those of a batch need not stand together, and only where the last is was told.
+        let _ = (end, order);
+    }
+}
+
+/// Two that send and one that tries to, three readers that wait, and one that polls.
+fn everyone(capacity: usize) {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(capacity).unwrap();
+    let mut blocking = reader(&ring, RingOverflow::Block);
+    let mut lossy = reader(&ring, RingOverflow::DropOldest);
+    let mut cut_off = reader(&ring, RingOverflow::Disconnect);
+    let mut senders = vec![
+        spawn(&ring, &ledger, &order, send([10, 11, 12])),
+        spawn(&ring, &ledger, &order, send([20, 21, 22])),
+    ];
+    senders.push(spawn(&ring, &ledger, &order, |ring, ledger, order| {
+        match ring.try_send(ledger.token(30)) {
+            Ok(position) => order.told(position, [30]),
+            Err(error) => assert!(matches!(error, TrySendError::Full(_))),
+        }
+        if let Ok(position) = ring.send_timeout(ledger.token(31), Duration::ZERO) {
+            order.told(position, [31]);
+        }
+    }));
+    drop(ring);
+    let lossy = thread::spawn(move || {
+        let mut stream = Stream::new();
+        assert_eq!(stream.drain_all(&mut lossy), RecvError::Closed);
+        assert_eq!(lossy.missed(), stream.missed());
+        stream
+    });
+    let cut_off = thread::spawn(move || {
+        let mut stream = Stream::new();
+        let end = stream.recv_all(&mut cut_off);
+        (stream, end)
+    });
+    let mut stream = Stream::new();
+    assert_eq!(stream.recv_all(&mut blocking), RecvError::Closed);
+    drop(blocking);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    order.assert_is(&stream);
+    assert_eq!(stream.missed(), 0);
+    let lossy = lossy.join().unwrap();
+    assert_eq!(
+        lossy.values().len() as u64 + lossy.missed(),
+        order.count() as u64
+    );
+    order.assert_has(&lossy);
+    let (stream, end) = cut_off.join().unwrap();
+    assert_eq!(stream.missed(), 0);
+    match end {
+        RecvError::Closed => order.assert_is(&stream),
+        end => {
+            assert_eq!(end, RecvError::Overflowed);
+            assert_eq!(order.assert_has(&stream).0.unwrap_or(0), 0);
+        }
+    }
+    ledger.assert_settled();
+}
+
+/// Lossy readers hold values while senders go round the ring; one of them leaves, and one comes.
+fn overtaken(capacity: usize) {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(capacity).unwrap();
+    let readers = [(); 3].map(|()| reader(&ring, RingOverflow::DropOldest));
+    let senders =
+        [[10, 11, 12], [20, 21, 22]].map(|numbers| spawn(&ring, &ledger, &order, send(numbers)));
+    let late = spawn(&ring, &ledger, &order, |ring, _, _| {
+        let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let mut reader = options.history(2).subscribe();
+        let mut stream = Stream::new();
+        let _ = stream.drain(&mut reader);
+        stream
+    });
+    drop(ring);
+    let mut index = 0;
+    let readers = readers.map(|mut reader| {
+        index += 1;
+        let leaves = index == 1;
+        thread::spawn(move || {
+            let mut stream = Stream::new();
+            if leaves {
+                let _ = stream.drain(&mut reader);
+            } else {
+                assert_eq!(stream.drain_all(&mut reader), RecvError::Closed);
+            }
+            (stream, leaves)
+        })
+    });
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    for reader in readers {
+        let (stream, leaves) = reader.join().unwrap();
+        order.assert_has(&stream);
+        if !leaves {
+            assert_eq!(stream.values().len() as u64 + stream.missed(), 6);
+        }
+    }
+    order.assert_has(&late.join().unwrap());
+    ledger.assert_settled();
+}
+
+/// Beside one who reads everything, two come, with what the ring still holds, read a little, and leave.
+fn visitors(capacity: usize) {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(capacity).unwrap();
+    let mut resident = ring.subscribe();
+    let senders =
+        [[10, 11, 12], [20, 21, 22]].map(|numbers| spawn(&ring, &ledger, &order, send(numbers)));
+    let visitors = [RingOverflow::Block, RingOverflow::DropOldest].map(|overflow| {
+        spawn(&ring, &ledger, &order, move |ring, _, _| {
+            let streams = [0, u64::MAX].map(|history| {
+                let options = ring.subscriber().overflow(overflow).history(history);
+                let (mut reader, subscription) = options.subscribe().split();
+                assert_ne!(ring.subscriber_count(), 0);
+                let mut stream = Stream::new();
+                let _ = stream.drain(&mut reader);
+                subscription.unsubscribe();
+                assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Closed);
+                stream
+            });
+            (overflow, streams)
+        })
+    });
+    drop(ring);
+    let mut stream = Stream::new();
+    assert_eq!(stream.drain_all(&mut resident), RecvError::Closed);
+    drop(resident);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    order.assert_is(&stream);
+    for visitor in visitors {
+        let (overflow, streams) = visitor.join().unwrap();
+        for stream in streams {
+            order.assert_has(&stream);
+            assert!(overflow == RingOverflow::DropOldest || stream.missed() == 0);
+        }
+    }
+    ledger.assert_settled();
+}
+
+/// The ring ends beside those who send and those who read: what was sent by then arrives.
+fn a_close() {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(2).unwrap();
+    let readers = [(); 2].map(|()| reader(&ring, RingOverflow::Block));
+    let senders = [[10, 11, 12], [20, 21, 22]].map(|numbers| {
+        spawn(&ring, &ledger, &order, move |ring, ledger, order| {
+            for number in numbers {
+                match ring.send_deadline(ledger.token(number), std::time::Instant::now()) {
+                    Ok(position) => order.told(position, [number]),
+                    Err(TrySendError::Full(_)) => thread::yield_now(),
+                    Err(TrySendError::Closed(_)) => assert!(ring.is_closed()),
+                }
+            }
+        })
+    });
+    let closer = spawn(&ring, &ledger, &order, |ring, _, _| ring.close());
+    drop(ring);
+    let readers = readers.map(|mut reader| {
+        thread::spawn(move || {
+            let mut stream = Stream::new();
+            assert_eq!(stream.recv_all(&mut reader), RecvError::Closed);
+            stream
+        })
+    });
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    closer.join().unwrap();
+    for reader in readers {
+        order.assert_is(&reader.join().unwrap());
+    }
+    ledger.assert_settled();
+}
+
+/// Senders that wait in a full ring are released by its end, and by readers that leave.
+fn releases(closes: bool) {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(1).unwrap();
+    let (reader, other) = (ring.subscribe(), ring.subscribe());
+    let senders = [[10, 11, 12], [20, 21, 22]]
+        .map(|numbers| spawn(&ring, &ledger, &order, send_batch(numbers)));
+    let leaver = thread::spawn(move || drop(other));
+    if closes {
+        ring.close();
+    } else {
+        reader.subscription().unsubscribe();
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    leaver.join().unwrap();
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// Three batches at once, of which each comes in its order.
+fn batches(capacity: usize) {
+    let (ledger, order) = (Ledger::new(), Order::new());
+    let ring = RingFeed::new(capacity).unwrap();
+    let mut readers = [(); 2].map(|()| reader(&ring, RingOverflow::Block));
+    let senders = [[10, 11, 12], [20, 21, 22], [30, 31, 32]]
+        .map(|numbers| spawn(&ring, &ledger, &order, send_batch(numbers)));
+    drop(ring);
+    let [one, other] = &mut readers;
+    let mut stream = Stream::new();
+    let mut second = Stream::new();
+    // One thread for both: neither must keep the other from what is there.
+    while stream.recv(one).is_ok() {
+        let _ = second.drain(other);
+    }
+    assert_eq!(second.recv_all(other), RecvError::Closed);
+    let values = stream.values();
+    assert_eq!(values, second.values());
+    assert_eq!(values.len(), 9);
+    for sender in 1..=3 {
+        assert!(
+            values
+                .iter()
+                .filter(|&&value| value / 10 == sender)
+                .is_sorted()
+        );
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    drop(readers);
+    ledger.assert_settled();
+}
+
+/// Two write in place, and panic in every other one; a third sends. Readers pass over the holes.
+///
+/// loom cannot have this: all threads of a model are one to the system, and it takes all of them to unwind.
+fn holes(capacity: usize) {
+    let ring = RingFeed::<u32>::new(capacity).unwrap();
+    let mut blocking = ring.subscribe();
+    let mut lossy = ring
+        .subscriber()
+        .overflow(RingOverflow::DropOldest)
+        .subscribe();
+    let writers = [10, 20].map(|first| {
+        let ring = ring.clone();
+        thread::spawn(move || {
+            for value in first..first + 3 {
+                let written = catch_unwind(AssertUnwindSafe(|| {
+                    ring.send_with(|place| {
+                        *place = u32::MAX;
+                        thread::yield_now();
+                        if value % 2 == 1 {
+                            resume_unwind(Box::new("a hole"));
+                        }
+                        *place = value;
+                    })
+                }));
+                assert_eq!(written.is_err(), value % 2 == 1);
+            }
+        })
+    });
+    let sender = {
+        let ring = ring.clone();
+        thread::spawn(move || [30, 31].map(|value| ring.send(value)))
+    };
+    drop(ring);
+    let lossy = thread::spawn(move || {
+        let values: Vec<_> = lossy.iter().collect();
+        (values, lossy.missed())
+    });
+    let values: Vec<_> = blocking.iter().collect();
+    assert_eq!(blocking.missed(), 0);
+    drop(blocking);
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    sender.join().unwrap();
+    let mut sorted = values.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, [10, 12, 20, 22, 30, 31]);
+    let (received, missed) = lossy.join().unwrap();
+    // What was missed may have been holes.
+    assert!(received.len() + missed as usize >= values.len());
+    assert!(received.len() + missed as usize <= values.len() + 2);
+    let mut rest = values.iter();
+    assert!(
+        received
+            .iter()
+            .all(|value| rest.any(|other| other == value))
+    );
+}
+
+/// One sender of its own, readers of all kinds, and one that comes late.
+fn exclusive(capacity: usize) {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
+    let handle = ring.handle();
+    let readers = [
+        RingOverflow::Block,
+        RingOverflow::Block,
+        RingOverflow::DropOldest,
+        RingOverflow::Disconnect,
+    ]
+    .map(|overflow| {
+        let mut reader = ring.subscriber().overflow(overflow).subscribe();
+        thread::spawn(move || {
+            let mut stream = Stream::new();
+            let end = stream.drain_all(&mut reader);
+            (overflow, stream, end)
+        })
+    });
+    let late = thread::spawn(move || {
+        let mut reader = handle.subscriber().history(2).subscribe();
+        drop(handle);
+        let mut stream = Stream::new();
+        let end = stream.recv_all(&mut reader);
+        (RingOverflow::Block, stream, end)
+    });
+    let order = Order::new();
+    for number in 0..3 {
+        order.told(ring.send(ledger.token(number)), [number]);
+    }
+    ring.send_batch((3..6).map(|number| ledger.token(number)));
+    order.told(3, 3..6);
+    if let Ok(position) = ring.try_send(ledger.token(6)) {
+        order.told(position, [6]);
+    }
+    drop(ring);
+    for reader in readers {
+        let (overflow, stream, end) = reader.join().unwrap();
+        match overflow {
+            RingOverflow::Block => order.assert_is(&stream),
+            RingOverflow::DropOldest => {
+                let all = stream.values().len() as u64 + stream.missed();
+                assert_eq!(all, order.count() as u64);
+                order.assert_has(&stream);
+            }
+            RingOverflow::Disconnect => {
+                assert_eq!(order.assert_has(&stream).0.unwrap_or(0), 0);
+                assert!(end == RecvError::Overflowed || stream.values().len() == order.count());
+            }
+        }
+    }
+    let (_, stream, end) = late.join().unwrap();
+    assert_eq!((stream.missed(), end), (0, RecvError::Closed));
+    if let (Some(_), end) = order.assert_has(&stream) {
+        assert_eq!(end, order.count() as u64);
+    }
+    ledger.assert_settled();
+}
+
+#[test]
+fn everyone_sees_one_order_in_a_ring_of_one() {
+    Schedules::new().hold(|| everyone(1));
+}
+
+#[test]
+fn everyone_sees_one_order_in_a_larger_ring() {
+    Schedules::new().hold(|| everyone(4));
+}
+
+#[test]
+fn lossy_readers_keep_what_they_read() {
+    Schedules::new().hold(|| overtaken(2));
+    Schedules::new().hold(|| overtaken(4));
+}
+
+#[test]
+fn readers_come_and_go() {
+    Schedules::new().hold(|| visitors(2));
+    Schedules::new().hold(|| visitors(8));
+}
+
+#[test]
+fn a_close_loses_nothing_that_was_sent() {
+    Schedules::new().hold(a_close);
+}
+
+#[test]
+fn senders_are_released() {
+    Schedules::new().hold(|| releases(true));
+    Schedules::new().hold(|| releases(false));
+}
+
+#[test]
+fn batches_come_in_order() {
+    Schedules::new().hold(|| batches(1));
+    Schedules::new().hold(|| batches(4));
+}
+
+#[test]
+fn holes_are_passed_over() {
+    Schedules::new().hold(|| holes(1));
+    Schedules::new().hold(|| holes(4));
+}
+
+#[test]
+fn the_ring_of_one_sender_keeps_the_same_promises() {
+    Schedules::new().hold(|| exclusive(1));
+    Schedules::new().hold(|| exclusive(4));
+}
+
+#[test]
+fn mutants_of_lossy_readers_are_found() {
+    Schedules::new().find("any_orphan_gives_the_segment_back", || overtaken(4));
+    Schedules::new().find("segment_is_looked_up_after_the_pin", || overtaken(4));
+    Schedules::new().find("orphan_rejoins_without_a_look", || overtaken(2));
+    Schedules::new().find("misses_are_told_after_the_end", || visitors(2));
+}
+
+#[test]
+fn mutants_of_senders_are_found() {
+    Schedules::new().find("room_is_kept_to_oneself", || everyone(2));
+    Schedules::new().find("tail_that_another_moved_is_taken_for_granted", || {
+        visitors(8)
+    });
+}
