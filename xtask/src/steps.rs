@@ -137,7 +137,15 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
         Step::run(
             "loom",
-            loom("cargo test -p fanfeed-loom-tests --release", MODELS),
+            modelled("loom", "cargo test -p fanfeed-loom-tests --release", MODELS),
+        ),
+        Step::run(
+            "shuttle",
+            modelled(
+                "shuttle",
+                "cargo test -p fanfeed-shuttle-tests --release",
+                MODELS,
+            ),
         ),
         // A short run, which shows that it works; to find something, run it for longer.
         Step::run(
@@ -172,26 +180,29 @@ fn clippy(features: &[String]) -> Vec<Step> {
     steps.push(crate_with("all", "--all-features"));
     let members = "cargo clippy --workspace --exclude fanfeed --all-targets -- -D warnings";
     steps.push(Step::run("clippy/members", Invocation::new(members, BUILD)));
-    // Under its cfg, or the code written for loom is never looked at.
-    let models = "cargo clippy -p fanfeed-loom-tests --all-targets";
-    steps.push(Step::run(
-        "clippy/loom",
-        loom(models, BUILD).arg("--").arg("-D").arg("warnings"),
-    ));
+    // Under its cfg, or the code written for a checker is never looked at.
+    for checker in ["loom", "shuttle"] {
+        let models = format!("cargo clippy -p fanfeed-{checker}-tests --all-targets");
+        let models = modelled(checker, &models, BUILD);
+        steps.push(Step::run(
+            format!("clippy/{checker}"),
+            models.arg("--").arg("-D").arg("warnings"),
+        ));
+    }
     steps
         .into_iter()
         .map(|step| step.needs(&[Tool::Clippy]))
         .collect()
 }
 
-/// Loom's flag reaches every dependency, so that it has a target folder of its own: in the common one each change of
-/// flags would build everything again.
-fn loom(line: &str, limit: Duration) -> Invocation {
+/// The flag of a checker, loom or shuttle, reaches every dependency, so that it has a target folder of its own: in the common
+/// one each change of flags would build everything again.
+fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     Invocation::new(line, limit)
         .arg("--target-dir")
-        .arg(format!("{target}/loom"))
-        .env("RUSTFLAGS", "--cfg fanfeed_loom")
+        .arg(format!("{target}/{checker}"))
+        .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
 }
 
 /// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
@@ -302,7 +313,8 @@ mod tests {
                 "clippy/serde",
                 "clippy/all",
                 "clippy/members",
-                "clippy/loom"
+                "clippy/loom",
+                "clippy/shuttle"
             ]
         );
     }
