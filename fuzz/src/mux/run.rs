@@ -68,8 +68,10 @@ fn step(world: &mut World, operation: Operation) {
                 if let FarEnd::Own(_) = one.far_end {
                     one.live = false;
                 }
-                one.far_end = FarEnd::Gone;
-                one.left = std::mem::take(&mut one.queue);
+                if !matches!(one.far_end, FarEnd::Gone) {
+                    one.far_end = FarEnd::Gone;
+                    one.left = std::mem::take(&mut one.queue);
+                }
             }
         }
         Operation::Split(who) => {
