@@ -1,5 +1,8 @@
 //! Handles that are forgotten ([`std::mem::forget`]): nothing unsound comes of it, and what does is what the documentation says.
 
+// Some of them have no drop today. Forgetting them has to be harmless all the same.
+#![allow(clippy::forget_non_drop)]
+
 use std::mem::forget;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

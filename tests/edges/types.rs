@@ -47,7 +47,7 @@ impl Default for Counting {
 }
 impl Clone for Counting {
     fn clone(&self) -> Self {
-        Self::default()
+        Default::default()
     }
 }
 impl Drop for Counting {
@@ -63,7 +63,7 @@ impl Edge for Counting {
         None
     }
     fn of(_: u8) -> Self {
-        Self::default()
+        Default::default()
     }
 }
 

@@ -364,18 +364,3 @@ fn readers_are_joined_with_subscriptions_of_other_kinds() {
         assert!(channel.is_closed() && both.is_closed());
     });
 }
-
-#[test]
-fn a_lossy_reader_that_is_unsubscribed_is_not_told_of_misses_any_more() {
-    with_each_sender!(2, |ring| {
-        let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
-        let mut reader = lossy.subscribe();
-        ring.send_batch(0..9_u64);
-        reader.subscription().unsubscribe();
-        assert_eq!(
-            reader.wait_timeout(Duration::ZERO),
-            Err(fanfeed::RecvTimeoutError::Closed)
-        );
-        assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
-    });
-}
