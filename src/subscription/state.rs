@@ -142,6 +142,8 @@ impl State {
     /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
     pub(crate) fn wake_at_end(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
         if self.is_ended() {
+            // Whoever ended it may be about to disconnect the channel, under this lock.
+            drop(self.end.lock());
             return false;
         }
         // Cloned and dropped outside the lock: that runs code of others.
@@ -177,5 +179,32 @@ impl State {
         });
         // Outside the lock, as above; and who forgets it may be unwinding.
         quietly(|| drop(forgotten));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::bounded;
+
+    use super::{Ordering, State};
+
+    #[test]
+    fn who_waits_for_the_end_waits_until_it_is_whole() {
+        let state = State::new(None);
+        let (seen, has_seen) = bounded(1);
+        thread::scope(|scope| {
+            // As in the midst of `end`: it shows, and the channel of the error is not disconnected.
+            let under_way = state.end.lock();
+            state.ended.store(true, Ordering::Release);
+            scope.spawn(|| seen.send(state.wake_at_end(&mut None, Waker::noop())));
+            let early = has_seen.recv_timeout(Duration::from_millis(50));
+            drop(under_way);
+            assert!(early.is_err(), "{early:?}");
+            assert_eq!(has_seen.recv_timeout(Duration::from_secs(20)), Ok(false));
+        });
     }
 }
