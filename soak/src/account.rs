@@ -31,6 +31,15 @@ impl Edge {
         }
     }
 
+    /// Only these senders count: as if the others never sent.
+    pub(crate) fn only(mut self, counts: impl Fn(usize) -> bool) -> Self {
+        for sender in (0..self.low.len()).filter(|&sender| !counts(sender)) {
+            self.low[sender] = 0;
+            self.high[sender] = 0;
+        }
+        self
+    }
+
     /// Nothing need have been seen up to this edge.
     pub(crate) fn forget_low(&mut self) {
         self.low.fill(0);
@@ -290,6 +299,17 @@ mod tests {
         // One too many is found in the end.
         assert!(after(4).unwrap().finish(&exact(4), 4, 0, never).is_err());
         assert!(Account::new(Loss::Never, exact(0)).miss(1).is_err());
+    }
+
+    #[test]
+    fn of_a_sender_that_does_not_count_nothing_may_come() {
+        let [start, end] = [3, 5].map(|at| edge(&[at; 2], &[at; 2]).only(|sender| sender == 1));
+        let mut account = Account::new(Loss::Never, start);
+        account.receive(1, 3, never).unwrap();
+        account.receive(1, 4, never).unwrap();
+        account.finish(&end, 0, 0, never).unwrap();
+        let _ = account.receive(0, 4, never);
+        assert!(account.finish(&end, 0, 0, never).is_err());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) enum Inbox {
     Crossbeam(crossbeam_channel::Receiver<Value>),
     Std(mpsc::Receiver<Value>),
     Tokio(tokio::sync::mpsc::Receiver<Value>),
-    Shelf(Arc<Shelf>),
+    Shelf(Arc<Shelf<Value>>),
 }
 
 /// How many values are taken before others get their turn.

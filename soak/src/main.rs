@@ -1,8 +1,8 @@
 //! Real threads on fanfeed for as long as one likes: `cargo xtask soak --minutes 10`.
 //!
-//! Worlds run beside each other, each one generation after the other: a feed or a ring with its senders and its
-//! subscribers, many of which come and go. What each subscriber sees is held against what was sent
-//! ([`account`]), values count themselves ([`value`]), and memory, threads and progress are watched. The first
+//! Worlds run beside each other, each one generation after the other: a feed, a ring or a mux with its senders and its
+//! subscribers, many of which come and go; and producers with threads of their own. What each subscriber sees is held
+//! against what was sent ([`account`]), values count themselves ([`value`]), and memory, threads and progress are watched. The first
 //! violation ends the process with status 1.
 //!
 //! The seed decides what each thread chooses; how the threads interleave, the machine.
@@ -15,9 +15,11 @@ mod inbox;
 mod marks;
 mod member;
 mod memory;
+mod mux_world;
 mod options;
 mod pace;
 mod process;
+mod producer_world;
 mod random;
 mod report;
 mod ring_world;
@@ -45,7 +47,7 @@ use world::World;
 type Run = fn(&'static World, Instant);
 
 /// The worlds: what they are called, and what runs them.
-const WORLDS: [(&str, Run); 8] = [
+const WORLDS: [(&str, Run); 11] = [
     ("feed 1", feed_world::run),
     ("feed 2", feed_world::run),
     ("feed 3", feed_world::run),
@@ -64,6 +66,9 @@ const WORLDS: [(&str, Run); 8] = [
     ("exclusive 2", |world, until| {
         ring_world::run(world, true, until)
     }),
+    ("mux 1", mux_world::run),
+    ("mux 2", mux_world::run),
+    ("producers", producer_world::run),
 ];
 
 fn main() -> ExitCode {

@@ -6,18 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use fanfeed::{Carrier, TrySendError};
 
-use crate::value::Value;
 use crate::world::World;
 
 /// A bounded queue under a lock, whose two ends share it.
 #[derive(Debug)]
-pub(crate) struct Shelf {
-    values: Mutex<VecDeque<Value>>,
+pub(crate) struct Shelf<T> {
+    values: Mutex<VecDeque<T>>,
     capacity: usize,
     is_given_up: AtomicBool,
 }
 
-impl Shelf {
+impl<T> Shelf<T> {
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             values: Mutex::new(VecDeque::with_capacity(capacity)),
@@ -26,14 +25,14 @@ impl Shelf {
         })
     }
 
-    pub(crate) fn take(&self) -> Option<Value> {
+    pub(crate) fn take(&self) -> Option<T> {
         self.values
             .lock()
             .expect("nobody panics with it")
             .pop_front()
     }
 
-    /// Its subscription was unsubscribed: nothing may come any more.
+    /// Its subscription was unsubscribed, or what it is subscribed to stopped: nothing may come any more.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
     }
@@ -41,15 +40,21 @@ impl Shelf {
 
 /// The end that is subscribed.
 #[derive(Debug)]
-pub(crate) struct ShelfEnd(pub(crate) Arc<Shelf>);
+pub(crate) struct ShelfEnd<T>(pub(crate) Arc<Shelf<T>>);
 
-impl Carrier<Value> for ShelfEnd {
-    fn try_send(&self, value: Value) -> Result<(), TrySendError<Value>> {
+impl<T> Clone for ShelfEnd<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Send> Carrier<T> for ShelfEnd<T> {
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let shelf = &self.0;
         if shelf.is_given_up.load(Ordering::SeqCst) {
             World::current().violated(
-                "nothing is put on a channel once `unsubscribe` has returned",
-                format!("value {:?}", value.read()),
+                "nothing is put on a channel once its end has returned",
+                "one more",
             );
         }
         let mut values = shelf.values.lock().expect("nobody panics with it");

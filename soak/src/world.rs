@@ -93,8 +93,13 @@ impl World {
 
     /// Panics in a way that is no violation: without the hook, which reports all others.
     pub(crate) fn provoke(&self) -> ! {
+        self.provoke_as("provoked".to_owned())
+    }
+
+    /// As [`provoke`](Self::provoke), with a message that tells it from others.
+    pub(crate) fn provoke_as(&self, message: String) -> ! {
         self.provoked.add(1);
-        std::panic::resume_unwind(Box::new("provoked"))
+        std::panic::resume_unwind(Box::new(message))
     }
 
     pub(crate) fn live_values(&self) -> i64 {
