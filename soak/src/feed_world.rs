@@ -29,6 +29,8 @@ struct Generation {
     stop: AtomicBool,
     /// Whether clones of some values panic.
     touchy: bool,
+    /// Whether it is closed while its senders run.
+    abrupt: bool,
     /// How many deliveries the sends have reported.
     reached: AtomicU64,
     /// Who has been subscribed, for the sum of their figures.
@@ -60,15 +62,15 @@ fn generation(world: &'static World, random: &mut Random, until: Instant) {
         given_up: GivenUp::default(),
         stop: AtomicBool::new(false),
         touchy: random.once_in(3),
+        abrupt: random.once_in(3),
         reached: AtomicU64::new(0),
         gone: Mutex::new(Vec::new()),
     };
-    let abrupt = random.once_in(3);
     let left = until.saturating_duration_since(Instant::now());
     let life = Duration::from_millis(random.between(100, 2000)).min(left);
     world.begin(format!(
-        "{senders} senders, touchy {}, abrupt {abrupt}, for {life:?}",
-        generation.touchy
+        "{senders} senders, touchy {}, abrupt {}, for {life:?}",
+        generation.touchy, generation.abrupt
     ));
     thread::scope(|scope| {
         let generation = &generation;
@@ -89,14 +91,14 @@ fn generation(world: &'static World, random: &mut Random, until: Instant) {
             })
             .collect();
         thread::sleep(life);
-        if abrupt {
+        if generation.abrupt {
             generation.marks.close(|| feed.close());
         }
         generation.stop.store(true, Ordering::SeqCst);
         for thread in threads {
             let _ = thread.join();
         }
-        if !abrupt {
+        if !generation.abrupt {
             // The last handle ends it.
             generation.marks.close(|| drop(feed));
         }

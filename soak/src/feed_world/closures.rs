@@ -63,6 +63,8 @@ impl Called {
     /// Unsubscribes it, if it has not ended, and holds its account against its figures.
     pub(super) fn leave(self, generation: &Generation) {
         let world = generation.world;
+        // A panic beside an end that comes from elsewhere may be the later of the two, and is then no error.
+        let ended_by_itself = !generation.abrupt && self.subscription.is_closed();
         let ((), mut end) = generation.marks.around(|| self.subscription.unsubscribe());
         self.shared.is_over.store(true, Ordering::SeqCst);
         let panics = self.shared.panics.load(Ordering::SeqCst);
@@ -70,6 +72,7 @@ impl Called {
             end.forget_low();
             match self.subscription.err().try_recv() {
                 Ok(error) if error.is_panicked() => {}
+                Err(_) if !ended_by_itself => {}
                 other => world.violated("a closure that panicked: Panicked", format!("{other:?}")),
             }
         } else if let Ok(error) = self.subscription.err().try_recv() {

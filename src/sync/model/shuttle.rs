@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use shuttle::future::block_on;
-
-use super::Ordering;
 
 pub(crate) use shuttle::hint::spin_loop;
 pub(super) use shuttle::sync as locks;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::checker::{Sleeper, threads};
+use super::checker::{Sleeper, thread_local, threads};
 
 /// Runs `f` on a new thread of that name, which nobody joins.
 pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -49,7 +49,7 @@ impl Thread {
     }
 }
 
-super::thread_local! {
+thread_local! {
     static CURRENT: Thread = Thread(Arc::new(Parking {
         sleeper: Sleeper::current(),
         state: Cell::new(ParkState::Running),
