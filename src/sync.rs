@@ -19,8 +19,8 @@ pub(crate) use real::*;
 mod model;
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub(crate) use model::*;
-// For the carriers of tests, which are to be watched as well.
-#[cfg(fanfeed_shuttle)]
+// For the carriers of models, which are to be watched as well.
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub use model::UnsafeCell;
 
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]

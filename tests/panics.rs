@@ -419,6 +419,7 @@ fn a_value_that_panics_when_it_is_dropped_leaves_the_feed_sound() {
     assert_eq!(numbers(&mut other), [1, 2]);
     feed.send(value(3));
     assert_eq!(numbers(&mut other), [3]);
+    assert_eq!(latest.try_recv().unwrap_err(), TryRecvError::Lagged(2));
     assert_eq!(numbers(&mut latest), [3]);
     drop(latest);
     // A receiver that is dropped with such a value in it drops the rest too.

@@ -23,6 +23,7 @@ pub(crate) struct Outcome {
     /// How many executions it had, and how it ended.
     pub(crate) said: String,
     /// What else was said, by its checker.
+    #[allow(dead_code, reason = "loom's models do not read it")]
     pub(crate) notes: String,
 }
 
