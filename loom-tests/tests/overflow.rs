@@ -138,6 +138,8 @@ fn two_senders(overflow: Overflow) {
         Overflow::Disconnect => {
             assert_eq!((values.len(), missed), (sent, 0));
             assert_eq!(end == RecvError::Overflowed, sent < in_all);
+            let error = receiver.subscription().err().try_recv();
+            assert_eq!(error.is_ok(), sent < in_all, "{error:?}");
         }
     }
     drop(receiver);
@@ -227,6 +229,13 @@ fn an_evicted_slot_has_to_be_given_back() {
 fn a_reason_has_to_be_told_before_the_end() {
     Model::bound(3).fails_with("end_is_told_before_its_reason", || {
         one_sender(Overflow::Disconnect);
+    });
+}
+
+#[test]
+fn an_error_has_to_be_told_by_whoever_finds_the_queue_closed() {
+    Model::bound(3).fails_with("error_is_of_who_comes_first", || {
+        two_senders(Overflow::Disconnect);
     });
 }
 

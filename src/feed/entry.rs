@@ -263,11 +263,20 @@ impl<T> Entry<T> {
     pub(crate) fn announce(&self, end: End, error: Option<SubscriptionError>) {
         // Whoever is woken by this may unsubscribe the same subscription, which must not wait for what comes after this.
         let _inside = InDelivery::enter();
-        if let Some(queue) = &self.queue {
-            queue.close(end);
-        }
+        let error = match &self.queue {
+            // Of the threads that come here at once the first to close the queue says why: one that finds it closed for an
+            // overflow knows no reason, and may be the first at the state.
+            Some(queue) => match queue.close(end) {
+                End::Overflowed if !mutant!("error_is_of_who_comes_first") => {
+                    Some(SubscriptionError::Overflowed)
+                }
+                End::Closed if matches!(error, Some(SubscriptionError::Overflowed)) => None,
+                _ => error,
+            },
+            None => error,
+        };
         #[cfg(feature = "tracing")]
-        if let Some(error) = &error {
+        if let (Some(error), false) = (&error, self.state.is_ended()) {
             tracing::warn!(
                 subscription = %self.id(),
                 name = self.name().map(|name| &**name),

@@ -402,16 +402,18 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes no more values. What is in the queue can still be received.
-    pub(crate) fn close(&self, end: End) {
+    /// Takes no more values. What is in the queue can still be received. Of several calls the first says why: its reason is
+    /// what all of them return.
+    pub(crate) fn close(&self, end: End) -> End {
         if mutant!("end_is_told_before_its_reason") {
             self.senders
                 .tail
                 .fetch_or(self.closed_bit(), Ordering::SeqCst);
         }
-        let _ = self
+        let earlier = self
             .end
-            .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed);
+            .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed)
+            .err();
         // ORDERING: Release pairs with the Acquire loads of the tail: who sees the bit sees the reason. SeqCst for the
         // waking, as in `try_push`.
         self.senders
@@ -423,6 +425,11 @@ impl<T> Queue<T> {
         }
         if !mutant!("end_wakes_no_sender") {
             self.receiver.room.wake_all();
+        }
+        match earlier {
+            Some(earlier) if earlier == End::Overflowed as u8 => End::Overflowed,
+            Some(_) => End::Closed,
+            None => end,
         }
     }
 
