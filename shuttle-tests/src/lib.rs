@@ -22,7 +22,7 @@
 //!
 //! # To replay a failure
 //!
-//! A program that fails prints its schedule. Name the test, and give the schedule back:
+//! A program that fails prints its schedule. Name the test, of which each has one program, and give the schedule back:
 //!
 //! ```text
 //! FANFEED_SHUTTLE_SCHEDULE=9101... RUSTFLAGS="--cfg fanfeed_shuttle" \

@@ -257,6 +257,53 @@ fn two_unsubscribes() {
     ledger.assert_settled();
 }
 
+/// One takes what a sender brings, who waits for room, while another unsubscribes the channel: what came is the beginning.
+fn an_end_beside_a_drain() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let (mut receiver, subscription) = feed.channel(1).unwrap().split();
+    let sender = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || {
+            (0..4).fold(0, |sum, index| sum + feed.send(value(&ledger, 1, index)))
+        })
+    };
+    let drainer = thread::spawn(move || {
+        let mut sequence = Sequence::new();
+        assert_eq!(sequence.recv_all(&mut receiver), RecvError::Closed);
+        sequence
+    });
+    subscription.unsubscribe();
+    let sequence = drainer.join().unwrap();
+    sequence.assert_without_gaps();
+    assert!(sequence.values.first().is_none_or(|&first| first == 100));
+    assert_eq!(sender.join().unwrap(), sequence.count());
+    drop((feed, sequence));
+    ledger.assert_settled();
+}
+
+/// Two look how full a carrier is, while it is unsubscribed.
+fn two_that_look() {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let subscription = Arc::new(feed.subscribe(post));
+    assert_eq!(feed.send(1), 1);
+    let lookers = [(); 2].map(|()| {
+        let subscription = Arc::clone(&subscription);
+        thread::spawn(move || {
+            // Once it has ended nobody looks.
+            let depths = [(); 2].map(|()| subscription.stats().depth);
+            assert!(depths.iter().all(|&depth| matches!(depth, None | Some(1))));
+            assert!(depths[0].is_some() || depths[1].is_none());
+        })
+    });
+    subscription.unsubscribe();
+    post_box.assert_ended();
+    for looker in lookers {
+        looker.join().unwrap();
+    }
+}
+
 #[test]
 fn those_who_drain_release_all() {
     Schedules::new().hold(two_that_drain);
@@ -268,20 +315,32 @@ fn timers_change_nothing() {
 }
 
 #[test]
-fn an_unsubscribe_releases_all() {
+fn an_unsubscribe_releases_those_who_wait_for_it() {
     Schedules::new().hold(|| an_end(Ending::Unsubscribe));
+}
+
+#[test]
+fn an_unsubscribe_of_the_only_channel_releases_all() {
     Schedules::new().hold(|| an_end_of_all(Ending::Unsubscribe));
 }
 
 #[test]
-fn a_dropped_receiver_releases_all() {
+fn a_dropped_receiver_releases_those_who_wait_for_it() {
     Schedules::new().hold(|| an_end(Ending::Drop));
+}
+
+#[test]
+fn a_drop_of_the_only_receiver_releases_all() {
     Schedules::new().hold(|| an_end_of_all(Ending::Drop));
 }
 
 #[test]
-fn a_close_releases_all() {
+fn a_close_releases_those_who_wait_for_one_of_two() {
     Schedules::new().hold(|| an_end(Ending::Close));
+}
+
+#[test]
+fn a_close_of_the_only_channel_releases_all() {
     Schedules::new().hold(|| an_end_of_all(Ending::Close));
 }
 
@@ -293,6 +352,10 @@ fn carriers_release_all() {
 #[test]
 fn those_who_give_up_hand_their_wake_up_on() {
     Schedules::new().hold(those_that_give_up);
+}
+
+#[test]
+fn one_who_gives_up_hands_its_wake_up_on() {
     Schedules::new().hold(one_that_gives_up);
 }
 
@@ -302,11 +365,21 @@ fn several_unsubscribes_all_wait() {
 }
 
 #[test]
+fn what_came_before_an_unsubscribe_has_no_gaps() {
+    Schedules::new().hold(an_end_beside_a_drain);
+}
+
+#[test]
+fn an_unsubscribe_waits_for_those_who_look() {
+    Schedules::new().hold(two_that_look);
+}
+
+#[test]
 fn mutants_are_found() {
     Schedules::new().find("end_wakes_no_sender", || an_end_of_all(Ending::Unsubscribe));
     Schedules::new().find("end_wakes_no_sender", || an_end_of_all(Ending::Close));
-    Schedules::new().find("gate_is_not_waited_for", two_unsubscribes);
+    Schedules::new().find("gate_is_not_waited_for", two_that_look);
+    Schedules::new().find("entry_is_cut_while_it_is_live", an_end_beside_a_drain);
     Schedules::new().find("unsubscribe_skips_grace", two_unsubscribes);
     Schedules::new().find("wake_up_is_not_handed_on", one_that_gives_up);
-    Schedules::new().find("receiver_parks_on_a_claimed_place", two_that_drain);
 }

@@ -257,6 +257,11 @@ fn a_closed_scope_leaves_nothing_running() {
 
 #[test]
 fn joined_subscriptions_end_as_one() {
+    Schedules::new().hold(|| joined(true));
+}
+
+#[test]
+fn a_failure_of_one_is_the_end_of_all_that_are_joined() {
     Schedules::new().hold(|| joined(false));
 }
 
@@ -276,8 +281,12 @@ fn a_resubscription_ends_whatever_it_is_about() {
 }
 
 #[test]
-fn a_stopped_mux_has_no_live_subscription() {
+fn a_stopped_mux_has_told_all() {
     Schedules::new().hold(a_mux);
+}
+
+#[test]
+fn a_stopped_mux_has_no_live_subscription() {
     Schedules::new().hold(late_subscribers);
 }
 
@@ -285,6 +294,7 @@ fn a_stopped_mux_has_no_live_subscription() {
 fn mutants_are_found() {
     Schedules::new().find("closed_scope_tracks", a_scope);
     Schedules::new().find("unsubscribe_skips_grace", || joined(true));
+    Schedules::new().find("error_is_of_who_comes_first", || joined(false));
     Schedules::new().find("cancel_wakes_nobody", a_producer);
     Schedules::new().find("producer_is_not_waited_for", a_producer);
     Schedules::new().find("circle_is_looked_for_before_it_is_told", a_circle);

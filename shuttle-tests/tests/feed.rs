@@ -302,7 +302,15 @@ fn closures_come_and_go() {
 #[test]
 fn batches_lose_nothing() {
     Schedules::new().hold(|| batches(Overflow::Block));
+}
+
+#[test]
+fn batches_tell_what_was_refused() {
     Schedules::new().hold(|| batches(Overflow::DropNewest));
+}
+
+#[test]
+fn batches_tell_what_they_pushed_out() {
     Schedules::new().hold(|| batches(Overflow::DropOldest));
 }
 
@@ -310,14 +318,7 @@ fn batches_lose_nothing() {
 fn mutants_are_found() {
     Schedules::new().find("unsubscribe_skips_grace", || visitors(false));
     Schedules::new().find("seat_is_live_before_it_is_filled", || visitors(false));
-    Schedules::new().find("last_misses_are_not_told", || {
-        batches(Overflow::DropNewest);
-    });
-    Schedules::new().find("entry_is_cut_while_it_is_live", || visitors(false));
     Schedules::new().find("end_is_told_before_its_reason", everyone);
-    Schedules::new().find("mark_is_read_after_the_tail_moved", || {
-        batches(Overflow::DropNewest);
-    });
 }
 
 #[test]

@@ -362,33 +362,96 @@ fn a_ring(capacity: usize, senders: u32) {
 }
 
 #[test]
-fn a_subscriber_that_blocks_has_a_queue() {
+fn one_that_blocks_has_a_queue() {
     Schedules::new().hold(|| a_subscriber(1, Overflow::Block, 2, false));
+}
+
+#[test]
+fn one_that_blocks_has_a_queue_until_a_close() {
     Schedules::new().hold(|| a_subscriber(2, Overflow::Block, 3, true));
 }
 
 #[test]
-fn a_subscriber_that_drops_the_newest_has_a_queue() {
+fn one_that_drops_the_newest_has_a_queue() {
     Schedules::new().hold(|| a_subscriber(1, Overflow::DropNewest, 2, false));
+}
+
+#[test]
+fn one_that_drops_the_newest_has_a_queue_until_a_close() {
     Schedules::new().hold(|| a_subscriber(2, Overflow::DropNewest, 3, true));
 }
 
 #[test]
-fn a_subscriber_that_drops_the_oldest_has_a_queue() {
+fn one_that_drops_the_oldest_has_a_queue() {
     Schedules::new().hold(|| a_subscriber(1, Overflow::DropOldest, 2, false));
+}
+
+#[test]
+fn one_that_drops_the_oldest_has_a_queue_until_a_close() {
     Schedules::new().hold(|| a_subscriber(2, Overflow::DropOldest, 3, true));
 }
 
 #[test]
-fn a_ring_has_one_order() {
+fn a_ring_of_one_sender_has_one_order() {
     Schedules::new().hold(|| a_ring(2, 0));
+}
+
+#[test]
+fn a_ring_of_one_place_has_one_order() {
     Schedules::new().hold(|| a_ring(1, 2));
+}
+
+#[test]
+fn a_ring_has_one_order() {
     Schedules::new().hold(|| a_ring(4, 2));
+}
+
+/// The history of calls that did not overlap.
+fn one_by_one<C>(calls: impl IntoIterator<Item = C>) -> History<C> {
+    let history = History::new();
+    for call in calls {
+        history.record(|| call);
+    }
+    history
+}
+
+fn received(reader: usize, received: Received) -> RingCall {
+    RingCall::Receive { reader, received }
+}
+
+#[test]
+#[should_panic(expected = "not linearizable")]
+fn two_orders_in_one_ring_are_noticed() {
+    let [one, other] = [(1, 0), (2, 1)].map(|(value, position)| RingCall::Send { value, position });
+    let history = one_by_one([one, other, received(0, Ok(1)), received(1, Ok(2))]);
+    history.assert_is_allowed_by(&Ring {
+        capacity: 2,
+        readers: 2,
+        several_send: true,
+    });
+}
+
+#[test]
+#[should_panic(expected = "not linearizable")]
+fn a_value_that_comes_after_an_unsubscribe_is_noticed() {
+    let [senders, receiver] = END;
+    let history = one_by_one([Call::Subscribe, senders, receiver, Call::Put(1)]);
+    history.assert_is_allowed_by(&Channel {
+        capacity: 2,
+        overflow: Overflow::Block,
+        several_send: true,
+    });
 }
 
 #[test]
 fn mutants_are_found() {
-    Schedules::new().find("last_misses_are_not_told", || {
+    Schedules::new().find("misses_are_looked_for_after_the_tail", || {
         a_subscriber(1, Overflow::DropNewest, 2, false);
+    });
+    Schedules::new().find("mark_is_read_after_the_tail_moved", || {
+        a_subscriber(1, Overflow::DropNewest, 2, false);
+    });
+    Schedules::new().find("unsubscribe_skips_grace", || {
+        a_subscriber(1, Overflow::Block, 2, false);
     });
 }

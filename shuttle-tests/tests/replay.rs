@@ -47,8 +47,12 @@ fn the_last_misses() {
 }
 
 #[test]
-fn a_program_that_is_right_never_fails() {
+fn an_unsubscribe_that_is_right_never_fails() {
     Schedules::new().hold(an_unsubscribe);
+}
+
+#[test]
+fn misses_that_are_right_never_fail() {
     Schedules::new().hold(the_last_misses);
 }
 
