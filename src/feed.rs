@@ -65,7 +65,8 @@ pub use undelivered::{Cause, Missed, Undelivered};
 /// 5. A subscription whose receiver is gone ends by itself.
 /// 6. The same channel subscribed k times gets k copies; each subscription is cancelled on its own.
 /// 7. A send takes no lock and allocates nothing while nobody is full and nobody is gone (but for the first send of a
-///    thread on a feed, which sets up a record of 128 bytes).
+///    thread on a feed, which sets up a record of 128 bytes). To wake a receiver that sleeps takes the lock under which
+///    its waker lies, for some instructions.
 /// 8. A subscription fails at most once, and [`Subscription::err`] says why.
 /// 9. n subscribers cost at most n - 1 clones.
 /// 10. A panic in a value's `clone` goes on after everybody else was served; whoever it was for has missed the value. So does

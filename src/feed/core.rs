@@ -540,3 +540,38 @@ impl<T> Drop for Core<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::bounded;
+
+    use crate::Feed;
+
+    #[test]
+    fn a_send_to_those_with_room_takes_no_lock_of_the_feed() {
+        let feed = Feed::new();
+        let mut own = feed.channel(2).unwrap();
+        let (sender, carried) = bounded(2);
+        let _carrier = feed.subscribe(sender);
+        let _closure = feed.subscribe_fn(|_: &u32| {});
+        let (sent, has_sent) = bounded(0);
+        let (go, may_go) = bounded(0);
+        let clone = feed.clone();
+        let sender = thread::spawn(move || {
+            // The first send of a thread makes its record.
+            sent.send(clone.send(1)).unwrap();
+            may_go.recv().unwrap();
+            sent.send(clone.send(2)).unwrap();
+        });
+        assert_eq!(has_sent.recv(), Ok(3));
+        let lock = feed.core.registry.lock();
+        go.send(()).unwrap();
+        assert_eq!(has_sent.recv_timeout(Duration::from_secs(20)), Ok(3));
+        drop(lock);
+        sender.join().unwrap();
+        assert!(own.try_iter().eq([1, 2]) && carried.try_iter().eq([1, 2]));
+    }
+}
