@@ -96,7 +96,8 @@ impl SubscriptionScope {
     /// and when this returns, they have ended.
     ///
     /// It waits as [`unsubscribe`](Subscription::unsubscribe) does for each: not for a delivery that it is called from,
-    /// nor for the producer that calls it. Again, from any thread: harmless, and it waits for what has not ended.
+    /// nor for the producer that calls it. What had ended by itself is no longer tracked, so a last delivery to that, on
+    /// another thread, is not waited for. Again, from any thread: harmless, and it waits for what has not ended.
     pub fn close(&self) {
         let sources: Vec<_> = {
             let mut tracked = self.tracked.lock();

@@ -106,8 +106,9 @@ impl Subscription {
     ///
     /// Unsubscribing it unsubscribes all of them. The first of them that fails ends all the others, and its error is
     /// that of the joined subscription. One that ends without an error leaves the others to go on. The joined
-    /// subscription has ended when all of them have: its error is out when nothing of the others is under way any more.
-    /// Of none at all, it lasts until it is unsubscribed.
+    /// subscription has ended, and its error is out, when all of them have. That is when nobody gets a value any more whose
+    /// send begins then; a delivery that was under way may still put its own on the channel of another than the one that
+    /// failed. `unsubscribe`, also after the end, waits for those. Of none at all, it lasts until it is unsubscribed.
     ///
     /// [`stats`](Self::stats) are the sums of theirs; `depth` is that of those that can tell, and `None` if none can.
     ///
@@ -203,7 +204,8 @@ impl Subscription {
         self.source().cancel();
     }
 
-    /// Whether the subscription has ended. Once true, it stays true.
+    /// Whether the subscription has ended. Once true, it stays true. The error comes out of [`err`](Self::err) at the same
+    /// time or an instant later; to have it for sure, wait for the end with [`closed`](Self::closed).
     pub fn is_closed(&self) -> bool {
         self.source().state().is_ended()
     }
