@@ -21,6 +21,21 @@ pub(crate) fn threads() -> Option<usize> {
     entries("/proc/self/task")
 }
 
+/// How many threads could run now, if they were given a processor: none, where all wait for each other.
+pub(crate) fn runnable() -> Option<usize> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    Some(stats.filter(|stat| is_runnable(stat)).count())
+}
+
+/// The state comes after the name, which is in parentheses and may be anything.
+fn is_runnable(stat: &str) -> bool {
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state == Some('R')
+}
+
 /// How many file descriptors are open, the one that looks included.
 pub(crate) fn descriptors() -> Option<usize> {
     entries("/proc/self/fd")
@@ -32,7 +47,7 @@ fn entries(folder: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::resident_in;
+    use super::{is_runnable, resident_in};
 
     #[test]
     fn resident_memory_is_in_bytes() {
@@ -41,5 +56,12 @@ mod tests {
         for status in ["", "VmRSS: 3 pages", "VmRSS: x kB"] {
             assert_eq!(resident_in(status), None, "{status}");
         }
+    }
+
+    #[test]
+    fn a_thread_is_runnable_by_its_state_and_not_by_its_name() {
+        assert!(is_runnable("7 (a thread) R 1 7 7 0"));
+        assert!(!is_runnable("7 (a) R (thread) S 1 7 7 0"));
+        assert!(!is_runnable(""));
     }
 }

@@ -11,8 +11,8 @@ use crate::violation;
 use crate::world::World;
 
 /// A figure that has to move, that stands still for so many looks is a violation. (Looks, so that a machine that is
-/// paused does not count.)
-const PATIENCE: u32 = 30;
+/// paused does not count.) It is a hundred times what a generation takes, for a machine that has other things to do as well.
+const PATIENCE: u32 = 120;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What was sampled, once a second.
@@ -100,9 +100,12 @@ pub(crate) fn watch(
                 continue;
             }
             if let Some(figure) = progress.look() {
+                let runnable =
+                    process::runnable().map(|count| format!(" ({count} threads can run)"));
                 violation::end(&format!(
-                    "world `{}`: `{figure}` has not moved in {PATIENCE} s\n{}",
+                    "world `{}`: `{figure}` has not moved in {PATIENCE} looks{}\n{}",
                     world.name,
+                    runnable.unwrap_or_default(),
                     dump(worlds)
                 ));
             }
