@@ -426,11 +426,7 @@ impl<T> Queue<T> {
         if !mutant!("end_wakes_no_sender") {
             self.receiver.room.wake_all();
         }
-        match earlier {
-            Some(earlier) if earlier == End::Overflowed as u8 => End::Overflowed,
-            Some(_) => End::Closed,
-            None => end,
-        }
+        earlier.and_then(End::numbered).unwrap_or(end)
     }
 
     // ---- The receiver's side. The cursor stands for its being the only one. ----
@@ -595,10 +591,9 @@ impl<T> Queue<T> {
     }
 
     fn ended(&self) -> TryRecvError {
-        if self.end.load(Ordering::Relaxed) == End::Overflowed as u8 {
-            TryRecvError::Overflowed
-        } else {
-            TryRecvError::Closed
+        match End::numbered(self.end.load(Ordering::Relaxed)) {
+            Some(End::Overflowed) => TryRecvError::Overflowed,
+            Some(End::Closed) | None => TryRecvError::Closed,
         }
     }
 

@@ -12,6 +12,15 @@ pub(crate) enum End {
     Overflowed = 2,
 }
 
+impl End {
+    /// The reason with that number. 0 is none; a queue keeps no other numbers than these.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        [Self::Closed, Self::Overflowed]
+            .into_iter()
+            .find(|end| *end as u8 == number)
+    }
+}
+
 /// Why an [`offer`](super::queue::Queue::offer) was not taken.
 #[derive(Debug)]
 pub(crate) enum Refusal<T> {
