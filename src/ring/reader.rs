@@ -69,10 +69,15 @@ impl<T> Reader<T> {
 
     #[inline]
     fn has_next(&mut self) -> bool {
-        if !self.has_unread() {
+        // Again where there were only holes: there may be more than the look has shown.
+        while !self.has_unread() {
+            let known = self.known.max(self.position);
             self.look();
+            if self.known == known {
+                return false;
+            }
         }
-        self.has_unread()
+        true
     }
 
     /// Finds out how much there is to read.
@@ -84,8 +89,28 @@ impl<T> Reader<T> {
 
     /// Whether there is something to read without a look.
     #[inline]
-    pub(crate) fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&mut self) -> bool {
+        if self.known > self.position && self.core.track.may_have_holes(self.position) {
+            self.pass_holes();
+        }
         self.known > self.position
+    }
+
+    /// Goes on to the next position that is no hole, as far as it is known what was published: who waits is not to be told of
+    /// holes, which a read hands nothing out for.
+    #[cold]
+    #[inline(never)]
+    fn pass_holes(&mut self) {
+        let end = self.known;
+        if !self.kind.is_lossy() {
+            self.read_strict::<true>(end, &mut |_| {});
+            return;
+        }
+        let mut begin = u64::MAX;
+        while self.untold == 0 && self.position < end && self.position != begin {
+            begin = self.position;
+            self.read_lossy::<true>(end, &mut |_| {});
+        }
     }
 
     /// An error if nothing will be read any more.
@@ -128,7 +153,7 @@ impl<T> Reader<T> {
             if end <= begin {
                 return self.nothing(limit);
             }
-            let Some(read) = self.read_strict(end, &mut f) else {
+            let Some(read) = self.read_strict::<false>(end, &mut f) else {
                 return if taken == 0 {
                     Err(self.ended())
                 } else {
@@ -191,7 +216,7 @@ impl<T> Reader<T> {
                         return self.nothing(limit);
                     }
                 }
-                match self.read_lossy(end, f) {
+                match self.read_lossy::<false>(end, f) {
                     Some(read) => taken += read,
                     None if self.untold != 0 || taken != 0 => {}
                     None => return Err(self.ended()),
@@ -211,9 +236,13 @@ impl<T> Reader<T> {
         Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)))
     }
 
-    /// Reads up to there. `None` if the reader was cut off.
+    /// Reads up to there; or just passes the holes that come first. `None` if the reader was cut off.
     #[inline(always)]
-    fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    fn read_strict<const HOLES: bool>(
+        &mut self,
+        end: u64,
+        f: &mut impl FnMut(&T),
+    ) -> Option<usize> {
         let begin = self.position;
         let core = &*self.core;
         let member = &*self.member;
@@ -239,6 +268,9 @@ impl<T> Reader<T> {
             if track.may_have_holes(pin.at) {
                 stop = first_hole(track, segment, pin.at, stop);
             }
+            if HOLES && stop != pin.at {
+                return Some(0);
+            }
             // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
             for value in unsafe { values(track, segment, pin.at, stop) } {
                 // Before the call: a value whose handling panics has been read.
@@ -259,9 +291,9 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Reads up to there, or to the end of the segment, or to a hole. `None` if the reader was cut off, or values were
-    /// missed.
-    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    /// Reads up to there, or to the end of the segment, or to a hole; or just passes the hole that comes first. `None` if the
+    /// reader was cut off, or values were missed.
+    fn read_lossy<const HOLES: bool>(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let track = &self.core.track;
         let begin = self.position;
         let end = end.min(track.shape().segment_end(begin));
@@ -288,6 +320,9 @@ impl<T> Reader<T> {
         let mut stop = end;
         if track.may_have_holes(begin) {
             stop = first_hole(track, segment, begin, end);
+        }
+        if HOLES && stop != begin {
+            return Some(0);
         }
         // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
         for value in unsafe { values(track, segment, begin, stop) } {

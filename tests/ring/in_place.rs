@@ -2,8 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, TryRecvError};
+use fanfeed::{
+    ExclusiveRingFeed, RecvError, RecvTimeoutError, RingFeed, RingOverflow, TryRecvError, Waiting,
+};
 
 use crate::common::{join, message, watchdog};
 
@@ -190,6 +193,46 @@ fn lossy_readers_pass_over_holes_too() {
     assert_eq!(received, but_for_holes(missed..30));
     assert_eq!(drained, Ok(received.len()));
     assert_eq!(lossy.missed(), missed);
+}
+
+#[test]
+fn a_wait_does_not_end_for_holes_alone() {
+    let kinds = [
+        RingOverflow::Block,
+        RingOverflow::DropOldest,
+        RingOverflow::Disconnect,
+    ];
+    for (overflow, waiting) in kinds.into_iter().flat_map(|kind| {
+        [Waiting::Spin, Waiting::Batch, Waiting::Park].map(|waiting| (kind, waiting))
+    }) {
+        let ring = RingFeed::<u64>::new(16).unwrap();
+        let options = ring.subscriber().overflow(overflow).waiting(waiting);
+        let mut reader = options.subscribe();
+        // Three holes, over the end of a segment.
+        for _ in 0..3 {
+            let panics = || ring.send_with(|_| panic!("a hole"));
+            assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        }
+        let nothing = Err(RecvTimeoutError::Timeout);
+        // What this one has seen the others take for the end, at first.
+        let mut ahead = ring.subscribe();
+        assert_eq!(reader.wait_timeout(Duration::ZERO), nothing, "{overflow:?}");
+        assert_eq!(reader.try_recv(), Err(TryRecvError::Empty));
+        let panics = || ring.send_with(|_| panic!("a hole"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        assert_eq!(ahead.try_recv(), Err(TryRecvError::Empty));
+        ring.send(4);
+        ring.send(5);
+        assert_eq!(reader.wait_timeout(Duration::ZERO), Ok(()));
+        assert_eq!(reader.try_recv(), Ok(4));
+        assert_eq!(reader.try_recv(), Ok(5));
+        let panics = || ring.send_with(|_| panic!("a hole"));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        assert_eq!(reader.wait_timeout(Duration::ZERO), nothing, "{overflow:?}");
+        assert_eq!((reader.lag(), reader.stats().delivered), (0, 2));
+        ring.close();
+        assert_eq!(reader.wait(), Err(RecvError::Closed));
+    }
 }
 
 #[test]
