@@ -26,7 +26,9 @@ pub enum Room {
 /// beside others, and a receiver that only polls with `try_recv` would never be met.
 ///
 /// A panic in any of these ends the subscription with
-/// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further.
+/// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
+/// itself in [`try_send`](Self::try_send) is handed no other value after that, not even the rest of a batch; it is dropped
+/// when the send has ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};

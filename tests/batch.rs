@@ -466,6 +466,63 @@ fn a_carrier_that_panics_in_the_middle_ends_alone() {
     assert_eq!(feed.subscriber_count(), 2);
 }
 
+/// A carrier, or a value, that ends a subscription when it is its turn.
+type Ending = Arc<Mutex<Option<Subscription>>>;
+
+/// Ends its own subscription when it is handed a 2.
+struct Leaving(crossbeam_channel::Sender<u64>, Ending);
+
+impl Carrier<u64> for Leaving {
+    fn try_send(&self, value: u64) -> Result<(), TrySendError<u64>> {
+        if value == 2 {
+            drop(self.1.lock().unwrap().take());
+        }
+        Carrier::try_send(&self.0, value)
+    }
+}
+
+#[test]
+fn a_carrier_that_unsubscribes_itself_in_the_middle_is_handed_no_more() {
+    for others in [0, 1] {
+        let feed = Feed::new();
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let ending = Ending::default();
+        let subscription = feed.subscribe(Leaving(tx, Arc::clone(&ending)));
+        *ending.lock().unwrap() = Some(subscription);
+        let mut other = (others > 0).then(|| feed.channel(8).unwrap());
+        assert_eq!(feed.send_batch(0..5), 3 + 5 * others);
+        assert_eq!(rx.iter().collect::<Vec<_>>(), [0, 1, 2]);
+        if let Some(other) = &mut other {
+            assert_eq!(other.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        }
+    }
+}
+
+/// A value whose clone ends a subscription if it is a 2.
+struct Final(u64, Ending);
+
+impl Clone for Final {
+    fn clone(&self) -> Self {
+        if self.0 == 2 {
+            drop(self.1.lock().unwrap().take());
+        }
+        Self(self.0, Arc::clone(&self.1))
+    }
+}
+
+#[test]
+fn who_is_unsubscribed_by_a_clone_is_handed_no_later_value() {
+    let feed = Feed::new();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let ending = Ending::default();
+    *ending.lock().unwrap() = Some(feed.subscribe(tx));
+    let mut other = feed.channel(8).unwrap();
+    feed.send_batch((0..5).map(|number| Final(number, Arc::clone(&ending))));
+    let seen: Vec<_> = rx.iter().map(|value| value.0).collect();
+    assert_eq!(seen, [0, 1, 2], "the last is the one that was being cloned");
+    assert_eq!(other.try_iter().count(), 5);
+}
+
 #[test]
 fn an_iterator_that_panics_loses_nothing_that_was_sent_before() {
     let tally = Tally::new();

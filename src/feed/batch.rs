@@ -245,6 +245,10 @@ impl<T: Clone + Send + 'static> Batch<T> {
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
+            if entry.is_cut() {
+                // Its carrier, or a value's `clone` or `drop`, has ended the subscription, or its feed.
+                return;
+            }
             let others = progress.next >= own;
             progress.cloning = true;
             let value = if others {
@@ -265,9 +269,6 @@ impl<T: Clone + Send + 'static> Batch<T> {
                         }
                         if waits {
                             return self.late.push((Arc::clone(entry), progress.next));
-                        }
-                        if entry.is_cut() {
-                            return;
                         }
                     }
                     Settled::Delivered(panic) => {
