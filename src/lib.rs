@@ -178,12 +178,11 @@ mod error;
 mod overflow;
 mod wait;
 // Floor 2
-#[cfg(not(fuzzing))]
-#[allow(unreachable_pub)]
+#[cfg_attr(
+    not(fuzzing),
+    expect(unreachable_pub, reason = "a fuzz target drives it, and nobody else")
+)]
 mod attempts;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod attempts;
 mod resubscribe;
 mod scope;
 mod subscription;
@@ -197,6 +196,9 @@ mod mux;
 // Above all of them, and of use to none
 pub mod docs;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use attempts::{Attempts, Step};
 pub use backoff::Backoff;
 pub use carrier::{Carrier, Room};
 pub use error::{

@@ -4,8 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
-use fanfeed::attempts::{Attempts, Step};
-use fanfeed::{Backoff, SubscriptionError};
+use fanfeed::{Attempts, Backoff, Step, SubscriptionError};
 
 use super::model::Table;
 use crate::trace::{self, ensure, expect};
