@@ -8,6 +8,7 @@ use std::task::Waker;
 use fanfeed::{Carrier, Room, TrySendError};
 
 use super::program::Manner;
+use super::world::with;
 use crate::value::{Value, panic_on_purpose};
 
 /// What both ends of a custom channel share.
@@ -24,12 +25,18 @@ pub(crate) struct Custom {
     pub(crate) shared: Arc<Shared>,
     pub(crate) capacity: usize,
     pub(crate) manner: Manner,
+    /// The subscriber that it is of, if it is to unsubscribe itself.
+    pub(crate) leaves: Mutex<Option<usize>>,
 }
 
 impl Carrier<Value> for Custom {
     fn try_send(&self, value: Value) -> Result<(), TrySendError<Value>> {
         if self.shared.panics.swap(false, Relaxed) {
             panic_on_purpose();
+        }
+        let leaving = self.leaves.lock().unwrap().take();
+        if let Some(index) = leaving {
+            with(|world| world.unsubscribe(index));
         }
         if self.shared.far_end_is_gone.load(Relaxed) {
             return Err(TrySendError::Closed(value));

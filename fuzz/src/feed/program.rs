@@ -84,6 +84,8 @@ pub(crate) enum Kind {
         capacity: u8,
         overflow: CarrierPolicy,
         manner: Manner,
+        /// It unsubscribes itself when it is handed its first value.
+        leaves: bool,
     },
     Ring {
         capacity: u8,

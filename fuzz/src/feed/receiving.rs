@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use fanfeed::{Receiver, RecvError, RecvTimeoutError, TryRecvError};
 use futures_core::Stream;
 
+use super::awaiting;
 use super::far_end::FarEnd;
 use super::program::Receive;
-use super::sending;
 use super::sketch::Sketch;
-use super::world::with;
+use super::world::{World, with};
 use crate::trace::expect;
 use crate::value::{Value, panic_on_purpose};
 
@@ -46,7 +46,23 @@ pub(crate) fn receive(who: u8, form: Receive, count: u8) {
         Some(false)
     });
     if is_awaited == Some(true) {
-        sending::poll();
+        awaiting::poll();
+    }
+}
+
+impl World {
+    /// Receives everything that is left.
+    pub(crate) fn receive_all(&mut self) {
+        for one in &mut self.subscribers {
+            while let Some(seen) = one.far_end.try_recv() {
+                let seen = number(seen);
+                expect("what was left", &seen, &one.sketch.receive());
+                if !matches!(seen, Ok(_) | Err(TryRecvError::Lagged(_))) {
+                    break;
+                }
+            }
+        }
+        self.check_all();
     }
 }
 
@@ -67,7 +83,7 @@ fn own(receiver: &mut Receiver<Value>, sketch: &mut Sketch, form: Receive, count
     let mut context = Context::from_waker(Waker::noop());
     match form {
         Receive::Wait if !sketch.would_wait() => {
-            let expected = sketch.receive().map_err(|error| at_limit(error));
+            let expected = sketch.receive().map_err(at_limit);
             let seen = number(receiver.recv()).map_err(RecvTimeoutError::from);
             expect("recv", &seen, &expected);
         }

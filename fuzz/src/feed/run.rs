@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::program::{Operation, Program};
 use super::world::{World, set, with};
-use super::{receiving, sending, subscribing};
+use super::{awaiting, held, receiving, sending, subscribing};
 use crate::trace::{self, expect};
 use crate::value;
 
@@ -20,6 +20,9 @@ pub fn run(program: Program) {
     }
     trace::at(operations.len());
     with(|world| world.check_all());
+    // A send that waits would take the room that receiving makes.
+    awaiting::drop_async();
+    with(World::receive_all);
     let Some(mut world) = set(None) else { return };
     expect(
         "sent elsewhere",
@@ -39,11 +42,11 @@ fn step(operation: Operation) {
         Operation::Crowd { closures } => subscribing::crowd(closures),
         Operation::Send(form) => sending::send(form),
         Operation::Batch { count } => sending::batch(count),
-        Operation::Retry { which, form } => sending::retry(which, form),
-        Operation::GiveUp { which, take } => sending::give_up(which, take),
-        Operation::BeginAsync => sending::begin_async(),
-        Operation::Poll => sending::poll(),
-        Operation::DropAsync => sending::drop_async(),
+        Operation::Retry { which, form } => held::retry(which, form),
+        Operation::GiveUp { which, take } => held::give_up(which, take),
+        Operation::BeginAsync => awaiting::begin_async(),
+        Operation::Poll => awaiting::poll(),
+        Operation::DropAsync => awaiting::drop_async(),
         Operation::Receive { who, form, count } => receiving::receive(who, form, count),
         Operation::Unsubscribe(who) => to_one(who, World::unsubscribe),
         Operation::DropHandle(who) => to_one(who, World::drop_handle),

@@ -24,10 +24,13 @@ pub(crate) struct Sketch {
     pub(crate) far_end_is_there: bool,
     /// Whether it takes everything and keeps nothing.
     pub(crate) is_sink: bool,
-    /// What is left in a channel whose far end is gone: some drop it when their senders have gone, too.
+    /// What is left in a crossbeam channel whose far end is gone: a bounded one keeps it for as long as it has a sender.
     pub(crate) left: usize,
+    pub(crate) is_ring: bool,
     /// Whether the next value makes the carrier panic.
     pub(crate) panics: bool,
+    /// Whether the next value makes the carrier unsubscribe itself.
+    pub(crate) leaves: bool,
     /// What is in the channel, each with how many were missed right before it.
     pub(crate) queue: VecDeque<(u64, u64)>,
     /// How many were missed after the last in the queue.
@@ -63,7 +66,9 @@ impl Sketch {
             far_end_is_there: true,
             is_sink: false,
             left: 0,
+            is_ring: false,
             panics: false,
+            leaves: false,
             queue: VecDeque::new(),
             missed_last: 0,
             missed: 0,
@@ -102,6 +107,10 @@ impl Sketch {
             self.dropped += 1;
             self.end(Some(Failure::Panicked));
             return Offer::Ended;
+        }
+        if std::mem::take(&mut self.leaves) {
+            // Before it takes the value, or does not: that is up to the rest.
+            self.end(None);
         }
         if !self.far_end_is_there && !self.is_own {
             self.end(None);
@@ -163,6 +172,16 @@ impl Sketch {
                 Err(TryRecvError::Overflowed)
             }
             None => Err(TryRecvError::Closed),
+        }
+    }
+
+    /// How many values are alive because of it. A ring keeps those that were read until others take their slots.
+    pub(crate) fn alive(&self) -> usize {
+        if self.is_ring && (self.live || !self.is_sink) {
+            self.capacity
+                .min(usize::try_from(self.delivered).unwrap_or(usize::MAX))
+        } else {
+            self.queue.len()
         }
     }
 

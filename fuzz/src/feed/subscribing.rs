@@ -1,14 +1,14 @@
 //! Coming and going.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
 use fanfeed::{CarrierOverflow, Feed, Overflow, RingFeed, Subscription};
 
+use super::calling;
 use super::carrier::{Custom, Shared, Wrapping};
 use super::far_end::FarEnd;
 use super::program::{Act, CarrierPolicy, Kind, Manner};
-use super::sending;
 use super::sketch::Sketch;
 use super::world::{Subscriber, World, with};
 use crate::trace::{ensure, expect};
@@ -63,10 +63,6 @@ fn add(world: &mut World, kind: Kind, named: bool) {
     let mut made = make(feed, kind, name, index);
     if world.is_closed {
         made.sketch.end(None);
-    }
-    if let FarEnd::Ring(reader) = &made.far_end {
-        // Values of the last lap are kept until others take their slots.
-        world.slack += reader.capacity();
     }
     let mut one = Subscriber {
         id: made
@@ -189,6 +185,7 @@ fn make(feed: &Feed<Value>, kind: Kind, name: Option<&'static str>, index: usize
             capacity,
             overflow,
             manner: Manner::Wrapping,
+            ..
         } => {
             let (sender, receiver) = crossbeam_channel::bounded(small(capacity));
             let handle = options()
@@ -204,6 +201,7 @@ fn make(feed: &Feed<Value>, kind: Kind, name: Option<&'static str>, index: usize
             capacity,
             overflow,
             manner,
+            leaves,
         } => {
             let shared = Arc::new(Shared::default());
             let capacity = small(capacity);
@@ -211,20 +209,20 @@ fn make(feed: &Feed<Value>, kind: Kind, name: Option<&'static str>, index: usize
                 shared: Arc::clone(&shared),
                 capacity,
                 manner,
+                leaves: Mutex::new(leaves.then_some(index)),
             };
             let handle = options()
                 .overflow(CarrierOverflow::from(overflow))
                 .subscribe(carrier);
-            (
-                Some(handle),
-                FarEnd::Custom(shared),
-                sketch(capacity, overflow),
-            )
+            let mut sketch = sketch(capacity, overflow);
+            sketch.leaves = leaves;
+            (Some(handle), FarEnd::Custom(shared), sketch)
         }
         Kind::Ring { capacity, overflow } => {
             let ring = RingFeed::new(small(capacity) + 1).expect("the capacity is not 0");
             let reader = ring.subscribe();
-            let sketch = sketch(ring.capacity(), overflow);
+            let mut sketch = sketch(ring.capacity(), overflow);
+            sketch.is_ring = true;
             let handle = options()
                 .overflow(CarrierOverflow::from(overflow))
                 .subscribe(ring);
@@ -235,7 +233,7 @@ fn make(feed: &Feed<Value>, kind: Kind, name: Option<&'static str>, index: usize
             let held = Arc::downgrade(&kept);
             let handle = options().subscribe_fn(move |value: &Value| {
                 let _ = &kept;
-                sending::called(index, value.number());
+                calling::called(index, value.number());
             });
             let mut sketch = unbounded();
             sketch.is_closure = true;
@@ -274,8 +272,11 @@ impl World {
     }
 
     pub(crate) fn detach(&mut self, index: usize) {
-        if let Some(handle) = self.subscribers[index].handle.take() {
+        let one = &mut self.subscribers[index];
+        if let Some(handle) = one.handle.take() {
             handle.detach();
+            // Its carrier has no handle any more by which to leave.
+            one.sketch.leaves = false;
         }
     }
 
@@ -329,9 +330,13 @@ impl World {
             FarEnd::Gone => return,
             // A ring without readers takes everything, and gives it to nobody.
             FarEnd::Ring(_) => sketch.is_sink = true,
+            FarEnd::Crossbeam(_) => {
+                sketch.far_end_is_there = false;
+                sketch.left = sketch.queue.len();
+            }
             _ => sketch.far_end_is_there = false,
         }
-        sketch.left = std::mem::take(&mut sketch.queue).len();
+        sketch.queue.clear();
         drop(far_end);
     }
 

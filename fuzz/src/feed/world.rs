@@ -9,6 +9,7 @@ use fanfeed::{
 };
 
 use super::far_end::FarEnd;
+use super::frame::Frame;
 use super::program::Act;
 use super::sketch::{Failure, Sketch};
 use crate::trace::{ensure, expect, fail};
@@ -48,15 +49,6 @@ impl Subscriber {
         let tells = sketch.is_own || sketch.live && sketch.tells_depth;
         tells.then_some(sketch.queue.len())
     }
-
-    /// Ends it, and forgets it.
-    pub(crate) fn retire(&mut self) {
-        self.handle = None;
-        self.far_end = FarEnd::Gone;
-        self.sketch.end(None);
-        self.sketch.far_end_is_there = false;
-        self.sketch.queue.clear();
-    }
 }
 
 /// A value that was not delivered to all.
@@ -74,28 +66,6 @@ pub(crate) struct Sending {
     pub(crate) is_begun: bool,
     pub(crate) waits: Vec<usize>,
     pub(crate) delivered: usize,
-}
-
-/// A send that is under way, which closures are called from.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) values: Vec<u64>,
-    pub(crate) calls: Vec<Call>,
-    pub(crate) waits: Vec<usize>,
-    pub(crate) delivered: usize,
-    /// How many subscribers there had been when it began; the others came in the midst of it.
-    pub(crate) known: usize,
-    pub(crate) live: usize,
-    pub(crate) has_nested: bool,
-    /// Everybody as before, if a clone may panic.
-    pub(crate) before: Option<Vec<Sketch>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) closure: usize,
-    pub(crate) times: usize,
-    pub(crate) is_due: bool,
 }
 
 pub(crate) struct World {
@@ -117,8 +87,6 @@ pub(crate) struct World {
     pub(crate) elsewhere: Feed<Value>,
     pub(crate) elsewhere_far_end: crossbeam_channel::Receiver<Value>,
     pub(crate) sent_elsewhere: usize,
-    /// What rings may hold besides what is unread.
-    pub(crate) slack: usize,
 }
 
 thread_local! {
@@ -157,7 +125,6 @@ impl World {
             elsewhere,
             elsewhere_far_end,
             sent_elsewhere: 0,
-            slack: 0,
         }
     }
 
@@ -250,17 +217,13 @@ impl World {
     }
 
     fn check_live(&self) {
-        let queued: usize = self
-            .subscribers
-            .iter()
-            .map(|one| one.sketch.queue.len())
-            .sum();
+        let alive: usize = self.subscribers.iter().map(|one| one.sketch.alive()).sum();
         let holders = self.held.len() + usize::from(self.sending.is_some());
-        let least = (queued + holders + self.elsewhere_far_end.len()) as i64;
-        // Each holder may keep one clone that was given back; a ring drops values when their slots are used again.
+        let least = (alive + holders + self.elsewhere_far_end.len()) as i64;
         let left = self.subscribers.iter().filter(|one| one.sketch.live);
         let left: usize = left.map(|one| one.sketch.left).sum();
-        let most = least + (holders + self.slack + left) as i64;
+        // Each holder may keep one clone that was given back.
+        let most = least + (holders + left) as i64;
         let seen = value::live();
         ensure((least..=most).contains(&seen), || {
             format!("live values: expected {least} to {most}, saw {seen}")

@@ -24,6 +24,7 @@ pub fn run(program: Program) {
         world.check();
     }
     trace::at(operations.len());
+    world.receive_all();
     drop(world);
     expect("live events at the end", &value::live(), &0);
 }
@@ -93,6 +94,17 @@ fn step(world: &mut World, operation: Operation) {
     }
 }
 
+impl World {
+    /// Receives everything that is left.
+    fn receive_all(&mut self) {
+        for one in &mut self.subscribers {
+            for _ in 0..=one.queue.len() {
+                receive(one, Receive::Try, 0);
+            }
+        }
+    }
+}
+
 fn split(one: &mut Subscriber) {
     match std::mem::replace(&mut one.far_end, FarEnd::Gone) {
         FarEnd::Own(own) if one.handle.is_none() => {
@@ -104,7 +116,8 @@ fn split(one: &mut Subscriber) {
     }
 }
 
-fn receive(one: &mut Subscriber, form: Receive, count: u8) {
+/// Has one subscriber receive.
+pub(crate) fn receive(one: &mut Subscriber, form: Receive, count: u8) {
     match std::mem::replace(&mut one.far_end, FarEnd::Gone) {
         FarEnd::Own(mut own) => {
             receive_own(one, &mut own, form, count);

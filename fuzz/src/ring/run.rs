@@ -19,6 +19,7 @@ pub fn run(program: Program) {
         world.check();
     }
     trace::at(operations.len());
+    world.receive_all();
     drop(world);
     expect("live values at the end", &value::live(), &0);
 }

@@ -60,10 +60,10 @@ impl World {
                 ensure(!is_closed && matches!(form, Form::InPlacePanicking), || {
                     "a send panicked".into()
                 });
-                // The slot may hold a value that was never sent.
-                self.slack += 1;
                 self.track.reach = self.track.reach.max(next + 1);
-                if !self.sender.is_exclusive() {
+                if self.sender.is_exclusive() {
+                    self.has_leftover = true;
+                } else {
                     self.track.push(None);
                 }
             }

@@ -18,8 +18,10 @@ pub(crate) struct World {
     pub(crate) track: Track,
     pub(crate) readers: Vec<Reader>,
     pub(crate) number: u64,
-    /// Values in segments that readers have kept, or that a writer who panicked has made.
-    pub(crate) slack: u64,
+    /// The most readers that do not block there have been at one time: so many segments there are besides the ring's own.
+    most_lossy: usize,
+    /// Whether a writer that panicked has left a value in the next slot.
+    pub(crate) has_leftover: bool,
 }
 
 impl World {
@@ -34,7 +36,8 @@ impl World {
             track: Track::new(capacity),
             readers: Vec::new(),
             number: 0,
-            slack: 0,
+            most_lossy: 0,
+            has_leftover: false,
         }
     }
 
@@ -72,9 +75,6 @@ impl World {
                 format!("history: expected {} to {most}, saw {lag}", most.min(safe))
             });
         }
-        if kind != Kind::Strict {
-            self.slack += self.track.eighth;
-        }
         self.readers.push(Reader {
             receiver,
             handle: None,
@@ -88,6 +88,9 @@ impl World {
             is_overflowed: false,
             came_late,
         });
+        let lossy = |one: &&Reader| one.kind != Kind::Strict && !one.came_late;
+        let lossy = self.readers.iter().filter(lossy).count();
+        self.most_lossy = self.most_lossy.max(lossy);
     }
 
     pub(crate) fn choose(&self, who: u8) -> Option<usize> {
@@ -129,11 +132,11 @@ impl World {
                 &(track.capacity, track.next(), live, track.is_closed),
             );
         }
-        let least = track
-            .next()
-            .min(track.capacity)
-            .saturating_sub(self.slack.min(track.eighth)) as i64;
-        let most = (track.next().min(track.capacity) + self.slack) as i64;
+        // A slot that was filled stays so, in the ring's own segments and in those that others have taken the place of.
+        let least = track.next().min(track.capacity);
+        let filled = track.next() + u64::from(self.has_leftover);
+        let most = filled.min(track.capacity) + self.most_lossy as u64 * track.eighth;
+        let (least, most) = (least as i64, most as i64);
         let seen = value::live();
         ensure((least..=most).contains(&seen), || {
             format!("live values: expected {least} to {most}, saw {seen}")
