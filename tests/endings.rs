@@ -4,13 +4,14 @@ mod common;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use common::watchdog;
 use crossbeam_channel::RecvTimeoutError;
-use fanfeed::{Feed, Subscription};
+use fanfeed::{Carrier, Feed, Subscription, TrySendError};
 
 /// Guards against the reaper that dropped a closure, and with it the last handle of that same closure's subscription,
 /// which then waited for itself to be reaped.
@@ -75,5 +76,48 @@ fn a_feed_that_is_closed_inside_the_delivery_of_another_drops_its_carriers() {
     assert_eq!(
         rx.recv_timeout(Duration::from_secs(10)),
         Err(RecvTimeoutError::Disconnected)
+    );
+}
+
+/// The last handle of the feed that it is subscribed to, which it lets go when it is asked for its depth.
+struct LastHandle {
+    feed: Mutex<Option<Feed<u8>>>,
+    is_dropped: Arc<AtomicBool>,
+}
+
+impl Carrier<u8> for LastHandle {
+    fn try_send(&self, _: u8) -> Result<(), TrySendError<u8>> {
+        Ok(())
+    }
+
+    fn depth(&self) -> Option<usize> {
+        let is_dropped = Arc::clone(&self.is_dropped);
+        let feed = self.feed.lock().unwrap().take();
+        drop(feed);
+        Some(usize::from(is_dropped.load(Ordering::SeqCst)))
+    }
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Guards against the end of a feed that dropped a carrier while that was being asked for its depth.
+#[test]
+fn a_carrier_that_ends_its_feed_when_it_is_asked_for_its_depth_lives_until_it_has_answered() {
+    let feed = Feed::new();
+    let is_dropped = Arc::new(AtomicBool::new(false));
+    let subscription = feed.subscribe(LastHandle {
+        feed: Mutex::new(Some(feed.clone())),
+        is_dropped: Arc::clone(&is_dropped),
+    });
+    drop(feed);
+    assert_eq!(subscription.stats().depth, Some(0));
+    assert!(subscription.is_closed());
+    assert!(
+        is_dropped.load(Ordering::SeqCst),
+        "it is dropped afterwards"
     );
 }

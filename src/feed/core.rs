@@ -525,7 +525,7 @@ impl<T> Drop for Core<T> {
             let seat = unsafe { self.chunk(&registry, seating.chunk).empty(seating.seat) };
             let entry = seat.into_entry();
             entry.cut();
-            // SAFETY: nobody is entitled to the port without the core.
+            // SAFETY: nobody is entitled to the port without the core; who holds the gate holds it too.
             unsafe { entry.reap() };
             entry.announce(End::Closed, None);
         }

@@ -195,12 +195,14 @@ impl<T> Entry<T> {
 
     /// Keeps the port in place for a use outside of a visit. `None` if the entry has been cut.
     pub(crate) fn enter_gate(&self) -> Option<Gate<'_, T>> {
+        let core = self.core.upgrade()?;
         // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in `is_gate_empty`: either the reaper
         // sees this count, or this sees the cut.
         self.gate.fetch_add(1, Ordering::SeqCst);
         seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate {
             entry: self,
+            _core: core,
             _inside: InDelivery::enter(),
         };
         (!self.is_cut()).then_some(gate)
@@ -435,6 +437,9 @@ impl<T: Send + 'static> Source for Entry<T> {
 /// Its holder counts as delivering: should the carrier unsubscribe itself, that must not wait for this gate.
 pub(crate) struct Gate<'a, T> {
     entry: &'a Entry<T>,
+    /// The end of the core is the end of the port, which waits for no gate where the last handle of the feed is dropped
+    /// inside a delivery.
+    _core: Arc<Core<T>>,
     _inside: InDelivery,
 }
 
@@ -453,7 +458,7 @@ impl<T> Drop for Gate<'_, T> {
     }
 }
 
-/// Keeps an entry's port in place, as a [`Gate`] does, but can be sent to another thread.
+/// Keeps an entry's port in place for as long as the core lives, and can be sent to another thread.
 #[cfg(feature = "async")]
 pub(crate) struct Hold<T>(Arc<Entry<T>>);
 
@@ -463,12 +468,12 @@ impl<T> Hold<T> {
         &self.0
     }
 
-    /// The sender of a crossbeam channel that holds nothing.
+    /// The sender of a crossbeam channel that holds nothing. The caller holds the core.
     pub(crate) fn rendezvous(&self) -> Option<crossbeam_channel::Sender<T>>
     where
         T: 'static,
     {
-        // SAFETY: the hold entitles to the port.
+        // SAFETY: the hold, and the core, entitle to the port.
         let sender = match unsafe { self.0.port() } {
             Port::Crossbeam(sender) => Some(sender),
             Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.as_crossbeam()))
