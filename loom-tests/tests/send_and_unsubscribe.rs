@@ -69,6 +69,21 @@ fn a_carrier_and_a_close() {
     assert_eq!(post_box.take().map_or(0, |_| 1), sent);
 }
 
+/// Ended by the feed's close, while another unsubscribes it: what has returned, whichever it is, leaves nothing of it.
+fn an_unsubscribe_and_a_close() {
+    let feed = Feed::new();
+    let (post, post_box) = post::<u32>(1);
+    let subscription = Arc::new(feed.subscribe(post));
+    let other = {
+        let subscription = Arc::clone(&subscription);
+        thread::spawn(move || subscription.unsubscribe())
+    };
+    feed.close();
+    post_box.assert_ended();
+    assert!(subscription.is_closed());
+    other.join().unwrap();
+}
+
 fn two_unsubscribes() {
     let feed = Feed::new();
     let (post, post_box) = post(1);
@@ -328,6 +343,16 @@ fn a_delivery_has_to_release_what_it_did() {
 #[test]
 fn an_unsubscribe_has_to_observe_in_order() {
     Model::bound(2).fails_with("unsubscribe_observes_without_order", a_carrier);
+}
+
+#[test]
+fn a_close_waits_for_an_unsubscribe() {
+    Model::bound(3).holds(an_unsubscribe_and_a_close);
+}
+
+#[test]
+fn a_close_has_to_wait_for_who_is_ending_one() {
+    Model::bound(2).fails_with("close_overlooks_who_is_at_it", an_unsubscribe_and_a_close);
 }
 
 #[test]

@@ -45,6 +45,29 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
+    /// How many are at it: see [`Ending`].
+    ending: AtomicUsize,
+}
+
+/// Stands for a thread that has taken subscriptions out of the live ones, or one out of its seat, and has not told of its
+/// end, or not dropped its port. It is made under the lock.
+///
+/// Who closes the feed waits until there is none: of what another thread has in hand, nothing else shows.
+struct Ending<'a>(&'a AtomicUsize);
+
+impl<'a> Ending<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        // What comes after the lock is left sees this.
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire in `close`: whoever sees that it is over sees what it did.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// What every send reads and seldom anybody writes.
@@ -104,6 +127,7 @@ impl<T> Core<T> {
                 replaced: Vec::new(),
             }),
             count: AtomicUsize::new(0),
+            ending: AtomicUsize::new(0),
         }
     }
 
@@ -206,7 +230,7 @@ impl<T> Core<T> {
         end: End,
         error: Option<SubscriptionError>,
     ) -> Option<Grace> {
-        let cut = self.cut(entry);
+        let (cut, _ending) = self.cut(entry);
         entry.announce(end, error);
         match cut {
             Ok(seat) => {
@@ -218,28 +242,29 @@ impl<T> Core<T> {
         }
     }
 
-    /// Takes an entry out of the live ones. If no delivery to it is under way, it is taken out of its seat too, and
-    /// given back to be reaped.
-    fn cut(&self, entry: &Entry<T>) -> Result<Seat<T>, Grace> {
+    /// Takes an entry out of the live ones, of which the caller is to tell. If no delivery to it is under way, it is taken
+    /// out of its seat too, and given back to be reaped.
+    fn cut(&self, entry: &Entry<T>) -> (Result<Seat<T>, Grace>, Option<Ending<'_>>) {
         let seating = entry.seating();
         let concern = Self::concern(seating);
         let mut registry = self.registry.lock();
         if entry.is_cut() {
-            return Err(self.records.observe(concern));
+            return (Err(self.records.observe(concern)), None);
         }
         self.cut_live(&registry, entry);
+        let ending = Ending::begin(&self.ending);
         self.count.fetch_sub(1, Ordering::AcqRel);
         let mut grace = self.records.observe(concern);
         // SAFETY: the records are `self`'s.
         if unsafe { grace.is_over() } && entry.is_gate_empty() {
-            return Ok(self.vacate(&mut registry, seating));
+            return (Ok(self.vacate(&mut registry, seating)), Some(ending));
         }
         registry.retiring.push(Retiring {
             seating,
             grace: grace.clone(),
         });
         self.hot.retiring.store(true, Ordering::Release);
-        Err(grace)
+        (Err(grace), Some(ending))
     }
 
     /// Takes an entry out of the live ones, which it is one of. The caller holds the lock.
@@ -254,9 +279,10 @@ impl<T> Core<T> {
 
     /// Ends all subscriptions, and lets no new ones begin.
     pub(crate) fn close(&self) {
-        let (ended, leaving, mut grace) = {
+        let (ended, leaving, mut grace, ending) = {
             let mut registry = self.registry.lock();
             registry.closed = true;
+            let ending = Ending::begin(&self.ending);
             let mut ended = Vec::new();
             // What others have cut, and is not gone yet: to be waited for all the same.
             let mut leaving = Vec::new();
@@ -282,13 +308,14 @@ impl<T> Core<T> {
             if !ended.is_empty() {
                 self.hot.retiring.store(true, Ordering::Release);
             }
-            (ended, leaving, grace)
+            (ended, leaving, grace, ending)
         };
         #[cfg(feature = "tracing")]
         tracing::debug!(subscriptions = ended.len(), "feed closed");
         for entry in &ended {
             entry.announce(End::Closed, None);
         }
+        drop(ending);
         if lane::in_delivery() {
             return self.reap();
         }
@@ -298,24 +325,29 @@ impl<T> Core<T> {
         loop {
             self.reap();
             let mut all = ended.iter().chain(&leaving);
-            if all.all(|entry| entry.is_reaped()) {
+            if all.all(|entry| entry.is_reaped()) && self.nobody_is_ending() {
                 return;
             }
             patience.wait();
         }
     }
 
+    fn nobody_is_ending(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Ending::drop`.
+        self.ending.load(Ordering::Acquire) == 0 || mutant!("close_overlooks_who_is_at_it")
+    }
+
     /// Frees what was cut and is out of everybody's hands by now. Does not wait.
     #[cold]
     #[inline(never)]
     pub(crate) fn reap(&self) {
-        while let Some(seat) = self.take_reapable() {
+        while let Some((seat, _ending)) = self.take_reapable() {
             // SAFETY: it was cut, the grace observed after that is over, and its gate is empty.
             unsafe { seat.into_entry().reap() };
         }
     }
 
-    fn take_reapable(&self) -> Option<Seat<T>> {
+    fn take_reapable(&self) -> Option<(Seat<T>, Ending<'_>)> {
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
         let ready = registry.retiring.iter_mut().position(|retiring| {
@@ -330,7 +362,8 @@ impl<T> Core<T> {
         });
         let emptied = ready.map(|index| {
             let seating = registry.retiring.swap_remove(index).seating;
-            self.vacate(registry, seating)
+            let ending = Ending::begin(&self.ending);
+            (self.vacate(registry, seating), ending)
         });
         if registry.retiring.is_empty() && self.free_replaced(registry) {
             self.hot.retiring.store(false, Ordering::Release);
