@@ -14,6 +14,6 @@ pub enum RingOverflow {
     /// The reader misses the oldest values, an eighth of the ring at a time, and learns how many. It never holds a sender.
     DropOldest,
     /// The subscription ends with [`SubscriptionError::Overflowed`](crate::SubscriptionError::Overflowed). It never holds a
-    /// sender.
+    /// sender. A value that the reader is being handed counts as one that it has not read yet; it may finish reading it.
     Disconnect,
 }
