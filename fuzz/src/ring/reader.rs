@@ -124,12 +124,17 @@ impl Reader {
 
     /// Whether the ring has gone on without it, in the ways that are allowed.
     pub(crate) fn look(&mut self, track: &Track) {
+        self.look_since(track, self.position);
+    }
+
+    /// As `look`, since it was at that position: while it is handed a value it has not read it.
+    pub(crate) fn look_since(&mut self, track: &Track, position: u64) {
         if self.kind != Kind::Fragile || !self.is_live(track) {
             return;
         }
         let is_closed = self.receiver.is_closed();
         if is_closed {
-            ensure(self.position < track.may_be_gone(), || {
+            ensure(position < track.may_be_gone(), || {
                 format!("it overflowed at {} of {}", self.position, track.next())
             });
             self.is_overflowed = true;

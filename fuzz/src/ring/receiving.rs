@@ -252,6 +252,9 @@ impl World {
         for number in &seen {
             reader.handed(track, *number, false);
         }
+        if !seen.is_empty() {
+            reader.look_since(track, reader.position - 1);
+        }
         match returned {
             Ok(taken) => expect("taken", &taken, &seen.len()),
             Err(error) => reader.told(track, error),
