@@ -55,12 +55,20 @@ impl Reader {
 
     /// It was told that it has missed so many.
     pub(crate) fn lagged(&mut self, track: &Track, missed: u64) {
+        // Holes that it has passed before it came to what it missed.
+        let holes = track.first_from(self.position.min(track.next())) - self.position;
+        self.miss(track, missed);
+        if holes > 0 {
+            self.align(track);
+        }
+    }
+
+    /// It has missed so many from here on. Where it is by now may be further on.
+    pub(crate) fn miss(&mut self, track: &Track, missed: u64) {
         ensure(self.kind == Kind::Lossy && missed > 0, || {
             format!("{:?} lags by {missed}", self.kind)
         });
         self.told += missed;
-        // Holes that it has passed before it came to what it missed.
-        let holes = track.first_from(self.position.min(track.next())) - self.position;
         let most = track.may_be_gone();
         let position = self.position + missed;
         if position > most {
@@ -69,9 +77,6 @@ impl Reader {
             ));
         }
         self.position = position;
-        if holes > 0 {
-            self.align(track);
-        }
     }
 
     /// Holes may have been passed or missed: the reader itself knows.

@@ -328,7 +328,7 @@ fn skipping(reader: &mut Reader, track: &Track, seen: &[u64]) {
             });
             reader.holes += gap - told;
             reader.position += gap - told;
-            reader.lagged(track, told);
+            reader.miss(track, told);
             reader.position = position;
             missed -= told;
         }
