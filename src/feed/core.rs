@@ -581,7 +581,69 @@ mod tests {
 
     use crossbeam_channel::bounded;
 
+    use super::SEATS;
     use crate::Feed;
+    use crate::sync::{Mutex, Ordering};
+
+    /// How many chunks of channels there are besides the first, and how many of closures.
+    fn chunks(feed: &Feed<u8>) -> [usize; 2] {
+        let directory = feed.core.directory().load(Ordering::SeqCst);
+        // SAFETY: nobody changes subscribers of this feed meanwhile.
+        let directory = unsafe { directory.as_ref() };
+        directory.map_or([0, 0], |directory| {
+            [&directory.channels, &directory.closures].map(|chunks| chunks.len())
+        })
+    }
+
+    #[test]
+    fn there_are_as_many_chunks_as_it_takes() {
+        let feed = Feed::new();
+        let mut channels = Vec::new();
+        for further in [0, 1, 2] {
+            for _ in 0..SEATS {
+                channels.push(feed.channel(1).unwrap());
+                assert_eq!(chunks(&feed), [further, 0]);
+            }
+        }
+        let mut closures = Vec::new();
+        for further in [1, 2] {
+            for _ in 0..SEATS {
+                closures.push(feed.subscribe_fn(|_| {}));
+                assert_eq!(chunks(&feed), [2, further]);
+            }
+        }
+        // A free seat is taken before a chunk is added.
+        for seat in [0, SEATS, 2 * SEATS - 1] {
+            drop(channels.swap_remove(seat));
+            channels.push(feed.channel(1).unwrap());
+            drop(closures.swap_remove(seat % closures.len()));
+            closures.push(feed.subscribe_fn(|_| {}));
+            assert_eq!(chunks(&feed), [2, 2]);
+        }
+        drop(closures);
+        assert_eq!(chunks(&feed), [2, 0]);
+        drop(channels);
+        assert_eq!(chunks(&feed), [0, 0]);
+    }
+
+    #[test]
+    fn what_a_send_still_read_when_it_was_replaced_is_freed_at_its_end() {
+        let feed = Feed::<u8>::new();
+        let channels = Mutex::new(Vec::new());
+        let _closure = feed.subscribe_fn({
+            let feed = feed.downgrade();
+            move |_| {
+                let feed = feed.upgrade().unwrap();
+                // One more than fit into the first chunk.
+                let more = (0..=SEATS).map(|_| feed.channel(1).unwrap());
+                channels.lock().extend(more);
+                assert_eq!(feed.core.registry.lock().replaced.len(), 1);
+            }
+        });
+        assert_eq!(feed.send(1), 1);
+        assert!(feed.core.registry.lock().replaced.is_empty());
+        assert_eq!(chunks(&feed), [1, 1]);
+    }
 
     #[test]
     fn a_send_to_those_with_room_takes_no_lock_of_the_feed() {

@@ -17,7 +17,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, global, spawn_named};
 use crate::wait::{InDelivery, Patience, Ticket, in_delivery, quietly, wake};
 
 /// How long the thread waits for work before it ends.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 
 global! {
     /// The way to the thread, while there is one.
@@ -251,5 +251,45 @@ impl<T> Drop for Meeting<T> {
             .blocked_sends()
             .leave(&mut self.ticket, true);
         self.promise.settle(State::Over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::Feed;
+
+    #[test]
+    fn the_thread_lasts_for_as_long_as_there_are_values_and_no_longer() {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let feed = Feed::new();
+        let (tx, rx) = crossbeam_channel::bounded(0);
+        let _subscription = feed.subscribe(tx);
+        for value in 0..2 {
+            {
+                let mut send = pin!(feed.send_async(value));
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(send.as_mut().poll(&mut context).is_pending());
+                // Nothing else comes for longer than it waits for work.
+                thread::sleep(3 * IDLE);
+                assert_eq!(rx.recv_timeout(LIMIT), Ok(value));
+                let begun = Instant::now();
+                while send.as_mut().poll(&mut context).is_pending() {
+                    assert!(begun.elapsed() < LIMIT, "the courier has not said so");
+                    thread::yield_now();
+                }
+            }
+            let begun = Instant::now();
+            while THREAD.lock().is_some() {
+                assert!(begun.elapsed() < LIMIT, "it has not ended");
+                thread::yield_now();
+            }
+        }
     }
 }

@@ -93,3 +93,83 @@ fn given_back_at_exit(lane: usize) -> bool {
 fn given_back_at_exit(_: usize) -> bool {
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread::{self, JoinHandle};
+    use std::time::{Duration, Instant};
+
+    use super::{EXCLUSIVE, SHARED, current};
+
+    /// A thread that has taken its lane, and lives until its sender is dropped.
+    struct Holder {
+        lane: usize,
+        leave: Sender<()>,
+        thread: JoinHandle<()>,
+    }
+
+    fn hold() -> Holder {
+        let (leave, left): (_, Receiver<()>) = channel();
+        let (say, said) = channel();
+        let thread = thread::spawn(move || {
+            say.send(current()).unwrap();
+            let _ = left.recv();
+            assert_eq!(current(), current(), "a thread keeps its lane");
+        });
+        Holder {
+            lane: said.recv().unwrap(),
+            leave,
+            thread,
+        }
+    }
+
+    fn leave(holder: Holder) {
+        drop(holder.leave);
+        holder.thread.join().unwrap();
+    }
+
+    fn assert_alone<'a>(holders: impl IntoIterator<Item = &'a Holder>) {
+        let mut taken = HashSet::new();
+        for Holder { lane, .. } in holders {
+            assert!(*lane <= SHARED);
+            assert!(
+                *lane == SHARED || taken.insert(*lane),
+                "two have lane {lane}"
+            );
+        }
+    }
+
+    #[test]
+    fn threads_that_live_at_one_time_have_lanes_of_their_own() {
+        let lasting: Vec<_> = (0..4).map(|_| hold()).collect();
+        for _ in 0..4 {
+            let passing: Vec<_> = (0..4).map(|_| hold()).collect();
+            assert_alone(lasting.iter().chain(&passing));
+            passing.into_iter().for_each(leave);
+        }
+        let more: Vec<_> = (0..EXCLUSIVE).map(|_| hold()).collect();
+        assert_alone(lasting.iter().chain(&more));
+        lasting.into_iter().chain(more).for_each(leave);
+    }
+
+    #[test]
+    fn a_lane_is_given_back_when_its_thread_ends() {
+        // Threads of other tests may have all lanes for a while.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for _ in 0..2 * EXCLUSIVE {
+            // Two at a time, so that it takes more than one lane that is given back.
+            loop {
+                let [one, other] = [hold(), hold()];
+                let are_alone = one.lane != SHARED && other.lane != SHARED;
+                leave(one);
+                leave(other);
+                if are_alone {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "no lane is given back");
+            }
+        }
+    }
+}

@@ -451,3 +451,63 @@ impl Grace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Concern, Place, Records};
+
+    #[test]
+    fn a_visit_is_waited_for_until_it_ends_or_another_begins() {
+        let records = Records::new();
+        let [place, elsewhere] = [Place::chunk(0), Place::chunk(1)];
+        let concern = Concern::Chunk(place);
+        let section = records.enter();
+        // SAFETY: the records live to the end of this test.
+        let is_over = |grace: &mut super::Grace| unsafe { grace.is_over() };
+
+        assert!(is_over(&mut records.observe(concern)), "it is idle");
+        section.begin(place);
+        let mut grace = records.observe(concern);
+        assert!(!is_over(&mut grace));
+        assert!(is_over(&mut records.observe(Concern::Chunk(elsewhere))));
+        // To the same place: who sends without pause holds nobody up.
+        section.begin(place);
+        assert!(is_over(&mut grace));
+
+        let mut graces = [concern, Concern::All].map(|concern| records.observe(concern));
+        section.narrow(elsewhere);
+        assert_eq!([true, false], graces.each_mut().map(is_over));
+        drop(section);
+        assert!(graces.iter_mut().all(is_over));
+        assert!(is_over(&mut records.observe(Concern::All)));
+
+        // The first visit of the next section is another one too.
+        let section = records.enter();
+        section.begin(place);
+        let mut grace = records.observe(concern);
+        drop(section);
+        let section = records.enter();
+        section.begin(place);
+        assert!(is_over(&mut grace));
+    }
+
+    #[test]
+    fn a_delivery_inside_a_delivery_ends_by_itself() {
+        let records = Records::new();
+        let [outside, inside] = [0, 1].map(Place::chunk);
+        // SAFETY: the records live to the end of this test.
+        let is_at = |place| unsafe { !records.observe(Concern::Chunk(place)).is_over() };
+        // What is made at need is there the second time.
+        for _ in 0..2 {
+            let outer = records.enter();
+            outer.begin(outside);
+            let inner = records.enter();
+            inner.begin(inside);
+            assert_eq!([true, true], [outside, inside].map(is_at));
+            drop(inner);
+            assert_eq!([true, false], [outside, inside].map(is_at));
+            drop(outer);
+            assert_eq!([false, false], [outside, inside].map(is_at));
+        }
+    }
+}

@@ -124,3 +124,22 @@ impl Registry {
 /// The mux was stopped.
 #[derive(Debug)]
 pub(super) struct Stopped;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_that_is_about_to_be_used_stays() {
+        let registry = Registry::new();
+        let feeds_of = |types| registry.feeds_of(&types).unwrap();
+        let held = feeds_of(TypeSet::of::<(u8,)>());
+        // A new type comes, and nobody has subscribed to the other yet.
+        let other = feeds_of(TypeSet::of::<(u16,)>());
+        assert!(Arc::ptr_eq(&held[0], &feeds_of(TypeSet::of::<(u8,)>())[0]));
+        assert_eq!(registry.counts(), (2, 0));
+        drop((held, other));
+        feeds_of(TypeSet::of::<(u32,)>());
+        assert_eq!(registry.counts(), (1, 0));
+    }
+}

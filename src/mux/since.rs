@@ -81,3 +81,98 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
         self.carrier.as_crossbeam()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Notes what it is asked.
+    #[derive(Default)]
+    struct Asked(Mutex<Vec<&'static str>>);
+
+    impl Asked {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    impl Carrier<TypeMuxEvent> for &Asked {
+        fn try_send(&self, _: TypeMuxEvent) -> Result<(), TrySendError<TypeMuxEvent>> {
+            self.note("sent");
+            Ok(())
+        }
+
+        fn poll_room(&self, _: &Waker) -> Room {
+            self.note("room");
+            Room::Waking
+        }
+
+        fn forget_waker(&self, _: &Waker) {
+            self.note("forget");
+        }
+
+        fn depth(&self) -> Option<usize> {
+            Some(7)
+        }
+    }
+
+    fn since(asked: &Asked, since: Instant) -> (Since<&Asked>, Arc<AtomicU64>) {
+        let passed_over = Arc::default();
+        (
+            Since::new(asked, since, Arc::clone(&passed_over)),
+            passed_over,
+        )
+    }
+
+    #[test]
+    fn events_older_than_the_subscription_are_passed_over() {
+        let asked = Asked::default();
+        let event = TypeMuxEvent::new(());
+        let later = event.time() + Duration::from_nanos(1);
+        let (carrier, passed_over) = since(&asked, event.time());
+        assert!(
+            carrier.try_send(event.clone()).is_ok(),
+            "of that very moment"
+        );
+        assert_eq!(passed_over.load(Ordering::Relaxed), 0);
+        let (carrier, passed_over) = since(&asked, later);
+        assert!(carrier.try_send(event).is_ok());
+        assert_eq!(passed_over.load(Ordering::Relaxed), 1);
+        assert_eq!(*asked.0.lock().unwrap(), ["sent"]);
+    }
+
+    #[test]
+    fn what_else_a_carrier_is_asked_goes_through() {
+        let asked = Asked::default();
+        let (carrier, _) = since(&asked, Instant::now());
+        assert_eq!(carrier.poll_room(Waker::noop()), Room::Waking);
+        carrier.forget_waker(Waker::noop());
+        assert_eq!(*asked.0.lock().unwrap(), ["room", "forget"]);
+        assert_eq!(carrier.depth(), Some(7));
+        assert!(carrier.as_crossbeam().is_none());
+        let (sender, _receiver) = crossbeam_channel::bounded(1);
+        let carrier = Since::new(sender, Instant::now(), Arc::default());
+        assert!(carrier.as_crossbeam().is_some());
+    }
+
+    #[test]
+    fn a_send_inside_a_send_leaves_the_count_of_the_outer_one_as_it_was() {
+        let asked = Asked::default();
+        let event = TypeMuxEvent::new(());
+        let (carrier, _) = since(&asked, event.time() + Duration::from_nanos(1));
+        let pass_over = |times| (0..times).for_each(|_| carrier.try_send(event.clone()).unwrap());
+        let outer = count_reached(|| {
+            pass_over(1);
+            let inner = count_reached(|| {
+                pass_over(2);
+                5
+            });
+            assert_eq!(inner, 3);
+            10
+        });
+        assert_eq!(outer, 9);
+    }
+}

@@ -398,3 +398,46 @@ impl<T> Drop for InPlace<'_, T> {
         core.wakeups.published();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::super::core::Joining;
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_finds_room_wakes_those_who_wait_for_it_too() {
+        let claimant = Claimant::new(1).unwrap();
+        let [mut one, mut other] = [(); 2].map(|()| claimant.core().join(Joining::default()));
+        claimant.send(7);
+        assert_eq!(other.read(1, |_| {}), Ok(1));
+        let counts = [(); 2].map(|()| Arc::new(Count::default()));
+        let wakers = counts
+            .each_ref()
+            .map(|count| Waker::from(Arc::clone(count)));
+        assert_eq!(claimant.look_for_room(), Err(Held::By(0)));
+        claimant.wake_for_room(0, &wakers[0]);
+        // A sender that has looked long ago names a reader that has gone on since.
+        claimant.wake_for_room(1, &wakers[1]);
+        assert_eq!(one.read(1, |_| {}), Ok(1));
+        let woken = || {
+            counts
+                .each_ref()
+                .map(|count| count.0.load(Ordering::SeqCst))
+        };
+        assert_eq!(woken(), [0, 0], "nobody waits for this reader by name");
+        assert_eq!(claimant.look_for_room(), Ok(()));
+        assert_eq!(woken(), [1, 1]);
+    }
+}

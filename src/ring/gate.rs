@@ -356,24 +356,29 @@ mod tests {
 
     #[test]
     fn many_readers_are_looked_at_a_few_at_a_time_and_all_before_the_limit() {
-        for readers in [17, 64, 100, 500, 1000, 2000] {
+        // Readers have read all, or nearly.
+        for (readers, behind) in [17, 64, 100, 500, 1000, 2000]
+            .into_iter()
+            .flat_map(|readers| [(readers, 0), (readers, 3)])
+        {
             let track = track(readers);
             let at_once = (2 * track.seats.len() / SEGMENT as usize).max(16);
             let mut gate = Gate::default();
             gate.extend(&track).unwrap();
+            let mut looked = 0;
             // What was seen at the beginning was good for a lap.
             for lap in 2..=20 {
                 let mut at = gate.limit();
-                catch_up(&track, readers, at);
+                catch_up(&track, readers, at - behind);
                 while gate.limit() == at {
                     gate.extend(&track).unwrap();
                 }
-                let (begin, mut looks) = (at, 0);
+                let (begin, mut looks, mut last) = (at, 0, at);
                 at = gate.next_stop(&track, at);
                 while at < gate.limit() {
                     assert!(gate.wants_look(&track, track.seats.version()));
                     gate.look_ahead(&track);
-                    looks += 1;
+                    (looks, last) = (looks + 1, at);
                     let seen = gate.ahead.seat;
                     assert!(
                         seen == 0 || seen == looks * at_once,
@@ -386,8 +391,17 @@ mod tests {
                     !gate.wants_look(&track, track.seats.version()),
                     "{readers} readers have not been seen when lap {lap}'s segment {begin}..{end} was full"
                 );
-                assert!(looks <= readers.div_ceil(at_once), "{looks} looks");
+                if looks > 0 {
+                    assert_eq!(looks, readers.div_ceil(at_once), "looks at {readers}");
+                    // Half of a segment is enough, or little more.
+                    assert!(last - begin <= SEGMENT * 5 / 8, "{readers} seen at {last}");
+                    looked += 1;
+                }
             }
+            assert!(
+                (2..=3).contains(&looked),
+                "{readers} readers seen {looked} times"
+            );
         }
     }
 

@@ -253,3 +253,46 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Progress, Seat};
+
+    #[test]
+    fn a_word_tells_the_position_and_each_flag_apart() {
+        for position in [0, 1, 5, 1 << 40, Progress::LAST] {
+            let strict = Progress::strict(position);
+            let lossy = Progress::lossy(position, false);
+            let fragile = Progress::lossy(position, true);
+            for progress in [strict, lossy, fragile] {
+                for now in [progress, progress.pinned(), progress.orphaned()] {
+                    assert_eq!(now.position(), position);
+                    assert_eq!(now.is_lossy(), progress != strict);
+                    assert_eq!(now.is_fragile(), progress == fragile);
+                    assert_eq!(now.at(7).at(position), progress);
+                }
+                assert!(!progress.is_pinned() && !progress.is_orphan());
+                let pinned = progress.pinned();
+                assert!(pinned.is_pinned() && !pinned.is_orphan());
+                let orphan = pinned.orphaned();
+                assert!(orphan.is_pinned() && orphan.is_orphan());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_pushed_out_after_the_end_was_not_missed() {
+        let seat = Seat::new();
+        seat.place(Progress::lossy(4, false));
+        seat.begin(4);
+        assert_eq!(seat.counts().missed, 0);
+        // A sender has moved it on, and it has not noticed.
+        seat.place(Progress::lossy(10, false));
+        assert_eq!(seat.counts().missed, 6);
+        seat.end_at(8);
+        seat.end_at(9);
+        assert_eq!(seat.counts().missed, 4);
+        seat.missed_until(10, 6);
+        assert_eq!(seat.counts().missed, 4);
+    }
+}

@@ -218,7 +218,7 @@ fn first_of(bucket: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST, first_of, place};
+    use super::{FIRST, Progress, Seats, first_of, place};
 
     #[test]
     fn seats_fill_their_buckets_one_after_another() {
@@ -230,5 +230,26 @@ mod tests {
                 number += 1;
             }
         }
+    }
+
+    #[test]
+    fn lossy_readers_are_counted_until_they_count_no_longer() {
+        let seats = Seats::new();
+        let lossy = Progress::lossy(3, false);
+        // A strict reader is none of them, however often it is taken out.
+        seats.occupy(0, Progress::strict(3));
+        seats.ungate(0);
+        seats.ungate(0);
+        assert!(!seats.has_lossy());
+        seats.occupy(1, lossy);
+        assert!(seats.has_lossy());
+        seats.occupy(2, lossy);
+        // One that is cut off is taken out then, and again when it leaves.
+        seats.ungate(1);
+        assert!(seats.stand_up(1));
+        assert!(seats.has_lossy());
+        assert!(seats.stand_up(2));
+        assert!(!seats.has_lossy());
+        assert!(!seats.stand_up(0));
     }
 }

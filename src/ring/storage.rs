@@ -410,3 +410,40 @@ impl<T> Drop for Storage<T> {
         drop(FreeRest(mem::take(&mut *self.all.lock())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Shape, Storage};
+
+    #[test]
+    fn there_are_as_many_spare_segments_as_were_asked_for() {
+        let storage = Storage::<u8>::new(Shape::new(16).unwrap());
+        assert!(storage.take_spare().is_none());
+        for spares in [0, 1, 1, 3, 2] {
+            storage.provide(spares);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| storage.take_spare()).collect();
+        assert_eq!(taken.len(), 3);
+        // Those that are in use count too.
+        storage.provide(3);
+        assert!(storage.take_spare().is_none());
+        storage.put_into_pool(taken[1]);
+        assert!(storage.take_spare().is_some());
+        assert!(storage.take_spare().is_none());
+    }
+
+    #[test]
+    fn a_segment_that_stays_is_used_by_nobody() {
+        let storage = Storage::<u8>::new(Shape::new(16).unwrap());
+        let segment = storage.segment(0);
+        storage.enter(segment);
+        storage.stay(segment);
+        // Later the ring does go on without it: the last to stop reading it gives it back.
+        storage.enter(segment);
+        storage.enter(segment);
+        storage.exit(segment);
+        assert!(storage.take_spare().is_none());
+        storage.exit(segment);
+        assert!(storage.take_spare().is_some());
+    }
+}

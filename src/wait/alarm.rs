@@ -13,7 +13,7 @@ use super::quietly::wake;
 use crate::sync::{Mutex, global, spawn_named};
 
 /// How long the thread waits for work before it ends.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 
 global! {
     /// The way to the thread, while there is one.
@@ -94,3 +94,63 @@ impl PartialEq for Alarm {
 }
 
 impl Eq for Alarm {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BinaryHeap;
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::{Duration, Instant};
+
+    use super::{Alarm, IDLE, THREAD, wake_at};
+
+    #[test]
+    fn the_earliest_alarm_comes_out_first() {
+        let now = Instant::now();
+        let alarm = |at| Alarm {
+            at: now + Duration::from_millis(at),
+            waker: Waker::noop().clone(),
+        };
+        for times in [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2], [2, 4, 1, 3]] {
+            let mut alarms: BinaryHeap<_> = times.into_iter().map(alarm).collect();
+            alarms.push(alarm(0));
+            let mut earliest = std::iter::from_fn(|| Some(alarms.pop()?.at));
+            assert!((0..5).map(|at| alarm(at).at).eq(&mut earliest), "{times:?}");
+        }
+        assert!(alarm(1) == alarm(1));
+        assert!(alarm(1) != alarm(2));
+    }
+
+    #[test]
+    fn the_thread_lasts_for_as_long_as_there_are_alarms() {
+        let (ring, rung) = std::sync::mpsc::channel();
+        let waker = Waker::from(Arc::new(Bell(ring)));
+        // Longer than the thread waits for work, and each known before the one before it has rung.
+        let begun = Instant::now();
+        for idle in [1, 3, 2] {
+            wake_at(begun + idle * IDLE + IDLE / 2, &waker);
+        }
+        for idle in 1..=3 {
+            let at = rung.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert!(at >= begun + idle * IDLE, "rung before its time");
+        }
+        while THREAD.lock().is_some() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it has not ended"
+            );
+            std::thread::yield_now();
+        }
+        // Another is made when there is need.
+        wake_at(Instant::now(), &waker);
+        rung.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+
+    struct Bell(std::sync::mpsc::Sender<Instant>);
+
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(Instant::now());
+        }
+    }
+}

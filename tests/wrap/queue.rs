@@ -2,7 +2,7 @@
 
 use super::{Cursor, Queue};
 use crate::error::TryRecvError;
-use crate::feed::refusal::Refusal;
+use crate::feed::refusal::{End, Refusal};
 use crate::overflow::Overflow;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -118,5 +118,44 @@ fn the_oldest_are_pushed_out_across_each_power_of_two() {
             assert_eq!(queue.dropped(), length);
             assert_eq!(queue.delivered() - before, length);
         }
+    }
+}
+
+/// What `f` returns, if it returns in time.
+fn in_time<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    let (say, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || say.send(f()));
+    let limit = std::time::Duration::from_secs(20);
+    said.recv_timeout(limit).expect("it returns in time")
+}
+
+#[test]
+fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
+    for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
+        let (queue, mut cursor) = Queue::starting_at(2, overflow, 3);
+        let queue = std::sync::Arc::new(queue);
+        assert!(matches!(queue.offer(7), Ok(false)));
+        // A sender that has claimed its place, and not filled it.
+        let place = queue.senders.tail.load(Ordering::SeqCst);
+        let next = queue.after(place, 1);
+        queue.senders.tail.store(next, Ordering::SeqCst);
+        let taker = std::sync::Arc::clone(&queue);
+        let (taken, mut cursor) = in_time(move || {
+            let taken = [(); 2].map(|()| taker.pop(&mut cursor));
+            (taken, cursor)
+        });
+        assert_eq!(taken, [Ok(7), Err(TryRecvError::Empty)]);
+        assert!(!queue.is_unclaimed());
+        queue.close(End::Closed);
+        let taker = std::sync::Arc::clone(&queue);
+        let (begin, begun) = std::sync::mpsc::channel();
+        let last = std::thread::spawn(move || {
+            begin.send(()).unwrap();
+            [(); 2].map(|()| taker.pop(&mut cursor))
+        });
+        begun.recv().unwrap();
+        queue.fill(place, 8, 0);
+        let last = in_time(|| last.join().unwrap());
+        assert_eq!(last, [Ok(8), Err(TryRecvError::Closed)]);
     }
 }

@@ -190,3 +190,14 @@ fn a_ring_ends_loudly_before_its_seats_run_out_of_bits() {
         });
     }
 }
+
+#[test]
+fn a_batch_keeps_as_much_memory_for_what_it_replaces_as_that_takes() {
+    for start in [0, 1 << 20, 1 << 58] {
+        let ring = RingFeed::starting_at(8, start).unwrap();
+        for round in 0..4_u64 {
+            let values = (0..8).map(|_| Box::new(round));
+            assert_eq!(ring.send_batch(values), start + 8 * (round + 1));
+        }
+    }
+}
