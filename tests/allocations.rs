@@ -400,6 +400,22 @@ fn readers_that_come_and_go_leave_nothing_behind_in_a_ring() {
 }
 
 #[test]
+fn a_send_that_gives_up_leaves_nothing_behind_in_a_ring() {
+    let ring = RingFeed::new(4).unwrap();
+    let _reader = ring.subscribe();
+    ring.send_batch(0..4_u64);
+    let give_up = || {
+        // Long enough to come to stand in the line of those who wait.
+        for _ in 0..20 {
+            assert!(ring.send_timeout(4, Duration::from_micros(200)).is_err());
+        }
+    };
+    give_up();
+    let (grown, ()) = bytes(|| (0..5).for_each(|_| give_up()));
+    assert_eq!(grown, 0);
+}
+
+#[test]
 fn nothing_is_left_of_a_ring_when_everything_was_dropped() {
     let run = || {
         let mut ring = ExclusiveRingFeed::new(16).unwrap();

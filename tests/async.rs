@@ -2,13 +2,28 @@
 
 mod common;
 
-use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use common::tasks::{counting_waker, in_time};
-use fanfeed::{Feed, Overflow, Receiver, RecvError};
+use common::{Tally, eventually};
+use fanfeed::{Carrier, Feed, Overflow, Receiver, RecvError, TrySendError};
+use futures_util::stream::{FusedStream, Stream};
 use futures_util::{FutureExt, StreamExt};
+
+/// Sooner than anything happens that nobody was told to do: the courier looks by itself after ten seconds.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Whether somebody waits at the channel with a value.
+fn is_offered<T>(receiver: &crossbeam_channel::Receiver<T>) -> bool {
+    let mut select = crossbeam_channel::Select::new();
+    select.recv(receiver);
+    select.try_ready().is_ok()
+}
 
 #[tokio::test]
 async fn a_stream_yields_all_values_and_ends_with_the_feed() {
@@ -22,6 +37,26 @@ async fn a_stream_yields_all_values_and_ends_with_the_feed() {
     let values: Vec<_> = in_time(stream.collect()).await;
     sender.join().unwrap();
     assert_eq!(values, (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stream_says_how_much_is_there_and_when_nothing_more_can_come() {
+    let feed = Feed::new();
+    let mut stream = feed.channel(4).unwrap();
+    for count in 0..3 {
+        assert_eq!(stream.size_hint(), (count, None));
+        feed.send(count);
+    }
+    assert!(!stream.is_terminated());
+    drop(feed);
+    for count in (0..3).rev() {
+        assert!(!stream.is_terminated());
+        assert!(stream.next().now_or_never().flatten().is_some());
+        assert_eq!(stream.size_hint(), (count, None));
+    }
+    assert!(stream.is_terminated());
+    let open = Feed::<u8>::new();
+    assert!(!open.channel(1).unwrap().is_terminated(), "though empty");
 }
 
 #[tokio::test]
@@ -155,10 +190,19 @@ async fn a_send_that_is_dropped_midway_stays_delivered_where_it_was() {
     let mut roomy = feed.channel(8).unwrap();
     let mut full = feed.channel(1).unwrap();
     feed.send('a');
+    let mut other = feed.channel(8).unwrap();
     let mut send = feed.send_async('b');
+    assert_eq!(send.delivered(), 0);
     assert!((&mut send).now_or_never().is_none());
-    assert_eq!(send.delivered(), 1);
+    assert_eq!(send.delivered(), 2);
+    let text = format!("{send:?}");
+    assert!(
+        text.contains("delivered: 2") && text.contains("completed: false"),
+        "{text}"
+    );
     drop(send);
+    assert_eq!(other.try_recv(), Ok('b'));
+    drop(other);
     drop(feed.send_async('c'));
     assert_eq!(roomy.try_iter().collect::<String>(), "ab");
     assert_eq!(full.try_iter().collect::<String>(), "a");
@@ -171,8 +215,10 @@ async fn a_send_that_is_dropped_midway_stays_delivered_where_it_was() {
 async fn a_send_to_a_full_tokio_channel_that_is_dropped_leaves_its_room_to_others() {
     let feed = Feed::new();
     let (tx, mut rx) = tokio::sync::mpsc::channel(1);
-    let _subscription = feed.subscribe(tx);
+    assert_eq!(Carrier::<u8>::depth(&tx), Some(0));
+    let subscription = feed.subscribe(tx);
     feed.send(1);
+    assert_eq!(subscription.stats().depth, Some(1));
     let mut abandoned = feed.send_async(2);
     assert!((&mut abandoned).now_or_never().is_none());
     assert_eq!(rx.recv().await, Some(1));
@@ -332,11 +378,141 @@ async fn unsubscribing_ends_a_rendezvous_that_a_task_waits_for() {
     let subscription = feed.subscribe(tx);
     let mut waiting = feed.send_async(1);
     assert!((&mut waiting).now_or_never().is_none());
+    eventually(|| is_offered(&rx));
     // It waits for the courier to let go, not for the task, which is not polled meanwhile.
+    let begun = Instant::now();
     subscription.unsubscribe();
+    assert!(begun.elapsed() < AT_ONCE, "the courier was not told");
     assert_eq!(
         rx.try_recv(),
         Err(crossbeam_channel::TryRecvError::Disconnected)
     );
     assert_eq!(in_time(waiting).await, 0);
+}
+
+#[test]
+fn a_value_that_was_given_up_is_taken_by_nobody() {
+    let feed = Feed::new();
+    let (tx, rx) = crossbeam_channel::bounded(0);
+    let _subscription = feed.subscribe(tx);
+    for value in 0..50 {
+        let mut abandoned = feed.send_async(value);
+        assert!((&mut abandoned).now_or_never().is_none());
+        eventually(|| is_offered(&rx));
+        let begun = Instant::now();
+        drop(abandoned);
+        assert!(rx.try_recv().is_err());
+        assert!(begun.elapsed() < AT_ONCE, "the courier was not told");
+    }
+}
+
+#[test]
+fn a_clone_that_panics_on_its_way_to_a_rendezvous_is_missed_once() {
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let far_ends: Vec<_> = (0..3)
+        .map(|_| {
+            let (tx, rx) = crossbeam_channel::bounded(0);
+            (feed.subscribe(tx), rx)
+        })
+        .collect();
+    // The first channel gives back the one clone that it takes to find all of them full. The second time it is given to the
+    // courier, and another is needed.
+    tally.panic_after(1);
+    let mut send = AssertUnwindSafe(feed.send_async(tally.value(1))).catch_unwind();
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut served = 0;
+    let mut outcome = Poll::Pending;
+    eventually(|| {
+        if outcome.is_pending() {
+            outcome = Pin::new(&mut send).poll(&mut context);
+        }
+        served += far_ends
+            .iter()
+            .filter(|(_, rx)| rx.try_recv().is_ok())
+            .count();
+        outcome.is_ready()
+    });
+    assert!(matches!(outcome, Poll::Ready(Err(_))), "the panic goes on");
+    let stats = far_ends.iter().map(|(handle, _)| handle.stats());
+    let (delivered, dropped) = stats.fold((0, 0), |(delivered, dropped), stats| {
+        (delivered + stats.delivered, dropped + stats.dropped)
+    });
+    assert_eq!((served, delivered, dropped), (2, 2, 1));
+}
+
+#[test]
+fn what_pushes_out_a_value_that_panics_is_delivered_all_the_same() {
+    let tally = Tally::new();
+    let feed = Feed::new();
+    let builder = feed.subscriber().capacity(1);
+    let latest = builder.overflow(Overflow::DropOldest).channel().unwrap();
+    feed.send(tally.value(0));
+    let full = feed.channel(1).unwrap();
+    feed.try_send(tally.value(1)).unwrap();
+    tally.panic_at_drop_of(1);
+    let mut send = feed.send_async(tally.value(2));
+    assert!((&mut send).now_or_never().is_none());
+    assert_eq!(send.delivered(), 1);
+    drop((full, latest));
+}
+
+// ---- Timers ----
+
+/// A carrier that never has room, and cannot tell when it has.
+struct Deaf(Arc<AtomicUsize>);
+
+impl Carrier<u8> for Deaf {
+    fn try_send(&self, value: u8) -> Result<(), TrySendError<u8>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(TrySendError::Full(value))
+    }
+}
+
+#[test]
+fn a_send_that_nobody_wakes_looks_again_each_millisecond() {
+    // At the pace of the timer for own channels that would take more than a minute.
+    const TIMES: usize = 100;
+    let feed = Feed::new();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (tx, _rx) = crossbeam_channel::bounded(1);
+    tx.send(0).unwrap();
+    for subscribe in [
+        &|| feed.subscribe(Deaf(Arc::clone(&tries))) as fanfeed::Subscription,
+        &|| feed.subscribe(tx.clone()),
+    ] as [&dyn Fn() -> _; 2]
+    {
+        let _subscription = subscribe();
+        let (count, waker) = counting_waker();
+        let mut send = pin!(feed.send_async(1));
+        for woken in 0..TIMES {
+            assert!(
+                send.as_mut()
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+            eventually(|| count.0.load(Ordering::SeqCst) > woken);
+        }
+    }
+    assert!(tries.load(Ordering::Relaxed) >= TIMES);
+}
+
+#[test]
+fn a_send_that_will_be_woken_looks_again_ever_more_seldom() {
+    let feed = Feed::new();
+    let _receiver = feed.channel(1).unwrap();
+    feed.send(0);
+    let (count, waker) = counting_waker();
+    let mut send = pin!(feed.send_async(1));
+    let begun = Instant::now();
+    // After 1, 2, 4, 8, 16 and 32 milliseconds.
+    for woken in 0..6 {
+        assert!(
+            send.as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        eventually(|| count.0.load(Ordering::SeqCst) > woken);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(63));
 }

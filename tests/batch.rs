@@ -340,6 +340,42 @@ fn a_batch_that_overflows_is_told_of_as_single_values_would_be() {
     assert_eq!(story(&mut disconnect), [0, 1, 2, 3, i64::MIN]);
 }
 
+#[test]
+fn a_batch_that_just_fits_overflows_nothing() {
+    for count in [1, 4, 31, 32, 33] {
+        for overflow in [Overflow::Disconnect, Overflow::DropNewest] {
+            let feed = Feed::new();
+            let mut last = own(&feed, count as usize, overflow);
+            assert_eq!(feed.send_batch(0..count), count as usize);
+            let stats = last.stats();
+            assert_eq!((stats.delivered, stats.dropped), (count, 0));
+            assert!(!last.is_closed());
+            assert!(last.try_iter().eq(0..count));
+        }
+    }
+}
+
+#[test]
+fn the_last_gets_originals_as_far_as_nobody_waits_for_them_and_clones_of_the_rest() {
+    let _watchdog = watchdog();
+    for room in 1..5 {
+        let feed = Feed::new();
+        let mut late = own(&feed, room, Overflow::Block);
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let last = feed.subscribe(tx);
+        let sender = thread::spawn({
+            let feed = feed.clone();
+            move || feed.send_batch(0..6_u64)
+        });
+        eventually(|| last.stats().delivered == 6);
+        assert!(rx.try_iter().eq(0..6));
+        for value in 0..6 {
+            assert_eq!(late.recv_timeout(PATIENCE), Ok(value));
+        }
+        assert_eq!(join(sender), 12);
+    }
+}
+
 // ---- Clones, drops and panics ----
 
 #[test]

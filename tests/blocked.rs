@@ -228,6 +228,43 @@ fn the_same_full_channel_subscribed_twice_is_waited_for_twice() {
 }
 
 #[test]
+fn one_that_polls_is_met_among_more_full_channels_than_are_selected_on_at_once() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let full: Vec<_> = (0..70)
+        .map(|_| {
+            let (tx, rx) = crossbeam_channel::bounded(1);
+            tx.send(0).unwrap();
+            (feed.subscribe(tx), rx)
+        })
+        .collect();
+    let (tx, polled) = crossbeam_channel::bounded(0);
+    let subscription = feed.subscribe(tx);
+    let sender = blocked_send(&feed, &subscription, 1_u64);
+    eventually(|| polled.try_recv() == Ok(1));
+    drop(full);
+    assert_eq!(join(sender), 1);
+}
+
+#[test]
+fn a_send_soon_comes_to_each_of_very_many_full_channels() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    // Some forty turns. At the pace of the timer for own channels they would take half a minute.
+    let (subscriptions, receivers): (Vec<_>, Vec<_>) = (0..2_500)
+        .map(|_| {
+            let (tx, rx) = crossbeam_channel::bounded(0);
+            (feed.subscribe(tx), rx)
+        })
+        .unzip();
+    let sender = blocked_send(&feed, subscriptions.last().unwrap(), 1_u64);
+    let polled = receivers.last().unwrap();
+    eventually(|| polled.try_recv() == Ok(1));
+    feed.close();
+    assert_eq!(join(sender), 1);
+}
+
+#[test]
 fn a_chain_of_feeds_with_little_room_moves_everything() {
     const COUNT: u64 = 3_000;
     let _watchdog = watchdog();

@@ -33,6 +33,7 @@ fn a_channel_holds_exactly_its_capacity() {
             while receiver.len() < capacity {
                 assert_eq!(feed.try_send(sent).unwrap(), 1);
                 sent += 1;
+                assert!(!receiver.is_empty());
             }
             let undelivered = feed.try_send(u64::MAX).unwrap_err();
             assert_eq!(undelivered.delivered(), 0);
@@ -293,7 +294,15 @@ fn a_gap_of_one_value_between_two_is_told() {
     feed.send(3);
     assert_eq!(receiver.recv(), Ok(1));
     assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+    feed.send(4);
+    feed.send(5);
     assert_eq!(receiver.recv(), Ok(3));
+    feed.send(6);
+    assert_eq!(receiver.recv(), Ok(4));
+    // The second gap is told by itself.
+    assert_eq!(receiver.recv(), Err(RecvError::Lagged(1)));
+    assert_eq!(receiver.recv(), Ok(6));
+    assert_eq!(receiver.missed(), 2);
 }
 
 #[test]
@@ -455,6 +464,11 @@ fn dropping_the_receiver_ends_its_subscription_and_drops_what_is_in_it() {
     drop(receiver);
     assert_eq!((feed.subscriber_count(), tally.live()), (0, 0));
     assert_eq!(feed.send(tally.value(3)), 0);
+    // Whoever else has a handle of the subscription.
+    let (receiver, _subscription) = feed.channel(4).unwrap().split();
+    feed.send(tally.value(4));
+    drop(receiver);
+    assert_eq!(tally.live(), 0);
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn handles_print_what_tells_them_apart() {
     assert!(format!("{feed:?}").contains("subscribers: 1"), "{feed:?}");
     let weak = feed.downgrade();
     assert!(format!("{weak:?}").contains("alive: true"));
+    assert!(format!("{:?}", receiver.into_iter()).contains("slow"));
     drop(feed);
     assert!(format!("{weak:?}").contains("alive: false"));
     assert!(format!("{closed:?}").contains("ended: true"));
@@ -384,4 +385,16 @@ fn nothing_public_panics_where_a_result_would_do() {
     assert!(reader.recv_timeout(Duration::MAX).is_err());
     assert!(reader.wait_timeout(Duration::MAX).is_err());
     assert!(reader.drain_up_to(usize::MAX, |_| {}).is_err());
+}
+
+#[test]
+fn a_channel_that_can_tell_says_how_much_is_in_it() {
+    let (crossbeam, _receiver) = crossbeam_channel::bounded(4);
+    let carrier: &dyn Carrier<u8> = &crossbeam;
+    for count in 0..3 {
+        assert_eq!(carrier.depth(), Some(count));
+        carrier.try_send(0).unwrap();
+    }
+    let carrier: &dyn Carrier<u8> = &std::sync::mpsc::channel().0;
+    assert_eq!(carrier.depth(), None);
 }

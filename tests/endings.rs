@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
-use common::watchdog;
+use common::tasks::counting_waker;
+use common::{join, watchdog};
 use crossbeam_channel::RecvTimeoutError;
 use fanfeed::{Carrier, Feed, Subscription, TrySendError};
 
@@ -77,6 +79,58 @@ fn a_feed_that_is_closed_inside_the_delivery_of_another_drops_its_carriers() {
         rx.recv_timeout(Duration::from_secs(10)),
         Err(RecvTimeoutError::Disconnected)
     );
+}
+
+#[test]
+fn waiting_for_the_end_lasts_until_the_end() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u8>::new();
+    let subscription = feed.subscribe_fn(|_| {});
+    let closed = subscription.closed();
+    let (told, telling) = crossbeam_channel::bounded(1);
+    let waiter = thread::spawn(move || {
+        closed.wait();
+        told.send(()).unwrap();
+    });
+    let early = telling.recv_timeout(Duration::from_millis(20));
+    assert_eq!(early, Err(RecvTimeoutError::Timeout));
+    subscription.unsubscribe();
+    join(waiter);
+}
+
+#[test]
+fn of_several_who_wait_for_one_end_each_can_stop_waiting() {
+    let feed = Feed::<u8>::new();
+    let subscription = feed.subscribe_fn(|_| {});
+    let wakers = [counting_waker(), counting_waker(), counting_waker()];
+    let mut waits: Vec<_> = wakers.iter().map(|_| subscription.closed()).collect();
+    for (closed, (_, waker)) in waits.iter_mut().zip(&wakers) {
+        let mut context = Context::from_waker(waker);
+        assert!(Pin::new(closed).poll(&mut context).is_pending());
+    }
+    drop(waits.remove(1));
+    subscription.unsubscribe();
+    let woken = wakers.map(|(count, _)| count.0.load(Ordering::SeqCst));
+    assert_eq!(woken, [1, 0, 1]);
+}
+
+#[test]
+fn closing_ends_the_subscribers_of_all_chunks() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let held = Arc::new(());
+    // Three chunks of channels, and three of closures.
+    let subscriptions: Vec<_> = (0..150)
+        .flat_map(|_| {
+            let held = Arc::clone(&held);
+            let closure = feed.subscribe_fn(move |_| assert!(Arc::strong_count(&held) > 1));
+            [feed.subscribe(crossbeam_channel::unbounded().0), closure]
+        })
+        .collect();
+    feed.close();
+    assert!(subscriptions.iter().all(Subscription::is_closed));
+    assert_eq!(Arc::strong_count(&held), 1, "all closures were dropped");
+    assert_eq!(feed.send(1), 0);
 }
 
 /// The last handle of the feed that it is subscribed to, which it lets go when it is asked for its depth.

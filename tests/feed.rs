@@ -458,6 +458,7 @@ fn a_weak_handle_does_not_keep_the_feed_alive() {
 fn a_closed_feed_can_be_upgraded_to_and_stays_closed() {
     let feed = Feed::<u8>::new();
     let weak = feed.downgrade();
+    assert!(!feed.is_closed());
     feed.close();
     assert!(weak.upgrade().expect("the handle is there").is_closed());
 }

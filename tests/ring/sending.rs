@@ -209,3 +209,12 @@ fn clones_of_a_shared_sender_send_on_one_ring() {
     assert_eq!(other.send('c'), 2);
     assert_eq!(reader.try_iter().collect::<String>(), "abc");
 }
+
+#[test]
+fn a_batch_of_a_sender_alone_is_published_an_eighth_of_the_ring_at_a_time() {
+    let mut ring = ExclusiveRingFeed::new(64).unwrap();
+    let reader = ring.subscribe();
+    let values = (0..20_u64).inspect(|number| assert_eq!(reader.lag(), number / 8 * 8));
+    assert_eq!(ring.send_batch(values), 20);
+    assert_eq!(reader.lag(), 20);
+}

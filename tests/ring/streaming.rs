@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use fanfeed::{ExclusiveRingFeed, Feed, RecvError, RingFeed, RingOverflow, TryRecvError};
+use futures_util::stream::FusedStream;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::WAITINGS;
@@ -20,6 +21,36 @@ async fn a_ring_is_a_stream_that_ends_with_it() {
         sender.join().unwrap();
         assert_eq!(values, (0..1000).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_stream_of_a_ring_has_terminated_once_nothing_more_can_come() {
+    let ring = RingFeed::new(4).unwrap();
+    let (mut reader, cut) = (ring.subscribe(), ring.subscribe());
+    ring.send(1);
+    assert!(!reader.is_terminated() && !cut.is_terminated());
+    cut.subscription().unsubscribe();
+    assert!(cut.is_terminated());
+    drop(ring);
+    assert!(!reader.is_terminated());
+    assert_eq!(reader.next().now_or_never(), Some(Some(1)));
+    assert!(reader.is_terminated());
+}
+
+#[test]
+fn a_reader_that_waits_no_longer_keeps_no_waker() {
+    let ring = RingFeed::<u8>::new(4).unwrap();
+    let (count, waker) = counting_waker();
+    let held = std::sync::Arc::strong_count(&count);
+    let mut reader = ring.subscribe();
+    {
+        let mut context = Context::from_waker(&waker);
+        let mut receive = pin!(reader.recv_async());
+        assert!(receive.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(std::sync::Arc::strong_count(&count) > held);
+    drop(reader);
+    assert_eq!(std::sync::Arc::strong_count(&count), held);
 }
 
 #[tokio::test]

@@ -12,6 +12,10 @@ fn a_reader_parks_unless_it_asks_for_something_else() {
     with_each_sender!(4, |ring| {
         ring.send(0);
         assert_eq!(ring.subscribe().waiting(), Waiting::Park);
+        for waiting in WAITINGS {
+            let reader = ring.subscriber().waiting(waiting).subscribe();
+            assert_eq!(reader.waiting(), waiting);
+        }
     });
     assert_eq!(Waiting::default(), Waiting::Park);
 }
