@@ -674,6 +674,10 @@ fn stats_are_of_all_types_together() {
         .subscriber::<(Number, Letter)>()
         .name("both")
         .capacity(3);
+    let text = format!("{subscriber:?}");
+    for part in ["Number", "Letter", "both", "capacity: 3"] {
+        assert!(text.contains(part), "{text}");
+    }
     let mut subscription = subscriber.channel().unwrap();
     mux.post(Number(1)).unwrap();
     mux.post(Letter('2')).unwrap();

@@ -43,6 +43,22 @@ fn a_capacity_that_cannot_be_had_is_an_error_that_says_so() {
 }
 
 #[test]
+fn exactly_the_capacity_fits_where_many_readers_are_looked_at_ahead_of_need() {
+    for (asked, count) in [(256, 20), (1024, 20), (1024, 100)] {
+        with_each_sender!(asked, |ring| {
+            let mut readers: Vec<_> = (0..count).map(|_| ring.subscribe()).collect();
+            for round in 1..=3 {
+                let fit = (0..).take_while(|_| ring.try_send(0_u8).is_ok()).count();
+                assert_eq!(fit, asked, "in round {round}");
+                for reader in &mut readers {
+                    assert_eq!(reader.drain(|_| {}), Ok(asked));
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn exactly_the_capacity_fits_and_then_as_many_as_the_reader_has_taken() {
     for asked in [1, 2, 3, 8, 64, 1024] {
         with_each_sender!(asked, |ring| {
