@@ -184,7 +184,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 pushed
             } else {
                 // Nobody comes after this one, so what it has missed before (a clone that panicked) nobody needs.
-                let wanted = self.len().min(own) - progress.next;
+                let end = self.len().min(own);
+                let wanted = end - progress.next;
                 self.block.drain(..progress.next - self.sent);
                 self.sent = progress.next;
                 let block = &mut self.block;

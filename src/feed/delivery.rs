@@ -203,7 +203,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let mut left = u64::MAX;
         loop {
             section.begin(chunk.place());
-            if left == u64::MAX || !mutant!("closures_are_looked_at_once") {
+            if !mutant!("closures_are_looked_at_once") || left == u64::MAX {
                 left &= chunk.live().load();
             }
             if left == 0 {

@@ -88,9 +88,12 @@ fn given_back_at_exit(lane: usize) -> bool {
     LEASE.try_with(|lease| lease.0.set(Some(lane))).is_ok()
 }
 
+#[cfg(fanfeed_loom)]
+use ends_with_its_model as given_back_at_exit;
+
 /// The threads of a model all end with it, and it has fewer than there are lanes.
 #[cfg(fanfeed_loom)]
-fn given_back_at_exit(_: usize) -> bool {
+fn ends_with_its_model(_: usize) -> bool {
     true
 }
 
