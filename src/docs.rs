@@ -1,4 +1,4 @@
-//! Longer explanations: how it works inside, and what those who care for each microsecond want to know.
+//! Longer explanations: how it works inside, what checks it, and what those who care for each microsecond want to know.
 
 #[doc = include_str!("docs/internals.md")]
 pub mod internals {}
@@ -8,6 +8,9 @@ pub mod latency {}
 
 #[doc = include_str!("docs/ring.md")]
 pub mod ring {}
+
+#[doc = include_str!("docs/trust.md")]
+pub mod trust {}
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -1,0 +1,90 @@
+//! The page "Why you can trust this" names checks that are there, and leaves out none of the models, programs and targets, and no
+//! file with `unsafe` in it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page() -> String {
+    fs::read_to_string(root().join("src/docs/trust.md")).unwrap()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The names in one column of all tables of promises.
+fn column(page: &str, index: usize) -> BTreeSet<String> {
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.matches('|').count() == 7);
+    let cells = rows.map(|row| row.split('|').nth(index + 1).unwrap());
+    cells.flat_map(quoted).map(str::to_owned).collect()
+}
+
+/// The names of the files of Rust in a folder.
+fn files(folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".rs")).collect()
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_files_that_it_names_are_there() {
+    let page = page();
+    let named: Vec<_> = quoted(&page)
+        .filter(|quoted| quoted.contains('/') && quoted.ends_with(".rs"))
+        .collect();
+    assert!(named.len() > 40, "{named:?}");
+    for path in named {
+        assert!(
+            root().join(path).is_file(),
+            "{path} is named, and is not there"
+        );
+    }
+}
+
+#[test]
+fn it_names_all_models_programs_and_targets() {
+    let page = page();
+    assert_eq!(column(&page, 2), files("loom-tests/tests"));
+    let mut programs = column(&page, 3);
+    // It is about the programs themselves.
+    programs.insert("replay.rs".to_owned());
+    assert_eq!(programs, files("shuttle-tests/tests"));
+    let targets = column(&page, 4).into_iter();
+    let targets: BTreeSet<_> = targets.map(|target| format!("{target}.rs")).collect();
+    assert_eq!(targets, files("fuzz/fuzz_targets"));
+}
+
+#[test]
+fn it_names_all_files_with_unsafe_in_them() {
+    let page = page();
+    let named: BTreeSet<_> = quoted(&page).collect();
+    let mut all = Vec::new();
+    sources(&root().join("src"), &mut all);
+    for path in all {
+        let text = fs::read_to_string(&path).unwrap();
+        let is_unsafe = ["unsafe {", "unsafe impl", "unsafe fn"]
+            .iter()
+            .any(|what| text.contains(what));
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        assert!(!is_unsafe || named.contains(path), "{path} is not named");
+    }
+}
