@@ -308,33 +308,39 @@ fn drained(
 
 /// It was handed these values, and misses between them were not told.
 fn skipping(reader: &mut Reader, track: &Track, seen: &[u64]) {
-    let mut missed = reader.receiver.missed() - reader.told;
+    let mut passed = Vec::new();
+    let mut from = reader.position;
     for number in seen {
         let Some(position) = track.sent.iter().position(|sent| *sent == Some(*number)) else {
             fail(&format!("{number} was received, and never sent"));
         };
         let position = position as u64;
-        ensure(position >= reader.position, || {
+        ensure(position >= from, || {
             format!("{number} was received again, or too late")
         });
-        let holes = track.first_from(reader.position) - reader.position;
-        let gap = position - reader.position;
-        if gap > holes {
-            // Holes among what was missed may have been passed over before.
-            let least = gap - track.holes(reader.position, position).min(gap);
-            let told = missed.min(gap);
-            ensure(told >= least, || {
-                format!("{gap} were passed over, and {told} were missed")
-            });
-            reader.holes += gap - told;
-            reader.position += gap - told;
-            reader.miss(track, told);
-            reader.position = position;
-            missed -= told;
-        }
-        reader.handed(track, *number, true);
+        let gap = position - from;
+        passed.push((*number, gap, gap - track.holes(from, position)));
+        from = position + 1;
     }
-    if missed > 0 {
-        reader.lagged(track, missed);
+    let missed = reader.receiver.missed() - reader.told;
+    let values: u64 = passed.iter().map(|(_, _, values)| values).sum();
+    ensure(missed >= values, || {
+        format!("{values} values were passed over, and {missed} were missed")
+    });
+    // Of the holes some may have been missed as well, and the rest were passed over.
+    let mut holes = missed - values;
+    for (number, gap, values) in passed {
+        let missed_holes = holes.min(gap - values);
+        holes -= missed_holes;
+        let told = values + missed_holes;
+        reader.holes += gap - told;
+        reader.position += gap - told;
+        if told > 0 {
+            reader.miss(track, told);
+        }
+        reader.handed(track, number, true);
+    }
+    if holes > 0 {
+        reader.lagged(track, holes);
     }
 }
