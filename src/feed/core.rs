@@ -45,28 +45,44 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
-    /// How many are at it: see [`Ending`].
-    ending: AtomicUsize,
+    endings: Endings,
 }
 
-/// Stands for a thread that has taken subscriptions out of the live ones, or one out of its seat, and has not told of its
-/// end, or not dropped its port. It is made under the lock.
+/// Counts the threads that have taken subscriptions out of the live ones, or one out of its seat, and have not told of the
+/// end, or not dropped the port.
 ///
 /// Who closes the feed waits until there is none: of what another thread has in hand, nothing else shows.
-struct Ending<'a>(&'a AtomicUsize);
+#[derive(Default)]
+struct Endings {
+    /// Changed under the lock, so that it takes no read-modify-write.
+    begun: AtomicUsize,
+    over: AtomicUsize,
+}
 
-impl<'a> Ending<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        // What comes after the lock is left sees this.
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+/// One of them.
+struct Ending<'a>(&'a Endings);
+
+impl Endings {
+    /// The caller holds the lock.
+    fn begin(&self) -> Ending<'_> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.begun.store(begun.wrapping_add(1), Ordering::Relaxed);
+        Ending(self)
+    }
+
+    /// For a thread that has held the lock since those began that it asks about.
+    fn are_over(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Ending::drop`: who sees that it is over sees what it did. And this
+        // one first: those that are over by now have begun, so none is under way if as many as that have begun later.
+        let over = self.over.load(Ordering::Acquire);
+        over == self.begun.load(Ordering::Relaxed) || mutant!("close_overlooks_who_is_at_it")
     }
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire in `close`: whoever sees that it is over sees what it did.
-        self.0.fetch_sub(1, Ordering::Release);
+        // ORDERING: pairs with the Acquire in `are_over`.
+        self.0.over.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -127,7 +143,7 @@ impl<T> Core<T> {
                 replaced: Vec::new(),
             }),
             count: AtomicUsize::new(0),
-            ending: AtomicUsize::new(0),
+            endings: Endings::default(),
         }
     }
 
@@ -252,7 +268,7 @@ impl<T> Core<T> {
             return (Err(self.records.observe(concern)), None);
         }
         self.cut_live(&registry, entry);
-        let ending = Ending::begin(&self.ending);
+        let ending = self.endings.begin();
         self.count.fetch_sub(1, Ordering::AcqRel);
         let mut grace = self.records.observe(concern);
         // SAFETY: the records are `self`'s.
@@ -282,7 +298,7 @@ impl<T> Core<T> {
         let (ended, leaving, mut grace, ending) = {
             let mut registry = self.registry.lock();
             registry.closed = true;
-            let ending = Ending::begin(&self.ending);
+            let ending = self.endings.begin();
             let mut ended = Vec::new();
             // What others have cut, and is not gone yet: to be waited for all the same.
             let mut leaving = Vec::new();
@@ -325,16 +341,11 @@ impl<T> Core<T> {
         loop {
             self.reap();
             let mut all = ended.iter().chain(&leaving);
-            if all.all(|entry| entry.is_reaped()) && self.nobody_is_ending() {
+            if all.all(|entry| entry.is_reaped()) && self.endings.are_over() {
                 return;
             }
             patience.wait();
         }
-    }
-
-    fn nobody_is_ending(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Ending::drop`.
-        self.ending.load(Ordering::Acquire) == 0 || mutant!("close_overlooks_who_is_at_it")
     }
 
     /// Frees what was cut and is out of everybody's hands by now. Does not wait.
@@ -362,7 +373,7 @@ impl<T> Core<T> {
         });
         let emptied = ready.map(|index| {
             let seating = registry.retiring.swap_remove(index).seating;
-            let ending = Ending::begin(&self.ending);
+            let ending = self.endings.begin();
             (self.vacate(registry, seating), ending)
         });
         if registry.retiring.is_empty() && self.free_replaced(registry) {
