@@ -69,11 +69,12 @@ impl<T> Reader<T> {
 
     #[inline]
     fn has_next(&mut self) -> bool {
-        // Again where there were only holes: there may be more than the look has shown.
+        // Again where there were only holes: there may be more than the look has shown. It may show less than where the reader
+        // stands, which may have sat down beyond what is published.
         while !self.has_unread() {
             let known = self.known.max(self.position);
             self.look();
-            if self.known == known {
+            if self.known <= known {
                 return false;
             }
         }
