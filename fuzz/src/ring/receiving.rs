@@ -333,11 +333,19 @@ fn skipping(reader: &mut Reader, track: &Track, seen: &[u64]) {
         let missed_holes = holes.min(gap - values);
         holes -= missed_holes;
         let told = values + missed_holes;
-        reader.holes += gap - told;
-        reader.position += gap - told;
         if told > 0 {
+            let end = reader.position + gap;
+            let is_value = |position: &u64| track.at(*position).is_some();
+            let last = (reader.position..end).rev().find(is_value);
+            let most = track.may_be_gone();
+            ensure(last.is_none_or(|last| last < most), || {
+                format!("{last:?} was missed, and no more than {most} may be gone")
+            });
+            // Those that were missed come first, or among them some holes that were passed before.
             reader.miss(track, told);
         }
+        reader.holes += gap - told;
+        reader.position += gap - told;
         reader.handed(track, number, true);
     }
     if holes > 0 {
