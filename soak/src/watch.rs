@@ -11,7 +11,8 @@ use crate::violation;
 use crate::world::World;
 
 /// A figure that has to move, that stands still for so many looks is a violation. (Looks, so that a machine that is
-/// paused does not count.) It is a hundred times what a generation takes, for a machine that has other things to do as well.
+/// paused does not count.) A generation takes two seconds at most where it has the machine to itself; this is for one that has other
+/// things to do as well.
 const PATIENCE: u32 = 120;
 const LOOK: Duration = Duration::from_secs(1);
 
