@@ -1,6 +1,7 @@
 //! Charts: throughput over the number of readers, and percentiles.
 
-use crate::machine::Machine;
+use fanfeed_benches::machine::Machine;
+
 use crate::questions::{Chart, Question};
 use crate::rounds::{Measured, Row};
 use crate::svg::{Drawing, GUIDE, Stroke, Words};

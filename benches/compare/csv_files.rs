@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fanfeed_benches::machine::Machine;
 use fanfeed_benches::stats::Spread;
 
-use crate::machine::Machine;
 use crate::questions::Question;
 use crate::rounds::Measured;
 

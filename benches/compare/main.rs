@@ -12,7 +12,6 @@ mod csv_files;
 mod field;
 mod gate;
 mod link;
-mod machine;
 mod memory;
 mod options;
 mod paced;
@@ -26,19 +25,18 @@ mod stream;
 mod svg;
 mod table;
 mod throughput;
-mod watchdog;
 
 use std::error::Error;
 use std::fs;
 
 use clap::Parser;
+use fanfeed_benches::machine::Machine;
+use fanfeed_benches::watchdog::Watchdog;
 
 use crate::csv_files::CsvFiles;
-use crate::machine::Machine;
 use crate::memory::Counting;
 use crate::options::Options;
 use crate::questions::QUESTIONS;
-use crate::watchdog::Watchdog;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();

@@ -2,9 +2,9 @@
 //! that the ratios hold where absolute figures drift.
 
 use fanfeed_benches::stats::Spread;
+use fanfeed_benches::watchdog::Watchdog;
 
 use crate::plan::Plan;
-use crate::watchdog::Watchdog;
 
 /// One who is measured: a name, how it waits, and what makes one round of figures, one for each of the question's columns.
 pub(crate) struct Contender {

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 
+pub mod machine;
 pub mod pin;
 pub mod stats;
+pub mod watchdog;
 
 use stats::Spread;
 

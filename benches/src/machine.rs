@@ -5,7 +5,7 @@ use std::{fs, thread};
 
 /// The machine and the software, as pairs of what and which.
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub struct Machine {
     facts: Vec<(&'static str, String)>,
 }
 
@@ -26,7 +26,7 @@ const CRATES: [&str; 11] = [
 
 impl Machine {
     /// This one.
-    pub(crate) fn here() -> Self {
+    pub fn here() -> Self {
         let mut facts = vec![
             ("processor", processor()),
             ("cores", cores()),
@@ -38,12 +38,12 @@ impl Machine {
     }
 
     /// All that is known.
-    pub(crate) fn facts(&self) -> &[(&'static str, String)] {
+    pub fn facts(&self) -> &[(&'static str, String)] {
         &self.facts
     }
 
     /// One line for a chart.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let facts = self.facts[..4].iter().map(|(_, fact)| fact.as_str());
         facts.collect::<Vec<_>>().join(", ")
     }

@@ -12,13 +12,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches runs from a thread of its own: a thread that hangs inside of a peer can be ended only with the program.
 #[derive(Debug)]
-pub(crate) struct Watchdog {
+pub struct Watchdog {
     watched: Arc<Mutex<Option<(String, Instant)>>>,
 }
 
 impl Watchdog {
     /// Starts to watch.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let watched = Arc::new(Mutex::new(None::<(String, Instant)>));
         let seen = Arc::clone(&watched);
         thread::Builder::new()
@@ -40,7 +40,7 @@ impl Watchdog {
     }
 
     /// Runs it under watch.
-    pub(crate) fn watch<R>(&self, what: String, run: impl FnOnce() -> R) -> R {
+    pub fn watch<R>(&self, what: String, run: impl FnOnce() -> R) -> R {
         self.set(Some((what, Instant::now())));
         let result = run();
         self.set(None);

@@ -1,0 +1,55 @@
+//! How cost grows with size: `cargo bench --bench sizes`, with `-- --quick` in a fraction of the time, and with `-- --list`
+//! and `-- --only SERIES` for one series.
+//!
+//! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers that come, receive and
+//! go; threads that are blocked in a send; tasks that wait. All contenders take turns at every size in every round, and
+//! every value is checked where it is received. The tables give the cost per item, what it grew by from one size to the
+//! next, and that growth over a peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's
+//! cost grows faster than a peer's. It fails nothing, because it depends on times.
+
+mod ends;
+mod executor;
+mod options;
+mod peers;
+mod plan;
+mod scatter;
+mod senders;
+mod sends;
+mod series;
+mod stopwatch;
+mod subscribers;
+mod table;
+mod tasks;
+
+use clap::Parser;
+use fanfeed_benches::machine::Machine;
+use fanfeed_benches::watchdog::Watchdog;
+
+use crate::options::Options;
+use crate::series::SERIES;
+
+fn main() {
+    let options = Options::parse();
+    if options.list {
+        for series in SERIES {
+            println!("{:<14} {}", series.key, series.title);
+        }
+        return;
+    }
+    let plan = options.plan();
+    for (what, which) in Machine::here().facts() {
+        println!("{what:<20} {which}");
+    }
+    let watchdog = Watchdog::start();
+    for series in SERIES.iter().filter(|series| options.runs(series.key)) {
+        println!("\n## {} ({})\n{}", series.title, series.key, series.note);
+        let measured = series.run(&plan, &watchdog);
+        if plan.is_smoke {
+            println!("  {} contenders work", measured.rows.len());
+        } else if measured.sizes.is_empty() {
+            println!("  no size is that small");
+        } else {
+            table::print(series, &measured);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Subscribers that come, receive and go.
+
+use crate::peers::bare::{Bare, Crossbeam, Tokio};
+use crate::peers::broadcast::Broadcast;
+use crate::peers::feed::{Closures, OverCrossbeam, OwnChannels};
+use crate::peers::ring::Ring;
+use crate::plan::Plan;
+use crate::scatter::scattered;
+use crate::series::{Contender, Series};
+use crate::stopwatch::Stopwatch;
+
+pub(crate) const SERIES: Series = Series {
+    key: "subscribers",
+    title: "subscribers",
+    note: "u64 values. Each subscriber has a channel of capacity 2, or reads a ring of 8. \"bare\" is a list of senders \
+           and a loop over it: no locks, and no unsubscribing while another thread sends.",
+    measures: &[
+        "subscribe: a subscriber",
+        "send, and receive by all: a delivery",
+        "one more comes and goes at a multiple of 64: a pair",
+        "close, and drop everything: a subscriber",
+        "unsubscribe 63 of each 64, in scattered order: a subscriber",
+        "send to those left, one of 64, and receive: a delivery",
+    ],
+    sizes: |plan| plan.subscribers,
+    contenders,
+};
+
+const CROSSBEAM: &str = "crossbeam, bare";
+const MPSC: &str = "tokio mpsc, bare";
+const BROADCAST: &str = "tokio broadcast";
+const CHANNELS: &[&str] = &[CROSSBEAM, MPSC];
+
+fn contenders(plan: Plan) -> Vec<Contender> {
+    vec![
+        contender::<OwnChannels>(plan, "Feed, own channels", CHANNELS),
+        contender::<OverCrossbeam>(plan, "Feed over crossbeam", CHANNELS),
+        contender::<Closures>(plan, "Feed, closures", CHANNELS),
+        contender::<Ring>(plan, "RingFeed", &[BROADCAST]),
+        contender::<Bare<Crossbeam>>(plan, CROSSBEAM, &[]),
+        contender::<Bare<Tokio>>(plan, MPSC, &[]),
+        contender::<Broadcast>(plan, BROADCAST, &[]),
+    ]
+}
+
+/// One sender, and the subscribers that it has.
+pub(crate) trait Crowd: Default {
+    /// One more subscriber, whose number is how many there were before.
+    fn join(&mut self);
+
+    /// Unsubscribes that one.
+    fn leave(&mut self, number: usize);
+
+    /// Forgets the places of those that left: not measured, and nobody's number counts any more.
+    fn compact(&mut self);
+
+    /// How many receivers there are.
+    fn count(&self) -> usize;
+
+    /// Sends a value to all. It asserts that it has reached `count`, where the sender is told.
+    fn send(&mut self, value: u64);
+
+    /// Receives by all, and asserts that each gets this value.
+    fn receive(&mut self, value: u64);
+
+    /// Closes, with all subscribers subscribed.
+    fn close(&mut self);
+
+    /// Asserts that all receivers are at their end, without a value left.
+    fn assert_closed(&mut self);
+}
+
+/// How many values are sent to each crowd.
+const VALUES: u64 = 3;
+/// How many come and go.
+const PAIRS: usize = 50;
+/// How many subscribers a chunk of the feed has.
+const CHUNK: usize = 64;
+
+fn contender<C: Crowd>(
+    plan: Plan,
+    name: &'static str,
+    peers: &'static [&'static str],
+) -> Contender {
+    Contender::new(name, peers, move |size| {
+        let [
+            mut subscribe,
+            mut send,
+            mut pair,
+            mut close,
+            mut unsubscribe,
+            mut sparse,
+        ] = std::array::from_fn(|_| Stopwatch::default());
+        for _ in 0..plan.repeats(size) {
+            let mut crowd = C::default();
+            subscribe.time(size, || join(&mut crowd, size));
+            deliver(&mut crowd, &mut send);
+
+            let more = size.next_multiple_of(CHUNK) - size;
+            join(&mut crowd, more);
+            pair.time(PAIRS, || {
+                for _ in 0..PAIRS {
+                    crowd.join();
+                    crowd.leave(size + more);
+                }
+            });
+            (0..more).for_each(|number| crowd.leave(number));
+            crowd.compact();
+            assert_eq!(crowd.count(), size);
+            deliver(&mut crowd, &mut Stopwatch::default());
+
+            close.time(size, || crowd.close());
+            crowd.assert_closed();
+            // The same subscribers again: their time is added, and they are not.
+            close.time(0, || drop(crowd));
+
+            let mut crowd = C::default();
+            join(&mut crowd, size);
+            let leaving = || scattered(size).filter(|number| number % CHUNK > 0);
+            unsubscribe.time(leaving().count(), || {
+                leaving().for_each(|number| crowd.leave(number));
+            });
+            crowd.compact();
+            assert_eq!(crowd.count(), size.div_ceil(CHUNK));
+            deliver(&mut crowd, &mut sparse);
+            crowd.close();
+            crowd.assert_closed();
+        }
+        [subscribe, send, pair, close, unsubscribe, sparse]
+            .map(|it| it.per_item())
+            .to_vec()
+    })
+}
+
+fn join(crowd: &mut impl Crowd, count: usize) {
+    for _ in 0..count {
+        crowd.join();
+    }
+}
+
+fn deliver(crowd: &mut impl Crowd, stopwatch: &mut Stopwatch) {
+    for value in 1..=VALUES {
+        stopwatch.time(crowd.count(), || {
+            crowd.send(value);
+            crowd.receive(value);
+        });
+    }
+}
