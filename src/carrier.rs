@@ -21,9 +21,10 @@ pub enum Room {
 /// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for `tokio::sync::mpsc::Sender`. Implement it
 /// to subscribe anything else. Only [`try_send`](Self::try_send) is required.
 ///
-/// A channel of capacity 0 takes a value only while its receiver is there. Crossbeam's can be received from in every way;
-/// `std`'s `sync_channel(0)` has to be waited on with `recv` or `recv_timeout`, because its sender cannot be waited on
-/// beside others, and a receiver that only polls with `try_recv` would never be met.
+/// A channel of capacity 0 takes a value only while its receiver is there. A blocked [`Feed::send`](crate::Feed::send) waits
+/// at crossbeam's, which can then be received from in every way. `Feed::send_async`, and every send to `std`'s
+/// `sync_channel(0)`, tries again on a timer: so it meets a receiver that waits, in `recv`, `recv_timeout` or `select!`, and
+/// never one that only polls with `try_recv`.
 ///
 /// A panic in any of these ends the subscription with
 /// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
@@ -81,7 +82,7 @@ pub trait Carrier<T>: Send + Sync {
     }
 
     /// The crossbeam sender that this is or wraps, if it does nothing but send on it. A blocked send then waits by
-    /// selecting on it, which meets receivers of zero-capacity channels that poll.
+    /// selecting on it, which meets receivers of zero-capacity channels that poll. `Feed::send_async` tries again on a timer.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
         None
     }

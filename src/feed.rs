@@ -5,8 +5,6 @@ mod blocked;
 mod builder;
 mod chunk;
 mod core;
-#[cfg(feature = "async")]
-mod courier;
 mod delivery;
 mod entry;
 mod lane;
@@ -226,9 +224,10 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// Sends a value to all subscribers, and waits for those that have no room without blocking the thread. The future
     /// completes with the number of subscribers that the value reached.
     ///
-    /// Own channels and tokio senders wake the task when they have room. For zero-capacity crossbeam channels a thread of
-    /// the crate's own waits, one for all tasks, so that they can be received from in every way. The others are tried again
-    /// on a timer, after 50 µs at first, doubling to 1 ms.
+    /// Own channels, rings and tokio senders wake the task when they have room. The others, crossbeam's among them, are tried
+    /// again on a timer, after 50 µs at first, doubling to 1 ms. At a crossbeam channel of capacity 0 such a try meets a
+    /// receiver that waits at that moment, in `recv`, `recv_timeout` or `select!`; it does not meet one that only polls with
+    /// `try_recv`. ([`send`](Self::send), which blocks, meets both.)
     ///
     /// See [`SendAsync`] for what becomes of the value when the future is dropped.
     #[cfg(feature = "async")]

@@ -125,7 +125,7 @@
 //! | [`ExclusiveRingFeed`] | the ring never ends: its readers wait until they are unsubscribed |
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | nobody gets the value any more, and it is not dropped |
-//! | `SendAsync` | nobody gets the value any more, but who was waited for with it in hand (channels of capacity 0); another send that waits for the same subscriber may be woken up to a second late |
+//! | `SendAsync` | nobody gets the value any more; if it was next in line for room, the send behind it is woken a few milliseconds late |
 //! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], a weak handle, options | nothing |
 //!
 //! # Trade-offs

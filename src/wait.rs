@@ -10,6 +10,7 @@
 #[cfg(feature = "async")]
 mod alarm;
 mod in_delivery;
+mod line;
 mod parker;
 mod patience;
 mod quietly;
@@ -17,10 +18,11 @@ mod waker_cell;
 mod waker_set;
 
 #[cfg(feature = "async")]
-pub(crate) use alarm::wake_at;
+pub(crate) use alarm::Alarm;
 pub(crate) use in_delivery::{InDelivery, in_delivery};
+pub(crate) use line::{Key, Line};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
 pub(crate) use quietly::{quietly, wake};
 pub(crate) use waker_cell::WakerCell;
-pub(crate) use waker_set::{Ticket, WakerSet};
+pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};

@@ -393,7 +393,7 @@ fn the_limit_has_to_be_moved_in_order() {
 
 #[test]
 fn an_end_must_not_overlook_a_sender() {
-    Model::bound(3).fails_with("end_looks_for_senders_without_fence", a_close);
+    Model::bound(3).fails_with("end_looks_for_waiters_without_fence", a_close);
 }
 
 #[test]

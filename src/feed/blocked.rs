@@ -10,17 +10,16 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded};
 use super::core::Core;
 use super::delivery::Delivery;
 use super::entry::{Gate, Port};
-use super::pending::Listening;
-use crate::wait::Parker;
+use super::pending::{Listening, Waiter};
+use crate::wait::{Again, BOUND, Parker};
 
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
 pub(crate) const CARRIER_TIMER: (Duration, Duration) =
     (Duration::from_micros(50), Duration::from_millis(1));
 
-/// When own channels are looked at again though nobody woke the send: at first, and at most. See
+/// When the first in line for an own channel looks again though nobody woke it: at first, and at most. See
 /// [`queue`](super::queue) for why.
-pub(crate) const ROOM_TIMER: (Duration, Duration) =
-    (Duration::from_millis(1), Duration::from_secs(1));
+const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
 /// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If
 /// more are full it goes through them in turn, those of capacity 0 first, after these times.
@@ -41,7 +40,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     let mut turn = 0;
     let mut waker = parker.waker().clone();
     loop {
-        let listening = delivery.listen(core, &waker);
+        let listening = delivery.listen(core, &waker, Waiter::Thread);
         if listening.crossbeam > 0 && bell.is_none() {
             // A thread in a select is woken through a channel, not by unparking it.
             waker = bell.get_or_insert_with(Bell::new).waker.clone();
@@ -58,11 +57,15 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         }
         let waiting = delivery.pending().len();
         let range = match listening {
-            Listening { timer: true, .. } => CARRIER_TIMER,
-            Listening { crossbeam, .. } if crossbeam > SELECTED => SELECT_TIMER,
-            _ => ROOM_TIMER,
+            Listening { timer: true, .. } => Some(CARRIER_TIMER),
+            Listening { crossbeam, .. } if crossbeam > SELECTED => Some(SELECT_TIMER),
+            Listening { again, .. } => match again {
+                Again::Repeatedly => Some(ROOM_TIMER),
+                Again::Once => Some((BOUND, BOUND)),
+                Again::Never => None,
+            },
         };
-        let next = earlier(deadline, timer.next(range));
+        let next = earlier(deadline, range.and_then(|range| timer.next(range)));
         match &bell {
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),

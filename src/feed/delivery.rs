@@ -11,10 +11,8 @@ use std::task::Waker;
 use super::chunk::Chunk;
 use super::core::{Core, Directory};
 use super::entry::Entry;
-#[cfg(feature = "async")]
-use super::entry::Hold;
 use super::lane;
-use super::pending::{Listening, Pending};
+use super::pending::{Listening, Pending, Waiter};
 use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
@@ -275,10 +273,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     // ---- Those who had no room ----
 
     /// Has `waker` woken when somebody makes room or ends.
-    pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker) -> Listening {
+    pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker, waiter: Waiter) -> Listening {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
-            if let Err(payload) = pending.listen(waker, &mut listening) {
+            if let Err(payload) = pending.listen(waker, waiter, &mut listening) {
                 blame(core, pending.entry(), false, payload);
             }
         }
@@ -348,41 +346,6 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 None
             }
         }
-    }
-
-    /// Takes out one of those who had no room, behind a channel that holds nothing, with a value for it.
-    #[cfg(feature = "async")]
-    pub(crate) fn take_rendezvous(&mut self, core: &Core<T>) -> Option<Rendezvous<T>> {
-        loop {
-            let mut found = self
-                .pending()
-                .iter()
-                .enumerate()
-                .filter_map(|(index, pending)| {
-                    let hold = pending.entry().hold()?;
-                    let sender = hold.rendezvous()?;
-                    Some((index, hold, sender))
-                });
-            let (index, hold, sender) = found.next()?;
-            drop(found);
-            // The value is for this one: `prepare` blames the first where its clone panics.
-            self.late().pending.swap(0, index);
-            if let Some(value) = self.prepare(core) {
-                let pending = self.late().pending.remove(0);
-                return Some(Rendezvous {
-                    pending,
-                    hold,
-                    sender,
-                    value,
-                });
-            }
-        }
-    }
-
-    /// The number of those who got the value by another way.
-    #[cfg(feature = "async")]
-    pub(crate) fn count_delivered(&mut self) {
-        self.delivered += 1;
     }
 
     /// What `prepare` gave, and nobody took.
@@ -553,13 +516,4 @@ pub(crate) fn blame<T>(
         Some(SubscriptionError::panicked(&*payload)),
     );
     None
-}
-
-/// A value, and the channel that is to take it while both ends are there.
-#[cfg(feature = "async")]
-pub(crate) struct Rendezvous<T> {
-    pub(crate) pending: Pending<T>,
-    pub(crate) hold: Hold<T>,
-    pub(crate) sender: crossbeam_channel::Sender<T>,
-    pub(crate) value: T,
 }

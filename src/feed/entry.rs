@@ -208,16 +208,6 @@ impl<T> Entry<T> {
         (!self.is_cut()).then_some(gate)
     }
 
-    /// Keeps the port in place until it is dropped, on whatever thread. `None` if the entry has been cut.
-    #[cfg(feature = "async")]
-    pub(crate) fn hold(self: &Arc<Self>) -> Option<Hold<T>> {
-        // ORDERING: as in `enter_gate`.
-        self.gate.fetch_add(1, Ordering::SeqCst);
-        seq_cst_order!("gate_is_entered_without_order");
-        let hold = Hold(Arc::clone(self));
-        (!self.is_cut()).then_some(hold)
-    }
-
     pub(crate) fn is_cut(&self) -> bool {
         // ORDERING: SeqCst as `record` says, and for the gate.
         self.cut.load(Ordering::SeqCst)
@@ -455,42 +445,5 @@ impl<T> Drop for Gate<'_, T> {
         // ORDERING: Release pairs with the Acquire in `is_gate_empty`.
         let order = order!(Release, "gate_is_left_relaxed");
         self.entry.gate.fetch_sub(1, order);
-    }
-}
-
-/// Keeps an entry's port in place for as long as the core lives, and can be sent to another thread.
-#[cfg(feature = "async")]
-pub(crate) struct Hold<T>(Arc<Entry<T>>);
-
-#[cfg(feature = "async")]
-impl<T> Hold<T> {
-    pub(crate) fn entry(&self) -> &Entry<T> {
-        &self.0
-    }
-
-    /// The sender of a crossbeam channel that holds nothing. The caller holds the core.
-    pub(crate) fn rendezvous(&self) -> Option<crossbeam_channel::Sender<T>>
-    where
-        T: 'static,
-    {
-        // SAFETY: the hold, and the core, entitle to the port.
-        let sender = match unsafe { self.0.port() } {
-            Port::Crossbeam(sender) => Some(sender),
-            Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.as_crossbeam()))
-                .ok()
-                .flatten(),
-            Port::Own(_) | Port::Closure(_) => None,
-        };
-        sender
-            .filter(|sender| sender.capacity() == Some(0))
-            .cloned()
-    }
-}
-
-#[cfg(feature = "async")]
-impl<T> Drop for Hold<T> {
-    fn drop(&mut self) {
-        // ORDERING: as in `Gate::drop`.
-        self.0.gate.fetch_sub(1, Ordering::Release);
     }
 }

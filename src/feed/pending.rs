@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::delivery::Payload;
 use super::entry::{Entry, Port};
 use crate::carrier::{Carrier, Room};
-use crate::wait::{Ticket, quietly};
+use crate::wait::{Again, Ticket, quietly};
 
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
@@ -40,12 +40,15 @@ impl<T> Pending<T> {
     }
 
     /// The send waits for it, and wants to be woken.
-    fn join(&mut self, waker: &Waker) {
+    fn join(&mut self, waker: &Waker, waiter: Waiter) -> Again {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             self.entry.count_blocked();
+            if waiter == Waiter::Thread {
+                self.ticket = Ticket::of_thread();
+            }
         }
-        self.entry.blocked_sends().join(&mut self.ticket, waker);
+        self.entry.blocked_sends().join(&mut self.ticket, waker)
     }
 
     /// It was served.
@@ -62,9 +65,10 @@ impl<T> Pending<T> {
     pub(crate) fn listen(
         &mut self,
         waker: &Waker,
+        waiter: Waiter,
         listening: &mut Listening,
     ) -> Result<(), Payload> {
-        self.join(waker);
+        listening.again = listening.again.max(self.join(waker, waiter));
         let entry = Arc::clone(&self.entry);
         if entry.queue().is_some() {
             return Ok(());
@@ -110,9 +114,15 @@ impl<T> Pending<T> {
                 "a send was blocked by a full subscriber"
             );
         }
+        // Sends that wait for a carrier are woken at its end alone, and that wakes all of them.
+        let is_room_left = || {
+            self.entry
+                .queue()
+                .is_some_and(|queue| queue.room_for(1) != 0)
+        };
         self.entry
             .blocked_sends()
-            .leave(&mut self.ticket, self.served);
+            .leave(&mut self.ticket, is_room_left);
         self.forget();
     }
 
@@ -158,9 +168,19 @@ impl<T> Drop for Pending<T> {
     }
 }
 
+/// What waits for a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    Thread,
+    #[cfg(feature = "async")]
+    Task,
+}
+
 /// How those who have no room tell when they have.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
+    /// When own channels are looked at again though nobody woke the send.
+    pub(crate) again: Again,
     /// So many are crossbeam senders: a select waits for them.
     pub(crate) crossbeam: usize,
     /// Some cannot tell: they are tried again on a timer.

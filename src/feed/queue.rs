@@ -27,12 +27,12 @@
 //! The receiver is woken by [`WakerCell`]'s protocol. What it looks at once more before it waits is the tail, which a
 //! sender moves by a `SeqCst` read-modify-write: so looking whether the receiver waits costs a sender one plain load. If
 //! the tail has moved and the value is not there yet, its sender is between the two, and the receiver does not park.
-//! Senders that wait for room stand in a [`WakerSet`]. The receiver looks at its count after each value it takes, but
-//! fences before that look only when it finds the queue empty: a fence for each value would cost as much as all the
-//! rest of taking it. So a sender that comes to wait in the few nanoseconds in which the receiver's last store is not
-//! visible yet may be overlooked by that take. The next take, or the receiver's finding the queue empty, makes up for
-//! it; and because a receiver may do neither for long, a blocked sender also looks again on a timer
-//! ([`ROOM_TIMER`](super::blocked::ROOM_TIMER)).
+//! Senders that wait for room stand in a [`WakerSet`]. The receiver looks at its count after each value it takes and wakes
+//! one sender, but fences before that look only when it finds the queue empty: a fence for each value would cost as much
+//! as all the rest of taking it. So a sender that joins an empty line in the few nanoseconds in which the receiver's last
+//! store is not visible yet may be overlooked by that take. The next take, or the receiver's finding the queue empty, makes
+//! up for it; and because a receiver may do neither for long, the senders that may have been overlooked look again by
+//! themselves ([`Again`](crate::wait::Again)).
 
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -130,7 +130,7 @@ impl<T> Queue<T> {
             }),
             receiver: CachePadded::new(ReceiverSide {
                 head: AtomicU64::new(0),
-                room: WakerSet::new(),
+                room: WakerSet::unfenced(),
             }),
             marks: (0..marks).map(|_| UnsafeCell::new(0)).collect(),
             refused: AtomicU64::new(0),
@@ -466,7 +466,7 @@ impl<T> Queue<T> {
         cursor.head = next;
         cursor.unfenced = true;
         if self.receiver.room.is_waited_on() {
-            self.receiver.room.wake_one();
+            self.receiver.room.wake(1);
         }
         Ok(value)
     }
@@ -478,7 +478,8 @@ impl<T> Queue<T> {
             // it sees the room.
             store_load_fence!("receiver_finds_empty_without_fence");
             if self.receiver.room.is_waited_on() {
-                self.receiver.room.wake_all();
+                let places = self.room_for(self.capacity());
+                self.receiver.room.wake_for(places);
             }
         }
         let mut patience = Patience::new();

@@ -257,6 +257,11 @@ impl<T> Receiver<T> {
 
 #[cfg(feature = "async")]
 impl<T> Receiver<T> {
+    /// The task that polled waits no longer.
+    pub(crate) fn forget_waker(&self) {
+        self.queue.bell().clear();
+    }
+
     /// Takes the next value if there is one, else has the task woken when there may be.
     pub(crate) fn poll_pop(
         &mut self,

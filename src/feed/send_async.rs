@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::blocked::{CARRIER_TIMER, ROOM_TIMER, Timer};
+use super::blocked::{CARRIER_TIMER, Timer};
 use super::core::Core;
-use super::courier::{self, Promise, State};
 use super::delivery::Delivery;
-use super::pending::Pending;
-use crate::wait::wake_at;
+use super::pending::Waiter;
+use crate::wait::Alarm;
 
 /// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
 ///
@@ -26,8 +25,11 @@ use crate::wait::wake_at;
 /// made room until the last poll ([`delivered`](Self::delivered) says how many). Nobody else gets the value. Dropped
 /// before the first poll, it has reached nobody.
 ///
-/// One that is forgotten after a poll ([`std::mem::forget`]) keeps its place in the queues for room: another send that waits
-/// there may be woken up to a second late. At channels of capacity 0 its value can still be received.
+/// # Keeping it without polling it
+///
+/// A send that was polled stands in line for room. If it is not polled when its turn comes, the next in line has it after a
+/// millisecond; behind many such sends, after about a millisecond for each doubling of their number. The same holds for one
+/// that is forgotten ([`std::mem::forget`]).
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct SendAsync<T> {
     core: Arc<Core<T>>,
@@ -35,10 +37,9 @@ pub struct SendAsync<T> {
     delivery: Option<Delivery<T>>,
     is_begun: bool,
     timer: Timer,
-    /// Values that wait for a receiver at channels that hold nothing.
-    meetings: Vec<(Pending<T>, Arc<Promise>)>,
-    /// When the task will be woken though nobody made room.
-    alarm: Option<Instant>,
+    /// When carriers that cannot tell whether they have room are tried again.
+    next_try: Option<Instant>,
+    alarm: Alarm,
 }
 
 // The feed survives whatever panics, as it says; the value as far as its type does.
@@ -55,8 +56,8 @@ impl<T> SendAsync<T> {
             delivery: Some(Delivery::new(value)),
             is_begun: false,
             timer: Timer::new(),
-            meetings: Vec::new(),
-            alarm: None,
+            next_try: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -83,48 +84,26 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             delivery.serve(&this.core);
         }
         if delivery.has_pending() {
-            let listening = delivery.listen(&this.core, context.waker());
+            let listening = delivery.listen(&this.core, context.waker(), Waiter::Task);
             delivery.retry(&this.core);
-            while let Some(meeting) = delivery.take_rendezvous(&this.core) {
-                let promise = courier::send(meeting.hold, meeting.sender, meeting.value);
-                this.meetings.push((meeting.pending, promise));
-            }
             if delivery.has_pending() {
-                let now = Instant::now();
-                let on_timer = listening.timer || listening.crossbeam > 0;
-                let range = if on_timer { CARRIER_TIMER } else { ROOM_TIMER };
-                let timer = &mut this.timer;
-                let alarm = this.alarm.filter(|alarm| *alarm > now);
-                let alarm = alarm.unwrap_or_else(|| now + timer.next_wait(range));
-                this.alarm = Some(alarm);
-                wake_at(alarm, context.waker());
+                if listening.timer || listening.crossbeam > 0 {
+                    let now = Instant::now();
+                    let next_try = this.next_try.filter(|at| *at > now);
+                    let at = next_try.unwrap_or_else(|| now + this.timer.next_wait(CARRIER_TIMER));
+                    this.next_try = Some(at);
+                    this.alarm.set(at, context.waker());
+                } else {
+                    this.alarm.cancel();
+                }
+                this.core.tidy();
+                return Poll::Pending;
             }
         }
-        this.meetings.retain_mut(|(pending, promise)| {
-            let state = promise.poll(context.waker());
-            if state == State::Delivered {
-                pending.served();
-                delivery.count_delivered();
-            }
-            state == State::Waiting
-        });
-        if delivery.has_pending() || !this.meetings.is_empty() {
-            this.core.tidy();
-            return Poll::Pending;
-        }
+        this.alarm.cancel();
         this.core.tidy();
         let reached = this.delivery.take().map_or(0, Delivery::finish);
         Poll::Ready(reached)
-    }
-}
-
-impl<T> Drop for SendAsync<T> {
-    fn drop(&mut self) {
-        for (pending, promise) in &mut self.meetings {
-            if promise.cancel() == State::Delivered {
-                pending.served();
-            }
-        }
     }
 }
 

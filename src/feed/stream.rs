@@ -53,6 +53,12 @@ impl<T> Future for RecvAsync<'_, T> {
     }
 }
 
+impl<T> Drop for RecvAsync<'_, T> {
+    fn drop(&mut self) {
+        self.receiver.forget_waker();
+    }
+}
+
 impl<T> Receiver<T> {
     /// Takes the next value, and waits for it without blocking the thread.
     ///

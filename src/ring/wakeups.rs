@@ -111,7 +111,7 @@ impl Wakeups {
     /// A reader waits no longer.
     pub(crate) fn leave_readers(&self, ticket: &mut Ticket) {
         // Everybody is woken for each value: nobody has to be woken in its stead.
-        self.readers.leave(ticket, true);
+        self.readers.leave(ticket, || false);
     }
 
     // ---- Readers wake senders ----
@@ -155,16 +155,13 @@ impl Wakeups {
 
     /// A sender waits no longer.
     pub(crate) fn leave_senders(&self, ticket: &mut Ticket) {
-        self.senders.leave(ticket, true);
+        self.senders.leave(ticket, || false);
     }
 
     /// The ring has ended: wakes everybody.
     pub(crate) fn wake_all(&self) {
-        // Both take the lock of the queue, so who joins it later sees the end.
         self.readers.wake_all();
-        if !mutant!("end_looks_for_senders_without_fence") || self.senders.is_waited_on() {
-            self.senders.wake_all();
-        }
+        self.senders.wake_all();
     }
 
     /// There is room: who waits for it is to look.

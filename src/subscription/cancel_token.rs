@@ -98,7 +98,7 @@ impl CancelToken {
         mut over: impl FnMut(&Waker) -> bool,
     ) -> bool {
         let parker = Parker::current();
-        let mut ticket = Ticket::default();
+        let mut ticket = Ticket::of_thread();
         let cancelled = loop {
             self.shared.waiting.join(&mut ticket, parker.waker());
             if self.is_cancelled() {
@@ -110,14 +110,14 @@ impl CancelToken {
             parker.park(deadline);
         };
         // All are woken at once, so there is no wake-up to hand on.
-        self.shared.waiting.leave(&mut ticket, true);
+        self.shared.waiting.leave(&mut ticket, || false);
         cancelled
     }
 
     /// Cancels it. Harmless when it has been cancelled.
     pub(super) fn cancel(&self) {
-        // ORDERING: pairs with the Acquire in `is_cancelled`. Who joins `waiting` and still sees `false` was there before
-        // `wake_all`, because both take its lock; no fence is needed.
+        // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a waiter that joins and still
+        // sees `false` is woken by it.
         self.shared.cancelled.store(true, Ordering::Release);
         if !mutant!("cancel_wakes_nobody") {
             self.shared.waiting.wake_all();

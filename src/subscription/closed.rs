@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::source::Source;
-use crate::wait::Parker;
+use crate::wait::{Key, Parker};
 
 /// Completes when a subscription has ended. Made by [`Subscription::closed`](super::Subscription::closed).
 ///
@@ -17,7 +17,7 @@ use crate::wait::Parker;
 #[must_use = "a future does nothing unless it is awaited, or waited for with `wait`"]
 pub struct Closed {
     source: Arc<dyn Source>,
-    key: Option<u64>,
+    key: Option<Key>,
 }
 
 // As of the subscription.

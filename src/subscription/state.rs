@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global};
-use crate::wait::{quietly, wake};
+use crate::wait::{Key, Line, quietly, wake};
 
 /// The number of a subscription, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,15 +50,25 @@ pub(crate) struct State {
 }
 
 /// Who waits for the end, and what it brought.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct End {
     error: Option<SubscriptionError>,
     channel: Option<(
         Option<Sender<SubscriptionError>>,
         Receiver<SubscriptionError>,
     )>,
-    wakers: Vec<(u64, Waker)>,
-    next_waker: u64,
+    /// Until the end: then they are taken out and woken, and none is added.
+    wakers: Line<Waker>,
+}
+
+impl End {
+    fn new() -> Self {
+        Self {
+            error: None,
+            channel: None,
+            wakers: Line::new(),
+        }
+    }
 }
 
 impl State {
@@ -86,7 +96,7 @@ impl State {
 
     /// Ends the subscription, with an error or without. Only the first call does anything, and it returns true.
     pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
-        let wakers = {
+        let mut wakers = {
             let mut lock = self.end.lock();
             if self.ended.load(Ordering::Relaxed) {
                 return false;
@@ -96,7 +106,7 @@ impl State {
             if lock.is_none() && error.is_none() {
                 return true;
             }
-            let end = lock.get_or_insert_default();
+            let end = lock.get_or_insert_with(|| Box::new(End::new()));
             let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
             if let (Some(sender), Some(error)) = (&sender, &error) {
                 // The channel has room for the one error it is for.
@@ -105,11 +115,11 @@ impl State {
             end.error = error;
             // Under the lock, so that whoever has waited for the end finds the channel disconnected.
             drop(sender);
-            std::mem::take(&mut end.wakers)
+            std::mem::replace(&mut end.wakers, Line::new())
         };
         // Woken outside the lock: that runs code of others.
-        for (_, waker) in wakers {
-            wake(waker);
+        while let Some(key) = wakers.take_first() {
+            wake(wakers.remove(key));
         }
         true
     }
@@ -117,7 +127,7 @@ impl State {
     /// The channel of the one error, made at the first call.
     pub(crate) fn err(&self) -> Receiver<SubscriptionError> {
         let mut lock = self.end.lock();
-        let end = lock.get_or_insert_default();
+        let end = lock.get_or_insert_with(|| Box::new(End::new()));
         if let Some((_, receiver)) = &end.channel {
             return receiver.clone();
         }
@@ -140,7 +150,14 @@ impl State {
     }
 
     /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
-    pub(crate) fn wake_at_end(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+    pub(crate) fn wake_at_end(&self, key: &mut Option<Key>, waker: &Waker) -> bool {
+        let is_held = |key: Key| {
+            self.held(|wakers| wakers.get(key).will_wake(waker))
+                .unwrap_or(false)
+        };
+        if key.is_some_and(is_held) {
+            return true;
+        }
         if self.is_ended() {
             // Whoever ended it may be about to disconnect the channel, under this lock.
             drop(self.end.lock());
@@ -153,32 +170,33 @@ impl State {
             if self.ended.load(Ordering::Relaxed) {
                 Err(waker)
             } else {
-                let end = lock.get_or_insert_default();
-                let held =
-                    key.and_then(|key| end.wakers.iter_mut().find(|(other, _)| *other == key));
-                if let Some((_, held)) = held {
-                    Ok(Some(std::mem::replace(held, waker)))
-                } else {
-                    let number = end.next_waker;
-                    end.next_waker += 1;
-                    end.wakers.push((number, waker));
-                    *key = Some(number);
-                    Ok(None)
-                }
+                let end = lock.get_or_insert_with(|| Box::new(End::new()));
+                Ok(match *key {
+                    Some(key) => Some(std::mem::replace(end.wakers.get(key), waker)),
+                    None => {
+                        *key = Some(end.wakers.push(waker));
+                        None
+                    }
+                })
             }
         };
         outcome.is_ok()
     }
 
     /// Takes back what `wake_at_end` left.
-    pub(crate) fn forget_waker(&self, key: &mut Option<u64>) {
+    pub(crate) fn forget_waker(&self, key: &mut Option<Key>) {
         let Some(key) = key.take() else { return };
-        let forgotten = self.end.lock().as_mut().and_then(|end| {
-            let index = end.wakers.iter().position(|(other, _)| *other == key)?;
-            Some(end.wakers.remove(index))
-        });
+        let forgotten = self.held(|wakers| wakers.remove(key));
         // Outside the lock, as above; and who forgets it may be unwinding.
         quietly(|| drop(forgotten));
+    }
+
+    /// What `f` does with the wakers, unless all have been woken.
+    fn held<R>(&self, f: impl FnOnce(&mut Line<Waker>) -> R) -> Option<R> {
+        let mut lock = self.end.lock();
+        let is_ended = self.ended.load(Ordering::Relaxed);
+        let end = lock.as_mut().filter(|_| !is_ended)?;
+        Some(f(&mut end.wakers))
     }
 }
 

@@ -54,5 +54,8 @@ pub(crate) fn park_timeout(_: Duration) {
     }
 }
 
+#[cfg(feature = "async")]
+pub(crate) use super::mutants::timers_fire;
+
 /// Nothing that a model could see.
 pub(crate) fn prefetch<T>(_: *const T) {}

@@ -14,6 +14,12 @@ pub(crate) use std::sync::atomic::{Ordering, fence};
 pub(crate) use std::thread::{Builder, Thread, current, park, park_timeout, sleep, yield_now};
 pub(crate) use std::thread_local;
 
+/// Outside of models, timed waits end.
+#[cfg(feature = "async")]
+pub(crate) fn timers_fire() -> bool {
+    true
+}
+
 /// Runs `f` on a new thread of that name, which nobody joins.
 pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     Builder::new().name(name.to_owned()).spawn(f).map(drop)

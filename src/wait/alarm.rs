@@ -1,124 +1,195 @@
-//! Waking tasks at a time, for carriers that cannot tell when they have room.
+//! Waking at a time: tasks whose carriers cannot tell when they have room, and the watch of a
+//! [`WakerSet`](super::WakerSet).
 //!
 //! One thread serves all of them. It is made at the first need, and ends when there was none for a while.
+//!
+//! What is set, and whether there is a thread, stand behind one lock: whoever sets an alarm sees under it that the thread
+//! runs, or makes one; and the thread ends only where it sees under it that nothing is set. Wakers are cloned, woken and
+//! dropped outside of the lock.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
+use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use super::parker::Parker;
+use super::quietly::{quietly, wake};
+use crate::sync::{self, MODELLED, Mutex, global, spawn_named};
 
-use super::quietly::wake;
-use crate::sync::{Mutex, global, spawn_named};
-
-/// How long the thread waits for work before it ends.
+/// How long the thread waits for an alarm before it ends.
 const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 
+/// Where there is no thread to be had, a task is kept for at most this long, and then polls again.
+const LONGEST_SLEEP: Duration = Duration::from_millis(1);
+
 global! {
-    /// The way to the thread, while there is one.
-    static THREAD: Mutex<Option<Sender<Alarm>>> = Mutex::new(None);
+    static ALARMS: Mutex<Alarms> = Mutex::new(Alarms::new());
 }
 
-struct Alarm {
-    at: Instant,
-    waker: Waker,
+/// The time of an alarm, and a number that tells it from others of that time.
+type Key = (Instant, u64);
+
+struct Alarms {
+    set: BTreeMap<Key, Waker>,
+    next: u64,
+    has_thread: bool,
+    /// Wakes the thread, while it sleeps.
+    sleeper: Option<Waker>,
 }
 
-/// Has `waker` woken then.
-pub(crate) fn wake_at(at: Instant, waker: &Waker) {
-    let alarm = Alarm {
-        at,
-        waker: waker.clone(),
-    };
-    let mut thread = THREAD.lock();
-    let alarm = match &*thread {
-        // It holds the receiver for as long as the sender stands here, so this cannot fail.
-        Some(sender) => match sender.send(alarm) {
-            Ok(()) => return,
-            Err(error) => error.into_inner(),
-        },
-        None => alarm,
-    };
-    let (sender, receiver) = unbounded();
-    if spawn_named("fanfeed-alarm", move || run(&receiver)).is_err() {
-        // No thread to be had: the task looks again at once, and gives way to others in between.
-        return wake(alarm.waker);
+/// The alarm of one task. Setting it again replaces it, dropping it cancels it.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<Key>);
+
+impl Alarm {
+    /// Has `waker` woken at that time, and not at the time it was set to before. What is set already is left as it is.
+    ///
+    /// Where the thread cannot be made, this sleeps until then, at most a millisecond, and wakes.
+    pub(crate) fn set(&mut self, at: Instant, waker: &Waker) {
+        let is_set = |key: &Key| {
+            let alarms = ALARMS.lock();
+            let held = alarms.set.get(key);
+            key.0 == at && held.is_some_and(|held| held.will_wake(waker))
+        };
+        if self.0.as_ref().is_some_and(is_set) {
+            return;
+        }
+        match insert(at, waker.clone()) {
+            Ok(key) => drop(remove(self.0.replace(key))),
+            Err(_) => {
+                drop(remove(self.0.take()));
+                let left = at.saturating_duration_since(Instant::now());
+                sync::sleep(left.min(LONGEST_SLEEP));
+                waker.wake_by_ref();
+            }
+        }
     }
-    let _ = sender.send(alarm);
-    *thread = Some(sender);
+
+    /// Nobody is woken any more, and the waker is dropped.
+    pub(crate) fn cancel(&mut self) {
+        let waker = remove(self.0.take());
+        // The caller may be unwinding.
+        quietly(|| drop(waker));
+    }
 }
 
-fn run(receiver: &Receiver<Alarm>) {
-    let mut alarms = BinaryHeap::new();
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Has `waker` woken at that time, once.
+///
+/// # Errors
+///
+/// If the thread cannot be made. Then nobody will be woken.
+pub(crate) fn wake_at(at: Instant, waker: Waker) -> io::Result<()> {
+    insert(at, waker).map(drop)
+}
+
+fn insert(at: Instant, waker: Waker) -> io::Result<Key> {
+    let mut alarms = ALARMS.lock();
+    if !alarms.has_thread && sync::timers_fire() {
+        spawn_named("fanfeed-alarm", run)?;
+        alarms.has_thread = true;
+    }
+    let key = (at, alarms.next);
+    alarms.next += 1;
+    alarms.set.insert(key, waker);
+    let is_next = alarms
+        .set
+        .first_key_value()
+        .is_some_and(|(first, _)| *first == key);
+    let sleeper = alarms.sleeper.take_if(|_| is_next);
+    drop(alarms);
+    if let Some(sleeper) = sleeper {
+        sleeper.wake();
+    }
+    Ok(key)
+}
+
+fn remove(key: Option<Key>) -> Option<Waker> {
+    let key = key?;
+    ALARMS.lock().set.remove(&key)
+}
+
+fn run() {
+    let parker = Parker::current();
+    let mut idle_until = Instant::now() + IDLE;
     loop {
         let now = Instant::now();
-        while alarms.peek().is_some_and(|alarm: &Alarm| alarm.at <= now) {
-            if let Some(alarm) = alarms.pop() {
-                wake(alarm.waker);
+        let step = ALARMS.lock().step(now, idle_until, parker.waker());
+        match step {
+            Step::Wake(waker) => {
+                wake(waker);
+                idle_until = now + IDLE;
             }
-        }
-        let next = alarms.peek().map_or(now + IDLE, |alarm| alarm.at);
-        match receiver.recv_deadline(next) {
-            Ok(alarm) => alarms.push(alarm),
-            Err(RecvTimeoutError::Timeout) if alarms.is_empty() => {
-                let mut thread = THREAD.lock();
-                if receiver.is_empty() {
-                    *thread = None;
-                    return;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Step::Sleep(until) => parker.park(Some(until)),
+            Step::End => return,
         }
     }
 }
 
-// The heap gives the greatest first, and that is to be the earliest.
-impl Ord for Alarm {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at)
-    }
+/// What the thread does next.
+enum Step {
+    Wake(Waker),
+    Sleep(Instant),
+    End,
 }
 
-impl PartialOrd for Alarm {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl Alarms {
+    const fn new() -> Self {
+        Self {
+            set: BTreeMap::new(),
+            next: 0,
+            has_thread: false,
+            sleeper: None,
+        }
+    }
+
+    fn step(&mut self, now: Instant, idle_until: Instant, thread: &Waker) -> Step {
+        self.sleeper = None;
+        let until = match self.set.first_entry() {
+            // In a model all times have come.
+            Some(first) if first.key().0 <= now || MODELLED => return Step::Wake(first.remove()),
+            Some(first) => first.key().0,
+            None if idle_until <= now || MODELLED => {
+                self.has_thread = false;
+                return Step::End;
+            }
+            None => idle_until,
+        };
+        self.sleeper = Some(thread.clone());
+        Step::Sleep(until)
     }
 }
-
-impl PartialEq for Alarm {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Alarm {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BinaryHeap;
     use std::sync::Arc;
-    use std::task::Waker;
+    use std::task::{Wake, Waker};
+    use std::thread;
     use std::time::{Duration, Instant};
 
-    use super::{Alarm, IDLE, THREAD, wake_at};
+    use super::{ALARMS, Alarm, IDLE, wake_at};
 
-    #[test]
-    fn the_earliest_alarm_comes_out_first() {
-        let now = Instant::now();
-        let alarm = |at| Alarm {
-            at: now + Duration::from_millis(at),
-            waker: Waker::noop().clone(),
-        };
-        for times in [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2], [2, 4, 1, 3]] {
-            let mut alarms: BinaryHeap<_> = times.into_iter().map(alarm).collect();
-            alarms.push(alarm(0));
-            let mut earliest = std::iter::from_fn(|| Some(alarms.pop()?.at));
-            assert!((0..5).map(|at| alarm(at).at).eq(&mut earliest), "{times:?}");
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    struct Bell(std::sync::mpsc::Sender<Instant>);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(Instant::now());
         }
-        assert!(alarm(1) == alarm(1));
-        assert!(alarm(1) != alarm(2));
+    }
+
+    fn eventually(mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < LIMIT, "it is not so for too long");
+            thread::yield_now();
+        }
     }
 
     #[test]
@@ -128,29 +199,46 @@ mod tests {
         // Longer than the thread waits for work, and each known before the one before it has rung.
         let begun = Instant::now();
         for idle in [1, 3, 2] {
-            wake_at(begun + idle * IDLE + IDLE / 2, &waker);
+            wake_at(begun + idle * IDLE + IDLE / 2, waker.clone()).unwrap();
         }
         for idle in 1..=3 {
-            let at = rung.recv_timeout(Duration::from_secs(20)).unwrap();
+            let at = rung.recv_timeout(LIMIT).unwrap();
             assert!(at >= begun + idle * IDLE, "rung before its time");
         }
-        while THREAD.lock().is_some() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "it has not ended"
-            );
-            std::thread::yield_now();
-        }
+        eventually(|| !ALARMS.lock().has_thread);
         // Another is made when there is need.
-        wake_at(Instant::now(), &waker);
-        rung.recv_timeout(Duration::from_secs(20)).unwrap();
+        wake_at(Instant::now(), waker).unwrap();
+        rung.recv_timeout(LIMIT).unwrap();
     }
 
-    struct Bell(std::sync::mpsc::Sender<Instant>);
-
-    impl std::task::Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            let _ = self.0.send(Instant::now());
+    #[test]
+    fn an_alarm_is_one_however_often_it_is_set_and_none_once_it_is_dropped() {
+        let (ring, rung) = std::sync::mpsc::channel();
+        let bell = Arc::new(Bell(ring));
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut alarm = Alarm::default();
+        let far = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..1000 {
+            alarm.set(far, &waker);
         }
+        assert_eq!(Arc::strong_count(&bell), 3, "the waker is held once");
+        for later in 1..1000 {
+            alarm.set(far + Duration::from_secs(later), &waker);
+        }
+        assert_eq!(Arc::strong_count(&bell), 3);
+        let other = Waker::noop();
+        alarm.set(far, other);
+        assert_eq!(Arc::strong_count(&bell), 2, "another waker has its place");
+        alarm.set(far, &waker);
+        drop(alarm);
+        assert_eq!(Arc::strong_count(&bell), 2, "it is dropped with the alarm");
+        // An earlier one is not kept by a later one, nor by one that was cancelled.
+        let mut alarm = Alarm::default();
+        alarm.set(far, &waker);
+        alarm.set(Instant::now(), &waker);
+        rung.recv_timeout(LIMIT).unwrap();
+        assert_eq!(Arc::strong_count(&bell), 2);
+        alarm.cancel();
+        assert!(rung.try_recv().is_err());
     }
 }

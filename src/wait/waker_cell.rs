@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+#[cfg(feature = "async")]
+use super::quietly::quietly;
 use super::quietly::wake;
 use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 
@@ -50,6 +52,19 @@ impl WakerCell {
             let _ = order;
             self.armed.swap(armed, Ordering::Release);
         }
+    }
+
+    /// The receiver waits no longer, and takes its waker along.
+    #[cfg(feature = "async")]
+    pub(crate) fn clear(&self) {
+        // If it is not armed, the one who disarmed it has the waker.
+        if !self.is_armed() {
+            return;
+        }
+        self.disarm();
+        let waker = self.waker.lock().take();
+        // The caller may be unwinding.
+        quietly(|| drop(waker));
     }
 
     /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before this.

@@ -1,92 +1,205 @@
-//! Many waiters: senders that wait for room in one channel.
+//! Many waiters: senders that wait for room in one channel, readers that wait for a ring's values.
 
-use std::collections::VecDeque;
-use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
+use super::line::{Key, Line};
 use super::quietly::{quietly, wake};
-use crate::sync::{AtomicUsize, Mutex, Ordering, mutant, store_load_fence};
+use crate::sync::{AtomicUsize, MODELLED, Mutex, OnceLock, Ordering, mutant, store_load_fence};
 
-/// The senders that wait for room, first come, first woken.
+/// How long after it joined a waiter looks again by itself, and how long a task has to act on a wake-up
+/// before it is passed on.
+pub(crate) const BOUND: Duration = Duration::from_millis(1);
+
+/// Those that wait for something that comes in *places*: first come, first woken, and as many as there are places.
 ///
-/// A waiter joins, fences (in [`join`](Self::join)), and tries once more before it waits. Who makes room looks at the
-/// count and wakes one waiter for each place made. A woken waiter is no longer in the set: it either uses the place,
-/// joins again, or hands the wake-up on when it leaves. So a place is never forgotten while somebody waits for one.
+/// A waiter [joins](Self::join), which fences, and tries once more before it waits. Whoever makes places looks whether
+/// [anybody waits](Self::is_waited_on) and [wakes](Self::wake) one waiter for each. A woken waiter is out of the line
+/// until it *acts*: it joins again, and then stands at the front, or it [leaves](Self::leave). Joining, leaving and waking
+/// one take constant time, however many wait. Wakers are cloned, woken and dropped outside of the lock.
+///
+/// **The invariant.** While a place is free and somebody is in line, there is somebody who will look: a waiter that has
+/// joined and not tried yet, or one that was woken and has not acted yet. It is kept by three steps:
+///
+/// 1. Whoever makes a place wakes the first in line.
+/// 2. A waiter that leaves after it was woken, whether it was served or not, wakes the next if there may be a place left.
+/// 3. A wake-up that a *task* has not acted on within [`BOUND`] is passed on to the next in line. A thread that was woken
+///    runs again, but a future may be kept and never be polled. One watch at a time runs for each set, by the alarm, and
+///    only while a task holds a wake-up and others are in line. It wakes one more at first and twice as many each time
+///    nobody has acted, up to the first thread; so a thousand idle futures delay the waiter behind them by ten times the
+///    bound.
+///
+/// # Places that are made without a fence
+///
+/// A receiver that makes a place and looks at the count without a fence may overlook those who joined while its store was
+/// on its way. While somebody is in line the count is not 0, so that can only happen to those who join an empty line or
+/// shortly after that. [`join`](Self::join) says so ([`Again`]), and those look once more after [`BOUND`] though nobody
+/// woke them. For tasks the watch does it.
+///
+/// # Why an own list
+///
+/// `event-listener` has the same shape (a list with constant-time removal, `notify(n)`, wake-ups that a dropped listener
+/// hands on). It was considered and not taken: a wake-up that its receiver keeps without acting stays there, which is what
+/// step 3 is for; its list is not built over [`crate::sync`], so no model of this crate's protocols could see into it; and
+/// the crate's dependencies are few by a rule. What remains to be written here is [`Line`], a hundred lines without
+/// `unsafe`.
 #[derive(Debug)]
 pub(crate) struct WakerSet {
-    /// Written under the lock, read without it.
+    /// How many are in line, or more if the watch has woken some. Written under the lock, read without it.
     count: AtomicUsize,
+    /// Made by the first to join: most sets are never waited on. The watch shares it.
+    shared: OnceLock<Arc<Shared>>,
+    /// Whether whoever makes a place fences before it looks at the count.
+    is_fenced: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
     waiters: Mutex<Waiters>,
 }
 
 #[derive(Debug)]
 struct Waiters {
-    queue: VecDeque<(NonZeroU64, Waker)>,
-    next: NonZeroU64,
+    line: Line<Waiter>,
+    is_fenced: bool,
+    /// Whether the count is 0.
+    is_unseen: bool,
+    /// Since when the count is not 0, where that matters.
+    since: Option<Instant>,
+    /// How many were woken and have not acted: threads, and tasks whose wake-up was not passed on.
+    unacted: usize,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// `None` once it was woken.
+    waker: Option<Waker>,
+    is_task: bool,
+    was_woken: bool,
+    /// Whether it is counted as `unacted`; a task only if that was in the watch's current round.
+    owes: Option<u64>,
+}
+
+/// Passing on of wake-ups that tasks have not acted on.
+#[derive(Debug)]
+struct Watch {
+    is_running: bool,
+    /// How often it has passed wake-ups on.
+    round: u64,
+    /// How many tasks were woken in this round and have not acted.
+    unacted: usize,
+    /// Whether a task has joined that may have been overlooked.
+    has_young: bool,
+    /// Whether anybody has acted in this round.
+    has_progress: bool,
+    /// How many are woken when a wake-up is passed on.
+    #[cfg(feature = "async")]
+    batch: usize,
 }
 
 /// A waiter's place in a [`WakerSet`]. It has to be given back by [`WakerSet::leave`].
+///
+/// The default is that of a task.
 #[derive(Debug, Default)]
-pub(crate) struct Ticket(Option<NonZeroU64>);
+pub(crate) struct Ticket {
+    key: Option<Key>,
+    is_thread: bool,
+}
+
+impl Ticket {
+    /// The ticket of a waiter that acts on each wake-up: a thread.
+    pub(crate) fn of_thread() -> Self {
+        Self {
+            key: None,
+            is_thread: true,
+        }
+    }
+}
+
+/// When a waiter is to look again though nobody has woken it, where places are made without a fence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Again {
+    /// Never: whoever makes places sees it. Or a task, for which the watch does it.
+    #[default]
+    Never,
+    /// Once, after [`BOUND`].
+    Once,
+    /// It is the first in line: now and then.
+    Repeatedly,
+}
 
 impl WakerSet {
+    /// A set for which whoever makes a place fences before it looks whether anybody waits.
     pub(crate) fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
-            waiters: Mutex::new(Waiters {
-                queue: VecDeque::new(),
-                next: NonZeroU64::MIN,
-            }),
+            shared: OnceLock::new(),
+            is_fenced: true,
         }
     }
 
-    /// Stands in the queue, keeping the place if it still has one. It must try once more after this.
-    pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) {
-        // Cloned and dropped outside the lock: that runs code of others.
-        let waker = waker.clone();
-        let replaced = {
-            let mut waiters = self.waiters.lock();
-            let held = ticket
-                .0
-                .and_then(|id| waiters.queue.iter_mut().find(|(other, _)| *other == id));
-            let replaced = match held {
-                Some((_, held)) => Some(std::mem::replace(held, waker)),
-                None => {
-                    let id = waiters.next;
-                    waiters.next = id.saturating_add(1);
-                    waiters.queue.push_back((id, waker));
-                    ticket.0 = Some(id);
-                    None
-                }
-            };
-            self.count.store(waiters.queue.len(), Ordering::Relaxed);
-            replaced
-        };
-        drop(replaced);
-        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when it finds its queue empty.
-        // Who closes the queue needs none: `wake_all` takes the lock, so a waiter that joins after it sees the end.
-        store_load_fence!("waiter_joins_without_fence");
+    /// A set for which places are made without a fence: see the type.
+    pub(crate) fn unfenced() -> Self {
+        Self {
+            is_fenced: false,
+            ..Self::new()
+        }
     }
 
-    /// Leaves the queue. `served` says whether the waiter got what it came for; if not, and a wake-up was spent on it,
-    /// the next in the queue is woken instead.
-    pub(crate) fn leave(&self, ticket: &mut Ticket, served: bool) {
-        let Some(id) = ticket.0.take() else { return };
-        let (own, heir) = {
-            let mut waiters = self.waiters.lock();
-            let held = waiters.queue.iter().position(|(other, _)| *other == id);
-            let (own, heir) = match held {
-                Some(index) => (waiters.queue.remove(index), None),
-                None if served || mutant!("wake_up_is_not_handed_on") => (None, None),
-                None => (None, waiters.queue.pop_front()),
-            };
-            self.count.store(waiters.queue.len(), Ordering::Relaxed);
-            (own, heir)
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.get_or_init(|| {
+            Arc::new(Shared {
+                waiters: Mutex::new(Waiters::new(self.is_fenced)),
+            })
+        })
+    }
+
+    /// Calls `f` under the lock, and starts the watch if there is need.
+    fn with<R>(&self, f: impl FnOnce(&mut Waiters) -> R) -> R {
+        let shared = self.shared();
+        let (outcome, starts_watch) = {
+            let mut waiters = shared.waiters.lock();
+            waiters.is_unseen = !self.is_waited_on();
+            let outcome = f(&mut waiters);
+            self.count.store(waiters.line.len(), Ordering::Relaxed);
+            (outcome, waiters.starts_watch())
         };
+        if starts_watch {
+            shared.watch();
+        }
+        outcome
+    }
+
+    /// Stands in line: keeps the place if it still has one, takes one at the front if it was woken. It must try once more
+    /// after this.
+    pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) -> Again {
+        let kept = ticket
+            .key
+            .and_then(|key| self.shared().waiters.lock().keep(key, waker));
+        let again = kept.unwrap_or_else(|| {
+            // Cloned and dropped outside the lock: that runs code of others.
+            let waker = waker.clone();
+            let (again, replaced) = self.with(|waiters| waiters.join(ticket, waker));
+            drop(replaced);
+            again
+        });
+        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when it finds its queue
+        // empty, and with the one in `wake_all`.
+        store_load_fence!("waiter_joins_without_fence");
+        again
+    }
+
+    /// Leaves the line. If it was woken, and `is_left` says that what it was woken for may still be there, the next is
+    /// woken in its stead. That is asked for those who were served too: one may be woken after it has taken what it finds.
+    pub(crate) fn leave(&self, ticket: &mut Ticket, is_left: impl FnOnce() -> bool) {
+        let Some(key) = ticket.key.take() else { return };
+        let (waker, hands_on) = self.with(|waiters| waiters.leave(key));
         // Who leaves may be unwinding, and has more to do than this.
-        quietly(|| drop(own));
-        if let Some((_, waker)) = heir {
-            wake(waker);
+        quietly(|| drop(waker));
+        if hands_on && !mutant!("wake_up_is_not_handed_on") && is_left() {
+            self.wake(1);
         }
     }
 
@@ -96,30 +209,259 @@ impl WakerSet {
         self.count.load(Ordering::Relaxed) != 0
     }
 
-    /// Wakes the first in the queue.
+    /// So many places were made: wakes as many, those who came first.
     #[cold]
-    pub(crate) fn wake_one(&self) {
-        let first = {
-            let mut waiters = self.waiters.lock();
-            let first = waiters.queue.pop_front();
-            self.count.store(waiters.queue.len(), Ordering::Relaxed);
-            first
-        };
-        if let Some((_, waker)) = first {
-            wake(waker);
+    pub(crate) fn wake(&self, places: usize) {
+        self.with(|waiters| waiters.call(places)).wake();
+    }
+
+    /// There are so many places in all: wakes as many, less those that were woken and have not acted yet.
+    #[cold]
+    pub(crate) fn wake_for(&self, places: usize) {
+        self.with(|waiters| waiters.call(places.saturating_sub(waiters.unacted_in_all())))
+            .wake();
+    }
+
+    /// Wakes everybody: for ends, and for what all of them get.
+    ///
+    /// A waiter that joins after this sees what was done before it.
+    #[cold]
+    pub(crate) fn wake_all(&self) {
+        // ORDERING: pairs with the fence in `join`: whoever has joined before is counted, whoever joins later sees what
+        // the caller has done.
+        store_load_fence!("end_looks_for_waiters_without_fence");
+        if self.is_waited_on() {
+            self.with(|waiters| waiters.call(usize::MAX)).wake();
+        }
+    }
+}
+
+impl Waiters {
+    fn new(is_fenced: bool) -> Self {
+        Self {
+            line: Line::new(),
+            is_fenced,
+            is_unseen: true,
+            since: None,
+            unacted: 0,
+            watch: Watch {
+                is_running: false,
+                round: 0,
+                unacted: 0,
+                has_young: false,
+                has_progress: false,
+                #[cfg(feature = "async")]
+                batch: 1,
+            },
         }
     }
 
-    /// Wakes everybody.
-    #[cold]
-    pub(crate) fn wake_all(&self) {
-        let all = {
-            let mut waiters = self.waiters.lock();
-            self.count.store(0, Ordering::Relaxed);
-            std::mem::take(&mut waiters.queue)
-        };
-        for (_, waker) in all {
-            wake(waker);
+    fn unacted_in_all(&self) -> usize {
+        self.unacted + self.watch.unacted
+    }
+
+    /// Lets a waiter keep its place if it is in line with this waker.
+    fn keep(&mut self, key: Key, waker: &Waker) -> Option<Again> {
+        let held = self.line.get(key).waker.as_ref();
+        let is_same = held.is_some_and(|held| held.will_wake(waker));
+        is_same.then(|| self.again(key))
+    }
+
+    /// Puts a waiter in line, or gives it another waker. Returns the waker that it had.
+    fn join(&mut self, ticket: &mut Ticket, waker: Waker) -> (Again, Option<Waker>) {
+        let is_task = !ticket.is_thread;
+        if self.is_unseen {
+            // No clock is read in a model.
+            self.since = (!self.is_fenced && !MODELLED).then(Instant::now);
+            self.watch.has_young = false;
         }
+        let (key, replaced) = match ticket.key {
+            None => {
+                let key = self.line.push(Waiter {
+                    waker: Some(waker),
+                    is_task,
+                    was_woken: false,
+                    owes: None,
+                });
+                (key, None)
+            }
+            Some(key) => {
+                self.acts(key);
+                if !self.line.is_in_line(key) {
+                    self.line.push_front(key);
+                }
+                (key, self.line.get(key).waker.replace(waker))
+            }
+        };
+        ticket.key = Some(key);
+        self.watch.has_young |= is_task && self.is_young();
+        (self.again(key), replaced)
+    }
+
+    /// Whether a waiter that joins now may be overlooked by whoever makes places.
+    fn is_young(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < BOUND)
+    }
+
+    /// When a waiter that has just joined looks again by itself.
+    fn again(&mut self, key: Key) -> Again {
+        if self.line.get(key).is_task {
+            Again::Never
+        } else if !self.is_fenced && self.line.is_first(key) {
+            Again::Repeatedly
+        } else if self.is_young() {
+            Again::Once
+        } else {
+            Again::Never
+        }
+    }
+
+    /// Returns the waker it had, and whether another is to be woken if there is something left.
+    fn leave(&mut self, key: Key) -> (Option<Waker>, bool) {
+        self.acts(key);
+        let waiter = self.line.remove(key);
+        (waiter.waker, waiter.was_woken && self.line.len() != 0)
+    }
+
+    /// Notes that a waiter has acted on its wake-up, if it was given one.
+    fn acts(&mut self, key: Key) {
+        let waiter = self.line.get(key);
+        let Some(round) = waiter.owes.take() else {
+            return;
+        };
+        self.watch.has_progress = true;
+        if !waiter.is_task {
+            self.unacted -= 1;
+        } else if round == self.watch.round {
+            self.watch.unacted -= 1;
+        }
+    }
+
+    /// Takes so many out of the line, to be woken.
+    fn call(&mut self, places: usize) -> Wakers {
+        let mut wakers = Wakers::default();
+        for _ in 0..places {
+            if self.call_first(&mut wakers).is_none() {
+                break;
+            }
+        }
+        wakers
+    }
+
+    /// Takes the first out of the line. Returns whether it is a task.
+    fn call_first(&mut self, wakers: &mut Wakers) -> Option<bool> {
+        let key = self.line.take_first()?;
+        let round = self.watch.round;
+        let waiter = self.line.get(key);
+        wakers.push(waiter.waker.take());
+        waiter.was_woken = true;
+        waiter.owes = Some(round);
+        let is_task = waiter.is_task;
+        if is_task {
+            self.watch.unacted += 1;
+        } else {
+            self.unacted += 1;
+        }
+        Some(is_task)
+    }
+
+    /// Whether there is need for the watch, and it does not run. The caller starts it.
+    fn starts_watch(&mut self) -> bool {
+        let watch = &mut self.watch;
+        let is_needed = self.line.len() != 0 && (watch.unacted != 0 || watch.has_young);
+        is_needed && !std::mem::replace(&mut watch.is_running, true)
+    }
+
+    /// Passes on the wake-ups that tasks have not acted on.
+    #[cfg(feature = "async")]
+    fn pass_on(&mut self) -> Wakers {
+        let watch = &mut self.watch;
+        watch.is_running = false;
+        watch.batch = if std::mem::take(&mut watch.has_progress) {
+            1
+        } else {
+            watch.batch.saturating_mul(2)
+        };
+        let is_needed = watch.unacted != 0 || watch.has_young;
+        watch.unacted = 0;
+        watch.has_young = false;
+        watch.round += 1;
+        let mut wakers = Wakers::default();
+        if !is_needed || self.line.len() == 0 {
+            self.watch.batch = 1;
+            return wakers;
+        }
+        for _ in 0..self.watch.batch {
+            // A thread acts, and wakes the next if there is more.
+            if self.call_first(&mut wakers) != Some(true) {
+                break;
+            }
+        }
+        wakers
+    }
+}
+
+#[cfg(feature = "async")]
+impl Shared {
+    /// Has the alarm pass on what tasks have not acted on by then.
+    #[cold]
+    fn watch(self: &Arc<Self>) {
+        let waker = Waker::from(Arc::clone(self));
+        if super::alarm::wake_at(Instant::now() + BOUND, waker).is_err() {
+            // There is no thread that could do it in time. So it is done now, for everybody.
+            let wakers = self.waiters.lock().call(usize::MAX);
+            wakers.wake();
+        }
+    }
+
+    fn pass_on(self: &Arc<Self>) {
+        let (wakers, starts_watch) = {
+            let mut waiters = self.waiters.lock();
+            let wakers = waiters.pass_on();
+            (wakers, waiters.starts_watch())
+        };
+        wakers.wake();
+        if starts_watch {
+            self.watch();
+        }
+    }
+}
+
+#[cfg(feature = "async")]
+impl std::task::Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.pass_on();
+    }
+}
+
+#[cfg(not(feature = "async"))]
+impl Shared {
+    /// Without tasks there is nothing to watch.
+    fn watch(&self) {}
+}
+
+/// Wakers on their way out of the lock; a few take no allocation.
+#[derive(Default)]
+struct Wakers {
+    few: [Option<Waker>; 4],
+    len: usize,
+    more: Vec<Waker>,
+}
+
+impl Wakers {
+    fn push(&mut self, waker: Option<Waker>) {
+        match self.few.get_mut(self.len) {
+            Some(place) => *place = waker,
+            None => self.more.extend(waker),
+        }
+        self.len += 1;
+    }
+
+    fn wake(self) {
+        self.few
+            .into_iter()
+            .flatten()
+            .chain(self.more)
+            .for_each(wake);
     }
 }
