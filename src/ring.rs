@@ -111,8 +111,8 @@ pub struct RingFeed<T> {
     claimant: Arc<Claimant<T>>,
 }
 
-// A position whose writer panics becomes a hole, a reader whose handler panics has read what it was given, and wakers and drops
-// run once all is in place: nothing that was half done is left for others to find.
+// No code of users runs between claiming a position and publishing it, a reader whose handler panics has read the value that it was
+// given, and wakers and drops run once all is in place: nothing half done is left for others to find.
 impl<T> UnwindSafe for RingFeed<T> {}
 impl<T> RefUnwindSafe for RingFeed<T> {}
 
@@ -251,17 +251,16 @@ impl<T: Send + Sync> RingFeed<T> {
         self.send_batch(values.iter().cloned())
     }
 
-    /// Sends a value that `write` writes in place, and waits for room. Returns its position.
+    /// Sends the value that `write` makes of the default one, and waits for room. Returns its position.
     ///
-    /// What `write` is given is a value that was sent some laps before, or the default one; so that it can use its memory
-    /// again. Until it returns, what other threads send is not seen either: it should be short.
+    /// The value is complete before its position is claimed, so a slow `write` holds up no other sender and no reader. The
+    /// price is one move of the value into its slot: to write large values in place, over an old one whose memory can be used
+    /// again, take an [`ExclusiveRingFeed`] ([`send_with`](ExclusiveRingFeed::send_with)). On a closed ring `write` is not called.
     ///
     /// # Panics
     ///
-    /// If `write` panics its position becomes a hole, which readers pass over, and that goes through; a later `write` may be given
-    /// what this one left, half written. A send on the same ring
-    /// from inside `write` that would have to wait for room panics: it would wait for `write` itself. (One that goes there by
-    /// way of a feed is not noticed, and waits for ever.)
+    /// If `write` or the value's default panics, nothing is sent and the panic goes through. Otherwise as for
+    /// [`send`](Self::send).
     ///
     /// ```
     /// let ring = fanfeed::RingFeed::<[u64; 32]>::new(16)?;
@@ -274,7 +273,12 @@ impl<T: Send + Sync> RingFeed<T> {
     where
         T: Default,
     {
-        self.claimant.send_with(write)
+        if self.is_closed() {
+            return self.position();
+        }
+        let mut value = T::default();
+        write(&mut value);
+        self.send(value)
     }
 }
 

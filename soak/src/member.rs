@@ -105,14 +105,12 @@ impl Member {
         }
     }
 
-    /// Holds the account of one that has ended against its figures. `all` says whether it has read all that it was given,
-    /// and `passed` how many positions may have counted as missed that were no values.
+    /// Holds the account of one that has ended against its figures. `all` says whether it has read all that it was given.
     pub(crate) fn settle(
         &self,
         world: &'static World,
         mut end: Edge,
         all: bool,
-        passed: u64,
         watch: &impl Watch,
     ) -> Stats {
         let stats = self.subscription.stats();
@@ -142,8 +140,7 @@ impl Member {
         if self.account.loss() != Loss::Told {
             world.missed.add(lost as i64);
         }
-        let passed = if lost == 0 { 0 } else { passed };
-        let outcome = self.account.finish(&end, lost, passed, |sender, number| {
+        let outcome = self.account.finish(&end, lost, |sender, number| {
             watch.excuses(self.subscription.id(), sender, number)
         });
         world.demand(self.name, outcome);

@@ -4,7 +4,7 @@ mod order;
 mod readers;
 mod senders;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,8 @@ struct Generation {
     touchy: bool,
     /// Whether writers in place panic at times.
     clumsy: bool,
-    holes: AtomicU64,
     /// Whether it is closed while senders run.
     abrupt: bool,
-}
-
-impl Generation {
-    /// How many holes a reader may have passed over: there may be one more for each sender than is counted.
-    fn holes_at_most(&self) -> u64 {
-        if self.clumsy {
-            self.holes.load(Ordering::SeqCst) + self.marks.senders() as u64
-        } else {
-            0
-        }
-    }
 }
 
 /// A ring as its senders have it.
@@ -85,7 +73,6 @@ fn generation(world: &'static World, exclusive: bool, random: &mut Random, until
         stop: AtomicBool::new(false),
         touchy: random.once_in(3),
         clumsy: random.once_in(3),
-        holes: AtomicU64::new(0),
         // An exclusive ring is closed by its only sender.
         abrupt: !exclusive && random.once_in(3),
     };
@@ -145,11 +132,10 @@ fn run_generation(generation: &Generation, ring: Ring, life: Duration, random: &
                 }
                 if !generation.abrupt {
                     let sent = generation.marks.sent();
-                    let holes = generation.holes.load(Ordering::SeqCst);
-                    if ring.position() != sent + holes {
+                    if ring.position() != sent {
                         generation
                             .world
-                            .violated(format!("position {sent} + {holes} holes"), ring.position());
+                            .violated(format!("position {sent}"), ring.position());
                     }
                     // The last handle ends it.
                     generation.marks.close(|| drop(ring));

@@ -4,13 +4,12 @@
 //! looks how far the ring was published follows the stamps. So a sender that was preempted between claiming and stamping
 //! holds up readers, and senders a lap further on, but no other sender before that.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{CapacityError, TrySendError};
-use crate::sync::{self, Mutex, Ordering, order};
+use crate::sync::{Mutex, Ordering, order};
 use crate::wait::{Patience, Ticket};
 
 use super::core::Core;
@@ -18,7 +17,6 @@ use super::gate::{Gate, Held};
 use super::refusal::Refusal;
 use super::room;
 use super::shape::Shape;
-use super::storage::SegmentRef;
 use super::track::CLOSED;
 
 /// What all sending handles of a ring share; its end is the ring's.
@@ -135,22 +133,6 @@ impl<T> Claimant<T> {
         }
     }
 
-    pub(crate) fn send_with(&self, write: impl FnOnce(&mut T)) -> u64
-    where
-        T: Default,
-    {
-        let Ok(claim) = self.claim_or_wait(1, || None) else {
-            return self.core.track.next();
-        };
-        let mut in_place = InPlace::begin(self, claim.begin);
-        let (segment, offset) = in_place.slot();
-        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own; the reference's last
-        // use is before the stamp.
-        write(unsafe { segment.old_or_default(offset) });
-        in_place.is_written = true;
-        claim.begin
-    }
-
     // ---- Claiming ----
 
     /// Claims up to so many positions, of one segment.
@@ -199,10 +181,6 @@ impl<T> Claimant<T> {
 
     #[cold]
     fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Refusal> {
-        assert!(
-            !is_writing_to(self),
-            "a send inside `send_with` on the same ring has to wait for room, which it would for ever: send before or after"
-        );
         let claimed = room::wait(&self.core, deadline, || match self.claim(wanted) {
             Ok(claim) => Ok(Ok(claim)),
             Err(Unclaimed::Closed) => Ok(Err(Refusal::Closed)),
@@ -300,7 +278,7 @@ impl<T> Claimant<T> {
         let segment = track.storage.segment(claim.begin);
         let offset = track.shape().offset(claim.begin);
         // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
-        let old = unsafe { segment.replace_hole(offset, value) };
+        let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         self.core.wakeups.published();
         // Only now, for it may panic.
@@ -316,7 +294,7 @@ impl<T> Claimant<T> {
         // What is claimed is at most what is in the buffer.
         for (position, value) in (claim.begin..claim.end).zip(values) {
             // SAFETY: as in `fill_one`; what is claimed at once is of one segment.
-            let replaced = unsafe { segment.replace_hole(track.shape().offset(position), value) };
+            let replaced = unsafe { segment.replace(track.shape().offset(position), value) };
             if let Some(replaced) = replaced {
                 if old.is_empty() {
                     old.reserve_exact((claim.end - position) as usize);
@@ -336,66 +314,6 @@ impl<T> Claimant<T> {
 impl<T> Drop for Claimant<T> {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-sync::thread_local! {
-    /// The rings that this thread is writing in place to: a send on one of them that waits would wait for itself.
-    static WRITING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-fn address<T>(claimant: &Claimant<T>) -> usize {
-    std::ptr::from_ref(claimant).addr()
-}
-
-fn is_writing_to<T>(claimant: &Claimant<T>) -> bool {
-    WRITING
-        .try_with(|writing| writing.borrow().contains(&address(claimant)))
-        .unwrap_or(false)
-}
-
-/// Writing in place. When it ends the position is stamped, as a hole unless it was written.
-struct InPlace<'a, T> {
-    claimant: &'a Claimant<T>,
-    position: u64,
-    is_written: bool,
-}
-
-impl<'a, T> InPlace<'a, T> {
-    fn begin(claimant: &'a Claimant<T>, position: u64) -> Self {
-        // Where a thread's locals are gone (in a destructor that sends), a send inside this one is not told from others.
-        let _ = WRITING.try_with(|writing| writing.borrow_mut().push(address(claimant)));
-        Self {
-            claimant,
-            position,
-            is_written: false,
-        }
-    }
-
-    fn slot(&self) -> (SegmentRef<T>, usize) {
-        let track = &self.claimant.core.track;
-        (
-            track.storage.segment(self.position),
-            track.shape().offset(self.position),
-        )
-    }
-}
-
-impl<T> Drop for InPlace<'_, T> {
-    fn drop(&mut self) {
-        let _ = WRITING.try_with(|writing| writing.borrow_mut().pop());
-        let core = &self.claimant.core;
-        let (segment, offset) = self.slot();
-        if self.is_written {
-            // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
-            unsafe { segment.fill(offset) };
-        } else {
-            // SAFETY: as above.
-            unsafe { segment.leave_hole(offset) };
-            core.track.mark_hole(self.position);
-        }
-        core.track.stamp(self.position);
-        core.wakeups.published();
     }
 }
 

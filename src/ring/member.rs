@@ -169,7 +169,7 @@ impl<T> Member<T> {
             sent.saturating_sub(counts.position)
         };
         Stats {
-            delivered: sent.saturating_sub(counts.start + counts.missed + counts.holes),
+            delivered: sent.saturating_sub(counts.start + counts.missed),
             dropped: counts.missed,
             depth: usize::try_from(unread).ok(),
             blocked: counts.blocked,

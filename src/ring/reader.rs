@@ -69,16 +69,10 @@ impl<T> Reader<T> {
 
     #[inline]
     fn has_next(&mut self) -> bool {
-        // Again where there were only holes: there may be more than the look has shown. It may show less than where the reader
-        // stands, which may have sat down beyond what is published.
-        while !self.has_unread() {
-            let known = self.known.max(self.position);
+        if !self.has_unread() {
             self.look();
-            if self.known <= known {
-                return false;
-            }
         }
-        true
+        self.has_unread()
     }
 
     /// Finds out how much there is to read.
@@ -90,28 +84,8 @@ impl<T> Reader<T> {
 
     /// Whether there is something to read without a look.
     #[inline]
-    pub(crate) fn has_unread(&mut self) -> bool {
-        if self.known > self.position && self.core.track.may_have_holes(self.position) {
-            self.pass_holes();
-        }
+    pub(crate) fn has_unread(&self) -> bool {
         self.known > self.position
-    }
-
-    /// Goes on to the next position that is no hole, as far as it is known what was published: who waits is not to be told of
-    /// holes, which a read hands nothing out for.
-    #[cold]
-    #[inline(never)]
-    fn pass_holes(&mut self) {
-        let end = self.known;
-        if !self.kind.is_lossy() {
-            self.read_strict::<true>(end, &mut |_| {});
-            return;
-        }
-        let mut begin = u64::MAX;
-        while self.untold == 0 && self.position < end && self.position != begin {
-            begin = self.position;
-            self.read_lossy::<true>(end, &mut |_| {});
-        }
     }
 
     /// An error if nothing will be read any more.
@@ -147,30 +121,11 @@ impl<T> Reader<T> {
         if self.kind.is_lossy() {
             return self.read_all_lossy(limit, &mut f);
         }
-        let mut taken = 0;
-        let mut end = self.find(limit);
-        loop {
-            let begin = self.position;
-            if end <= begin {
-                return self.nothing(limit);
-            }
-            let Some(read) = self.read_strict::<false>(end, &mut f) else {
-                return if taken == 0 {
-                    Err(self.ended())
-                } else {
-                    Ok(taken)
-                };
-            };
-            taken += read;
-            if read as u64 == end - begin {
-                return Ok(taken);
-            }
-            // Holes are nothing to have taken.
-            end = self.find(limit - taken);
-            if end <= self.position && taken != 0 {
-                return Ok(taken);
-            }
+        let end = self.find(limit);
+        if end <= self.position {
+            return self.nothing(limit);
         }
+        self.read_strict(end, &mut f).ok_or_else(|| self.ended())
     }
 
     /// Where to stop reading so many values. What comes while they are read is for the next time.
@@ -205,19 +160,12 @@ impl<T> Reader<T> {
     ) -> Result<usize, TryRecvError> {
         let mut taken = 0;
         if self.untold == 0 {
-            let mut end = self.find(limit);
-            while self.untold == 0 && taken < limit {
-                if self.position >= end {
-                    if taken != 0 {
-                        return Ok(taken);
-                    }
-                    // There was nothing but holes, or nothing at all.
-                    end = self.find(limit);
-                    if end <= self.position {
-                        return self.nothing(limit);
-                    }
-                }
-                match self.read_lossy::<false>(end, f) {
+            let end = self.find(limit);
+            if end <= self.position {
+                return self.nothing(limit);
+            }
+            while self.untold == 0 && self.position < end {
+                match self.read_lossy(end, f) {
                     Some(read) => taken += read,
                     None if self.untold != 0 || taken != 0 => {}
                     None => return Err(self.ended()),
@@ -237,13 +185,9 @@ impl<T> Reader<T> {
         Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)))
     }
 
-    /// Reads up to there; or just passes the holes that come first. `None` if the reader was cut off.
+    /// Reads up to `end`, and returns how many values that were. `None` if the reader was cut off.
     #[inline(always)]
-    fn read_strict<const HOLES: bool>(
-        &mut self,
-        end: u64,
-        f: &mut impl FnMut(&T),
-    ) -> Option<usize> {
+    fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let begin = self.position;
         let core = &*self.core;
         let member = &*self.member;
@@ -261,30 +205,17 @@ impl<T> Reader<T> {
             return None;
         }
         let track = &core.track;
-        let mut holes = 0;
         loop {
             let segment = track.storage.segment(pin.at);
-            let segment_end = end.min(track.shape().segment_end(pin.at));
-            let mut stop = segment_end;
-            if track.may_have_holes(pin.at) {
-                stop = first_hole(track, segment, pin.at, stop);
-            }
-            if HOLES && stop != pin.at {
-                return Some(0);
-            }
+            let stop = end.min(track.shape().segment_end(pin.at));
             // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
             for value in unsafe { values(track, segment, pin.at, stop) } {
                 // Before the call: a value whose handling panics has been read.
                 pin.at += 1;
                 value.read(&mut *f);
             }
-            if stop != segment_end {
-                pin.at += 1;
-                holes += 1;
-                seat.passed_holes(1);
-            }
             if pin.at == end {
-                return Some((end - begin - holes) as usize);
+                return Some((end - begin) as usize);
             }
             // The segment that was read is free before the next one has been.
             seat.advance_strict(pin.at);
@@ -292,9 +223,9 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Reads up to there, or to the end of the segment, or to a hole; or just passes the hole that comes first. `None` if the
-    /// reader was cut off, or values were missed.
-    fn read_lossy<const HOLES: bool>(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    /// Reads up to `end`, or to the end of the segment, and returns how many values that were. `None` if the reader was cut
+    /// off, or values were missed.
+    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let track = &self.core.track;
         let begin = self.position;
         let end = end.min(track.shape().segment_end(begin));
@@ -318,23 +249,12 @@ impl<T> Reader<T> {
             return None;
         }
         let track = &pin.reader.core.track;
-        let mut stop = end;
-        if track.may_have_holes(begin) {
-            stop = first_hole(track, segment, begin, end);
-        }
-        if HOLES && stop != begin {
-            return Some(0);
-        }
         // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
-        for value in unsafe { values(track, segment, begin, stop) } {
+        for value in unsafe { values(track, segment, begin, end) } {
             pin.at += 1;
             value.read(&mut *f);
         }
-        if stop != end {
-            pin.at += 1;
-            pin.reader.member.seat().passed_holes(1);
-        }
-        Some((stop - begin) as usize)
+        Some((end - begin) as usize)
     }
 
     /// A sender has moved the seat on.
@@ -396,18 +316,6 @@ where
     let offset = track.shape().offset(begin);
     // SAFETY: as our caller's.
     unsafe { segment.values(offset, (end - begin) as usize) }
-}
-
-/// The first position from `begin` on that is a hole; `end` if there is none. They are in this segment, and the caller may
-/// read them.
-#[cold]
-#[inline(never)]
-fn first_hole<T>(track: &Track<T>, segment: SegmentRef<T>, begin: u64, end: u64) -> u64 {
-    let offset = |position| track.shape().offset(position);
-    (begin..end)
-        // SAFETY: as for reading: the caller has pinned them.
-        .find(|position| unsafe { segment.is_hole(offset(*position)) })
-        .unwrap_or(end)
 }
 
 /// A strict reader reads.

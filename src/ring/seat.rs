@@ -86,8 +86,6 @@ pub(crate) struct Seat {
     seen: AtomicU64,
     /// How many values it missed, up to `seen`.
     missed: AtomicU64,
-    /// How many positions it passed that were never filled.
-    holes: AtomicU64,
     /// How often, and for how many nanoseconds, senders have waited for it.
     blocked: AtomicU64,
     blocked_for: AtomicU64,
@@ -102,7 +100,6 @@ pub(crate) struct Counts {
     /// How far it is: read, or overtaken.
     pub(crate) position: u64,
     pub(crate) missed: u64,
-    pub(crate) holes: u64,
     pub(crate) blocked: u64,
     pub(crate) blocked_for: u64,
     /// Where it was cut off.
@@ -116,7 +113,6 @@ impl Seat {
             start: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             missed: AtomicU64::new(0),
-            holes: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             blocked_for: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
@@ -176,7 +172,7 @@ impl Seat {
     pub(crate) fn begin(&self, start: u64) {
         self.start.store(start, Ordering::Relaxed);
         self.seen.store(start, Ordering::Relaxed);
-        for count in [&self.missed, &self.holes, &self.blocked, &self.blocked_for] {
+        for count in [&self.missed, &self.blocked, &self.blocked_for] {
             count.store(0, Ordering::Relaxed);
         }
         self.end.store(u64::MAX, Ordering::Relaxed);
@@ -193,12 +189,6 @@ impl Seat {
         let before = self.missed.load(Ordering::Relaxed);
         self.missed.store(before + missed, Ordering::Relaxed);
         self.saw(position);
-    }
-
-    /// The reader passed so many positions that were never filled.
-    pub(crate) fn passed_holes(&self, holes: u64) {
-        let before = self.holes.load(Ordering::Relaxed);
-        self.holes.store(before + holes, Ordering::Relaxed);
     }
 
     /// How many values the reader has found out that it missed.
@@ -246,7 +236,6 @@ impl Seat {
             start: self.start.load(Ordering::Relaxed),
             position: progress.position(),
             missed: (missed + overtaken).saturating_sub(beyond),
-            holes: self.holes.load(Ordering::Relaxed),
             blocked: self.blocked.load(Ordering::Relaxed),
             blocked_for: self.blocked_for.load(Ordering::Relaxed),
             end,

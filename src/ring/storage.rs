@@ -18,7 +18,7 @@
 //!
 //! # Values
 //!
-//! A slot that is `FILLED` holds a value, current or old. It is dropped when another takes its place, on the thread that
+//! A slot that is *filled* holds a value, current or old. It is dropped when another takes its place, on the thread that
 //! sends that, or with the ring.
 
 use std::mem::{self, MaybeUninit};
@@ -31,16 +31,11 @@ use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, UnsafeCell, mutant, o
 
 use super::shape::{SEGMENTS, Shape};
 
-/// The slot holds a value.
-const FILLED: u8 = 1;
-/// The position was claimed and never written, because the writer panicked. What the slot holds is not for readers.
-const HOLE: u8 = 2;
-
 /// An eighth of a ring's slots.
 pub(crate) struct Segment<T> {
     values: Box<[Cell<T>]>,
-    /// `FILLED` and `HOLE` of each slot. Touched like the slot itself. `FILLED` may be missing where `T` needs no drop.
-    states: Box<[UnsafeCell<u8>]>,
+    /// Whether each slot holds a value. Accessed like the slot itself. May be false for a filled slot if `T` needs no drop.
+    filled: Box<[UnsafeCell<bool>]>,
     /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
     users: AtomicUsize,
     /// The next in the pool.
@@ -53,7 +48,7 @@ impl<T> Segment<T> {
             values: (0..length)
                 .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
                 .collect(),
-            states: (0..length).map(|_| UnsafeCell::new(0)).collect(),
+            filled: (0..length).map(|_| UnsafeCell::new(false)).collect(),
             users: AtomicUsize::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
         }
@@ -75,7 +70,7 @@ impl<T> Drop for Segment<T> {
                     let rest = DropRest(self.0, self.1);
                     // SAFETY: nobody else has the segment any more, and each index is visited once.
                     unsafe {
-                        if self.0.states[index].with(|state| *state) & FILLED != 0 {
+                        if self.0.filled[index].with(|filled| *filled) {
                             self.0.values[index].with_mut(|value| (*value).assume_init_drop());
                         }
                     }
@@ -137,9 +132,8 @@ impl<T> SegmentRef<T> {
                 cell.with_mut(|slot| (*slot).write(value));
                 return None;
             }
-            let state = self.segment.as_ref().states.get_unchecked(offset);
-            let was_filled =
-                state.with_mut(|state| mem::replace(&mut *state, FILLED)) & FILLED != 0;
+            let filled = self.segment.as_ref().filled.get_unchecked(offset);
+            let was_filled = filled.with_mut(|filled| mem::replace(&mut *filled, true));
             cell.with_mut(|slot| {
                 let old = mem::replace(&mut *slot, MaybeUninit::new(value));
                 was_filled.then(|| old.assume_init())
@@ -147,30 +141,11 @@ impl<T> SegmentRef<T> {
         }
     }
 
-    /// As [`replace`](Self::replace), where slots may have been left as holes.
+    /// The old value of a slot, or the default one if it has none, to be written over in place.
     ///
     /// # Safety
     ///
-    /// As for `replace`.
-    #[inline(always)]
-    pub(crate) unsafe fn replace_hole(self, offset: usize, value: T) -> Option<T> {
-        if !mem::needs_drop::<T>() {
-            // SAFETY: as in `replace`.
-            unsafe {
-                let state = self.segment.as_ref().states.get_unchecked(offset);
-                state.with_mut(|state| *state &= !HOLE);
-            }
-        }
-        // SAFETY: as our caller's.
-        unsafe { self.replace(offset, value) }
-    }
-
-    /// What is in a slot, to be written over in place: an old value, or the default one. The slot is a hole until
-    /// [`fill`](Self::fill).
-    ///
-    /// # Safety
-    ///
-    /// As for `replace`; and the reference ends before anybody else may touch the slot.
+    /// As for `replace`; and the reference ends before the slot is published.
     pub(crate) unsafe fn old_or_default<'a>(self, offset: usize) -> &'a mut T
     where
         T: Default,
@@ -178,34 +153,13 @@ impl<T> SegmentRef<T> {
         // SAFETY: as in `replace`. The reference is to what is then initialized.
         unsafe {
             let segment = self.segment.as_ref();
-            let is_filled = segment.states[offset].with(|state| *state) & FILLED != 0;
-            if !is_filled {
+            if !segment.filled[offset].with(|filled| *filled) {
                 let value = T::default();
                 segment.values[offset].with_mut(|slot| (*slot).write(value));
+                segment.filled[offset].with_mut(|filled| *filled = true);
             }
-            segment.states[offset].with_mut(|state| *state = FILLED | HOLE);
             segment.values[offset].with_mut(|slot| (*slot).assume_init_mut())
         }
-    }
-
-    /// The slot is no hole any more: it was written in place.
-    ///
-    /// # Safety
-    ///
-    /// As for `replace`, and after `old_or_default`.
-    pub(crate) unsafe fn fill(self, offset: usize) {
-        // SAFETY: as in `replace`.
-        unsafe { self.segment.as_ref().states[offset].with_mut(|state| *state = FILLED) }
-    }
-
-    /// Nothing is in the slot that a reader may see, though it will be published.
-    ///
-    /// # Safety
-    ///
-    /// As for `replace`.
-    pub(crate) unsafe fn leave_hole(self, offset: usize) {
-        // SAFETY: as in `replace`.
-        unsafe { self.segment.as_ref().states[offset].with_mut(|state| *state |= HOLE) }
     }
 
     /// The values in so many slots, to be read one after another.
@@ -230,16 +184,6 @@ impl<T> SegmentRef<T> {
                 .iter()
                 .map(Value)
         }
-    }
-
-    /// Whether the slot was published without a value.
-    ///
-    /// # Safety
-    ///
-    /// As for `read`.
-    pub(crate) unsafe fn is_hole(self, offset: usize) -> bool {
-        // SAFETY: as for `read`.
-        unsafe { self.segment.as_ref().states[offset].with(|state| *state) & HOLE != 0 }
     }
 }
 

@@ -156,8 +156,6 @@ impl<T> Writer<T> {
         // SAFETY: the position is below the gate's limit and unpublished, so the slot is this writer's, and stays so until
         // it is published, which is after the last use of the reference.
         write(unsafe { self.segment.old_or_default(offset) });
-        // SAFETY: as above.
-        unsafe { self.segment.fill(offset) };
         let position = self.next;
         self.publish(position + 1);
         position

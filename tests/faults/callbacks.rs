@@ -9,7 +9,7 @@ use fanfeed::{
     Carrier, ExclusiveRingFeed, Feed, Room, Subscription, SubscriptionScope, TrySendError,
 };
 
-use crate::common::{Counted, Tally, eventually, join, watchdog};
+use crate::common::{Counted, Tally, eventually, watchdog};
 use crate::crowd::{Crowd, verbs};
 use crate::panic_of;
 
@@ -261,27 +261,4 @@ fn readers_that_panic_one_after_another_hold_no_sender() {
         eventually(|| reader.is_finished());
         assert!(reader.join().is_err());
     }
-}
-
-#[test]
-fn a_writer_that_panics_wakes_whoever_waits_for_room_and_for_values() {
-    let _watchdog = watchdog();
-    let ring = fanfeed::RingFeed::<u64>::new(2).unwrap();
-    let mut reader = ring.subscribe();
-    let reading = thread::spawn(move || reader.iter().sum::<u64>());
-    let writer = thread::spawn({
-        let ring = ring.clone();
-        move || {
-            for number in 0..100 {
-                let text = panic_of(|| ring.send_with(|_| panic!("hole {number}")));
-                assert_eq!(text, format!("hole {number}"));
-            }
-        }
-    });
-    for _ in 0..100 {
-        ring.send(1);
-    }
-    join(writer);
-    drop(ring);
-    assert_eq!(join(reading), 100);
 }

@@ -18,8 +18,6 @@ pub(crate) struct Reader {
     pub(crate) position: u64,
     /// How many it was told that it has missed.
     pub(crate) told: u64,
-    /// How many holes it has passed, at least. It may have passed those at the end of what was sent, too.
-    pub(crate) holes: u64,
     /// Unsubscribed at this position.
     pub(crate) cancelled: Option<u64>,
     pub(crate) is_overflowed: bool,
@@ -42,29 +40,18 @@ impl Reader {
         ensure(!self.is_cut(), || {
             format!("{number} was received after the end")
         });
-        let position = track.first_from(self.position);
+        let position = self.position;
         expect("the next value", &Some(number), &track.at(position));
         if in_time {
             ensure(position >= track.gone(), || {
                 format!("{number} was received, and written over before")
             });
         }
-        self.holes += position - self.position;
         self.position = position + 1;
     }
 
     /// It was told that it has missed so many.
     pub(crate) fn lagged(&mut self, track: &Track, missed: u64) {
-        // Holes that it has passed before it came to what it missed.
-        let holes = track.first_from(self.position.min(track.next())) - self.position;
-        self.miss(track, missed);
-        if holes > 0 {
-            self.align(track);
-        }
-    }
-
-    /// It has missed so many from here on. Where it is by now may be further on.
-    pub(crate) fn miss(&mut self, track: &Track, missed: u64) {
         ensure(self.kind == Kind::Lossy && missed > 0, || {
             format!("{:?} lags by {missed}", self.kind)
         });
@@ -79,25 +66,10 @@ impl Reader {
         self.position = position;
     }
 
-    /// Holes may have been passed or missed: the reader itself knows.
-    fn align(&mut self, track: &Track) {
-        let seen = track.next() - self.receiver.lag();
-        ensure(seen >= self.position, || {
-            format!("it is at {seen} rather than {}", self.position)
-        });
-        let holes = track.holes(self.position.saturating_sub(self.told), seen);
-        let passed = seen - self.position;
-        ensure(passed <= holes, || {
-            format!("{passed} values were passed over, {holes} of them holes")
-        });
-        self.holes += passed;
-        self.position = seen;
-    }
-
     /// Something other than a value was returned.
     pub(crate) fn told(&mut self, track: &Track, error: TryRecvError) {
         self.look(track);
-        let has_nothing = self.position >= track.next() || track.has_nothing_from(self.position);
+        let has_nothing = self.position >= track.next();
         let is_as_expected = match error {
             TryRecvError::Lagged(missed) => {
                 ensure(!self.is_cut(), || "it lags after its end".into());
@@ -120,11 +92,6 @@ impl Reader {
                 track.is_closed
             )
         });
-        if has_nothing && !self.is_cut() {
-            // It has passed the holes that there are, to find out that there is no more.
-            self.holes += track.next() - self.position;
-            self.position = track.next();
-        }
     }
 
     /// Whether the ring has gone on without it, in the ways that are allowed.
@@ -144,9 +111,7 @@ impl Reader {
             });
             self.is_overflowed = true;
         } else {
-            // It may have passed holes, which are nothing to lose.
-            let next = track.first_from(self.position.min(track.next()));
-            ensure(next >= track.gone(), || {
+            ensure(self.position >= track.gone(), || {
                 format!(
                     "it did not overflow at {} of {}",
                     self.position,
@@ -193,15 +158,7 @@ impl Reader {
         let end = self.cancelled.unwrap_or(track.next());
         let sent = end - self.start;
         let seen = stats.delivered + stats.dropped;
-        let open = track.holes(self.position, end);
-        // Holes may be missed, too, and passed at the end of the stream.
-        let least = sent - (self.holes + open).min(sent);
-        ensure((least..=sent - self.holes).contains(&seen), || {
-            format!(
-                "delivered + dropped: expected {least} to {}, saw {seen}",
-                sent - self.holes
-            )
-        });
+        expect("delivered + dropped", &seen, &sent);
         let lag = self.receiver.lag();
         if self.cancelled.is_some() {
             expect("lag after the end", &lag, &0);
@@ -209,15 +166,9 @@ impl Reader {
         }
         let at = track.next() - lag;
         let most = self.position.max(track.may_be_gone());
-        let passed = at >= self.position && track.holes(self.position, at) == at - self.position;
         ensure(
-            passed || self.kind == Kind::Lossy && (self.position..=most + open).contains(&at),
+            at == self.position || self.kind == Kind::Lossy && (self.position..=most).contains(&at),
             || format!("lag: it is at {at}, and was to be at {}", self.position),
         );
-        if self.kind == Kind::Strict {
-            // It misses nothing, so that all holes that it has come by were passed.
-            let expected = sent - track.holes(self.start, at);
-            expect("delivered", &stats.delivered, &expected);
-        }
     }
 }

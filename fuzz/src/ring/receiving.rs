@@ -54,15 +54,13 @@ impl World {
                     Ok(received) => took(reader, track, received),
                     Err(_) => {
                         // The value has been read.
-                        let position = track.first_from(reader.position);
-                        let number = track.at(position);
+                        let number = track.at(reader.position);
                         reader.handed(track, number.unwrap_or(u64::MAX), true);
                     }
                 }
             }
             Receive::Wait => {
-                let is_ready = reader.receiver.is_closed()
-                    || !track.has_nothing_from(reader.position.min(track.next()));
+                let is_ready = reader.receiver.is_closed() || reader.position < track.next();
                 if is_ready {
                     let received = reader.receiver.recv().map_err(without_limit);
                     took(reader, track, received);
@@ -114,7 +112,7 @@ impl World {
                     let left = track.next() - reader.position;
                     let may_lag =
                         reader.kind == Kind::Lossy && reader.position < track.may_be_gone();
-                    ensure(may_lag || track.has_nothing_from(reader.position), || {
+                    ensure(may_lag || left == 0, || {
                         format!("a drain has left {left} values")
                     });
                 }
@@ -232,9 +230,9 @@ impl World {
                         let room = slowest
                             .iter()
                             .chain(&own)
-                            .all(|slowest| next < slowest + track.capacity + track.holes(0, next));
+                            .all(|slowest| next < slowest + track.capacity);
                         ensure(room, || "a value was sent where there was no room".into());
-                        track.push(Some(*number));
+                        track.push(*number);
                     }
                     Some(Err(fanfeed::TrySendError::Closed(_))) => {
                         ensure(track.is_closed, || "Closed, and the ring is not".into());
@@ -308,47 +306,21 @@ fn drained(
 
 /// It was handed these values, and misses between them were not told.
 fn skipping(reader: &mut Reader, track: &Track, seen: &[u64]) {
-    let mut passed = Vec::new();
-    let mut from = reader.position;
     for number in seen {
-        let Some(position) = track.sent.iter().position(|sent| *sent == Some(*number)) else {
+        let Some(position) = track.sent.iter().position(|sent| sent == number) else {
             fail(&format!("{number} was received, and never sent"));
         };
         let position = position as u64;
-        ensure(position >= from, || {
+        ensure(position >= reader.position, || {
             format!("{number} was received again, or too late")
         });
-        let gap = position - from;
-        passed.push((*number, gap, gap - track.holes(from, position)));
-        from = position + 1;
+        if position > reader.position {
+            reader.lagged(track, position - reader.position);
+        }
+        reader.handed(track, *number, true);
     }
     let missed = reader.receiver.missed() - reader.told;
-    let values: u64 = passed.iter().map(|(_, _, values)| values).sum();
-    ensure(missed >= values, || {
-        format!("{values} values were passed over, and {missed} were missed")
-    });
-    // Of the holes some may have been missed as well, and the rest were passed over.
-    let mut holes = missed - values;
-    for (number, gap, values) in passed {
-        let missed_holes = holes.min(gap - values);
-        holes -= missed_holes;
-        let told = values + missed_holes;
-        if told > 0 {
-            let end = reader.position + gap;
-            let is_value = |position: &u64| track.at(*position).is_some();
-            let last = (reader.position..end).rev().find(is_value);
-            let most = track.may_be_gone();
-            ensure(last.is_none_or(|last| last < most), || {
-                format!("{last:?} was missed, and no more than {most} may be gone")
-            });
-            // Those that were missed come first, or among them some holes that were passed before.
-            reader.miss(track, told);
-        }
-        reader.holes += gap - told;
-        reader.position += gap - told;
-        reader.handed(track, number, true);
-    }
-    if holes > 0 {
-        reader.lagged(track, holes);
+    if missed > 0 {
+        reader.lagged(track, missed);
     }
 }

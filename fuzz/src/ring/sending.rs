@@ -43,7 +43,7 @@ impl World {
                     ensure(room > 0, || {
                         "a value was sent where there was no room".into()
                     });
-                    self.track.push(Some(number));
+                    self.track.push(number);
                 }
             }
             Ok(Some(Err(TrySendError::Closed(value)))) => {
@@ -61,11 +61,7 @@ impl World {
                     "a send panicked".into()
                 });
                 self.track.reach = self.track.reach.max(next + 1);
-                if self.sender.is_exclusive() {
-                    self.has_leftover = true;
-                } else {
-                    self.track.push(None);
-                }
+                self.has_leftover |= self.sender.is_exclusive();
             }
         }
     }
@@ -109,7 +105,7 @@ impl World {
             return;
         }
         for number in &numbers[..sent as usize] {
-            self.track.push(Some(*number));
+            self.track.push(*number);
         }
         if count > sent || matches!(form, BatchForm::Panicking) {
             self.track.reach = self.track.reach.max(self.track.next() + 1);

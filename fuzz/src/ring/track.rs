@@ -6,8 +6,8 @@ pub(crate) struct Track {
     pub(crate) capacity: u64,
     /// The length of a segment: an eighth of the capacity.
     pub(crate) eighth: u64,
-    /// The number of each value; `None` where a writer panicked.
-    pub(crate) sent: Vec<Option<u64>>,
+    /// The number of each value.
+    pub(crate) sent: Vec<u64>,
     /// The sender may have made room up to here.
     pub(crate) reach: u64,
     pub(crate) is_closed: bool,
@@ -28,7 +28,7 @@ impl Track {
         self.sent.len() as u64
     }
 
-    pub(crate) fn push(&mut self, number: Option<u64>) {
+    pub(crate) fn push(&mut self, number: u64) {
         self.sent.push(number);
         self.reach = self.reach.max(self.next());
     }
@@ -45,31 +45,7 @@ impl Track {
             .saturating_sub(self.capacity)
     }
 
-    /// How many of these positions are holes.
-    pub(crate) fn holes(&self, from: u64, to: u64) -> u64 {
-        let (from, to) = (from as usize, (to as usize).min(self.sent.len()));
-        if from >= to {
-            return 0;
-        }
-        self.sent[from..to]
-            .iter()
-            .filter(|value| value.is_none())
-            .count() as u64
-    }
-
-    /// Whether there is nothing but holes from that position on.
-    pub(crate) fn has_nothing_from(&self, from: u64) -> bool {
-        self.holes(from, self.next()) == self.next() - from
-    }
-
-    /// The first position from there on that is no hole.
-    pub(crate) fn first_from(&self, from: u64) -> u64 {
-        let rest = &self.sent[from as usize..];
-        let holes = rest.iter().take_while(|value| value.is_none()).count();
-        from + holes as u64
-    }
-
     pub(crate) fn at(&self, position: u64) -> Option<u64> {
-        self.sent.get(position as usize).copied().flatten()
+        self.sent.get(position as usize).copied()
     }
 }

@@ -83,7 +83,6 @@ impl World {
             start: next - lag,
             position: next - lag,
             told: 0,
-            holes: 0,
             cancelled: None,
             is_overflowed: false,
             came_late,

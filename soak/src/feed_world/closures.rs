@@ -86,7 +86,7 @@ impl Called {
                 format!("{stats:?}"),
             );
         }
-        let outcome = account.finish(&end, stats.dropped, 0, |_, _| false);
+        let outcome = account.finish(&end, stats.dropped, |_, _| false);
         world.demand("a closure", outcome);
         if Arc::strong_count(&self.shared) != 1 {
             world.violated(

@@ -267,7 +267,7 @@ fn settle(generation: &Generation, member: Member, rest: Rest, pushes_out: bool)
             format!("{rest:?}, {:?}", member.subscription.stats()),
         );
     };
-    member.settle(world, end, true, 0, &generation);
+    member.settle(world, end, true, &generation);
     generation.add_gone(member.subscription, pushes_out);
 }
 
@@ -353,7 +353,7 @@ fn leave(generation: &Generation, mut member: Member, pushes_out: bool, random: 
         shelf.give_up();
     }
     member.read_to_end(world, random, &mut { generation });
-    member.settle(world, end, true, 0, &generation);
+    member.settle(world, end, true, &generation);
     generation.add_gone(member.subscription, pushes_out);
 }
 

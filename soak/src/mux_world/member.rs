@@ -159,7 +159,7 @@ impl Member {
             );
         }
         let end = end.only(|stream| self.kinds[kind_of(stream)]);
-        let outcome = self.account.finish(&end, 0, 0, |_, _| false);
+        let outcome = self.account.finish(&end, 0, |_, _| false);
         world.demand(self.name, outcome);
     }
 }

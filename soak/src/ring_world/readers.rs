@@ -135,8 +135,7 @@ fn settle(generation: &Generation, member: &Member, rest: Rest, watch: &RingWatc
             .world
             .violated("an open ring", format!("{rest:?}, {stats:?}"));
     };
-    let holes = generation.holes_at_most();
-    member.settle(generation.world, end, true, holes, watch);
+    member.settle(generation.world, end, true, watch);
     generation.world.went.add(1);
 }
 
@@ -150,7 +149,6 @@ fn leave(
     if member.account.loss() == Loss::Never && !member.may_overflow {
         let stats = member.subscription.stats();
         let unread = stats.depth.unwrap_or_default() as u64;
-        // What is a hole among the unread is not known yet, and counts as both.
         if stats.delivered - unread != member.account.received() || stats.dropped != 0 {
             world.violated(
                 format!("a blocking reader: {} read", member.account.received()),
@@ -172,7 +170,7 @@ fn leave(
                     format!("{rest:?} at {now:?}"),
                 );
             }
-            member.settle(world, end, false, generation.holes_at_most(), watch);
+            member.settle(world, end, false, watch);
         }
         1 => {
             let Member {

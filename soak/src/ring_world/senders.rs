@@ -31,7 +31,7 @@ pub(super) fn shared(
                 sender.one(|value| ring.send_timeout(value, limit));
             }
             4 => sender.batch(random, |values| ring.send_batch(values)),
-            _ => sender.in_place(random, true, |write| ring.send_with(write)),
+            _ => sender.in_place(random, |write| ring.send_with(write)),
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn exclusive(
                 sender.one(|value| ring.send_timeout(value, limit));
             }
             4 => sender.batch(random, |values| ring.send_batch(values)),
-            _ => sender.in_place(random, false, |write| ring.send_with(write)),
+            _ => sender.in_place(random, |write| ring.send_with(write)),
         }
         if !ring.is_closed() && ring.position() != sender.number {
             generation
@@ -124,7 +124,6 @@ impl<'a> Sender<'a> {
     fn in_place(
         &mut self,
         random: &mut Random,
-        leaves_hole: bool,
         send: impl FnOnce(&mut dyn FnMut(&mut Value)) -> u64,
     ) {
         let Generation { world, touchy, .. } = *self.generation;
@@ -142,14 +141,9 @@ impl<'a> Sender<'a> {
         }));
         match sent {
             Ok(position) if is_called => self.sent_at(position, 1),
-            // On a ring that was closed nothing is written.
+            // On an exclusive ring that was closed nothing is written.
             Ok(_) => self.generation.marks.take_back(self.sender),
-            Err(_) => {
-                self.generation.marks.take_back(self.sender);
-                if leaves_hole {
-                    self.generation.holes.fetch_add(1, Ordering::SeqCst);
-                }
-            }
+            Err(_) => self.generation.marks.take_back(self.sender),
         }
     }
 
