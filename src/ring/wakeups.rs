@@ -12,46 +12,37 @@
 //! *Senders* that found the ring full stand in the queue, name the reader that is in the way, make a heavy fence, and look
 //! for room once more. A reader moves on, makes a light fence, and looks whether it was named.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{
-    AtomicUsize, Ordering, free_fence, has_free_fences, heavy_fence, light_fence, mutant,
-    prepare_heavy_fence, store_load_fence,
+    AtomicUsize, Ordering, Word, free_fence, heavy_fence, light_fence, mutant, register_word,
+    store_load_fence,
 };
 use crate::wait::{Ticket, WakerSet};
 
 use super::seat::Seat;
 
 pub(crate) struct Wakeups {
-    seldom: CachePadded<Seldom>,
+    /// How many readers may park. Not 0 either where senders are to make full fences always: see [`free_fence`].
+    drowsy: Arc<Word>,
+    /// The address of the seat of the reader that senders wait for, or 0.
+    awaited: CachePadded<AtomicUsize>,
     /// Readers that wait for values.
     readers: WakerSet,
     /// Senders that wait for room.
     senders: WakerSet,
 }
 
-/// What is read for each value and hardly ever written.
-struct Seldom {
-    /// How many readers may park; and [`ALWAYS`].
-    drowsy: AtomicUsize,
-    /// The address of the seat of the reader that senders wait for, or 0.
-    awaited: AtomicUsize,
-}
-
-/// The bit of [`Seldom::drowsy`] that says that senders are to make full fences whether or not anybody is drowsy.
-const ALWAYS: usize = 1 << (usize::BITS - 1);
-
 impl Wakeups {
     pub(crate) fn new() -> Self {
-        prepare_heavy_fence();
+        let drowsy = Arc::new(Word::default());
+        register_word(&drowsy);
         Self {
-            seldom: CachePadded::new(Seldom {
-                // Where light fences are not free, senders make full ones always.
-                drowsy: AtomicUsize::new(if has_free_fences() { 0 } else { ALWAYS }),
-                awaited: AtomicUsize::new(0),
-            }),
+            drowsy,
+            awaited: CachePadded::new(AtomicUsize::new(0)),
             readers: WakerSet::new(),
             senders: WakerSet::new(),
         }
@@ -66,7 +57,7 @@ impl Wakeups {
         if !mutant!("sender_publishes_without_light_fence") {
             free_fence();
         }
-        if self.seldom.drowsy.load(Ordering::Relaxed) != 0 {
+        if self.drowsy.load(Ordering::Relaxed) != 0 {
             self.rouse();
         }
     }
@@ -88,19 +79,15 @@ impl Wakeups {
     /// From now on senders look whether this reader is parked.
     #[cold]
     pub(crate) fn grow_drowsy(&self) {
-        self.seldom.drowsy.fetch_add(1, Ordering::SeqCst);
+        self.drowsy.fetch_add(1, Ordering::SeqCst);
         // ORDERING: pairs with the light fence in `published`.
         heavy_fence!("reader_grows_drowsy_without_heavy_fence");
-        if !has_free_fences() {
-            // Perhaps that has just been found out. Senders make full fences from now on, whoever is drowsy.
-            self.seldom.drowsy.fetch_or(ALWAYS, Ordering::SeqCst);
-        }
     }
 
     /// This reader will not park without growing drowsy again.
     #[cold]
     pub(crate) fn grow_lively(&self) {
-        self.seldom.drowsy.fetch_sub(1, Ordering::Relaxed);
+        self.drowsy.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A drowsy reader stands in the queue. It has to look once more before it parks.
@@ -121,17 +108,16 @@ impl Wakeups {
     pub(crate) fn moved(&self, seat: &Seat) {
         // ORDERING: pairs with the heavy fence in `await_reader`.
         light_fence!("reader_moves_without_light_fence");
-        if self.seldom.awaited.load(Ordering::Relaxed) == address(seat) {
+        if self.awaited.load(Ordering::Relaxed) == address(seat) {
             self.wake_senders_for(address(seat));
         }
     }
 
     #[cold]
     fn wake_senders_for(&self, seat: usize) {
-        let named =
-            self.seldom
-                .awaited
-                .compare_exchange(seat, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let named = self
+            .awaited
+            .compare_exchange(seat, 0, Ordering::AcqRel, Ordering::Relaxed);
         if named.is_ok() {
             self.senders.wake_all();
         }
@@ -141,13 +127,13 @@ impl Wakeups {
     pub(crate) fn await_reader(&self, seat: &Seat, ticket: &mut Ticket, waker: &Waker) {
         let stand_in_the_queue = |ticket: &mut Ticket| self.senders.join(ticket, waker);
         if mutant!("sender_names_a_reader_before_it_queues") {
-            self.seldom.awaited.swap(address(seat), Ordering::SeqCst);
+            self.awaited.swap(address(seat), Ordering::SeqCst);
             stand_in_the_queue(ticket);
         } else {
             // In this order: the reader takes its name away and wakes those who stand in the queue then.
             stand_in_the_queue(ticket);
             // A swap: a store would come after the reader's own change all the same, but a model does not see that.
-            self.seldom.awaited.swap(address(seat), Ordering::SeqCst);
+            self.awaited.swap(address(seat), Ordering::SeqCst);
         }
         // ORDERING: pairs with the light fence in `moved`.
         heavy_fence!("sender_parks_without_heavy_fence");

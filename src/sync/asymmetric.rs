@@ -8,37 +8,158 @@
 //!
 //! Guarantee: if a [`light_fence`] stands between a store and a load of one thread, and a [`heavy_fence`] between a store
 //! and a load of another, then one of the loads sees the other thread's store (or a later one).
+//!
+//! # When `membarrier` is denied later
+//!
+//! A sandbox (a seccomp filter) can deny the call after it has worked. The first heavy fence to find that out *retires*
+//! the free light fences, for the whole process and for good:
+//!
+//! 1. It stores that light fences are full ones, and sets [`ALWAYS`] in the word of each ring (see [`free_fence`]). A
+//!    thread that loads either of these later makes a full fence.
+//! 2. It waits until no thread is left that loaded the old word and has a store that others cannot see yet.
+//! 3. It says that this has been done. Other heavy fences that find the call denied return after that, and later ones rely
+//!    on full fences on both sides.
+//!
+//! In step 2 a thread may stand between its store and its load, and have loaded the old word. It is in one of two states:
+//!
+//! - It runs. Then its store is in the core's store buffer. A core writes its store buffer to its cache as fast as it gets
+//!   the cache lines: in less than a microsecond, and in tens of them when many cores want one line. An interrupt, which a
+//!   core that runs a thread takes at each tick of the kernel's clock (1 to 10 ms), empties the buffer in any case.
+//! - It does not run. The kernel makes a full fence when it switches threads, so its store can be seen; and its load, when
+//!   it runs again, sees what was stored before step 1.
+//!
+//! So the wait is one for time, [`DRAIN`], which is more than two ticks of the slowest clock, and ten thousand times what
+//! a buffer takes. No language or processor manual gives a limit: this is the one place where the crate relies on the
+//! hardware to be no slower than that, and it does so only in a process that loses a system call while it runs.
 
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, compiler_fence, fence};
+use std::sync::{Arc, Once, Weak};
+use std::time::Duration;
 
-/// Whether heavy fences do the work of light ones. False until [`prepare`] has found out, and where it found out no.
-static HEAVY_WORKS: AtomicBool = AtomicBool::new(false);
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+
+/// How long a store may be invisible to other cores, with much to spare.
+const DRAIN: Duration = Duration::from_millis(25);
+
+/// Light fences are full ones, and always were or have been for [`DRAIN`].
+const FULL: u8 = 0;
+/// Light fences are free: heavy fences do their work.
+const FREE: u8 = 1;
+/// Light fences are full ones since less than [`DRAIN`].
+const RETIRING: u8 = 2;
+
+/// How the fences of a process work.
+struct Fences {
+    /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by [`retire`](Self::retire).
+    state: AtomicU8,
+    retirement: Once,
+    words: Mutex<Words>,
+}
+
+/// The words that [`ALWAYS`] is to be set in. Those of rings that are gone are removed when there are twice as many as
+/// after the last time.
+struct Words {
+    all: Vec<Weak<Word>>,
+    limit: usize,
+}
+
+/// See [`free_fence`].
+pub(crate) type Word = CachePadded<AtomicUsize>;
+
+/// The bit of a [`Word`] that says that free fences are not enough.
+const ALWAYS: usize = 1 << (usize::BITS - 1);
+
+static FENCES: Fences = Fences::new(FULL);
+
+impl Fences {
+    const fn new(state: u8) -> Self {
+        Self {
+            state: AtomicU8::new(state),
+            retirement: Once::new(),
+            words: Mutex::new(Words {
+                all: Vec::new(),
+                limit: 16,
+            }),
+        }
+    }
+
+    fn register(&self, word: &Arc<Word>) {
+        let mut words = self.words.lock();
+        if words.all.len() >= words.limit {
+            words.all.retain(|word| word.strong_count() != 0);
+            words.limit = 16.max(2 * words.all.len());
+        }
+        words.all.push(Arc::downgrade(word));
+        // `retire` changes the state and then goes through the words: one of the two sets the bit.
+        if self.state.load(Ordering::Relaxed) != FREE {
+            word.fetch_or(ALWAYS, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn light(&self) {
+        // The state must not be loaded before the store that this fence comes after: see the module's second state.
+        compiler_fence(Ordering::SeqCst);
+        if self.state.load(Ordering::Relaxed) == FREE {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// `run` makes a full fence on all cores, or says that it cannot. `drain` waits until older stores can be seen.
+    fn heavy(&self, run: impl FnOnce() -> bool, drain: impl FnOnce()) {
+        fence(Ordering::SeqCst);
+        // ORDERING: Acquire pairs with the Release in `retire`: in `FULL` the drain is over.
+        match self.state.load(Ordering::Acquire) {
+            FULL => {}
+            FREE if run() => {}
+            _ => self.retire(drain),
+        }
+    }
+
+    /// Makes light fences full ones. When it returns, to whichever thread, all of them are.
+    #[cold]
+    fn retire(&self, drain: impl FnOnce()) {
+        self.retirement.call_once(|| {
+            self.state.store(RETIRING, Ordering::SeqCst);
+            for word in self.words.lock().all.iter().filter_map(Weak::upgrade) {
+                word.fetch_or(ALWAYS, Ordering::SeqCst);
+            }
+            fence(Ordering::SeqCst);
+            drain();
+            self.state.store(FULL, Ordering::Release);
+        });
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// Makes light fences free where that can be had, and has a ring's word say where they are not.
+pub(crate) fn register(word: &Arc<Word>) {
+    prepare();
+    FENCES.register(word);
+}
 
 /// Makes light fences free where that can be had. Called before the first use; more calls do nothing.
-pub(crate) fn prepare() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
+fn prepare() {
+    static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // A thread that does not know of this yet makes full fences, which is as good.
-        HEAVY_WORKS.store(membarrier::register(), Ordering::Release);
+        if membarrier::register() {
+            // A thread that does not know of this yet makes full fences, which is as good.
+            FENCES.state.store(FREE, Ordering::Release);
+        }
     });
 }
 
 /// The frequent side's fence.
 #[inline(always)]
 pub(crate) fn light_fence() {
-    if HEAVY_WORKS.load(Ordering::Relaxed) {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
+    FENCES.light();
 }
 
-/// Whether a light fence costs nothing. Once false after [`prepare`], it stays false.
-pub(crate) fn has_free_fences() -> bool {
-    HEAVY_WORKS.load(Ordering::Acquire)
-}
-
-/// A light fence for whoever makes a full one where there are no free ones.
+/// A light fence that does not look whether it is enough: it stands between a store and a load of a [`Word`], which is not
+/// 0 where it is not enough, or where the other side wants more than it. Then a full fence follows.
 #[inline(always)]
 pub(crate) fn free_fence() {
     compiler_fence(Ordering::SeqCst);
@@ -47,14 +168,7 @@ pub(crate) fn free_fence() {
 /// The rare side's fence: some microseconds, and about two of each other core that runs a thread of this process.
 #[cold]
 pub(crate) fn heavy_fence() {
-    fence(Ordering::SeqCst);
-    if has_free_fences() && !membarrier::run() {
-        // The kernel does not, though it said that it would: from now on light fences are full ones. Those that were
-        // free are over long before this returns.
-        HEAVY_WORKS.store(false, Ordering::SeqCst);
-        std::thread::sleep(std::time::Duration::from_millis(1));
-        fence(Ordering::SeqCst);
-    }
+    FENCES.heavy(membarrier::run, || std::thread::sleep(DRAIN));
 }
 
 #[cfg(all(
@@ -106,5 +220,86 @@ mod membarrier {
 
     pub(super) fn run() -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_works_leaves_light_fences_free() {
+        let fences = Fences::new(FREE);
+        fences.heavy(|| true, || unreachable!("nothing to drain"));
+        assert_eq!(fences.state.load(Ordering::Relaxed), FREE);
+    }
+
+    #[test]
+    fn no_heavy_fence_returns_before_older_stores_can_be_seen() {
+        let fences = Fences::new(FREE);
+        let drained = AtomicBool::new(false);
+        let (entered, is_entered) = mpsc::channel();
+        let (go_on, is_to_go_on) = mpsc::channel::<()>();
+        let (fences, drained) = (&fences, &drained);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let drain = || {
+                    entered.send(()).unwrap();
+                    is_to_go_on.recv().unwrap();
+                    drained.store(true, Ordering::Relaxed);
+                };
+                fences.heavy(|| false, drain);
+                assert!(drained.load(Ordering::Relaxed));
+            });
+            is_entered.recv().unwrap();
+            // New light fences are full ones already.
+            assert_eq!(fences.state.load(Ordering::Relaxed), RETIRING);
+            let others: Vec<_> = [true, false]
+                .into_iter()
+                .map(|works| {
+                    scope.spawn(move || {
+                        fences.heavy(|| works, || unreachable!("drained twice"));
+                        assert!(drained.load(Ordering::Relaxed), "returned too early");
+                    })
+                })
+                .collect();
+            assert!(others.iter().all(|other| !other.is_finished()));
+            go_on.send(()).unwrap();
+        });
+        assert_eq!(fences.state.load(Ordering::Relaxed), FULL);
+        fences.heavy(|| unreachable!("not asked again"), || unreachable!());
+    }
+
+    #[test]
+    fn rings_of_before_and_after_the_denial_are_told() {
+        let fences = Fences::new(FREE);
+        let word = || {
+            let word = Arc::new(Word::default());
+            fences.register(&word);
+            word
+        };
+        let value = |word: &Arc<Word>| word.load(Ordering::Relaxed);
+        let before: Vec<_> = (0..100).map(|_| word()).collect();
+        before[7].fetch_add(1, Ordering::Relaxed);
+        assert_eq!(value(&before[0]), 0);
+        let drain = || assert!(before.iter().all(|word| value(word) & ALWAYS != 0));
+        fences.heavy(|| false, drain);
+        assert_eq!(value(&before[7]), ALWAYS | 1);
+        assert_eq!(value(&word()), ALWAYS);
+    }
+
+    #[test]
+    fn words_of_rings_that_are_gone_are_forgotten() {
+        let fences = Fences::new(FREE);
+        let kept = Arc::new(Word::default());
+        fences.register(&kept);
+        for _ in 0..1000 {
+            fences.register(&Arc::new(Word::default()));
+        }
+        assert!(fences.words.lock().all.len() <= 16);
     }
 }

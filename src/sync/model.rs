@@ -29,20 +29,19 @@ pub(crate) fn light_fence_between() {
 }
 
 /// See [`light_fence_between`].
-pub(crate) fn free_fence() {
-    fence(Ordering::SeqCst);
-}
-
-pub(crate) fn has_free_fences() -> bool {
-    true
-}
-
-/// See [`light_fence_between`].
 pub(crate) fn heavy_fence_between() {
     fence(Ordering::SeqCst);
 }
 
-pub(crate) fn prepare_heavy_fence() {}
+/// See [`light_fence_between`].
+pub(crate) fn free_fence() {
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) type Word = AtomicUsize;
+
+/// Free fences are enough in a model.
+pub(crate) fn register_word(_: &std::sync::Arc<Word>) {}
 
 /// In a model a timer either never fires, which is the harder case for a lost wake-up, or, where a model asks for it,
 /// as soon as the others have run.

@@ -26,6 +26,12 @@ macro_rules! with_each_sender {
 
 mod capacity;
 mod carrying;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(miri)
+))]
+mod denied;
 mod ending;
 mod in_place;
 mod joining;
