@@ -14,11 +14,10 @@ use super::pending::{Listening, Waiter};
 use crate::wait::{Again, BOUND, Parker};
 
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
-pub(crate) const CARRIER_TIMER: (Duration, Duration) =
-    (Duration::from_micros(50), Duration::from_millis(1));
+const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 
-/// When the first in line for an own channel looks again though nobody woke it: at first, and at most. See
-/// [`queue`](super::queue) for why.
+/// When the first in line looks again though nobody woke it: at first, and at most. See [`queue`](super::queue) for why; and a
+/// carrier that forgets to wake costs a second at most.
 const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
 /// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If
@@ -56,14 +55,10 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             return false;
         }
         let waiting = delivery.pending().len();
-        let range = match listening {
-            Listening { timer: true, .. } => Some(CARRIER_TIMER),
-            Listening { crossbeam, .. } if crossbeam > SELECTED => Some(SELECT_TIMER),
-            Listening { again, .. } => match again {
-                Again::Repeatedly => Some(ROOM_TIMER),
-                Again::Once => Some((BOUND, BOUND)),
-                Again::Never => None,
-            },
+        let range = if !listening.timer && listening.crossbeam > SELECTED {
+            Some(SELECT_TIMER)
+        } else {
+            listening.timer_range()
         };
         let next = earlier(deadline, range.and_then(|range| timer.next(range)));
         match &bell {
@@ -77,6 +72,18 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         }
         if delivery.pending().len() < waiting {
             timer = Timer::new();
+        }
+    }
+}
+
+impl Listening {
+    /// How often what cannot tell when it has room, or may have overlooked the send, is tried again.
+    pub(crate) fn timer_range(self) -> Option<(Duration, Duration)> {
+        match self.again {
+            _ if self.timer => Some(CARRIER_TIMER),
+            Again::Repeatedly => Some(ROOM_TIMER),
+            Again::Once => Some((BOUND, BOUND)),
+            Again::Never => None,
         }
     }
 }

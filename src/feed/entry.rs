@@ -121,7 +121,8 @@ impl<T> Entry<T> {
             cut: AtomicBool::new(false),
             reaped: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
-            blocked_sends: WakerSet::new(),
+            // A carrier is trusted to wake, and looked at again now and then all the same.
+            blocked_sends: WakerSet::unfenced(),
             delivered: std::array::from_fn(|_| AtomicU64::new(0)),
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),

@@ -68,8 +68,11 @@ impl<T> Pending<T> {
         waiter: Waiter,
         listening: &mut Listening,
     ) -> Result<(), Payload> {
-        listening.again = listening.again.max(self.join(waker, waiter));
+        let again = self.join(waker, waiter);
         let entry = Arc::clone(&self.entry);
+        if waiter == Waiter::Thread || entry.queue().is_none() {
+            listening.again = listening.again.max(again);
+        }
         if entry.queue().is_some() {
             return Ok(());
         }
@@ -179,7 +182,7 @@ pub(crate) enum Waiter {
 /// How those who have no room tell when they have.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
-    /// When own channels are looked at again though nobody woke the send.
+    /// When it looks again though nobody woke it.
     pub(crate) again: Again,
     /// So many are crossbeam senders: a select waits for them.
     pub(crate) crossbeam: usize,

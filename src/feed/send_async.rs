@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::blocked::{CARRIER_TIMER, Timer};
+use super::blocked::Timer;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::pending::Waiter;
@@ -37,7 +37,7 @@ pub struct SendAsync<T> {
     delivery: Option<Delivery<T>>,
     is_begun: bool,
     timer: Timer,
-    /// When carriers that cannot tell whether they have room are tried again.
+    /// When it looks again though nobody woke it.
     next_try: Option<Instant>,
     alarm: Alarm,
 }
@@ -84,13 +84,15 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             delivery.serve(&this.core);
         }
         if delivery.has_pending() {
-            let listening = delivery.listen(&this.core, context.waker(), Waiter::Task);
+            let mut listening = delivery.listen(&this.core, context.waker(), Waiter::Task);
+            // A task cannot wait in a select.
+            listening.timer |= listening.crossbeam > 0;
             delivery.retry(&this.core);
             if delivery.has_pending() {
-                if listening.timer || listening.crossbeam > 0 {
+                if let Some(range) = listening.timer_range() {
                     let now = Instant::now();
                     let next_try = this.next_try.filter(|at| *at > now);
-                    let at = next_try.unwrap_or_else(|| now + this.timer.next_wait(CARRIER_TIMER));
+                    let at = next_try.unwrap_or_else(|| now + this.timer.next_wait(range));
                     this.next_try = Some(at);
                     this.alarm.set(at, context.waker());
                 } else {

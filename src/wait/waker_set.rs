@@ -35,7 +35,7 @@ pub(crate) const BOUND: Duration = Duration::from_millis(1);
 /// A receiver that makes a place and looks at the count without a fence may overlook those who joined while its store was
 /// on its way. While somebody is in line the count is not 0, so that can only happen to those who join an empty line or
 /// shortly after that. [`join`](Self::join) says so ([`Again`]), and those look once more after [`BOUND`] though nobody
-/// woke them. For tasks the watch does it.
+/// woke them. A task need not: the watch wakes it then.
 ///
 /// # Why an own list
 ///
@@ -121,7 +121,7 @@ impl Ticket {
 /// When a waiter is to look again though nobody has woken it, where places are made without a fence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Again {
-    /// Never: whoever makes places sees it. Or a task, for which the watch does it.
+    /// Never: whoever makes places sees it.
     #[default]
     Never,
     /// Once, after [`BOUND`].
@@ -305,9 +305,7 @@ impl Waiters {
 
     /// When a waiter that has just joined looks again by itself.
     fn again(&mut self, key: Key) -> Again {
-        if self.line.get(key).is_task {
-            Again::Never
-        } else if !self.is_fenced && self.line.is_first(key) {
+        if !self.is_fenced && self.line.is_first(key) {
             Again::Repeatedly
         } else if self.is_young() {
             Again::Once

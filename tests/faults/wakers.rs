@@ -152,6 +152,7 @@ fn a_waker_that_panics_when_cloned_or_dropped_does_so_to_who_polls() {
 #[cfg(feature = "async")]
 mod tasks {
     use fanfeed::{ExclusiveRingFeed, Feed, RingFeed};
+    use futures_util::StreamExt;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
     use std::task::Waker;
@@ -171,14 +172,14 @@ mod tasks {
             let mut good = feed.channel(4).unwrap();
             let (faults, bad_waker) = Faults::that(|faults| &faults.wake);
             let counted = Arc::new(Faults::default());
-            assert!(poll(&mut bad.recv_async(), &bad_waker).is_none());
-            assert!(poll(&mut good.recv_async(), &counted.waker()).is_none());
+            assert!(poll(&mut bad.next(), &bad_waker).is_none());
+            assert!(poll(&mut good.next(), &counted.waker()).is_none());
             send(&feed, tally.value(0));
             assert_eq!((faults.woken(), counted.woken()), (1, 1), "{verb}");
             assert!(crowd.take().iter().all(|got| *got == [0]), "{verb}");
             crowd.assert_open();
             for receiver in [&mut bad, &mut good] {
-                let value = poll(&mut receiver.recv_async(), Waker::noop()).unwrap();
+                let value = poll(&mut receiver.next(), Waker::noop()).unwrap();
                 assert_eq!(value.unwrap().number, 0, "{verb}");
                 assert!(!receiver.is_closed());
             }
@@ -197,7 +198,7 @@ mod tasks {
             for (index, receiver) in receivers.iter_mut().enumerate() {
                 let good = counted.waker();
                 let waker = if index % 2 == 0 { &bad_waker } else { &good };
-                assert!(poll(&mut receiver.recv_async(), waker).is_none());
+                assert!(poll(&mut receiver.next(), waker).is_none());
             }
             end(feed);
             assert_eq!((faults.woken(), counted.woken()), (2, 2));
@@ -212,23 +213,23 @@ mod tasks {
         let ring = RingFeed::new(4).unwrap();
         let mut reader = ring.subscribe();
         let (_, clones) = Faults::that(|faults| &faults.clone);
-        assert!(panic_of(|| poll(&mut receiver.recv_async(), &clones)).contains("clone"));
-        assert!(panic_of(|| poll(&mut reader.recv_async(), &clones)).contains("clone"));
+        assert!(panic_of(|| poll(&mut receiver.next(), &clones)).contains("clone"));
+        assert!(panic_of(|| poll(&mut reader.next(), &clones)).contains("clone"));
         let (dropped, drops) = Faults::that(|faults| &faults.drop);
-        assert!(poll(&mut receiver.recv_async(), &drops).is_none());
-        assert!(poll(&mut reader.recv_async(), &drops).is_none());
+        assert!(poll(&mut receiver.next(), &drops).is_none());
+        assert!(poll(&mut reader.next(), &drops).is_none());
         let good = Arc::new(Faults::default());
         let waker = good.waker();
-        assert!(panic_of(|| poll(&mut receiver.recv_async(), &waker)).contains("drop"));
-        assert!(panic_of(|| poll(&mut reader.recv_async(), &waker)).contains("drop"));
-        assert!(poll(&mut receiver.recv_async(), &waker).is_none());
-        assert!(poll(&mut reader.recv_async(), &waker).is_none());
+        assert!(panic_of(|| poll(&mut receiver.next(), &waker)).contains("drop"));
+        assert!(panic_of(|| poll(&mut reader.next(), &waker)).contains("drop"));
+        assert!(poll(&mut receiver.next(), &waker).is_none());
+        assert!(poll(&mut reader.next(), &waker).is_none());
         feed.send(1);
         ring.send(1);
         assert_eq!(good.woken(), 2);
         assert_eq!((receiver.try_recv(), reader.try_recv()), (Ok(1), Ok(1)));
         // A reader that leaves while it waits gives its seat back, whatever its waker does.
-        assert!(poll(&mut reader.recv_async(), &drops).is_none());
+        assert!(poll(&mut reader.next(), &drops).is_none());
         drop(reader);
         assert_eq!((ring.subscriber_count(), ring.send_batch(2..20)), (0, 19));
         dropped.drop.store(false, Ordering::SeqCst);
@@ -272,7 +273,7 @@ mod tasks {
         for (index, reader) in readers.iter_mut().enumerate() {
             let good = counted.waker();
             let waker = if index % 2 == 0 { &bad_waker } else { &good };
-            assert!(poll(&mut reader.recv_async(), waker).is_none());
+            assert!(poll(&mut reader.next(), waker).is_none());
         }
         event();
         assert_eq!((faults.woken(), counted.woken()), (2, 2));
@@ -342,8 +343,6 @@ mod tasks {
     #[allow(deprecated)]
     #[test]
     fn a_subscriber_of_a_mux_whose_waker_panics_is_not_ended_for_it() {
-        use futures_util::StreamExt;
-
         let mux = fanfeed::TypeMux::new();
         let mut bad = mux.subscribe::<(u8,)>();
         let mut good = mux.subscribe::<(u8,)>();
