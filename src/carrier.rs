@@ -26,6 +26,11 @@ pub enum Room {
 /// `sync_channel(0)`, tries again on a timer: so it meets a receiver that waits, in `recv`, `recv_timeout` or `select!`, and
 /// never one that only polls with `try_recv`.
 ///
+/// What a carrier's receiver misses it is not told of, because a carrier takes values only: a value refused under
+/// [`CarrierOverflow::DropNewest`](crate::CarrierOverflow::DropNewest), one that a sender gave up, and one whose `clone` panicked
+/// are counted in [`Stats::dropped`](crate::Stats::dropped) alone. A receiver that has to know where values are missing takes
+/// a channel of the feed's own ([`Feed::channel`](crate::Feed::channel)).
+///
 /// A panic in any of these ends the subscription with
 /// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
 /// itself in [`try_send`](Self::try_send) is handed no other value after that, not even the rest of a batch; it is dropped

@@ -7,6 +7,7 @@ mod chunk;
 mod core;
 mod delivery;
 mod entry;
+mod gaps;
 mod lane;
 mod pending;
 mod queue;
@@ -253,6 +254,9 @@ impl<T: Clone + Send + 'static> Feed<T> {
 
 impl<T: Send + 'static> Feed<T> {
     /// Subscribes a channel, which gets every value sent from now on.
+    ///
+    /// Its receiver is not told of values that it misses: they are in [`Subscription::stats`] (see [`Carrier`]). The receiver
+    /// of a channel of the feed's own is ([`channel`](Self::channel)).
     ///
     /// On a feed that was closed the subscription has ended already, and the carrier was dropped.
     pub fn subscribe<C: Carrier<T> + 'static>(&self, carrier: C) -> Subscription {

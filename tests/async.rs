@@ -214,6 +214,39 @@ async fn a_blocking_send_waits_for_tokio_channels_too() {
 }
 
 #[tokio::test]
+async fn a_send_that_is_dropped_while_it_waits_is_told_to_who_missed_it() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    assert_eq!(feed.send_async(0).await, 1);
+    for value in [1, 2] {
+        let send = feed.send_async(value);
+        let limited = tokio::time::timeout(Duration::from_millis(1), send).await;
+        assert!(limited.is_err());
+    }
+    // Never polled, it was not sent.
+    drop(feed.send_async(3));
+    assert_eq!(receiver.recv_async().await, Ok(0));
+    assert_eq!(feed.send_async(4).await, 1);
+    assert_eq!(receiver.recv_async().await, Err(RecvError::Lagged(2)));
+    assert_eq!(receiver.recv_async().await, Ok(4));
+    // A task that waits is woken by a gap.
+    feed.send(5);
+    let mut pending = Box::pin(feed.send_async(6));
+    assert!(pending.as_mut().now_or_never().is_none());
+    assert_eq!(receiver.recv_async().await, Ok(5));
+    let mut receive = Box::pin(receiver.recv_async());
+    let (woken, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
+    assert!(receive.as_mut().poll(&mut context).is_pending());
+    drop(pending);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    let told = receive.as_mut().poll(&mut context);
+    assert_eq!(told, Poll::Ready(Err(RecvError::Lagged(1))));
+    drop(receive);
+    assert_eq!((receiver.missed(), receiver.stats().dropped), (3, 3));
+}
+
+#[tokio::test]
 async fn a_send_that_is_dropped_midway_stays_delivered_where_it_was() {
     let feed = Feed::new();
     let mut roomy = feed.channel(8).unwrap();

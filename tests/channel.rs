@@ -28,6 +28,8 @@ fn a_channel_holds_exactly_its_capacity() {
         assert_eq!(receiver.capacity(), capacity);
         assert!(receiver.is_empty());
         let (mut sent, mut received) = (0, 0);
+        // Before which values one was given up.
+        let mut gaps = std::collections::VecDeque::new();
         // Several times round the ring, from each place in it.
         for taken in (1..=capacity).rev().chain(1..=capacity).take(50) {
             while receiver.len() < capacity {
@@ -37,7 +39,13 @@ fn a_channel_holds_exactly_its_capacity() {
             }
             let undelivered = feed.try_send(u64::MAX).unwrap_err();
             assert_eq!(undelivered.delivered(), 0);
+            drop(undelivered);
+            gaps.push_back(sent);
             for _ in 0..taken {
+                if gaps.front() == Some(&received) {
+                    gaps.pop_front();
+                    assert_eq!(receiver.try_recv(), Err(TryRecvError::Lagged(1)));
+                }
                 assert_eq!(receiver.try_recv(), Ok(received));
                 received += 1;
             }

@@ -144,7 +144,9 @@ impl<T: Clone + Send + 'static> Batch<T> {
             let Err(payload) = outcome else { return };
             self.clones.clear();
             let cloning = progress.cloning;
-            if let Some(payload) = delivery::blame(core, seat.entry(), cloning, payload) {
+            if let Some(payload) =
+                delivery::blame(core, seat.entry(), seat.entry().place(), cloning, payload)
+            {
                 self.panic.get_or_insert(payload);
             }
             if !cloning {
@@ -176,7 +178,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 if let Some(payload) = panicked {
                     // It has missed the value, unless others took the room for those before: then it is cloned again.
                     if pushed == Ok(cloned) {
-                        entry.count_dropped(1);
+                        entry.miss(entry.place(), 1);
                         missed = 1;
                     }
                     self.panic.get_or_insert(payload);
@@ -226,7 +228,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
     fn overflow(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, queue: &Queue<T>, next: usize) {
         let missed = (self.len() - next) as u64;
         match queue.overflow() {
-            Overflow::DropNewest => queue.refuse(missed),
+            Overflow::DropNewest => queue.miss(queue.place(), missed),
             Overflow::Disconnect => {
                 // With the first that does not fit it has ended; the rest is not sent to it any more.
                 entry.count_dropped(1);
@@ -309,7 +311,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 })) {
                     Ok(()) => self.delivered += 1,
                     Err(payload) => {
-                        delivery::blame(core, entry, false, payload);
+                        delivery::blame(core, entry, 0, false, payload);
                         break;
                     }
                 }

@@ -110,7 +110,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         })) {
             // SAFETY: the visit goes on, and the seat was live in it.
             let seat = unsafe { chunk.seat(pass.current) };
-            self.after_panic(core, seat.entry(), pass.cloning, payload);
+            let entry = seat.entry();
+            self.after_panic(core, entry, entry.place(), pass.cloning, payload);
         }
         if pass.rung != 0 {
             // SAFETY: the visit goes on, and the seats were live in it.
@@ -220,7 +221,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 entry.call(value, section.lane())
             })) {
                 Ok(()) => self.delivered += 1,
-                Err(payload) => self.after_panic(core, entry, false, payload),
+                Err(payload) => self.after_panic(core, entry, 0, false, payload),
             }
         }
     }
@@ -264,8 +265,15 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     #[cold]
-    fn after_panic(&mut self, core: &Core<T>, entry: &Entry<T>, cloning: bool, payload: Payload) {
-        if let Some(payload) = blame(core, entry, cloning, payload) {
+    fn after_panic(
+        &mut self,
+        core: &Core<T>,
+        entry: &Entry<T>,
+        place: u64,
+        cloning: bool,
+        payload: Payload,
+    ) {
+        if let Some(payload) = blame(core, entry, place, cloning, payload) {
             self.late().panic.get_or_insert(Held(payload));
         }
     }
@@ -277,7 +285,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
             if let Err(payload) = pending.listen(waker, waiter, &mut listening) {
-                blame(core, pending.entry(), false, payload);
+                blame(core, pending.entry(), pending.place(), false, payload);
             }
         }
         listening
@@ -299,7 +307,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                     continue;
                 }
                 let others = self.has_pending() || rest.len() != 0;
-                if self.try_again(core, pending.entry(), others, section.lane()) {
+                if self.try_again(core, &pending, others, section.lane()) {
                     self.late().pending.push(pending);
                 } else {
                     pending.served();
@@ -309,7 +317,14 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// Tries one again, in a visit to its place in which it was not cut. True if it still has no room.
-    fn try_again(&mut self, core: &Core<T>, entry: &Entry<T>, others: bool, lane: usize) -> bool {
+    fn try_again(
+        &mut self,
+        core: &Core<T>,
+        pending: &Pending<T>,
+        others: bool,
+        lane: usize,
+    ) -> bool {
+        let entry = pending.entry();
         let mut cloning = true;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let value = self.take_value(others);
@@ -327,7 +342,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             Ok(Err(refusal)) => self.refused(core, entry, refusal),
             Err(payload) => {
-                self.after_panic(core, entry, cloning, payload);
+                self.after_panic(core, entry, pending.place(), cloning, payload);
                 false
             }
         }
@@ -342,7 +357,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             Err(payload) => {
                 let mut pending = self.late().pending.swap_remove(0);
                 pending.blamed();
-                self.after_panic(core, pending.entry(), true, payload);
+                self.after_panic(core, pending.entry(), pending.place(), true, payload);
                 None
             }
         }
@@ -498,15 +513,16 @@ pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -
     }
 }
 
-/// A clone for this entry panicked: it has missed the value, and the panic is given back, to go on later. Or its carrier
+/// A clone for this entry panicked: it has missed the value, at that place, and the panic is given back, to go on later. Or its carrier
 /// panicked: that ends the subscription, and goes no further.
 pub(crate) fn blame<T>(
     core: &Core<T>,
     entry: &Entry<T>,
+    place: u64,
     cloning: bool,
     payload: Payload,
 ) -> Option<Payload> {
-    entry.count_dropped(1);
+    entry.miss(place, 1);
     if cloning {
         return Some(payload);
     }

@@ -87,7 +87,7 @@ pub(crate) struct Entry<T> {
     gate: AtomicUsize,
     /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
     blocked_sends: WakerSet,
-    /// What was missed, except by the overflow of an own channel, which counts that itself.
+    /// What was missed. An own channel counts that itself, except the value that ended the subscription.
     dropped: AtomicU64,
     blocked: AtomicU64,
     blocked_nanos: AtomicU64,
@@ -224,6 +224,20 @@ impl<T> Entry<T> {
         } else {
             // Only this lane's thread writes here, so it takes no read-modify-write.
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where in the stream of an own channel the next value comes. Other channels have no such places.
+    pub(crate) fn place(&self) -> u64 {
+        self.queue.as_ref().map_or(0, |queue| queue.place())
+    }
+
+    /// Counts values that the subscriber was due and does not get. The receiver of an own channel is told of them, at that
+    /// place.
+    pub(crate) fn miss(&self, place: u64, count: u64) {
+        match &self.queue {
+            Some(queue) => queue.miss(place, count),
+            None => self.count_dropped(count),
         }
     }
 

@@ -13,6 +13,8 @@ use crate::wait::{Again, Ticket, quietly};
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
     entry: Arc<Entry<T>>,
+    /// Where the value would have been in the subscriber's stream.
+    place: u64,
     /// Since when the send waits for it, if it does.
     since: Option<Instant>,
     ticket: Ticket,
@@ -26,6 +28,7 @@ pub(crate) struct Pending<T> {
 impl<T> Pending<T> {
     pub(crate) fn new(entry: Arc<Entry<T>>) -> Self {
         Self {
+            place: entry.place(),
             entry,
             since: None,
             ticket: Ticket::default(),
@@ -37,6 +40,11 @@ impl<T> Pending<T> {
 
     pub(crate) fn entry(&self) -> &Arc<Entry<T>> {
         &self.entry
+    }
+
+    /// Where in the subscriber's stream the value would have been.
+    pub(crate) fn place(&self) -> u64 {
+        self.place
     }
 
     /// The send waits for it, and wants to be woken.
@@ -166,7 +174,7 @@ impl<T> Drop for Pending<T> {
         self.leave();
         if !self.served && !self.blamed && !self.entry.is_cut() {
             // The value was given up for it.
-            self.entry.count_dropped(1);
+            self.entry.miss(self.place, 1);
         }
     }
 }

@@ -39,6 +39,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_utils::CachePadded;
 
+use super::gaps::{FirstGap, Gaps};
 use super::refusal::{End, Pushed, Refusal};
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
@@ -57,10 +58,8 @@ pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 pub(crate) struct Queue<T> {
     senders: CachePadded<SenderSide<T>>,
     receiver: CachePadded<ReceiverSide>,
-    /// Under `DropNewest`: for each slot, how many values had been missed in all when its value was put there.
-    marks: Box<[UnsafeCell<u64>]>,
-    /// Under `DropNewest`: how many values were refused.
-    refused: AtomicU64,
+    /// What the receiver misses, except values that were pushed out.
+    gaps: Gaps,
     /// Under `DropOldest`: how many values were pushed out.
     evicted: AtomicU64,
     /// An [`End`], or 0. Set before the tail's bit.
@@ -80,6 +79,7 @@ struct SenderSide<T> {
 /// What the receiver writes for each value.
 struct ReceiverSide {
     head: AtomicU64,
+    first_gap: FirstGap,
     room: WakerSet,
 }
 
@@ -99,9 +99,8 @@ unsafe impl<T: Send> Send for Queue<T> {}
 pub(crate) struct Cursor {
     /// The position to take next, unless senders evict: then the queue's `head` is.
     head: u64,
-    /// Under `DropNewest`: how many missed values it has been told of. Under `DropOldest`: the number, counted from 0,
-    /// of the value it expects next.
-    told: u64,
+    /// Under `DropOldest`: the number, counted from 0, of the value it expects next.
+    expected: u64,
     /// Whether it has taken values since it last fenced.
     unfenced: bool,
 }
@@ -115,11 +114,6 @@ impl<T> Queue<T> {
                 value: UnsafeCell::new(MaybeUninit::uninit()),
             })
             .collect();
-        let marks = if overflow == Overflow::DropNewest {
-            capacity
-        } else {
-            0
-        };
         Self {
             senders: CachePadded::new(SenderSide {
                 tail: AtomicU64::new(0),
@@ -130,10 +124,10 @@ impl<T> Queue<T> {
             }),
             receiver: CachePadded::new(ReceiverSide {
                 head: AtomicU64::new(0),
+                first_gap: FirstGap::new(),
                 room: WakerSet::unfenced(),
             }),
-            marks: (0..marks).map(|_| UnsafeCell::new(0)).collect(),
-            refused: AtomicU64::new(0),
+            gaps: Gaps::new(capacity),
             evicted: AtomicU64::new(0),
             end: AtomicU8::new(0),
         }
@@ -160,12 +154,6 @@ impl<T> Queue<T> {
     #[inline]
     fn closed_bit(&self) -> u64 {
         self.senders.closed_bit
-    }
-
-    /// Whether slots have marks. What says so lies where every send looks anyway.
-    #[inline]
-    fn has_marks(&self) -> bool {
-        self.senders.overflow == Overflow::DropNewest
     }
 
     #[inline]
@@ -223,21 +211,25 @@ impl<T> Queue<T> {
             Overflow::Block => Err(Refusal::Full(value)),
             Overflow::Disconnect => Err(Refusal::Overflowed(value)),
             Overflow::DropNewest => {
-                self.refuse(1);
+                self.miss(self.place(), 1);
                 Err(Refusal::Missed(value))
             }
             Overflow::DropOldest => self.push_evicting(value),
         }
     }
 
-    /// Counts values that this queue's receiver misses at this point of the stream.
-    pub(crate) fn refuse(&self, count: u64) {
-        // ORDERING: Release pairs with the Acquire loads of `refused`: who counts this miss also sees what its sender
-        // had put into the queue before. SeqCst for the waking, as the tail's.
-        self.refused.fetch_add(count, Ordering::SeqCst);
-        seq_cst_order!("sender_looks_without_order");
-        if self.senders.bell.is_armed() {
-            self.ring();
+    /// Where in the stream the next value comes: the place of a value that is refused now.
+    pub(crate) fn place(&self) -> u64 {
+        self.senders.tail.load(Ordering::Relaxed) & !self.closed_bit()
+    }
+
+    /// Tells the receiver that it misses `count` values at that place.
+    pub(crate) fn miss(&self, place: u64, count: u64) {
+        if self.gaps.record(&self.receiver.first_gap, place, count) {
+            seq_cst_order!("sender_of_a_gap_looks_without_order");
+            if self.senders.bell.is_armed() && !mutant!("gap_wakes_nobody") {
+                self.ring();
+            }
         }
     }
 
@@ -257,15 +249,8 @@ impl<T> Queue<T> {
             let slot = self.slot(tail);
             // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with what the slot held.
             if slot.stamp.load(Ordering::Acquire) == tail {
-                // Before the tail moves, so that a value never carries a miss that came after it.
-                let refused = if !self.has_marks() {
-                    0
-                } else {
-                    self.refused.load(Ordering::Acquire)
-                };
                 let next = self.after(tail, 1);
-                // ORDERING: AcqRel chains the senders: a later position carries at least the misses of an earlier one.
-                // SeqCst for the waking: see `WakerCell`.
+                // ORDERING: SeqCst for the waking: see `WakerCell`.
                 match self.senders.tail.compare_exchange_weak(
                     tail,
                     next,
@@ -274,12 +259,7 @@ impl<T> Queue<T> {
                 ) {
                     Ok(_) => {
                         seq_cst_order!("sender_looks_without_order");
-                        let refused = if mutant!("mark_is_read_after_the_tail_moved") {
-                            self.refused.load(Ordering::Acquire)
-                        } else {
-                            refused
-                        };
-                        self.fill(tail, value, refused);
+                        self.fill(tail, value);
                         return Ok(());
                     }
                     Err(now) => tail = now,
@@ -296,12 +276,8 @@ impl<T> Queue<T> {
 
     /// Writes the value of a position that this thread has claimed.
     #[inline]
-    fn fill(&self, position: u64, value: T, refused: u64) {
+    fn fill(&self, position: u64, value: T) {
         let slot = self.slot(position);
-        if self.has_marks() {
-            // SAFETY: the slot is this sender's until it is stamped, and its mark with it.
-            self.marks[self.index(position)].with_mut(|mark| unsafe { *mark = refused });
-        }
         // SAFETY: the stamp was `position` and this thread moved the tail from it: the slot is this thread's alone.
         slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
         // ORDERING: Release pairs with the Acquire in `pop`.
@@ -333,11 +309,6 @@ impl<T> Queue<T> {
             let head = self.receiver.head.load(Ordering::Acquire);
             let used = self.number(tail).saturating_sub(self.number(head)) as usize;
             let free = wanted.min(self.capacity().saturating_sub(used));
-            let refused = if !self.has_marks() {
-                0
-            } else {
-                self.refused.load(Ordering::Acquire)
-            };
             if free == 0 {
                 let now = self.senders.tail.load(Ordering::Relaxed);
                 if now == tail {
@@ -358,7 +329,7 @@ impl<T> Queue<T> {
                     seq_cst_order!("sender_looks_without_order");
                     let mut position = tail;
                     for _ in 0..free {
-                        self.fill(position, next(), refused);
+                        self.fill(position, next());
                         position = self.after(position, 1);
                     }
                     return Ok(free);
@@ -439,20 +410,17 @@ impl<T> Queue<T> {
         }
         let position = cursor.head;
         let slot = self.slot(position);
+        let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
+            && !self.receiver.first_gap.is_before(position);
         // ORDERING: Acquire pairs with the Release in `fill`.
         if slot.stamp.load(Ordering::Acquire) != position + 1 {
             return self.pop_nothing(cursor);
         }
-        if self.has_marks() {
-            // SAFETY: the stamp says that the slot is filled, and nobody but the receiver changes that.
-            let refused = self.marks[self.index(position)].with(|mark| unsafe { *mark });
-            if refused > cursor.told {
-                return Err(TryRecvError::Lagged(
-                    refused - std::mem::replace(&mut cursor.told, refused),
-                ));
-            }
+        if !overlooks_gaps && self.receiver.first_gap.is_before(position) {
+            return Err(self.lagged(position));
         }
-        // SAFETY: as above; the value is read once, because the stamp and the cursor move on.
+        // SAFETY: the stamp says that the slot is filled, and nobody but the receiver changes that; the value is read once,
+        // because the stamp and the cursor move on.
         let value = slot
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
@@ -484,30 +452,21 @@ impl<T> Queue<T> {
         }
         let mut patience = Patience::new();
         loop {
-            // Before the tail, so that a miss which came after another value is not told before that value.
+            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_tail")
+                && !self.receiver.first_gap.is_at(cursor.head);
             // ORDERING: Acquire pairs with the claim and with `close`. SeqCst with the stores in `WakerCell`: a receiver
             // that has armed its bell looks here once more.
-            let mut refused = self.refused.load(Ordering::SeqCst);
             let tail = self.senders.tail.load(Ordering::SeqCst);
-            if mutant!("misses_are_looked_for_after_the_tail") {
-                refused = self.refused.load(Ordering::SeqCst);
-            }
             let is_closed = tail & self.closed_bit() != 0;
             if tail & !self.closed_bit() == cursor.head {
-                if is_closed && !mutant!("last_misses_are_not_told") {
-                    // No value follows, so whatever was missed before the end comes now.
-                    refused = self.refused.load(Ordering::Acquire);
+                if overlooks_gaps {
+                    return Err(if is_closed {
+                        self.ended()
+                    } else {
+                        TryRecvError::Empty
+                    });
                 }
-                if refused > cursor.told && self.senders.overflow == Overflow::DropNewest {
-                    return Err(TryRecvError::Lagged(
-                        refused - std::mem::replace(&mut cursor.told, refused),
-                    ));
-                }
-                return Err(if is_closed {
-                    self.ended()
-                } else {
-                    TryRecvError::Empty
-                });
+                return Err(self.nothing(cursor.head, is_closed));
             }
             if self.slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
                 return self.pop(cursor);
@@ -520,20 +479,47 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Says why there is no value at the head, which the tail has not passed.
+    fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
+        // After the tail: whatever was missed before the queue was closed is told before its end.
+        if self.receiver.first_gap.is_at(head) {
+            return self.lagged(head);
+        }
+        if !is_closed {
+            return TryRecvError::Empty;
+        }
+        match self.gaps.end(&self.receiver.first_gap) {
+            0 => self.ended(),
+            missed => TryRecvError::Lagged(missed),
+        }
+    }
+
+    /// Takes the gaps that come before the value at the head.
+    #[cold]
+    fn lagged(&self, head: u64) -> TryRecvError {
+        TryRecvError::Lagged(self.gaps.take(&self.receiver.first_gap, head))
+    }
+
     /// Takes the next value where senders may push it out at the same time.
     fn pop_contended(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
         let mut patience = Patience::new();
         loop {
             let head = self.receiver.head.load(Ordering::Acquire);
             let number = self.number(head);
-            if number > cursor.told {
+            if number > cursor.expected {
                 return Err(TryRecvError::Lagged(
-                    number - std::mem::replace(&mut cursor.told, number),
+                    number - std::mem::replace(&mut cursor.expected, number),
                 ));
             }
-            if let Some(value) = self.claim(head) {
-                cursor.told = number + 1;
-                return Ok(value);
+            // ORDERING: Acquire pairs with the Release in `fill`.
+            if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
+                if self.receiver.first_gap.is_before(head) {
+                    return Err(self.lagged(head));
+                }
+                if let Some(value) = self.claim(head) {
+                    cursor.expected = number + 1;
+                    return Ok(value);
+                }
             }
             if self.receiver.head.load(Ordering::Acquire) != head {
                 continue;
@@ -542,11 +528,7 @@ impl<T> Queue<T> {
             let tail = self.senders.tail.load(Ordering::SeqCst);
             let is_closed = tail & self.closed_bit() != 0;
             if tail & !self.closed_bit() == head {
-                return Err(if is_closed {
-                    self.ended()
-                } else {
-                    TryRecvError::Empty
-                });
+                return Err(self.nothing(head, is_closed));
             }
             if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
                 continue;
@@ -626,9 +608,9 @@ impl<T> Queue<T> {
             .saturating_sub(self.evicted.load(Ordering::Relaxed))
     }
 
-    /// How many values its receiver misses: refused or pushed out.
+    /// How many values its receiver misses.
     pub(crate) fn dropped(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed) + self.evicted.load(Ordering::Relaxed)
+        self.gaps.missed() + self.evicted.load(Ordering::Relaxed)
     }
 }
 

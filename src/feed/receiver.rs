@@ -21,10 +21,19 @@ use crate::wait::{Parker, Patience};
 ///
 /// # Lagging
 ///
-/// Under [`Overflow::DropNewest`](crate::Overflow::DropNewest) and
-/// [`Overflow::DropOldest`](crate::Overflow::DropOldest) values can be missed. A receive then returns `Lagged(n)` once,
-/// at the point of the stream where those `n` values would have been, and goes on with the next value after it. The
-/// iterators and the `Stream` skip these, and [`missed`](Self::missed) counts them all.
+/// A value that a live subscription was due and did not get is never lost silently. A receive returns `Lagged(n)` once, at
+/// the point of the stream where those `n` values would have been, and goes on with the next value after it. The iterators
+/// and the `Stream` skip these, and [`missed`](Self::missed) counts them all. Values are missed
+///
+/// - under [`Overflow::DropNewest`](crate::Overflow::DropNewest) and
+///   [`Overflow::DropOldest`](crate::Overflow::DropOldest), for want of room;
+/// - under every policy, where a sender gives a value up: it drops an [`Undelivered`](crate::Undelivered), or a `SendAsync`
+///   that was polled and has not completed (a `timeout` and a `select!` do that);
+/// - under every policy, where the value's `clone` panics.
+///
+/// A value given up is missing where it was refused. If the receiver has gone past that place, its next receive tells. A
+/// receiver that waits is woken by a gap as by a value, and the last gap is told before `Closed`. After `Closed` nothing
+/// is missed. [`len`](Self::len) counts values only: where it is 0, a receive may still return `Lagged`.
 ///
 /// # Forgetting it
 ///

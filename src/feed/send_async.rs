@@ -22,8 +22,9 @@ use crate::wait::Alarm;
 /// # Dropping it
 ///
 /// What it has delivered stays delivered: after the first poll, that is everybody who had room then, and everybody who
-/// made room until the last poll ([`delivered`](Self::delivered) says how many). Nobody else gets the value. Dropped
-/// before the first poll, it has reached nobody.
+/// made room until the last poll ([`delivered`](Self::delivered) says how many). Nobody else gets the value, and the
+/// receiver of an own channel that misses it is told so ([`Receiver`](crate::Receiver#lagging)). Dropped before the first poll,
+/// it has reached nobody, and nobody has missed it.
 ///
 /// # Keeping it without polling it
 ///

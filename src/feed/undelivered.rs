@@ -34,7 +34,8 @@ pub enum Cause {
 /// A value that some subscribers have not got, and which these are.
 ///
 /// Everybody else has got it. [`retry`](Self::retry) and its timed forms offer it to those who missed it, and to nobody
-/// else; dropping this gives it up for them. Values sent in the meantime may reach them before it.
+/// else; dropping this gives it up for them: an own channel's receiver is told `Lagged` where the value would have been, and of
+/// other channels it is in [`Stats::dropped`](crate::Stats::dropped). Values sent in the meantime may reach them before it.
 ///
 /// ```
 /// let feed = fanfeed::Feed::new();
@@ -83,7 +84,7 @@ impl<T> Undelivered<T> {
         self.0.delivery.value()
     }
 
-    /// The value, given up for those who missed it.
+    /// The value, given up for those who missed it, as if this was dropped.
     pub fn into_inner(self) -> T {
         self.0.delivery.into_value()
     }

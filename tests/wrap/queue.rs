@@ -22,7 +22,7 @@ impl<T> Queue<T> {
             ..Cursor::default()
         };
         if overflow == Overflow::DropOldest {
-            cursor.told = queue.number(start);
+            cursor.expected = queue.number(start);
         }
         (queue, cursor)
     }
@@ -154,7 +154,7 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
             [(); 2].map(|()| taker.pop(&mut cursor))
         });
         begun.recv().unwrap();
-        queue.fill(place, 8, 0);
+        queue.fill(place, 8);
         let last = in_time(|| last.join().unwrap());
         assert_eq!(last, [Ok(8), Err(TryRecvError::Closed)]);
     }

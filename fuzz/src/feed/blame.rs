@@ -40,8 +40,8 @@ impl World {
         for (index, was) in before.iter().enumerate() {
             if was.live && !was.is_closure {
                 let blocked = was.blocked;
-                let waits = waiting && frame.waits.contains(&index);
-                verdicts.push(self.judge(index, was, &frame.values));
+                let waits = waiting && frame.waits.iter().any(|(one, _)| *one == index);
+                verdicts.push(self.judge(index, was, None, &frame.values));
                 // It was waited for, unless its own clone had panicked before.
                 self.see_blocked(index, blocked..=blocked + u64::from(waits));
             }
@@ -50,33 +50,39 @@ impl World {
     }
 
     /// A clone panicked when a value was offered again.
-    pub(crate) fn after_panic_in_retry(&mut self, waits: &[usize], number: u64, waiting: bool) {
+    pub(crate) fn after_panic_in_retry(
+        &mut self,
+        waits: &[(usize, u64)],
+        number: u64,
+        waiting: bool,
+    ) {
         let mut verdicts = Vec::new();
-        for &index in waits {
+        for &(index, place) in waits {
             let was = self.subscribers[index].sketch.clone();
             if was.live {
                 let blocked = was.blocked + u64::from(waiting);
-                verdicts.push(self.judge(index, &was, &[number]));
+                verdicts.push(self.judge(index, &was, Some(place), &[number]));
                 self.see_blocked(index, blocked..=blocked);
             }
         }
         check(&verdicts);
     }
 
-    /// Finds out what has become of a subscriber that was so before these values were sent.
-    fn judge(&mut self, index: usize, was: &Sketch, values: &[u64]) -> Verdict {
+    /// Finds out what has become of a subscriber that was so before these values were sent. `place` is where the value would
+    /// have been, if it was refused before.
+    fn judge(&mut self, index: usize, was: &Sketch, place: Option<u64>, values: &[u64]) -> Verdict {
         let is_awaited = self
             .sending
             .as_ref()
-            .is_some_and(|sending| sending.waits.contains(&index));
+            .is_some_and(|sending| sending.waits.iter().any(|(one, _)| *one == index));
         let one = &mut self.subscribers[index];
         // The room that this makes a tokio channel would promise to the send that waits for it.
         let can_receive = !(is_awaited && matches!(one.far_end, FarEnd::Tokio(_)));
         let seen = see(one, can_receive);
-        let mut served = replay(was, values, None);
+        let mut served = replay(was, place, values, None);
         let is_served = foresee(&mut served, seen.received.is_some()) == seen;
         let mut victims = (0..values.len()).map(|without| {
-            let mut victim = replay(was, values, Some(without));
+            let mut victim = replay(was, place, values, Some(without));
             let is_victim = foresee(&mut victim, seen.received.is_some()) == seen;
             is_victim.then_some(victim)
         });
@@ -168,17 +174,17 @@ fn receive(
 }
 
 /// What becomes of a subscriber that is sent these values, and misses this one of them.
-fn replay(was: &Sketch, values: &[u64], without: Option<usize>) -> Sketch {
+fn replay(was: &Sketch, place: Option<u64>, values: &[u64], without: Option<usize>) -> Sketch {
     let mut sketch = was.clone();
     for (index, number) in values.iter().enumerate() {
         if !sketch.live {
             break;
         }
         if without == Some(index) {
-            sketch.dropped += 1;
-        } else if sketch.offer(*number) == Offer::Waits {
+            sketch.miss(place.unwrap_or(sketch.place()));
+        } else if sketch.offer(*number) == Offer::Waits && sketch.live {
             // What was given back is given up with the panic.
-            sketch.dropped += u64::from(sketch.live);
+            sketch.miss(place.unwrap_or(sketch.place()));
         }
     }
     sketch

@@ -5,12 +5,15 @@ use super::world::World;
 use crate::trace::{ensure, expect};
 use crate::value;
 
+/// Subscribers without room, and where in the stream of each the value would have been.
+pub(crate) type Waits = Vec<(usize, u64)>;
+
 /// A send that is under way, which closures are called from.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) values: Vec<u64>,
     pub(crate) calls: Vec<Call>,
-    pub(crate) waits: Vec<usize>,
+    pub(crate) waits: Waits,
     pub(crate) delivered: usize,
     /// How many subscribers there had been when it began; the others came in the midst of it.
     pub(crate) known: usize,
@@ -65,7 +68,7 @@ impl World {
                 match one.sketch.offer(*number) {
                     Offer::Delivered => frame.delivered += 1,
                     Offer::Missed => {}
-                    Offer::Waits => frame.waits.push(index),
+                    Offer::Waits => frame.waits.push((index, one.sketch.place())),
                     Offer::Ended => break,
                 }
             }

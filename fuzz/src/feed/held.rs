@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use super::frame::Waits;
 use super::program::RetryForm;
 use super::sketch::Offer;
 use super::world::{Held, World, with};
@@ -66,26 +67,23 @@ pub(crate) fn give_up(which: u8, take: bool) {
 }
 
 impl World {
-    pub(crate) fn count_blocked(&mut self, waits: &[usize]) {
-        for index in waits {
+    pub(crate) fn count_blocked(&mut self, waits: &[(usize, u64)]) {
+        for (index, _) in waits {
             self.subscribers[*index].sketch.blocked += 1;
         }
     }
 
-    pub(crate) fn count_given_up(&mut self, waits: &[usize]) {
-        for index in waits {
+    pub(crate) fn count_given_up(&mut self, waits: &[(usize, u64)]) {
+        for (index, place) in waits {
             let sketch = &mut self.subscribers[*index].sketch;
-            sketch.dropped += u64::from(sketch.live);
+            if sketch.live {
+                sketch.miss(*place);
+            }
         }
     }
 
-    pub(crate) fn offer_again(
-        &mut self,
-        waits: &mut Vec<usize>,
-        number: u64,
-        delivered: &mut usize,
-    ) {
-        waits.retain(|index| {
+    pub(crate) fn offer_again(&mut self, waits: &mut Waits, number: u64, delivered: &mut usize) {
+        waits.retain(|(index, _)| {
             let sketch = &mut self.subscribers[*index].sketch;
             let offer = if sketch.live {
                 sketch.offer(number)

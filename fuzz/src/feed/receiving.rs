@@ -35,7 +35,7 @@ pub(crate) fn receive(who: u8, form: Receive, count: u8) {
                     }
                     let waits = world.sending.as_ref().map(|sending| &sending.waits);
                     if matches!(far_end, FarEnd::Tokio(_))
-                        && waits.is_some_and(|waits| waits.contains(&index))
+                        && waits.is_some_and(|waits| waits.iter().any(|(one, _)| *one == index))
                     {
                         // Tokio has promised the room to that send, until it is polled.
                         return Some(true);

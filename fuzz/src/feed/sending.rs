@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed::{Cause, Feed, Undelivered};
 
-use super::frame::Frame;
+use super::frame::{Frame, Waits};
 use super::program::{Act, Form};
 use super::world::{Held, Subscriber, World, with};
 use crate::trace::{ensure, expect};
@@ -146,12 +146,12 @@ impl World {
         outcome: Outcome,
         waiting: bool,
         number: u64,
-        waits: Vec<usize>,
+        waits: Waits,
         delivered: usize,
     ) {
         match outcome {
             Ok(reached) => {
-                expect("subscribers without room", &Vec::<usize>::new(), &waits);
+                expect("subscribers without room", &Waits::new(), &waits);
                 expect("reached", &reached, &delivered);
             }
             Err(undelivered) => {
@@ -161,7 +161,7 @@ impl World {
                 expect("delivered", &undelivered.delivered(), &delivered);
                 let missed = undelivered.missed().iter();
                 let mut seen: Vec<_> = missed.map(|one| (one.id, one.name.as_deref())).collect();
-                let waiting = waits.iter().map(|index| &self.subscribers[*index]);
+                let waiting = waits.iter().map(|(index, _)| &self.subscribers[*index]);
                 let mut expected: Vec<_> = waiting.map(|one| (one.id, one.name)).collect();
                 seen.sort_unstable();
                 expected.sort_unstable();

@@ -33,6 +33,8 @@ pub(crate) struct Sketch {
     pub(crate) leaves: bool,
     /// What is in the channel, each with how many were missed right before it.
     pub(crate) queue: VecDeque<(u64, u64)>,
+    /// How many values have been in the queue.
+    pub(crate) pushed: u64,
     /// How many were missed after the last in the queue.
     pub(crate) missed_last: u64,
     /// Misses that the receiver was told of.
@@ -70,6 +72,7 @@ impl Sketch {
             panics: false,
             leaves: false,
             queue: VecDeque::new(),
+            pushed: 0,
             missed_last: 0,
             missed: 0,
             untold: 0,
@@ -122,8 +125,7 @@ impl Sketch {
         match self.overflow {
             Overflow::Block => Offer::Waits,
             Overflow::DropNewest => {
-                self.dropped += 1;
-                self.missed_last += 1;
+                self.miss(self.place());
                 Offer::Missed
             }
             Overflow::DropOldest => {
@@ -142,11 +144,28 @@ impl Sketch {
         }
     }
 
+    /// Where in the stream a value would be that is offered now.
+    pub(crate) fn place(&self) -> u64 {
+        self.pushed
+    }
+
+    /// It misses the value at that place. If it is past it, it learns so before the next.
+    pub(crate) fn miss(&mut self, place: u64) {
+        self.dropped += 1;
+        let left = self.pushed.saturating_sub(place) as usize;
+        let index = self.queue.len().saturating_sub(left);
+        match self.queue.get_mut(index) {
+            Some((_, before)) => *before += 1,
+            None => self.missed_last += 1,
+        }
+    }
+
     fn push(&mut self, number: u64) -> Offer {
         let missed = std::mem::take(&mut self.missed_last);
         if !self.is_sink {
             self.queue.push_back((number, missed));
         }
+        self.pushed += 1;
         self.delivered += 1;
         Offer::Delivered
     }

@@ -9,7 +9,7 @@ use fanfeed::{
 };
 
 use super::far_end::FarEnd;
-use super::frame::Frame;
+use super::frame::{Frame, Waits};
 use super::program::Act;
 use super::sketch::{Failure, Sketch};
 use crate::trace::{ensure, expect, fail};
@@ -55,7 +55,7 @@ impl Subscriber {
 pub(crate) struct Held {
     pub(crate) undelivered: Undelivered<Value>,
     pub(crate) number: u64,
-    pub(crate) waits: Vec<usize>,
+    pub(crate) waits: Waits,
     pub(crate) delivered: usize,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Sending {
     pub(crate) future: SendAsync<Value>,
     pub(crate) number: u64,
     pub(crate) is_begun: bool,
-    pub(crate) waits: Vec<usize>,
+    pub(crate) waits: Waits,
     pub(crate) delivered: usize,
 }
 

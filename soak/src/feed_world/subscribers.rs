@@ -139,10 +139,10 @@ fn own(
     });
     let (receiver, subscription) = receiver.split();
     let (name, loss) = match overflow {
-        Overflow::Block => ("an own channel (Block)", Loss::Never),
+        Overflow::Block => ("an own channel (Block)", Loss::Told),
         Overflow::DropNewest => ("an own channel (DropNewest)", Loss::Told),
         Overflow::DropOldest => ("an own channel (DropOldest)", Loss::Told),
-        Overflow::Disconnect => ("an own channel (Disconnect)", Loss::Never),
+        Overflow::Disconnect => ("an own channel (Disconnect)", Loss::Told),
     };
     Subscriber::Reads {
         member: Box::new(Member {
