@@ -28,6 +28,7 @@ mod throughput;
 
 use std::error::Error;
 use std::fs;
+use std::time::Duration;
 
 use clap::Parser;
 use fanfeed_benches::machine::Machine;
@@ -37,6 +38,9 @@ use crate::csv_files::CsvFiles;
 use crate::memory::Counting;
 use crate::options::Options;
 use crate::questions::QUESTIONS;
+
+/// No run takes longer than this; most take a tenth of a second.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
@@ -62,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         None => None,
     };
-    let watchdog = Watchdog::start();
+    let watchdog = Watchdog::start(LIMIT);
     for question in QUESTIONS
         .iter()
         .filter(|question| options.asks(question.key))

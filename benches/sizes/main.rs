@@ -21,12 +21,17 @@ mod subscribers;
 mod table;
 mod tasks;
 
+use std::time::Duration;
+
 use clap::Parser;
 use fanfeed_benches::machine::Machine;
 use fanfeed_benches::watchdog::Watchdog;
 
 use crate::options::Options;
 use crate::series::SERIES;
+
+/// No contender takes longer than this at one size; with a million subscribers most take some seconds.
+const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() {
     let options = Options::parse();
@@ -40,7 +45,7 @@ fn main() {
     for (what, which) in Machine::here().facts() {
         println!("{what:<20} {which}");
     }
-    let watchdog = Watchdog::start();
+    let watchdog = Watchdog::start(LIMIT);
     for series in SERIES.iter().filter(|series| options.runs(series.key)) {
         println!("\n## {} ({})\n{}", series.title, series.key, series.note);
         let measured = series.run(&plan, &watchdog);

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No run takes longer than this; most take a tenth of a second.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// How often the watchdog looks: seldom enough for nobody to feel it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -17,8 +15,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts to watch.
-    pub fn start() -> Self {
+    /// Starts to watch runs, none of which takes longer than `limit`.
+    pub fn start(limit: Duration) -> Self {
         let watched = Arc::new(Mutex::new(None::<(String, Instant)>));
         let seen = Arc::clone(&watched);
         thread::Builder::new()
@@ -28,9 +26,9 @@ impl Watchdog {
                     thread::sleep(INTERVAL);
                     let seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     if let Some((what, begun)) = &*seen
-                        && begun.elapsed() > DEADLINE
+                        && begun.elapsed() > limit
                     {
-                        eprintln!("hangs, for {} seconds: {what}", DEADLINE.as_secs());
+                        eprintln!("hangs, for {} seconds: {what}", limit.as_secs());
                         exit(1);
                     }
                 }
