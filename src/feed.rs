@@ -6,6 +6,7 @@ mod builder;
 mod chunk;
 mod core;
 mod delivery;
+mod directory;
 mod entry;
 mod gaps;
 mod lane;

@@ -99,6 +99,6 @@ fn a_seat_has_to_be_published() {
 }
 
 #[test]
-fn a_directory_has_to_be_published() {
-    Model::bound(2).fails_with("directory_is_published_relaxed", a_closure);
+fn a_bucket_has_to_be_published() {
+    Model::bound(2).fails_with("bucket_is_published_relaxed", a_closure);
 }

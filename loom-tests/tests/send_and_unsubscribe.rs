@@ -346,6 +346,27 @@ fn an_unsubscribe_has_to_observe_in_order() {
 }
 
 #[test]
+fn a_second_unsubscribe_has_to_observe_in_order() {
+    Model::bound(2).fails_with(
+        "second_unsubscribe_observes_without_order",
+        two_unsubscribes,
+    );
+}
+
+#[test]
+fn a_close_has_to_observe_in_order() {
+    Model::bound(2).fails_with("close_observes_without_order", a_carrier_and_a_close);
+}
+
+#[test]
+fn an_unsubscribe_inside_a_delivery_has_to_be_told_in_order() {
+    Model::bound(2).fails_with(
+        "retiring_is_told_without_order",
+        an_unsubscribe_inside_a_delivery,
+    );
+}
+
+#[test]
 fn a_close_waits_for_an_unsubscribe() {
     Model::bound(3).holds(an_unsubscribe_and_a_close);
 }

@@ -325,6 +325,6 @@ fn mutants_are_found() {
 fn mutants_of_closures_are_found() {
     Schedules::new().find("closures_are_looked_at_once", closures);
     Schedules::new().find("extra_records_are_overlooked", closures);
-    Schedules::new().find("directory_is_freed_while_read", directories);
-    Schedules::new().find("directory_is_not_validated", directories);
+    Schedules::new().find("chunk_is_freed_while_it_is_visited", directories);
+    Schedules::new().find("chunk_is_read_outside_of_a_visit", directories);
 }

@@ -12,6 +12,7 @@ use super::blocked;
 use super::chunk::{Chunk, Seat};
 use super::core::Core;
 use super::delivery::{self, Delivery, Payload, Settled};
+use super::directory::Kind;
 use super::entry::Entry;
 use super::pending::Pending;
 use super::queue::Queue;
@@ -83,23 +84,21 @@ impl<T: Clone + Send + 'static> Batch<T> {
 
     fn serve(&mut self, core: &Core<T>) {
         let section = core.records().enter();
-        let first = core.first();
-        let Some(directory) = section.protect(first.place(), core.directory()) else {
-            return self.serve_chunk(core, first, &section, false);
-        };
-        let mut more = directory.has_live_after(0);
-        self.serve_chunk(core, first, &section, more);
-        for (index, chunk) in directory.channels.iter().enumerate() {
-            if !more {
-                // The originals may be given away. Whoever is there by now came after the batch had begun.
-                return;
-            }
-            section.begin(chunk.place());
-            more = directory.has_live_after(index + 1);
-            self.serve_chunk(core, chunk, &section, more);
+        let directory = core.directory();
+        section.begin(directory.first().place());
+        let more = directory.has_live_beyond();
+        self.serve_chunk(core, directory.first(), &section, more);
+        if !more {
+            return;
         }
-        for chunk in &directory.closures {
-            self.call_chunk(core, chunk, &section);
+        let more = directory.visit_each(Kind::Channels, &section, |chunk, more| {
+            self.serve_chunk(core, chunk, &section, more);
+        });
+        // If not, the originals may be given away.
+        if more {
+            directory.visit_each(Kind::Closures, &section, |chunk, _| {
+                self.call_chunk(core, chunk, &section);
+            });
         }
     }
 
@@ -286,10 +285,12 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
+    /// The caller has begun a visit to the chunk.
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
+        let (key, place) = (chunk.key(), chunk.place());
+        let mut chunk = chunk;
         let mut left = u64::MAX;
         loop {
-            section.begin(chunk.place());
             left &= chunk.live().load();
             // If the originals are gone, these closures came after the batch had begun.
             if left == 0 || self.sent != 0 {
@@ -297,7 +298,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
             }
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
-            section.narrow(Place::seat(chunk.key(), index));
+            section.narrow(Place::seat(key, index));
             // SAFETY: the visit to this seat began before `live` was read, and it was live.
             let entry = unsafe { chunk.seat(index) }.entry();
             for value in &self.block {
@@ -316,6 +317,15 @@ impl<T: Clone + Send + 'static> Batch<T> {
                     }
                 }
             }
+            if left == 0 {
+                return;
+            }
+            section.begin(place);
+            // SAFETY: the visit to this chunk began just now.
+            let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
+                return;
+            };
+            chunk = again;
         }
     }
 

@@ -11,14 +11,18 @@ use super::entry::Entry;
 use super::queue::Queue;
 use super::record::Place;
 use super::refusal::Refusal;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, UnsafeCell, mutant, order, prefetch};
+use crate::sync::{
+    Alive, AtomicPtr, AtomicU64, MODELLED, Ordering, UnsafeCell, mutant, order, prefetch,
+};
 
-/// Seats per chunk: one for each bit of the live word.
-pub(crate) const SEATS: usize = 64;
+/// Seats per chunk: one for each bit of the live word. Models have few, so that they meet a second chunk.
+pub(crate) const SEATS: usize = if MODELLED { 2 } else { 64 };
 /// Seats that lie in the chunk itself. The others are allocated when they are needed first, so that a feed with few
 /// subscribers is small.
-const NEAR: usize = 4;
+const NEAR: usize = if MODELLED { 1 } else { 4 };
 const FAR: usize = SEATS - NEAR;
+/// The bits of all seats.
+const ALL: u64 = u64::MAX >> (64 - SEATS);
 
 /// A subscriber as deliveries see it.
 pub(crate) struct Seat<T> {
@@ -128,7 +132,24 @@ pub(crate) struct Chunk<T> {
     key: u32,
     place: Place,
     near: [Cell<T>; NEAR],
-    far: AtomicPtr<[Cell<T>; FAR]>,
+    far: Far<T>,
+    /// Seats that are taken, live or not. Only under the registry's lock.
+    taken: AtomicU64,
+    alive: Alive,
+}
+
+/// The seats that do not lie in the chunk, or null.
+struct Far<T>(AtomicPtr<[Cell<T>; FAR]>);
+
+impl<T> Drop for Far<T> {
+    fn drop(&mut self) {
+        let far = self.0.load(Ordering::Relaxed);
+        if !far.is_null() {
+            // SAFETY: made by `Box::into_raw`, and owned by this alone. Seats that were taken have been emptied by the
+            // registry.
+            drop(unsafe { Box::from_raw(far) });
+        }
+    }
 }
 
 // SAFETY: seats are shared and changed as the invariant on the type says; what they hold is `Sync` and `Send` when
@@ -168,7 +189,9 @@ impl<T> Chunk<T> {
             key,
             place: Place::chunk(key),
             near: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
-            far: AtomicPtr::new(ptr::null_mut()),
+            far: Far(AtomicPtr::new(ptr::null_mut())),
+            taken: AtomicU64::new(0),
+            alive: Alive::new(),
         }
     }
 
@@ -198,7 +221,7 @@ impl<T> Chunk<T> {
         if seat < NEAR {
             return &self.near[seat];
         }
-        let far = self.far.load(Ordering::Relaxed);
+        let far = self.far.0.load(Ordering::Relaxed);
         // SAFETY: `fill` allocates the far seats before it sets the bit of the first of them, and they live as long as
         // the chunk. Whoever comes here saw such a bit with Acquire, or holds the registry's lock.
         unsafe { &(&*far)[seat - NEAR] }
@@ -222,11 +245,11 @@ impl<T> Chunk<T> {
     ///
     /// The caller holds the registry's lock, the seat is empty, and nobody has been told of the entry.
     pub(crate) unsafe fn fill(&self, seat: usize, entry: Arc<Entry<T>>) {
-        if seat >= NEAR && self.far.load(Ordering::Relaxed).is_null() {
+        if seat >= NEAR && self.far.0.load(Ordering::Relaxed).is_null() {
             let far: Box<[Cell<T>; FAR]> = Box::new(std::array::from_fn(|_| {
                 UnsafeCell::new(MaybeUninit::uninit())
             }));
-            self.far.store(Box::into_raw(far), Ordering::Relaxed);
+            self.far.0.store(Box::into_raw(far), Ordering::Relaxed);
         }
         // SAFETY: as the caller warrants.
         let filled = unsafe { Seat::new(entry) };
@@ -245,6 +268,49 @@ impl<T> Chunk<T> {
         self.live.set(seat);
     }
 
+    /// For a model to watch its uses.
+    #[inline]
+    pub(crate) fn alive(&self) -> &Alive {
+        &self.alive
+    }
+
+    /// Frees the chunk.
+    pub(crate) fn end(self) {
+        self.alive.end();
+    }
+
+    // ---- Which seats are taken. The caller holds the registry's lock. ----
+
+    /// Takes a free seat, if there is one.
+    pub(crate) fn take(&self) -> Option<usize> {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let seat = (taken != ALL).then(|| taken.trailing_ones() as usize)?;
+        self.taken.store(taken | 1 << seat, Ordering::Relaxed);
+        Some(seat)
+    }
+
+    /// Gives back a seat that was emptied.
+    pub(crate) fn give_back(&self, seat: usize) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        self.taken.store(taken & !(1 << seat), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == ALL
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == 0
+    }
+
+    /// The seats that are taken.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = usize> + use<T> {
+        let taken = self.taken.load(Ordering::Relaxed);
+        (0..SEATS).filter(move |seat| taken & 1 << seat != 0)
+    }
+
+    // ---- Seats ----
+
     /// Takes a seat out of the live ones.
     pub(crate) fn cut(&self, seat: usize) {
         self.live.clear(seat);
@@ -259,16 +325,5 @@ impl<T> Chunk<T> {
         // SAFETY: nobody else reads or writes it by now, and it is initialized until this.
         self.cell(seat)
             .with_mut(|cell| unsafe { (*cell).assume_init_read() })
-    }
-}
-
-impl<T> Drop for Chunk<T> {
-    fn drop(&mut self) {
-        let far = self.far.load(Ordering::Relaxed);
-        if !far.is_null() {
-            // SAFETY: made by `Box::into_raw`, and nobody else has the chunk. Seats that are taken have been emptied by
-            // the registry.
-            drop(unsafe { Box::from_raw(far) });
-        }
     }
 }

@@ -1,43 +1,21 @@
 //! What all handles of a feed share: its subscribers, and how they come and go.
 //!
-//! Subscribers sit in chunks of 64. The first chunk lies here; when there are more, or closures, a directory lists the
-//! others, and is replaced as a whole when chunks come or go. Subscribing and unsubscribing otherwise touch one seat and
-//! one bit. The lock is for those who change subscribers; who delivers does not take it.
+//! Where they sit is told by the [`Directory`]. Subscribing and unsubscribing take a lock; deliveries never take it.
 
-use std::ptr;
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use super::chunk::{Chunk, SEATS, Seat};
+use super::chunk::{SEATS, Seat};
+use super::directory::{Directory, FIRST, Vacancies};
 use super::entry::{Entry, Port, Seating};
 use super::lane;
 use super::record::{Concern, Grace, Place, Records};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::CarrierOverflow;
-use crate::sync::{Alive, AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, mutant, order};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, mutant, seq_cst_order};
 use crate::wait::Patience;
-
-/// The key of the chunk that lies in the core.
-const FIRST: u32 = 0;
-
-/// The chunks besides the first. Never changed once deliverers can see it.
-pub(crate) struct Directory<T> {
-    alive: Alive,
-    pub(crate) channels: Box<[Arc<Chunk<T>>]>,
-    pub(crate) closures: Box<[Arc<Chunk<T>>]>,
-}
-
-impl<T> Directory<T> {
-    /// Whether somebody is live behind the chunk with this number: 0 is the first, which lies in the core.
-    #[inline]
-    pub(crate) fn has_live_after(&self, number: usize) -> bool {
-        self.alive.used();
-        let mut rest = self.channels[number..].iter().chain(&self.closures);
-        rest.any(|chunk| chunk.live().load() != 0)
-    }
-}
 
 pub(crate) struct Core<T> {
     hot: CachePadded<Hot<T>>,
@@ -88,34 +66,16 @@ impl Drop for Ending<'_> {
 
 /// What every send reads and seldom anybody writes.
 struct Hot<T> {
-    directory: AtomicPtr<Directory<T>>,
     /// Whether there is something to reap.
     retiring: AtomicBool,
-    first: Chunk<T>,
+    directory: Directory<T>,
 }
 
-/// Who sits where. Only under the lock.
+/// What the lock is for.
 struct Registry<T> {
     closed: bool,
-    /// The chunks by key, but for the first, which has none here.
-    chunks: Vec<Option<Held<T>>>,
-    /// Seats of the first chunk that are taken.
-    first_taken: u64,
-    free_keys: Vec<u32>,
-    /// Keys of chunks of channels that have free seats, and of closures.
-    open: [Vec<u32>; 2],
+    vacancies: Vacancies<T>,
     retiring: Vec<Retiring>,
-    /// Directories that have been replaced but may still be read.
-    replaced: Vec<*mut Directory<T>>,
-}
-
-// SAFETY: the pointers are to directories, which are `Send` and owned by the registry.
-unsafe impl<T: Send> Send for Registry<T> {}
-
-struct Held<T> {
-    chunk: Arc<Chunk<T>>,
-    is_closures: bool,
-    taken: u64,
 }
 
 /// A seat that was cut and is not empty yet.
@@ -128,19 +88,14 @@ impl<T> Core<T> {
     pub(crate) fn new() -> Self {
         Self {
             hot: CachePadded::new(Hot {
-                directory: AtomicPtr::new(ptr::null_mut()),
                 retiring: AtomicBool::new(false),
-                first: Chunk::new(FIRST),
+                directory: Directory::new(),
             }),
             records: Records::new(),
             registry: Mutex::new(Registry {
                 closed: false,
-                chunks: Vec::new(),
-                first_taken: 0,
-                free_keys: Vec::new(),
-                open: [Vec::new(), Vec::new()],
+                vacancies: Vacancies::new(),
                 retiring: Vec::new(),
-                replaced: Vec::new(),
             }),
             count: AtomicUsize::new(0),
             endings: Endings::default(),
@@ -156,21 +111,25 @@ impl<T> Core<T> {
     }
 
     #[inline]
-    pub(crate) fn first(&self) -> &Chunk<T> {
-        &self.hot.first
-    }
-
-    #[inline]
-    pub(crate) fn directory(&self) -> &AtomicPtr<Directory<T>> {
+    pub(crate) fn directory(&self) -> &Directory<T> {
         &self.hot.directory
     }
 
     /// Frees what has been unsubscribed and could not be freed then. Every send ends with this.
     #[inline]
     pub(crate) fn tidy(&self) {
-        if self.hot.retiring.load(Ordering::Relaxed) {
+        // ORDERING: SeqCst with the store in `tell_of_retiring`, as that says.
+        if self.hot.retiring.load(Ordering::SeqCst) {
             self.reap();
         }
+    }
+
+    /// Has the next delivery that ends look at what is retiring.
+    fn tell_of_retiring(&self) {
+        // ORDERING: SeqCst with the load in `tidy`, the store in `At::begin` and the load in `At::observe`: a delivery either
+        // sees this when it ends, or had begun its last visit before an observation that follows this.
+        self.hot.retiring.store(true, Ordering::SeqCst);
+        seq_cst_order!("retiring_is_told_without_order");
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -191,13 +150,12 @@ impl<T> Core<T> {
             drop(registry);
             return Self::ended_at_once(port, name, core);
         }
-        let seating = self.take_seat(&mut registry, is_closure);
+        let directory = &self.hot.directory;
+        // SAFETY: the records are `self`'s.
+        let seating = unsafe { directory.take_seat(&mut registry.vacancies, is_closure) };
         let entry = Arc::new(Entry::new(port, overflow, name, core, seating));
-        // SAFETY: the lock is held, and the seat was free.
-        unsafe {
-            self.chunk(&registry, seating.chunk)
-                .fill(seating.seat, Arc::clone(&entry))
-        };
+        // SAFETY: the seat was free, and no other thread knows of the entry yet.
+        unsafe { directory.fill(&registry.vacancies, Arc::clone(&entry)) };
         self.count.fetch_add(1, Ordering::AcqRel);
         entry
     }
@@ -206,7 +164,6 @@ impl<T> Core<T> {
         let nowhere = Seating {
             chunk: FIRST,
             seat: SEATS,
-            is_closure: false,
         };
         let overflow = CarrierOverflow::default();
         let entry = Arc::new(Entry::new(port, overflow, name, core, nowhere));
@@ -270,6 +227,7 @@ impl<T> Core<T> {
         self.cut_live(&registry, entry);
         let ending = self.endings.begin();
         self.count.fetch_sub(1, Ordering::AcqRel);
+        seq_cst_order!("unsubscribe_observes_without_order");
         let mut grace = self.records.observe(concern);
         // SAFETY: the records are `self`'s.
         if unsafe { grace.is_over() } && entry.is_gate_empty() {
@@ -279,17 +237,17 @@ impl<T> Core<T> {
             seating,
             grace: grace.clone(),
         });
-        self.hot.retiring.store(true, Ordering::Release);
+        self.tell_of_retiring();
         (Err(grace), Some(ending))
     }
 
     /// Takes an entry out of the live ones, which it is one of. The caller holds the lock.
     fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
-        let Seating { chunk, seat, .. } = entry.seating();
         if mutant!("entry_is_cut_while_it_is_live") {
             entry.cut();
         }
-        self.chunk(registry, chunk).cut(seat);
+        let directory = &self.hot.directory;
+        directory.cut(&registry.vacancies, entry.seating());
         entry.cut();
     }
 
@@ -302,10 +260,11 @@ impl<T> Core<T> {
             let mut ended = Vec::new();
             // What others have cut, and is not gone yet: to be waited for all the same.
             let mut leaving = Vec::new();
-            for seating in Self::taken(&registry) {
+            let directory = &self.hot.directory;
+            for Seating { chunk, seat } in directory.taken(&registry.vacancies) {
+                let chunk = directory.chunk(&registry.vacancies, chunk);
                 // SAFETY: the seat is taken, and the lock keeps it from being emptied.
-                let entry =
-                    unsafe { self.chunk(&registry, seating.chunk).seat(seating.seat) }.entry();
+                let entry = unsafe { chunk.seat(seat) }.entry();
                 if entry.is_cut() {
                     leaving.push(Arc::clone(entry));
                 } else {
@@ -314,6 +273,7 @@ impl<T> Core<T> {
                 }
             }
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);
+            seq_cst_order!("close_observes_without_order");
             let grace = self.records.observe(Concern::All);
             for entry in &ended {
                 registry.retiring.push(Retiring {
@@ -322,7 +282,7 @@ impl<T> Core<T> {
                 });
             }
             if !ended.is_empty() {
-                self.hot.retiring.store(true, Ordering::Release);
+                self.tell_of_retiring();
             }
             (ended, leaving, grace, ending)
         };
@@ -362,12 +322,8 @@ impl<T> Core<T> {
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
         let ready = registry.retiring.iter_mut().position(|retiring| {
-            let Seating { chunk, seat, .. } = retiring.seating;
-            let chunk = if chunk == FIRST {
-                &self.hot.first
-            } else {
-                held(&registry.chunks, chunk)
-            };
+            let Seating { chunk, seat } = retiring.seating;
+            let chunk = self.hot.directory.chunk(&registry.vacancies, chunk);
             // SAFETY: the records are `self`'s; a retiring seat is taken, and the lock keeps it from being emptied.
             unsafe { retiring.grace.is_over() && chunk.seat(seat).entry().is_gate_empty() }
         });
@@ -376,187 +332,25 @@ impl<T> Core<T> {
             let ending = self.endings.begin();
             (self.vacate(registry, seating), ending)
         });
-        if registry.retiring.is_empty() && self.free_replaced(registry) {
+        if registry.retiring.is_empty() {
             self.hot.retiring.store(false, Ordering::Release);
         }
         emptied
     }
 
-    // ---- Seats. The lock is held. ----
-
-    fn concern(seating: Seating) -> Concern {
-        let chunk = Place::chunk(seating.chunk);
-        if seating.is_closure {
-            Concern::Seat {
-                chunk,
-                seat: Place::seat(seating.chunk, seating.seat),
-            }
-        } else {
-            Concern::Chunk(chunk)
+    fn concern(Seating { chunk, seat }: Seating) -> Concern {
+        Concern::Seat {
+            chunk: Place::chunk(chunk),
+            seat: Place::seat(chunk, seat),
         }
     }
 
-    fn chunk<'a>(&'a self, registry: &'a Registry<T>, key: u32) -> &'a Chunk<T> {
-        if key == FIRST {
-            &self.hot.first
-        } else {
-            held(&registry.chunks, key)
-        }
-    }
-
-    /// All seats that are taken, live or not.
-    fn taken(registry: &Registry<T>) -> Vec<Seating> {
-        let others = registry
-            .chunks
-            .iter()
-            .flatten()
-            .map(|held| (held.chunk.key(), held.taken, held.is_closures));
-        std::iter::once((FIRST, registry.first_taken, false))
-            .chain(others)
-            .flat_map(|(chunk, taken, is_closure)| {
-                let seats = (0..SEATS).filter(move |seat| taken & (1 << seat) != 0);
-                seats.map(move |seat| Seating {
-                    chunk,
-                    seat,
-                    is_closure,
-                })
-            })
-            .collect()
-    }
-
-    fn take_seat(&self, registry: &mut Registry<T>, is_closure: bool) -> Seating {
-        if !is_closure && registry.first_taken != u64::MAX {
-            let seat = registry.first_taken.trailing_ones() as usize;
-            registry.first_taken |= 1 << seat;
-            return Seating {
-                chunk: FIRST,
-                seat,
-                is_closure,
-            };
-        }
-        let kind = usize::from(is_closure);
-        let key = match registry.open[kind].last() {
-            Some(&key) => key,
-            None => self.add_chunk(registry, is_closure),
-        };
-        let held = registry.chunks[key as usize - 1]
-            .as_mut()
-            .expect("an open chunk is held");
-        let seat = held.taken.trailing_ones() as usize;
-        held.taken |= 1 << seat;
-        if held.taken == u64::MAX {
-            registry.open[kind].pop();
-        }
-        Seating {
-            chunk: key,
-            seat,
-            is_closure,
-        }
-    }
-
-    fn add_chunk(&self, registry: &mut Registry<T>, is_closures: bool) -> u32 {
-        let key = registry.free_keys.pop().unwrap_or_else(|| {
-            registry.chunks.push(None);
-            registry.chunks.len() as u32
-        });
-        let chunk = Arc::new(Chunk::new(key));
-        registry.chunks[key as usize - 1] = Some(Held {
-            chunk,
-            is_closures,
-            taken: 0,
-        });
-        registry.open[usize::from(is_closures)].push(key);
-        self.replace_directory(registry);
-        key
-    }
-
-    /// Empties a seat, and drops its chunk if that was the last.
+    /// Empties a seat. The caller holds the lock, the seat was cut, and the grace observed after that is over.
     fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Seat<T> {
-        let Seating {
-            chunk: key,
-            seat,
-            is_closure,
-        } = seating;
-        // SAFETY: the caller holds the lock, the seat was cut, and the grace observed after that is over.
-        let emptied = unsafe { self.chunk(registry, key).empty(seat) };
-        if key == FIRST {
-            registry.first_taken &= !(1 << seat);
-            return emptied;
-        }
-        let held = registry.chunks[key as usize - 1]
-            .as_mut()
-            .expect("a chunk with a taken seat is held");
-        let open = &mut registry.open[usize::from(is_closure)];
-        if held.taken == u64::MAX {
-            open.push(key);
-        }
-        held.taken &= !(1 << seat);
-        if held.taken == 0 {
-            open.retain(|other| *other != key);
-            registry.chunks[key as usize - 1] = None;
-            registry.free_keys.push(key);
-            self.replace_directory(registry);
-        }
-        emptied
+        let directory = &self.hot.directory;
+        // SAFETY: as the caller warrants.
+        unsafe { directory.vacate(&mut registry.vacancies, &self.records, seating) }
     }
-
-    // ---- The directory. The lock is held. ----
-
-    fn replace_directory(&self, registry: &mut Registry<T>) {
-        let list = |closures: bool| -> Box<[Arc<Chunk<T>>]> {
-            let held = registry
-                .chunks
-                .iter()
-                .flatten()
-                .filter(|held| held.is_closures == closures);
-            held.map(|held| Arc::clone(&held.chunk)).collect()
-        };
-        let directory = Directory {
-            alive: Alive::new(),
-            channels: list(false),
-            closures: list(true),
-        };
-        let is_empty = directory.channels.is_empty() && directory.closures.is_empty();
-        let new = if is_empty {
-            ptr::null_mut()
-        } else {
-            Box::into_raw(Box::new(directory))
-        };
-        // ORDERING: Release pairs with the Acquire in `Section::protect`: who sees the pointer sees the directory. SeqCst
-        // with the store and the load there, and the load in `Records::reads`.
-        let order = order!(SeqCst, "directory_is_published_relaxed");
-        let old = self.hot.directory.swap(new, order);
-        if !old.is_null() {
-            registry.replaced.push(old);
-            if !self.free_replaced(registry) {
-                self.hot.retiring.store(true, Ordering::Release);
-            }
-        }
-    }
-
-    /// Frees the replaced directories that nobody reads. True if none is left.
-    fn free_replaced(&self, registry: &mut Registry<T>) -> bool {
-        if registry.replaced.is_empty() {
-            return true;
-        }
-        registry.replaced.retain(|&directory| {
-            let is_read =
-                self.records.reads(directory.cast()) && !mutant!("directory_is_freed_while_read");
-            if !is_read {
-                // SAFETY: made by `Box::into_raw`, no longer current, and nobody reads it: freed here, once.
-                unsafe { Box::from_raw(directory) }.alive.end();
-            }
-            is_read
-        });
-        registry.replaced.is_empty()
-    }
-}
-
-fn held<T>(chunks: &[Option<Held<T>>], key: u32) -> &Chunk<T> {
-    &chunks[key as usize - 1]
-        .as_ref()
-        .expect("a chunk with a taken seat is held")
-        .chunk
 }
 
 impl<T> Drop for Core<T> {
@@ -564,23 +358,13 @@ impl<T> Drop for Core<T> {
         // Nobody delivers any more: whoever does has the core. This is for what the deliverers have done before.
         drop(self.records.observe(Concern::All));
         let mut registry = self.registry.lock();
-        for seating in Self::taken(&registry) {
+        for seating in self.hot.directory.taken(&registry.vacancies) {
             // SAFETY: the seat is taken, and nobody else has the core.
-            let seat = unsafe { self.chunk(&registry, seating.chunk).empty(seating.seat) };
-            let entry = seat.into_entry();
+            let entry = self.vacate(&mut registry, seating).into_entry();
             entry.cut();
             // SAFETY: nobody is entitled to the port without the core; who holds the gate holds it too.
             unsafe { entry.reap() };
             entry.announce(End::Closed, None);
-        }
-        let current = self.hot.directory.swap(ptr::null_mut(), Ordering::AcqRel);
-        for directory in registry
-            .replaced
-            .drain(..)
-            .chain((!current.is_null()).then_some(current))
-        {
-            // SAFETY: made by `Box::into_raw`, each is in one of the two places, and nobody else has the core.
-            drop(unsafe { Box::from_raw(directory) });
         }
     }
 }

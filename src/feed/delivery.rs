@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::chunk::Chunk;
-use super::core::{Core, Directory};
-use super::entry::Entry;
+use super::core::Core;
+use super::directory::Kind;
+use super::entry::{Entry, Seating};
 use super::lane;
 use super::pending::{Listening, Pending, Waiter};
 use super::record::{Place, Section};
@@ -75,29 +76,27 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
         let section = core.records().enter();
-        let first = core.first();
-        match section.protect(first.place(), core.directory()) {
-            None => self.serve_chunk(core, first, section.lane(), false),
-            Some(directory) => self.serve_directory(core, directory, &section),
+        let first = core.directory().first();
+        section.begin(first.place());
+        if core.directory().has_live_beyond() {
+            self.serve_directory(core, &section);
+        } else {
+            self.serve_chunk(core, first, section.lane(), false);
         }
     }
 
     #[inline(never)]
-    fn serve_directory(&mut self, core: &Core<T>, directory: &Directory<T>, section: &Section<'_>) {
-        let lane = section.lane();
-        let mut more = directory.has_live_after(0);
-        self.serve_chunk(core, core.first(), lane, more);
-        for (index, chunk) in directory.channels.iter().enumerate() {
-            if !more {
-                // The original may be given away. Whoever is there by now came after the send had begun.
-                return;
-            }
-            section.begin(chunk.place());
-            more = directory.has_live_after(index + 1);
-            self.serve_chunk(core, chunk, lane, more);
-        }
-        for chunk in &directory.closures {
-            self.call_chunk(core, chunk, section);
+    fn serve_directory(&mut self, core: &Core<T>, section: &Section<'_>) {
+        let directory = core.directory();
+        self.serve_chunk(core, directory.first(), section.lane(), true);
+        let more = directory.visit_each(Kind::Channels, section, |chunk, more| {
+            self.serve_chunk(core, chunk, section.lane(), more);
+        });
+        // If not, the original may be given away.
+        if more {
+            directory.visit_each(Kind::Closures, section, |chunk, _| {
+                self.call_chunk(core, chunk, section);
+            });
         }
     }
 
@@ -196,12 +195,13 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// Calls the live closures of a chunk, each in a place of its own, so that a slow one holds up only its own
-    /// unsubscribing.
+    /// unsubscribing. The caller has begun a visit to the chunk.
     #[cold]
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
+        let (key, place) = (chunk.key(), chunk.place());
+        let mut chunk = chunk;
         let mut left = u64::MAX;
         loop {
-            section.begin(chunk.place());
             if !mutant!("closures_are_looked_at_once") || left == u64::MAX {
                 left &= chunk.live().load();
             }
@@ -211,7 +211,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let index = left.trailing_zeros() as usize;
             left &= left - 1;
             if !mutant!("closure_is_called_in_its_chunk") {
-                section.narrow(Place::seat(chunk.key(), index));
+                section.narrow(Place::seat(key, index));
             }
             // SAFETY: the visit to this seat began before `live` was read, and it was live.
             let entry = unsafe { chunk.seat(index) }.entry();
@@ -223,6 +223,15 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 Ok(()) => self.delivered += 1,
                 Err(payload) => self.after_panic(core, entry, 0, false, payload),
             }
+            if left == 0 {
+                return;
+            }
+            section.begin(place);
+            // SAFETY: the visit to this chunk began just now.
+            let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
+                return;
+            };
+            chunk = again;
         }
     }
 
@@ -293,25 +302,19 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Tries everybody again who had no room.
     pub(crate) fn retry(&mut self, core: &Core<T>) {
-        let mut rest = std::mem::take(&mut self.late().pending)
-            .into_iter()
-            .peekable();
-        while let Some(first) = rest.peek() {
-            let chunk = first.entry().seating().chunk;
-            let section = core.records().enter();
-            section.begin(Place::chunk(chunk));
-            while let Some(mut pending) =
-                rest.next_if(|pending| pending.entry().seating().chunk == chunk)
-            {
-                if pending.entry().is_cut() {
-                    continue;
-                }
-                let others = self.has_pending() || rest.len() != 0;
-                if self.try_again(core, &pending, others, section.lane()) {
-                    self.late().pending.push(pending);
-                } else {
-                    pending.served();
-                }
+        let mut rest = std::mem::take(&mut self.late().pending).into_iter();
+        let section = core.records().enter();
+        while let Some(mut pending) = rest.next() {
+            let Seating { chunk, seat } = pending.entry().seating();
+            section.begin(Place::seat(chunk, seat));
+            if pending.entry().is_cut() {
+                continue;
+            }
+            let others = self.has_pending() || rest.len() != 0;
+            if self.try_again(core, &pending, others, section.lane()) {
+                self.late().pending.push(pending);
+            } else {
+                pending.served();
             }
         }
     }

@@ -53,7 +53,6 @@ impl<T: Send + 'static> Port<T> {
 pub(crate) struct Seating {
     pub(crate) chunk: u32,
     pub(crate) seat: usize,
-    pub(crate) is_closure: bool,
 }
 
 /// One subscription of a feed.

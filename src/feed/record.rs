@@ -22,14 +22,14 @@
 //!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
-//! Beside the place a record holds a hazard pointer to the directory of chunks that its thread reads; see
-//! [`Registry`](super::registry::Registry).
+//! In the same way chunks are taken out of the deliverers' sight and freed; see [`directory`](super::directory).
 
 use std::cell::Cell;
 use std::ptr;
 
 use crossbeam_utils::CachePadded;
 
+use super::chunk::SEATS;
 use super::lane::{self, InDelivery};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, order, seq_cst_order};
 use crate::wait::Patience;
@@ -40,12 +40,12 @@ pub(crate) struct Place(u32);
 
 impl Place {
     const IDLE: Self = Self(0);
-    const PER_CHUNK: u32 = 65;
+    const PER_CHUNK: u32 = SEATS as u32 + 1;
 
     /// A chunk, by its key.
     pub(crate) fn chunk(key: u32) -> Self {
-        // Keys are reused, so they stay small; should the product wrap after all, two places share a number, and an
-        // unsubscribe waits for one delivery more than it has to.
+        // Keys of channels are small, and those of closures are as small but for the highest bit, which the product keeps,
+        // because the factor is odd.
         Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
     }
 
@@ -85,7 +85,8 @@ impl At {
     #[inline]
     fn begin(&self, visit: u32, place: Place) {
         // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`, `Entry::cut`, the swap
-        // of the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`, `Section::protect`).
+        // of a pointer in the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`,
+        // `Directory::bucket`, `Bucket::chunk`).
         // Release, because it may end a visit to another place.
         self.0.store(Self::pack(visit, place), Ordering::SeqCst);
         seq_cst_order!("delivery_begins_without_order");
@@ -110,10 +111,10 @@ impl At {
 pub(crate) enum Concern {
     /// All of the feed's.
     All,
-    /// Those to a chunk of channels.
-    Chunk(Place),
-    /// Those to one seat of a chunk of closures.
+    /// Those to one seat of a chunk.
     Seat { chunk: Place, seat: Place },
+    /// Those to anything in so many chunks of successive keys.
+    Chunks { first: Place, count: u32 },
 }
 
 impl Concern {
@@ -121,8 +122,10 @@ impl Concern {
         match self {
             _ if place == Place::IDLE => false,
             Self::All => true,
-            Self::Chunk(chunk) => place == chunk,
             Self::Seat { chunk, seat } => place == chunk || place == seat,
+            Self::Chunks { first, count } => {
+                place.0.wrapping_sub(first.0) < count * Place::PER_CHUNK
+            }
         }
     }
 }
@@ -131,8 +134,6 @@ impl Concern {
 #[derive(Debug)]
 pub(crate) struct Record {
     at: At,
-    /// The directory that the thread reads, or null. A hazard pointer.
-    reads: AtomicPtr<()>,
     /// For records that are not bound to a lane: whether somebody uses it.
     busy: AtomicBool,
     next: *const CachePadded<Record>,
@@ -142,7 +143,6 @@ impl Record {
     fn new(busy: bool, next: *const CachePadded<Self>) -> Self {
         Self {
             at: At::idle(),
-            reads: AtomicPtr::new(ptr::null_mut()),
             busy: AtomicBool::new(busy),
             next,
         }
@@ -242,7 +242,7 @@ impl Records {
             match self.extra.compare_exchange_weak(
                 head,
                 pointer,
-                Ordering::Release,
+                Ordering::SeqCst,
                 Ordering::Relaxed,
             ) {
                 // SAFETY: it was made just now, and lives as long as `self`.
@@ -274,9 +274,9 @@ impl Records {
     }
 
     /// Notes every delivery under way that the concern is about. The caller has taken something out of the deliverers'
-    /// sight before this; once [`Grace::is_over`], none of them has it any more.
+    /// sight by a `SeqCst` access before this; once [`Grace::is_over`], none of them has it any more. Between that access
+    /// and this call stands a `seq_cst_order!`.
     pub(crate) fn observe(&self, concern: Concern) -> Grace {
-        seq_cst_order!("unsubscribe_observes_without_order");
         if mutant!("unsubscribe_skips_grace") {
             return Grace {
                 concern,
@@ -294,15 +294,6 @@ impl Records {
             concern,
             visits: visits.collect(),
         }
-    }
-
-    /// Whether any thread reads that directory. The caller has replaced it, with `SeqCst`, before this.
-    pub(crate) fn reads(&self, directory: *const ()) -> bool {
-        seq_cst_order!("directory_is_freed_without_order");
-        // ORDERING: SeqCst with the store in `Section::protect`; Acquire pairs with the Release in `Section::drop`: a
-        // reader that left is done with it.
-        self.each()
-            .any(|record| ptr::eq(record.reads.load(Ordering::SeqCst), directory))
     }
 }
 
@@ -330,8 +321,6 @@ pub(crate) struct Section<'a> {
     record: &'a CachePadded<Record>,
     /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
     visit: Cell<u32>,
-    /// Whether the record's hazard pointer is set.
-    reads: Cell<bool>,
     lane: usize,
     extra: bool,
     _inside: InDelivery,
@@ -343,7 +332,6 @@ impl<'a> Section<'a> {
         Self {
             record,
             visit: Cell::new(At::visit(last)),
-            reads: Cell::new(false),
             lane,
             extra: false,
             _inside: inside,
@@ -369,36 +357,11 @@ impl<'a> Section<'a> {
     pub(crate) fn narrow(&self, place: Place) {
         self.record.at.narrow(self.visit.get(), place);
     }
-
-    /// Begins a visit to a place, and protects what `source` points to until the section ends. `None` for null.
-    #[inline]
-    pub(crate) fn protect<D>(&self, place: Place, source: &AtomicPtr<D>) -> Option<&D> {
-        let mut pointer = source.load(Ordering::Relaxed);
-        loop {
-            if !pointer.is_null() {
-                // ORDERING: SeqCst with the load below, and the swap of the directory and the load in `Records::reads`:
-                // either that load sees this pointer, or the load below sees that the directory was replaced.
-                self.record.reads.store(pointer.cast(), Ordering::SeqCst);
-                self.reads.set(true);
-            }
-            self.begin(place);
-            let now = source.load(Ordering::SeqCst);
-            if now == pointer || mutant!("directory_is_not_validated") {
-                // SAFETY: null, or protected by `reads`: it was current after that was visible.
-                return unsafe { pointer.as_ref() };
-            }
-            pointer = now;
-        }
-    }
 }
 
 impl Drop for Section<'_> {
     #[inline]
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire in `Records::reads`.
-        if self.reads.get() {
-            self.record.reads.store(ptr::null_mut(), Ordering::Release);
-        }
         self.narrow(Place::IDLE);
         if self.extra {
             // ORDERING: pairs with the Acquire in `extra_record`.
@@ -460,7 +423,11 @@ mod tests {
     fn a_visit_is_waited_for_until_it_ends_or_another_begins() {
         let records = Records::new();
         let [place, elsewhere] = [Place::chunk(0), Place::chunk(1)];
-        let concern = Concern::Chunk(place);
+        let of = |key| Concern::Seat {
+            chunk: Place::chunk(key),
+            seat: Place::seat(key, 1),
+        };
+        let concern = of(0);
         let section = records.enter();
         // SAFETY: the records live to the end of this test.
         let is_over = |grace: &mut super::Grace| unsafe { grace.is_over() };
@@ -469,7 +436,7 @@ mod tests {
         section.begin(place);
         let mut grace = records.observe(concern);
         assert!(!is_over(&mut grace));
-        assert!(is_over(&mut records.observe(Concern::Chunk(elsewhere))));
+        assert!(is_over(&mut records.observe(of(1))));
         // To the same place: who sends without pause holds nobody up.
         section.begin(place);
         assert!(is_over(&mut grace));
@@ -496,7 +463,10 @@ mod tests {
         let records = Records::new();
         let [outside, inside] = [0, 1].map(Place::chunk);
         // SAFETY: the records live to the end of this test.
-        let is_at = |place| unsafe { !records.observe(Concern::Chunk(place)).is_over() };
+        let is_at = |first| unsafe {
+            let concern = Concern::Chunks { first, count: 1 };
+            !records.observe(concern).is_over()
+        };
         // What is made at need is there the second time.
         for _ in 0..2 {
             let outer = records.enter();

@@ -7,20 +7,22 @@ use crossbeam_channel::bounded;
 
 use super::SEATS;
 use crate::Feed;
-use crate::sync::{Mutex, Ordering};
+use crate::feed::record::Place;
 
 /// How many chunks of channels there are besides the first, and how many of closures.
-fn chunks(feed: &Feed<u8>) -> [usize; 2] {
-    let directory = feed.core.directory().load(Ordering::SeqCst);
-    // SAFETY: nobody changes subscribers of this feed meanwhile.
-    let directory = unsafe { directory.as_ref() };
-    directory.map_or([0, 0], |directory| {
-        [&directory.channels, &directory.closures].map(|chunks| chunks.len())
-    })
+fn chunks(feed: &Feed<u8>) -> [u32; 2] {
+    let registry = feed.core.registry.lock();
+    feed.core.directory().sizes(&registry.vacancies).0
+}
+
+/// How many chunks and buckets wait to be freed.
+fn retired(feed: &Feed<u8>) -> usize {
+    let registry = feed.core.registry.lock();
+    feed.core.directory().sizes(&registry.vacancies).1
 }
 
 #[test]
-fn there_are_as_many_chunks_as_it_takes() {
+fn there_are_as_many_chunks_as_it_takes_and_a_spare_one_of_each_kind() {
     let feed = Feed::new();
     let mut channels = Vec::new();
     for further in [0, 1, 2] {
@@ -45,28 +47,41 @@ fn there_are_as_many_chunks_as_it_takes() {
         assert_eq!(chunks(&feed), [2, 2]);
     }
     drop(closures);
-    assert_eq!(chunks(&feed), [2, 0]);
+    assert_eq!(chunks(&feed), [2, 1]);
     drop(channels);
-    assert_eq!(chunks(&feed), [0, 0]);
+    assert_eq!(chunks(&feed), [1, 1]);
+    assert_eq!(retired(&feed), 0);
 }
 
 #[test]
-fn what_a_send_still_read_when_it_was_replaced_is_freed_at_its_end() {
+fn chunks_run_empty_while_subscribers_come_and_go() {
+    let feed = Feed::new();
+    let channels: Vec<_> = (0..40 * SEATS).map(|_| feed.channel(1).unwrap()).collect();
+    let mut channels: Vec<_> = channels.into_iter().step_by(SEATS).collect();
+    assert_eq!(chunks(&feed), [39, 0]);
+    for channel in &mut channels {
+        *channel = feed.channel(1).unwrap();
+    }
+    assert_eq!(chunks(&feed), [1, 0]);
+    assert_eq!(feed.send(1), 40);
+}
+
+#[test]
+fn a_chunk_is_freed_when_no_delivery_visits_it_any_more() {
     let feed = Feed::<u8>::new();
-    let channels = Mutex::new(Vec::new());
-    let _closure = feed.subscribe_fn({
-        let feed = feed.downgrade();
-        move |_| {
-            let feed = feed.upgrade().unwrap();
-            // One more than fit into the first chunk.
-            let more = (0..=SEATS).map(|_| feed.channel(1).unwrap());
-            channels.lock().extend(more);
-            assert_eq!(feed.core.registry.lock().replaced.len(), 1);
-        }
-    });
-    assert_eq!(feed.send(1), 1);
-    assert!(feed.core.registry.lock().replaced.is_empty());
-    assert_eq!(chunks(&feed), [1, 1]);
+    let mut channels: Vec<_> = (0..3 * SEATS).map(|_| feed.channel(1).unwrap()).collect();
+    channels.truncate(2 * SEATS);
+    assert_eq!(chunks(&feed), [2, 0], "the last is spare");
+    let section = feed.core.records().enter();
+    // As a sender that is preempted before it looks at the spare chunk, whose key is 2.
+    section.begin(Place::chunk(2));
+    channels.truncate(SEATS);
+    assert_eq!((chunks(&feed), retired(&feed)), ([1, 0], 1));
+    channels.push(feed.channel(1).unwrap());
+    assert_eq!(retired(&feed), 1);
+    section.begin(Place::chunk(0));
+    channels.push(feed.channel(1).unwrap());
+    assert_eq!(retired(&feed), 0);
 }
 
 #[test]
