@@ -14,6 +14,8 @@ mod line;
 mod parker;
 mod patience;
 mod quietly;
+#[cfg(feature = "async")]
+mod turn;
 mod waker_cell;
 mod waker_set;
 
@@ -24,5 +26,7 @@ pub(crate) use line::{Key, Line};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
 pub(crate) use quietly::{quietly, wake};
+#[cfg(feature = "async")]
+pub(crate) use turn::{end_turn, poll_turn};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};

@@ -4,7 +4,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -243,6 +243,86 @@ fn draining_stops_where_values_were_missed() {
     assert_eq!(receiver.drain_into(&mut values, 10), Ok(1));
     assert_eq!(values, [1, 5]);
     assert_eq!(receiver.drain(10, drop), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn a_drain_ends_with_what_was_there_when_it_began() {
+    let feed = Feed::new();
+    for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
+        let mut receiver = channel(&feed, 8, overflow);
+        feed.send_batch(0..3);
+        let mut drained = Vec::new();
+        // As a sender does that is always faster.
+        let taken = receiver.drain(usize::MAX, |value| {
+            drained.push(value);
+            feed.send(value + 10);
+        });
+        assert_eq!((taken, &drained[..]), (Ok(3), &[0, 1, 2][..]));
+        assert_eq!(receiver.drain_into(&mut drained, 2), Ok(2));
+        assert_eq!(receiver.drain_into(&mut drained, 9), Ok(1));
+        assert_eq!(drained, [0, 1, 2, 10, 11, 12], "{overflow:?}");
+        assert_eq!(receiver.drain(9, drop), Err(TryRecvError::Empty));
+    }
+}
+
+#[test]
+fn a_drain_that_leaves_nothing_wakes_the_senders_that_wait() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    for _ in 0..20 {
+        feed.send_batch([0, 1]);
+        let blocked = blocked_send(&feed, receiver.subscription(), 2);
+        assert_eq!(receiver.drain(9, drop), Ok(2));
+        assert_eq!(join(blocked), 1);
+        assert_eq!(receiver.recv(), Ok(2));
+    }
+}
+
+#[test]
+fn nothing_completed_is_unread_when_a_receiver_says_empty() {
+    const SENDERS: usize = 3;
+    const EACH: u64 = 2_000;
+    let _watchdog = watchdog();
+    type Receive = fn(&mut Receiver<u64>) -> u64;
+    let ways: [Receive; 4] = [
+        |receiver| receiver.try_recv().is_ok().into(),
+        |receiver| receiver.recv_timeout(Duration::ZERO).is_ok().into(),
+        |receiver| receiver.drain(3, drop).unwrap_or(0) as u64,
+        |receiver| receiver.try_iter().take(3).count() as u64,
+    ];
+    for (way, receive) in ways.into_iter().enumerate() {
+        let feed = Feed::new();
+        let mut receiver = feed.channel(64).unwrap();
+        let completed = Arc::new(AtomicU64::new(0));
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let (feed, completed) = (feed.clone(), Arc::clone(&completed));
+                thread::spawn(move || {
+                    for value in 0..EACH {
+                        feed.send(value);
+                        completed.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let mut received = 0;
+        while received < SENDERS as u64 * EACH {
+            let before = completed.load(Ordering::SeqCst);
+            let is_empty = receiver.is_empty();
+            let got = receive(&mut receiver);
+            assert!(
+                got > 0 || before <= received,
+                "way {way}: a completed value is unread"
+            );
+            assert!(got > 0 || is_empty, "way {way}: it was not empty");
+            received += got;
+            if got == 0 {
+                thread::yield_now();
+            }
+        }
+        senders.into_iter().for_each(join);
+    }
 }
 
 #[test]

@@ -86,6 +86,24 @@ fn two_senders() {
     }
 }
 
+/// A send has completed. Another sender may have claimed the place before and not filled it: what is completed is received.
+fn a_value_behind_another() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let other = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    assert_eq!(feed.send(2), 1);
+    assert!(!receiver.is_empty());
+    assert!(
+        receiver.try_recv().is_ok(),
+        "empty beside a completed value"
+    );
+    other.join().unwrap();
+    assert_eq!(receiver.drain(2, drop), Ok(1));
+}
+
 /// What was sent before the end is received, and then the end.
 fn a_close() {
     let ledger = Ledger::new();
@@ -157,6 +175,16 @@ fn a_batch_loses_nothing() {
 #[test]
 fn a_receiver_does_not_park_on_a_value_that_is_on_its_way() {
     Model::bound(2).holds(two_senders);
+}
+
+#[test]
+fn a_completed_value_is_received_beside_one_on_its_way() {
+    Model::bound(3).holds(a_value_behind_another);
+}
+
+#[test]
+fn a_claimed_place_must_not_count_as_empty() {
+    Model::bound(3).fails_with("claimed_place_counts_as_empty", a_value_behind_another);
 }
 
 #[test]

@@ -36,6 +36,7 @@
 
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -51,6 +52,13 @@ use crate::wait::{Patience, WakerCell, WakerSet};
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../../tests/wrap/queue.rs"]
 mod wrap;
+
+/// How long a receive that does not wait for a value waits for one that is being written.
+const WRITING: Duration = Duration::from_millis(100);
+
+fn is_soon(patience: &Patience) -> bool {
+    patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
+}
 
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
@@ -402,11 +410,12 @@ impl<T> Queue<T> {
 
     // ---- The receiver's side. The cursor stands for its being the only one. ----
 
-    /// Takes the next value.
+    /// Takes the next value. `waits` says whether to wait, for [`WRITING`] at most, for one whose sender has claimed the place
+    /// and not filled it.
     #[inline]
-    pub(crate) fn pop(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+    pub(crate) fn pop(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         if self.senders.overflow == Overflow::DropOldest {
-            return self.pop_contended(cursor);
+            return self.pop_contended(cursor, waits);
         }
         let position = cursor.head;
         let slot = self.slot(position);
@@ -414,7 +423,7 @@ impl<T> Queue<T> {
             && !self.receiver.first_gap.is_before(position);
         // ORDERING: Acquire pairs with the Release in `fill`.
         if slot.stamp.load(Ordering::Acquire) != position + 1 {
-            return self.pop_nothing(cursor);
+            return self.pop_nothing(cursor, waits);
         }
         if !overlooks_gaps && self.receiver.first_gap.is_before(position) {
             return Err(self.lagged(position));
@@ -439,8 +448,8 @@ impl<T> Queue<T> {
         Ok(value)
     }
 
-    /// There is nothing to take at the cursor: says why.
-    fn pop_nothing(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+    /// Wakes senders that the looks without a fence have missed. For a receiver that takes no more for now.
+    pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
         if std::mem::take(&mut cursor.unfenced) {
             // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
             // it sees the room.
@@ -450,6 +459,11 @@ impl<T> Queue<T> {
                 self.receiver.room.wake_for(places);
             }
         }
+    }
+
+    /// There is nothing to take at the cursor: says why.
+    fn pop_nothing(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
+        self.look_for_senders(cursor);
         let mut patience = Patience::new();
         loop {
             let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_tail")
@@ -469,12 +483,12 @@ impl<T> Queue<T> {
                 return Err(self.nothing(cursor.head, is_closed));
             }
             if self.slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
-                return self.pop(cursor);
+                return self.pop(cursor, waits);
             }
-            if !is_closed {
+            // A sender has claimed this place and is about to fill it. Others may have completed behind it.
+            if !(is_closed || waits && is_soon(&patience)) {
                 return Err(TryRecvError::Empty);
             }
-            // A sender claimed this place before the queue was closed, and is about to fill it.
             patience.wait();
         }
     }
@@ -501,7 +515,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes the next value where senders may push it out at the same time.
-    fn pop_contended(&self, cursor: &mut Cursor) -> Result<T, TryRecvError> {
+    fn pop_contended(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         let mut patience = Patience::new();
         loop {
             let head = self.receiver.head.load(Ordering::Acquire);
@@ -516,7 +530,7 @@ impl<T> Queue<T> {
                 if self.receiver.first_gap.is_before(head) {
                     return Err(self.lagged(head));
                 }
-                if let Some(value) = self.claim(head) {
+                if let Some(value) = self.take(head) {
                     cursor.expected = number + 1;
                     return Ok(value);
                 }
@@ -533,20 +547,28 @@ impl<T> Queue<T> {
             if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
                 continue;
             }
-            if !is_closed {
+            // A sender has claimed this place and is about to fill it. Others may have completed behind it.
+            if !(is_closed || waits && is_soon(&patience)) {
                 return Err(TryRecvError::Empty);
             }
             patience.wait();
         }
     }
 
-    /// Takes the value at the head by moving the head, which others may be doing too.
+    /// Takes the value at the head if it is there.
     fn claim(&self, head: u64) -> Option<T> {
         let slot = self.slot(head);
         // ORDERING: Acquire pairs with the Release in `fill`.
         if slot.stamp.load(Ordering::Acquire) != head + 1 {
             return None;
         }
+        self.take(head)
+    }
+
+    /// Takes the value at the head, which is there, by moving the head, which others may be doing too.
+    #[inline]
+    fn take(&self, head: u64) -> Option<T> {
+        let slot = self.slot(head);
         let next = self.after(head, 1);
         self.receiver
             .head
@@ -594,6 +616,12 @@ impl<T> Queue<T> {
                 return (used as usize).min(self.capacity());
             }
         }
+    }
+
+    /// Whether there are misses that the receiver has not been told of.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_gap(&self) -> bool {
+        self.receiver.first_gap.is_at(u64::MAX - 1)
     }
 
     /// Whether it takes no more values.

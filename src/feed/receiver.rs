@@ -13,6 +13,8 @@ use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience};
+#[cfg(feature = "async")]
+use crate::wait::{end_turn, poll_turn};
 
 /// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
 ///
@@ -85,24 +87,46 @@ impl<T> Receiver<T> {
 
     #[inline]
     fn pop(&mut self) -> Result<T, TryRecvError> {
+        self.pop_or_wait(false)
+    }
+
+    #[inline(always)]
+    fn pop_or_wait(&mut self, waits: bool) -> Result<T, TryRecvError> {
         if self.untold != 0 {
             return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
         }
-        let popped = self.queue.pop(&mut self.cursor);
+        let popped = self.queue.pop(&mut self.cursor, waits);
         if let Err(TryRecvError::Lagged(missed)) = popped {
             self.missed += missed;
         }
         popped
     }
 
+    /// As `pop`, but waits for a value that is being written.
+    #[inline]
+    fn pop_now(&mut self) -> Result<T, TryRecvError> {
+        self.pop_or_wait(true)
+    }
+
     /// Takes the next value, if there is one now.
+    ///
+    /// # A value that is being written
+    ///
+    /// A sender claims a place in the channel and then writes its value, which takes some nanoseconds, or as long as the sender is
+    /// kept from running in between. From the claim on [`len`](Self::len) counts the value, and
+    /// [`is_empty`](Self::is_empty) is false. Values of other senders may have been completed behind it, and come after
+    /// it. So this waits for it, and so do [`drain`](Self::drain), [`drain_into`](Self::drain_into),
+    /// [`try_iter`](Self::try_iter), and a timed receive whose time is up: they spin for about a microsecond, then yield,
+    /// then sleep, for about 100 ms at most. Only a sender that was kept from running for longer than that makes them say
+    /// `Empty` (or `Timeout`) while a completed value is unread. A poll of a future never waits: it returns `Pending`, and
+    /// has its task woken.
     ///
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.pop()
+        self.pop_now()
     }
 
     /// Takes the next value, and waits for it.
@@ -160,7 +184,7 @@ impl<T> Receiver<T> {
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.queue.bell().disarm();
-                return Err(RecvTimeoutError::Timeout);
+                return self.pop_now().map_err(TryRecvError::at_limit);
             }
             if self.queue.is_unclaimed() {
                 parker.park(deadline);
@@ -172,7 +196,8 @@ impl<T> Receiver<T> {
 
     /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
     ///
-    /// It stops early where values were missed: the next receive says how many.
+    /// Values that come while it runs are left for the next call, so it ends beside any sender. It stops early where values
+    /// were missed: the next receive says how many.
     ///
     /// # Errors
     ///
@@ -182,9 +207,11 @@ impl<T> Receiver<T> {
     ///
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
+        // Where nothing is there, one try says why.
+        let limit = limit.min(self.len().max(1));
         let mut taken = 0;
         while taken < limit {
-            match self.pop() {
+            match self.pop_now() {
                 Ok(value) => {
                     taken += 1;
                     f(value);
@@ -198,6 +225,7 @@ impl<T> Receiver<T> {
                 Err(_) => break,
             }
         }
+        self.queue.look_for_senders(&mut self.cursor);
         Ok(taken)
     }
 
@@ -216,17 +244,22 @@ impl<T> Receiver<T> {
         Iter { receiver: self }
     }
 
-    /// An iterator over the values that are there; it ends where there is none, without waiting.
+    /// An iterator over the values that are there; it ends where there is none, without waiting. It takes values that come
+    /// while it runs, so beside a sender that is faster it does not end: [`drain`](Self::drain) does.
     pub fn try_iter(&mut self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
 
-    /// How many values are in the channel. While senders run there may be more a moment later, never fewer.
+    /// How many values are in the channel, [being written](Self::try_recv#a-value-that-is-being-written) or complete. While
+    /// senders run there may be more a moment later; there are fewer only under
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed out. Missed values do not
+    /// count: a receive may return `Lagged` where this is 0.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether the channel is empty. While senders run it may not be a moment later.
+    /// Whether [`len`](Self::len) is 0. While senders run it may not be a moment later; if it is false,
+    /// [`try_recv`](Self::try_recv) does not say `Empty`.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -266,6 +299,11 @@ impl<T> Receiver<T> {
 
 #[cfg(feature = "async")]
 impl<T> Receiver<T> {
+    /// Whether nothing will be received any more, and no miss be told.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
+    }
+
     /// The task that polled waits no longer.
     pub(crate) fn forget_waker(&self) {
         self.queue.bell().clear();
@@ -278,6 +316,9 @@ impl<T> Receiver<T> {
     ) -> std::task::Poll<Result<T, RecvError>> {
         use std::task::Poll;
 
+        if poll_turn(context).is_pending() {
+            return Poll::Pending;
+        }
         let mut armed = false;
         loop {
             let error = match self.pop() {
@@ -290,6 +331,7 @@ impl<T> Receiver<T> {
                         // The next value is a few instructions away: be polled again rather than woken.
                         context.waker().wake_by_ref();
                     }
+                    end_turn();
                     return Poll::Pending;
                 }
                 Err(TryRecvError::Empty) => {
@@ -358,7 +400,7 @@ impl<T> Iterator for TryIter<'_, T> {
 
     fn next(&mut self) -> Option<T> {
         loop {
-            match self.receiver.pop() {
+            match self.receiver.pop_now() {
                 Ok(value) => return Some(value),
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(_) => return None,

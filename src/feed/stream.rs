@@ -34,7 +34,7 @@ impl<T> Stream for Receiver<T> {
 
 impl<T> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
-        self.is_closed() && self.is_empty()
+        self.is_at_end()
     }
 }
 
@@ -63,6 +63,9 @@ impl<T> Receiver<T> {
     /// Takes the next value, and waits for it without blocking the thread.
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
+    ///
+    /// After 128 polls in a row that completed at once, on this thread and of whatever feed or ring, one gives way to
+    /// other tasks: it returns `Pending` and wakes its own task. So does the `Stream`.
     ///
     /// # Errors
     ///

@@ -9,6 +9,8 @@ use super::channel::Receiver;
 use super::event::TypeMuxEvent;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
+#[cfg(feature = "async")]
+use crate::wait::{end_turn, poll_turn};
 
 /// A subscription to one or several types of events, and the channel on which they come. Dropping it unsubscribes.
 ///
@@ -158,7 +160,14 @@ impl futures_core::Stream for TypeMuxSubscription {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> Poll<Option<TypeMuxEvent>> {
-        self.get_mut().receiver.poll_recv(context)
+        if poll_turn(context).is_pending() {
+            return Poll::Pending;
+        }
+        let polled = self.get_mut().receiver.poll_recv(context);
+        if polled.is_pending() {
+            end_turn();
+        }
+        polled
     }
 }
 

@@ -9,6 +9,8 @@ use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Ticket};
+#[cfg(feature = "async")]
+use crate::wait::{end_turn, poll_turn};
 
 use super::iter::{RingIter, RingTryIter};
 use super::reader::Reader;
@@ -347,6 +349,9 @@ impl<T: Clone> RingReceiver<T> {
     ) -> std::task::Poll<Result<T, RecvError>> {
         use std::task::Poll;
 
+        if poll_turn(context).is_pending() {
+            return Poll::Pending;
+        }
         let mut is_in_line = false;
         loop {
             let result = match self.try_recv() {
@@ -354,7 +359,10 @@ impl<T: Clone> RingReceiver<T> {
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Closed) => Err(RecvError::Closed),
                 Err(TryRecvError::Overflowed) => Err(RecvError::Overflowed),
-                Err(TryRecvError::Empty) if is_in_line => return Poll::Pending,
+                Err(TryRecvError::Empty) if is_in_line => {
+                    end_turn();
+                    return Poll::Pending;
+                }
                 Err(TryRecvError::Empty) => {
                     self.grow_drowsy();
                     let wakeups = &self.reader.core().wakeups;

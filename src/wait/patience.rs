@@ -10,6 +10,7 @@ use crate::sync;
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     round: u32,
+    slept: Duration,
 }
 
 impl Patience {
@@ -20,6 +21,11 @@ impl Patience {
 
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// For how long it has waited, but for the first microseconds; in a model for no time.
+    pub(crate) fn has_waited(&self) -> Duration {
+        self.slept
     }
 
     /// Waits a little, longer each time.
@@ -36,7 +42,9 @@ impl Patience {
             sync::yield_now();
         } else {
             let doublings = (self.round - Self::YIELDS).min(5);
-            sync::sleep((Self::FIRST_SLEEP * (1 << doublings)).min(Self::LONGEST_SLEEP));
+            let sleep = (Self::FIRST_SLEEP * (1 << doublings)).min(Self::LONGEST_SLEEP);
+            sync::sleep(sleep);
+            self.slept += sleep;
         }
         self.round = self.round.saturating_add(1);
     }

@@ -48,9 +48,9 @@ fn starts(capacity: usize) -> impl Iterator<Item = u64> {
 
 fn take(queue: &Queue<u64>, cursor: &mut Cursor, expected: std::ops::Range<u64>) {
     for number in expected {
-        assert_eq!(queue.pop(cursor), Ok(number));
+        assert_eq!(queue.pop(cursor, false), Ok(number));
     }
-    assert_eq!(queue.pop(cursor), Err(TryRecvError::Empty));
+    assert_eq!(queue.pop(cursor, false), Err(TryRecvError::Empty));
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
                     }
                     if overflow == Overflow::DropNewest {
                         for number in at..end {
-                            assert_eq!(queue.pop(&mut cursor), Ok(number));
+                            assert_eq!(queue.pop(&mut cursor, false), Ok(number));
                         }
-                        assert_eq!(queue.pop(&mut cursor), Err(TryRecvError::Lagged(1)));
+                        assert_eq!(queue.pop(&mut cursor, false), Err(TryRecvError::Lagged(1)));
                     } else {
                         take(&queue, &mut cursor, at..end);
                     }
@@ -113,7 +113,10 @@ fn the_oldest_are_pushed_out_across_each_power_of_two() {
             for number in 0..2 * length {
                 assert!(queue.offer(number).is_ok());
             }
-            assert_eq!(queue.pop(&mut cursor), Err(TryRecvError::Lagged(length)));
+            assert_eq!(
+                queue.pop(&mut cursor, false),
+                Err(TryRecvError::Lagged(length))
+            );
             take(&queue, &mut cursor, length..2 * length);
             assert_eq!(queue.dropped(), length);
             assert_eq!(queue.delivered() - before, length);
@@ -141,17 +144,24 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
         queue.senders.tail.store(next, Ordering::SeqCst);
         let taker = std::sync::Arc::clone(&queue);
         let (taken, mut cursor) = in_time(move || {
-            let taken = [(); 2].map(|()| taker.pop(&mut cursor));
+            let taken = [(); 2].map(|()| taker.pop(&mut cursor, false));
             (taken, cursor)
         });
         assert_eq!(taken, [Ok(7), Err(TryRecvError::Empty)]);
         assert!(!queue.is_unclaimed());
+        // One that waits for it gives up in the end.
+        let taker = std::sync::Arc::clone(&queue);
+        let (taken, mut cursor) = in_time(move || {
+            let taken = taker.pop(&mut cursor, true);
+            (taken, cursor)
+        });
+        assert_eq!((taken, queue.len()), (Err(TryRecvError::Empty), 1));
         queue.close(End::Closed);
         let taker = std::sync::Arc::clone(&queue);
         let (begin, begun) = std::sync::mpsc::channel();
         let last = std::thread::spawn(move || {
             begin.send(()).unwrap();
-            [(); 2].map(|()| taker.pop(&mut cursor))
+            [(); 2].map(|()| taker.pop(&mut cursor, false))
         });
         begun.recv().unwrap();
         queue.fill(place, 8);

@@ -45,7 +45,12 @@ pub(crate) fn poll() {
     let Some((mut sending, is_first)) = begun else {
         return;
     };
-    let polled = Pin::new(&mut sending.future).poll(&mut Context::from_waker(Waker::noop()));
+    let mut poll = || Pin::new(&mut sending.future).poll(&mut Context::from_waker(Waker::noop()));
+    let mut polled = poll();
+    if is_first && polled.is_pending() {
+        // It may have given way to other tasks.
+        polled = poll();
+    }
     with(|world| {
         if is_first {
             let frame = world.end();

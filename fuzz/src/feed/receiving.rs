@@ -165,7 +165,12 @@ fn own(receiver: &mut Receiver<Value>, sketch: &mut Sketch, form: Receive, count
             }
         }
         Receive::Stream => {
-            let seen = Pin::new(receiver).poll_next(&mut context);
+            let mut polled = Pin::new(&mut *receiver).poll_next(&mut context);
+            if polled.is_pending() {
+                // It may have given way to other tasks.
+                polled = Pin::new(receiver).poll_next(&mut context);
+            }
+            let seen = polled;
             let expected = match skip(sketch) {
                 Ok(number) => Poll::Ready(Some(number)),
                 Err(TryRecvError::Empty) => Poll::Pending,
@@ -178,9 +183,12 @@ fn own(receiver: &mut Receiver<Value>, sketch: &mut Sketch, form: Receive, count
             );
         }
         Receive::Async => {
-            let seen = Pin::new(&mut receiver.recv_async())
-                .poll(&mut context)
-                .map(number);
+            let mut polled = Pin::new(&mut receiver.recv_async()).poll(&mut context);
+            if polled.is_pending() {
+                // As above.
+                polled = Pin::new(&mut receiver.recv_async()).poll(&mut context);
+            }
+            let seen = polled.map(number);
             let expected = match sketch.receive() {
                 Ok(number) => Poll::Ready(Ok(number)),
                 Err(TryRecvError::Empty) => Poll::Pending,

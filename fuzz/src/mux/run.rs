@@ -175,7 +175,12 @@ fn receive_own(one: &mut Subscriber, own: &mut TypeMuxSubscription, form: Receiv
         }
         Receive::Stream => {
             let mut context = Context::from_waker(Waker::noop());
-            match Pin::new(own).poll_next(&mut context) {
+            let mut polled = Pin::new(&mut *own).poll_next(&mut context);
+            if polled.is_pending() {
+                // It may have given way to other tasks.
+                polled = Pin::new(own).poll_next(&mut context);
+            }
+            match polled {
                 Poll::Ready(Some(event)) => one.received(&event),
                 Poll::Ready(None) => one.nothing(true),
                 Poll::Pending => one.nothing(false),

@@ -150,25 +150,27 @@ impl World {
                     .collect();
                 skipping(reader, track, &seen);
             }
-            Receive::Stream => match Pin::new(&mut reader.receiver).poll_next(&mut context) {
-                Poll::Ready(Some(value)) => skipping(reader, track, &[value.number()]),
-                Poll::Pending => {
-                    skipping(reader, track, &[]);
-                    reader.told(track, TryRecvError::Empty);
+            Receive::Stream => {
+                match twice(|| Pin::new(&mut reader.receiver).poll_next(&mut context)) {
+                    Poll::Ready(Some(value)) => skipping(reader, track, &[value.number()]),
+                    Poll::Pending => {
+                        skipping(reader, track, &[]);
+                        reader.told(track, TryRecvError::Empty);
+                    }
+                    Poll::Ready(None) => {
+                        skipping(reader, track, &[]);
+                        reader.look(track);
+                        let error = if reader.is_overflowed {
+                            TryRecvError::Overflowed
+                        } else {
+                            TryRecvError::Closed
+                        };
+                        reader.told(track, error);
+                    }
                 }
-                Poll::Ready(None) => {
-                    skipping(reader, track, &[]);
-                    reader.look(track);
-                    let error = if reader.is_overflowed {
-                        TryRecvError::Overflowed
-                    } else {
-                        TryRecvError::Closed
-                    };
-                    reader.told(track, error);
-                }
-            },
+            }
             Receive::Async => {
-                match Pin::new(&mut reader.receiver.recv_async()).poll(&mut context) {
+                match twice(|| Pin::new(&mut reader.receiver.recv_async()).poll(&mut context)) {
                     Poll::Ready(received) => took(reader, track, received.map_err(without_limit)),
                     Poll::Pending => reader.told(track, TryRecvError::Empty),
                 }
@@ -322,5 +324,13 @@ fn skipping(reader: &mut Reader, track: &Track, seen: &[u64]) {
     let missed = reader.receiver.missed() - reader.told;
     if missed > 0 {
         reader.lagged(track, missed);
+    }
+}
+
+/// Polls again what may have given way to other tasks.
+fn twice<R>(mut poll: impl FnMut() -> Poll<R>) -> Poll<R> {
+    match poll() {
+        Poll::Pending => poll(),
+        ready => ready,
     }
 }

@@ -1,0 +1,146 @@
+//! Tasks that find everything ready give way to others.
+
+mod common;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use common::tasks::counting_waker;
+use common::watchdog;
+use fanfeed::{Feed, RingFeed};
+use futures_util::StreamExt;
+
+/// How many steps may be taken before another task of the thread has had its turn: what tokio's own channels take.
+const IN_A_ROW: usize = 128;
+const STEPS: usize = 10_000;
+
+/// Asserts that a task gets its turn beside another that takes steps without end.
+async fn gives_way<F: Future<Output = ()>>(what: &str, mut step: impl FnMut() -> F) {
+    let turns = Arc::new(AtomicUsize::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let neighbour = tokio::spawn({
+        let (turns, is_over) = (Arc::clone(&turns), Arc::clone(&is_over));
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let (mut last, mut since) = (0, 0);
+    for _ in 0..STEPS {
+        step().await;
+        let now = turns.load(Ordering::Relaxed);
+        since = if now == last { since + 1 } else { 0 };
+        last = now;
+        assert!(
+            since <= IN_A_ROW,
+            "{what}: {since} steps without a turn of the neighbour"
+        );
+    }
+    is_over.store(true, Ordering::Relaxed);
+    neighbour.await.unwrap();
+    // And not for each step.
+    assert!(
+        turns.load(Ordering::Relaxed) <= 2 * STEPS / IN_A_ROW,
+        "{what}"
+    );
+}
+
+#[tokio::test]
+async fn a_channels_receives_give_way() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2 * STEPS).unwrap();
+    feed.send_batch(0..2 * STEPS);
+    let shared = std::cell::RefCell::new(&mut receiver);
+    gives_way("recv_async", || async {
+        let mut receiver = shared.borrow_mut();
+        receiver.recv_async().await.unwrap();
+    })
+    .await;
+    gives_way("stream", || async {
+        let mut receiver = shared.borrow_mut();
+        receiver.next().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rings_receives_give_way() {
+    let ring = RingFeed::new(2 * STEPS).unwrap();
+    let mut receiver = ring.subscribe();
+    ring.send_batch(0..2 * STEPS);
+    let shared = std::cell::RefCell::new(&mut receiver);
+    gives_way("recv_async", || async {
+        let mut receiver = shared.borrow_mut();
+        receiver.recv_async().await.unwrap();
+    })
+    .await;
+    gives_way("stream", || async {
+        let mut receiver = shared.borrow_mut();
+        receiver.next().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sends_give_way() {
+    let feed = Feed::new();
+    let _receiver = feed.channel(STEPS).unwrap();
+    gives_way("send_async", || async {
+        assert_eq!(feed.send_async(0).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_timer_fires_beside_a_loop_that_is_always_ready() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let endless = async {
+        loop {
+            feed.send(0);
+            receiver.recv_async().await.unwrap();
+        }
+    };
+    let limited = tokio::time::timeout(Duration::from_millis(20), endless).await;
+    assert!(limited.is_err());
+}
+
+#[test]
+fn one_that_gives_way_wakes_its_task_and_loses_nothing() {
+    let (woken, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1_000).unwrap();
+    feed.send_batch(0..1_000);
+    let (mut values, mut pending) = (Vec::new(), 0);
+    while values.len() < 1_000 {
+        let before = woken.0.load(Ordering::SeqCst);
+        match receiver.poll_next_unpin(&mut context) {
+            Poll::Ready(value) => values.push(value.unwrap()),
+            Poll::Pending => {
+                pending += 1;
+                assert_eq!(woken.0.load(Ordering::SeqCst), before + 1);
+            }
+        }
+    }
+    assert!(values.into_iter().eq(0..1_000));
+    assert_eq!(pending, 1_000 / IN_A_ROW);
+    // A send that gives way has reached nobody.
+    let mut other = feed.channel(1_000).unwrap();
+    let mut sent = 0;
+    while sent < 300 {
+        let mut send = std::pin::pin!(feed.send_async(sent));
+        let polled = send.as_mut().poll(&mut context);
+        if polled.is_ready() {
+            assert_eq!(polled, Poll::Ready(2));
+            sent += 1;
+        }
+    }
+    assert!(other.try_iter().eq(0..300));
+}
