@@ -215,7 +215,8 @@ impl<T> Claimant<T> {
         } else {
             gate.extend(track)
         };
-        let (limit, overrun) = (gate.limit(), gate.take_overrun());
+        let (limit, overrun) = (gate.limit(), gate.take_overrun(track));
+        let left = gate.take_left(track);
         if outcome.is_ok() {
             // ORDERING: Release pairs with the Acquire loads of both: whoever claims these positions knows that readers are
             // done with their slots.
@@ -224,9 +225,11 @@ impl<T> Claimant<T> {
             claims.stop.store(gate.next_stop(track, begin), release);
         }
         drop(gate);
-        if !overrun.is_empty() {
-            self.core.overrun(overrun);
+        // Without the lock: this is code of users.
+        if let Some(left) = left {
+            track.storage.exit(left);
         }
+        self.core.overrun(overrun);
         outcome.map_err(Unclaimed::Held)?;
         // Others may have found no room, and wait for what has just been found.
         self.core.wakeups.wake_senders();
@@ -314,6 +317,7 @@ impl<T> Claimant<T> {
 impl<T> Drop for Claimant<T> {
     fn drop(&mut self) {
         self.close();
+        self.core.senders_are_gone();
     }
 }
 

@@ -30,6 +30,9 @@ struct Registry<T> {
     /// Seats that are free again, the first of them first.
     free: BinaryHeap<Reverse<usize>>,
     lossy: usize,
+    has_senders: bool,
+    /// The slots are gone.
+    is_freed: bool,
 }
 
 /// How a reader joins.
@@ -50,6 +53,8 @@ impl<T> Core<T> {
                 members: Vec::new(),
                 free: BinaryHeap::new(),
                 lossy: 0,
+                has_senders: true,
+                is_freed: false,
             }),
             count: AtomicUsize::new(0),
         }
@@ -118,7 +123,7 @@ impl<T> Core<T> {
             }
             position = floor;
             seat.place(kind.at(position));
-            track.seats.announce();
+            track.seats.announce(number);
             // A sender may wait already for who sat there.
             if !mutant!("reader_moves_up_unnoticed") {
                 self.wakeups.moved(seat);
@@ -135,12 +140,39 @@ impl<T> Core<T> {
         registry.free.push(Reverse(number));
         if was_lossy {
             registry.lossy -= 1;
+            self.track.storage.withdraw(registry.lossy);
         }
+        drop(registry);
+        self.free_if_over();
+    }
+
+    /// Those who send are gone, and have closed the ring.
+    pub(crate) fn senders_are_gone(&self) {
+        self.registry.lock().has_senders = false;
+        self.free_if_over();
+    }
+
+    /// Frees the slots and their values once nobody will touch them any more: those who send are gone, and so is the last reader.
+    /// Subscriptions and other handles may be left.
+    fn free_if_over(&self) {
+        {
+            let mut registry = self.registry.lock();
+            let has_readers = registry.members.len() != registry.free.len();
+            if registry.has_senders || has_readers || registry.is_freed {
+                return;
+            }
+            registry.is_freed = true;
+        }
+        // SAFETY: no reader is left and none joins a closed ring; nobody is left who sends. They have all been here, under the lock.
+        unsafe { self.track.storage.free() };
     }
 
     /// Tells readers that they were overtaken for good.
     #[cold]
     pub(crate) fn overrun(&self, seats: Vec<usize>) {
+        if seats.is_empty() {
+            return;
+        }
         for seat in seats {
             let member = self.registry.lock().members[seat].upgrade();
             // Somebody else may sit there by now: what tells is the seat's word.

@@ -5,15 +5,25 @@
 //! of it, and lossy readers that are get overtaken. So senders look at readers once for each eighth of the capacity,
 //! unless the ring is nearly full; and where there are many readers, a few at a time, ahead of need.
 //!
-//! # Somebody sits down meanwhile
+//! # Readers that sit down meanwhile
 //!
-//! The gate stores the *floors*, fences, and looks whether the seats' version is still what it was before it looked at the
-//! seats; who sits down stores its position, raises the version, fences, and looks at the floor. So one of them sees the
-//! other: a reader that sits too far back moves up, or the gate looks at the seats again.
+//! The gate remembers what a look at all strict readers has shown. It holds for those who sat there then: they only move on. The gate
+//! then stores the *floors*, fences, and looks at the readers that have joined since. A reader that sits down stores its
+//! position, marks itself as joined, fences, and looks at the floor. So one of them sees the other: a reader that sits too far back
+//! moves up, or the gate goes no further than that reader allows. One look is enough, however many come and go.
+//!
+//! # Lossy readers
+//!
+//! They never keep the limit back. When strict readers have passed a segment of the lap before and the limit reaches the end of
+//! that segment, lossy readers that are still in it are overtaken: one that is not reading is moved on, and one that is reads on
+//! as an *orphan*. The new lap then has a spare segment in its place ([`storage`](super::storage)). Where the limit moves into the
+//! segment before that, because strict readers have left a part of it, the new lap gets a spare segment at once if lossy readers are in
+//! the old one, who stay there as the strict readers do.
 
-use crate::sync::store_load_fence;
+use crate::sync::{mutant, store_load_fence};
 
-use super::seat::{Progress, Seat};
+use super::seat::Progress;
+use super::seats::{Slowest, Which};
 use super::storage::SegmentRef;
 use super::track::Track;
 
@@ -25,8 +35,7 @@ const AT_ONCE: usize = 16;
 pub(crate) enum Held {
     /// The reader in this seat has to go on.
     By(usize),
-    /// Something short is under way: a sender has claimed a position and not filled it yet, or a lossy reader is in a
-    /// segment of which strict ones have left only a part.
+    /// Another sender has claimed a position a lap before and not filled it yet.
     Shortly,
 }
 
@@ -36,8 +45,12 @@ pub(crate) struct Gate {
     limit: u64,
     /// The end of the segment from which lossy readers have been moved.
     entered: u64,
-    /// Positions before this are free of strict readers, as long as nobody sits down.
-    free: Free,
+    /// Positions before this are a capacity or more beyond each strict reader that has been looked at.
+    free: u64,
+    /// The seats' version before the last look at readers that have joined.
+    version: u64,
+    /// The segment a lap before `entered` was left to readers, and the sender is a user of it.
+    is_left: bool,
     ahead: Ahead,
     /// In a shared ring: everything before this was stamped.
     stamped: u64,
@@ -45,36 +58,20 @@ pub(crate) struct Gate {
     overrun: Vec<usize>,
 }
 
-/// What a look at all strict readers has shown.
-#[derive(Debug, Clone, Copy, Default)]
-struct Free {
-    until: u64,
-    /// What the seats' version was before the look.
-    version: u64,
-}
-
 /// A look at all strict readers, a few at a time.
 #[derive(Debug)]
 struct Ahead {
     /// Seats before this one have been looked at.
     seat: usize,
-    version: u64,
     lowest: u64,
-}
-
-impl Ahead {
-    fn new(version: u64) -> Self {
-        Self {
-            seat: 0,
-            version,
-            lowest: u64::MAX,
-        }
-    }
 }
 
 impl Default for Ahead {
     fn default() -> Self {
-        Self::new(0)
+        Self {
+            seat: 0,
+            lowest: u64::MAX,
+        }
     }
 }
 
@@ -94,9 +91,14 @@ impl Gate {
         self.limit
     }
 
-    /// Seats of readers that were overtaken for good since this was called last.
-    pub(crate) fn take_overrun(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.overrun)
+    /// Seats of some of the readers that were overtaken for good and have not been told. Those that remain are for the next
+    /// stops, so that no single send tells all of them.
+    pub(crate) fn take_overrun<T>(&mut self, track: &Track<T>) -> Vec<usize> {
+        if self.overrun.is_empty() {
+            return Vec::new();
+        }
+        let rest = self.overrun.len().saturating_sub(at_once(track));
+        self.overrun.split_off(rest)
     }
 
     /// Moves the limit on.
@@ -109,88 +111,143 @@ impl Gate {
             end <= Progress::LAST,
             "a ring has come to its end: it has no more than 2^60 positions"
         );
-        loop {
-            let version = track.seats.version();
-            if self.free.version != version || self.free.until < end {
-                let slowest = track.seats.slowest();
-                self.see_slowest(track, slowest.map(|slowest| slowest.position), version);
-                if let Some(slowest) = slowest
-                    && self.free.until <= at
-                {
-                    return Err(Held::By(slowest.seat));
-                }
+        if self.free < end {
+            let slowest = track.seats.slowest();
+            self.see_slowest(track, slowest.map(|slowest| slowest.position));
+            if let Some(slowest) = slowest
+                && self.free <= at
+            {
+                return Err(Held::By(slowest.seat));
             }
-            let mut limit = end.min(self.free.until);
-            if track.is_shared() {
-                // Everything that the segment holds now has to be there before it is written over.
-                if self.stamped + capacity < end {
-                    self.stamped = track.stamped(self.stamped);
-                }
-                limit = limit.min(self.stamped + capacity);
-                if limit <= at {
-                    return Err(Held::Shortly);
-                }
-                track.keep_tail_within_a_lap(self.stamped, limit);
+        }
+        let mut limit = end.min(self.free);
+        if track.is_shared() {
+            // Everything that the segment holds now has to be there before it is written over.
+            if self.stamped + capacity < end {
+                self.stamped = track.stamped(self.stamped);
             }
-            let lossy_floor = end.saturating_sub(capacity);
-            track.set_floors(limit.saturating_sub(capacity), lossy_floor);
-            // ORDERING: pairs with the fence in `Seats::announce`.
-            store_load_fence!("gate_opens_without_fence");
-            if track.seats.version() != version {
-                continue;
+            limit = limit.min(self.stamped + capacity);
+            if limit <= at {
+                return Err(Held::Shortly);
             }
-            if self.entered != end {
-                if track.seats.has_lossy() && lossy_floor > 0 {
-                    self.overtake(track, lossy_floor, limit == end)?;
-                }
-                self.entered = end;
+            track.keep_tail_within_a_lap(self.stamped, limit);
+        }
+        let lossy_floor = end.saturating_sub(capacity);
+        track.set_floors(limit.saturating_sub(capacity), lossy_floor);
+        // ORDERING: pairs with the fence in `Seats::announce`.
+        store_load_fence!("gate_opens_without_fence");
+        if let Some(joined) = self.look_at_joined(track) {
+            limit = limit.min(self.free);
+            if limit <= at {
+                return Err(Held::By(joined.seat));
             }
-            self.limit = limit;
-            return Ok(());
+        }
+        self.enter(track, limit, end);
+        self.limit = limit;
+        Ok(())
+    }
+
+    /// Looks at the strict readers that have joined since this was called last, and gives the slowest of them.
+    fn look_at_joined<T>(&mut self, track: &Track<T>) -> Option<Slowest> {
+        let version = track.seats.version();
+        if self.version == version {
+            return None;
+        }
+        self.version = version;
+        let slowest = track.seats.slowest_of(Which::Joined)?;
+        self.free = self.free.min(slowest.position + track.shape().capacity());
+        Some(slowest)
+    }
+
+    /// Before the limit moves to `limit`, in the segment that ends at `end`: prepares that segment, and overtakes lossy readers
+    /// that are a lap behind its end.
+    fn enter<T>(&mut self, track: &Track<T>, limit: u64, end: u64) {
+        let is_new = self.entered != end;
+        debug_assert!(!is_new || !self.is_left, "the caller takes what was left");
+        self.entered = end;
+        let Some(floor @ 1..) = end.checked_sub(track.shape().capacity()) else {
+            return;
+        };
+        let storage = &track.storage;
+        let old = storage.segment(floor - 1);
+        let has_lossy = track.seats.has_lossy();
+        if limit == end {
+            if has_lossy {
+                self.overtake(track, old, floor);
+            }
+        } else if is_new && has_lossy && is_entered_by_lossy(track, floor) {
+            storage.enter(old);
+            self.is_left = true;
+        }
+        if is_new {
+            let segment = if self.is_left {
+                storage.take_spare()
+            } else {
+                old
+            };
+            storage.put_in_place(end - 1, segment);
         }
     }
 
-    /// Moves lossy readers out of the segment that ends at `floor`, a lap before the one to be entered.
-    fn overtake<T>(
-        &mut self,
-        track: &Track<T>,
-        floor: u64,
-        is_left_by_strict: bool,
-    ) -> Result<(), Held> {
-        let position = floor - 1;
-        let mut eviction = Eviction {
-            track,
-            segment: track.storage.segment(position),
-            spare: None,
-            is_marked: false,
-        };
+    /// The segment that was left to readers, once all strict ones have passed it: the caller then
+    /// [exits](super::storage::Storage::exit) it, which is code of users.
+    pub(crate) fn take_left<T>(&mut self, track: &Track<T>) -> Option<SegmentRef<T>> {
+        let is_passed =
+            self.limit == self.entered || mutant!("left_segment_is_given_back_unpassed");
+        if !self.is_left || !is_passed {
+            return None;
+        }
+        self.is_left = false;
+        let position = self.entered - 1;
+        let old = position - track.shape().capacity();
+        let left = track.storage.segment(old);
+        // The map forgets it. Whoever looks it up there even so was moved on, and does not pin what it finds.
+        track
+            .storage
+            .put_in_place(old, track.storage.segment(position));
+        Some(left)
+    }
+
+    /// Moves lossy readers out of a segment, which ends at `floor`; or leaves it to those that read there.
+    fn overtake<T>(&mut self, track: &Track<T>, segment: SegmentRef<T>, floor: u64) {
+        let storage = &track.storage;
         let overrun = &mut self.overrun;
-        let stopped = track.seats.walk(0, |number, seat| {
+        let mut is_used = self.is_left;
+        track.seats.walk(Which::Lossy, 0, |number, seat| {
             let mut progress = seat.progress();
-            while progress.is_lossy() && !progress.is_orphan() && progress.position() < floor {
-                let changed = if !progress.is_pinned() {
-                    seat.change(progress, moved_on(progress, floor))
-                } else if is_left_by_strict && eviction.has_spare() {
-                    eviction.mark(seat, progress)
+            while is_behind(progress, floor) {
+                let changed = if progress.is_pinned() {
+                    if !is_used {
+                        // The sender's own use, so that the first orphan to stop does not find itself the last.
+                        storage.enter(segment);
+                        is_used = true;
+                    }
+                    storage.enter(segment);
+                    let changed = seat.change(progress, progress.orphaned());
+                    if changed.is_ok() {
+                        self.is_left = true;
+                    } else {
+                        // Not as the last user: the sender is one.
+                        storage.exit(segment);
+                    }
+                    changed
                 } else {
-                    return false;
+                    seat.change(progress, moved_on(progress, floor))
                 };
                 match changed {
                     Ok(()) => {
                         if progress.is_fragile() {
                             overrun.push(number);
                         }
-                        return true;
+                        break;
                     }
                     Err(now) => progress = now,
                 }
             }
             true
         });
-        eviction.end(position);
-        match stopped {
-            None => Ok(()),
-            Some(_) => Err(Held::Shortly),
+        if is_used && !self.is_left {
+            storage.stay(segment);
         }
     }
 
@@ -198,16 +255,12 @@ impl Gate {
 
     /// Looks at some strict readers, if the next segment is not known to be free of them.
     pub(crate) fn look_ahead<T>(&mut self, track: &Track<T>) {
-        let version = track.seats.version();
-        if !self.wants_look(track, version) {
+        if !self.wants_look(track) {
             return;
-        }
-        if self.ahead.version != version {
-            self.ahead = Ahead::new(version);
         }
         let mut left = at_once(track);
         let mut lowest = self.ahead.lowest;
-        let stopped = track.seats.walk(self.ahead.seat, |_, seat| {
+        let stopped = track.seats.walk(Which::Strict, self.ahead.seat, |_, seat| {
             if left == 0 {
                 return false;
             }
@@ -222,32 +275,29 @@ impl Gate {
         match stopped {
             Some(seat) => self.ahead.seat = seat,
             None => {
-                self.see_slowest(track, Some(lowest), version);
-                self.ahead = Ahead::new(version);
+                self.see_slowest(track, Some(lowest));
+                self.ahead = Ahead::default();
             }
         }
     }
 
-    /// Takes note of a look at all strict readers that began at that version.
-    fn see_slowest<T>(&mut self, track: &Track<T>, position: Option<u64>, version: u64) {
-        // Whoever sits down later sits down at the limit less a capacity, or beyond.
+    /// Takes note of a look at all strict readers.
+    fn see_slowest<T>(&mut self, track: &Track<T>, position: Option<u64>) {
+        // Where there are none, nobody is looked at before the next lap.
         let lowest = position.unwrap_or(u64::MAX).min(self.limit);
-        self.free = Free {
-            until: lowest + track.shape().capacity(),
-            version,
-        };
+        self.free = lowest + track.shape().capacity();
     }
 
-    fn wants_look<T>(&self, track: &Track<T>, version: u64) -> bool {
+    fn wants_look<T>(&self, track: &Track<T>) -> bool {
         // At the next gate the free segments have to reach this far.
-        let needed = track.shape().segment_end(self.limit);
-        self.free.version != version || self.free.until < needed
+        self.free < track.shape().segment_end(self.limit)
     }
 
     /// The position before which a sender at `at` need not come to the gate.
     pub(crate) fn next_stop<T>(&self, track: &Track<T>, at: u64) -> u64 {
         let seats = track.seats.len();
-        if seats <= AT_ONCE || !self.wants_look(track, track.seats.version()) {
+        let has_more = seats > AT_ONCE && self.wants_look(track) || !self.overrun.is_empty();
+        if !has_more {
             return self.limit;
         }
         // So that half of a segment is enough for looking at everybody.
@@ -270,49 +320,17 @@ fn moved_on(progress: Progress, floor: u64) -> Progress {
     }
 }
 
-/// Leaving a segment to those who read it, and putting a spare one in its place.
-struct Eviction<'a, T> {
-    track: &'a Track<T>,
-    segment: SegmentRef<T>,
-    spare: Option<SegmentRef<T>>,
-    is_marked: bool,
+/// Whether that is a lossy reader before that position, and not overtaken yet.
+fn is_behind(progress: Progress, floor: u64) -> bool {
+    progress.is_lossy() && !progress.is_orphan() && progress.position() < floor
 }
 
-impl<T> Eviction<'_, T> {
-    /// Whether there is a spare segment. By the count of segments there is, for a reader that is no orphan.
-    fn has_spare(&mut self) -> bool {
-        if self.spare.is_none() {
-            self.spare = self.track.storage.take_spare();
-            if self.spare.is_some() {
-                // The sender's own use, so that the first orphan to stop does not find itself the last.
-                self.track.storage.enter(self.segment);
-            }
-        }
-        self.spare.is_some()
-    }
-
-    /// Leaves the segment to a reader that has it pinned.
-    fn mark(&mut self, seat: &Seat, progress: Progress) -> Result<(), Progress> {
-        self.track.storage.enter(self.segment);
-        let changed = seat.change(progress, progress.orphaned());
-        if changed.is_ok() {
-            self.is_marked = true;
-        } else {
-            self.track.storage.exit(self.segment);
-        }
-        changed
-    }
-
-    fn end(self, position: u64) {
-        let Some(spare) = self.spare else { return };
-        if self.is_marked {
-            self.track.storage.put_in_place(position, spare);
-            self.track.storage.exit(self.segment);
-        } else {
-            self.track.storage.stay(self.segment);
-            self.track.storage.put_into_pool(spare);
-        }
-    }
+/// Whether a lossy reader that was not overtaken yet is before that position.
+fn is_entered_by_lossy<T>(track: &Track<T>, floor: u64) -> bool {
+    let found = track.seats.walk(Which::Lossy, 0, |_, seat| {
+        !is_behind(seat.progress(), floor)
+    });
+    found.is_some()
 }
 
 #[cfg(test)]
@@ -376,7 +394,7 @@ mod tests {
                 let (begin, mut looks, mut last) = (at, 0, at);
                 at = gate.next_stop(&track, at);
                 while at < gate.limit() {
-                    assert!(gate.wants_look(&track, track.seats.version()));
+                    assert!(gate.wants_look(&track));
                     gate.look_ahead(&track);
                     (looks, last) = (looks + 1, at);
                     let seen = gate.ahead.seat;
@@ -388,7 +406,7 @@ mod tests {
                 }
                 let end = gate.limit();
                 assert!(
-                    !gate.wants_look(&track, track.seats.version()),
+                    !gate.wants_look(&track),
                     "{readers} readers have not been seen when lap {lap}'s segment {begin}..{end} was full"
                 );
                 if looks > 0 {

@@ -62,7 +62,7 @@ impl<T> Member<T> {
     }
 
     #[inline(always)]
-    fn number(&self) -> usize {
+    pub(crate) fn number(&self) -> usize {
         self.bucket.number(self.index)
     }
 

@@ -8,8 +8,9 @@
 //!
 //! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published, once it has pinned `p` in
 //! its seat by compare-and-swap from `p` unpinned: had it been overtaken before, the seat would say so. The segment it reads
-//! is the one it looked up *before* pinning. That is still the ring's when it pins, for to take it away a sender first moves
-//! the reader on; and if it is taken away afterwards, the reader is left it, and becomes an orphan.
+//! is the one it looked up *before* pinning. That is still the one of `p` when it pins, for to take it away a sender first moves
+//! the reader on; and if it is taken away afterwards, the reader becomes an orphan and a user of it. Before it has pinned, and found
+//! that it was not cut off, the segment may be gone: it does not look into it.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::sync::mutant;
 use super::core::Core;
 use super::member::Member;
 use super::seat::{Progress, Seat};
-use super::storage::{SegmentRef, Value};
+use super::storage::{Found, SegmentRef, Value};
 use super::track::Track;
 
 /// Where a reader is.
@@ -229,14 +230,14 @@ impl<T> Reader<T> {
         let track = &self.core.track;
         let begin = self.position;
         let end = end.min(track.shape().segment_end(begin));
-        let mut segment = track.storage.segment(begin);
+        let mut segment = track.storage.find(begin);
         let unpinned = self.kind.at(begin);
         if let Err(now) = self.member.seat().change(unpinned, unpinned.pinned()) {
             self.overtaken(now);
             return None;
         }
         if mutant!("segment_is_looked_up_after_the_pin") {
-            segment = self.core.track.storage.segment(begin);
+            segment = self.core.track.storage.find(begin);
         }
         self.member.fence_after_pin();
         let mut pin = LossyPin {
@@ -248,6 +249,8 @@ impl<T> Reader<T> {
         if pin.reader.member.is_cut() {
             return None;
         }
+        // SAFETY: it was in the map when the reader pinned it. If it is left later, the reader becomes a user.
+        let segment = unsafe { segment.get() };
         let track = &pin.reader.core.track;
         // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
         for value in unsafe { values(track, segment, begin, end) } {
@@ -287,7 +290,7 @@ impl<T> Reader<T> {
             self.member.seat().place(kind.at(position));
             // ORDERING: pairs with the fence in `Gate::extend`, as does the one of a reader that joins: either the floor
             // is seen here, or the gate has seen nothing but a seat that is at that position.
-            core.track.seats.announce();
+            core.track.seats.announce(self.member.number());
             let floor = core.track.floor(true);
             if floor <= position || mutant!("orphan_rejoins_without_a_look") {
                 break;
@@ -344,7 +347,7 @@ struct LossyPin<'a, T> {
     reader: &'a mut Reader<T>,
     /// What its seat says, unless a sender has marked it.
     word: Progress,
-    segment: SegmentRef<T>,
+    segment: Found<T>,
     /// Everything before this has been read.
     at: u64,
 }
@@ -358,8 +361,9 @@ impl<T> Drop for LossyPin<'_, T> {
         seat.saw(self.at);
         let unpinned = self.word.at(self.at);
         if seat.change(self.word, unpinned).is_err() {
-            // Marked: the segment is this reader's and other orphans', and then the pool's.
-            reader.core.track.storage.exit(self.segment);
+            // SAFETY: it is marked, as a user of the segment.
+            let segment = unsafe { self.segment.get() };
+            reader.core.track.storage.exit(segment);
             reader.rejoin(unpinned);
         }
         reader.core.wakeups.moved(reader.member.seat());

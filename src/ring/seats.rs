@@ -1,12 +1,16 @@
 //! The seats of all readers of a ring, and which of them senders have to look at.
 //!
 //! Seats lie in buckets, each twice as large as the one before and never freed before the ring, so a sender walks over
-//! them without a lock while readers come and go. A bit says whether a seat counts. Who sits down, or sits down elsewhere,
-//! afterwards raises the *version*: a sender that has looked at all seats looks at the version once more.
+//! them without a lock while readers come and go. A bit says whether a seat counts: one for a strict reader, another for a lossy
+//! one, so that a look at readers of one kind passes over those of the other, 64 at a time. A reader that sits down, or sits down
+//! elsewhere, sets a third bit, *joined*, and raises the *version*. A sender that looked at the readers before need look only
+//! at those that have joined since.
 
 use std::sync::Arc;
 
-use crate::sync::{AtomicU64, AtomicUsize, MODELLED, OnceLock, Ordering, order, store_load_fence};
+use crate::sync::{
+    AtomicU64, AtomicUsize, MODELLED, OnceLock, Ordering, mutant, order, store_load_fence,
+};
 
 use super::seat::{Progress, Seat};
 
@@ -29,18 +33,52 @@ pub(crate) struct Seats {
 pub(crate) struct Bucket {
     /// The number of its first seat.
     first: usize,
-    /// A bit for each seat that counts.
-    live: Box<[AtomicU64]>,
+    /// Bits for each 64 seats.
+    words: Box<[Words]>,
     seats: Box<[Seat]>,
+}
+
+/// A bit for each of 64 seats.
+#[derive(Debug, Default)]
+struct Words {
+    /// A strict reader sits there, and counts.
+    strict: AtomicU64,
+    /// A lossy reader sits there, and counts.
+    lossy: AtomicU64,
+    /// A reader sat down there, and the gate has not looked at it since.
+    joined: AtomicU64,
+}
+
+impl Words {
+    fn of(&self, is_lossy: bool) -> &AtomicU64 {
+        if is_lossy { &self.lossy } else { &self.strict }
+    }
+
+    /// Those who have joined since this was called last. The caller then looks at each: a reader that sits down elsewhere after
+    /// that sets its bit again.
+    fn take_joined(&self) -> u64 {
+        if self.joined.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        // ORDERING: Acquire pairs with the Release in `announce`: the reader has sat down.
+        self.joined.swap(0, Ordering::AcqRel)
+    }
+}
+
+/// Whom to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    Strict,
+    Lossy,
+    /// Strict readers that have joined since they were looked at so.
+    Joined,
 }
 
 impl Bucket {
     fn new(first: usize, length: usize) -> Self {
         Self {
             first,
-            live: (0..length.div_ceil(64))
-                .map(|_| AtomicU64::new(0))
-                .collect(),
+            words: (0..length.div_ceil(64)).map(|_| Words::default()).collect(),
             seats: (0..length).map(|_| Seat::new()).collect(),
         }
     }
@@ -102,16 +140,25 @@ impl Seats {
         let (bucket, index) = place(number);
         // ORDERING: Release pairs with the Acquire in `walk`.
         self.used.fetch_max(bucket + 1, Ordering::Release);
-        self.bucket(bucket).live[index / 64].fetch_or(1 << (index % 64), Ordering::AcqRel);
+        let words = &self.bucket(bucket).words[index / 64];
+        words
+            .of(progress.is_lossy())
+            .fetch_or(1 << (index % 64), Ordering::AcqRel);
         if progress.is_lossy() {
             self.lossy.fetch_add(1, Ordering::Relaxed);
         }
-        self.announce();
+        self.announce(number);
     }
 
     /// Says that somebody sat down. What a sender then looks at, it looks at after it has stored how far it may go; the
     /// reader looks at that after this.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn announce(&self, number: usize) {
+        let (bucket, index) = place(number);
+        if !mutant!("reader_joins_unmarked") {
+            self.bucket(bucket).words[index / 64]
+                .joined
+                .fetch_or(1 << (index % 64), Ordering::AcqRel);
+        }
         self.version.fetch_add(1, Ordering::AcqRel);
         // ORDERING: pairs with the fence in `Gate::extend`.
         store_load_fence!("reader_joins_without_fence");
@@ -122,8 +169,10 @@ impl Seats {
         let (bucket, index) = place(number);
         let bit = 1 << (index % 64);
         // ORDERING: Release: whatever its reader has read was read before.
-        let before = self.bucket(bucket).live[index / 64].fetch_and(!bit, Ordering::AcqRel);
-        if before & bit != 0 && self.seat(number).progress().is_lossy() {
+        let is_lossy = self.seat(number).progress().is_lossy();
+        let words = &self.bucket(bucket).words[index / 64];
+        let before = words.of(is_lossy).fetch_and(!bit, Ordering::AcqRel);
+        if before & bit != 0 && is_lossy {
             // ORDERING: Release pairs with the Acquire in `has_lossy`: who finds nobody there does not look at the seat.
             self.lossy
                 .fetch_sub(1, order!(Release, "lossy_reader_leaves_relaxed"));
@@ -150,10 +199,11 @@ impl Seats {
         self.lossy.load(Ordering::Acquire) != 0
     }
 
-    /// Calls `f` with each seat that counts and its number, from that number on, until it says stop; gives the number it
-    /// stopped at.
+    /// Calls `f` with each seat of those and its number, from the number `from` on, until `f` returns false. Returns the number
+    /// that it stopped at.
     pub(crate) fn walk(
         &self,
+        which: Which,
         from: usize,
         mut f: impl FnMut(usize, &Seat) -> bool,
     ) -> Option<usize> {
@@ -163,9 +213,13 @@ impl Seats {
         for number in first_bucket..used {
             let bucket = self.bucket(number);
             let base = first_of(number);
-            for (word, live) in bucket.live.iter().enumerate().skip(index / 64) {
+            for (word, words) in bucket.words.iter().enumerate().skip(index / 64) {
                 // ORDERING: Acquire pairs with `occupy`, and with `ungate`: slots of a reader that left are free.
-                let mut bits = live.load(Ordering::Acquire);
+                let mut bits = match which {
+                    Which::Strict => words.strict.load(Ordering::Acquire),
+                    Which::Lossy => words.lossy.load(Ordering::Acquire),
+                    Which::Joined => words.take_joined() & words.strict.load(Ordering::Acquire),
+                };
                 if word == index / 64 {
                     bits &= u64::MAX << (index % 64);
                 }
@@ -184,11 +238,17 @@ impl Seats {
 
     /// The strict reader furthest behind, of several the last.
     pub(crate) fn slowest(&self) -> Option<Slowest> {
+        self.slowest_of(Which::Strict)
+    }
+
+    /// The strict reader furthest behind of those, of several the last.
+    pub(crate) fn slowest_of(&self, which: Which) -> Option<Slowest> {
         let mut slowest: Option<Slowest> = None;
-        self.walk(0, |seat, place| {
+        self.walk(which, 0, |seat, place| {
             let progress = place.progress();
             let position = progress.position();
             let is_behind = slowest.is_none_or(|slowest| position <= slowest.position);
+            // A lossy reader may sit by now where the bit was a strict one's.
             if !progress.is_lossy() && is_behind {
                 slowest = Some(Slowest { position, seat });
             }

@@ -57,10 +57,10 @@ impl Shape {
         self.segment_mask as usize + 1
     }
 
-    /// The number of the segment that a position falls into.
+    /// The entry of a position among the segments of two laps, one after the other.
     #[inline]
-    pub(crate) fn segment(&self, position: u64) -> usize {
-        ((position >> self.segment_shift) & self.number_mask) as usize
+    pub(crate) fn entry(&self, position: u64) -> usize {
+        ((position >> self.segment_shift) & (self.number_mask * 2 + 1)) as usize
     }
 
     /// Where in its segment a position falls.
@@ -103,7 +103,10 @@ mod tests {
                 usize::try_from(capacity).unwrap()
             );
             for position in 0..3 * capacity {
-                let slot = shape.segment(position) * shape.segment_len() + shape.offset(position);
+                let number = shape.entry(position) % shape.segments();
+                let slot = number * shape.segment_len() + shape.offset(position);
+                assert_ne!(shape.entry(position), shape.entry(position + capacity));
+                assert_eq!(shape.entry(position), shape.entry(position + 2 * capacity));
                 assert_eq!(slot, shape.slot(position));
                 let end = shape.segment_end(position);
                 assert!(end > position && end - position <= shape.segment_len() as u64);

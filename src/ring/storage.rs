@@ -11,15 +11,22 @@
 //!
 //! # Segments
 //!
-//! The ring's slots are those of the segments in `map`. Other segments are in the *pool*, or are being read by readers
-//! that the ring went on without (orphans); the last of these to stop puts it into the pool. There are as many of these
-//! others as there have been lossy readers at one time, which is one more than there can be orphans when a sender needs
-//! one: it needs it for a reader that is not an orphan yet. They live for as long as the ring.
+//! The *map* has an entry for each segment of two consecutive laps. As a rule both entries of a segment are the same memory.
+//! When the gate enters a segment of a new lap while a lossy reader is in the old lap's, the new lap's entry may become a spare
+//! segment. The old memory is then *left* to the readers that are in it, who find it under the old lap's entry. It has a count
+//! of users: the sender is one until all strict readers have passed it, and each orphan is one, a lossy reader that is still reading
+//! there by then. The last user drops the values in it and puts it into the *pool* of spares.
+//!
+//! The gate enters one segment at a time, and ceases to be the user of one that was left before it enters the next. So when a
+//! sender needs a spare, which it does for the sake of a lossy reader that is no orphan, each segment that was left has an orphan
+//! among its users. There are fewer of them than lossy readers, and each lossy reader brings one spare along, so there is one.
+//! (One exception: another sender thread is still dropping the values of a segment that it was the last user of. Then a sender
+//! allocates.) A spare is freed when there are more than lossy readers.
 //!
 //! # Values
 //!
-//! A slot that is *filled* holds a value, current or old. It is dropped when another takes its place, on the thread that
-//! sends that, or with the ring.
+//! A slot that is *filled* holds a value, current or old. It is dropped when another takes its place, by the thread that sends that;
+//! with the segment, when its last user leaves it; or when the ring is over.
 
 use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
@@ -28,6 +35,7 @@ use std::slice;
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, UnsafeCell, mutant, order};
+use crate::wait::quietly;
 
 use super::shape::{SEGMENTS, Shape};
 
@@ -38,8 +46,6 @@ pub(crate) struct Segment<T> {
     filled: Box<[UnsafeCell<bool>]>,
     /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
     users: AtomicUsize,
-    /// The next in the pool.
-    next: AtomicPtr<Segment<T>>,
 }
 
 impl<T> Segment<T> {
@@ -50,7 +56,36 @@ impl<T> Segment<T> {
                 .collect(),
             filled: (0..length).map(|_| UnsafeCell::new(false)).collect(),
             users: AtomicUsize::new(0),
-            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Takes the value out of a slot, if it holds one.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the slot.
+    unsafe fn take(&self, offset: usize) -> Option<T> {
+        // SAFETY: nobody else uses the slot. One that was filled holds a value, which is taken once.
+        unsafe {
+            self.filled[offset]
+                .with_mut(|filled| mem::take(&mut *filled))
+                .then(|| self.values[offset].with_mut(|value| (*value).assume_init_read()))
+        }
+    }
+
+    /// Drops all values. A panic of a drop goes no further.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the segment.
+    unsafe fn clear(&self) {
+        if !mem::needs_drop::<T>() {
+            return;
+        }
+        for offset in 0..self.values.len() {
+            // SAFETY: as our caller's.
+            let value = unsafe { self.take(offset) };
+            quietly(|| drop(value));
         }
     }
 }
@@ -65,15 +100,11 @@ impl<T> Drop for Segment<T> {
         impl<T> Drop for DropRest<'_, T> {
             fn drop(&mut self) {
                 while self.1 < self.0.values.len() {
-                    let index = self.1;
+                    let offset = self.1;
                     self.1 += 1;
                     let rest = DropRest(self.0, self.1);
-                    // SAFETY: nobody else has the segment any more, and each index is visited once.
-                    unsafe {
-                        if self.0.filled[index].with(|filled| *filled) {
-                            self.0.values[index].with_mut(|value| (*value).assume_init_drop());
-                        }
-                    }
+                    // SAFETY: nobody else has the segment any more.
+                    drop(unsafe { self.0.take(offset) });
                     mem::forget(rest);
                 }
             }
@@ -85,7 +116,7 @@ impl<T> Drop for Segment<T> {
 /// A slot's value, if it holds one.
 type Cell<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// A segment that lives for as long as the ring. Its methods' callers hold the ring.
+/// A segment that lives for as long as this is used: it is in the map, or the caller is a user of it.
 pub(crate) struct SegmentRef<T> {
     segment: NonNull<Segment<T>>,
     /// The segment's values, at hand.
@@ -201,12 +232,19 @@ impl<T> Value<'_, T> {
 
 /// All segments of a ring.
 pub(crate) struct Storage<T> {
-    /// The ring's, by number.
-    map: [AtomicPtr<Segment<T>>; SEGMENTS],
+    /// The segments of two laps, by [`Shape::entry`].
+    map: [AtomicPtr<Segment<T>>; 2 * SEGMENTS],
     shape: Shape,
-    /// Segments that nobody uses. One thread at a time takes from it; any puts into it.
-    pool: CachePadded<AtomicPtr<Segment<T>>>,
-    all: Mutex<Vec<SegmentRef<T>>>,
+    spares: CachePadded<Mutex<Spares<T>>>,
+}
+
+/// Segments besides those of the map.
+struct Spares<T> {
+    pool: Vec<SegmentRef<T>>,
+    /// How many there are: in the pool, or left to their users.
+    count: usize,
+    /// How many there are to be.
+    wanted: usize,
 }
 
 // SAFETY: values go to many threads by reference and are dropped by any of them: `T: Send + Sync`. Who touches what, when,
@@ -215,97 +253,132 @@ unsafe impl<T: Send + Sync> Send for Storage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Storage<T> {}
 
+/// What the map had for a position when it was looked up. The segment may have been freed since.
+pub(crate) struct Found<T>(*mut Segment<T>);
+
+impl<T> Clone for Found<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Found<T> {}
+
+impl<T> Found<T> {
+    /// # Safety
+    ///
+    /// The segment lives.
+    #[inline(always)]
+    pub(crate) unsafe fn get(self) -> SegmentRef<T> {
+        // SAFETY: as our caller's; a shape's entries are those for which the map has a segment until the ring is over.
+        unsafe { SegmentRef::new(NonNull::new_unchecked(self.0)) }
+    }
+}
+
 impl<T> Storage<T> {
     pub(crate) fn new(shape: Shape) -> Self {
-        let mut all = Vec::with_capacity(shape.segments());
-        let map = std::array::from_fn(|number| {
-            if number < shape.segments() {
-                let segment = allocate(shape);
-                all.push(segment);
-                AtomicPtr::new(segment.segment.as_ptr())
-            } else {
-                AtomicPtr::new(ptr::null_mut())
-            }
-        });
+        let map = [const { ptr::null_mut() }; 2 * SEGMENTS].map(AtomicPtr::new);
+        for number in 0..shape.segments() {
+            let segment = allocate(shape).segment.as_ptr();
+            map[number].store(segment, Ordering::Relaxed);
+            map[number + shape.segments()].store(segment, Ordering::Relaxed);
+        }
+        let spares = Spares {
+            pool: Vec::new(),
+            count: 0,
+            wanted: 0,
+        };
         Self {
             map,
             shape,
-            pool: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
-            all: Mutex::new(all),
+            spares: CachePadded::new(Mutex::new(spares)),
         }
     }
 
-    /// The segment that a position is in now.
+    /// The segment of a position, to be used once it is known to live.
+    #[inline]
+    pub(crate) fn find(&self, position: u64) -> Found<T> {
+        // ORDERING: Acquire pairs with the Release in `put_in_place`.
+        Found(self.map[self.shape.entry(position) & (2 * SEGMENTS - 1)].load(Ordering::Acquire))
+    }
+
+    /// The segment of a position.
+    ///
+    /// The caller has pinned the position as a strict reader, may write it, or has the gate: then the segment is in the map for as
+    /// long as that is so.
     #[inline]
     pub(crate) fn segment(&self, position: u64) -> SegmentRef<T> {
-        let number = self.shape.segment(position);
-        // ORDERING: Acquire pairs with the Release in `put_in_place`.
-        let segment = self.map[number & (SEGMENTS - 1)].load(Ordering::Acquire);
-        // SAFETY: a shape's segment numbers are those for which the map has a segment, for good.
-        unsafe { SegmentRef::new(NonNull::new_unchecked(segment)) }
+        // SAFETY: what is in the map lives.
+        unsafe { self.find(position).get() }
     }
 
-    /// The ring's segment for that position is another one from now on.
+    /// The ring's segment for that position, of a new lap, is this one. For the thread that has the gate.
     pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
-        // ORDERING: Release pairs with the Acquire in `segment`: its slots' old values are visible to who replaces them.
-        self.map[self.shape.segment(position)].store(
-            segment.segment.as_ptr(),
-            order!(Release, "spare_is_put_in_place_relaxed"),
-        );
+        let entry = &self.map[self.shape.entry(position)];
+        let segment = segment.segment.as_ptr();
+        if entry.load(Ordering::Relaxed) != segment {
+            // ORDERING: Release pairs with the Acquire in `find`: its slots' old values are visible to who replaces them.
+            entry.store(segment, order!(Release, "spare_is_put_in_place_relaxed"));
+        }
     }
 
-    /// Makes sure that there are so many segments besides the ring's own.
+    /// Makes sure that there are so many spare segments.
     pub(crate) fn provide(&self, spares: usize) {
-        let mut all = self.all.lock();
-        while all.len() < self.shape.segments() + spares {
-            let segment = allocate(self.shape);
-            all.push(segment);
-            self.put_into_pool(segment);
-        }
-    }
-
-    /// Takes a segment out of the pool. Only for the one thread that has the gate.
-    pub(crate) fn take_spare(&self) -> Option<SegmentRef<T>> {
-        let mut head = self.pool.load(Ordering::Acquire);
         loop {
-            let segment = NonNull::new(head)?;
-            // SAFETY: segments live for as long as the ring.
-            let next = unsafe { segment.as_ref() }.next.load(Ordering::Relaxed);
-            // Nobody else takes, so what was the head still has the same successor if it is the head.
-            // ORDERING: Acquire pairs with the Release in `put_into_pool`.
-            match self
-                .pool
-                .compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire)
             {
-                // SAFETY: as above.
-                Ok(_) => return Some(unsafe { SegmentRef::new(segment) }),
-                Err(now) => head = now,
+                let mut all = self.spares.lock();
+                all.wanted = spares;
+                if all.count >= spares {
+                    return;
+                }
+                all.count += 1;
             }
+            // Outside the lock, which senders take.
+            let segment = allocate(self.shape);
+            self.spares.lock().pool.push(segment);
         }
     }
 
-    pub(crate) fn put_into_pool(&self, segment: SegmentRef<T>) {
-        let mut head = self.pool.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: segments live for as long as the ring.
-            let next = unsafe { &segment.segment.as_ref().next };
-            next.store(head, Ordering::Relaxed);
-            // ORDERING: Release pairs with the Acquire in `take_spare`: the readers are done with it.
-            match self.pool.compare_exchange_weak(
-                head,
-                segment.segment.as_ptr(),
-                order!(Release, "segment_is_pooled_relaxed"),
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => head = now,
+    /// No more than so many spare segments are needed: frees the others, or leaves that to their last users.
+    pub(crate) fn withdraw(&self, spares: usize) {
+        let surplus = {
+            let mut all = self.spares.lock();
+            all.wanted = spares;
+            let surplus = all.count.saturating_sub(spares).min(all.pool.len());
+            all.count -= surplus;
+            let rest = all.pool.len() - surplus;
+            all.pool.split_off(rest)
+        };
+        surplus.into_iter().for_each(free);
+    }
+
+    /// Takes a spare segment. It has no values. Only for the one thread that has the gate.
+    pub(crate) fn take_spare(&self) -> SegmentRef<T> {
+        {
+            let mut all = self.spares.lock();
+            if let Some(segment) = all.pool.pop() {
+                return segment;
             }
+            all.count += 1;
+        }
+        allocate(self.shape)
+    }
+
+    /// Gives back a spare segment that has no values and no users.
+    pub(crate) fn give_back(&self, segment: SegmentRef<T>) {
+        let mut all = self.spares.lock();
+        if all.count > all.wanted {
+            all.count -= 1;
+            drop(all);
+            free(segment);
+        } else {
+            all.pool.push(segment);
         }
     }
 
-    /// One more uses a segment that is, or is about to be, no longer the ring's.
+    /// One more uses a segment that is, or is about to be, left.
     pub(crate) fn enter(&self, segment: SegmentRef<T>) {
-        // SAFETY: segments live for as long as the ring.
+        // SAFETY: by our caller's use it lives.
         unsafe { segment.segment.as_ref() }
             .users
             .fetch_add(1, Ordering::Relaxed);
@@ -313,21 +386,57 @@ impl<T> Storage<T> {
 
     /// It stays the ring's after all, and nobody but the caller had entered it.
     pub(crate) fn stay(&self, segment: SegmentRef<T>) {
-        // SAFETY: segments live for as long as the ring.
+        // SAFETY: by our caller's use it lives.
         unsafe { segment.segment.as_ref() }
             .users
             .store(0, Ordering::Relaxed);
     }
 
-    /// One uses it no longer; the last puts it into the pool.
+    /// One uses it no longer. The last drops its values, which is code of users, and gives it back.
     pub(crate) fn exit(&self, segment: SegmentRef<T>) {
-        // SAFETY: segments live for as long as the ring.
-        let users = unsafe { &segment.segment.as_ref().users };
+        // SAFETY: by our caller's use it lives.
+        let memory = unsafe { segment.segment.as_ref() };
         // ORDERING: AcqRel: all reading of it comes before its being used again.
-        if users.fetch_sub(1, Ordering::AcqRel) == 1 || mutant!("any_orphan_gives_the_segment_back")
+        if memory.users.fetch_sub(1, Ordering::AcqRel) == 1
+            || mutant!("any_orphan_gives_the_segment_back")
         {
-            self.put_into_pool(segment);
+            if !mutant!("segment_keeps_its_values") {
+                // SAFETY: it was left, and nobody uses it any more.
+                unsafe { memory.clear() };
+            }
+            self.give_back(segment);
         }
+    }
+
+    /// Frees everything, with all values.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses any segment, nor looks one up any more.
+    pub(crate) unsafe fn free(&self) {
+        /// Goes on with the rest when dropping the values of one panics.
+        struct FreeRest<T>(Vec<NonNull<Segment<T>>>);
+        impl<T> Drop for FreeRest<T> {
+            fn drop(&mut self) {
+                while let Some(segment) = self.0.pop() {
+                    let mut rest = FreeRest(mem::take(&mut self.0));
+                    // SAFETY: allocated as a box, each listed once; as the caller says, nobody uses it.
+                    drop(unsafe { Box::from_raw(segment.as_ptr()) });
+                    self.0 = mem::take(&mut rest.0);
+                }
+            }
+        }
+        let mut segments: Vec<_> = self
+            .map
+            .iter()
+            // ORDERING: who has the right to free has synchronized with all others.
+            .filter_map(|entry| NonNull::new(entry.swap(ptr::null_mut(), Ordering::Relaxed)))
+            .collect();
+        segments.sort_unstable();
+        segments.dedup();
+        let pool = mem::take(&mut self.spares.lock().pool);
+        let spares = pool.into_iter().map(|spare| spare.segment);
+        drop(FreeRest(segments.into_iter().chain(spares).collect()));
     }
 }
 
@@ -337,21 +446,16 @@ fn allocate<T>(shape: Shape) -> SegmentRef<T> {
     unsafe { SegmentRef::new(NonNull::from(Box::leak(segment))) }
 }
 
+/// Frees a spare segment, which nobody uses.
+fn free<T>(segment: SegmentRef<T>) {
+    // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last user.
+    drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
+}
+
 impl<T> Drop for Storage<T> {
     fn drop(&mut self) {
-        /// Goes on with the rest when dropping the values of one panics.
-        struct FreeRest<T>(Vec<SegmentRef<T>>);
-        impl<T> Drop for FreeRest<T> {
-            fn drop(&mut self) {
-                while let Some(segment) = self.0.pop() {
-                    let mut rest = FreeRest(mem::take(&mut self.0));
-                    // SAFETY: allocated as a box, each listed once, and nobody is left who could use it.
-                    drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
-                    self.0 = mem::take(&mut rest.0);
-                }
-            }
-        }
-        drop(FreeRest(mem::take(&mut *self.all.lock())));
+        // SAFETY: nobody is left.
+        unsafe { self.free() };
     }
 }
 
@@ -359,35 +463,56 @@ impl<T> Drop for Storage<T> {
 mod tests {
     use super::{Shape, Storage};
 
+    fn counts(storage: &Storage<u8>) -> (usize, usize) {
+        let spares = storage.spares.lock();
+        (spares.pool.len(), spares.count)
+    }
+
     #[test]
     fn there_are_as_many_spare_segments_as_were_asked_for() {
         let storage = Storage::<u8>::new(Shape::new(16).unwrap());
-        assert!(storage.take_spare().is_none());
-        for spares in [0, 1, 1, 3, 2] {
+        for (spares, expected) in [(0, 0), (1, 1), (1, 1), (3, 3), (2, 3)] {
             storage.provide(spares);
+            assert_eq!(counts(&storage), (expected, expected));
         }
-        let taken: Vec<_> = std::iter::from_fn(|| storage.take_spare()).collect();
-        assert_eq!(taken.len(), 3);
+        let taken = [(); 3].map(|()| storage.take_spare());
         // Those that are in use count too.
         storage.provide(3);
-        assert!(storage.take_spare().is_none());
-        storage.put_into_pool(taken[1]);
-        assert!(storage.take_spare().is_some());
-        assert!(storage.take_spare().is_none());
+        assert_eq!(counts(&storage), (0, 3));
+        storage.give_back(taken[1]);
+        assert_eq!(counts(&storage), (1, 3));
+        // What is not needed any more is freed: now, or when it comes back.
+        storage.withdraw(1);
+        assert_eq!(counts(&storage), (0, 2));
+        storage.give_back(taken[0]);
+        assert_eq!(counts(&storage), (0, 1));
+        storage.give_back(taken[2]);
+        assert_eq!(counts(&storage), (1, 1));
+        storage.withdraw(0);
+        assert_eq!(counts(&storage), (0, 0));
+        // One that is taken where there is none is freed in the end.
+        let taken = storage.take_spare();
+        assert_eq!(counts(&storage), (0, 1));
+        storage.give_back(taken);
+        assert_eq!(counts(&storage), (0, 0));
     }
 
     #[test]
     fn a_segment_that_stays_is_used_by_nobody() {
         let storage = Storage::<u8>::new(Shape::new(16).unwrap());
+        storage.provide(1);
         let segment = storage.segment(0);
         storage.enter(segment);
         storage.stay(segment);
         // Later the ring does go on without it: the last to stop reading it gives it back.
+        let spare = storage.take_spare();
+        storage.put_in_place(0, spare);
+        storage.put_in_place(16, spare);
         storage.enter(segment);
         storage.enter(segment);
         storage.exit(segment);
-        assert!(storage.take_spare().is_none());
+        assert_eq!(counts(&storage), (0, 1));
         storage.exit(segment);
-        assert!(storage.take_spare().is_some());
+        assert_eq!(counts(&storage), (1, 1));
     }
 }

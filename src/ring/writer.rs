@@ -82,6 +82,7 @@ impl<T> Writer<T> {
         // The next send is to find out.
         self.stop = self.next;
         self.core.close(self.next);
+        self.core.senders_are_gone();
     }
 
     #[inline(always)]
@@ -238,16 +239,17 @@ impl Seldom {
     /// `next` has come to the stop: looks ahead, or moves the limit on.
     fn pass_gate<T>(&mut self, core: &Core<T>, next: u64) -> Result<Room<T>, Held> {
         let track = &core.track;
-        if next < self.gate.limit() {
+        let passed = if next < self.gate.limit() {
             self.gate.look_ahead(track);
+            Ok(())
         } else {
-            let extended = self.gate.extend(track);
-            let overrun = self.gate.take_overrun();
-            if !overrun.is_empty() {
-                core.overrun(overrun);
-            }
-            extended?;
+            self.gate.extend(track)
+        };
+        if let Some(left) = self.gate.take_left(track) {
+            track.storage.exit(left);
         }
+        core.overrun(self.gate.take_overrun(track));
+        passed?;
         Ok(Room {
             stop: self.gate.next_stop(track, next),
             segment: track.storage.segment(next),
