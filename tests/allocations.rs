@@ -416,6 +416,43 @@ fn a_send_that_gives_up_leaves_nothing_behind_in_a_ring() {
 }
 
 #[test]
+fn spare_segments_of_lossy_readers_go_with_them() {
+    let ring = RingFeed::new(1 << 10).unwrap();
+    let mut strict = ring.subscribe();
+    let options = ring.subscriber().overflow(RingOverflow::DropOldest);
+    let mut visit = |count: usize| {
+        let mut readers: Vec<_> = (0..count).map(|_| options.clone().subscribe()).collect();
+        for number in 0..2000_u64 {
+            ring.send([number; 16]);
+            let _ = strict.drain(|_| {});
+        }
+        // One after the other, they keep segments of their own while they read.
+        for reader in &mut readers {
+            let _ = reader.drain_up_to(1, |_| {
+                for number in 0..2000_u64 {
+                    ring.send([number; 16]);
+                    let _ = strict.drain(|_| {});
+                }
+            });
+        }
+        drop(readers);
+        // The sender is to be done with what it left to them.
+        for number in 0..2000_u64 {
+            ring.send([number; 16]);
+            let _ = strict.drain(|_| {});
+        }
+    };
+    visit(10);
+    let (grown, ()) = bytes(|| visit(10));
+    assert_eq!(grown, 0);
+    // Nor are there more than live lossy readers.
+    let (held, readers) = bytes(|| [(); 2].map(|()| options.clone().subscribe()));
+    let segment = (1 << 7) * (size_of::<[u64; 16]>() as i64 + 1);
+    assert!((2 * segment..3 * segment).contains(&held), "{held} bytes");
+    drop(readers);
+}
+
+#[test]
 fn nothing_is_left_of_a_ring_when_everything_was_dropped() {
     let run = || {
         let mut ring = ExclusiveRingFeed::new(16).unwrap();

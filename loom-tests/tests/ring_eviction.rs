@@ -2,7 +2,8 @@
 //!
 //! Modelled: an exclusive sender that laps one or two readers which drop the oldest, while they read (what they do with a
 //! value lets others run) or do not; capacities 1, 2 and 4, of which the last has segments of two. A `Disconnect` reader
-//! that is overtaken. Strict and lossy readers on one ring, also in one segment that the strict one has left in part. Values are tokens: none changes while it is read, each is
+//! that is overtaken. Strict and lossy readers on one ring, also in one segment that the strict one has left in part.
+//! Values are tokens: none changes while it is read, each is
 //! dropped once, and those received and those missed are together those that were sent. Timers do not fire. Bounds: two or
 //! three threads, two to five values, two or three preemptions.
 //!

@@ -50,7 +50,7 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
         self
     }
 
-    /// What happens when the reader falls behind by the whole ring; the sender waits if this is not called.
+    /// What happens when the reader falls behind and its values are to be written over; the sender waits if this is not called.
     pub fn overflow(mut self, overflow: RingOverflow) -> Self {
         self.joining.overflow = overflow;
         self

@@ -424,6 +424,58 @@ mod tests {
     }
 
     #[test]
+    fn readers_that_join_do_not_begin_a_look_anew() {
+        let track = track(100);
+        let mut gate = Gate::default();
+        gate.extend(&track).unwrap();
+        for number in 100..107 {
+            let seen = gate.ahead.seat;
+            // Joins, and leaves again.
+            track.seats.occupy(number, Progress::strict(SEGMENT));
+            track.seats.stand_up(number);
+            if !gate.wants_look(&track) {
+                break;
+            }
+            gate.look_ahead(&track);
+            assert!(gate.ahead.seat > seen || gate.ahead.seat == 0, "{seen}");
+        }
+        // One that has joined and stays is looked at, and it alone.
+        catch_up(&track, 100, SEGMENT);
+        gate.free = 4 * SEGMENT + CAPACITY as u64;
+        track.seats.occupy(107, Progress::strict(5));
+        let mut reached = gate.limit();
+        while gate.extend(&track).is_ok() {
+            reached = gate.limit();
+        }
+        assert_eq!(reached, 5 + CAPACITY as u64);
+        assert_eq!(gate.extend(&track), Err(Held::By(107)));
+    }
+
+    #[test]
+    fn readers_that_were_overtaken_are_told_a_few_at_a_time() {
+        let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false);
+        for reader in 0..100 {
+            track.seats.occupy(reader, Progress::lossy(0, true));
+        }
+        let mut gate = Gate::default();
+        while gate.limit() < CAPACITY as u64 + SEGMENT {
+            assert_eq!(gate.take_overrun(&track), []);
+            gate.extend(&track).unwrap();
+        }
+        let mut told = Vec::new();
+        let mut at = gate.limit() - SEGMENT;
+        while at < gate.limit() {
+            let now = gate.take_overrun(&track);
+            assert!(now.len() <= super::at_once(&track));
+            told.extend(now);
+            gate.look_ahead(&track);
+            at = gate.next_stop(&track, at);
+        }
+        told.sort_unstable();
+        assert_eq!(told, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_reader_that_sits_down_is_looked_at_before_the_limit_moves() {
         let track = track(40);
         let mut gate = Gate::default();

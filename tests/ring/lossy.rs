@@ -427,3 +427,44 @@ fn a_waiting_reader_that_may_not_fall_behind_is_told_of_what_it_can_read() {
         assert_eq!(ring.subscriber_count(), 0);
     });
 }
+
+#[test]
+fn a_lossy_reader_holds_no_sender_where_strict_readers_have_left_a_part_of_a_segment() {
+    for (overflow, freed, stands) in LOSSY.into_iter().flat_map(|overflow| {
+        (1..16).flat_map(move |freed| (0..12).map(move |stands| (overflow, freed, stands)))
+    }) {
+        with_each_sender!(64, |ring| {
+            let mut strict = ring.subscribe();
+            let mut lossy = ring.subscriber().overflow(overflow).subscribe();
+            ring.send_batch(0..64);
+            assert_eq!(strict.drain_up_to(freed, |_| {}), Ok(freed));
+            let stood = lossy.drain_up_to(stands, |_| {});
+            assert_eq!(stood, Ok(stands));
+            let mut sent = 64;
+            let read = lossy.drain_up_to(1, |value| {
+                assert_eq!(*value, stands);
+                // There is room for as many values as the strict reader has freed, and for no more.
+                for _ in 0..freed {
+                    assert_eq!(ring.send_timeout(sent, PATIENCE), Ok(sent as u64));
+                    sent += 1;
+                }
+                assert!(ring.try_send(0).is_err_and(|error| error.is_full()));
+                assert_eq!(*value, stands);
+            });
+            assert_eq!(read, Ok(1));
+            // An eighth is lost once strict readers have passed the whole of it. Then the reader goes on where no sender writes.
+            let gone = freed / 8 * 8;
+            let safe = freed.next_multiple_of(8);
+            let next = stands + 1;
+            match lossy.try_recv() {
+                Ok(value) => assert_eq!((value, stands < gone && next < safe), (next, false)),
+                Err(TryRecvError::Lagged(missed)) => {
+                    assert_eq!((missed as usize, stands < gone), (safe - next, true))
+                }
+                Err(end) => assert_eq!((end, stands < gone), (TryRecvError::Overflowed, true)),
+            }
+            let rest: Vec<_> = strict.try_iter().collect();
+            assert_eq!(rest, (freed..sent).collect::<Vec<_>>());
+        });
+    }
+}

@@ -52,6 +52,98 @@ fn values_live_for_as_long_as_anybody_may_read_them() {
 }
 
 #[test]
+fn values_go_with_the_last_sender_and_reader_whatever_other_handles_are_left() {
+    let tally = Tally::new();
+    for sender_goes_first in [false, true] {
+        with_each_sender!(8, |ring| {
+            let mut strict = ring.subscribe();
+            let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let (reader, subscription) = lossy.subscribe().split();
+            let (handle, closed) = (ring.handle(), subscription.closed());
+            for number in 0..8 {
+                ring.send(tally.value(number));
+            }
+            assert_eq!(strict.drain_up_to(3, |_| {}), Ok(3));
+            if sender_goes_first {
+                drop(ring);
+                drop(strict);
+                assert_eq!(tally.live(), 8);
+                drop(reader);
+            } else {
+                drop((strict, reader));
+                assert_eq!(tally.live(), 8);
+                drop(ring);
+            }
+            assert_eq!(tally.live(), 0);
+            assert!(handle.is_closed() && subscription.is_closed());
+            assert_eq!(
+                handle
+                    .subscriber()
+                    .history(8)
+                    .subscribe()
+                    .try_recv()
+                    .map(drop),
+                Err(TryRecvError::Closed)
+            );
+            drop((handle, subscription, closed));
+        });
+    }
+}
+
+#[test]
+fn what_a_ring_went_on_without_is_dropped_as_soon_as_its_reader_stops() {
+    let tally = Tally::new();
+    with_each_sender!(16, |ring| {
+        let mut lossy = ring
+            .subscriber()
+            .overflow(RingOverflow::DropOldest)
+            .subscribe();
+        let mut number = 0;
+        let mut send = |count: u64| {
+            for _ in 0..count {
+                ring.send(tally.value(number));
+                number += 1;
+            }
+        };
+        send(16);
+        let read = lossy.drain_up_to(1, |_| {
+            send(32);
+            // The reader has kept its eighth.
+            assert_eq!(tally.live(), 18);
+        });
+        assert_eq!(read, Ok(1));
+        assert_eq!(tally.live(), 16);
+    });
+}
+
+#[test]
+fn what_a_ring_went_on_without_in_part_is_dropped_once_strict_readers_have_passed_it() {
+    let tally = Tally::new();
+    with_each_sender!(16, |ring| {
+        let mut strict = ring.subscribe();
+        let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+        let mut lossy = lossy.subscribe();
+        for number in 0..16 {
+            ring.send(tally.value(number));
+        }
+        assert_eq!(strict.drain_up_to(1, |_| {}), Ok(1));
+        let read = lossy.drain_up_to(1, |_| assert_eq!(ring.send(tally.value(16)), 16));
+        assert_eq!((read, tally.live()), (Ok(1), 17));
+        // The other value of this eighth is still for both.
+        assert_eq!(
+            lossy.drain_up_to(1, |value| assert_eq!(value.number, 1)),
+            Ok(1)
+        );
+        assert_eq!(
+            strict.drain_up_to(1, |value| assert_eq!(value.number, 1)),
+            Ok(1)
+        );
+        ring.send(tally.value(17));
+        assert_eq!(tally.live(), 16);
+    });
+}
+
+#[test]
 fn values_that_are_not_sent_come_back_or_are_dropped() {
     let tally = Tally::new();
     with_each_sender!(2, |ring| {
