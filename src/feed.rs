@@ -17,6 +17,7 @@ mod record;
 mod refusal;
 #[cfg(feature = "async")]
 mod send_async;
+mod slots;
 #[cfg(feature = "async")]
 mod stream;
 #[cfg(feature = "async")]

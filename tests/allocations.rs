@@ -254,6 +254,44 @@ fn bytes<R>(f: impl FnOnce() -> R) -> (i64, R) {
 }
 
 /// Reads in every way that there is.
+#[test]
+fn the_slots_of_a_channel_go_with_its_receiver_whatever_handles_are_left() {
+    const SLOTS: usize = 1 << 16;
+    let feed = Feed::new();
+    feed.send(Box::new(0_u64));
+    let (bytes, (mut closed, subscription, undelivered)) = bytes(|| {
+        let (receiver, subscription) = feed.channel(SLOTS).unwrap().split();
+        feed.send_batch((0..SLOTS as u64).map(Box::new));
+        let undelivered = feed.try_send(Box::new(1)).unwrap_err();
+        let closed = subscription.closed();
+        drop(receiver);
+        (closed, subscription, undelivered)
+    });
+    assert!(bytes < 10_000, "{bytes} bytes are left of {SLOTS} slots");
+    let stats = subscription.stats();
+    assert_eq!((stats.delivered, stats.dropped), (SLOTS as u64, 0));
+    assert_eq!(undelivered.retry().unwrap(), 0);
+    assert!(closed.wait_timeout(Duration::ZERO));
+}
+
+#[test]
+fn the_slots_of_a_channel_whose_receiver_is_dropped_in_a_delivery_go_after_it() {
+    const SLOTS: usize = 1 << 16;
+    let feed = Feed::new();
+    feed.send(0);
+    let (bytes, _subscription) = bytes(|| {
+        let (receiver, subscription) = feed.channel(SLOTS).unwrap().split();
+        let held = std::sync::Mutex::new(Some(receiver));
+        // The send is in the midst of its deliveries.
+        let closure = feed.subscribe_fn(move |_: &u64| drop(held.lock().unwrap().take()));
+        feed.send(1);
+        closure.unsubscribe();
+        feed.send(2);
+        subscription
+    });
+    assert!(bytes < 10_000, "{bytes} bytes are left of {SLOTS} slots");
+}
+
 fn read_all(readers: &mut [RingReceiver<u64>]) {
     for reader in readers {
         let _ = reader.try_recv();

@@ -83,7 +83,7 @@ fn two_senders(overflow: Overflow) {
     let feed = Feed::new();
     let mut receiver = channel(&feed, overflow);
     let numbers: [&[u32]; 2] = match overflow {
-        Overflow::Block => [&[10], &[20]],
+        Overflow::Block | Overflow::DropNewest => [&[10], &[20]],
         _ => [&[10, 11], &[20]],
     };
     let in_all = numbers.concat().len();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::entry::Port;
-use super::queue::{MAX_CAPACITY, Queue};
+use super::queue::MAX_CAPACITY;
 use super::receiver::Receiver;
+use super::slots::Share;
 use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::overflow::{CarrierOverflow, Overflow};
@@ -123,13 +124,13 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
         if !(1..=MAX_CAPACITY).contains(&self.capacity) {
             return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
         }
-        let queue = Arc::new(Queue::new(self.capacity, self.overflow.into()));
+        let share = Share::new(self.capacity, self.overflow.into());
         let entry = self.core.subscribe(
-            Port::Own(Arc::clone(&queue)),
+            Port::Own(share.clone()),
             CarrierOverflow::default(),
             self.name,
         );
-        Ok(Receiver::new(queue, Subscription::new(entry)))
+        Ok(Receiver::new(share, Subscription::new(entry)))
     }
 }
 

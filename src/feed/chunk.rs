@@ -90,7 +90,7 @@ impl<T> Seat<T> {
         T: 'static,
     {
         match &self.way {
-            // SAFETY: the entry keeps its queue as long as it lives itself.
+            // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the caller is entitled to, the slots.
             Way::Own(queue) => unsafe { &**queue }.offer(value),
             Way::Crossbeam(sender) => {
                 let offered = self.entry.offer_crossbeam(sender, value, lane);

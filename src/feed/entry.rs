@@ -9,6 +9,7 @@ use super::core::Core;
 use super::lane;
 use super::queue::Queue;
 use super::refusal::{End, Refusal};
+use super::slots::Share;
 use crate::carrier::Carrier;
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
@@ -24,7 +25,7 @@ pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
 /// Where the values of a subscription go.
 pub(crate) enum Port<T> {
     /// The feed's own channel.
-    Own(Arc<Queue<T>>),
+    Own(Share<T>),
     /// A crossbeam channel, called without a detour.
     Crossbeam(crossbeam_channel::Sender<T>),
     /// Any other channel.
@@ -76,7 +77,7 @@ pub(crate) struct Entry<T> {
     cut: AtomicBool,
     /// Set once the port has been dropped.
     reaped: AtomicBool,
-    /// The own channel again, for what it counts; it is no way to deliver to it.
+    /// The own channel again, for what it counts and for waking. Its slots may be gone: only the port keeps them.
     queue: Option<Arc<Queue<T>>>,
     /// What becomes of a value for which a carrier that was brought along has no room.
     overflow: CarrierOverflow,
@@ -108,7 +109,7 @@ impl<T> Entry<T> {
         seating: Seating,
     ) -> Self {
         let queue = match &port {
-            Port::Own(queue) => Some(Arc::clone(queue)),
+            Port::Own(share) => Some(Arc::clone(share.queue())),
             _ => None,
         };
         Self {

@@ -34,7 +34,6 @@
 //! up for it; and because a receiver may do neither for long, the senders that may have been overlooked look again by
 //! themselves ([`Again`](crate::wait::Again)).
 
-use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -42,11 +41,10 @@ use crossbeam_utils::CachePadded;
 
 use super::gaps::{FirstGap, Gaps};
 use super::refusal::{End, Pushed, Refusal};
+use super::slots::{Slot, closed_bit};
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
-use crate::sync::{
-    AtomicU8, AtomicU64, Ordering, UnsafeCell, mutant, order, seq_cst_order, store_load_fence,
-};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, mutant, order, seq_cst_order, store_load_fence};
 use crate::wait::{Patience, WakerCell, WakerSet};
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
@@ -63,6 +61,7 @@ fn is_soon(patience: &Patience) -> bool {
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
+/// All of an own channel but its slots, which its [`Share`](super::slots::Share)s keep.
 pub(crate) struct Queue<T> {
     senders: CachePadded<SenderSide<T>>,
     receiver: CachePadded<ReceiverSide>,
@@ -77,7 +76,7 @@ pub(crate) struct Queue<T> {
 /// What senders read for each value: one cache line.
 struct SenderSide<T> {
     tail: AtomicU64,
-    slots: Box<[Slot<T>]>,
+    slots: *const [Slot<T>],
     /// The bit that closes the tail. Twice that is one lap.
     closed_bit: u64,
     bell: WakerCell,
@@ -91,13 +90,7 @@ struct ReceiverSide {
     room: WakerSet,
 }
 
-struct Slot<T> {
-    stamp: AtomicU64,
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-// SAFETY: a slot's value is touched only by the one thread that its stamp entitles (see the table above): values move
-// from thread to thread, which takes `T: Send`, and are never shared.
+// SAFETY: the slots are `Sync` when `T: Send`, and live while they are used (see `Share`); all else is `Sync` by itself.
 unsafe impl<T: Send> Sync for Queue<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Queue<T> {}
@@ -114,19 +107,15 @@ pub(crate) struct Cursor {
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
+    /// A queue over these slots.
+    pub(super) fn new(slots: &[Slot<T>], overflow: Overflow) -> Self {
+        let capacity = slots.len();
         debug_assert!((1..=MAX_CAPACITY).contains(&capacity));
-        let slots = (0..capacity as u64)
-            .map(|index| Slot {
-                stamp: AtomicU64::new(index),
-                value: UnsafeCell::new(MaybeUninit::uninit()),
-            })
-            .collect();
         Self {
             senders: CachePadded::new(SenderSide {
                 tail: AtomicU64::new(0),
                 slots,
-                closed_bit: (capacity as u64 + 1).next_power_of_two(),
+                closed_bit: closed_bit(capacity),
                 bell: WakerCell::new(),
                 overflow,
             }),
@@ -172,8 +161,9 @@ impl<T> Queue<T> {
     #[inline]
     fn slot(&self, position: u64) -> &Slot<T> {
         let index = self.index(position);
-        // SAFETY: positions are made by `after`, which keeps the index below the number of slots.
-        unsafe { self.senders.slots.get_unchecked(index) }
+        // SAFETY: the caller has a share, or is entitled to one, so the slots are there. Positions are made by `after`, which
+        // keeps the index below the number of slots.
+        unsafe { &*self.senders.slots.cast::<Slot<T>>().add(index) }
     }
 
     #[inline]
@@ -639,23 +629,6 @@ impl<T> Queue<T> {
     /// How many values its receiver misses.
     pub(crate) fn dropped(&self) -> u64 {
         self.gaps.missed() + self.evicted.load(Ordering::Relaxed)
-    }
-}
-
-impl<T> Drop for Queue<T> {
-    fn drop(&mut self) {
-        /// Goes on with the rest when dropping one value panics.
-        struct DropRest<'a, T>(&'a Queue<T>);
-        impl<T> Drop for DropRest<'_, T> {
-            fn drop(&mut self) {
-                self.0.drop_values();
-            }
-        }
-        if std::mem::needs_drop::<T>() {
-            let rest = DropRest(self);
-            self.drop_values();
-            std::mem::forget(rest);
-        }
     }
 }
 

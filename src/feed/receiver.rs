@@ -3,12 +3,12 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-use super::queue::{Cursor, Queue};
+use super::queue::Cursor;
+use super::slots::Share;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
@@ -62,7 +62,7 @@ use crate::wait::{end_turn, poll_turn};
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
 pub struct Receiver<T> {
-    queue: Arc<Queue<T>>,
+    queue: Share<T>,
     cursor: Cursor,
     subscription: Subscription,
     /// Misses that a `drain` came upon after it had handed out values, and has not told of yet.
@@ -75,7 +75,7 @@ impl<T> UnwindSafe for Receiver<T> {}
 impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> Receiver<T> {
-    pub(crate) fn new(queue: Arc<Queue<T>>, subscription: Subscription) -> Self {
+    pub(crate) fn new(queue: Share<T>, subscription: Subscription) -> Self {
         Self {
             queue,
             cursor: Cursor::default(),
@@ -290,7 +290,8 @@ impl<T> Receiver<T> {
     }
 
     /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the
-    /// subscription; the receiver can then still take what is in the channel.
+    /// subscription; the receiver can then still take what is in the channel. What is in the channel, and the memory of its
+    /// places, goes with the receiver, whatever other handles are left.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)

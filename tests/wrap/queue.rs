@@ -1,21 +1,24 @@
 //! What happens where the positions of a feed's own channel come to the end of a byte, of 32 bits, or of what they hold.
 
-use super::{Cursor, Queue};
+use super::Cursor;
 use crate::error::TryRecvError;
 use crate::feed::refusal::{End, Refusal};
+use crate::feed::slots::Share;
 use crate::overflow::Overflow;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 
-impl<T> Queue<T> {
+impl<T> Share<T> {
     /// A queue that has been gone round so often, and where its receiver is.
     fn starting_at(capacity: usize, overflow: Overflow, laps: u64) -> (Self, Cursor) {
-        let mut queue = Self::new(capacity, overflow);
+        let queue = Self::new(capacity, overflow);
         let start = laps * queue.one_lap();
-        queue.senders.tail = AtomicU64::new(start);
-        queue.receiver.head = AtomicU64::new(start);
-        for slot in &mut queue.senders.slots {
-            let index = slot.stamp.load(Ordering::Relaxed);
-            slot.stamp = AtomicU64::new(start + index);
+        queue.senders.tail.store(start, Ordering::Relaxed);
+        queue.receiver.head.store(start, Ordering::Relaxed);
+        for index in 0..capacity as u64 {
+            queue
+                .slot(index)
+                .stamp
+                .store(start + index, Ordering::Relaxed);
         }
         let mut cursor = Cursor {
             head: start,
@@ -46,7 +49,7 @@ fn starts(capacity: usize) -> impl Iterator<Item = u64> {
         .chain([last - 4])
 }
 
-fn take(queue: &Queue<u64>, cursor: &mut Cursor, expected: std::ops::Range<u64>) {
+fn take(queue: &Share<u64>, cursor: &mut Cursor, expected: std::ops::Range<u64>) {
     for number in expected {
         assert_eq!(queue.pop(cursor, false), Ok(number));
     }
@@ -67,7 +70,7 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
     for capacity in [1, 2, 3, 5, 8, 100] {
         for lap in starts(capacity) {
             for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::Disconnect] {
-                let (queue, mut cursor) = Queue::starting_at(capacity, overflow, lap);
+                let (queue, mut cursor) = Share::starting_at(capacity, overflow, lap);
                 let before = queue.delivered();
                 let mut at = 0;
                 for round in 0..3 {
@@ -108,7 +111,7 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
 fn the_oldest_are_pushed_out_across_each_power_of_two() {
     for capacity in [1, 2, 3, 8, 100] {
         for lap in starts(capacity) {
-            let (queue, mut cursor) = Queue::starting_at(capacity, Overflow::DropOldest, lap);
+            let (queue, mut cursor) = Share::starting_at(capacity, Overflow::DropOldest, lap);
             let (before, length) = (queue.delivered(), capacity as u64);
             for number in 0..2 * length {
                 assert!(queue.offer(number).is_ok());
@@ -135,7 +138,7 @@ fn in_time<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
 #[test]
 fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
     for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
-        let (queue, mut cursor) = Queue::starting_at(2, overflow, 3);
+        let (queue, mut cursor) = Share::starting_at(2, overflow, 3);
         let queue = std::sync::Arc::new(queue);
         assert!(matches!(queue.offer(7), Ok(false)));
         // A sender that has claimed its place, and not filled it.
