@@ -293,13 +293,8 @@ impl SubscriptionError {
         Self::Failed(Arc::from(error.into()))
     }
 
-    /// The error of a producer or carrier that panicked, from what `catch_unwind` caught.
-    pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&'static str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("(a panic without a message)");
+    /// The error of a producer or carrier that panicked with this message.
+    pub(crate) fn panicked(message: &str) -> Self {
         Self::Panicked(Arc::from(message))
     }
 

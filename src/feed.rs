@@ -137,6 +137,11 @@ impl<T> Feed<T> {
         self.core.close();
     }
 
+    /// Ends all its subscriptions, and waits for nothing.
+    pub(crate) fn close_soon(&self) {
+        self.core.close_soon();
+    }
+
     /// Whether the feed was closed. Once true, it stays true.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()

@@ -176,6 +176,8 @@ pub mod sync;
 // Floor 1
 mod backoff;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
 mod overflow;
 mod wait;
 // Floor 2

@@ -11,6 +11,7 @@ use crate::attempts::{Attempts, Step};
 use crate::backoff::Backoff;
 use crate::error::SubscriptionError;
 use crate::subscription::{CancelToken, Subscription};
+use crate::wait::quietly;
 
 /// Keeps a subscription alive: calls `f` to make it, and again whenever `f` or the subscription that it made fails.
 ///
@@ -59,7 +60,11 @@ where
     F: FnMut(CancelToken) -> Result<Subscription, E> + Send + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    resubscribe_with_error(max, move |token, _| f(token))
+    resubscribe_with_error(max, move |token, error| {
+        // An error that panics when it is dropped is no failure of `f`.
+        quietly(|| drop(error));
+        f(token)
+    })
 }
 
 /// Keeps a subscription alive as [`resubscribe`] does, and tells `f` why the attempt before failed.

@@ -20,8 +20,8 @@ use crate::error::SubscriptionError;
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
 pub(crate) use source::Source;
-pub(crate) use state::State;
 pub use state::SubscriptionId;
+pub(crate) use state::{State, Wakers};
 pub use stats::Stats;
 
 /// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long as its source does, and so

@@ -9,8 +9,8 @@
 
 #[cfg(feature = "async")]
 mod alarm;
-mod in_delivery;
 mod line;
+mod nesting;
 mod parker;
 mod patience;
 mod quietly;
@@ -21,11 +21,11 @@ mod waker_set;
 
 #[cfg(feature = "async")]
 pub(crate) use alarm::Alarm;
-pub(crate) use in_delivery::{InDelivery, in_delivery};
 pub(crate) use line::{Key, Line};
+pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
-pub(crate) use quietly::{quietly, wake};
+pub(crate) use quietly::{Caught, catch, quietly, wake};
 #[cfg(feature = "async")]
 pub(crate) use turn::{end_turn, poll_turn};
 pub(crate) use waker_cell::WakerCell;

@@ -378,6 +378,8 @@ fn a_timed_send_waits_as_long_as_it_was_told_and_no_longer() {
     eventually(|| receiver.stats().blocked == 3);
     assert_eq!(receiver.recv(), Ok(1));
     assert_eq!(join(sender), 1);
+    // The two that were given up.
+    assert_eq!(receiver.recv(), Err(RecvError::Lagged(2)));
     assert_eq!(receiver.recv(), Ok(4));
 }
 

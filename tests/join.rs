@@ -332,3 +332,66 @@ fn a_feed_that_closes_one_leaves_the_others_and_a_failure_ends_them() {
     assert_eq!(rx.iter().collect::<Vec<_>>(), [1]);
     drop(lagging);
 }
+
+/// Guards against ends, cancellations, figures and drops that go down a chain by recursion, or through it again and again.
+#[test]
+fn a_chain_of_joined_subscriptions_may_be_of_any_length() {
+    const LINKS: usize = 10_000;
+    for way in 0..4 {
+        let feed = Feed::<u8>::new();
+        let (tell, first) = told_to_end();
+        let (sender, receiver) = bounded(1);
+        let mut chain = Subscription::join([first, feed.subscribe(sender)]);
+        for _ in 0..LINKS {
+            chain = Subscription::join([chain, feed.subscribe_fn(|_| {})]);
+        }
+        let end = chain.closed();
+        assert_eq!(chain.stats().delivered, 0);
+        match way {
+            0 => chain.unsubscribe(),
+            1 => drop(chain),
+            2 => {
+                tell.send(Err("lost")).unwrap();
+                end.wait();
+                assert!(chain.err().recv().unwrap().is_failed());
+                // Its thread drops the channel once it has told everybody.
+                assert!(receiver.recv().is_err());
+                drop(chain);
+            }
+            _ => {
+                feed.close();
+                tell.send(Ok(())).unwrap();
+                end.wait();
+                assert_ended_well(&chain);
+            }
+        }
+        assert_eq!(feed.subscriber_count(), 0);
+        assert!(receiver.recv().is_err());
+    }
+}
+
+/// Guards against a thread that fails one of them, and waits for a closure that waits for that.
+#[test]
+fn who_ends_the_first_waits_for_no_other() {
+    in_time(|| {
+        let feed = Feed::new();
+        let (tell, failing) = told_to_end();
+        let end = failing.closed();
+        let (inside, entered) = bounded(1);
+        let end = std::sync::Mutex::new(Some(end));
+        let waiting = feed.subscribe_fn(move |_: &u8| {
+            inside.send(()).unwrap();
+            end.lock()
+                .unwrap()
+                .take()
+                .expect("it is called once")
+                .wait();
+        });
+        let joined = Subscription::join([failing, waiting]);
+        let sender = thread::spawn(move || feed.send(1));
+        entered.recv().unwrap();
+        tell.send(Err("lost")).unwrap();
+        joined.closed().wait();
+        assert_eq!(sender.join().unwrap(), 1);
+    });
+}

@@ -444,3 +444,36 @@ fn it_is_shared_between_threads_and_says_what_it_is() {
         "SubscriptionScope { closed: false, count: 1, .. }"
     );
 }
+
+/// Guards against a subscription that is told only when a closure before it has returned.
+#[test]
+fn all_are_told_before_the_first_is_waited_for() {
+    in_time(|| {
+        let feed = Feed::new();
+        let scope = SubscriptionScope::new();
+        let (inside, entered) = bounded(1);
+        let (leave, left) = bounded::<()>(0);
+        let slow = feed.subscribe_fn(move |_: &u8| {
+            inside.send(()).unwrap();
+            let _ = left.recv();
+        });
+        scope.track(slow).unwrap().detach();
+        let (sender, receiver) = bounded(1);
+        let channel = scope.track(feed.subscribe(sender)).unwrap();
+        // The closure returns once the last one has been told.
+        let last = Subscription::spawn(move |token| -> Ended {
+            let _ = token.channel().recv();
+            drop(leave);
+            Ok(())
+        });
+        let last = scope.track(last).unwrap();
+        let sending = feed.clone();
+        let sender = thread::spawn(move || sending.send(1));
+        entered.recv().unwrap();
+        scope.close();
+        assert!(last.is_closed() && channel.is_closed());
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(sender.join().unwrap(), 2);
+        assert_eq!(feed.subscriber_count(), 0);
+    });
+}

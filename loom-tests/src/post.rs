@@ -132,10 +132,15 @@ impl<T> PostBox<T> {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
+    /// A value that comes from now on fails the model.
+    pub fn seal(&self) {
+        self.shared.sealed.store(true, Ordering::Relaxed);
+    }
+
     /// Asserts that the sending half is gone, and that nothing comes from now on.
     #[track_caller]
     pub fn assert_ended(&self) {
         assert!(self.is_disconnected(), "the carrier was not dropped");
-        self.shared.sealed.store(true, Ordering::Relaxed);
+        self.seal();
     }
 }

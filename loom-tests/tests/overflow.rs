@@ -199,10 +199,3 @@ fn a_reason_has_to_be_told_before_the_end() {
         one_sender(Overflow::Disconnect);
     });
 }
-
-#[test]
-fn an_error_has_to_be_told_by_whoever_finds_the_queue_closed() {
-    Model::bound(3).fails_with("error_is_of_who_comes_first", || {
-        two_senders(Overflow::Disconnect);
-    });
-}

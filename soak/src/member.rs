@@ -1,6 +1,7 @@
 //! A subscriber with its channel and its account.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fanfeed::{Stats, Subscription, SubscriptionId};
 
@@ -89,11 +90,18 @@ impl Member {
         random: &mut Random,
         watch: &mut impl Watch,
     ) -> Rest {
+        // Another thread that has ended it, or has closed its feed, may be about to drop a carrier that was brought along.
+        let is_carried = !matches!(self.inbox, Inbox::Own(_) | Inbox::Ring(_));
+        let patience = if is_carried { PATIENCE } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
         loop {
             let before = (self.account.received(), self.account.told());
             let rest = self.read(world, Duration::ZERO, random, watch);
             let is_idle = before == (self.account.received(), self.account.told());
-            if rest == Rest::Open && !is_idle {
+            if rest == Rest::Open && (!is_idle || Instant::now() < deadline) {
+                if is_idle {
+                    thread::yield_now();
+                }
                 continue;
             }
             let again = self.read(world, Duration::ZERO, random, watch);

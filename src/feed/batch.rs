@@ -5,13 +5,12 @@
 //! the order of each subscriber's values, and who waits for whom, is that of as many single sends.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::blocked;
 use super::chunk::{Chunk, Seat};
 use super::core::Core;
-use super::delivery::{self, Delivery, Payload, Settled};
+use super::delivery::{self, Delivery, Settled};
 use super::directory::Kind;
 use super::entry::Entry;
 use super::pending::Pending;
@@ -20,6 +19,7 @@ use super::record::{Place, Section};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
+use crate::wait::{Caught, catch};
 
 /// Values per block: enough to make the cost of a send small beside that of its values.
 const BLOCK: usize = 32;
@@ -49,8 +49,8 @@ pub(crate) fn send<T: Clone + Send + 'static>(
         batch.block.clear();
         core.tidy();
     }
-    if let Some(payload) = batch.panic {
-        resume_unwind(payload);
+    if let Some(panic) = batch.panic {
+        panic.resume();
     }
     batch.delivered
 }
@@ -65,7 +65,7 @@ struct Batch<T> {
     /// Subscribers that had no room, and the first value of the block that they have not got.
     late: Vec<(Arc<Entry<T>>, usize)>,
     delivered: usize,
-    panic: Option<Payload>,
+    panic: Option<Caught>,
 }
 
 /// How far one subscriber has come with the block.
@@ -117,6 +117,11 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let late = self.late.iter().map(|(_, next)| *next);
                 late.min().unwrap_or(usize::MAX)
             };
+            if rung != 0 && !seat.is_own() {
+                // As for a single value.
+                // SAFETY: as above.
+                unsafe { delivery::ring(chunk, std::mem::take(&mut rung)) };
+            }
             self.serve_seat(core, seat, own, section.lane());
             let waits = seat.queue().is_some_and(|queue| queue.bell().is_armed());
             rung |= u64::from(waits) << index;
@@ -134,19 +139,19 @@ impl<T: Clone + Send + 'static> Batch<T> {
             cloning: false,
         };
         loop {
-            let outcome = catch_unwind(AssertUnwindSafe(|| match seat.queue() {
+            let outcome = catch(|| match seat.queue() {
                 Some(queue) if queue.overflow() != Overflow::DropOldest => {
                     self.fill(core, seat.entry(), queue, own, &mut progress);
                 }
                 _ => self.offer_each(core, seat.entry(), own, lane, &mut progress),
-            }));
-            let Err(payload) = outcome else { return };
+            });
+            let Err(panic) = outcome else { return };
             self.clones.clear();
             let cloning = progress.cloning;
-            if let Some(payload) =
-                delivery::blame(core, seat.entry(), seat.entry().place(), cloning, payload)
+            if let Some(panic) =
+                delivery::blame(core, seat.entry(), seat.entry().place(), cloning, panic)
             {
-                self.panic.get_or_insert(payload);
+                self.panic.get_or_insert(panic);
             }
             if !cloning {
                 return;
@@ -174,13 +179,13 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let pushed =
                     queue.push_many(cloned, || clones.next().expect("as many as were asked for"));
                 drop(clones);
-                if let Some(payload) = panicked {
+                if let Some(panic) = panicked {
                     // It has missed the value, unless others took the room for those before: then it is cloned again.
                     if pushed == Ok(cloned) {
                         entry.miss(entry.place(), 1);
                         missed = 1;
                     }
-                    self.panic.get_or_insert(payload);
+                    self.panic.get_or_insert(panic);
                 }
                 pushed
             } else {
@@ -197,7 +202,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 pushed
             };
             match pushed {
-                Err(()) => return drop(core.end(entry, End::Closed, None)),
+                Err(()) => return core.end(entry, End::Closed, None),
                 Ok(pushed) => {
                     self.delivered += pushed;
                     progress.next += pushed + missed;
@@ -210,18 +215,13 @@ impl<T: Clone + Send + 'static> Batch<T> {
     }
 
     /// Clones up to so many values; fewer if one panics: those before it are delivered first.
-    fn clone_run(&mut self, count: usize, next: usize) -> Option<Payload> {
+    fn clone_run(&mut self, count: usize, next: usize) -> Option<Caught> {
         let from = next - self.sent;
         let clones = &mut self.clones;
         clones.reserve(count);
         let values = self.block.range(from..from + count);
-        let cloned = catch_unwind(AssertUnwindSafe(|| {
-            // One by one, so that those before a panic are there after it.
-            for value in values {
-                clones.push(value.clone());
-            }
-        }));
-        cloned.err()
+        // One by one, so that those before a panic are there after it.
+        catch(|| values.for_each(|value| clones.push(value.clone()))).err()
     }
 
     fn overflow(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, queue: &Queue<T>, next: usize) {
@@ -307,12 +307,10 @@ impl<T: Clone + Send + 'static> Batch<T> {
                     break;
                 }
                 // SAFETY: as above.
-                match catch_unwind(AssertUnwindSafe(|| unsafe {
-                    entry.call(value, section.lane())
-                })) {
+                match catch(|| unsafe { entry.call(value, section.lane()) }) {
                     Ok(()) => self.delivered += 1,
-                    Err(payload) => {
-                        delivery::blame(core, entry, 0, false, payload);
+                    Err(panic) => {
+                        delivery::blame(core, entry, 0, false, panic);
                         break;
                     }
                 }
@@ -350,8 +348,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
             if delivery.has_pending() {
                 blocked::wait(&mut delivery, core, None);
             }
-            if let Some(payload) = delivery.take_panic() {
-                self.panic.get_or_insert(payload);
+            if let Some(panic) = delivery.take_panic() {
+                self.panic.get_or_insert(panic);
             }
             self.delivered += delivery.delivered();
         }

@@ -1,6 +1,5 @@
 //! How a thread waits for subscribers that have no room.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::entry::{Gate, Port};
 use super::pending::{Listening, Waiter};
-use crate::wait::{Again, BOUND, Parker};
+use crate::wait::{Again, BOUND, Parker, catch};
 
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
 const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
@@ -121,6 +120,8 @@ fn select<T: Clone + Send + 'static>(
         .iter()
         .filter_map(|(index, gate)| Some((*index, crossbeam_sender(gate)?)))
         .collect();
+    // A carrier that was asked may have ended one that was asked before.
+    senders.retain(|(index, _)| !entries[*index].is_cut());
     if senders.len() > SELECTED {
         let start = *turn % senders.len();
         senders.rotate_left(start);
@@ -160,7 +161,7 @@ fn crossbeam_sender<'a, T: 'static>(
     match gate.port() {
         Port::Crossbeam(sender) => Some(sender),
         // If it panics here, it is met again, and dealt with, when the send listens next.
-        Port::Carrier(carrier) => catch_unwind(AssertUnwindSafe(|| carrier.as_crossbeam())).ok()?,
+        Port::Carrier(carrier) => catch(|| carrier.as_crossbeam()).ok()?,
         Port::Own(_) | Port::Closure(_) => None,
     }
 }

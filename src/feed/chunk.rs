@@ -60,9 +60,10 @@ impl<T> Seat<T> {
         &self.entry
     }
 
-    /// The entry of a seat that was emptied. What else was there is dropped.
-    pub(crate) fn into_entry(self) -> Arc<Entry<T>> {
-        self.entry
+    /// Whether it is of an own channel.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.way, Way::Own(_))
     }
 
     /// The crossbeam sender of a seat that has one, and the entry.

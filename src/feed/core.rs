@@ -8,14 +8,13 @@ use crossbeam_utils::CachePadded;
 
 use super::chunk::{SEATS, Seat};
 use super::directory::{Directory, FIRST, Vacancies};
-use super::entry::{Entry, Port, Seating};
-use super::lane;
+use super::entry::{Ended, Entry, Port, Seating};
 use super::record::{Concern, Grace, Place, Records};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::CarrierOverflow;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, mutant, seq_cst_order};
-use crate::wait::Patience;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, mutant, seq_cst_order};
+use crate::wait::{InCallback, Patience, Reap, may_reap, may_wait, postpone, quietly};
 
 pub(crate) struct Core<T> {
     hot: CachePadded<Hot<T>>,
@@ -23,45 +22,8 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
-    endings: Endings,
-}
-
-/// Counts the threads that have taken subscriptions out of the live ones, or one out of its seat, and have not told of the
-/// end, or not dropped the port.
-///
-/// Who closes the feed waits until there is none: of what another thread has in hand, nothing else shows.
-#[derive(Default)]
-struct Endings {
-    /// Changed under the lock, so that it takes no read-modify-write.
-    begun: AtomicUsize,
-    over: AtomicUsize,
-}
-
-/// One of them.
-struct Ending<'a>(&'a Endings);
-
-impl Endings {
-    /// The caller holds the lock.
-    fn begin(&self) -> Ending<'_> {
-        let begun = self.begun.load(Ordering::Relaxed);
-        self.begun.store(begun.wrapping_add(1), Ordering::Relaxed);
-        Ending(self)
-    }
-
-    /// For a thread that has held the lock since those began that it asks about.
-    fn are_over(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Ending::drop`: who sees that it is over sees what it did. And this
-        // one first: those that are over by now have begun, so none is under way if as many as that have begun later.
-        let over = self.over.load(Ordering::Acquire);
-        over == self.begun.load(Ordering::Relaxed) || mutant!("close_overlooks_who_is_at_it")
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        // ORDERING: pairs with the Acquire in `are_over`.
-        self.0.over.fetch_add(1, Ordering::Release);
-    }
+    /// This, for a thread that has to free something later. Set with the first subscription.
+    reaper: OnceLock<Weak<dyn Reap>>,
 }
 
 /// What every send reads and seldom anybody writes.
@@ -75,13 +37,23 @@ struct Hot<T> {
 struct Registry<T> {
     closed: bool,
     vacancies: Vacancies<T>,
-    retiring: Vec<Retiring>,
+    retiring: Vec<Retiring<T>>,
 }
 
-/// A seat that was cut and is not empty yet.
-struct Retiring {
-    seating: Seating,
+/// An entry that was cut, and whose seat is to be emptied by whoever comes by once nobody uses its port.
+struct Retiring<T> {
+    entry: Arc<Entry<T>>,
     grace: Grace,
+}
+
+/// What became of an entry that a thread waits to free.
+enum Taken<T> {
+    /// It is out of its seat, and to be dropped by the caller.
+    Out(Seat<T>),
+    /// Another thread has taken it out.
+    Gone,
+    /// Somebody uses its port.
+    Busy,
 }
 
 impl<T> Core<T> {
@@ -98,7 +70,7 @@ impl<T> Core<T> {
                 retiring: Vec::new(),
             }),
             count: AtomicUsize::new(0),
-            endings: Endings::default(),
+            reaper: OnceLock::new(),
         }
     }
 
@@ -115,7 +87,7 @@ impl<T> Core<T> {
         &self.hot.directory
     }
 
-    /// Frees what has been unsubscribed and could not be freed then. Every send ends with this.
+    /// Frees what has ended and could not be freed then. Every send, subscribe and unsubscribe ends with this.
     #[inline]
     pub(crate) fn tidy(&self) {
         // ORDERING: SeqCst with the store in `tell_of_retiring`, as that says.
@@ -142,9 +114,14 @@ impl<T> Core<T> {
         port: Port<T>,
         overflow: CarrierOverflow,
         name: Option<Arc<str>>,
-    ) -> Arc<Entry<T>> {
+    ) -> Arc<Entry<T>>
+    where
+        T: Send + 'static,
+    {
         let is_closure = matches!(port, Port::Closure(_));
         let core = Arc::downgrade(self);
+        self.reaper
+            .get_or_init(|| Arc::downgrade(&(Arc::clone(self) as Arc<dyn Reap>)));
         let mut registry = self.registry.lock();
         if registry.closed {
             drop(registry);
@@ -157,6 +134,8 @@ impl<T> Core<T> {
         // SAFETY: the seat was free, and no other thread knows of the entry yet.
         unsafe { directory.fill(&registry.vacancies, Arc::clone(&entry)) };
         self.count.fetch_add(1, Ordering::AcqRel);
+        drop(registry);
+        self.tidy();
         entry
     }
 
@@ -168,170 +147,257 @@ impl<T> Core<T> {
         let overflow = CarrierOverflow::default();
         let entry = Arc::new(Entry::new(port, overflow, name, core, nowhere));
         entry.cut();
+        entry.set_vacated();
+        let ended = entry.end(End::Closed, None);
         // SAFETY: it was never in a seat, so nobody else has ever had its port.
-        unsafe { entry.reap() };
-        entry.announce(End::Closed, None);
+        let port = unsafe { entry.take_port() };
+        let _inside = InCallback::enter();
+        quietly(|| drop(port));
+        entry.announce(ended);
         entry
     }
 
-    /// Ends a subscription, and waits until nothing of it is under way: see
-    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
-    pub(crate) fn cancel(&self, entry: &Entry<T>, end: End, error: Option<SubscriptionError>) {
-        let Some(mut grace) = self.end(entry, end, error) else {
-            return;
-        };
-        if lane::in_delivery() {
-            // What is still under way here is that delivery itself, or another thread's: who ends it tidies up.
-            return self.reap();
+    // ---- Ending ----
+
+    /// Ends a subscription, waits until nobody uses its port, and drops that: see
+    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe). Where the thread must not wait, it frees it later.
+    pub(crate) fn cancel(&self, entry: &Entry<T>) {
+        let waits = may_wait();
+        let (ended, grace) = self.cut(entry, End::Closed, None, waits);
+        if let Some(ended) = ended {
+            entry.announce(ended);
         }
-        // SAFETY: the records are `self`'s.
-        unsafe { grace.wait() };
+        if !waits {
+            return self.postpone();
+        }
         let mut patience = Patience::new();
         loop {
-            self.reap();
-            if entry.is_reaped() {
-                return;
+            match self.take(entry, &grace) {
+                Taken::Out(seat) => {
+                    discard(seat);
+                    break;
+                }
+                Taken::Gone => break,
+                Taken::Busy => patience.wait(),
             }
-            patience.wait();
+        }
+        self.tidy();
+    }
+
+    /// Ends a subscription, and tells of it. Waits for nobody, and drops nothing of others: that is for whoever tidies up.
+    pub(crate) fn end(&self, entry: &Entry<T>, end: End, error: Option<SubscriptionError>) {
+        let (ended, _) = self.cut(entry, end, error, false);
+        if let Some(ended) = ended {
+            entry.announce(ended);
         }
     }
 
-    /// Ends a subscription without waiting. `None` if nothing of it was under way, and it is gone.
-    pub(crate) fn end(
+    /// Takes an entry out of the live ones, if it is one of them, and gives back what is to be told. `awaits`: the caller
+    /// waits until nobody uses the port, and then takes the entry out of its seat; else anybody does.
+    fn cut(
         &self,
         entry: &Entry<T>,
         end: End,
         error: Option<SubscriptionError>,
-    ) -> Option<Grace> {
-        let (cut, _ending) = self.cut(entry);
-        entry.announce(end, error);
-        match cut {
-            Ok(seat) => {
-                // SAFETY: `cut` found nobody entitled to the port.
-                unsafe { seat.into_entry().reap() };
-                None
-            }
-            Err(grace) => (!entry.is_reaped()).then_some(grace),
-        }
-    }
-
-    /// Takes an entry out of the live ones, of which the caller is to tell. If no delivery to it is under way, it is taken
-    /// out of its seat too, and given back to be reaped.
-    fn cut(&self, entry: &Entry<T>) -> (Result<Seat<T>, Grace>, Option<Ending<'_>>) {
-        let seating = entry.seating();
-        let concern = Self::concern(seating);
+        awaits: bool,
+    ) -> (Option<Ended>, Grace) {
+        let Seating { chunk, seat } = entry.seating();
         let mut registry = self.registry.lock();
+        if awaits {
+            entry.set_awaited();
+        }
         if entry.is_cut() {
-            return (Err(self.records.observe(concern)), None);
+            // By the lock this comes after the observation that was made at the cut, and so sees no less.
+            return (None, self.records.observe(Self::concern(entry.seating())));
         }
-        self.cut_live(&registry, entry);
-        let ending = self.endings.begin();
         self.count.fetch_sub(1, Ordering::AcqRel);
+        let ended = self.cut_live(&registry, entry, end, error);
         seq_cst_order!("unsubscribe_observes_without_order");
-        let mut grace = self.records.observe(concern);
-        // SAFETY: the records are `self`'s.
-        if unsafe { grace.is_over() } && entry.is_gate_empty() {
-            return (Ok(self.vacate(&mut registry, seating)), Some(ending));
+        let grace = self.records.observe(Self::concern(entry.seating()));
+        if !awaits {
+            let chunk = self.hot.directory.chunk(&registry.vacancies, chunk);
+            // SAFETY: the seat is taken, and the lock keeps it from being emptied.
+            let entry = Arc::clone(unsafe { chunk.seat(seat) }.entry());
+            self.retire(&mut registry, entry, grace.clone());
         }
-        registry.retiring.push(Retiring {
-            seating,
-            grace: grace.clone(),
-        });
-        self.tell_of_retiring();
-        (Err(grace), Some(ending))
+        (Some(ended), grace)
     }
 
-    /// Takes an entry out of the live ones, which it is one of. The caller holds the lock.
-    fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
+    /// Takes an entry out of the live ones, which it is one of, and ends it. The caller holds the lock.
+    fn cut_live(
+        &self,
+        registry: &Registry<T>,
+        entry: &Entry<T>,
+        end: End,
+        error: Option<SubscriptionError>,
+    ) -> Ended {
         if mutant!("entry_is_cut_while_it_is_live") {
             entry.cut();
         }
         let directory = &self.hot.directory;
         directory.cut(&registry.vacancies, entry.seating());
         entry.cut();
+        entry.end(end, error)
     }
 
-    /// Ends all subscriptions, and lets no new ones begin.
+    fn retire(&self, registry: &mut Registry<T>, entry: Arc<Entry<T>>, grace: Grace) {
+        registry.retiring.push(Retiring { entry, grace });
+        self.tell_of_retiring();
+    }
+
+    /// Ends all subscriptions, lets no new ones begin, and waits as [`cancel`](Self::cancel) does for each of them, those
+    /// that others have ended included.
     pub(crate) fn close(&self) {
-        let (ended, leaving, mut grace, ending) = {
+        self.shut(may_wait());
+    }
+
+    /// Ends all subscriptions, lets no new ones begin, and tells of it. Waits for nobody, and drops nothing of others.
+    pub(crate) fn close_soon(&self) {
+        self.shut(false);
+    }
+
+    fn shut(&self, waits: bool) {
+        let mut all = Vec::new();
+        let mut ended = Vec::new();
+        let grace = {
             let mut registry = self.registry.lock();
-            registry.closed = true;
-            let ending = self.endings.begin();
-            let mut ended = Vec::new();
-            // What others have cut, and is not gone yet: to be waited for all the same.
-            let mut leaving = Vec::new();
+            let was_closed = std::mem::replace(&mut registry.closed, true);
+            if was_closed && !waits {
+                drop(registry);
+                return self.postpone();
+            }
             let directory = &self.hot.directory;
             for Seating { chunk, seat } in directory.taken(&registry.vacancies) {
                 let chunk = directory.chunk(&registry.vacancies, chunk);
                 // SAFETY: the seat is taken, and the lock keeps it from being emptied.
                 let entry = unsafe { chunk.seat(seat) }.entry();
-                if entry.is_cut() {
-                    leaving.push(Arc::clone(entry));
-                } else {
-                    self.cut_live(&registry, entry);
-                    ended.push(Arc::clone(entry));
+                let is_leaving = entry.is_cut();
+                if !is_leaving {
+                    let told = self.cut_live(&registry, entry, End::Closed, None);
+                    ended.push((Arc::clone(entry), told));
+                }
+                if waits && !(is_leaving && mutant!("close_forgets_who_is_leaving")) {
+                    entry.set_awaited();
+                    all.push(Arc::clone(entry));
                 }
             }
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);
             seq_cst_order!("close_observes_without_order");
             let grace = self.records.observe(Concern::All);
-            for entry in &ended {
-                registry.retiring.push(Retiring {
-                    seating: entry.seating(),
-                    grace: grace.clone(),
-                });
+            if !waits {
+                for (entry, _) in &ended {
+                    self.retire(&mut registry, Arc::clone(entry), grace.clone());
+                }
             }
-            if !ended.is_empty() {
-                self.tell_of_retiring();
-            }
-            (ended, leaving, grace, ending)
+            grace
         };
         #[cfg(feature = "tracing")]
-        tracing::debug!(subscriptions = ended.len(), "feed closed");
-        for entry in &ended {
-            entry.announce(End::Closed, None);
+        crate::events::event!(debug, subscriptions = ended.len(), "feed closed");
+        for (entry, ended) in ended {
+            entry.announce(ended);
         }
-        drop(ending);
-        if lane::in_delivery() {
-            return self.reap();
+        if !waits {
+            return self.postpone();
         }
-        // SAFETY: the records are `self`'s.
-        unsafe { grace.wait() };
         let mut patience = Patience::new();
         loop {
-            self.reap();
-            let mut all = ended.iter().chain(&leaving);
-            if all.all(|entry| entry.is_reaped()) && self.endings.are_over() {
-                return;
+            all.retain(|entry| match self.take(entry, &grace) {
+                Taken::Out(seat) => {
+                    discard(seat);
+                    false
+                }
+                Taken::Gone => false,
+                Taken::Busy => true,
+            });
+            if all.is_empty() {
+                break;
             }
             patience.wait();
         }
+        self.tidy();
     }
 
-    /// Frees what was cut and is out of everybody's hands by now. Does not wait.
+    /// Takes an entry that was cut out of its seat, if nobody uses its port. The grace was observed after the cut.
+    fn take(&self, entry: &Entry<T>, grace: &Grace) -> Taken<T> {
+        let seating = entry.seating();
+        // SAFETY: the records are `self`'s.
+        let is_over = unsafe { grace.is_over_at(Self::concern(seating)) };
+        // Once both are true they stay so: whoever enters the gate after the cut leaves it without a look at the port.
+        if !(is_over && entry.is_gate_empty()) {
+            return Taken::Busy;
+        }
+        let mut registry = self.registry.lock();
+        if entry.is_vacated() {
+            return Taken::Gone;
+        }
+        entry.set_vacated();
+        Taken::Out(self.vacate(&mut registry, seating))
+    }
+
+    /// Frees what was cut and is out of everybody's hands by now, and waits for nothing. In a delivery or a callback,
+    /// the outermost one does it when it ends.
     #[cold]
     #[inline(never)]
     pub(crate) fn reap(&self) {
-        while let Some((seat, _ending)) = self.take_reapable() {
-            // SAFETY: it was cut, the grace observed after that is over, and its gate is empty.
-            unsafe { seat.into_entry().reap() };
+        if may_reap() {
+            let _inside = InCallback::enter();
+            self.free();
+        } else {
+            self.postpone();
         }
     }
 
-    fn take_reapable(&self) -> Option<(Seat<T>, Ending<'_>)> {
+    /// If the thread is in a delivery or a callback, has the outermost one free what there is to free.
+    pub(crate) fn postpone(&self) {
+        // Without the core, its own drop is under way.
+        if !may_reap()
+            && let Some(reaper) = self.reaper.get().and_then(Weak::upgrade)
+        {
+            postpone(reaper);
+        }
+    }
+
+    /// Frees what can be freed, one at a time: what is taken out and not dropped yet, nobody else can free.
+    fn free(&self) {
+        let mut index = 0;
+        let mut has_found = false;
+        loop {
+            if let Some(seat) = self.take_reapable(&mut index) {
+                has_found = true;
+                discard(seat);
+            } else if std::mem::take(&mut has_found) {
+                // Those that were passed over may be free by now.
+                index = 0;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The next that can be freed, from that index on.
+    fn take_reapable(&self, index: &mut usize) -> Option<Seat<T>> {
+        // Dropped after the lock is released: the last handle of an entry runs code of others.
+        let mut left_to_others = Vec::new();
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
-        let ready = registry.retiring.iter_mut().position(|retiring| {
-            let Seating { chunk, seat } = retiring.seating;
-            let chunk = self.hot.directory.chunk(&registry.vacancies, chunk);
-            // SAFETY: the records are `self`'s; a retiring seat is taken, and the lock keeps it from being emptied.
-            unsafe { retiring.grace.is_over() && chunk.seat(seat).entry().is_gate_empty() }
-        });
-        let emptied = ready.map(|index| {
-            let seating = registry.retiring.swap_remove(index).seating;
-            let ending = self.endings.begin();
-            (self.vacate(registry, seating), ending)
-        });
+        let mut emptied = None;
+        while let Some(retiring) = registry.retiring.get_mut(*index) {
+            let entry = &retiring.entry;
+            if entry.is_vacated() || entry.is_awaited() {
+                left_to_others.push(registry.retiring.swap_remove(*index));
+                continue;
+            }
+            // SAFETY: the records are `self`'s.
+            if unsafe { retiring.grace.is_over() } && entry.is_gate_empty() {
+                let entry = registry.retiring.swap_remove(*index).entry;
+                entry.set_vacated();
+                emptied = Some(self.vacate(registry, entry.seating()));
+                // The seat has another handle of it.
+                drop(entry);
+                break;
+            }
+            *index += 1;
+        }
         if registry.retiring.is_empty() {
             self.hot.retiring.store(false, Ordering::Release);
         }
@@ -353,18 +419,29 @@ impl<T> Core<T> {
     }
 }
 
+/// Drops the port of an entry that was taken out of its seat, and what else the seat had.
+fn discard<T>(seat: Seat<T>) {
+    let _inside = InCallback::enter();
+    // SAFETY: a seat is emptied once, by a thread that found nobody entitled to the port.
+    let port = unsafe { seat.entry().take_port() };
+    quietly(|| drop((port, seat)));
+}
+
+impl<T: Send + 'static> Reap for Core<T> {
+    fn reap_now(&self) {
+        self.free();
+    }
+}
+
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
         // Nobody delivers any more: whoever does has the core. This is for what the deliverers have done before.
         drop(self.records.observe(Concern::All));
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {
-            // SAFETY: the seat is taken, and nobody else has the core.
-            let entry = self.vacate(&mut registry, seating).into_entry();
-            entry.cut();
-            // SAFETY: nobody is entitled to the port without the core; who holds the gate holds it too.
-            unsafe { entry.reap() };
-            entry.announce(End::Closed, None);
+            // The end of the feed's last handle has ended it. Without the core nobody is entitled to its port: who holds the
+            // gate holds the core too.
+            discard(self.vacate(&mut registry, seating));
         }
     }
 }

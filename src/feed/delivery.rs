@@ -3,8 +3,6 @@
 //! A delivery first serves everybody who has room, and remembers who has not ([`Pending`]); those are tried again, all
 //! of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe waits for.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -18,9 +16,7 @@ use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
 use crate::sync::mutant;
-
-/// A panic on its way out, once everybody else was served.
-pub(crate) type Payload = Box<dyn Any + Send>;
+use crate::wait::{Caught, catch};
 
 /// A value, and who is still to get it.
 ///
@@ -39,14 +35,8 @@ pub(crate) struct Delivery<T> {
 struct Late<T> {
     pending: Vec<Pending<T>>,
     /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody else was served.
-    panic: Option<Held>,
+    panic: Option<Caught>,
 }
-
-/// A payload that waits. It would keep what holds it, an [`Undelivered`](super::Undelivered) too, from being `Sync`.
-struct Held(Payload);
-
-// SAFETY: nothing of it can be reached through a shared reference.
-unsafe impl Sync for Held {}
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 struct Pass {
@@ -104,13 +94,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[inline]
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, lane: usize, more: bool) {
         let mut pass = Pass::new();
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
-            self.serve_seats(core, chunk, lane, more, &mut pass);
-        })) {
+        while let Err(panic) = catch(|| self.serve_seats(core, chunk, lane, more, &mut pass)) {
             // SAFETY: the visit goes on, and the seat was live in it.
             let seat = unsafe { chunk.seat(pass.current) };
             let entry = seat.entry();
-            self.after_panic(core, entry, entry.place(), pass.cloning, payload);
+            self.after_panic(core, entry, entry.place(), pass.cloning, panic);
         }
         if pass.rung != 0 {
             // SAFETY: the visit goes on, and the seats were live in it.
@@ -158,6 +146,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             if left != 0 {
                 // SAFETY: as above.
                 unsafe { chunk.seat(left.trailing_zeros() as usize) }.prefetch();
+            }
+            if pass.rung != 0 && !seat.is_own() {
+                // A carrier may take its time; those who have a value already do not wait for that.
+                // SAFETY: as above.
+                unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
             }
             let value = self.value_for(pass, left != 0, more);
             // SAFETY: as above.
@@ -217,11 +210,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let entry = unsafe { chunk.seat(index) }.entry();
             let Some(value) = &self.original else { return };
             // SAFETY: as above.
-            match catch_unwind(AssertUnwindSafe(|| unsafe {
-                entry.call(value, section.lane())
-            })) {
+            match catch(|| unsafe { entry.call(value, section.lane()) }) {
                 Ok(()) => self.delivered += 1,
-                Err(payload) => self.after_panic(core, entry, 0, false, payload),
+                Err(panic) => self.after_panic(core, entry, 0, false, panic),
             }
             if left == 0 {
                 return;
@@ -267,7 +258,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             Settled::Delivered(panic) => {
                 self.delivered += 1;
-                self.late().panic.get_or_insert(Held(panic));
+                self.late().panic.get_or_insert(panic);
                 false
             }
         }
@@ -280,10 +271,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         entry: &Entry<T>,
         place: u64,
         cloning: bool,
-        payload: Payload,
+        panic: Caught,
     ) {
-        if let Some(payload) = blame(core, entry, place, cloning, payload) {
-            self.late().panic.get_or_insert(Held(payload));
+        if let Some(panic) = blame(core, entry, place, cloning, panic) {
+            self.late().panic.get_or_insert(panic);
         }
     }
 
@@ -293,8 +284,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker, waiter: Waiter) -> Listening {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
-            if let Err(payload) = pending.listen(waker, waiter, &mut listening) {
-                blame(core, pending.entry(), pending.place(), false, payload);
+            if let Err(panic) = pending.listen(waker, waiter, &mut listening) {
+                blame(core, pending.entry(), pending.place(), false, panic);
             }
         }
         listening
@@ -329,12 +320,12 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     ) -> bool {
         let entry = pending.entry();
         let mut cloning = true;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = catch(|| {
             let value = self.take_value(others);
             cloning = false;
             // SAFETY: the caller warrants the visit.
             unsafe { entry.offer(value, lane) }
-        }));
+        });
         match outcome {
             Ok(Ok(waits)) => {
                 self.delivered += 1;
@@ -344,8 +335,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 false
             }
             Ok(Err(refusal)) => self.refused(core, entry, refusal),
-            Err(payload) => {
-                self.after_panic(core, entry, pending.place(), cloning, payload);
+            Err(panic) => {
+                self.after_panic(core, entry, pending.place(), cloning, panic);
                 false
             }
         }
@@ -355,12 +346,12 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// the first of them has missed it.
     pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
         let others = self.pending().len() > 1;
-        match catch_unwind(AssertUnwindSafe(|| self.take_value(others))) {
+        match catch(|| self.take_value(others)) {
             Ok(value) => Some(value),
-            Err(payload) => {
+            Err(panic) => {
                 let mut pending = self.late().pending.swap_remove(0);
                 pending.blamed();
-                self.after_panic(core, pending.entry(), pending.place(), true, payload);
+                self.after_panic(core, pending.entry(), pending.place(), true, panic);
                 None
             }
         }
@@ -449,15 +440,14 @@ impl<T> Delivery<T> {
 
     /// Lets the panic of a value go on, if there was one.
     pub(crate) fn raise(&mut self) {
-        if let Some(payload) = self.take_panic() {
-            resume_unwind(payload);
+        if let Some(panic) = self.take_panic() {
+            panic.resume();
         }
     }
 
     /// The panic of a value, if there was one.
-    pub(crate) fn take_panic(&mut self) -> Option<Payload> {
-        let held = self.late.as_mut()?.panic.take()?;
-        Some(held.0)
+    pub(crate) fn take_panic(&mut self) -> Option<Caught> {
+        self.late.as_mut()?.panic.take()
     }
 
     /// The end of a delivery: the number delivered, or the panic that a value raised.
@@ -490,7 +480,7 @@ pub(crate) enum Settled<T> {
     /// It is at hand again; true if its subscriber is to be waited for.
     Back(T, bool),
     /// It was taken, and what it pushed out panicked when it was dropped.
-    Delivered(Payload),
+    Delivered(Caught),
 }
 
 /// Deals with what a subscriber said instead of taking a value.
@@ -523,16 +513,13 @@ pub(crate) fn blame<T>(
     entry: &Entry<T>,
     place: u64,
     cloning: bool,
-    payload: Payload,
-) -> Option<Payload> {
+    panic: Caught,
+) -> Option<Caught> {
     entry.miss(place, 1);
     if cloning {
-        return Some(payload);
+        return Some(panic);
     }
-    core.end(
-        entry,
-        End::Closed,
-        Some(SubscriptionError::panicked(&*payload)),
-    );
+    let error = SubscriptionError::panicked(panic.message());
+    core.end(entry, End::Closed, Some(error));
     None
 }

@@ -1,7 +1,6 @@
 //! One subscription of a feed: where its values go, and what is counted of it.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use super::slots::Share;
 use crate::carrier::Carrier;
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
-use crate::subscription::{Source, State, Stats, SubscriptionId};
+use crate::subscription::{Source, State, Stats, SubscriptionId, Wakers};
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
 };
-use crate::wait::{InDelivery, WakerSet};
+use crate::wait::{Caught, InDelivery, WakerSet, catch};
 
 /// A closure that is called with each value.
 pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
@@ -58,14 +57,14 @@ pub(crate) struct Seating {
 
 /// One subscription of a feed.
 ///
-/// **The invariant of `port`.** It is there until the entry is reaped, and it may be used by
+/// **The invariant of `port`.** It is there until it is taken out, and it may be used by
 ///
 /// 1. a thread in a visit to the entry's place (see [`super::record`]) that saw the entry live, or saw `cut` unset,
 ///    after the visit began;
 /// 2. a thread that holds the gate (see [`Entry::enter_gate`]).
 ///
-/// It is taken out by [`Entry::reap`] alone: after the entry was cut, a [`Grace`](super::record::Grace) observed after
-/// that is over, and the gate is empty.
+/// It is taken out by [`Entry::take_port`] alone: after the entry was cut, a [`Grace`](super::record::Grace) observed after
+/// that is over, and the gate is empty. The thread that empties the entry's seat does that.
 ///
 /// What a delivery touches comes first, in one cache line where the sending thread's lane is one of the first.
 #[repr(C, align(64))]
@@ -75,8 +74,10 @@ pub(crate) struct Entry<T> {
     delivered: [AtomicU64; lane::COUNT],
     /// Set when the entry is taken out of the live ones.
     cut: AtomicBool,
-    /// Set once the port has been dropped.
-    reaped: AtomicBool,
+    /// Set when its seat is emptied, by a thread that then drops the port. Under the registry's lock.
+    vacated: AtomicBool,
+    /// Set when a thread waits to empty its seat and to drop the port: others leave that to it. Under the registry's lock.
+    awaited: AtomicBool,
     /// The own channel again, for what it counts and for waking. Its slots may be gone: only the port keeps them.
     queue: Option<Arc<Queue<T>>>,
     /// What becomes of a value for which a carrier that was brought along has no room.
@@ -119,7 +120,8 @@ impl<T> Entry<T> {
             seating,
             core,
             cut: AtomicBool::new(false),
-            reaped: AtomicBool::new(false),
+            vacated: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
             // A carrier is trusted to wake, and looked at again now and then all the same.
             blocked_sends: WakerSet::unfenced(),
@@ -203,7 +205,7 @@ impl<T> Entry<T> {
         seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate {
             entry: self,
-            _core: core,
+            core,
             _inside: InDelivery::enter(),
         };
         (!self.is_cut()).then_some(gate)
@@ -265,43 +267,49 @@ impl<T> Entry<T> {
         self.cut.swap(true, Ordering::SeqCst);
     }
 
+    /// Notes that the subscription has ended, and why: from now on its receiver and its handles see that. The registry does
+    /// this, under its lock, once, right after it has cut the entry; so all agree on the reason. Runs no code of others.
+    pub(crate) fn end(&self, end: End, error: Option<SubscriptionError>) -> Ended {
+        if let Some(queue) = &self.queue {
+            queue.close(end);
+        }
+        Ended {
+            #[cfg(feature = "tracing")]
+            error: error.clone(),
+            wakers: self.state.mark_ended(error).unwrap_or_default(),
+        }
+    }
+
     /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
-    /// blocked on it. Called once it has been cut.
-    pub(crate) fn announce(&self, end: End, error: Option<SubscriptionError>) {
+    /// blocked on it. Waits for nobody.
+    pub(crate) fn announce(&self, ended: Ended) {
         // Whoever is woken by this may unsubscribe the same subscription, which must not wait for what comes after this.
         let _inside = InDelivery::enter();
-        let error = match &self.queue {
-            // Of the threads that come here at once the first to close the queue says why: one that finds it closed for an
-            // overflow knows no reason, and may be the first at the state.
-            Some(queue) => match queue.close(end) {
-                End::Overflowed if !mutant!("error_is_of_who_comes_first") => {
-                    Some(SubscriptionError::Overflowed)
-                }
-                End::Closed if matches!(error, Some(SubscriptionError::Overflowed)) => None,
-                _ => error,
-            },
-            None => error,
-        };
         #[cfg(feature = "tracing")]
-        if let (Some(error), false) = (&error, self.state.is_ended()) {
-            tracing::warn!(
+        if let Some(error) = &ended.error {
+            crate::events::event!(
+                warn,
                 subscription = %self.id(),
                 name = self.name().map(|name| &**name),
                 %error,
                 "a subscription failed"
             );
         }
-        self.state.end(error);
+        if let Some(queue) = &self.queue {
+            queue.wake_all();
+        }
         if !mutant!("end_wakes_no_sender") {
             self.blocked_sends.wake_all();
         }
+        ended.wakers.wake_all();
     }
 
-    /// Its carrier panicked outside of a visit: that ends the subscription. The caller holds no gate.
-    pub(crate) fn fail(&self, payload: &(dyn Any + Send)) {
+    /// Its carrier panicked outside of a visit: that ends the subscription.
+    pub(crate) fn fail(&self, panic: &Caught) {
         if let Some(core) = self.core.upgrade() {
-            let error = SubscriptionError::panicked(payload);
-            core.cancel(self, End::Closed, Some(error));
+            let error = SubscriptionError::panicked(panic.message());
+            core.end(self, End::Closed, Some(error));
+            core.tidy();
         }
     }
 
@@ -310,24 +318,43 @@ impl<T> Entry<T> {
         self.gate.load(Ordering::SeqCst) == 0 || mutant!("gate_is_not_waited_for")
     }
 
-    pub(crate) fn is_reaped(&self) -> bool {
-        self.reaped.load(Ordering::Acquire)
+    /// Whether its seat has been emptied. The caller holds the registry's lock.
+    pub(crate) fn is_vacated(&self) -> bool {
+        self.vacated.load(Ordering::Relaxed)
     }
 
-    /// Drops the port.
+    /// Its seat is emptied. The caller holds the registry's lock.
+    pub(crate) fn set_vacated(&self) {
+        self.vacated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a thread waits to empty its seat. The caller holds the registry's lock.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    /// The calling thread waits to empty its seat. It holds the registry's lock.
+    pub(crate) fn set_awaited(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the port out, to be dropped.
     ///
     /// # Safety
     ///
     /// Nobody is entitled to the port any more (see the invariant on the type), and this is called once.
-    pub(crate) unsafe fn reap(&self) {
+    pub(crate) unsafe fn take_port(&self) -> Option<Port<T>> {
         // SAFETY: as the caller warrants.
-        let port = self.port.with_mut(|port| unsafe { (*port).take() });
-        // A carrier may hold the last handle of its own subscription: dropping that must not wait for this.
-        let _inside = InDelivery::enter();
-        // A carrier's panic goes no further, not even that of its drop.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(port)));
-        self.reaped.store(true, Ordering::Release);
+        self.port.with_mut(|port| unsafe { (*port).take() })
     }
+}
+
+/// A subscription has ended, of which nobody has been told.
+#[must_use = "those who wait for the end are to be told"]
+pub(crate) struct Ended {
+    #[cfg(feature = "tracing")]
+    error: Option<SubscriptionError>,
+    wakers: Wakers,
 }
 
 impl<T: 'static> Entry<T> {
@@ -339,6 +366,10 @@ impl<T: 'static> Entry<T> {
         value: T,
         lane: usize,
     ) -> Result<(), Refusal<T>> {
+        if self.is_cut() {
+            // By the clone of this value, or by a carrier that was served before it.
+            return Err(Refusal::Closed(value));
+        }
         match sender.try_send(value) {
             Ok(()) => {
                 self.count_delivered(lane);
@@ -364,6 +395,8 @@ impl<T: 'static> Entry<T> {
         match unsafe { self.port() } {
             Port::Own(queue) => queue.offer(value),
             Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane).map(|()| false),
+            // As above. An own channel says itself that it is closed.
+            Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
             Port::Carrier(carrier) => match carrier.try_send(value) {
                 Ok(()) => {
                     self.count_delivered(lane);
@@ -396,10 +429,16 @@ impl<T: Send + 'static> Source for Entry<T> {
     }
 
     fn cancel(&self) {
-        match self.core.upgrade() {
-            Some(core) => core.cancel(self, End::Closed, None),
-            // Without the core there is no feed: its end was announced to all its entries.
-            None => self.announce(End::Closed, None),
+        // Without the core there is no feed: its end was announced to all its entries.
+        if let Some(core) = self.core.upgrade() {
+            core.cancel(self);
+        }
+    }
+
+    fn cancel_soon(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.end(self, End::Closed, None);
+            core.postpone();
         }
     }
 
@@ -421,15 +460,15 @@ impl<T: Send + 'static> Source for Entry<T> {
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum();
             let depth = self.enter_gate().map(|gate| {
-                catch_unwind(AssertUnwindSafe(|| match gate.port() {
+                catch(|| match gate.port() {
                     Port::Crossbeam(sender) => Some(sender.len()),
                     Port::Carrier(carrier) => carrier.depth(),
                     Port::Own(_) | Port::Closure(_) => None,
-                }))
+                })
             });
             match depth {
                 Some(Ok(depth)) => stats.depth = depth,
-                Some(Err(payload)) => self.fail(&*payload),
+                Some(Err(panic)) => self.fail(&panic),
                 None => {}
             }
         }
@@ -444,7 +483,7 @@ pub(crate) struct Gate<'a, T> {
     entry: &'a Entry<T>,
     /// The end of the core is the end of the port, which waits for no gate where the last handle of the feed is dropped
     /// inside a delivery.
-    _core: Arc<Core<T>>,
+    core: Arc<Core<T>>,
     _inside: InDelivery,
 }
 
@@ -457,8 +496,14 @@ impl<T> Gate<'_, T> {
 
 impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire in `is_gate_empty`.
-        let order = order!(Release, "gate_is_left_relaxed");
+        // ORDERING: Release pairs with the Acquire in `is_gate_empty`. SeqCst with the load in `is_cut`, the swap in `cut`
+        // and that load: either the one who frees the entry sees that the gate is empty, or this sees the cut.
+        let order = order!(SeqCst, "gate_is_left_relaxed");
         self.entry.gate.fetch_sub(1, order);
+        seq_cst_order!("gate_is_left_without_order");
+        if self.entry.is_cut() && !mutant!("gate_is_left_without_reaping") {
+            // What was to be freed may have been kept by this gate alone.
+            self.core.reap();
+        }
     }
 }

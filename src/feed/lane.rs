@@ -1,9 +1,9 @@
-//! What a thread is to every feed: its lane, and how deep it is in deliveries.
+//! What a thread is to every feed: its lane.
 
 use std::cell::Cell;
 
 use crate::sync::{AtomicU32, Ordering, global, thread_local};
-pub(crate) use crate::wait::{InDelivery, in_delivery};
+pub(crate) use crate::wait::InDelivery;
 
 /// Lanes that one thread has to itself, until it ends. Threads beyond that share [`SHARED`].
 pub(crate) const EXCLUSIVE: usize = 15;

@@ -1,14 +1,12 @@
 //! A subscriber that had no room, and how it is waited for.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::delivery::Payload;
 use super::entry::{Entry, Port};
 use crate::carrier::{Carrier, Room};
-use crate::wait::{Again, Ticket, quietly};
+use crate::wait::{Again, Caught, Ticket, catch, quietly};
 
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
@@ -75,7 +73,7 @@ impl<T> Pending<T> {
         waker: &Waker,
         waiter: Waiter,
         listening: &mut Listening,
-    ) -> Result<(), Payload> {
+    ) -> Result<(), Caught> {
         let again = self.join(waker, waiter);
         let entry = Arc::clone(&self.entry);
         if waiter == Waiter::Thread || entry.queue().is_none() {
@@ -87,7 +85,7 @@ impl<T> Pending<T> {
         let Some(gate) = entry.enter_gate() else {
             return Ok(());
         };
-        let room = catch_unwind(AssertUnwindSafe(|| match gate.port() {
+        let room = catch(|| match gate.port() {
             Port::Crossbeam(_) => {
                 listening.crossbeam += 1;
                 None
@@ -98,7 +96,7 @@ impl<T> Pending<T> {
             }
             Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
             Port::Own(_) | Port::Closure(_) => None,
-        }))?;
+        })?;
         // From here on it is the waker that may panic, for which the carrier is not to blame.
         match room {
             Some(Room::Ready) => quietly(|| waker.wake_by_ref()),
@@ -117,8 +115,7 @@ impl<T> Pending<T> {
             let blocked_for = since.elapsed();
             self.entry.count_blocked_for(blocked_for);
             #[cfg(feature = "tracing")]
-            tracing::debug!(
-                subscription = %self.entry.id(),
+            crate::events::event!(debug, subscription = %self.entry.id(),
                 name = self.entry.name().map(|name| &**name),
                 ?blocked_for,
                 served = self.served,
@@ -160,11 +157,11 @@ impl<T> Pending<T> {
         let Port::Carrier(carrier) = gate.port() else {
             return;
         };
-        let told = catch_unwind(AssertUnwindSafe(|| carrier.forget_waker(&waker)));
+        let told = catch(|| carrier.forget_waker(&waker));
         drop(gate);
         quietly(|| drop(waker));
-        if let Err(payload) = told {
-            self.entry.fail(&*payload);
+        if let Err(panic) = told {
+            self.entry.fail(&panic);
         }
     }
 }

@@ -34,7 +34,6 @@
 //! up for it; and because a receiver may do neither for long, the senders that may have been overlooked look again by
 //! themselves ([`Again`](crate::wait::Again)).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -45,7 +44,7 @@ use super::slots::{Slot, closed_bit};
 use crate::error::{TryRecvError, TrySendError};
 use crate::overflow::Overflow;
 use crate::sync::{AtomicU8, AtomicU64, Ordering, mutant, order, seq_cst_order, store_load_fence};
-use crate::wait::{Patience, WakerCell, WakerSet};
+use crate::wait::{Patience, WakerCell, WakerSet, catch};
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../../tests/wrap/queue.rs"]
@@ -362,8 +361,7 @@ impl<T> Queue<T> {
                 Some(oldest) => {
                     self.evicted.fetch_add(1, Ordering::Relaxed);
                     if std::mem::needs_drop::<T>() {
-                        let dropped = catch_unwind(AssertUnwindSafe(|| drop(oldest)));
-                        panic = panic.or(dropped.err());
+                        panic = panic.or(catch(|| drop(oldest)).err());
                     }
                 }
                 None => patience.wait(),
@@ -371,23 +369,23 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes no more values. What is in the queue can still be received. Of several calls the first says why: its reason is
-    /// what all of them return.
-    pub(crate) fn close(&self, end: End) -> End {
+    /// Takes no more values. What is in the queue can still be received. Wakes nobody: see [`wake_all`](Self::wake_all).
+    pub(crate) fn close(&self, end: End) {
+        let mark = || {
+            // ORDERING: Release pairs with the Acquire loads of the tail: who sees the bit sees the reason. SeqCst for the
+            // waking, as in `try_push`.
+            let closed = self.closed_bit();
+            self.senders.tail.fetch_or(closed, Ordering::SeqCst);
+        };
         if mutant!("end_is_told_before_its_reason") {
-            self.senders
-                .tail
-                .fetch_or(self.closed_bit(), Ordering::SeqCst);
+            mark();
         }
-        let earlier = self
-            .end
-            .compare_exchange(0, end as u8, Ordering::Relaxed, Ordering::Relaxed)
-            .err();
-        // ORDERING: Release pairs with the Acquire loads of the tail: who sees the bit sees the reason. SeqCst for the
-        // waking, as in `try_push`.
-        self.senders
-            .tail
-            .fetch_or(self.closed_bit(), Ordering::SeqCst);
+        self.end.store(end as u8, Ordering::Relaxed);
+        mark();
+    }
+
+    /// Wakes the receiver, and the senders that wait for room. Called once the queue has been closed.
+    pub(crate) fn wake_all(&self) {
         seq_cst_order!("sender_looks_without_order");
         if self.senders.bell.is_armed() {
             self.ring();
@@ -395,7 +393,6 @@ impl<T> Queue<T> {
         if !mutant!("end_wakes_no_sender") {
             self.receiver.room.wake_all();
         }
-        earlier.and_then(End::numbered).unwrap_or(end)
     }
 
     // ---- The receiver's side. The cursor stands for its being the only one. ----

@@ -32,7 +32,6 @@ use crossbeam_utils::CachePadded;
 use super::chunk::SEATS;
 use super::lane::{self, InDelivery};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, order, seq_cst_order};
-use crate::wait::Patience;
 
 /// Where a delivery can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,17 +400,18 @@ impl Grace {
         self.visits.is_empty()
     }
 
-    /// Waits until all of them have ended. They do not block, so this is short.
+    /// Whether those of them have ended that are where this concern is about, which this grace's own includes. Once true,
+    /// it stays true: a visit only ever narrows its place.
     ///
     /// # Safety
     ///
     /// The [`Records`] that made this must be alive.
-    pub(crate) unsafe fn wait(&mut self) {
-        let mut patience = Patience::new();
-        // SAFETY: as the caller warrants.
-        while !unsafe { self.is_over() } {
-            patience.wait();
-        }
+    pub(crate) unsafe fn is_over_at(&self, concern: Concern) -> bool {
+        self.visits.iter().all(|visit| {
+            // SAFETY: the caller keeps the records alive.
+            let word = unsafe { &*visit.record }.at.observe();
+            At::visit(word) != visit.number || !concern.is_about(At::place(word))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why an own channel did not simply take a value.
 
-use std::any::Any;
+use crate::wait::Caught;
 
 /// Why a queue takes no more values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,5 +41,5 @@ pub(crate) enum Refusal<T> {
 pub(crate) struct Pushed {
     /// Whether the receiver waits and is to be woken by [`ring`](super::queue::Queue::ring).
     pub(crate) waits: bool,
-    pub(crate) panic: Box<dyn Any + Send>,
+    pub(crate) panic: Caught,
 }

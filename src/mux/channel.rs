@@ -92,19 +92,25 @@ impl Carrier<TypeMuxEvent> for Sender {
     }
 
     fn poll_room(&self, waker: &Waker) -> Room {
+        // Cloned and dropped outside the lock: that runs code of others.
+        let clone = waker.clone();
         let mut queue = self.0.0.queue.lock();
         if queue.closed || queue.events.len() < self.0.0.capacity {
             return Room::Ready;
         }
         if !queue.blocked.iter().any(|held| held.will_wake(waker)) {
-            queue.blocked.push(waker.clone());
+            queue.blocked.push(clone);
         }
         Room::Waking
     }
 
     fn forget_waker(&self, waker: &Waker) {
-        let mut queue = self.0.0.queue.lock();
-        queue.blocked.retain(|held| !held.will_wake(waker));
+        // As above.
+        let _forgotten = {
+            let mut queue = self.0.0.queue.lock();
+            let held = queue.blocked.iter().position(|held| held.will_wake(waker));
+            held.map(|index| queue.blocked.swap_remove(index))
+        };
     }
 
     fn depth(&self) -> Option<usize> {

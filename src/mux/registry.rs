@@ -48,6 +48,8 @@ impl Registry {
 
     /// The feeds of these types, made where there is none yet. `Err` once stopped.
     fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<TypeMuxEvent>>>, Stopped> {
+        // Dropped after the lock is released: carriers that have ended may be left in them.
+        let mut unused = Vec::new();
         let mut feeds = self.feeds.write();
         if feeds.stopped {
             return Err(Stopped);
@@ -55,9 +57,13 @@ impl Registry {
         // Feeds that nobody is subscribed to go when new ones come. One that is held elsewhere is about to be posted on,
         // or subscribed to.
         if types.ids().any(|id| !feeds.by_type.contains_key(&id)) {
-            feeds
-                .by_type
-                .retain(|_, feed| feed.subscriber_count() > 0 || Arc::strong_count(feed) > 1);
+            feeds.by_type.retain(|_, feed| {
+                let is_used = feed.subscriber_count() > 0 || Arc::strong_count(feed) > 1;
+                if !is_used {
+                    unused.push(Arc::clone(feed));
+                }
+                is_used
+            });
         }
         Ok(types
             .ids()
@@ -108,6 +114,10 @@ impl Registry {
                 feeds.by_type.values().cloned().collect()
             }
         };
+        // All are told before the first is waited for.
+        for feed in &feeds {
+            feed.close_soon();
+        }
         for feed in &feeds {
             feed.close();
         }

@@ -73,6 +73,7 @@ impl Source for Group {
     }
 
     fn cancel(&self) {
+        self.cancel_soon();
         for part in &self.parts {
             part.unsubscribe();
         }
@@ -81,8 +82,6 @@ impl Source for Group {
     }
 
     fn cancel_soon(&self) {
-        // Not those that have ended: one of them may be in the hands of this thread, which tells of its end, and would be
-        // waited for by itself.
         for part in self.parts.iter().filter(|part| !part.is_closed()) {
             part.source().cancel_soon();
         }

@@ -201,7 +201,7 @@ impl<T> Core<T> {
         }
         self.wakeups.wake_all();
         #[cfg(feature = "tracing")]
-        tracing::debug!(position = end, "ring closed");
+        crate::events::event!(debug, position = end, "ring closed");
     }
 
     /// Whether the ring has ended.

@@ -111,7 +111,8 @@ impl<T> Member<T> {
         if self.state.end(Some(error)) {
             self.core.count_end();
             #[cfg(feature = "tracing")]
-            tracing::warn!(
+            crate::events::event!(
+                warn,
                 subscription = self.state.id().get(),
                 name = self.state.name().map(|name| &**name),
                 "ring subscription ended: its reader fell behind"
@@ -189,6 +190,11 @@ impl<T: Send + Sync> Source for Member<T> {
         if self.cut_off() {
             self.core.wakeups.wake_readers();
         }
+    }
+
+    fn cancel_soon(&self) {
+        // It waits for nobody.
+        self.cancel();
     }
 
     fn stats(&self) -> Stats {

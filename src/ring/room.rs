@@ -67,7 +67,7 @@ impl Clock {
             core.track.seats.seat(seat).count_blocked();
             self.0 = Some((seat, Instant::now()));
             #[cfg(feature = "tracing")]
-            tracing::debug!(seat, "ring sender waits for a reader");
+            crate::events::event!(debug, seat, "ring sender waits for a reader");
         }
     }
 

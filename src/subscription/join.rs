@@ -8,6 +8,7 @@ use super::state::State;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::wait::quietly;
 
 /// Makes one of many: see [`Subscription::join`](crate::Subscription::join).
 pub(super) fn join(members: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
@@ -29,7 +30,7 @@ pub(super) fn join(members: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
     joined
 }
 
-struct Joined {
+pub(crate) struct Joined {
     state: State,
     members: Vec<Arc<dyn Source>>,
     /// How many members have not reported their end.
@@ -69,51 +70,115 @@ impl Joined {
     }
 }
 
+/// The joined subscriptions that one is made of, itself first, and those of other kinds.
+///
+/// A chain of joined subscriptions can be of any length, so nothing here goes down it by recursion.
+struct Parts<'a> {
+    joined: Vec<&'a Joined>,
+    leaves: Vec<&'a dyn Source>,
+}
+
+impl Joined {
+    /// All that it is made of, without the joined ones that do not pass the filter and what these are made of.
+    fn parts(&self, filter: impl Fn(&Self) -> bool) -> Parts<'_> {
+        let mut parts = Parts {
+            joined: vec![self],
+            leaves: Vec::new(),
+        };
+        let mut index = 0;
+        while let Some(&joined) = parts.joined.get(index) {
+            for member in &joined.members {
+                match member.as_joined() {
+                    Some(inner) if filter(inner) => parts.joined.push(inner),
+                    Some(_) => {}
+                    None => parts.leaves.push(&**member),
+                }
+            }
+            index += 1;
+        }
+        parts
+    }
+
+    /// Ends it if all its members have ended: a member may have done so on another thread that has not come to report it.
+    fn settle(&self) {
+        if self.members.iter().all(|member| member.state().is_ended()) {
+            let mut errors = self.members.iter().map(|member| member.state().error());
+            if let Some(error) = errors.find_map(|error| error) {
+                self.note(error);
+            }
+            self.finish();
+        }
+    }
+}
+
 impl Source for Joined {
     fn state(&self) -> &State {
         &self.state
     }
 
     fn cancel(&self) {
-        self.cancel_soon();
-        for member in &self.members {
-            member.cancel();
+        let parts = self.parts(|_| true);
+        for leaf in &parts.leaves {
+            leaf.cancel_soon();
         }
-        // A member may have ended on another thread that has not come to report it.
-        if self.members.iter().all(|member| member.state().is_ended()) {
-            if let Some(error) = self
-                .members
-                .iter()
-                .find_map(|member| member.state().error())
-            {
-                self.note(error);
-            }
-            self.finish();
+        for leaf in &parts.leaves {
+            leaf.cancel();
+        }
+        for joined in parts.joined.into_iter().rev() {
+            joined.settle();
         }
     }
 
     fn cancel_soon(&self) {
-        for member in &self.members {
-            member.cancel_soon();
+        // Those that have ended need not be told, and looking through them again at each end would make it quadratic.
+        let parts = self.parts(|joined| !joined.state.is_ended());
+        for leaf in parts.leaves {
+            if !leaf.state().is_ended() {
+                leaf.cancel_soon();
+            }
         }
-        if self.members.is_empty() {
-            self.finish();
+        for joined in parts.joined {
+            if joined.members.is_empty() {
+                joined.finish();
+            }
         }
     }
 
     fn stats(&self) -> Stats {
-        self.members
-            .iter()
-            .map(|member| member.stats())
-            .fold(Stats::default(), |sum, one| Stats {
-                delivered: sum.delivered + one.delivered,
-                dropped: sum.dropped + one.dropped,
-                depth: sum
-                    .depth
-                    .map_or(one.depth, |depth| Some(depth + one.depth.unwrap_or(0))),
-                blocked: sum.blocked + one.blocked,
-                blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
-            })
+        let parts = self.parts(|_| true);
+        let stats = parts.leaves.into_iter().map(|leaf| leaf.stats());
+        stats.fold(Stats::default(), |sum, one| Stats {
+            delivered: sum.delivered + one.delivered,
+            dropped: sum.dropped + one.dropped,
+            depth: sum
+                .depth
+                .map_or(one.depth, |depth| Some(depth + one.depth.unwrap_or(0))),
+            blocked: sum.blocked + one.blocked,
+            blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
+        })
+    }
+
+    fn as_joined(&self) -> Option<&Joined> {
+        Some(self)
+    }
+
+    fn as_joined_mut(&mut self) -> Option<&mut Joined> {
+        Some(self)
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let mut members = std::mem::take(&mut self.members);
+        while let Some(mut member) = members.pop() {
+            let last = Arc::get_mut(&mut member);
+            if let Some(inner) = last.and_then(|last| last.as_joined_mut()) {
+                members.append(&mut inner.members);
+            }
+        }
+        // An error of a user's may panic when it is dropped.
+        let failure = self.failure.lock().take();
+        quietly(|| drop(failure));
     }
 }
 
@@ -160,6 +225,10 @@ mod tests {
         }
 
         fn cancel(&self) {
+            self.cancel_soon();
+        }
+
+        fn cancel_soon(&self) {
             self.state.end(None);
         }
 

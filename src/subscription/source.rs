@@ -1,5 +1,6 @@
 //! What a subscription is made of.
 
+use super::join::Joined;
 use super::state::State;
 use super::stats::Stats;
 
@@ -12,11 +13,20 @@ pub(crate) trait Source: Send + Sync {
     /// from any thread.
     fn cancel(&self);
 
-    /// Has it end, and waits for nothing that may take long: for a thread that others are waiting for.
-    fn cancel_soon(&self) {
-        self.cancel();
-    }
+    /// Tells it to end. Waits for nobody, and runs no destructor of others: what there is to drop is dropped by
+    /// [`cancel`](Self::cancel), or by the thread that tells, once it is out of all deliveries and drops.
+    fn cancel_soon(&self);
 
     /// What it has counted so far.
     fn stats(&self) -> Stats;
+
+    /// This, if it is many in one.
+    fn as_joined(&self) -> Option<&Joined> {
+        None
+    }
+
+    /// This, if it is many in one.
+    fn as_joined_mut(&mut self) -> Option<&mut Joined> {
+        None
+    }
 }

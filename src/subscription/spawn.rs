@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use super::cancel_token::CancelToken;
@@ -11,7 +10,7 @@ use super::state::State;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
 use crate::sync::{self, Mutex, mutant};
-use crate::wait::{Parker, in_delivery};
+use crate::wait::{Parker, catch, in_delivery, quietly};
 
 /// Runs a producer on a thread of its own: see [`Subscription::spawn`](crate::Subscription::spawn).
 pub(super) fn spawn<F, E>(producer: F) -> Arc<dyn Source>
@@ -54,17 +53,16 @@ impl Producer {
         // The thread is a new one: its locals are there, and nobody has borrowed them.
         let _ = RUNNING.try_with(|running| running.replace(Weak::clone(&self.this)));
         let token = self.token.clone();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            producer(token).map_err(SubscriptionError::failed)
-        }));
+        let outcome = catch(|| producer(token).map_err(SubscriptionError::failed));
         let error = match &outcome {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.clone()),
-            Err(payload) => Some(SubscriptionError::panicked(&**payload)),
+            Err(panic) => Some(SubscriptionError::panicked(panic.message())),
         };
         self.state.end(error.filter(|_| !self.token.is_cancelled()));
         self.token.cancel();
-        // `outcome` is dropped here, after the end: that runs code of others, whose panic must keep nobody waiting.
+        // After the end: that runs code of others, whose panic must keep nobody waiting.
+        quietly(|| drop(outcome));
     }
 
     /// Waits for the end, unless that would wait for the calling thread itself.

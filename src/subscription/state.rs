@@ -1,14 +1,16 @@
 //! What every subscription has: an identity, and one end.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::Waker;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global};
-use crate::wait::{Key, Line, quietly, wake};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global, thread_local};
+use crate::wait::{InCallback, Key, Line, quietly, wake};
 
 /// The number of a subscription, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,34 +96,40 @@ impl State {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends the subscription, with an error or without. Only the first call does anything, and it returns true.
+    /// Ends the subscription, with an error or without, and wakes those who wait for that. Only the first call does anything,
+    /// and it returns true.
     pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
-        let mut wakers = {
-            let mut lock = self.end.lock();
-            if self.ended.load(Ordering::Relaxed) {
-                return false;
-            }
-            // ORDERING: pairs with the Acquire in `is_ended`.
-            self.ended.store(true, Ordering::Release);
-            if lock.is_none() && error.is_none() {
-                return true;
-            }
-            let end = lock.get_or_insert_with(|| Box::new(End::new()));
-            let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
-            if let (Some(sender), Some(error)) = (&sender, &error) {
-                // The channel has room for the one error it is for.
-                let _ = sender.try_send(error.clone());
-            }
-            end.error = error;
-            // Under the lock, so that whoever has waited for the end finds the channel disconnected.
-            drop(sender);
-            std::mem::replace(&mut end.wakers, Line::new())
-        };
-        // Woken outside the lock: that runs code of others.
-        while let Some(key) = wakers.take_first() {
-            wake(wakers.remove(key));
+        let ended = self.mark_ended(error);
+        ended.map(Wakers::wake_all).is_some()
+    }
+
+    /// Ends the subscription, and returns the wakers of those who wait for that: the caller wakes them, outside of locks.
+    /// `None` if it had ended.
+    pub(crate) fn mark_ended(&self, error: Option<SubscriptionError>) -> Option<Wakers> {
+        let mut lock = self.end.lock();
+        if self.ended.load(Ordering::Relaxed) {
+            drop(lock);
+            quietly(|| drop(error));
+            return None;
         }
-        true
+        // ORDERING: pairs with the Acquire in `is_ended`.
+        self.ended.store(true, Ordering::Release);
+        if lock.is_none() && error.is_none() {
+            return Some(Wakers::default());
+        }
+        let end = lock.get_or_insert_with(|| Box::new(End::new()));
+        let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
+        if let (Some(sender), Some(error)) = (&sender, &error) {
+            // The channel has room for the one error it is for.
+            let _ = sender.try_send(error.clone());
+        }
+        end.error = error;
+        // Under the lock, so that whoever has waited for the end finds the channel disconnected.
+        drop(sender);
+        Some(Wakers(Some(std::mem::replace(
+            &mut end.wakers,
+            Line::new(),
+        ))))
     }
 
     /// The channel of the one error, made at the first call.
@@ -197,6 +205,67 @@ impl State {
         let is_ended = self.ended.load(Ordering::Relaxed);
         let end = lock.as_mut().filter(|_| !is_ended)?;
         Some(f(&mut end.wakers))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // An error of a user's may panic when it is dropped.
+        let end = self.end.lock().take();
+        quietly(|| drop(end));
+    }
+}
+
+/// The wakers of those who wait for an end that has come.
+#[derive(Debug, Default)]
+#[must_use = "those who wait for the end are to be woken"]
+pub(crate) struct Wakers(Option<Line<Waker>>);
+
+/// How deep ends may wake one another before the rest is woken by the outermost: an end that ends another
+/// ([`Subscription::join`](super::Subscription::join)) wakes those who wait for that one.
+const DEEPEST: usize = 16;
+
+thread_local! {
+    // Without destructors, so they can be used while the thread's other locals are destroyed.
+    static WAKING: Cell<usize> = const { Cell::new(0) };
+    static UNWOKEN: ManuallyDrop<RefCell<Vec<Line<Waker>>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+}
+
+impl Wakers {
+    /// Wakes all of them. What ends for it is freed after that.
+    pub(crate) fn wake_all(self) {
+        let Some(line) = self.0 else { return };
+        let depth = WAKING.with(Cell::get);
+        if depth == DEEPEST {
+            return UNWOKEN.with(|unwoken| unwoken.borrow_mut().push(line));
+        }
+        let _inside = InCallback::enter();
+        WAKING.with(|waking| waking.set(depth + 1));
+        let mut next = Some(line);
+        while let Some(mut line) = next {
+            while let Some(key) = line.take_first() {
+                wake(line.remove(key));
+            }
+            next = if depth == 0 {
+                Self::next_unwoken()
+            } else {
+                None
+            };
+        }
+        WAKING.with(|waking| waking.set(depth));
+    }
+
+    fn next_unwoken() -> Option<Line<Waker>> {
+        UNWOKEN.with(|unwoken| {
+            let mut unwoken = unwoken.borrow_mut();
+            let next = unwoken.pop();
+            if unwoken.is_empty() {
+                // Nothing frees its memory when the thread ends.
+                drop(std::mem::take(&mut *unwoken));
+            }
+            next
+        })
     }
 }
 

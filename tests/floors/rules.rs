@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const FLOORS: &[(&str, u32)] = &[
     ("sync", 0),
     ("error", 1),
+    ("events", 1),
     ("backoff", 1),
     ("wait", 1),
     ("subscription", 2),
@@ -30,6 +31,7 @@ const FLOORS: &[(&str, u32)] = &[
 /// What a module may import of its own floor: who, and whom. The pairs make no circle.
 const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("backoff", &["error"]),
+    ("events", &["wait"]),
     ("wait", &["error"]),
     ("scope", &["subscription"]),
     ("resubscribe", &["attempts", "subscription"]),

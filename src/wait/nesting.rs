@@ -1,0 +1,206 @@
+//! What the calling thread is in the midst of, which decides what it may wait for and whose destructors it may run.
+//!
+//! A *delivery* is what other threads wait for when they unsubscribe: a visit to a chunk, a gate, the news of an end. A
+//! *callback* is code of others that the crate runs where nobody waits for it: the destructor of a carrier or closure, the
+//! wakers of those who wait for an end. Two rules follow:
+//!
+//! - **Inside a delivery a thread waits for nobody, and drops nothing of others.** Otherwise an unsubscribe on another
+//!   thread would wait for that destructor.
+//! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a bounded depth.
+//!   Otherwise ten thousand destructors that send would run inside one another.
+//!
+//! What a thread may not free now it [postpones](postpone): the outermost delivery or callback on the thread does it when
+//! it ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::mem::{self, ManuallyDrop};
+use std::sync::Arc;
+
+use crate::sync::thread_local;
+
+/// How deep callbacks may be inside one another before what they unsubscribe is postponed.
+const DEEPEST: u64 = 16;
+
+/// One callback; the bits below it count deliveries.
+const CALLBACK: u64 = 1 << 32;
+/// Something is postponed.
+const POSTPONED: u64 = 1 << 63;
+
+/// What has something to free.
+pub(crate) trait Reap: Send + Sync {
+    /// Frees what can be freed without waiting. Called inside a callback, and in no delivery.
+    fn reap_now(&self);
+}
+
+thread_local! {
+    // Without destructors, so they can be used while the thread's other locals are destroyed.
+    static NESTING: Cell<u64> = const { Cell::new(0) };
+    static QUEUE: ManuallyDrop<RefCell<VecDeque<Arc<dyn Reap>>>> =
+        const { ManuallyDrop::new(RefCell::new(VecDeque::new())) };
+}
+
+#[inline]
+fn nesting() -> u64 {
+    NESTING.with(Cell::get) & !POSTPONED
+}
+
+#[inline]
+fn enter(what: u64) {
+    NESTING.with(|nesting| nesting.set(nesting.get() + what));
+}
+
+#[inline]
+fn leave(what: u64) {
+    let left = NESTING.with(|nesting| {
+        let left = nesting.get() - what;
+        nesting.set(left);
+        left
+    });
+    if left == POSTPONED {
+        catch_up();
+    }
+}
+
+/// Whether the calling thread is inside a delivery, of whichever feed.
+#[inline]
+pub(crate) fn in_delivery() -> bool {
+    nesting() & (CALLBACK - 1) != 0
+}
+
+/// Whether the calling thread may wait for deliveries of others, and drop what it then takes out.
+pub(crate) fn may_wait() -> bool {
+    !in_delivery() && nesting() / CALLBACK < DEEPEST
+}
+
+/// Whether the calling thread may run destructors of whatever there is to free.
+pub(crate) fn may_reap() -> bool {
+    nesting() == 0
+}
+
+/// Has the outermost delivery or callback of this thread free what there is. Only inside one.
+pub(crate) fn postpone(what: Arc<dyn Reap>) {
+    debug_assert!(nesting() != 0);
+    QUEUE.with(|queue| {
+        let mut queue = queue.borrow_mut();
+        // Most often it is the same again; a whole search would make very many quadratic.
+        let mut latest = queue.iter().rev().take(8);
+        if !latest.any(|queued| Arc::ptr_eq(queued, &what)) {
+            queue.push_back(what);
+        }
+    });
+    NESTING.with(|nesting| nesting.set(nesting.get() | POSTPONED));
+}
+
+/// Frees what was postponed, and what that postpones.
+#[cold]
+#[inline(never)]
+fn catch_up() {
+    let _inside = InCallback::enter();
+    while let Some(next) = next_postponed() {
+        next.reap_now();
+    }
+}
+
+fn next_postponed() -> Option<Arc<dyn Reap>> {
+    QUEUE.with(|queue| {
+        let mut queue = queue.borrow_mut();
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            // Nothing frees its memory when the thread ends.
+            drop(mem::take(&mut *queue));
+            NESTING.with(|nesting| nesting.set(nesting.get() & !POSTPONED));
+        }
+        next
+    })
+}
+
+/// The calling thread is inside a delivery while this lives.
+#[derive(Debug)]
+pub(crate) struct InDelivery;
+
+impl InDelivery {
+    #[inline]
+    pub(crate) fn enter() -> Self {
+        enter(1);
+        Self
+    }
+}
+
+impl Drop for InDelivery {
+    #[inline]
+    fn drop(&mut self) {
+        leave(1);
+    }
+}
+
+/// The calling thread runs a callback of others while this lives.
+#[derive(Debug)]
+pub(crate) struct InCallback;
+
+impl InCallback {
+    pub(crate) fn enter() -> Self {
+        enter(CALLBACK);
+        Self
+    }
+}
+
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        leave(CALLBACK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
+
+    /// Counts its turns, and asks for so many more.
+    struct Again(AtomicUsize, usize);
+
+    struct Handle(Arc<Again>);
+
+    impl Reap for Handle {
+        fn reap_now(&self) {
+            assert!(!may_reap() && !in_delivery());
+            let _inner = InCallback::enter();
+            if self.0.0.fetch_add(1, Ordering::Relaxed) < self.0.1 {
+                postpone(Arc::new(Handle(Arc::clone(&self.0))));
+            }
+        }
+    }
+
+    #[test]
+    fn the_outermost_frees_what_was_postponed() {
+        let again = Arc::new(Again(AtomicUsize::new(0), 10_000));
+        let turns = || again.0.load(Ordering::Relaxed);
+        let handle: Arc<dyn Reap> = Arc::new(Handle(Arc::clone(&again)));
+        for _ in 0..2 {
+            let outer = InDelivery::enter();
+            let inner = InCallback::enter();
+            postpone(Arc::clone(&handle));
+            postpone(Arc::clone(&handle));
+            drop(inner);
+            assert!(in_delivery() && !may_wait());
+            assert_eq!(turns(), 0);
+            drop(outer);
+            assert_eq!(
+                turns(),
+                10_001,
+                "once for both, and again for each that came up"
+            );
+            assert!(may_reap() && may_wait());
+            again.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn callbacks_may_wait_to_a_bounded_depth() {
+        let nested: Vec<_> = (0..16).map(|_| (may_wait(), InCallback::enter())).collect();
+        assert!(nested.iter().all(|(might, _)| *might));
+        assert!(!may_wait() && !in_delivery() && !may_reap());
+    }
+}
