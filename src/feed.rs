@@ -43,6 +43,7 @@ use delivery::Delivery;
 
 pub use builder::{OverflowPolicy, SubscriberBuilder};
 
+pub use lane::ThreadSlot;
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 #[cfg(feature = "async")]
 pub use send_async::SendAsync;

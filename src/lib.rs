@@ -208,8 +208,8 @@ pub use error::{
     CapacityError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError, TrySendError,
 };
 pub use feed::{
-    Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, TryIter,
-    Undelivered, WeakFeed,
+    Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot,
+    TryIter, Undelivered, WeakFeed,
 };
 #[cfg(feature = "async")]
 pub use feed::{RecvAsync, SendAsync};

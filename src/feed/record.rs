@@ -133,16 +133,16 @@ impl Concern {
 #[derive(Debug)]
 pub(crate) struct Record {
     at: At,
-    /// For records that are not bound to a lane: whether somebody uses it.
+    /// Whether a delivery uses it, or a lane keeps it.
     busy: AtomicBool,
     next: *const CachePadded<Record>,
 }
 
 impl Record {
-    fn new(busy: bool, next: *const CachePadded<Self>) -> Self {
+    fn new(next: *const CachePadded<Self>) -> Self {
         Self {
             at: At::idle(),
-            busy: AtomicBool::new(busy),
+            busy: AtomicBool::new(true),
             next,
         }
     }
@@ -151,10 +151,11 @@ impl Record {
 /// All records of a feed. They are made at need and freed with the feed.
 #[derive(Debug)]
 pub(crate) struct Records {
-    /// One for each thread that has a lane to itself, null until that thread sends here.
+    /// A list that only grows.
+    all: AtomicPtr<CachePadded<Record>>,
+    /// The record that each lane keeps, null until a thread that has the lane sends here. Threads without a lane, and
+    /// deliveries inside deliveries, take one of the list each time.
     lanes: [AtomicPtr<CachePadded<Record>>; lane::EXCLUSIVE],
-    /// A list that only grows, for threads without a lane and for deliveries inside deliveries.
-    extra: AtomicPtr<CachePadded<Record>>,
 }
 
 // SAFETY: the only field that is not `Sync` by itself is `Record::next`, a pointer that is set before its record is
@@ -167,7 +168,7 @@ impl Records {
     pub(crate) fn new() -> Self {
         Self {
             lanes: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            extra: AtomicPtr::new(ptr::null_mut()),
+            all: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -203,26 +204,20 @@ impl Records {
     #[cold]
     #[inline(never)]
     fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
-        if let Some(slot) = self.lanes.get(lane)
-            && slot.load(Ordering::Relaxed).is_null()
-        {
-            let record = Box::new(CachePadded::new(Record::new(false, ptr::null())));
-            let record = Box::into_raw(record);
-            // ORDERING: pairs with the load in `each`. SeqCst, so that an unsubscriber that does not see the record yet is
-            // one that the record's first visit comes after.
-            slot.store(record, Ordering::SeqCst);
-            // SAFETY: it was made just now, and lives as long as `self`.
-            return Section::new(unsafe { &*record }, 0, lane, inside);
-        }
-        let record = self.extra_record();
+        let record = self.free_record();
         let mut section = Section::new(record, record.at.own(), lane, inside);
-        section.extra = true;
+        match self.lanes.get(lane) {
+            Some(kept) if kept.load(Ordering::Relaxed).is_null() => {
+                kept.store(ptr::from_ref(record).cast_mut(), Ordering::Relaxed);
+            }
+            _ => section.gives_back = true,
+        }
         section
     }
 
-    /// A free record of the extra list, or a new one.
-    fn extra_record(&self) -> &CachePadded<Record> {
-        for record in self.extras() {
+    /// A free record of the list, or a new one. It is the caller's.
+    fn free_record(&self) -> &CachePadded<Record> {
+        for record in self.each() {
             // ORDERING: Acquire pairs with the Release in `Section::drop`: the last user has left.
             if record
                 .busy
@@ -232,18 +227,18 @@ impl Records {
                 return record;
             }
         }
-        let mut head = self.extra.load(Ordering::Relaxed);
-        let mut record = Box::new(CachePadded::new(Record::new(true, head)));
+        let mut head = self.all.load(Ordering::Relaxed);
+        let mut record = Box::new(CachePadded::new(Record::new(head)));
         loop {
             record.next = head;
             let pointer = Box::into_raw(record);
-            // ORDERING: pairs with the load in `extras`. SeqCst as in `enter_slow`.
-            match self.extra.compare_exchange_weak(
-                head,
-                pointer,
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
+            // ORDERING: Release pairs with the Acquire in `each`. SeqCst with the load there: an unsubscriber that does not
+            // see the record yet comes, in the single order, before this, and so before the loads of the record's first
+            // visit.
+            match self
+                .all
+                .compare_exchange_weak(head, pointer, Ordering::SeqCst, Ordering::Relaxed)
+            {
                 // SAFETY: it was made just now, and lives as long as `self`.
                 Ok(_) => return unsafe { &*pointer },
                 Err(now) => {
@@ -255,21 +250,18 @@ impl Records {
         }
     }
 
-    fn extras(&self) -> impl Iterator<Item = &CachePadded<Record>> {
+    fn each(&self) -> impl Iterator<Item = &CachePadded<Record>> {
+        // ORDERING: SeqCst and Acquire as in `free_record`.
         // SAFETY: records live as long as `self`, and `next` is set before a record is published.
-        let first = unsafe { self.extra.load(Ordering::SeqCst).as_ref() };
+        let first = unsafe { self.all.load(Ordering::SeqCst).as_ref() };
         // SAFETY: as above.
         std::iter::successors(first, |record| unsafe { record.next.as_ref() })
     }
 
-    fn each(&self) -> impl Iterator<Item = &CachePadded<Record>> {
-        // SAFETY: records live as long as `self`.
-        let lanes = self
-            .lanes
-            .iter()
-            .filter_map(|lane| unsafe { lane.load(Ordering::SeqCst).as_ref() });
-        let extras = self.extras();
-        lanes.chain(extras.filter(|_| !mutant!("extra_records_are_overlooked")))
+    /// Whether a lane keeps that record.
+    fn is_kept(&self, record: &CachePadded<Record>) -> bool {
+        let mut kept = self.lanes.iter();
+        kept.any(|kept| ptr::eq(kept.load(Ordering::Relaxed), record))
     }
 
     /// Notes every delivery under way that the concern is about. The caller has taken something out of the deliverers'
@@ -282,7 +274,10 @@ impl Records {
                 visits: Vec::new(),
             };
         }
-        let visits = self.each().filter_map(|record| {
+        let seen = self
+            .each()
+            .filter(|record| !mutant!("extra_records_are_overlooked") || self.is_kept(record));
+        let visits = seen.filter_map(|record| {
             let word = record.at.observe();
             concern.is_about(At::place(word)).then(|| Visit {
                 record: ptr::from_ref(&**record),
@@ -298,16 +293,9 @@ impl Records {
 
 impl Drop for Records {
     fn drop(&mut self) {
-        for lane in &self.lanes {
-            let record = lane.load(Ordering::Acquire);
-            if !record.is_null() {
-                // SAFETY: made by `Box::into_raw`, and nobody has a section any more: sections borrow `self`.
-                drop(unsafe { Box::from_raw(record) });
-            }
-        }
-        let mut record = self.extra.load(Ordering::Acquire);
+        let mut record = self.all.load(Ordering::Acquire);
         while !record.is_null() {
-            // SAFETY: as above; the list has each record once.
+            // SAFETY: made by `Box::into_raw`, the list has each record once, and no section is left: they borrow `self`.
             let boxed = unsafe { Box::from_raw(record) };
             record = boxed.next.cast_mut();
         }
@@ -321,7 +309,8 @@ pub(crate) struct Section<'a> {
     /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
     visit: Cell<u32>,
     lane: usize,
-    extra: bool,
+    /// Whether the record is free again after this.
+    gives_back: bool,
     _inside: InDelivery,
 }
 
@@ -332,7 +321,7 @@ impl<'a> Section<'a> {
             record,
             visit: Cell::new(At::visit(last)),
             lane,
-            extra: false,
+            gives_back: false,
             _inside: inside,
         }
     }
@@ -362,8 +351,8 @@ impl Drop for Section<'_> {
     #[inline]
     fn drop(&mut self) {
         self.narrow(Place::IDLE);
-        if self.extra {
-            // ORDERING: pairs with the Acquire in `extra_record`.
+        if self.gives_back {
+            // ORDERING: pairs with the Acquire in `free_record`.
             self.record.busy.store(false, Ordering::Release);
         }
     }

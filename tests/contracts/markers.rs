@@ -40,6 +40,8 @@ table! {
     [Feed<Fragile>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [Feed<Pinned>] (+Send +Sync +Unpin);
     [Feed<Bound>] (-Send -Sync +Unpin);
+    // It is its thread's.
+    [ThreadSlot] (-Send -Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [WeakFeed<Unshared>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [WeakFeed<Bound>] (-Send -Sync);
     [Receiver<Unshared>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
