@@ -1,7 +1,8 @@
 //! One command with a time limit, which can print itself as a shell would take it.
 
 use std::fmt;
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,13 +16,15 @@ pub(crate) struct Invocation {
     program: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    /// The folder it is run in, if that is not the workspace.
+    folder: Option<String>,
     limit: Duration,
 }
 
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    NotStarted(std::io::Error),
+    NotStarted(io::Error),
     Ended(ExitStatus),
     TimedOut(Duration),
 }
@@ -46,6 +49,7 @@ impl Invocation {
             program: words.next().expect("a command has a name"),
             arguments: words.collect(),
             variables: Vec::new(),
+            folder: None,
             limit,
         }
     }
@@ -60,13 +64,20 @@ impl Invocation {
         self
     }
 
+    /// Runs it in this folder of the workspace.
+    pub(crate) fn in_folder(mut self, folder: &str) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
     /// Runs it, its output going where ours goes.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         self.finish(self.command().spawn().map_err(Failure::NotStarted)?)
     }
 
-    /// Runs it and returns what it wrote to standard output; its errors go where ours go.
-    pub(crate) fn output(&self) -> Result<String, Failure> {
+    /// Runs it and returns what it wrote to standard output, after passing that on as it came if `shown`; its errors go
+    /// where ours go.
+    pub(crate) fn output(&self, shown: bool) -> Result<String, Failure> {
         let mut child = self
             .command()
             .stdout(Stdio::piped())
@@ -74,11 +85,7 @@ impl Invocation {
             .map_err(Failure::NotStarted)?;
         let mut pipe = child.stdout.take().expect("it was piped");
         // Read beside the waiting, or a command that fills the pipe would wait for us while we wait for it.
-        let reader = thread::spawn(move || {
-            let mut text = Vec::new();
-            pipe.read_to_end(&mut text)
-                .map(|_| String::from_utf8_lossy(&text).into_owned())
-        });
+        let reader = thread::spawn(move || copy(&mut pipe, shown));
         self.finish(child)?;
         reader
             .join()
@@ -98,6 +105,9 @@ impl Invocation {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        if let Some(folder) = &self.folder {
+            command.current_dir(Path::new(folder));
+        }
         command
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -153,9 +163,32 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Reads to the end, and writes to standard output what comes, when it comes.
+fn copy(from: &mut impl Read, shown: bool) -> io::Result<String> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        text.extend(&buffer[..count]);
+        if shown {
+            let mut ours = io::stdout().lock();
+            ours.write_all(&buffer[..count])?;
+            ours.flush()?;
+        }
+    }
+}
+
 /// As one would type it to run it again.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(folder) = &self.folder {
+            write!(f, "cd {} && ", quoted(folder))?;
+        }
         for (name, value) in &self.variables {
             write!(f, "{name}={} ", quoted(value))?;
         }
@@ -215,8 +248,16 @@ mod tests {
             Err(Failure::Ended(_))
         ));
         assert_eq!(
-            Invocation::new("echo a b", MINUTE).output().unwrap(),
+            Invocation::new("echo a b", MINUTE).output(false).unwrap(),
             "a b\n"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_runs_in_its_folder() {
+        let command = Invocation::new("pwd", MINUTE).in_folder("/");
+        assert_eq!(command.output(false).unwrap(), "/\n");
+        assert_eq!(command.to_string(), "cd / && pwd");
     }
 }

@@ -7,10 +7,12 @@
 mod examples;
 mod invocation;
 mod manifest;
+mod programs;
 mod report;
 mod soak;
 mod steps;
 mod tools;
+mod unavailable;
 mod verdict;
 
 use std::path::Path;
@@ -23,6 +25,8 @@ usage: cargo xtask test [--list] [--only <step>]... [--fail-fast]
   --list         name the steps and what they run, and stop
   --only <step>  run only this step, or this group of steps (`clippy`, `clippy/all`); may be given again
   --fail-fast    stop at the first step that fails
+
+  Where the variable `CI` is set, a step that could not be run fails the run, unless it is known to be unavailable there.
 
   --minutes <n>  for how long, 1 if not given; fractions are allowed
   --seed <s>     what the threads' choices follow from; a new one if not given";

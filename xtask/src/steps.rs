@@ -3,7 +3,8 @@
 use crate::examples::{self, How};
 use crate::invocation::Invocation;
 use crate::manifest;
-use crate::tools::Tool;
+use crate::programs::Programs;
+use crate::tools::{self, Tool};
 use crate::verdict;
 use std::fmt;
 use std::fs;
@@ -21,14 +22,19 @@ const BUILD: Duration = minutes(30);
 const TESTS: Duration = minutes(30);
 const MODELS: Duration = minutes(90);
 const EXAMPLE: Duration = minutes(2);
-/// The run is 10 s.
+/// The run is some 10 s.
 const FUZZ: Duration = minutes(5);
+
+/// How many programs each fuzz target runs beside its seeds: about 10 s.
+const FUZZ_PROGRAMS: u32 = 4000;
 
 /// One line of the summary. Its name is `group` or `group/part`.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) name: String,
     pub(crate) needs: Vec<Tool>,
+    /// What is written before it works.
+    pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
 }
 
@@ -44,16 +50,22 @@ pub(crate) enum Work {
 }
 
 impl Step {
-    fn new(name: impl Into<String>, work: Work) -> Self {
+    pub(crate) fn new(name: impl Into<String>, work: Work) -> Self {
         Step {
             name: name.into(),
             needs: Vec::new(),
+            programs: None,
             work,
         }
     }
 
     fn run(name: impl Into<String>, invocation: Invocation) -> Self {
         Step::new(name, Work::Run(invocation))
+    }
+
+    /// Tests, of which some have to be run.
+    fn tests(name: impl Into<String>, invocation: Invocation) -> Self {
+        Step::new(name, Work::Judge(invocation, verdict::tests))
     }
 
     fn needs(mut self, tools: &[Tool]) -> Self {
@@ -95,22 +107,34 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
     ];
     steps.extend(clippy(&features));
+    let oldest = Invocation::new("cargo", BUILD)
+        .arg(tools::oldest())
+        .arg("check")
+        .arg("-p")
+        .arg("fanfeed")
+        .arg("--all-features");
     steps.extend([
-        Step::run("test/xtask", Invocation::new("cargo test -p xtask", TESTS)),
-        Step::run(
+        Step::run("msrv", oldest).needs(&[Tool::Oldest]),
+        Step::tests("test/xtask", Invocation::new("cargo test -p xtask", TESTS)),
+        Step::tests(
             "test/soak",
             Invocation::new("cargo test -p fanfeed-soak", TESTS),
         ),
-        Step::run(
+        Step::tests(
             "test/default",
             Invocation::new("cargo test -p fanfeed", TESTS),
         ),
-        Step::run(
+        Step::tests(
             "test/all",
             Invocation::new("cargo test -p fanfeed --all-features", TESTS),
         ),
+        // As users run it: without the assertions that the library makes of itself, and with other timing.
+        Step::tests(
+            "test/release",
+            Invocation::new("cargo test -p fanfeed --release --all-features", TESTS),
+        ),
         // Only a nightly compiler looks at the codes of errors that are expected.
-        Step::run(
+        Step::tests(
             "refusals",
             Invocation::new(
                 "cargo +nightly test -p fanfeed --all-features --doc refusals",
@@ -118,7 +142,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             ),
         )
         .needs(&[Tool::Nightly]),
-        Step::run("test/plain-fences", plain_fences()),
+        Step::tests("test/plain-fences", plain_fences()),
         doc("doc/default", "cargo doc -p fanfeed --no-deps"),
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
@@ -135,11 +159,11 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "package/verify",
             Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
         ),
-        Step::run(
+        Step::tests(
             "loom",
             modelled("loom", "cargo test -p fanfeed-loom-tests --release", MODELS),
         ),
-        Step::run(
+        Step::tests(
             "shuttle",
             modelled(
                 "shuttle",
@@ -198,23 +222,25 @@ fn clippy(features: &[String]) -> Vec<Step> {
 /// The flag of a checker, loom or shuttle, reaches every dependency, so that it has a target folder of its own: in the common
 /// one each change of flags would build everything again.
 fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     Invocation::new(line, limit)
         .arg("--target-dir")
-        .arg(format!("{target}/{checker}"))
+        .arg(format!("{}/{checker}", target_folder()))
         .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
 }
 
 /// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
 fn plain_fences() -> Invocation {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     Invocation::new(
         "cargo test -p fanfeed --all-features --test ring --test faults",
         TESTS,
     )
     .arg("--target-dir")
-    .arg(format!("{target}/plain-fences"))
+    .arg(format!("{}/plain-fences", target_folder()))
     .env("RUSTFLAGS", "--cfg fanfeed_plain_fences")
+}
+
+fn target_folder() -> String {
+    std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
 }
 
 fn doc(name: &str, line: &str) -> Step {
@@ -251,8 +277,8 @@ fn examples() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// A short run of each target, which shows that it works, from the same seed each time: what passes today is to pass
-/// tomorrow. To find something, run it for longer, and without one.
+/// The package of the fuzz targets, which is none of the workspace, and a short run of each target, which shows that it
+/// works. To find something, run it for longer, with a folder that keeps what it finds.
 fn fuzz() -> io::Result<Vec<Step>> {
     let folder = Path::new("fuzz/fuzz_targets");
     if !folder.is_dir() {
@@ -271,24 +297,34 @@ fn fuzz() -> io::Result<Vec<Step>> {
         }
     }
     targets.sort();
+    let fmt = Invocation::new("cargo fmt --all --check", QUICK).in_folder("fuzz");
+    // In the folder, whose `.cargo/config.toml` has the flag under which the library shows what the targets use.
+    let clippy = Invocation::new("cargo clippy --all-targets -- -D warnings", BUILD);
+    let mut steps = vec![
+        Step::run("fuzz/fmt", fmt).needs(&[Tool::Rustfmt]),
+        Step::run("fuzz/clippy", clippy.in_folder("fuzz")).needs(&[Tool::Clippy]),
+    ];
     let build = Invocation::new("cargo +nightly fuzz build", BUILD);
-    let mut steps = vec![Step::run("fuzz/build", build)];
-    for target in &targets {
-        // What a run finds goes to the first folder, which has to be there; it begins with what is in both.
-        let corpus = format!("fuzz/corpus/{target}");
-        fs::create_dir_all(&corpus)?;
-        let line = format!(
-            "cargo +nightly fuzz run {target} {corpus} fuzz/seeds/{target} -- -seed=1 -max_total_time=10 -timeout=10"
-        );
-        steps.push(Step::run(
-            format!("fuzz/{target}"),
-            Invocation::new(&line, FUZZ),
-        ));
-    }
-    Ok(steps
-        .into_iter()
-        .map(|step| step.needs(&[Tool::Nightly, Tool::CargoFuzz]))
-        .collect())
+    let runs = std::iter::once(Step::run("fuzz/build", build))
+        .chain(targets.iter().map(|target| fuzz_run(target)));
+    steps.extend(runs.map(|step| step.needs(&[Tool::Nightly, Tool::CargoFuzz])));
+    Ok(steps)
+}
+
+/// Runs the target's seeds and programs that are drawn from them. They are written before, and the fuzzer draws none of its
+/// own (`-runs=0`): which those are depends on what the programs before them covered, and so on the time that waits and
+/// other threads took. Thus a second run does the same: what passes today is to pass tomorrow.
+fn fuzz_run(target: &str) -> Step {
+    let programs = Programs {
+        seeds: format!("fuzz/seeds/{target}").into(),
+        folder: format!("{}/fuzz/{target}", target_folder()).into(),
+        count: FUZZ_PROGRAMS,
+    };
+    let folder = programs.folder.display();
+    let line = format!("cargo +nightly fuzz run {target} {folder} -- -seed=1 -runs=0 -timeout=10");
+    let mut step = Step::run(format!("fuzz/{target}"), Invocation::new(&line, FUZZ));
+    step.programs = Some(programs);
+    step
 }
 
 #[cfg(test)]

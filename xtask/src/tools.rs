@@ -1,4 +1,5 @@
-//! What a step needs beyond a plain stable toolchain. What can be added is added; what cannot is named, not failed.
+//! What a step needs beyond a plain stable toolchain. What can be added is added, at a fixed version; what cannot is named,
+//! and what that means for the run is [`unavailable`](crate::unavailable)'s to say.
 
 use crate::invocation::Invocation;
 use std::collections::HashMap;
@@ -13,8 +14,13 @@ pub(crate) enum Tool {
     Rustfmt,
     Clippy,
     Nightly,
+    /// The oldest compiler that the crate promises to build with.
+    Oldest,
     CargoFuzz,
 }
+
+/// The release of cargo-fuzz that is installed. Another one is not used: it could find other things.
+const CARGO_FUZZ: &str = "0.13.1";
 
 /// What has been looked for already, so that it is looked for, and added, once.
 #[derive(Debug, Default)]
@@ -30,6 +36,11 @@ impl Tools {
     }
 }
 
+/// `cargo +TOOLCHAIN` for the oldest compiler.
+pub(crate) fn oldest() -> String {
+    format!("+{}", env!("CARGO_PKG_RUST_VERSION"))
+}
+
 fn find(tool: Tool) -> Result<(), &'static str> {
     match tool {
         Tool::Rustfmt => find_or_add(
@@ -42,21 +53,41 @@ fn find(tool: Tool) -> Result<(), &'static str> {
             "rustup component add clippy",
             "clippy is not installed",
         ),
-        Tool::Nightly => {
-            // A look must not install a toolchain, which rustup may do by itself.
-            let look =
-                Invocation::new("cargo +nightly --version", LOOK).env("RUSTUP_AUTO_INSTALL", "0");
-            if look.succeeds() {
+        Tool::Nightly => find_toolchain("+nightly", "no nightly toolchain is installed"),
+        Tool::Oldest => {
+            find_toolchain(&oldest(), "the oldest supported toolchain is not installed")
+        }
+        Tool::CargoFuzz => {
+            let look = Invocation::new("cargo fuzz --version", LOOK);
+            let found = || {
+                let version = look.output(false).unwrap_or_default();
+                is_version(&version, CARGO_FUZZ)
+            };
+            let add = format!("cargo install cargo-fuzz --locked --version {CARGO_FUZZ} --force");
+            if found() || (added(&add) && found()) {
                 Ok(())
             } else {
-                Err("no nightly toolchain is installed")
+                Err("this release of cargo-fuzz is missing and could not be installed")
             }
         }
-        Tool::CargoFuzz => find_or_add(
-            "cargo fuzz --version",
-            "cargo install cargo-fuzz --locked",
-            "cargo-fuzz is missing and could not be installed",
-        ),
+    }
+}
+
+/// Whether a tool that was asked for its version said this one.
+fn is_version(said: &str, wanted: &str) -> bool {
+    said.split_whitespace().any(|word| word == wanted)
+}
+
+fn find_toolchain(toolchain: &str, missing: &'static str) -> Result<(), &'static str> {
+    // A look must not install a toolchain, which rustup may do by itself.
+    let look = Invocation::new("cargo", LOOK)
+        .arg(toolchain)
+        .arg("--version")
+        .env("RUSTUP_AUTO_INSTALL", "0");
+    if look.succeeds() {
+        Ok(())
+    } else {
+        Err(missing)
     }
 }
 
@@ -64,11 +95,26 @@ fn find_or_add(look: &str, add: &str, missing: &'static str) -> Result<(), &'sta
     if Invocation::new(look, LOOK).succeeds() {
         return Ok(());
     }
-    println!("    {add}");
-    let added = Invocation::new(add, INSTALL).run().is_ok();
-    if added && Invocation::new(look, LOOK).succeeds() {
+    if added(add) && Invocation::new(look, LOOK).succeeds() {
         Ok(())
     } else {
         Err(missing)
+    }
+}
+
+fn added(add: &str) -> bool {
+    println!("    {add}");
+    Invocation::new(add, INSTALL).run().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_version;
+
+    #[test]
+    fn another_release_is_not_taken_for_the_one_that_is_wanted() {
+        assert!(is_version("cargo-fuzz 0.13.1\n", "0.13.1"));
+        assert!(!is_version("cargo-fuzz 0.13.10\n", "0.13.1"));
+        assert!(!is_version("", "0.13.1"));
     }
 }

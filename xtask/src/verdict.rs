@@ -73,9 +73,39 @@ pub(crate) fn package(list: &str) -> Result<(), String> {
     }
 }
 
+/// Judges what tests have printed: that some were run, and none was left out. A filter that fits nothing, or a flag that
+/// does not reach the code, would pass otherwise.
+pub(crate) fn tests(output: &str) -> Result<(), String> {
+    let (mut passed, mut ignored) = (0, 0);
+    for line in output.lines() {
+        let Some(counts) = line.strip_prefix("test result: ok. ") else {
+            continue;
+        };
+        for count in counts.split(';') {
+            let mut words = count.split_whitespace();
+            let (Some(number), Some(what)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let number = number.parse::<u64>().unwrap_or(0);
+            match what {
+                "passed" => passed += number,
+                "ignored" => ignored += number,
+                _ => {}
+            }
+        }
+    }
+    if passed == 0 {
+        Err("no test was run".to_owned())
+    } else if ignored > 0 {
+        Err(format!("{ignored} tests were left out"))
+    } else {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{dependencies, package};
+    use super::{dependencies, package, tests};
 
     #[test]
     fn a_dependency_that_nobody_agreed_to_is_named() {
@@ -95,5 +125,17 @@ mod tests {
         assert_eq!(package(good), Ok(()));
         assert!(package(&good.replace("LICENSE-MIT\n", "")).is_err());
         assert!(package(&format!("{good}xtask/src/main.rs\n")).is_err());
+    }
+
+    #[test]
+    fn a_run_of_no_test_is_no_success() {
+        let line = |passed: u32, ignored: u32| {
+            format!(
+                "test result: ok. {passed} passed; 0 failed; {ignored} ignored; 0 measured; 3 filtered out; finished in 0.00s\n"
+            )
+        };
+        assert_eq!(tests(&(line(0, 0) + &line(2, 0))), Ok(()));
+        assert!(tests(&line(0, 0)).is_err() && tests("").is_err());
+        assert!(tests(&(line(2, 0) + &line(1, 1))).is_err());
     }
 }
