@@ -1,6 +1,5 @@
 //! A send that finds 1,000 full subscribers and finishes when they drain: how long after the last one had room.
 
-use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -14,18 +13,18 @@ const SENDS: usize = 400;
 
 /// Something that can be emptied of the one value it holds.
 trait Drain: Send {
-    fn drain_one(&mut self);
+    fn drain_one(&mut self) -> u64;
 }
 
 impl Drain for Receiver<u64> {
-    fn drain_one(&mut self) {
-        black_box(self.recv().expect("the feed is open"));
+    fn drain_one(&mut self) -> u64 {
+        self.recv().expect("the feed is open")
     }
 }
 
 impl Drain for crossbeam_channel::Receiver<u64> {
-    fn drain_one(&mut self) {
-        black_box(self.recv().expect("the feed is open"));
+    fn drain_one(&mut self) -> u64 {
+        self.recv().expect("the feed is open")
     }
 }
 
@@ -51,9 +50,13 @@ fn blocked_sends<R: Drain>(
                 }
                 // The sender is on its way into its wait: let it arrive there.
                 std::thread::sleep(Duration::from_millis(1));
+                // Each holds what was sent before.
+                let before = (send as u64).saturating_sub(1);
+                let mut wrong = 0;
                 for receiver in &mut *receivers {
-                    receiver.drain_one();
+                    wrong |= receiver.drain_one() ^ before;
                 }
+                assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
                 ready.push(Instant::now());
             }
             ready
@@ -61,8 +64,9 @@ fn blocked_sends<R: Drain>(
         let mut done = Vec::with_capacity(sends);
         for send in 0..sends {
             turn.wait();
-            feed.send(send as u64);
+            let reached = feed.send(send as u64);
             done.push(Instant::now());
+            assert_eq!(reached, SUBSCRIBERS);
         }
         let ready = drainer.join().expect("the drainer does not panic");
         for (done, ready) in done.iter().zip(ready) {

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fanfeed::{Feed, Receiver};
-use fanfeed_benches::{Contender, compare, pin};
+use fanfeed_benches::{Contender, check_burst, compare, pin};
 
 const BURST: u64 = 128;
 const BATCH: u64 = 32;
@@ -23,20 +23,23 @@ fn own_channels(n: usize) -> (Feed<u64>, Vec<Receiver<u64>>) {
 
 fn drain(receivers: &mut [Receiver<u64>]) {
     for receiver in receivers {
-        while let Ok(value) = receiver.try_recv() {
-            black_box(value);
-        }
+        check_burst(BURST, || receiver.try_recv().ok());
     }
 }
 
 fn drain_in_runs(receivers: &mut [Receiver<u64>]) {
     for receiver in receivers {
-        while receiver
-            .drain(CAPACITY, |value| {
-                black_box(value);
-            })
-            .is_ok()
-        {}
+        let (mut received, mut wrong) = (0, 0);
+        let mut each = |value: u64| {
+            wrong |= value ^ received;
+            received += 1;
+        };
+        while receiver.drain(CAPACITY, &mut each).is_ok() {}
+        assert_eq!(
+            (received, wrong),
+            (BURST, 0),
+            "a value was lost, doubled or out of order"
+        );
     }
 }
 
@@ -50,9 +53,7 @@ macro_rules! burst {
                 }
             }
             for (_, receiver) in &$channels {
-                while let Some(value) = $receive(receiver) {
-                    black_box(value);
-                }
+                check_burst(BURST, || $receive(receiver));
             }
         }
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use fanfeed::{Feed, TypeMux};
-use fanfeed_benches::{Contender, compare, pin};
+use fanfeed_benches::{Contender, check_burst, compare, pin};
 
 const BURST: u64 = 128;
 
@@ -28,9 +28,7 @@ fn post(c: &mut Criterion) {
             for value in 0..BURST {
                 sender.try_send(black_box(value)).expect("there is room");
             }
-            while let Ok(value) = receiver.try_recv() {
-                black_box(value);
-            }
+            check_burst(BURST, || receiver.try_recv().ok());
         }),
         Contender::timed("crossbeam, an Arc<dyn Any>", || {
             for value in 0..BURST {
@@ -38,25 +36,25 @@ fn post(c: &mut Criterion) {
                     .try_send(Arc::new(Event(black_box(value))))
                     .expect("there is room");
             }
-            while let Ok(event) = shared_receiver.try_recv() {
-                black_box(event.downcast_ref::<Event>().map(|event| event.0));
-            }
+            check_burst(BURST, || {
+                let event = shared_receiver.try_recv().ok()?;
+                event.downcast_ref::<Event>().map(|event| event.0)
+            });
         }),
         Contender::timed("Feed::send, an own channel", || {
             for value in 0..BURST {
                 black_box(feed.send(black_box(value)));
             }
-            while let Ok(value) = own.try_recv() {
-                black_box(value);
-            }
+            check_burst(BURST, || own.try_recv().ok());
         }),
         Contender::timed("TypeMux::post", || {
             for value in 0..BURST {
                 black_box(mux.post(Event(black_box(value))).is_ok());
             }
-            while let Ok(event) = events.try_recv() {
-                black_box(event.downcast_ref::<Event>().map(|event| event.0));
-            }
+            check_burst(BURST, || {
+                let event = events.try_recv().ok()?;
+                event.downcast_ref::<Event>().map(|event| event.0)
+            });
         }),
     ];
     compare(c, "post", "one receiver", BURST, contenders);

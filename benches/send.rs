@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fanfeed::Feed;
-use fanfeed_benches::{Contender, compare, pin};
+use fanfeed_benches::{Contender, check_burst, compare, pin};
 
 const BURST: u64 = 128;
 
@@ -20,11 +20,10 @@ fn channels(n: usize) -> Channels {
     (0..n).map(|_| bounded(1024)).collect()
 }
 
+/// Drains a burst, of which each channel has all.
 fn drain(channels: &Channels) {
     for (_, receiver) in channels {
-        while let Ok(value) = receiver.try_recv() {
-            black_box(value);
-        }
+        check_burst(BURST, || receiver.try_recv().ok());
     }
 }
 

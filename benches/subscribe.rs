@@ -51,10 +51,11 @@ impl Crowd {
             let start = Instant::now();
             self.feed.send(sends);
             spent += start.elapsed();
-            sends += 1;
             for receiver in &self.receivers {
-                while receiver.try_recv().is_ok() {}
+                assert_eq!(receiver.try_recv(), Ok(sends));
+                assert!(receiver.is_empty());
             }
+            sends += 1;
         }
         spent.as_nanos() as f64 / (sends.max(1) * LIVE as u64) as f64
     }

@@ -80,6 +80,22 @@ pub fn compare(
     }
 }
 
+/// Receives until nothing is left, and asserts that it was a whole burst of the numbers from 0 on, in order: a contender that
+/// delivered less would look fast.
+#[inline(always)]
+pub fn check_burst(burst: u64, mut receive: impl FnMut() -> Option<u64>) {
+    let (mut received, mut wrong) = (0, 0);
+    while let Some(value) = receive() {
+        wrong |= value ^ received;
+        received += 1;
+    }
+    assert_eq!(
+        (received, wrong),
+        (burst, 0),
+        "a value was lost, doubled or out of order"
+    );
+}
+
 /// Whether this is a run that only shows that the benches work (`--test`), or lists them.
 pub fn is_smoke() -> bool {
     std::env::args().any(|argument| argument == "--test" || argument == "--list")
