@@ -27,6 +27,15 @@ pub(crate) struct Outcome {
     pub(crate) notes: String,
 }
 
+impl Outcome {
+    /// How many executions it had.
+    #[allow(dead_code, reason = "shuttle's programs have as many as they are told")]
+    pub(crate) fn executions(&self) -> usize {
+        let number = self.said.split_whitespace().next();
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+}
+
 /// How many executions the model of this process has begun.
 static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
 

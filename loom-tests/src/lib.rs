@@ -7,9 +7,11 @@
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release
 //! ```
 //!
-//! With `-- --nocapture` each says how many executions it had.
+//! With `-- --nocapture` each says how many executions it had. One that holds after fewer than a hundred fails, unless it says
+//! why so few are all there are; one that must fail says why it does, and
+//! fails for no other reason.
 //!
-//! `child.rs`, `ledger.rs` and `post.rs` are part of `shuttle-tests/` as well, over the primitives of shuttle.
+//! `child.rs`, `ledger.rs`, `post.rs` and `why.rs` are part of `shuttle-tests/` as well, over the primitives of shuttle.
 #![cfg(fanfeed_loom)]
 
 mod child;
@@ -22,11 +24,13 @@ mod primitives {
     pub(crate) use loom::sync::Mutex;
 }
 mod tally;
+mod why;
 
 pub use ledger::{Ledger, Token};
 pub use model::Model;
 pub use post::{Post, PostBox, post};
 pub use tally::Tally;
+pub use why::Why;
 
 /// The names of the fences that a running stream of a ring does not need, as mutants, before those that are given.
 ///

@@ -4,7 +4,11 @@ use std::panic::Location;
 
 use fanfeed::sync::mutants;
 
-use crate::child;
+use crate::child::{self, Outcome};
+use crate::why::{self, Why};
+
+/// A model of fewer executions than this has little to interleave, and says why that is enough.
+const MANY: usize = 100;
 
 /// How far a model is explored, and in what world.
 ///
@@ -16,6 +20,8 @@ pub struct Model {
     preemptions: usize,
     branches: usize,
     timers: bool,
+    few: Option<&'static str>,
+    why: Option<Why>,
 }
 
 impl Model {
@@ -25,6 +31,8 @@ impl Model {
             preemptions,
             branches: 2_000,
             timers: false,
+            few: None,
+            why: None,
         }
     }
 
@@ -34,37 +42,75 @@ impl Model {
         self
     }
 
+    /// Has it hold after fewer than a hundred executions, for this reason.
+    pub fn few(mut self, reason: &'static str) -> Self {
+        self.few = Some(reason);
+        self
+    }
+
+    /// Has it fail for this reason and no other.
+    pub fn because(mut self, why: Why) -> Self {
+        self.why = Some(why);
+        self
+    }
+
     /// Asserts that every execution of the model goes well.
     #[track_caller]
     pub fn holds(self, f: impl Fn() + Send + Sync + 'static) {
-        let holds = self.run(None, f);
-        assert_ne!(holds, Some(false), "the model fails");
+        self.assert_holds(None, f);
     }
 
     /// Asserts that some execution of the model fails.
     #[track_caller]
     pub fn fails(self, f: impl Fn() + Send + Sync + 'static) {
-        let holds = self.run(None, f);
-        assert_ne!(holds, Some(true), "the model holds");
+        self.assert_fails(None, f);
     }
 
     /// Asserts that the model fails with that mutant of the code.
     #[track_caller]
     pub fn fails_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
-        let holds = self.run(Some(mutant), f);
-        assert_ne!(holds, Some(true), "the model does not notice `{mutant}`");
+        self.assert_fails(Some(mutant), f);
     }
 
     /// Asserts that every execution of the model goes well with that mutant of the code: it is not what this model needs.
     #[track_caller]
     pub fn holds_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
-        let holds = self.run(Some(mutant), f);
-        assert_ne!(holds, Some(false), "the model fails");
+        self.assert_holds(Some(mutant), f);
     }
 
-    /// Runs the model in a child process, and says whether it holds. `None` in the child of another model.
     #[track_caller]
-    fn run<F>(self, mutant: Option<&'static str>, f: F) -> Option<bool>
+    fn assert_holds(self, mutant: Option<&'static str>, f: impl Fn() + Send + Sync + 'static) {
+        let Some(outcome) = self.run(mutant, f) else {
+            return;
+        };
+        assert!(outcome.holds, "the model fails: {}", outcome.said);
+        let executions = outcome.executions();
+        match self.few {
+            None => assert!(
+                executions >= MANY,
+                "{executions} executions: give it more to do, or say why they are enough with `few`"
+            ),
+            Some(_) => assert!(executions < MANY, "{executions} executions are not few"),
+        }
+    }
+
+    #[track_caller]
+    fn assert_fails(self, mutant: Option<&'static str>, f: impl Fn() + Send + Sync + 'static) {
+        let Some(outcome) = self.run(mutant, f) else {
+            return;
+        };
+        let subject = mutant.unwrap_or("the code as it is");
+        assert!(!outcome.holds, "the model holds with {subject}");
+        let is_why = match self.why {
+            Some(why) => why.explains(&outcome.said),
+            None => why::fails(&outcome.said),
+        };
+        assert!(is_why, "not {:?}: {}", self.why, outcome.said);
+    }
+
+    /// Runs the model in a child process. `None` in the child of another model.
+    #[track_caller]
+    fn run<F>(self, mutant: Option<&'static str>, f: F) -> Option<Outcome>
     where
         F: Fn() + Send + Sync + 'static,
     {
@@ -76,7 +122,7 @@ impl Model {
             std::any::type_name::<F>(),
             outcome.said
         );
-        Some(outcome.holds)
+        Some(outcome)
     }
 
     /// Runs the model in this process.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use fanfeed::Feed;
-use fanfeed_loom_tests::{Ledger, Model, Token};
+use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
@@ -138,40 +138,56 @@ fn a_chunk_of_channels_that_is_visited_stays() {
 
 #[test]
 fn all_is_dropped_with_the_feed() {
-    Model::bound(3).holds(the_end_of_the_feed);
+    let model =
+        Model::bound(6).few("the threads meet in the handles' counters, which loom does not see");
+    model.holds(the_end_of_the_feed);
 }
 
 #[test]
 fn a_chunk_has_to_be_read_in_a_visit() {
-    Model::bound(3).fails_with("chunk_is_read_outside_of_a_visit", channels);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("chunk_is_read_outside_of_a_visit", channels);
 }
 
 #[test]
 fn a_chunk_must_not_be_freed_while_it_is_visited() {
-    Model::bound(3).fails_with("chunk_is_freed_while_it_is_visited", channels);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("chunk_is_freed_while_it_is_visited", channels);
 }
 
 #[test]
 fn a_bucket_must_not_be_freed_while_it_is_visited() {
-    Model::bound(3).fails_with("bucket_is_freed_while_it_is_visited", channels);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("bucket_is_freed_while_it_is_visited", channels);
 }
 
 #[test]
 fn a_chunk_has_to_be_freed_in_order() {
-    Model::bound(3).fails_with("memory_is_freed_without_order", channels);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("memory_is_freed_without_order", channels);
 }
 
 #[test]
 fn a_chunk_has_to_be_visited_in_order() {
-    Model::bound(3).fails_with("delivery_begins_without_order", channels);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("delivery_begins_without_order", channels);
 }
 
 #[test]
 fn a_chunk_has_to_be_published() {
-    Model::bound(2).fails_with("chunk_is_published_relaxed", beside_another_chunk);
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("chunk_is_published_relaxed", beside_another_chunk);
 }
 
 #[test]
 fn a_bucket_has_to_be_published() {
-    Model::bound(3).fails_with("bucket_is_published_relaxed", remade);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("bucket_is_published_relaxed", remade);
 }

@@ -10,7 +10,7 @@
 #![cfg(fanfeed_loom)]
 
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
-use fanfeed_loom_tests::{Ledger, Model, Token};
+use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::thread;
 
 fn channel(feed: &Feed<Token>, overflow: Overflow) -> Receiver<Token> {
@@ -53,7 +53,7 @@ fn one_sender(overflow: Overflow) {
         Overflow::Block => assert_eq!((values.len(), missed, end), (3, 0, RecvError::Closed)),
         Overflow::DropNewest => {
             assert_eq!((values.len(), end), (sent, RecvError::Closed));
-            assert_eq!(sent as u64 + missed, 3);
+            assert_eq!(sent as u64 + missed, 3, "misses were not told");
         }
         Overflow::DropOldest => {
             assert_eq!((sent, end), (3, RecvError::Closed));
@@ -61,7 +61,7 @@ fn one_sender(overflow: Overflow) {
         }
         Overflow::Disconnect => {
             assert_eq!((values.len(), missed), (sent, 0));
-            assert_eq!(end == RecvError::Overflowed, sent < 3);
+            assert_eq!(end == RecvError::Overflowed, sent < 3, "another end");
         }
     }
     let stats = receiver.stats();
@@ -139,7 +139,7 @@ fn two_senders(overflow: Overflow) {
             assert_eq!((values.len(), missed), (sent, 0));
             assert_eq!(end == RecvError::Overflowed, sent < in_all);
             let error = receiver.subscription().err().try_recv();
-            assert_eq!(error.is_ok(), sent < in_all, "{error:?}");
+            assert_eq!(error.is_ok(), sent < in_all, "another error: {error:?}");
         }
     }
     drop(receiver);
@@ -188,14 +188,18 @@ fn disconnect_ends_for_one_of_two() {
 
 #[test]
 fn an_evicted_slot_has_to_be_given_back() {
-    Model::bound(3).fails_with("slot_is_freed_relaxed", || {
-        one_sender(Overflow::DropOldest);
-    });
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("slot_is_freed_relaxed", || {
+            one_sender(Overflow::DropOldest);
+        });
 }
 
 #[test]
 fn a_reason_has_to_be_told_before_the_end() {
-    Model::bound(3).fails_with("end_is_told_before_its_reason", || {
-        one_sender(Overflow::Disconnect);
-    });
+    Model::bound(3)
+        .because(Why::Says("another end"))
+        .fails_with("end_is_told_before_its_reason", || {
+            one_sender(Overflow::Disconnect);
+        });
 }

@@ -9,7 +9,7 @@
 #![cfg(fanfeed_loom)]
 
 use fanfeed::{Feed, RecvError};
-use fanfeed_loom_tests::{Ledger, Model};
+use fanfeed_loom_tests::{Ledger, Model, Why};
 use loom::thread;
 
 /// One value more than the channel holds, in order.
@@ -95,7 +95,7 @@ fn a_value_behind_another() {
         thread::spawn(move || feed.send(1))
     };
     assert_eq!(feed.send(2), 1);
-    assert!(!receiver.is_empty());
+    assert!(!receiver.is_empty(), "empty beside a completed value");
     assert!(
         receiver.try_recv().is_ok(),
         "empty beside a completed value"
@@ -184,7 +184,9 @@ fn a_completed_value_is_received_beside_one_on_its_way() {
 
 #[test]
 fn a_claimed_place_must_not_count_as_empty() {
-    Model::bound(3).fails_with("claimed_place_counts_as_empty", a_value_behind_another);
+    Model::bound(3)
+        .because(Why::Says("empty beside a completed value"))
+        .fails_with("claimed_place_counts_as_empty", a_value_behind_another);
 }
 
 #[test]
@@ -204,30 +206,42 @@ fn a_dropped_receiver_drops_its_values() {
 
 #[test]
 fn a_receiver_has_to_arm_in_order() {
-    Model::bound(3).fails_with("receiver_arms_without_order", one_value);
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("receiver_arms_without_order", one_value);
 }
 
 #[test]
 fn a_sender_has_to_look_in_order() {
-    Model::bound(3).fails_with("sender_looks_without_order", one_value);
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("sender_looks_without_order", one_value);
 }
 
 #[test]
 fn a_receiver_must_not_park_on_a_claimed_place() {
-    Model::bound(3).fails_with("receiver_parks_on_a_claimed_place", one_value);
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("receiver_parks_on_a_claimed_place", one_value);
 }
 
 #[test]
 fn a_value_has_to_be_published() {
-    Model::bound(2).fails_with("value_is_published_relaxed", capacity_of_two);
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("value_is_published_relaxed", capacity_of_two);
 }
 
 #[test]
 fn a_slot_has_to_be_given_back() {
-    Model::bound(2).fails_with("slot_is_freed_relaxed", capacity_of_one);
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("slot_is_freed_relaxed", capacity_of_one);
 }
 
 #[test]
 fn a_close_has_to_look_in_order() {
-    Model::bound(3).fails_with("sender_looks_without_order", a_close);
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("sender_looks_without_order", a_close);
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fanfeed::{ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, TryRecvError};
-use fanfeed_loom_tests::{Ledger, Model, Tally, Token};
+use fanfeed_loom_tests::{Ledger, Model, Tally, Token, Why};
 use loom::thread::{self, JoinHandle};
 
 /// A thread that sends one more than the ring holds, and gives the ring back.
@@ -222,43 +222,57 @@ fn a_sender_is_not_confused_by_another_in_the_seat() {
 
 #[test]
 fn a_reader_has_to_join_in_order() {
-    Model::bound(2).fails_with("reader_joins_without_fence", || {
-        a_join(2, RingOverflow::Block, 2, 2, 1);
-    });
+    Model::bound(2)
+        .because(Why::Says("out of order"))
+        .fails_with("reader_joins_without_fence", || {
+            a_join(2, RingOverflow::Block, 2, 2, 1);
+        });
 }
 
 #[test]
 fn a_gate_has_to_open_in_order() {
-    Model::bound(2).fails_with("gate_opens_without_fence", || {
-        a_join(2, RingOverflow::Block, 2, 2, 1);
-    });
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("gate_opens_without_fence", || {
+            a_join(2, RingOverflow::Block, 2, 2, 1);
+        });
 }
 
 #[test]
 fn a_reader_that_moves_up_has_to_tell() {
-    Model::bound(2).fails_with("reader_moves_up_unnoticed", another_in_the_seat);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("reader_moves_up_unnoticed", another_in_the_seat);
 }
 
 #[test]
 fn a_reader_has_to_pin_in_order() {
-    Model::bound(2).fails_with("reader_pins_without_light_fence", || {
-        an_unsubscribe_beside_a_drain(RingOverflow::Block);
-    });
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("reader_pins_without_light_fence", || {
+            an_unsubscribe_beside_a_drain(RingOverflow::Block);
+        });
 }
 
 #[test]
 fn a_reader_has_to_be_cut_off_in_order() {
-    Model::bound(2).fails_with("reader_is_cut_off_without_heavy_fence", || {
-        an_unsubscribe_beside_a_drain(RingOverflow::Block);
-    });
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("reader_is_cut_off_without_heavy_fence", || {
+            an_unsubscribe_beside_a_drain(RingOverflow::Block);
+        });
 }
 
 #[test]
 fn a_reader_has_to_leave_in_order() {
-    Model::bound(2).fails_with("reader_moves_without_light_fence", a_dropped_reader);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("reader_moves_without_light_fence", a_dropped_reader);
 }
 
 #[test]
 fn a_sender_has_to_fence_before_it_parks() {
-    Model::bound(2).fails_with("sender_parks_without_heavy_fence", a_dropped_reader);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("sender_parks_without_heavy_fence", a_dropped_reader);
 }

@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use fanfeed::{ExclusiveRingFeed, RecvError, RecvTimeoutError, TryRecvError};
-use fanfeed_loom_tests::{Ledger, Model, Tally, without_fences};
+use fanfeed_loom_tests::{Ledger, Model, Tally, Why, without_fences};
 use loom::thread;
 
 #[derive(Debug, Clone, Copy)]
@@ -243,41 +243,56 @@ fn a_stream_needs_no_fences() {
 
 #[test]
 fn a_value_has_to_be_published() {
-    Model::bound(2).fails_with(without_fences!("tail_is_published_relaxed"), || {
-        without_parking(1, 3, false);
-    });
+    Model::bound(2).because(Why::Race).fails_with(
+        without_fences!("tail_is_published_relaxed"),
+        || {
+            without_parking(1, 3, false);
+        },
+    );
 }
 
 #[test]
 fn a_batch_has_to_be_published() {
-    Model::bound(2).fails_with(without_fences!("tail_is_published_relaxed"), || {
-        without_parking(4, 4, true);
-    });
+    Model::bound(2).because(Why::Race).fails_with(
+        without_fences!("tail_is_published_relaxed"),
+        || {
+            without_parking(4, 4, true);
+        },
+    );
 }
 
 #[test]
 fn a_slot_has_to_be_given_back() {
-    Model::bound(2).fails_with(without_fences!("slots_are_freed_relaxed"), || {
-        without_parking(1, 3, false);
-    });
+    Model::bound(2).because(Why::Race).fails_with(
+        without_fences!("slots_are_freed_relaxed"),
+        || {
+            without_parking(1, 3, false);
+        },
+    );
 }
 
 #[test]
 fn a_pin_must_not_hide_that_slots_are_free() {
-    Model::bound(2).fails_with(without_fences!("pin_is_stored_relaxed"), || {
-        without_parking(2, 4, false);
-    });
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with(without_fences!("pin_is_stored_relaxed"), || {
+            without_parking(2, 4, false);
+        });
 }
 
 #[test]
 fn a_sender_has_to_look_for_drowsy_readers_in_order() {
-    Model::bound(2).fails_with("sender_publishes_without_light_fence", one_value);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("sender_publishes_without_light_fence", one_value);
 }
 
 #[test]
 fn a_sender_has_to_look_for_parked_readers_in_order() {
     let both = "sender_publishes_without_light_fence sender_rouses_without_fence";
-    Model::bound(2).fails_with(both, one_value_for_a_drowsy_reader);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with(both, one_value_for_a_drowsy_reader);
 }
 
 /// The order of the light fence is for who grows drowsy.
@@ -291,23 +306,31 @@ fn a_drowsy_reader_needs_no_light_fence() {
 
 #[test]
 fn a_reader_has_to_fence_before_it_parks() {
-    Model::bound(2).fails_with("waiter_joins_without_fence", one_value);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("waiter_joins_without_fence", one_value);
 }
 
 #[test]
 fn a_reader_that_is_drowsy_has_to_fence_before_it_parks() {
     let both = "waiter_joins_without_fence reader_grows_drowsy_without_heavy_fence";
-    Model::bound(2).fails_with(both, one_value_for_a_drowsy_reader);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with(both, one_value_for_a_drowsy_reader);
 }
 
 #[test]
 fn a_reader_has_to_look_for_senders_in_order() {
-    Model::bound(2).fails_with("reader_moves_without_light_fence", || room(1));
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("reader_moves_without_light_fence", || room(1));
 }
 
 #[test]
 fn a_sender_has_to_fence_before_it_parks() {
-    Model::bound(2).fails_with("sender_parks_without_heavy_fence", || room(1));
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("sender_parks_without_heavy_fence", || room(1));
 }
 
 /// The queue's own fence is for readers.

@@ -51,9 +51,12 @@ mod primitives {
 }
 mod schedules;
 mod sequence;
+#[path = "../../loom-tests/src/why.rs"]
+mod why;
 
 pub use ledger::{Ledger, Token};
 pub use order::{Order, Stream};
 pub use post::{Post, PostBox, post};
 pub use schedules::Schedules;
 pub use sequence::{Sequence, value};
+pub use why::Why;

@@ -10,6 +10,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::{Config, MaxSteps, Runner};
 
 use crate::child::{self, Outcome};
+use crate::why::{self, Why};
 
 const SCHEDULES: &str = "FANFEED_SHUTTLE_SCHEDULES";
 const SEED: &str = "FANFEED_SHUTTLE_SEED";
@@ -30,6 +31,7 @@ const DEFAULT_SEED: u64 = 0x6661_6e66_6565_6400;
 pub struct Schedules {
     steps: usize,
     timers: bool,
+    why: Option<Why>,
 }
 
 /// Which schedules.
@@ -76,6 +78,7 @@ impl Schedules {
         Self {
             steps: 100_000,
             timers: false,
+            why: None,
         }
     }
 
@@ -83,6 +86,28 @@ impl Schedules {
     pub fn with_timers(mut self) -> Self {
         self.timers = true;
         self
+    }
+
+    /// Has it fail with its mutant for this reason and no other.
+    pub fn because(mut self, why: Why) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    /// Whether it failed, for its reason.
+    #[track_caller]
+    fn is_found(self, outcome: &Outcome) -> bool {
+        let is_why = match self.why {
+            Some(why) => why.explains(&outcome.said),
+            None => why::fails(&outcome.said),
+        };
+        assert!(
+            outcome.holds || is_why,
+            "not {:?}: {}",
+            self.why,
+            outcome.said
+        );
+        !outcome.holds
     }
 
     /// Asserts that the program goes well under all schedules.
@@ -121,7 +146,7 @@ impl Schedules {
         let found = Self::DRAWS
             .into_iter()
             .filter_map(|draw| self.run(draw, None, &program))
-            .any(|outcome| !outcome.holds);
+            .any(|outcome| self.is_found(&outcome));
         assert!(found || child::is_child(), "no schedule notices `{mutant}`");
     }
 
@@ -133,7 +158,7 @@ impl Schedules {
         let found: Vec<_> = Self::DRAWS
             .into_iter()
             .filter_map(|draw| self.run(draw, None, &program))
-            .filter(|outcome| !outcome.holds)
+            .filter(|outcome| self.is_found(outcome))
             .collect();
         if child::is_child() {
             // The schedule comes from the parent.

@@ -1,5 +1,7 @@
 //! What one subscriber of a feed gets of several senders.
 
+use std::collections::HashMap;
+
 use fanfeed::{Receiver, RecvError, TryRecvError};
 
 use crate::{Ledger, Token};
@@ -16,6 +18,8 @@ pub struct Sequence {
     pub values: Vec<u32>,
     /// How many were missed.
     pub missed: u64,
+    /// How many misses had been told when each value came.
+    told: Vec<u64>,
 }
 
 impl Sequence {
@@ -33,6 +37,7 @@ impl Sequence {
             assert!(*before < number, "{number} came after {before}");
         }
         self.values.push(number);
+        self.told.push(self.missed);
     }
 
     /// Takes a value, or is told of misses, if there is something now.
@@ -72,6 +77,20 @@ impl Sequence {
     /// Values and misses together.
     pub fn all(&self) -> usize {
         self.count() + self.missed as usize
+    }
+
+    /// Asserts that misses come in their place: what is missing before a value of its sender was told before that value. The
+    /// receiver was there from the beginning.
+    #[track_caller]
+    pub fn assert_misses_in_place(&self) {
+        let mut next = HashMap::new();
+        let mut missing = 0;
+        for (value, told) in self.values.iter().zip(&self.told) {
+            let (sender, index) = (value / 100, value % 100);
+            let expected = next.insert(sender, index + 1).unwrap_or(0);
+            missing += u64::from(index - expected);
+            assert!(missing <= *told, "a miss is told late: {self:?}");
+        }
     }
 
     /// Asserts that of each sender's values those came that were sent in one stretch: none is missing in between.

@@ -77,6 +77,7 @@ fn everyone() {
     let mut reached = 0;
     for (overflow, sequence, end, stats) in join(receivers) {
         assert_eq!(stats.delivered, sequence.count() as u64, "{overflow:?}");
+        sequence.assert_misses_in_place();
         match overflow {
             Overflow::Block => {
                 assert_eq!((sequence.all(), sequence.missed), (ALL, 0));
@@ -266,6 +267,7 @@ fn batches(overflow: Overflow) {
     let mut sequence = Sequence::new();
     sequence.recv_all(&mut receiver);
     assert_eq!(sequence.all(), 8);
+    sequence.assert_misses_in_place();
     let sent: usize = join(threads).into_iter().sum();
     let reached = match overflow {
         Overflow::DropNewest => sequence.count(),
