@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::watchdog;
 use fanfeed::{
     CarrierOverflow, ExclusiveRingFeed, Feed, Overflow, RingFeed, RingOverflow, RingReceiver,
+    TryRecvError,
 };
 
 struct Counting;
@@ -201,7 +202,13 @@ fn nothing_is_left_when_everything_was_dropped() {
             held.push((feed.subscribe(tx), rx, feed.channel(2).unwrap()));
             let _closure = feed.subscriber().name("closure").subscribe_fn(|_| {});
             let _ = feed.send_timeout(vec![round], Duration::ZERO);
-            feed.send_batch((0..0).map(|_| vec![round]));
+            for (_, rx, receiver) in &mut held {
+                rx.try_iter().for_each(drop);
+                while receiver.try_recv() != Err(TryRecvError::Empty) {}
+            }
+            let reached = feed.send_batch((0..2).map(|number| vec![round, number]));
+            assert_eq!(reached, 2 * feed.subscriber_count());
+            assert_eq!(reached, 2 * (2 * held.len() + 1));
             if round % 3 == 0 {
                 drop(held.swap_remove(held.len() / 2));
             }

@@ -48,6 +48,14 @@ fn an_attempt_of_exactly_max_is_not_longer() {
 }
 
 #[test]
+fn an_attempt_longer_than_its_wait_but_not_than_max_goes_on_doubling() {
+    let mut backoff = Backoff::with_seed(10 * SECOND, 1);
+    for (lasted, step) in [(0, 1), (3, 2), (5, 4), (9, 8), (10, 10), (10, 10)] {
+        assert_in_upper_half(backoff.next_wait(lasted * SECOND), step * SECOND);
+    }
+}
+
+#[test]
 fn a_max_of_zero_still_waits() {
     let mut backoff = Backoff::new(Duration::ZERO);
     assert_eq!(backoff.max(), Duration::from_millis(1));

@@ -515,15 +515,23 @@ fn a_carrier_that_wakes_is_not_tried_on_a_fast_timer() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let (tx, rx) = shelf(1, Room::Waking);
-    let shelf = Arc::clone(&rx.0);
+    let (other_tx, other_rx) = shelf(1, Room::Unknown);
+    let (shelf, other_shelf) = (Arc::clone(&rx.0), Arc::clone(&other_rx.0));
     let subscription = feed.subscribe(tx);
     feed.send(0);
+    let other_feed = Feed::new();
+    let other = other_feed.subscribe(other_tx);
+    other_feed.send(0);
+    let other_sender = blocked_send(&other_feed, &other, 1);
     let sender = blocked_send(&feed, &subscription, 1);
-    let before = shelf.tries.load(Ordering::Relaxed);
-    thread::sleep(std::time::Duration::from_millis(200));
-    // The timer of carriers that cannot tell would have tried it some 200 times by now.
-    let tries = shelf.tries.load(Ordering::Relaxed) - before;
+    let before = [&shelf, &other_shelf].map(|shelf| shelf.tries.load(Ordering::Relaxed));
+    let tries = |index: usize, shelf: &Shelf| shelf.tries.load(Ordering::Relaxed) - before[index];
+    // The timer of carriers that cannot tell has tried the other one so often since.
+    eventually(|| tries(1, &other_shelf) >= 200);
+    let tries = tries(0, &shelf);
     assert!(tries < 50, "tried {tries} times");
+    assert_eq!((other_rx.recv(), other_rx.recv()), (Some(0), Some(1)));
+    assert_eq!(join(other_sender), 1);
     assert_eq!(rx.recv(), Some(0));
     assert_eq!(rx.recv(), Some(1));
     assert_eq!(join(sender), 1);

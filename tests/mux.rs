@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{eventually, join, message, watchdog};
+use common::{Sleeper, eventually, join, message, watchdog};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use fanfeed::{
     Carrier, MuxClosed, RecvError, RecvTimeoutError, Subscription, TryRecvError, TrySendError,
@@ -388,13 +388,11 @@ fn a_thread_that_receives_is_woken_by_the_end() {
         let (tx, rx) = bounded(1);
         let thread = thread::spawn(move || {
             numbers(receiver.recv());
-            tx.send(()).unwrap();
+            tx.send(Sleeper::current()).unwrap();
             receiver.recv().unwrap_err()
         });
         mux.post(Number(0)).unwrap();
-        rx.recv().unwrap();
-        // By then it is parked, most likely; that it was not would be no reason to fail.
-        thread::sleep(Duration::from_millis(5));
+        rx.recv().unwrap().falls_asleep();
         if stop {
             mux.stop()
         } else {
@@ -514,6 +512,7 @@ fn stop_waits_for_a_delivery_under_way() {
     let returned = Arc::new(AtomicUsize::new(0));
     let early = Arc::new(AtomicBool::new(false));
     let (begun_tx, begun) = bounded(1);
+    let (stopping_tx, stopping) = bounded(2);
     let delivery = Does({
         let (mux, returned, early) = (
             Arc::downgrade(&mux),
@@ -523,11 +522,12 @@ fn stop_waits_for_a_delivery_under_way() {
         move |_: &TypeMuxEvent| {
             begun_tx.send(()).unwrap();
             eventually(|| mux.upgrade().unwrap().is_stopped());
-            // Both are in `stop` by now, or will be: give them time to return too early.
-            for _ in 0..20 {
-                thread::sleep(Duration::from_millis(1));
-                early.fetch_or(returned.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
+            // Both sleep in `stop`; one that returned too early has ended, and would be waited for in vain.
+            for _ in 0..2 {
+                let sleeper: Sleeper = stopping.recv().unwrap();
+                sleeper.falls_asleep();
             }
+            early.store(returned.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
         }
     });
     let _subscription = mux.subscriber::<(Number,)>().subscribe(delivery);
@@ -538,7 +538,9 @@ fn stop_waits_for_a_delivery_under_way() {
     begun.recv().unwrap();
     let stoppers = [(); 2].map(|()| {
         let (mux, returned) = (Arc::clone(&mux), Arc::clone(&returned));
+        let stopping = stopping_tx.clone();
         thread::spawn(move || {
+            stopping.send(Sleeper::current()).unwrap();
             mux.stop();
             returned.fetch_add(1, Ordering::SeqCst);
         })

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use fanfeed::{Feed, Overflow};
+use fanfeed::{Feed, Overflow, RingFeed, RingOverflow};
 
 /// What was logged, as text.
 #[derive(Clone, Default)]
@@ -48,16 +48,34 @@ fn what_happens_off_the_fast_path_is_traced_with_the_name_of_the_subscriber() {
         let timeout = std::time::Duration::from_millis(1);
         assert!(feed.send_timeout(4, timeout).is_err());
         feed.close();
+
+        let ring = RingFeed::new(1).unwrap();
+        let builder = ring.subscriber().name("laggard");
+        let _laggard = builder.overflow(RingOverflow::Disconnect).subscribe();
+        for value in 0..4 {
+            ring.send(value);
+        }
+        let _strict = ring.subscribe();
+        ring.send(4);
+        assert!(ring.send_timeout(5, timeout).is_err());
+        ring.close();
     });
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let line_with = |what: &str, name: &str| {
-        assert!(
-            text.lines()
-                .any(|line| line.contains(what) && line.contains(name)),
-            "no line with {what:?} and {name:?} in:\n{text}"
-        );
-    };
-    line_with("subscription failed", "strict");
-    line_with("a send was blocked", "slow");
-    line_with("feed closed", "subscriptions=1");
+    // Each once, at its level and with what it tells.
+    for (level, what, figure) in [
+        ("WARN", "a subscription failed", "strict"),
+        ("DEBUG", "a send was blocked", "slow"),
+        ("DEBUG", "feed closed", "subscriptions=1"),
+        ("WARN", "its reader fell behind", "laggard"),
+        ("DEBUG", "ring sender waits for a reader", "seat="),
+        ("DEBUG", "ring closed", "position=5"),
+    ] {
+        let mut lines = text.lines();
+        let told = |line: &&str| line.contains(what) && line.contains(figure);
+        let line = lines
+            .find(told)
+            .unwrap_or_else(|| panic!("no {what:?} in:\n{text}"));
+        assert!(line.contains(level), "{line}");
+        assert_eq!(lines.find(told), None, "told twice");
+    }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Random, Tally, blocked_send, eventually, join, watchdog};
+use common::{PATIENCE, Random, Sleeper, Tally, blocked_send, eventually, join, watchdog};
 use crossbeam_channel::TryRecvError;
 use fanfeed::{Carrier, Feed, Overflow, Subscription, TrySendError};
 
@@ -674,12 +674,17 @@ fn it_waits_for_a_call_of_its_own_closure_and_for_no_other() {
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
     assert!(!sender.is_finished());
 
+    let (sleeper_tx, sleeper) = crossbeam_channel::bounded(1);
     let unsubscriber = thread::spawn({
         let slow = Arc::clone(&slow);
-        move || slow.unsubscribe()
+        move || {
+            sleeper_tx.send(Sleeper::current()).unwrap();
+            slow.unsubscribe();
+        }
     });
+    let sleeper = sleeper.recv_timeout(PATIENCE).unwrap();
     eventually(|| slow.is_closed());
-    thread::sleep(Duration::from_millis(20));
+    sleeper.falls_asleep();
     assert!(!unsubscriber.is_finished(), "the closure is still running");
     drop(release);
     join(unsubscriber);

@@ -70,6 +70,39 @@ pub(crate) fn watchdog() -> Watchdog {
     Watchdog(alive)
 }
 
+/// A thread that a test waits for to sleep.
+pub(crate) struct Sleeper(#[cfg(target_os = "linux")] std::path::PathBuf);
+
+impl Sleeper {
+    /// The calling thread.
+    pub(crate) fn current() -> Self {
+        Self(
+            #[cfg(target_os = "linux")]
+            processor::this_thread().join("stat"),
+        )
+    }
+
+    /// Waits until it sleeps: in the wait that the test is about, since it was seen so several times running. Where the
+    /// system does not tell, the thread is given time.
+    #[track_caller]
+    pub(crate) fn falls_asleep(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let mut looks = 0;
+            eventually(|| {
+                looks = if processor::sleeps_now(&self.0) {
+                    looks + 1
+                } else {
+                    0
+                };
+                looks == 5
+            });
+        }
+        #[cfg(not(target_os = "linux"))]
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Starts a send on a thread of its own, and returns once it waits for the subscriber.
 #[track_caller]
 pub(crate) fn blocked_send<T: Clone + Send + 'static>(

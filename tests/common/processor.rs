@@ -9,9 +9,17 @@ use std::time::Duration;
 use super::{eventually, join};
 
 /// Where this thread's figures are.
-fn this_thread() -> PathBuf {
+pub(crate) fn this_thread() -> PathBuf {
     let task = fs::read_link("/proc/thread-self").unwrap();
-    Path::new("/proc").join(task).join("schedstat")
+    Path::new("/proc").join(task)
+}
+
+/// Whether the thread with that `stat` sleeps, and not only waits for its turn.
+pub(crate) fn sleeps_now(stat: &Path) -> bool {
+    let text = fs::read_to_string(stat).unwrap();
+    // The state follows the name, which may hold anything.
+    let (_, figures) = text.rsplit_once(") ").unwrap();
+    figures.starts_with('S')
 }
 
 fn used(figures: &Path) -> Duration {
@@ -33,7 +41,7 @@ pub(crate) fn sleeps<R: Send + 'static>(
 ) -> R {
     let (tx, rx) = mpsc::channel();
     let waiter = thread::spawn(move || {
-        tx.send(this_thread()).unwrap();
+        tx.send(this_thread().join("schedstat")).unwrap();
         wait()
     });
     let figures = rx.recv().unwrap();

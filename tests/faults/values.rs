@@ -159,13 +159,20 @@ fn a_receiver_that_waits_is_woken_though_what_its_value_pushed_out_panics() {
     let builder = feed.subscriber().capacity(1);
     let mut receiver = builder.overflow(Overflow::DropOldest).channel().unwrap();
     let waiting = std::thread::spawn(move || {
-        // Until the last value: whatever is pushed out meanwhile is only late.
+        // Until the last value: whatever is pushed out meanwhile is told of.
+        let mut next = 0;
         loop {
             match receiver.recv() {
-                Ok(value) if value.number == 100 => return receiver.missed(),
-                // It may be this one, and not one that is pushed out, whose drop is to panic.
-                Ok(value) => drop(catch_unwind(AssertUnwindSafe(|| drop(value)))),
-                Err(fanfeed::RecvError::Lagged(_)) => {}
+                Ok(value) => {
+                    assert_eq!(value.number, next);
+                    if next == 100 {
+                        return receiver.missed();
+                    }
+                    next += 1;
+                    // It may be this one, and not one that is pushed out, whose drop is to panic.
+                    drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
+                }
+                Err(fanfeed::RecvError::Lagged(missed)) => next += missed,
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -212,7 +212,8 @@ fn read_all_at_once(readers: &mut [RingReceiver<Arc<Copies>>], send_laps: &mut d
         read_all_at_once(rest, send_laps);
         assert_eq!(value.number(), before);
     });
-    if matches!(drained, Err(TryRecvError::Lagged(_))) {
+    if let Err(TryRecvError::Lagged(missed)) = drained {
+        assert!((1..=first.missed()).contains(&missed), "{missed}");
         read_all_at_once(readers, send_laps);
     }
 }

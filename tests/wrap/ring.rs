@@ -43,6 +43,19 @@ fn read(reader: &mut RingReceiver<u64>, expected: std::ops::Range<u64>) {
     assert_eq!(reader.drain(|_| {}), Err(TryRecvError::Empty));
 }
 
+/// Hands out what there is, or tells what was missed. Each value is the number that follows, once what was missed before it
+/// is counted.
+fn follow(reader: &mut RingReceiver<u64>, next: &mut u64) -> Result<usize, TryRecvError> {
+    let read = reader.drain(|value| {
+        assert_eq!(*value, *next);
+        *next += 1;
+    });
+    if let Err(TryRecvError::Lagged(missed)) = read {
+        *next += missed;
+    }
+    read
+}
+
 #[test]
 fn readers_come_go_and_fall_behind_across_each_power_of_two() {
     for start in starts() {
@@ -70,21 +83,10 @@ fn readers_come_go_and_fall_behind_across_each_power_of_two() {
                     assert_eq!(ring.position(), at);
                     assert_eq!(strict.lag(), 0);
                     if round % 2 == 0 {
-                        let _ = lossy.drain(|value| {
-                            assert!(*value >= accounted);
-                            accounted = *value + 1;
-                        });
+                        assert!(follow(&mut lossy, &mut accounted).is_ok() || round > 0);
                     }
                 }
-                loop {
-                    match lossy.drain(|value| {
-                        assert!(*value >= accounted);
-                        accounted = *value + 1;
-                    }) {
-                        Ok(_) | Err(TryRecvError::Lagged(_)) => {}
-                        Err(error) => break assert_eq!(error, TryRecvError::Empty),
-                    }
-                }
+                while follow(&mut lossy, &mut accounted) != Err(TryRecvError::Empty) {}
                 assert_eq!(accounted, at, "the last value is never missed");
                 let stats = lossy.stats();
                 assert_eq!(stats.delivered + stats.dropped, at - start);
@@ -103,9 +105,10 @@ fn a_reader_that_is_overtaken_while_it_reads_is_so_across_each_power_of_two() {
         with_each_ring!(16, start, |ring| {
             let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
             let mut reader = builder.subscribe();
-            let mut at = start;
+            let (mut at, mut next) = (start, start);
             while at < start + 160 {
-                while reader.drain(|_| {}) != Err(TryRecvError::Empty) {}
+                while follow(&mut reader, &mut next) != Err(TryRecvError::Empty) {}
+                assert_eq!(next, at);
                 ring.send(at);
                 at += 1;
                 let read = reader.drain_up_to(1, |value| {
@@ -116,7 +119,8 @@ fn a_reader_that_is_overtaken_while_it_reads_is_so_across_each_power_of_two() {
                     assert_eq!(*value, at - 41, "it is left its segment");
                 });
                 assert_eq!(read, Ok(1));
-                let Err(TryRecvError::Lagged(missed)) = reader.drain(|_| {}) else {
+                next += 1;
+                let Err(TryRecvError::Lagged(missed)) = follow(&mut reader, &mut next) else {
                     panic!("it has been overtaken");
                 };
                 assert!((24..40).contains(&missed), "{missed}");
@@ -139,14 +143,13 @@ fn a_stamp_of_one_byte_goes_round_under_senders_and_readers_that_race() {
         let senders = [0, 1].map(|sender| {
             let ring = ring.clone();
             thread::spawn(move || {
-                for number in 0..600 {
-                    ring.send(number * 2 + sender);
-                }
+                let numbers = (0..600).map(|number| number * 2 + sender);
+                numbers
+                    .map(|number| (ring.send(number), number))
+                    .collect::<Vec<_>>()
             })
         });
-        for sender in senders {
-            sender.join().unwrap();
-        }
+        let told = senders.map(|sender| sender.join().unwrap()).concat();
         drop(ring);
         let mut received = readers.into_iter().map(|reader| reader.join().unwrap());
         let first = received.next().unwrap();
@@ -154,6 +157,10 @@ fn a_stamp_of_one_byte_goes_round_under_senders_and_readers_that_race() {
         for sender in [0, 1] {
             let own = first.iter().filter(|number| *number % 2 == sender);
             assert!(own.copied().eq((0..600).map(|number| number * 2 + sender)));
+        }
+        assert_eq!(told.len(), first.len());
+        for (position, number) in told {
+            assert_eq!(first[(position - start) as usize], number);
         }
     }
 }
@@ -195,9 +202,13 @@ fn a_ring_ends_loudly_before_its_seats_run_out_of_bits() {
 fn a_batch_keeps_as_much_memory_for_what_it_replaces_as_that_takes() {
     for start in [0, 1 << 20, 1 << 58] {
         let ring = RingFeed::starting_at(8, start).unwrap();
+        let mut reader = ring.subscribe();
         for round in 0..4_u64 {
-            let values = (0..8).map(|_| Box::new(round));
+            let values = (0..8).map(|number| Box::new((round, number)));
             assert_eq!(ring.send_batch(values), start + 8 * (round + 1));
+            let mut read = Vec::new();
+            assert_eq!(reader.drain(|value| read.push(**value)), Ok(8));
+            assert!(read.into_iter().eq((0..8).map(|number| (round, number))));
         }
     }
 }
