@@ -222,8 +222,8 @@ pub use resubscribe::{resubscribe, resubscribe_with_error};
 #[cfg(feature = "async")]
 pub use ring::RingRecvAsync;
 pub use ring::{
-    ExclusiveRingFeed, RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow, RingReceiver,
-    RingSubscriberBuilder, RingTryIter, Waiting, WeakRingFeed,
+    ExclusiveRingFeed, RingBuilder, RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow,
+    RingReceiver, RingSubscriberBuilder, RingTryIter, Waiting, WeakRingFeed,
 };
 pub use scope::SubscriptionScope;
 pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

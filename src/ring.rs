@@ -9,10 +9,12 @@ mod gate;
 mod handle;
 mod iter;
 mod member;
+mod options;
 mod overflow;
 mod reader;
 mod receiver;
 mod refusal;
+mod retention;
 mod room;
 mod seat;
 mod seats;
@@ -45,6 +47,7 @@ pub use builder::RingSubscriberBuilder;
 pub use exclusive::ExclusiveRingFeed;
 pub use handle::RingHandle;
 pub use iter::{RingIntoIter, RingIter, RingTryIter};
+pub use options::RingBuilder;
 pub use overflow::RingOverflow;
 pub use receiver::RingReceiver;
 #[cfg(feature = "async")]
@@ -78,7 +81,8 @@ pub use waiting::Waiting;
 ///    readers while they read keeps its values until they have stopped and blocking readers have passed it; then the last of these
 ///    readers drops them, or the sender. So there are never more values than the capacity and an eighth of it for each lossy reader
 ///    that reads. A panic in a drop leaves the ring sound. While a sender is left, values stay for readers that come later with
-///    [`history`](RingSubscriberBuilder::history), even if there are no readers.
+///    [`history`](RingSubscriberBuilder::history), even if there are no readers. A ring can be asked
+///    to [drop each value once it was read](RingBuilder::drop_when_read) instead.
 /// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's next read says `Closed`,
 ///    and its slots are free; those of a `drain` under way, as soon as that returns.
 /// 8. Sending takes no lock and makes no allocation, but once for each eighth of the capacity: then one of the sending
@@ -129,8 +133,13 @@ impl<T> RingFeed<T> {
     /// If the capacity is 0 or more than 2^30.
     pub fn new(capacity: usize) -> Result<Self, CapacityError> {
         Ok(Self {
-            claimant: Arc::new(Claimant::new(capacity)?),
+            claimant: Arc::new(Claimant::new(capacity, false)?),
         })
+    }
+
+    /// A ring with options. It is made by [`build`](RingBuilder::build) or [`build_exclusive`](RingBuilder::build_exclusive).
+    pub fn builder(capacity: usize) -> RingBuilder<T> {
+        RingBuilder::new(capacity)
     }
 
     /// A ring whose first position is that one instead of 0: for tests of what happens far on.
@@ -183,6 +192,19 @@ impl<T> RingFeed<T> {
     /// A handle to subscribe with. It does not keep the ring from ending.
     pub fn handle(&self) -> RingHandle<T> {
         RingHandle::new(Arc::clone(self.claimant.core()))
+    }
+}
+
+impl<T> RingBuilder<T> {
+    /// A ring that many threads may send on.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn build(self) -> Result<RingFeed<T>, CapacityError> {
+        Ok(RingFeed {
+            claimant: Arc::new(Claimant::new(self.capacity, self.drop_when_read)?),
+        })
     }
 }
 

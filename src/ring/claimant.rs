@@ -40,8 +40,8 @@ struct Claim {
 }
 
 impl<T> Claimant<T> {
-    pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
-        let core = Arc::new(Core::new(Shape::new(capacity)?, true));
+    pub(crate) fn new(capacity: usize, drop_when_read: bool) -> Result<Self, CapacityError> {
+        let core = Arc::new(Core::new(Shape::new(capacity)?, true, drop_when_read));
         Ok(Self {
             core,
             gate: Mutex::new(Gate::default()),
@@ -230,6 +230,7 @@ impl<T> Claimant<T> {
             track.storage.exit(left);
         }
         self.core.overrun(overrun);
+        self.core.drop_passed();
         outcome.map_err(Unclaimed::Held)?;
         // Others may have found no room, and wait for what has just been found.
         self.core.wakeups.wake_senders();
@@ -284,6 +285,7 @@ impl<T> Claimant<T> {
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         self.core.wakeups.published();
+        self.core.passed_if_unread(claim.begin);
         // Only now, for it may panic.
         drop(old);
         claim.begin
@@ -310,6 +312,7 @@ impl<T> Claimant<T> {
             track.stamp(position);
         }
         self.core.wakeups.published();
+        self.core.passed_if_unread(claim.begin);
         old
     }
 }
@@ -340,7 +343,7 @@ mod tests {
 
     #[test]
     fn who_finds_room_wakes_those_who_wait_for_it_too() {
-        let claimant = Claimant::new(1).unwrap();
+        let claimant = Claimant::new(1, false).unwrap();
         let [mut one, mut other] = [(); 2].map(|()| claimant.core().join(Joining::default()));
         claimant.send(7);
         assert_eq!(other.read(1, |_| {}), Ok(1));

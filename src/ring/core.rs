@@ -44,9 +44,9 @@ pub(crate) struct Joining {
 }
 
 impl<T> Core<T> {
-    pub(crate) fn new(shape: Shape, is_shared: bool) -> Self {
+    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Self {
         Self {
-            track: Track::new(shape, is_shared),
+            track: Track::new(shape, is_shared, drop_when_read),
             wakeups: Wakeups::new(),
             registry: Mutex::new(Registry {
                 closed: false,
@@ -65,7 +65,7 @@ impl<T> Core<T> {
     pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
         Self {
             track: Track::starting_at(shape, is_shared, start),
-            ..Self::new(shape, is_shared)
+            ..Self::new(shape, is_shared, false)
         }
     }
 
@@ -103,6 +103,9 @@ impl<T> Core<T> {
         let position = self.sit_down(seat, kind, joining.history);
         let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
         registry.members[seat] = Arc::downgrade(&member);
+        drop(registry);
+        // It may have been taken for a reader further back.
+        self.drop_passed();
         Reader::new(member, position, kind)
     }
 
@@ -133,6 +136,22 @@ impl<T> Core<T> {
         position
     }
 
+    /// Values from that position on were published. Where no reader is to read them, and the ring drops what was read, drops them.
+    #[inline(always)]
+    pub(crate) fn passed_if_unread(&self, position: u64) {
+        if let Some(retention) = &self.track.retention {
+            // As a reader that was just before: it is the last only if none is there.
+            retention.moved(&self.track, position + 1);
+        }
+    }
+
+    /// Drops the values that all readers have passed, in a ring that does so.
+    pub(crate) fn drop_passed(&self) {
+        if let Some(retention) = &self.track.retention {
+            retention.drop_passed(&self.track);
+        }
+    }
+
     /// Gives a seat back, whose reader has stood up.
     pub(crate) fn give_back(&self, number: usize, was_lossy: bool) {
         let mut registry = self.registry.lock();
@@ -143,6 +162,7 @@ impl<T> Core<T> {
             self.track.storage.withdraw(registry.lossy);
         }
         drop(registry);
+        self.drop_passed();
         self.free_if_over();
     }
 

@@ -51,7 +51,16 @@ impl<T> ExclusiveRingFeed<T> {
     /// If the capacity is 0 or more than 2^30.
     pub fn new(capacity: usize) -> Result<Self, CapacityError> {
         Ok(Self {
-            writer: Writer::new(capacity)?,
+            writer: Writer::new(capacity, false)?,
+        })
+    }
+
+    pub(crate) fn with_options(
+        capacity: usize,
+        drop_when_read: bool,
+    ) -> Result<Self, CapacityError> {
+        Ok(Self {
+            writer: Writer::new(capacity, drop_when_read)?,
         })
     }
 

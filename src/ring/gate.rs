@@ -142,7 +142,14 @@ impl Gate {
                 return Err(Held::By(joined.seat));
             }
         }
+        // Until the writers' slots are known to be theirs, nobody empties them.
+        let mut passed = track.retention.as_ref().map(|retention| retention.lock());
         self.enter(track, limit, end);
+        if let Some(passed) = passed.as_deref_mut() {
+            // What is left to orphans is theirs, and goes with the segment.
+            let until = if self.is_left { end } else { limit };
+            *passed = (*passed).max(until.saturating_sub(capacity));
+        }
         self.limit = limit;
         Ok(())
     }
@@ -342,7 +349,7 @@ mod tests {
     const SEGMENT: u64 = CAPACITY as u64 / 8;
 
     fn track(readers: usize) -> Track<u8> {
-        let track = Track::new(Shape::new(CAPACITY).unwrap(), false);
+        let track = Track::new(Shape::new(CAPACITY).unwrap(), false, false);
         for reader in 0..readers {
             track.seats.occupy(reader, Progress::strict(0));
         }
@@ -453,7 +460,7 @@ mod tests {
 
     #[test]
     fn readers_that_were_overtaken_are_told_a_few_at_a_time() {
-        let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false);
+        let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false, false);
         for reader in 0..100 {
             track.seats.occupy(reader, Progress::lossy(0, true));
         }

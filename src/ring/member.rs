@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use crate::error::SubscriptionError;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicBool, Mutex, Ordering, heavy_fence, light_fence};
+use crate::sync::{AtomicU8, Mutex, Ordering, heavy_fence, light_fence};
 
 use super::core::Core;
 use super::seat::Seat;
 use super::seats::Bucket;
+
+/// The reader is to read no more, whatever there is.
+const CUT: u8 = 1;
+/// The ring drops values once they were read.
+const DROPS: u8 = 2;
 
 /// What a reader and its subscription's handles share.
 pub(crate) struct Member<T> {
@@ -18,8 +23,8 @@ pub(crate) struct Member<T> {
     /// Where its seat is.
     bucket: Arc<Bucket>,
     index: u32,
-    /// The reader is to read no more, whatever there is.
-    cut: AtomicBool,
+    /// What the reader has to look at when it stops reading: [`CUT`] and [`DROPS`].
+    flags: AtomicU8,
     /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
     last: Mutex<Option<Box<Stats>>>,
 }
@@ -32,12 +37,17 @@ impl<T> Member<T> {
     }
 
     fn at(core: Arc<Core<T>>, name: Option<Arc<str>>, (bucket, index): (Arc<Bucket>, u32)) -> Self {
+        let flags = if core.track.retention.is_some() {
+            DROPS
+        } else {
+            0
+        };
         Self {
             bucket,
             index,
             core,
             state: State::new(name),
-            cut: AtomicBool::new(false),
+            flags: AtomicU8::new(flags),
             last: Mutex::new(None),
         }
     }
@@ -45,7 +55,7 @@ impl<T> Member<T> {
     /// A member that has never sat anywhere.
     pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
         let member = Self::at(core, name, (Bucket::apart(), 0));
-        member.cut.store(true, Ordering::Relaxed);
+        member.flags.fetch_or(CUT, Ordering::Relaxed);
         *member.last.lock() = Some(Box::default());
         member.state.end(None);
         Arc::new(member)
@@ -73,7 +83,7 @@ impl<T> Member<T> {
     /// Whether the subscription was cancelled, or failed. For a reader that has pinned its place; or to know it early.
     #[inline]
     pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) & CUT != 0
     }
 
     /// Between pinning and the look whether the member was cut off.
@@ -83,19 +93,24 @@ impl<T> Member<T> {
         light_fence!("reader_pins_without_light_fence");
     }
 
-    /// The reader has stopped reading, and wakes who waited for that. If it was cut off meanwhile it leaves.
+    /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it leaves.
     #[inline(always)]
-    pub(crate) fn leave_if_cut(&self) {
+    pub(crate) fn stopped(&self, begin: u64) {
         // The light fence in `Wakeups::moved` also stands between the unpinning and the look here.
-        if self.is_cut() {
-            self.ungate();
+        if self.flags.load(Ordering::Relaxed) != 0 {
+            self.look_at_flags(begin);
         }
     }
 
     #[cold]
-    fn ungate(&self) {
-        self.core.track.seats.ungate(self.number());
-        self.core.wakeups.moved(self.seat());
+    fn look_at_flags(&self, begin: u64) {
+        if self.is_cut() {
+            self.core.track.seats.ungate(self.number());
+            self.core.wakeups.moved(self.seat());
+        }
+        if let Some(retention) = &self.core.track.retention {
+            retention.moved(&self.core.track, begin);
+        }
     }
 
     /// The subscription ends; what is in the ring can still be read.
@@ -128,7 +143,7 @@ impl<T> Member<T> {
             if last.is_some() {
                 return false;
             }
-            self.cut.store(true, Ordering::SeqCst);
+            self.flags.fetch_or(CUT, Ordering::SeqCst);
             // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
             // off, or it is seen here that it reads, and then it will see it when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");
@@ -138,8 +153,9 @@ impl<T> Member<T> {
             // Last, so that whatever was read is before it. (Senders may have moved the seat on until just now.)
             self.seat().end_at(self.core.track.next());
         }
-        // Outside the lock: wakers are code of others.
+        // Outside the lock: wakers are code of others, and so are drops.
         self.core.wakeups.moved(self.seat());
+        self.core.drop_passed();
         true
     }
 
@@ -152,7 +168,7 @@ impl<T> Member<T> {
                 return;
             }
             *last = Some(Box::new(self.figures()));
-            self.cut.store(true, Ordering::Relaxed);
+            self.flags.fetch_or(CUT, Ordering::Relaxed);
             self.core.track.seats.stand_up(self.number())
         };
         // Outside the lock: wakers are code of others.

@@ -12,6 +12,7 @@
 //! the reader on; and if it is taken away afterwards, the reader becomes an orphan and a user of it. Before it has pinned, and found
 //! that it was not cut off, the segment may be gone: it does not look into it.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
@@ -183,7 +184,7 @@ impl<T> Reader<T> {
             // Of what it missed it is told no more, as it is given no more of what it has not read.
             return Err(self.ended());
         }
-        Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)))
+        Err(TryRecvError::Lagged(mem::take(&mut self.untold)))
     }
 
     /// Reads up to `end`, and returns how many values that were. `None` if the reader was cut off.
@@ -341,10 +342,10 @@ struct StrictPin<'a, T> {
 impl<T> Drop for StrictPin<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        *self.position = self.at;
+        let begin = mem::replace(self.position, self.at);
         self.seat.unpin_strict(self.at);
         self.core.wakeups.moved(self.seat);
-        self.member.leave_if_cut();
+        self.member.stopped(begin);
     }
 }
 
@@ -362,7 +363,7 @@ impl<T> Drop for LossyPin<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let reader = &mut *self.reader;
-        reader.position = self.at;
+        let begin = mem::replace(&mut reader.position, self.at);
         let seat = reader.member.seat();
         seat.saw(self.at);
         let unpinned = self.word.at(self.at);
@@ -373,6 +374,6 @@ impl<T> Drop for LossyPin<'_, T> {
             reader.rejoin(unpinned);
         }
         reader.core.wakeups.moved(reader.member.seat());
-        reader.member.leave_if_cut();
+        reader.member.stopped(begin);
     }
 }

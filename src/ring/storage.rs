@@ -172,6 +172,16 @@ impl<T> SegmentRef<T> {
         }
     }
 
+    /// Takes the value out of a slot, if it holds one.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the slot.
+    pub(crate) unsafe fn take(self, offset: usize) -> Option<T> {
+        // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's, too.
+        unsafe { self.segment.as_ref().take(offset) }
+    }
+
     /// The old value of a slot, or the default one if it has none, to be written over in place.
     ///
     /// # Safety

@@ -4,12 +4,15 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU8, AtomicU64, Ordering, order};
 
+use super::retention::Retention;
 use super::seats::Seats;
 use super::shape::Shape;
 use super::storage::Storage;
 
 pub(crate) struct Track<T> {
     shape: Shape,
+    /// In a ring that drops values once they were read.
+    pub(crate) retention: Option<Box<Retention>>,
     /// Everything before this position was published. An exclusive sender stores it; in a shared ring it is moved on by
     /// whoever needs it further on and finds the stamps.
     tail: CachePadded<AtomicU64>,
@@ -48,14 +51,16 @@ struct Floors {
 }
 
 impl<T> Track<T> {
-    pub(crate) fn new(shape: Shape, is_shared: bool) -> Self {
+    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Self {
         let stamps = if is_shared {
             shape.capacity() as usize
         } else {
             0
         };
+        let drops = drop_when_read && std::mem::needs_drop::<T>();
         Self {
             shape,
+            retention: drops.then(|| Box::new(Retention::new())),
             tail: CachePadded::new(AtomicU64::new(0)),
             claims: CachePadded::new(Claims {
                 next: AtomicU64::new(0),
@@ -78,7 +83,7 @@ impl<T> Track<T> {
     /// A track whose first position is that one.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
-        let mut track = Self::new(shape, is_shared);
+        let mut track = Self::new(shape, is_shared, false);
         track.start = start;
         track.tail = CachePadded::new(AtomicU64::new(start));
         track.claims = CachePadded::new(Claims {
@@ -217,11 +222,13 @@ impl<T> Track<T> {
 
     /// How far back a reader may sit down. It looks here after it has sat down, and a fence.
     pub(crate) fn floor(&self, is_lossy: bool) -> u64 {
-        if is_lossy {
+        let floor = if is_lossy {
             self.floors.lossy.load(Ordering::Acquire)
         } else {
             self.floors.strict.load(Ordering::Acquire)
-        }
+        };
+        let retention = self.retention.as_ref();
+        retention.map_or(floor, |retention| floor.max(retention.floor()))
     }
 
     // ---- The end ----
@@ -250,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_tail_that_another_reader_moved_is_followed_further() {
-        let track = Track::<u8>::new(Shape::new(4).unwrap(), true);
+        let track = Track::<u8>::new(Shape::new(4).unwrap(), true, false);
         track.stamp(0);
         assert_eq!(track.follow(0), 1);
         track.stamp(1);

@@ -43,9 +43,9 @@ struct Room<T> {
 }
 
 impl<T> Writer<T> {
-    pub(crate) fn new(capacity: usize) -> Result<Self, CapacityError> {
+    pub(crate) fn new(capacity: usize, drop_when_read: bool) -> Result<Self, CapacityError> {
         let shape = Shape::new(capacity)?;
-        let core = Arc::new(Core::new(shape, false));
+        let core = Arc::new(Core::new(shape, false, drop_when_read));
         Ok(Self {
             next: 0,
             stop: 0,
@@ -59,7 +59,7 @@ impl<T> Writer<T> {
     /// The writer of a ring whose first position is that one.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
-        let mut writer = Self::new(capacity)?;
+        let mut writer = Self::new(capacity, false)?;
         let core = Core::starting_at(*writer.core.track.shape(), false, start);
         writer.core = Arc::new(core);
         writer.segment = writer.core.track.storage.segment(start);
@@ -181,9 +181,11 @@ impl<T> Writer<T> {
 
     #[inline(always)]
     fn publish(&mut self, end: u64) {
+        let begin = self.next;
         self.next = end;
         self.core.track.publish(end);
         self.core.wakeups.published();
+        self.core.passed_if_unread(begin);
     }
 
     /// Looks whether there is room at `next`, which has come to `stop`.
@@ -249,6 +251,7 @@ impl Seldom {
             track.storage.exit(left);
         }
         core.overrun(self.gate.take_overrun(track));
+        core.drop_passed();
         passed?;
         Ok(Room {
             stop: self.gate.next_stop(track, next),

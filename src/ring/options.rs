@@ -1,0 +1,81 @@
+//! A ring with options.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::error::CapacityError;
+
+use super::exclusive::ExclusiveRingFeed;
+
+/// Options of a ring to be, from [`RingFeed::builder`].
+///
+/// ```
+/// use fanfeed::RingFeed;
+/// use std::sync::mpsc::{self, SyncSender};
+///
+/// // Requests, which carry the sender of their answer.
+/// let ring = RingFeed::<SyncSender<u32>>::builder(64).drop_when_read(true).build()?;
+/// let mut server = ring.subscribe();
+/// let (responder, answer) = mpsc::sync_channel(1);
+/// ring.send(responder);
+/// // The server reads the request and does not answer it: who asked is not left waiting.
+/// server.drain(|_responder| {})?;
+/// assert!(answer.recv().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "options do nothing until `build` or `build_exclusive` is called"]
+pub struct RingBuilder<T> {
+    pub(crate) capacity: usize,
+    pub(crate) drop_when_read: bool,
+    values: PhantomData<fn(T)>,
+}
+
+impl<T> RingBuilder<T> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            drop_when_read: false,
+            values: PhantomData,
+        }
+    }
+
+    /// Whether each value is dropped as soon as the last reader has passed it: when that reader stops reading or leaves, on its
+    /// thread. A value that no reader is to read is dropped by the sender, after it was published, and one that a reader has not
+    /// read when it leaves or is unsubscribed is dropped then. By default a value stays until another takes its slot.
+    ///
+    /// A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a value or missed it. What it reads
+    /// in a part of the ring that blocking readers and senders have gone on without is dropped when it stops, and the rest of
+    /// that eighth once blocking readers have passed it.
+    ///
+    /// Such a ring keeps no history: a later reader's [`history`](crate::RingSubscriberBuilder::history) is what other readers have not
+    /// read yet. Each read, and each send, makes a full fence more, and the reader that is furthest behind looks at all others.
+    /// Panics of drops that are made so go no further. It makes no difference for values that need no drop.
+    pub fn drop_when_read(mut self, drop_when_read: bool) -> Self {
+        self.drop_when_read = drop_when_read;
+        self
+    }
+
+    /// A ring with one sender, which is faster.
+    ///
+    /// # Errors
+    ///
+    /// If the capacity is 0 or more than 2^30.
+    pub fn build_exclusive(self) -> Result<ExclusiveRingFeed<T>, CapacityError> {
+        ExclusiveRingFeed::with_options(self.capacity, self.drop_when_read)
+    }
+}
+
+impl<T> Clone for RingBuilder<T> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<T> fmt::Debug for RingBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingBuilder")
+            .field("capacity", &self.capacity)
+            .field("drop_when_read", &self.drop_when_read)
+            .finish()
+    }
+}
