@@ -195,7 +195,8 @@ impl Subscription {
     /// Ends the subscription. When this returns, nothing more is put on its channel by any thread, and its carrier has
     /// been dropped; a `send` that was blocked on it goes on at once.
     ///
-    /// It waits only for deliveries to this subscription that are under way, which do not block. Called inside a
+    /// It waits only for deliveries that are under way to this subscription and its neighbours (at most 64, together),
+    /// which do not block, but which clone values: where `T::clone` takes long, so may this. Called inside a
     /// delivery (from a closure carrier, or a `clone` or `drop` of a value) it does not wait: the carrier is dropped when
     /// that delivery, and those of other threads to the same subscribers, have ended, by whoever ends the last one; if that
     /// thread looks away at that very moment, by the next send, subscribe or unsubscribe on that feed. Calling it again,
