@@ -27,6 +27,6 @@ pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
 pub(crate) use quietly::{Caught, catch, quietly, wake};
 #[cfg(feature = "async")]
-pub(crate) use turn::{end_turn, poll_turn};
+pub(crate) use turn::{not_completed, poll_turn};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};

@@ -1,5 +1,8 @@
 //! Tasks that find everything ready give way to others.
 
+// Each step ends before the next begins, so nobody else borrows meanwhile.
+#![allow(clippy::await_holding_refcell_ref)]
+
 mod common;
 
 use std::future::Future;
@@ -13,7 +16,7 @@ use common::watchdog;
 use fanfeed::{Feed, RingFeed};
 use futures_util::StreamExt;
 
-/// How many steps may be taken before another task of the thread has had its turn: what tokio's own channels take.
+/// How many steps may be taken before another task of the thread has its turn: what tokio's own channels take.
 const IN_A_ROW: usize = 128;
 const STEPS: usize = 10_000;
 
@@ -92,6 +95,50 @@ async fn sends_give_way() {
     let _receiver = feed.channel(STEPS).unwrap();
     gives_way("send_async", || async {
         assert_eq!(feed.send_async(0).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receives_give_way_beside_receivers_that_find_nothing() {
+    let (feed, idle_feed) = (Feed::new(), Feed::<usize>::new());
+    let mut receiver = feed.channel(STEPS).unwrap();
+    feed.send_batch(0..STEPS);
+    let idle_ring = RingFeed::<usize>::new(8).unwrap();
+    let idle = (idle_feed.channel(1).unwrap(), idle_ring.subscribe());
+    let shared = std::cell::RefCell::new((&mut receiver, idle));
+    gives_way("select", || async {
+        let mut shared = shared.borrow_mut();
+        let (receiver, (idle, idle_reader)) = &mut *shared;
+        tokio::select! {
+            biased;
+            _ = idle.recv_async() => unreachable!("nothing was sent"),
+            _ = idle_reader.recv_async() => unreachable!("nothing was sent"),
+            value = receiver.recv_async() => value.unwrap(),
+        };
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receives_give_way_beside_others_that_are_ready_or_blocked() {
+    let (feed, full) = (Feed::new(), Feed::new());
+    let mut receivers = [STEPS, STEPS].map(|capacity| feed.channel(capacity).unwrap());
+    feed.send_batch(0..STEPS);
+    let _full_receiver = full.channel(1).unwrap();
+    full.send(0);
+    let blocked = full.send_async(1);
+    let [one, other] = &mut receivers;
+    let shared = std::cell::RefCell::new((one, other, blocked));
+    gives_way("select", || async {
+        let mut shared = shared.borrow_mut();
+        let (one, other, blocked) = &mut *shared;
+        tokio::select! {
+            biased;
+            _ = blocked => unreachable!("there is no room"),
+            value = one.recv_async() => value.unwrap(),
+            value = other.recv_async() => value.unwrap(),
+        };
     })
     .await;
 }

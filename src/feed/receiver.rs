@@ -3,6 +3,8 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+#[cfg(feature = "async")]
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
@@ -14,7 +16,7 @@ use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience};
 #[cfg(feature = "async")]
-use crate::wait::{end_turn, poll_turn};
+use crate::wait::{not_completed, poll_turn};
 
 /// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
 ///
@@ -317,7 +319,7 @@ impl<T> Receiver<T> {
     ) -> std::task::Poll<Result<T, RecvError>> {
         use std::task::Poll;
 
-        if poll_turn(context).is_pending() {
+        if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
         let mut armed = false;
@@ -332,7 +334,7 @@ impl<T> Receiver<T> {
                         // The next value is a few instructions away: be polled again rather than woken.
                         context.waker().wake_by_ref();
                     }
-                    end_turn();
+                    not_completed();
                     return Poll::Pending;
                 }
                 Err(TryRecvError::Empty) => {

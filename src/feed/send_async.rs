@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::blocked::Timer;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::pending::Waiter;
-use crate::wait::{Alarm, end_turn, poll_turn};
+use crate::wait::{Alarm, poll_turn};
 
 /// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
 ///
@@ -34,7 +35,7 @@ use crate::wait::{Alarm, end_turn, poll_turn};
 ///
 /// # Giving way
 ///
-/// After 128 sends and receives in a row on this thread that completed at their first poll, a first poll gives way to other
+/// After 128 sends and receives on this thread that completed at their first poll, a first poll gives way to other
 /// tasks: it does nothing but wake its own task, and returns `Pending`.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct SendAsync<T> {
@@ -81,12 +82,13 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
     /// As [`Feed::send`](crate::Feed::send), and if it is polled after it has completed.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<usize> {
         let this = self.get_mut();
+        let address = ptr::from_ref(&*this).cast();
         let delivery = this
             .delivery
             .as_mut()
             .expect("a send is not polled after it has completed");
         if !this.is_begun {
-            if poll_turn(context).is_pending() {
+            if poll_turn(context, address).is_pending() {
                 return Poll::Pending;
             }
             this.is_begun = true;
@@ -108,7 +110,6 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
                     this.alarm.cancel();
                 }
                 this.core.tidy();
-                end_turn();
                 return Poll::Pending;
             }
         }

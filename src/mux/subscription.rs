@@ -10,7 +10,7 @@ use super::event::TypeMuxEvent;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 #[cfg(feature = "async")]
-use crate::wait::{end_turn, poll_turn};
+use crate::wait::{not_completed, poll_turn};
 
 /// A subscription to one or several types of events, and the channel on which they come. Dropping it unsubscribes.
 ///
@@ -160,12 +160,12 @@ impl futures_core::Stream for TypeMuxSubscription {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> Poll<Option<TypeMuxEvent>> {
-        if poll_turn(context).is_pending() {
+        if poll_turn(context, std::ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
         let polled = self.get_mut().receiver.poll_recv(context);
         if polled.is_pending() {
-            end_turn();
+            not_completed();
         }
         polled
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+#[cfg(feature = "async")]
+use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Ticket};
 #[cfg(feature = "async")]
-use crate::wait::{end_turn, poll_turn};
+use crate::wait::{not_completed, poll_turn};
 
 use super::iter::{RingIter, RingTryIter};
 use super::reader::Reader;
@@ -349,7 +351,7 @@ impl<T: Clone> RingReceiver<T> {
     ) -> std::task::Poll<Result<T, RecvError>> {
         use std::task::Poll;
 
-        if poll_turn(context).is_pending() {
+        if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
         let mut is_in_line = false;
@@ -360,7 +362,7 @@ impl<T: Clone> RingReceiver<T> {
                 Err(TryRecvError::Closed) => Err(RecvError::Closed),
                 Err(TryRecvError::Overflowed) => Err(RecvError::Overflowed),
                 Err(TryRecvError::Empty) if is_in_line => {
-                    end_turn();
+                    not_completed();
                     return Poll::Pending;
                 }
                 Err(TryRecvError::Empty) => {

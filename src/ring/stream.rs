@@ -56,8 +56,9 @@ impl<T: Clone> RingReceiver<T> {
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
     ///
-    /// After 128 polls in a row that completed at once, on this thread and of whatever feed or ring, one gives way to
-    /// other tasks: it returns `Pending` and wakes its own task. So does the `Stream`.
+    /// After 128 polls that completed at once, on this thread and of whatever feed or ring, one gives way to
+    /// other tasks: it returns `Pending` and wakes its own task, and so do polls of others on this thread until it is polled
+    /// again, 64 at most. The `Stream` does the same.
     ///
     /// # Errors
     ///

@@ -1,37 +1,79 @@
 //! Tasks that give way to others.
 //!
 //! A task that awaits values, all of which are there already, never returns to its executor: other tasks of the thread, and
-//! timers, do not run. So of the polls that complete on a thread, one after [`IN_A_ROW`] others gives way: it wakes its own task and
+//! timers, do not run. So of the polls that complete on a thread, one after [`TURN`] others gives way: it wakes its own task and
 //! returns `Pending`. The count is the thread's and not a future's, because a loop makes a future for each value. tokio's channels
 //! do the same by a budget that tokio resets with each poll of a task; this needs no runtime.
+//!
+//! A task that polls several in a `select!` returns to its executor only if all of them return `Pending`. So a poll that finds
+//! nothing does not begin the count anew; and once one has given way, all others on the thread do so too, until the first of
+//! them is polled again. Then the executor has had its turn.
 
 use std::cell::Cell;
+use std::ptr;
 use std::task::{Context, Poll};
 
 use crate::sync::thread_local;
 
-/// How many polls complete in a row on a thread before one gives way: as many as with tokio.
-const IN_A_ROW: u32 = 128;
+/// How many polls complete on a thread before one gives way: as many as with tokio.
+const TURN: u32 = 128;
+
+/// How many others give way at most: the first may be gone, and is not polled again then.
+const OTHERS: u32 = 64;
+
+#[derive(Clone, Copy)]
+struct Turn {
+    /// How many polls have completed, or how many have given way.
+    count: u32,
+    /// The first that gave way; null while polls may complete.
+    first: *const (),
+}
+
+impl Turn {
+    const NEW: Self = Self {
+        count: 0,
+        first: ptr::null(),
+    };
+}
 
 thread_local! {
     // Without a destructor, so it can be used while the thread's other locals are destroyed.
-    static COMPLETED: Cell<u32> = const { Cell::new(0) };
+    static NOW: Cell<Turn> = const { Cell::new(Turn::NEW) };
 }
 
-/// Whether a poll may complete, for which it counts. If not, the task is woken, and is to return `Pending`.
+/// Whether a poll of the future or receiver at this address may complete, for which it counts. If not, the task is woken, and is
+/// to return `Pending`.
 #[inline]
-pub(crate) fn poll_turn(context: &Context<'_>) -> Poll<()> {
-    let completed = COMPLETED.with(Cell::get);
-    if completed < IN_A_ROW {
-        COMPLETED.with(|count| count.set(completed + 1));
-        return Poll::Ready(());
+pub(crate) fn poll_turn(context: &Context<'_>, polled: *const ()) -> Poll<()> {
+    let mut turn = NOW.with(Cell::get);
+    if !turn.first.is_null() && (turn.first == polled || turn.count == OTHERS) {
+        turn = Turn::NEW;
     }
-    end_turn();
-    context.waker().wake_by_ref();
-    Poll::Pending
+    if turn.first.is_null() && turn.count == TURN {
+        turn = Turn {
+            count: 0,
+            first: polled,
+        };
+    } else {
+        turn.count += 1;
+    }
+    NOW.with(|now| now.set(turn));
+    if !turn.first.is_null() {
+        context.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
 }
 
-/// The poll returns `Pending`: others get their turn.
-pub(crate) fn end_turn() {
-    COMPLETED.with(|count| count.set(0));
+/// A poll that was counted has not completed.
+pub(crate) fn not_completed() {
+    NOW.with(|turn| {
+        let Turn { count, first } = turn.get();
+        if first.is_null() {
+            turn.set(Turn {
+                count: count.saturating_sub(1),
+                first,
+            });
+        }
+    });
 }
