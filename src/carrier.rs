@@ -31,6 +31,14 @@ pub enum Room {
 /// are counted in [`Stats::dropped`](crate::Stats::dropped) alone. A receiver that has to know where values are missing takes
 /// a channel of the feed's own ([`Feed::channel`](crate::Feed::channel)).
 ///
+/// When the subscription has ended, the carrier is dropped by the thread that ended it, inside no delivery: its `drop` may
+/// take its time, and may wait for a thread that closes the feed or ends other subscriptions. What it unsubscribes itself is
+/// dropped at once; what else ends meanwhile, once it has returned. See
+/// [`unsubscribe`](crate::Subscription::unsubscribe#the-carrier) for who drops it when.
+///
+/// A carrier, or a value's `clone`, that ends another subscription during a send keeps that one from getting the value, if
+/// it has not got it before.
+///
 /// A panic in any of these ends the subscription with
 /// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
 /// itself in [`try_send`](Self::try_send) is handed no other value after that, not even the rest of a batch; it is dropped

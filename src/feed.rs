@@ -133,7 +133,8 @@ impl<T> Feed<T> {
     /// on reach nobody. Receivers can still take what is in their channels.
     ///
     /// When this returns, nothing more is put on any channel by any thread, as if each subscription had been
-    /// [unsubscribed](Subscription::unsubscribe).
+    /// [unsubscribed](Subscription::unsubscribe), and each carrier that was not in use has been dropped before those in
+    /// use were waited for. A carrier that another thread has begun to drop is not waited for.
     pub fn close(&self) {
         self.core.close();
     }

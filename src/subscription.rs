@@ -192,15 +192,26 @@ impl Subscription {
         self.source().state().err()
     }
 
-    /// Ends the subscription. When this returns, nothing more is put on its channel by any thread, and its carrier has
-    /// been dropped; a `send` that was blocked on it goes on at once.
+    /// Ends the subscription. When this returns, nothing more is put on its channel by any thread; a `send` that was blocked
+    /// on it goes on at once.
     ///
-    /// It waits only for deliveries that are under way to this subscription and its neighbours (at most 64, together),
-    /// which do not block, but which clone values: where `T::clone` takes long, so may this. Called inside a
-    /// delivery (from a closure carrier, or a `clone` or `drop` of a value) it does not wait: the carrier is dropped when
-    /// that delivery, and those of other threads to the same subscribers, have ended, by whoever ends the last one; if that
-    /// thread looks away at that very moment, by the next send, subscribe or unsubscribe on that feed. Calling it again,
-    /// from any thread, is harmless.
+    /// # The carrier
+    ///
+    /// The thread that ends a subscription drops its carrier (or its closure) before this returns. If another thread has
+    /// ended it, or ends it at the same time, by an unsubscribe of its own, by closing the feed, or by a send that found the
+    /// far end gone, that thread may be the one to drop the carrier, and this does not wait for it: a destructor may take
+    /// its time, and may itself wait for what the caller does next. A worker that a carrier joins in its `drop` may close
+    /// the feed, drop its last handle, or end any subscription.
+    ///
+    /// # Waiting
+    ///
+    /// It waits only for deliveries that are under way to this subscription and its neighbours (at most 64, together), which
+    /// do not block, but which clone values: where `T::clone` takes long, so may this; and for those who ask the carrier
+    /// something at that moment. Calling it again, from any thread, is harmless, and waits in the same way.
+    ///
+    /// Called inside a delivery (from a closure, a carrier, or a `clone` or `drop` of a value) it does not wait, and drops
+    /// nothing. The carrier is dropped when the outermost delivery on this thread ends, or, if other threads still use it
+    /// then, by the one of them that is done last. The same holds more than 16 destructors deep inside one another.
     pub fn unsubscribe(&self) {
         self.source().cancel();
     }

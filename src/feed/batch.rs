@@ -117,7 +117,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let late = self.late.iter().map(|(_, next)| *next);
                 late.min().unwrap_or(usize::MAX)
             };
-            if rung != 0 && !seat.is_own() {
+            if rung != 0 && seat.own().is_none() {
                 // As for a single value.
                 // SAFETY: as above.
                 unsafe { delivery::ring(chunk, std::mem::take(&mut rung)) };

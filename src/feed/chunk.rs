@@ -60,10 +60,14 @@ impl<T> Seat<T> {
         &self.entry
     }
 
-    /// Whether it is of an own channel.
-    #[inline]
-    pub(crate) fn is_own(&self) -> bool {
-        matches!(self.way, Way::Own(_))
+    /// The own channel, if it is one, by the short way.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> Option<&Queue<T>> {
+        match self.way {
+            // SAFETY: the entry keeps its queue as long as it lives itself.
+            Way::Own(queue) => Some(unsafe { &*queue }),
+            Way::Crossbeam(_) | Way::Port => None,
+        }
     }
 
     /// The crossbeam sender of a seat that has one, and the entry.

@@ -147,14 +147,20 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 // SAFETY: as above.
                 unsafe { chunk.seat(left.trailing_zeros() as usize) }.prefetch();
             }
-            if pass.rung != 0 && !seat.is_own() {
-                // A carrier may take its time; those who have a value already do not wait for that.
-                // SAFETY: as above.
-                unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
-            }
             let value = self.value_for(pass, left != 0, more);
-            // SAFETY: as above.
-            match unsafe { seat.offer(value, lane) } {
+            let offered = match seat.own() {
+                Some(queue) => queue.offer(value),
+                None => {
+                    if pass.rung != 0 {
+                        // A carrier may take its time; those who have a value already do not wait for that.
+                        // SAFETY: as above.
+                        unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
+                    }
+                    // SAFETY: as above.
+                    unsafe { seat.offer(value, lane) }
+                }
+            };
+            match offered {
                 Ok(waits) => {
                     self.delivered += 1;
                     if waits {
