@@ -7,12 +7,13 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use common::watchdog;
 use fanfeed::{
-    CarrierOverflow, ExclusiveRingFeed, Feed, Overflow, RingFeed, RingOverflow, RingReceiver,
-    TryRecvError,
+    Carrier as _, CarrierOverflow, ExclusiveRingFeed, Feed, Overflow, RingFeed, RingOverflow,
+    RingReceiver, Room, TryRecvError,
 };
 
 struct Counting;
@@ -450,11 +451,14 @@ fn a_send_that_gives_up_leaves_nothing_behind_in_a_ring() {
     let _reader = ring.subscribe();
     ring.send_batch(0..4_u64);
     let give_up = || {
-        // Long enough to come to stand in the line of those who wait.
+        // Mostly long enough to come to stand in the line of those who wait.
         for _ in 0..20 {
             assert!(ring.send_timeout(4, Duration::from_micros(200)).is_err());
         }
     };
+    // The line is made when somebody comes to stand in it for the first time.
+    assert_eq!(ring.poll_room(Waker::noop()), Room::Waking);
+    ring.forget_waker(Waker::noop());
     give_up();
     let (grown, ()) = bytes(|| (0..5).for_each(|_| give_up()));
     assert_eq!(grown, 0);

@@ -204,6 +204,24 @@ fn room_for_two(parked: bool) {
     drop((reader, ring));
 }
 
+/// A sender waits for two readers, each of which reads one value: the first to be looked at, then the other.
+fn two_in_the_way() {
+    let ring = RingFeed::new(1).unwrap();
+    let (mut one, mut other) = (ring.subscribe(), ring.subscribe());
+    ring.send(0);
+    let sender = {
+        let ring = ring.clone();
+        thread::spawn(move || ring.send(1))
+    };
+    let reader = thread::spawn(move || {
+        assert_eq!(other.try_recv(), Ok(0));
+        other
+    });
+    assert_eq!(one.try_recv(), Ok(0));
+    assert_eq!(sender.join().unwrap(), 1);
+    drop((ring, one, reader.join().unwrap()));
+}
+
 /// The sender laps a lossy reader, of a ring that two may send on.
 fn a_lossy_reader(capacity: usize) {
     let ledger = Ledger::new();
@@ -407,11 +425,37 @@ fn an_end_must_not_overlook_a_sender() {
 }
 
 #[test]
-fn a_sender_has_to_queue_before_it_names_a_reader() {
-    Model::bound(2).because(Why::Deadlock).fails_with(
-        "sender_names_a_reader_before_it_queues",
-        || {
-            room_for_two(true);
-        },
-    );
+fn a_sender_waits_for_one_reader_after_the_other() {
+    Model::bound(3).holds(two_in_the_way);
+}
+
+#[test]
+fn a_sender_has_to_look_again_at_whom_it_has_named() {
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("name_is_not_looked_at_again", two_in_the_way);
+}
+
+#[test]
+fn a_sender_has_to_name_in_order() {
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("sender_parks_without_heavy_fence", two_in_the_way);
+}
+
+#[test]
+fn the_first_in_line_has_to_watch() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("first_in_line_does_not_watch", || room_for_two(true));
+}
+
+#[test]
+fn whoever_leaves_has_to_wake_the_next() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("room_is_kept_to_oneself", || room_for_two(true));
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("watch_is_not_handed_on", || room_for_two(true));
 }

@@ -469,8 +469,3 @@ fn mutants_of_lossy_readers_are_found() {
 fn a_reader_ahead_of_the_tail_is_woken() {
     Schedules::new().hold(ahead_of_the_tail);
 }
-
-#[test]
-fn mutants_of_senders_are_found() {
-    Schedules::new().find("room_is_kept_to_oneself", room_for_all);
-}

@@ -10,16 +10,13 @@ use super::gate::Held;
 
 /// Has the waker woken when there is room.
 pub(crate) fn poll_room<T>(claimant: &Claimant<T>, waker: &Waker) -> Room {
-    let mut awaited = None;
-    loop {
-        match claimant.look_for_room() {
-            Ok(()) => return Room::Ready,
-            Err(Held::Shortly) => return Room::Unknown,
-            Err(Held::By(seat)) if awaited == Some(seat) => return Room::Waking,
-            Err(Held::By(seat)) => {
-                claimant.wake_for_room(seat, waker);
-                awaited = Some(seat);
-            }
+    match claimant.look_for_room() {
+        Ok(()) => Room::Ready,
+        Err(Held::Shortly) => Room::Unknown,
+        Err(Held::By(_)) => {
+            // The value is tried once more after this, which is the look that has to follow.
+            claimant.wake_for_room(waker);
+            Room::Waking
         }
     }
 }

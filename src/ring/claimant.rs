@@ -4,6 +4,7 @@
 //! looks how far the ring was published follows the stamps. So a sender that was preempted between claiming and stamping
 //! holds up readers, and senders a lap further on, but no other sender before that.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -23,8 +24,9 @@ use super::track::CLOSED;
 pub(crate) struct Claimant<T> {
     core: Arc<Core<T>>,
     gate: Mutex<Gate>,
-    /// Sends on a feed that this ring is subscribed to, which wait for room here.
-    waiters: Mutex<Vec<(Waker, Ticket)>>,
+    /// Sends on a feed that this ring is subscribed to, which wait for room here, each by its waker. No code of others runs
+    /// under the lock.
+    waiters: Mutex<BTreeMap<Identity, Ticket>>,
 }
 
 /// Why nothing was claimed.
@@ -45,7 +47,7 @@ impl<T> Claimant<T> {
         Ok(Self {
             core,
             gate: Mutex::new(Gate::default()),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -55,7 +57,7 @@ impl<T> Claimant<T> {
         Ok(Self {
             core: Arc::new(Core::starting_at(Shape::new(capacity)?, true, start)),
             gate: Mutex::new(Gate::starting_at(start)),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::new(BTreeMap::new()),
         })
     }
 
@@ -83,7 +85,7 @@ impl<T> Claimant<T> {
 
     #[inline(always)]
     pub(crate) fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
-        match self.claim(1) {
+        match self.claim::<false>(1) {
             Ok(claim) => Ok(self.fill_one(&claim, value)),
             Err(Unclaimed::Held(_)) => Err(Refusal::Full.of(value)),
             Err(Unclaimed::Closed) => Err(Refusal::Closed.of(value)),
@@ -135,9 +137,10 @@ impl<T> Claimant<T> {
 
     // ---- Claiming ----
 
-    /// Claims up to so many positions, of one segment.
+    /// Claims up to so many positions, of one segment. `NEWCOMER` says that senders in line may be waited for, if the limit
+    /// has to be moved.
     #[inline(always)]
-    fn claim(&self, wanted: u64) -> Result<Claim, Unclaimed> {
+    fn claim<const NEWCOMER: bool>(&self, wanted: u64) -> Result<Claim, Unclaimed> {
         let claims = self.core.track.claims();
         let mut begin = claims.next.load(Ordering::Relaxed);
         loop {
@@ -146,6 +149,9 @@ impl<T> Claimant<T> {
             let stop = if begin < stop {
                 stop
             } else {
+                if NEWCOMER && !self.core.wakeups.senders.is_first_come() {
+                    return Err(Unclaimed::Held(Held::Shortly));
+                }
                 let limit = self.open(begin)?;
                 begin = claims.next.load(Ordering::Relaxed);
                 if begin >= limit {
@@ -172,7 +178,7 @@ impl<T> Claimant<T> {
         wanted: u64,
         deadline: impl FnOnce() -> Option<Instant>,
     ) -> Result<Claim, Refusal> {
-        match self.claim(wanted) {
+        match self.claim::<true>(wanted) {
             Ok(claim) => Ok(claim),
             Err(Unclaimed::Closed) => Err(Refusal::Closed),
             Err(Unclaimed::Held(_)) => self.wait_and_claim(wanted, deadline()),
@@ -181,7 +187,7 @@ impl<T> Claimant<T> {
 
     #[cold]
     fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Refusal> {
-        let claimed = room::wait(&self.core, deadline, || match self.claim(wanted) {
+        let claimed = room::wait(&self.core, deadline, || match self.claim::<false>(wanted) {
             Ok(claim) => Ok(Ok(claim)),
             Err(Unclaimed::Closed) => Ok(Err(Refusal::Closed)),
             Err(Unclaimed::Held(held)) => Err(held),
@@ -232,8 +238,6 @@ impl<T> Claimant<T> {
         self.core.overrun(overrun);
         self.core.drop_passed();
         outcome.map_err(Unclaimed::Held)?;
-        // Others may have found no room, and wait for what has just been found.
-        self.core.wakeups.wake_senders();
         Ok(limit)
     }
 
@@ -253,25 +257,23 @@ impl<T> Claimant<T> {
     }
 
     /// Has the waker woken when there is room, after another look.
-    pub(crate) fn wake_for_room(&self, seat: usize, waker: &Waker) {
-        let mut waiters = self.waiters.lock();
-        let held = waiters.iter().position(|(held, _)| held.will_wake(waker));
-        let index = held.unwrap_or_else(|| {
-            waiters.push((waker.clone(), Ticket::default()));
-            waiters.len() - 1
-        });
-        let ticket = &mut waiters[index].1;
-        let seat = self.core.track.seats.seat(seat);
-        self.core.wakeups.await_reader(seat, ticket, waker);
+    pub(crate) fn wake_for_room(&self, waker: &Waker) {
+        let mut waiter = Waiter::take(self, waker);
+        let senders = &self.core.wakeups.senders;
+        senders.rejoin(&mut waiter.ticket, waker, || self.core.look_for_places());
     }
 
     /// Takes back what `wake_for_room` left.
     pub(crate) fn forget_waker(&self, waker: &Waker) {
-        let mut waiters = self.waiters.lock();
-        if let Some(index) = waiters.iter().position(|(held, _)| held.will_wake(waker)) {
-            let (_, mut ticket) = waiters.swap_remove(index);
-            self.core.wakeups.leave_senders(&mut ticket);
+        let ticket = self.waiters.lock().remove(&identity(waker));
+        if let Some(mut ticket) = ticket {
+            self.leave(&mut ticket);
         }
+    }
+
+    fn leave(&self, ticket: &mut Ticket) {
+        let senders = &self.core.wakeups.senders;
+        senders.leave(ticket, || self.core.look_for_places());
     }
 
     // ---- Filling ----
@@ -317,6 +319,46 @@ impl<T> Claimant<T> {
     }
 }
 
+/// What tells one waker from another.
+type Identity = (usize, usize);
+
+fn identity(waker: &Waker) -> Identity {
+    (
+        waker.data().addr(),
+        std::ptr::from_ref(waker.vtable()).addr(),
+    )
+}
+
+/// The place in line of a send on a feed, taken out of the list of those while the line is joined: that clones wakers.
+struct Waiter<'a, T> {
+    claimant: &'a Claimant<T>,
+    identity: Identity,
+    ticket: Ticket,
+}
+
+impl<'a, T> Waiter<'a, T> {
+    fn take(claimant: &'a Claimant<T>, waker: &Waker) -> Self {
+        let identity = identity(waker);
+        let ticket = claimant.waiters.lock().remove(&identity);
+        Self {
+            claimant,
+            identity,
+            ticket: ticket.unwrap_or_default(),
+        }
+    }
+}
+
+impl<T> Drop for Waiter<'_, T> {
+    fn drop(&mut self) {
+        let ticket = std::mem::take(&mut self.ticket);
+        let replaced = self.claimant.waiters.lock().insert(self.identity, ticket);
+        // Another thread has joined with the same waker meanwhile.
+        if let Some(mut replaced) = replaced {
+            self.claimant.leave(&mut replaced);
+        }
+    }
+}
+
 impl<T> Drop for Claimant<T> {
     fn drop(&mut self) {
         self.close();
@@ -342,27 +384,43 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_room_wakes_those_who_wait_for_it_too() {
-        let claimant = Claimant::new(1, false).unwrap();
+    fn senders_in_line_are_woken_by_whoever_leaves_room() {
+        let claimant = Claimant::new(2, false).unwrap();
         let [mut one, mut other] = [(); 2].map(|()| claimant.core().join(Joining::default()));
         claimant.send(7);
-        assert_eq!(other.read(1, |_| {}), Ok(1));
-        let counts = [(); 2].map(|()| Arc::new(Count::default()));
-        let wakers = counts
-            .each_ref()
-            .map(|count| Waker::from(Arc::clone(count)));
-        assert_eq!(claimant.look_for_room(), Err(Held::By(0)));
-        claimant.wake_for_room(0, &wakers[0]);
-        // A sender that has looked long ago names a reader that has gone on since.
-        claimant.wake_for_room(1, &wakers[1]);
-        assert_eq!(one.read(1, |_| {}), Ok(1));
+        claimant.send(7);
+        let counts = [(); 3].map(|()| Arc::new(Count::default()));
         let woken = || {
             counts
                 .each_ref()
                 .map(|count| count.0.load(Ordering::SeqCst))
         };
-        assert_eq!(woken(), [0, 0], "nobody waits for this reader by name");
-        assert_eq!(claimant.look_for_room(), Ok(()));
-        assert_eq!(woken(), [1, 1]);
+        let wakers = counts
+            .each_ref()
+            .map(|count| Waker::from(Arc::clone(count)));
+        assert_eq!(claimant.look_for_room(), Err(Held::By(1)));
+        for waker in &wakers {
+            claimant.wake_for_room(waker);
+        }
+        assert_eq!(one.read(1, |_| {}), Ok(1));
+        assert_eq!(woken(), [0; 3], "the other reader is in the way");
+        assert_eq!(other.read(1, |_| {}), Ok(1));
+        // The others are woken a moment later if this one does not act.
+        assert_eq!(woken()[0], 1, "the first in line");
+        // A sender that came just now has taken the place. The first keeps its own, in line.
+        claimant.send(7);
+        claimant.wake_for_room(&wakers[0]);
+        assert_eq!(one.read(2, |_| {}), Ok(2));
+        assert_eq!(other.read(2, |_| {}), Ok(2));
+        assert_eq!(woken()[0], 2, "it has kept its place in line");
+        // It gives up, and leaves room for the two others.
+        claimant.forget_waker(&wakers[0]);
+        assert!(woken()[1..].iter().all(|&count| count >= 1));
+        claimant.forget_waker(&wakers[1]);
+        claimant.forget_waker(&wakers[2]);
+        assert!(claimant.waiters.lock().is_empty());
+        // Woken or not, nobody is kept.
+        drop(wakers);
+        assert!(counts.iter().all(|count| Arc::strong_count(count) == 1));
     }
 }

@@ -7,10 +7,12 @@ use std::sync::{Arc, Weak};
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
 
+use super::blocked_senders::Look;
 use super::member::Member;
 use super::overflow::RingOverflow;
 use super::reader::Reader;
-use super::seat::Progress;
+use super::seat::{Progress, Seat};
+use super::seats::Which;
 use super::shape::Shape;
 use super::track::Track;
 use super::wakeups::Wakeups;
@@ -100,17 +102,21 @@ impl<T> Core<T> {
             self.track.storage.provide(registry.lossy);
         }
         self.count.fetch_add(1, Ordering::Release);
-        let position = self.sit_down(seat, kind, joining.history);
+        let (position, has_moved_up) = self.sit_down(seat, kind, joining.history);
         let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
+        // A sender may wait already for who sat there. Outside the lock: wakers are code of others.
+        if has_moved_up && !mutant!("reader_moves_up_unnoticed") {
+            self.wakeups.senders.moved(member.seat());
+        }
         // It may have been taken for a reader further back.
         self.drop_passed();
         Reader::new(member, position, kind)
     }
 
-    /// Sits down as far back as is asked for and can be had.
-    fn sit_down(&self, number: usize, kind: Progress, history: u64) -> u64 {
+    /// Sits down as far back as is asked for and can be had, and says where, and whether it sat elsewhere before.
+    fn sit_down(&self, number: usize, kind: Progress, history: u64) -> (u64, bool) {
         let track = &self.track;
         let is_lossy = kind.is_lossy();
         let next = track.next();
@@ -119,6 +125,7 @@ impl<T> Core<T> {
         let seat = track.seats.seat(number);
         seat.begin(position);
         track.seats.occupy(number, kind.at(position));
+        let mut has_moved_up = false;
         loop {
             let floor = track.floor(is_lossy);
             if floor <= position {
@@ -127,13 +134,10 @@ impl<T> Core<T> {
             position = floor;
             seat.place(kind.at(position));
             track.seats.announce(number);
-            // A sender may wait already for who sat there.
-            if !mutant!("reader_moves_up_unnoticed") {
-                self.wakeups.moved(seat);
-            }
+            has_moved_up = true;
         }
         seat.begin(position);
-        position
+        (position, has_moved_up)
     }
 
     /// Values from that position on were published. Where no reader is to read them, and the ring drops what was read, drops them.
@@ -222,6 +226,25 @@ impl<T> Core<T> {
         self.wakeups.wake_all();
         #[cfg(feature = "tracing")]
         crate::events::event!(debug, position = end, "ring closed");
+    }
+
+    /// How many places there are, as far as readers go.
+    pub(crate) fn look_for_places(&self) -> Look<'_> {
+        let (track, next) = (&self.track, self.track.next());
+        let Some(slowest) = track.seats.slowest() else {
+            return Look::Places(u64::MAX);
+        };
+        match (slowest.position + track.shape().capacity()).saturating_sub(next) {
+            0 => Look::Held(track.seats.seat(slowest.seat), slowest.seat),
+            places => Look::Places(places),
+        }
+    }
+
+    /// Whether this runs inside a handler of one of the ring's readers.
+    pub(crate) fn is_read_on_this_thread(&self) -> bool {
+        let is_elsewhere = |_, seat: &Seat| !seat.is_read_on_this_thread();
+        let is_any_here = |which| self.track.seats.walk(which, 0, is_elsewhere).is_some();
+        is_any_here(Which::Strict) || is_any_here(Which::Lossy)
     }
 
     /// Whether the ring has ended.

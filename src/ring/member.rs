@@ -96,7 +96,7 @@ impl<T> Member<T> {
     /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it leaves.
     #[inline(always)]
     pub(crate) fn stopped(&self, begin: u64) {
-        // The light fence in `Wakeups::moved` also stands between the unpinning and the look here.
+        // The light fence in `BlockedSenders::moved` also stands between the unpinning and the look here.
         if self.flags.load(Ordering::Relaxed) != 0 {
             self.look_at_flags(begin);
         }
@@ -106,7 +106,7 @@ impl<T> Member<T> {
     fn look_at_flags(&self, begin: u64) {
         if self.is_cut() {
             self.core.track.seats.ungate(self.number());
-            self.core.wakeups.moved(self.seat());
+            self.core.wakeups.senders.moved(self.seat());
         }
         if let Some(retention) = &self.core.track.retention {
             retention.moved(&self.core.track, begin);
@@ -154,7 +154,7 @@ impl<T> Member<T> {
             self.seat().end_at(self.core.track.next());
         }
         // Outside the lock: wakers are code of others, and so are drops.
-        self.core.wakeups.moved(self.seat());
+        self.core.wakeups.senders.moved(self.seat());
         self.core.drop_passed();
         true
     }
@@ -172,7 +172,7 @@ impl<T> Member<T> {
             self.core.track.seats.stand_up(self.number())
         };
         // Outside the lock: wakers are code of others.
-        self.core.wakeups.moved(self.seat());
+        self.core.wakeups.senders.moved(self.seat());
         self.core.give_back(self.number(), was_lossy);
     }
 

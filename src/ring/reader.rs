@@ -221,7 +221,7 @@ impl<T> Reader<T> {
             }
             // The segment that was read is free before the next one has been.
             seat.advance_strict(pin.at);
-            core.wakeups.moved(seat);
+            core.wakeups.senders.moved(seat);
         }
     }
 
@@ -233,6 +233,7 @@ impl<T> Reader<T> {
         let end = end.min(track.shape().segment_end(begin));
         let mut segment = track.storage.find(begin);
         let unpinned = self.kind.at(begin);
+        self.member.seat().reads_on_this_thread();
         if let Err(now) = self.member.seat().change(unpinned, unpinned.pinned()) {
             self.overtaken(now);
             return None;
@@ -344,7 +345,7 @@ impl<T> Drop for StrictPin<'_, T> {
     fn drop(&mut self) {
         let begin = mem::replace(self.position, self.at);
         self.seat.unpin_strict(self.at);
-        self.core.wakeups.moved(self.seat);
+        self.core.wakeups.senders.moved(self.seat);
         self.member.stopped(begin);
     }
 }
@@ -373,7 +374,7 @@ impl<T> Drop for LossyPin<'_, T> {
             reader.core.track.storage.exit(segment);
             reader.rejoin(unpinned);
         }
-        reader.core.wakeups.moved(reader.member.seat());
+        reader.core.wakeups.senders.moved(reader.member.seat());
         reader.member.stopped(begin);
     }
 }

@@ -71,7 +71,8 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             subscription: Subscription::new(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
-            ticket: Ticket::default(),
+            // Everybody is woken for each value: no wake-up has to be passed on if a task does not act on it.
+            ticket: Ticket::of_thread(),
         }
     }
 }
@@ -94,6 +95,11 @@ impl<T> RingReceiver<T> {
     /// # Panics
     ///
     /// A panic of `f` goes through. The value it was given has been read, those after it have not.
+    ///
+    /// `f` may send on the same ring, if there is room: the slots that are being read are not free until this returns, so
+    /// a [`send`](crate::RingFeed::send) that would have to wait for room panics. Use
+    /// [`try_send`](crate::RingFeed::try_send) or [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed
+    /// that this ring is subscribed to is not noticed, and waits.)
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.reader.read(usize::MAX, f)
@@ -256,7 +262,7 @@ impl<T> RingReceiver<T> {
         outcome
     }
 
-    fn leave_line(&mut self) {
+    pub(crate) fn leave_line(&mut self) {
         let wakeups = &self.reader.core().wakeups;
         wakeups.leave_readers(&mut self.ticket);
     }

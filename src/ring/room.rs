@@ -7,119 +7,152 @@ use crossbeam_utils::Backoff;
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience, Ticket};
 
+use super::blocked_senders::Look;
 use super::core::Core;
 use super::gate::Held;
+use super::seat::Seat;
 
-/// Tries until it works, and waits in between: backs off for some microseconds, then parks. `None` once the deadline has
-/// passed.
+/// Tries until it works, and waits in between: backs off for some microseconds, then stands in line. `None` once the
+/// deadline has passed.
 #[cold]
 pub(crate) fn wait<T, R>(
     core: &Core<T>,
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> Result<R, Held>,
 ) -> Option<R> {
-    let mut held = match attempt() {
-        Ok(done) => return Some(done),
-        Err(held) => held,
-    };
+    // The reader may be what the sender waits for, and goes on when the handler has returned. It need not be: but what
+    // is in the way now may not be what is in the way next, and a send that hangs now and then is worse than one that
+    // never waits.
+    assert!(
+        deadline.is_some() || !core.is_read_on_this_thread(),
+        "a send from inside a handler of the same ring has to wait for room, which it would for ever where it waits for \
+         its own reader: use `try_send` or `send_timeout` there, or send when the read has returned"
+    );
+    let senders = &core.wakeups.senders;
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    let mut clock = Clock::default();
+    let mut clock = Clock(None);
+    let mut place = Place::new(core);
     let backoff = Backoff::new();
     let mut patience = Patience::new();
-    let mut sleeper = Sleeper::new(core);
+    let mut gives_way = !senders.is_first_come();
     let done = loop {
-        match held {
-            Held::Shortly => {
-                if is_late() {
+        if std::mem::take(&mut gives_way) {
+            if let Look::Held(seat, number) = core.look_for_places() {
+                clock.start(seat, number);
+            }
+        } else {
+            match attempt() {
+                Ok(done) => break Some(done),
+                Err(held) if is_late() => {
+                    clock.meet(core, held);
                     break None;
                 }
-                patience.wait();
-            }
-            Held::By(seat) => {
-                clock.start(core, seat);
-                if !backoff.is_completed() && !MODELLED {
-                    backoff.snooze();
-                } else if !sleeper.is_in_line_for(seat) {
-                    sleeper.get_in_line(seat);
-                } else if is_late() {
-                    break None;
-                } else {
-                    sleeper.park(deadline);
+                Err(Held::Shortly) => {
+                    patience.wait();
+                    continue;
                 }
+                Err(held) => clock.meet(core, held),
+            }
+            // Where others wait already, looking all the time would only take the processor from those that go on.
+            if senders.is_empty() && !backoff.is_completed() && !MODELLED {
+                backoff.snooze();
+                continue;
             }
         }
-        match attempt() {
-            Ok(done) => break Some(done),
-            Err(now) => held = now,
+        if place.is_to_look() && !is_late() {
+            continue;
         }
+        place.park(deadline);
     };
-    clock.stop(core);
+    drop(place);
+    clock.stop();
     done
 }
 
 /// How long a sender has waited for the reader it came upon first.
-#[derive(Default)]
-struct Clock(Option<(usize, Instant)>);
+struct Clock<'a>(Option<(&'a Seat, Instant)>);
 
-impl Clock {
-    fn start<T>(&mut self, core: &Core<T>, seat: usize) {
-        if self.0.is_none() {
-            core.track.seats.seat(seat).count_blocked();
-            self.0 = Some((seat, Instant::now()));
-            #[cfg(feature = "tracing")]
-            crate::events::event!(debug, seat, "ring sender waits for a reader");
+impl<'a> Clock<'a> {
+    fn meet<T>(&mut self, core: &'a Core<T>, held: Held) {
+        if let Held::By(seat) = held {
+            self.start(core.track.seats.seat(seat), seat);
         }
     }
 
-    fn stop<T>(&self, core: &Core<T>) {
+    fn start(&mut self, seat: &'a Seat, number: usize) {
+        if self.0.is_none() {
+            seat.count_blocked();
+            self.0 = Some((seat, Instant::now()));
+            #[cfg(feature = "tracing")]
+            crate::events::event!(debug, seat = number, "ring sender waits for a reader");
+            #[cfg(not(feature = "tracing"))]
+            let _ = number;
+        }
+    }
+
+    fn stop(&self) {
         if let Some((seat, since)) = self.0 {
             let nanoseconds = since.elapsed().as_nanos().min(u128::from(u64::MAX)) as u64;
-            core.track.seats.seat(seat).count_blocked_for(nanoseconds);
+            seat.count_blocked_for(nanoseconds);
         }
     }
 }
 
-/// A sender in the line of those who wait for a reader.
-struct Sleeper<'a, T> {
+/// A sender's place in the line of those that wait for room.
+struct Place<'a, T> {
     core: &'a Core<T>,
     parker: Parker,
     ticket: Ticket,
-    seat: Option<usize>,
+    state: State,
 }
 
-impl<'a, T> Sleeper<'a, T> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Outside,
+    InLine,
+    /// It has been parked, and may have been woken.
+    Woken,
+}
+
+impl<'a, T> Place<'a, T> {
     fn new(core: &'a Core<T>) -> Self {
         Self {
             core,
             parker: Parker::current(),
-            ticket: Ticket::default(),
-            seat: None,
+            ticket: Ticket::of_thread(),
+            state: State::Outside,
         }
     }
 
-    fn is_in_line_for(&self, seat: usize) -> bool {
-        self.seat == Some(seat)
-    }
-
-    /// Another look has to follow before it parks.
-    fn get_in_line(&mut self, seat: usize) {
-        self.core.wakeups.await_reader(
-            self.core.track.seats.seat(seat),
-            &mut self.ticket,
-            self.parker.waker(),
-        );
-        self.seat = Some(seat);
+    /// Stands in line if it does not. Says whether another look has to follow before it parks.
+    fn is_to_look(&mut self) -> bool {
+        let core = self.core;
+        let senders = &core.wakeups.senders;
+        let look = || core.look_for_places();
+        match std::mem::replace(&mut self.state, State::InLine) {
+            State::Outside => {
+                !senders.join(&mut self.ticket, self.parker.waker(), look) || core.is_closed()
+            }
+            State::Woken => {
+                senders.starve();
+                senders.rejoin(&mut self.ticket, self.parker.waker(), look);
+                true
+            }
+            State::InLine => false,
+        }
     }
 
     fn park(&mut self, deadline: Option<Instant>) {
         self.parker.park(deadline);
-        // Whoever woke it has taken it out of the line.
-        self.seat = None;
+        self.state = State::Woken;
     }
 }
 
-impl<T> Drop for Sleeper<'_, T> {
+impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
-        self.core.wakeups.leave_senders(&mut self.ticket);
+        if self.state != State::Outside {
+            let look = || self.core.look_for_places();
+            self.core.wakeups.senders.leave(&mut self.ticket, look);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A reader's place among the readers of a ring: how far it is, where senders can see it.
 
-use crate::sync::{AtomicU64, Ordering, order};
+use crate::sync::{self, AtomicU64, AtomicUsize, Ordering, order};
 
 /// How far a reader is, and what it is doing: one word, `position << 4 | flags`.
 ///
@@ -91,6 +91,20 @@ pub(crate) struct Seat {
     blocked_for: AtomicU64,
     /// What had been sent when its reader was cut off; the greatest number for as long as it is not.
     end: AtomicU64,
+    /// The thread that reads, or has read last, as told by [`this_thread`].
+    thread: AtomicUsize,
+}
+
+sync::thread_local! {
+    static THIS_THREAD: u8 = const { 0 };
+}
+
+/// What tells this thread from others that run. Two instructions.
+#[inline(always)]
+fn this_thread() -> usize {
+    let address = |local: &u8| std::ptr::from_ref(local).addr();
+    // A thread whose locals are gone is not told from another such thread.
+    THIS_THREAD.try_with(address).unwrap_or(1)
 }
 
 /// What a seat has counted.
@@ -116,14 +130,22 @@ impl Seat {
             blocked: AtomicU64::new(0),
             blocked_for: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
+            thread: AtomicUsize::new(0),
         }
     }
 
     // ---- The reader's side ----
 
+    /// The reader is about to pin, on this thread.
+    #[inline(always)]
+    pub(crate) fn reads_on_this_thread(&self) {
+        self.thread.store(this_thread(), Ordering::Relaxed);
+    }
+
     /// A strict reader begins to read. A light fence has to follow, and a look whether it was cut off.
     #[inline]
     pub(crate) fn pin_strict(&self, position: u64) {
+        self.reads_on_this_thread();
         // ORDERING: as in `advance_strict`: who sees this may not have seen the word that it takes the place of.
         self.word.store(
             Progress::strict(position).pinned().0,
@@ -207,6 +229,11 @@ impl Seat {
     pub(crate) fn progress(&self) -> Progress {
         // ORDERING: Acquire pairs with the Release of a reader that has read, and with `change`.
         Progress(self.word.load(Ordering::Acquire))
+    }
+
+    /// Whether the reader has it pinned on this thread: this runs inside its handler.
+    pub(crate) fn is_read_on_this_thread(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) == this_thread() && self.progress().is_pinned()
     }
 
     pub(crate) fn count_blocked(&self) {

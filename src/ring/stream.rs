@@ -50,6 +50,13 @@ impl<T: Clone> Future for RingRecvAsync<'_, T> {
     }
 }
 
+impl<T> Drop for RingRecvAsync<'_, T> {
+    fn drop(&mut self) {
+        // The task's waker goes along.
+        self.receiver.leave_line();
+    }
+}
+
 impl<T: Clone> RingReceiver<T> {
     /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its [way of
     /// waiting](crate::Waiting).

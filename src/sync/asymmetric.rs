@@ -32,8 +32,9 @@
 //! a buffer takes. No language or processor manual gives a limit: this is the one place where the crate relies on the
 //! hardware to be no slower than that, and it does so only in a process that loses a system call while it runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, compiler_fence, fence};
-use std::sync::{Arc, Once, Weak};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -54,14 +55,8 @@ struct Fences {
     /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by [`retire`](Self::retire).
     state: AtomicU8,
     retirement: Once,
-    words: Mutex<Words>,
-}
-
-/// The words that [`ALWAYS`] is to be set in. Those of rings that are gone are removed when there are twice as many as
-/// after the last time.
-struct Words {
-    all: Vec<Weak<Word>>,
-    limit: usize,
+    /// The words that [`ALWAYS`] is to be set in, by their addresses.
+    words: Mutex<BTreeMap<usize, Arc<Word>>>,
 }
 
 /// See [`free_fence`].
@@ -77,24 +72,22 @@ impl Fences {
         Self {
             state: AtomicU8::new(state),
             retirement: Once::new(),
-            words: Mutex::new(Words {
-                all: Vec::new(),
-                limit: 16,
-            }),
+            words: Mutex::new(BTreeMap::new()),
         }
     }
 
     fn register(&self, word: &Arc<Word>) {
         let mut words = self.words.lock();
-        if words.all.len() >= words.limit {
-            words.all.retain(|word| word.strong_count() != 0);
-            words.limit = 16.max(2 * words.all.len());
-        }
-        words.all.push(Arc::downgrade(word));
         // `retire` changes the state and then goes through the words: one of the two sets the bit.
-        if self.state.load(Ordering::Relaxed) != FREE {
+        if self.state.load(Ordering::Relaxed) == FREE {
+            words.insert(address(word), Arc::clone(word));
+        } else {
             word.fetch_or(ALWAYS, Ordering::Relaxed);
         }
+    }
+
+    fn deregister(&self, word: &Arc<Word>) {
+        let _ = self.words.lock().remove(&address(word));
     }
 
     #[inline(always)]
@@ -124,7 +117,7 @@ impl Fences {
     fn retire(&self, drain: impl FnOnce()) {
         self.retirement.call_once(|| {
             self.state.store(RETIRING, Ordering::SeqCst);
-            for word in self.words.lock().all.iter().filter_map(Weak::upgrade) {
+            for word in std::mem::take(&mut *self.words.lock()).values() {
                 word.fetch_or(ALWAYS, Ordering::SeqCst);
             }
             fence(Ordering::SeqCst);
@@ -139,6 +132,15 @@ impl Fences {
 pub(crate) fn register(word: &Arc<Word>) {
     prepare();
     FENCES.register(word);
+}
+
+/// The ring of that word is gone.
+pub(crate) fn deregister(word: &Arc<Word>) {
+    FENCES.deregister(word);
+}
+
+fn address(word: &Arc<Word>) -> usize {
+    Arc::as_ptr(word).addr()
 }
 
 /// Makes light fences free where that can be had. Called before the first use; more calls do nothing.
@@ -295,11 +297,14 @@ mod tests {
     #[test]
     fn words_of_rings_that_are_gone_are_forgotten() {
         let fences = Fences::new(FREE);
-        let kept = Arc::new(Word::default());
-        fences.register(&kept);
-        for _ in 0..1000 {
-            fences.register(&Arc::new(Word::default()));
+        let [one, other] = [(); 2].map(|()| Arc::new(Word::default()));
+        for word in [&one, &other] {
+            fences.register(word);
         }
-        assert!(fences.words.lock().all.len() <= 16);
+        fences.deregister(&one);
+        assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 2));
+        fences.heavy(|| false, || {});
+        assert_eq!(Arc::strong_count(&other), 1);
+        fences.deregister(&other);
     }
 }

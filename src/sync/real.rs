@@ -1,8 +1,8 @@
 //! The primitives of a program: `std` and `parking_lot`.
 
 pub(crate) use super::asymmetric::{
-    Word, free_fence, heavy_fence as heavy_fence_between, light_fence as light_fence_between,
-    register as register_word,
+    Word, deregister as deregister_word, free_fence, heavy_fence as heavy_fence_between,
+    light_fence as light_fence_between, register as register_word,
 };
 pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::hint::spin_loop;

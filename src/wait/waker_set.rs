@@ -203,6 +203,12 @@ impl WakerSet {
         }
     }
 
+    /// Whether this waiter is in line, and nobody before it.
+    pub(crate) fn is_first(&self, ticket: &Ticket) -> bool {
+        let is_first = |key| self.shared().waiters.lock().line.is_first(key);
+        ticket.key.is_some_and(is_first)
+    }
+
     /// Whether anybody waits. May be out of date unless a fence orders it after what was done to make room.
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {

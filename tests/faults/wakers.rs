@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-use fanfeed::{Closed, Feed};
+use fanfeed::{Carrier, Closed, Feed, RingFeed, Room};
 
+use crate::common::watchdog;
 use crate::panic_of;
 
 /// What a waker does besides its work, and how many there are of it.
@@ -71,6 +72,64 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
         Faults::panic_if(&faults.drop, "a bad drop of a waker");
     },
 );
+
+/// A waker that comes back to the ring whenever it is cloned, woken or dropped.
+struct ComesBack(RingFeed<u32>);
+
+impl ComesBack {
+    fn waker(ring: &RingFeed<u32>) -> Waker {
+        let data = Arc::into_raw(Arc::new(Self(ring.clone()))).cast();
+        // SAFETY: the table's functions treat the pointer as an `Arc<ComesBack>` of which each waker owns one count.
+        unsafe { Waker::from_raw(RawWaker::new(data, &COMES_BACK)) }
+    }
+
+    fn come_back(&self) {
+        let _ = Carrier::poll_room(&self.0, Waker::noop());
+        let _ = self.0.try_send(1);
+        drop(self.0.subscribe());
+        Carrier::forget_waker(&self.0, Waker::noop());
+    }
+}
+
+static COMES_BACK: RawWakerVTable = RawWakerVTable::new(
+    |data| {
+        let this = data.cast::<ComesBack>();
+        // SAFETY: as `ComesBack::waker` says; the waker that is cloned keeps the count above 0.
+        unsafe {
+            Arc::increment_strong_count(this);
+            (*this).come_back();
+        }
+        RawWaker::new(data, &COMES_BACK)
+    },
+    // SAFETY: as `ComesBack::waker` says; this takes the waker's count.
+    |data| unsafe { Arc::from_raw(data.cast::<ComesBack>()) }.come_back(),
+    // SAFETY: as `ComesBack::waker` says; the waker keeps its count.
+    |data| unsafe { &*data.cast::<ComesBack>() }.come_back(),
+    // SAFETY: as `ComesBack::waker` says; this takes the waker's count.
+    |data| unsafe { Arc::from_raw(data.cast::<ComesBack>()) }.come_back(),
+);
+
+#[test]
+fn a_waker_may_come_back_to_the_ring() {
+    let _watchdog = watchdog();
+    let ring = RingFeed::new(1).unwrap();
+    let mut readers = [(); 2].map(|()| ring.subscribe());
+    ring.send(0);
+    for round in 0..3 {
+        let wakers = [(); 2].map(|()| ComesBack::waker(&ring));
+        for waker in wakers.iter().cycle().take(5) {
+            assert_eq!(Carrier::poll_room(&ring, waker), Room::Waking, "{round}");
+        }
+        for reader in &mut readers {
+            assert!(reader.try_recv().is_ok());
+        }
+        for waker in &wakers {
+            Carrier::forget_waker(&ring, waker);
+        }
+        drop(wakers);
+        let _ = ring.try_send(1);
+    }
+}
 
 fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Option<F::Output> {
     match Pin::new(future).poll(&mut Context::from_waker(waker)) {

@@ -33,6 +33,7 @@ mod carrying;
 ))]
 mod denied;
 mod ending;
+mod handlers;
 mod in_place;
 mod joining;
 mod lossy;

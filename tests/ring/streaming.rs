@@ -45,8 +45,7 @@ fn a_reader_that_waits_no_longer_keeps_no_waker() {
     let mut reader = ring.subscribe();
     {
         let mut context = Context::from_waker(&waker);
-        let mut receive = pin!(reader.recv_async());
-        assert!(receive.as_mut().poll(&mut context).is_pending());
+        assert!(reader.poll_next_unpin(&mut context).is_pending());
     }
     assert!(std::sync::Arc::strong_count(&count) > held);
     drop(reader);
@@ -189,4 +188,29 @@ async fn a_send_on_a_feed_waits_for_room_in_a_ring_without_a_thread() {
     assert_eq!(in_time(reader.next()).await, Some(50));
     subscription.unsubscribe();
     assert_eq!(in_time(reader.next()).await, None);
+}
+
+#[test]
+fn a_receive_that_is_dropped_takes_its_waker_along() {
+    let ring = RingFeed::new(4).unwrap();
+    let mut reader = ring.subscribe();
+    let (count, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
+    for round in 0..3 {
+        {
+            let receive = pin!(reader.recv_async());
+            assert_eq!(
+                std::future::Future::poll(receive, &mut context),
+                Poll::Pending
+            );
+        }
+        assert_eq!(
+            std::sync::Arc::strong_count(&count),
+            2,
+            "kept in round {round}"
+        );
+        ring.send(round);
+        assert_eq!(reader.try_recv(), Ok(round));
+    }
+    assert_eq!(count.0.load(Ordering::SeqCst), 0);
 }
