@@ -54,6 +54,18 @@ fn one_value() {
     assert_eq!(sender.join().unwrap(), 1);
 }
 
+/// As above, by the way into the queue that a batch takes.
+fn a_batch_of_one() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send_batch([1]))
+    };
+    assert_eq!(receiver.recv(), Ok(1));
+    assert_eq!(sender.join().unwrap(), 1);
+}
+
 /// In one go, which takes another way into the queue.
 fn a_batch() {
     let ledger = Ledger::new();
@@ -121,6 +133,15 @@ fn a_close() {
     sender.join().unwrap();
     drop(receiver);
     ledger.assert_settled();
+}
+
+/// An end alone wakes the receiver.
+fn an_end() {
+    let feed = Feed::<u32>::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let closer = thread::spawn(move || drop(feed));
+    assert_eq!(receiver.recv(), Err(RecvError::Closed));
+    closer.join().unwrap();
 }
 
 /// The end comes from another thread: what the sender was told is what arrives.
@@ -240,8 +261,18 @@ fn a_slot_has_to_be_given_back() {
 }
 
 #[test]
-fn a_close_has_to_look_in_order() {
+fn a_parked_receiver_is_woken_by_a_batch() {
+    Model::bound(4).holds(a_batch_of_one);
+}
+
+#[test]
+fn a_sender_of_a_batch_has_to_look_in_order() {
     Model::bound(3)
         .because(Why::Deadlock)
-        .fails_with("sender_looks_without_order", a_close);
+        .fails_with("sender_of_many_looks_without_order", a_batch_of_one);
+}
+
+#[test]
+fn an_end_wakes_a_parked_receiver() {
+    Model::bound(3).holds(an_end);
 }

@@ -323,7 +323,7 @@ impl<T> Queue<T> {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    seq_cst_order!("sender_looks_without_order");
+                    seq_cst_order!("sender_of_many_looks_without_order");
                     let mut position = tail;
                     for _ in 0..free {
                         self.fill(position, next());
@@ -386,7 +386,6 @@ impl<T> Queue<T> {
 
     /// Wakes the receiver, and the senders that wait for room. Called once the queue has been closed.
     pub(crate) fn wake_all(&self) {
-        seq_cst_order!("sender_looks_without_order");
         if self.senders.bell.is_armed() {
             self.ring();
         }
