@@ -461,7 +461,6 @@ fn mutants_of_lossy_readers_are_found() {
     Schedules::new().find("any_orphan_gives_the_segment_back", || everyone(2));
     Schedules::new().find("segment_is_looked_up_after_the_pin", || overtaken(4));
     Schedules::new().find("orphan_rejoins_without_a_look", || overtaken(2));
-    Schedules::new().find("orphan_rejoins_after_one_look", || overtaken(2));
     Schedules::new().find("misses_are_told_after_the_end", || visitors(2));
 }
 

@@ -297,12 +297,6 @@ impl<T> Reader<T> {
             if floor <= position || mutant!("orphan_rejoins_without_a_look") {
                 break;
             }
-            if mutant!("orphan_rejoins_after_one_look") {
-                self.member.seat().place(kind.at(floor));
-                core.track.seats.announce(self.member.number());
-                position = floor;
-                break;
-            }
             position = floor;
         }
         self.miss_until(position);
