@@ -162,6 +162,8 @@ fn crossbeam_sender<'a, T: 'static>(
         Port::Crossbeam(sender) => Some(sender),
         // If it panics here, it is met again, and dealt with, when the send listens next.
         Port::Carrier(carrier) => catch(|| carrier.as_crossbeam()).ok()?,
+        #[cfg(feature = "async")]
+        Port::Tokio(_) => None,
         Port::Own(_) | Port::Closure(_) => None,
     }
 }

@@ -140,7 +140,7 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
     pub fn subscribe<C: Carrier<T> + 'static>(self, carrier: C) -> Subscription {
         let port = match Port::crossbeam(carrier) {
             Ok(port) => port,
-            Err(carrier) => Port::Carrier(boxed(carrier)),
+            Err(carrier) => foreign(carrier),
         };
         Subscription::new(self.core.subscribe(port, self.overflow, self.name))
     }
@@ -154,15 +154,15 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
 }
 
 #[cfg(not(feature = "async"))]
-fn boxed<T, C: Carrier<T> + 'static>(carrier: C) -> Box<dyn Carrier<T>> {
-    Box::new(carrier)
+fn foreign<T, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
+    Port::Carrier(Box::new(carrier))
 }
 
 #[cfg(feature = "async")]
-fn boxed<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Box<dyn Carrier<T>> {
+fn foreign<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
     match super::tokio_carrier::TokioCarrier::wrap(carrier) {
-        Ok(tokio) => Box::new(tokio),
-        Err(carrier) => Box::new(carrier),
+        Ok(tokio) => Port::Tokio(tokio),
+        Err(carrier) => Port::Carrier(Box::new(carrier)),
     }
 }
 

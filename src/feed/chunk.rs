@@ -92,7 +92,7 @@ impl<T> Seat<T> {
     #[inline(always)]
     pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<bool, Refusal<T>>
     where
-        T: 'static,
+        T: Send + 'static,
     {
         match &self.way {
             // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the caller is entitled to, the slots.

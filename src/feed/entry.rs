@@ -9,6 +9,8 @@ use super::lane;
 use super::queue::Queue;
 use super::refusal::{End, Refusal};
 use super::slots::Share;
+#[cfg(feature = "async")]
+use super::tokio_carrier::TokioCarrier;
 use crate::carrier::Carrier;
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
@@ -27,6 +29,9 @@ pub(crate) enum Port<T> {
     Own(Share<T>),
     /// A crossbeam channel, called without a detour.
     Crossbeam(crossbeam_channel::Sender<T>),
+    /// A bounded tokio channel.
+    #[cfg(feature = "async")]
+    Tokio(TokioCarrier<T>),
     /// Any other channel.
     Carrier(Box<dyn Carrier<T>>),
     /// A closure.
@@ -357,7 +362,7 @@ pub(crate) struct Ended {
     wakers: Wakers,
 }
 
-impl<T: 'static> Entry<T> {
+impl<T: Send + 'static> Entry<T> {
     /// Hands a value to a crossbeam sender, which is the entry's or a clone of it.
     #[inline(always)]
     pub(crate) fn offer_crossbeam(
@@ -397,15 +402,30 @@ impl<T: 'static> Entry<T> {
             Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane).map(|()| false),
             // As above. An own channel says itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
-            Port::Carrier(carrier) => match carrier.try_send(value) {
-                Ok(()) => {
-                    self.count_delivered(lane);
-                    Ok(false)
-                }
-                Err(error) => Err(self.refuse(error)),
-            },
+            #[cfg(feature = "async")]
+            Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
+            #[cfg(feature = "async")]
+            Port::Tokio(carrier) => {
+                self.offer_foreign(lane, carrier.try_send(value, &self.blocked_sends))
+            }
+            Port::Carrier(carrier) => self.offer_foreign(lane, carrier.try_send(value)),
             // Served by `call`: being given one here would lose the value without telling.
             Port::Closure(_) => Err(Refusal::Closed(value)),
+        }
+    }
+
+    #[inline(always)]
+    fn offer_foreign(
+        &self,
+        lane: usize,
+        outcome: Result<(), TrySendError<T>>,
+    ) -> Result<bool, Refusal<T>> {
+        match outcome {
+            Ok(()) => {
+                self.count_delivered(lane);
+                Ok(false)
+            }
+            Err(error) => Err(self.refuse(error)),
         }
     }
 
@@ -462,6 +482,8 @@ impl<T: Send + 'static> Source for Entry<T> {
             let depth = self.enter_gate().map(|gate| {
                 catch(|| match gate.port() {
                     Port::Crossbeam(sender) => Some(sender.len()),
+                    #[cfg(feature = "async")]
+                    Port::Tokio(carrier) => carrier.depth(),
                     Port::Carrier(carrier) => carrier.depth(),
                     Port::Own(_) | Port::Closure(_) => None,
                 })

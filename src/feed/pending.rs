@@ -67,51 +67,10 @@ impl<T> Pending<T> {
         self.blamed = true;
     }
 
-    /// Has `waker` woken when it has room or ends, and notes what it takes to wait for it. `Err` if its carrier panicked.
-    pub(crate) fn listen(
-        &mut self,
-        waker: &Waker,
-        waiter: Waiter,
-        listening: &mut Listening,
-    ) -> Result<(), Caught> {
-        let again = self.join(waker, waiter);
-        let entry = Arc::clone(&self.entry);
-        if waiter == Waiter::Thread || entry.queue().is_none() {
-            listening.again = listening.again.max(again);
-        }
-        if entry.queue().is_some() {
-            return Ok(());
-        }
-        let Some(gate) = entry.enter_gate() else {
-            return Ok(());
-        };
-        let room = catch(|| match gate.port() {
-            Port::Crossbeam(_) => {
-                listening.crossbeam += 1;
-                None
-            }
-            Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
-                listening.crossbeam += 1;
-                None
-            }
-            Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
-            Port::Own(_) | Port::Closure(_) => None,
-        })?;
-        // From here on it is the waker that may panic, for which the carrier is not to blame.
-        match room {
-            Some(Room::Ready) => quietly(|| waker.wake_by_ref()),
-            Some(Room::Unknown) => listening.timer = true,
-            Some(Room::Waking) | None => {}
-        }
-        if matches!(room, Some(Room::Ready | Room::Waking)) && self.carrier_has.is_none() {
-            self.carrier_has = Some(waker.clone());
-        }
-        Ok(())
-    }
-
     /// The send waits for it no longer.
     pub(crate) fn leave(&mut self) {
-        if let Some(since) = self.since.take() {
+        let since = self.since.take();
+        if let Some(since) = since {
             let blocked_for = since.elapsed();
             self.entry.count_blocked_for(blocked_for);
             #[cfg(feature = "tracing")]
@@ -131,6 +90,14 @@ impl<T> Pending<T> {
         self.entry
             .blocked_sends()
             .leave(&mut self.ticket, is_room_left);
+        #[cfg(feature = "async")]
+        if since.is_some()
+            && self.entry.queue().is_none()
+            && let Some(gate) = self.entry.enter_gate()
+            && let Port::Tokio(carrier) = gate.port()
+        {
+            carrier.left(self.entry.blocked_sends());
+        }
         self.forget();
     }
 
@@ -163,6 +130,58 @@ impl<T> Pending<T> {
         if let Err(panic) = told {
             self.entry.fail(&panic);
         }
+    }
+}
+
+impl<T: Send + 'static> Pending<T> {
+    /// Has `waker` woken when it has room or ends, and notes what it takes to wait for it. `Err` if its carrier panicked.
+    pub(crate) fn listen(
+        &mut self,
+        waker: &Waker,
+        waiter: Waiter,
+        listening: &mut Listening,
+    ) -> Result<(), Caught> {
+        let again = self.join(waker, waiter);
+        let entry = Arc::clone(&self.entry);
+        if waiter == Waiter::Thread || entry.queue().is_none() {
+            listening.again = listening.again.max(again);
+        }
+        if entry.queue().is_some() {
+            return Ok(());
+        }
+        let Some(gate) = entry.enter_gate() else {
+            return Ok(());
+        };
+        let room = catch(|| match gate.port() {
+            Port::Crossbeam(_) => {
+                listening.crossbeam += 1;
+                None
+            }
+            Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
+                listening.crossbeam += 1;
+                None
+            }
+            #[cfg(feature = "async")]
+            Port::Tokio(carrier) => match carrier.poll_room(entry.blocked_sends()) {
+                // The line wakes it.
+                Room::Waking => None,
+                room => Some(room),
+            },
+            Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
+            Port::Own(_) | Port::Closure(_) => None,
+        })?;
+        // From here on it is the waker that may panic, for which the carrier is not to blame.
+        match room {
+            Some(Room::Ready) => quietly(|| waker.wake_by_ref()),
+            Some(Room::Unknown) => listening.timer = true,
+            Some(Room::Waking) | None => {}
+        }
+        let is_kept = matches!(gate.port(), Port::Carrier(_));
+        if is_kept && matches!(room, Some(Room::Ready | Room::Waking)) && self.carrier_has.is_none()
+        {
+            self.carrier_has = Some(waker.clone());
+        }
+        Ok(())
     }
 }
 

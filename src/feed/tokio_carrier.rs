@@ -10,7 +10,8 @@ use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedSender};
 
 use crate::carrier::{Carrier, Room};
 use crate::error::TrySendError;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex, OnceLock, Ordering};
+use crate::wait::WakerSet;
 
 impl<T: Send + 'static> Carrier<T> for Sender<T> {
     fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
@@ -34,21 +35,34 @@ impl<T: Send + 'static> Carrier<T> for UnboundedSender<T> {
 
 type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<()>>> + Send>>;
 
-/// A bounded tokio sender that wakes who waits for room.
+/// A bounded tokio sender, whose room serves any send that waits for it.
 ///
-/// Tokio hands room to those who stand in its queue, as permits. So each send that waits stands there by a future of
-/// its own, and a permit that one of them got is put by for whichever send comes first: were it dropped to be tried for
-/// again, two waiting sends could hand it to one another for ever.
+/// Tokio hands room to those who stand in its queue, as permits. A send that stood there by itself could be given one and
+/// never be polled again. So the sends stand in the line of the subscription, and the carrier stands in tokio's queue for
+/// all of them, with one reservation at a time. Its permit is put where every try finds it; the first in line is woken.
+///
+/// **The invariant.** While somebody is in line, a reservation waits in tokio's queue with the waker of the line, or a
+/// thread has it in hand and will look once more whether somebody came by meanwhile. It is polled without a lock, because
+/// tokio may wake in there; and its waker is no send's own, so it can be polled by whoever comes first.
 pub(crate) struct TokioCarrier<T> {
     sender: Sender<T>,
-    waiting: Mutex<Waiting<T>>,
+    state: Mutex<State<T>>,
     /// How many permits are put by. Written under the lock, read without it.
     permits: AtomicUsize,
+    /// Wakes the first in line.
+    waker: OnceLock<Waker>,
 }
 
-struct Waiting<T> {
-    queue: Vec<(Waker, Reserve<T>)>,
+struct State<T> {
+    reservation: Reservation<T>,
     permits: Vec<OwnedPermit<T>>,
+}
+
+enum Reservation<T> {
+    None,
+    Waits(Reserve<T>),
+    /// A thread polls it. Whether another has come by, for which it is to be polled again.
+    InHand(bool),
 }
 
 impl<T: Send + 'static> TokioCarrier<T> {
@@ -60,82 +74,141 @@ impl<T: Send + 'static> TokioCarrier<T> {
             .downcast_mut::<Option<Sender<T>>>()
             .and_then(Option::take)
         {
-            let waiting = Waiting {
-                queue: Vec::new(),
-                permits: Vec::new(),
-            };
             return Ok(Self {
                 sender,
-                waiting: Mutex::new(waiting),
+                state: Mutex::new(State {
+                    reservation: Reservation::None,
+                    permits: Vec::new(),
+                }),
                 permits: AtomicUsize::new(0),
+                waker: OnceLock::new(),
             });
         }
         Err(carrier.expect("a carrier that is no tokio sender was left in place"))
     }
 
-    fn take_permit(&self) -> Option<OwnedPermit<T>> {
-        let mut waiting = self.waiting.lock();
-        let permit = waiting.permits.pop();
-        self.permits.store(waiting.permits.len(), Ordering::Relaxed);
-        permit
-    }
-}
-
-impl<T: Send + 'static> Carrier<T> for TokioCarrier<T> {
-    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        if self.permits.load(Ordering::Relaxed) != 0
-            && !self.sender.is_closed()
-            && let Some(permit) = self.take_permit()
-        {
+    /// Hands over a value, for which `line` may be waiting.
+    pub(crate) fn try_send(&self, value: T, line: &WakerSet) -> Result<(), TrySendError<T>> {
+        if let Some(permit) = self.take_permit() {
             permit.send(value);
             return Ok(());
         }
-        Carrier::try_send(&self.sender, value)
-    }
-
-    fn poll_room(&self, waker: &Waker) -> Room {
-        let mut waiting = self.waiting.lock();
-        let index = waiting
-            .queue
-            .iter()
-            .position(|(held, _)| held.will_wake(waker));
-        let index = index.unwrap_or_else(|| {
-            let reserve = self.sender.clone().reserve_owned();
-            waiting.queue.push((waker.clone(), Box::pin(reserve)));
-            waiting.queue.len() - 1
-        });
-        match waiting.queue[index]
-            .1
-            .as_mut()
-            .poll(&mut Context::from_waker(waker))
-        {
-            Poll::Pending => return Room::Waking,
-            Poll::Ready(Ok(permit)) => waiting.permits.push(permit),
-            // Closed: the next try finds that out.
-            Poll::Ready(Err(_)) => {}
+        match Carrier::try_send(&self.sender, value) {
+            Err(TrySendError::Full(value)) if line.has_been_joined() => {
+                self.advance(line);
+                match self.take_permit() {
+                    Some(permit) => {
+                        permit.send(value);
+                        Ok(())
+                    }
+                    None => Err(TrySendError::Full(value)),
+                }
+            }
+            outcome => outcome,
         }
-        drop(waiting.queue.swap_remove(index));
-        self.permits.store(waiting.permits.len(), Ordering::Relaxed);
-        Room::Ready
     }
 
-    fn forget_waker(&self, waker: &Waker) {
-        let (left, unused) = {
-            let mut waiting = self.waiting.lock();
-            let index = waiting
-                .queue
-                .iter()
-                .position(|(held, _)| held.will_wake(waker));
-            let left = index.map(|index| waiting.queue.swap_remove(index));
-            // A permit that was put by for this send goes back to tokio, which hands it to the next in its queue.
-            let unused = std::mem::take(&mut waiting.permits);
-            self.permits.store(0, Ordering::Relaxed);
-            (left, unused)
-        };
-        drop((left, unused));
+    /// Has the first in line woken when there is room. For a send that stands there.
+    pub(crate) fn poll_room(&self, line: &WakerSet) -> Room {
+        if self.advance(line) {
+            Room::Ready
+        } else {
+            Room::Waking
+        }
     }
 
-    fn depth(&self) -> Option<usize> {
+    pub(crate) fn depth(&self) -> Option<usize> {
         Carrier::depth(&self.sender)
+    }
+
+    fn take_permit(&self) -> Option<OwnedPermit<T>> {
+        if self.permits.load(Ordering::Relaxed) == 0 || self.sender.is_closed() {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let permit = state.permits.pop();
+        self.permits.store(state.permits.len(), Ordering::Relaxed);
+        permit
+    }
+
+    /// Takes what tokio has given, and stands in its queue again for those who are still in line. Whether there is
+    /// something to try for: the first permit is the caller's, and for each other one the first in line is woken.
+    fn advance(&self, line: &WakerSet) -> bool {
+        let mut is_ready = false;
+        while let Some(mut reserve) = self.take_reservation(line) {
+            let waker = self.waker.get_or_init(|| line.first_waker());
+            let polled = reserve.as_mut().poll(&mut Context::from_waker(waker));
+            let is_pending = polled.is_pending();
+            let (is_asked_for, over) = {
+                let mut state = self.state.lock();
+                let is_asked_for = matches!(state.reservation, Reservation::InHand(true));
+                let (kept, over) = if is_pending {
+                    (Reservation::Waits(reserve), None)
+                } else {
+                    (Reservation::None, Some(reserve))
+                };
+                state.reservation = kept;
+                if let Poll::Ready(Ok(permit)) = polled {
+                    state.permits.push(permit);
+                    self.permits.store(state.permits.len(), Ordering::Relaxed);
+                }
+                (is_asked_for, over)
+            };
+            drop(over);
+            if is_pending {
+                if !is_asked_for {
+                    break;
+                }
+            } else if std::mem::replace(&mut is_ready, true) {
+                line.wake(1);
+            }
+            if self.sender.is_closed() {
+                // The next try finds that out.
+                return true;
+            }
+        }
+        is_ready
+    }
+
+    /// The reservation, to be polled: that which waits, or another where somebody is in line.
+    fn take_reservation(&self, line: &WakerSet) -> Option<Reserve<T>> {
+        let mut state = self.state.lock();
+        let taken = match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {
+            Reservation::Waits(reserve) => Some(reserve),
+            Reservation::None if line.has_line() => {
+                Some(Box::pin(self.sender.clone().reserve_owned()) as Reserve<T>)
+            }
+            Reservation::None => {
+                state.reservation = Reservation::None;
+                None
+            }
+            Reservation::InHand(_) => {
+                state.reservation = Reservation::InHand(true);
+                None
+            }
+        };
+        taken
+    }
+}
+
+impl<T> TokioCarrier<T> {
+    /// A send has left the line.
+    pub(crate) fn left(&self, line: &WakerSet) {
+        let unused = {
+            let mut state = self.state.lock();
+            // One that joins after this look takes the lock after it, and reserves anew.
+            let is_left = line.is_empty();
+            let permits = is_left.then(|| std::mem::take(&mut state.permits));
+            let waits = matches!(state.reservation, Reservation::Waits(_));
+            let reservation = (is_left && waits)
+                .then(|| std::mem::replace(&mut state.reservation, Reservation::None));
+            self.permits.store(state.permits.len(), Ordering::Relaxed);
+            (permits, reservation)
+        };
+        // Tokio hands what is given back to the next in its queue, and wakes that.
+        drop(unused);
+        if self.permits.load(Ordering::Relaxed) != 0 && line.is_waited_on() {
+            line.wake(1);
+        }
     }
 }

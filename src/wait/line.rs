@@ -55,6 +55,12 @@ impl<T> Line<T> {
         self.len
     }
 
+    /// Whether no value is in the line or aside.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used == 0
+    }
+
     /// Puts a value at the end of the line.
     pub(crate) fn push(&mut self, value: T) -> Key {
         let index = self.free;

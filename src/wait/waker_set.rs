@@ -158,18 +158,12 @@ impl WakerSet {
 
     /// Calls `f` under the lock, and starts the watch if there is need.
     fn with<R>(&self, f: impl FnOnce(&mut Waiters) -> R) -> R {
-        let shared = self.shared();
-        let (outcome, starts_watch) = {
-            let mut waiters = shared.waiters.lock();
+        self.shared().with(|waiters| {
             waiters.is_unseen = !self.is_waited_on();
-            let outcome = f(&mut waiters);
+            let outcome = f(waiters);
             self.count.store(waiters.line.len(), Ordering::Relaxed);
-            (outcome, waiters.starts_watch())
-        };
-        if starts_watch {
-            shared.watch();
-        }
-        outcome
+            outcome
+        })
     }
 
     /// Stands in line: keeps the place if it still has one, takes one at the front if it was woken. It must try once more
@@ -213,6 +207,33 @@ impl WakerSet {
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether anybody has ever waited.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_been_joined(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    /// Whether anybody is in line, to the point.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_line(&self) -> bool {
+        let line = |shared: &Arc<Shared>| shared.waiters.lock().line.len();
+        self.shared.get().map_or(0, line) != 0
+    }
+
+    /// Whether nobody is in line, nor has been woken and not left.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared
+            .get()
+            .is_none_or(|shared| shared.waiters.lock().line.is_unused())
+    }
+
+    /// A waker that wakes the first in line: for whoever makes places and knows nothing but wakers.
+    #[cfg(feature = "async")]
+    pub(crate) fn first_waker(&self) -> Waker {
+        Waker::from(Arc::new(First(Arc::clone(self.shared()))))
     }
 
     /// So many places were made: wakes as many, those who came first.
@@ -405,43 +426,62 @@ impl Waiters {
     }
 }
 
-#[cfg(feature = "async")]
 impl Shared {
+    /// Calls `f` under the lock, and starts the watch if there is need.
+    fn with<R>(self: &Arc<Self>, f: impl FnOnce(&mut Waiters) -> R) -> R {
+        let (outcome, starts_watch) = {
+            let mut waiters = self.waiters.lock();
+            let outcome = f(&mut waiters);
+            (outcome, waiters.starts_watch())
+        };
+        if starts_watch {
+            self.watch();
+        }
+        outcome
+    }
+
     /// Has the alarm pass on what tasks have not acted on by then.
+    #[cfg(feature = "async")]
     #[cold]
     fn watch(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
         if super::alarm::wake_at(Instant::now() + BOUND, waker).is_err() {
             // There is no thread that could do it in time. So it is done now, for everybody.
-            let wakers = self.waiters.lock().call(usize::MAX);
+            let wakers = {
+                let mut waiters = self.waiters.lock();
+                waiters.watch.is_running = false;
+                waiters.call(usize::MAX)
+            };
             wakers.wake();
         }
     }
 
-    fn pass_on(self: &Arc<Self>) {
-        let (wakers, starts_watch) = {
-            let mut waiters = self.waiters.lock();
-            let wakers = waiters.pass_on();
-            (wakers, waiters.starts_watch())
-        };
-        wakers.wake();
-        if starts_watch {
-            self.watch();
-        }
-    }
+    /// Without tasks there is nothing to watch.
+    #[cfg(not(feature = "async"))]
+    fn watch(&self) {}
 }
 
+/// The watch.
 #[cfg(feature = "async")]
 impl std::task::Wake for Shared {
     fn wake(self: Arc<Self>) {
-        self.pass_on();
+        self.with(Waiters::pass_on).wake();
     }
 }
 
-#[cfg(not(feature = "async"))]
-impl Shared {
-    /// Without tasks there is nothing to watch.
-    fn watch(&self) {}
+/// Wakes the first in line.
+#[cfg(feature = "async")]
+struct First(Arc<Shared>);
+
+#[cfg(feature = "async")]
+impl std::task::Wake for First {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.with(|waiters| waiters.call(1)).wake();
+    }
 }
 
 /// Wakers on their way out of the lock; a few take no allocation.
