@@ -170,6 +170,9 @@ compile_error!(
 // Floor 0
 #[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod sync;
+#[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
+#[doc(hidden)]
+pub use wait::has_alarm_thread;
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 #[doc(hidden)]
 pub mod sync;

@@ -21,6 +21,8 @@ mod waker_set;
 
 #[cfg(feature = "async")]
 pub(crate) use alarm::Alarm;
+#[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
+pub use alarm::has_alarm_thread;
 pub(crate) use line::{Key, Line};
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 pub(crate) use parker::Parker;

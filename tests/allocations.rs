@@ -529,3 +529,39 @@ fn nothing_is_left_of_a_ring_when_everything_was_dropped() {
     let (held, ()) = bytes(|| (0..50).for_each(|_| assert_ne!(run(), 0)));
     assert!(held.abs() < 4096, "{held} bytes");
 }
+
+#[cfg(feature = "async")]
+#[test]
+fn a_pending_future_may_be_polled_for_ever() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let (timed, _timed) = std::sync::mpsc::sync_channel(1);
+    let (tokio, _tokio) = tokio::sync::mpsc::channel(1);
+    let foreign = [feed.subscribe(timed), feed.subscribe(tokio)];
+    feed.send(0_u64);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut send = pin!(feed.send_async(1));
+    let mut closed = pin!(foreign[0].closed());
+    let waiting: Feed<u64> = Feed::new();
+    let mut waiting_receiver = waiting.channel(1).unwrap();
+    let mut receive = pin!(waiting_receiver.recv_async());
+    for _ in 0..2 {
+        assert!(send.as_mut().poll(&mut context).is_pending());
+        assert!(closed.as_mut().poll(&mut context).is_pending());
+        assert!(receive.as_mut().poll(&mut context).is_pending());
+    }
+    let before = BYTES.with(Cell::get);
+    let mut most = 0;
+    for _ in 0..100_000 {
+        assert!(send.as_mut().poll(&mut context).is_pending());
+        assert!(closed.as_mut().poll(&mut context).is_pending());
+        assert!(receive.as_mut().poll(&mut context).is_pending());
+        most = most.max(BYTES.with(Cell::get) - before);
+    }
+    assert!(most < 10_000, "{most} bytes more");
+    assert_eq!(receiver.try_recv(), Ok(0));
+}

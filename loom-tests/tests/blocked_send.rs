@@ -101,6 +101,19 @@ fn room_for_two_senders() {
     }
 }
 
+/// A thread that is blocked twice: what it was woken for the first time counts no more the second time.
+fn room_twice() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    feed.send(0);
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1) + feed.send(2))
+    };
+    assert_eq!(receiver.iter().take(3).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(sender.join().unwrap(), 2);
+}
+
 /// One of two senders gives up: if the wake-up was spent on it, the other must get it.
 ///
 /// A carrier behind the channel, full as well, tells when the two stand in the channel's queue.
@@ -220,6 +233,21 @@ fn room_for_one_does_not_release_it_without_a_timer() {
 #[test]
 fn room_releases_two() {
     Model::bound(2).holds(room_for_two_senders);
+}
+
+#[test]
+fn room_releases_it_again() {
+    Model::bound(3).holds(room_twice);
+}
+
+#[test]
+fn a_sender_that_has_acted_must_not_count() {
+    Model::bound(3).fails_with("sender_that_has_acted_still_counts", room_twice);
+}
+
+#[test]
+fn a_served_sender_has_to_hand_its_wake_up_on() {
+    Model::bound(3).fails_with("served_sender_keeps_its_wake_up", room_for_two_senders);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::entry::{Entry, Port};
 use crate::carrier::{Carrier, Room};
+use crate::sync::mutant;
 use crate::wait::{Again, Caught, Ticket, catch, quietly};
 
 /// A subscriber that had no room.
@@ -81,11 +82,13 @@ impl<T> Pending<T> {
                 "a send was blocked by a full subscriber"
             );
         }
-        // Sends that wait for a carrier are woken at its end alone, and that wakes all of them.
-        let is_room_left = || {
-            self.entry
-                .queue()
-                .is_some_and(|queue| queue.room_for(1) != 0)
+        let served = self.served;
+        let is_room_left = || match self.entry.queue() {
+            Some(queue) => {
+                queue.room_for(1) != 0 && !(served && mutant!("served_sender_keeps_its_wake_up"))
+            }
+            // Whoever was served by a carrier that wakes one at a time has looked whether there is more.
+            None => !served,
         };
         self.entry
             .blocked_sends()

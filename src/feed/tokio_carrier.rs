@@ -41,8 +41,8 @@ type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<(
 /// never be polled again. So the sends stand in the line of the subscription, and the carrier stands in tokio's queue for
 /// all of them, with one reservation at a time. Its permit is put where every try finds it; the first in line is woken.
 ///
-/// **The invariant.** While somebody is in line, a reservation waits in tokio's queue with the waker of the line, or a
-/// thread has it in hand and will look once more whether somebody came by meanwhile. It is polled without a lock, because
+/// **The invariant.** While somebody is in line, a reservation waits in tokio's queue with the waker of the line; or one of
+/// the sends was woken, and polls the reservation when it acts, whether it needs it or not; or a thread has it in hand and will wake the first in line if somebody came by meanwhile. It is polled without a lock, because
 /// tokio may wake in there; and its waker is no send's own, so it can be polled by whoever comes first.
 pub(crate) struct TokioCarrier<T> {
     sender: Sender<T>,
@@ -61,7 +61,7 @@ struct State<T> {
 enum Reservation<T> {
     None,
     Waits(Reserve<T>),
-    /// A thread polls it. Whether another has come by, for which it is to be polled again.
+    /// A thread polls it. Whether another has come by, and somebody in line is to poll it again.
     InHand(bool),
 }
 
@@ -87,24 +87,29 @@ impl<T: Send + 'static> TokioCarrier<T> {
         Err(carrier.expect("a carrier that is no tokio sender was left in place"))
     }
 
-    /// Hands over a value, for which `line` may be waiting.
+    /// Hands over a value; others may stand in line to do the same.
     pub(crate) fn try_send(&self, value: T, line: &WakerSet) -> Result<(), TrySendError<T>> {
-        if let Some(permit) = self.take_permit() {
-            permit.send(value);
-            return Ok(());
-        }
-        match Carrier::try_send(&self.sender, value) {
-            Err(TrySendError::Full(value)) if line.has_been_joined() => {
-                self.advance(line);
-                match self.take_permit() {
-                    Some(permit) => {
-                        permit.send(value);
-                        Ok(())
-                    }
-                    None => Err(TrySendError::Full(value)),
-                }
+        let sent = match self.try_send_once(value) {
+            Err(TrySendError::Full(value)) if line.has_been_joined() && self.advance(line) => {
+                self.try_send_once(value)
             }
-            outcome => outcome,
+            sent => sent,
+        };
+        // What woke this send may be room for more than one, or a reservation that is to be polled again.
+        if sent.is_ok() && line.is_waited_on() && self.advance(line) {
+            line.wake(1);
+        }
+        sent
+    }
+
+    /// Hands over a value by a permit that was put by, or else by tokio's own way.
+    fn try_send_once(&self, value: T) -> Result<(), TrySendError<T>> {
+        match self.take_permit() {
+            Some(permit) => {
+                permit.send(value);
+                Ok(())
+            }
+            None => Carrier::try_send(&self.sender, value),
         }
     }
 
@@ -142,7 +147,8 @@ impl<T: Send + 'static> TokioCarrier<T> {
             let (is_asked_for, over) = {
                 let mut state = self.state.lock();
                 let is_asked_for = matches!(state.reservation, Reservation::InHand(true));
-                let (kept, over) = if is_pending {
+                // Those for whom it was made may all have left meanwhile.
+                let (kept, over) = if is_pending && !line.is_empty() {
                     (Reservation::Waits(reserve), None)
                 } else {
                     (Reservation::None, Some(reserve))
@@ -156,10 +162,13 @@ impl<T: Send + 'static> TokioCarrier<T> {
             };
             drop(over);
             if is_pending {
-                if !is_asked_for {
-                    break;
+                // Not polled again here: in a task that has used up its budget, tokio answers `Pending` to everything.
+                if is_asked_for {
+                    line.wake(1);
                 }
-            } else if std::mem::replace(&mut is_ready, true) {
+                break;
+            }
+            if std::mem::replace(&mut is_ready, true) {
                 line.wake(1);
             }
             if self.sender.is_closed() {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::parker::Parker;
 use super::quietly::{quietly, wake};
-use crate::sync::{self, MODELLED, Mutex, global, spawn_named};
+use crate::sync::{self, MODELLED, Mutex, global, mutant, spawn_named};
 
 /// How long the thread waits for an alarm before it ends.
 const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
@@ -114,6 +114,12 @@ fn remove(key: Option<Key>) -> Option<Waker> {
     ALARMS.lock().set.remove(&key)
 }
 
+/// Whether the thread lasts.
+#[cfg(any(fanfeed_loom, fanfeed_shuttle))]
+pub fn has_alarm_thread() -> bool {
+    ALARMS.lock().has_thread
+}
+
 fn run() {
     let parker = Parker::current();
     let mut idle_until = Instant::now() + IDLE;
@@ -126,7 +132,12 @@ fn run() {
                 idle_until = now + IDLE;
             }
             Step::Sleep(until) => parker.park(Some(until)),
-            Step::End => return,
+            Step::End => {
+                if mutant!("alarm_ends_without_another_look") {
+                    ALARMS.lock().has_thread = false;
+                }
+                return;
+            }
         }
     }
 }
@@ -155,7 +166,7 @@ impl Alarms {
             Some(first) if first.key().0 <= now || MODELLED => return Step::Wake(first.remove()),
             Some(first) => first.key().0,
             None if idle_until <= now || MODELLED => {
-                self.has_thread = false;
+                self.has_thread = mutant!("alarm_ends_without_another_look");
                 return Step::End;
             }
             None => idle_until,

@@ -356,7 +356,9 @@ impl Waiters {
         };
         self.watch.has_progress = true;
         if !waiter.is_task {
-            self.unacted -= 1;
+            if !mutant!("sender_that_has_acted_still_counts") {
+                self.unacted -= 1;
+            }
         } else if round == self.watch.round {
             self.watch.unacted -= 1;
         }
@@ -407,7 +409,8 @@ impl Waiters {
         } else {
             watch.batch.saturating_mul(2)
         };
-        let is_needed = watch.unacted != 0 || watch.has_young;
+        let is_needed =
+            (watch.unacted != 0 || watch.has_young) && !mutant!("wake_up_is_not_passed_on");
         watch.unacted = 0;
         watch.has_young = false;
         watch.round += 1;
@@ -507,5 +510,148 @@ impl Wakers {
             .flatten()
             .chain(self.more)
             .for_each(wake);
+    }
+}
+
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Waiting {
+        ticket: Ticket,
+        count: Arc<Count>,
+    }
+
+    impl Waiting {
+        fn join(set: &WakerSet, ticket: Ticket) -> Self {
+            let count = Arc::new(Count::default());
+            let mut waiting = Self { ticket, count };
+            waiting.join_again(set);
+            waiting
+        }
+
+        fn join_again(&mut self, set: &WakerSet) -> Again {
+            set.join(&mut self.ticket, &Waker::from(Arc::clone(&self.count)))
+        }
+
+        fn woken(&self) -> usize {
+            self.count.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn threads<const N: usize>(set: &WakerSet) -> [Waiting; N] {
+        [(); N].map(|()| Waiting::join(set, Ticket::of_thread()))
+    }
+
+    #[track_caller]
+    fn assert_woken<const N: usize>(waiting: &[Waiting; N], times: [usize; N]) {
+        assert_eq!(waiting.each_ref().map(Waiting::woken), times);
+    }
+
+    #[test]
+    fn as_many_are_woken_as_there_are_places_in_the_order_in_which_they_came() {
+        let set = WakerSet::new();
+        let mut line = threads::<6>(&set);
+        set.wake(1);
+        assert_woken(&line, [1, 0, 0, 0, 0, 0]);
+        set.wake(2);
+        assert_woken(&line, [1, 1, 1, 0, 0, 0]);
+        // Three have not acted.
+        set.wake_for(3);
+        assert_woken(&line, [1, 1, 1, 0, 0, 0]);
+        set.wake_for(4);
+        assert_woken(&line, [1, 1, 1, 1, 0, 0]);
+        // Those that were woken in vain stand in front again.
+        line[2].join_again(&set);
+        set.wake(1);
+        assert_woken(&line, [1, 1, 2, 1, 0, 0]);
+        // A waiter that joins again while it is in line keeps its place.
+        line[4].join_again(&set);
+        set.wake(1);
+        assert_woken(&line, [1, 1, 2, 1, 1, 0]);
+        set.wake_all();
+        assert_woken(&line, [1, 1, 2, 1, 1, 1]);
+        assert!(!set.is_waited_on());
+        for waiting in &mut line {
+            set.leave(&mut waiting.ticket, || unreachable!("nobody is left"));
+        }
+        assert_eq!(set.shared().waiters.lock().unacted_in_all(), 0);
+    }
+
+    #[test]
+    fn a_wake_up_is_handed_on_by_those_who_leave_where_something_may_be_left() {
+        let set = WakerSet::new();
+        let mut line = threads::<4>(&set);
+        // Not woken: nothing to hand on.
+        set.leave(&mut line[0].ticket, || unreachable!());
+        set.wake(1);
+        set.leave(&mut line[1].ticket, || false);
+        assert_woken(&line, [0, 1, 0, 0]);
+        set.wake(1);
+        set.leave(&mut line[2].ticket, || true);
+        assert_woken(&line, [0, 1, 1, 1]);
+        set.leave(&mut line[3].ticket, || unreachable!());
+        // A second time it does nothing.
+        set.leave(&mut line[3].ticket, || unreachable!());
+    }
+
+    #[test]
+    fn only_where_places_are_made_without_a_fence_does_a_waiter_look_again() {
+        let (fenced, unfenced) = (WakerSet::new(), WakerSet::unfenced());
+        let join = |set: &WakerSet| {
+            let mut waiting = threads::<2>(set);
+            let again = waiting.each_mut().map(|waiting| waiting.join_again(set));
+            for waiting in &mut waiting {
+                set.leave(&mut waiting.ticket, || false);
+            }
+            again
+        };
+        assert_eq!(join(&fenced), [Again::Never; 2]);
+        assert_eq!(join(&unfenced)[0], Again::Repeatedly);
+        // Long after the first has joined, nobody is overlooked.
+        let mut first = Waiting::join(&unfenced, Ticket::of_thread());
+        let begun = Instant::now();
+        while begun.elapsed() < BOUND {
+            std::thread::yield_now();
+        }
+        let mut second = Waiting::join(&unfenced, Ticket::of_thread());
+        assert_eq!(second.join_again(&unfenced), Again::Never);
+        for waiting in [&mut first, &mut second] {
+            unfenced.leave(&mut waiting.ticket, || false);
+        }
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn what_tasks_do_not_act_on_goes_on_in_growing_steps_up_to_a_thread() {
+        let set = WakerSet::new();
+        let tasks = [(); 100].map(|()| Waiting::join(&set, Ticket::default()));
+        let line = threads::<2>(&set);
+        set.wake(1);
+        // The watch, at a pace of its own; nothing else wakes here.
+        let shared = Arc::clone(set.shared());
+        let begun = Instant::now();
+        while line[0].woken() == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "not passed on");
+            std::thread::yield_now();
+        }
+        assert!(tasks.iter().all(|task| task.woken() == 1));
+        let rounds = shared.waiters.lock().watch.round;
+        assert!(rounds <= 10, "it took {rounds} rounds");
+        assert_woken(&line, [1, 0]);
+        // The thread acts: so there is nothing to pass on, and a wake-up that is acted on in time is not passed on.
+        assert_eq!(line[1].woken(), 0);
     }
 }

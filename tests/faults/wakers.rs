@@ -1,9 +1,10 @@
-//! Panics of wakers: woken, cloned, dropped.
+//! What wakers do when they are woken, cloned or dropped: panic, or come back to what they are given to.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
 use fanfeed::{Carrier, Closed, Feed, RingFeed, Room};
@@ -18,9 +19,21 @@ pub(crate) struct Faults {
     clone: AtomicBool,
     drop: AtomicBool,
     woken: AtomicUsize,
+    /// Run by whatever is done with a waker.
+    hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Faults {
+    fn run_hook(&self) {
+        thread_local! {
+            static RUNS: Cell<bool> = const { Cell::new(false) };
+        }
+        if let (Some(hook), false) = (self.hook.get(), RUNS.replace(true)) {
+            hook();
+            RUNS.set(false);
+        }
+    }
+
     fn waker(self: &Arc<Self>) -> Waker {
         let data = Arc::into_raw(Arc::clone(self)).cast();
         // SAFETY: the table's functions treat the pointer as an `Arc<Faults>` of which each waker owns one count.
@@ -51,6 +64,8 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
         // SAFETY: as `Faults::waker` says; the waker that is cloned keeps the count above 0.
         Faults::panic_if(unsafe { &(*faults).clone }, "a bad clone of a waker");
         // SAFETY: as above.
+        unsafe { &*faults }.run_hook();
+        // SAFETY: as above.
         unsafe { Arc::increment_strong_count(faults) };
         RawWaker::new(data, &TABLE)
     },
@@ -58,17 +73,20 @@ static TABLE: RawWakerVTable = RawWakerVTable::new(
         // SAFETY: as `Faults::waker` says; this takes the waker's count.
         let faults = unsafe { Arc::from_raw(data.cast::<Faults>()) };
         faults.woken.fetch_add(1, Ordering::SeqCst);
+        faults.run_hook();
         Faults::panic_if(&faults.wake, "a bad wake");
     },
     |data| {
         // SAFETY: as `Faults::waker` says; the waker keeps its count.
         let faults = unsafe { &*data.cast::<Faults>() };
         faults.woken.fetch_add(1, Ordering::SeqCst);
+        faults.run_hook();
         Faults::panic_if(&faults.wake, "a bad wake");
     },
     |data| {
         // SAFETY: as `Faults::waker` says; this takes the waker's count.
         let faults = unsafe { Arc::from_raw(data.cast::<Faults>()) };
+        faults.run_hook();
         Faults::panic_if(&faults.drop, "a bad drop of a waker");
     },
 );
@@ -397,6 +415,50 @@ mod tasks {
         assert!(!subscription.is_closed());
         drop((bad, timed));
         assert_released(&faults);
+    }
+
+    #[test]
+    fn a_waker_may_come_back_to_what_it_was_given_to() {
+        let _watchdog = watchdog();
+        let feed = Feed::new();
+        let (mut receiver, subscription) = feed.channel(1).unwrap().split();
+        let (sync, sync_far_end) = std::sync::mpsc::sync_channel(1);
+        let (tokio, mut tokio_far_end) = tokio::sync::mpsc::channel(1);
+        let foreign = [feed.subscribe(sync), feed.subscribe(tokio)];
+        let faults = Arc::new(Faults::default());
+        let (other, waker) = (feed.clone(), faults.waker());
+        let ends: Vec<_> = foreign.iter().map(fanfeed::Subscription::closed).collect();
+        let ends = std::sync::Mutex::new(ends);
+        let hook = move || {
+            // All of it takes the locks under which wakers are kept.
+            let _ = poll(&mut other.send_async(9), Waker::noop());
+            let _ = other.try_send(9);
+            if let Ok(mut ends) = ends.try_lock() {
+                ends.iter_mut().for_each(|end| {
+                    let _ = poll(end, Waker::noop());
+                });
+            }
+        };
+        assert!(faults.hook.set(Box::new(hook)).is_ok());
+        for round in 0..3 {
+            let mut closed = subscription.closed();
+            assert!(poll(&mut closed, &waker).is_none());
+            // Another takes its place, and it is dropped.
+            assert!(poll(&mut closed, Waker::noop()).is_none());
+            let mut sends = [feed.send_async(1), feed.send_async(2)];
+            for waker in [&waker, Waker::noop(), &waker] {
+                for send in &mut sends {
+                    let _ = poll(send, waker);
+                }
+            }
+            while receiver.try_recv().is_ok() {}
+            let _ = sync_far_end.try_recv();
+            let _ = tokio_far_end.try_recv();
+            let _ = poll(&mut receiver.next(), &waker);
+            assert!(faults.woken() > 0 || round == 0);
+        }
+        subscription.unsubscribe();
+        feed.close();
     }
 
     #[allow(deprecated)]

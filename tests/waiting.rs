@@ -1,0 +1,269 @@
+//! Who waits for room, who is woken for it, and what waiting costs.
+#![cfg(feature = "async")]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use common::tasks::{counting_waker, in_time};
+use common::{blocked_send, eventually, join, watchdog};
+use fanfeed::{Feed, SendAsync, Subscription};
+use tokio::sync::mpsc as tokio_mpsc;
+
+/// Sends that were polled once, and are not polled again.
+fn idle(feed: &Feed<usize>, count: usize) -> Vec<SendAsync<usize>> {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut sends: Vec<_> = (0..count).map(|_| feed.send_async(0)).collect();
+    for send in &mut sends {
+        assert!(pin!(send).poll(&mut context).is_pending());
+    }
+    sends
+}
+
+/// A channel of capacity 1, and how its receiver takes a value.
+struct Channel {
+    subscription: Subscription,
+    take: Box<dyn FnMut() -> Option<usize>>,
+}
+
+fn own(feed: &Feed<usize>) -> Channel {
+    let (mut receiver, subscription) = feed.channel(1).unwrap().split();
+    Channel {
+        subscription,
+        take: Box::new(move || receiver.try_recv().ok()),
+    }
+}
+
+fn of_tokio(feed: &Feed<usize>) -> Channel {
+    let (sender, mut receiver) = tokio_mpsc::channel(1);
+    Channel {
+        subscription: feed.subscribe(sender),
+        take: Box::new(move || receiver.try_recv().ok()),
+    }
+}
+
+const CHANNELS: [fn(&Feed<usize>) -> Channel; 2] = [own, of_tokio];
+
+#[test]
+fn sends_that_are_kept_and_not_polled_hold_up_no_thread() {
+    let _watchdog = watchdog();
+    for channel in CHANNELS {
+        for count in [1, 2000] {
+            let feed = Feed::new();
+            let mut channel = channel(&feed);
+            feed.send(7);
+            let idle = idle(&feed, count);
+            let blocked = [1, 2, 3].map(|value| blocked_send(&feed, &channel.subscription, value));
+            assert_eq!((channel.take)(), Some(7));
+            let mut got = Vec::new();
+            eventually(|| {
+                got.extend((channel.take)());
+                got.len() == 3
+            });
+            got.sort_unstable();
+            assert_eq!(got, [1, 2, 3]);
+            assert_eq!(blocked.map(join), [1; 3]);
+            drop(idle);
+        }
+    }
+}
+
+#[test]
+fn sends_that_are_kept_and_not_polled_hold_up_no_task() {
+    let _watchdog = watchdog();
+    for channel in CHANNELS {
+        for count in [1, 2000] {
+            let feed = Feed::new();
+            let mut channel = channel(&feed);
+            feed.send(7);
+            let idle = idle(&feed, count);
+            let (woken, waker) = counting_waker();
+            let mut send = pin!(feed.send_async(1));
+            let mut context = Context::from_waker(&waker);
+            assert!(send.as_mut().poll(&mut context).is_pending());
+            assert_eq!((channel.take)(), Some(7));
+            // It is polled only when it is woken.
+            let mut seen = 0;
+            eventually(|| {
+                let now = woken.0.load(Ordering::SeqCst);
+                now > std::mem::replace(&mut seen, now)
+                    && send.as_mut().poll(&mut context) == Poll::Ready(1)
+            });
+            assert_eq!((channel.take)(), Some(1));
+            drop(idle);
+        }
+    }
+}
+
+#[test]
+fn room_that_was_given_to_a_send_that_is_not_polled_serves_one_that_does_not_wait() {
+    for channel in CHANNELS {
+        let feed = Feed::new();
+        let mut channel = channel(&feed);
+        feed.send(7);
+        let idle = idle(&feed, 1);
+        assert_eq!((channel.take)(), Some(7));
+        assert_eq!(feed.try_send(1).map_err(|_| "full"), Ok(1));
+        assert_eq!((channel.take)(), Some(1));
+        drop(idle);
+    }
+}
+
+#[tokio::test]
+async fn room_of_a_tokio_channel_goes_back_to_it_when_nobody_of_the_feed_waits_any_more() {
+    let feed = Feed::new();
+    let (sender, mut receiver) = tokio_mpsc::channel(1);
+    let _subscription = feed.subscribe(sender.clone());
+    feed.send(7);
+    let idle = idle(&feed, 3);
+    assert_eq!(receiver.recv().await, Some(7));
+    drop(idle);
+    in_time(sender.send(1)).await.unwrap();
+    assert_eq!(receiver.recv().await, Some(1));
+}
+
+#[test]
+fn many_sends_share_a_tokio_channel_with_senders_of_its_own() {
+    const EACH: usize = 200;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (sender, mut receiver) = tokio_mpsc::channel(2);
+    let _subscription = feed.subscribe(sender.clone());
+    let mut threads = Vec::new();
+    for _ in 0..3 {
+        let feed = feed.clone();
+        threads.push(thread::spawn(move || {
+            (0..EACH).for_each(|_| assert_eq!(feed.send(1), 1));
+        }));
+        let sender = sender.clone();
+        threads.push(thread::spawn(move || {
+            (0..EACH).for_each(|_| sender.blocking_send(2).unwrap());
+        }));
+    }
+    let tasks = {
+        let feed = feed.clone();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let sends = (0..EACH).map(|_| feed.send_async(3));
+                assert!(
+                    futures_util::future::join_all(sends)
+                        .await
+                        .iter()
+                        .all(|n| *n == 1)
+                );
+            });
+        })
+    };
+    let mut counts = [0; 4];
+    for _ in 0..7 * EACH {
+        counts[receiver.blocking_recv().unwrap()] += 1;
+    }
+    assert_eq!(counts, [0, 3 * EACH, 3 * EACH, EACH]);
+    threads.into_iter().for_each(join);
+    join(tasks);
+}
+
+#[test]
+fn no_blocked_thread_gets_ten_times_as_much_as_another() {
+    const THREADS: usize = 8;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|number| {
+            let (feed, over, begun) = (feed.clone(), Arc::clone(&over), Arc::clone(&begun));
+            thread::spawn(move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                while !over.load(Ordering::SeqCst) && feed.send(number) == 1 {}
+            })
+        })
+        .collect();
+    eventually(|| receiver.stats().blocked as usize >= THREADS - 1);
+    let mut counts = [0; THREADS];
+    for _ in 0..500 * THREADS {
+        counts[receiver.recv().unwrap()] += 1;
+    }
+    over.store(true, Ordering::SeqCst);
+    feed.close();
+    threads.into_iter().for_each(join);
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(most < &(10 * least), "{counts:?}");
+}
+
+/// Runs alone, in a process where no thread can be made.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by `without_a_thread_nothing_is_lost`"]
+fn where_no_thread_can_be_made() {
+    let feed = Feed::new();
+    let mut context = Context::from_waker(Waker::noop());
+    // A channel that cannot tell when it has room.
+    let (sender, far_end) = std::sync::mpsc::sync_channel(1);
+    let subscription = feed.subscribe(sender);
+    feed.send(0);
+    let (woken, waker) = counting_waker();
+    let mut send = pin!(feed.send_async(1));
+    let begun = std::time::Instant::now();
+    for polled in 1..=20 {
+        let mut context = Context::from_waker(&waker);
+        assert!(send.as_mut().poll(&mut context).is_pending());
+        assert_eq!(
+            woken.0.load(Ordering::SeqCst),
+            polled,
+            "it is woken at once"
+        );
+    }
+    // 50, 100, 200, 400, 800, 1000, 1000 microseconds, and so on.
+    assert!(
+        begun.elapsed().as_millis() >= 15,
+        "it is polled without a pause"
+    );
+    assert_eq!(far_end.recv(), Ok(0));
+    assert_eq!(send.as_mut().poll(&mut context), Poll::Ready(1));
+    assert_eq!(far_end.recv(), Ok(1));
+    subscription.unsubscribe();
+    // An own channel with sends in front that are not polled.
+    let mut receiver = feed.channel(1).unwrap();
+    feed.send(0);
+    let idle = idle(&feed, 10);
+    let mut send = pin!(feed.send_async(1));
+    let (woken, waker) = counting_waker();
+    assert!(
+        send.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    assert_eq!(receiver.try_recv(), Ok(0));
+    assert!(woken.0.load(Ordering::SeqCst) > 0);
+    assert_eq!(send.as_mut().poll(&mut context), Poll::Ready(1));
+    drop(idle);
+    println!("it went as it should");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_thread_nothing_is_lost() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["where_no_thread_can_be_made", "--exact", "--ignored"])
+        .args(["--test-threads", "1", "--nocapture"])
+        // No address space holds a stack of 2^50 bytes.
+        .env("RUST_MIN_STACK", (1u64 << 50).to_string())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("it went as it should"),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
