@@ -180,7 +180,6 @@ impl Alarms {
 mod tests {
     use std::sync::Arc;
     use std::task::{Wake, Waker};
-    use std::thread;
     use std::time::{Duration, Instant};
 
     use super::{ALARMS, Alarm, IDLE, wake_at};
@@ -199,7 +198,7 @@ mod tests {
         let begun = Instant::now();
         while !is_so() {
             assert!(begun.elapsed() < LIMIT, "it is not so for too long");
-            thread::yield_now();
+            crate::sync::yield_now();
         }
     }
 

@@ -623,7 +623,7 @@ mod tests {
         let mut first = Waiting::join(&unfenced, Ticket::of_thread());
         let begun = Instant::now();
         while begun.elapsed() < BOUND {
-            std::thread::yield_now();
+            crate::sync::yield_now();
         }
         let mut second = Waiting::join(&unfenced, Ticket::of_thread());
         assert_eq!(second.join_again(&unfenced), Again::Never);
@@ -644,7 +644,7 @@ mod tests {
         let begun = Instant::now();
         while line[0].woken() == 0 {
             assert!(begun.elapsed() < Duration::from_secs(20), "not passed on");
-            std::thread::yield_now();
+            crate::sync::yield_now();
         }
         assert!(tasks.iter().all(|task| task.woken() == 1));
         let rounds = shared.waiters.lock().watch.round;
