@@ -204,7 +204,7 @@ impl<T> TokioCarrier<T> {
     /// The reservation, to be polled: that which waits, or another where somebody is in line.
     fn take_reservation(&self, line: &WakerSet) -> Option<Reserve<T>> {
         let mut state = self.state.lock();
-        let taken = match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {
+        match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {
             Reservation::Waits(reserve) => Some(reserve),
             Reservation::None if line.has_line() => Some((self.reserve)(self.sender.clone())),
             Reservation::None => {
@@ -215,7 +215,6 @@ impl<T> TokioCarrier<T> {
                 state.reservation = Reservation::InHand(true);
                 None
             }
-        };
-        taken
+        }
     }
 }
