@@ -79,10 +79,14 @@ trait Arrives: 'static {
 
 impl Arrives for Receiver<u64> {
     fn next(&mut self) -> Option<u64> {
-        match self.try_recv() {
-            Ok(value) => Some(value),
-            Err(TryRecvError::Empty) => None,
-            Err(error) => panic!("nothing is missed: {error}"),
+        loop {
+            return match self.try_recv() {
+                Ok(value) => Some(value),
+                Err(TryRecvError::Empty) => None,
+                // A task has given up a send.
+                Err(TryRecvError::Lagged(_)) => continue,
+                Err(error) => panic!("the feed is open: {error}"),
+            };
         }
     }
 }

@@ -13,7 +13,7 @@ use super::blocked::Timer;
 use super::core::Core;
 use super::delivery::Delivery;
 use super::pending::Waiter;
-use crate::wait::{Alarm, poll_turn};
+use crate::wait::{Alarm, not_completed, poll_turn};
 
 /// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
 ///
@@ -87,7 +87,8 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             .delivery
             .as_mut()
             .expect("a send is not polled after it has completed");
-        if !this.is_begun {
+        let is_first = !this.is_begun;
+        if is_first {
             if poll_turn(context, address).is_pending() {
                 return Poll::Pending;
             }
@@ -110,6 +111,9 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
                     this.alarm.cancel();
                 }
                 this.core.tidy();
+                if is_first {
+                    not_completed();
+                }
                 return Poll::Pending;
             }
         }
