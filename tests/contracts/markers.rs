@@ -92,6 +92,7 @@ table! {
     [RingIter<'static, Unshared>] (-Send -Sync);
     [RingTryIter<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [RingTryIter<'static, Unshared>] (-Send -Sync);
+    [RingBuilder<Bound>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingSubscriberBuilder<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingSubscriberBuilder<'static, Unshared>] (-Send -Sync);
     [RingOverflow] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
