@@ -286,8 +286,9 @@ impl<T> Claimant<T> {
         // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
-        self.core.wakeups.published();
-        self.core.passed_if_unread(claim.begin);
+        if self.core.wakeups.published() {
+            self.core.passed_if_unread(claim.begin);
+        }
         // Only now, for it may panic.
         drop(old);
         claim.begin
@@ -313,8 +314,9 @@ impl<T> Claimant<T> {
         for position in (claim.begin..claim.end).rev() {
             track.stamp(position);
         }
-        self.core.wakeups.published();
-        self.core.passed_if_unread(claim.begin);
+        if self.core.wakeups.published() {
+            self.core.passed_if_unread(claim.begin);
+        }
         old
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Joining {
 
 impl<T> Core<T> {
     pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Self {
-        Self {
+        let core = Self {
             track: Track::new(shape, is_shared, drop_when_read),
             wakeups: Wakeups::new(),
             registry: Mutex::new(Registry {
@@ -59,7 +59,12 @@ impl<T> Core<T> {
                 is_freed: false,
             }),
             count: AtomicUsize::new(0),
+        };
+        if core.track.retention.is_some() {
+            // So that senders look after each value whether anybody is to read it, at no cost to other rings.
+            core.wakeups.grow_drowsy();
         }
+        core
     }
 
     /// What a ring is whose first position is that one.

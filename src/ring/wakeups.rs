@@ -42,16 +42,18 @@ impl Wakeups {
         }
     }
 
-    /// Something was published: wakes who waits for it.
+    /// Something was published: wakes who waits for it. Says whether anybody is drowsy.
     #[inline(always)]
-    pub(crate) fn published(&self) {
+    pub(crate) fn published(&self) -> bool {
         // ORDERING: pairs with the heavy fence in `grow_drowsy`.
         if !mutant!("sender_publishes_without_light_fence") {
             free_fence();
         }
-        if self.drowsy.load(Ordering::Relaxed) != 0 {
+        let is_drowsy = self.drowsy.load(Ordering::Relaxed) != 0;
+        if is_drowsy {
             self.rouse();
         }
+        is_drowsy
     }
 
     #[inline(never)]

@@ -184,8 +184,10 @@ impl<T> Writer<T> {
         let begin = self.next;
         self.next = end;
         self.core.track.publish(end);
-        self.core.wakeups.published();
-        self.core.passed_if_unread(begin);
+        // In a ring that drops what was read, somebody always counts as drowsy.
+        if self.core.wakeups.published() {
+            self.core.passed_if_unread(begin);
+        }
     }
 
     /// Looks whether there is room at `next`, which has come to `stop`.
