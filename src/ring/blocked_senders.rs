@@ -91,6 +91,7 @@ impl BlockedSenders {
     // ---- Senders ----
 
     /// Whether nobody in line has been passed over. A sender that comes when this is false stands in line first.
+    #[inline]
     pub(crate) fn is_first_come(&self) -> bool {
         !self.is_starved.load(Ordering::Relaxed)
     }

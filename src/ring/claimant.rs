@@ -43,7 +43,7 @@ struct Claim {
 
 impl<T> Claimant<T> {
     pub(crate) fn new(capacity: usize, drop_when_read: bool) -> Result<Self, CapacityError> {
-        let core = Arc::new(Core::new(Shape::new(capacity)?, true, drop_when_read));
+        let core = Core::new(Shape::new(capacity)?, true, drop_when_read);
         Ok(Self {
             core,
             gate: Mutex::new(Gate::default()),
@@ -55,7 +55,7 @@ impl<T> Claimant<T> {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
         Ok(Self {
-            core: Arc::new(Core::starting_at(Shape::new(capacity)?, true, start)),
+            core: Core::starting_at(Shape::new(capacity)?, true, start),
             gate: Mutex::new(Gate::starting_at(start)),
             waiters: Mutex::new(BTreeMap::new()),
         })
@@ -287,7 +287,7 @@ impl<T> Claimant<T> {
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(claim.begin);
+            self.core.passed_if_unread(claim.begin + 1);
         }
         // Only now, for it may panic.
         drop(old);
@@ -315,7 +315,7 @@ impl<T> Claimant<T> {
             track.stamp(position);
         }
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(claim.begin);
+            self.core.passed_if_unread(claim.begin + 1);
         }
         old
     }

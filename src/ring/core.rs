@@ -46,9 +46,13 @@ pub(crate) struct Joining {
 }
 
 impl<T> Core<T> {
-    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Self {
-        let core = Self {
-            track: Track::new(shape, is_shared, drop_when_read),
+    pub(crate) fn new(shape: Shape, is_shared: bool, drop_when_read: bool) -> Arc<Self> {
+        Self::of(Track::new(shape, is_shared, drop_when_read))
+    }
+
+    fn of(track: Track<T>) -> Arc<Self> {
+        let core = Arc::new(Self {
+            track,
             wakeups: Wakeups::new(),
             registry: Mutex::new(Registry {
                 closed: false,
@@ -59,7 +63,9 @@ impl<T> Core<T> {
                 is_freed: false,
             }),
             count: AtomicUsize::new(0),
-        };
+        });
+        // SAFETY: nothing moves what is in an `Arc`, and nobody takes it out of this one.
+        unsafe { core.wakeups.pin() };
         if core.track.retention.is_some() {
             // So that senders look after each value whether anybody is to read it, at no cost to other rings.
             core.wakeups.grow_drowsy();
@@ -69,11 +75,8 @@ impl<T> Core<T> {
 
     /// What a ring is whose first position is that one.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
-        Self {
-            track: Track::starting_at(shape, is_shared, start),
-            ..Self::new(shape, is_shared, false)
-        }
+    pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Arc<Self> {
+        Self::of(Track::starting_at(shape, is_shared, start))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -145,16 +148,17 @@ impl<T> Core<T> {
         (position, has_moved_up)
     }
 
-    /// Values from that position on were published. Where no reader is to read them, and the ring drops what was read, drops them.
+    /// Values were published. Where no reader is before `position`, and the ring drops what was read, drops those that no
+    /// reader is to read.
     #[inline(always)]
     pub(crate) fn passed_if_unread(&self, position: u64) {
         if let Some(retention) = &self.track.retention {
-            // As a reader that was just before: it is the last only if none is there.
-            retention.moved(&self.track, position + 1);
+            retention.moved(&self.track, position);
         }
     }
 
     /// Drops the values that all readers have passed, in a ring that does so.
+    #[inline]
     pub(crate) fn drop_passed(&self) {
         if let Some(retention) = &self.track.retention {
             retention.drop_passed(&self.track);
@@ -197,11 +201,15 @@ impl<T> Core<T> {
     }
 
     /// Tells readers that they were overtaken for good.
-    #[cold]
+    #[inline]
     pub(crate) fn overrun(&self, seats: Vec<usize>) {
-        if seats.is_empty() {
-            return;
+        if !seats.is_empty() {
+            self.tell_overrun(seats);
         }
+    }
+
+    #[cold]
+    fn tell_overrun(&self, seats: Vec<usize>) {
         for seat in seats {
             let member = self.registry.lock().members[seat].upgrade();
             // Somebody else may sit there by now: what tells is the seat's word.

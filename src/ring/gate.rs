@@ -93,6 +93,7 @@ impl Gate {
 
     /// Seats of some of the readers that were overtaken for good and have not been told. Those that remain are for the next
     /// stops, so that no single send tells all of them.
+    #[inline]
     pub(crate) fn take_overrun<T>(&mut self, track: &Track<T>) -> Vec<usize> {
         if self.overrun.is_empty() {
             return Vec::new();
@@ -198,6 +199,7 @@ impl Gate {
 
     /// The segment that was left to readers, once all strict ones have passed it: the caller then
     /// [exits](super::storage::Storage::exit) it, which is code of users.
+    #[inline]
     pub(crate) fn take_left<T>(&mut self, track: &Track<T>) -> Option<SegmentRef<T>> {
         let is_passed =
             self.limit == self.entered || mutant!("left_segment_is_given_back_unpassed");

@@ -19,7 +19,8 @@ pub(crate) struct Shape {
     capacity: u64,
     segment_mask: u64,
     segment_shift: u32,
-    number_mask: u64,
+    /// Of the segments of two laps.
+    entry_mask: u64,
     lap_shift: u32,
 }
 
@@ -36,7 +37,7 @@ impl Shape {
             capacity: capacity as u64,
             segment_mask: length as u64 - 1,
             segment_shift: length.trailing_zeros(),
-            number_mask: segments as u64 - 1,
+            entry_mask: 2 * segments as u64 - 1,
             lap_shift: capacity.trailing_zeros(),
         })
     }
@@ -49,7 +50,7 @@ impl Shape {
 
     /// In how many segments it is divided.
     pub(crate) fn segments(&self) -> usize {
-        self.number_mask as usize + 1
+        (self.entry_mask as usize).div_ceil(2)
     }
 
     /// How many slots a segment has.
@@ -60,7 +61,7 @@ impl Shape {
     /// The entry of a position among the segments of two laps, one after the other.
     #[inline]
     pub(crate) fn entry(&self, position: u64) -> usize {
-        ((position >> self.segment_shift) & (self.number_mask * 2 + 1)) as usize
+        ((position >> self.segment_shift) & self.entry_mask) as usize
     }
 
     /// Where in its segment a position falls.

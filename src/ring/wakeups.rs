@@ -11,7 +11,6 @@
 //!
 //! For *senders* that wait for room see [`BlockedSenders`].
 
-use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::{
@@ -24,7 +23,7 @@ use super::blocked_senders::BlockedSenders;
 
 pub(crate) struct Wakeups {
     /// How many readers may park. Not 0 either where senders are to make full fences always: see [`free_fence`].
-    drowsy: Arc<Word>,
+    drowsy: Word,
     /// Readers that wait for values.
     readers: WakerSet,
     /// Senders that wait for room.
@@ -33,13 +32,21 @@ pub(crate) struct Wakeups {
 
 impl Wakeups {
     pub(crate) fn new() -> Self {
-        let drowsy = Arc::new(Word::default());
-        register_word(&drowsy);
         Self {
-            drowsy,
+            drowsy: Word::default(),
             readers: WakerSet::new(),
             senders: BlockedSenders::new(),
         }
+    }
+
+    /// Has senders told to make full fences where free ones are not enough.
+    ///
+    /// # Safety
+    ///
+    /// This is not moved any more until it is dropped.
+    pub(crate) unsafe fn pin(&self) {
+        // SAFETY: as our caller's; `drop` deregisters it.
+        unsafe { register_word(&self.drowsy) };
     }
 
     /// Something was published: wakes who waits for it. Says whether anybody is drowsy.

@@ -45,7 +45,7 @@ struct Room<T> {
 impl<T> Writer<T> {
     pub(crate) fn new(capacity: usize, drop_when_read: bool) -> Result<Self, CapacityError> {
         let shape = Shape::new(capacity)?;
-        let core = Arc::new(Core::new(shape, false, drop_when_read));
+        let core = Core::new(shape, false, drop_when_read);
         Ok(Self {
             next: 0,
             stop: 0,
@@ -60,8 +60,7 @@ impl<T> Writer<T> {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
         let mut writer = Self::new(capacity, false)?;
-        let core = Core::starting_at(*writer.core.track.shape(), false, start);
-        writer.core = Arc::new(core);
+        writer.core = Core::starting_at(*writer.core.track.shape(), false, start);
         writer.segment = writer.core.track.storage.segment(start);
         writer.seldom.gate = Gate::starting_at(start);
         (writer.next, writer.stop) = (start, start);
@@ -181,12 +180,12 @@ impl<T> Writer<T> {
 
     #[inline(always)]
     fn publish(&mut self, end: u64) {
-        let begin = self.next;
         self.next = end;
         self.core.track.publish(end);
-        // In a ring that drops what was read, somebody always counts as drowsy.
+        // In a ring that drops what was read, somebody always counts as drowsy. A reader that is not at `end` or beyond was
+        // not beyond the first of these values either, or has joined since they were published, and has looked itself.
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(begin);
+            self.core.passed_if_unread(end);
         }
     }
 

@@ -32,9 +32,9 @@
 //! a buffer takes. No language or processor manual gives a limit: this is the one place where the crate relies on the
 //! hardware to be no slower than that, and it does so only in a process that loses a system call while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, compiler_fence, fence};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -55,9 +55,16 @@ struct Fences {
     /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by [`retire`](Self::retire).
     state: AtomicU8,
     retirement: Once,
-    /// The words that [`ALWAYS`] is to be set in, by their addresses.
-    words: Mutex<BTreeMap<usize, Arc<Word>>>,
+    /// The words that [`ALWAYS`] is to be set in, by their addresses. They live for as long as they are here.
+    words: Mutex<BTreeSet<Registered>>,
 }
+
+/// The address of a word.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Registered(*const Word);
+
+// SAFETY: a word may be used from any thread.
+unsafe impl Send for Registered {}
 
 /// See [`free_fence`].
 pub(crate) type Word = CachePadded<AtomicUsize>;
@@ -72,22 +79,25 @@ impl Fences {
         Self {
             state: AtomicU8::new(state),
             retirement: Once::new(),
-            words: Mutex::new(BTreeMap::new()),
+            words: Mutex::new(BTreeSet::new()),
         }
     }
 
-    fn register(&self, word: &Arc<Word>) {
+    /// # Safety
+    ///
+    /// The word lives at this address until it is [deregistered](Self::deregister).
+    unsafe fn register(&self, word: &Word) {
         let mut words = self.words.lock();
         // `retire` changes the state and then goes through the words: one of the two sets the bit.
         if self.state.load(Ordering::Relaxed) == FREE {
-            words.insert(address(word), Arc::clone(word));
+            words.insert(Registered(word));
         } else {
             word.fetch_or(ALWAYS, Ordering::Relaxed);
         }
     }
 
-    fn deregister(&self, word: &Arc<Word>) {
-        let _ = self.words.lock().remove(&address(word));
+    fn deregister(&self, word: &Word) {
+        self.words.lock().remove(&Registered(word));
     }
 
     #[inline(always)]
@@ -117,8 +127,12 @@ impl Fences {
     fn retire(&self, drain: impl FnOnce()) {
         self.retirement.call_once(|| {
             self.state.store(RETIRING, Ordering::SeqCst);
-            for word in std::mem::take(&mut *self.words.lock()).values() {
-                word.fetch_or(ALWAYS, Ordering::SeqCst);
+            {
+                let mut words = self.words.lock();
+                for Registered(word) in std::mem::take(&mut *words) {
+                    // SAFETY: by the contract of `register` it lives, for it cannot be deregistered under the lock.
+                    unsafe { &*word }.fetch_or(ALWAYS, Ordering::SeqCst);
+                }
             }
             fence(Ordering::SeqCst);
             drain();
@@ -129,18 +143,19 @@ impl Fences {
 }
 
 /// Makes light fences free where that can be had, and has a ring's word say where they are not.
-pub(crate) fn register(word: &Arc<Word>) {
+///
+/// # Safety
+///
+/// The word lives at this address until it is [deregistered](deregister).
+pub(crate) unsafe fn register(word: &Word) {
     prepare();
-    FENCES.register(word);
+    // SAFETY: as our caller's.
+    unsafe { FENCES.register(word) };
 }
 
-/// The ring of that word is gone.
-pub(crate) fn deregister(word: &Arc<Word>) {
+/// The ring of that word is about to be gone. Nothing changes if the word was not registered.
+pub(crate) fn deregister(word: &Word) {
     FENCES.deregister(word);
-}
-
-fn address(word: &Arc<Word>) -> usize {
-    Arc::as_ptr(word).addr()
 }
 
 /// Makes light fences free where that can be had. Called before the first use; more calls do nothing.
@@ -280,11 +295,12 @@ mod tests {
     fn rings_of_before_and_after_the_denial_are_told() {
         let fences = Fences::new(FREE);
         let word = || {
-            let word = Arc::new(Word::default());
-            fences.register(&word);
+            let word = Box::new(Word::default());
+            // SAFETY: no words of these fences are looked at after the last of the words is gone.
+            unsafe { fences.register(&word) };
             word
         };
-        let value = |word: &Arc<Word>| word.load(Ordering::Relaxed);
+        let value = |word: &Word| word.load(Ordering::Relaxed);
         let before: Vec<_> = (0..100).map(|_| word()).collect();
         before[7].fetch_add(1, Ordering::Relaxed);
         assert_eq!(value(&before[0]), 0);
@@ -297,14 +313,15 @@ mod tests {
     #[test]
     fn words_of_rings_that_are_gone_are_forgotten() {
         let fences = Fences::new(FREE);
-        let [one, other] = [(); 2].map(|()| Arc::new(Word::default()));
+        let [one, other] = [(); 2].map(|()| Word::default());
         for word in [&one, &other] {
-            fences.register(word);
+            // SAFETY: both words outlive the fences' last look at them.
+            unsafe { fences.register(word) };
         }
         fences.deregister(&one);
-        assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 2));
         fences.heavy(|| false, || {});
-        assert_eq!(Arc::strong_count(&other), 1);
+        let value = |word: &Word| word.load(Ordering::Relaxed);
+        assert_eq!((value(&one), value(&other)), (0, ALWAYS));
         fences.deregister(&other);
     }
 }
