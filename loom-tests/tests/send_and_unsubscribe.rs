@@ -365,6 +365,15 @@ fn an_unsubscribe_inside_another_feeds_delivery_may_not_be_completed_before() {
 }
 
 #[test]
+fn a_send_has_to_see_that_a_visit_has_ended_for_which_something_was_left() {
+    Model::bound(3)
+        .because(Why::Says("the carrier was not dropped"))
+        .fails_with("ended_visits_are_overlooked", || {
+            an_unsubscribe_inside_another_feeds_delivery(true)
+        });
+}
+
+#[test]
 fn the_gate_keeps_a_carrier_in_place() {
     Model::bound(6).holds(a_look_at_the_stats);
 }

@@ -13,7 +13,7 @@ use super::record::{Concern, Grace, Place, Records};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::CarrierOverflow;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering, mutant, seq_cst_order};
+use crate::sync::{AtomicU8, AtomicUsize, Mutex, OnceLock, Ordering, mutant, seq_cst_order};
 use crate::wait::{InCallback, Patience, Reap, may_reap, may_wait, postpone, quietly};
 
 pub(crate) struct Core<T> {
@@ -28,10 +28,18 @@ pub(crate) struct Core<T> {
 
 /// What every send reads and seldom anybody writes.
 struct Hot<T> {
-    /// Whether there is something to reap.
-    retiring: AtomicBool,
+    /// `NOTHING`, `NEWS` or `WAITING`. Changed under the lock.
+    retiring: AtomicU8,
     directory: Directory<T>,
 }
+
+/// Nothing is retiring.
+const NOTHING: u8 = 0;
+/// Something is retiring, and may be free by now.
+const NEWS: u8 = 1;
+/// All that is retiring was looked at, and waits for a gate, whose holder frees it, or for visits that the records
+/// [know](Records::has_moved_on).
+const WAITING: u8 = 2;
 
 /// What the lock is for.
 struct Registry<T> {
@@ -60,7 +68,7 @@ impl<T> Core<T> {
     pub(crate) fn new() -> Self {
         Self {
             hot: CachePadded::new(Hot {
-                retiring: AtomicBool::new(false),
+                retiring: AtomicU8::new(NOTHING),
                 directory: Directory::new(),
             }),
             records: Records::new(),
@@ -90,8 +98,19 @@ impl<T> Core<T> {
     /// Frees what has ended and could not be freed then. Every send, subscribe and unsubscribe ends with this.
     #[inline]
     pub(crate) fn tidy(&self) {
-        // ORDERING: SeqCst with the store in `tell_of_retiring`, as that says.
-        if self.hot.retiring.load(Ordering::SeqCst) {
+        // ORDERING: SeqCst with the store in `tell_of_retiring`, as that says. Acquire pairs with the store of `WAITING`: what
+        // is awaited is visible.
+        let retiring = self.hot.retiring.load(Ordering::SeqCst);
+        if retiring != NOTHING {
+            self.tidy_retiring(retiring);
+        }
+    }
+
+    /// Does not take the lock where that would free nothing: a closure may run for long.
+    #[cold]
+    fn tidy_retiring(&self, retiring: u8) {
+        let has_moved_on = retiring == NEWS || self.records.has_moved_on();
+        if has_moved_on && !(retiring == WAITING && mutant!("ended_visits_are_overlooked")) {
             self.reap();
         }
     }
@@ -100,7 +119,7 @@ impl<T> Core<T> {
     fn tell_of_retiring(&self) {
         // ORDERING: SeqCst with the load in `tidy`, the store in `At::begin` and the load in `At::observe`: a delivery either
         // sees this when it ends, or had begun its last visit before an observation that follows this.
-        self.hot.retiring.store(true, Ordering::SeqCst);
+        self.hot.retiring.store(NEWS, Ordering::SeqCst);
         seq_cst_order!("retiring_is_told_without_order");
     }
 
@@ -381,6 +400,8 @@ impl<T> Core<T> {
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
         let mut emptied = None;
+        let looks_at_all = *index == 0;
+        self.records.forget_ended();
         while let Some(retiring) = registry.retiring.get_mut(*index) {
             let entry = &retiring.entry;
             if entry.is_vacated() || entry.is_awaited() {
@@ -396,11 +417,19 @@ impl<T> Core<T> {
                 drop(entry);
                 break;
             }
+            // SAFETY: the records are `self`'s.
+            unsafe { retiring.grace.leave() };
             *index += 1;
         }
-        if registry.retiring.is_empty() {
-            self.hot.retiring.store(false, Ordering::Release);
-        }
+        let state = if registry.retiring.is_empty() {
+            NOTHING
+        } else if looks_at_all && emptied.is_none() {
+            WAITING
+        } else {
+            NEWS
+        };
+        // ORDERING: Release pairs with the load in `tidy`.
+        self.hot.retiring.store(state, Ordering::Release);
         emptied
     }
 

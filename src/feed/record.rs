@@ -135,6 +135,8 @@ pub(crate) struct Record {
     at: At,
     /// Whether a delivery uses it, or a lane keeps it.
     busy: AtomicBool,
+    /// What `at` was when something was left for the end of that visit, else 0. See [`Records::has_moved_on`].
+    awaited: AtomicU64,
     next: *const CachePadded<Record>,
 }
 
@@ -143,6 +145,7 @@ impl Record {
         Self {
             at: At::idle(),
             busy: AtomicBool::new(true),
+            awaited: AtomicU64::new(0),
             next,
         }
     }
@@ -281,12 +284,33 @@ impl Records {
             let word = record.at.observe();
             concern.is_about(At::place(word)).then(|| Visit {
                 record: ptr::from_ref(&**record),
-                number: At::visit(word),
+                word,
             })
         });
         Grace {
             concern,
             visits: visits.collect(),
+        }
+    }
+
+    // ---- What a thread leaves because a visit goes on ----
+
+    /// Whether a visit for which something was [left](Grace::leave) has ended since, or has a narrower place.
+    pub(crate) fn has_moved_on(&self) -> bool {
+        self.each().any(|record| {
+            let awaited = record.awaited.load(Ordering::Relaxed);
+            awaited != 0 && awaited != record.at.observe()
+        })
+    }
+
+    /// Forgets the visits of which that is so. The caller then looks at all that was left. It holds the registry's lock,
+    /// as all do who change what is awaited.
+    pub(crate) fn forget_ended(&self) {
+        for record in self.each() {
+            let awaited = record.awaited.load(Ordering::Relaxed);
+            if awaited != 0 && awaited != record.at.observe() {
+                record.awaited.store(0, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -368,7 +392,8 @@ pub(crate) struct Grace {
 #[derive(Debug, Clone, Copy)]
 struct Visit {
     record: *const Record,
-    number: u32,
+    /// As it was observed last.
+    word: u64,
 }
 
 // SAFETY: the pointers are to records of a feed, which are `Sync` and outlive the `Grace`: see `Grace::is_over`.
@@ -381,12 +406,30 @@ impl Grace {
     ///
     /// The [`Records`] that made this must be alive.
     pub(crate) unsafe fn is_over(&mut self) -> bool {
-        self.visits.retain(|visit| {
+        self.visits.retain_mut(|visit| {
+            let last = visit.word;
             // SAFETY: the caller keeps the records alive.
-            let word = unsafe { &*visit.record }.at.observe();
-            At::visit(word) == visit.number && self.concern.is_about(At::place(word))
+            visit.word = unsafe { &*visit.record }.at.observe();
+            At::visit(visit.word) == At::visit(last) && self.concern.is_about(At::place(visit.word))
         });
         self.visits.is_empty()
+    }
+
+    /// Has [`Records::has_moved_on`] tell when a visit has ended that went on when [`is_over`](Self::is_over) looked. The
+    /// caller holds the registry's lock.
+    ///
+    /// # Safety
+    ///
+    /// The [`Records`] that made this must be alive.
+    pub(crate) unsafe fn leave(&self) {
+        for visit in &self.visits {
+            // SAFETY: the caller keeps the records alive.
+            let awaited = unsafe { &(*visit.record).awaited };
+            // What is there is of the same visit, and of no narrower a place: `forget_ended` came before.
+            if awaited.load(Ordering::Relaxed) == 0 {
+                awaited.store(visit.word, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Whether those of them have ended that are where this concern is about, which this grace's own includes. Once true,
@@ -399,7 +442,7 @@ impl Grace {
         self.visits.iter().all(|visit| {
             // SAFETY: the caller keeps the records alive.
             let word = unsafe { &*visit.record }.at.observe();
-            At::visit(word) != visit.number || !concern.is_about(At::place(word))
+            At::visit(word) != At::visit(visit.word) || !concern.is_about(At::place(word))
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What shows from inside alone.
 
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -110,4 +111,111 @@ fn a_send_to_those_with_room_takes_no_lock_of_the_feed() {
     drop(lock);
     sender.join().unwrap();
     assert!(own.try_iter().eq([1, 2]) && carried.try_iter().eq([1, 2]));
+}
+
+/// A closure that reports when it is called with 1, and then returns when it is told to.
+fn slow(
+    calls: crossbeam_channel::Sender<()>,
+    may_return: crossbeam_channel::Receiver<()>,
+) -> impl Fn(&u32) + Send + Sync {
+    move |value| {
+        if *value == 1 {
+            calls.send(()).unwrap();
+            may_return.recv().unwrap();
+        }
+    }
+}
+
+#[test]
+fn sends_take_no_lock_while_a_closure_that_was_ended_still_runs() {
+    let feed = Feed::new();
+    let mut own = feed.channel(8).unwrap();
+    let token = Arc::new(());
+    let ((calls, called), (go, may_return)) = (bounded(0), bounded(0));
+    let call = slow(calls, may_return);
+    let held = Arc::clone(&token);
+    let ended = feed.subscribe_fn(move |value| {
+        let _held = &held;
+        call(value);
+    });
+    let slot = Mutex::new(Some(ended));
+    // Inside a delivery: its end is told, and the thread does not wait for it.
+    let _ender = feed.subscribe_fn(move |value| {
+        if *value == 2 {
+            drop(slot.lock().unwrap().take());
+        }
+    });
+    let sender = feed.clone();
+    let first = thread::spawn(move || sender.send(1));
+    called.recv().unwrap();
+    let sender = feed.clone();
+    let (sent, has_sent) = bounded(0);
+    let (next, may_send) = bounded(0);
+    let second = thread::spawn(move || {
+        // It finds that nothing can be freed yet.
+        sent.send(sender.send(2)).unwrap();
+        while let Ok(value) = may_send.recv() {
+            sent.send(sender.send(value)).unwrap();
+        }
+    });
+    assert!(has_sent.recv_timeout(Duration::from_secs(20)).is_ok());
+    let lock = feed.core.registry.lock();
+    for value in 3..6 {
+        next.send(value).unwrap();
+        assert_eq!(has_sent.recv_timeout(Duration::from_secs(20)), Ok(2));
+    }
+    drop(lock);
+    assert_eq!(Arc::strong_count(&token), 2, "it still runs");
+    go.send(()).unwrap();
+    first.join().unwrap();
+    assert_eq!(
+        Arc::strong_count(&token),
+        1,
+        "the send that ran it frees it"
+    );
+    drop(next);
+    second.join().unwrap();
+    assert!(own.try_iter().eq([1, 2, 3, 4, 5]));
+    assert_eq!(
+        feed.core.hot.retiring.load(super::Ordering::SeqCst),
+        super::NOTHING
+    );
+}
+
+#[test]
+fn very_many_that_are_ended_inside_one_delivery_cost_other_sends_nothing() {
+    const MANY: usize = 20_000;
+    let feed = Feed::new();
+    let ((calls, called), (go, may_return)) = (bounded(0), bounded(0));
+    let channels: Vec<_> = (0..MANY).map(|_| feed.channel(1).unwrap()).collect();
+    let call = slow(calls, may_return);
+    let closing = feed.clone();
+    let _closer = feed.subscribe_fn(move |value| {
+        closing.close();
+        call(value);
+    });
+    let sender = feed.clone();
+    let first = thread::spawn(move || sender.send(1));
+    called.recv().unwrap();
+    let (sent, has_sent) = bounded(1);
+    let sender = feed.clone();
+    let second = thread::spawn(move || {
+        for _ in 0..MANY {
+            sender.send(2);
+        }
+        sent.send(()).unwrap();
+    });
+    let outcome = has_sent.recv_timeout(Duration::from_secs(10));
+    go.send(()).unwrap();
+    assert_eq!(outcome, Ok(()), "each send looked at all that wait");
+    assert_eq!(first.join().unwrap(), MANY + 1);
+    second.join().unwrap();
+    drop(channels);
+    assert_eq!(
+        feed.core
+            .directory()
+            .taken(&feed.core.registry.lock().vacancies)
+            .len(),
+        0
+    );
 }
