@@ -34,7 +34,7 @@ pub enum Room {
 /// When the subscription has ended, the carrier is dropped by the thread that ended it, inside no delivery: its `drop` may
 /// take its time, and may wait for a thread that closes the feed or ends other subscriptions. What it unsubscribes itself is
 /// dropped at once; what else ends meanwhile, once it has returned. See
-/// [`unsubscribe`](crate::Subscription::unsubscribe#the-carrier) for who drops it when.
+/// [`unsubscribe`](crate::Subscription::unsubscribe) for who drops it when.
 ///
 /// A carrier, or a value's `clone`, that ends another subscription during a send keeps that one from getting the value, if
 /// it has not got it before.

@@ -161,7 +161,7 @@ fn foreign<T, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
 #[cfg(feature = "async")]
 fn foreign<T: Send + 'static, C: Carrier<T> + 'static>(carrier: C) -> Port<T> {
     match super::tokio_carrier::TokioCarrier::wrap(carrier) {
-        Ok(tokio) => Port::Tokio(tokio),
+        Ok(tokio) => Port::Tokio(Box::new(tokio)),
         Err(carrier) => Port::Carrier(Box::new(carrier)),
     }
 }

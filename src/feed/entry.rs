@@ -31,7 +31,7 @@ pub(crate) enum Port<T> {
     Crossbeam(crossbeam_channel::Sender<T>),
     /// A bounded tokio channel.
     #[cfg(feature = "async")]
-    Tokio(TokioCarrier<T>),
+    Tokio(Box<TokioCarrier<T>>),
     /// Any other channel.
     Carrier(Box<dyn Carrier<T>>),
     /// A closure.

@@ -252,7 +252,7 @@ impl<T> Receiver<T> {
         TryIter { receiver: self }
     }
 
-    /// How many values are in the channel, [being written](Self::try_recv#a-value-that-is-being-written) or complete. While
+    /// How many values are in the channel, [being written](Self::try_recv) or complete. While
     /// senders run there may be more a moment later; there are fewer only under
     /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed out. Missed values do not
     /// count: a receive may return `Lagged` where this is 0.

@@ -7,7 +7,7 @@ use crate::error::CapacityError;
 
 use super::exclusive::ExclusiveRingFeed;
 
-/// Options of a ring to be, from [`RingFeed::builder`].
+/// Options of a ring to be, from [`RingFeed::builder`](crate::RingFeed::builder).
 ///
 /// ```
 /// use fanfeed::RingFeed;
