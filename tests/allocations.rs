@@ -21,11 +21,14 @@ struct Counting;
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     static BYTES: Cell<i64> = const { Cell::new(0) };
+    /// All that was ever allocated, freed or not.
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
 }
 
 fn count(allocations: u64, bytes: i64) {
     ALLOCATIONS.with(|count| count.set(count.get() + allocations));
     BYTES.with(|held| held.set(held.get() + bytes));
+    ALLOCATED.with(|allocated| allocated.set(allocated.get() + bytes.max(0) as u64));
 }
 
 // SAFETY: everything is passed on to the system's allocator; the counters are plain thread-locals that do not allocate.
@@ -262,6 +265,38 @@ fn bytes<R>(f: impl FnOnce() -> R) -> (i64, R) {
 }
 
 /// Reads in every way that there is.
+/// The most bytes that one subscriber who comes and goes allocates while from `live` on two chunks fill up.
+fn most_for_one_that_comes_and_goes<S>(live: usize, subscribe: impl Fn() -> S) -> u64 {
+    let mut subscribers: Vec<_> = (0..live).map(|_| subscribe()).collect();
+    (0..130)
+        .map(|_| {
+            // The first of a chunk makes it.
+            drop(subscribe());
+            let before = ALLOCATED.with(Cell::get);
+            drop(subscribe());
+            let allocated = ALLOCATED.with(Cell::get) - before;
+            subscribers.push(subscribe());
+            allocated
+        })
+        .max()
+        .unwrap()
+}
+
+#[test]
+fn what_a_subscriber_allocates_does_not_depend_on_how_many_there_are() {
+    // One whose values nobody sends, and whose own memory is the same each time.
+    let channel = |feed: Feed<u8>| move || feed.channel(1).unwrap();
+    let closure = |feed: Feed<u8>| move || feed.subscribe_fn(|_| {});
+    let channels =
+        [0, 1_000, 10_000].map(|live| most_for_one_that_comes_and_goes(live, channel(Feed::new())));
+    let closures =
+        [0, 1_000, 10_000].map(|live| most_for_one_that_comes_and_goes(live, closure(Feed::new())));
+    for most in [channels, closures] {
+        assert_eq!(most, [most[0]; 3]);
+        assert!(most[0] < 4096, "{most:?}");
+    }
+}
+
 #[test]
 fn the_slots_of_a_channel_go_with_its_receiver_whatever_handles_are_left() {
     const SLOTS: usize = 1 << 16;
