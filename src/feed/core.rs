@@ -118,7 +118,9 @@ impl<T> Core<T> {
     /// Has the next delivery that ends look at what is retiring.
     fn tell_of_retiring(&self) {
         // ORDERING: SeqCst with the load in `tidy`, the store in `At::begin` and the load in `At::observe`: a delivery either
-        // sees this when it ends, or had begun its last visit before an observation that follows this.
+        // sees this when it ends, or had begun its last visit before an observation that follows this. The four are these.
+        // Weaker accesses do not matter: what is retiring is read under the lock, and what is `awaited` only after a load in
+        // `tidy` that found `WAITING`, with which it was released.
         self.hot.retiring.store(NEWS, Ordering::SeqCst);
         seq_cst_order!("retiring_is_told_without_order");
     }
@@ -231,6 +233,9 @@ impl<T> Core<T> {
         }
         self.count.fetch_sub(1, Ordering::AcqRel);
         let ended = self.cut_live(&registry, entry, end, error);
+        // The four: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store in `At::begin`, and `Live::load` or
+        // `Entry::is_cut`. The directory's bits are cleared with `Relaxed`: a delivery that sees them too late finds an empty
+        // live word, and one that sees them too early passes over nobody who is live.
         seq_cst_order!("unsubscribe_observes_without_order");
         let grace = self.records.observe(Self::concern(entry.seating()));
         if !awaits {
@@ -301,6 +306,7 @@ impl<T> Core<T> {
                 }
             }
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);
+            // As in `cut`, for all of them.
             seq_cst_order!("close_observes_without_order");
             let grace = self.records.observe(Concern::All);
             if !waits {

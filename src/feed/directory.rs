@@ -252,6 +252,8 @@ impl<T> Vacancies<T> {
     /// goes on that began before this.
     fn retire(&mut self, records: &Records, memory: Memory<T>, first: u32, count: u32) {
         let first = Place::chunk(first);
+        // The four: the swap of the pointer by the caller, the load in `At::observe`; the store in `At::begin`, and the load in
+        // `Bucket::chunk` or `Directory::bucket`. The prefetch reads a pointer with `Relaxed`, and does not follow it.
         seq_cst_order!("memory_is_freed_without_order");
         let grace = records.observe(Concern::Chunks { first, count });
         self.retired.push(Retired { memory, grace });

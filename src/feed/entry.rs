@@ -206,6 +206,8 @@ impl<T> Entry<T> {
         let core = self.core.upgrade()?;
         // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in `is_gate_empty`: either the reaper
         // sees this count, or this sees the cut.
+        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. Of weaker accesses only
+        // the read of the port follows, and that the gate itself entitles to.
         self.gate.fetch_add(1, Ordering::SeqCst);
         seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate {
@@ -520,6 +522,8 @@ impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in `is_gate_empty`. SeqCst with the load in `is_cut`, the swap in `cut`
         // and that load: either the one who frees the entry sees that the gate is empty, or this sees the cut.
+        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. What follows, `reap`,
+        // works under the lock.
         let order = order!(SeqCst, "gate_is_left_relaxed");
         self.entry.gate.fetch_sub(1, order);
         seq_cst_order!("gate_is_left_without_order");

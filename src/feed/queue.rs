@@ -223,6 +223,8 @@ impl<T> Queue<T> {
     /// Tells the receiver that it misses `count` values at that place.
     pub(crate) fn miss(&self, place: u64, count: u64) {
         if self.gaps.record(&self.receiver.first_gap, place, count) {
+            // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in `FirstGap::is_at`. The list
+            // itself lies under a lock.
             seq_cst_order!("sender_of_a_gap_looks_without_order");
             if self.senders.bell.is_armed() && !mutant!("gap_wakes_nobody") {
                 self.ring();
@@ -247,7 +249,8 @@ impl<T> Queue<T> {
             // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with what the slot held.
             if slot.stamp.load(Ordering::Acquire) == tail {
                 let next = self.after(tail, 1);
-                // ORDERING: SeqCst for the waking: see `WakerCell`.
+                // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the store in `arm`, the load of the
+                // tail in `pop_nothing`, `pop_contended` or `is_unclaimed`. The stamp that follows is released by itself.
                 match self.senders.tail.compare_exchange_weak(
                     tail,
                     next,

@@ -87,6 +87,8 @@ impl At {
         // of a pointer in the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`,
         // `Directory::bucket`, `Bucket::chunk`).
         // Release, because it may end a visit to another place.
+        // Those are all four of each protocol. What a visit loads with `Relaxed` are the bits of the directory and of crossbeam
+        // senders: the former need no order (see `directory`), the latter follow a `SeqCst` load of the live word.
         self.0.store(Self::pack(visit, place), Ordering::SeqCst);
         seq_cst_order!("delivery_begins_without_order");
     }

@@ -32,7 +32,8 @@ impl WakerCell {
         let waker = waker.clone();
         let replaced = self.waker.lock().replace(waker);
         drop(replaced);
-        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue.
+        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue: the tail's, or the first gap's.
+        // A stamp that is read after this decides nothing: where it is not there yet, the tail says that it will be.
         self.set_armed(true, Ordering::SeqCst);
         seq_cst_order!("receiver_arms_without_order");
     }
