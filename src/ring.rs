@@ -173,7 +173,8 @@ impl<T> RingFeed<T> {
     }
 
     /// Ends the ring: all its subscriptions end without an error, senders that wait go on, and nothing more can be sent.
-    /// Readers can still take what was sent before.
+    /// Readers can still take what was sent before; when the last of them is dropped, or at once if there is none, the ring's values
+    /// are dropped.
     pub fn close(&self) {
         self.claimant.close();
     }

@@ -1,7 +1,7 @@
 //! A ring that drops values once they were read: who drops a value, beside readers, senders and readers that come.
 //!
 //! Modelled: two strict readers that pass values, or a strict and a lossy one; one that leaves beside a send; one that joins beside
-//! one that reads. Capacities 1, 2 and 4. Values are tokens: none is dropped while it is read, none twice, and all that were read have
+//! one that reads; readers that leave a ring that has ended; a shared ring that is closed beside a send. Capacities 1, 2 and 4. Values are tokens: none is dropped while it is read, none twice, and all that were read have
 //! been dropped before the ring is. Bounds: two or three threads, one to three values, two or three preemptions.
 //!
 //! ```text
@@ -101,14 +101,50 @@ fn one_joins() {
     drop((reader, late, ring));
 }
 
+/// Two readers leave a ring that has ended, with what they have not read.
+fn both_leave() {
+    let ledger = Ledger::new();
+    let mut ring = ring(2);
+    let [one, other] = [(); 2].map(|()| ring.subscribe());
+    ring.send(ledger.token(0));
+    drop(ring);
+    let leaving = thread::spawn(move || drop(one));
+    drop(other);
+    leaving.join().unwrap();
+    ledger.assert_settled();
+}
+
+/// A shared ring is closed beside a send that claims the slot of a lap before. The reader leaves before that, or beside it.
+fn closed_beside_a_send(reader_leaves_first: bool) {
+    let ledger = Ledger::new();
+    let ring = RingFeed::new(1).unwrap();
+    let mut reader = ring.subscribe();
+    ring.send(ledger.token(0));
+    assert_eq!(read(&mut reader), 1);
+    let reader = (!reader_leaves_first).then_some(reader);
+    let sending = {
+        let (ring, value) = (ring.clone(), ledger.token(1));
+        thread::spawn(move || {
+            ring.send(value);
+            ring
+        })
+    };
+    ring.close();
+    drop(reader);
+    let other = sending.join().unwrap();
+    // Though both handles are left.
+    ledger.assert_settled();
+    drop((ring, other));
+}
+
 #[test]
 fn the_last_of_two_readers_drops_what_both_have_read() {
-    Model::bound(3).holds(|| two_readers(RingOverflow::Block));
+    Model::bound(8).holds(|| two_readers(RingOverflow::Block));
 }
 
 #[test]
 fn a_lossy_reader_counts_too() {
-    Model::bound(2).holds(|| two_readers(RingOverflow::DropOldest));
+    Model::bound(8).holds(|| two_readers(RingOverflow::DropOldest));
 }
 
 #[test]
@@ -145,4 +181,27 @@ fn a_look_has_to_be_repeated() {
     Model::bound(3).fails_with("retention_looks_once", || {
         two_readers(RingOverflow::Block);
     });
+}
+
+#[test]
+fn readers_leave_a_ring_that_has_ended() {
+    Model::bound(3).holds(both_leave);
+}
+
+#[test]
+fn nobody_drops_what_was_read_in_a_ring_that_is_freed() {
+    Model::bound(3).fails_with("ring_is_freed_beside_retention", both_leave);
+}
+
+#[test]
+fn a_ring_that_is_closed_beside_a_send_keeps_no_value() {
+    Model::bound(8)
+        .few("closing takes the gate's lock and the registry's, and a sender one atomic step before it stamps")
+        .holds(|| closed_beside_a_send(true));
+    Model::bound(8).holds(|| closed_beside_a_send(false));
+}
+
+#[test]
+fn no_sender_passes_the_gate_of_a_closed_ring() {
+    Model::bound(2).fails_with("gate_opens_after_the_end", || closed_beside_a_send(true));
 }

@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{CapacityError, TrySendError};
-use crate::sync::{Mutex, Ordering, order};
+use crate::sync::{Mutex, Ordering, mutant, order};
 use crate::wait::{Patience, Ticket};
 
 use super::core::Core;
@@ -66,13 +66,21 @@ impl<T> Claimant<T> {
     }
 
     pub(crate) fn close(&self) {
-        let next = self
-            .core
-            .track
-            .claims()
-            .next
-            .fetch_or(CLOSED, Ordering::AcqRel);
+        if self.end() {
+            // Whoever has the gate later finds the ring closed.
+            drop(self.gate.lock());
+            // Those who are still writing what they claimed are to look after it.
+            self.core.wakeups.grow_drowsy();
+            self.core.nobody_claims();
+        }
+    }
+
+    /// Ends the ring where claims have come to. Says whether it had not ended.
+    fn end(&self) -> bool {
+        let next = &self.core.track.claims().next;
+        let next = next.fetch_or(CLOSED, Ordering::AcqRel);
         self.core.close(next & !CLOSED);
+        next & CLOSED == 0
     }
 
     #[inline(always)]
@@ -215,6 +223,10 @@ impl<T> Claimant<T> {
             }
             patience.wait();
         };
+        if claims.next.load(Ordering::Relaxed) & CLOSED != 0 && !mutant!("gate_opens_after_the_end")
+        {
+            return Err(Unclaimed::Closed);
+        }
         let outcome = if begin < gate.limit() {
             gate.look_ahead(track);
             Ok(())
@@ -287,7 +299,7 @@ impl<T> Claimant<T> {
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(claim.begin + 1);
+            self.core.look_after_publishing(claim.begin + 1);
         }
         // Only now, for it may panic.
         drop(old);
@@ -315,7 +327,7 @@ impl<T> Claimant<T> {
             track.stamp(position);
         }
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(claim.begin + 1);
+            self.core.look_after_publishing(claim.begin + 1);
         }
         old
     }
@@ -363,8 +375,8 @@ impl<T> Drop for Waiter<'_, T> {
 
 impl<T> Drop for Claimant<T> {
     fn drop(&mut self) {
-        self.close();
-        self.core.senders_are_gone();
+        self.end();
+        self.core.nobody_claims();
     }
 }
 

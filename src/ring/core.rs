@@ -32,6 +32,7 @@ struct Registry<T> {
     /// Seats that are free again, the first of them first.
     free: BinaryHeap<Reverse<usize>>,
     lossy: usize,
+    /// Whether positions are claimed, or may be.
     has_senders: bool,
     /// The slots are gone.
     is_freed: bool,
@@ -148,15 +149,6 @@ impl<T> Core<T> {
         (position, has_moved_up)
     }
 
-    /// Values were published. Where no reader is before `position`, and the ring drops what was read, drops those that no
-    /// reader is to read.
-    #[inline(always)]
-    pub(crate) fn passed_if_unread(&self, position: u64) {
-        if let Some(retention) = &self.track.retention {
-            retention.moved(&self.track, position);
-        }
-    }
-
     /// Drops the values that all readers have passed, in a ring that does so.
     #[inline]
     pub(crate) fn drop_passed(&self) {
@@ -179,14 +171,27 @@ impl<T> Core<T> {
         self.free_if_over();
     }
 
-    /// Those who send are gone, and have closed the ring.
-    pub(crate) fn senders_are_gone(&self) {
+    /// The ring is closed, no sender claims a position or has the gate, and none will. Some may still write what they claimed: these
+    /// find that somebody is drowsy, or have stamped it by now.
+    pub(crate) fn nobody_claims(&self) {
         self.registry.lock().has_senders = false;
         self.free_if_over();
     }
 
-    /// Frees the slots and their values once nobody will touch them any more: those who send are gone, and so is the last reader.
-    /// Subscriptions and other handles may be left.
+    /// A sender has published values, and found that somebody is drowsy. In a ring that drops what was read somebody always is: it
+    /// drops the values here that no reader is to read, if no reader is before `position`.
+    #[inline(never)]
+    pub(crate) fn look_after_publishing(&self, position: u64) {
+        if let Some(retention) = &self.track.retention {
+            retention.moved(&self.track, position);
+        }
+        if self.track.end() != u64::MAX {
+            self.free_if_over();
+        }
+    }
+
+    /// Frees the slots and their values once nobody will touch them any more: what senders claimed before the ring was closed is
+    /// written, and the last reader is gone. Any handles may be left.
     fn free_if_over(&self) {
         {
             let mut registry = self.registry.lock();
@@ -194,9 +199,19 @@ impl<T> Core<T> {
             if registry.has_senders || has_readers || registry.is_freed {
                 return;
             }
+            // Whoever stamps later comes here later.
+            if self.track.published(u64::MAX) < self.track.end() {
+                return;
+            }
             registry.is_freed = true;
         }
-        // SAFETY: no reader is left and none joins a closed ring; nobody is left who sends. They have all been here, under the lock.
+        if let Some(retention) = &self.track.retention
+            && !mutant!("ring_is_freed_beside_retention")
+        {
+            retention.end();
+        }
+        // SAFETY: no reader is left and none joins a closed ring; whatever senders claimed is written, and they claim no more. They
+        // have all been here, under the lock. Those who dropped what was read have ended.
         unsafe { self.track.storage.free() };
     }
 

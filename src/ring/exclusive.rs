@@ -98,7 +98,7 @@ impl<T> ExclusiveRingFeed<T> {
     }
 
     /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent. Readers can still take what
-    /// was sent before.
+    /// was sent before; when the last of them is dropped, or at once if there is none, the ring's values are dropped.
     pub fn close(&mut self) {
         self.writer.close();
     }

@@ -162,6 +162,10 @@ impl<T> RingReceiver<T> {
 
     /// How many values were sent that this reader has neither read nor counted as missed. While senders run there may be
     /// more a moment later.
+    ///
+    /// On a ring that many threads may send on, values that senders are writing just now count too, and those behind them. So
+    /// for a moment this may be more than 0 while [`try_recv`](Self::try_recv) says `Empty`; it is never 0 while there is a
+    /// value that `try_recv` would return.
     pub fn lag(&self) -> u64 {
         let next = self.reader.core().track.next();
         if self.reader.member.is_cut() {
@@ -270,6 +274,11 @@ impl<T> RingReceiver<T> {
 
 impl<T: Clone> RingReceiver<T> {
     /// Takes a clone of the next value, if there is one now.
+    ///
+    /// A ring has one total order: a value that a sender has completed behind one that another sender is still writing is not
+    /// published until that one is. This returns `Empty` until then, and does not wait for the writer. [`wait`](Self::wait),
+    /// [`recv`](Self::recv) and the `Stream` wait for both. A thread that has got its own value's position from
+    /// [`send`](crate::RingFeed::send) therefore need not find the value with this.
     ///
     /// # Errors
     ///

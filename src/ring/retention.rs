@@ -52,6 +52,11 @@ impl Retention {
         self.floor.load(Ordering::Acquire)
     }
 
+    /// The ring is about to be freed: nobody takes a value out of a slot any more.
+    pub(crate) fn end(&self) {
+        *self.passed.lock() = u64::MAX;
+    }
+
     /// For the gate, which may leave segments to orphans as long as it holds this.
     pub(crate) fn lock(&self) -> impl DerefMut<Target = u64> + '_ {
         self.passed.lock()

@@ -34,7 +34,7 @@ use std::slice;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, UnsafeCell, mutant, order};
+use crate::sync::{AtomicPtr, AtomicUsize, MODELLED, Mutex, Ordering, UnsafeCell, mutant, order};
 use crate::wait::quietly;
 
 use super::shape::{SEGMENTS, Shape};
@@ -240,6 +240,15 @@ impl<T> Value<'_, T> {
     }
 }
 
+/// In a model: that the map still had segments.
+#[inline(always)]
+fn assert_not_freed<T>(segment: *mut Segment<T>) {
+    assert!(
+        !MODELLED || !segment.is_null(),
+        "a segment is used after the ring was freed"
+    );
+}
+
 /// All segments of a ring.
 pub(crate) struct Storage<T> {
     /// The segments of two laps, by [`Shape::entry`].
@@ -280,6 +289,7 @@ impl<T> Found<T> {
     /// The segment lives.
     #[inline(always)]
     pub(crate) unsafe fn get(self) -> SegmentRef<T> {
+        assert_not_freed(self.0);
         // SAFETY: as our caller's; a shape's entries are those for which the map has a segment until the ring is over.
         unsafe { SegmentRef::new(NonNull::new_unchecked(self.0)) }
     }
@@ -326,7 +336,9 @@ impl<T> Storage<T> {
     pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
         let entry = &self.map[self.shape.entry(position)];
         let segment = segment.segment.as_ptr();
-        if entry.load(Ordering::Relaxed) != segment {
+        let now = entry.load(Ordering::Relaxed);
+        assert_not_freed(now);
+        if now != segment {
             // ORDERING: Release pairs with the Acquire in `find`: its slots' old values are visible to who replaces them.
             entry.store(segment, order!(Release, "spare_is_put_in_place_relaxed"));
         }

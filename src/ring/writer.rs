@@ -81,7 +81,7 @@ impl<T> Writer<T> {
         // The next send is to find out.
         self.stop = self.next;
         self.core.close(self.next);
-        self.core.senders_are_gone();
+        self.core.nobody_claims();
     }
 
     #[inline(always)]
@@ -185,7 +185,7 @@ impl<T> Writer<T> {
         // In a ring that drops what was read, somebody always counts as drowsy. A reader that is not at `end` or beyond was
         // not beyond the first of these values either, or has joined since they were published, and has looked itself.
         if self.core.wakeups.published() {
-            self.core.passed_if_unread(end);
+            self.core.look_after_publishing(end);
         }
     }
 

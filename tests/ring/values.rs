@@ -91,6 +91,85 @@ fn values_go_with_the_last_sender_and_reader_whatever_other_handles_are_left() {
 }
 
 #[test]
+fn a_closed_ring_keeps_no_values_that_nobody_is_to_read() {
+    let tally = Tally::new();
+    for reader_goes_first in [false, true] {
+        with_each_sender!(8, |ring| {
+            let mut readers = [(); 2].map(|()| ring.subscribe());
+            let lossy = ring.subscriber().overflow(RingOverflow::DropOldest);
+            let lossy = lossy.subscribe();
+            for number in 0..8 {
+                ring.send(tally.value(number));
+            }
+            assert_eq!(readers[0].drain_up_to(3, |_| {}), Ok(3));
+            if reader_goes_first {
+                drop((readers, lossy));
+                assert_eq!(tally.live(), 8);
+                ring.close();
+            } else {
+                ring.close();
+                drop(lossy);
+                let [mut one, other] = readers;
+                drop(other);
+                assert_eq!((tally.live(), one.drain(|_| {})), (8, Ok(5)));
+                drop(one);
+            }
+            // The handle that sends is left, and sends nothing.
+            assert_eq!(tally.live(), 0);
+            ring.send(tally.value(8));
+            ring.send_batch([tally.value(9)]);
+            assert!(ring.try_send(tally.value(10)).is_err());
+            assert_eq!(tally.live(), 0);
+            let mut late = ring.subscriber().history(8).subscribe();
+            assert_eq!(late.try_recv().map(drop), Err(TryRecvError::Closed));
+            ring.close();
+        });
+    }
+}
+
+#[test]
+fn rings_that_are_closed_beside_senders_and_readers_keep_no_value() {
+    let _watchdog = watchdog();
+    for round in 0..200 {
+        let tally = Tally::new();
+        let options = RingFeed::builder(1 << (round % 4)).drop_when_read(round % 3 == 0);
+        let ring = options.build().unwrap();
+        let readers: Vec<_> = (0..round % 3)
+            .map(|_| {
+                let mut reader = ring.subscribe();
+                thread::spawn(move || {
+                    for _ in 0..50 {
+                        if reader.wait().is_err() {
+                            break;
+                        }
+                        let _ = reader.drain(|_: &Counted| {});
+                    }
+                })
+            })
+            .collect();
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                let (ring, tally) = (ring.clone(), tally.clone());
+                thread::spawn(move || {
+                    for number in 0..200 {
+                        ring.send(tally.value(number));
+                    }
+                    ring
+                })
+            })
+            .collect();
+        while ring.position() < round {
+            thread::yield_now();
+        }
+        ring.close();
+        readers.into_iter().for_each(join);
+        let rings: Vec<_> = senders.into_iter().map(join).collect();
+        assert_eq!(tally.live(), 0);
+        drop((ring, rings));
+    }
+}
+
+#[test]
 fn what_a_ring_went_on_without_is_dropped_as_soon_as_its_reader_stops() {
     let tally = Tally::new();
     with_each_sender!(16, |ring| {
