@@ -232,7 +232,7 @@ fn room_for_one_does_not_release_it_without_a_timer() {
 
 #[test]
 fn room_releases_two() {
-    Model::bound(2).holds(room_for_two_senders);
+    Model::bound(1).holds(room_for_two_senders);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_served_sender_has_to_hand_its_wake_up_on() {
 
 #[test]
 fn a_wake_up_is_handed_on() {
-    Model::bound(2).holds(a_sender_that_gives_up);
+    Model::bound(1).holds(a_sender_that_gives_up);
 }
 
 #[test]

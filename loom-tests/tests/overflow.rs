@@ -158,7 +158,7 @@ fn drop_newest_tells_its_misses_in_order() {
 
 #[test]
 fn drop_oldest_tells_its_misses_in_order() {
-    Model::bound(3).holds(|| one_sender(Overflow::DropOldest));
+    Model::bound(2).holds(|| one_sender(Overflow::DropOldest));
 }
 
 #[test]
@@ -168,12 +168,12 @@ fn disconnect_ends_with_what_was_sent_before() {
 
 #[test]
 fn block_loses_nothing_of_two() {
-    Model::bound(2).holds(|| two_senders(Overflow::Block));
+    Model::bound(1).holds(|| two_senders(Overflow::Block));
 }
 
 #[test]
 fn drop_newest_counts_the_misses_of_two() {
-    Model::bound(2).holds(|| two_senders(Overflow::DropNewest));
+    Model::bound(1).holds(|| two_senders(Overflow::DropNewest));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn drop_oldest_counts_the_misses_of_two() {
 
 #[test]
 fn disconnect_ends_for_one_of_two() {
-    Model::bound(2).holds(|| two_senders(Overflow::Disconnect));
+    Model::bound(1).holds(|| two_senders(Overflow::Disconnect));
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_parked_receiver_is_woken() {
 
 #[test]
 fn a_batch_loses_nothing() {
-    Model::bound(3).holds(a_batch);
+    Model::bound(2).holds(a_batch);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_send_beside_a_close_tells_the_truth() {
 
 #[test]
 fn a_dropped_receiver_drops_its_values() {
-    Model::bound(3).holds(a_receiver_that_is_dropped);
+    Model::bound(4).holds(a_receiver_that_is_dropped);
 }
 
 #[test]

@@ -298,6 +298,10 @@ impl<T> Reader<T> {
                 break;
             }
             position = floor;
+            if mutant!("orphan_rejoins_after_one_look") {
+                self.member.seat().place(kind.at(position));
+                break;
+            }
         }
         self.miss_until(position);
     }
