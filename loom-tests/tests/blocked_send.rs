@@ -2,7 +2,7 @@
 //!
 //! Modelled: a channel of capacity 1 that is full, one or two threads that send to it, and one that ends it or makes
 //! room. Timers do not fire, so every wake-up has to come from somebody, but for the models that say so. Bounds: two or
-//! three threads, two or three preemptions.
+//! three threads, one to three preemptions; with two, two blocked senders take five minutes.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test blocked_send
@@ -243,11 +243,6 @@ fn room_releases_it_again() {
 #[test]
 fn a_sender_that_has_acted_must_not_count() {
     Model::bound(3).fails_with("sender_that_has_acted_still_counts", room_twice);
-}
-
-#[test]
-fn a_served_sender_has_to_hand_its_wake_up_on() {
-    Model::bound(3).fails_with("served_sender_keeps_its_wake_up", room_for_two_senders);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Full channels under each overflow policy.
 //!
 //! Modelled: one or two threads that send to a channel of capacity 1, whose receiver takes what it finds. What it
-//! misses it is told exactly, in order. Timers do not fire. Bounds: two or three threads, two or three values, two or
-//! three preemptions.
+//! misses it is told exactly, in order. Timers do not fire. Bounds: two or three threads, two or three values, one to
+//! three preemptions; with two, two senders take five minutes.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test overflow

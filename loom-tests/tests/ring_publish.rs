@@ -169,6 +169,22 @@ fn room(capacity: usize) {
     assert_eq!(reader.try_iter().last(), Some(capacity));
 }
 
+/// A thread reads and hands its reader over. What the other one reads then is no handler that the first one's send runs in.
+fn a_reader_that_is_handed_over() {
+    let mut ring = ExclusiveRingFeed::new(1).unwrap();
+    let mut reader = ring.subscribe();
+    ring.send(0);
+    assert_eq!(reader.try_recv(), Ok(0));
+    ring.send(1);
+    let reading = thread::spawn(move || {
+        let values: Vec<u32> = reader.iter().take(2).collect();
+        assert_eq!(values, [1, 2]);
+        reader
+    });
+    ring.send(2);
+    drop((reading.join().unwrap(), ring));
+}
+
 #[test]
 fn a_ring_of_one_loses_nothing() {
     Model::bound(3).holds(|| through(1, 2, Reading::Recv));
@@ -337,4 +353,19 @@ fn a_sender_has_to_fence_before_it_parks() {
 #[test]
 fn a_sender_needs_no_other_fence_to_park() {
     Model::bound(4).holds_with("waiter_joins_without_fence", || room(1));
+}
+
+#[test]
+fn a_reader_can_be_handed_over() {
+    Model::bound(3).holds(a_reader_that_is_handed_over);
+}
+
+#[test]
+fn the_thread_that_reads_has_to_be_looked_at_after_the_pin() {
+    Model::bound(2)
+        .because(Why::Says("a send from inside a handler"))
+        .fails_with(
+            "reading_thread_is_looked_at_before_the_pin",
+            a_reader_that_is_handed_over,
+        );
 }

@@ -10,7 +10,7 @@
 #![cfg(fanfeed_loom)]
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver};
-use fanfeed_loom_tests::{Ledger, Model, Token, without_fences};
+use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread;
 
 fn ring(capacity: usize) -> ExclusiveRingFeed<Token> {
@@ -164,23 +164,29 @@ fn a_reader_that_joins_finds_values_or_a_later_position() {
 
 #[test]
 fn a_reader_has_to_fence_before_it_looks_whether_it_was_the_last() {
-    Model::bound(3).fails_with(without_fences!("value_is_passed_without_fence"), || {
-        two_readers(RingOverflow::Block);
-    });
+    Model::bound(3)
+        .because(Why::Says("values that were not dropped"))
+        .fails_with(without_fences!("value_is_passed_without_fence"), || {
+            two_readers(RingOverflow::Block);
+        });
 }
 
 #[test]
 fn a_look_has_to_be_fenced() {
-    Model::bound(3).fails_with("retention_looks_without_fence", || {
-        two_readers(RingOverflow::Block);
-    });
+    Model::bound(3)
+        .because(Why::Says("values that were not dropped"))
+        .fails_with("retention_looks_without_fence", || {
+            two_readers(RingOverflow::Block);
+        });
 }
 
 #[test]
 fn a_look_has_to_be_repeated() {
-    Model::bound(3).fails_with("retention_looks_once", || {
-        two_readers(RingOverflow::Block);
-    });
+    Model::bound(3)
+        .because(Why::Says("values that were not dropped"))
+        .fails_with("retention_looks_once", || {
+            two_readers(RingOverflow::Block);
+        });
 }
 
 #[test]

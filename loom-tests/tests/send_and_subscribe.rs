@@ -87,7 +87,8 @@ fn a_second_channel_takes_nothing_from_the_first() {
 
 #[test]
 fn a_closure_misses_nothing() {
-    Model::bound(5).holds(a_closure);
+    let model = Model::bound(8).few("one closure is one bucket, and one word for a send to see");
+    model.holds(a_closure);
 }
 
 #[test]

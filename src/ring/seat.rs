@@ -1,6 +1,6 @@
 //! A reader's place among the readers of a ring: how far it is, where senders can see it.
 
-use crate::sync::{self, AtomicU64, AtomicUsize, Ordering, order};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, mutant, order, this_thread};
 
 /// How far a reader is, and what it is doing: one word, `position << 4 | flags`.
 ///
@@ -93,18 +93,6 @@ pub(crate) struct Seat {
     end: AtomicU64,
     /// The thread that reads, or has read last, as told by [`this_thread`].
     thread: AtomicUsize,
-}
-
-sync::thread_local! {
-    static THIS_THREAD: u8 = const { 0 };
-}
-
-/// What tells this thread from others that run. Two instructions.
-#[inline(always)]
-fn this_thread() -> usize {
-    let address = |local: &u8| std::ptr::from_ref(local).addr();
-    // A thread whose locals are gone is not told from another such thread.
-    THIS_THREAD.try_with(address).unwrap_or(1)
 }
 
 /// What a seat has counted.
@@ -233,7 +221,12 @@ impl Seat {
 
     /// Whether the reader has it pinned on this thread: this runs inside its handler.
     pub(crate) fn is_read_on_this_thread(&self) -> bool {
-        self.thread.load(Ordering::Relaxed) == this_thread() && self.progress().is_pinned()
+        let looks_too_early = mutant!("reading_thread_is_looked_at_before_the_pin");
+        let early = looks_too_early.then(|| self.thread.load(Ordering::Relaxed));
+        // ORDERING: the Acquire in `progress` pairs with the store of the pin: the thread is that of this pin, or of a later
+        // one. Looked at before, it could be that of an earlier one: this thread's, which has given the reader to another.
+        self.progress().is_pinned()
+            && early.unwrap_or_else(|| self.thread.load(Ordering::Relaxed)) == this_thread()
     }
 
     pub(crate) fn count_blocked(&self) {

@@ -23,6 +23,15 @@ pub(crate) use thread::{Thread, current, park, spawn_named};
 // No protocol leans on what it orders: what is in it is the model's.
 pub(crate) use std::sync::OnceLock;
 
+/// A number. An address could be that of a thread that has ended, and a model does not know that its end came before.
+pub(crate) fn this_thread() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(2);
+    thread_local! {
+        static HERE: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    HERE.try_with(|here| *here).unwrap_or(1)
+}
+
 /// No kernel is asked in a model: both halves of the pair are full fences.
 pub(crate) fn light_fence_between() {
     fence(Ordering::SeqCst);
