@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -189,21 +190,33 @@ fn without_empty(error: TryRecvError) -> RecvTimeoutError {
     }
 }
 
-/// Polls a future until it is ready, or for so long, and drops it.
+/// Polls a future until it is ready, or for so long, and drops it. One that has woken its task meanwhile is polled again at
+/// once, whatever the time: it may only have given way to other tasks.
 pub(crate) fn poll_for<F: Future>(wait: Duration, future: F) -> Option<F::Output> {
-    struct Unpark(Thread);
+    struct Unpark {
+        thread: Thread,
+        is_woken: AtomicBool,
+    }
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            self.is_woken.store(true, Ordering::SeqCst);
+            self.thread.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark {
+        thread: thread::current(),
+        is_woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     let deadline = Instant::now() + wait;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
+        }
+        if unpark.is_woken.swap(false, Ordering::SeqCst) {
+            continue;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
