@@ -51,14 +51,23 @@ impl Sequence {
         Ok(())
     }
 
+    /// Takes a value, or is told of misses, and waits for that.
+    #[track_caller]
+    pub fn recv(&mut self, receiver: &mut Receiver<Token>) -> Result<(), RecvError> {
+        match receiver.recv() {
+            Ok(value) => self.take(&value),
+            Err(RecvError::Lagged(count)) => self.miss(count),
+            Err(end) => return Err(end),
+        }
+        Ok(())
+    }
+
     /// Takes everything until the end, and waits for it.
     #[track_caller]
     pub fn recv_all(&mut self, receiver: &mut Receiver<Token>) -> RecvError {
         loop {
-            match receiver.recv() {
-                Ok(value) => self.take(&value),
-                Err(RecvError::Lagged(count)) => self.miss(count),
-                Err(end) => return end,
+            if let Err(end) = self.recv(receiver) {
+                return end;
             }
         }
     }

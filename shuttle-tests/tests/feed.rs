@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fanfeed::{Feed, Overflow, Receiver, RecvError, Subscription};
-use fanfeed_shuttle_tests::{Ledger, Schedules, Sequence, Token, post, value};
+use fanfeed_shuttle_tests::{Ledger, Schedules, Sequence, Token, Why, post, value};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread::{self, JoinHandle};
 
@@ -320,15 +320,8 @@ fn batches_tell_what_they_pushed_out() {
 
 #[test]
 fn mutants_are_found() {
-    Schedules::new().find("unsubscribe_skips_grace", || visitors(false));
-    Schedules::new().find("seat_is_live_before_it_is_filled", || visitors(false));
+    let races = Schedules::new().because(Why::Race);
+    races.find("unsubscribe_skips_grace", || visitors(false));
+    races.find("seat_is_live_before_it_is_filled", || visitors(false));
     Schedules::new().find("end_is_told_before_its_reason", everyone);
-}
-
-#[test]
-fn mutants_of_closures_are_found() {
-    Schedules::new().find("closures_are_looked_at_once", closures);
-    Schedules::new().find("extra_records_are_overlooked", closures);
-    Schedules::new().find("chunk_is_freed_while_it_is_visited", directories);
-    Schedules::new().find("chunk_is_read_outside_of_a_visit", directories);
 }

@@ -445,12 +445,6 @@ fn a_value_that_comes_after_an_unsubscribe_is_noticed() {
 
 #[test]
 fn mutants_are_found() {
-    Schedules::new().find("gap_is_told_before_its_place", || {
-        a_subscriber(1, Overflow::DropNewest, 2, false);
-    });
-    Schedules::new().find("gaps_are_looked_for_before_the_stamp", || {
-        a_subscriber(1, Overflow::DropNewest, 2, false);
-    });
     Schedules::new().find("unsubscribe_skips_grace", || {
         a_subscriber(1, Overflow::Block, 2, false);
     });
