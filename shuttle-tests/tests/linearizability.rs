@@ -442,10 +442,3 @@ fn a_value_that_comes_after_an_unsubscribe_is_noticed() {
         several_send: true,
     });
 }
-
-#[test]
-fn mutants_are_found() {
-    Schedules::new().find("unsubscribe_skips_grace", || {
-        a_subscriber(1, Overflow::Block, 2, false);
-    });
-}
