@@ -230,6 +230,15 @@ fn a_reader_has_to_join_in_order() {
 }
 
 #[test]
+fn a_reader_has_to_join_where_the_gate_looks() {
+    Model::bound(2)
+        .because(Why::Race)
+        .fails_with("reader_joins_unmarked", || {
+            a_join(2, RingOverflow::Block, 2, 2, 1);
+        });
+}
+
+#[test]
 fn a_gate_has_to_open_in_order() {
     Model::bound(2)
         .because(Why::Race)

@@ -422,10 +422,8 @@ impl<T> Storage<T> {
         if memory.users.fetch_sub(1, Ordering::AcqRel) == 1
             || mutant!("any_orphan_gives_the_segment_back")
         {
-            if !mutant!("segment_keeps_its_values") {
-                // SAFETY: it was left, and nobody uses it any more.
-                unsafe { memory.clear() };
-            }
+            // SAFETY: it was left, and nobody uses it any more.
+            unsafe { memory.clear() };
             self.give_back(segment);
         }
     }
