@@ -1,5 +1,8 @@
 //! Subscriptions whose source is a thread of their own.
 
+#[cfg(target_os = "linux")]
+#[path = "common/child.rs"]
+mod child;
 mod deadline;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select, unbounded};
@@ -425,10 +428,7 @@ fn names_and_figures_are_none() {
     is_send_and_sync::<Subscription>();
 }
 
-/// Runs alone, in a process where no thread can be made.
 #[cfg(target_os = "linux")]
-#[test]
-#[ignore = "run by `without_a_thread_the_subscription_fails`"]
 fn where_no_thread_can_be_made() {
     let owned = Arc::new(());
     let weak = Arc::downgrade(&owned);
@@ -443,23 +443,15 @@ fn where_no_thread_can_be_made() {
     }
     assert!(weak.upgrade().is_none(), "the producer has been dropped");
     subscription.unsubscribe();
-    println!("it failed as it should");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_thread_the_subscription_fails() {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["where_no_thread_can_be_made", "--exact", "--ignored"])
-        .args(["--test-threads", "1", "--nocapture"])
-        // No address space holds a stack of 2^50 bytes.
-        .env("RUST_MIN_STACK", (1u64 << 50).to_string())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && told.contains("it failed as it should"),
-        "{told}\n{}",
-        String::from_utf8_lossy(&output.stderr)
+    use child::{WITHOUT_THREADS, in_child};
+    in_child(
+        "without_a_thread_the_subscription_fails",
+        &[WITHOUT_THREADS],
+        where_no_thread_can_be_made,
     );
 }

@@ -200,10 +200,7 @@ fn no_blocked_thread_gets_ten_times_as_much_as_another() {
     assert!(most < &(10 * least), "{counts:?}");
 }
 
-/// Runs alone, in a process where no thread can be made.
 #[cfg(target_os = "linux")]
-#[test]
-#[ignore = "run by `without_a_thread_nothing_is_lost`"]
 fn where_no_thread_can_be_made() {
     let feed = Feed::new();
     let mut context = Context::from_waker(Waker::noop());
@@ -243,23 +240,15 @@ fn where_no_thread_can_be_made() {
     assert!(woken.0.load(Ordering::SeqCst) > 0);
     assert_eq!(send.as_mut().poll(&mut context), Poll::Ready(1));
     drop(idle);
-    println!("it went as it should");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_thread_nothing_is_lost() {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["where_no_thread_can_be_made", "--exact", "--ignored"])
-        .args(["--test-threads", "1", "--nocapture"])
-        // No address space holds a stack of 2^50 bytes.
-        .env("RUST_MIN_STACK", (1u64 << 50).to_string())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && told.contains("it went as it should"),
-        "{told}\n{}",
-        String::from_utf8_lossy(&output.stderr)
+    use common::child::{WITHOUT_THREADS, in_child};
+    in_child(
+        "without_a_thread_nothing_is_lost",
+        &[WITHOUT_THREADS],
+        where_no_thread_can_be_made,
     );
 }

@@ -4,6 +4,8 @@
 #![allow(dead_code)]
 
 #[cfg(target_os = "linux")]
+pub(crate) mod child;
+#[cfg(target_os = "linux")]
 pub(crate) mod processor;
 pub(crate) mod tasks;
 

@@ -1,37 +1,21 @@
 //! A sandbox that denies `membarrier` after it has worked.
 
-use std::env;
 use std::ffi::{c_int, c_long, c_ulong};
 use std::hint::{black_box, spin_loop};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfeed::ExclusiveRingFeed;
 
+use crate::common::child::in_child;
 use crate::common::{PATIENCE, Random, watchdog};
-
-const CHILD: &str = "FANFEED_TEST_DENIES_MEMBARRIER";
 
 /// A filter cannot be taken off again, so this runs in a process of its own.
 #[test]
 fn no_wake_up_is_lost_when_membarrier_is_denied_later() {
-    if env::var_os(CHILD).is_some() {
-        return readers_park_beside_a_sender();
-    }
     let name = "denied::no_wake_up_is_lost_when_membarrier_is_denied_later";
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("1 passed"),
-        "the child ran nothing"
-    );
+    in_child(name, &[], readers_park_beside_a_sender);
 }
 
 /// Large enough that a core is busy with the value when the position after it is stored.
