@@ -5,15 +5,65 @@ mod common;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use common::tasks::{counting_waker, in_time};
 use common::{blocked_send, eventually, join, watchdog};
-use fanfeed::{Feed, SendAsync, Subscription};
+use fanfeed::{Carrier, Feed, Room, SendAsync, Subscription, TrySendError};
 use tokio::sync::mpsc as tokio_mpsc;
+
+/// A carrier without room that keeps the wakers it is given.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Vec<Waker>>>);
+
+impl Keeper {
+    fn keeps(&self, waker: &Waker) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|kept| kept.will_wake(waker))
+    }
+}
+
+impl Carrier<usize> for Keeper {
+    fn try_send(&self, value: usize) -> Result<(), TrySendError<usize>> {
+        Err(TrySendError::Full(value))
+    }
+
+    fn poll_room(&self, waker: &Waker) -> Room {
+        if !self.keeps(waker) {
+            self.0.lock().unwrap().push(waker.clone());
+        }
+        Room::Waking
+    }
+
+    fn forget_waker(&self, waker: &Waker) {
+        self.0.lock().unwrap().retain(|kept| !kept.will_wake(waker));
+    }
+}
+
+#[test]
+fn a_carrier_keeps_no_waker_that_was_replaced_or_dropped() {
+    let feed = Feed::new();
+    let keeper = Keeper::default();
+    let _subscription = feed.subscribe(keeper.clone());
+    let [(_, one), (_, other)] = [counting_waker(), counting_waker()];
+    let mut send = Box::pin(feed.send_async(7));
+    for waker in [&one, &other, &one] {
+        let mut context = Context::from_waker(waker);
+        assert!(send.as_mut().poll(&mut context).is_pending());
+        assert_eq!(
+            [&one, &other].map(|kept| keeper.keeps(kept)),
+            [&one, &other].map(|kept| kept.will_wake(waker))
+        );
+    }
+    drop(send);
+    assert!(keeper.0.lock().unwrap().is_empty());
+}
 
 /// Sends that were polled once, and are not polled again.
 fn idle(feed: &Feed<usize>, count: usize) -> Vec<SendAsync<usize>> {

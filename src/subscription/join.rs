@@ -289,6 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_one_has_the_error_of_a_member_that_has_yet_to_report_it() {
+        let members = [(); 2].map(|()| Fixed::new(Stats::default()));
+        let joined = joined(&members);
+        // As on a thread that ends the member and is interrupted before it wakes those that wait.
+        let unwoken = members[1]
+            .state
+            .mark_ended(Some(SubscriptionError::Overflowed))
+            .unwrap();
+        joined.cancel();
+        assert!(joined.state().is_ended());
+        assert!(joined.state().error().unwrap().is_overflowed());
+        unwoken.wake_all();
+        assert!(joined.state().error().unwrap().is_overflowed());
+    }
+
+    #[test]
     fn the_ends_of_very_many_do_not_recurse() {
         let members: Vec<_> = (0..100_000).map(|_| Fixed::new(Stats::default())).collect();
         let joined = joined(&members);
