@@ -201,8 +201,10 @@ fn own(receiver: &mut Receiver<Value>, sketch: &mut Sketch, form: Receive, count
     }
 }
 
-/// What a drain of up to so many hands out.
+/// What a drain of up to so many hands out. It looks no further than the last value that was there when it began: a gap
+/// after that is left to the next receive.
 fn drain(sketch: &mut Sketch, limit: usize) -> Result<Vec<u64>, TryRecvError> {
+    let limit = limit.min(sketch.queue.len().max(1));
     let mut all = Vec::new();
     while all.len() < limit {
         match sketch.receive() {
