@@ -137,6 +137,21 @@ fn a_drain_stops_at_a_gap_under_every_policy() {
 }
 
 #[test]
+fn a_drain_leaves_a_gap_after_its_last_value_to_the_next_receive() {
+    for overflow in [Overflow::Block, Overflow::DropNewest] {
+        let feed = Feed::new();
+        let mut receiver = channel(&feed, 2, overflow);
+        feed.send_batch([0, 1]);
+        drop(feed.try_send(2));
+        assert_eq!(receiver.drain(9, drop), Ok(2));
+        assert_eq!((receiver.missed(), receiver.stats().dropped), (0, 1));
+        assert_eq!(receiver.drain(9, drop), Err(TryRecvError::Lagged(1)));
+        assert_eq!(receiver.missed(), 1);
+        assert_eq!(receiver.drain(9, drop), Err(TryRecvError::Empty));
+    }
+}
+
+#[test]
 fn a_gap_wakes_a_receiver_that_waits() {
     let _watchdog = watchdog();
     for _ in 0..20 {
@@ -240,6 +255,19 @@ fn a_clone_that_panics_is_told_where_its_value_would_have_been() {
             assert_eq!((other.missed(), other.stats().dropped), (0, 0));
         }
     }
+}
+
+#[test]
+fn values_missed_at_one_point_for_two_reasons_are_told_at_once() {
+    let feed = Feed::new();
+    let mut first = channel(&feed, 1, Overflow::DropOldest);
+    let _other = feed.channel(8).unwrap();
+    // The clones of 1 and 3 panic, and each later value pushes out the one before it.
+    sent(|| _ = feed.send_batch((0..5).map(|number| Touchy(number, TOUCHY))));
+    assert_eq!(first.try_recv().err(), Some(TryRecvError::Lagged(4)));
+    assert_eq!(first.try_recv().unwrap().0, 4);
+    assert_eq!(first.try_recv().err(), Some(TryRecvError::Empty));
+    assert_eq!((first.missed(), first.stats().dropped), (4, 4));
 }
 
 #[test]

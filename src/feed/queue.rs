@@ -510,9 +510,15 @@ impl<T> Queue<T> {
             let head = self.receiver.head.load(Ordering::Acquire);
             let number = self.number(head);
             if number > cursor.expected {
-                return Err(TryRecvError::Lagged(
-                    number - std::mem::replace(&mut cursor.expected, number),
-                ));
+                let evicted = number - std::mem::replace(&mut cursor.expected, number);
+                // Values missed at the same point for another reason are told with them. A gap that this does not see yet is
+                // told by the next receive.
+                let others = if self.receiver.first_gap.is_before(head) {
+                    self.gaps.take(&self.receiver.first_gap, head)
+                } else {
+                    0
+                };
+                return Err(TryRecvError::Lagged(evicted + others));
             }
             // ORDERING: Acquire pairs with the Release in `fill`.
             if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
