@@ -43,7 +43,7 @@ impl Reader {
         let position = self.position;
         expect("the next value", &Some(number), &track.at(position));
         if in_time {
-            ensure(position >= track.gone(), || {
+            ensure(position >= track.gone(self.kind), || {
                 format!("{number} was received, and written over before")
             });
         }
@@ -111,7 +111,7 @@ impl Reader {
             });
             self.is_overflowed = true;
         } else {
-            ensure(self.position >= track.gone(), || {
+            ensure(self.position >= track.gone(self.kind), || {
                 format!(
                     "it did not overflow at {} of {}",
                     self.position,

@@ -234,7 +234,12 @@ impl World {
                             .chain(&own)
                             .all(|slowest| next < slowest + track.capacity);
                         ensure(room, || "a value was sent where there was no room".into());
-                        track.push(*number);
+                        // It says in its seat how far it is when it comes to the next segment.
+                        let own = own.map(|at| {
+                            let read = at - 1;
+                            reader.position.max(read - read % track.eighth)
+                        });
+                        track.push(*number, slowest.into_iter().chain(own).min());
                     }
                     Some(Err(fanfeed::TrySendError::Closed(_))) => {
                         ensure(track.is_closed, || "Closed, and the ring is not".into());

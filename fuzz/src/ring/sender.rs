@@ -37,14 +37,6 @@ impl Sender {
         matches!(self, Self::Exclusive(_))
     }
 
-    /// Whether nobody is left who sends; an exclusive sender is gone once it has closed the ring.
-    pub(crate) fn is_gone(&self) -> bool {
-        match self {
-            Self::Shared(rings, _) => rings.is_empty(),
-            Self::Exclusive(ring) => ring.as_ref().is_none_or(ExclusiveRingFeed::is_closed),
-        }
-    }
-
     pub(crate) fn handle(&mut self) -> Option<RingHandle<Value>> {
         with_ring!(self, ring => ring.handle())
     }

@@ -17,6 +17,7 @@ impl World {
 
     pub(crate) fn send(&mut self, form: Form) {
         let room = self.room();
+        let slowest = self.slowest();
         let waits = matches!(form, Form::Send | Form::InPlace | Form::InPlacePanicking);
         let form = if room == 0 && !self.track.is_closed && waits {
             Form::Try
@@ -43,7 +44,7 @@ impl World {
                     ensure(room > 0, || {
                         "a value was sent where there was no room".into()
                     });
-                    self.track.push(number);
+                    self.track.push(number, slowest);
                 }
             }
             Ok(Some(Err(TrySendError::Closed(value)))) => {
@@ -60,6 +61,7 @@ impl World {
                 ensure(!is_closed && matches!(form, Form::InPlacePanicking), || {
                     "a send panicked".into()
                 });
+                self.track.write(slowest);
                 self.track.reach = self.track.reach.max(next + 1);
                 self.has_leftover |= self.sender.is_exclusive();
             }
@@ -79,6 +81,7 @@ impl World {
         let values: Vec<Value> = (0..count).map(|_| self.value()).collect();
         let numbers: Vec<u64> = values.iter().map(Value::number).collect();
         let next = self.track.next();
+        let slowest = self.slowest();
         let sender = &mut self.sender;
         let outcome = catch_unwind(AssertUnwindSafe(|| match form {
             BatchForm::Iterator => sender.send_batch(values.into_iter()),
@@ -105,9 +108,10 @@ impl World {
             return;
         }
         for number in &numbers[..sent as usize] {
-            self.track.push(*number);
+            self.track.push(*number, slowest);
         }
         if count > sent || matches!(form, BatchForm::Panicking) {
+            self.track.write(slowest);
             self.track.reach = self.track.reach.max(self.track.next() + 1);
         }
     }

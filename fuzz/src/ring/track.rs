@@ -1,5 +1,7 @@
 //! The model of the ring itself: what was sent, and how far it may have gone on.
 
+use super::program::Kind;
+
 /// What was sent, by position.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -10,6 +12,8 @@ pub(crate) struct Track {
     pub(crate) sent: Vec<u64>,
     /// The sender may have made room up to here.
     pub(crate) reach: u64,
+    /// The end of the last segment that was left to lossy readers, because strict readers were in it when its slots were needed.
+    left: u64,
     pub(crate) is_closed: bool,
 }
 
@@ -20,6 +24,7 @@ impl Track {
             eighth: (capacity / 8).max(1),
             sent: Vec::new(),
             reach: 0,
+            left: 0,
             is_closed: false,
         }
     }
@@ -28,14 +33,34 @@ impl Track {
         self.sent.len() as u64
     }
 
-    pub(crate) fn push(&mut self, number: u64) {
+    /// A value was sent while the slowest strict reader was there.
+    pub(crate) fn push(&mut self, number: u64, slowest: Option<u64>) {
+        self.write(slowest);
         self.sent.push(number);
         self.reach = self.reach.max(self.next());
     }
 
-    /// Positions before this one have been written over.
-    pub(crate) fn gone(&self) -> u64 {
-        self.next().saturating_sub(self.capacity)
+    /// The sender writes the next slot while the slowest strict reader is there.
+    ///
+    /// While strict readers have passed a part of the segment of the lap before, the sender does not write into that segment: lossy
+    /// readers keep the whole of it until the sender has filled the part that it may fill.
+    pub(crate) fn write(&mut self, slowest: Option<u64>) {
+        let end = (self.next() + 1).next_multiple_of(self.eighth);
+        let floor = end.saturating_sub(self.capacity);
+        if slowest.is_some_and(|slowest| slowest < floor) {
+            self.left = floor;
+        }
+    }
+
+    /// Readers of this kind are not handed what is before this position.
+    pub(crate) fn gone(&self, kind: Kind) -> u64 {
+        let gone = self.next().saturating_sub(self.capacity);
+        let begin = self.left.saturating_sub(self.eighth);
+        if kind != Kind::Strict && (begin..self.left).contains(&gone) {
+            begin
+        } else {
+            gone
+        }
     }
 
     /// A lossy reader may have been moved on up to here, an eighth at a time, and not beyond.

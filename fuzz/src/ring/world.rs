@@ -111,6 +111,15 @@ impl World {
         self.track.capacity - behind.min(self.track.capacity)
     }
 
+    /// Where the slowest strict reader is.
+    pub(crate) fn slowest(&self) -> Option<u64> {
+        self.readers
+            .iter()
+            .filter(|one| one.kind == Kind::Strict && one.is_live(&self.track))
+            .map(|one| one.position)
+            .min()
+    }
+
     pub(crate) fn close(&mut self) {
         self.track.is_closed = true;
     }
@@ -138,8 +147,8 @@ impl World {
             .saturating_sub(track.eighth);
         let filled = track.next() + u64::from(self.has_leftover);
         let most = filled.min(track.capacity) + self.most_lossy as u64 * track.eighth;
-        // All values go with the last sender and the last reader.
-        let is_over = self.sender.is_gone() && self.readers.iter().all(|one| one.came_late);
+        // All values of a closed ring go with its last reader.
+        let is_over = track.is_closed && self.readers.iter().all(|one| one.came_late);
         let (least, most) = if is_over {
             (0, 0)
         } else {
