@@ -21,23 +21,26 @@ pub enum Room {
 /// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for `tokio::sync::mpsc::Sender`. Implement it
 /// to subscribe anything else. Only [`try_send`](Self::try_send) is required.
 ///
-/// A channel of capacity 0 takes a value only while its receiver is there. A blocked [`Feed::send`](crate::Feed::send) waits
-/// at crossbeam's, which can then be received from in every way. `Feed::send_async`, and every send to `std`'s
-/// `sync_channel(0)`, tries again on a timer: so it meets a receiver that waits, in `recv`, `recv_timeout` or `select!`, and
-/// never one that only polls with `try_recv`.
+/// A channel of capacity 0 takes a value only while its receiver is there. On a crossbeam channel
+/// of capacity 0, a blocked [`Feed::send`](crate::Feed::send) waits in the channel itself, so any
+/// way of receiving meets it. `Feed::send_async`, and every send to `std`'s `sync_channel(0)`,
+/// tries again on a timer. These meet a receiver that waits in `recv`, `recv_timeout` or `select!`,
+/// but never one that only polls with `try_recv`.
 ///
-/// What a carrier's receiver misses it is not told of, because a carrier takes values only: a value refused under
-/// [`CarrierOverflow::DropNewest`](crate::CarrierOverflow::DropNewest), one that a sender gave up, and one whose `clone` panicked
-/// are counted in [`Stats::dropped`](crate::Stats::dropped) alone. A receiver that has to know where values are missing takes
-/// a channel of the feed's own ([`Feed::channel`](crate::Feed::channel)).
+/// A carrier's receiver is not told what it misses, because a carrier takes values only. Three
+/// kinds of missed values are counted in [`Stats::dropped`](crate::Stats::dropped) alone: a value
+/// refused under [`CarrierOverflow::DropNewest`](crate::CarrierOverflow::DropNewest), one that a
+/// sender gave up, and one whose `clone` panicked. A receiver that has to know where values are
+/// missing needs one of the feed's own channels ([`Feed::channel`](crate::Feed::channel)).
 ///
-/// When the subscription has ended, the carrier is dropped by the thread that ended it, inside no delivery: its `drop` may
-/// take its time, and may wait for a thread that closes the feed or ends other subscriptions. What it unsubscribes itself is
-/// dropped at once; what else ends meanwhile, once it has returned. See
-/// [`unsubscribe`](crate::Subscription::unsubscribe) for who drops it when.
+/// When the subscription has ended, the thread that ended it drops the carrier, outside any
+/// delivery. The carrier's `drop` may take long, and may wait for a thread that closes the feed or
+/// ends other subscriptions. Subscriptions that this `drop` itself unsubscribes are dropped at
+/// once; others that end meanwhile are dropped after it has returned.
+/// [`unsubscribe`](crate::Subscription::unsubscribe) says which thread drops the carrier, and when.
 ///
-/// A carrier, or a value's `clone`, that ends another subscription during a send keeps that one from getting the value, if
-/// it has not got it before.
+/// If a carrier, or a value's `clone`, ends another subscription during a send, that subscription
+/// does not get the value, unless it has got it already.
 ///
 /// A panic in any of these ends the subscription with
 /// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
@@ -94,8 +97,9 @@ pub trait Carrier<T>: Send + Sync {
         None
     }
 
-    /// The crossbeam sender that this is or wraps, if it does nothing but send on it. A blocked send then waits by
-    /// selecting on it, which meets receivers of zero-capacity channels that poll. `Feed::send_async` tries again on a timer.
+    /// The crossbeam sender that this is or wraps, if it does nothing but send on it. A blocked
+    /// send then waits by selecting on that sender, which meets receivers of zero-capacity channels
+    /// that poll. `Feed::send_async` tries again on a timer.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
         None
     }

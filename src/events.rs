@@ -12,8 +12,8 @@ thread_local! {
 
 /// Runs `report`, unless this thread is reporting an event already.
 ///
-/// A `tracing` subscriber is code of others, and may use a feed: an event of the crate's own inside one would enter the
-/// subscriber again, without end. A panic of the subscriber goes no further.
+/// A `tracing` subscriber is user code, and may use a feed. An event of the crate inside another
+/// one would enter the subscriber again, without end. A panic of the subscriber goes no further.
 pub(crate) fn report(report: impl FnOnce()) {
     struct Done;
     impl Drop for Done {
@@ -28,7 +28,8 @@ pub(crate) fn report(report: impl FnOnce()) {
     quietly(report);
 }
 
-/// Reports an event of the crate's: the level, and what the macro of that name in `tracing` takes.
+/// Reports an event of the crate: takes the level, and the arguments of the `tracing` macro of that
+/// name.
 macro_rules! event {
     ($level:ident, $($event:tt)+) => {
         $crate::events::report(|| tracing::$level!($($event)+))

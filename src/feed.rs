@@ -132,14 +132,15 @@ impl<T> Feed<T> {
     /// Ends the feed: all its subscriptions end without an error, sends that are blocked go on, and values sent from now
     /// on reach nobody. Receivers can still take what is in their channels.
     ///
-    /// When this returns, nothing more is put on any channel by any thread, as if each subscription had been
-    /// [unsubscribed](Subscription::unsubscribe), and each carrier that was not in use has been dropped before those in
-    /// use were waited for. A carrier that another thread has begun to drop is not waited for.
+    /// When this returns, no thread puts anything more on any channel, as if each subscription had
+    /// been [unsubscribed](Subscription::unsubscribe). Carriers that were not in use have been
+    /// dropped before this waits for those in use. It does not wait for a carrier that another
+    /// thread has begun to drop.
     pub fn close(&self) {
         self.core.close();
     }
 
-    /// Ends all its subscriptions, and waits for nothing.
+    /// Ends all subscriptions of the feed without waiting.
     pub(crate) fn close_soon(&self) {
         self.core.close_soon();
     }
@@ -234,9 +235,10 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// Sends a value to all subscribers, and waits for those that have no room without blocking the thread. The future
     /// completes with the number of subscribers that the value reached.
     ///
-    /// Own channels, rings and tokio senders wake the task when they have room. The others, crossbeam's among them, are tried
-    /// again on a timer, after 50 µs at first, doubling to 1 ms. At a crossbeam channel of capacity 0 such a try meets a
-    /// receiver that waits at that moment, in `recv`, `recv_timeout` or `select!`; it does not meet one that only polls with
+    /// Own channels, rings and tokio senders wake the task when they have room. Other carriers,
+    /// crossbeam's among them, are tried again on a timer, after 50 µs at first, doubling to 1 ms.
+    /// At a crossbeam channel of capacity 0 such a try meets a receiver that waits at that moment,
+    /// in `recv`, `recv_timeout` or `select!`. It does not meet one that only polls with
     /// `try_recv`. ([`send`](Self::send), which blocks, meets both.)
     ///
     /// See [`SendAsync`] for what becomes of the value when the future is dropped.
@@ -264,8 +266,9 @@ impl<T: Clone + Send + 'static> Feed<T> {
 impl<T: Send + 'static> Feed<T> {
     /// Subscribes a channel, which gets every value sent from now on.
     ///
-    /// Its receiver is not told of values that it misses: they are in [`Subscription::stats`] (see [`Carrier`]). The receiver
-    /// of a channel of the feed's own is ([`channel`](Self::channel)).
+    /// Its receiver is not told which values it misses: [`Subscription::stats`] counts them (see
+    /// [`Carrier`]). The receiver of one of the feed's own channels is told
+    /// ([`channel`](Self::channel)).
     ///
     /// On a feed that was closed the subscription has ended already, and the carrier was dropped.
     pub fn subscribe<C: Carrier<T> + 'static>(&self, carrier: C) -> Subscription {

@@ -63,7 +63,7 @@
 //! | the same from one sending thread, several times as fast | [`ExclusiveRingFeed`] |
 //! | a few channels, and a ring with many readers, of one stream | a [`RingFeed`] subscribed to a [`Feed`] |
 //! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
-//! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; what it misses is in [`Stats`] alone |
+//! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; only [`Stats`] counts what it misses |
 //! | to run something on the sending thread | [`Feed::subscribe_fn`] |
 //! | a task that awaits | a channel of either kind, or tokio's, with feature `async` |
 //! | a producer with a thread of its own | [`Subscription::spawn`] |
@@ -77,10 +77,11 @@
 //! Each subscriber of a feed has its own capacity and its own answer to being full: the send waits ([`Overflow::Block`], the
 //! default), or the newest or the oldest value is missed, or the subscription ends. A send that may not wait, or not for
 //! long, is [`try_send`](Feed::try_send), [`send_timeout`](Feed::send_timeout) or
-//! [`send_deadline`](Feed::send_deadline): what it could not deliver it gives back as [`Undelivered`], which names those
-//! who missed it and can be retried for them alone. A value that is given up is not lost silently: the receiver of an own
-//! channel is told where it is missing ([`Receiver`](Receiver#lagging)), and of other channels [`Stats::dropped`] counts it.
-//! [`Subscription::stats`] says who keeps sends waiting, how often and for how long.
+//! [`send_deadline`](Feed::send_deadline): what it could not deliver it gives back as [`Undelivered`], which names
+//! the subscribers that missed it and can be retried for them alone. A value that is given up is
+//! not lost silently: the receiver of an own channel is told where it is missing
+//! ([`Receiver`](Receiver#lagging)), and for other channels [`Stats::dropped`] counts it.
+//! [`Subscription::stats`] says which subscribers keep sends waiting, how often and for how long.
 //!
 //! The readers of a ring share its capacity. Each has its own answer to being a whole ring behind ([`RingOverflow`]): the send
 //! waits for it, or it misses the oldest values and learns how many, or it is cut off. A reader that waits does so in a way
@@ -125,8 +126,8 @@
 //! | [`Feed`], [`RingFeed`] | the feed does not end by itself; [`close`](Feed::close) ends it |
 //! | [`ExclusiveRingFeed`] | the ring never ends: its readers wait until they are unsubscribed |
 //! | [`SubscriptionScope`] | ends nothing |
-//! | [`Undelivered`] | nobody gets the value any more, nobody is told so, and it is not dropped |
-//! | `SendAsync` | nobody gets the value any more; if it was next in line for room, the send behind it is woken a few milliseconds late |
+//! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
+//! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
 //! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], a weak handle, options | nothing |
 //!
 //! # Trade-offs

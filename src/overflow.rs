@@ -6,8 +6,8 @@
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Overflow {
-    /// The send waits for room. Nothing is lost, unless a sender gives a value up; then the subscriber learns how many it missed
-    /// at that point of the stream.
+    /// The send waits for room. No value is lost, unless a sender gives one up. Then the subscriber
+    /// learns how many values it missed at that point of the stream.
     #[default]
     Block,
     /// The value is lost to this subscriber, which learns how many it missed at that point of the stream.
@@ -24,8 +24,8 @@ pub enum Overflow {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CarrierOverflow {
-    /// The send waits for room. Nothing is lost, unless a sender gives a value up; then it is counted in
-    /// [`Stats::dropped`](crate::Stats::dropped).
+    /// The send waits for room. No value is lost, unless a sender gives one up. Then
+    /// [`Stats::dropped`](crate::Stats::dropped) counts it.
     #[default]
     Block,
     /// The value is lost to this subscriber, and counted in [`Stats::dropped`](crate::Stats::dropped).

@@ -61,7 +61,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     resubscribe_with_error(max, move |token, error| {
-        // An error that panics when it is dropped is no failure of `f`.
+        // An error that panics when it is dropped does not count as a failure of `f`.
         quietly(|| drop(error));
         f(token)
     })

@@ -76,14 +76,18 @@ pub use waiting::Waiting;
 /// 4. Readers come and go while senders run. One that leaves, or panics, frees its slots at once.
 /// 5. How a reader waits is its own choice ([`Waiting`]). A sender pays for waking only while a reader may be parked, and
 ///    one that waits for room backs off, then parks.
-/// 6. Every value is dropped exactly once: when another takes its slot, a lap later, by the thread that sends that, once
-///    that has been published; or when the last sender and the last reader are gone, by the last of them, whatever other handles are
-///    left ([`Subscription`](crate::Subscription), [`RingHandle`], [`WeakRingFeed`]). An eighth of the ring that was left to lossy
-///    readers while they read keeps its values until they have stopped and blocking readers have passed it; then the last of these
-///    readers drops them, or the sender. So there are never more values than the capacity and an eighth of it for each lossy reader
-///    that reads. A panic in a drop leaves the ring sound. While a sender is left, values stay for readers that come later with
-///    [`history`](RingSubscriberBuilder::history), even if there are no readers. A ring can be asked
-///    to [drop each value once it was read](RingBuilder::drop_when_read) instead.
+/// 6. Every value is dropped exactly once. Usually this happens a lap later, when another value
+///    takes its slot: the thread that sends the new value drops the old one, after the new one was
+///    published. Otherwise the values are dropped when the last sender and the last reader are
+///    gone, by the last of them, even if other handles remain
+///    ([`Subscription`](crate::Subscription), [`RingHandle`], [`WeakRingFeed`]). An eighth of the
+///    ring that was left to lossy readers while they read keeps its values until they have stopped
+///    and blocking readers have passed it. Then the last of these readers drops them, or the
+///    sender. So there are never more values than the capacity and an eighth of it for each lossy
+///    reader that reads. A panic in a drop leaves the ring sound. While a sender is left, values
+///    stay for readers that come later with [`history`](RingSubscriberBuilder::history), even if
+///    there are no readers. A ring can be asked to [drop each value once it was
+///    read](RingBuilder::drop_when_read) instead.
 /// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's next read says `Closed`,
 ///    and its slots are free; those of a `drain` under way, as soon as that returns.
 /// 8. Sending takes no lock and makes no allocation, but once for each eighth of the capacity: then one of the sending
@@ -95,9 +99,9 @@ pub use waiting::Waiting;
 ///   miss anything and can be relied on; else `DropOldest`, or a send with a time limit.
 /// - A thread that is preempted between claiming a position and publishing its value holds up all readers there, and senders
 ///   a lap later, until it runs again.
-/// - A send looks at many readers ahead of need, a few at a time, and tells readers that it has cut off a few at a time. What remains
-///   is that once for each eighth of the capacity a send looks at all lossy readers, and moves those on that are in the way: about
-///   20 ns for each.
+/// - A send looks at many readers ahead of need, a few at a time, and notifies readers that it has
+///   cut off, also a few at a time. One cost remains: once for each eighth of the capacity a send
+///   looks at all lossy readers, and moves on those that are in the way, at about 20 ns for each.
 ///
 /// # Examples
 ///
@@ -121,8 +125,9 @@ pub struct RingFeed<T> {
     claimant: Arc<Claimant<T>>,
 }
 
-// No code of users runs between claiming a position and publishing it, a reader whose handler panics has read the value that it was
-// given, and wakers and drops run once all is in place: nothing half done is left for others to find.
+// No user code runs between claiming a position and publishing it. A reader whose handler panics
+// has read the value that it was given. Wakers and drops run once all is in place. So no thread
+// ever finds anything half done.
 impl<T> UnwindSafe for RingFeed<T> {}
 impl<T> RefUnwindSafe for RingFeed<T> {}
 
@@ -138,7 +143,8 @@ impl<T> RingFeed<T> {
         })
     }
 
-    /// A ring with options. It is made by [`build`](RingBuilder::build) or [`build_exclusive`](RingBuilder::build_exclusive).
+    /// Creates a ring with options, made by [`build`](RingBuilder::build) or
+    /// [`build_exclusive`](RingBuilder::build_exclusive).
     pub fn builder(capacity: usize) -> RingBuilder<T> {
         RingBuilder::new(capacity)
     }
@@ -172,9 +178,9 @@ impl<T> RingFeed<T> {
         self.claimant.core().count()
     }
 
-    /// Ends the ring: all its subscriptions end without an error, senders that wait go on, and nothing more can be sent.
-    /// Readers can still take what was sent before; when the last of them is dropped, or at once if there is none, the ring's values
-    /// are dropped.
+    /// Ends the ring: all its subscriptions end without an error, senders that wait go on, and
+    /// nothing more can be sent. Readers can still take what was sent before. The ring's values are
+    /// dropped when the last reader is dropped, or at once if there are no readers.
     pub fn close(&self) {
         self.claimant.close();
     }
@@ -198,7 +204,7 @@ impl<T> RingFeed<T> {
 }
 
 impl<T> RingBuilder<T> {
-    /// A ring that many threads may send on.
+    /// Builds a ring that many threads may send on.
     ///
     /// # Errors
     ///
@@ -223,8 +229,9 @@ impl<T: Send + Sync> RingFeed<T> {
     /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
     /// through; the ring is sound, and the value was sent.
     ///
-    /// A send without a time limit that has to wait for room panics inside a handler of one of the ring's readers
-    /// ([`RingReceiver::drain`] and its like), on the same thread: it might wait for that reader. Nothing is sent then.
+    /// On the thread of a handler of one of the ring's readers ([`RingReceiver::drain`] and its
+    /// like), inside that handler, a send without a time limit panics if it has to wait for room:
+    /// it might wait for that reader. Nothing is sent then.
     #[inline]
     pub fn send(&self, value: T) -> u64 {
         self.claimant.send(value)
@@ -283,11 +290,13 @@ impl<T: Send + Sync> RingFeed<T> {
         self.send_batch(values.iter().cloned())
     }
 
-    /// Sends the value that `write` makes of the default one, and waits for room. Returns its position.
+    /// Sends the value that `write` makes from the default one, and waits for room. Returns its
+    /// position.
     ///
-    /// The value is complete before its position is claimed, so a slow `write` holds up no other sender and no reader. The
-    /// price is one move of the value into its slot: to write large values in place, over an old one whose memory can be used
-    /// again, take an [`ExclusiveRingFeed`] ([`send_with`](ExclusiveRingFeed::send_with)). On a closed ring `write` is not called.
+    /// The value is complete before its position is claimed, so a slow `write` holds up no other
+    /// sender and no reader. The price is one move of the value into its slot. To write large
+    /// values in place, over an old one whose memory can be reused, use an [`ExclusiveRingFeed`]
+    /// ([`send_with`](ExclusiveRingFeed::send_with)). On a closed ring `write` is not called.
     ///
     /// # Panics
     ///

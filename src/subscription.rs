@@ -192,26 +192,30 @@ impl Subscription {
         self.source().state().err()
     }
 
-    /// Ends the subscription. When this returns, nothing more is put on its channel by any thread; a `send` that was blocked
-    /// on it goes on at once.
+    /// Ends the subscription. When this returns, no thread puts anything more on its channel. A
+    /// `send` that was blocked on it goes on at once.
     ///
     /// # The carrier
     ///
-    /// The thread that ends a subscription drops its carrier (or its closure) before this returns. If another thread has
-    /// ended it, or ends it at the same time, by an unsubscribe of its own, by closing the feed, or by a send that found the
-    /// far end gone, that thread may be the one to drop the carrier, and this does not wait for it: a destructor may take
-    /// its time, and may itself wait for what the caller does next. A worker that a carrier joins in its `drop` may close
-    /// the feed, drop its last handle, or end any subscription.
+    /// The thread that ends a subscription drops its carrier (or its closure) before this returns.
+    /// Another thread may have ended the subscription, or may end it at the same time: by an
+    /// unsubscribe of its own, by closing the feed, or by a send that found the far end gone. Then
+    /// that thread may be the one that drops the carrier, and this call does not wait for it: a
+    /// destructor may take long, and may itself wait for what the caller does next. A worker that a
+    /// carrier joins in its `drop` may close the feed, drop its last handle, or end any
+    /// subscription.
     ///
     /// # Waiting
     ///
-    /// It waits only for deliveries that are under way to this subscription and its neighbours (at most 64, together), which
-    /// do not block, but which clone values: where `T::clone` takes long, so may this; and for those who ask the carrier
-    /// something at that moment. Calling it again, from any thread, is harmless, and waits in the same way.
+    /// This waits only for deliveries that are under way to this subscription and its neighbours
+    /// (at most 64, together), and for threads that query the carrier at that moment. These
+    /// deliveries do not block, but they clone values: where `T::clone` takes long, this may take
+    /// long too. Calling it again, from any thread, is harmless, and waits in the same way.
     ///
-    /// Called inside a delivery (from a closure, a carrier, or a `clone` or `drop` of a value) it does not wait, and drops
-    /// nothing. The carrier is dropped when the outermost delivery on this thread ends, or, if other threads still use it
-    /// then, by the one of them that is done last. The same holds more than 16 destructors deep inside one another.
+    /// Inside a delivery (in a closure, a carrier, or a `clone` or `drop` of a value) this does not
+    /// wait, and drops nothing. The carrier is dropped when the outermost delivery on this thread
+    /// ends. If other threads still use the carrier then, the last of them drops it. The same holds
+    /// for more than 16 nested destructors.
     pub fn unsubscribe(&self) {
         self.source().cancel();
     }

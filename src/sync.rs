@@ -77,11 +77,13 @@ pub(crate) use store_load_fence;
 ///
 /// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst` fences. So where the
 /// code leans on the single order of `SeqCst` accesses, a model gets a fence, which is what that order amounts to there.
-/// Wherever this stands, all four accesses of the protocol are `SeqCst`; the comment at the site names them.
+/// Wherever this is used, all four accesses of the protocol are `SeqCst`; the comment at the site
+/// names them.
 ///
-/// A fence orders more than those four: every access before it and every access after it. A model could therefore hold
-/// although the code leans on the order of a weaker access across such a site. So the comment at each site also says
-/// which weaker accesses follow, and why the protocol needs no order of them.
+/// A fence orders more than those four: every access before it and every access after it. A model
+/// could therefore hold although the code relies on the order of a weaker access across such a
+/// site. So the comment at each site also names the weaker accesses that follow, and says why the
+/// protocol needs no order of them.
 macro_rules! seq_cst_order {
     ($name:literal) => {
         #[cfg(fanfeed_loom)]

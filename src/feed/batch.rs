@@ -94,7 +94,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         let more = directory.visit_each(Kind::Channels, &section, |chunk, more| {
             self.serve_chunk(core, chunk, &section, more);
         });
-        // If not, the originals may be given away.
+        // Without later values, the originals may be given away.
         if more {
             directory.visit_each(Kind::Closures, &section, |chunk, _| {
                 self.call_chunk(core, chunk, &section);
@@ -220,7 +220,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         let clones = &mut self.clones;
         clones.reserve(count);
         let values = self.block.range(from..from + count);
-        // One by one, so that those before a panic are there after it.
+        // Cloned one at a time, so that the clones made before a panic are kept.
         catch(|| values.for_each(|value| clones.push(value.clone()))).err()
     }
 

@@ -15,8 +15,9 @@ use crate::wait::{Again, BOUND, Parker, catch};
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
 const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 
-/// When the first in line looks again though nobody woke it: at first, and at most. See [`queue`](super::queue) for why; and a
-/// carrier that forgets to wake costs a second at most.
+/// The delays, first and longest, after which the first waiter in line looks again without a
+/// wake-up. See [`queue`](super::queue) for the reason. A carrier that forgets to wake delays a
+/// send by at most a second.
 const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
 /// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If
@@ -76,7 +77,8 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
 }
 
 impl Listening {
-    /// How often what cannot tell when it has room, or may have overlooked the send, is tried again.
+    /// How often to retry a subscriber that cannot tell when it has room, or that may have
+    /// overlooked the send.
     pub(crate) fn timer_range(self) -> Option<(Duration, Duration)> {
         match self.again {
             _ if self.timer => Some(CARRIER_TIMER),
@@ -120,7 +122,7 @@ fn select<T: Clone + Send + 'static>(
         .iter()
         .filter_map(|(index, gate)| Some((*index, crossbeam_sender(gate)?)))
         .collect();
-    // A carrier that was asked may have ended one that was asked before.
+    // A carrier that was tried may have ended a subscription that was tried before it.
     senders.retain(|(index, _)| !entries[*index].is_cut());
     if senders.len() > SELECTED {
         let start = *turn % senders.len();

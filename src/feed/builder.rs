@@ -135,8 +135,8 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
 }
 
 impl<T: Send + 'static> SubscriberBuilder<'_, T> {
-    /// Subscribes a channel that is brought along. What it misses is in [`Subscription::stats`] alone: see
-    /// [`Feed::subscribe`](crate::Feed::subscribe).
+    /// Subscribes a channel that the caller brings along. Only [`Subscription::stats`] counts what
+    /// it misses: see [`Feed::subscribe`](crate::Feed::subscribe).
     pub fn subscribe<C: Carrier<T> + 'static>(self, carrier: C) -> Subscription {
         let port = match Port::crossbeam(carrier) {
             Ok(port) => port,

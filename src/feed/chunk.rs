@@ -60,7 +60,7 @@ impl<T> Seat<T> {
         &self.entry
     }
 
-    /// The own channel, if it is one, by the short way.
+    /// The own channel, if it is one, by its direct pointer.
     #[inline(always)]
     pub(crate) fn own(&self) -> Option<&Queue<T>> {
         match self.way {
@@ -138,12 +138,12 @@ pub(crate) struct Chunk<T> {
     place: Place,
     near: [Cell<T>; NEAR],
     far: Far<T>,
-    /// Seats that are taken, live or not. Only under the registry's lock.
+    /// Seats that are taken, live or not. Accessed only under the registry's lock.
     taken: AtomicU64,
     alive: Alive,
 }
 
-/// The seats that do not lie in the chunk, or null.
+/// The seats that do not lie in the chunk itself, or null.
 struct Far<T>(AtomicPtr<[Cell<T>; FAR]>);
 
 impl<T> Drop for Far<T> {
@@ -273,7 +273,7 @@ impl<T> Chunk<T> {
         self.live.set(seat);
     }
 
-    /// For a model to watch its uses.
+    /// Lets a model observe the chunk's uses.
     #[inline]
     pub(crate) fn alive(&self) -> &Alive {
         &self.alive
@@ -294,7 +294,7 @@ impl<T> Chunk<T> {
         Some(seat)
     }
 
-    /// Gives back a seat that was emptied.
+    /// Gives back an emptied seat.
     pub(crate) fn give_back(&self, seat: usize) {
         let taken = self.taken.load(Ordering::Relaxed);
         self.taken.store(taken & !(1 << seat), Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What all handles of a feed share: its subscribers, and how they come and go.
 //!
-//! Where they sit is told by the [`Directory`]. Subscribing and unsubscribing take a lock; deliveries never take it.
+//! The [`Directory`] holds their places. Subscribing and unsubscribing take a lock; deliveries
+//! never take it.
 
 use std::sync::{Arc, Weak};
 
@@ -22,7 +23,7 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
-    /// This, for a thread that has to free something later. Set with the first subscription.
+    /// This core, for a thread that has to free something later. Set with the first subscription.
     reaper: OnceLock<Weak<dyn Reap>>,
 }
 
@@ -37,30 +38,30 @@ struct Hot<T> {
 const NOTHING: u8 = 0;
 /// Something is retiring, and may be free by now.
 const NEWS: u8 = 1;
-/// All that is retiring was looked at, and waits for a gate, whose holder frees it, or for visits that the records
-/// [know](Records::has_moved_on).
+/// Everything that is retiring was looked at. It waits for a gate, whose holder frees it, or for
+/// visits that the records [know](Records::has_moved_on).
 const WAITING: u8 = 2;
 
-/// What the lock is for.
+/// The state under the lock.
 struct Registry<T> {
     closed: bool,
     vacancies: Vacancies<T>,
     retiring: Vec<Retiring<T>>,
 }
 
-/// An entry that was cut, and whose seat is to be emptied by whoever comes by once nobody uses its port.
+/// An entry that was cut. Its seat is emptied by the next thread that finds its port unused.
 struct Retiring<T> {
     entry: Arc<Entry<T>>,
     grace: Grace,
 }
 
-/// What became of an entry that a thread waits to free.
+/// The state of an entry that a thread waits to free.
 enum Taken<T> {
-    /// It is out of its seat, and to be dropped by the caller.
+    /// The entry is out of its seat. The caller drops it.
     Out(Seat<T>),
-    /// Another thread has taken it out.
+    /// Another thread has taken the entry out.
     Gone,
-    /// Somebody uses its port.
+    /// The entry's port is in use.
     Busy,
 }
 
@@ -95,18 +96,19 @@ impl<T> Core<T> {
         &self.hot.directory
     }
 
-    /// Frees what has ended and could not be freed then. Every send, subscribe and unsubscribe ends with this.
+    /// Frees what has ended but could not be freed at that time. Every send, subscribe and
+    /// unsubscribe ends with this call.
     #[inline]
     pub(crate) fn tidy(&self) {
-        // ORDERING: SeqCst with the store in `tell_of_retiring`, as that says. Acquire pairs with the store of `WAITING`: what
-        // is awaited is visible.
+        // ORDERING: SeqCst with the store in `tell_of_retiring`, for the reason given there.
+        // Acquire pairs with the store of `WAITING`: the `awaited` words are visible.
         let retiring = self.hot.retiring.load(Ordering::SeqCst);
         if retiring != NOTHING {
             self.tidy_retiring(retiring);
         }
     }
 
-    /// Does not take the lock where that would free nothing: a closure may run for long.
+    /// Does not take the lock if that would free nothing: a closure may run for a long time.
     #[cold]
     fn tidy_retiring(&self, retiring: u8) {
         let has_moved_on = retiring == NEWS || self.records.has_moved_on();
@@ -115,12 +117,13 @@ impl<T> Core<T> {
         }
     }
 
-    /// Has the next delivery that ends look at what is retiring.
+    /// Makes the next delivery that ends look at the retiring entries.
     fn tell_of_retiring(&self) {
-        // ORDERING: SeqCst with the load in `tidy`, the store in `At::begin` and the load in `At::observe`: a delivery either
-        // sees this when it ends, or had begun its last visit before an observation that follows this. The four are these.
-        // Weaker accesses do not matter: what is retiring is read under the lock, and what is `awaited` only after a load in
-        // `tidy` that found `WAITING`, with which it was released.
+        // ORDERING: SeqCst with the load in `tidy`, the store in `At::begin` and the load in
+        // `At::observe`: a delivery either sees this when it ends, or had begun its last visit
+        // before an observation that follows this. These are the four accesses. Weaker accesses do
+        // not matter: the retiring entries are read under the lock, and `awaited` only after a load
+        // in `tidy` that found `WAITING`, with which it was released.
         self.hot.retiring.store(NEWS, Ordering::SeqCst);
         seq_cst_order!("retiring_is_told_without_order");
     }
@@ -180,8 +183,9 @@ impl<T> Core<T> {
 
     // ---- Ending ----
 
-    /// Ends a subscription, waits until nobody uses its port, and drops that: see
-    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe). Where the thread must not wait, it frees it later.
+    /// Ends a subscription, waits until its port is unused, and drops the port: see
+    /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe). If the thread must not
+    /// wait, it frees the port later.
     pub(crate) fn cancel(&self, entry: &Entry<T>) {
         let waits = may_wait();
         let (ended, grace) = self.cut(entry, End::Closed, None, waits);
@@ -205,7 +209,8 @@ impl<T> Core<T> {
         self.tidy();
     }
 
-    /// Ends a subscription, and tells of it. Waits for nobody, and drops nothing of others: that is for whoever tidies up.
+    /// Ends a subscription, and announces the end. Does not wait, and drops no user values: a later
+    /// `tidy` does that.
     pub(crate) fn end(&self, entry: &Entry<T>, end: End, error: Option<SubscriptionError>) {
         let (ended, _) = self.cut(entry, end, error, false);
         if let Some(ended) = ended {
@@ -213,8 +218,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Takes an entry out of the live ones, if it is one of them, and gives back what is to be told. `awaits`: the caller
-    /// waits until nobody uses the port, and then takes the entry out of its seat; else anybody does.
+    /// Takes an entry out of the live ones, if it is live, and returns what is to be announced. If
+    /// `awaits` is set, the caller waits until the port is unused, and then takes the entry out of
+    /// its seat. Otherwise any thread may do that.
     fn cut(
         &self,
         entry: &Entry<T>,
@@ -228,14 +234,16 @@ impl<T> Core<T> {
             entry.set_awaited();
         }
         if entry.is_cut() {
-            // By the lock this comes after the observation that was made at the cut, and so sees no less.
+            // The lock orders this after the observation that was made at the cut. So this one sees
+            // no less.
             return (None, self.records.observe(Self::concern(entry.seating())));
         }
         self.count.fetch_sub(1, Ordering::AcqRel);
         let ended = self.cut_live(&registry, entry, end, error);
-        // The four: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store in `At::begin`, and `Live::load` or
-        // `Entry::is_cut`. The directory's bits are cleared with `Relaxed`: a delivery that sees them too late finds an empty
-        // live word, and one that sees them too early passes over nobody who is live.
+        // The four: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store in
+        // `At::begin`, and `Live::load` or `Entry::is_cut`. The directory's bits are cleared with
+        // `Relaxed`: a delivery that sees them too late finds an empty live word, and one that sees
+        // them too early skips no live subscriber.
         seq_cst_order!("unsubscribe_observes_without_order");
         let grace = self.records.observe(Self::concern(entry.seating()));
         if !awaits {
@@ -247,7 +255,7 @@ impl<T> Core<T> {
         (Some(ended), grace)
     }
 
-    /// Takes an entry out of the live ones, which it is one of, and ends it. The caller holds the lock.
+    /// Takes a live entry out of the live ones, and ends it. The caller holds the lock.
     fn cut_live(
         &self,
         registry: &Registry<T>,
@@ -269,13 +277,14 @@ impl<T> Core<T> {
         self.tell_of_retiring();
     }
 
-    /// Ends all subscriptions, lets no new ones begin, and waits as [`cancel`](Self::cancel) does for each of them, those
-    /// that others have ended included.
+    /// Ends all subscriptions and admits no new ones. Then waits, as [`cancel`](Self::cancel) does,
+    /// for each of them, including those that other threads have ended.
     pub(crate) fn close(&self) {
         self.shut(may_wait());
     }
 
-    /// Ends all subscriptions, lets no new ones begin, and tells of it. Waits for nobody, and drops nothing of others.
+    /// Ends all subscriptions, admits no new ones, and announces the ends. Does not wait, and drops
+    /// no user values.
     pub(crate) fn close_soon(&self) {
         self.shut(false);
     }
@@ -342,12 +351,14 @@ impl<T> Core<T> {
         self.tidy();
     }
 
-    /// Takes an entry that was cut out of its seat, if nobody uses its port. The grace was observed after the cut.
+    /// Takes a cut entry out of its seat if its port is unused. The caller observed the grace after
+    /// the cut.
     fn take(&self, entry: &Entry<T>, grace: &Grace) -> Taken<T> {
         let seating = entry.seating();
         // SAFETY: the records are `self`'s.
         let is_over = unsafe { grace.is_over_at(Self::concern(seating)) };
-        // Once both are true they stay so: whoever enters the gate after the cut leaves it without a look at the port.
+        // Both conditions stay true: a thread that enters the gate after the cut leaves it without
+        // using the port.
         if !(is_over && entry.is_gate_empty()) {
             return Taken::Busy;
         }
@@ -359,8 +370,8 @@ impl<T> Core<T> {
         Taken::Out(self.vacate(&mut registry, seating))
     }
 
-    /// Frees what was cut and is out of everybody's hands by now, and waits for nothing. In a delivery or a callback,
-    /// the outermost one does it when it ends.
+    /// Frees every cut entry that no thread uses any more, without waiting. In a delivery or a
+    /// callback, the outermost one does this when it ends.
     #[cold]
     #[inline(never)]
     pub(crate) fn reap(&self) {
@@ -372,9 +383,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// If the thread is in a delivery or a callback, has the outermost one free what there is to free.
+    /// In a delivery or a callback, makes the outermost one free the retiring entries.
     pub(crate) fn postpone(&self) {
-        // Without the core, its own drop is under way.
+        // If the core is gone, its own drop is in progress.
         if !may_reap()
             && let Some(reaper) = self.reaper.get().and_then(Weak::upgrade)
         {
@@ -382,7 +393,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Frees what can be freed, one at a time: what is taken out and not dropped yet, nobody else can free.
+    /// Frees the retiring entries that can be freed, one at a time: no other thread can free an
+    /// entry that is taken out and not dropped yet.
     fn free(&self) {
         let mut index = 0;
         let mut has_found = false;
@@ -391,7 +403,7 @@ impl<T> Core<T> {
                 has_found = true;
                 discard(seat);
             } else if std::mem::take(&mut has_found) {
-                // Those that were passed over may be free by now.
+                // Entries that were skipped may be free by now.
                 index = 0;
             } else {
                 return;
@@ -399,9 +411,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// The next that can be freed, from that index on.
+    /// The next entry that can be freed, from `index` on.
     fn take_reapable(&self, index: &mut usize) -> Option<Seat<T>> {
-        // Dropped after the lock is released: the last handle of an entry runs code of others.
+        // Dropped after the lock is released: the last handle of an entry runs user code.
         let mut left_to_others = Vec::new();
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
@@ -419,7 +431,7 @@ impl<T> Core<T> {
                 let entry = registry.retiring.swap_remove(*index).entry;
                 entry.set_vacated();
                 emptied = Some(self.vacate(registry, entry.seating()));
-                // The seat has another handle of it.
+                // The seat holds another handle of the entry.
                 drop(entry);
                 break;
             }
@@ -446,7 +458,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Empties a seat. The caller holds the lock, the seat was cut, and the grace observed after that is over.
+    /// Empties a seat. The caller holds the lock. The seat was cut, and the grace observed after
+    /// that is over.
     fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Seat<T> {
         let directory = &self.hot.directory;
         // SAFETY: as the caller warrants.
@@ -454,7 +467,7 @@ impl<T> Core<T> {
     }
 }
 
-/// Drops the port of an entry that was taken out of its seat, and what else the seat had.
+/// Drops the port of an entry that was taken out of its seat, and everything else in the seat.
 fn discard<T>(seat: Seat<T>) {
     let _inside = InCallback::enter();
     // SAFETY: a seat is emptied once, by a thread that found nobody entitled to the port.
@@ -474,8 +487,8 @@ impl<T> Drop for Core<T> {
         drop(self.records.observe(Concern::All));
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {
-            // The end of the feed's last handle has ended it. Without the core nobody is entitled to its port: who holds the
-            // gate holds the core too.
+            // The drop of the feed's last handle has ended it. Without the core no thread is
+            // entitled to its port: a thread that holds the gate holds the core too.
             discard(self.vacate(&mut registry, seating));
         }
     }

@@ -82,7 +82,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let more = directory.visit_each(Kind::Channels, section, |chunk, more| {
             self.serve_chunk(core, chunk, section.lane(), more);
         });
-        // If not, the original may be given away.
+        // Without later subscribers, the original may be given away.
         if more {
             directory.visit_each(Kind::Closures, section, |chunk, _| {
                 self.call_chunk(core, chunk, section);
@@ -152,7 +152,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 Some(queue) => queue.offer(value),
                 None => {
                     if pass.rung != 0 {
-                        // A carrier may take its time; those who have a value already do not wait for that.
+                        // A carrier may take long. Receivers that have a value already do not wait
+                        // for it.
                         // SAFETY: as above.
                         unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
                     }

@@ -1,10 +1,11 @@
-//! Where the subscribers of a feed sit, and how deliveries find them.
+//! Where the subscribers of a feed are stored, and how deliveries find them.
 //!
-//! Subscribers sit in chunks. The first chunk of channels lies in the directory itself. Each further chunk of channels, and
-//! each chunk of closures, has an *index* among its kind, and a slot of that index in a *bucket*: an array of slots, four
-//! times as long as the bucket before it. Neither chunks nor buckets ever move, so a chunk comes or goes by one store into
-//! its slot, whatever the number of subscribers. A new subscriber takes the free seat of the lowest index; so while
-//! subscribers come and go, chunks of high indexes run empty, and are freed.
+//! Subscribers are stored in chunks. The first chunk of channels lies in the directory itself. Each
+//! further chunk of channels, and each chunk of closures, has an *index* among its kind, and a slot
+//! of that index in a *bucket*: an array of slots, four times as long as the bucket before it.
+//! Neither chunks nor buckets ever move. So adding or removing a chunk takes one store into its
+//! slot, whatever the number of subscribers. A new subscriber takes the free seat of the lowest
+//! index. So while subscribers come and go, chunks of high indexes run empty, and are freed.
 //!
 //! **The protocol.** Slots and buckets are read as live words are (see [`record`](super::record)):
 //!
@@ -18,14 +19,15 @@
 //!           free it once no visit that was observed at a chunk of that slot, or of that bucket, goes on
 //! ```
 //!
-//! So a visit protects its chunk, and the bucket in which the chunk's slot is, if it reads both pointers itself. Only
-//! memory waits for this: no call does.
+//! A visit that reads both pointers itself protects its chunk, and the bucket that has the chunk's
+//! slot. Only the freeing of memory waits for visits: no call does.
 //!
-//! Which chunks have live subscribers is told by bits: one for each slot in its bucket, and one for each bucket here. They
-//! are set before a subscription is complete and cleared when a chunk's last live subscriber is cut. By them a delivery
-//! passes over empty chunks without a visit, and knows whether it is at the last. They take no ordering: a delivery that
-//! happens after a subscription, and before its end, sees its bits set, because nothing clears them in between; and what
-//! the pointers are to is ordered by the loads of the pointers.
+//! Bits say which chunks have live subscribers: one for each slot in its bucket, and one for each
+//! bucket here. They are set before a subscription is complete and cleared when a chunk's last live
+//! subscriber is cut. By these bits a delivery skips empty chunks without a visit, and knows
+//! whether it is at the last. They take no ordering: a delivery that happens after a subscription,
+//! and before its end, sees its bits set, because nothing clears them in between. The memory behind
+//! the pointers is ordered by the loads of the pointers.
 
 use std::collections::BTreeSet;
 use std::ptr;
@@ -39,14 +41,14 @@ use crate::sync::{
     seq_cst_order,
 };
 
-/// The key of the first chunk.
+/// The key of the first chunk of channels.
 pub(crate) const FIRST: u32 = 0;
 /// Slots in the first bucket.
 const SHORTEST: u32 = if MODELLED { 2 } else { 16 };
 /// Enough for 22 million chunks of each kind, of 64 subscribers each.
 const BUCKETS: usize = 11;
 
-/// What the subscribers of a chunk are.
+/// The kind of subscribers in a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Channels = 0,
@@ -89,16 +91,16 @@ fn locate(key: u32) -> (Kind, u32) {
 
 /// All chunks of a feed.
 ///
-/// Only a thread that holds the registry's lock changes anything here; [`Vacancies`], which lies under that lock, is the
-/// proof of it.
+/// Only a thread that holds the registry's lock changes anything here. [`Vacancies`] lies under
+/// that lock, so a reference to it proves that the lock is held.
 pub(crate) struct Directory<T> {
     beyond: Beyond,
     first: Chunk<T>,
     buckets: [[AtomicPtr<Bucket<T>>; BUCKETS]; 2],
 }
 
-/// Which buckets have a chunk with live subscribers: a bit for each bucket of channels in the lower half, of closures in
-/// the upper.
+/// Which buckets have a chunk with live subscribers: a bit for each bucket. The lower half is for
+/// channels, the upper half for closures.
 #[derive(Debug)]
 struct Beyond(AtomicU64);
 
@@ -112,13 +114,13 @@ impl Beyond {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The first such bucket of a kind, from that one on.
+    /// The first such bucket of a kind, at or after `from`.
     fn next(&self, kind: Kind, from: usize) -> Option<usize> {
         let bits = (self.load() >> (32 * kind as usize)) as u32 & u32::MAX << from;
         (bits != 0).then(|| bits.trailing_zeros() as usize)
     }
 
-    /// Whether there are any after that one: of its kind, or closures.
+    /// Whether there are live subscribers after that bucket: of its kind, or closures.
     fn any_after(&self, kind: Kind, bucket: usize) -> bool {
         self.load() >> (32 * kind as usize + bucket + 1) != 0
     }
@@ -138,13 +140,13 @@ struct Bucket<T> {
     /// One bit for each slot whose chunk has live subscribers.
     live: Box<[AtomicU64]>,
     slots: Box<[AtomicPtr<Chunk<T>>]>,
-    /// How many slots have a chunk. Only under the lock.
+    /// How many slots have a chunk. Accessed only under the lock.
     chunks: AtomicU32,
-    /// How many bits are set. Only under the lock.
+    /// How many bits are set. Accessed only under the lock.
     live_chunks: AtomicU32,
 }
 
-/// Adds to a count that only threads with the lock change.
+/// Adds to a count that only threads that hold the lock change.
 fn count(count: &AtomicU32, change: i32) -> u32 {
     let now = count.load(Ordering::Relaxed).wrapping_add_signed(change);
     count.store(now, Ordering::Relaxed);
@@ -162,7 +164,7 @@ impl<T> Bucket<T> {
         }
     }
 
-    /// The first slot, from that one on, whose chunk has live subscribers.
+    /// The first slot, at or after `from`, whose chunk has live subscribers.
     #[inline]
     fn next_live(&self, from: usize) -> Option<usize> {
         let mut word = from / 64;
@@ -174,7 +176,7 @@ impl<T> Bucket<T> {
         Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
-    /// Brings what a visit to that chunk reads first towards the processor.
+    /// Prefetches what a visit to that chunk reads first.
     #[inline]
     fn prefetch(&self, slot: usize) {
         prefetch(self.slots[slot].load(Ordering::Relaxed));
@@ -205,15 +207,15 @@ pub(crate) struct Vacancies<T> {
 
 #[derive(Default)]
 struct Vacant {
-    /// Indexes below `end` of chunks that have a free seat, or are not there.
+    /// Indexes below `end` of chunks that have a free seat, or do not exist.
     open: BTreeSet<u32>,
     end: u32,
-    /// A chunk that nobody sits in. It is kept, so that one subscriber who comes and goes allocates none. Models keep none,
-    /// so that they have chunks freed.
+    /// A chunk without subscribers. It is kept, so that a single subscriber that comes and goes
+    /// allocates none. Models keep none, so that they exercise the freeing of chunks.
     spare: Option<u32>,
 }
 
-/// A chunk or a bucket that has been taken out of the deliverers' sight.
+/// A chunk or a bucket that deliveries can no longer find.
 struct Retired<T> {
     memory: Memory<T>,
     grace: Grace,
@@ -224,7 +226,7 @@ enum Memory<T> {
     Bucket(*mut Bucket<T>),
 }
 
-// SAFETY: it owns what the pointers are to, and that is `Send` when `T` is.
+// SAFETY: it owns what the pointers point to, and that is `Send` when `T` is.
 unsafe impl<T: Send> Send for Memory<T> {}
 
 impl<T> Drop for Memory<T> {
@@ -248,8 +250,8 @@ impl<T> Vacancies<T> {
         }
     }
 
-    /// Has something freed that deliveries cannot see any more, once no visit to any of so many chunks, from that key on,
-    /// goes on that began before this.
+    /// Frees `memory`, which deliveries can no longer find, once all visits that began before this
+    /// to the `count` chunks from key `first` on have ended.
     fn retire(&mut self, records: &Records, memory: Memory<T>, first: u32, count: u32) {
         let first = Place::chunk(first);
         // The four: the swap of the pointer by the caller, the load in `At::observe`; the store in `At::begin`, and the load in
@@ -259,7 +261,8 @@ impl<T> Vacancies<T> {
         self.retired.push(Retired { memory, grace });
     }
 
-    /// Frees what no delivery uses any more. Each record keeps at most a chunk and two buckets from it, so this is short.
+    /// Frees the retired memory that no delivery uses any more. Each record keeps at most a chunk
+    /// and two buckets alive, so this is short.
     ///
     /// # Safety
     ///
@@ -288,7 +291,8 @@ impl Vacant {
         self.end - 1
     }
 
-    /// Notes that nobody sits in the chunk of that index any more, and names the one that is to be removed now.
+    /// Notes that the chunk of that index has no subscribers left, and returns the index of the
+    /// chunk to remove now.
     fn emptied(&mut self, index: u32) -> Option<u32> {
         if MODELLED {
             return Some(index);
@@ -317,15 +321,16 @@ impl<T> Directory<T> {
         &self.first
     }
 
-    /// Whether anybody is live who does not sit in the first chunk.
+    /// Whether there are live subscribers outside the first chunk.
     #[inline]
     pub(crate) fn has_live_beyond(&self) -> bool {
         self.beyond.load() != 0
     }
 
-    /// Visits each chunk of a kind that has live subscribers, except the first, and calls `serve` in that visit: with the
-    /// chunk, and whether anybody is live after it. Ends, and returns false, after the one of which that is not so:
-    /// whoever is live after it by now came after the send had begun.
+    /// Visits each chunk of a kind that has live subscribers, except the first, and calls `serve`
+    /// in that visit. `serve` gets the chunk, and whether there are live subscribers after it. When
+    /// there are none, this ends and returns false: a subscriber that is live after it by now
+    /// subscribed after the send had begun.
     #[inline]
     pub(crate) fn visit_each(
         &self,
@@ -362,7 +367,7 @@ impl<T> Directory<T> {
         true
     }
 
-    /// The chunk with that key, which is not the first's.
+    /// The chunk with that key, which is not the key of the first chunk.
     ///
     /// # Safety
     ///
@@ -394,7 +399,7 @@ impl<T> Directory<T> {
 
     // ---- For a thread that holds the lock ----
 
-    /// A chunk in which somebody sits.
+    /// A chunk that has subscribers.
     pub(crate) fn chunk<'a>(&'a self, _lock: &'a Vacancies<T>, key: u32) -> &'a Chunk<T> {
         if key == FIRST {
             return &self.first;
@@ -422,7 +427,8 @@ impl<T> Directory<T> {
             .collect()
     }
 
-    /// How many chunks of channels there are besides the first, and how many of closures; and what waits to be freed.
+    /// How many chunks of channels there are besides the first, how many chunks of closures, and
+    /// how much memory waits to be freed.
     #[cfg(test)]
     pub(crate) fn sizes(&self, lock: &Vacancies<T>) -> ([u32; 2], usize) {
         let chunks = self.buckets.each_ref().map(|buckets| {
@@ -473,7 +479,7 @@ impl<T> Directory<T> {
         }
     }
 
-    /// The chunk of that index, which is made if it is not there.
+    /// The chunk of that index. Makes the chunk if it does not exist.
     fn chunk_to_fill(&self, kind: Kind, index: u32) -> &Chunk<T> {
         let number = bucket_of(index);
         let pointer = &self.buckets[kind as usize][number];
@@ -531,7 +537,8 @@ impl<T> Directory<T> {
         }
     }
 
-    /// Empties a seat. The chunk goes with its last subscriber, unless it is kept as the spare one.
+    /// Empties a seat. The chunk is removed with its last subscriber, unless it is kept as the
+    /// spare one.
     ///
     /// # Safety
     ///
@@ -561,7 +568,7 @@ impl<T> Directory<T> {
         emptied
     }
 
-    /// Removes a chunk in which nobody sits, and its bucket if it was the last there.
+    /// Removes a chunk that has no subscribers, and its bucket if that was the bucket's last chunk.
     fn remove_chunk(
         &self,
         vacancies: &mut Vacancies<T>,
@@ -582,7 +589,7 @@ impl<T> Directory<T> {
             let first = self::key(kind, start(number));
             vacancies.retire(records, Memory::Bucket(bucket), first, len(number));
         }
-        // Indexes at the end that have no chunk are forgotten.
+        // The trailing indexes that have no chunk are forgotten.
         let Vacancies { kinds, .. } = vacancies;
         let vacant = &mut kinds[kind as usize];
         while let Some(&last) = vacant.open.last()
@@ -595,7 +602,8 @@ impl<T> Directory<T> {
         }
     }
 
-    /// The slot of a chunk that is there: its kind, the number of its bucket, the bucket, and the slot's number in it.
+    /// Locates the slot of an existing chunk: its kind, the number of its bucket, the bucket, and
+    /// the slot's number in it.
     fn slot<'a>(
         &'a self,
         _lock: &'a Vacancies<T>,

@@ -62,14 +62,15 @@ pub(crate) struct Seating {
 
 /// One subscription of a feed.
 ///
-/// **The invariant of `port`.** It is there until it is taken out, and it may be used by
+/// **The invariant of `port`.** The port exists until it is taken out, and it may be used by
 ///
 /// 1. a thread in a visit to the entry's place (see [`super::record`]) that saw the entry live, or saw `cut` unset,
 ///    after the visit began;
 /// 2. a thread that holds the gate (see [`Entry::enter_gate`]).
 ///
-/// It is taken out by [`Entry::take_port`] alone: after the entry was cut, a [`Grace`](super::record::Grace) observed after
-/// that is over, and the gate is empty. The thread that empties the entry's seat does that.
+/// Only [`Entry::take_port`] takes it out: after the entry was cut, a
+/// [`Grace`](super::record::Grace) observed after that is over, and the gate is empty. The thread
+/// that empties the entry's seat does that.
 ///
 /// What a delivery touches comes first, in one cache line where the sending thread's lane is one of the first.
 #[repr(C, align(64))]
@@ -79,11 +80,14 @@ pub(crate) struct Entry<T> {
     delivered: [AtomicU64; lane::COUNT],
     /// Set when the entry is taken out of the live ones.
     cut: AtomicBool,
-    /// Set when its seat is emptied, by a thread that then drops the port. Under the registry's lock.
+    /// Set when its seat is emptied, by a thread that then drops the port. Accessed under the
+    /// registry's lock.
     vacated: AtomicBool,
-    /// Set when a thread waits to empty its seat and to drop the port: others leave that to it. Under the registry's lock.
+    /// Set when a thread waits to empty its seat and to drop the port. Other threads then leave
+    /// that to it. Accessed under the registry's lock.
     awaited: AtomicBool,
-    /// The own channel again, for what it counts and for waking. Its slots may be gone: only the port keeps them.
+    /// The own channel again, for its counts and for waking. Its slots may be gone: only the port
+    /// keeps them alive.
     queue: Option<Arc<Queue<T>>>,
     /// What becomes of a value for which a carrier that was brought along has no room.
     overflow: CarrierOverflow,
@@ -93,7 +97,8 @@ pub(crate) struct Entry<T> {
     gate: AtomicUsize,
     /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
     blocked_sends: WakerSet,
-    /// What was missed. An own channel counts that itself, except the value that ended the subscription.
+    /// Missed values. An own channel counts them itself, except the value that ended the
+    /// subscription.
     dropped: AtomicU64,
     blocked: AtomicU64,
     blocked_nanos: AtomicU64,
@@ -128,7 +133,7 @@ impl<T> Entry<T> {
             vacated: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
-            // A carrier is trusted to wake, and looked at again now and then all the same.
+            // Although a carrier is trusted to wake, it is tried again at intervals.
             blocked_sends: WakerSet::unfenced(),
             delivered: std::array::from_fn(|_| AtomicU64::new(0)),
             dropped: AtomicU64::new(0),
@@ -236,13 +241,14 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Where in the stream of an own channel the next value comes. Other channels have no such places.
+    /// The position of the next value in the stream of an own channel. Other channels have no such
+    /// positions.
     pub(crate) fn place(&self) -> u64 {
         self.queue.as_ref().map_or(0, |queue| queue.place())
     }
 
-    /// Counts values that the subscriber was due and does not get. The receiver of an own channel is told of them, at that
-    /// place.
+    /// Counts values that the subscriber was due and does not get. The receiver of an own channel
+    /// is told of them, at that position.
     pub(crate) fn miss(&self, place: u64, count: u64) {
         match &self.queue {
             Some(queue) => queue.miss(place, count),
@@ -274,8 +280,9 @@ impl<T> Entry<T> {
         self.cut.swap(true, Ordering::SeqCst);
     }
 
-    /// Notes that the subscription has ended, and why: from now on its receiver and its handles see that. The registry does
-    /// this, under its lock, once, right after it has cut the entry; so all agree on the reason. Runs no code of others.
+    /// Records that the subscription has ended, and why: from now on its receiver and its handles
+    /// see that. The registry calls this once, under its lock, right after it has cut the entry. So
+    /// all agree on the reason. Runs no user code.
     pub(crate) fn end(&self, end: End, error: Option<SubscriptionError>) -> Ended {
         if let Some(queue) = &self.queue {
             queue.close(end);
@@ -287,8 +294,8 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Tells everybody that the subscription has ended: its receiver, whoever waits for its end, and the sends that are
-    /// blocked on it. Waits for nobody.
+    /// Announces that the subscription has ended: to its receiver, to the waiters for its end, and
+    /// to the sends that are blocked on it. Does not wait.
     pub(crate) fn announce(&self, ended: Ended) {
         // Whoever is woken by this may unsubscribe the same subscription, which must not wait for what comes after this.
         let _inside = InDelivery::enter();
@@ -311,7 +318,7 @@ impl<T> Entry<T> {
         ended.wakers.wake_all();
     }
 
-    /// Its carrier panicked outside of a visit: that ends the subscription.
+    /// Ends the subscription because its carrier panicked outside a visit.
     pub(crate) fn fail(&self, panic: &Caught) {
         if let Some(core) = self.core.upgrade() {
             let error = SubscriptionError::panicked(panic.message());
@@ -340,12 +347,12 @@ impl<T> Entry<T> {
         self.awaited.load(Ordering::Relaxed)
     }
 
-    /// The calling thread waits to empty its seat. It holds the registry's lock.
+    /// Marks that the calling thread waits to empty its seat. The caller holds the registry's lock.
     pub(crate) fn set_awaited(&self) {
         self.awaited.store(true, Ordering::Relaxed);
     }
 
-    /// Takes the port out, to be dropped.
+    /// Takes the port out for the caller to drop.
     ///
     /// # Safety
     ///
@@ -356,7 +363,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// A subscription has ended, of which nobody has been told.
+/// A subscription that has ended, but whose end has not been announced yet.
 #[must_use = "those who wait for the end are to be told"]
 pub(crate) struct Ended {
     #[cfg(feature = "tracing")]
@@ -374,7 +381,7 @@ impl<T: Send + 'static> Entry<T> {
         lane: usize,
     ) -> Result<(), Refusal<T>> {
         if self.is_cut() {
-            // By the clone of this value, or by a carrier that was served before it.
+            // The clone of this value has cut the entry, or a carrier that was served before it.
             return Err(Refusal::Closed(value));
         }
         match sender.try_send(value) {
@@ -402,7 +409,7 @@ impl<T: Send + 'static> Entry<T> {
         match unsafe { self.port() } {
             Port::Own(queue) => queue.offer(value),
             Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane).map(|()| false),
-            // As above. An own channel says itself that it is closed.
+            // As above. An own channel reports by itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
@@ -451,7 +458,7 @@ impl<T: Send + 'static> Source for Entry<T> {
     }
 
     fn cancel(&self) {
-        // Without the core there is no feed: its end was announced to all its entries.
+        // If the core is gone, so is the feed: its end was announced to all its entries.
         if let Some(core) = self.core.upgrade() {
             core.cancel(self);
         }
@@ -528,7 +535,7 @@ impl<T> Drop for Gate<'_, T> {
         self.entry.gate.fetch_sub(1, order);
         seq_cst_order!("gate_is_left_without_order");
         if self.entry.is_cut() && !mutant!("gate_is_left_without_reaping") {
-            // What was to be freed may have been kept by this gate alone.
+            // This gate may have been the only reason that something could not be freed.
             self.core.reap();
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, mutant};
 
-/// The position of the first gap that the receiver has not been told of, or the largest number.
+/// The position of the first gap not yet reported to the receiver, or the largest number.
 ///
 /// Written under the lock of [`Gaps`]. The receiver reads it for each value it takes, so it lies in the cache line that the
 /// receiver writes anyway.
@@ -16,18 +16,20 @@ impl FirstGap {
         Self(AtomicU64::new(u64::MAX))
     }
 
-    /// Whether a gap comes before the value at `head`. For a receiver that has read the stamp of that value with Acquire.
+    /// Whether a gap comes before the value at `head`. The receiver must have read the stamp of
+    /// that value with Acquire.
     #[inline]
     pub(crate) fn is_before(&self, head: u64) -> bool {
-        // ORDERING: ordered by the Acquire load of the stamp: a sender that recorded a gap and then filled the slot is seen to
-        // have done both.
+        // ORDERING: ordered by the Acquire load of the stamp: if a sender recorded a gap and then
+        // filled the slot, the receiver sees both.
         self.0.load(Ordering::Relaxed) <= head || self.ignores_positions()
     }
 
-    /// Whether a gap comes at `head`, where no value is. For a receiver that has read the tail with `SeqCst`.
+    /// Whether a gap comes at `head`, where there is no value. The receiver must have read the tail
+    /// with `SeqCst`.
     pub(crate) fn is_at(&self, head: u64) -> bool {
-        // ORDERING: SeqCst with the store in `set` and those in `WakerCell`: a receiver that has armed its waker looks here
-        // once more.
+        // ORDERING: SeqCst with the store in `set` and those in `WakerCell`: a receiver that has
+        // armed its waker looks here once more.
         self.0.load(Ordering::SeqCst) <= head || self.ignores_positions()
     }
 
@@ -42,40 +44,43 @@ impl FirstGap {
     }
 }
 
-/// What a receiver missed: one entry for each position at which values are missing, until the receiver is told.
+/// The values that a receiver missed: one entry for each position at which values are missing,
+/// until it is reported to the receiver.
 ///
 /// # Where a gap is
 ///
-/// A gap at position `p` comes after the value at the position before `p`, and before the value at `p`. A sender that gives
-/// a value up takes for `p` the tail as it read it when the value was refused. Its own earlier values are at
-/// positions before that; those that it puts into the queue after it recorded the gap are at `p` or later, and the receiver
-/// that finds one of them finds the gap too (see [`FirstGap::is_before`]). If the receiver has gone past `p` by then, it
-/// is told at its next receive.
+/// A gap at position `p` comes after the value at the position before `p`, and before the value at
+/// `p`. A sender that gives a value up uses as `p` the tail that it read when the value was
+/// refused. Its own earlier values are at positions before that. The values that it puts into the
+/// queue after it recorded the gap are at `p` or later, and the receiver that finds one of them
+/// finds the gap too (see [`FirstGap::is_before`]). If the receiver has gone past `p` by then, its
+/// next receive reports the gap.
 ///
 /// # Adding to the last gap
 ///
-/// A full queue that refuses value after value has one gap that grows. A sender adds to it without the lock: it sees that the
-/// last entry is at its place, counts its values in `more`, and looks at `last` again. A thread that holds the lock closes
-/// this way first: it writes `last` and then takes `more` by a read-modify-write. So either that thread takes what the sender
-/// counted, or the sender sees that `last` has changed, and goes on under the lock.
+/// A full queue that refuses value after value has one gap that grows. A sender adds to it without
+/// the lock: it sees that the last entry is at its position, counts its values in `more`, and looks
+/// at `last` again. A thread that takes the lock first closes this path: it writes `last` and then
+/// takes `more` by a read-modify-write. So either that thread takes what the sender counted, or the
+/// sender sees that `last` has changed, and goes on under the lock.
 #[derive(Debug)]
 pub(crate) struct Gaps {
     /// The position of the last entry, or the largest number. Written under the lock.
     last: AtomicU64,
-    /// Values that are missing at the last entry besides those that it counts.
+    /// Values missing at the last entry in addition to the entry's own count.
     more: AtomicU64,
     list: Mutex<List>,
-    /// How many entries are kept apart.
+    /// The largest number of separate entries.
     limit: usize,
 }
 
 #[derive(Debug)]
 struct List {
-    /// In the order of positions, no two at the same.
+    /// In the order of positions. No two entries have the same position.
     gaps: VecDeque<Gap>,
     /// How many values were missed in all, except those in `more`.
     missed: u64,
-    /// The receiver has been told that the channel is closed.
+    /// The receiver has seen that the channel is closed.
     is_over: bool,
 }
 
@@ -100,8 +105,8 @@ impl Gaps {
         }
     }
 
-    /// Records that `count` values are missing at `position`. True if the receiver is to be woken. After the receiver was
-    /// told the end, nothing is missed.
+    /// Records that `count` values are missing at `position`. Returns true if the caller is to wake
+    /// the receiver. Once the receiver has seen the end, nothing counts as missed.
     pub(crate) fn record(&self, first: &FirstGap, position: u64, mut count: u64) -> bool {
         // ORDERING: Acquire pairs with the Release in `publish`: a receiver that finds a later value of this thread finds the
         // entry, as if this thread had made it.
@@ -122,7 +127,8 @@ impl Gaps {
             list.missed += count;
             list.insert(position, count);
             if list.gaps.len() > self.limit {
-                // More positions than the queue has slots: the receiver is past the first two of them.
+                // There are more positions than the queue has slots: the receiver is past the first
+                // two of them.
                 let oldest = list.gaps.pop_front().map_or(0, |gap| gap.count);
                 list.gaps[0].count += oldest;
             }
@@ -131,7 +137,7 @@ impl Gaps {
         true
     }
 
-    /// Takes the gaps up to `head`, and returns how many values they are.
+    /// Takes the gaps up to `head`, and returns the number of missing values.
     pub(crate) fn take(&self, first: &FirstGap, head: u64) -> u64 {
         let mut list = self.list.lock();
         let mut missed = self.settle(&mut list);
@@ -144,7 +150,8 @@ impl Gaps {
         missed
     }
 
-    /// Takes the last gaps of a closed queue of which everything else was taken. None are recorded after that.
+    /// Takes the last gaps of a closed queue from which everything else was taken. None are
+    /// recorded after that.
     pub(crate) fn end(&self, first: &FirstGap) -> u64 {
         if !std::mem::replace(&mut self.list.lock().is_over, true) {
             return self.take(first, u64::MAX);
@@ -158,8 +165,9 @@ impl Gaps {
         list.missed + self.more.load(Ordering::Relaxed)
     }
 
-    /// Ends adding to the last entry until [`publish`](Self::publish): what comes meanwhile waits for the lock. Returns how
-    /// many values were added to an entry that had been taken already.
+    /// Stops the adding to the last entry until [`publish`](Self::publish): senders that come
+    /// meanwhile wait for the lock. Returns how many values were added to an entry that had been
+    /// taken already.
     fn settle(&self, list: &mut List) -> u64 {
         self.last.store(u64::MAX, Ordering::Relaxed);
         // ORDERING: AcqRel with the addition in `record`.
@@ -207,7 +215,7 @@ mod tests {
         assert_eq!((gaps.take(&first, 97), gaps.take(&first, 98)), (196, 2));
         assert_eq!((gaps.missed(), gaps.end(&first)), (200, 2));
         assert!(!first.is_at(u64::MAX - 1));
-        // Told the end, it misses nothing more.
+        // After the receiver has seen the end, it misses nothing more.
         gaps.record(&first, 100, 1);
         assert_eq!((gaps.missed(), gaps.end(&first)), (200, 0));
     }

@@ -1,9 +1,10 @@
-//! What a thread is to every feed: its lane.
+//! The lane of a thread, which identifies the thread to every feed.
 //!
-//! A lane is an index into arrays of records and counters. A thread that has one to itself writes there without a
-//! read-modify-write. There are few, so a thread takes one only when it has sent some values, and while it has none it
-//! looks for one with each send: a thread that sends once in its life takes none from others, and a thread that came too
-//! late has one as soon as another thread has ended. Some are kept for threads that ask for one: see [`ThreadSlot`].
+//! A lane is an index into arrays of records and counters. A thread that has a lane to itself
+//! writes there without a read-modify-write. Lanes are few, so a thread takes one only when it has
+//! sent some values. While it has none, it looks for one with each send. So a thread that sends
+//! once in its life takes no lane from others, and a thread that came too late gets one as soon as
+//! another thread has ended. Some lanes are kept for threads that ask for one: see [`ThreadSlot`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,18 +15,18 @@ use crate::sync::{AtomicU32, MODELLED, Ordering, global, thread_local};
 pub(crate) use crate::wait::InDelivery;
 use crate::wait::in_delivery;
 
-/// Lanes that one thread has to itself.
+/// The number of lanes that one thread has to itself.
 pub(crate) const EXCLUSIVE: usize = 15;
-/// Those that a thread takes without asking.
+/// The number of lanes that threads take without asking.
 const AUTOMATIC: usize = 12;
-/// The lane of threads that have no other: what is counted there takes a read-modify-write.
+/// The lane of all threads that have no other. Counting there takes a read-modify-write.
 pub(crate) const SHARED: usize = EXCLUSIVE;
 /// All lanes.
 pub(crate) const COUNT: usize = EXCLUSIVE + 1;
 
-/// Sends of a thread before it takes a lane. Models have few sends.
+/// The number of sends of a thread before it takes a lane. Models have few sends.
 const BEFORE: usize = if MODELLED { 0 } else { 8 };
-/// Of a thread that is ending: it takes no lane any more.
+/// The value for a thread that is ending: it takes no lane any more.
 const ENDING: usize = usize::MAX;
 
 global! {
@@ -35,7 +36,8 @@ global! {
 
 thread_local! {
     // Without a destructor, so it can be used while the thread's other locals are destroyed.
-    /// The thread's lane; or `SHARED` and the number of sends before it looks for another; or `ENDING`.
+    /// The thread's lane, or `SHARED` plus the number of sends before it looks for another, or
+    /// `ENDING`.
     static LANE: Cell<usize> = const { Cell::new(SHARED + BEFORE) };
 }
 
@@ -46,7 +48,7 @@ pub(crate) fn current() -> usize {
     if lane < SHARED { lane } else { look(lane) }
 }
 
-/// For a thread without a lane of its own.
+/// The slow path, for a thread without a lane of its own.
 #[cold]
 fn look(lane: usize) -> usize {
     match lane {
@@ -59,7 +61,7 @@ fn look(lane: usize) -> usize {
     }
 }
 
-/// Takes a free one of these lanes, and returns the thread's lane.
+/// Takes a free lane of this range, and returns the thread's lane.
 fn take(lanes: Range<usize>) -> usize {
     let Some(lane) = free_lane(lanes) else {
         return SHARED;
@@ -96,19 +98,21 @@ fn release(lane: usize) {
     TAKEN.fetch_and(!(1 << lane), Ordering::Release);
 }
 
-/// A place that the calling thread has to itself in what feeds keep for each thread.
+/// A place of the calling thread's own in the per-thread arrays of all feeds.
 ///
-/// A thread that has one sends some nanoseconds faster (on the machine of the benches 24 ns instead of 38, to one channel),
-/// because it shares neither its records nor its counters with other threads. There are [`COUNT`](Self::COUNT) at a time,
-/// for all feeds of the process together.
+/// A thread that has one sends some nanoseconds faster (on the machine of the benches 24 ns instead
+/// of 38, to one channel), because it shares neither its records nor its counters with other
+/// threads. There are [`COUNT`](Self::COUNT) places at a time, for all feeds of the process
+/// together.
 ///
-/// Most programs need not care: a thread takes one by itself with its ninth send, if one is free, and keeps it until it
-/// ends; while it has none, it looks again with each send. But it takes only twelve of them by itself. The others are for
-/// threads that must not depend on what other threads did before them: such a thread calls [`acquire`](Self::acquire) when
-/// it starts.
+/// Most programs can ignore this. A thread takes a place automatically with its ninth send, if one
+/// is free, and keeps it until it ends. While it has none, it looks again with each send. But only
+/// twelve places are taken automatically. The others are for threads that must not depend on what
+/// other threads did before them. Such a thread calls [`acquire`](Self::acquire) when it starts.
 ///
-/// Dropping this gives the place back, unless it happens inside a delivery: then the thread keeps it until it ends. A
-/// thread that has acquired it twice gives it back with the first.
+/// Dropping this gives the place back, unless it is dropped inside a delivery: then the thread
+/// keeps the place until it ends. If a thread has acquired its place twice, the first drop gives it
+/// back.
 ///
 /// # Examples
 ///
@@ -127,17 +131,18 @@ fn release(lane: usize) {
 /// ```
 #[must_use = "dropping it gives the place back"]
 pub struct ThreadSlot {
-    /// It is the calling thread's.
+    /// The place belongs to the calling thread.
     _not_send: PhantomData<*const ()>,
 }
 
 impl ThreadSlot {
-    /// How many there are.
+    /// How many places there are.
     pub const COUNT: usize = EXCLUSIVE;
 
-    /// Takes one for the calling thread, or the one that the thread has already.
+    /// Takes a place for the calling thread, or returns the one that the thread has already.
     ///
-    /// `None` if other threads have all of them, or if this thread is ending. It may then be tried again later.
+    /// Returns `None` if other threads have all of them, or if this thread is ending. The caller
+    /// may try again later.
     pub fn acquire() -> Option<Self> {
         let lane = LANE.with(Cell::get);
         let has_one = lane < SHARED
@@ -150,7 +155,7 @@ impl ThreadSlot {
         })
     }
 
-    /// Whether the calling thread has one, acquired or taken by itself.
+    /// Whether the calling thread has a place, acquired or taken automatically.
     pub fn is_held() -> bool {
         LANE.with(Cell::get) < SHARED
     }
@@ -173,7 +178,8 @@ impl fmt::Debug for ThreadSlot {
     }
 }
 
-/// Has that lane, and no other, released when the thread ends. False if the thread is ending already.
+/// Arranges for that lane, and no other, to be released when the thread ends. Returns false if the
+/// thread is ending already.
 #[cfg(not(fanfeed_loom))]
 fn lease(lane: Option<usize>) -> bool {
     struct Lease(Cell<Option<usize>>);
@@ -211,7 +217,7 @@ mod tests {
 
     use super::{AUTOMATIC, BEFORE, EXCLUSIVE, SHARED, ThreadSlot, current};
 
-    /// Each test has the lanes to itself, but for those that tests of other modules take.
+    /// Each test has the lanes to itself, except for those that tests of other modules take.
     static LANES: Mutex<()> = Mutex::new(());
 
     /// A thread that has taken its lane, and lives until its sender is dropped.
@@ -263,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Tests of other modules may have lanes for a while.
+    /// Tests of other modules may hold lanes for a while.
     fn eventually(mut f: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !f() {

@@ -11,7 +11,7 @@ use crate::wait::{Again, Caught, Ticket, catch, quietly};
 /// A subscriber that had no room.
 pub(crate) struct Pending<T> {
     entry: Arc<Entry<T>>,
-    /// Where the value would have been in the subscriber's stream.
+    /// The position that the value would have had in the subscriber's stream.
     place: u64,
     /// Since when the send waits for it, if it does.
     since: Option<Instant>,
@@ -40,7 +40,7 @@ impl<T> Pending<T> {
         &self.entry
     }
 
-    /// Where in the subscriber's stream the value would have been.
+    /// The position that the value would have had in the subscriber's stream.
     pub(crate) fn place(&self) -> u64 {
         self.place
     }
@@ -81,8 +81,9 @@ impl<T> Pending<T> {
                 "a send was blocked by a full subscriber"
             );
         }
-        // A sender that was served asks too: it may have been woken after it had found room. `tests/waiting.rs` has many sends
-        // that give up or are served beside each other; no model has found the difference.
+        // A sender that was served asks too: it may have been woken after it had found room.
+        // `tests/waiting.rs` runs many sends that give up or are served in parallel; no model has
+        // found the difference.
         let is_room_left = || {
             let queue = self.entry.queue();
             queue.is_some_and(|queue| queue.room_for(1) != 0)
@@ -134,7 +135,8 @@ impl<T> Pending<T> {
 }
 
 impl<T: Send + 'static> Pending<T> {
-    /// Has `waker` woken when it has room or ends, and notes what it takes to wait for it. `Err` if its carrier panicked.
+    /// Registers `waker` to be woken when the subscriber has room or ends, and notes what waiting
+    /// for it requires. `Err` if its carrier panicked.
     pub(crate) fn listen(
         &mut self,
         waker: &Waker,
@@ -163,14 +165,14 @@ impl<T: Send + 'static> Pending<T> {
             }
             #[cfg(feature = "async")]
             Port::Tokio(carrier) => match carrier.poll_room(entry.blocked_sends()) {
-                // The line wakes it.
+                // The subscription's line wakes it.
                 Room::Waking => None,
                 room => Some(room),
             },
             Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
             Port::Own(_) | Port::Closure(_) => None,
         })?;
-        // From here on it is the waker that may panic, for which the carrier is not to blame.
+        // A panic from here on comes from the waker, and the carrier is not to blame for it.
         match room {
             Some(Room::Ready) => quietly(|| waker.wake_by_ref()),
             Some(Room::Unknown) => listening.timer = true,
@@ -195,7 +197,7 @@ impl<T> Drop for Pending<T> {
     }
 }
 
-/// What waits for a subscriber.
+/// What kind of waiter waits for a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiter {
     Thread,
@@ -206,7 +208,7 @@ pub(crate) enum Waiter {
 /// How those who have no room tell when they have.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
-    /// When it looks again though nobody woke it.
+    /// When it looks again without a wake-up.
     pub(crate) again: Again,
     /// So many are crossbeam senders: a select waits for them.
     pub(crate) crossbeam: usize,

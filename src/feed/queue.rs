@@ -27,12 +27,13 @@
 //! The receiver is woken by [`WakerCell`]'s protocol. What it looks at once more before it waits is the tail, which a
 //! sender moves by a `SeqCst` read-modify-write: so looking whether the receiver waits costs a sender one plain load. If
 //! the tail has moved and the value is not there yet, its sender is between the two, and the receiver does not park.
-//! Senders that wait for room stand in a [`WakerSet`]. The receiver looks at its count after each value it takes and wakes
-//! one sender, but fences before that look only when it finds the queue empty: a fence for each value would cost as much
-//! as all the rest of taking it. So a sender that joins an empty line in the few nanoseconds in which the receiver's last
-//! store is not visible yet may be overlooked by that take. The next take, or the receiver's finding the queue empty, makes
-//! up for it; and because a receiver may do neither for long, the senders that may have been overlooked look again by
-//! themselves ([`Again`](crate::wait::Again)).
+//! Senders that wait for room are in a [`WakerSet`]. The receiver looks at its count after each
+//! value it takes and wakes one sender. It fences before that look only when it finds the queue
+//! empty: a fence for each value would cost as much as all the rest of taking it. So a sender that
+//! joins an empty line in the few nanoseconds in which the receiver's last store is not visible yet
+//! may be overlooked by that take. The next take makes up for it, or the receiver when it finds the
+//! queue empty. The receiver may do neither for a long time, so the senders that may have been
+//! overlooked look again by themselves ([`Again`](crate::wait::Again)).
 
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ use crate::wait::{Patience, WakerCell, WakerSet, catch};
 #[path = "../../tests/wrap/queue.rs"]
 mod wrap;
 
-/// How long a receive that does not wait for a value waits for one that is being written.
+/// How long a non-blocking receive waits for a value that is being written.
 const WRITING: Duration = Duration::from_millis(100);
 
 fn is_soon(patience: &Patience) -> bool {
@@ -60,11 +61,11 @@ fn is_soon(patience: &Patience) -> bool {
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
-/// All of an own channel but its slots, which its [`Share`](super::slots::Share)s keep.
+/// All of an own channel except its slots, which its [`Share`](super::slots::Share)s keep.
 pub(crate) struct Queue<T> {
     senders: CachePadded<SenderSide<T>>,
     receiver: CachePadded<ReceiverSide>,
-    /// What the receiver misses, except values that were pushed out.
+    /// The values that the receiver misses, except those that were pushed out.
     gaps: Gaps,
     /// Under `DropOldest`: how many values were pushed out.
     evicted: AtomicU64,
@@ -89,7 +90,8 @@ struct ReceiverSide {
     room: WakerSet,
 }
 
-// SAFETY: the slots are `Sync` when `T: Send`, and live while they are used (see `Share`); all else is `Sync` by itself.
+// SAFETY: the slots are `Sync` when `T: Send`, and live while they are used (see `Share`);
+// everything else is `Sync` by itself.
 unsafe impl<T: Send> Sync for Queue<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Queue<T> {}
@@ -99,7 +101,7 @@ unsafe impl<T: Send> Send for Queue<T> {}
 pub(crate) struct Cursor {
     /// The position to take next, unless senders evict: then the queue's `head` is.
     head: u64,
-    /// Under `DropOldest`: the number, counted from 0, of the value it expects next.
+    /// Under `DropOldest`: the number, counted from 0, of the next value that the receiver expects.
     expected: u64,
     /// Whether it has taken values since it last fenced.
     unfenced: bool,
@@ -215,7 +217,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Where in the stream the next value comes: the place of a value that is refused now.
+    /// The position of the next value in the stream, which is also the place of a value refused
+    /// now.
     pub(crate) fn place(&self) -> u64 {
         self.senders.tail.load(Ordering::Relaxed) & !self.closed_bit()
     }
@@ -372,11 +375,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes no more values. What is in the queue can still be received. Wakes nobody: see [`wake_all`](Self::wake_all).
+    /// Closes the queue: it takes no more values. Values in the queue can still be received. Wakes
+    /// no thread: see [`wake_all`](Self::wake_all).
     pub(crate) fn close(&self, end: End) {
         let mark = || {
-            // ORDERING: Release pairs with the Acquire loads of the tail: who sees the bit sees the reason. SeqCst for the
-            // waking, as in `try_push`.
+            // ORDERING: Release pairs with the Acquire loads of the tail: a thread that sees the
+            // bit sees the reason. SeqCst for the waking, as in `try_push`.
             let closed = self.closed_bit();
             self.senders.tail.fetch_or(closed, Ordering::SeqCst);
         };
@@ -399,8 +403,8 @@ impl<T> Queue<T> {
 
     // ---- The receiver's side. The cursor stands for its being the only one. ----
 
-    /// Takes the next value. `waits` says whether to wait, for [`WRITING`] at most, for one whose sender has claimed the place
-    /// and not filled it.
+    /// Takes the next value. `waits` says whether to wait, for [`WRITING`] at most, for a value
+    /// whose sender has claimed its place but has not filled it.
     #[inline]
     pub(crate) fn pop(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         if self.senders.overflow == Overflow::DropOldest {
@@ -437,7 +441,8 @@ impl<T> Queue<T> {
         Ok(value)
     }
 
-    /// Wakes senders that the looks without a fence have missed. For a receiver that takes no more for now.
+    /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
+    /// stops taking values for a while.
     pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
         if std::mem::take(&mut cursor.unfenced) {
             // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
@@ -450,7 +455,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// There is nothing to take at the cursor: says why.
+    /// Finds nothing to take at the cursor, and says why.
     fn pop_nothing(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         self.look_for_senders(cursor);
         let mut patience = Patience::new();
@@ -474,7 +479,8 @@ impl<T> Queue<T> {
             if self.slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
                 return self.pop(cursor, waits);
             }
-            // A sender has claimed this place and is about to fill it. Others may have completed behind it.
+            // A sender has claimed this place and is about to fill it. Values behind it may be
+            // complete already.
             if !(is_closed || waits && is_soon(&patience)) {
                 return Err(TryRecvError::Empty);
             }
@@ -484,7 +490,8 @@ impl<T> Queue<T> {
 
     /// Says why there is no value at the head, which the tail has not passed.
     fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
-        // After the tail: whatever was missed before the queue was closed is told before its end.
+        // Read after the tail: everything missed before the queue was closed is reported before its
+        // end.
         if self.receiver.first_gap.is_at(head) {
             return self.lagged(head);
         }
@@ -542,7 +549,8 @@ impl<T> Queue<T> {
             if self.slot(head).stamp.load(Ordering::Acquire) == head + 1 {
                 continue;
             }
-            // A sender has claimed this place and is about to fill it. Others may have completed behind it.
+            // A sender has claimed this place and is about to fill it. Values behind it may be
+            // complete already.
             if !(is_closed || waits && is_soon(&patience)) {
                 return Err(TryRecvError::Empty);
             }
@@ -560,7 +568,8 @@ impl<T> Queue<T> {
         self.take(head)
     }
 
-    /// Takes the value at the head, which is there, by moving the head, which others may be doing too.
+    /// Takes the value at the head by moving the head. The value is there, and other threads may be
+    /// moving the head too.
     #[inline]
     fn take(&self, head: u64) -> Option<T> {
         let slot = self.slot(head);
@@ -613,7 +622,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there are misses that the receiver has not been told of.
+    /// Whether there are misses not yet reported to the receiver.
     #[cfg(feature = "async")]
     pub(crate) fn has_gap(&self) -> bool {
         self.receiver.first_gap.is_at(u64::MAX - 1)
@@ -631,7 +640,7 @@ impl<T> Queue<T> {
             .saturating_sub(self.evicted.load(Ordering::Relaxed))
     }
 
-    /// How many values its receiver misses.
+    /// How many values the receiver has missed.
     pub(crate) fn dropped(&self) -> u64 {
         self.gaps.missed() + self.evicted.load(Ordering::Relaxed)
     }

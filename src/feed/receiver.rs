@@ -25,19 +25,22 @@ use crate::wait::{not_completed, poll_turn};
 ///
 /// # Lagging
 ///
-/// A value that a live subscription was due and did not get is never lost silently. A receive returns `Lagged(n)` once, at
-/// the point of the stream where those `n` values would have been, and goes on with the next value after it. The iterators
-/// and the `Stream` skip these, and [`missed`](Self::missed) counts them all. Values are missed
+/// A value that a live subscription was due and did not get is never lost silently. A receive
+/// returns `Lagged(n)` once, at the point of the stream where those `n` values would have been. The
+/// next receive goes on with the value after it. The iterators and the `Stream` skip `Lagged`, and
+/// [`missed`](Self::missed) counts all missed values. Values are missed
 ///
 /// - under [`Overflow::DropNewest`](crate::Overflow::DropNewest) and
-///   [`Overflow::DropOldest`](crate::Overflow::DropOldest), for want of room;
-/// - under every policy, where a sender gives a value up: it drops an [`Undelivered`](crate::Undelivered), or a `SendAsync`
-///   that was polled and has not completed (a `timeout` and a `select!` do that);
-/// - under every policy, where the value's `clone` panics.
+///   [`Overflow::DropOldest`](crate::Overflow::DropOldest), for lack of room;
+/// - under every policy, if a sender gives a value up: it drops an
+///   [`Undelivered`](crate::Undelivered), or a `SendAsync` that was polled and has not completed (a
+///   `timeout` or a `select!` does that);
+/// - under every policy, if the value's `clone` panics.
 ///
-/// A value given up is missing where it was refused. If the receiver has gone past that place, its next receive tells. A
-/// receiver that waits is woken by a gap as by a value, and the last gap is told before `Closed`. After `Closed` nothing
-/// is missed. [`len`](Self::len) counts values only: where it is 0, a receive may still return `Lagged`.
+/// A value that was given up is missing at the position where it was refused. If the receiver has
+/// gone past that position, its next receive reports it. A gap wakes a waiting receiver as a value
+/// does, and the last gap is reported before `Closed`. After `Closed` nothing is missed.
+/// [`len`](Self::len) counts values only, so a receive may return `Lagged` although `len` is 0.
 ///
 /// # Forgetting it
 ///
@@ -114,14 +117,16 @@ impl<T> Receiver<T> {
     ///
     /// # A value that is being written
     ///
-    /// A sender claims a place in the channel and then writes its value, which takes some nanoseconds, or as long as the sender is
-    /// kept from running in between. From the claim on [`len`](Self::len) counts the value, and
-    /// [`is_empty`](Self::is_empty) is false. Values of other senders may have been completed behind it, and come after
-    /// it. So this waits for it, and so do [`drain`](Self::drain), [`drain_into`](Self::drain_into),
-    /// [`try_iter`](Self::try_iter), and a timed receive whose time is up: they spin for about a microsecond, then yield,
-    /// then sleep, for about 100 ms at most. Only a sender that was kept from running for longer than that makes them say
-    /// `Empty` (or `Timeout`) while a completed value is unread. A poll of a future never waits: it returns `Pending`, and
-    /// has its task woken.
+    /// A sender claims a place in the channel and then writes its value. This takes some
+    /// nanoseconds, or longer if the sender is preempted in between. From the claim on
+    /// [`len`](Self::len) counts the value, and [`is_empty`](Self::is_empty) is false. Other
+    /// senders may have completed values behind it, which come after it. So this call waits for the
+    /// value, and so do [`drain`](Self::drain), [`drain_into`](Self::drain_into),
+    /// [`try_iter`](Self::try_iter), and a timed receive at its deadline. They spin for about a
+    /// microsecond, then yield, then sleep, for about 100 ms at most. Only if a sender is kept from
+    /// running for longer than that do they return `Empty` (or `Timeout`) although a completed
+    /// value is unread. A poll of a future never waits: it returns `Pending`, and the sender wakes
+    /// its task.
     ///
     /// # Errors
     ///
@@ -198,8 +203,8 @@ impl<T> Receiver<T> {
 
     /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
     ///
-    /// Values that come while it runs are left for the next call, so it ends beside any sender. It stops early where values
-    /// were missed: the next receive says how many.
+    /// Values that come while it runs are left for the next call, so it ends however fast senders
+    /// are. It stops early at missed values: the next receive reports how many.
     ///
     /// # Errors
     ///
@@ -209,7 +214,7 @@ impl<T> Receiver<T> {
     ///
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
-        // Where nothing is there, one try says why.
+        // If nothing is there, one try finds out why.
         let limit = limit.min(self.len().max(1));
         let mut taken = 0;
         while taken < limit {
@@ -246,22 +251,23 @@ impl<T> Receiver<T> {
         Iter { receiver: self }
     }
 
-    /// An iterator over the values that are there; it ends where there is none, without waiting. It takes values that come
-    /// while it runs, so beside a sender that is faster it does not end: [`drain`](Self::drain) does.
+    /// An iterator over the values that are there. It ends at the first point where there is none,
+    /// without waiting. It also takes values that come while it runs, so it does not end while a
+    /// sender is faster; [`drain`](Self::drain) does.
     pub fn try_iter(&mut self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
 
     /// How many values are in the channel, [being written](Self::try_recv) or complete. While
-    /// senders run there may be more a moment later; there are fewer only under
-    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed out. Missed values do not
-    /// count: a receive may return `Lagged` where this is 0.
+    /// senders run there may be more a moment later. There are fewer only under
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed
+    /// out. Missed values do not count: a receive may return `Lagged` although this is 0.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether [`len`](Self::len) is 0. While senders run it may not be a moment later; if it is false,
-    /// [`try_recv`](Self::try_recv) does not say `Empty`.
+    /// Whether [`len`](Self::len) is 0. While senders run, a result of true may be outdated a
+    /// moment later. If it is false, [`try_recv`](Self::try_recv) does not return `Empty`.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -291,9 +297,10 @@ impl<T> Receiver<T> {
         self.subscription.stats()
     }
 
-    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the
-    /// subscription; the receiver can then still take what is in the channel. What is in the channel, and the memory of its
-    /// places, goes with the receiver, whatever other handles are left.
+    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either
+    /// ends the subscription; the receiver can then still take what is in the channel. The values
+    /// in the channel, and the memory of its slots, are dropped with the receiver, even if other
+    /// handles remain.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)
@@ -302,12 +309,12 @@ impl<T> Receiver<T> {
 
 #[cfg(feature = "async")]
 impl<T> Receiver<T> {
-    /// Whether nothing will be received any more, and no miss be told.
+    /// Whether no more values and no more misses will be received.
     pub(crate) fn is_at_end(&self) -> bool {
         self.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
     }
 
-    /// The task that polled waits no longer.
+    /// Removes the waker of the task that polled, which no longer waits.
     pub(crate) fn forget_waker(&self) {
         self.queue.bell().clear();
     }

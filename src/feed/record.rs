@@ -22,7 +22,8 @@
 //!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
-//! In the same way chunks are taken out of the deliverers' sight and freed; see [`directory`](super::directory).
+//! Chunks are taken out of sight of deliveries and freed in the same way; see
+//! [`directory`](super::directory).
 
 use std::cell::Cell;
 use std::ptr;
@@ -135,9 +136,10 @@ impl Concern {
 #[derive(Debug)]
 pub(crate) struct Record {
     at: At,
-    /// Whether a delivery uses it, or a lane keeps it.
+    /// Whether a delivery uses the record, or a lane keeps it.
     busy: AtomicBool,
-    /// What `at` was when something was left for the end of that visit, else 0. See [`Records::has_moved_on`].
+    /// What `at` was when something was left to be freed after that visit, else 0. See
+    /// [`Records::has_moved_on`].
     awaited: AtomicU64,
     next: *const CachePadded<Record>,
 }
@@ -158,8 +160,8 @@ impl Record {
 pub(crate) struct Records {
     /// A list that only grows.
     all: AtomicPtr<CachePadded<Record>>,
-    /// The record that each lane keeps, null until a thread that has the lane sends here. Threads without a lane, and
-    /// deliveries inside deliveries, take one of the list each time.
+    /// The record that each lane keeps, null until a thread that has the lane sends here. Threads
+    /// without a lane, and nested deliveries, take one from the list each time.
     lanes: [AtomicPtr<CachePadded<Record>>; lane::EXCLUSIVE],
 }
 
@@ -220,7 +222,7 @@ impl Records {
         section
     }
 
-    /// A free record of the list, or a new one. It is the caller's.
+    /// A free record of the list, or a new one. The caller owns it.
     fn free_record(&self) -> &CachePadded<Record> {
         for record in self.each() {
             // ORDERING: Acquire pairs with the Release in `Section::drop`: the last user has left.
@@ -269,9 +271,10 @@ impl Records {
         kept.any(|kept| ptr::eq(kept.load(Ordering::Relaxed), record))
     }
 
-    /// Notes every delivery under way that the concern is about. The caller has taken something out of the deliverers'
-    /// sight by a `SeqCst` access before this; once [`Grace::is_over`], none of them has it any more. Between that access
-    /// and this call stands a `seq_cst_order!`.
+    /// Notes every delivery under way that `concern` covers. Before this, the caller has taken
+    /// something out of sight of deliveries by a `SeqCst` access. Once [`Grace::is_over`], none of
+    /// these deliveries has it any more. There is a `seq_cst_order!` between that access and this
+    /// call.
     pub(crate) fn observe(&self, concern: Concern) -> Grace {
         if mutant!("unsubscribe_skips_grace") {
             return Grace {
@@ -297,7 +300,8 @@ impl Records {
 
     // ---- What a thread leaves because a visit goes on ----
 
-    /// Whether a visit for which something was [left](Grace::leave) has ended since, or has a narrower place.
+    /// Whether a visit for which something was [left](Grace::leave) has ended since, or now has a
+    /// narrower place.
     pub(crate) fn has_moved_on(&self) -> bool {
         self.each().any(|record| {
             let awaited = record.awaited.load(Ordering::Relaxed);
@@ -305,8 +309,8 @@ impl Records {
         })
     }
 
-    /// Forgets the visits of which that is so. The caller then looks at all that was left. It holds the registry's lock,
-    /// as all do who change what is awaited.
+    /// Forgets the visits that have moved on in this way. The caller then looks at everything that
+    /// was left. The caller holds the registry's lock, as every thread does that changes `awaited`.
     pub(crate) fn forget_ended(&self) {
         for record in self.each() {
             let awaited = record.awaited.load(Ordering::Relaxed);
@@ -335,7 +339,7 @@ pub(crate) struct Section<'a> {
     /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
     visit: Cell<u32>,
     lane: usize,
-    /// Whether the record is free again after this.
+    /// Whether the record becomes free again after this.
     gives_back: bool,
     _inside: InDelivery,
 }
@@ -394,7 +398,7 @@ pub(crate) struct Grace {
 #[derive(Debug, Clone, Copy)]
 struct Visit {
     record: *const Record,
-    /// As it was observed last.
+    /// The word at the last observation.
     word: u64,
 }
 
@@ -417,8 +421,8 @@ impl Grace {
         self.visits.is_empty()
     }
 
-    /// Has [`Records::has_moved_on`] tell when a visit has ended that went on when [`is_over`](Self::is_over) looked. The
-    /// caller holds the registry's lock.
+    /// Makes [`Records::has_moved_on`] report the end of a visit that was under way when
+    /// [`is_over`](Self::is_over) looked. The caller holds the registry's lock.
     ///
     /// # Safety
     ///
@@ -434,8 +438,8 @@ impl Grace {
         }
     }
 
-    /// Whether those of them have ended that are where this concern is about, which this grace's own includes. Once true,
-    /// it stays true: a visit only ever narrows its place.
+    /// Whether all noted visits within `concern` have ended. This grace's own concern includes
+    /// `concern`. Once true, it stays true: a visit only ever narrows its place.
     ///
     /// # Safety
     ///

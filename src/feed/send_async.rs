@@ -22,21 +22,23 @@ use crate::wait::{Alarm, not_completed, poll_turn};
 ///
 /// # Dropping it
 ///
-/// What it has delivered stays delivered: after the first poll, that is everybody who had room then, and everybody who
-/// made room until the last poll ([`delivered`](Self::delivered) says how many). Nobody else gets the value, and the
-/// receiver of an own channel that misses it is told so ([`Receiver`](crate::Receiver#lagging)). Dropped before the first poll,
-/// it has reached nobody, and nobody has missed it.
+/// What it has delivered stays delivered. After the first poll, these are the subscribers that had
+/// room then, and those that made room until the last poll ([`delivered`](Self::delivered) says how
+/// many). No other subscriber gets the value, and the receiver of an own channel that misses it is
+/// told so ([`Receiver`](crate::Receiver#lagging)). If the future is dropped before the first poll,
+/// it has reached no subscriber, and none has missed the value.
 ///
 /// # Keeping it without polling it
 ///
-/// A send that was polled stands in line for room. If it is not polled when its turn comes, the next in line has it after a
-/// millisecond; behind many such sends, after about a millisecond for each doubling of their number. The same holds for one
-/// that is forgotten ([`std::mem::forget`]).
+/// A send that was polled waits in line for room. If it is not polled when its turn comes, the next
+/// in line is woken after a millisecond. Behind many such sends, this takes about a millisecond for
+/// each doubling of their number. The same holds for a future that is forgotten
+/// ([`std::mem::forget`]).
 ///
 /// # Giving way
 ///
-/// After 128 sends and receives on this thread that completed at their first poll, a first poll gives way to other
-/// tasks: it does nothing but wake its own task, and returns `Pending`.
+/// After 128 sends and receives on this thread have completed at their first poll, the next first
+/// poll yields to other tasks: it only wakes its own task, and returns `Pending`.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct SendAsync<T> {
     core: Arc<Core<T>>,
@@ -44,7 +46,7 @@ pub struct SendAsync<T> {
     delivery: Option<Delivery<T>>,
     is_begun: bool,
     timer: Timer,
-    /// When it looks again though nobody woke it.
+    /// When the future looks again without a wake-up.
     next_try: Option<Instant>,
     alarm: Alarm,
 }

@@ -1,4 +1,4 @@
-//! The slots of an own channel's queue, and who keeps them.
+//! The slots of an own channel's queue, and what keeps them alive.
 
 use std::mem::MaybeUninit;
 use std::ops::Deref;
@@ -14,7 +14,7 @@ pub(crate) struct Slot<T> {
     pub(super) value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// All slots of a queue. They are freed, with the values that are left in them, with the last [`Share`].
+/// All slots of a queue. The last [`Share`] frees them, with the values that are left in them.
 pub(crate) struct Slots<T>(Box<[Slot<T>]>);
 
 // SAFETY: a slot's value is touched only by the one thread that its stamp entitles: values move from thread to thread, which
@@ -35,7 +35,7 @@ impl<T> Slots<T> {
 
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
-        /// Goes on with the rest when dropping one value panics.
+        /// Drops the remaining values if dropping one of them panics.
         struct Rest<'a, T> {
             slots: std::iter::Enumerate<std::slice::Iter<'a, Slot<T>>>,
             index_bits: u64,
@@ -50,8 +50,8 @@ impl<T> Drop for Slots<T> {
                 for (index, slot) in self.slots.by_ref() {
                     let stamp = slot.stamp.load(Ordering::Relaxed) & self.index_bits;
                     if stamp == index as u64 + 1 {
-                        // SAFETY: the stamp says that the slot holds a value, nobody else has the slots any more, and the
-                        // iterator comes here once.
+                        // SAFETY: the stamp says that the slot holds a value, no other thread has
+                        // the slots any more, and the iterator comes here once.
                         drop(
                             slot.value
                                 .with(|cell| unsafe { (*cell).assume_init_read() }),
@@ -70,20 +70,21 @@ impl<T> Drop for Slots<T> {
     }
 }
 
-/// The bit of a position that closes the tail: the first above those of an index, and of an index and 1.
+/// The bit of a position that closes the tail: the lowest bit above those of an index plus 1.
 pub(super) fn closed_bit(capacity: usize) -> u64 {
     (capacity as u64 + 1).next_power_of_two()
 }
 
 /// A queue with its slots: the receiver has one, and the subscription's port another.
 ///
-/// **The invariant.** The slots live as long as a share. Senders use the port's, while they are entitled to the port (see
-/// [`Entry`](super::entry::Entry)); the receiver uses its own. Whoever has only the queue (the entry, for what it counts and for
-/// waking) must not touch a slot. So when the receiver is dropped and its subscription has ended, the slots go, whatever
-/// handles are left.
+/// **The invariant.** The slots live as long as a share. Senders use the port's, while they are
+/// entitled to the port (see [`Entry`](super::entry::Entry)); the receiver uses its own. Code that
+/// has only the queue (the entry, for its counts and for waking) must not touch a slot. So when the
+/// receiver is dropped and its subscription has ended, the slots are freed, even if other handles
+/// remain.
 pub(crate) struct Share<T> {
     queue: Arc<Queue<T>>,
-    /// Kept, and used by the queue.
+    /// Keeps the slots alive. The queue uses them.
     _slots: Arc<Slots<T>>,
 }
 

@@ -64,9 +64,9 @@ impl<T> Receiver<T> {
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
     ///
-    /// After 128 polls that completed at once, on this thread and of whatever feed or ring, one gives way to
-    /// other tasks: it returns `Pending` and wakes its own task, and so do polls of others on this thread until it is polled
-    /// again, 64 at most. The `Stream` does the same.
+    /// After 128 polls on this thread, of any feed or ring, have completed at once, one poll yields
+    /// to other tasks: it returns `Pending` and wakes its own task. Polls of other futures on this
+    /// thread do the same until it is polled again, 64 at most. The `Stream` does the same.
     ///
     /// # Errors
     ///

@@ -35,15 +35,19 @@ impl<T: Send + 'static> Carrier<T> for UnboundedSender<T> {
 
 type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<()>>> + Send>>;
 
-/// A bounded tokio sender, whose room serves any send that waits for it.
+/// A bounded tokio sender. Its room serves any send that waits for it.
 ///
-/// Tokio hands room to those who stand in its queue, as permits. A send that stood there by itself could be given one and
-/// never be polled again. So the sends stand in the line of the subscription, and the carrier stands in tokio's queue for
-/// all of them, with one reservation at a time. Its permit is put where every try finds it; the first in line is woken.
+/// Tokio hands room, as permits, to the waiters in its queue. A send that waited there by itself
+/// could be given a permit and never be polled again. So the sends wait in the line of the
+/// subscription, and the carrier waits in tokio's queue for all of them, with one reservation at a
+/// time. Its permit is stored where every try finds it, and the first in line is woken.
 ///
-/// **The invariant.** While somebody is in line, a reservation waits in tokio's queue with the waker of the line; or one of
-/// the sends was woken, and polls the reservation when it joins again or leaves; or a thread has it in hand and will wake the first in line if somebody came by meanwhile. It is polled without a lock, because
-/// tokio may wake in there; and its waker is no send's own, so it can be polled by whoever comes first.
+/// **The invariant.** While a send is in line, one of these is true: a reservation waits in tokio's
+/// queue with the waker of the line; or one of the sends was woken, and polls the reservation when
+/// it joins again or leaves; or a thread has the reservation in hand and will wake the first in
+/// line if another thread came by meanwhile. The reservation is polled without a lock, because
+/// tokio may wake in there. Its waker belongs to no single send, so whichever thread comes first
+/// can poll it.
 pub(crate) struct TokioCarrier<T> {
     sender: Sender<T>,
     state: Mutex<State<T>>,
@@ -51,7 +55,8 @@ pub(crate) struct TokioCarrier<T> {
     permits: AtomicUsize,
     /// Wakes the first in line.
     waker: OnceLock<Waker>,
-    /// Makes a reservation; here, because that takes `T: Send`, which leaving the line does not.
+    /// Makes a reservation. Kept as a function, because making one takes `T: Send`, which leaving
+    /// the line does not.
     reserve: fn(Sender<T>) -> Reserve<T>,
 }
 
@@ -63,7 +68,8 @@ struct State<T> {
 enum Reservation<T> {
     None,
     Waits(Reserve<T>),
-    /// A thread polls it. Whether another has come by, and somebody in line is to poll it again.
+    /// A thread polls it. The flag says whether another thread has come by, so that a send in line
+    /// has to poll it again.
     InHand(bool),
 }
 
@@ -90,7 +96,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         Err(carrier.expect("a carrier that is no tokio sender was left in place"))
     }
 
-    /// Hands over a value; others may stand in line to do the same.
+    /// Hands over a value. Other sends may wait in line to do the same.
     pub(crate) fn try_send(&self, value: T, line: &WakerSet) -> Result<(), TrySendError<T>> {
         match self.try_send_once(value) {
             Err(TrySendError::Full(value)) if line.has_been_joined() && self.advance(line) => {
@@ -100,7 +106,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         }
     }
 
-    /// Hands over a value by a permit that was put by, or else by tokio's own way.
+    /// Hands over a value by a stored permit, or else by tokio's `try_send`.
     fn try_send_once(&self, value: T) -> Result<(), TrySendError<T>> {
         match self.take_permit() {
             Some(permit) => {
@@ -111,7 +117,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         }
     }
 
-    /// Has the first in line woken when there is room. For a send that stands there.
+    /// Makes the first in line be woken when there is room. The caller is a send in line.
     pub(crate) fn poll_room(&self, line: &WakerSet) -> Room {
         if self.advance(line) {
             Room::Ready
@@ -130,7 +136,7 @@ impl<T> TokioCarrier<T> {
     pub(crate) fn left(&self, line: &WakerSet) {
         let unused = {
             let mut state = self.state.lock();
-            // One that joins after this look takes the lock after it, and reserves anew.
+            // A send that joins after this look takes the lock after it, and reserves anew.
             let is_left = line.is_empty();
             let permits = is_left.then(|| std::mem::take(&mut state.permits));
             let waits = matches!(state.reservation, Reservation::Waits(_));
@@ -139,9 +145,10 @@ impl<T> TokioCarrier<T> {
             self.permits.store(state.permits.len(), Ordering::Relaxed);
             (permits, reservation)
         };
-        // Tokio hands what is given back to the next in its queue, and wakes that.
+        // Tokio hands a permit that is given back to the next in its queue, and wakes that waiter.
         drop(unused);
-        // It may have been woken after it was served, or before it gave up. So it looks on behalf of the next.
+        // The send may have been woken after it was served, or before it gave up. So it looks on
+        // behalf of the next.
         let is_ready = || self.advance(line) || self.permits.load(Ordering::Relaxed) != 0;
         if line.is_waited_on() && is_ready() {
             line.wake(1);
@@ -158,8 +165,9 @@ impl<T> TokioCarrier<T> {
         permit
     }
 
-    /// Takes what tokio has given, and stands in its queue again for those who are still in line. Whether there is
-    /// something to try for: the first permit is the caller's, and for each other one the first in line is woken.
+    /// Takes what tokio has given, and joins its queue again for the sends still in line. Returns
+    /// whether there is something to try for: the first permit is the caller's, and for each other
+    /// one the first in line is woken.
     fn advance(&self, line: &WakerSet) -> bool {
         let mut is_ready = false;
         while let Some(mut reserve) = self.take_reservation(line) {
@@ -169,7 +177,7 @@ impl<T> TokioCarrier<T> {
             let (is_asked_for, over) = {
                 let mut state = self.state.lock();
                 let is_asked_for = matches!(state.reservation, Reservation::InHand(true));
-                // Those for whom it was made may all have left meanwhile.
+                // The sends that the reservation was made for may all have left meanwhile.
                 let (kept, over) = if is_pending && !line.is_empty() {
                     (Reservation::Waits(reserve), None)
                 } else {
@@ -184,7 +192,8 @@ impl<T> TokioCarrier<T> {
             };
             drop(over);
             if is_pending {
-                // Not polled again here: in a task that has used up its budget, tokio answers `Pending` to everything.
+                // Not polled again here: in a task that has used up its budget, tokio answers every
+                // poll with `Pending`.
                 if is_asked_for {
                     line.wake(1);
                 }
@@ -201,7 +210,7 @@ impl<T> TokioCarrier<T> {
         is_ready
     }
 
-    /// The reservation, to be polled: that which waits, or another where somebody is in line.
+    /// Takes the reservation to poll: the one that waits, or a new one if a send is in line.
     fn take_reservation(&self, line: &WakerSet) -> Option<Reserve<T>> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {

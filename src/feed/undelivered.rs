@@ -33,9 +33,11 @@ pub enum Cause {
 
 /// A value that some subscribers have not got, and which these are.
 ///
-/// Everybody else has got it. [`retry`](Self::retry) and its timed forms offer it to those who missed it, and to nobody
-/// else; dropping this gives it up for them: an own channel's receiver is told `Lagged` where the value would have been, and of
-/// other channels it is in [`Stats::dropped`](crate::Stats::dropped). Values sent in the meantime may reach them before it.
+/// All other subscribers have got it. [`retry`](Self::retry) and its timed forms offer the value
+/// only to the subscribers that missed it. Dropping this gives the value up for them: the receiver
+/// of an own channel gets `Lagged` where the value would have been, and for other channels
+/// [`Stats::dropped`](crate::Stats::dropped) counts it. Values sent in the meantime may reach them
+/// before it.
 ///
 /// ```
 /// let feed = fanfeed::Feed::new();
@@ -84,7 +86,8 @@ impl<T> Undelivered<T> {
         self.0.delivery.value()
     }
 
-    /// The value, given up for those who missed it, as if this was dropped.
+    /// Returns the value, and gives it up for the subscribers that missed it, as dropping this
+    /// does.
     pub fn into_inner(self) -> T {
         self.0.delivery.into_value()
     }

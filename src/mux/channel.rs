@@ -92,7 +92,7 @@ impl Carrier<TypeMuxEvent> for Sender {
     }
 
     fn poll_room(&self, waker: &Waker) -> Room {
-        // Cloned and dropped outside the lock: that runs code of others.
+        // Cloned and dropped outside the lock, because that runs user code.
         let clone = waker.clone();
         let mut queue = self.0.0.queue.lock();
         if queue.closed || queue.events.len() < self.0.0.capacity {

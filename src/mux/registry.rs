@@ -48,7 +48,7 @@ impl Registry {
 
     /// The feeds of these types, made where there is none yet. `Err` once stopped.
     fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<TypeMuxEvent>>>, Stopped> {
-        // Dropped after the lock is released: carriers that have ended may be left in them.
+        // Dropped after the lock is released: they may still hold carriers that have ended.
         let mut unused = Vec::new();
         let mut feeds = self.feeds.write();
         if feeds.stopped {
@@ -114,7 +114,7 @@ impl Registry {
                 feeds.by_type.values().cloned().collect()
             }
         };
-        // All are told before the first is waited for.
+        // All feeds are told to close before this waits for the first.
         for feed in &feeds {
             feed.close_soon();
         }

@@ -9,37 +9,43 @@ use crate::wait::{Ticket, WakerSet};
 
 use super::seat::Seat;
 
-/// The line of senders that wait for room, first come, first woken, and the reader that is watched for them.
+/// The line of senders that wait for room, first come, first woken, and the reader that is watched
+/// for them.
 ///
-/// A reader that moves on is not to pay for senders that are not there, so it looks at one word: the *name*, the seat of
-/// the reader that is in the way. Only that reader wakes a sender. Its look follows a light fence; a sender that writes a
-/// name makes the heavy fence, and looks at the readers once more.
+/// A reader that moves on should not pay for waiting senders when there are none, so it looks at
+/// one word: the *name*, the seat of the reader that is in the way. Only that reader wakes a
+/// sender. Its look follows a light fence. A sender that writes a name makes the heavy fence, and
+/// looks at the readers once more.
 ///
-/// **The invariant.** While somebody is in line, one of these is true:
+/// **The invariant.** While a sender is in line, one of these is true:
 ///
-/// 1. *Named*: the name is that of a reader that was in the way when a look was made after the name's heavy fence. The
-///    reader's next move sees the name, and wakes the first in line.
-/// 2. Somebody was woken and has not acted. A thread acts; a wake-up that a task keeps is passed on
+/// 1. *Named*: the name is that of a reader that was in the way when a look was made after the
+///    name's heavy fence. The reader's next move sees the name, and wakes the first in line.
+/// 2. A sender was woken and has not acted. A thread acts; a wake-up that a task keeps is passed on
 ///    ([`WakerSet`]).
 /// 3. A thread is about to [`tend`](Self::tend) the line.
 ///
-/// To tend is to look, and either to find the reader in the way named, or to name it and look once more, or to wake as
-/// many as there are places. It is done under a lock, from the first look to the last. So a look that is out of date never
-/// ends with a name: the sender that made it looks again before anybody else can rely on the name, whatever its deadline.
-/// Tending runs no code of others.
+/// To tend is to look, and then to do one of three things: find that the reader in the way is
+/// named, or name it and look once more, or wake as many senders as there are places. The lock is
+/// held from the first look to the last. So a look that is out of date never ends with a name: the
+/// sender that made it looks again before any other sender can rely on the name, whatever its
+/// deadline. Tending runs no user code.
 ///
-/// Who tends:
+/// These senders tend:
 ///
-/// - A sender that has joined, if it finds itself the first in line. The others park at once, and neither fence nor look.
-///   (To be the only one is not enough to ask: of two that have joined before either asks, neither is.)
+/// - A sender that has joined, if it finds itself the first in line. The others park at once, and
+///   neither fence nor look. (It is not enough that a sender asks whether it is the only one: of
+///   two that have joined before either asks, neither is.)
 /// - A sender that was woken in vain, when it has joined again; and a task whenever it is polled.
-/// - A sender that leaves, for whatever reason, if it leaves others behind. Where a single reader keeps the ring full the
-///   name stays in place from one sender to the next: then nobody makes a heavy fence.
+/// - A sender that leaves, for whatever reason, if it leaves others behind. If a single reader
+///   keeps the ring full, the name stays in place from one sender to the next, and no sender makes
+///   a heavy fence.
 ///
-/// When the line is empty the name is taken away.
+/// The name is removed when the line is empty.
 ///
-/// **Newcomers** may take a place that those in line have not come to yet: otherwise each value would take a change of
-/// threads. But once a sender was woken in vain, newcomers [give way](Self::is_first_come) until one has left the line.
+/// **Newcomers** may take a free place before the senders in line do: otherwise each value would
+/// take a thread switch. But once a sender was woken in vain, newcomers [give
+/// way](Self::is_first_come) until one has left the line.
 pub(crate) struct BlockedSenders {
     /// The address of the seat of the reader that is watched, or 0. Written under `tending`.
     name: CachePadded<AtomicUsize>,
@@ -49,15 +55,16 @@ pub(crate) struct BlockedSenders {
     is_starved: AtomicBool,
 }
 
-/// What a look at the readers has shown.
+/// The result of a look at the readers.
 pub(crate) enum Look<'a> {
-    /// The reader in this seat, and its number, has to move on first.
+    /// The reader in this seat, with this number, has to move on first.
     Held(&'a Seat, usize),
-    /// There are so many places, as far as readers go.
+    /// The readers leave this many places.
     Places(u64),
 }
 
-/// How many senders are woken at once. Each that leaves the line wakes more while there are places.
+/// How many senders are woken at once. Each sender that leaves the line wakes more while there are
+/// places.
 const AT_ONCE: u64 = 4;
 
 impl BlockedSenders {
@@ -72,7 +79,7 @@ impl BlockedSenders {
 
     // ---- Readers ----
 
-    /// The reader in that seat has moved on, or has left.
+    /// Called when the reader in that seat has moved on, or has left.
     #[inline(always)]
     pub(crate) fn moved(&self, seat: &Seat) {
         // ORDERING: pairs with the heavy fence in `tend`.
@@ -82,7 +89,8 @@ impl BlockedSenders {
         }
     }
 
-    /// Wakes one sender, unless one is on its way: that one finds all the places, and wakes others.
+    /// Wakes one sender, unless a woken sender has not acted yet: that one finds all the places,
+    /// and wakes others.
     #[cold]
     fn wake_first(&self) {
         self.line.wake_for(1);
@@ -90,24 +98,27 @@ impl BlockedSenders {
 
     // ---- Senders ----
 
-    /// Whether nobody in line has been passed over. A sender that comes when this is false stands in line first.
+    /// Whether no sender in line has been passed over. If this is false, a sender that comes joins
+    /// the line first.
     #[inline]
     pub(crate) fn is_first_come(&self) -> bool {
         !self.is_starved.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody is in line.
+    /// Whether the line is empty.
     pub(crate) fn is_empty(&self) -> bool {
         !self.line.is_waited_on()
     }
 
-    /// A sender in line was woken and found no room: those that come now take no places before it.
+    /// Notes that a sender in line was woken and found no room. From now on newcomers take no
+    /// places before it.
     pub(crate) fn starve(&self) {
         self.is_starved.store(true, Ordering::Relaxed);
     }
 
-    /// A sender that was never in line stands there. Says whether somebody else sees to it that it is woken. If not, the
-    /// line was tended, and the sender looks for room once more before it waits.
+    /// Puts a sender that was never in line into it. Returns whether another sender ensures that it
+    /// is woken. If not, the line was tended, and the sender looks for room once more before it
+    /// waits.
     pub(crate) fn join<'a>(
         &self,
         ticket: &mut Ticket,
@@ -115,7 +126,8 @@ impl BlockedSenders {
         look: impl Fn() -> Look<'a>,
     ) -> bool {
         self.line.join(ticket, waker);
-        // The first in line has yet to ask this and to tend, or has done so, or is yet to act on a wake-up or to leave.
+        // The first in line has yet to ask this and to tend, or has done so, or has yet to act on a
+        // wake-up or to leave.
         let is_cared_for = !self.line.is_first(ticket);
         if !is_cared_for && !mutant!("first_in_line_does_not_watch") {
             self.tend(look);
@@ -123,8 +135,8 @@ impl BlockedSenders {
         is_cared_for
     }
 
-    /// A sender that may have been woken stands in line again, at the front if it was. It looks for room once more before
-    /// it waits.
+    /// Puts a sender that may have been woken into the line again, at the front if it was. The
+    /// sender looks for room once more before it waits.
     pub(crate) fn rejoin<'a>(
         &self,
         ticket: &mut Ticket,
@@ -146,7 +158,7 @@ impl BlockedSenders {
         }
     }
 
-    /// Sees to it that the first in line is woken when there is room.
+    /// Ensures that the first in line is woken when there is room.
     fn tend<'a>(&self, look: impl Fn() -> Look<'a>) {
         let places = {
             let _tending = self.tending.lock();
@@ -177,14 +189,14 @@ impl BlockedSenders {
     }
 
     fn set_name(&self, name: usize) {
-        // loom may put a store before a load that has seen an older one; a swap it does not.
+        // loom may put a store before a load that has seen an older one, but not a swap.
         #[cfg(fanfeed_loom)]
         self.name.swap(name, Ordering::Relaxed);
         #[cfg(not(fanfeed_loom))]
         self.name.store(name, Ordering::Relaxed);
     }
 
-    /// The ring has ended: wakes everybody. A sender that joins later sees that.
+    /// The ring has ended: wakes all senders in line. A sender that joins later sees the end.
     pub(crate) fn wake_all(&self) {
         self.line.wake_all();
     }

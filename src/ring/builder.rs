@@ -50,7 +50,8 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
         self
     }
 
-    /// What happens when the reader falls behind and its values are to be written over; the sender waits if this is not called.
+    /// Sets what happens when the reader falls behind and its values are to be overwritten. By
+    /// default the sender waits.
     pub fn overflow(mut self, overflow: RingOverflow) -> Self {
         self.joining.overflow = overflow;
         self

@@ -14,7 +14,7 @@ pub(crate) fn poll_room<T>(claimant: &Claimant<T>, waker: &Waker) -> Room {
         Ok(()) => Room::Ready,
         Err(Held::Shortly) => Room::Unknown,
         Err(Held::By(_)) => {
-            // The value is tried once more after this, which is the look that has to follow.
+            // The value is tried once more after this. That try is the look that must follow.
             claimant.wake_for_room(waker);
             Room::Waking
         }

@@ -24,8 +24,8 @@ use super::track::CLOSED;
 pub(crate) struct Claimant<T> {
     core: Arc<Core<T>>,
     gate: Mutex<Gate>,
-    /// Sends on a feed that this ring is subscribed to, which wait for room here, each by its waker. No code of others runs
-    /// under the lock.
+    /// Sends on a feed that this ring is subscribed to and that wait for room here, each by its
+    /// waker. No user code runs under the lock.
     waiters: Mutex<BTreeMap<Identity, Ticket>>,
 }
 
@@ -67,15 +67,16 @@ impl<T> Claimant<T> {
 
     pub(crate) fn close(&self) {
         if self.end() {
-            // Whoever has the gate later finds the ring closed.
+            // A thread that takes the gate later finds the ring closed.
             drop(self.gate.lock());
-            // Those who are still writing what they claimed are to look after it.
+            // Senders that are still writing what they claimed must look afterwards.
             self.core.wakeups.grow_drowsy();
             self.core.nobody_claims();
         }
     }
 
-    /// Ends the ring where claims have come to. Says whether it had not ended.
+    /// Ends the ring at the position that claims have reached. Returns whether it had not ended
+    /// before.
     fn end(&self) -> bool {
         let next = &self.core.track.claims().next;
         let next = next.fetch_or(CLOSED, Ordering::AcqRel);
@@ -145,8 +146,8 @@ impl<T> Claimant<T> {
 
     // ---- Claiming ----
 
-    /// Claims up to so many positions, of one segment. `NEWCOMER` says that senders in line may be waited for, if the limit
-    /// has to be moved.
+    /// Claims up to `wanted` positions, of one segment. `NEWCOMER` says that the sender may give
+    /// way to senders in line if the limit has to be moved.
     #[inline(always)]
     fn claim<const NEWCOMER: bool>(&self, wanted: u64) -> Result<Claim, Unclaimed> {
         let claims = self.core.track.claims();
@@ -243,7 +244,7 @@ impl<T> Claimant<T> {
             claims.stop.store(gate.next_stop(track, begin), release);
         }
         drop(gate);
-        // Without the lock: this is code of users.
+        // Outside the lock, because this is user code.
         if let Some(left) = left {
             track.storage.exit(left);
         }
@@ -333,7 +334,7 @@ impl<T> Claimant<T> {
     }
 }
 
-/// What tells one waker from another.
+/// Distinguishes one waker from another.
 type Identity = (usize, usize);
 
 fn identity(waker: &Waker) -> Identity {
@@ -343,7 +344,8 @@ fn identity(waker: &Waker) -> Identity {
     )
 }
 
-/// The place in line of a send on a feed, taken out of the list of those while the line is joined: that clones wakers.
+/// The place in line of a send on a feed. It is taken out of the list of waiters while the line is
+/// joined, because joining clones wakers.
 struct Waiter<'a, T> {
     claimant: &'a Claimant<T>,
     identity: Identity,
@@ -366,7 +368,7 @@ impl<T> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
         let ticket = std::mem::take(&mut self.ticket);
         let replaced = self.claimant.waiters.lock().insert(self.identity, ticket);
-        // Another thread has joined with the same waker meanwhile.
+        // Meanwhile another thread has joined with the same waker.
         if let Some(mut replaced) = replaced {
             self.claimant.leave(&mut replaced);
         }
@@ -419,21 +421,21 @@ mod tests {
         assert_eq!(one.read(1, |_| {}), Ok(1));
         assert_eq!(woken(), [0; 3], "the other reader is in the way");
         assert_eq!(other.read(1, |_| {}), Ok(1));
-        // The others are woken a moment later if this one does not act.
+        // If this one does not act, the others are woken a moment later.
         assert_eq!(woken()[0], 1, "the first in line");
-        // A sender that came just now has taken the place. The first keeps its own, in line.
+        // A new sender has taken the place. The first keeps its own place in line.
         claimant.send(7);
         claimant.wake_for_room(&wakers[0]);
         assert_eq!(one.read(2, |_| {}), Ok(2));
         assert_eq!(other.read(2, |_| {}), Ok(2));
         assert_eq!(woken()[0], 2, "it has kept its place in line");
-        // It gives up, and leaves room for the two others.
+        // It gives up, and leaves room for the other two.
         claimant.forget_waker(&wakers[0]);
         assert!(woken()[1..].iter().all(|&count| count >= 1));
         claimant.forget_waker(&wakers[1]);
         claimant.forget_waker(&wakers[2]);
         assert!(claimant.waiters.lock().is_empty());
-        // Woken or not, nobody is kept.
+        // No waker is kept, woken or not.
         drop(wakers);
         assert!(counts.iter().all(|count| Arc::strong_count(count) == 1));
     }

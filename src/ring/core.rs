@@ -32,7 +32,7 @@ struct Registry<T> {
     /// Seats that are free again, the first of them first.
     free: BinaryHeap<Reverse<usize>>,
     lossy: usize,
-    /// Whether positions are claimed, or may be.
+    /// Whether senders claim positions, or may do so.
     has_senders: bool,
     /// The slots are gone.
     is_freed: bool,
@@ -68,7 +68,8 @@ impl<T> Core<T> {
         // SAFETY: nothing moves what is in an `Arc`, and nobody takes it out of this one.
         unsafe { core.wakeups.pin() };
         if core.track.retention.is_some() {
-            // So that senders look after each value whether anybody is to read it, at no cost to other rings.
+            // Makes senders check after each value whether any reader is to read it, at no cost to
+            // other rings.
             core.wakeups.grow_drowsy();
         }
         core
@@ -115,7 +116,8 @@ impl<T> Core<T> {
         let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
-        // A sender may wait already for who sat there. Outside the lock: wakers are code of others.
+        // A sender may already wait for the reader that had this seat. Called outside the lock,
+        // because wakers are user code.
         if has_moved_up && !mutant!("reader_moves_up_unnoticed") {
             self.wakeups.senders.moved(member.seat());
         }
@@ -124,7 +126,8 @@ impl<T> Core<T> {
         Reader::new(member, position, kind)
     }
 
-    /// Sits down as far back as is asked for and can be had, and says where, and whether it sat elsewhere before.
+    /// Registers a reader as far back as requested and possible. Returns its position, and whether
+    /// it had another position before.
     fn sit_down(&self, number: usize, kind: Progress, history: u64) -> (u64, bool) {
         let track = &self.track;
         let is_lossy = kind.is_lossy();
@@ -149,7 +152,7 @@ impl<T> Core<T> {
         (position, has_moved_up)
     }
 
-    /// Drops the values that all readers have passed, in a ring that does so.
+    /// In a ring with `drop_when_read`, drops the values that all readers have passed.
     #[inline]
     pub(crate) fn drop_passed(&self) {
         if let Some(retention) = &self.track.retention {
@@ -171,15 +174,17 @@ impl<T> Core<T> {
         self.free_if_over();
     }
 
-    /// The ring is closed, no sender claims a position or has the gate, and none will. Some may still write what they claimed: these
-    /// find that somebody is drowsy, or have stamped it by now.
+    /// The ring is closed, no sender claims a position or has the gate, and none will. Some senders
+    /// may still write what they claimed: these find that the count of drowsy readers is not 0, or
+    /// have stamped it by now.
     pub(crate) fn nobody_claims(&self) {
         self.registry.lock().has_senders = false;
         self.free_if_over();
     }
 
-    /// A sender has published values, and found that somebody is drowsy. In a ring that drops what was read somebody always is: it
-    /// drops the values here that no reader is to read, if no reader is before `position`.
+    /// A sender has published values, and found that the count of drowsy readers is not 0. In a
+    /// ring that drops values once they are read, that count is never 0. There the sender drops the
+    /// values here that no reader is to read, if no reader is before `position`.
     #[inline(never)]
     pub(crate) fn look_after_publishing(&self, position: u64) {
         if let Some(retention) = &self.track.retention {
@@ -190,8 +195,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Frees the slots and their values once nobody will touch them any more: what senders claimed before the ring was closed is
-    /// written, and the last reader is gone. Any handles may be left.
+    /// Frees the slots and their values once no thread will touch them any more: what senders
+    /// claimed before the ring was closed is written, and the last reader is gone. Other handles
+    /// may remain.
     fn free_if_over(&self) {
         {
             let mut registry = self.registry.lock();
@@ -199,7 +205,7 @@ impl<T> Core<T> {
             if registry.has_senders || has_readers || registry.is_freed {
                 return;
             }
-            // Whoever stamps later comes here later.
+            // A sender that stamps later comes here later.
             if self.track.published(u64::MAX) < self.track.end() {
                 return;
             }
@@ -210,8 +216,9 @@ impl<T> Core<T> {
         {
             retention.end();
         }
-        // SAFETY: no reader is left and none joins a closed ring; whatever senders claimed is written, and they claim no more. They
-        // have all been here, under the lock. Those who dropped what was read have ended.
+        // SAFETY: no reader is left and none joins a closed ring; whatever senders claimed is
+        // written, and they claim no more. They have all been here, under the lock. The threads
+        // that dropped values that were read have ended that.
         unsafe { self.track.storage.free() };
     }
 
@@ -256,7 +263,7 @@ impl<T> Core<T> {
         crate::events::event!(debug, position = end, "ring closed");
     }
 
-    /// How many places there are, as far as readers go.
+    /// How many places the readers leave.
     pub(crate) fn look_for_places(&self) -> Look<'_> {
         let (track, next) = (&self.track, self.track.next());
         let Some(slowest) = track.seats.slowest() else {

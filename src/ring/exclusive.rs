@@ -97,8 +97,9 @@ impl<T> ExclusiveRingFeed<T> {
         self.core().count()
     }
 
-    /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent. Readers can still take what
-    /// was sent before; when the last of them is dropped, or at once if there is none, the ring's values are dropped.
+    /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent.
+    /// Readers can still take what was sent before. The ring's values are dropped when the last
+    /// reader is dropped, or at once if there are no readers.
     pub fn close(&mut self) {
         self.writer.close();
     }
@@ -125,8 +126,9 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
     /// through; the ring is sound, and the value was sent.
     ///
-    /// A send without a time limit that has to wait for room panics inside a handler of one of the ring's readers
-    /// ([`RingReceiver::drain`] and its like), on the same thread: it might wait for that reader. Nothing is sent then.
+    /// On the thread of a handler of one of the ring's readers ([`RingReceiver::drain`] and its
+    /// like), inside that handler, a send without a time limit panics if it has to wait for room:
+    /// it might wait for that reader. Nothing is sent then.
     #[inline]
     pub fn send(&mut self, value: T) -> u64 {
         self.writer.send(value)

@@ -5,20 +5,24 @@
 //! of it, and lossy readers that are get overtaken. So senders look at readers once for each eighth of the capacity,
 //! unless the ring is nearly full; and where there are many readers, a few at a time, ahead of need.
 //!
-//! # Readers that sit down meanwhile
+//! # Readers that register meanwhile
 //!
-//! The gate remembers what a look at all strict readers has shown. It holds for those who sat there then: they only move on. The gate
-//! then stores the *floors*, fences, and looks at the readers that have joined since. A reader that sits down stores its
-//! position, marks itself as joined, fences, and looks at the floor. So one of them sees the other: a reader that sits too far back
-//! moves up, or the gate goes no further than that reader allows. One look is enough, however many come and go.
+//! The gate remembers the result of a look at all strict readers. The result holds for the readers
+//! that were registered then, because they only move on. The gate then stores the *floors*, fences,
+//! and looks at the readers that have joined since. A reader that registers stores its position,
+//! marks itself as joined, fences, and looks at the floor. So one of them sees the other: a reader
+//! that is too far back moves up, or the gate goes no further than that reader allows. One look is
+//! enough, however many readers come and go.
 //!
 //! # Lossy readers
 //!
-//! They never keep the limit back. When strict readers have passed a segment of the lap before and the limit reaches the end of
-//! that segment, lossy readers that are still in it are overtaken: one that is not reading is moved on, and one that is reads on
-//! as an *orphan*. The new lap then has a spare segment in its place ([`storage`](super::storage)). Where the limit moves into the
-//! segment before that, because strict readers have left a part of it, the new lap gets a spare segment at once if lossy readers are in
-//! the old one, who stay there as the strict readers do.
+//! Lossy readers never keep the limit back. When strict readers have passed a segment of the
+//! previous lap and the limit reaches the end of that segment, lossy readers that are still in it
+//! are overtaken: one that is not reading is moved on, and one that is reading reads on as an
+//! *orphan*. The new lap then has a spare segment in its place ([`storage`](super::storage)).
+//! Sometimes the limit moves into the segment before that, because strict readers have left a part
+//! of it. If lossy readers are in the old segment, the new lap then gets a spare segment at once,
+//! and they stay in the old one as the strict readers do.
 
 use crate::sync::{mutant, store_load_fence};
 
@@ -35,7 +39,7 @@ const AT_ONCE: usize = 16;
 pub(crate) enum Held {
     /// The reader in this seat has to go on.
     By(usize),
-    /// Another sender has claimed a position a lap before and not filled it yet.
+    /// Another sender has claimed a position one lap earlier and has not filled it yet.
     Shortly,
 }
 
@@ -45,11 +49,11 @@ pub(crate) struct Gate {
     limit: u64,
     /// The end of the segment from which lossy readers have been moved.
     entered: u64,
-    /// Positions before this are a capacity or more beyond each strict reader that has been looked at.
+    /// Positions before this are at least a capacity beyond each strict reader that was looked at.
     free: u64,
-    /// The seats' version before the last look at readers that have joined.
+    /// The version of the seats before the last look at readers that have joined.
     version: u64,
-    /// The segment a lap before `entered` was left to readers, and the sender is a user of it.
+    /// The segment one lap before `entered` was left to readers, and the sender is a user of it.
     is_left: bool,
     ahead: Ahead,
     /// In a shared ring: everything before this was stamped.
@@ -91,8 +95,8 @@ impl Gate {
         self.limit
     }
 
-    /// Seats of some of the readers that were overtaken for good and have not been told. Those that remain are for the next
-    /// stops, so that no single send tells all of them.
+    /// Seats of some of the readers that were overtaken for good and have not been notified. The
+    /// rest are left for the next stops, so that no single send notifies all of them.
     #[inline]
     pub(crate) fn take_overrun<T>(&mut self, track: &Track<T>) -> Vec<usize> {
         if self.overrun.is_empty() {
@@ -123,7 +127,8 @@ impl Gate {
         }
         let mut limit = end.min(self.free);
         if track.is_shared() {
-            // Everything that the segment holds now has to be there before it is written over.
+            // Everything that the segment holds now must be there before the segment is
+            // overwritten.
             if self.stamped + capacity < end {
                 self.stamped = track.stamped(self.stamped);
             }
@@ -143,11 +148,11 @@ impl Gate {
                 return Err(Held::By(joined.seat));
             }
         }
-        // Until the writers' slots are known to be theirs, nobody empties them.
+        // No thread empties slots before they are known to belong to the writers.
         let mut passed = track.retention.as_ref().map(|retention| retention.lock());
         self.enter(track, limit, end);
         if let Some(passed) = passed.as_deref_mut() {
-            // What is left to orphans is theirs, and goes with the segment.
+            // Slots left to orphans belong to the orphans, and are emptied with the segment.
             let until = if self.is_left { end } else { limit };
             *passed = (*passed).max(until.saturating_sub(capacity));
         }
@@ -155,7 +160,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Looks at the strict readers that have joined since this was called last, and gives the slowest of them.
+    /// Looks at the strict readers that have joined since the last call, and returns the slowest of
+    /// them.
     fn look_at_joined<T>(&mut self, track: &Track<T>) -> Option<Slowest> {
         let version = track.seats.version();
         if self.version == version {
@@ -167,8 +173,8 @@ impl Gate {
         Some(slowest)
     }
 
-    /// Before the limit moves to `limit`, in the segment that ends at `end`: prepares that segment, and overtakes lossy readers
-    /// that are a lap behind its end.
+    /// Prepares the segment that ends at `end`, before the limit moves to `limit` in it, and
+    /// overtakes lossy readers that are a lap behind its end.
     fn enter<T>(&mut self, track: &Track<T>, limit: u64, end: u64) {
         let is_new = self.entered != end;
         debug_assert!(!is_new || !self.is_left, "the caller takes what was left");
@@ -197,8 +203,8 @@ impl Gate {
         }
     }
 
-    /// The segment that was left to readers, once all strict ones have passed it: the caller then
-    /// [exits](super::storage::Storage::exit) it, which is code of users.
+    /// The segment that was left to readers, once all strict ones have passed it. The caller then
+    /// [exits](super::storage::Storage::exit) it, which runs user code.
     #[inline]
     pub(crate) fn take_left<T>(&mut self, track: &Track<T>) -> Option<SegmentRef<T>> {
         let is_passed =
@@ -210,14 +216,16 @@ impl Gate {
         let position = self.entered - 1;
         let old = position - track.shape().capacity();
         let left = track.storage.segment(old);
-        // The map forgets it. Whoever looks it up there even so was moved on, and does not pin what it finds.
+        // The map forgets the segment. A reader that still looks it up there was moved on, and does
+        // not pin what it finds.
         track
             .storage
             .put_in_place(old, track.storage.segment(position));
         Some(left)
     }
 
-    /// Moves lossy readers out of a segment, which ends at `floor`; or leaves it to those that read there.
+    /// Moves lossy readers out of a segment, which ends at `floor`, or leaves the segment to the
+    /// readers that read there.
     fn overtake<T>(&mut self, track: &Track<T>, segment: SegmentRef<T>, floor: u64) {
         let storage = &track.storage;
         let overrun = &mut self.overrun;
@@ -227,7 +235,8 @@ impl Gate {
             while is_behind(progress, floor) {
                 let changed = if progress.is_pinned() {
                     if !is_used {
-                        // The sender's own use, so that the first orphan to stop does not find itself the last.
+                        // The sender's own use, so that the first orphan that stops is not the last
+                        // user.
                         storage.enter(segment);
                         is_used = true;
                     }
@@ -236,7 +245,7 @@ impl Gate {
                     if changed.is_ok() {
                         self.is_left = true;
                     } else {
-                        // Not as the last user: the sender is one.
+                        // This use is not the last: the sender is a user too.
                         storage.exit(segment);
                     }
                     changed
@@ -290,9 +299,9 @@ impl Gate {
         }
     }
 
-    /// Takes note of a look at all strict readers.
+    /// Records the result of a look at all strict readers.
     fn see_slowest<T>(&mut self, track: &Track<T>, position: Option<u64>) {
-        // Where there are none, nobody is looked at before the next lap.
+        // If there are none, no reader is looked at before the next lap.
         let lowest = position.unwrap_or(u64::MAX).min(self.limit);
         self.free = lowest + track.shape().capacity();
     }
@@ -329,12 +338,12 @@ fn moved_on(progress: Progress, floor: u64) -> Progress {
     }
 }
 
-/// Whether that is a lossy reader before that position, and not overtaken yet.
+/// Whether this is a lossy reader before that position that has not been overtaken yet.
 fn is_behind(progress: Progress, floor: u64) -> bool {
     progress.is_lossy() && !progress.is_orphan() && progress.position() < floor
 }
 
-/// Whether a lossy reader that was not overtaken yet is before that position.
+/// Whether a lossy reader that has not been overtaken yet is before that position.
 fn is_entered_by_lossy<T>(track: &Track<T>, floor: u64) -> bool {
     let found = track.seats.walk(Which::Lossy, 0, |_, seat| {
         !is_behind(seat.progress(), floor)
@@ -448,7 +457,7 @@ mod tests {
             gate.look_ahead(&track);
             assert!(gate.ahead.seat > seen || gate.ahead.seat == 0, "{seen}");
         }
-        // One that has joined and stays is looked at, and it alone.
+        // A reader that has joined and stays is looked at, and no other.
         catch_up(&track, 100, SEGMENT);
         gate.free = 4 * SEGMENT + CAPACITY as u64;
         track.seats.occupy(107, Progress::strict(5));

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::seat::Seat;
 use super::seats::Bucket;
 
-/// The reader is to read no more, whatever there is.
+/// The reader must not read any more, whatever there is.
 const CUT: u8 = 1;
 /// The ring drops values once they were read.
 const DROPS: u8 = 2;
@@ -96,7 +96,8 @@ impl<T> Member<T> {
     /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it leaves.
     #[inline(always)]
     pub(crate) fn stopped(&self, begin: u64) {
-        // The light fence in `BlockedSenders::moved` also stands between the unpinning and the look here.
+        // The light fence in `BlockedSenders::moved` is also between the unpinning and the look
+        // here.
         if self.flags.load(Ordering::Relaxed) != 0 {
             self.look_at_flags(begin);
         }
@@ -153,7 +154,7 @@ impl<T> Member<T> {
             // Last, so that whatever was read is before it. (Senders may have moved the seat on until just now.)
             self.seat().end_at(self.core.track.next());
         }
-        // Outside the lock: wakers are code of others, and so are drops.
+        // Outside the lock, because wakers and drops are user code.
         self.core.wakeups.senders.moved(self.seat());
         self.core.drop_passed();
         true
@@ -209,7 +210,7 @@ impl<T: Send + Sync> Source for Member<T> {
     }
 
     fn cancel_soon(&self) {
-        // It waits for nobody.
+        // Does not wait.
         self.cancel();
     }
 

@@ -1,4 +1,4 @@
-//! A ring with options.
+//! Options for building a ring.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,18 +7,18 @@ use crate::error::CapacityError;
 
 use super::exclusive::ExclusiveRingFeed;
 
-/// Options of a ring to be, from [`RingFeed::builder`](crate::RingFeed::builder).
+/// Options for building a ring, from [`RingFeed::builder`](crate::RingFeed::builder).
 ///
 /// ```
 /// use fanfeed::RingFeed;
 /// use std::sync::mpsc::{self, SyncSender};
 ///
-/// // Requests, which carry the sender of their answer.
+/// // Requests. Each carries the sender of its answer.
 /// let ring = RingFeed::<SyncSender<u32>>::builder(64).drop_when_read(true).build()?;
 /// let mut server = ring.subscribe();
 /// let (responder, answer) = mpsc::sync_channel(1);
 /// ring.send(responder);
-/// // The server reads the request and does not answer it: who asked is not left waiting.
+/// // The server reads the request and does not answer it: the client is not left waiting.
 /// server.drain(|_responder| {})?;
 /// assert!(answer.recv().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -39,23 +39,26 @@ impl<T> RingBuilder<T> {
         }
     }
 
-    /// Whether each value is dropped as soon as the last reader has passed it: when that reader stops reading or leaves, on its
-    /// thread. A value that no reader is to read is dropped by the sender, after it was published, and one that a reader has not
-    /// read when it leaves or is unsubscribed is dropped then. By default a value stays until another takes its slot.
+    /// Whether each value is dropped as soon as the last reader has passed it: when that reader
+    /// stops reading or leaves, on its thread. If no reader is to read a value, the sender drops it
+    /// after it was published. A value that a reader has not read when it leaves or is unsubscribed
+    /// is dropped then. By default a value stays until another takes its slot.
     ///
-    /// A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a value or missed it. What it reads
-    /// in a part of the ring that blocking readers and senders have gone on without is dropped when it stops, and the rest of
+    /// A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a
+    /// value or missed it. Such a reader may still read a part of the ring that blocking readers
+    /// and senders have left behind. What it reads there is dropped when it stops, and the rest of
     /// that eighth once blocking readers have passed it.
     ///
-    /// Such a ring keeps no history: a later reader's [`history`](crate::RingSubscriberBuilder::history) is what other readers have not
-    /// read yet. Each read, and each send, makes a full fence more, and the reader that is furthest behind looks at all others.
-    /// Panics of drops that are made so go no further. It makes no difference for values that need no drop.
+    /// Such a ring keeps no history: with [`history`](crate::RingSubscriberBuilder::history), a
+    /// later reader gets only what other readers have not read yet. Each read, and each send, makes
+    /// one more full fence, and the reader that is furthest behind looks at all others. A panic in
+    /// such a drop goes no further. The option makes no difference for values that need no drop.
     pub fn drop_when_read(mut self, drop_when_read: bool) -> Self {
         self.drop_when_read = drop_when_read;
         self
     }
 
-    /// A ring with one sender, which is faster.
+    /// Builds a ring with one sender, which is faster.
     ///
     /// # Errors
     ///

@@ -8,9 +8,10 @@
 //!
 //! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published, once it has pinned `p` in
 //! its seat by compare-and-swap from `p` unpinned: had it been overtaken before, the seat would say so. The segment it reads
-//! is the one it looked up *before* pinning. That is still the one of `p` when it pins, for to take it away a sender first moves
-//! the reader on; and if it is taken away afterwards, the reader becomes an orphan and a user of it. Before it has pinned, and found
-//! that it was not cut off, the segment may be gone: it does not look into it.
+//! is the one it looked up *before* pinning. That is still the one of `p` when it pins, because a
+//! sender moves the reader on before it takes the segment away. If the segment is taken away
+//! afterwards, the reader becomes an orphan and a user of it. Before the reader has pinned, and
+//! found that it was not cut off, the segment may be gone, so it does not look into it.
 
 use std::mem;
 use std::sync::Arc;
@@ -187,7 +188,7 @@ impl<T> Reader<T> {
         Err(TryRecvError::Lagged(mem::take(&mut self.untold)))
     }
 
-    /// Reads up to `end`, and returns how many values that were. `None` if the reader was cut off.
+    /// Reads up to `end`, and returns how many values it read. `None` if the reader was cut off.
     #[inline(always)]
     fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let begin = self.position;
@@ -225,8 +226,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Reads up to `end`, or to the end of the segment, and returns how many values that were. `None` if the reader was cut
-    /// off, or values were missed.
+    /// Reads up to `end`, or to the end of the segment, and returns how many values it read. `None`
+    /// if the reader was cut off, or values were missed.
     fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
         let track = &self.core.track;
         let begin = self.position;

@@ -71,7 +71,8 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             subscription: Subscription::new(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
-            // Everybody is woken for each value: no wake-up has to be passed on if a task does not act on it.
+            // Each value wakes all waiters, so no wake-up has to be passed on if a task does not
+            // act on it.
             ticket: Ticket::of_thread(),
         }
     }
@@ -95,11 +96,11 @@ impl<T> RingReceiver<T> {
     /// # Panics
     ///
     /// A panic of `f` goes through. The value it was given has been read, those after it have not.
-    ///
-    /// `f` may send on the same ring, if there is room: the slots that are being read are not free until this returns, so
-    /// a [`send`](crate::RingFeed::send) that would have to wait for room panics. Use
-    /// [`try_send`](crate::RingFeed::try_send) or [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed
-    /// that this ring is subscribed to is not noticed, and waits.)
+    /// `f` may send on the same ring if there is room. The slots that are being read are not free
+    /// until this returns, so a [`send`](crate::RingFeed::send) that would have to wait for room
+    /// panics. Use [`try_send`](crate::RingFeed::try_send) or
+    /// [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed that this ring is
+    /// subscribed to is not detected, and waits.)
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.reader.read(usize::MAX, f)
@@ -163,9 +164,10 @@ impl<T> RingReceiver<T> {
     /// How many values were sent that this reader has neither read nor counted as missed. While senders run there may be
     /// more a moment later.
     ///
-    /// On a ring that many threads may send on, values that senders are writing just now count too, and those behind them. So
-    /// for a moment this may be more than 0 while [`try_recv`](Self::try_recv) says `Empty`; it is never 0 while there is a
-    /// value that `try_recv` would return.
+    /// On a ring that many threads may send on, values that senders are still writing count too,
+    /// and so do the values behind them. So for a moment this may be more than 0 while
+    /// [`try_recv`](Self::try_recv) returns `Empty`. It is never 0 while there is a value that
+    /// `try_recv` would return.
     pub fn lag(&self) -> u64 {
         let next = self.reader.core().track.next();
         if self.reader.member.is_cut() {
@@ -275,10 +277,11 @@ impl<T> RingReceiver<T> {
 impl<T: Clone> RingReceiver<T> {
     /// Takes a clone of the next value, if there is one now.
     ///
-    /// A ring has one total order: a value that a sender has completed behind one that another sender is still writing is not
-    /// published until that one is. This returns `Empty` until then, and does not wait for the writer. [`wait`](Self::wait),
-    /// [`recv`](Self::recv) and the `Stream` wait for both. A thread that has got its own value's position from
-    /// [`send`](crate::RingFeed::send) therefore need not find the value with this.
+    /// A ring has one total order. A value that a sender has completed behind one that another
+    /// sender is still writing is not published before that one. In that case this returns `Empty`,
+    /// and does not wait for the writer. [`wait`](Self::wait), [`recv`](Self::recv) and the
+    /// `Stream` wait for both. So a thread that has got its own value's position from
+    /// [`send`](crate::RingFeed::send) may not find the value with this.
     ///
     /// # Errors
     ///

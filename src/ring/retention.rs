@@ -1,23 +1,26 @@
-//! Dropping values as soon as all readers have passed them, in rings that ask for it.
+//! Drops values as soon as all readers have passed them, in rings with `drop_when_read`.
 //!
-//! Somebody may wait for a value to be dropped: for the answer that a request in the ring carries a sender of, say. In such a ring
-//! whoever passes a value last takes it out of its slot and drops it: the reader that was furthest behind, when it stops reading or
-//! leaves; or the sender, where no reader is left.
+//! A thread may wait for a value to be dropped. For example, a request in the ring may carry the
+//! sender of its answer. In such a ring the last thread to pass a value takes it out of its slot
+//! and drops it: the reader that was furthest behind, when it stops reading or leaves; or the
+//! sender, if no reader is left.
 //!
-//! # Who may take a value out of a slot
+//! # Which thread may take a value out of a slot
 //!
-//! Slots of positions before `passed` are for the writers of the next lap, and for readers that the ring went on without. Those
-//! from `passed` on may be emptied, under its lock, by whoever has seen that all readers that count are beyond them. The gate moves
-//! `passed` on, under the lock, before it lets writers in; so they never meet one who empties a slot.
+//! Slots of positions before `passed` are for the writers of the next lap, and for readers that the
+//! ring left behind. Slots from `passed` on may be emptied, under its lock, by a thread that has
+//! seen that all readers that count are beyond them. The gate moves `passed` on, under the lock,
+//! before it lets writers in. So writers never meet a thread that empties a slot.
 //!
-//! # Nobody is forgotten
+//! # No reader is overlooked
 //!
-//! A look stores how far readers must be (`slowest`), fences, and looks once more whether that was so. A reader that moves on
-//! stores its position, fences, and looks whether `slowest` is where it stood or beyond. So a reader that was seen where it stood
-//! finds that it has to look when it moves on. A sender does the same after it has published.
+//! A look stores how far readers must be (`slowest`), fences, and looks once more whether that was
+//! so. A reader that moves on stores its position, fences, and looks whether `slowest` is at or
+//! beyond its old position. So a reader that was seen at its old position finds that it has to look
+//! when it moves on. A sender does the same after it has published.
 //!
-//! A reader that sits down meanwhile sits down at the floor that was stored first, or it is seen, as with the
-//! [gate](super::gate).
+//! A reader that registers meanwhile either registers at the floor that was stored first, or it is
+//! seen, as with the [gate](super::gate).
 
 use std::ops::DerefMut;
 
@@ -28,14 +31,14 @@ use super::seat::Progress;
 use super::seats::Which;
 use super::track::Track;
 
-/// How many values are taken out at once, to be dropped without the lock.
+/// How many values are taken out at once, to be dropped outside the lock.
 const AT_ONCE: usize = 32;
 
 pub(crate) struct Retention {
     passed: Mutex<u64>,
     /// All readers are at this position or beyond, or will look when they move on.
     slowest: AtomicU64,
-    /// Readers sit down here or beyond.
+    /// Readers register at this position or beyond.
     floor: AtomicU64,
 }
 
@@ -52,18 +55,18 @@ impl Retention {
         self.floor.load(Ordering::Acquire)
     }
 
-    /// The ring is about to be freed: nobody takes a value out of a slot any more.
+    /// The ring is about to be freed: from now on no thread takes a value out of a slot.
     pub(crate) fn end(&self) {
         *self.passed.lock() = u64::MAX;
     }
 
-    /// For the gate, which may leave segments to orphans as long as it holds this.
+    /// Locks `passed` for the gate, which may leave segments to orphans while it holds the lock.
     pub(crate) fn lock(&self) -> impl DerefMut<Target = u64> + '_ {
         self.passed.lock()
     }
 
-    /// A reader that stood there has moved on, or a value was published there: drops what all have passed, if that made a
-    /// difference.
+    /// A reader at that position has moved on, or a value was published there. If that made a
+    /// difference, drops the values that all readers have passed.
     #[cold]
     #[inline(never)]
     pub(crate) fn moved<T>(&self, track: &Track<T>, from: u64) {
@@ -85,14 +88,15 @@ impl Retention {
                 let (until, has_more) = self.look(track);
                 while *passed < until && values.len() < AT_ONCE {
                     let offset = track.shape().offset(*passed);
-                    // SAFETY: by the lock nobody writes the slot or leaves the segment to orphans, and all readers are beyond it.
+                    // SAFETY: by the lock no thread writes the slot or leaves the segment to
+                    // orphans, and all readers are beyond it.
                     let value = unsafe { track.storage.segment(*passed).take(offset) };
                     values.extend(value);
                     *passed += 1;
                 }
                 has_more || *passed < until
             };
-            // Code of users.
+            // Dropping the values runs user code.
             for value in values {
                 quietly(|| drop(value));
             }
@@ -102,7 +106,8 @@ impl Retention {
         }
     }
 
-    /// Up to where all readers have passed what was published, and whether more was published meanwhile. Under the lock.
+    /// The position up to which all readers have passed the published values, and whether more was
+    /// published meanwhile. Called under the lock.
     fn look<T>(&self, track: &Track<T>) -> (u64, bool) {
         let published = track.published(u64::MAX);
         let mut seen = None;
@@ -129,7 +134,7 @@ impl Retention {
     }
 }
 
-/// The position of the reader that is furthest behind, lossy ones among them but for orphans.
+/// The position of the reader that is furthest behind. Lossy readers count, except orphans.
 fn slowest<T>(track: &Track<T>) -> u64 {
     let mut slowest = u64::MAX;
     for which in [Which::Strict, Which::Lossy] {

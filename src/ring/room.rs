@@ -12,17 +12,17 @@ use super::core::Core;
 use super::gate::Held;
 use super::seat::Seat;
 
-/// Tries until it works, and waits in between: backs off for some microseconds, then stands in line. `None` once the
-/// deadline has passed.
+/// Retries until it works, and waits in between: backs off for some microseconds, then waits in
+/// line. `None` once the deadline has passed.
 #[cold]
 pub(crate) fn wait<T, R>(
     core: &Core<T>,
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> Result<R, Held>,
 ) -> Option<R> {
-    // The reader may be what the sender waits for, and goes on when the handler has returned. It need not be: but what
-    // is in the way now may not be what is in the way next, and a send that hangs now and then is worse than one that
-    // never waits.
+    // The sender may wait for the very reader that can go on only when the handler has returned.
+    // This is not certain. But the reader in the way now may not be the one in the way next, and a
+    // send that hangs now and then is worse than one that never waits.
     assert!(
         deadline.is_some() || !core.is_read_on_this_thread(),
         "a send from inside a handler of the same ring has to wait for room, which it would for ever where it waits for \
@@ -53,7 +53,8 @@ pub(crate) fn wait<T, R>(
                 }
                 Err(held) => clock.meet(core, held),
             }
-            // Where others wait already, looking all the time would only take the processor from those that go on.
+            // If other senders wait already, spinning would only take the processor from the
+            // threads that make progress.
             if senders.is_empty() && !backoff.is_completed() && !MODELLED {
                 backoff.snooze();
                 continue;
@@ -98,7 +99,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// A sender's place in the line of those that wait for room.
+/// A sender's place in the line of senders that wait for room.
 struct Place<'a, T> {
     core: &'a Core<T>,
     parker: Parker,
@@ -110,7 +111,7 @@ struct Place<'a, T> {
 enum State {
     Outside,
     InLine,
-    /// It has been parked, and may have been woken.
+    /// The sender has been parked, and may have been woken.
     Woken,
 }
 
@@ -124,7 +125,8 @@ impl<'a, T> Place<'a, T> {
         }
     }
 
-    /// Stands in line if it does not. Says whether another look has to follow before it parks.
+    /// Joins the line if the sender is not in it. Returns whether another look must follow before
+    /// it parks.
     fn is_to_look(&mut self) -> bool {
         let core = self.core;
         let senders = &core.wakeups.senders;

@@ -91,7 +91,7 @@ pub(crate) struct Seat {
     blocked_for: AtomicU64,
     /// What had been sent when its reader was cut off; the greatest number for as long as it is not.
     end: AtomicU64,
-    /// The thread that reads, or has read last, as told by [`this_thread`].
+    /// The thread that reads, or was the last to read, as given by [`this_thread`].
     thread: AtomicUsize,
 }
 
@@ -219,12 +219,13 @@ impl Seat {
         Progress(self.word.load(Ordering::Acquire))
     }
 
-    /// Whether the reader has it pinned on this thread: this runs inside its handler.
+    /// Whether the reader has pinned the seat on this thread, so that this runs inside its handler.
     pub(crate) fn is_read_on_this_thread(&self) -> bool {
         let looks_too_early = mutant!("reading_thread_is_looked_at_before_the_pin");
         let early = looks_too_early.then(|| self.thread.load(Ordering::Relaxed));
-        // ORDERING: the Acquire in `progress` pairs with the store of the pin: the thread is that of this pin, or of a later
-        // one. Looked at before, it could be that of an earlier one: this thread's, which has given the reader to another.
+        // ORDERING: the Acquire in `progress` pairs with the store of the pin: the thread is that
+        // of this pin, or of a later one. If the thread were loaded first, it could be that of an
+        // earlier pin: of this thread, which has since given the reader to another thread.
         self.progress().is_pinned()
             && early.unwrap_or_else(|| self.thread.load(Ordering::Relaxed)) == this_thread()
     }

@@ -1,10 +1,11 @@
 //! The seats of all readers of a ring, and which of them senders have to look at.
 //!
-//! Seats lie in buckets, each twice as large as the one before and never freed before the ring, so a sender walks over
-//! them without a lock while readers come and go. A bit says whether a seat counts: one for a strict reader, another for a lossy
-//! one, so that a look at readers of one kind passes over those of the other, 64 at a time. A reader that sits down, or sits down
-//! elsewhere, sets a third bit, *joined*, and raises the *version*. A sender that looked at the readers before need look only
-//! at those that have joined since.
+//! Seats lie in buckets, each twice as large as the one before and never freed before the ring, so
+//! a sender walks over them without a lock while readers come and go. A bit says whether a seat
+//! counts: one bit for a strict reader, another for a lossy one. So a look at readers of one kind
+//! skips those of the other, 64 at a time. A reader that registers, or moves to another position by
+//! registering again, sets a third bit, *joined*, and increments the *version*. A sender that
+//! looked at the readers before need look only at the readers that have joined since.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ struct Words {
     strict: AtomicU64,
     /// A lossy reader sits there, and counts.
     lossy: AtomicU64,
-    /// A reader sat down there, and the gate has not looked at it since.
+    /// A reader registered there, and the gate has not looked at it since.
     joined: AtomicU64,
 }
 
@@ -54,23 +55,23 @@ impl Words {
         if is_lossy { &self.lossy } else { &self.strict }
     }
 
-    /// Those who have joined since this was called last. The caller then looks at each: a reader that sits down elsewhere after
-    /// that sets its bit again.
+    /// The readers that have joined since the last call. The caller then looks at each: a reader
+    /// that registers at another position after that sets its bit again.
     fn take_joined(&self) -> u64 {
         if self.joined.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        // ORDERING: Acquire pairs with the Release in `announce`: the reader has sat down.
+        // ORDERING: Acquire pairs with the Release in `announce`: the reader has registered.
         self.joined.swap(0, Ordering::AcqRel)
     }
 }
 
-/// Whom to look at.
+/// Which readers to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     Strict,
     Lossy,
-    /// Strict readers that have joined since they were looked at so.
+    /// Strict readers that have joined since the last such look.
     Joined,
 }
 
@@ -199,8 +200,8 @@ impl Seats {
         self.lossy.load(Ordering::Acquire) != 0
     }
 
-    /// Calls `f` with each seat of those and its number, from the number `from` on, until `f` returns false. Returns the number
-    /// that it stopped at.
+    /// Calls `f` with each of these seats and its number, from the number `from` on, until `f`
+    /// returns false. Returns the number that it stopped at.
     pub(crate) fn walk(
         &self,
         which: Which,
@@ -241,14 +242,14 @@ impl Seats {
         self.slowest_of(Which::Strict)
     }
 
-    /// The strict reader furthest behind of those, of several the last.
+    /// The slowest of these strict readers. If there are several, the last.
     pub(crate) fn slowest_of(&self, which: Which) -> Option<Slowest> {
         let mut slowest: Option<Slowest> = None;
         self.walk(which, 0, |seat, place| {
             let progress = place.progress();
             let position = progress.position();
             let is_behind = slowest.is_none_or(|slowest| position <= slowest.position);
-            // A lossy reader may sit by now where the bit was a strict one's.
+            // By now a lossy reader may have a seat whose bit was a strict one's.
             if !progress.is_lossy() && is_behind {
                 slowest = Some(Slowest { position, seat });
             }

@@ -19,7 +19,7 @@ pub(crate) struct Shape {
     capacity: u64,
     segment_mask: u64,
     segment_shift: u32,
-    /// Of the segments of two laps.
+    /// The mask of an entry among the segments of two laps.
     entry_mask: u64,
     lap_shift: u32,
 }
@@ -58,7 +58,7 @@ impl Shape {
         self.segment_mask as usize + 1
     }
 
-    /// The entry of a position among the segments of two laps, one after the other.
+    /// The entry of a position among the segments of two consecutive laps.
     #[inline]
     pub(crate) fn entry(&self, position: u64) -> usize {
         ((position >> self.segment_shift) & self.entry_mask) as usize

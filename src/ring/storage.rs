@@ -11,22 +11,27 @@
 //!
 //! # Segments
 //!
-//! The *map* has an entry for each segment of two consecutive laps. As a rule both entries of a segment are the same memory.
-//! When the gate enters a segment of a new lap while a lossy reader is in the old lap's, the new lap's entry may become a spare
-//! segment. The old memory is then *left* to the readers that are in it, who find it under the old lap's entry. It has a count
-//! of users: the sender is one until all strict readers have passed it, and each orphan is one, a lossy reader that is still reading
-//! there by then. The last user drops the values in it and puts it into the *pool* of spares.
+//! The *map* has an entry for each segment of two consecutive laps. Usually both entries of a
+//! segment are the same memory. When the gate enters a segment of a new lap while a lossy reader is
+//! in the old lap's segment, the new lap's entry may become a spare segment. The old memory is then
+//! *left* to its readers, which find it under the old lap's entry. It has a count of users. The
+//! sender is a user until all strict readers have passed the segment. Each orphan is a user: a
+//! lossy reader that is still reading there by then. The last user drops the values in it and puts
+//! it into the *pool* of spares.
 //!
-//! The gate enters one segment at a time, and ceases to be the user of one that was left before it enters the next. So when a
-//! sender needs a spare, which it does for the sake of a lossy reader that is no orphan, each segment that was left has an orphan
-//! among its users. There are fewer of them than lossy readers, and each lossy reader brings one spare along, so there is one.
-//! (One exception: another sender thread is still dropping the values of a segment that it was the last user of. Then a sender
-//! allocates.) A spare is freed when there are more than lossy readers.
+//! The gate enters one segment at a time, and ceases to be a user of a left segment before it
+//! enters the next. A sender needs a spare only because of a lossy reader that is no orphan. At
+//! that time each segment that was left has an orphan among its users. So there are fewer left
+//! segments than lossy readers. Each lossy reader adds one spare when it joins, so there is one.
+//! (One exception: another sender thread is still dropping the values of a segment that it was the
+//! last user of. Then a sender allocates.) A spare is freed when there are more spares than lossy
+//! readers.
 //!
 //! # Values
 //!
-//! A slot that is *filled* holds a value, current or old. It is dropped when another takes its place, by the thread that sends that;
-//! with the segment, when its last user leaves it; or when the ring is over.
+//! A slot that is *filled* holds a value, current or old. The value is dropped when another takes
+//! its place, by the thread that sends that one; or with the segment, when its last user leaves it;
+//! or when the ring is over.
 
 use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
@@ -63,9 +68,10 @@ impl<T> Segment<T> {
     ///
     /// # Safety
     ///
-    /// Nobody else uses the slot.
+    /// No other thread uses the slot.
     unsafe fn take(&self, offset: usize) -> Option<T> {
-        // SAFETY: nobody else uses the slot. One that was filled holds a value, which is taken once.
+        // SAFETY: no other thread uses the slot. One that was filled holds a value, which is taken
+        // once.
         unsafe {
             self.filled[offset]
                 .with_mut(|filled| mem::take(&mut *filled))
@@ -77,13 +83,13 @@ impl<T> Segment<T> {
     ///
     /// # Safety
     ///
-    /// Nobody else uses the segment.
+    /// No other thread uses the segment.
     unsafe fn clear(&self) {
         if !mem::needs_drop::<T>() {
             return;
         }
         for offset in 0..self.values.len() {
-            // SAFETY: as our caller's.
+            // SAFETY: as our caller warrants.
             let value = unsafe { self.take(offset) };
             quietly(|| drop(value));
         }
@@ -103,7 +109,7 @@ impl<T> Drop for Segment<T> {
                     let offset = self.1;
                     self.1 += 1;
                     let rest = DropRest(self.0, self.1);
-                    // SAFETY: nobody else has the segment any more.
+                    // SAFETY: no other thread has the segment any more.
                     drop(unsafe { self.0.take(offset) });
                     mem::forget(rest);
                 }
@@ -116,7 +122,7 @@ impl<T> Drop for Segment<T> {
 /// A slot's value, if it holds one.
 type Cell<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// A segment that lives for as long as this is used: it is in the map, or the caller is a user of it.
+/// A segment that lives while this is used: it is in the map, or the caller is a user of it.
 pub(crate) struct SegmentRef<T> {
     segment: NonNull<Segment<T>>,
     /// The segment's values, at hand.
@@ -176,7 +182,7 @@ impl<T> SegmentRef<T> {
     ///
     /// # Safety
     ///
-    /// Nobody else uses the slot.
+    /// No other thread uses the slot.
     pub(crate) unsafe fn take(self, offset: usize) -> Option<T> {
         // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's, too.
         unsafe { self.segment.as_ref().take(offset) }
@@ -240,7 +246,7 @@ impl<T> Value<'_, T> {
     }
 }
 
-/// In a model: that the map still had segments.
+/// For a model: says that the map still had segments.
 #[inline(always)]
 fn assert_not_freed<T>(segment: *mut Segment<T>) {
     assert!(
@@ -260,9 +266,9 @@ pub(crate) struct Storage<T> {
 /// Segments besides those of the map.
 struct Spares<T> {
     pool: Vec<SegmentRef<T>>,
-    /// How many there are: in the pool, or left to their users.
+    /// How many spares there are: in the pool, or left to their users.
     count: usize,
-    /// How many there are to be.
+    /// How many spares there should be.
     wanted: usize,
 }
 
@@ -272,7 +278,7 @@ unsafe impl<T: Send + Sync> Send for Storage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Storage<T> {}
 
-/// What the map had for a position when it was looked up. The segment may have been freed since.
+/// The map's entry for a position when it was looked up. The segment may have been freed since.
 pub(crate) struct Found<T>(*mut Segment<T>);
 
 impl<T> Clone for Found<T> {
@@ -290,7 +296,8 @@ impl<T> Found<T> {
     #[inline(always)]
     pub(crate) unsafe fn get(self) -> SegmentRef<T> {
         assert_not_freed(self.0);
-        // SAFETY: as our caller's; a shape's entries are those for which the map has a segment until the ring is over.
+        // SAFETY: as our caller warrants; a shape's entries are those for which the map has a
+        // segment until the ring is over.
         unsafe { SegmentRef::new(NonNull::new_unchecked(self.0)) }
     }
 }
@@ -324,27 +331,29 @@ impl<T> Storage<T> {
 
     /// The segment of a position.
     ///
-    /// The caller has pinned the position as a strict reader, may write it, or has the gate: then the segment is in the map for as
-    /// long as that is so.
+    /// The caller has pinned the position as a strict reader, may write it, or has the gate. While
+    /// that is so, the segment is in the map.
     #[inline]
     pub(crate) fn segment(&self, position: u64) -> SegmentRef<T> {
-        // SAFETY: what is in the map lives.
+        // SAFETY: a segment in the map lives.
         unsafe { self.find(position).get() }
     }
 
-    /// The ring's segment for that position, of a new lap, is this one. For the thread that has the gate.
+    /// Makes `segment` the ring's segment for that position, of a new lap. Called by the thread
+    /// that has the gate.
     pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
         let entry = &self.map[self.shape.entry(position)];
         let segment = segment.segment.as_ptr();
         let now = entry.load(Ordering::Relaxed);
         assert_not_freed(now);
         if now != segment {
-            // ORDERING: Release pairs with the Acquire in `find`: its slots' old values are visible to who replaces them.
+            // ORDERING: Release pairs with the Acquire in `find`: its slots' old values are visible
+            // to the threads that replace them.
             entry.store(segment, order!(Release, "spare_is_put_in_place_relaxed"));
         }
     }
 
-    /// Makes sure that there are so many spare segments.
+    /// Makes sure that there are at least this many spare segments.
     pub(crate) fn provide(&self, spares: usize) {
         loop {
             {
@@ -355,13 +364,14 @@ impl<T> Storage<T> {
                 }
                 all.count += 1;
             }
-            // Outside the lock, which senders take.
+            // Outside the lock, because senders take it.
             let segment = allocate(self.shape);
             self.spares.lock().pool.push(segment);
         }
     }
 
-    /// No more than so many spare segments are needed: frees the others, or leaves that to their last users.
+    /// Only this many spare segments are still needed. Frees the others, or leaves that to their
+    /// last users.
     pub(crate) fn withdraw(&self, spares: usize) {
         let surplus = {
             let mut all = self.spares.lock();
@@ -374,7 +384,7 @@ impl<T> Storage<T> {
         surplus.into_iter().for_each(free);
     }
 
-    /// Takes a spare segment. It has no values. Only for the one thread that has the gate.
+    /// Takes a spare segment, which has no values. Only for the thread that has the gate.
     pub(crate) fn take_spare(&self) -> SegmentRef<T> {
         {
             let mut all = self.spares.lock();
@@ -398,7 +408,7 @@ impl<T> Storage<T> {
         }
     }
 
-    /// One more uses a segment that is, or is about to be, left.
+    /// Adds a user to a segment that is left, or is about to be.
     pub(crate) fn enter(&self, segment: SegmentRef<T>) {
         // SAFETY: by our caller's use it lives.
         unsafe { segment.segment.as_ref() }
@@ -414,7 +424,8 @@ impl<T> Storage<T> {
             .store(0, Ordering::Relaxed);
     }
 
-    /// One uses it no longer. The last drops its values, which is code of users, and gives it back.
+    /// Removes a user. The last user drops the segment's values, which runs user code, and gives
+    /// the segment back.
     pub(crate) fn exit(&self, segment: SegmentRef<T>) {
         // SAFETY: by our caller's use it lives.
         let memory = unsafe { segment.segment.as_ref() };
@@ -422,7 +433,7 @@ impl<T> Storage<T> {
         if memory.users.fetch_sub(1, Ordering::AcqRel) == 1
             || mutant!("any_orphan_gives_the_segment_back")
         {
-            // SAFETY: it was left, and nobody uses it any more.
+            // SAFETY: it was left, and no thread uses it any more.
             unsafe { memory.clear() };
             self.give_back(segment);
         }
@@ -432,7 +443,7 @@ impl<T> Storage<T> {
     ///
     /// # Safety
     ///
-    /// Nobody uses any segment, nor looks one up any more.
+    /// No thread uses any segment, or looks one up, any more.
     pub(crate) unsafe fn free(&self) {
         /// Goes on with the rest when dropping the values of one panics.
         struct FreeRest<T>(Vec<NonNull<Segment<T>>>);
@@ -440,7 +451,8 @@ impl<T> Storage<T> {
             fn drop(&mut self) {
                 while let Some(segment) = self.0.pop() {
                     let mut rest = FreeRest(mem::take(&mut self.0));
-                    // SAFETY: allocated as a box, each listed once; as the caller says, nobody uses it.
+                    // SAFETY: allocated as a box, each listed once; as the caller warrants, no
+                    // thread uses it.
                     drop(unsafe { Box::from_raw(segment.as_ptr()) });
                     self.0 = mem::take(&mut rest.0);
                 }
@@ -449,7 +461,7 @@ impl<T> Storage<T> {
         let mut segments: Vec<_> = self
             .map
             .iter()
-            // ORDERING: who has the right to free has synchronized with all others.
+            // ORDERING: a thread that has the right to free has synchronized with all others.
             .filter_map(|entry| NonNull::new(entry.swap(ptr::null_mut(), Ordering::Relaxed)))
             .collect();
         segments.sort_unstable();
@@ -466,7 +478,7 @@ fn allocate<T>(shape: Shape) -> SegmentRef<T> {
     unsafe { SegmentRef::new(NonNull::from(Box::leak(segment))) }
 }
 
-/// Frees a spare segment, which nobody uses.
+/// Frees a spare segment, which no thread uses.
 fn free<T>(segment: SegmentRef<T>) {
     // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last user.
     drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
@@ -474,7 +486,7 @@ fn free<T>(segment: SegmentRef<T>) {
 
 impl<T> Drop for Storage<T> {
     fn drop(&mut self) {
-        // SAFETY: nobody is left.
+        // SAFETY: no user is left.
         unsafe { self.free() };
     }
 }
@@ -501,7 +513,7 @@ mod tests {
         assert_eq!(counts(&storage), (0, 3));
         storage.give_back(taken[1]);
         assert_eq!(counts(&storage), (1, 3));
-        // What is not needed any more is freed: now, or when it comes back.
+        // A spare that is no longer needed is freed: now, or when it comes back.
         storage.withdraw(1);
         assert_eq!(counts(&storage), (0, 2));
         storage.give_back(taken[0]);
@@ -510,7 +522,7 @@ mod tests {
         assert_eq!(counts(&storage), (1, 1));
         storage.withdraw(0);
         assert_eq!(counts(&storage), (0, 0));
-        // One that is taken where there is none is freed in the end.
+        // A segment that is taken when there is no spare is freed in the end.
         let taken = storage.take_spare();
         assert_eq!(counts(&storage), (0, 1));
         storage.give_back(taken);

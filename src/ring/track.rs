@@ -18,7 +18,7 @@ pub(crate) struct Track<T> {
     tail: CachePadded<AtomicU64>,
     claims: CachePadded<Claims>,
     floors: CachePadded<Floors>,
-    /// Where the ring ends, once it does. Read often, written once.
+    /// The position where the ring ends, once it has ended. Read often, written once.
     end: CachePadded<AtomicU64>,
     pub(crate) storage: Storage<T>,
     pub(crate) seats: Seats,

@@ -9,7 +9,7 @@
 //! gone for a while without parking. So a running stream costs no fence, and a trickle costs one for each value and no
 //! heavy one.
 //!
-//! For *senders* that wait for room see [`BlockedSenders`].
+//! For *senders* that wait for room, see [`BlockedSenders`].
 
 use std::task::Waker;
 
@@ -22,7 +22,8 @@ use crate::wait::{Ticket, WakerSet};
 use super::blocked_senders::BlockedSenders;
 
 pub(crate) struct Wakeups {
-    /// How many readers may park. Not 0 either where senders are to make full fences always: see [`free_fence`].
+    /// How many readers may park. Also not 0 if senders must always make full fences: see
+    /// [`free_fence`].
     drowsy: Word,
     /// Readers that wait for values.
     readers: WakerSet,
@@ -39,17 +40,18 @@ impl Wakeups {
         }
     }
 
-    /// Has senders told to make full fences where free ones are not enough.
+    /// Makes senders use full fences where free ones are not enough.
     ///
     /// # Safety
     ///
-    /// This is not moved any more until it is dropped.
+    /// `self` is not moved any more until it is dropped.
     pub(crate) unsafe fn pin(&self) {
-        // SAFETY: as our caller's; `drop` deregisters it.
+        // SAFETY: as our caller warrants; `drop` deregisters it.
         unsafe { register_word(&self.drowsy) };
     }
 
-    /// Something was published: wakes who waits for it. Says whether anybody is drowsy.
+    /// A value was published: wakes the readers that wait for it. Returns whether the count of
+    /// drowsy readers is not 0.
     #[inline(always)]
     pub(crate) fn published(&self) -> bool {
         // ORDERING: pairs with the heavy fence in `grow_drowsy`.

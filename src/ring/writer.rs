@@ -182,8 +182,9 @@ impl<T> Writer<T> {
     fn publish(&mut self, end: u64) {
         self.next = end;
         self.core.track.publish(end);
-        // In a ring that drops what was read, somebody always counts as drowsy. A reader that is not at `end` or beyond was
-        // not beyond the first of these values either, or has joined since they were published, and has looked itself.
+        // In a ring that drops values once they are read, the count of drowsy readers is never 0. A
+        // reader that is not at `end` or beyond was not beyond the first of these values either, or
+        // has joined since they were published, and has looked itself.
         if self.core.wakeups.published() {
             self.core.look_after_publishing(end);
         }

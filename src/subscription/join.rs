@@ -70,16 +70,17 @@ impl Joined {
     }
 }
 
-/// The joined subscriptions that one is made of, itself first, and those of other kinds.
+/// The parts of a joined subscription: the joined ones, itself first, and those of other kinds.
 ///
-/// A chain of joined subscriptions can be of any length, so nothing here goes down it by recursion.
+/// A chain of joined subscriptions can be of any length, so nothing here recurses down it.
 struct Parts<'a> {
     joined: Vec<&'a Joined>,
     leaves: Vec<&'a dyn Source>,
 }
 
 impl Joined {
-    /// All that it is made of, without the joined ones that do not pass the filter and what these are made of.
+    /// All parts of this subscription, without the joined ones that the filter rejects and the
+    /// parts of these.
     fn parts(&self, filter: impl Fn(&Self) -> bool) -> Parts<'_> {
         let mut parts = Parts {
             joined: vec![self],
@@ -99,7 +100,8 @@ impl Joined {
         parts
     }
 
-    /// Ends it if all its members have ended: a member may have done so on another thread that has not come to report it.
+    /// Ends this subscription if all its members have ended: a member may have ended on another
+    /// thread that has not reported it yet.
     fn settle(&self) {
         if self.members.iter().all(|member| member.state().is_ended()) {
             let mut errors = self.members.iter().map(|member| member.state().error());
@@ -130,7 +132,8 @@ impl Source for Joined {
     }
 
     fn cancel_soon(&self) {
-        // Those that have ended need not be told, and looking through them again at each end would make it quadratic.
+        // Members that have ended need not be told. Walking through them again at each end would
+        // take quadratic time.
         let parts = self.parts(|joined| !joined.state.is_ended());
         for leaf in parts.leaves {
             if !leaf.state().is_ended() {
@@ -176,7 +179,7 @@ impl Drop for Joined {
                 members.append(&mut inner.members);
             }
         }
-        // An error of a user's may panic when it is dropped.
+        // A user's error may panic when it is dropped.
         let failure = self.failure.lock().take();
         quietly(|| drop(failure));
     }

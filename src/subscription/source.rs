@@ -13,19 +13,20 @@ pub(crate) trait Source: Send + Sync {
     /// from any thread.
     fn cancel(&self);
 
-    /// Tells it to end. Waits for nobody, and runs no destructor of others: what there is to drop is dropped by
-    /// [`cancel`](Self::cancel), or by the thread that tells, once it is out of all deliveries and drops.
+    /// Tells the source to end. Does not wait, and runs no user destructors: what there is to drop
+    /// is dropped by [`cancel`](Self::cancel), or by the thread that tells, once it is out of all
+    /// deliveries and drops.
     fn cancel_soon(&self);
 
     /// What it has counted so far.
     fn stats(&self) -> Stats;
 
-    /// This, if it is many in one.
+    /// This source as a joined subscription, if it is one.
     fn as_joined(&self) -> Option<&Joined> {
         None
     }
 
-    /// This, if it is many in one.
+    /// This source as a joined subscription, if it is one.
     fn as_joined_mut(&mut self) -> Option<&mut Joined> {
         None
     }

@@ -61,7 +61,8 @@ impl Producer {
         };
         self.state.end(error.filter(|_| !self.token.is_cancelled()));
         self.token.cancel();
-        // After the end: that runs code of others, whose panic must keep nobody waiting.
+        // After the end, because that runs user code, and a panic of it must not keep any thread
+        // waiting.
         quietly(|| drop(outcome));
     }
 

@@ -59,7 +59,7 @@ struct End {
         Option<Sender<SubscriptionError>>,
         Receiver<SubscriptionError>,
     )>,
-    /// Until the end: then they are taken out and woken, and none is added.
+    /// Wakers are added before the end. At the end they are taken out and woken.
     wakers: Line<Waker>,
 }
 
@@ -96,15 +96,15 @@ impl State {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends the subscription, with an error or without, and wakes those who wait for that. Only the first call does anything,
-    /// and it returns true.
+    /// Ends the subscription, with an error or without, and wakes the threads and tasks that wait
+    /// for the end. Only the first call has an effect and returns true.
     pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
         let ended = self.mark_ended(error);
         ended.map(Wakers::wake_all).is_some()
     }
 
-    /// Ends the subscription, and returns the wakers of those who wait for that: the caller wakes them, outside of locks.
-    /// `None` if it had ended.
+    /// Ends the subscription, and returns the wakers of those that wait for the end. The caller
+    /// wakes them, outside of locks. `None` if the subscription had ended.
     pub(crate) fn mark_ended(&self, error: Option<SubscriptionError>) -> Option<Wakers> {
         let mut lock = self.end.lock();
         if self.ended.load(Ordering::Relaxed) {
@@ -120,11 +120,12 @@ impl State {
         let end = lock.get_or_insert_with(|| Box::new(End::new()));
         let sender = end.channel.as_mut().and_then(|(sender, _)| sender.take());
         if let (Some(sender), Some(error)) = (&sender, &error) {
-            // The channel has room for the one error it is for.
+            // The channel has room for its one error.
             let _ = sender.try_send(error.clone());
         }
         end.error = error;
-        // Under the lock, so that whoever has waited for the end finds the channel disconnected.
+        // Under the lock, so that a thread that has waited for the end finds the channel
+        // disconnected.
         drop(sender);
         Some(Wakers(Some(std::mem::replace(
             &mut end.wakers,
@@ -199,7 +200,7 @@ impl State {
         quietly(|| drop(forgotten));
     }
 
-    /// What `f` does with the wakers, unless all have been woken.
+    /// Calls `f` with the wakers, unless all have been woken.
     fn held<R>(&self, f: impl FnOnce(&mut Line<Waker>) -> R) -> Option<R> {
         let mut lock = self.end.lock();
         let is_ended = self.ended.load(Ordering::Relaxed);
@@ -210,19 +211,19 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // An error of a user's may panic when it is dropped.
+        // A user's error may panic when it is dropped.
         let end = self.end.lock().take();
         quietly(|| drop(end));
     }
 }
 
-/// The wakers of those who wait for an end that has come.
+/// The wakers of the threads and tasks that wait for an end that has come.
 #[derive(Debug, Default)]
 #[must_use = "those who wait for the end are to be woken"]
 pub(crate) struct Wakers(Option<Line<Waker>>);
 
-/// How deep ends may wake one another before the rest is woken by the outermost: an end that ends another
-/// ([`Subscription::join`](super::Subscription::join)) wakes those who wait for that one.
+/// How deep ends may wake one another before the outermost wakes the rest: an end that ends another
+/// subscription ([`Subscription::join`](super::Subscription::join)) wakes the waiters of that one.
 const DEEPEST: usize = 16;
 
 thread_local! {
@@ -233,7 +234,7 @@ thread_local! {
 }
 
 impl Wakers {
-    /// Wakes all of them. What ends for it is freed after that.
+    /// Wakes all of them. Subscriptions that end because of it are freed after that.
     pub(crate) fn wake_all(self) {
         let Some(line) = self.0 else { return };
         let depth = WAKING.with(Cell::get);
@@ -261,7 +262,7 @@ impl Wakers {
             let mut unwoken = unwoken.borrow_mut();
             let next = unwoken.pop();
             if unwoken.is_empty() {
-                // Nothing frees its memory when the thread ends.
+                // No other code frees its memory when the thread ends.
                 drop(std::mem::take(&mut *unwoken));
             }
             next

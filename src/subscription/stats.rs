@@ -11,7 +11,8 @@ use std::time::Duration;
 pub struct Stats {
     /// Values that were put on its channel and not pushed out again, or handed to its closure.
     pub delivered: u64,
-    /// Values that it missed: refused while full, pushed out by newer ones, given up by a sender, or lost to a panic.
+    /// Values that the subscriber missed: refused while full, pushed out by newer ones, given up by
+    /// a sender, or lost to a panic.
     pub dropped: u64,
     /// Values in its channel now, where the channel can tell.
     pub depth: Option<usize>,

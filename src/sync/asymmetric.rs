@@ -11,16 +11,18 @@
 //!
 //! # When `membarrier` is denied later
 //!
-//! A sandbox (a seccomp filter) can deny the call after it has worked. The first heavy fence to find that out *retires*
-//! the free light fences, for the whole process and for good:
+//! A sandbox (a seccomp filter) can deny the call after it has worked. The first heavy fence to
+//! find that out *retires* the free light fences, for the whole process and for good:
 //!
-//! 1. It stores that light fences are full ones, and sets [`ALWAYS`] in the word of each ring (see [`free_fence`]). A
-//!    thread that loads either of these later makes a full fence.
-//! 2. It waits until no thread is left that loaded the old word and has a store that others cannot see yet.
-//! 3. It says that this has been done. Other heavy fences that find the call denied return after that, and later ones rely
-//!    on full fences on both sides.
+//! 1. It stores that light fences are full ones, and sets [`ALWAYS`] in the word of each ring (see
+//!    [`free_fence`]). A thread that loads either of these later makes a full fence.
+//! 2. It waits until no thread is left that loaded the old word and has a store that others cannot
+//!    see yet.
+//! 3. It stores that this has been done. Other heavy fences that find the call denied return after
+//!    that, and later ones rely on full fences on both sides.
 //!
-//! In step 2 a thread may stand between its store and its load, and have loaded the old word. It is in one of two states:
+//! In step 2 a thread may be between its store and its load, and have loaded the old word. It is in
+//! one of two states:
 //!
 //! - It runs. Then its store is in the core's store buffer. A core writes its store buffer to its cache as fast as it gets
 //!   the cache lines: in less than a microsecond, and in tens of them when many cores want one line. An interrupt, which a
@@ -28,9 +30,10 @@
 //! - It does not run. The kernel makes a full fence when it switches threads, so its store can be seen; and its load, when
 //!   it runs again, sees what was stored before step 1.
 //!
-//! So the wait is one for time, [`DRAIN`], which is more than two ticks of the slowest clock, and ten thousand times what
-//! a buffer takes. No language or processor manual gives a limit: this is the one place where the crate relies on the
-//! hardware to be no slower than that, and it does so only in a process that loses a system call while it runs.
+//! So the wait is for a fixed time, [`DRAIN`], which is more than two ticks of the slowest clock,
+//! and ten thousand times what a buffer takes. No language or processor manual gives a limit: this
+//! is the only place where the crate relies on the hardware to be no slower than that, and it does
+//! so only in a process that loses a system call while it runs.
 
 use std::collections::BTreeSet;
 use std::sync::Once;
@@ -40,14 +43,14 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
-/// How long a store may be invisible to other cores, with much to spare.
+/// How long a store may be invisible to other cores, with a large margin.
 const DRAIN: Duration = Duration::from_millis(25);
 
-/// Light fences are full ones, and always were or have been for [`DRAIN`].
+/// Light fences are full ones, and have been for at least [`DRAIN`], or always.
 const FULL: u8 = 0;
 /// Light fences are free: heavy fences do their work.
 const FREE: u8 = 1;
-/// Light fences are full ones since less than [`DRAIN`].
+/// Light fences have been full ones for less than [`DRAIN`].
 const RETIRING: u8 = 2;
 
 /// How the fences of a process work.
@@ -55,7 +58,8 @@ struct Fences {
     /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by [`retire`](Self::retire).
     state: AtomicU8,
     retirement: Once,
-    /// The words that [`ALWAYS`] is to be set in, by their addresses. They live for as long as they are here.
+    /// The addresses of the words in which [`ALWAYS`] is to be set. A word lives while it is listed
+    /// here.
     words: Mutex<BTreeSet<Registered>>,
 }
 
@@ -102,7 +106,8 @@ impl Fences {
 
     #[inline(always)]
     fn light(&self) {
-        // The state must not be loaded before the store that this fence comes after: see the module's second state.
+        // The state must not be loaded before the store that precedes this fence: see the module's
+        // second state.
         compiler_fence(Ordering::SeqCst);
         if self.state.load(Ordering::Relaxed) == FREE {
             compiler_fence(Ordering::SeqCst);
@@ -111,7 +116,8 @@ impl Fences {
         }
     }
 
-    /// `run` makes a full fence on all cores, or says that it cannot. `drain` waits until older stores can be seen.
+    /// `run` makes a full fence on all cores, or returns that it cannot. `drain` waits until older
+    /// stores can be seen.
     fn heavy(&self, run: impl FnOnce() -> bool, drain: impl FnOnce()) {
         fence(Ordering::SeqCst);
         // ORDERING: Acquire pairs with the Release in `retire`: in `FULL` the drain is over.
@@ -122,7 +128,7 @@ impl Fences {
         }
     }
 
-    /// Makes light fences full ones. When it returns, to whichever thread, all of them are.
+    /// Makes light fences full ones. When it returns, on any thread, all of them are.
     #[cold]
     fn retire(&self, drain: impl FnOnce()) {
         self.retirement.call_once(|| {
@@ -130,7 +136,8 @@ impl Fences {
             {
                 let mut words = self.words.lock();
                 for Registered(word) in std::mem::take(&mut *words) {
-                    // SAFETY: by the contract of `register` it lives, for it cannot be deregistered under the lock.
+                    // SAFETY: by the contract of `register` it lives, because it cannot be
+                    // deregistered under the lock.
                     unsafe { &*word }.fetch_or(ALWAYS, Ordering::SeqCst);
                 }
             }
@@ -142,18 +149,18 @@ impl Fences {
     }
 }
 
-/// Makes light fences free where that can be had, and has a ring's word say where they are not.
+/// Makes light fences free where possible, and marks a ring's word where they are not.
 ///
 /// # Safety
 ///
 /// The word lives at this address until it is [deregistered](deregister).
 pub(crate) unsafe fn register(word: &Word) {
     prepare();
-    // SAFETY: as our caller's.
+    // SAFETY: as our caller warrants.
     unsafe { FENCES.register(word) };
 }
 
-/// The ring of that word is about to be gone. Nothing changes if the word was not registered.
+/// The ring of that word is about to be dropped. Has no effect if the word was not registered.
 pub(crate) fn deregister(word: &Word) {
     FENCES.deregister(word);
 }
@@ -163,7 +170,7 @@ fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if membarrier::register() {
-            // A thread that does not know of this yet makes full fences, which is as good.
+            // A thread that does not see this yet makes full fences, which is also correct.
             FENCES.state.store(FREE, Ordering::Release);
         }
     });
@@ -175,8 +182,9 @@ pub(crate) fn light_fence() {
     FENCES.light();
 }
 
-/// A light fence that does not look whether it is enough: it stands between a store and a load of a [`Word`], which is not
-/// 0 where it is not enough, or where the other side wants more than it. Then a full fence follows.
+/// A light fence that does not check whether it is enough. It must be between a store and a load of
+/// a [`Word`]. That word is not 0 if this fence is not enough, or if the other side needs more.
+/// Then a full fence follows.
 #[inline(always)]
 pub(crate) fn free_fence() {
     compiler_fence(Ordering::SeqCst);

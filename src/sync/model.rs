@@ -23,7 +23,8 @@ pub(crate) use thread::{Thread, current, park, spawn_named};
 // No protocol leans on what it orders: what is in it is the model's.
 pub(crate) use std::sync::OnceLock;
 
-/// A number. An address could be that of a thread that has ended, and a model does not know that its end came before.
+/// A number identifies the thread. An address could be that of a thread that has ended, and a model
+/// does not know that its end came before.
 pub(crate) fn this_thread() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(2);
     thread_local! {

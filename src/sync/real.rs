@@ -20,14 +20,14 @@ pub(crate) fn timers_fire() -> bool {
     true
 }
 
-/// What tells this thread from others that run. Two instructions.
+/// Distinguishes this thread from other running threads. Takes two instructions.
 #[inline(always)]
 pub(crate) fn this_thread() -> usize {
     thread_local! {
         static HERE: u8 = const { 0 };
     }
     let address = |local: &u8| std::ptr::from_ref(local).addr();
-    // A thread whose locals are gone is not told from another such thread.
+    // Threads whose locals are gone share one value.
     HERE.try_with(address).unwrap_or(1)
 }
 

@@ -1,11 +1,12 @@
-//! Waking at a time: tasks whose carriers cannot tell when they have room, and the watch of a
+//! Timed wake-ups: for tasks whose carriers cannot tell when they have room, and for the watch of a
 //! [`WakerSet`](super::WakerSet).
 //!
-//! One thread serves all of them. It is made at the first need, and ends when there was none for a while.
+//! One thread serves all of them. It is started when first needed, and ends after an idle period.
 //!
-//! What is set, and whether there is a thread, stand behind one lock: whoever sets an alarm sees under it that the thread
-//! runs, or makes one; and the thread ends only where it sees under it that nothing is set. Wakers are cloned, woken and
-//! dropped outside of the lock.
+//! The set alarms, and whether there is a thread, are behind one lock. A thread that sets an alarm
+//! sees under the lock that the alarm thread runs, or starts it. The alarm thread ends only if it
+//! sees under the lock that nothing is set. Wakers are cloned, woken and dropped outside of the
+//! lock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,14 +20,14 @@ use crate::sync::{self, MODELLED, Mutex, global, mutant, spawn_named};
 /// How long the thread waits for an alarm before it ends.
 const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 
-/// Where there is no thread to be had, a task is kept for at most this long, and then polls again.
+/// If no thread can be started, a task is kept for at most this long, and then polls again.
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 
 global! {
     static ALARMS: Mutex<Alarms> = Mutex::new(Alarms::new());
 }
 
-/// The time of an alarm, and a number that tells it from others of that time.
+/// The time of an alarm, and a number that distinguishes it from other alarms at that time.
 type Key = (Instant, u64);
 
 struct Alarms {
@@ -42,9 +43,11 @@ struct Alarms {
 pub(crate) struct Alarm(Option<Key>);
 
 impl Alarm {
-    /// Has `waker` woken at that time, and not at the time it was set to before. What is set already is left as it is.
+    /// Wakes `waker` at that time instead of the time set before. An alarm that is already set for
+    /// both is left as it is.
     ///
-    /// Where the thread cannot be made, this sleeps until then, at most a millisecond, and wakes.
+    /// If the thread cannot be started, this sleeps until that time, at most a millisecond, and
+    /// then wakes `waker`.
     pub(crate) fn set(&mut self, at: Instant, waker: &Waker) {
         let is_set = |key: &Key| {
             let alarms = ALARMS.lock();
@@ -65,7 +68,7 @@ impl Alarm {
         }
     }
 
-    /// Nobody is woken any more, and the waker is dropped.
+    /// Cancels the alarm and drops the waker.
     pub(crate) fn cancel(&mut self) {
         let waker = remove(self.0.take());
         // The caller may be unwinding.
@@ -79,11 +82,11 @@ impl Drop for Alarm {
     }
 }
 
-/// Has `waker` woken at that time, once.
+/// Wakes `waker` at that time, once.
 ///
 /// # Errors
 ///
-/// If the thread cannot be made. Then nobody will be woken.
+/// If the thread cannot be started. Then `waker` will not be woken.
 pub(crate) fn wake_at(at: Instant, waker: Waker) -> io::Result<()> {
     insert(at, waker).map(drop)
 }
@@ -114,7 +117,7 @@ fn remove(key: Option<Key>) -> Option<Waker> {
     ALARMS.lock().set.remove(&key)
 }
 
-/// Whether the thread lasts.
+/// Whether the alarm thread still runs.
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub fn has_alarm_thread() -> bool {
     ALARMS.lock().has_thread
@@ -142,7 +145,7 @@ fn run() {
     }
 }
 
-/// What the thread does next.
+/// The thread's next step.
 enum Step {
     Wake(Waker),
     Sleep(Instant),
@@ -162,7 +165,7 @@ impl Alarms {
     fn step(&mut self, now: Instant, idle_until: Instant, thread: &Waker) -> Step {
         self.sleeper = None;
         let until = match self.set.first_entry() {
-            // In a model all times have come.
+            // In a model every time has already come.
             Some(first) if first.key().0 <= now || MODELLED => return Step::Wake(first.remove()),
             Some(first) => first.key().0,
             None if idle_until <= now || MODELLED => {
@@ -242,7 +245,7 @@ mod tests {
         alarm.set(far, &waker);
         drop(alarm);
         assert_eq!(Arc::strong_count(&bell), 2, "it is dropped with the alarm");
-        // An earlier one is not kept by a later one, nor by one that was cancelled.
+        // A later alarm does not delay an earlier one, and neither does a cancelled one.
         let mut alarm = Alarm::default();
         alarm.set(far, &waker);
         alarm.set(Instant::now(), &waker);

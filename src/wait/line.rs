@@ -1,4 +1,4 @@
-//! A list in order of arrival that is joined and left in constant time.
+//! A list in order of arrival with constant-time insertion and removal.
 
 /// Marks the end of a chain of slots.
 const NONE: u32 = u32::MAX;
@@ -8,10 +8,11 @@ const KEPT: usize = 64;
 
 /// Values in order of arrival. A value is found, added and removed by its key in constant time.
 ///
-/// The slots lie in one vector and are chained by their numbers: the *line* from `first` to `last`, and the free slots
-/// from `free`. A slot that holds a value is either in the line or *aside*: [`take_first`](Self::take_first) takes it
-/// out of the line, and its value stays until [`remove`](Self::remove). So a key stays valid until its owner removes it,
-/// and no slot is used again before that.
+/// The slots lie in one vector and are chained by their numbers: the *line* from `first` to `last`,
+/// and the free slots from `free`. A slot that holds a value is either in the line or *aside*.
+/// [`take_first`](Self::take_first) takes it out of the line, and its value stays until
+/// [`remove`](Self::remove). So a key stays valid until its owner removes it, and no slot is used
+/// again before that.
 #[derive(Debug)]
 pub(crate) struct Line<T> {
     slots: Vec<Slot<T>>,
@@ -118,7 +119,7 @@ impl<T> Line<T> {
             .expect("a key is used until its value is removed")
     }
 
-    /// Removes a value, wherever it is. The key is not used after this.
+    /// Removes a value, in the line or aside. The key must not be used after this.
     pub(crate) fn remove(&mut self, key: Key) -> T {
         if self.is_in_line(key) {
             self.unlink(key.0);
@@ -150,7 +151,7 @@ impl<T> Line<T> {
         self.len -= 1;
     }
 
-    /// Has the one before be followed by `follower`, and the one after be preceded by `predecessor`.
+    /// Makes `follower` the successor of `before`, and `predecessor` the predecessor of `after`.
     fn set_neighbours(&mut self, before: u32, follower: u32, after: u32, predecessor: u32) {
         match self.slots.get_mut(before as usize) {
             Some(slot) => slot.next = follower,

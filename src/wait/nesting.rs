@@ -1,16 +1,18 @@
-//! What the calling thread is in the midst of, which decides what it may wait for and whose destructors it may run.
+//! What the calling thread is currently inside. This decides what it may wait for and whose
+//! destructors it may run.
 //!
-//! A *delivery* is what other threads wait for when they unsubscribe: a visit to a chunk, a gate, the news of an end. A
-//! *callback* is code of others that the crate runs where nobody waits for it: the destructor of a carrier or closure, the
-//! wakers of those who wait for an end. Two rules follow:
+//! A *delivery* is what other threads wait for when they unsubscribe: a visit to a chunk, a gate,
+//! the announcement of an end. A *callback* is user code that the crate runs while no thread waits
+//! for it: the destructor of a carrier or closure, or the wakers of threads and tasks that wait for
+//! an end. Two rules follow:
 //!
-//! - **Inside a delivery a thread waits for nobody, and drops nothing of others.** Otherwise an unsubscribe on another
-//!   thread would wait for that destructor.
-//! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a bounded depth.
-//!   Otherwise ten thousand destructors that send would run inside one another.
+//! - **Inside a delivery a thread does not wait, and drops no user values.** Otherwise an
+//!   unsubscribe on another thread would wait for that destructor.
+//! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a
+//!   bounded depth. Otherwise ten thousand destructors that send would run inside one another.
 //!
-//! What a thread may not free now it [postpones](postpone): the outermost delivery or callback on the thread does it when
-//! it ends.
+//! What a thread may not free now it [postpones](postpone): the outermost delivery or callback on
+//! the thread frees it when that ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,15 +21,15 @@ use std::sync::Arc;
 
 use crate::sync::thread_local;
 
-/// How deep callbacks may be inside one another before what they unsubscribe is postponed.
+/// How deep callbacks may nest before what they unsubscribe is postponed.
 const DEEPEST: u64 = 16;
 
-/// One callback; the bits below it count deliveries.
+/// One callback. The bits below this one count deliveries.
 const CALLBACK: u64 = 1 << 32;
 /// Something is postponed.
 const POSTPONED: u64 = 1 << 63;
 
-/// What has something to free.
+/// An object that has something to free.
 pub(crate) trait Reap: Send + Sync {
     /// Frees what can be freed without waiting. Called inside a callback, and in no delivery.
     fn reap_now(&self);
@@ -62,28 +64,31 @@ fn leave(what: u64) {
     }
 }
 
-/// Whether the calling thread is inside a delivery, of whichever feed.
+/// Whether the calling thread is inside a delivery, of any feed.
 #[inline]
 pub(crate) fn in_delivery() -> bool {
     nesting() & (CALLBACK - 1) != 0
 }
 
-/// Whether the calling thread may wait for deliveries of others, and drop what it then takes out.
+/// Whether the calling thread may wait for deliveries of other threads, and drop what it then takes
+/// out.
 pub(crate) fn may_wait() -> bool {
     !in_delivery() && nesting() / CALLBACK < DEEPEST
 }
 
-/// Whether the calling thread may run destructors of whatever there is to free.
+/// Whether the calling thread may run the destructors of everything that can be freed.
 pub(crate) fn may_reap() -> bool {
     nesting() == 0
 }
 
-/// Has the outermost delivery or callback of this thread free what there is. Only inside one.
+/// Makes the outermost delivery or callback of this thread call `what` when it ends. Only valid
+/// inside one.
 pub(crate) fn postpone(what: Arc<dyn Reap>) {
     debug_assert!(nesting() != 0);
     QUEUE.with(|queue| {
         let mut queue = queue.borrow_mut();
-        // Most often it is the same again; a whole search would make very many quadratic.
+        // Most often it is the same object again. A search of the whole queue would take quadratic
+        // time.
         let mut latest = queue.iter().rev().take(8);
         if !latest.any(|queued| Arc::ptr_eq(queued, &what)) {
             queue.push_back(what);
@@ -92,7 +97,7 @@ pub(crate) fn postpone(what: Arc<dyn Reap>) {
     NESTING.with(|nesting| nesting.set(nesting.get() | POSTPONED));
 }
 
-/// Frees what was postponed, and what that postpones.
+/// Frees what was postponed, and what is postponed while doing so.
 #[cold]
 #[inline(never)]
 fn catch_up() {
@@ -107,7 +112,7 @@ fn next_postponed() -> Option<Arc<dyn Reap>> {
         let mut queue = queue.borrow_mut();
         let next = queue.pop_front();
         if queue.is_empty() {
-            // Nothing frees its memory when the thread ends.
+            // No other code frees its memory when the thread ends.
             drop(mem::take(&mut *queue));
             NESTING.with(|nesting| nesting.set(nesting.get() & !POSTPONED));
         }
@@ -115,7 +120,7 @@ fn next_postponed() -> Option<Arc<dyn Reap>> {
     })
 }
 
-/// The calling thread is inside a delivery while this lives.
+/// While this lives, the calling thread is inside a delivery.
 #[derive(Debug)]
 pub(crate) struct InDelivery;
 
@@ -134,7 +139,7 @@ impl Drop for InDelivery {
     }
 }
 
-/// The calling thread runs a callback of others while this lives.
+/// While this lives, the calling thread runs a user callback.
 #[derive(Debug)]
 pub(crate) struct InCallback;
 
@@ -158,7 +163,7 @@ mod tests {
 
     use super::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 
-    /// Counts its turns, and asks for so many more.
+    /// Counts how often it runs, and asks to run that many more times.
     struct Again(AtomicUsize, usize);
 
     struct Handle(Arc<Again>);

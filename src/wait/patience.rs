@@ -23,7 +23,7 @@ impl Patience {
         Self::default()
     }
 
-    /// For how long it has waited, but for the first microseconds; in a model for no time.
+    /// How long it has waited, without the first microseconds. In a model always zero.
     pub(crate) fn has_waited(&self) -> Duration {
         self.slept
     }

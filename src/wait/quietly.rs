@@ -1,4 +1,4 @@
-//! Panics of code of others: caught, kept, resumed and disposed of here and nowhere else.
+//! Panics of user code: caught, kept, resumed and dropped here and nowhere else.
 
 use std::any::Any;
 use std::fmt;
@@ -8,14 +8,16 @@ use std::task::Waker;
 
 /// The payload of a panic that was caught.
 ///
-/// Dropping it drops the payload, and never panics: a payload may panic when it is dropped.
+/// Dropping this drops the payload, and never panics, although a payload may panic when it is
+/// dropped.
 pub(crate) struct Caught(Option<Box<dyn Any + Send>>);
 
-// SAFETY: nothing of the payload can be reached through a shared reference but a text, which is `Sync`.
+// SAFETY: nothing of the payload can be reached through a shared reference but a text, which is
+// `Sync`.
 unsafe impl Sync for Caught {}
 
 impl Caught {
-    /// What it was panicked with, where that is a text.
+    /// The panic message, if it is a text.
     pub(crate) fn message(&self) -> &str {
         let payload = self.0.as_deref();
         payload
@@ -36,7 +38,7 @@ impl Caught {
 impl Drop for Caught {
     fn drop(&mut self) {
         let Some(payload) = self.0.take() else { return };
-        // The payload of that panic may panic too, and so on: it is leaked.
+        // The payload of that panic may panic too, and so on. So it is leaked.
         if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             mem::forget(worse);
         }
@@ -49,15 +51,16 @@ impl fmt::Debug for Caught {
     }
 }
 
-/// Runs code of others, and catches its panic.
+/// Runs user code, and catches its panic.
 #[inline]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Caught> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| Caught(Some(payload)))
 }
 
-/// Runs code of others, and lets a panic of it go no further.
+/// Runs user code, and lets a panic of it go no further.
 ///
-/// For code that runs on behalf of somebody else: a waker on the thread that wakes, a drop on a thread that serves many.
+/// For code that runs on behalf of another party: a waker on the thread that wakes, a drop on a
+/// thread that serves many.
 pub(crate) fn quietly(f: impl FnOnce()) {
     if crate::sync::MODELLED {
         // A model that fails says so by a panic.
@@ -66,7 +69,7 @@ pub(crate) fn quietly(f: impl FnOnce()) {
     drop(catch(f));
 }
 
-/// Wakes. A panicking waker does not affect the wakers after it.
+/// Wakes the waker. A panicking waker does not affect the wakers after it.
 pub(crate) fn wake(waker: Waker) {
     quietly(|| waker.wake());
 }

@@ -1,13 +1,15 @@
-//! Tasks that give way to others.
+//! Tasks that yield to other tasks.
 //!
-//! A task that awaits values, all of which are there already, never returns to its executor: other tasks of the thread, and
-//! timers, do not run. So of the polls that complete on a thread, one after [`TURN`] others gives way: it wakes its own task and
-//! returns `Pending`. The count is the thread's and not a future's, because a loop makes a future for each value. tokio's channels
+//! A task that awaits values, all of which are there already, never returns to its executor. Other
+//! tasks of the thread, and timers, do not run. So of the polls that complete on a thread, one
+//! after [`TURN`] others yields: it wakes its own task and returns `Pending`. The count belongs to
+//! the thread and not to a future, because a loop makes a future for each value. tokio's channels
 //! do the same by a budget that tokio resets with each poll of a task; this needs no runtime.
 //!
-//! A task that polls several in a `select!` returns to its executor only if all of them return `Pending`. So a poll that finds
-//! nothing does not begin the count anew; and once one has given way, all others on the thread do so too, until the first of
-//! them is polled again. Then the executor has had its turn.
+//! A task that polls several futures in a `select!` returns to its executor only if all of them
+//! return `Pending`. So a poll that finds nothing does not restart the count. Once one poll has
+//! yielded, all others on the thread do so too, until the first of them is polled again. Then the
+//! executor has had its turn.
 
 use std::cell::Cell;
 use std::ptr;
@@ -15,17 +17,17 @@ use std::task::{Context, Poll};
 
 use crate::sync::thread_local;
 
-/// How many polls complete on a thread before one gives way: as many as with tokio.
+/// How many polls complete on a thread before one yields: as many as with tokio.
 const TURN: u32 = 128;
 
-/// How many others give way at most: the first may be gone, and is not polled again then.
+/// How many others yield at most: the first may be gone, and is then not polled again.
 const OTHERS: u32 = 64;
 
 #[derive(Clone, Copy)]
 struct Turn {
-    /// How many polls have completed, or how many have given way.
+    /// How many polls have completed, or how many have yielded.
     count: u32,
-    /// The first that gave way; null while polls may complete.
+    /// The first that yielded; null while polls may complete.
     first: *const (),
 }
 
@@ -41,8 +43,8 @@ thread_local! {
     static NOW: Cell<Turn> = const { Cell::new(Turn::NEW) };
 }
 
-/// Whether a poll of the future or receiver at this address may complete, for which it counts. If not, the task is woken, and is
-/// to return `Pending`.
+/// Whether a poll of the future or receiver at this address may complete. If so, it is counted. If
+/// not, the task is woken, and the poll must return `Pending`.
 #[inline]
 pub(crate) fn poll_turn(context: &Context<'_>, polled: *const ()) -> Poll<()> {
     let mut turn = NOW.with(Cell::get);
@@ -65,7 +67,7 @@ pub(crate) fn poll_turn(context: &Context<'_>, polled: *const ()) -> Poll<()> {
     Poll::Ready(())
 }
 
-/// A poll that was counted has not completed.
+/// Takes back the count of a poll that has not completed.
 pub(crate) fn not_completed() {
     NOW.with(|turn| {
         let Turn { count, first } = turn.get();

@@ -55,10 +55,10 @@ impl WakerCell {
         }
     }
 
-    /// The receiver waits no longer, and takes its waker along.
+    /// Removes the waker of the receiver, which no longer waits.
     #[cfg(feature = "async")]
     pub(crate) fn clear(&self) {
-        // If it is not armed, the one who disarmed it has the waker.
+        // If the cell is not armed, the thread that disarmed it has the waker.
         if !self.is_armed() {
             return;
         }

@@ -1,4 +1,5 @@
-//! Many waiters: senders that wait for room in one channel, readers that wait for a ring's values.
+//! Sets of waiters: senders that wait for room in one channel, readers that wait for a ring's
+//! values.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -8,49 +9,57 @@ use super::line::{Key, Line};
 use super::quietly::{quietly, wake};
 use crate::sync::{AtomicUsize, MODELLED, Mutex, OnceLock, Ordering, mutant, store_load_fence};
 
-/// How long after it joined a waiter looks again by itself, and how long a task has to act on a wake-up
-/// before it is passed on.
+/// How long after it joined a waiter looks again by itself, and how long a task has to act on a
+/// wake-up before it is passed on.
 pub(crate) const BOUND: Duration = Duration::from_millis(1);
 
-/// Those that wait for something that comes in *places*: first come, first woken, and as many as there are places.
+/// Waiters for something that comes in *places*: first come, first woken, as many as there are
+/// places.
 ///
-/// A waiter [joins](Self::join), which fences, and tries once more before it waits. Whoever makes places looks whether
-/// [anybody waits](Self::is_waited_on) and [wakes](Self::wake) one waiter for each. A woken waiter is out of the line
-/// until it *acts*: it joins again, and then stands at the front, or it [leaves](Self::leave). Joining, leaving and waking
-/// one take constant time, however many wait. Wakers are cloned, woken and dropped outside of the lock.
+/// A waiter [joins](Self::join), which fences, and tries once more before it waits. A thread that
+/// makes places looks whether [there is a waiter](Self::is_waited_on) and [wakes](Self::wake) one
+/// waiter for each place. A woken waiter is out of the line until it *acts*: it joins again, at the
+/// front, or it [leaves](Self::leave). Joining, leaving and waking one take constant time, however
+/// many wait. Wakers are cloned, woken and dropped outside of the lock.
 ///
-/// **The invariant.** While a place is free and somebody is in line, there is somebody who will look: a waiter that has
-/// joined and not tried yet, or one that was woken and has not acted yet. It is kept by three steps:
+/// **The invariant.** While a place is free and a waiter is in line, some waiter will look: one
+/// that has joined and not tried yet, or one that was woken and has not acted yet. Three steps
+/// maintain it:
 ///
-/// 1. Whoever makes a place wakes the first in line.
-/// 2. A waiter that leaves after it was woken, whether it was served or not, wakes the next if there may be a place left.
-/// 3. A wake-up that a *task* has not acted on within [`BOUND`] is passed on to the next in line. A thread that was woken
-///    runs again, but a future may be kept and never be polled. One watch at a time runs for each set, by the alarm, and
-///    only while a task holds a wake-up and others are in line. It wakes one more at first and twice as many each time
-///    nobody has acted, up to the first thread; so a thousand idle futures delay the waiter behind them by ten times the
+/// 1. A thread that makes a place wakes the first in line.
+/// 2. A waiter that leaves after it was woken, whether it was served or not, wakes the next if
+///    there may be a place left.
+/// 3. A wake-up that a *task* has not acted on within [`BOUND`] is passed on to the next in line. A
+///    thread that was woken runs again, but a future may be kept and never be polled. One watch at
+///    a time runs for each set, by the alarm, and only while a task holds a wake-up and others are
+///    in line. It wakes one more at first and twice as many each time no waiter has acted, up to
+///    the first thread. So a thousand idle futures delay the waiter behind them by ten times the
 ///    bound.
 ///
 /// # Places that are made without a fence
 ///
-/// A receiver that makes a place and looks at the count without a fence may overlook those who joined while its store was
-/// on its way. While somebody is in line the count is not 0, so that can only happen to those who join an empty line or
-/// shortly after that. [`join`](Self::join) says so ([`Again`]), and those look once more after [`BOUND`] though nobody
-/// woke them. A task need not: the watch wakes it then.
+/// A receiver that makes a place and looks at the count without a fence may overlook waiters that
+/// joined while its store was on its way. While a waiter is in line the count is not 0, so that can
+/// only happen to waiters that join an empty line or shortly after that. [`join`](Self::join) tells
+/// them so ([`Again`]), and they look once more after [`BOUND`] without a wake-up. A task need not:
+/// the watch wakes it then.
 ///
-/// # Why an own list
+/// # Why not `event-listener`
 ///
-/// `event-listener` has the same shape (a list with constant-time removal, `notify(n)`, wake-ups that a dropped listener
-/// hands on). It was considered and not taken: a wake-up that its receiver keeps without acting stays there, which is what
-/// step 3 is for; its list is not built over [`crate::sync`], so no model of this crate's protocols could see into it; and
-/// the crate's dependencies are few by a rule. What remains to be written here is [`Line`], a hundred lines without
-/// `unsafe`.
+/// `event-listener` has the same shape (a list with constant-time removal, `notify(n)`, wake-ups
+/// that a dropped listener hands on). It was considered and not taken, for three reasons. A wake-up
+/// that its receiver keeps without acting stays there; step 3 handles this case. Its list is not
+/// built over [`crate::sync`], so no model of this crate's protocols could see into it. And the
+/// crate keeps its dependencies few by a rule. What remains to be written here is [`Line`], a
+/// hundred lines without `unsafe`.
 #[derive(Debug)]
 pub(crate) struct WakerSet {
-    /// How many are in line, or more if the watch has woken some. Written under the lock, read without it.
+    /// The number of waiters in line, or more if the watch has woken some. Written under the lock,
+    /// read without it.
     count: AtomicUsize,
-    /// Made by the first to join: most sets are never waited on. The watch shares it.
+    /// Made by the first waiter that joins: most sets are never waited on. The watch shares it.
     shared: OnceLock<Arc<Shared>>,
-    /// Whether whoever makes a place fences before it looks at the count.
+    /// Whether threads that make places fence before they look at the count.
     is_fenced: bool,
 }
 
@@ -65,24 +74,26 @@ struct Waiters {
     is_fenced: bool,
     /// Whether the count is 0.
     is_unseen: bool,
-    /// Since when the count is not 0, where that matters.
+    /// The time since when the count is not 0, where that matters.
     since: Option<Instant>,
-    /// How many were woken and have not acted: threads, and tasks whose wake-up was not passed on.
+    /// How many waiters were woken and have not acted: threads, and tasks whose wake-up was not
+    /// passed on.
     unacted: usize,
     watch: Watch,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    /// `None` once it was woken.
+    /// `None` once the waiter was woken.
     waker: Option<Waker>,
     is_task: bool,
     was_woken: bool,
-    /// Whether it is counted as `unacted`; a task only if that was in the watch's current round.
+    /// Whether the waiter is counted as `unacted`. A task is counted only if it was woken in the
+    /// watch's current round.
     owes: Option<u64>,
 }
 
-/// Passing on of wake-ups that tasks have not acted on.
+/// The state of passing on wake-ups that tasks have not acted on.
 #[derive(Debug)]
 struct Watch {
     is_running: bool,
@@ -90,9 +101,9 @@ struct Watch {
     round: u64,
     /// How many tasks were woken in this round and have not acted.
     unacted: usize,
-    /// Whether a task has joined that may have been overlooked.
+    /// Whether a task that may have been overlooked has joined.
     has_young: bool,
-    /// Whether anybody has acted in this round.
+    /// Whether any waiter has acted in this round.
     has_progress: bool,
     /// How many are woken when a wake-up is passed on.
     #[cfg(feature = "async")]
@@ -101,7 +112,7 @@ struct Watch {
 
 /// A waiter's place in a [`WakerSet`]. It has to be given back by [`WakerSet::leave`].
 ///
-/// The default is that of a task.
+/// The default is a ticket of a task.
 #[derive(Debug, Default)]
 pub(crate) struct Ticket {
     key: Option<Key>,
@@ -118,20 +129,20 @@ impl Ticket {
     }
 }
 
-/// When a waiter is to look again though nobody has woken it, where places are made without a fence.
+/// When a waiter is to look again without a wake-up, where places are made without a fence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Again {
-    /// Never: whoever makes places sees it.
+    /// Never: a thread that makes places sees the waiter.
     #[default]
     Never,
     /// Once, after [`BOUND`].
     Once,
-    /// It is the first in line: now and then.
+    /// At intervals: the waiter is the first in line.
     Repeatedly,
 }
 
 impl WakerSet {
-    /// A set for which whoever makes a place fences before it looks whether anybody waits.
+    /// A set for which threads that make places fence before they look for waiters.
     pub(crate) fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
@@ -140,7 +151,7 @@ impl WakerSet {
         }
     }
 
-    /// A set for which places are made without a fence: see the type.
+    /// A set for which places are made without a fence: see [`WakerSet`].
     pub(crate) fn unfenced() -> Self {
         Self {
             is_fenced: false,
@@ -156,7 +167,7 @@ impl WakerSet {
         })
     }
 
-    /// Calls `f` under the lock, and starts the watch if there is need.
+    /// Calls `f` under the lock, and starts the watch if necessary.
     fn with<R>(&self, f: impl FnOnce(&mut Waiters) -> R) -> R {
         self.shared().with(|waiters| {
             waiters.is_unseen = !self.is_waited_on();
@@ -166,14 +177,14 @@ impl WakerSet {
         })
     }
 
-    /// Stands in line: keeps the place if it still has one, takes one at the front if it was woken. It must try once more
-    /// after this.
+    /// Joins the line. The waiter keeps its place if it still has one, and gets one at the front if
+    /// it was woken. It must try once more after this.
     pub(crate) fn join(&self, ticket: &mut Ticket, waker: &Waker) -> Again {
         let kept = ticket
             .key
             .and_then(|key| self.shared().waiters.lock().keep(key, waker));
         let again = kept.unwrap_or_else(|| {
-            // Cloned and dropped outside the lock: that runs code of others.
+            // Cloned and dropped outside the lock, because that runs user code.
             let waker = waker.clone();
             let (again, replaced) = self.with(|waiters| waiters.join(ticket, waker));
             drop(replaced);
@@ -185,8 +196,9 @@ impl WakerSet {
         again
     }
 
-    /// Leaves the line. If it was woken, and `is_left` says that what it was woken for may still be there, the next is
-    /// woken in its stead. That is asked for those who were served too: one may be woken after it has taken what it finds.
+    /// Leaves the line. If the waiter was woken, and `is_left` says that what it was woken for may
+    /// still be there, the next is woken instead. Waiters that were served ask too: one may be
+    /// woken after it has taken what it found.
     pub(crate) fn leave(&self, ticket: &mut Ticket, is_left: impl FnOnce() -> bool) {
         let Some(key) = ticket.key.take() else { return };
         let (waker, hands_on) = self.with(|waiters| waiters.leave(key));
@@ -197,7 +209,7 @@ impl WakerSet {
         }
     }
 
-    /// Whether this waiter is in line, and nobody before it.
+    /// Whether this waiter is the first in line.
     pub(crate) fn is_first(&self, ticket: &Ticket) -> bool {
         let is_first = |key| self.shared().waiters.lock().line.is_first(key);
         ticket.key.is_some_and(is_first)
@@ -209,20 +221,20 @@ impl WakerSet {
         self.count.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether anybody has ever waited.
+    /// Whether there has ever been a waiter.
     #[cfg(feature = "async")]
     pub(crate) fn has_been_joined(&self) -> bool {
         self.shared.get().is_some()
     }
 
-    /// Whether anybody is in line, to the point.
+    /// Whether a waiter is in line, exactly.
     #[cfg(feature = "async")]
     pub(crate) fn has_line(&self) -> bool {
         let line = |shared: &Arc<Shared>| shared.waiters.lock().line.len();
         self.shared.get().map_or(0, line) != 0
     }
 
-    /// Whether nobody is in line, nor has been woken and not left.
+    /// Whether no waiter is in line, and none was woken and has not left.
     #[cfg(feature = "async")]
     pub(crate) fn is_empty(&self) -> bool {
         self.shared
@@ -230,32 +242,33 @@ impl WakerSet {
             .is_none_or(|shared| shared.waiters.lock().line.is_unused())
     }
 
-    /// A waker that wakes the first in line: for whoever makes places and knows nothing but wakers.
+    /// A waker that wakes the first in line, for code that makes places and knows only wakers.
     #[cfg(feature = "async")]
     pub(crate) fn first_waker(&self) -> Waker {
         Waker::from(Arc::new(First(Arc::clone(self.shared()))))
     }
 
-    /// So many places were made: wakes as many, those who came first.
+    /// This many places were made: wakes as many waiters, the earliest first.
     #[cold]
     pub(crate) fn wake(&self, places: usize) {
         self.with(|waiters| waiters.call(places)).wake();
     }
 
-    /// There are so many places in all: wakes as many, less those that were woken and have not acted yet.
+    /// There are this many places in all: wakes as many waiters, less those that were woken and
+    /// have not acted yet.
     #[cold]
     pub(crate) fn wake_for(&self, places: usize) {
         self.with(|waiters| waiters.call(places.saturating_sub(waiters.unacted_in_all())))
             .wake();
     }
 
-    /// Wakes everybody: for ends, and for what all of them get.
+    /// Wakes all waiters: for ends, and for events that concern all of them.
     ///
     /// A waiter that joins after this sees what was done before it.
     #[cold]
     pub(crate) fn wake_all(&self) {
-        // ORDERING: pairs with the fence in `join`: whoever has joined before is counted, whoever joins later sees what
-        // the caller has done.
+        // ORDERING: pairs with the fence in `join`: a waiter that has joined before is counted, and
+        // one that joins later sees what the caller has done.
         store_load_fence!("end_looks_for_waiters_without_fence");
         if self.is_waited_on() {
             self.with(|waiters| waiters.call(usize::MAX)).wake();
@@ -294,7 +307,7 @@ impl Waiters {
         is_same.then(|| self.again(key))
     }
 
-    /// Puts a waiter in line, or gives it another waker. Returns the waker that it had.
+    /// Puts a waiter in line, or replaces its waker. Returns the waker that it had.
     fn join(&mut self, ticket: &mut Ticket, waker: Waker) -> (Again, Option<Waker>) {
         let is_task = !ticket.is_thread;
         if self.is_unseen {
@@ -325,7 +338,7 @@ impl Waiters {
         (self.again(key), replaced)
     }
 
-    /// Whether a waiter that joins now may be overlooked by whoever makes places.
+    /// Whether a waiter that joins now may be overlooked by threads that make places.
     fn is_young(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() < BOUND)
     }
@@ -341,7 +354,8 @@ impl Waiters {
         }
     }
 
-    /// Returns the waker it had, and whether another is to be woken if there is something left.
+    /// Returns the waiter's waker, and whether another waiter is to be woken if there is something
+    /// left.
     fn leave(&mut self, key: Key) -> (Option<Waker>, bool) {
         self.acts(key);
         let waiter = self.line.remove(key);
@@ -364,7 +378,7 @@ impl Waiters {
         }
     }
 
-    /// Takes so many out of the line, to be woken.
+    /// Takes this many waiters out of the line, to be woken.
     fn call(&mut self, places: usize) -> Wakers {
         let mut wakers = Wakers::default();
         for _ in 0..places {
@@ -375,7 +389,7 @@ impl Waiters {
         wakers
     }
 
-    /// Takes the first out of the line. Returns whether it is a task.
+    /// Takes the first waiter out of the line. Returns whether it is a task.
     fn call_first(&mut self, wakers: &mut Wakers) -> Option<bool> {
         let key = self.line.take_first()?;
         let round = self.watch.round;
@@ -392,7 +406,7 @@ impl Waiters {
         Some(is_task)
     }
 
-    /// Whether there is need for the watch, and it does not run. The caller starts it.
+    /// Whether the watch is needed and does not run. The caller starts it.
     fn starts_watch(&mut self) -> bool {
         let watch = &mut self.watch;
         let is_needed = self.line.len() != 0 && (watch.unacted != 0 || watch.has_young);
@@ -430,7 +444,7 @@ impl Waiters {
 }
 
 impl Shared {
-    /// Calls `f` under the lock, and starts the watch if there is need.
+    /// Calls `f` under the lock, and starts the watch if necessary.
     fn with<R>(self: &Arc<Self>, f: impl FnOnce(&mut Waiters) -> R) -> R {
         let (outcome, starts_watch) = {
             let mut waiters = self.waiters.lock();
@@ -443,13 +457,13 @@ impl Shared {
         outcome
     }
 
-    /// Has the alarm pass on what tasks have not acted on by then.
+    /// Makes the alarm pass on what tasks have not acted on by then.
     #[cfg(feature = "async")]
     #[cold]
     fn watch(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
         if super::alarm::wake_at(Instant::now() + BOUND, waker).is_err() {
-            // There is no thread that could do it in time. So it is done now, for everybody.
+            // No thread could pass wake-ups on in time. So this does it now, for all waiters.
             let wakers = {
                 let mut waiters = self.waiters.lock();
                 waiters.watch.is_running = false;
@@ -459,7 +473,7 @@ impl Shared {
         }
     }
 
-    /// Without tasks there is nothing to watch.
+    /// Without tasks, the watch has nothing to do.
     #[cfg(not(feature = "async"))]
     fn watch(&self) {}
 }
@@ -487,7 +501,7 @@ impl std::task::Wake for First {
     }
 }
 
-/// Wakers on their way out of the lock; a few take no allocation.
+/// Wakers to be woken outside the lock. A few of them take no allocation.
 #[derive(Default)]
 struct Wakers {
     few: [Option<Waker>; 4],
@@ -572,7 +586,7 @@ mod tests {
         assert_woken(&line, [1, 1, 1, 0, 0, 0]);
         set.wake_for(4);
         assert_woken(&line, [1, 1, 1, 1, 0, 0]);
-        // Those that were woken in vain stand in front again.
+        // Waiters that were woken in vain are in front again.
         line[2].join_again(&set);
         set.wake(1);
         assert_woken(&line, [1, 1, 2, 1, 0, 0]);
@@ -593,7 +607,7 @@ mod tests {
     fn a_wake_up_is_handed_on_by_those_who_leave_where_something_may_be_left() {
         let set = WakerSet::new();
         let mut line = threads::<4>(&set);
-        // Not woken: nothing to hand on.
+        // It was not woken, so there is nothing to hand on.
         set.leave(&mut line[0].ticket, || unreachable!());
         set.wake(1);
         set.leave(&mut line[1].ticket, || false);
@@ -602,7 +616,7 @@ mod tests {
         set.leave(&mut line[2].ticket, || true);
         assert_woken(&line, [0, 1, 1, 1]);
         set.leave(&mut line[3].ticket, || unreachable!());
-        // A second time it does nothing.
+        // The second call has no effect.
         set.leave(&mut line[3].ticket, || unreachable!());
     }
 
@@ -619,7 +633,7 @@ mod tests {
         };
         assert_eq!(join(&fenced), [Again::Never; 2]);
         assert_eq!(join(&unfenced)[0], Again::Repeatedly);
-        // Long after the first has joined, nobody is overlooked.
+        // Long after the first has joined, no waiter is overlooked.
         let mut first = Waiting::join(&unfenced, Ticket::of_thread());
         let begun = Instant::now();
         while begun.elapsed() < BOUND {
@@ -639,7 +653,7 @@ mod tests {
         let tasks = [(); 100].map(|()| Waiting::join(&set, Ticket::default()));
         let line = threads::<2>(&set);
         set.wake(1);
-        // The watch, at a pace of its own; nothing else wakes here.
+        // The watch, at a pace set here; nothing else wakes here.
         let shared = Arc::clone(set.shared());
         let begun = Instant::now();
         while line[0].woken() == 0 {
@@ -650,7 +664,8 @@ mod tests {
         let rounds = shared.waiters.lock().watch.round;
         assert!(rounds <= 10, "it took {rounds} rounds");
         assert_woken(&line, [1, 0]);
-        // The thread acts: so there is nothing to pass on, and a wake-up that is acted on in time is not passed on.
+        // The thread acts, so there is nothing to pass on. A wake-up that is acted on in time is
+        // not passed on.
         assert_eq!(line[1].woken(), 0);
     }
 }

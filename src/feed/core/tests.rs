@@ -74,9 +74,9 @@ fn a_chunk_is_freed_when_no_delivery_visits_it_any_more() {
     channels.truncate(2 * SEATS);
     assert_eq!(chunks(&feed), [2, 0], "the last is spare");
     let section = feed.core.records().enter();
-    // As a sender that is preempted before it looks at the spare chunk, whose key is 2.
+    // Acts as a sender that is preempted before it looks at the spare chunk, whose key is 2.
     section.begin(Place::chunk(2));
-    // On another thread: this one is in a delivery, in which it frees nothing.
+    // Runs on another thread: this one is in a delivery, in which it frees nothing.
     thread::scope(|scope| {
         scope.spawn(|| channels.truncate(SEATS));
     });
@@ -113,7 +113,7 @@ fn a_send_to_those_with_room_takes_no_lock_of_the_feed() {
     assert!(own.try_iter().eq([1, 2]) && carried.try_iter().eq([1, 2]));
 }
 
-/// A closure that reports when it is called with 1, and then returns when it is told to.
+/// A closure that reports when it is called with 1, and then waits for a signal to return.
 fn slow(
     calls: crossbeam_channel::Sender<()>,
     may_return: crossbeam_channel::Receiver<()>,
@@ -139,7 +139,7 @@ fn sends_take_no_lock_while_a_closure_that_was_ended_still_runs() {
         call(value);
     });
     let slot = Mutex::new(Some(ended));
-    // Inside a delivery: its end is told, and the thread does not wait for it.
+    // Inside a delivery: the end is announced, and the thread does not wait for the port.
     let _ender = feed.subscribe_fn(move |value| {
         if *value == 2 {
             drop(slot.lock().unwrap().take());
