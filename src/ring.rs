@@ -229,9 +229,9 @@ impl<T: Send + Sync> RingFeed<T> {
     /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
     /// through; the ring is sound, and the value was sent.
     ///
-    /// On the thread of a handler of one of the ring's readers ([`RingReceiver::drain`] and its
-    /// like), inside that handler, a send without a time limit panics if it has to wait for room:
-    /// it might wait for that reader. Nothing is sent then.
+    /// A send without a time limit panics if it would have to wait for room inside a handler of one
+    /// of the ring's readers ([`RingReceiver::drain`] and its like), on the same thread: it might
+    /// wait for that reader. Nothing is sent then.
     #[inline]
     pub fn send(&self, value: T) -> u64 {
         self.claimant.send(value)

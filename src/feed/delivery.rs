@@ -513,8 +513,9 @@ pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -
     }
 }
 
-/// A clone for this entry panicked: it has missed the value, at that place, and the panic is given back, to go on later. Or its carrier
-/// panicked: that ends the subscription, and goes no further.
+/// Handles a panic for this entry. If a clone panicked, the entry has missed the value, at that
+/// place, and the panic is given back, to be resumed later. If its carrier panicked, that ends the
+/// subscription, and the panic goes no further.
 pub(crate) fn blame<T>(
     core: &Core<T>,
     entry: &Entry<T>,

@@ -527,10 +527,11 @@ impl<T> Gate<'_, T> {
 
 impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire in `is_gate_empty`. SeqCst with the load in `is_cut`, the swap in `cut`
-        // and that load: either the one who frees the entry sees that the gate is empty, or this sees the cut.
-        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. What follows, `reap`,
-        // works under the lock.
+        // ORDERING: Release pairs with the Acquire in `is_gate_empty`. SeqCst with the load in
+        // `is_cut`, the swap in `cut` and that load: either the thread that frees the entry sees
+        // that the gate is empty, or this sees the cut.
+        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in
+        // `is_gate_empty`. What follows, `reap`, works under the lock.
         let order = order!(SeqCst, "gate_is_left_relaxed");
         self.entry.gate.fetch_sub(1, order);
         seq_cst_order!("gate_is_left_without_order");

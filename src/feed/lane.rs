@@ -15,7 +15,7 @@ use crate::sync::{AtomicU32, MODELLED, Ordering, global, thread_local};
 pub(crate) use crate::wait::InDelivery;
 use crate::wait::in_delivery;
 
-/// The number of lanes that one thread has to itself.
+/// The number of lanes that each belong to a single thread.
 pub(crate) const EXCLUSIVE: usize = 15;
 /// The number of lanes that threads take without asking.
 const AUTOMATIC: usize = 12;

@@ -518,8 +518,8 @@ impl<T> Queue<T> {
             let number = self.number(head);
             if number > cursor.expected {
                 let evicted = number - std::mem::replace(&mut cursor.expected, number);
-                // Values missed at the same point for another reason are told with them. A gap that this does not see yet is
-                // told by the next receive.
+                // Values missed at the same point for another reason are reported together with
+                // these. The next receive reports a gap that this does not see yet.
                 let others = if self.receiver.first_gap.is_before(head) {
                     self.gaps.take(&self.receiver.first_gap, head)
                 } else {

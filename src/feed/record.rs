@@ -44,8 +44,8 @@ impl Place {
 
     /// A chunk, by its key.
     pub(crate) fn chunk(key: u32) -> Self {
-        // Keys of channels are small, and those of closures are as small but for the highest bit, which the product keeps,
-        // because the factor is odd.
+        // Keys of channels are small. Those of closures are as small except for the highest bit,
+        // which the product keeps, because the factor is odd.
         Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
     }
 
@@ -113,9 +113,9 @@ impl At {
 pub(crate) enum Concern {
     /// All of the feed's.
     All,
-    /// Those to one seat of a chunk.
+    /// Visits to one seat of a chunk.
     Seat { chunk: Place, seat: Place },
-    /// Those to anything in so many chunks of successive keys.
+    /// Visits to anything in `count` chunks of successive keys.
     Chunks { first: Place, count: u32 },
 }
 
@@ -298,7 +298,7 @@ impl Records {
         }
     }
 
-    // ---- What a thread leaves because a visit goes on ----
+    // ---- What a thread leaves because a visit is still under way ----
 
     /// Whether a visit for which something was [left](Grace::leave) has ended since, or now has a
     /// narrower place.

@@ -50,7 +50,7 @@ impl<T> Drop for Slots<T> {
                 for (index, slot) in self.slots.by_ref() {
                     let stamp = slot.stamp.load(Ordering::Relaxed) & self.index_bits;
                     if stamp == index as u64 + 1 {
-                        // SAFETY: the stamp says that the slot holds a value, no other thread has
+                        // SAFETY: the stamp says that the slot holds a value, nothing else has
                         // the slots any more, and the iterator comes here once.
                         drop(
                             slot.value

@@ -218,7 +218,7 @@ impl<T> Core<T> {
         }
         // SAFETY: no reader is left and none joins a closed ring; whatever senders claimed is
         // written, and they claim no more. They have all been here, under the lock. The threads
-        // that dropped values that were read have ended that.
+        // that dropped values once they were read have ended doing so.
         unsafe { self.track.storage.free() };
     }
 

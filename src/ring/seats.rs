@@ -42,9 +42,9 @@ pub(crate) struct Bucket {
 /// A bit for each of 64 seats.
 #[derive(Debug, Default)]
 struct Words {
-    /// A strict reader sits there, and counts.
+    /// A strict reader has the seat, and counts.
     strict: AtomicU64,
-    /// A lossy reader sits there, and counts.
+    /// A lossy reader has the seat, and counts.
     lossy: AtomicU64,
     /// A reader registered there, and the gate has not looked at it since.
     joined: AtomicU64,

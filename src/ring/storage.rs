@@ -68,9 +68,9 @@ impl<T> Segment<T> {
     ///
     /// # Safety
     ///
-    /// No other thread uses the slot.
+    /// Nothing else uses the slot.
     unsafe fn take(&self, offset: usize) -> Option<T> {
-        // SAFETY: no other thread uses the slot. One that was filled holds a value, which is taken
+        // SAFETY: nothing else uses the slot. One that was filled holds a value, which is taken
         // once.
         unsafe {
             self.filled[offset]
@@ -83,7 +83,7 @@ impl<T> Segment<T> {
     ///
     /// # Safety
     ///
-    /// No other thread uses the segment.
+    /// Nothing else uses the segment.
     unsafe fn clear(&self) {
         if !mem::needs_drop::<T>() {
             return;
@@ -109,7 +109,7 @@ impl<T> Drop for Segment<T> {
                     let offset = self.1;
                     self.1 += 1;
                     let rest = DropRest(self.0, self.1);
-                    // SAFETY: no other thread has the segment any more.
+                    // SAFETY: nothing else has the segment any more.
                     drop(unsafe { self.0.take(offset) });
                     mem::forget(rest);
                 }
@@ -182,7 +182,7 @@ impl<T> SegmentRef<T> {
     ///
     /// # Safety
     ///
-    /// No other thread uses the slot.
+    /// Nothing else uses the slot.
     pub(crate) unsafe fn take(self, offset: usize) -> Option<T> {
         // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's, too.
         unsafe { self.segment.as_ref().take(offset) }
@@ -263,7 +263,7 @@ pub(crate) struct Storage<T> {
     spares: CachePadded<Mutex<Spares<T>>>,
 }
 
-/// Segments besides those of the map.
+/// Segments in addition to those of the map.
 struct Spares<T> {
     pool: Vec<SegmentRef<T>>,
     /// How many spares there are: in the pool, or left to their users.
@@ -433,7 +433,7 @@ impl<T> Storage<T> {
         if memory.users.fetch_sub(1, Ordering::AcqRel) == 1
             || mutant!("any_orphan_gives_the_segment_back")
         {
-            // SAFETY: it was left, and no thread uses it any more.
+            // SAFETY: it was left, and nothing uses it any more.
             unsafe { memory.clear() };
             self.give_back(segment);
         }
@@ -443,7 +443,7 @@ impl<T> Storage<T> {
     ///
     /// # Safety
     ///
-    /// No thread uses any segment, or looks one up, any more.
+    /// Nothing uses any segment, or looks one up, any more.
     pub(crate) unsafe fn free(&self) {
         /// Goes on with the rest when dropping the values of one panics.
         struct FreeRest<T>(Vec<NonNull<Segment<T>>>);
@@ -451,8 +451,8 @@ impl<T> Storage<T> {
             fn drop(&mut self) {
                 while let Some(segment) = self.0.pop() {
                     let mut rest = FreeRest(mem::take(&mut self.0));
-                    // SAFETY: allocated as a box, each listed once; as the caller warrants, no
-                    // thread uses it.
+                    // SAFETY: allocated as a box, each listed once; as the caller warrants,
+                    // nothing uses it.
                     drop(unsafe { Box::from_raw(segment.as_ptr()) });
                     self.0 = mem::take(&mut rest.0);
                 }
@@ -478,7 +478,7 @@ fn allocate<T>(shape: Shape) -> SegmentRef<T> {
     unsafe { SegmentRef::new(NonNull::from(Box::leak(segment))) }
 }
 
-/// Frees a spare segment, which no thread uses.
+/// Frees a spare segment, which nothing uses.
 fn free<T>(segment: SegmentRef<T>) {
     // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last user.
     drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });

@@ -295,7 +295,7 @@ mod tests {
     fn a_cancelled_one_has_the_error_of_a_member_that_has_yet_to_report_it() {
         let members = [(); 2].map(|()| Fixed::new(Stats::default()));
         let joined = joined(&members);
-        // As on a thread that ends the member and is interrupted before it wakes those that wait.
+        // Acts as a thread that ends the member and is interrupted before it wakes the waiters.
         let unwoken = members[1]
             .state
             .mark_ended(Some(SubscriptionError::Overflowed))
