@@ -147,9 +147,13 @@ impl Watches {
     ) {
         let given_up = Rc::new(Cell::new(0));
         let start = || {
-            // Each is ready at once, for the channel has room.
+            // The channel has room, so a send waits only where it gives way to other tasks.
             let fill = |_| task(sender.clone(), vec![FILLER], Rc::clone(&given_up));
-            Executor::new((0..capacity).map(fill)).poll_all(0..capacity);
+            let mut fillers = Executor::new((0..capacity).map(fill));
+            fillers.poll_all(0..capacity);
+            while fillers.woken() != 0 {
+                fillers.poll_woken();
+            }
             let tasks = (0..size as u64).map(|number| {
                 let values = (0..EACH).map(|value| number * EACH + value).collect();
                 task(sender.clone(), values, Rc::clone(&given_up))
