@@ -103,7 +103,18 @@ pub trait Carrier<T>: Send + Sync {
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
         None
     }
+
+    /// Whether dropping this may run user code. `false` only for senders of which this crate knows
+    /// that it does not. No other crate can name the argument, and so override this.
+    #[doc(hidden)]
+    fn runs_code_when_dropped(&self, _: Sealed) -> bool {
+        true
+    }
 }
+
+/// Keeps other crates from overriding or calling a method.
+#[derive(Debug)]
+pub struct Sealed;
 
 impl<T: Send + 'static> Carrier<T> for crossbeam_channel::Sender<T> {
     fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
@@ -127,6 +138,10 @@ impl<T: Send + 'static> Carrier<T> for std::sync::mpsc::Sender<T> {
         self.send(value)
             .map_err(|error| TrySendError::Closed(error.0))
     }
+
+    fn runs_code_when_dropped(&self, _: Sealed) -> bool {
+        false
+    }
 }
 
 impl<T: Send + 'static> Carrier<T> for std::sync::mpsc::SyncSender<T> {
@@ -135,5 +150,9 @@ impl<T: Send + 'static> Carrier<T> for std::sync::mpsc::SyncSender<T> {
             std::sync::mpsc::TrySendError::Full(value) => TrySendError::Full(value),
             std::sync::mpsc::TrySendError::Disconnected(value) => TrySendError::Closed(value),
         })
+    }
+
+    fn runs_code_when_dropped(&self, _: Sealed) -> bool {
+        false
     }
 }

@@ -200,10 +200,16 @@ impl Subscription {
     /// The thread that ends a subscription drops its carrier (or its closure) before this returns.
     /// Another thread may have ended the subscription, or may end it at the same time: by an
     /// unsubscribe of its own, by closing the feed, or by a send that found the far end gone. Then
-    /// that thread may be the one that drops the carrier, and this call does not wait for it: a
-    /// destructor may take long, and may itself wait for what the caller does next. A worker that a
-    /// carrier joins in its `drop` may close the feed, drop its last handle, or end any
-    /// subscription.
+    /// that thread may be the one that drops the carrier.
+    ///
+    /// - The sender of a crossbeam channel, or of one of `std::sync::mpsc`, is dropped when this
+    ///   returns, whichever thread dropped it: its far end is disconnected, unless there are other
+    ///   senders. The feed's own channel is closed.
+    /// - For any other carrier, a closure and a tokio sender among them, this call does not wait
+    ///   while another thread runs the destructor. The carrier takes no value any more. But its
+    ///   destructor is user code (that of a tokio sender wakes a task): it may take long, and may
+    ///   itself wait for what the caller does next. A worker that a carrier joins in its `drop` may
+    ///   close the feed, drop its last handle, or end any subscription.
     ///
     /// # Waiting
     ///

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Random, Sleeper, Tally, blocked_send, eventually, join, watchdog};
 use crossbeam_channel::TryRecvError;
-use fanfeed::{Carrier, Feed, Overflow, Subscription, TrySendError};
+use fanfeed::{Carrier, CarrierOverflow, Feed, Overflow, Subscription, TrySendError};
 
 /// A carrier that takes everything, and says when it was used last and when it was dropped.
 struct Witness {
@@ -240,41 +240,129 @@ fn unsubscribing_again_is_harmless() {
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }
 
-#[test]
-fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
-    const RACES: usize = 400;
-    let _watchdog = watchdog();
+/// A carrier that was subscribed, as its far end sees it.
+struct FarEnd {
+    /// Whether no more values can come. Asked once.
+    is_disconnected: Box<dyn FnOnce() -> bool + Send>,
+    /// Whether that holds as soon as any thread has unsubscribed it. Nobody waits for a destructor
+    /// that may be user code.
+    at_once: bool,
+}
+
+impl FarEnd {
+    fn subscribe(feed: &Feed<u64>, kind: usize) -> (Subscription, Self) {
+        let (subscription, is_disconnected): (_, Box<dyn FnOnce() -> bool + Send>) = match kind {
+            0 => {
+                let (tx, rx) = crossbeam_channel::unbounded();
+                (feed.subscribe(tx), Box::new(move || ends_crossbeam(&rx)))
+            }
+            1 => {
+                let (tx, rx) = crossbeam_channel::bounded(1);
+                let builder = feed.subscriber().overflow(CarrierOverflow::DropNewest);
+                (builder.subscribe(tx), Box::new(move || ends_crossbeam(&rx)))
+            }
+            2 => {
+                let (tx, rx) = std_mpsc::channel();
+                (feed.subscribe(tx), Box::new(move || ends_std(&rx)))
+            }
+            3 => {
+                let (tx, rx) = std_mpsc::sync_channel(1);
+                let builder = feed.subscriber().overflow(CarrierOverflow::DropNewest);
+                (builder.subscribe(tx), Box::new(move || ends_std(&rx)))
+            }
+            4 => {
+                let builder = feed.subscriber().capacity(1);
+                let own = builder.overflow(Overflow::DropNewest).channel().unwrap();
+                let (mut receiver, subscription) = own.split();
+                let is_disconnected = Box::new(move || {
+                    loop {
+                        match receiver.try_recv() {
+                            Err(fanfeed::TryRecvError::Empty) => return false,
+                            Err(fanfeed::TryRecvError::Closed) => return true,
+                            _ => {}
+                        }
+                    }
+                });
+                (subscription, is_disconnected)
+            }
+            _ => {
+                let (carrier, _, dropped) = witness();
+                let is_disconnected = Box::new(move || {
+                    eventually(|| dropped.load(Ordering::SeqCst) == 1);
+                    true
+                });
+                (feed.subscribe(carrier), is_disconnected)
+            }
+        };
+        let far_end = Self {
+            is_disconnected,
+            at_once: kind < 5,
+        };
+        (subscription, far_end)
+    }
+
+    const KINDS: usize = 6;
+}
+
+fn ends_crossbeam(receiver: &crossbeam_channel::Receiver<u64>) -> bool {
+    while receiver.try_recv().is_ok() {}
+    receiver.try_recv() == Err(TryRecvError::Disconnected)
+}
+
+fn ends_std(receiver: &std_mpsc::Receiver<u64>) -> bool {
+    while receiver.try_recv().is_ok() {}
+    receiver.try_recv() == Err(std_mpsc::TryRecvError::Disconnected)
+}
+
+/// Two threads unsubscribe at one time, with a sender beside them or without.
+fn race_to_unsubscribe(races: usize, senders: usize) {
     let feed = Feed::new();
-    let _senders = Senders::start(&feed, 1);
-    let (go, slot) = (Arc::new(Barrier::new(2)), Arc::new(Mutex::new(None)));
+    let _senders = Senders::start(&feed, senders);
+    let (begin, end) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
+    let slot: Arc<Mutex<Option<Arc<Subscription>>>> = Arc::default();
     let other = thread::spawn({
-        let (go, slot) = (Arc::clone(&go), Arc::clone(&slot));
+        let (begin, end, slot) = (Arc::clone(&begin), Arc::clone(&end), Arc::clone(&slot));
         move || {
-            for _ in 0..RACES {
-                go.wait();
-                let subscription: Arc<Subscription> =
-                    slot.lock().unwrap().clone().expect("it was put there");
-                go.wait();
+            for race in 1..=races {
+                end.wait();
+                let subscription = slot.lock().unwrap().take().expect("it was put there");
+                // Both begin within nanoseconds: threads that are woken are farther apart.
+                begin.fetch_add(1, Ordering::SeqCst);
+                eventually(|| begin.load(Ordering::SeqCst) == 2 * race);
                 subscription.unsubscribe();
-                go.wait();
+                end.wait();
             }
         }
     });
-    for _ in 0..RACES {
-        let (carrier, taken, dropped) = witness();
-        let subscription = Arc::new(feed.subscribe(carrier));
+    for race in 1..=races {
+        let (subscription, far_end) = FarEnd::subscribe(&feed, race % FarEnd::KINDS);
+        let subscription = Arc::new(subscription);
         *slot.lock().unwrap() = Some(Arc::clone(&subscription));
-        go.wait();
-        go.wait();
+        end.wait();
+        begin.fetch_add(1, Ordering::SeqCst);
+        eventually(|| begin.load(Ordering::SeqCst) == 2 * race);
+        for _ in 0..race / FarEnd::KINDS % 20 {
+            std::hint::spin_loop();
+        }
         subscription.unsubscribe();
-        let taken_then = taken.load(Ordering::SeqCst);
-        go.wait();
-        assert_eq!(taken.load(Ordering::SeqCst), taken_then);
-        // Neither waits for a destructor that runs on the other thread, or on that of the sender.
-        eventually(|| dropped.load(Ordering::SeqCst) == 1);
-        assert_eq!(subscription.stats().delivered, taken_then as u64);
+        let delivered = subscription.stats().delivered;
+        if far_end.at_once {
+            assert!((far_end.is_disconnected)(), "race {race}: too early");
+            end.wait();
+        } else {
+            end.wait();
+            assert!((far_end.is_disconnected)());
+        }
+        assert_eq!(subscription.stats().delivered, delivered);
     }
     join(other);
+}
+
+#[test]
+fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
+    let _watchdog = watchdog();
+    race_to_unsubscribe(1200, 1);
+    race_to_unsubscribe(6_000, 0);
 }
 
 /// Guards against a close that found everything cut by another thread already, and returned while that was not over.
@@ -902,11 +990,13 @@ fn a_receiver_is_woken_before_a_carrier_that_takes_its_time() {
         let mut receiver = feed.channel(4).unwrap();
         let (pass_on, passed_on) = crossbeam_channel::unbounded();
         let carrier = feed.subscribe(Waits(passed_on));
+        let (sleeper_tx, sleeper) = crossbeam_channel::bounded(1);
         let waiting = thread::spawn(move || {
+            sleeper_tx.send(Sleeper::current()).unwrap();
             pass_on.send(receiver.recv().unwrap()).unwrap();
         });
-        // It has parked by then. If not, it needs no waking, and the test is easier to pass.
-        thread::sleep(Duration::from_millis(50));
+        // If it has not parked yet, it needs no waking.
+        sleeper.recv_timeout(PATIENCE).unwrap().falls_asleep();
         if batch {
             assert_eq!(feed.send_batch([1]), 2);
         } else {

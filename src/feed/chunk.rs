@@ -60,6 +60,19 @@ impl<T> Seat<T> {
         &self.entry
     }
 
+    /// Drops the sender of a seat that was emptied, if that runs no user code.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Entry::take_port`].
+    pub(crate) unsafe fn drop_plain_port(&mut self) {
+        if matches!(self.way, Way::Crossbeam(_)) {
+            self.way = Way::Port;
+        }
+        // SAFETY: as the caller warrants.
+        unsafe { self.entry.drop_plain_port() };
+    }
+
     /// The own channel, if it is one, by its direct pointer.
     #[inline(always)]
     pub(crate) fn own(&self) -> Option<&Queue<T>> {

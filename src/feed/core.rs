@@ -292,9 +292,10 @@ impl<T> Core<T> {
     fn shut(&self, waits: bool) {
         let mut all = Vec::new();
         let mut ended = Vec::new();
+        let was_closed;
         let grace = {
             let mut registry = self.registry.lock();
-            let was_closed = std::mem::replace(&mut registry.closed, true);
+            was_closed = std::mem::replace(&mut registry.closed, true);
             if was_closed && !waits {
                 drop(registry);
                 return self.postpone();
@@ -326,7 +327,9 @@ impl<T> Core<T> {
             grace
         };
         #[cfg(feature = "tracing")]
-        crate::events::event!(debug, subscriptions = ended.len(), "feed closed");
+        if !was_closed {
+            crate::events::event!(debug, subscriptions = ended.len(), "feed closed");
+        }
         for (entry, ended) in ended {
             entry.announce(ended);
         }
@@ -463,7 +466,11 @@ impl<T> Core<T> {
     fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Seat<T> {
         let directory = &self.hot.directory;
         // SAFETY: as the caller warrants.
-        unsafe { directory.vacate(&mut registry.vacancies, &self.records, seating) }
+        let mut seat = unsafe { directory.vacate(&mut registry.vacancies, &self.records, seating) };
+        // Under the lock, so a thread that finds the seat emptied by another finds the channel
+        // disconnected. SAFETY: a seat is emptied once, and nobody is entitled to the port.
+        unsafe { seat.drop_plain_port() };
+        seat
     }
 }
 

@@ -11,7 +11,7 @@ use super::refusal::{End, Refusal};
 use super::slots::Share;
 #[cfg(feature = "async")]
 use super::tokio_carrier::TokioCarrier;
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Sealed};
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
 use crate::subscription::{Source, State, Stats, SubscriptionId, Wakers};
@@ -36,6 +36,21 @@ pub(crate) enum Port<T> {
     Carrier(Box<dyn Carrier<T>>),
     /// A closure.
     Closure(Closure<T>),
+}
+
+impl<T> Port<T> {
+    /// Whether dropping it may run user code. The last sender of a crossbeam or std channel runs
+    /// none: it unparks threads. A receiver that goes first drops the values that are left.
+    fn runs_code_when_dropped(&self) -> bool {
+        match self {
+            Self::Crossbeam(_) => false,
+            Self::Carrier(carrier) => carrier.runs_code_when_dropped(Sealed),
+            // Values, a closure's captures, the waker of a task.
+            Self::Own(_) | Self::Closure(_) => true,
+            #[cfg(feature = "async")]
+            Self::Tokio(_) => true,
+        }
+    }
 }
 
 impl<T: Send + 'static> Port<T> {
@@ -352,14 +367,28 @@ impl<T> Entry<T> {
         self.awaited.store(true, Ordering::Relaxed);
     }
 
-    /// Takes the port out for the caller to drop.
+    /// Takes the port out for the caller to drop. `None` if it was taken out.
     ///
     /// # Safety
     ///
-    /// Nobody is entitled to the port any more (see the invariant on the type), and this is called once.
+    /// Nobody is entitled to the port any more (see the invariant on the type), and one thread calls this.
     pub(crate) unsafe fn take_port(&self) -> Option<Port<T>> {
         // SAFETY: as the caller warrants.
         self.port.with_mut(|port| unsafe { (*port).take() })
+    }
+
+    /// Drops the port if that runs no user code.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take_port`](Self::take_port).
+    pub(crate) unsafe fn drop_plain_port(&self) {
+        let is_plain = |port: &mut Port<T>| !port.runs_code_when_dropped();
+        // SAFETY: as the caller warrants.
+        let port = self
+            .port
+            .with_mut(|port| unsafe { (*port).take_if(is_plain) });
+        drop(port);
     }
 }
 

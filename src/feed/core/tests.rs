@@ -1,14 +1,16 @@
 //! What shows from inside alone.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::SEATS;
-use crate::Feed;
+use super::{SEATS, Taken, discard};
+use crate::feed::entry::Port;
 use crate::feed::record::Place;
+use crate::feed::refusal::End;
+use crate::{CarrierOverflow, Feed};
 
 /// How many chunks of channels there are besides the first, and how many of closures.
 fn chunks(feed: &Feed<u8>) -> [u32; 2] {
@@ -218,4 +220,35 @@ fn very_many_that_are_ended_inside_one_delivery_cost_other_sends_nothing() {
             .len(),
         0
     );
+}
+
+/// Another thread that unsubscribes finds the seat empty, and does not wait for what is in it.
+#[test]
+fn what_was_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel() {
+    let feed: Feed<u8> = Feed::new();
+    let check = |port: Port<u8>, is_disconnected: &dyn Fn() -> bool| {
+        let entry = feed.core.subscribe(port, CarrierOverflow::Block, None);
+        let (ended, grace) = feed.core.cut(&entry, End::Closed, None, true);
+        entry.announce(ended.expect("it was live"));
+        assert!(!is_disconnected());
+        let Taken::Out(seat) = feed.core.take(&entry, &grace) else {
+            panic!("no other thread has it");
+        };
+        assert!(is_disconnected());
+        assert!(matches!(feed.core.take(&entry, &grace), Taken::Gone));
+        discard(seat);
+    };
+    let (sender, receiver) = bounded(1);
+    let is_disconnected = || {
+        receiver
+            .try_recv()
+            .is_err_and(|error| error.is_disconnected())
+    };
+    check(Port::Crossbeam(sender), &is_disconnected);
+    let (sender, receiver) = mpsc::channel();
+    let is_disconnected = || receiver.try_recv() == Err(mpsc::TryRecvError::Disconnected);
+    check(Port::Carrier(Box::new(sender)), &is_disconnected);
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let is_disconnected = || receiver.try_recv() == Err(mpsc::TryRecvError::Disconnected);
+    check(Port::Carrier(Box::new(sender)), &is_disconnected);
 }
