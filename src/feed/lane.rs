@@ -310,22 +310,24 @@ mod tests {
     #[test]
     fn a_thread_that_came_too_late_has_a_lane_once_another_has_ended() {
         let _lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
-        // Again where a thread of another module's test has ended at the wrong moment.
+        let mut others: Vec<_> = (0..AUTOMATIC).map(|_| hold()).collect();
+        // A thread of another module's test may have a lane and end at any moment. So these wait
+        // until no other thread has one.
         eventually(|| {
-            let mut others: Vec<_> = (0..AUTOMATIC).map(|_| hold()).collect();
-            let thread = thread::spawn(move || {
-                let came_too_late = lane_after_some_sends() == SHARED;
-                if came_too_late {
-                    assert!(!ThreadSlot::is_held());
-                    leave(others.swap_remove(0));
-                    eventually(|| current() != SHARED);
-                    assert!(ThreadSlot::is_held());
-                }
-                others.into_iter().for_each(leave);
-                came_too_late
-            });
-            thread.join().unwrap()
+            let strays = others.iter_mut().filter(|other| other.lane == SHARED);
+            strays.for_each(|stray| leave(std::mem::replace(stray, hold())));
+            others.iter().all(|other| other.lane < SHARED)
         });
+        thread::spawn(move || {
+            assert_eq!(lane_after_some_sends(), SHARED);
+            assert!(!ThreadSlot::is_held());
+            leave(others.swap_remove(0));
+            eventually(|| current() != SHARED);
+            assert!(ThreadSlot::is_held());
+            others.into_iter().for_each(leave);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

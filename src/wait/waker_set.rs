@@ -646,24 +646,74 @@ mod tests {
         }
     }
 
+    /// What the alarm does for the watch.
+    #[cfg(feature = "async")]
+    fn pass_on(set: &WakerSet) {
+        let mut waiters = set.shared().waiters.lock();
+        let wakers = waiters.pass_on();
+        // The alarm does not interfere.
+        waiters.watch.is_running = true;
+        drop(waiters);
+        wakers.wake();
+    }
+
     #[cfg(feature = "async")]
     #[test]
-    fn what_tasks_do_not_act_on_goes_on_in_growing_steps() {
+    fn what_tasks_do_not_act_on_goes_on_in_growing_steps_up_to_a_thread() {
         let set = WakerSet::new();
+        set.shared().waiters.lock().watch.is_running = true;
         let tasks = [(); 100].map(|()| Waiting::join(&set, Ticket::default()));
-        let line = threads::<2>(&set);
+        let mut line = threads::<2>(&set);
+        let woken = || tasks.iter().map(Waiting::woken).sum::<usize>();
         set.wake(1);
-        // The watch, at a pace set here; nothing else wakes here.
-        let shared = Arc::clone(set.shared());
+        let steps = std::iter::from_fn(|| {
+            let before = woken();
+            (before < tasks.len()).then(|| {
+                pass_on(&set);
+                woken() - before
+            })
+        });
+        assert_eq!(steps.collect::<Vec<_>>(), [2, 4, 8, 16, 32, 37]);
+        assert!(tasks.iter().all(|task| task.woken() == 1));
+        // The last step ended at the first thread. It may have been for that step's tasks that
+        // there was room, so without progress the second thread is woken too.
+        assert_woken(&line, [1, 0]);
+        pass_on(&set);
+        assert_woken(&line, [1, 1]);
+        // All tasks have had their time.
+        for waiting in &mut line {
+            waiting.join_again(&set);
+        }
+        pass_on(&set);
+        assert_woken(&line, [1, 1]);
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn no_wake_up_is_passed_on_that_was_acted_on() {
+        let set = WakerSet::new();
+        set.shared().waiters.lock().watch.is_running = true;
+        let mut line = [(); 3].map(|()| Waiting::join(&set, Ticket::default()));
+        set.wake(1);
+        set.leave(&mut line[0].ticket, || false);
+        pass_on(&set);
+        assert_woken(&line, [1, 0, 0]);
+        set.wake(1);
+        pass_on(&set);
+        assert_woken(&line, [1, 1, 1]);
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn the_alarm_passes_wake_ups_on() {
+        let set = WakerSet::new();
+        let line = [(); 20].map(|()| Waiting::join(&set, Ticket::default()));
+        set.wake(1);
         let begun = Instant::now();
-        while line[0].woken() == 0 {
+        while line[19].woken() == 0 {
             assert!(begun.elapsed() < Duration::from_secs(20), "not passed on");
             crate::sync::yield_now();
         }
-        assert!(tasks.iter().all(|task| task.woken() == 1));
-        let rounds = shared.waiters.lock().watch.round;
-        assert!(rounds <= 10, "it took {rounds} rounds");
-        // The second thread is woken after another bound, for here the first does not act.
-        assert_eq!(line[0].woken(), 1);
+        assert_woken(&line, [1; 20]);
     }
 }
