@@ -89,6 +89,14 @@ impl BlockedSenders {
         }
     }
 
+    /// Whether a parked sender waits for the reader in that seat, as far as is known here. For a
+    /// reader that need not move on yet. It calls [`moved`](Self::moved) when it has, whatever this
+    /// returned.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self, seat: &Seat) -> bool {
+        self.name.load(Ordering::Relaxed) == address(seat)
+    }
+
     /// Wakes one sender, unless a woken sender has not acted yet: that one finds all the places,
     /// and wakes others.
     #[cold]

@@ -86,8 +86,8 @@ impl<T> RingReceiver<T> {
     /// not read that yet: then values that were sent since come with the next call. (Each reader's looking for itself
     /// would cost the senders too much.)
     ///
-    /// Slots are released an eighth of the ring at a time, or when this returns. It stops early where values were missed:
-    /// the next read says how many.
+    /// Slots are released half of the ring at a time, or when this returns; an eighth at a time while a parked sender waits
+    /// for this reader. It stops early where values were missed: the next read says how many.
     ///
     /// # Errors
     ///

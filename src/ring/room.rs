@@ -1,6 +1,6 @@
 //! A sender's waiting for room.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
@@ -12,8 +12,12 @@ use super::core::Core;
 use super::gate::Held;
 use super::seat::Seat;
 
-/// Retries until it works, and waits in between: backs off for some microseconds, then waits in
-/// line. `None` once the deadline has passed.
+/// How long a sender looks for room in all before it waits in line, however often readers move on.
+const LOOKS: Duration = Duration::from_micros(100);
+
+/// Retries until it works, and waits in between: backs off for some microseconds, anew whenever the
+/// reader in the way has moved on ([`LOOKS`]), then waits in line. `None` once the deadline has
+/// passed.
 #[cold]
 pub(crate) fn wait<T, R>(
     core: &Core<T>,
@@ -32,7 +36,7 @@ pub(crate) fn wait<T, R>(
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut clock = Clock(None);
     let mut place = Place::new(core);
-    let backoff = Backoff::new();
+    let mut looks = Looks::new();
     let mut patience = Patience::new();
     let mut gives_way = !senders.is_first_come();
     let done = loop {
@@ -41,7 +45,7 @@ pub(crate) fn wait<T, R>(
                 clock.start(seat, number);
             }
         } else {
-            match attempt() {
+            let seat = match attempt() {
                 Ok(done) => break Some(done),
                 Err(held) if is_late() => {
                     clock.meet(core, held);
@@ -51,12 +55,12 @@ pub(crate) fn wait<T, R>(
                     patience.wait();
                     continue;
                 }
-                Err(held) => clock.meet(core, held),
-            }
+                Err(Held::By(seat)) => seat,
+            };
+            clock.meet(core, Held::By(seat));
             // If other senders wait already, spinning would only take the processor from the
             // threads that make progress.
-            if senders.is_empty() && !backoff.is_completed() && !MODELLED {
-                backoff.snooze();
+            if senders.is_empty() && looks.look(core.track.seats.seat(seat)) {
                 continue;
             }
         }
@@ -68,6 +72,43 @@ pub(crate) fn wait<T, R>(
     drop(place);
     clock.stop();
     done
+}
+
+/// A sender's looking for room without waiting in line.
+struct Looks {
+    backoff: Backoff,
+    begun: Instant,
+}
+
+impl Looks {
+    fn new() -> Self {
+        Self {
+            backoff: Backoff::new(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Looks at the reader in the way for some microseconds. Returns whether to look for room again;
+    /// if not, it is time to wait in line.
+    ///
+    /// The sender looks at that reader alone: each look takes a cache line from the core that the
+    /// reader runs on, and the others are not in the way. Where one thread runs many readers, they
+    /// move on one after another, and the sender is to go on when the last has. If it parked
+    /// meanwhile, the readers would run out of values before it has been woken.
+    fn look(&mut self, seat: &Seat) -> bool {
+        if MODELLED {
+            return false;
+        }
+        let seen = seat.progress();
+        while seat.progress() == seen {
+            if self.backoff.is_completed() {
+                return false;
+            }
+            self.backoff.snooze();
+        }
+        self.backoff.reset();
+        self.begun.elapsed() < LOOKS
+    }
 }
 
 /// How long a sender has waited for the reader it came upon first.

@@ -1,13 +1,14 @@
 //! The verbs of reading.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfeed::{ExclusiveRingFeed, RecvTimeoutError, RingOverflow, TryRecvError};
 
 use crate::WAITINGS;
-use crate::common::{PATIENCE, Tally, Touchy, join, watchdog};
+use crate::common::{PATIENCE, Sleeper, Tally, Touchy, eventually, join, watchdog};
 
 const BOTH: [RingOverflow; 2] = [RingOverflow::Block, RingOverflow::DropOldest];
 
@@ -176,7 +177,7 @@ fn a_drain_ends_although_more_is_sent_meanwhile() {
 }
 
 #[test]
-fn a_drain_releases_an_eighth_of_the_ring_at_a_time() {
+fn a_drain_releases_half_of_the_ring_at_a_time() {
     let mut ring = ExclusiveRingFeed::new(64).unwrap();
     let mut reader = ring.subscribe();
     ring.send_batch(0..64);
@@ -184,18 +185,40 @@ fn a_drain_releases_an_eighth_of_the_ring_at_a_time() {
     let drained = reader.drain(|value| {
         assert_eq!(*value, seen);
         seen += 1;
-        if seen % 8 == 1 {
-            // It has begun with the next eighth: the one before is free, and no more.
-            let free = if seen == 1 { 0 } else { 8 };
-            for _ in 0..free {
+        if seen == 33 {
+            // It has begun with the second half: the first is free, and no more.
+            for _ in 0..32 {
                 ring.try_send(1000).unwrap();
             }
         }
         assert!(ring.try_send(0).is_err_and(|error| error.is_full()));
     });
     assert_eq!(drained, Ok(64));
-    assert_eq!(ring.position(), 64 + 7 * 8);
-    assert!(reader.try_iter().eq([1000; 7 * 8]));
+    assert_eq!(ring.position(), 64 + 32);
+    assert!(reader.try_iter().eq([1000; 32]));
+}
+
+#[test]
+fn a_drain_releases_an_eighth_of_the_ring_at_a_time_to_a_sender_that_sleeps() {
+    let _watchdog = watchdog();
+    let mut ring = ExclusiveRingFeed::new(64).unwrap();
+    let mut reader = ring.subscribe();
+    ring.send_batch(0..64);
+    let (tx, rx) = mpsc::channel();
+    let sender = thread::spawn(move || {
+        tx.send(Sleeper::current()).unwrap();
+        (ring.send(64), ring)
+    });
+    rx.recv().unwrap().falls_asleep();
+    let drained = reader.drain(|value| {
+        if *value == 8 {
+            // The first eighth has been read.
+            eventually(|| sender.is_finished());
+        }
+    });
+    assert_eq!(drained, Ok(64));
+    assert_eq!(join(sender).0, 64);
+    assert_eq!(reader.try_recv(), Ok(64));
 }
 
 #[test]
