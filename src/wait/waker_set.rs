@@ -527,5 +527,5 @@ impl Wakers {
     }
 }
 
-#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
+#[cfg(test)]
 mod tests;

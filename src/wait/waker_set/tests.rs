@@ -1,8 +1,9 @@
 //! The line, one step at a time.
+#![cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 
 use std::task::Wake;
 
-use super::*;
+use super::{Again, Arc, AtomicUsize, BOUND, Duration, Instant, Ordering, Ticket, Waker, WakerSet};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
