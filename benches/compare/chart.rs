@@ -27,7 +27,7 @@ const DASHES: [&str; 3] = ["none", "7 4", "2 3"];
 /// The question's chart, if it has one.
 pub(crate) fn draw(question: &Question, cases: &[Measured], machine: &Machine) -> Option<String> {
     match question.chart {
-        Chart::None => None,
+        Chart::None | Chart::Bars => None,
         Chart::OverReaders => Some(over_readers(question, cases, machine)),
         Chart::Percentiles { first, count } => {
             Some(percentiles(question, cases, machine, first..first + count))

@@ -1,13 +1,13 @@
-//! More threads than cores: several threads send at full speed, one drains.
+//! More threads than cores: several threads send at full speed, one drains all readers.
 
 use std::time::{Duration, Instant};
 
-use fanfeed_benches::pin;
 use hdrhistogram::Histogram;
 
-use crate::gate::Gate;
+use crate::handler::{Checking, Handler};
 use crate::link::{Reads, Sends};
 use crate::stream::DRAINING_CORE;
+use crate::threads::{self, Job};
 
 /// A value is its thread's number, above these bits, and its own number on that thread.
 const NUMBER_BITS: u32 = 48;
@@ -33,44 +33,32 @@ pub(crate) fn run<S: Sends<u64>>(
     each: u64,
 ) -> Contended {
     let sent = each * senders.len() as u64;
-    let gate = Gate::new(senders.len() + 1);
-    let mut next = vec![0; senders.len()];
-    std::thread::scope(|scope| {
-        let sending: Vec<_> = (senders.iter_mut().enumerate())
-            .map(|(thread, sender)| {
-                let gate = &gate;
-                scope.spawn(move || {
-                    pin::to_core(thread % 2);
-                    gate.pass();
-                    let start = Instant::now();
-                    (start, send(sender, thread as u64, each))
-                })
+    let threads = senders.len();
+    let mut histograms = vec![histogram(); threads];
+    let mut jobs: Vec<_> = (senders.iter_mut().zip(&mut histograms).enumerate())
+        .map(|(thread, (sender, sends))| {
+            Job::new(thread % 2, move || {
+                send(sender, thread as u64, each, sends);
             })
-            .collect();
-        let draining = scope.spawn(|| {
-            pin::to_core(DRAINING_CORE);
-            gate.pass();
-            receive(readers, sent, &mut next);
-            Instant::now()
-        });
-        let mut sends = histogram();
-        let mut start = None;
-        for thread in sending {
-            let (begun, ours) = thread.join().expect("a sender does not panic");
-            start = start.into_iter().chain([begun]).min();
-            sends.add(ours).expect("they have the same bounds");
-        }
-        let end = draining.join().expect("every value is in its place");
-        Contended {
-            took: end - start.expect("there is a sender"),
-            sent,
-            sends,
-        }
-    })
+        })
+        .collect();
+    jobs.push(Job::new(DRAINING_CORE, || receive(readers, sent, threads)));
+    let spans = threads::run_all(jobs);
+
+    let (draining, sending) = spans.split_last().expect("one drains");
+    let begun = sending.iter().map(|span| span.begun).min();
+    let mut sends = histogram();
+    for ours in histograms {
+        sends.add(ours).expect("they have the same bounds");
+    }
+    Contended {
+        took: draining.ended - begun.expect("there is a sender"),
+        sent,
+        sends,
+    }
 }
 
-fn send(sender: &mut impl Sends<u64>, thread: u64, each: u64) -> Histogram<u64> {
-    let mut sends = histogram();
+fn send(sender: &mut impl Sends<u64>, thread: u64, each: u64, sends: &mut Histogram<u64>) {
     for number in 0..each {
         let value = thread << NUMBER_BITS | number;
         if number % SAMPLED == 0 {
@@ -81,26 +69,29 @@ fn send(sender: &mut impl Sends<u64>, thread: u64, each: u64) -> Histogram<u64> 
             sender.put(value);
         }
     }
-    sends
 }
 
-fn receive(readers: &mut impl Reads<u64>, sent: u64, next: &mut [u64]) {
-    let (mut received, mut wrong, mut found) = (0, 0, false);
-    while received < sent {
+/// Receives the values of all threads with each reader, and checks the order of each thread's.
+fn receive(readers: &mut impl Reads<u64>, sent: u64, threads: usize) {
+    let mut next = vec![vec![0; threads]; readers.readers()];
+    let mut due = vec![sent; next.len()];
+    let (mut left, mut found) = (sent * next.len() as u64, false);
+    while left > 0 {
         readers.wait(found);
-        let before = received;
-        readers.take(0, |value| {
-            let next = &mut next[(value >> NUMBER_BITS) as usize];
-            wrong |= (value ^ *next) & ((1 << NUMBER_BITS) - 1);
-            *next += 1;
-            received += 1;
-        });
-        found = received != before;
+        let before = left;
+        for (reader, (next, due)) in next.iter_mut().zip(&mut due).enumerate() {
+            let mut received = 0;
+            readers.take_due(reader, *due, |value| {
+                let next = &mut next[(value >> NUMBER_BITS) as usize];
+                Checking.handle(value & ((1 << NUMBER_BITS) - 1), *next);
+                *next += 1;
+                received += 1;
+            });
+            *due -= received;
+            left -= received;
+        }
+        found = left != before;
     }
-    assert_eq!(
-        wrong, 0,
-        "a thread's values were lost, doubled or out of order"
-    );
 }
 
 fn histogram() -> Histogram<u64> {

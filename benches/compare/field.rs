@@ -13,6 +13,8 @@ use crate::peers::crossfire::{Mpsc, Spsc};
 use crate::peers::flume::Flume;
 use crate::peers::kanal::Kanal;
 use crate::peers::rtrb::Rtrb;
+use crate::peers::std::Std;
+use crate::peers::tokio_mpsc::TokioMpsc;
 use crate::peers::{async_broadcast, asyncband, bus, channels, disruptor, feed, ring, tokio};
 use crate::rounds::Contender;
 
@@ -54,8 +56,10 @@ pub(crate) const SINGLE_GATHERING: &str = "disruptor, one producer, gathering";
 pub(crate) const MULTI: &str = "disruptor, several producers";
 pub(crate) const MULTI_GATHERING: &str = "disruptor, several producers, gathering";
 pub(crate) const CROSSBEAM: &str = "loop over crossbeam";
-pub(crate) const CROSSBEAM_PARKED: &str = "crossbeam, send and recv";
+pub(crate) const CROSSBEAM_PARKED: &str = "crossbeam, recv";
 pub(crate) const OWN: &str = "Feed, own channels";
+pub(crate) const OWN_PARKED: &str = "Feed, own channel, recv";
+pub(crate) const OVER_CROSSBEAM: &str = "Feed, over crossbeam";
 
 /// Those with one sending thread, and n readers.
 pub(crate) fn one_producer<P>(
@@ -121,10 +125,11 @@ where
 {
     vec![
         enter(OWN, "parks, polled").take(feed::own_channels(n)),
-        enter("Feed, over crossbeam", "parks, polled").take(feed::over_crossbeam(n)),
+        enter(OVER_CROSSBEAM, "parks, polled").take(feed::over_crossbeam(n)),
         enter(CROSSBEAM, "spins, polled").take(channels::spinning::<Crossbeam, _>(n)),
         enter("loop over crossbeam, send", "parks, polled")
             .take(channels::parking_sender::<Crossbeam, _>(n)),
+        enter("loop over std", "spins, polled").take(channels::spinning::<Std, _>(n)),
         enter("loop over kanal", "spins, polled").take(channels::spinning::<Kanal, _>(n)),
         enter("loop over flume", "spins, polled").take(channels::spinning::<Flume, _>(n)),
         enter("tokio broadcast (loses)", "never, polled").take(tokio::broadcast(n)),
@@ -133,18 +138,44 @@ where
     ]
 }
 
-/// Those with one sending thread and one reader that parks.
+/// Our channels with one sending thread and one reader that blocks in `recv`.
 pub(crate) fn parked<P>(enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
 where
     P: Probe<u64, Taken = Contender>,
 {
+    let parks = "parks, parks";
     vec![
-        enter("Feed, own channel, recv", "parks, parks").take(feed::own_channel_parked()),
-        enter(CROSSBEAM_PARKED, "parks, parks").take(channels::parking::<Crossbeam, _>()),
-        enter("kanal, send and recv", "parks, parks").take(channels::parking::<Kanal, _>()),
-        enter("flume, send and recv", "parks, parks").take(channels::parking::<Flume, _>()),
-        enter("crossfire (spsc), send and recv", "parks, parks")
-            .take(channels::parking::<Spsc, _>()),
-        enter("bus, recv", "parks, parks").take(bus::parked()),
+        enter(OWN_PARKED, parks).take(feed::own_channel_parked()),
+        enter("Feed, over crossbeam, recv", parks).take(feed::over_crossbeam_parked()),
+    ]
+}
+
+/// Channels of others with one sending thread and one reader that blocks in `recv`.
+pub(crate) fn parked_peers<P>(enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    let parks = "parks, parks";
+    vec![
+        enter("std, recv", parks).take(channels::parking::<Std, _>()),
+        enter(CROSSBEAM_PARKED, parks).take(channels::parking::<Crossbeam, _>()),
+        enter("kanal, recv", parks).take(channels::parking::<Kanal, _>()),
+        enter("crossfire (mpsc), recv", parks).take(channels::parking::<Mpsc, _>()),
+        enter("flume, recv", parks).take(channels::parking::<Flume, _>()),
+    ]
+}
+
+/// More of them, which are not plain channels for several sending threads.
+pub(crate) fn other_parked_peers<P>(
+    enter: impl Fn(&'static str, &'static str) -> P,
+) -> Vec<Contender>
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    let parks = "parks, parks";
+    vec![
+        enter("crossfire (spsc), recv", parks).take(channels::parking::<Spsc, _>()),
+        enter("tokio mpsc, blocking_recv", parks).take(channels::parking::<TokioMpsc, _>()),
+        enter("bus, recv", parks).take(bus::parked()),
     ]
 }

@@ -37,6 +37,42 @@ pub(crate) trait Reads<T>: Send + 'static {
     /// Hands what is there for one reader to `each`, and returns how many values it learnt to have missed *after* those.
     /// One that parks here does so only for its first value.
     fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64;
+
+    /// The same where `due` values are still to come for that reader, and so it may block for all of them.
+    #[inline]
+    fn take_due(&mut self, reader: usize, due: u64, each: impl FnMut(&T)) -> u64 {
+        let _ = due;
+        self.take(reader, each)
+    }
+}
+
+/// A receiving end that blocks for each value.
+pub(crate) trait Receives<T>: Send + 'static {
+    /// Receives the next value, and waits for it in its own way.
+    fn receive(&mut self) -> T;
+}
+
+/// One reader in a loop of `recv()`.
+pub(crate) struct OneByOne<R>(pub(crate) R);
+
+impl<T, R: Receives<T>> Reads<T> for OneByOne<R> {
+    fn readers(&self) -> usize {
+        1
+    }
+
+    #[inline]
+    fn take(&mut self, _: usize, mut each: impl FnMut(&T)) -> u64 {
+        each(&self.0.receive());
+        0
+    }
+
+    #[inline]
+    fn take_due(&mut self, _: usize, due: u64, mut each: impl FnMut(&T)) -> u64 {
+        for _ in 0..due {
+            each(&self.0.receive());
+        }
+        0
+    }
 }
 
 /// Readers that, in a running stream, let values gather for [`GATHERING`] since they last found some before they look

@@ -10,7 +10,7 @@ mod contended;
 mod cpu_time;
 mod csv_files;
 mod field;
-mod gate;
+mod handler;
 mod link;
 mod memory;
 mod options;
@@ -24,6 +24,7 @@ mod sizer;
 mod stream;
 mod svg;
 mod table;
+mod threads;
 mod throughput;
 
 use std::error::Error;
@@ -37,7 +38,8 @@ use fanfeed_benches::watchdog::Watchdog;
 use crate::csv_files::CsvFiles;
 use crate::memory::Counting;
 use crate::options::Options;
-use crate::questions::QUESTIONS;
+use crate::questions::{QUESTIONS, Question, targets};
+use crate::rounds::Measured;
 
 /// No run takes longer than this; most take a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,6 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if options.list {
         for question in QUESTIONS {
             println!("{:<20} {}", question.key, question.title);
+        }
+        println!("{:<20} with --row, one of:", targets::KEY);
+        for row in targets::ROWS {
+            println!("  {:<18} {}", row.key, row.title);
         }
         return Ok(());
     }
@@ -67,10 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let watchdog = Watchdog::start(LIMIT);
-    for question in QUESTIONS
-        .iter()
-        .filter(|question| options.asks(question.key))
-    {
+    let ask = |question: &Question| -> Result<Vec<Measured>, Box<dyn Error>> {
         table::heading(question);
         let mut cases = Vec::new();
         (question.ask)(plan, &mut |case| {
@@ -88,6 +91,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                 fs::write(directory.join(format!("{}.svg", question.key)), svg)?;
             }
         }
+        Ok(cases)
+    };
+    let mut measured = Vec::new();
+    for row in options.targets() {
+        measured.push((row, ask(row)?));
+    }
+    if !plan.is_smoke && !measured.is_empty() {
+        table::summary(&measured);
+    }
+    for question in options.questions() {
+        ask(question)?;
     }
     if let Some(directory) = &directory {
         println!("\nCSV and charts: {}", directory.display());

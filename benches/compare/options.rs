@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::plan::Plan;
-use crate::questions::QUESTIONS;
+use crate::questions::{QUESTIONS, Question, targets};
 
 /// Compares fanfeed's channels and rings with its peers, and writes tables, CSV and charts.
 #[derive(Debug, Parser)]
@@ -23,6 +23,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "QUESTION", value_parser = question_keys())]
     only: Vec<String>,
 
+    /// Of the targets, only this row (see --list); may be given several times
+    #[arg(long, value_name = "ROW", value_parser = row_keys())]
+    row: Vec<String>,
+
+    /// How many rounds count
+    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+
     /// Where the CSV files and charts go [default: compare/ in cargo's target directory]
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
@@ -37,25 +45,44 @@ pub(crate) struct Options {
 }
 
 fn question_keys() -> clap::builder::PossibleValuesParser {
-    QUESTIONS
-        .iter()
-        .map(|question| question.key)
-        .collect::<Vec<_>>()
-        .into()
+    let keys = QUESTIONS.iter().map(|question| question.key);
+    keys.chain([targets::KEY]).collect::<Vec<_>>().into()
+}
+
+fn row_keys() -> clap::builder::PossibleValuesParser {
+    let keys = targets::ROWS.iter().map(|row| row.key);
+    keys.collect::<Vec<_>>().into()
 }
 
 impl Options {
     /// How much is to be measured.
     pub(crate) fn plan(&self) -> Plan {
-        match self {
+        let plan = match self {
             Self { test: true, .. } => Plan::SMOKE,
             Self { quick: true, .. } => Plan::QUICK,
             _ => Plan::FULL,
+        };
+        Plan {
+            rounds: self.rounds.map_or(plan.rounds, usize::from),
+            ..plan
         }
     }
 
-    /// Whether this question is asked.
-    pub(crate) fn asks(&self, key: &str) -> bool {
+    /// The targets that are asked for.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &'static Question> {
+        let is_asked = self.is_asked(targets::KEY);
+        let rows = targets::ROWS.iter().filter(move |_| is_asked);
+        rows.filter(|row| self.row.is_empty() || self.row.iter().any(|key| key == row.key))
+    }
+
+    /// The other questions that are asked.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = &'static Question> {
+        QUESTIONS
+            .iter()
+            .filter(|question| self.is_asked(question.key))
+    }
+
+    fn is_asked(&self, key: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == key)
     }
 

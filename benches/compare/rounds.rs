@@ -29,6 +29,7 @@ impl Contender {
 }
 
 /// One table of a question.
+#[derive(Default)]
 pub(crate) struct Case {
     /// What tells it from the question's others.
     pub(crate) label: String,
@@ -38,6 +39,37 @@ pub(crate) struct Case {
     pub(crate) contenders: Vec<Contender>,
     /// Who is held against whom, besides.
     pub(crate) pairs: Vec<(&'static str, &'static str)>,
+    /// What the first is to reach beside the best peer.
+    pub(crate) goal: Option<Goal>,
+}
+
+/// What the first contender's first figure has to be over that of the best peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal {
+    /// How many contenders are ours: the peers come after them.
+    pub(crate) ours: usize,
+    /// What the ratio has to be.
+    pub(crate) bound: Bound,
+}
+
+/// A ratio to reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// Of figures of which more is better.
+    AtLeast(f64),
+    /// Of figures of which less is better.
+    AtMost(f64),
+}
+
+impl Bound {
+    /// Whether this ratio, to two digits, is as good.
+    pub(crate) fn is_reached(self, ratio: f64) -> bool {
+        let ratio = (100.0 * ratio).round() / 100.0;
+        match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(greatest) => ratio <= greatest,
+        }
+    }
 }
 
 /// What came of a case.
@@ -45,7 +77,9 @@ pub(crate) struct Measured {
     pub(crate) label: String,
     pub(crate) readers: Option<usize>,
     pub(crate) rows: Vec<Row>,
+    /// Those that were asked for; where there is a goal, the first beside the best peer leads them.
     pub(crate) pairs: Vec<Pair>,
+    pub(crate) goal: Option<Goal>,
 }
 
 /// One contender's figures.
@@ -79,29 +113,32 @@ impl Case {
                 }
             }
         }
-        let rows = self.contenders.iter().zip(&rounds);
+        let rows: Vec<Row> = (self.contenders.iter().zip(&rounds))
+            .map(|(contender, ours)| Row {
+                name: contender.name,
+                waits: contender.waits,
+                figures: (0..ours[0].len())
+                    .map(|column| Spread::of(ours.iter().map(|round| round[column]).collect()))
+                    .collect(),
+                ratio: ratio(ours, &rounds[0]),
+            })
+            .collect();
+        let best = self.goal.map(|goal| (0, best_peer(&rows, goal)));
+        let others =
+            (self.pairs.iter()).map(|(ours, theirs)| (self.index(ours), self.index(theirs)));
+        let pairs = (best.into_iter().chain(others))
+            .map(|(ours, theirs)| Pair {
+                ours: rows[ours].name,
+                theirs: rows[theirs].name,
+                ratio: ratio(&rounds[ours], &rounds[theirs]),
+            })
+            .collect();
         Measured {
-            rows: rows
-                .map(|(contender, ours)| Row {
-                    name: contender.name,
-                    waits: contender.waits,
-                    figures: (0..ours[0].len())
-                        .map(|column| Spread::of(ours.iter().map(|round| round[column]).collect()))
-                        .collect(),
-                    ratio: ratio(ours, &rounds[0]),
-                })
-                .collect(),
-            pairs: self
-                .pairs
-                .iter()
-                .map(|&(ours, theirs)| Pair {
-                    ours,
-                    theirs,
-                    ratio: ratio(&rounds[self.index(ours)], &rounds[self.index(theirs)]),
-                })
-                .collect(),
             label: self.label,
             readers: self.readers,
+            rows,
+            pairs,
+            goal: self.goal,
         }
     }
 
@@ -111,6 +148,17 @@ impl Case {
             .position(|it| it == name)
             .unwrap_or_else(|| panic!("{name} is in a pair, and does not take part"))
     }
+}
+
+/// Which of the peers has the best first figure.
+fn best_peer(rows: &[Row], goal: Goal) -> usize {
+    let figure = |&index: &usize| rows[index].figures[0].median;
+    let peers = goal.ours..rows.len();
+    let best = match goal.bound {
+        Bound::AtLeast(_) => peers.max_by(|one, other| figure(one).total_cmp(&figure(other))),
+        Bound::AtMost(_) => peers.min_by(|one, other| figure(one).total_cmp(&figure(other))),
+    };
+    best.expect("there is a peer")
 }
 
 fn ratio(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> Spread {

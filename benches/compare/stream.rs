@@ -1,13 +1,12 @@
 //! A stream on two cores: one thread sends at full speed, another drains all readers and checks every value.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fanfeed_benches::pin;
-
-use crate::gate::Gate;
+use crate::handler::{Checking, Handler};
 use crate::link::{BATCH, Reads, Sends, SendsBatches};
 use crate::payload::Payload;
+use crate::threads::{self, Job};
 
 /// The core of the sending thread.
 pub(crate) const SENDING_CORE: usize = 0;
@@ -32,10 +31,11 @@ pub(crate) fn one_by_one<T: Payload>(
     sender: &mut impl Sends<T>,
     readers: &mut impl Reads<T>,
     numbers: Range<u64>,
+    handler: impl Handler,
 ) -> Outcome {
     let sending = numbers.clone();
     let send = || sending.for_each(|number| sender.put(T::numbered(number)));
-    run(send, readers, numbers, || {})
+    run(send, readers, numbers, handler, || {})
 }
 
 /// Sends the numbers in batches.
@@ -52,7 +52,7 @@ pub(crate) fn in_batches(
             at = next;
         }
     };
-    run(send, readers, numbers, || {})
+    run(send, readers, numbers, Checking, || {})
 }
 
 /// Sends as `send` does, and drains; `between` is called whenever all readers have been looked at once.
@@ -60,52 +60,42 @@ pub(crate) fn run<T: Payload>(
     send: impl FnOnce() + Send,
     readers: &mut impl Reads<T>,
     numbers: Range<u64>,
+    handler: impl Handler,
     between: impl FnMut() + Send,
 ) -> Outcome {
-    let mut expected = vec![numbers.start; readers.readers()];
-    let due = (numbers.end - numbers.start) * expected.len() as u64;
-    let gate = Gate::new(2);
-    std::thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            pin::to_core(SENDING_CORE);
-            gate.pass();
-            let start = Instant::now();
-            send();
-            (start, start.elapsed())
-        });
-        let draining = scope.spawn(|| {
-            pin::to_core(DRAINING_CORE);
-            gate.pass();
-            let (received, missed) = drain(readers, &mut expected, due, between);
-            (Instant::now(), received, missed)
-        });
-        let (start, sending) = sending.join().expect("the sender does not panic");
-        let (end, received, missed) = draining.join().expect("every value is in its place");
-        Outcome {
-            took: end - start,
-            sending,
-            received,
-            missed,
-        }
-    })
+    let mut counts = (0, 0);
+    let [sending, draining] = threads::run([
+        Job::new(SENDING_CORE, send),
+        Job::new(DRAINING_CORE, || {
+            counts = drain(readers, numbers, handler, between);
+        }),
+    ]);
+    let (received, missed) = counts;
+    Outcome {
+        took: draining.ended - sending.begun,
+        sending: sending.length(),
+        received,
+        missed,
+    }
 }
 
-/// Drains until `due` values were received or missed, and panics if one was not the next.
+/// Drains until every reader has received or missed all of the numbers.
 fn drain<T: Payload>(
     readers: &mut impl Reads<T>,
-    expected: &mut [u64],
-    due: u64,
+    numbers: Range<u64>,
+    mut handler: impl Handler,
     mut between: impl FnMut(),
 ) -> (u64, u64) {
-    let (mut received, mut missed, mut wrong, mut found) = (0, 0, 0, false);
+    let mut expected = vec![numbers.start; readers.readers()];
+    let due = (numbers.end - numbers.start) * expected.len() as u64;
+    let (mut received, mut missed, mut found) = (0, 0, false);
     while received + missed < due {
         readers.wait(found);
         let before = received + missed;
         for (reader, expected) in expected.iter_mut().enumerate() {
             let mut next = *expected;
-            // Whether a value was wrong is looked at in the end, so that the check costs no branch here.
-            let lost = readers.take(reader, |value: &T| {
-                wrong |= value.number() ^ next;
+            let lost = readers.take_due(reader, numbers.end - next, |value: &T| {
+                handler.handle(value.number(), next);
                 next += 1;
             });
             received += next - *expected;
@@ -115,7 +105,6 @@ fn drain<T: Payload>(
         found = received + missed != before;
         between();
     }
-    assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
     assert_eq!(received + missed, due, "values came that nobody sent");
     (received, missed)
 }

@@ -3,7 +3,7 @@
 use fanfeed_benches::stats::Spread;
 
 use crate::questions::Question;
-use crate::rounds::Measured;
+use crate::rounds::{Bound, Measured};
 
 /// Prints a question's heading.
 pub(crate) fn heading(question: &Question) {
@@ -29,23 +29,8 @@ pub(crate) fn print(question: &Question, measured: &Measured) {
         line.push(with_spread(&row.ratio));
         lines.push(line);
     }
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
     println!("\n{}", measured.label);
-    for line in &lines {
-        let cells = line.iter().zip(&widths);
-        let line: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        println!("  {}", line.join("  ").trim_end());
-    }
+    aligned(&lines);
     for pair in &measured.pairs {
         println!(
             "  {} over {}: x {}",
@@ -53,6 +38,65 @@ pub(crate) fn print(question: &Question, measured: &Measured) {
             pair.theirs,
             with_spread(&pair.ratio)
         );
+    }
+}
+
+/// Prints what was reached of what was to be reached.
+pub(crate) fn summary(rows: &[(&Question, Vec<Measured>)]) {
+    let head = [
+        "row",
+        "case",
+        "ours",
+        "best peer",
+        "",
+        "ratio",
+        "to reach",
+        "",
+    ];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    for (question, cases) in rows {
+        for case in cases {
+            let (Some(goal), Some(pair)) = (case.goal, case.pairs.first()) else {
+                continue;
+            };
+            let figure = |name: &str| {
+                let mut rows = case.rows.iter();
+                let row = rows.find(|row| row.name == name);
+                row.map(|row| short(row.figures[0].median))
+            };
+            let bound = match goal.bound {
+                Bound::AtLeast(least) => format!("at least {least}"),
+                Bound::AtMost(greatest) => format!("at most {greatest}"),
+            };
+            let is_reached = goal.bound.is_reached(pair.ratio.median);
+            lines.push(vec![
+                question.key.to_owned(),
+                case.label.clone(),
+                figure(pair.ours).unwrap_or_default(),
+                figure(pair.theirs).unwrap_or_default(),
+                pair.theirs.to_owned(),
+                with_spread(&pair.ratio),
+                bound,
+                if is_reached { "reached" } else { "MISSED" }.to_owned(),
+            ]);
+        }
+    }
+    println!("\n## Targets: ours beside the best peer");
+    aligned(&lines);
+}
+
+/// Prints columns.
+fn aligned(lines: &[Vec<String>]) {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    for line in lines {
+        let cells = line.iter().zip(&widths);
+        let line: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        println!("  {}", line.join("  ").trim_end());
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bus::{Bus, BusReader};
 
-use crate::link::{CAPACITY, Reads, Sends};
+use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends};
 use crate::payload::Payload;
 
 /// A bus with n readers that are polled.
@@ -14,10 +14,10 @@ pub(crate) fn polled<T: Payload>(n: usize) -> (Bus<T>, Polled<T>) {
 }
 
 /// A bus with one reader that waits in its own way.
-pub(crate) fn parked<T: Payload>() -> (Bus<T>, Parked<T>) {
+pub(crate) fn parked<T: Payload>() -> (Bus<T>, OneByOne<BusReader<T>>) {
     let mut bus = Bus::new(CAPACITY);
     let reader = bus.add_rx();
-    (bus, Parked(reader))
+    (bus, OneByOne(reader))
 }
 
 impl<T: Payload> Sends<T> for Bus<T> {
@@ -44,20 +44,9 @@ impl<T: Payload> Reads<T> for Polled<T> {
     }
 }
 
-/// A reader that waits for a value, and then takes what else there is.
-pub(crate) struct Parked<T>(BusReader<T>);
-
-impl<T: Payload> Reads<T> for Parked<T> {
-    fn readers(&self) -> usize {
-        1
-    }
-
+impl<T: Payload> Receives<T> for BusReader<T> {
     #[inline]
-    fn take(&mut self, _: usize, mut each: impl FnMut(&T)) -> u64 {
-        each(&self.0.recv().expect("the bus is there"));
-        while let Ok(value) = self.0.try_recv() {
-            each(&value);
-        }
-        0
+    fn receive(&mut self) -> T {
+        self.recv().expect("the bus is there")
     }
 }

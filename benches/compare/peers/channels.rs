@@ -1,7 +1,7 @@
 //! A loop over channels: what one writes who has no feed. One channel for each reader, and a sender that goes through
 //! all of them.
 
-use crate::link::{CAPACITY, Reads, Sends};
+use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends};
 use crate::payload::Payload;
 
 /// A channel with one reader.
@@ -42,9 +42,9 @@ pub(crate) fn parking_sender<C: Blocking<T>, T: Payload>(
 }
 
 /// Both ends wait in their own way: possible with one reader only.
-pub(crate) fn parking<C: Blocking<T>, T: Payload>() -> (Parking<C, T>, Parked<C, T>) {
+pub(crate) fn parking<C: Blocking<T>, T: Payload>() -> (Parking<C, T>, OneByOne<Parked<C, T>>) {
     let (sender, receiver) = C::open(CAPACITY);
-    (Parking(vec![sender]), Parked(receiver))
+    (Parking(vec![sender]), OneByOne(Parked(receiver)))
 }
 
 /// A sender that tries again until there is room.
@@ -117,20 +117,12 @@ impl<C: Channel<T>, T: Payload> Reads<T> for Polled<C, T> {
     }
 }
 
-/// One reader that waits for a value, and then takes what else there is.
-pub(crate) struct Parked<C: Channel<T>, T>(C::Receiver);
+/// A reader that waits in its own way.
+pub(crate) struct Parked<C: Channel<T>, T>(pub(crate) C::Receiver);
 
-impl<C: Blocking<T>, T: Payload> Reads<T> for Parked<C, T> {
-    fn readers(&self) -> usize {
-        1
-    }
-
+impl<C: Blocking<T>, T: Payload> Receives<T> for Parked<C, T> {
     #[inline]
-    fn take(&mut self, _: usize, mut each: impl FnMut(&T)) -> u64 {
-        each(&C::recv(&mut self.0));
-        while let Some(value) = C::try_recv(&mut self.0) {
-            each(&value);
-        }
-        0
+    fn receive(&mut self) -> T {
+        C::recv(&mut self.0)
     }
 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use fanfeed::{Feed, Overflow, Receiver, Subscription, TryRecvError};
 
-use super::channels::{Channel, Polled};
+use super::channels::{Channel, Parked, Polled};
 use super::crossbeam::Crossbeam;
-use crate::link::{CAPACITY, Reads, Sends, SendsBatches};
+use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends, SendsBatches};
 use crate::payload::Payload;
 
 /// A feed with n channels of its own, which are polled.
@@ -18,11 +18,29 @@ pub(crate) fn own_channels<T: Payload>(n: usize) -> (Feed<T>, Drained<T>) {
     (feed, Drained(receivers))
 }
 
-/// A feed with one channel of its own, whose reader waits.
-pub(crate) fn own_channel_parked<T: Payload>() -> (Feed<T>, Parked<T>) {
+/// A feed with one channel of its own, whose reader blocks in `recv`.
+pub(crate) fn own_channel_parked<T: Payload>() -> (Feed<T>, OneByOne<Receiver<T>>) {
     let feed = Feed::new();
     let receiver = feed.channel(CAPACITY).expect("a fair capacity");
-    (feed, Parked(receiver))
+    (feed, OneByOne(receiver))
+}
+
+/// The same, whose reader blocks in `recv`, and then drains what else there is.
+pub(crate) fn own_channel_draining<T: Payload>() -> (Feed<T>, Draining<T>) {
+    let (feed, OneByOne(receiver)) = own_channel_parked();
+    (feed, Draining(receiver))
+}
+
+/// A feed over one crossbeam channel, whose reader blocks in `recv`.
+pub(crate) fn over_crossbeam_parked<T: Payload>()
+-> (OverCrossbeam<T>, OneByOne<Parked<Crossbeam, T>>) {
+    let feed = Feed::new();
+    let (sender, receiver) = Crossbeam::open(CAPACITY);
+    let sender = OverCrossbeam {
+        _subscriptions: vec![feed.subscribe(sender)],
+        feed,
+    };
+    (sender, OneByOne(Parked(receiver)))
 }
 
 /// A feed with n channels of its own that lose the oldest value.
@@ -100,10 +118,17 @@ impl<T: Payload> Reads<T> for Drained<T> {
     }
 }
 
-/// An own channel whose reader waits for a value, and then takes what else there is.
-pub(crate) struct Parked<T>(Receiver<T>);
+impl<T: Payload> Receives<T> for Receiver<T> {
+    #[inline]
+    fn receive(&mut self) -> T {
+        self.recv().expect("the feed is open")
+    }
+}
 
-impl<T: Payload> Reads<T> for Parked<T> {
+/// An own channel whose reader blocks for a value, and then takes what else there is.
+pub(crate) struct Draining<T>(Receiver<T>);
+
+impl<T: Payload> Reads<T> for Draining<T> {
     fn readers(&self) -> usize {
         1
     }

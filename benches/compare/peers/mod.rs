@@ -14,4 +14,6 @@ pub(crate) mod kanal;
 pub(crate) mod processor;
 pub(crate) mod ring;
 pub(crate) mod rtrb;
+pub(crate) mod std;
 pub(crate) mod tokio;
+pub(crate) mod tokio_mpsc;

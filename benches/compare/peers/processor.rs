@@ -4,63 +4,50 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disruptor::{
     BusySpin, ProcessorSettings, SingleConsumerBarrier, SingleProducer, build_single_producer,
 };
-use fanfeed_benches::pin;
 
 use super::disruptor::Publisher;
-use crate::link::{BATCH, CAPACITY, Sends, SendsBatches};
+use crate::handler::{Checking, Handler};
+use crate::link::{BATCH, CAPACITY, SendsBatches};
 use crate::stream::{DRAINING_CORE, Outcome, SENDING_CORE};
+use crate::threads::{self, Job};
 
 /// Its producer.
 type Sender = Publisher<SingleProducer<u64, SingleConsumerBarrier>>;
 
-/// Sends so many values one by one.
-pub(crate) fn one_by_one(count: u64) -> Outcome {
-    run(count, |sender, numbers| {
-        numbers.for_each(|number| sender.put(number));
-    })
-}
-
 /// Sends so many values in batches.
 pub(crate) fn in_batches(count: u64) -> Outcome {
-    run(count, |sender, numbers| {
-        let mut at = numbers.start;
-        while at < numbers.end {
-            let next = (at + BATCH).min(numbers.end);
-            sender.put_all(at..next);
-            at = next;
-        }
-    })
-}
-
-fn run(count: u64, send: impl Fn(&mut Sender, Range<u64>) + Sync) -> Outcome {
     let told = Arc::new(Told::default());
     let mut sender = connect(&told);
-    let took = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            pin::to_core(SENDING_CORE);
-            // Its thread has to be up, and the ring to have been touched, before the clock runs.
-            let warm = 2 * CAPACITY as u64;
-            send(&mut sender, 0..warm);
-            told.wait_for(warm);
-            let start = Instant::now();
-            send(&mut sender, warm..warm + count);
-            told.wait_for(warm + count);
-            start.elapsed()
-        });
-        sending.join().expect("the sender does not panic")
-    });
-    let wrong = told.wrong.load(Ordering::Acquire);
-    assert_eq!(wrong, 0, "a value was lost, doubled or out of order");
+    // Its thread has to be up, and the ring to have been touched, before the clock runs.
+    let warm = 2 * CAPACITY as u64;
+    let mut took = Duration::ZERO;
+    threads::run([Job::new(SENDING_CORE, || {
+        send(&mut sender, 0..warm);
+        told.wait_for(warm);
+        let start = Instant::now();
+        send(&mut sender, warm..warm + count);
+        told.wait_for(warm + count);
+        took = start.elapsed();
+    })]);
     Outcome {
         took,
         sending: took,
         received: count,
         missed: 0,
+    }
+}
+
+fn send(sender: &mut Sender, numbers: Range<u64>) {
+    let mut at = numbers.start;
+    while at < numbers.end {
+        let next = (at + BATCH).min(numbers.end);
+        sender.put_all(at..next);
+        at = next;
     }
 }
 
@@ -71,12 +58,12 @@ fn connect(told: &Arc<Told>) -> Sender {
         builder = builder.pin_at_core(core.id);
     }
     let told = Arc::clone(told);
-    let (mut next, mut wrong) = (0, 0);
+    let mut next = 0;
     let builder = builder.handle_events_with(move |number: &u64, _, end_of_batch| {
-        wrong |= number ^ next;
+        Checking.handle(*number, next);
         next += 1;
         if end_of_batch {
-            told.tell(next, wrong);
+            told.tell(next);
         }
     });
     Publisher(builder.build())
@@ -87,14 +74,11 @@ fn connect(told: &Arc<Told>) -> Sender {
 struct Told {
     /// Values that were received, as of the end of the last batch.
     received: AtomicU64,
-    /// Not zero if one was not the next.
-    wrong: AtomicU64,
 }
 
 impl Told {
-    fn tell(&self, received: u64, wrong: u64) {
-        self.wrong.store(wrong, Ordering::Relaxed);
-        // ORDERING: Release, with the Acquire in `wait_for`: who sees the count sees what was wrong before it.
+    fn tell(&self, received: u64) {
+        // ORDERING: Release pairs with the Acquire load in `wait_for`.
         self.received.store(received, Ordering::Release);
     }
 

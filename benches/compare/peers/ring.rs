@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver, TryRecvError, Waiting};
 
-use crate::link::{CAPACITY, Reads, Sends, SendsBatches};
+use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends, SendsBatches};
 use crate::payload::Payload;
 
 /// A sender of its own type with n readers that are polled.
@@ -44,6 +44,20 @@ pub(crate) fn shared_waiting<T: Payload>(n: usize, waiting: Waiting) -> (RingFee
         .map(|_| ring.subscriber().waiting(waiting).subscribe())
         .collect();
     (ring, Waited(Polled(readers)))
+}
+
+/// A sender of its own type with one reader, which blocks in `recv`.
+pub(crate) fn exclusive_parked<T: Payload>() -> (ExclusiveRingFeed<T>, OneByOne<RingReceiver<T>>) {
+    let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
+    let reader = ring.subscribe();
+    (ring, OneByOne(reader))
+}
+
+/// A shared sender with one reader, which blocks in `recv`.
+pub(crate) fn shared_parked<T: Payload>() -> (RingFeed<T>, OneByOne<RingReceiver<T>>) {
+    let ring = RingFeed::new(CAPACITY).expect("a fair capacity");
+    let reader = ring.subscribe();
+    (ring, OneByOne(reader))
 }
 
 /// A sender of its own type that tries again and again while the ring is full, with n readers that are polled.
@@ -112,6 +126,13 @@ impl<T: Payload> Sends<T> for Spinning<T> {
             unsent = refused.into_inner();
             std::hint::spin_loop();
         }
+    }
+}
+
+impl<T: Payload> Receives<T> for RingReceiver<T> {
+    #[inline]
+    fn receive(&mut self) -> T {
+        self.recv().expect("the ring is open")
     }
 }
 

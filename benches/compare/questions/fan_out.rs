@@ -19,17 +19,18 @@ pub(crate) const QUESTION: Question = Question {
 };
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
-    for &n in &plan.readers[1..] {
+    for &n in plan.readers {
         next(Case {
             label: format!("n = {n}"),
             readers: Some(n),
-            contenders: field::one_producer(n, |name, waits| Stream { plan, name, waits }),
+            contenders: field::one_producer(n, |name, waits| Stream::new(plan, name, waits)),
             pairs: vec![
                 (EXCLUSIVE, SINGLE),
                 (EXCLUSIVE_BATCH, SINGLE_GATHERING),
                 (EXCLUSIVE_PARK, SINGLE),
                 (OWN, CROSSBEAM),
             ],
+            ..Case::default()
         });
     }
 }

@@ -43,11 +43,12 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         disruptor::single(1, enter(SINGLE, "polled")),
     ];
     contenders.extend(field::parked(enter));
+    contenders.extend(field::parked_peers(enter));
     next(Case {
         label: "n = 1".into(),
         readers: None,
         contenders,
-        pairs: Vec::new(),
+        ..Case::default()
     });
 }
 

@@ -4,6 +4,7 @@ use fanfeed::Waiting;
 
 use super::{Chart, Question};
 use crate::field::{EXCLUSIVE, OWN, SHARED, SHARED_PARK};
+use crate::handler::Checking;
 use crate::link::{CAPACITY, Reads, Sends};
 use crate::peers::{feed, ring, tokio};
 use crate::plan::Plan;
@@ -79,6 +80,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             (OWN_JOINED, OWN),
             (TOKIO_JOINED, TOKIO),
         ],
+        ..Case::default()
     });
 }
 
@@ -120,7 +122,9 @@ impl Entry {
                 (sent, values, joined) = (numbers.end, count, 0);
                 let sending = numbers.clone();
                 let send = || sending.for_each(|number| sender.put(number));
-                stream::run(send, &mut readers, numbers, || joined += join_and_leave())
+                stream::run(send, &mut readers, numbers, Checking, || {
+                    joined += join_and_leave();
+                })
             });
             let seconds = outcome.took.as_secs_f64();
             vec![values as f64 / seconds / 1e6, joined as f64 / seconds / 1e3]

@@ -18,6 +18,9 @@ use crate::peers::{disruptor, ring};
 use crate::plan::Plan;
 use crate::rounds::{Case, Contender};
 
+/// Percentiles of the time under way.
+pub(super) const COLUMNS: &[&str] = &["p50 ns", "p99 ns", "p99.9 ns", "max ns", "late %"];
+
 /// One way, from core to core.
 pub(crate) const QUESTION: Question = Question {
     key: "latency",
@@ -25,7 +28,7 @@ pub(crate) const QUESTION: Question = Question {
     note: "u64, one reader; less is better. A value bears the moment at which its send began. It is an open loop, due at \
            start + k x interval: a send that begins more than an interval after it was due is counted as late, and the \
            time it was late by is not part of the latency. Two looks at the clock are part of every figure.",
-    columns: &["p50 ns", "p99 ns", "p99.9 ns", "max ns", "late %"],
+    columns: COLUMNS,
     chart: Chart::Percentiles { first: 0, count: 4 },
     ask,
 };
@@ -55,6 +58,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             enter("crossbeam, try_recv", "spins, polled").take(spinning::<Crossbeam, _>(1)),
         ];
         contenders.extend(field::parked(enter));
+        contenders.extend(field::parked_peers(enter));
         next(Case {
             label: format!("{per_second} a second"),
             readers: None,
@@ -64,15 +68,17 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
                 (EXCLUSIVE_BATCH, SINGLE_GATHERING),
                 (EXCLUSIVE_PARK, CROSSBEAM_PARKED),
             ],
+            ..Case::default()
         });
     }
 }
 
-struct Paced {
-    plan: Plan,
-    interval: Duration,
-    name: &'static str,
-    waits: &'static str,
+/// A contender that is paced.
+pub(super) struct Paced {
+    pub(super) plan: Plan,
+    pub(super) interval: Duration,
+    pub(super) name: &'static str,
+    pub(super) waits: &'static str,
 }
 
 impl Probe<u64> for Paced {

@@ -23,7 +23,7 @@ const RING_PARK: &str = "RingFeed DropOldest, Park";
 const TOKIO: &str = "tokio broadcast";
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
-    let enter = |name, waits| Stream { plan, name, waits };
+    let enter = |name, waits| Stream::new(plan, name, waits);
     for &n in plan.readers {
         next(Case {
             label: format!("n = {n}"),
@@ -38,6 +38,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
                     .take(feed::lossy::<u64>(n)),
             ],
             pairs: vec![(RING, TOKIO), (RING_PARK, TOKIO)],
+            ..Case::default()
         });
     }
 }

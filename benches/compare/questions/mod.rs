@@ -1,17 +1,20 @@
 //! The questions, one to a file; a question has one table for each of its cases.
 
+mod batches;
+mod blocking;
 mod fan_out;
 mod idle;
 mod joining;
 mod latency;
 mod lossy;
 mod one_core;
-mod one_reader;
 mod oversubscribed;
 mod send_time;
 mod several_producers;
+pub(crate) mod targets;
 mod values;
 mod weight;
+mod work;
 
 use crate::plan::Plan;
 use crate::rounds::Case;
@@ -37,6 +40,8 @@ pub(crate) struct Question {
 pub(crate) enum Chart {
     /// Nothing.
     None,
+    /// The first figure of each contender.
+    Bars,
     /// The first figure over the number of readers.
     OverReaders,
     /// These of the columns, which are percentiles in nanoseconds, for each contender.
@@ -48,11 +53,12 @@ pub(crate) enum Chart {
     },
 }
 
-/// All of them.
+/// All of them but the [`targets`].
 pub(crate) const QUESTIONS: &[Question] = &[
-    one_reader::SINGLY,
-    one_reader::BATCHES,
+    blocking::QUESTION,
     fan_out::QUESTION,
+    batches::QUESTION,
+    work::QUESTION,
     several_producers::QUESTION,
     oversubscribed::QUESTION,
     lossy::QUESTION,

@@ -2,6 +2,7 @@
 
 use super::{Chart, Question};
 use crate::field::{self, CROSSBEAM, EXCLUSIVE, EXCLUSIVE_PARK, MULTI, OWN, SHARED, SINGLE};
+use crate::handler::Checking;
 use crate::plan::Plan;
 use crate::rounds::Case;
 use crate::throughput::{BURST_COLUMNS, Bursts};
@@ -10,7 +11,7 @@ use crate::throughput::{BURST_COLUMNS, Bursts};
 pub(crate) const QUESTION: Question = Question {
     key: "one-core",
     title: "bursts of 128 sent and drained by one thread",
-    note: "u64, capacity 1,024; less is better. Nobody ever waits: what is there is drained, and there is room.",
+    note: "u64, capacity 1,024. Nobody ever waits: what is there is drained, and there is room.",
     columns: BURST_COLUMNS,
     chart: Chart::OverReaders,
     ask,
@@ -18,7 +19,13 @@ pub(crate) const QUESTION: Question = Question {
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     for &n in plan.readers {
-        let enter = |name, waits| Bursts { plan, name, waits };
+        let handler = Checking;
+        let enter = |name, waits| Bursts {
+            plan,
+            name,
+            waits,
+            handler,
+        };
         let mut contenders = field::one_producer(n, enter);
         contenders.extend(field::several_producers_alone(n, enter));
         next(Case {
@@ -31,6 +38,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
                 (SHARED, MULTI),
                 (OWN, CROSSBEAM),
             ],
+            ..Case::default()
         });
     }
 }

@@ -4,18 +4,23 @@ use fanfeed::Waiting;
 
 use super::{Chart, Question};
 use crate::contended;
-use crate::field::{MULTI, SHARED, SHARED_BATCH, SHARED_PARK};
+use crate::field::{
+    CROSSBEAM, CROSSBEAM_PARKED, MULTI, OWN, OWN_PARKED, SHARED, SHARED_BATCH, SHARED_PARK,
+};
 use crate::link::{CAPACITY, Reads, Sends};
 use crate::peers::channels::{parking, spinning};
 use crate::peers::crossbeam::Crossbeam;
 use crate::peers::crossfire::Mpsc;
 use crate::peers::flume::Flume;
 use crate::peers::kanal::Kanal;
-use crate::peers::{disruptor, ring};
+use crate::peers::{disruptor, feed, ring};
 use crate::plan::Plan;
 use crate::rounds::{Case, Contender};
 use crate::sizer::Sizer;
 use crate::stream::Outcome;
+
+/// Throughput, and how long a send takes.
+pub(super) const COLUMNS: &[&str] = &["million deliveries/s", "p50 ns", "p99 ns", "p99.9 ns"];
 
 /// What becomes of sends when senders are preempted.
 pub(crate) const QUESTION: Question = Question {
@@ -23,7 +28,7 @@ pub(crate) const QUESTION: Question = Question {
     title: "several sending threads and one that drains, on two cores",
     note: "u64, capacity 1,024, one reader. The first, third, ... sender is pinned to one core, the others share the other \
            with the draining thread. Every 16th send is timed. Order is checked for each sender.",
-    columns: &["million/s", "p50 ns", "p99 ns", "p99.9 ns"],
+    columns: COLUMNS,
     chart: Chart::Percentiles { first: 1, count: 3 },
     ask,
 };
@@ -46,41 +51,39 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
                     "parks, Park",
                     ring::shared_waiting(1, Waiting::Park),
                 ),
+                entry.take(OWN, "parks, polled", feed::own_channels(1)),
+                entry.take(OWN_PARKED, "parks, parks", feed::own_channel_parked()),
                 entry.take(MULTI, "spins, polled", disruptor::multi_cloneable()),
-                entry.take("crossbeam", "spins, polled", spinning::<Crossbeam, _>(1)),
+                entry.take(CROSSBEAM, "spins, polled", spinning::<Crossbeam, _>(1)),
+                entry.take(CROSSBEAM_PARKED, "parks, parks", parking::<Crossbeam, _>()),
+                entry.take("kanal, recv", "parks, parks", parking::<Kanal, _>()),
+                entry.take("flume, recv", "parks, parks", parking::<Flume, _>()),
                 entry.take(
-                    "crossbeam, send and recv",
-                    "parks, parks",
-                    parking::<Crossbeam, _>(),
-                ),
-                entry.take(
-                    "kanal, send and recv",
-                    "parks, parks",
-                    parking::<Kanal, _>(),
-                ),
-                entry.take(
-                    "flume, send and recv",
-                    "parks, parks",
-                    parking::<Flume, _>(),
-                ),
-                entry.take(
-                    "crossfire (mpsc), send and recv",
+                    "crossfire (mpsc), recv",
                     "parks, parks",
                     parking::<Mpsc, _>(),
                 ),
             ],
             pairs: vec![(SHARED, MULTI), (SHARED_PARK, MULTI)],
+            ..Case::default()
         });
     }
 }
 
-struct Entry {
-    plan: Plan,
-    threads: usize,
+/// Contenders with so many sending threads.
+pub(super) struct Entry {
+    pub(super) plan: Plan,
+    pub(super) threads: usize,
 }
 
 impl Entry {
-    fn take<S, R>(&self, name: &'static str, waits: &'static str, ends: (S, R)) -> Contender
+    /// A contender with these ends.
+    pub(super) fn take<S, R>(
+        &self,
+        name: &'static str,
+        waits: &'static str,
+        ends: (S, R),
+    ) -> Contender
     where
         S: Sends<u64> + Clone,
         R: Reads<u64>,
@@ -96,7 +99,7 @@ impl Entry {
                 let outcome = Outcome {
                     took: contended.took,
                     sending: contended.took,
-                    received: contended.sent,
+                    received: contended.sent * readers.readers() as u64,
                     missed: 0,
                 };
                 last = Some(contended);
@@ -105,7 +108,9 @@ impl Entry {
             let contended = last.expect("it ran");
             let sends = &contended.sends;
             vec![
-                contended.sent as f64 / contended.took.as_secs_f64() / 1e6,
+                (contended.sent * readers.readers() as u64) as f64
+                    / contended.took.as_secs_f64()
+                    / 1e6,
                 sends.value_at_quantile(0.5) as f64,
                 sends.value_at_quantile(0.99) as f64,
                 sends.value_at_quantile(0.999) as f64,

@@ -55,6 +55,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             (SHARED, MULTI),
             (SHARED_PARK, MULTI),
         ],
+        ..Case::default()
     });
 }
 

@@ -23,13 +23,14 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
         next(Case {
             label: format!("n = {n}"),
             readers: Some(n),
-            contenders: field::several_producers(n, |name, waits| Stream { plan, name, waits }),
+            contenders: field::several_producers(n, |name, waits| Stream::new(plan, name, waits)),
             pairs: vec![
                 (SHARED, MULTI),
                 (SHARED_BATCH, MULTI_GATHERING),
                 (SHARED_PARK, MULTI),
                 (OWN, CROSSBEAM),
             ],
+            ..Case::default()
         });
     }
 }

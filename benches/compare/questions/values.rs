@@ -36,7 +36,7 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
 }
 
 fn case<T: Payload>(plan: Plan, n: usize, what: &str, next: &mut dyn FnMut(Case)) {
-    let enter = |name, waits| Stream { plan, name, waits };
+    let enter = |name, waits| Stream::new(plan, name, waits);
     let gathering = Probe::<T>::take_gathering(enter(SINGLE_GATHERING, "spins, gathers"));
     next(Case {
         label: format!("{what}, n = {n}"),
@@ -56,5 +56,6 @@ fn case<T: Payload>(plan: Plan, n: usize, what: &str, next: &mut dyn FnMut(Case)
             (EXCLUSIVE_BATCH, SINGLE_GATHERING),
             (EXCLUSIVE, CROSSBEAM),
         ],
+        ..Case::default()
     });
 }

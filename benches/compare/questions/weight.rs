@@ -76,7 +76,7 @@ fn ask(_: Plan, next: &mut dyn FnMut(Case)) {
                 Filling.take(spinning::<Rtrb, _>(n))
             }),
         ],
-        pairs: Vec::new(),
+        ..Case::default()
     });
 }
 

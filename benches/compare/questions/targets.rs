@@ -1,0 +1,307 @@
+//! Rows that hold one of ours beside its best peer, and say how many times as fast it is meant to be: `--only targets`,
+//! with `--row` for a single one.
+
+use std::time::Duration;
+
+use super::latency::Paced;
+use super::oversubscribed::Entry;
+use super::{Chart, Question};
+use crate::field::{
+    self, CROSSBEAM, CROSSBEAM_PARKED, EXCLUSIVE, OVER_CROSSBEAM, OWN, OWN_PARKED, Probe, SHARED,
+    SINGLE,
+};
+use crate::handler::{Checking, Handler, Opaque};
+use crate::peers::channels::{parking, parking_sender, spinning};
+use crate::peers::crossbeam::Crossbeam;
+use crate::peers::crossfire::{Mpsc, Spsc};
+use crate::peers::kanal::Kanal;
+use crate::peers::std::Std;
+use crate::peers::{bus, disruptor, feed, ring};
+use crate::plan::Plan;
+use crate::rounds::{Bound, Case, Contender, Goal};
+use crate::throughput::{BURST_COLUMNS, Bursts, STREAM_COLUMNS, Stream};
+
+/// What `--only` calls all of them.
+pub(crate) const KEY: &str = "targets";
+
+/// All rows.
+pub(crate) const ROWS: &[Question] = &[
+    row(
+        "own-recv",
+        "own channel, one reader that blocks in recv, two cores",
+        STREAM_COLUMNS,
+        own_recv,
+    ),
+    row(
+        "own-polled",
+        "own channels, polled, two cores",
+        STREAM_COLUMNS,
+        own_polled,
+    ),
+    row(
+        "own-core",
+        "own channels, one core, bursts of 128",
+        BURST_COLUMNS,
+        own_core,
+    ),
+    row(
+        "senders",
+        "several sending threads on one feed, two cores",
+        super::oversubscribed::COLUMNS,
+        senders,
+    ),
+    row(
+        "over-crossbeam",
+        "a feed over crossbeam's channels under backpressure, two cores",
+        STREAM_COLUMNS,
+        over_crossbeam,
+    ),
+    row(
+        "ring-check",
+        "exclusive ring, a check that branches, two cores",
+        STREAM_COLUMNS,
+        |plan, next| ring_streams(plan, Checking, next),
+    ),
+    row(
+        "ring-handler",
+        "exclusive ring, a handler that the compiler does not see, two cores",
+        STREAM_COLUMNS,
+        |plan, next| ring_streams(plan, Opaque::new(), next),
+    ),
+    row(
+        "ring-core-check",
+        "exclusive ring, a check that branches, one core, bursts of 128",
+        BURST_COLUMNS,
+        |plan, next| ring_bursts(plan, Checking, next),
+    ),
+    row(
+        "ring-core-handler",
+        "exclusive ring, a handler that the compiler does not see, one core, bursts of 128",
+        BURST_COLUMNS,
+        |plan, next| ring_bursts(plan, Opaque::new(), next),
+    ),
+    row(
+        "shared",
+        "shared ring, one reader, polled, two cores",
+        STREAM_COLUMNS,
+        shared,
+    ),
+    row(
+        "latency",
+        "one way from core to core at 100,000 values a second",
+        super::latency::COLUMNS,
+        latency,
+    ),
+];
+
+const fn row(
+    key: &'static str,
+    title: &'static str,
+    columns: &'static [&'static str],
+    ask: fn(Plan, &mut dyn FnMut(Case)),
+) -> Question {
+    Question {
+        key,
+        title,
+        note: "u64, capacity 1,024.",
+        columns,
+        chart: Chart::None,
+        ask,
+    }
+}
+
+/// So many times the best peer; the first of `ours` counts.
+fn at_least(ratio: f64, ours: usize) -> Option<Goal> {
+    let bound = Bound::AtLeast(ratio);
+    Some(Goal { ours, bound })
+}
+
+fn own_recv(plan: Plan, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Stream::new(plan, name, waits);
+    let draining = enter("Feed, own channel, recv and drain", "parks, parks");
+    let mut contenders = vec![
+        enter(OWN_PARKED, "parks, parks").take(feed::own_channel_parked::<u64>()),
+        draining.take(feed::own_channel_draining::<u64>()),
+    ];
+    let ours = contenders.len();
+    contenders.extend(field::parked_peers(enter));
+    next(Case {
+        label: "n = 1".into(),
+        contenders,
+        goal: at_least(1.0, ours),
+        ..Case::default()
+    });
+}
+
+fn own_polled(plan: Plan, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Stream::new(plan, name, waits);
+    let spins = "spins, polled";
+    for &n in plan.readers {
+        next(Case {
+            label: format!("n = {n}"),
+            contenders: vec![
+                enter(OWN, "parks, polled").take(feed::own_channels::<u64>(n)),
+                enter(CROSSBEAM, spins).take(spinning::<Crossbeam, u64>(n)),
+                enter("loop over std", spins).take(spinning::<Std, u64>(n)),
+                enter("loop over kanal", spins).take(spinning::<Kanal, u64>(n)),
+                enter("loop over crossfire (spsc)", spins).take(spinning::<Spsc, u64>(n)),
+                enter("bus", "parks, polled").take(bus::polled::<u64>(n)),
+            ],
+            goal: at_least(1.0, 1),
+            ..Case::default()
+        });
+    }
+}
+
+fn own_core(plan: Plan, next: &mut dyn FnMut(Case)) {
+    for &n in plan.readers {
+        let ratio = match n {
+            1 => 2.0,
+            8 | 64 => 4.0,
+            _ => 2.5,
+        };
+        next(Case {
+            label: format!("n = {n}"),
+            contenders: vec![
+                bursts(plan, OWN, Checking).take(feed::own_channels::<u64>(n)),
+                bursts(plan, CROSSBEAM, Checking).take(spinning::<Crossbeam, u64>(n)),
+            ],
+            goal: at_least(ratio, 1),
+            ..Case::default()
+        });
+    }
+}
+
+fn senders(plan: Plan, next: &mut dyn FnMut(Case)) {
+    for threads in [2, 4] {
+        let entry = Entry { plan, threads };
+        let mut case = |label: &str, contenders| {
+            next(Case {
+                label: format!("{threads} sending threads, {label}"),
+                contenders,
+                goal: at_least(1.0, 1),
+                ..Case::default()
+            });
+        };
+        for n in [1, 8] {
+            let contenders = vec![
+                entry.take(OWN, "parks, polled", feed::own_channels(n)),
+                entry.take(CROSSBEAM, "spins, polled", spinning::<Crossbeam, u64>(n)),
+                entry.take(
+                    "loop over crossbeam, send",
+                    "parks, polled",
+                    parking_sender::<Crossbeam, u64>(n),
+                ),
+            ];
+            case(&format!("n = {n}"), contenders);
+        }
+        let parks = "parks, parks";
+        let contenders = vec![
+            entry.take(OWN_PARKED, parks, feed::own_channel_parked()),
+            entry.take(CROSSBEAM_PARKED, parks, parking::<Crossbeam, u64>()),
+        ];
+        case("n = 1, recv", contenders);
+    }
+}
+
+fn over_crossbeam(plan: Plan, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Stream::new(plan, name, waits);
+    for &n in plan.readers {
+        next(Case {
+            label: format!("n = {n}"),
+            contenders: vec![
+                enter(OVER_CROSSBEAM, "parks, polled").take(feed::over_crossbeam::<u64>(n)),
+                enter(CROSSBEAM, "spins, polled").take(spinning::<Crossbeam, u64>(n)),
+                enter("loop over crossbeam, send", "parks, polled")
+                    .take(parking_sender::<Crossbeam, u64>(n)),
+            ],
+            goal: at_least(0.9, 1),
+            ..Case::default()
+        });
+    }
+}
+
+fn ring_streams(plan: Plan, handler: impl Handler, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Stream {
+        plan,
+        name,
+        waits,
+        handler,
+    };
+    for &n in plan.readers {
+        next(Case {
+            label: format!("n = {n}"),
+            contenders: vec![
+                enter(EXCLUSIVE, "parks, polled").take(ring::exclusive::<u64>(n)),
+                disruptor::single::<u64, _>(n, enter(SINGLE, "spins, polled")),
+            ],
+            goal: at_least(1.0, 1),
+            ..Case::default()
+        });
+    }
+}
+
+fn ring_bursts(plan: Plan, handler: impl Handler, next: &mut dyn FnMut(Case)) {
+    for &n in plan.readers {
+        next(Case {
+            label: format!("n = {n}"),
+            contenders: vec![
+                bursts(plan, EXCLUSIVE, handler).take(ring::exclusive::<u64>(n)),
+                disruptor::single::<u64, _>(n, bursts(plan, SINGLE, handler)),
+            ],
+            goal: at_least(1.0, 1),
+            ..Case::default()
+        });
+    }
+}
+
+fn bursts<H: Handler>(plan: Plan, name: &'static str, handler: H) -> Bursts<H> {
+    Bursts {
+        plan,
+        name,
+        waits: "never",
+        handler,
+    }
+}
+
+fn shared(plan: Plan, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Stream::new(plan, name, waits);
+    next(Case {
+        label: "n = 1".into(),
+        contenders: vec![
+            enter(SHARED, "parks, polled").take(ring::shared::<u64>(1)),
+            enter(CROSSBEAM, "spins, polled").take(spinning::<Crossbeam, u64>(1)),
+            enter("loop over crossfire (mpsc)", "spins, polled").take(spinning::<Mpsc, u64>(1)),
+        ],
+        goal: at_least(1.0, 1),
+        ..Case::default()
+    });
+}
+
+fn latency(plan: Plan, next: &mut dyn FnMut(Case)) {
+    let enter = |name, waits| Paced {
+        plan,
+        interval: Duration::from_micros(10),
+        name,
+        waits,
+    };
+    let mut case = |label: &str, contenders: Vec<Contender>, greatest| {
+        let bound = Bound::AtMost(greatest);
+        next(Case {
+            label: label.into(),
+            contenders,
+            goal: Some(Goal { ours: 1, bound }),
+            ..Case::default()
+        });
+    };
+    let contenders = vec![
+        enter(OWN_PARKED, "parks, parks").take(feed::own_channel_parked::<u64>()),
+        enter(CROSSBEAM_PARKED, "parks, parks").take(parking::<Crossbeam, u64>()),
+    ];
+    case("recv", contenders, 1.0);
+    let contenders = vec![
+        enter(EXCLUSIVE, "parks, polled").take(ring::exclusive::<u64>(1)),
+        disruptor::single(1, enter(SINGLE, "spins, polled")),
+    ];
+    case("spinning", contenders, 1.05);
+}
