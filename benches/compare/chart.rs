@@ -1,33 +1,36 @@
-//! Charts: throughput over the number of readers, and percentiles.
+//! Charts: bars, throughput over the number of readers, and percentiles.
+//!
+//! Ours are in colour and thick, peers in grey and thin. Names stand beside what they name, and markers and dashes differ,
+//! so that the charts can be read in black and white.
 
 use fanfeed_benches::machine::Machine;
 
 use crate::questions::{Chart, Question};
 use crate::rounds::{Measured, Row};
-use crate::svg::{Drawing, GUIDE, Stroke, Words};
+use crate::svg::{Drawing, GUIDE, Marker, Stroke, Words};
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
 const TOP: f64 = 84.0;
-const PLOT_WIDTH: f64 = 560.0;
-const PLOT_HEIGHT: f64 = 440.0;
-/// What the names of the contenders take on the left of percentiles.
-const NAMES: f64 = 280.0;
+const PLOT_WIDTH: f64 = 600.0;
+const PLOT_HEIGHT: f64 = 480.0;
+/// Where names end that stand on the left.
+const NAMES: f64 = 268.0;
 const LINE_HEIGHT: f64 = 18.0;
-/// Below the middle of a line of words their foot.
+/// The least distance between two names beside lines.
+const NAME_HEIGHT: f64 = 15.0;
+/// How far the foot of a line of words lies below its middle.
 const FOOT: f64 = 4.0;
 
-/// As far apart as there are many; dashes tell those of one colour apart.
-const COLOURS: [&str; 10] = [
-    "#0b6fb8", "#d1495b", "#2e8b57", "#e08e0b", "#6a4c93", "#00798c", "#8d5524", "#c2185b",
-    "#5c6f2b", "#555555",
-];
-const DASHES: [&str; 3] = ["none", "7 4", "2 3"];
+const OURS: [&str; 5] = ["#0072b2", "#d55e00", "#009e73", "#9c3d86", "#5a4fcf"];
+const PEERS: &str = "#8a8a8a";
+const DASHES: [&str; 4] = ["6 3", "2 3", "10 3 2 3", "none"];
 
 /// The question's chart, if it has one.
 pub(crate) fn draw(question: &Question, cases: &[Measured], machine: &Machine) -> Option<String> {
     match question.chart {
-        Chart::None | Chart::Bars => None,
+        Chart::None => None,
+        Chart::Bars => Some(bars(question, cases, machine)),
         Chart::OverReaders => Some(over_readers(question, cases, machine)),
         Chart::Percentiles { first, count } => {
             Some(percentiles(question, cases, machine, first..first + count))
@@ -70,14 +73,69 @@ impl Scale {
     }
 }
 
+/// How a contender of ours is drawn, the same in each chart; `None` for a peer.
+fn style_of_ours(name: &str) -> Option<(Stroke, Marker)> {
+    let index = match name {
+        _ if !is_ours(name) => return None,
+        _ if name.starts_with("Feed, over") => 4,
+        _ if name.starts_with("Feed") => 3,
+        _ if name.contains("shared") => 2,
+        _ if name.contains("Park") => 1,
+        _ => 0,
+    };
+    let stroke = Stroke {
+        colour: OURS[index],
+        dash: "none",
+        width: 3.0,
+    };
+    Some((stroke, Marker::ALL[index]))
+}
+
+/// How the peer with this index is drawn.
+fn style_of_peer(index: usize) -> Stroke {
+    Stroke {
+        colour: PEERS,
+        dash: DASHES[index % DASHES.len()],
+        width: 1.3,
+    }
+}
+
+/// A bar for each contender, the longest first.
+fn bars(question: &Question, cases: &[Measured], machine: &Machine) -> String {
+    let mut rows: Vec<&Row> = (cases.iter())
+        .flat_map(|case| question.shown(case))
+        .collect();
+    rows.sort_by(|one, other| first_figure(other).total_cmp(&first_figure(one)));
+    let longest = rows.first().map_or(1.0, |row| first_figure(row));
+    let height = TOP + rows.len() as f64 * LINE_HEIGHT + 16.0;
+    let mut drawing = Drawing::new((WIDTH, height), question.title, &subtitle(machine));
+    drawing.words((NAMES + 12.0, TOP - 14.0), Words::From, question.columns[0]);
+    for (index, row) in rows.into_iter().enumerate() {
+        let at = TOP + (index as f64 + 0.5) * LINE_HEIGHT;
+        let end = NAMES + 12.0 + first_figure(row) / longest * (WIDTH - NAMES - 90.0);
+        let is_ours = is_ours(row.name);
+        let place = if is_ours { Words::HeadingTo } else { Words::To };
+        drawing.words((NAMES, at + FOOT), place, row.name);
+        let stroke = Stroke {
+            colour: if is_ours { OURS[0] } else { PEERS },
+            dash: "none",
+            width: LINE_HEIGHT - 6.0,
+        };
+        drawing.line((NAMES + 12.0, at), (end, at), stroke);
+        let figure = format!("{:.1}", first_figure(row));
+        drawing.words((end + 6.0, at + FOOT), Words::From, &figure);
+    }
+    drawing.finish()
+}
+
 /// A line for each contender.
 fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> String {
-    let points: Vec<(f64, &[Row])> = cases
+    let points: Vec<(f64, Vec<&Row>)> = cases
         .iter()
-        .filter_map(|case| Some((case.readers? as f64, case.rows.as_slice())))
+        .filter_map(|case| Some((case.readers? as f64, question.shown(case).collect())))
         .collect();
-    let all: Vec<f64> = (points.iter().flat_map(|(_, rows)| *rows))
-        .map(first_figure)
+    let all: Vec<f64> = (points.iter().flat_map(|(_, rows)| rows))
+        .map(|row| first_figure(row))
         .collect();
     let (right, bottom) = (LEFT + PLOT_WIDTH, TOP + PLOT_HEIGHT);
     let y = Scale::around(&all, bottom, TOP);
@@ -88,13 +146,9 @@ fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> S
         from: LEFT,
         to: right,
     };
-    // From the highest line at the right end to the lowest, as they are seen.
-    let mut named: Vec<&Row> = most.1.iter().collect();
-    named.sort_by(|one, other| first_figure(other).total_cmp(&first_figure(one)));
 
-    let legend = TOP + named.len() as f64 * LINE_HEIGHT;
-    let height = legend.max(bottom + 44.0) + 10.0;
-    let mut drawing = Drawing::new((WIDTH, height), question.title, &subtitle(machine));
+    let size = (WIDTH, bottom + 54.0);
+    let mut drawing = Drawing::new(size, question.title, &subtitle(machine));
     for tick in y.ticks() {
         let at = y.at(tick);
         drawing.line((LEFT, at), (right, at), GUIDE);
@@ -108,29 +162,71 @@ fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> S
     let middle = (LEFT + PLOT_WIDTH / 2.0, bottom + 38.0);
     drawing.words(middle, Words::Around, "readers");
     drawing.words((LEFT, TOP - 10.0), Words::From, question.columns[0]);
-    for (index, row) in named.iter().enumerate() {
-        let stroke = stroke(index, row.name);
+
+    let mut lines: Vec<_> = (most.1.iter().enumerate())
+        .map(|(index, row)| match style_of_ours(row.name) {
+            Some((stroke, marker)) => (*row, stroke, Some(marker)),
+            None => (*row, style_of_peer(index), None),
+        })
+        .collect();
+    // Ours last, and so on top of the others.
+    lines.sort_by_key(|(.., marker)| marker.is_some());
+    for (last, stroke, marker) in &lines {
         let path: Vec<(f64, f64)> = points
             .iter()
             .filter_map(|(readers, rows)| {
-                let row = rows.iter().find(|it| it.name == row.name)?;
+                let row = rows.iter().find(|it| it.name == last.name)?;
                 Some((x.at(*readers), y.at(first_figure(row))))
             })
             .collect();
         for ends in path.windows(2) {
-            drawing.line(ends[0], ends[1], stroke);
+            drawing.line(ends[0], ends[1], *stroke);
         }
         for point in path {
-            drawing.dot(point, stroke.colour);
+            match marker {
+                Some(marker) => drawing.marker(point, *marker, stroke.colour),
+                None => drawing.dot(point, 2.0, stroke.colour),
+            }
         }
-        let (left, at) = (right + 20.0, TOP + index as f64 * LINE_HEIGHT);
-        drawing.line((left, at), (left + 28.0, at), stroke);
-        drawing.words((left + 36.0, at + FOOT), Words::From, row.name);
+    }
+
+    lines.sort_by(|(one, ..), (other, ..)| first_figure(other).total_cmp(&first_figure(one)));
+    let ends: Vec<f64> = (lines.iter().map(|(row, ..)| y.at(first_figure(row)))).collect();
+    let places = apart(&ends, bottom);
+    for ((row, stroke, _), (end, place)) in lines.iter().zip(ends.iter().zip(places)) {
+        let leader = Stroke {
+            width: 1.0,
+            dash: "none",
+            ..*stroke
+        };
+        drawing.line((right + 6.0, *end), (right + 26.0, place), leader);
+        let words = if is_ours(row.name) {
+            Words::HeadingFrom
+        } else {
+            Words::From
+        };
+        drawing.words((right + 30.0, place + FOOT), words, row.name);
     }
     drawing.finish()
 }
 
-/// A row of dots for each contender, from the first percentile to the last.
+/// These heights, which increase, moved so far apart that names fit, and none below `bottom`.
+fn apart(heights: &[f64], bottom: f64) -> Vec<f64> {
+    let mut places = heights.to_vec();
+    let mut least = f64::NEG_INFINITY;
+    for place in &mut places {
+        *place = place.max(least);
+        least = *place + NAME_HEIGHT;
+    }
+    let mut greatest = bottom;
+    for place in places.iter_mut().rev() {
+        *place = place.min(greatest);
+        greatest = *place - NAME_HEIGHT;
+    }
+    places
+}
+
+/// A row of markers for each contender, from the first percentile to the last.
 fn percentiles(
     question: &Question,
     cases: &[Measured],
@@ -141,11 +237,16 @@ fn percentiles(
         let figures = row.figures[columns.clone()].iter();
         figures.map(|figure| figure.median).collect()
     };
-    let all: Vec<f64> = (cases.iter().flat_map(|case| &case.rows))
+    let all: Vec<f64> = cases
+        .iter()
+        .flat_map(|case| question.shown(case))
         .flat_map(figures)
         .collect();
-    let x = Scale::around(&all, NAMES, WIDTH - 40.0);
-    let lines: usize = cases.iter().map(|case| case.rows.len() + 2).sum();
+    let x = Scale::around(&all, NAMES + 12.0, WIDTH - 40.0);
+    let lines: usize = cases
+        .iter()
+        .map(|case| question.shown(case).count() + 2)
+        .sum();
     let bottom = TOP + lines as f64 * LINE_HEIGHT;
 
     let size = (WIDTH, bottom + 30.0);
@@ -156,21 +257,24 @@ fn percentiles(
         drawing.words((at, bottom + 16.0), Words::Around, &time(tick));
     }
     for (index, column) in question.columns[columns.clone()].iter().enumerate() {
-        let at = NAMES + index as f64 * 110.0;
-        drawing.dot((at, TOP - 14.0), COLOURS[index]);
-        drawing.words((at + 8.0, TOP - 14.0 + FOOT), Words::From, column);
+        let at = NAMES + 18.0 + index as f64 * 110.0;
+        drawing.marker((at, TOP - 14.0), Marker::ALL[index], "#333");
+        drawing.words((at + 10.0, TOP - 14.0 + FOOT), Words::From, column);
     }
-    let (end_of_names, mut at) = (NAMES - 12.0, TOP + LINE_HEIGHT);
+    let mut at = TOP + LINE_HEIGHT;
     for case in cases {
-        drawing.words((end_of_names, at + FOOT), Words::HeadingTo, &case.label);
+        drawing.words((NAMES, at + FOOT), Words::HeadingTo, &case.label);
         at += LINE_HEIGHT;
-        for row in &case.rows {
-            drawing.words((end_of_names, at + FOOT), Words::To, row.name);
-            let dots: Vec<f64> = figures(row).iter().map(|figure| x.at(*figure)).collect();
-            drawing.line((dots[0], at), (dots[dots.len() - 1], at), GUIDE);
-            // The first comes last, to be seen where they meet.
-            for (index, dot) in dots.iter().enumerate().rev() {
-                drawing.dot((*dot, at), COLOURS[index]);
+        for row in question.shown(case) {
+            let is_ours = is_ours(row.name);
+            let colour = if is_ours { OURS[0] } else { PEERS };
+            let place = if is_ours { Words::HeadingTo } else { Words::To };
+            drawing.words((NAMES, at + FOOT), place, row.name);
+            let places: Vec<f64> = figures(row).iter().map(|figure| x.at(*figure)).collect();
+            drawing.line((places[0], at), (places[places.len() - 1], at), GUIDE);
+            // The first is drawn last, to be seen where they meet.
+            for (index, place) in places.iter().enumerate().rev() {
+                drawing.marker((*place, at), Marker::ALL[index], colour);
             }
             at += LINE_HEIGHT;
         }
@@ -187,14 +291,8 @@ fn first_figure(row: &Row) -> f64 {
     row.figures[0].median
 }
 
-/// Ours are thicker.
-fn stroke(index: usize, name: &str) -> Stroke {
-    let is_ours = name.starts_with("RingFeed") || name.starts_with("Feed");
-    Stroke {
-        colour: COLOURS[index % COLOURS.len()],
-        dash: DASHES[index / COLOURS.len() % DASHES.len()],
-        width: if is_ours { 3.0 } else { 1.5 },
-    }
+fn is_ours(name: &str) -> bool {
+    name.starts_with("RingFeed") || name.starts_with("Feed")
 }
 
 /// A tick of so many nanoseconds.

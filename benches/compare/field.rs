@@ -1,4 +1,4 @@
-//! The field: who runs where one thread sends, and who where several may.
+//! The field: the contenders and their names.
 //!
 //! The second word of each says how it waits. The sender, when there is no room: it *spins* (tries again), *parks* (its own
 //! blocking send, which may spin first), or *never* waits and lets values be lost. The readers, when there is nothing:
@@ -57,15 +57,22 @@ pub(crate) const MULTI: &str = "disruptor, several producers";
 pub(crate) const MULTI_GATHERING: &str = "disruptor, several producers, gathering";
 pub(crate) const CROSSBEAM: &str = "loop over crossbeam";
 pub(crate) const CROSSBEAM_PARKED: &str = "crossbeam, recv";
+pub(crate) const STD_PARKED: &str = "std, recv";
+pub(crate) const STD: &str = "loop over std";
+pub(crate) const KANAL: &str = "loop over kanal";
+pub(crate) const FLUME: &str = "loop over flume";
+pub(crate) const CROSSFIRE: &str = "loop over crossfire (spsc)";
+pub(crate) const CROSSFIRE_MPSC: &str = "loop over crossfire (mpsc)";
+pub(crate) const RTRB: &str = "loop over rtrb";
+pub(crate) const BUS: &str = "bus";
+pub(crate) const BROADCAST: &str = "tokio broadcast (loses)";
+pub(crate) const ASYNC_BROADCAST: &str = "async-broadcast";
 pub(crate) const OWN: &str = "Feed, own channels";
 pub(crate) const OWN_PARKED: &str = "Feed, own channel, recv";
 pub(crate) const OVER_CROSSBEAM: &str = "Feed, over crossbeam";
 
-/// Those with one sending thread, and n readers.
-pub(crate) fn one_producer<P>(
-    n: usize,
-    enter: impl Fn(&'static str, &'static str) -> P,
-) -> Vec<Contender>
+/// All of them, with one sending thread and n readers.
+pub(crate) fn all<P>(n: usize, enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
 where
     P: Probe<u64, Taken = Contender>,
 {
@@ -79,29 +86,17 @@ where
             n,
             enter(SINGLE_GATHERING, "spins, gathers").take_gathering(),
         ),
-        enter("loop over rtrb", "spins, polled").take(channels::spinning::<Rtrb, _>(n)),
-        enter("loop over crossfire (spsc)", "spins, polled").take(channels::spinning::<Spsc, _>(n)),
-        enter("bus", "parks, polled").take(bus::polled(n)),
+        enter(RTRB, "spins, polled").take(channels::spinning::<Rtrb, _>(n)),
+        enter(CROSSFIRE, "spins, polled").take(channels::spinning::<Spsc, _>(n)),
+        enter(BUS, "parks, polled").take(bus::polled(n)),
     ];
-    field.extend(either(n, enter));
+    field.extend(for_several_senders(n, &enter));
+    field.extend(for_any_senders(n, enter));
     field
 }
 
-/// Those with several sending threads, of which one is used, and n readers.
-pub(crate) fn several_producers<P>(
-    n: usize,
-    enter: impl Fn(&'static str, &'static str) -> P,
-) -> Vec<Contender>
-where
-    P: Probe<u64, Taken = Contender>,
-{
-    let mut field = several_producers_alone(n, &enter);
-    field.extend(either(n, enter));
-    field
-}
-
-/// Of those with several sending threads the ones that have another form for one.
-pub(crate) fn several_producers_alone<P>(
+/// Those that have another form for one sending thread.
+fn for_several_senders<P>(
     n: usize,
     enter: impl Fn(&'static str, &'static str) -> P,
 ) -> Vec<Contender>
@@ -114,12 +109,12 @@ where
         enter(SHARED_PARK, "parks, Park").take(ring::shared_waiting(n, Waiting::Park)),
         disruptor::multi(n, enter(MULTI, "spins, polled")),
         disruptor::multi(n, enter(MULTI_GATHERING, "spins, gathers").take_gathering()),
-        enter("loop over crossfire (mpsc)", "spins, polled").take(channels::spinning::<Mpsc, _>(n)),
+        enter(CROSSFIRE_MPSC, "spins, polled").take(channels::spinning::<Mpsc, _>(n)),
     ]
 }
 
-/// Those whose senders may be shared and have no exclusive form.
-fn either<P>(n: usize, enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
+/// Those with one form for one sending thread and for several.
+fn for_any_senders<P>(n: usize, enter: impl Fn(&'static str, &'static str) -> P) -> Vec<Contender>
 where
     P: Probe<u64, Taken = Contender>,
 {
@@ -129,11 +124,11 @@ where
         enter(CROSSBEAM, "spins, polled").take(channels::spinning::<Crossbeam, _>(n)),
         enter("loop over crossbeam, send", "parks, polled")
             .take(channels::parking_sender::<Crossbeam, _>(n)),
-        enter("loop over std", "spins, polled").take(channels::spinning::<Std, _>(n)),
-        enter("loop over kanal", "spins, polled").take(channels::spinning::<Kanal, _>(n)),
-        enter("loop over flume", "spins, polled").take(channels::spinning::<Flume, _>(n)),
-        enter("tokio broadcast (loses)", "never, polled").take(tokio::broadcast(n)),
-        enter("async-broadcast", "spins, polled").take(async_broadcast::lossless(n)),
+        enter(STD, "spins, polled").take(channels::spinning::<Std, _>(n)),
+        enter(KANAL, "spins, polled").take(channels::spinning::<Kanal, _>(n)),
+        enter(FLUME, "spins, polled").take(channels::spinning::<Flume, _>(n)),
+        enter(BROADCAST, "never, polled").take(tokio::broadcast(n)),
+        enter(ASYNC_BROADCAST, "spins, polled").take(async_broadcast::lossless(n)),
         enter("asyncband", "spins, polled").take(asyncband::broadcast(n)),
     ]
 }
@@ -157,7 +152,7 @@ where
 {
     let parks = "parks, parks";
     vec![
-        enter("std, recv", parks).take(channels::parking::<Std, _>()),
+        enter(STD_PARKED, parks).take(channels::parking::<Std, _>()),
         enter(CROSSBEAM_PARKED, parks).take(channels::parking::<Crossbeam, _>()),
         enter("kanal, recv", parks).take(channels::parking::<Kanal, _>()),
         enter("crossfire (mpsc), recv", parks).take(channels::parking::<Mpsc, _>()),

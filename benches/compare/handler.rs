@@ -1,9 +1,10 @@
 //! What a reader does with each value. Every handler checks that the value is the next one.
 
 use std::hint::black_box;
-use std::process::exit;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use fanfeed_benches::check;
 
 /// What [`Working`] takes for one value.
 const WORK: Duration = Duration::from_nanos(50);
@@ -14,8 +15,7 @@ pub(crate) trait Handler: Copy + Send + Sync + 'static {
     fn handle(&mut self, number: u64, expected: u64);
 }
 
-/// Compares, and branches. The branch leaves the loop for good, so that the loop over a slice of values stays a loop over
-/// single values: with checks that are merely collected, compilers make vector code of it.
+/// Compares, and branches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Checking;
 
@@ -68,21 +68,6 @@ impl Handler for Working {
         check(number, expected);
         self.state = black_box(work(self.state, self.turns));
     }
-}
-
-#[inline(always)]
-fn check(number: u64, expected: u64) {
-    if number != expected {
-        out_of_place(number, expected);
-    }
-}
-
-/// Ends the program: a panic would leave the other threads waiting for this one.
-#[cold]
-#[inline(never)]
-fn out_of_place(number: u64, expected: u64) -> ! {
-    eprintln!("value {expected} was due, and {number} came");
-    exit(1);
 }
 
 #[inline(never)]

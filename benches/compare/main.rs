@@ -1,8 +1,11 @@
 //! fanfeed's channels and rings beside their peers: `cargo bench --bench compare`, with `-- --quick` in under a minute.
 //!
-//! One question, one table. All contenders of a table take turns in one loop, every value's order and number is checked by
-//! its reader, and every row says how it waits. The threads are pinned: one core sends, one drains, whatever the number of
-//! readers. Ratios hold where absolute figures drift.
+//! One question, one table. All contenders of a table take turns in one loop, and every row says how it waits. Each reader
+//! compares each value with the one that is due, and branches. The threads are pinned: one core sends, one drains, whatever
+//! the number of readers. Ratios hold where absolute figures drift.
+//!
+//! `-- --only targets` holds each of ours beside its best peer and a ratio that it is to reach, and `--row own-recv` does so
+//! for one row in a few seconds. `-- --readme` puts a full run's tables and charts into README.
 
 mod bursts;
 mod chart;
@@ -19,6 +22,7 @@ mod payload;
 mod peers;
 mod plan;
 mod questions;
+mod readme;
 mod rounds;
 mod sizer;
 mod stream;
@@ -39,6 +43,7 @@ use crate::csv_files::CsvFiles;
 use crate::memory::Counting;
 use crate::options::Options;
 use crate::questions::{QUESTIONS, Question, targets};
+use crate::readme::Readme;
 use crate::rounds::Measured;
 
 /// No run takes longer than this; most take a tenth of a second.
@@ -73,7 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let watchdog = Watchdog::start(LIMIT);
-    let ask = |question: &Question| -> Result<Vec<Measured>, Box<dyn Error>> {
+    let mut readme = options.readme.then(Readme::open).transpose()?;
+    let mut ask = |question: &Question| -> Result<Vec<Measured>, Box<dyn Error>> {
         table::heading(question);
         let mut cases = Vec::new();
         (question.ask)(plan, &mut |case| {
@@ -87,8 +93,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
         if let (Some(directory), Some(csv)) = (&directory, &csv) {
             csv.write(question, &cases)?;
-            if let Some(svg) = chart::draw(question, &cases, &machine) {
-                fs::write(directory.join(format!("{}.svg", question.key)), svg)?;
+            let chart = chart::draw(question, &cases, &machine);
+            if let Some(chart) = &chart {
+                fs::write(directory.join(format!("{}.svg", question.key)), chart)?;
+            }
+            if let Some(readme) = &mut readme {
+                readme.put(question, &cases, chart.as_deref(), &machine)?;
             }
         }
         Ok(cases)

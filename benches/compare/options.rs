@@ -35,6 +35,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     out: Option<PathBuf>,
 
+    /// Put the tables and charts into README.md and benches/figures too
+    #[arg(long, conflicts_with_all = ["test", "quick"])]
+    pub(crate) readme: bool,
+
     /// Print what can be asked, and do nothing
     #[arg(long)]
     pub(crate) list: bool,

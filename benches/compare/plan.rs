@@ -33,8 +33,8 @@ impl Plan {
         rounds: 7,
         least: 2 * CAPACITY as u64,
         turn: Duration::from_millis(60),
-        paced: Duration::from_millis(250),
-        idle: Duration::from_secs(1),
+        paced: Duration::from_millis(150),
+        idle: Duration::from_millis(250),
         readers: &[1, 8, 64, 1000],
         is_smoke: false,
     };

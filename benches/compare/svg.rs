@@ -1,4 +1,4 @@
-//! Drawing as SVG: lines, dots and words.
+//! Drawing as SVG: lines, dots, markers and words.
 
 use std::fmt::Write;
 
@@ -25,12 +25,45 @@ pub(crate) const GUIDE: Stroke = Stroke {
 pub(crate) enum Words {
     /// They begin there.
     From,
+    /// They begin there, and are bold.
+    HeadingFrom,
     /// They have their middle there.
     Around,
     /// They end there.
     To,
     /// They end there, and are bold.
     HeadingTo,
+}
+
+/// The shape of a point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Marker {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    Cross,
+}
+
+impl Marker {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Circle,
+        Self::Square,
+        Self::Triangle,
+        Self::Diamond,
+        Self::Cross,
+    ];
+
+    /// Its outline around a point, as a path.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Circle => "m-4.5,0 a4.5,4.5 0 1,0 9,0 a4.5,4.5 0 1,0 -9,0z",
+            Self::Square => "m-4,-4 h8 v8 h-8z",
+            Self::Triangle => "m-5,4 h10 l-5,-9z",
+            Self::Diamond => "m-5.5,0 l5.5,-5.5 l5.5,5.5 l-5.5,5.5z",
+            Self::Cross => "m-5,-2 h3 v-3 h4 v3 h3 v4 h-3 v3 h-4 v-3 h-3z",
+        }
+    }
 }
 
 /// A drawing that grows.
@@ -67,15 +100,23 @@ impl Drawing {
         ));
     }
 
-    pub(crate) fn dot(&mut self, (x, y): Point, colour: &str) {
+    pub(crate) fn dot(&mut self, (x, y): Point, radius: f64, colour: &str) {
         self.put(format_args!(
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>"
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>"
+        ));
+    }
+
+    pub(crate) fn marker(&mut self, (x, y): Point, marker: Marker, colour: &str) {
+        self.put(format_args!(
+            "<path d=\"M{x:.1},{y:.1} {}\" fill=\"{colour}\" stroke=\"#ffffff\"/>",
+            marker.path()
         ));
     }
 
     pub(crate) fn words(&mut self, (x, y): Point, place: Words, words: &str) {
         let (anchor, weight) = match place {
             Words::From => ("start", "normal"),
+            Words::HeadingFrom => ("start", "bold"),
             Words::Around => ("middle", "normal"),
             Words::To => ("end", "normal"),
             Words::HeadingTo => ("end", "bold"),

@@ -30,10 +30,10 @@ pub(crate) fn print(question: &Question, measured: &Measured) {
         lines.push(line);
     }
     println!("\n{}", measured.label);
-    aligned(&lines);
+    print!("{}", aligned(&lines));
     for pair in &measured.pairs {
         println!(
-            "  {} over {}: x {}",
+            "{} over {}: x {}",
             pair.ours,
             pair.theirs,
             with_spread(&pair.ratio)
@@ -82,22 +82,25 @@ pub(crate) fn summary(rows: &[(&Question, Vec<Measured>)]) {
         }
     }
     println!("\n## Targets: ours beside the best peer");
-    aligned(&lines);
+    print!("{}", aligned(&lines));
 }
 
-/// Prints columns.
-fn aligned(lines: &[Vec<String>]) {
+/// Lines of aligned columns.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let widths: Vec<usize> = (0..lines[0].len())
         .map(|column| width(column).unwrap_or(0))
         .collect();
+    let mut text = String::new();
     for line in lines {
         let cells = line.iter().zip(&widths);
         let line: Vec<_> = cells
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        println!("  {}", line.join("  ").trim_end());
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
     }
+    text
 }
 
 /// The median, and from where to where.
@@ -123,7 +126,7 @@ fn with_spread(spread: &Spread) -> String {
 }
 
 /// Three digits or so.
-fn short(figure: f64) -> String {
+pub(crate) fn short(figure: f64) -> String {
     match figure.abs() {
         size if size >= 1e6 => format!("{:.2}M", figure / 1e6),
         size if size >= 1e5 => format!("{:.0}k", figure / 1e3),

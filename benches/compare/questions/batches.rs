@@ -20,6 +20,7 @@ pub(crate) const QUESTION: Question = Question {
     note: "u64, capacity 1,024. Only those that have a verb for batches.",
     columns: STREAM_COLUMNS,
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 

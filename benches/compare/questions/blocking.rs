@@ -17,6 +17,7 @@ pub(crate) const QUESTION: Question = Question {
            that drain wait for one value and take all that is there.",
     columns: STREAM_COLUMNS,
     chart: Chart::Bars,
+    shown: &[],
     ask,
 };
 

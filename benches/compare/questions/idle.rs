@@ -21,6 +21,7 @@ pub(crate) const QUESTION: Question = Question {
            and so helpers do, but for the one that looks.",
     columns: &["ms of CPU a second"],
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 

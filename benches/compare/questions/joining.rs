@@ -20,6 +20,7 @@ pub(crate) const QUESTION: Question = Question {
            the 1,000. The pairs hold the sender against its quiet self.",
     columns: &["million sends/s", "thousand joined/s"],
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 

@@ -6,8 +6,8 @@ use fanfeed::Waiting;
 
 use super::{Chart, Question};
 use crate::field::{
-    self, CROSSBEAM_PARKED, EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, Probe, SHARED, SINGLE,
-    SINGLE_GATHERING,
+    self, CROSSBEAM_PARKED, EXCLUSIVE, EXCLUSIVE_BATCH, EXCLUSIVE_PARK, OWN_PARKED, Probe, SHARED,
+    SINGLE, SINGLE_GATHERING, STD_PARKED,
 };
 use crate::link::{Reads, Sends};
 use crate::paced;
@@ -30,6 +30,18 @@ pub(crate) const QUESTION: Question = Question {
            time it was late by is not part of the latency. Two looks at the clock are part of every figure.",
     columns: COLUMNS,
     chart: Chart::Percentiles { first: 0, count: 4 },
+    shown: &[
+        EXCLUSIVE,
+        EXCLUSIVE_PARK,
+        OWN_PARKED,
+        SINGLE,
+        "rtrb",
+        CROSSBEAM_PARKED,
+        STD_PARKED,
+        "kanal, recv",
+        "crossfire (mpsc), recv",
+        "flume, recv",
+    ],
     ask,
 };
 

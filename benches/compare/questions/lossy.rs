@@ -15,6 +15,7 @@ pub(crate) const QUESTION: Question = Question {
            the received are all that were sent, each in its place, is checked.",
     columns: STREAM_COLUMNS,
     chart: Chart::OverReaders,
+    shown: &[],
     ask,
 };
 

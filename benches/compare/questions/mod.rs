@@ -10,14 +10,13 @@ mod lossy;
 mod one_core;
 mod oversubscribed;
 mod send_time;
-mod several_producers;
 pub(crate) mod targets;
 mod values;
 mod weight;
 mod work;
 
 use crate::plan::Plan;
-use crate::rounds::Case;
+use crate::rounds::{Case, Measured, Row};
 
 /// A question.
 pub(crate) struct Question {
@@ -31,8 +30,18 @@ pub(crate) struct Question {
     pub(crate) columns: &'static [&'static str],
     /// What is drawn.
     pub(crate) chart: Chart,
+    /// The contenders in the chart, and in README's table; all of them if this is empty.
+    pub(crate) shown: &'static [&'static str],
     /// Makes the cases, one after the other: the contenders of one are gone before those of the next are made.
     pub(crate) ask: fn(Plan, &mut dyn FnMut(Case)),
+}
+
+impl Question {
+    /// The rows of this case that are shown in the chart and in README.
+    pub(crate) fn shown<'case>(&self, case: &'case Measured) -> impl Iterator<Item = &'case Row> {
+        let rows = case.rows.iter();
+        rows.filter(|row| self.shown.is_empty() || self.shown.contains(&row.name))
+    }
 }
 
 /// What is drawn of a question.
@@ -59,7 +68,6 @@ pub(crate) const QUESTIONS: &[Question] = &[
     fan_out::QUESTION,
     batches::QUESTION,
     work::QUESTION,
-    several_producers::QUESTION,
     oversubscribed::QUESTION,
     lossy::QUESTION,
     one_core::QUESTION,

@@ -1,7 +1,10 @@
 //! Everything on one core.
 
 use super::{Chart, Question};
-use crate::field::{self, CROSSBEAM, EXCLUSIVE, EXCLUSIVE_PARK, MULTI, OWN, SHARED, SINGLE};
+use crate::field::{
+    self, BUS, CROSSBEAM, CROSSFIRE, EXCLUSIVE, EXCLUSIVE_PARK, FLUME, KANAL, MULTI,
+    OVER_CROSSBEAM, OWN, RTRB, SHARED, SINGLE, STD,
+};
 use crate::handler::Checking;
 use crate::plan::Plan;
 use crate::rounds::Case;
@@ -14,6 +17,21 @@ pub(crate) const QUESTION: Question = Question {
     note: "u64, capacity 1,024. Nobody ever waits: what is there is drained, and there is room.",
     columns: BURST_COLUMNS,
     chart: Chart::OverReaders,
+    shown: &[
+        EXCLUSIVE,
+        SHARED,
+        OWN,
+        OVER_CROSSBEAM,
+        SINGLE,
+        MULTI,
+        RTRB,
+        CROSSFIRE,
+        CROSSBEAM,
+        STD,
+        KANAL,
+        FLUME,
+        BUS,
+    ],
     ask,
 };
 
@@ -26,12 +44,10 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             waits,
             handler,
         };
-        let mut contenders = field::one_producer(n, enter);
-        contenders.extend(field::several_producers_alone(n, enter));
         next(Case {
             label: format!("n = {n}"),
             readers: Some(n),
-            contenders,
+            contenders: field::all(n, enter),
             pairs: vec![
                 (EXCLUSIVE, SINGLE),
                 (EXCLUSIVE_PARK, SINGLE),

@@ -30,6 +30,7 @@ pub(crate) const QUESTION: Question = Question {
            with the draining thread. Every 16th send is timed. Order is checked for each sender.",
     columns: COLUMNS,
     chart: Chart::Percentiles { first: 1, count: 3 },
+    shown: &[],
     ask,
 };
 

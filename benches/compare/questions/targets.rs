@@ -7,8 +7,8 @@ use super::latency::Paced;
 use super::oversubscribed::Entry;
 use super::{Chart, Question};
 use crate::field::{
-    self, CROSSBEAM, CROSSBEAM_PARKED, EXCLUSIVE, OVER_CROSSBEAM, OWN, OWN_PARKED, Probe, SHARED,
-    SINGLE,
+    self, BUS, CROSSBEAM, CROSSBEAM_PARKED, CROSSFIRE, CROSSFIRE_MPSC, EXCLUSIVE, KANAL,
+    OVER_CROSSBEAM, OWN, OWN_PARKED, Probe, SHARED, SINGLE, STD,
 };
 use crate::handler::{Checking, Handler, Opaque};
 use crate::peers::channels::{parking, parking_sender, spinning};
@@ -106,6 +106,7 @@ const fn row(
         note: "u64, capacity 1,024.",
         columns,
         chart: Chart::None,
+        shown: &[],
         ask,
     }
 }
@@ -142,10 +143,10 @@ fn own_polled(plan: Plan, next: &mut dyn FnMut(Case)) {
             contenders: vec![
                 enter(OWN, "parks, polled").take(feed::own_channels::<u64>(n)),
                 enter(CROSSBEAM, spins).take(spinning::<Crossbeam, u64>(n)),
-                enter("loop over std", spins).take(spinning::<Std, u64>(n)),
-                enter("loop over kanal", spins).take(spinning::<Kanal, u64>(n)),
-                enter("loop over crossfire (spsc)", spins).take(spinning::<Spsc, u64>(n)),
-                enter("bus", "parks, polled").take(bus::polled::<u64>(n)),
+                enter(STD, spins).take(spinning::<Std, u64>(n)),
+                enter(KANAL, spins).take(spinning::<Kanal, u64>(n)),
+                enter(CROSSFIRE, spins).take(spinning::<Spsc, u64>(n)),
+                enter(BUS, "parks, polled").take(bus::polled::<u64>(n)),
             ],
             goal: at_least(1.0, 1),
             ..Case::default()
@@ -271,7 +272,7 @@ fn shared(plan: Plan, next: &mut dyn FnMut(Case)) {
         contenders: vec![
             enter(SHARED, "parks, polled").take(ring::shared::<u64>(1)),
             enter(CROSSBEAM, "spins, polled").take(spinning::<Crossbeam, u64>(1)),
-            enter("loop over crossfire (mpsc)", "spins, polled").take(spinning::<Mpsc, u64>(1)),
+            enter(CROSSFIRE_MPSC, "spins, polled").take(spinning::<Mpsc, u64>(1)),
         ],
         goal: at_least(1.0, 1),
         ..Case::default()

@@ -23,6 +23,7 @@ pub(crate) const QUESTION: Question = Question {
     note: "Capacity 1,024, one sender. Rings are read by reference. Each Arc is an allocation of its own, made by the sender.",
     columns: STREAM_COLUMNS,
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 

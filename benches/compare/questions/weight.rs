@@ -24,6 +24,7 @@ pub(crate) const QUESTION: Question = Question {
            made, and once 1,000 values were sent and nobody has read them.",
     columns: &["bytes a reader", "total KiB", "total KiB when full"],
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 

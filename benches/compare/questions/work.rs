@@ -3,7 +3,10 @@
 use fanfeed::Waiting;
 
 use super::{Chart, Question};
-use crate::field::{CROSSBEAM, EXCLUSIVE, EXCLUSIVE_PARK, OWN, Probe, SHARED, SINGLE};
+use crate::field::{
+    BROADCAST, BUS, CROSSBEAM, CROSSFIRE, EXCLUSIVE, EXCLUSIVE_PARK, EXCLUSIVE_SPINNING, OWN,
+    Probe, SHARED, SINGLE,
+};
 use crate::handler::Working;
 use crate::peers::channels::spinning;
 use crate::peers::crossbeam::Crossbeam;
@@ -20,6 +23,7 @@ pub(crate) const QUESTION: Question = Question {
     note: "u64, capacity 1,024; one thread drains all readers. 50 ns a value are 20 million deliveries a second at best.",
     columns: STREAM_COLUMNS,
     chart: Chart::None,
+    shown: &[],
     ask,
 };
 
@@ -36,15 +40,16 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
             readers: Some(n),
             contenders: vec![
                 enter(EXCLUSIVE, "parks, polled").take(ring::exclusive::<u64>(n)),
+                enter(EXCLUSIVE_SPINNING, "spins, polled").take(ring::exclusive_spinning::<u64>(n)),
                 enter(EXCLUSIVE_PARK, "parks, Park")
                     .take(ring::exclusive_waiting::<u64>(n, Waiting::Park)),
                 enter(SHARED, "parks, polled").take(ring::shared::<u64>(n)),
                 enter(OWN, "parks, polled").take(feed::own_channels::<u64>(n)),
                 disruptor::single::<u64, _>(n, enter(SINGLE, "spins, polled")),
                 enter(CROSSBEAM, "spins, polled").take(spinning::<Crossbeam, u64>(n)),
-                enter("loop over crossfire (spsc)", "spins, polled").take(spinning::<Spsc, u64>(n)),
-                enter("bus", "parks, polled").take(bus::polled::<u64>(n)),
-                enter("tokio broadcast (loses)", "never, polled").take(tokio::broadcast::<u64>(n)),
+                enter(CROSSFIRE, "spins, polled").take(spinning::<Spsc, u64>(n)),
+                enter(BUS, "parks, polled").take(bus::polled::<u64>(n)),
+                enter(BROADCAST, "never, polled").take(tokio::broadcast::<u64>(n)),
             ],
             pairs: vec![(EXCLUSIVE, SINGLE), (OWN, CROSSBEAM)],
             ..Case::default()
