@@ -34,6 +34,51 @@ impl fmt::Display for CapacityError {
 
 impl Error for CapacityError {}
 
+/// Why a ring's reader cannot begin at the position that was asked for
+/// ([`RingSubscriberBuilder::from`](crate::RingSubscriberBuilder::from)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PositionError {
+    /// The value there was overwritten, or is about to be.
+    Gone {
+        /// The oldest position where a reader could have begun.
+        oldest: u64,
+    },
+    /// Values before that position have not been sent yet.
+    Ahead {
+        /// The position of the next value.
+        next: u64,
+    },
+}
+
+impl PositionError {
+    /// Whether the value is no longer kept.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone { .. })
+    }
+
+    /// Whether the position was not reached yet.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self, Self::Ahead { .. })
+    }
+}
+
+impl fmt::Display for PositionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone { oldest } => write!(
+                f,
+                "the value at this position is no longer kept: the oldest position to begin at is {oldest}"
+            ),
+            Self::Ahead { next } => write!(
+                f,
+                "nothing has been sent at this position yet: the next one is {next}"
+            ),
+        }
+    }
+}
+
+impl Error for PositionError {}
+
 /// Why a carrier did not take a value; it gives the value back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {

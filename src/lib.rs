@@ -209,7 +209,8 @@ pub use attempts::{Attempts, Step};
 pub use backoff::Backoff;
 pub use carrier::{Carrier, Room};
 pub use error::{
-    CapacityError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError, TrySendError,
+    CapacityError, PositionError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError,
+    TrySendError,
 };
 pub use feed::{
     Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot,
@@ -226,8 +227,9 @@ pub use resubscribe::{resubscribe, resubscribe_with_error};
 #[cfg(feature = "async")]
 pub use ring::RingRecvAsync;
 pub use ring::{
-    ExclusiveRingFeed, RingBuilder, RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow,
-    RingReceiver, RingSubscriberBuilder, RingTryIter, Waiting, WeakRingFeed,
+    ExclusiveRingFeed, RingBuilder, RingEvent, RingFeed, RingHandle, RingIntoIter, RingIter,
+    RingOverflow, RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter, Waiting,
+    WeakRingFeed,
 };
 pub use scope::SubscriptionScope;
 pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

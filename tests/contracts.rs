@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use fanfeed::{
     CapacityError, Carrier, CarrierOverflow, Cause, Closed, ExclusiveRingFeed, Feed, IntoIter,
-    Iter, Missed, Overflow, OverflowPolicy, Publish, Receiver, RecvError, RecvTimeoutError,
-    RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow, RingReceiver,
-    RingSubscriberBuilder, RingTryIter, Room, Stats, SubscriberBuilder, Subscription,
-    SubscriptionError, SubscriptionId, TryIter, TryRecvError, TrySendError, Undelivered, Waiting,
-    WeakFeed, WeakRingFeed,
+    Iter, Missed, Overflow, OverflowPolicy, PositionError, Publish, Receiver, RecvError,
+    RecvTimeoutError, RingEvent, RingFeed, RingHandle, RingIntoIter, RingIter, RingOverflow,
+    RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter, Room, Stats,
+    SubscriberBuilder, Subscription, SubscriptionError, SubscriptionId, TryIter, TryRecvError,
+    TrySendError, Undelivered, Waiting, WeakFeed, WeakRingFeed,
 };
 
 /// Neither printed, compared nor defaulted.
@@ -67,6 +67,7 @@ fn what_belongs_to_a_ring_prints_without_asking_values_to() {
     has!(RingFeed<Bare>, WeakRingFeed<Bare>, RingHandle<Bare>, ExclusiveRingFeed<Bare> => Debug);
     has!(RingReceiver<Bare>, RingIntoIter<Bare>, RingSubscriberBuilder<'static, Bare> => Debug);
     has!(RingIter<'static, Bare>, RingTryIter<'static, Bare> => Debug);
+    has!(RingEvent<'static, Bare>, RingSubscriberBuilder<'static, Bare, u64> => Debug);
 
     let ring = RingFeed::new(3).unwrap();
     let builder = ring.subscriber().name("slow").history(5);
@@ -75,6 +76,8 @@ fn what_belongs_to_a_ring_prints_without_asking_values_to() {
     for part in ["slow", "history: 5", "DropOldest", "Spin"] {
         assert!(text.contains(part), "{text}");
     }
+    let text = format!("{:?}", ring.subscriber().from(7));
+    assert!(text.contains("from: 7"), "{text}");
     let mut reader = builder.subscribe();
     ring.send(Plain);
     let text = format!("{reader:?}");
@@ -103,7 +106,10 @@ fn what_belongs_to_a_ring_prints_without_asking_values_to() {
 fn only_handles_of_feeds_and_plain_data_can_be_cloned() {
     has!(Feed<Plain>, Feed<Rc<u8>>, WeakFeed<Rc<u8>>, SubscriberBuilder<'static, Bare> => Clone);
     has!(SubscriptionError, Missed => Clone);
-    has!(CapacityError, RecvError, TryRecvError, RecvTimeoutError, TrySendError<u8> => Copy + Eq);
+    has!(CapacityError, PositionError, RecvError, TryRecvError, RecvTimeoutError => Copy + Eq);
+    has!(TrySendError<u8> => Copy + Eq);
+    has!(RingEvent<'static, Bare> => Copy);
+    has!(RingReaderStats => Clone);
     has!(Stats, SubscriptionId, Cause, Room, Overflow, CarrierOverflow => Copy + Eq);
     // A forgotten clone of a receiver would hold up everybody; a clone of a subscription would end it twice.
     has_not!(Receiver<u8>, IntoIter<u8>, Subscription, Closed, Undelivered<u8> => Clone);
@@ -114,7 +120,8 @@ fn everything_prints_without_asking_values_to() {
     has!(Feed<Plain>, WeakFeed<Plain>, Receiver<Plain>, IntoIter<Plain> => Debug);
     has!(Iter<'static, Plain>, TryIter<'static, Plain>, SubscriberBuilder<'static, Plain> => Debug);
     has!(Undelivered<Plain>, TrySendError<Plain> => Debug + Display + Error);
-    has!(CapacityError, RecvError, TryRecvError, RecvTimeoutError => Debug + Display + Error);
+    has!(CapacityError, PositionError => Debug + Display + Error);
+    has!(RecvError, TryRecvError, RecvTimeoutError => Debug + Display + Error);
     has!(SubscriptionError => Debug + Display + Error);
     has!(Subscription, Closed, Stats, Missed, Cause, Room => Debug);
     has!(Overflow, CarrierOverflow => Debug + Hash);

@@ -167,6 +167,46 @@ fn another_in_the_seat() {
     ledger.assert_settled();
 }
 
+/// Two readers join one after the other, while the sender announces a floor, finds the first below it, and takes the floor
+/// back. Nobody waits.
+fn joins_at_a_floor_that_comes_down() {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(2).unwrap();
+    for number in 0..2 {
+        ring.send(ledger.token(number));
+    }
+    let handle = ring.handle();
+    let sender = {
+        let ledger = ledger.clone();
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let _ = ring.try_send(ledger.token(ring.position() as u32));
+            }
+        })
+    };
+    let mut readers = [(); 2].map(|()| handle.subscriber().history(2).subscribe());
+    for reader in &mut readers {
+        let mut tally = Tally::from_anywhere();
+        assert_eq!(tally.recv_all(reader), RecvError::Closed);
+        assert_eq!(tally.missed, 0);
+    }
+    sender.join().unwrap();
+    drop((readers, handle));
+    ledger.assert_settled();
+}
+
+#[test]
+fn readers_join_at_a_floor_that_comes_down() {
+    Model::bound(3).holds(joins_at_a_floor_that_comes_down);
+}
+
+#[test]
+fn a_floor_that_comes_down_has_to_be_announced_in_order() {
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("gate_opens_without_fence", joins_at_a_floor_that_comes_down);
+}
+
 #[test]
 fn a_strict_reader_joins_a_running_ring() {
     Model::bound(2).holds(|| a_join(1, RingOverflow::Block, 0, 1, 2));

@@ -9,6 +9,7 @@ use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
 
 use super::blocked_senders::Look;
 use super::member::Member;
+use super::monitor::RingReaderStats;
 use super::overflow::RingOverflow;
 use super::reader::Reader;
 use super::seat::{Progress, Seat};
@@ -43,7 +44,22 @@ struct Registry<T> {
 pub(crate) struct Joining {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) overflow: RingOverflow,
-    pub(crate) history: u64,
+    pub(crate) begin: Begin,
+}
+
+/// Where a reader begins, as near as possible.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Begin {
+    /// So many values before the next one.
+    Back(u64),
+    /// With that position.
+    At(u64),
+}
+
+impl Default for Begin {
+    fn default() -> Self {
+        Self::Back(0)
+    }
 }
 
 impl<T> Core<T> {
@@ -112,7 +128,7 @@ impl<T> Core<T> {
             self.track.storage.provide(registry.lossy);
         }
         self.count.fetch_add(1, Ordering::Release);
-        let (position, has_moved_up) = self.sit_down(seat, kind, joining.history);
+        let (position, has_moved_up) = self.sit_down(seat, kind, joining.begin);
         let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
@@ -126,13 +142,16 @@ impl<T> Core<T> {
         Reader::new(member, position, kind)
     }
 
-    /// Registers a reader as far back as requested and possible. Returns its position, and whether
+    /// Registers a reader where requested, or as near to that as possible. Returns its position, and whether
     /// it had another position before.
-    fn sit_down(&self, number: usize, kind: Progress, history: u64) -> (u64, bool) {
+    fn sit_down(&self, number: usize, kind: Progress, begin: Begin) -> (u64, bool) {
         let track = &self.track;
         let is_lossy = kind.is_lossy();
         let next = track.next();
-        let mut position = next.saturating_sub(history);
+        let mut position = match begin {
+            Begin::Back(values) => next.saturating_sub(values),
+            Begin::At(position) => position,
+        };
         position = position.max(track.floor(is_lossy)).min(next);
         let seat = track.seats.seat(number);
         seat.begin(position);
@@ -273,6 +292,16 @@ impl<T> Core<T> {
             0 => Look::Held(track.seats.seat(slowest.seat), slowest.seat),
             places => Look::Places(places),
         }
+    }
+
+    /// Where the readers are whose subscriptions have not ended.
+    pub(crate) fn readers(&self) -> Vec<RingReaderStats> {
+        let members = self.registry.lock().members.clone();
+        members
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter_map(|member| member.look())
+            .collect()
     }
 
     /// Whether this runs inside a handler of one of the ring's readers.

@@ -11,6 +11,7 @@ use crate::publish::Publish;
 use super::builder::RingSubscriberBuilder;
 use super::core::Core;
 use super::handle::RingHandle;
+use super::monitor::RingReaderStats;
 use super::receiver::RingReceiver;
 use super::writer::Writer;
 
@@ -95,6 +96,12 @@ impl<T> ExclusiveRingFeed<T> {
     /// number a moment later.
     pub fn subscriber_count(&self) -> usize {
         self.core().count()
+    }
+
+    /// Where each reader is whose subscription has not ended, and how far behind: see
+    /// [`RingFeed::readers`](crate::RingFeed::readers).
+    pub fn readers(&self) -> Vec<RingReaderStats> {
+        self.core().readers()
     }
 
     /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent.

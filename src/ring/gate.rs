@@ -144,6 +144,9 @@ impl Gate {
         store_load_fence!("gate_opens_without_fence");
         if let Some(joined) = self.look_at_joined(track) {
             limit = limit.min(self.free);
+            // The limit goes no further, so a reader may still begin where this one is. A reader that sees the lower floor is
+            // as safe as one that finds it there later: the next limit is announced anew.
+            track.set_floors(limit.max(at).saturating_sub(capacity), lossy_floor);
             if limit <= at {
                 return Err(Held::By(joined.seat));
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::builder::RingSubscriberBuilder;
 use super::core::Core;
+use super::monitor::RingReaderStats;
 use super::receiver::RingReceiver;
 
 /// A handle of a ring that can subscribe and nothing else. Made by [`RingFeed::handle`](crate::RingFeed::handle) and
@@ -28,6 +29,12 @@ impl<T> RingHandle<T> {
     /// How many subscriptions there are that have not ended.
     pub fn subscriber_count(&self) -> usize {
         self.core.count()
+    }
+
+    /// Where each reader is whose subscription has not ended, and how far behind: see
+    /// [`RingFeed::readers`](crate::RingFeed::readers).
+    pub fn readers(&self) -> Vec<RingReaderStats> {
+        self.core.readers()
     }
 
     /// Whether the ring has ended.

@@ -8,7 +8,8 @@ use crate::subscription::{Source, State, Stats};
 use crate::sync::{AtomicU8, Mutex, Ordering, heavy_fence, light_fence};
 
 use super::core::Core;
-use super::seat::Seat;
+use super::monitor::RingReaderStats;
+use super::seat::{Counts, Seat};
 use super::seats::Bucket;
 
 /// The reader must not read any more, whatever there is.
@@ -177,8 +178,26 @@ impl<T> Member<T> {
         self.core.give_back(self.number(), was_lossy);
     }
 
+    /// Where the reader is, unless its subscription has ended.
+    pub(crate) fn look(&self) -> Option<RingReaderStats> {
+        // The seat is the member's while this is held.
+        let last = self.last.lock();
+        (!self.state.is_ended() && last.is_none()).then(|| {
+            let counts = self.seat().counts();
+            RingReaderStats {
+                id: self.state.id(),
+                name: self.state.name().cloned(),
+                position: counts.position,
+                stats: self.figures_of(counts),
+            }
+        })
+    }
+
     fn figures(&self) -> Stats {
-        let counts = self.seat().counts();
+        self.figures_of(self.seat().counts())
+    }
+
+    fn figures_of(&self, counts: Counts) -> Stats {
         let sent = self.core.track.next().min(counts.end);
         // What a reader has not read by the time that it is cut off is gone.
         let unread = if self.is_cut() {

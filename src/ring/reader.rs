@@ -13,7 +13,9 @@
 //! afterwards, the reader becomes an orphan and a user of it. Before the reader has pinned, and
 //! found that it was not cut off, the segment may be gone, so it does not look into it.
 
+use std::convert::Infallible;
 use std::mem;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
@@ -24,6 +26,33 @@ use super::member::Member;
 use super::seat::{Progress, Seat};
 use super::storage::{Found, SegmentRef, Value};
 use super::track::Track;
+
+/// A handler of the values that are read.
+pub(crate) trait Visit<T> {
+    /// What a handler returns that stops the read.
+    type Stop;
+
+    /// Whether nothing more is handed out once the reader was cut off, even in the middle of a segment. That takes a look
+    /// after each value.
+    const HEEDS_CUT: bool;
+
+    /// Takes the value at `position`. The read ends before `end` at the latest.
+    fn visit(&mut self, value: &T, position: u64, end: u64) -> ControlFlow<Self::Stop>;
+}
+
+/// A handler that looks at nothing but the values, and does not stop. Its loop has nothing else in it.
+struct All<F>(F);
+
+impl<T, F: FnMut(&T)> Visit<T> for All<F> {
+    type Stop = Infallible;
+    const HEEDS_CUT: bool = false;
+
+    #[inline(always)]
+    fn visit(&mut self, value: &T, _: u64, _: u64) -> ControlFlow<Infallible> {
+        (self.0)(value);
+        ControlFlow::Continue(())
+    }
+}
 
 /// Where a reader is.
 pub(crate) struct Reader<T> {
@@ -62,6 +91,11 @@ impl<T> Reader<T> {
 
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The position after everything that the user was handed, or told to have missed.
+    pub(crate) fn told(&self) -> u64 {
+        self.position - self.untold
     }
 
     /// Whether there is something to read, or to say.
@@ -116,19 +150,42 @@ impl<T> Reader<T> {
     /// Hands up to `limit` of the values that are there to `f`, as long as no misses come between, and says how many that
     /// were.
     #[inline]
-    pub(crate) fn read(
-        &mut self,
-        limit: usize,
-        mut f: impl FnMut(&T),
-    ) -> Result<usize, TryRecvError> {
+    pub(crate) fn read(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
+        let mut all = All(f);
         if self.kind.is_lossy() {
-            return self.read_all_lossy(limit, &mut f);
+            return self.read_all_lossy(limit, &mut all);
         }
         let end = self.find(limit);
         if end <= self.position {
             return self.nothing(limit);
         }
-        self.read_strict(end, &mut f).ok_or_else(|| self.ended())
+        match self.read_strict(end, &mut all) {
+            Some(ControlFlow::Continue(read)) => Ok(read),
+            None => Err(self.ended()),
+        }
+    }
+
+    /// Hands one batch of the values that are there to `visit`: all of them; or, of a lossy reader, those up to the end of
+    /// the segment, behind which there may be misses.
+    pub(crate) fn read_batch<V: Visit<T>>(
+        &mut self,
+        mut visit: V,
+    ) -> Result<ControlFlow<V::Stop, usize>, TryRecvError> {
+        if self.untold == 0 {
+            let end = self.find(usize::MAX);
+            if end <= self.position {
+                return self.nothing(usize::MAX).map(ControlFlow::Continue);
+            }
+            let read = if self.kind.is_lossy() {
+                self.read_lossy(end, &mut visit)
+            } else {
+                self.read_strict(end, &mut visit)
+            };
+            if let Some(flow) = read {
+                return Ok(flow);
+            }
+        }
+        Err(self.say_missed())
     }
 
     /// Where to stop reading so many values. What comes while they are read is for the next time.
@@ -159,7 +216,7 @@ impl<T> Reader<T> {
     fn read_all_lossy(
         &mut self,
         limit: usize,
-        f: &mut impl FnMut(&T),
+        all: &mut All<impl FnMut(&T)>,
     ) -> Result<usize, TryRecvError> {
         let mut taken = 0;
         if self.untold == 0 {
@@ -168,8 +225,8 @@ impl<T> Reader<T> {
                 return self.nothing(limit);
             }
             while self.untold == 0 && self.position < end {
-                match self.read_lossy(end, f) {
-                    Some(read) => taken += read,
+                match self.read_lossy(end, all) {
+                    Some(ControlFlow::Continue(read)) => taken += read,
                     None if self.untold != 0 || taken != 0 => {}
                     None => return Err(self.ended()),
                 }
@@ -181,16 +238,28 @@ impl<T> Reader<T> {
         if taken != 0 || limit == 0 {
             return Ok(taken);
         }
-        if self.member.is_cut() && !mutant!("misses_are_told_after_the_end") {
-            // Of what it missed it is told no more, as it is given no more of what it has not read.
-            return Err(self.ended());
-        }
-        Err(TryRecvError::Lagged(mem::take(&mut self.untold)))
+        Err(self.say_missed())
     }
 
-    /// Reads up to `end`, and returns how many values it read. `None` if the reader was cut off.
+    /// What to say where values were missed, or the reader was cut off.
+    #[cold]
+    fn say_missed(&mut self) -> TryRecvError {
+        if self.member.is_cut() && !mutant!("misses_are_told_after_the_end") {
+            // After the end, missed values are no longer reported, as unread ones are no longer
+            // handed out.
+            return self.ended();
+        }
+        TryRecvError::Lagged(mem::take(&mut self.untold))
+    }
+
+    /// Reads up to `end`, unless the handler stops it, and returns how many values it read. `None` if the reader was cut
+    /// off before.
     #[inline(always)]
-    fn read_strict(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    fn read_strict<V: Visit<T>>(
+        &mut self,
+        end: u64,
+        visit: &mut V,
+    ) -> Option<ControlFlow<V::Stop, usize>> {
         let begin = self.position;
         let core = &*self.core;
         let member = &*self.member;
@@ -214,12 +283,20 @@ impl<T> Reader<T> {
             let stop = end.min(track.shape().segment_end(pin.at));
             // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
             for value in unsafe { values(track, segment, pin.at, stop) } {
+                let position = pin.at;
                 // Before the call: a value whose handling panics has been read.
                 pin.at += 1;
-                value.read(&mut *f);
+                if let ControlFlow::Break(stop) =
+                    value.read(|value| visit.visit(value, position, end))
+                {
+                    return Some(ControlFlow::Break(stop));
+                }
+                if V::HEEDS_CUT && member.is_cut() {
+                    break;
+                }
             }
-            if pin.at == end {
-                return Some((end - begin) as usize);
+            if pin.at == end || member.is_cut() {
+                return Some(ControlFlow::Continue((pin.at - begin) as usize));
             }
             // A sender that looks at the seat takes its cache line away from this core, so the slots
             // are freed seldom. A sender that is parked gets them sooner.
@@ -233,9 +310,13 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Reads up to `end`, or to the end of the segment, and returns how many values it read. `None`
-    /// if the reader was cut off, or values were missed.
-    fn read_lossy(&mut self, end: u64, f: &mut impl FnMut(&T)) -> Option<usize> {
+    /// Reads up to `end`, or to the end of the segment, unless the handler stops it, and returns how many values it read.
+    /// `None` if the reader was cut off before, or values were missed.
+    fn read_lossy<V: Visit<T>>(
+        &mut self,
+        end: u64,
+        visit: &mut V,
+    ) -> Option<ControlFlow<V::Stop, usize>> {
         let track = &self.core.track;
         let begin = self.position;
         let end = end.min(track.shape().segment_end(begin));
@@ -262,12 +343,21 @@ impl<T> Reader<T> {
         // SAFETY: it was in the map when the reader pinned it. If it is left later, the reader becomes a user.
         let segment = unsafe { segment.get() };
         let track = &pin.reader.core.track;
+        let mut read = end - begin;
         // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
         for value in unsafe { values(track, segment, begin, end) } {
+            let position = pin.at;
             pin.at += 1;
-            value.read(&mut *f);
+            if let ControlFlow::Break(stop) = value.read(|value| visit.visit(value, position, end))
+            {
+                return Some(ControlFlow::Break(stop));
+            }
+            if V::HEEDS_CUT && pin.reader.member.is_cut() {
+                read = pin.at - begin;
+                break;
+            }
         }
-        Some((end - begin) as usize)
+        Some(ControlFlow::Continue(read as usize))
     }
 
     /// A sender has moved the seat on.

@@ -1,6 +1,7 @@
 //! A reader of a ring.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
 use std::ptr;
@@ -14,6 +15,7 @@ use crate::wait::{Parker, Ticket};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
+use super::event::{Events, RingEvent};
 use super::iter::{RingIter, RingTryIter};
 use super::reader::Reader;
 use super::waiting::{Awake, Waiting};
@@ -101,6 +103,12 @@ impl<T> RingReceiver<T> {
     /// panics. Use [`try_send`](crate::RingFeed::try_send) or
     /// [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed that this ring is
     /// subscribed to is not detected, and waits.)
+    ///
+    /// # Stopping
+    ///
+    /// If the subscription is cancelled meanwhile, by `f` or on another thread, `f` still gets the rest of that eighth of the
+    /// ring: the loop looks at nothing but the values. [`drain_with`](Self::drain_with) looks after each value, and its
+    /// handler can stop it.
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.reader.read(usize::MAX, f)
@@ -114,6 +122,87 @@ impl<T> RingReceiver<T> {
     #[inline]
     pub fn drain_up_to(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.reader.read(limit, f)
+    }
+
+    /// Hands a batch of the values that are there to `f`, each with its position; `f` can stop it. Returns
+    /// `Continue` with the number of values if the batch was handed out to its end, and `Break` with what `f` returned if `f`
+    /// stopped it.
+    ///
+    /// A batch is what [`drain`](Self::drain) would hand out; only for a reader that is not
+    /// [blocking](crate::RingOverflow::Block) it ends with that eighth of the ring, because values may be missing after it.
+    /// The last value of the batch [says so](RingEvent::is_last).
+    ///
+    /// The values that `f` was given have been read, including the one at which it stopped. The others stay for the next
+    /// read. Once the subscription has been cancelled, by `f` or on another thread, `f` gets no other value. If it was
+    /// cancelled by `f`, or stopped by it, slots that were not read are free when this returns.
+    ///
+    /// It takes a little longer for each value than `drain`, which knows only the values.
+    ///
+    /// # Errors
+    ///
+    /// As for [`drain`](Self::drain).
+    ///
+    /// # Panics
+    ///
+    /// As for [`drain`](Self::drain).
+    ///
+    /// # Examples
+    ///
+    /// A journal that is flushed at the end of each batch, and ends with a certain value:
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// ring.send_batch(["a", "b", "stop", "c"]);
+    ///
+    /// let (mut pending, mut journal) = (Vec::new(), Vec::new());
+    /// let outcome = reader.drain_with(|event| {
+    ///     if *event.value() == "stop" {
+    ///         return ControlFlow::Break(event.position());
+    ///     }
+    ///     pending.push((event.position(), *event.value()));
+    ///     if event.is_last() {
+    ///         journal.append(&mut pending);
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// });
+    /// assert_eq!(outcome, Ok(ControlFlow::Break(2)));
+    /// assert_eq!(pending, [(0, "a"), (1, "b")]);
+    /// assert_eq!(journal, []);
+    /// // The rest is still there.
+    /// assert_eq!(reader.position(), 3);
+    /// assert_eq!(reader.recv(), Ok("c"));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    #[inline]
+    pub fn drain_with<B>(
+        &mut self,
+        f: impl FnMut(RingEvent<'_, T>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B, usize>, TryRecvError> {
+        self.reader.read_batch(Events(f))
+    }
+
+    /// Where the reader is: the position of the next value, unless that will have been missed. It is the position where the
+    /// reader began, plus the values that it was handed and those that it was told to have missed.
+    ///
+    /// So right after a receive has returned a value, of whatever kind, that value's position is one less. A reader that is
+    /// to go on from here later, after the program was started again or on another ring with the same positions, begins
+    /// [from](crate::RingSubscriberBuilder::from) this.
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+    /// ring.send("before");
+    /// let mut reader = ring.subscribe();
+    /// assert_eq!(reader.position(), 1);
+    /// assert_eq!(ring.send("first"), 1);
+    /// assert_eq!(reader.recv(), Ok("first"));
+    /// assert_eq!(reader.position(), 2);
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn position(&self) -> u64 {
+        self.reader.told()
     }
 
     /// Waits, in [its way](Waiting), until the next read returns something other than `Empty`.
@@ -310,6 +399,43 @@ impl<T: Clone> RingReceiver<T> {
     pub fn recv(&mut self) -> Result<T, RecvError> {
         self.recv_until(None)
             .map_err(RecvTimeoutError::without_limit)
+    }
+
+    /// As [`try_recv`](Self::try_recv), with the value's position: how many values were sent before it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    pub fn try_recv_with_position(&mut self) -> Result<(u64, T), TryRecvError> {
+        let value = self.try_recv()?;
+        Ok((self.position() - 1, value))
+    }
+
+    /// As [`recv`](Self::recv), with the value's position: how many values were sent before it. After other ways of
+    /// receiving, ask for [`position`](Self::position): it is one more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_recv`](Self::try_recv).
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// let sent = ring.send("a");
+    /// assert_eq!(reader.recv_with_position(), Ok((sent, "a")));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn recv_with_position(&mut self) -> Result<(u64, T), RecvError> {
+        let value = self.recv()?;
+        Ok((self.position() - 1, value))
     }
 
     /// Takes a clone of the next value, and waits for it for so long.

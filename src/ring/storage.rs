@@ -240,9 +240,9 @@ pub(crate) struct Value<'a, T>(&'a Cell<T>);
 impl<T> Value<'_, T> {
     /// Calls `f` with it.
     #[inline(always)]
-    pub(crate) fn read(self, f: impl FnOnce(&T)) {
+    pub(crate) fn read<R>(self, f: impl FnOnce(&T) -> R) -> R {
         // SAFETY: what was published is initialized, and stays for as long as this lives (by `SegmentRef::values`).
-        self.0.with(|slot| f(unsafe { (*slot).assume_init_ref() }));
+        self.0.with(|slot| f(unsafe { (*slot).assume_init_ref() }))
     }
 }
 

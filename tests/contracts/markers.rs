@@ -94,7 +94,14 @@ table! {
     [RingTryIter<'static, Unshared>] (-Send -Sync);
     [RingBuilder<Bound>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingSubscriberBuilder<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [RingSubscriberBuilder<'static, u8, u64>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingSubscriberBuilder<'static, Unshared>] (-Send -Sync);
+    // It lends out a value.
+    [RingEvent<'static, u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [RingEvent<'static, Pinned>] (+Unpin);
+    [RingEvent<'static, Unshared>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
+    [RingEvent<'static, Bound>] (-Send -Sync);
+    [RingReaderStats] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingOverflow] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [Waiting] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     // ---- Subscriptions ----
@@ -116,6 +123,7 @@ table! {
     [MuxClosed<Pinned>] (-Unpin);
     // ---- Errors ----
     [CapacityError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [PositionError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RecvError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RecvTimeoutError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [TryRecvError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);

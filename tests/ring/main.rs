@@ -33,12 +33,14 @@ mod carrying;
 ))]
 mod denied;
 mod ending;
+mod events;
 mod handlers;
 mod in_place;
 mod joining;
 mod lossy;
 mod order;
 mod panics;
+mod positions;
 mod reading;
 mod sending;
 #[cfg(feature = "async")]

@@ -41,7 +41,7 @@ pub(crate) enum Operation {
     Join {
         kind: Kind,
         manner: Manner,
-        history: u8,
+        begin: Begin,
         named: bool,
         by_handle: bool,
     },
@@ -65,6 +65,15 @@ pub(crate) enum Operation {
     DropSender,
     Upgrade,
     Close,
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Begin {
+    History(u8),
+    /// That much before the next position, or after it.
+    Before(u8),
+    After(u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
@@ -130,6 +139,11 @@ pub(crate) enum Receive {
     DrainUpTo,
     DrainPanicking,
     DrainSending,
+    /// One batch, stopped by the handler after so many values.
+    Batch,
+    /// One batch, in which the handler unsubscribes after so many values.
+    BatchUnsubscribing,
+    TryPosition,
     TryIter,
     Stream,
     Async,

@@ -127,6 +127,9 @@ impl Reader {
         let is_live = self.is_live(track);
         expect("is_closed", &self.receiver.is_closed(), &!is_live);
         expect("missed", &self.receiver.missed(), &self.told);
+        if !self.came_late {
+            expect("position", &self.receiver.position(), &self.position);
+        }
         expect("name", &self.receiver.subscription().name(), &self.name);
         let stats = self.receiver.stats();
         let may_miss = if self.kind == Kind::Strict {

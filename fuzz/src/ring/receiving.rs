@@ -1,5 +1,6 @@
 //! Receives of every form.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -141,6 +142,44 @@ impl World {
                         .for_each(|number| reader.handed(track, *number, true)),
                 }
             }
+            Receive::Batch => batch(reader, track, count),
+            Receive::BatchUnsubscribing => {
+                let mut seen = Vec::new();
+                let id = reader.receiver.subscription().id();
+                let (receiver, former) = (&mut reader.receiver, reader.handle.take());
+                let returned = receiver.drain_with(|event| {
+                    seen.push(event.value().number());
+                    if seen.len() > count
+                        && let Some(handle) = &former
+                    {
+                        expect("its handle", &handle.id(), &id);
+                        handle.unsubscribe();
+                    }
+                    Continue::<()>(())
+                });
+                for number in &seen {
+                    reader.handed(track, *number, true);
+                }
+                let has_ended = former.is_some() && seen.len() > count;
+                if has_ended {
+                    expect("values until it unsubscribed", &seen.len(), &(count + 1));
+                    reader.cancelled.get_or_insert(track.next());
+                }
+                reader.handle = former;
+                match returned {
+                    Ok(flow) => expect("flow", &flow, &Continue(seen.len())),
+                    Err(error) => reader.told(track, error),
+                }
+            }
+            Receive::TryPosition => {
+                let position = reader.position;
+                let received = reader.receiver.try_recv_with_position();
+                let received = received.map(|(at, value)| {
+                    expect("position of a value", &at, &position);
+                    value
+                });
+                took(reader, track, received);
+            }
             Receive::TryIter => {
                 let seen: Vec<u64> = reader
                     .receiver
@@ -274,6 +313,40 @@ fn took(reader: &mut Reader, track: &Track, received: Result<Value, TryRecvError
             reader.handed(track, value.number(), true);
         }
         Err(error) => reader.told(track, error),
+    }
+}
+
+/// Drains a batch, and stops after `count` values.
+fn batch(reader: &mut Reader, track: &Track, count: usize) {
+    let begin = reader.position;
+    let mut seen = Vec::new();
+    let mut last = None;
+    let returned = reader.receiver.drain_with(|event| {
+        expect("no value after the last", &last, &None);
+        expect("position", &event.position(), &(begin + seen.len() as u64));
+        seen.push(event.value().number());
+        if event.is_last() {
+            last = Some(event.position());
+        }
+        if seen.len() > count {
+            Break(event.position())
+        } else {
+            Continue(())
+        }
+    });
+    for number in &seen {
+        reader.handed(track, *number, true);
+    }
+    match returned {
+        Ok(Break(at)) => expect("where it stopped", &at, &(begin + count as u64)),
+        Ok(Continue(taken)) => {
+            expect("taken", &taken, &seen.len());
+            expect("the last", &last, &Some(reader.position - 1));
+        }
+        Err(error) => {
+            ensure(seen.is_empty(), || format!("{error:?} after {seen:?}"));
+            reader.told(track, error);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ fn step(world: &mut World, operation: Operation) {
         Operation::Join {
             kind,
             manner,
-            history,
+            begin,
             named,
             by_handle,
         } => {
@@ -37,7 +37,7 @@ fn step(world: &mut World, operation: Operation) {
             if let (false, Some(handle)) = (by_handle, world.sender.handle()) {
                 world.handle = handle;
             }
-            world.join(kind, manner, history, named);
+            world.join(kind, manner, begin, named);
         }
         Operation::Send(form) => world.send(form),
         Operation::Batch { count, form } => world.batch(count, form),

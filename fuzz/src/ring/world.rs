@@ -1,8 +1,8 @@
 //! The ring, its readers, and what the model says of them.
 
-use fanfeed::RingHandle;
+use fanfeed::{PositionError, RingHandle, RingReceiver};
 
-use super::program::{Kind, Manner, Program};
+use super::program::{Begin, Kind, Manner, Program};
 use super::reader::Reader;
 use super::sender::Sender;
 use super::track::Track;
@@ -41,39 +41,57 @@ impl World {
         }
     }
 
-    pub(crate) fn join(&mut self, kind: Kind, manner: Manner, history: u8, named: bool) {
+    pub(crate) fn join(&mut self, kind: Kind, manner: Manner, begin: Begin, named: bool) {
         if self.readers.len() >= MOST {
             return;
         }
         let name = named.then_some(NAME);
-        // Few ask for the whole ring, and more is worth asking for.
-        let history = u64::from(history % 48);
         let options = self
             .handle
             .subscriber()
             .overflow(kind.into())
             .waiting(manner.into());
-        let options = options.history(history);
-        let receiver = match name {
-            Some(name) => options.name(name).subscribe(),
-            None => options.subscribe(),
+        let options = match name {
+            Some(name) => options.name(name),
+            None => options,
         };
         let came_late = self.track.is_closed;
         let next = self.track.next();
+        let (receiver, from) = match begin {
+            Begin::History(history) => {
+                // Few ask for the whole ring, and more is worth asking for.
+                let history = u64::from(history % 48);
+                let receiver = options.history(history).subscribe();
+                if !came_late {
+                    let most = history.min(next).min(self.track.capacity);
+                    let least = most.min(self.kept());
+                    let lag = receiver.lag();
+                    ensure((least..=most).contains(&lag), || {
+                        format!("history: expected {least} to {most}, saw {lag}")
+                    });
+                }
+                (receiver, None)
+            }
+            Begin::Before(values) => {
+                let position = next.saturating_sub(u64::from(values % 48));
+                match self.judge(kind, position, options.from(position).subscribe()) {
+                    Some(receiver) => (receiver, Some(position)),
+                    None => return,
+                }
+            }
+            Begin::After(values) => {
+                let position = next + u64::from(values % 4);
+                match self.judge(kind, position, options.from(position).subscribe()) {
+                    Some(receiver) => (receiver, Some(position)),
+                    None => return,
+                }
+            }
+        };
         let lag = receiver.lag();
         if came_late {
             expect("lag of one that came late", &lag, &0);
-        } else {
-            let capacity = self.track.capacity;
-            let safe = if capacity < 8 {
-                capacity - 1
-            } else {
-                capacity / 8 * 7
-            };
-            let most = history.min(next).min(capacity);
-            ensure((most.min(safe)..=most).contains(&lag), || {
-                format!("history: expected {} to {most}, saw {lag}", most.min(safe))
-            });
+        } else if let Some(position) = from {
+            expect("where it begins", &receiver.position(), &position);
         }
         self.readers.push(Reader {
             receiver,
@@ -90,6 +108,58 @@ impl World {
         let lossy = |one: &&Reader| one.kind != Kind::Strict && !one.came_late;
         let lossy = self.readers.iter().filter(lossy).count();
         self.most_lossy = self.most_lossy.max(lossy);
+    }
+
+    /// How many of the last values are kept at least, if there are as many.
+    fn kept(&self) -> u64 {
+        let capacity = self.track.capacity;
+        if capacity < 8 {
+            capacity - 1
+        } else {
+            capacity / 8 * 7
+        }
+    }
+
+    /// Compares with the model what a reader was told that was to begin at that position.
+    fn judge(
+        &self,
+        kind: Kind,
+        position: u64,
+        subscribed: Result<RingReceiver<Value>, PositionError>,
+    ) -> Option<RingReceiver<Value>> {
+        let next = self.track.next();
+        match subscribed {
+            Ok(receiver) => {
+                let oldest = next.saturating_sub(self.track.capacity);
+                ensure(
+                    self.track.is_closed || (oldest..=next).contains(&position),
+                    || format!("a reader begins at {position}, with {next} values sent"),
+                );
+                Some(receiver)
+            }
+            Err(PositionError::Ahead { next: told }) => {
+                expect("the next position", &told, &next);
+                ensure(position > next, || {
+                    format!("{position} is said to be ahead")
+                });
+                None
+            }
+            Err(PositionError::Gone { oldest }) => {
+                // Without threads no reader meets a sender that is looking.
+                let slowest = match kind {
+                    Kind::Strict => self.slowest().unwrap_or(u64::MAX),
+                    Kind::Lossy | Kind::Fragile => u64::MAX,
+                };
+                let kept = next.saturating_sub(self.kept()).min(slowest);
+                ensure(position < oldest && position < kept, || {
+                    format!("{position} is said to be gone, and {kept} is kept; oldest: {oldest}")
+                });
+                ensure(oldest <= next, || {
+                    format!("the oldest is {oldest} of {next}")
+                });
+                None
+            }
+        }
     }
 
     pub(crate) fn choose(&self, who: u8) -> Option<usize> {

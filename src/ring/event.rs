@@ -1,0 +1,72 @@
+//! A value with what is known of its place in the stream.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use super::reader::Visit;
+
+/// A value of a ring, as [`RingReceiver::drain_with`](crate::RingReceiver::drain_with) hands it out: with its position, and
+/// whether it is the last of its batch.
+pub struct RingEvent<'a, T> {
+    value: &'a T,
+    position: u64,
+    is_last: bool,
+}
+
+impl<'a, T> RingEvent<'a, T> {
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &'a T {
+        self.value
+    }
+
+    /// The value's position: how many values were sent on the ring before it. [`send`](crate::RingFeed::send) returns the
+    /// same number.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether this is the last value of its batch: the time to write out what was gathered, or to acknowledge it.
+    ///
+    /// Each batch that is handed out to its end has such a value, and no other value after it. There is none in a batch
+    /// that ends early: because the handler stops it or panics, or because the subscription is cancelled meanwhile.
+    #[inline]
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
+}
+
+impl<T> Clone for RingEvent<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for RingEvent<'_, T> {}
+
+impl<T> fmt::Debug for RingEvent<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingEvent")
+            .field("position", &self.position)
+            .field("is_last", &self.is_last)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handler of events.
+pub(crate) struct Events<F>(pub(crate) F);
+
+impl<T, B, F: FnMut(RingEvent<'_, T>) -> ControlFlow<B>> Visit<T> for Events<F> {
+    type Stop = B;
+    const HEEDS_CUT: bool = true;
+
+    #[inline(always)]
+    fn visit(&mut self, value: &T, position: u64, end: u64) -> ControlFlow<B> {
+        (self.0)(RingEvent {
+            value,
+            position,
+            is_last: position + 1 == end,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! Where readers are, and readers that begin at a position.
+
+use std::thread;
+
+use fanfeed::{PositionError, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError};
+
+use crate::common::{eventually, join, watchdog};
+
+#[test]
+fn a_receive_tells_the_position_of_its_value() {
+    with_each_sender!(8, |ring| {
+        ring.send_batch(0..5);
+        let mut reader = ring.subscribe();
+        assert_eq!(reader.position(), 5);
+        assert_eq!(reader.try_recv_with_position(), Err(TryRecvError::Empty));
+        let sent = [ring.send(10), ring.send(20), ring.send(30)];
+        assert_eq!(reader.try_recv_with_position(), Ok((sent[0], 10)));
+        assert_eq!(reader.recv_with_position(), Ok((sent[1], 20)));
+        assert_eq!(reader.try_iter().next(), Some(30));
+        assert_eq!(reader.position(), sent[2] + 1);
+        drop(ring);
+        assert_eq!(reader.recv_with_position(), Err(RecvError::Closed));
+        assert_eq!(reader.try_recv_with_position(), Err(TryRecvError::Closed));
+        assert_eq!(reader.position(), 8);
+    });
+}
+
+#[test]
+fn a_position_is_what_was_received_and_what_was_told_to_be_missed() {
+    with_each_sender!(8, |ring| {
+        let mut reader = ring
+            .subscriber()
+            .overflow(RingOverflow::DropOldest)
+            .subscribe();
+        ring.send_batch(0..20);
+        assert_eq!(reader.position(), 0, "it has not been told");
+        assert_eq!(reader.recv_with_position(), Err(RecvError::Lagged(12)));
+        assert_eq!((reader.position(), reader.missed()), (12, 12));
+        assert_eq!(reader.recv_with_position(), Ok((12, 12)));
+    });
+}
+
+#[test]
+fn a_reader_that_was_overtaken_while_it_read_is_behind_the_value_it_was_handed() {
+    let ring = RingFeed::new(8).unwrap();
+    let mut reader = ring
+        .subscriber()
+        .overflow(RingOverflow::DropOldest)
+        .subscribe();
+    ring.send(0);
+    let read = reader.drain(|_| {
+        ring.send_batch(1..20);
+    });
+    assert_eq!(read, Ok(1));
+    assert_eq!(reader.position(), 1);
+    assert_eq!(
+        reader.try_recv_with_position(),
+        Err(TryRecvError::Lagged(11))
+    );
+    assert_eq!(reader.try_recv_with_position(), Ok((12, 12)));
+}
+
+#[test]
+fn a_reader_begins_at_the_position_that_was_asked_for() {
+    for overflow in [
+        RingOverflow::Block,
+        RingOverflow::DropOldest,
+        RingOverflow::Disconnect,
+    ] {
+        with_each_sender!(64, |ring| {
+            ring.send_batch(0..50);
+            for position in [0, 1, 17, 49, 50] {
+                let options = ring
+                    .subscriber()
+                    .from(position)
+                    .overflow(overflow)
+                    .name("replay");
+                let mut reader = options.clone().subscribe().unwrap();
+                assert_eq!(reader.position(), position);
+                assert_eq!(reader.subscription().name(), Some("replay"));
+                assert!(reader.try_iter().eq(position..50));
+                let by_handle = ring.handle().subscriber().from(position).subscribe();
+                assert_eq!(by_handle.unwrap().position(), position);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_error_names_the_oldest_position_and_a_reader_can_begin_there() {
+    for overflow in [
+        RingOverflow::Block,
+        RingOverflow::DropOldest,
+        RingOverflow::Disconnect,
+    ] {
+        with_each_sender!(64, |ring| {
+            ring.send_batch(0..100);
+            let from = |position| {
+                ring.subscriber()
+                    .overflow(overflow)
+                    .from(position)
+                    .subscribe()
+            };
+            let error = from(0).unwrap_err();
+            assert!(error.is_gone() && !error.is_ahead());
+            let PositionError::Gone { oldest } = error else {
+                panic!("{error:?}");
+            };
+            assert!(error.to_string().contains(&oldest.to_string()));
+            // Seven eighths of the ring at least.
+            assert!((36..=44).contains(&oldest), "{oldest}");
+            assert_eq!(from(oldest - 1).unwrap_err(), error);
+            let mut reader = from(oldest).unwrap();
+            assert!(reader.try_iter().eq(oldest..100));
+            drop(reader);
+            // A refused reader holds nobody, and is not there.
+            assert_eq!(ring.subscriber_count(), 0);
+            for value in 100..300 {
+                assert_eq!(ring.try_send(value), Ok(value));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_position_that_was_not_reached_is_refused_with_the_next_one() {
+    with_each_sender!(8, |ring| {
+        ring.send_batch(0..3);
+        for position in [4, 1 << 60, u64::MAX] {
+            let error = ring.subscriber().from(position).subscribe().unwrap_err();
+            assert_eq!(error, PositionError::Ahead { next: 3 });
+            assert!(error.is_ahead() && !error.is_gone());
+            assert!(error.to_string().contains('3'));
+        }
+        assert_eq!(ring.subscriber_count(), 0);
+        let mut reader = ring.subscriber().history(3).from(3).subscribe().unwrap();
+        ring.send(3);
+        assert_eq!(reader.recv_with_position(), Ok((3, 3)));
+    });
+}
+
+#[test]
+fn a_reader_of_a_ring_that_has_ended_has_ended_wherever_it_was_to_begin() {
+    with_each_sender!(8, |ring| {
+        ring.send_batch(0..3);
+        ring.close();
+        for position in [0, 3, 100] {
+            let mut reader = ring.subscriber().from(position).subscribe().unwrap();
+            assert!(reader.is_closed());
+            assert_eq!(reader.try_recv(), Err(TryRecvError::Closed));
+        }
+    });
+}
+
+/// While the sender looks whether it may pass a reader that has just joined, another one may be refused there.
+#[track_caller]
+fn succeed(subscribe: impl Fn() -> Result<RingReceiver<u64>, PositionError>) -> RingReceiver<u64> {
+    let mut reader = None;
+    eventually(|| {
+        reader = subscribe().ok();
+        reader.is_some()
+    });
+    reader.unwrap()
+}
+
+#[test]
+fn a_value_that_a_blocking_reader_has_yet_to_read_is_not_gone() {
+    with_each_sender!(64, |ring| {
+        ring.send_batch(0..100);
+        let PositionError::Gone { oldest } = ring.subscriber().from(0).subscribe().unwrap_err()
+        else {
+            panic!("it is not gone");
+        };
+        let first = ring.subscriber().from(oldest).subscribe().unwrap();
+        while ring.try_send(0).is_ok() {}
+        // The sender would have gone on, had it not found the first one there.
+        let mut second = ring.subscriber().from(oldest).subscribe().unwrap();
+        drop(first);
+        assert_eq!(second.try_recv_with_position(), Ok((oldest, oldest)));
+        let mut readers = vec![second];
+        for position in [oldest + 1, oldest + 5, oldest + 8, oldest + 21, oldest + 64] {
+            while ring.try_send(0).is_ok() {}
+            let heir = ring.subscriber().from(readers[0].position()).subscribe();
+            readers.push(heir.unwrap());
+            assert!(ring.try_send(0).is_err());
+            for reader in &mut readers {
+                while reader.position() < position {
+                    reader.recv().unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn readers_take_over_from_one_another_while_a_sender_runs() {
+    let _watchdog = watchdog();
+    with_each_sender!(256, |ring| {
+        let handle = ring.handle();
+        let mut reader = ring.subscribe();
+        let sender = thread::spawn(move || {
+            for value in 0..20_000 {
+                ring.send(value);
+            }
+        });
+        let mut next = 0;
+        while reader.wait().is_ok() {
+            let limit = 1 + (next % 50) as usize;
+            let _ = reader.drain_up_to(limit, |value| {
+                assert_eq!(*value, next);
+                next += 1;
+            });
+            // The old reader is there until the new one is, so nothing is gone.
+            let position = reader.position();
+            let heir = succeed(|| handle.subscriber().from(position).subscribe());
+            if !heir.is_closed() {
+                assert_eq!(heir.position(), next);
+                reader = heir;
+            }
+        }
+        assert_eq!(next, 20_000);
+        join(sender);
+    });
+}
+
+#[test]
+fn a_refused_reader_leaves_blocked_senders_to_the_others() {
+    let _watchdog = watchdog();
+    with_each_sender!(8, |ring| {
+        let handle = ring.handle();
+        let mut reader = ring.subscribe();
+        let sender = thread::spawn(move || {
+            for value in 0..5_000 {
+                ring.send(value);
+            }
+        });
+        let mut next = 0;
+        while reader.wait().is_ok() {
+            let refused = handle.subscriber().from(next + 1_000_000).subscribe();
+            assert!(refused.is_err_and(|error| error.is_ahead()) || handle.is_closed());
+            let gone = handle
+                .subscriber()
+                .from(next.saturating_sub(100))
+                .subscribe();
+            drop(gone);
+            let _ = reader.drain(|value| {
+                assert_eq!(*value, next);
+                next += 1;
+            });
+        }
+        assert_eq!(next, 5_000);
+        join(sender);
+    });
+}
+
+// ---- All readers at once ----
+
+#[test]
+fn the_ring_tells_where_its_readers_are() {
+    with_each_sender!(8, |ring| {
+        ring.send(0);
+        assert!(ring.readers().is_empty());
+        let mut named = ring.subscriber().name("one").subscribe();
+        let lossy = ring
+            .subscriber()
+            .overflow(RingOverflow::DropOldest)
+            .subscribe();
+        ring.send_batch(1..6);
+        assert_eq!(named.try_recv(), Ok(1));
+        let readers = ring.readers();
+        assert_eq!(
+            readers
+                .iter()
+                .map(|reader| (reader.name(), reader.position(), reader.lag()))
+                .collect::<Vec<_>>(),
+            [(Some("one"), 2, 4), (None, 1, 5)]
+        );
+        assert_eq!(readers[0].id(), named.subscription().id());
+        assert_eq!(readers[0].stats(), named.stats());
+        assert_eq!(readers[1].stats(), lossy.stats());
+        lossy.subscription().unsubscribe();
+        assert_eq!(ring.handle().readers().len(), 1);
+        ring.close();
+        assert!(ring.readers().is_empty());
+    });
+}
