@@ -307,6 +307,78 @@ impl<T: Send + Sync> RingFeed<T> {
         self.claimant.send_batch(values)
     }
 
+    /// Sends as many of the values as there is room for, in order. Returns the position after the last.
+    ///
+    /// They are taken from the iterator 32 at a time, and published together as with [`send_batch`](Self::send_batch).
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader or of a sender that has been at its slot for a whole lap; [`TrySendError::Closed`] with those that were
+    /// left when the ring was closed. The ones before them have been sent. So the iterator is taken to its end in any
+    /// case, and must have one. An empty batch does not fail.
+    ///
+    /// # Panics
+    ///
+    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room, the values that it yielded
+    /// and that found none are dropped.
+    ///
+    /// ```
+    /// use fanfeed::{RingFeed, TrySendError};
+    ///
+    /// let ring = RingFeed::new(4)?;
+    /// let mut reader = ring.subscribe();
+    /// let Err(TrySendError::Full(rest)) = ring.try_send_batch(1..=6) else {
+    ///     panic!("there was room for more than four");
+    /// };
+    /// assert_eq!(rest, [5, 6]);
+    /// assert!(reader.try_iter().eq(1..=4));
+    /// assert_eq!(ring.try_send_batch(rest), Ok(6));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn try_send_batch<I: IntoIterator<Item = T>>(
+        &self,
+        values: I,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        self.claimant.try_send_batch(values)
+    }
+
+    /// Sends the values in order, and waits up to `timeout` for room, for all of them together. Returns the position after
+    /// the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent in time.
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch).
+    pub fn send_batch_timeout<I: IntoIterator<Item = T>>(
+        &self,
+        values: I,
+        timeout: Duration,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        // A limit beyond what the clock can count is no limit.
+        self.claimant
+            .send_batch_until(values, || Instant::now().checked_add(timeout))
+    }
+
+    /// Sends the values in order, and waits until `deadline` for room. Returns the position after the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent by then.
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch).
+    pub fn send_batch_deadline<I: IntoIterator<Item = T>>(
+        &self,
+        values: I,
+        deadline: Instant,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        self.claimant.send_batch_until(values, || Some(deadline))
+    }
+
     /// Sends clones of the values in order: [`send_batch`](Self::send_batch) of a slice.
     pub fn send_slice(&self, values: &[T]) -> u64
     where

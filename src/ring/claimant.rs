@@ -4,6 +4,7 @@
 //! looks how far the ring was published follows the stamps. So a sender that was preempted between claiming and stamping
 //! holds up readers, and senders a lap further on, but no other sender before that.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
@@ -112,34 +113,72 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Sends what is in the buffer, and gives where the last of it went, plus one. `None` if the ring was closed.
-    fn send_buffer(&self, buffer: &mut Vec<T>) -> Option<u64> {
-        let mut end = None;
-        let mut values = buffer.drain(..);
-        while values.len() != 0 {
-            let claim = self.claim_or_wait(values.len() as u64, || None).ok()?;
-            // Dropped when all of them have been published, for that may panic.
-            drop(self.fill(&claim, &mut values));
-            end = Some(claim.end);
-        }
-        end
+    pub(crate) fn send_batch(&self, values: impl IntoIterator<Item = T>) -> u64 {
+        let sent = self.send_all(values.into_iter(), |wanted| {
+            self.claim_or_wait(wanted, || None)
+        });
+        sent.unwrap_or_else(|_| self.core.track.next())
     }
 
-    pub(crate) fn send_batch(&self, values: impl IntoIterator<Item = T>) -> u64 {
+    pub(crate) fn try_send_batch(
+        &self,
+        values: impl IntoIterator<Item = T>,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        let sent = self.send_all(values.into_iter(), |wanted| {
+            self.claim::<false>(wanted)
+                .map_err(|unclaimed| match unclaimed {
+                    Unclaimed::Held(_) => Refusal::Full,
+                    Unclaimed::Closed => Refusal::Closed,
+                })
+        });
+        sent.map_err(|unsent| unsent.collect())
+    }
+
+    pub(crate) fn send_batch_until(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        let deadline = LazyCell::new(deadline);
+        let sent = self.send_all(values.into_iter(), |wanted| {
+            self.claim_or_wait(wanted, || *deadline)
+        });
+        sent.map_err(|unsent| unsent.collect())
+    }
+
+    /// Sends the values, with this way of claiming up to so many positions, and gives the position after the last. Gives back
+    /// those for which there were none.
+    fn send_all<I: Iterator<Item = T>>(
+        &self,
+        mut values: I,
+        mut claim: impl FnMut(u64) -> Result<Claim, Refusal>,
+    ) -> Result<u64, Unsent<T, I>> {
         /// Values taken from the iterator before any of them is sent: no code of others runs between claiming and
         /// stamping.
         const AT_ONCE: usize = 32;
-        let mut values = values.into_iter();
         let mut buffer = Vec::with_capacity(values.size_hint().0.clamp(1, AT_ONCE));
         let mut end = None;
         loop {
             buffer.extend(values.by_ref().take(AT_ONCE));
             if buffer.is_empty() {
-                return end.unwrap_or_else(|| self.core.track.next());
+                return Ok(end.unwrap_or_else(|| self.core.track.next()));
             }
-            match self.send_buffer(&mut buffer) {
-                Some(sent) => end = Some(sent),
-                None => return self.core.track.next(),
+            let mut taken = buffer.drain(..);
+            while taken.len() != 0 {
+                match claim(taken.len() as u64) {
+                    Ok(claim) => {
+                        // Dropped when all of them have been published, for that may panic.
+                        drop(self.fill(&claim, &mut taken));
+                        end = Some(claim.end);
+                    }
+                    Err(refusal) => {
+                        return Err(Unsent {
+                            refusal,
+                            taken: taken.collect(),
+                            rest: values,
+                        });
+                    }
+                }
             }
         }
     }
@@ -196,10 +235,12 @@ impl<T> Claimant<T> {
 
     #[cold]
     fn wait_and_claim(&self, wanted: u64, deadline: Option<Instant>) -> Result<Claim, Refusal> {
-        let claimed = room::wait(&self.core, deadline, || match self.claim::<false>(wanted) {
-            Ok(claim) => Ok(Ok(claim)),
-            Err(Unclaimed::Closed) => Ok(Err(Refusal::Closed)),
-            Err(Unclaimed::Held(held)) => Err(held),
+        let claimed = room::wait(&self.core, 1, deadline, || {
+            match self.claim::<false>(wanted) {
+                Ok(claim) => Ok(Ok(claim)),
+                Err(Unclaimed::Closed) => Ok(Err(Refusal::Closed)),
+                Err(Unclaimed::Held(held)) => Err(held),
+            }
         });
         claimed.unwrap_or(Err(Refusal::Full))
     }
@@ -273,7 +314,7 @@ impl<T> Claimant<T> {
     pub(crate) fn wake_for_room(&self, waker: &Waker) {
         let mut waiter = Waiter::take(self, waker);
         let senders = &self.core.wakeups.senders;
-        senders.rejoin(&mut waiter.ticket, waker, || self.core.look_for_places());
+        senders.rejoin(&mut waiter.ticket, waker, || self.core.look_for_places(1));
     }
 
     /// Takes back what `wake_for_room` left.
@@ -286,7 +327,7 @@ impl<T> Claimant<T> {
 
     fn leave(&self, ticket: &mut Ticket) {
         let senders = &self.core.wakeups.senders;
-        senders.leave(ticket, || self.core.look_for_places());
+        senders.leave(ticket, || self.core.look_for_places(1));
     }
 
     // ---- Filling ----
@@ -331,6 +372,22 @@ impl<T> Claimant<T> {
             self.core.look_after_publishing(claim.begin + 1);
         }
         old
+    }
+}
+
+/// Values that were not sent.
+struct Unsent<T, I> {
+    refusal: Refusal,
+    taken: Vec<T>,
+    rest: I,
+}
+
+impl<T, I: Iterator<Item = T>> Unsent<T, I> {
+    #[cold]
+    fn collect(self) -> TrySendError<Vec<T>> {
+        let mut values = self.taken;
+        values.extend(self.rest);
+        self.refusal.of(values)
     }
 }
 

@@ -282,13 +282,14 @@ impl<T> Core<T> {
         crate::events::event!(debug, position = end, "ring closed");
     }
 
-    /// How many places the readers leave.
-    pub(crate) fn look_for_places(&self) -> Look<'_> {
+    /// How many places the readers leave for sends that need `wanted` at a time: 1 means the first of them.
+    pub(crate) fn look_for_places(&self, wanted: u64) -> Look<'_> {
         let (track, next) = (&self.track, self.track.next());
         let Some(slowest) = track.seats.slowest() else {
             return Look::Places(u64::MAX);
         };
-        match (slowest.position + track.shape().capacity()).saturating_sub(next) {
+        let first = next + wanted - 1;
+        match (slowest.position + track.shape().capacity()).saturating_sub(first) {
             0 => Look::Held(track.seats.seat(slowest.seat), slowest.seat),
             places => Look::Places(places),
         }

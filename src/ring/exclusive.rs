@@ -183,6 +183,78 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_batch(values)
     }
 
+    /// Sends as many of the values as there is room for, in order. Returns the position after the last.
+    ///
+    /// They are published together as with [`send_batch`](Self::send_batch).
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader; [`TrySendError::Closed`] with those that were
+    /// left when the ring was closed. The ones before them have been sent. So the iterator is taken to its end in any
+    /// case, and must have one. An empty batch does not fail.
+    ///
+    /// # Panics
+    ///
+    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room, the values that it yielded
+    /// and that found none are dropped.
+    ///
+    /// ```
+    /// use fanfeed::{ExclusiveRingFeed, TrySendError};
+    ///
+    /// let mut ring = ExclusiveRingFeed::new(4)?;
+    /// let mut reader = ring.subscribe();
+    /// let Err(TrySendError::Full(rest)) = ring.try_send_batch(1..=6) else {
+    ///     panic!("there was room for more than four");
+    /// };
+    /// assert_eq!(rest, [5, 6]);
+    /// assert!(reader.try_iter().eq(1..=4));
+    /// assert_eq!(ring.try_send_batch(rest), Ok(6));
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn try_send_batch<I: IntoIterator<Item = T>>(
+        &mut self,
+        values: I,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        self.writer.try_send_batch(values)
+    }
+
+    /// Sends the values in order, and waits up to `timeout` for room, for all of them together. Returns the position after
+    /// the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent in time.
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch).
+    pub fn send_batch_timeout<I: IntoIterator<Item = T>>(
+        &mut self,
+        values: I,
+        timeout: Duration,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        // A limit beyond what the clock can count is no limit.
+        self.writer
+            .send_batch_until(values, || Instant::now().checked_add(timeout))
+    }
+
+    /// Sends the values in order, and waits until `deadline` for room. Returns the position after the last.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent by then.
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_send_batch`](Self::try_send_batch).
+    pub fn send_batch_deadline<I: IntoIterator<Item = T>>(
+        &mut self,
+        values: I,
+        deadline: Instant,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        self.writer.send_batch_until(values, || Some(deadline))
+    }
+
     /// Sends clones of the values in order: [`send_batch`](Self::send_batch) of a slice.
     pub fn send_slice(&mut self, values: &[T]) -> u64
     where
@@ -217,6 +289,74 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         T: Default,
     {
         self.writer.send_with(write)
+    }
+
+    /// Claims `count` slots, has `write` write each value in place, and publishes them together. It waits for readers that keep
+    /// the ring full, until there is room for all of them. Returns the position after the last.
+    ///
+    /// `write` is called with each index from 0 to `count - 1` in turn, and with a value as [`send_with`](Self::send_with)
+    /// gives it. No reader sees any of the values before the last one was written. On a closed ring, and for a count of 0,
+    /// `write` is not called.
+    ///
+    /// While the values are written, readers that join with [`history`](crate::RingSubscriberBuilder::history), and readers that
+    /// drop the oldest, get no values from further back than the capacity less `count`: these slots are about to be
+    /// overwritten.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is more than the [`capacity`](Self::capacity): there will never be room.
+    ///
+    /// If `write` panics, nothing is sent, and that goes through. What it has written stays in the slots, and later sends find
+    /// it there: `send_with` and this may be given it, the others drop it.
+    ///
+    /// It panics like [`send`](Self::send) where it would have to wait inside a handler of one of the ring's readers.
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::<[u64; 64]>::new(8)?;
+    /// let mut reader = ring.subscribe();
+    /// let end = ring.send_batch_with(3, |index, page| page.fill(index as u64));
+    /// assert_eq!(end, 3);
+    /// let mut sums = Vec::new();
+    /// reader.drain(|page| sums.push(page.iter().sum::<u64>()))?;
+    /// assert_eq!(sums, [0, 64, 128]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_batch_with(&mut self, count: usize, write: impl FnMut(usize, &mut T)) -> u64
+    where
+        T: Default,
+    {
+        self.assert_fits(count);
+        self.writer.send_batch_with(count, write)
+    }
+
+    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if a reader keeps the ring too full, [`TrySendError::Closed`] if it was closed; each gives `write`
+    /// back, which was not called.
+    ///
+    /// # Panics
+    ///
+    /// As [`send_batch_with`](Self::send_batch_with), but that it does not wait.
+    pub fn try_send_batch_with<W: FnMut(usize, &mut T)>(
+        &mut self,
+        count: usize,
+        write: W,
+    ) -> Result<u64, TrySendError<W>>
+    where
+        T: Default,
+    {
+        self.assert_fits(count);
+        self.writer.try_send_batch_with(count, write)
+    }
+
+    fn assert_fits(&self, count: usize) {
+        let capacity = self.capacity();
+        assert!(
+            count <= capacity,
+            "{count} slots were claimed at once, and the ring has {capacity}"
+        );
     }
 }
 

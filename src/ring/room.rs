@@ -16,11 +16,12 @@ use super::seat::Seat;
 const LOOKS: Duration = Duration::from_micros(100);
 
 /// Retries until it works, and waits in between: backs off for some microseconds, anew whenever the
-/// reader in the way has moved on ([`LOOKS`]), then waits in line. `None` once the deadline has
-/// passed.
+/// reader in the way has moved on ([`LOOKS`]), then waits in line, for `wanted` places at once.
+/// `None` once the deadline has passed.
 #[cold]
 pub(crate) fn wait<T, R>(
     core: &Core<T>,
+    wanted: u64,
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> Result<R, Held>,
 ) -> Option<R> {
@@ -35,13 +36,13 @@ pub(crate) fn wait<T, R>(
     let senders = &core.wakeups.senders;
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut clock = Clock(None);
-    let mut place = Place::new(core);
+    let mut place = Place::new(core, wanted);
     let mut looks = Looks::new();
     let mut patience = Patience::new();
     let mut gives_way = !senders.is_first_come();
     let done = loop {
         if std::mem::take(&mut gives_way) {
-            if let Look::Held(seat, number) = core.look_for_places() {
+            if let Look::Held(seat, number) = core.look_for_places(wanted) {
                 clock.start(seat, number);
             }
         } else {
@@ -143,6 +144,7 @@ impl<'a> Clock<'a> {
 /// A sender's place in the line of senders that wait for room.
 struct Place<'a, T> {
     core: &'a Core<T>,
+    wanted: u64,
     parker: Parker,
     ticket: Ticket,
     state: State,
@@ -157,9 +159,10 @@ enum State {
 }
 
 impl<'a, T> Place<'a, T> {
-    fn new(core: &'a Core<T>) -> Self {
+    fn new(core: &'a Core<T>, wanted: u64) -> Self {
         Self {
             core,
+            wanted,
             parker: Parker::current(),
             ticket: Ticket::of_thread(),
             state: State::Outside,
@@ -171,7 +174,7 @@ impl<'a, T> Place<'a, T> {
     fn is_to_look(&mut self) -> bool {
         let core = self.core;
         let senders = &core.wakeups.senders;
-        let look = || core.look_for_places();
+        let look = || core.look_for_places(self.wanted);
         match std::mem::replace(&mut self.state, State::InLine) {
             State::Outside => {
                 !senders.join(&mut self.ticket, self.parker.waker(), look) || core.is_closed()
@@ -194,7 +197,7 @@ impl<'a, T> Place<'a, T> {
 impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
         if self.state != State::Outside {
-            let look = || self.core.look_for_places();
+            let look = || self.core.look_for_places(self.wanted);
             self.core.wakeups.senders.leave(&mut self.ticket, look);
         }
     }

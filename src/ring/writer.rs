@@ -6,11 +6,14 @@
 //! What every send needs lies apart from what few need, which is reached by reference alone: so where a sender is a local
 //! variable, the compiler may keep its position in a register.
 
+use std::cell::LazyCell;
+use std::iter;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{CapacityError, TrySendError};
 
+use super::blocked_senders::Look;
 use super::core::Core;
 use super::gate::{Gate, Held};
 use super::refusal::Refusal;
@@ -116,14 +119,48 @@ impl<T> Writer<T> {
     }
 
     pub(crate) fn send_batch(&mut self, values: impl IntoIterator<Item = T>) -> u64 {
-        let mut values = values.into_iter();
+        let sent = self.send_all(values.into_iter(), |writer| writer.make_room(|| None));
+        sent.unwrap_or(self.next)
+    }
+
+    pub(crate) fn try_send_batch(
+        &mut self,
+        values: impl IntoIterator<Item = T>,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        self.send_all(values.into_iter(), Self::look_for_room)
+            .map_err(|unsent| unsent.collect())
+    }
+
+    pub(crate) fn send_batch_until(
+        &mut self,
+        values: impl IntoIterator<Item = T>,
+        deadline: impl FnOnce() -> Option<Instant>,
+    ) -> Result<u64, TrySendError<Vec<T>>> {
+        let deadline = LazyCell::new(deadline);
+        self.send_all(values.into_iter(), |writer| writer.make_room(|| *deadline))
+            .map_err(|unsent| unsent.collect())
+    }
+
+    /// Sends the values, with this way of getting room. Gives back those for which there was none.
+    #[inline(always)]
+    fn send_all<I: Iterator<Item = T>>(
+        &mut self,
+        mut values: I,
+        mut room: impl FnMut(&mut Self) -> Result<(), Refusal>,
+    ) -> Result<u64, Unsent<I>> {
         loop {
             // Before the room: there may be no value to put there.
             let Some(mut value) = values.next() else {
-                return self.next;
+                return Ok(self.next);
             };
-            if self.next == self.stop && self.make_room(|| None).is_err() {
-                return self.next;
+            if self.next == self.stop
+                && let Err(refusal) = room(self)
+            {
+                return Err(Unsent {
+                    refusal,
+                    first: value,
+                    rest: values,
+                });
             }
             let mut stretch = Stretch {
                 segment: self.segment,
@@ -143,6 +180,57 @@ impl<T> Writer<T> {
                 }
             }
         }
+    }
+
+    /// Waits for room for so many values, has them written in place, and publishes them together.
+    pub(crate) fn send_batch_with(&mut self, count: usize, write: impl FnMut(usize, &mut T)) -> u64
+    where
+        T: Default,
+    {
+        if count != 0 && self.claim_or_wait(count).is_ok() {
+            self.write(count, write);
+        }
+        self.next
+    }
+
+    /// As `send_batch_with`, if there is room now.
+    pub(crate) fn try_send_batch_with<W: FnMut(usize, &mut T)>(
+        &mut self,
+        count: usize,
+        write: W,
+    ) -> Result<u64, TrySendError<W>>
+    where
+        T: Default,
+    {
+        if count != 0 {
+            if let Err(refusal) = self.claim_now(count) {
+                return Err(refusal.of(write));
+            }
+            self.write(count, write);
+        }
+        Ok(self.next)
+    }
+
+    /// Has `count` values written in place from `next` on, where the limit allows it, and publishes them.
+    fn write(&mut self, count: usize, mut write: impl FnMut(usize, &mut T))
+    where
+        T: Default,
+    {
+        // The limit may be in a later segment than `next`: the next send is to find out, also after a panic.
+        self.stop = self.next;
+        let track = &self.core.track;
+        for index in 0..count {
+            let position = self.next + index as u64;
+            let segment = track.storage.segment(position);
+            // SAFETY: as in `send_with`: the position is below the gate's limit, and none of these is published before the
+            // last of them was written.
+            write(index, unsafe {
+                segment.old_or_default(self.offset(position))
+            });
+        }
+        let end = self.next + count as u64;
+        self.stop = end;
+        self.publish(end);
     }
 
     pub(crate) fn send_with(&mut self, write: impl FnOnce(&mut T)) -> u64
@@ -206,6 +294,29 @@ impl<T> Writer<T> {
             .map(|room| self.enter(room))
     }
 
+    /// Makes room for so many values, without waiting.
+    fn claim_now(&mut self, count: usize) -> Result<(), Refusal> {
+        if self.seldom.closed {
+            return Err(Refusal::Closed);
+        }
+        self.seldom
+            .claim(&self.core, self.next, count as u64)
+            .map_err(|_| Refusal::Full)
+    }
+
+    /// Waits for room for so many values.
+    fn claim_or_wait(&mut self, count: usize) -> Result<(), Refusal> {
+        if self.seldom.closed {
+            return Err(Refusal::Closed);
+        }
+        let (next, count) = (self.next, count as u64);
+        let (core, seldom) = (&*self.core, &mut self.seldom);
+        if seldom.claim(core, next, count).is_ok() {
+            return Ok(());
+        }
+        room::wait(core, count, None, || seldom.claim(core, next, count)).ok_or(Refusal::Full)
+    }
+
     #[inline(always)]
     fn enter(&mut self, room: Room<T>) {
         self.stop = room.stop;
@@ -237,7 +348,7 @@ impl Seldom {
         if let Ok(room) = self.pass_gate(core, next) {
             return Ok(room);
         }
-        room::wait(core, deadline(), || self.pass_gate(core, next)).ok_or(Refusal::Full)
+        room::wait(core, 1, deadline(), || self.pass_gate(core, next)).ok_or(Refusal::Full)
     }
 
     /// `next` has come to the stop: looks ahead, or moves the limit on.
@@ -249,16 +360,57 @@ impl Seldom {
         } else {
             self.gate.extend(track)
         };
-        if let Some(left) = self.gate.take_left(track) {
-            track.storage.exit(left);
-        }
-        core.overrun(self.gate.take_overrun(track));
-        core.drop_passed();
+        self.tidy(core);
         passed?;
+        // A claim that was given up may have left the limit in a later segment.
+        let segment_end = track.shape().segment_end(next);
         Ok(Room {
-            stop: self.gate.next_stop(track, next),
+            stop: self.gate.next_stop(track, next).min(segment_end),
             segment: track.storage.segment(next),
         })
+    }
+
+    /// Moves the limit on until there is room for `count` values at `next`, and no further than a capacity beyond `next`: so
+    /// no strict reader joins beyond what was published.
+    ///
+    /// Strict readers are looked at first, so that lossy ones are not overtaken for a claim that fails.
+    #[cold]
+    fn claim<T>(&mut self, core: &Core<T>, next: u64, count: u64) -> Result<(), Held> {
+        let track = &core.track;
+        let most = next + track.shape().capacity();
+        while self.gate.limit() < next + count {
+            if let Look::Held(_, seat) = core.look_for_places(count) {
+                return Err(Held::By(seat));
+            }
+            let extended = self.gate.extend_within(track, most);
+            self.tidy(core);
+            extended?;
+        }
+        Ok(())
+    }
+
+    /// Does what is left to do after the gate has been moved. Runs user code.
+    fn tidy<T>(&mut self, core: &Core<T>) {
+        if let Some(left) = self.gate.take_left(&core.track) {
+            core.track.storage.exit(left);
+        }
+        core.overrun(self.gate.take_overrun(&core.track));
+        core.drop_passed();
+    }
+}
+
+/// Values that were not sent.
+struct Unsent<I: Iterator> {
+    refusal: Refusal,
+    first: I::Item,
+    rest: I,
+}
+
+impl<I: Iterator> Unsent<I> {
+    #[cold]
+    fn collect(self) -> TrySendError<Vec<I::Item>> {
+        let values = iter::once(self.first).chain(self.rest).collect();
+        self.refusal.of(values)
     }
 }
 

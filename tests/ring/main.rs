@@ -24,6 +24,7 @@ macro_rules! with_each_sender {
     }};
 }
 
+mod batches;
 mod capacity;
 mod carrying;
 #[cfg(all(
