@@ -60,6 +60,13 @@ impl Clone for Token {
     }
 }
 
+impl Default for Token {
+    /// A value in a book of its own, that stands in a slot until it is written over.
+    fn default() -> Self {
+        Ledger::new().token(u32::MAX)
+    }
+}
+
 impl Drop for Token {
     fn drop(&mut self) {
         let mut entries = self.ledger.0.lock().unwrap();

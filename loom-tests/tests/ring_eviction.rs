@@ -71,6 +71,78 @@ fn lapped(capacity: usize, count: u32) {
     ledger.assert_settled();
 }
 
+/// A thread that claims so many slots at once, from the number `first` on, then sends one more value, and gives the ring back.
+fn claim(
+    mut ring: ExclusiveRingFeed<Token>,
+    ledger: &Ledger,
+    first: u32,
+    count: usize,
+) -> JoinHandle<ExclusiveRingFeed<Token>> {
+    let ledger = ledger.clone();
+    thread::spawn(move || {
+        let end = ring.send_batch_with(count, |index, slot| {
+            *slot = ledger.token(first + index as u32);
+        });
+        ring.send(ledger.token(end as u32));
+        ring
+    })
+}
+
+/// The sender claims a whole lap while the reader reads: in the middle of a segment, so that the claim comes to the segment
+/// in which it began.
+fn claimed_over_while_reading(capacity: usize, before: u32) {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
+    let mut reader = lossy(&ring);
+    ring.send_batch((0..before).map(|number| ledger.token(number)));
+    let sender = claim(ring, &ledger, before, capacity);
+    let mut tally = Tally::from(0);
+    for _ in 0..2 {
+        read_slowly(&mut reader, &mut tally);
+    }
+    drop(sender.join().unwrap());
+    assert_eq!(tally.poll_all(&mut reader), TryRecvError::Closed);
+    assert_eq!(tally.all(), u64::from(before) + capacity as u64 + 1);
+    drop(reader);
+    ledger.assert_settled();
+}
+
+/// A reader joins while slots are claimed.
+fn claimed_beside_a_join(overflow: RingOverflow) {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(4).unwrap();
+    ring.send(ledger.token(0));
+    let handle = ring.handle();
+    let sender = claim(ring, &ledger, 1, 4);
+    let options = handle.subscriber().overflow(overflow).history(4);
+    let mut reader = options.subscribe();
+    let mut tally = Tally::from_anywhere();
+    assert_eq!(tally.recv_all(&mut reader), RecvError::Closed);
+    if let Some(&last) = tally.values.last() {
+        assert_eq!(last, 5);
+    }
+    if overflow == RingOverflow::Block {
+        assert_eq!(tally.missed, 0);
+    }
+    drop((sender.join().unwrap(), reader, handle));
+    ledger.assert_settled();
+}
+
+/// The sender waits until there is room for all.
+fn claimed_behind_a_strict_reader() {
+    let ledger = Ledger::new();
+    let mut ring = ExclusiveRingFeed::new(2).unwrap();
+    let mut reader = ring.subscribe();
+    ring.send_batch((0..2).map(|number| ledger.token(number)));
+    let sender = claim(ring, &ledger, 2, 2);
+    let mut tally = Tally::from(0);
+    while tally.values.len() < 5 {
+        tally.recv(&mut reader).unwrap();
+    }
+    drop((sender.join().unwrap(), reader));
+    ledger.assert_settled();
+}
+
 /// The sender laps the reader while it reads.
 fn lapped_while_reading(capacity: usize, count: u32) {
     let ledger = Ledger::new();
@@ -282,6 +354,24 @@ fn a_reader_that_outlives_the_ring() {
     sender.join().unwrap();
     drop(reader);
     ledger.assert_settled();
+}
+
+#[test]
+fn slots_are_claimed_where_a_reader_reads() {
+    Model::bound(2).holds(|| claimed_over_while_reading(2, 1));
+    Model::bound(2).holds(|| claimed_over_while_reading(4, 1));
+    Model::bound(2).holds(|| claimed_over_while_reading(4, 3));
+}
+
+#[test]
+fn readers_join_while_slots_are_claimed() {
+    Model::bound(2).holds(|| claimed_beside_a_join(RingOverflow::Block));
+    Model::bound(2).holds(|| claimed_beside_a_join(RingOverflow::DropOldest));
+}
+
+#[test]
+fn a_claim_waits_for_a_reader_to_leave_room_for_all() {
+    Model::bound(2).holds(claimed_behind_a_strict_reader);
 }
 
 #[test]

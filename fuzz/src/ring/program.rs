@@ -125,6 +125,13 @@ pub(crate) enum BatchForm {
     Iterator,
     Slice,
     Panicking,
+    Try,
+    Timeout,
+    Deadline,
+    /// Slots of an exclusive ring, claimed at once.
+    InPlace,
+    InPlaceTry,
+    InPlacePanicking,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]

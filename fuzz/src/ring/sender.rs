@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingHandle, TrySendError, WeakRingFeed};
 
-use super::program::Form;
+use super::program::{BatchForm, Form};
 use crate::value::{Value, panic_on_purpose};
 
 pub(crate) enum Sender {
@@ -80,6 +80,19 @@ impl Sender {
 
     pub(crate) fn send_batch(&mut self, values: impl Iterator<Item = Value>) -> Option<u64> {
         with_ring!(self, ring => ring.send_batch(values))
+    }
+
+    /// Sends them without waiting, and gives back those that found no room.
+    pub(crate) fn try_send_batch(
+        &mut self,
+        form: BatchForm,
+        values: impl Iterator<Item = Value>,
+    ) -> Option<Result<u64, TrySendError<Vec<Value>>>> {
+        with_ring!(self, ring => match form {
+            BatchForm::Timeout => ring.send_batch_timeout(values, Duration::ZERO),
+            BatchForm::Deadline => ring.send_batch_deadline(values, Instant::now()),
+            _ => ring.try_send_batch(values),
+        })
     }
 
     pub(crate) fn send_slice(&mut self, values: &[Value]) -> Option<u64> {

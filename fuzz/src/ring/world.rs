@@ -20,8 +20,8 @@ pub(crate) struct World {
     pub(crate) number: u64,
     /// The most readers that do not block there have been at one time: so many segments there are besides the ring's own.
     most_lossy: usize,
-    /// Whether a writer that panicked has left a value in the next slot.
-    pub(crate) has_leftover: bool,
+    /// Writers that panicked have left values in slots up to this position.
+    pub(crate) leftover: u64,
 }
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
             readers: Vec::new(),
             number: 0,
             most_lossy: 0,
-            has_leftover: false,
+            leftover: 0,
         }
     }
 
@@ -215,7 +215,7 @@ impl World {
             .next()
             .min(track.capacity)
             .saturating_sub(track.eighth);
-        let filled = track.next() + u64::from(self.has_leftover);
+        let filled = track.next().max(self.leftover);
         let most = filled.min(track.capacity) + self.most_lossy as u64 * track.eighth;
         // All values of a closed ring go with its last reader.
         let is_over = track.is_closed && self.readers.iter().all(|one| one.came_late);
