@@ -73,8 +73,8 @@ pub use waiting::Waiting;
 /// 1. One total order: every reader sees the same sequence, without gaps unless it is told of them. Each value has a
 ///    position, counted from 0.
 /// 2. A [blocking](RingOverflow::Block) reader (the default) is never overwritten: the ring waits for the slowest. One that
-///    [drops the oldest](RingOverflow::DropOldest) never holds a sender, not even while it reads; what it received and what
-///    it missed are together always what was sent. One that [disconnects](RingOverflow::Disconnect) ends with an error when
+///    [drops the oldest](RingOverflow::DropOldest) never holds a sender, not even while it reads; what it received, what
+///    it missed and what it [skipped](RingReceiver::skip_to_newest) are together always what was sent. One that [disconnects](RingOverflow::Disconnect) ends with an error when
 ///    it has fallen behind by more than seven eighths of the ring.
 /// 3. Readers read by reference, in batches ([`RingReceiver::drain`]), or take clones.
 /// 4. Readers come and go while senders run. One that leaves, or panics, frees its slots at once.

@@ -197,12 +197,12 @@ fn joins_at_a_floor_that_comes_down() {
 
 #[test]
 fn readers_join_at_a_floor_that_comes_down() {
-    Model::bound(3).holds(joins_at_a_floor_that_comes_down);
+    Model::bound(2).holds(joins_at_a_floor_that_comes_down);
 }
 
 #[test]
 fn a_floor_that_comes_down_has_to_be_announced_in_order() {
-    Model::bound(3)
+    Model::bound(2)
         .because(Why::Race)
         .fails_with("gate_opens_without_fence", joins_at_a_floor_that_comes_down);
 }

@@ -67,6 +67,8 @@ pub(crate) struct Reader<T> {
     kind: Progress,
     /// Misses that the user has not been told of.
     untold: u64,
+    /// How many values it was asked to pass over.
+    skipped: u64,
 }
 
 impl<T> Reader<T> {
@@ -78,6 +80,7 @@ impl<T> Reader<T> {
             known: position,
             kind,
             untold: 0,
+            skipped: 0,
         }
     }
 
@@ -93,7 +96,11 @@ impl<T> Reader<T> {
         self.position
     }
 
-    /// The position after everything that the user was handed, or told to have missed.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The position after everything that the user was handed, told to have missed, or has skipped.
     pub(crate) fn told(&self) -> u64 {
         self.position - self.untold
     }
@@ -186,6 +193,57 @@ impl<T> Reader<T> {
             }
         }
         Err(self.say_missed())
+    }
+
+    /// Passes over all values that are there but the last, and returns how many they were.
+    pub(crate) fn skip_to_newest(&mut self) -> Result<u64, TryRecvError> {
+        /// A look at a shared ring may yield what another reader has seen before; the next one is this reader's own, unless
+        /// another one was faster again.
+        const LOOKS: usize = 4;
+        if self.untold == 0 {
+            if self.member.is_cut() {
+                return Err(self.ended());
+            }
+            for _ in 0..LOOKS {
+                let known = self.known;
+                self.look();
+                if self.known == known {
+                    break;
+                }
+            }
+            if !self.has_unread() {
+                return self.nothing(1).map(|read| read as u64);
+            }
+            if let Some(skipped) = self.skip_to(self.known - 1) {
+                self.skipped += skipped;
+                return Ok(skipped);
+            }
+        }
+        Err(self.say_missed())
+    }
+
+    /// Moves on to a position that is not beyond the published ones, and returns how many values lie between. `None` if it
+    /// was overtaken before.
+    fn skip_to(&mut self, position: u64) -> Option<u64> {
+        let begin = self.position;
+        let seat = self.member.seat();
+        if self.kind.is_lossy() {
+            // Before the word, so that what is skipped never counts as overtaken.
+            seat.saw(position);
+            let unpinned = self.kind.at(begin);
+            if let Err(now) = seat.change(unpinned, unpinned.at(position)) {
+                seat.saw(begin);
+                self.overtaken(now);
+                return None;
+            }
+        } else {
+            // A reader that does not read need not pin its place to leave it.
+            seat.unpin_strict(position);
+        }
+        self.position = position;
+        self.core.wakeups.senders.moved(seat);
+        self.member.stopped(begin);
+        Some(position - begin)
     }
 
     /// Where to stop reading so many values. What comes while they are read is for the next time.

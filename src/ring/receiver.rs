@@ -29,7 +29,8 @@ use super::waiting::{Awake, Waiting};
 ///
 /// A reader that [drops the oldest](crate::RingOverflow::DropOldest) misses values when it falls behind. The next read then
 /// returns `Lagged(n)` once, and the one after it goes on with the next value. The iterators and the `Stream` skip these,
-/// and [`missed`](Self::missed) counts them all: received plus missed is always what was sent.
+/// and [`missed`](Self::missed) counts them all: received, missed and [skipped](Self::skipped) are together always what was
+/// sent.
 ///
 /// # Closing
 ///
@@ -185,7 +186,7 @@ impl<T> RingReceiver<T> {
     }
 
     /// Where the reader is: the position of the next value, unless that will have been missed. It is the position where the
-    /// reader began, plus the values that it was handed and those that it was told to have missed.
+    /// reader began, plus the values that it was handed, those that it was told to have missed, and those that it skipped.
     ///
     /// So right after a receive has returned a value, of whatever kind, that value's position is one less. A reader that is
     /// to go on from here later, after the program was started again or on another ring with the same positions, begins
@@ -203,6 +204,34 @@ impl<T> RingReceiver<T> {
     /// ```
     pub fn position(&self) -> u64 {
         self.reader.told()
+    }
+
+    /// Passes over all values that are there except the newest, which the next read then returns. Returns how many it passed
+    /// over. Their slots are free at once.
+    ///
+    /// For a reader that wants the current state, and no history of it. What is skipped on request is not
+    /// [missed](Self::missed), but [counted](Self::skipped) apart; among the [figures](Self::stats) it counts as delivered.
+    /// On a ring that many threads may send on, a value that a sender completes at the same time may not be seen yet, as
+    /// with [`drain`](Self::drain).
+    ///
+    /// # Errors
+    ///
+    /// As for [`drain`](Self::drain): in particular [`TryRecvError::Lagged`] comes first where values were missed, and
+    /// nothing is skipped then. A reader that is not blocking may still be overtaken before its next read, which then says
+    /// so.
+    ///
+    /// ```
+    /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+    /// let mut screen = ring.subscribe();
+    /// ring.send_batch(["old", "older", "new"]);
+    /// assert_eq!(screen.skip_to_newest(), Ok(2));
+    /// assert_eq!(screen.recv(), Ok("new"));
+    /// assert_eq!((screen.skipped(), screen.missed()), (2, 0));
+    /// assert!(screen.skip_to_newest().unwrap_err().is_empty());
+    /// # Ok::<(), fanfeed::CapacityError>(())
+    /// ```
+    pub fn skip_to_newest(&mut self) -> Result<u64, TryRecvError> {
+        self.reader.skip_to_newest()
     }
 
     /// Waits, in [its way](Waiting), until the next read returns something other than `Empty`.
@@ -266,9 +295,15 @@ impl<T> RingReceiver<T> {
         }
     }
 
-    /// How many values this reader has missed so far, by the order of the stream: up to the last value it was handed.
+    /// How many values this reader has missed so far, by the order of the stream: up to the last value it was handed. What it
+    /// has [skipped](Self::skip_to_newest) is not missed.
     pub fn missed(&self) -> u64 {
         self.reader.missed()
+    }
+
+    /// How many values this reader has passed over so far, by [`skip_to_newest`](Self::skip_to_newest).
+    pub fn skipped(&self) -> u64 {
+        self.reader.skipped()
     }
 
     /// How many values the ring holds.

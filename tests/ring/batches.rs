@@ -427,11 +427,11 @@ fn a_panic_sends_nothing_and_what_was_written_is_found_again() {
 fn values_of_a_claim_that_panicked_are_dropped_once() {
     use std::sync::atomic::{AtomicIsize, Ordering};
     static LIVE: AtomicIsize = AtomicIsize::new(0);
-    struct Counted;
+    struct Counted(());
     impl Default for Counted {
         fn default() -> Self {
             LIVE.fetch_add(1, Ordering::SeqCst);
-            Self
+            Self(())
         }
     }
     impl Drop for Counted {

@@ -44,6 +44,7 @@ mod panics;
 mod positions;
 mod reading;
 mod sending;
+mod skipping;
 #[cfg(feature = "async")]
 mod streaming;
 mod subscription;

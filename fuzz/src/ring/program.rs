@@ -151,6 +151,7 @@ pub(crate) enum Receive {
     /// One batch, in which the handler unsubscribes after so many values.
     BatchUnsubscribing,
     TryPosition,
+    Skip,
     TryIter,
     Stream,
     Async,

@@ -18,6 +18,8 @@ pub(crate) struct Reader {
     pub(crate) position: u64,
     /// How many it was told that it has missed.
     pub(crate) told: u64,
+    /// How many it has skipped.
+    pub(crate) skipped: u64,
     /// Unsubscribed at this position.
     pub(crate) cancelled: Option<u64>,
     pub(crate) is_overflowed: bool,
@@ -127,6 +129,7 @@ impl Reader {
         let is_live = self.is_live(track);
         expect("is_closed", &self.receiver.is_closed(), &!is_live);
         expect("missed", &self.receiver.missed(), &self.told);
+        expect("skipped", &self.receiver.skipped(), &self.skipped);
         if !self.came_late {
             expect("position", &self.receiver.position(), &self.position);
         }

@@ -171,6 +171,15 @@ impl World {
                     Err(error) => reader.told(track, error),
                 }
             }
+            Receive::Skip => match reader.receiver.skip_to_newest() {
+                Ok(skipped) => {
+                    let newest = reader.position + skipped;
+                    expect("the newest", &newest, &(track.next() - 1));
+                    reader.position = newest;
+                    reader.skipped += skipped;
+                }
+                Err(error) => reader.told(track, error),
+            },
             Receive::TryPosition => {
                 let position = reader.position;
                 let received = reader.receiver.try_recv_with_position();

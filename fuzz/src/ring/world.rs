@@ -101,6 +101,7 @@ impl World {
             start: next - lag,
             position: next - lag,
             told: 0,
+            skipped: 0,
             cancelled: None,
             is_overflowed: false,
             came_late,

@@ -1,0 +1,145 @@
+//! Readers that go on to the newest value.
+
+use std::sync::Arc;
+use std::thread;
+
+use fanfeed::{RingFeed, RingOverflow, TryRecvError};
+
+use crate::blocked;
+use crate::common::{join, watchdog};
+
+const ALL: [RingOverflow; 3] = [
+    RingOverflow::Block,
+    RingOverflow::DropOldest,
+    RingOverflow::Disconnect,
+];
+
+#[test]
+fn all_but_the_newest_value_are_passed_over() {
+    for overflow in ALL {
+        with_each_sender!(64, |ring| {
+            let mut reader = ring.subscriber().overflow(overflow).subscribe();
+            assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Empty));
+            let (mut next, mut skipped) = (0, 0);
+            for count in [1, 2, 9, 30, 50] {
+                ring.send_batch(next..next + count);
+                next += count;
+                skipped += count - 1;
+                assert_eq!(reader.skip_to_newest(), Ok(count - 1));
+                assert_eq!(reader.skip_to_newest(), Ok(0));
+                assert_eq!((reader.position(), reader.lag()), (next - 1, 1));
+                assert_eq!(reader.try_recv_with_position(), Ok((next - 1, next - 1)));
+                assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Empty));
+                assert_eq!((reader.skipped(), reader.missed()), (skipped, 0));
+            }
+            let stats = reader.stats();
+            assert_eq!((stats.delivered, stats.dropped), (next, 0));
+        });
+    }
+}
+
+#[test]
+fn what_was_skipped_is_free_for_the_sender() {
+    let _watchdog = watchdog();
+    with_each_sender!(8, |ring| {
+        let mut reader = ring.subscribe();
+        ring.send_batch(0..8);
+        let sender = blocked(reader.subscription(), move || {
+            ring.send_batch(8..15);
+            ring
+        });
+        assert_eq!(reader.skip_to_newest(), Ok(7));
+        let ring = join(sender);
+        assert!(reader.try_iter().eq(7..15));
+        drop(ring);
+        assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Closed));
+    });
+}
+
+#[test]
+fn misses_are_told_before_anything_is_skipped() {
+    with_each_sender!(8, |ring| {
+        let mut reader = ring
+            .subscriber()
+            .overflow(RingOverflow::DropOldest)
+            .subscribe();
+        ring.send_batch(0..20);
+        assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Lagged(12)));
+        assert_eq!(reader.skip_to_newest(), Ok(7));
+        assert_eq!((reader.skipped(), reader.missed()), (7, 12));
+        // Overtaken after it has skipped.
+        ring.send_batch(20..40);
+        assert_eq!(reader.try_recv(), Err(TryRecvError::Lagged(13)));
+        assert_eq!(reader.try_recv(), Ok(32));
+        assert_eq!(reader.stats().dropped, 25);
+
+        let builder = ring.subscriber().overflow(RingOverflow::Disconnect);
+        let mut fragile = builder.subscribe();
+        ring.send_batch(0..20);
+        assert_eq!(fragile.skip_to_newest(), Err(TryRecvError::Overflowed));
+        assert_eq!(fragile.skipped(), 0);
+    });
+}
+
+#[test]
+fn nothing_is_skipped_after_an_unsubscribe() {
+    for overflow in ALL {
+        with_each_sender!(8, |ring| {
+            let mut reader = ring.subscriber().overflow(overflow).subscribe();
+            ring.send_batch(0..5);
+            reader.subscription().unsubscribe();
+            assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Closed));
+            assert_eq!(reader.skipped(), 0);
+        });
+    }
+}
+
+#[test]
+fn values_that_are_skipped_are_dropped_where_the_ring_drops_what_was_read() {
+    let ring = RingFeed::builder(8).drop_when_read(true).build().unwrap();
+    let mut reader = ring.subscribe();
+    let value = Arc::new(());
+    ring.send_batch([(); 5].map(|()| Arc::clone(&value)));
+    assert_eq!(Arc::strong_count(&value), 6);
+    assert_eq!(reader.skip_to_newest(), Ok(4));
+    assert_eq!(Arc::strong_count(&value), 2);
+}
+
+#[test]
+fn received_missed_and_skipped_are_together_what_was_sent() {
+    let _watchdog = watchdog();
+    for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
+        with_each_sender!(64, |ring| {
+            let mut reader = ring.subscriber().overflow(overflow).subscribe();
+            let sender = thread::spawn(move || {
+                for value in 0..50_000 {
+                    ring.send(value);
+                }
+            });
+            let (mut next, mut received) = (0, 0);
+            loop {
+                if reader.wait().is_err() {
+                    break;
+                }
+                match reader.skip_to_newest() {
+                    Ok(skipped) => next += skipped,
+                    Err(TryRecvError::Lagged(missed)) => next += missed,
+                    Err(error) => panic!("{error:?}"),
+                }
+                match reader.try_recv_with_position() {
+                    Ok(value) => {
+                        assert_eq!(value, (next, next));
+                        next += 1;
+                        received += 1;
+                    }
+                    Err(TryRecvError::Lagged(missed)) => next += missed,
+                    Err(error) => panic!("{error:?}"),
+                }
+                assert_eq!(reader.position(), next);
+            }
+            assert_eq!(received + reader.missed() + reader.skipped(), 50_000);
+            assert!(received > 0);
+            join(sender);
+        });
+    }
+}
