@@ -174,6 +174,7 @@ impl<T> Reader<T> {
 
     /// Hands one batch of the values that are there to `visit`: all of them; or, of a lossy reader, those up to the end of
     /// the segment, behind which there may be misses.
+    #[inline]
     pub(crate) fn read_batch<V: Visit<T>>(
         &mut self,
         mut visit: V,
