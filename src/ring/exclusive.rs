@@ -300,7 +300,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// While the values are written, readers that join with [`history`](crate::RingSubscriberBuilder::history), and readers that
     /// drop the oldest, get no values from further back than the capacity less `count`: these slots are about to be
-    /// overwritten.
+    /// overwritten. After a panic of `write` that stays so until as many values were sent.
     ///
     /// # Panics
     ///

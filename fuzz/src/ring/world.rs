@@ -114,11 +114,14 @@ impl World {
     /// How many of the last values are kept at least, if there are as many.
     fn kept(&self) -> u64 {
         let capacity = self.track.capacity;
-        if capacity < 8 {
+        let safe = if capacity < 8 {
             capacity - 1
         } else {
             capacity / 8 * 7
-        }
+        };
+        // After a claim that panicked the sender has made room far ahead.
+        let reached = self.track.next().saturating_sub(self.track.may_be_gone());
+        safe.min(reached)
     }
 
     /// Compares with the model what a reader was told that was to begin at that position.
