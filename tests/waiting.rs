@@ -52,18 +52,41 @@ fn a_carrier_keeps_no_waker_that_was_replaced_or_dropped() {
     let feed = Feed::new();
     let keeper = Keeper::default();
     let _subscription = feed.subscribe(keeper.clone());
-    let [(_, one), (_, other)] = [counting_waker(), counting_waker()];
+    let tasks = [counting_waker(), counting_waker()];
     let mut send = Box::pin(feed.send_async(7));
-    for waker in [&one, &other, &one] {
-        let mut context = Context::from_waker(waker);
+    for polled in [0, 1, 0, 0] {
+        let mut context = Context::from_waker(&tasks[polled].1);
         assert!(send.as_mut().poll(&mut context).is_pending());
-        assert_eq!(
-            [&one, &other].map(|kept| keeper.keeps(kept)),
-            [&one, &other].map(|kept| kept.will_wake(waker))
-        );
+        assert_eq!(keeper.0.lock().unwrap().len(), 1);
+        for (number, (woken, _)) in tasks.iter().enumerate() {
+            let before = woken.0.load(Ordering::SeqCst);
+            keeper.0.lock().unwrap()[0].wake_by_ref();
+            let is_woken = woken.0.load(Ordering::SeqCst) != before;
+            assert!(is_woken || number != polled);
+        }
     }
     drop(send);
     assert!(keeper.0.lock().unwrap().is_empty());
+}
+
+/// One task may wait in several sends at once, as with `join!`.
+#[test]
+fn a_send_that_leaves_takes_no_other_send_of_its_task_along() {
+    let keeper = Keeper::default();
+    let feeds = [Feed::new(), Feed::new()];
+    let _subscriptions = feeds.each_ref().map(|feed| feed.subscribe(keeper.clone()));
+    let (woken, waker) = counting_waker();
+    let mut context = Context::from_waker(&waker);
+    let [mut one, mut other] = feeds.each_ref().map(|feed| Box::pin(feed.send_async(7)));
+    for send in [&mut one, &mut other] {
+        assert!(send.as_mut().poll(&mut context).is_pending());
+    }
+    drop(other);
+    let kept = std::mem::take(&mut *keeper.0.lock().unwrap());
+    assert_eq!(kept.len(), 1, "that of the send that waits");
+    let before = woken.0.load(Ordering::SeqCst);
+    kept.into_iter().for_each(Waker::wake);
+    assert!(woken.0.load(Ordering::SeqCst) > before);
 }
 
 /// Sends that were polled once, and are not polled again.

@@ -1,11 +1,11 @@
 //! A subscriber that had no room, and how it is waited for.
 
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::entry::{Entry, Port};
-use crate::carrier::{Carrier, Room};
+use crate::carrier::Room;
 use crate::wait::{Again, Caught, Ticket, catch, quietly};
 
 /// A subscriber that had no room.
@@ -16,11 +16,31 @@ pub(crate) struct Pending<T> {
     /// Since when the send waits for it, if it does.
     since: Option<Instant>,
     ticket: Ticket,
-    /// The waker that its carrier was given.
-    carrier_has: Option<Waker>,
+    /// The waker for its carrier, and whether the carrier has it.
+    own: Option<Own>,
+    carrier_has: bool,
     served: bool,
     /// Whether it is counted already that it has not got the value.
     blamed: bool,
+}
+
+/// A waker of this send's own, for a carrier. Carriers tell wakers apart, and one task may wait in
+/// several sends: without this, the first of them to leave would take the others out of line.
+struct Own {
+    task: Waker,
+    waker: Waker,
+}
+
+struct Forward(Waker);
+
+impl Wake for Forward {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake_by_ref();
+    }
 }
 
 impl<T> Pending<T> {
@@ -30,7 +50,8 @@ impl<T> Pending<T> {
             entry,
             since: None,
             ticket: Ticket::default(),
-            carrier_has: None,
+            own: None,
+            carrier_has: false,
             served: false,
             blamed: false,
         }
@@ -102,32 +123,40 @@ impl<T> Pending<T> {
         self.forget();
     }
 
-    /// Asks the carrier whether it wakes `waker` when it has room.
-    fn poll_room(&mut self, carrier: &dyn Carrier<T>, waker: &Waker) -> Room {
-        if self
-            .carrier_has
-            .as_ref()
-            .is_some_and(|held| !held.will_wake(waker))
+    /// The waker for its carrier, which wakes `task`. A carrier forgets the one that it replaces.
+    fn own_waker(&mut self, task: &Waker) -> Waker {
+        if let Some(own) = &self.own
+            && own.task.will_wake(task)
         {
-            self.forget();
+            return own.waker.clone();
         }
-        carrier.poll_room(waker)
+        self.forget();
+        let waker = Waker::from(Arc::new(Forward(task.clone())));
+        let own = Own {
+            task: task.clone(),
+            waker: waker.clone(),
+        };
+        self.own = Some(own);
+        waker
     }
 
     /// Tells the carrier that nobody waits with its waker any more.
     fn forget(&mut self) {
-        let Some(waker) = self.carrier_has.take() else {
+        let Some(own) = self.own.take() else {
             return;
         };
+        if !std::mem::take(&mut self.carrier_has) {
+            return quietly(|| drop(own));
+        }
         let Some(gate) = self.entry.enter_gate() else {
             return;
         };
         let Port::Carrier(carrier) = gate.port() else {
             return;
         };
-        let told = catch(|| carrier.forget_waker(&waker));
+        let told = catch(|| carrier.forget_waker(&own.waker));
         drop(gate);
-        quietly(|| drop(waker));
+        quietly(|| drop(own));
         if let Err(panic) = told {
             self.entry.fail(&panic);
         }
@@ -154,23 +183,25 @@ impl<T: Send + 'static> Pending<T> {
         let Some(gate) = entry.enter_gate() else {
             return Ok(());
         };
-        let room = catch(|| match gate.port() {
-            Port::Crossbeam(_) => {
+        // A panic of the task's waker is not the carrier's.
+        let own = matches!(gate.port(), Port::Carrier(_)).then(|| self.own_waker(waker));
+        let room = catch(|| match (gate.port(), &own) {
+            (Port::Crossbeam(_), _) => {
                 listening.crossbeam += 1;
                 None
             }
-            Port::Carrier(carrier) if carrier.as_crossbeam().is_some() => {
+            (Port::Carrier(carrier), _) if carrier.as_crossbeam().is_some() => {
                 listening.crossbeam += 1;
                 None
             }
             #[cfg(feature = "async")]
-            Port::Tokio(carrier) => match carrier.poll_room(entry.blocked_sends()) {
+            (Port::Tokio(carrier), _) => match carrier.poll_room(entry.blocked_sends()) {
                 // The subscription's line wakes it.
                 Room::Waking => None,
                 room => Some(room),
             },
-            Port::Carrier(carrier) => Some(self.poll_room(&**carrier, waker)),
-            Port::Own(_) | Port::Closure(_) => None,
+            (Port::Carrier(carrier), Some(own)) => Some(carrier.poll_room(own)),
+            (Port::Own(_) | Port::Carrier(_) | Port::Closure(_), _) => None,
         })?;
         // A panic from here on comes from the waker, and the carrier is not to blame for it.
         match room {
@@ -178,11 +209,7 @@ impl<T: Send + 'static> Pending<T> {
             Some(Room::Unknown) => listening.timer = true,
             Some(Room::Waking) | None => {}
         }
-        let is_kept = matches!(gate.port(), Port::Carrier(_));
-        if is_kept && matches!(room, Some(Room::Ready | Room::Waking)) && self.carrier_has.is_none()
-        {
-            self.carrier_has = Some(waker.clone());
-        }
+        self.carrier_has |= own.is_some() && matches!(room, Some(Room::Ready | Room::Waking));
         Ok(())
     }
 }
