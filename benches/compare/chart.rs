@@ -103,7 +103,7 @@ fn style_of_peer(index: usize) -> Stroke {
 /// A bar for each contender, the longest first.
 fn bars(question: &Question, cases: &[Measured], machine: &Machine) -> String {
     let mut rows: Vec<&Row> = (cases.iter())
-        .flat_map(|case| question.shown(case))
+        .flat_map(|case| question.shown_of(case))
         .collect();
     rows.sort_by(|one, other| first_figure(other).total_cmp(&first_figure(one)));
     let longest = rows.first().map_or(1.0, |row| first_figure(row));
@@ -132,7 +132,7 @@ fn bars(question: &Question, cases: &[Measured], machine: &Machine) -> String {
 fn over_readers(question: &Question, cases: &[Measured], machine: &Machine) -> String {
     let points: Vec<(f64, Vec<&Row>)> = cases
         .iter()
-        .filter_map(|case| Some((case.readers? as f64, question.shown(case).collect())))
+        .filter_map(|case| Some((case.readers? as f64, question.shown_of(case))))
         .collect();
     let all: Vec<f64> = (points.iter().flat_map(|(_, rows)| rows))
         .map(|row| first_figure(row))
@@ -239,13 +239,13 @@ fn percentiles(
     };
     let all: Vec<f64> = cases
         .iter()
-        .flat_map(|case| question.shown(case))
+        .flat_map(|case| question.shown_of(case))
         .flat_map(figures)
         .collect();
     let x = Scale::around(&all, NAMES + 12.0, WIDTH - 40.0);
     let lines: usize = cases
         .iter()
-        .map(|case| question.shown(case).count() + 2)
+        .map(|case| question.shown_of(case).len() + 2)
         .sum();
     let bottom = TOP + lines as f64 * LINE_HEIGHT;
 
@@ -265,7 +265,7 @@ fn percentiles(
     for case in cases {
         drawing.words((NAMES, at + FOOT), Words::HeadingTo, &case.label);
         at += LINE_HEIGHT;
-        for row in question.shown(case) {
+        for row in question.shown_of(case) {
             let is_ours = is_ours(row.name);
             let colour = if is_ours { OURS[0] } else { PEERS };
             let place = if is_ours { Words::HeadingTo } else { Words::To };

@@ -26,18 +26,19 @@ pub(crate) struct Contended {
     pub(crate) sends: Histogram<u64>,
 }
 
-/// Each sender sends so many values from a thread of its own; they are spread over both cores.
+/// Each sender sends so many values from a thread of its own; they are spread over the first `cores` cores.
 pub(crate) fn run<S: Sends<u64>>(
     senders: &mut [S],
     readers: &mut impl Reads<u64>,
     each: u64,
+    cores: usize,
 ) -> Contended {
     let sent = each * senders.len() as u64;
     let threads = senders.len();
     let mut histograms = vec![histogram(); threads];
     let mut jobs: Vec<_> = (senders.iter_mut().zip(&mut histograms).enumerate())
         .map(|(thread, (sender, sends))| {
-            Job::new(thread % 2, move || {
+            Job::new(thread % cores, move || {
                 send(sender, thread as u64, each, sends);
             })
         })
@@ -71,7 +72,8 @@ fn send(sender: &mut impl Sends<u64>, thread: u64, each: u64, sends: &mut Histog
     }
 }
 
-/// Receives the values of all threads with each reader, and checks the order of each thread's.
+/// Receives the values of all threads with each reader, and checks the order of each thread's. It yields when it has found
+/// nothing: there may be a sender on its core.
 fn receive(readers: &mut impl Reads<u64>, sent: u64, threads: usize) {
     let mut next = vec![vec![0; threads]; readers.readers()];
     let mut due = vec![sent; next.len()];
@@ -91,6 +93,9 @@ fn receive(readers: &mut impl Reads<u64>, sent: u64, threads: usize) {
             left -= received;
         }
         found = left != before;
+        if !found {
+            std::thread::yield_now();
+        }
     }
 }
 

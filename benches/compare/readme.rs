@@ -72,7 +72,7 @@ fn table(question: &Question, cases: &[Measured]) -> Vec<Vec<String>> {
             .chain(labels)
             .collect::<Vec<_>>(),
     ];
-    for row in question.shown(&cases[0]) {
+    for row in question.shown_of(&cases[0]) {
         let figures = cases.iter().map(|case| {
             let mut rows = case.rows.iter();
             let row = rows.find(|it| it.name == row.name);

@@ -37,10 +37,13 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// The rows of this case that are shown in the chart and in README.
-    pub(crate) fn shown<'case>(&self, case: &'case Measured) -> impl Iterator<Item = &'case Row> {
-        let rows = case.rows.iter();
-        rows.filter(|row| self.shown.is_empty() || self.shown.contains(&row.name))
+    /// The rows of this case that are shown in the chart and in README, in the order that the question has.
+    pub(crate) fn shown_of<'case>(&self, case: &'case Measured) -> Vec<&'case Row> {
+        if self.shown.is_empty() {
+            return case.rows.iter().collect();
+        }
+        let row = |name: &&str| case.rows.iter().find(|row| row.name == *name);
+        self.shown.iter().filter_map(row).collect()
     }
 }
 

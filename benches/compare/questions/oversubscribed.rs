@@ -36,7 +36,12 @@ pub(crate) const QUESTION: Question = Question {
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     for threads in [2, 4] {
-        let entry = Entry { plan, threads };
+        let cores = 2;
+        let entry = Entry {
+            plan,
+            threads,
+            cores,
+        };
         next(Case {
             label: format!("{threads} sending threads"),
             readers: None,
@@ -71,10 +76,11 @@ fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {
     }
 }
 
-/// Contenders with so many sending threads.
+/// Contenders with so many sending threads on the first so many cores.
 pub(super) struct Entry {
     pub(super) plan: Plan,
     pub(super) threads: usize,
+    pub(super) cores: usize,
 }
 
 impl Entry {
@@ -89,6 +95,7 @@ impl Entry {
         S: Sends<u64> + Clone,
         R: Reads<u64>,
     {
+        let cores = self.cores;
         let (sender, mut readers) = ends;
         let mut senders = vec![sender; self.threads];
         let mut sizer = Sizer::new(self.plan);
@@ -96,7 +103,7 @@ impl Entry {
             let mut last = None;
             sizer.run(|count| {
                 let each = count.max(CAPACITY as u64) / senders.len() as u64;
-                let contended = contended::run(&mut senders, &mut readers, each);
+                let contended = contended::run(&mut senders, &mut readers, each, cores);
                 let outcome = Outcome {
                     took: contended.took,
                     sending: contended.took,

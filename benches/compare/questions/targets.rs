@@ -174,34 +174,42 @@ fn own_core(plan: Plan, next: &mut dyn FnMut(Case)) {
 }
 
 fn senders(plan: Plan, next: &mut dyn FnMut(Case)) {
-    for threads in [2, 4] {
-        let entry = Entry { plan, threads };
-        let mut case = |label: &str, contenders| {
-            next(Case {
-                label: format!("{threads} sending threads, {label}"),
-                contenders,
-                goal: at_least(1.0, 1),
-                ..Case::default()
-            });
+    let mut case = |label, contenders| {
+        next(Case {
+            label,
+            contenders,
+            goal: at_least(1.0, 1),
+            ..Case::default()
+        });
+    };
+    for (threads, cores) in [(2, 1), (4, 1), (2, 2), (4, 2)] {
+        let entry = Entry {
+            plan,
+            threads,
+            cores,
+        };
+        let place = match cores {
+            1 => "the other core",
+            _ => "both cores",
         };
         for n in [1, 8] {
             let contenders = vec![
                 entry.take(OWN, "parks, polled", feed::own_channels(n)),
-                entry.take(CROSSBEAM, "spins, polled", spinning::<Crossbeam, u64>(n)),
+                entry.take(CROSSBEAM, "spins, polled", spinning::<Crossbeam, _>(n)),
                 entry.take(
                     "loop over crossbeam, send",
                     "parks, polled",
-                    parking_sender::<Crossbeam, u64>(n),
+                    parking_sender::<Crossbeam, _>(n),
                 ),
             ];
-            case(&format!("n = {n}"), contenders);
+            case(format!("{threads} on {place}, n = {n}"), contenders);
         }
         let parks = "parks, parks";
         let contenders = vec![
             entry.take(OWN_PARKED, parks, feed::own_channel_parked()),
-            entry.take(CROSSBEAM_PARKED, parks, parking::<Crossbeam, u64>()),
+            entry.take(CROSSBEAM_PARKED, parks, parking::<Crossbeam, _>()),
         ];
-        case("n = 1, recv", contenders);
+        case(format!("{threads} on {place}, recv"), contenders);
     }
 }
 
