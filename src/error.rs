@@ -79,6 +79,27 @@ impl fmt::Display for PositionError {
 
 impl Error for PositionError {}
 
+/// Why a reader of a ring cannot follow another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The other reader is of another ring.
+    OtherRing,
+    /// The other reader may miss values.
+    Lossy,
+}
+
+impl fmt::Display for FollowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherRing => "a reader can only follow readers of its own ring",
+            Self::Lossy => "a reader that may miss values cannot be followed",
+        })
+    }
+}
+
+impl Error for FollowError {}
+
 /// Why a carrier did not take a value; it gives the value back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {

@@ -128,7 +128,7 @@
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
-//! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], a weak handle, options | nothing |
+//! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], [`RingCursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
@@ -209,8 +209,8 @@ pub use attempts::{Attempts, Step};
 pub use backoff::Backoff;
 pub use carrier::{Carrier, Room};
 pub use error::{
-    CapacityError, PositionError, RecvError, RecvTimeoutError, SubscriptionError, TryRecvError,
-    TrySendError,
+    CapacityError, FollowError, PositionError, RecvError, RecvTimeoutError, SubscriptionError,
+    TryRecvError, TrySendError,
 };
 pub use feed::{
     Cause, Feed, IntoIter, Iter, Missed, OverflowPolicy, Receiver, SubscriberBuilder, ThreadSlot,
@@ -227,9 +227,9 @@ pub use resubscribe::{resubscribe, resubscribe_with_error};
 #[cfg(feature = "async")]
 pub use ring::RingRecvAsync;
 pub use ring::{
-    ExclusiveRingFeed, RingBuilder, RingEvent, RingFeed, RingHandle, RingIntoIter, RingIter,
-    RingOverflow, RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter, Waiting,
-    WeakRingFeed,
+    ExclusiveRingFeed, RingBuilder, RingCursor, RingEvent, RingFeed, RingHandle, RingIntoIter,
+    RingIter, RingOverflow, RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter,
+    Waiting, WeakRingFeed,
 };
 pub use scope::SubscriptionScope;
 pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

@@ -4,9 +4,11 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use crate::error::PositionError;
+use crate::error::{FollowError, PositionError};
 
 use super::core::{Begin, Core, Joining};
+use super::cursor::RingCursor;
+use super::member::Member;
 use super::overflow::RingOverflow;
 use super::receiver::RingReceiver;
 use super::waiting::Waiting;
@@ -45,6 +47,7 @@ use super::waiting::Waiting;
 pub struct RingSubscriberBuilder<'r, T, B = ()> {
     core: &'r Arc<Core<T>>,
     joining: Joining,
+    leaders: Vec<Arc<Member<T>>>,
     waiting: Waiting,
     /// The position where the reader begins, if one was asked for; else `()`.
     begin: B,
@@ -59,6 +62,7 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
         Self {
             core,
             joining: Joining::default(),
+            leaders: Vec::new(),
             waiting: Waiting::default(),
             begin: (),
         }
@@ -79,6 +83,7 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
         RingSubscriberBuilder {
             core: self.core,
             joining: self.joining,
+            leaders: self.leaders,
             waiting: self.waiting,
             begin: position,
         }
@@ -104,12 +109,81 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
         self.waiting = waiting;
         self
     }
+
+    /// Has the reader follow these readers: it sees a value when all of them have passed it. Called
+    /// again, it adds more. So stages of work make a pipeline, or a diamond, and no stage needs a
+    /// queue of its own.
+    ///
+    /// A reader has passed a value when the read that handed it out has returned; of a
+    /// [`drain`](RingReceiver::drain) of more than half of the ring, the first half when it begins
+    /// with the second. What a leader's handler did before that, the follower sees. What was sent
+    /// before a leader joined counts as passed by it.
+    ///
+    /// Readers join and leave at run time. When a leader ends, because it is dropped or unsubscribed,
+    /// its followers go on behind those that are left, or behind the senders if none is left. What a
+    /// `drain` under way has in hand then counts as passed when the drain has returned. A leader that
+    /// stops reading without ending holds its followers, as it holds the senders.
+    ///
+    /// A follower waits in [its own way](Self::waiting). One that parks is woken by its leaders, which
+    /// pay for that as senders do, and only while they have followers.
+    ///
+    /// A follower may drop values itself ([`overflow`](Self::overflow)): it then misses what it did not
+    /// read in time after its leaders.
+    ///
+    /// # Errors
+    ///
+    /// If one of the readers is of another ring, or is one that senders do not wait for
+    /// ([`DropOldest`](RingOverflow::DropOldest), [`Disconnect`](RingOverflow::Disconnect)): it does
+    /// not see every value.
+    ///
+    /// # Examples
+    ///
+    /// A journal and a replica see every order first; the engine sees it when both have it.
+    ///
+    /// ```
+    /// use fanfeed::{ExclusiveRingFeed, TryRecvError};
+    ///
+    /// let mut ring = ExclusiveRingFeed::new(1024)?;
+    /// let mut journal = ring.subscribe();
+    /// let mut replica = ring.subscribe();
+    /// let after = [journal.cursor(), replica.cursor()];
+    /// let mut engine = ring.subscriber().after(&after)?.subscribe();
+    ///
+    /// ring.send("buy 7");
+    /// assert_eq!(journal.recv(), Ok("buy 7"));
+    /// assert_eq!(engine.try_recv(), Err(TryRecvError::Empty));
+    /// assert_eq!(replica.recv(), Ok("buy 7"));
+    /// assert_eq!(engine.try_recv(), Ok("buy 7"));
+    ///
+    /// // Without the replica, the engine goes on behind the journal.
+    /// ring.send("sell 3");
+    /// drop(replica);
+    /// assert_eq!(journal.recv(), Ok("sell 3"));
+    /// assert_eq!(engine.recv(), Ok("sell 3"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn after(mut self, readers: &[RingCursor<T>]) -> Result<Self, FollowError> {
+        for reader in readers {
+            let member = reader.member();
+            if !Arc::ptr_eq(member.core(), self.core) {
+                return Err(FollowError::OtherRing);
+            }
+            if member.is_lossy() {
+                return Err(FollowError::Lossy);
+            }
+        }
+        self.leaders
+            .extend(readers.iter().map(|reader| Arc::clone(reader.member())));
+        Ok(self)
+    }
 }
 
 impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T> {
     /// Subscribes the reader. On a ring that has ended the subscription has too.
     pub fn subscribe(self) -> RingReceiver<T> {
-        RingReceiver::new(self.core.join(self.joining), self.waiting)
+        let mut reader = self.core.join(self.joining);
+        reader.follow(self.leaders);
+        RingReceiver::new(reader, self.waiting)
     }
 }
 
@@ -127,9 +201,10 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
     pub fn subscribe(self) -> Result<RingReceiver<T>, PositionError> {
         let mut joining = self.joining;
         joining.begin = Begin::At(self.begin);
-        let reader = self.core.join(joining);
+        let mut reader = self.core.join(joining);
         let position = reader.position();
         if position == self.begin || reader.member.is_cut() {
+            reader.follow(self.leaders);
             return Ok(RingReceiver::new(reader, self.waiting));
         }
         // It has joined at the nearest position that there was, for which nobody has asked.
@@ -147,6 +222,7 @@ impl<T, B: Clone> Clone for RingSubscriberBuilder<'_, T, B> {
         Self {
             core: self.core,
             joining: self.joining.clone(),
+            leaders: self.leaders.clone(),
             waiting: self.waiting,
             begin: self.begin.clone(),
         }
@@ -162,6 +238,7 @@ impl<T, B: fmt::Debug> fmt::Debug for RingSubscriberBuilder<'_, T, B> {
             .field("waiting", &self.waiting)
             .field("history", &history)
             .field("from", &self.begin)
+            .field("leaders", &self.leaders.len())
             .finish_non_exhaustive()
     }
 }

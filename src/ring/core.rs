@@ -129,7 +129,12 @@ impl<T> Core<T> {
         }
         self.count.fetch_add(1, Ordering::Release);
         let (position, has_moved_up) = self.sit_down(seat, kind, joining.begin);
-        let member = Arc::new(Member::new(Arc::clone(self), joining.name, seat));
+        let member = Arc::new(Member::new(
+            Arc::clone(self),
+            joining.name,
+            seat,
+            kind.is_lossy(),
+        ));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
         // A sender may already wait for the reader that had this seat. Called outside the lock,

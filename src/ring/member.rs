@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::SubscriptionError;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicU8, Mutex, Ordering, heavy_fence, light_fence};
+use crate::sync::{AtomicU8, Mutex, Ordering, heavy_fence, light_fence, mutant};
 
 use super::core::Core;
 use super::monitor::RingReaderStats;
@@ -16,6 +16,12 @@ use super::seats::Bucket;
 const CUT: u8 = 1;
 /// The ring drops values once they were read.
 const DROPS: u8 = 2;
+/// The member was cut off, and that was fenced: if its reader reads nevertheless, its seat says so.
+const ENDED: u8 = 4;
+/// Its seat may be another reader's.
+const GONE: u8 = 8;
+/// Other readers follow it.
+const FOLLOWED: u8 = 16;
 
 /// What a reader and its subscription's handles share.
 pub(crate) struct Member<T> {
@@ -24,20 +30,34 @@ pub(crate) struct Member<T> {
     /// Where its seat is.
     bucket: Arc<Bucket>,
     index: u32,
-    /// What the reader has to look at when it stops reading: [`CUT`] and [`DROPS`].
+    /// What the reader has to look at when it stops reading, and its followers when they look how
+    /// far it is: [`CUT`] and so on.
     flags: AtomicU8,
+    is_lossy: bool,
+    /// How many readers follow it.
+    followers: Mutex<usize>,
     /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
     last: Mutex<Option<Box<Stats>>>,
 }
 
 impl<T> Member<T> {
     /// A member that sits there.
-    pub(crate) fn new(core: Arc<Core<T>>, name: Option<Arc<str>>, number: usize) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core<T>>,
+        name: Option<Arc<str>>,
+        number: usize,
+        is_lossy: bool,
+    ) -> Self {
         let place = core.track.seats.find(number);
-        Self::at(core, name, place)
+        Self::at(core, name, place, is_lossy)
     }
 
-    fn at(core: Arc<Core<T>>, name: Option<Arc<str>>, (bucket, index): (Arc<Bucket>, u32)) -> Self {
+    fn at(
+        core: Arc<Core<T>>,
+        name: Option<Arc<str>>,
+        (bucket, index): (Arc<Bucket>, u32),
+        is_lossy: bool,
+    ) -> Self {
         let flags = if core.track.retention.is_some() {
             DROPS
         } else {
@@ -49,14 +69,16 @@ impl<T> Member<T> {
             core,
             state: State::new(name),
             flags: AtomicU8::new(flags),
+            is_lossy,
+            followers: Mutex::new(0),
             last: Mutex::new(None),
         }
     }
 
     /// A member that has never sat anywhere.
     pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
-        let member = Self::at(core, name, (Bucket::apart(), 0));
-        member.flags.fetch_or(CUT, Ordering::Relaxed);
+        let member = Self::at(core, name, (Bucket::apart(), 0), false);
+        member.flags.fetch_or(CUT | ENDED | GONE, Ordering::Relaxed);
         *member.last.lock() = Some(Box::default());
         member.state.end(None);
         Arc::new(member)
@@ -110,8 +132,72 @@ impl<T> Member<T> {
             self.core.track.seats.ungate(self.number());
             self.core.wakeups.senders.moved(self.seat());
         }
+        self.wake_followers();
         if let Some(retention) = &self.core.track.retention {
             retention.moved(&self.core.track, begin);
+        }
+    }
+
+    // ---- Readers that follow it ----
+
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.is_lossy
+    }
+
+    pub(crate) fn gain_follower(&self) {
+        let mut followers = self.followers.lock();
+        *followers += 1;
+        self.flags.fetch_or(FOLLOWED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lose_follower(&self) {
+        let mut followers = self.followers.lock();
+        *followers -= 1;
+        if *followers == 0 {
+            self.flags.fetch_and(!FOLLOWED, Ordering::Relaxed);
+        }
+    }
+
+    /// Up to where the reader has passed the ring's values; `None` once it has ended and reads no
+    /// more.
+    #[inline]
+    pub(crate) fn passed(&self) -> Option<u64> {
+        let holds = mutant!("ended_leader_holds_its_followers").then_some(0);
+        let mut has_ended = false;
+        loop {
+            let looks_too_early = mutant!("leader_is_looked_for_before_its_seat");
+            let early = looks_too_early.then(|| self.flags.load(Ordering::Acquire));
+            let progress = self.seat().passed();
+            // ORDERING: after the seat. If the word is that of another reader, which has sat down
+            // since, this sees that the member is gone, which it was before.
+            let flags = early.unwrap_or_else(|| self.flags.load(Ordering::Acquire));
+            if flags & GONE != 0 {
+                return holds;
+            }
+            if flags & ENDED == 0 {
+                return Some(progress.position());
+            }
+            if has_ended || mutant!("ended_leader_is_looked_at_once") {
+                return if progress.is_pinned() {
+                    Some(progress.position())
+                } else {
+                    holds
+                };
+            }
+            // The word may be older than a pin. It is loaded again after the flag, whose fence has
+            // made a pin visible.
+            has_ended = true;
+        }
+    }
+
+    /// The seat says more than before, or the reader has ended: wakes its followers, if there are
+    /// any.
+    #[inline]
+    pub(crate) fn wake_followers(&self) {
+        // The light fence in `BlockedSenders::moved` is between the store to the seat and this load.
+        if self.flags.load(Ordering::Relaxed) & FOLLOWED != 0 && !mutant!("followers_are_not_woken")
+        {
+            self.core.wakeups.published();
         }
     }
 
@@ -149,6 +235,8 @@ impl<T> Member<T> {
             // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
             // off, or it is seen here that it reads, and then it will see it when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");
+            // ORDERING: Release pairs with the Acquire in `passed`.
+            self.flags.fetch_or(ENDED, Ordering::Release);
             if !self.seat().progress().is_pinned() {
                 self.core.track.seats.ungate(self.number());
             }
@@ -157,6 +245,7 @@ impl<T> Member<T> {
         }
         // Outside the lock, because wakers and drops are user code.
         self.core.wakeups.senders.moved(self.seat());
+        self.wake_followers();
         self.core.drop_passed();
         true
     }
@@ -170,11 +259,13 @@ impl<T> Member<T> {
                 return;
             }
             *last = Some(Box::new(self.figures()));
-            self.flags.fetch_or(CUT, Ordering::Relaxed);
+            // ORDERING: Release pairs with the Acquire in `passed`.
+            self.flags.fetch_or(CUT | ENDED | GONE, Ordering::Release);
             self.core.track.seats.stand_up(self.number())
         };
         // Outside the lock: wakers are code of others.
         self.core.wakeups.senders.moved(self.seat());
+        self.wake_followers();
         self.core.give_back(self.number(), was_lossy);
     }
 
@@ -191,6 +282,17 @@ impl<T> Member<T> {
                 stats: self.figures_of(counts),
             }
         })
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.state.name()
+    }
+
+    /// The position that the reader is to read next; `None` once it is gone.
+    pub(crate) fn position(&self) -> Option<u64> {
+        // The seat is the member's while the lock is held.
+        let last = self.last.lock();
+        last.is_none().then(|| self.seat().progress().position())
     }
 
     fn figures(&self) -> Stats {

@@ -22,6 +22,7 @@ use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
 use crate::sync::mutant;
 
 use super::core::Core;
+use super::leaders::Leaders;
 use super::member::Member;
 use super::seat::{Progress, Seat};
 use super::storage::{Found, SegmentRef, Value};
@@ -61,8 +62,11 @@ pub(crate) struct Reader<T> {
     pub(crate) member: Arc<Member<T>>,
     /// The position to read next.
     position: u64,
-    /// Everything before this is known to have been published.
+    /// Everything before this is known to have been published, and to have been passed by the
+    /// leaders.
     known: u64,
+    /// The readers that this one follows, if any is left.
+    leaders: Option<Box<Leaders<T>>>,
     /// What its seat says while it is unpinned, but for the position.
     kind: Progress,
     /// Misses that the user has not been told of.
@@ -78,6 +82,7 @@ impl<T> Reader<T> {
             member,
             position,
             known: position,
+            leaders: None,
             kind,
             untold: 0,
             skipped: 0,
@@ -86,6 +91,11 @@ impl<T> Reader<T> {
 
     pub(crate) fn core(&self) -> &Core<T> {
         &self.core
+    }
+
+    /// From now on reads only what these readers have passed. Called before the first read.
+    pub(crate) fn follow(&mut self, members: Vec<Arc<Member<T>>>) {
+        self.leaders = Leaders::new(members, &self.core.track);
     }
 
     pub(crate) fn missed(&self) -> u64 {
@@ -123,7 +133,23 @@ impl<T> Reader<T> {
     #[inline]
     fn look(&mut self) {
         // A reader may have sat down beyond what is known to be published.
-        self.known = self.core.track.published(self.known.max(self.position));
+        let known = self.known.max(self.position);
+        if self.leaders.is_some() {
+            self.known = self.look_at_leaders(known);
+        } else {
+            self.known = self.core.track.published(known);
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_leaders(&mut self, known: u64) -> u64 {
+        let track = &self.core.track;
+        let leaders = self.leaders.as_mut();
+        let passed = leaders.and_then(|leaders| leaders.passed(track, known));
+        passed.unwrap_or_else(|| {
+            self.leaders = None;
+            track.published(known)
+        })
     }
 
     /// Whether there is something to read without a look.
@@ -365,6 +391,7 @@ impl<T> Reader<T> {
                 freed = pin.at;
                 seat.advance_strict(freed);
                 core.wakeups.senders.moved(seat);
+                member.wake_followers();
             }
         }
     }

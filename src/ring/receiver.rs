@@ -15,6 +15,7 @@ use crate::wait::{Parker, Ticket};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
+use super::cursor::RingCursor;
 use super::event::{Events, RingEvent};
 use super::iter::{RingIter, RingTryIter};
 use super::reader::Reader;
@@ -309,6 +310,12 @@ impl<T> RingReceiver<T> {
     /// How many values the ring holds.
     pub fn capacity(&self) -> usize {
         self.reader.core().track.shape().capacity() as usize
+    }
+
+    /// Where this reader is, for readers that are to [follow](crate::RingSubscriberBuilder::after)
+    /// it, and for other threads to watch.
+    pub fn cursor(&self) -> RingCursor<T> {
+        RingCursor::new(Arc::clone(&self.reader.member))
     }
 
     /// How it waits.

@@ -219,6 +219,17 @@ impl Seat {
         Progress(self.word.load(Ordering::Acquire))
     }
 
+    /// As [`progress`](Self::progress), for readers that follow this one.
+    #[inline]
+    pub(crate) fn passed(&self) -> Progress {
+        // ORDERING: Acquire pairs with the Release in `advance_strict` and `unpin_strict`: what the
+        // reader did with the values, and what it knows to be published.
+        Progress(
+            self.word
+                .load(order!(Acquire, "leader_is_followed_relaxed")),
+        )
+    }
+
     /// Whether the reader has pinned the seat on this thread, so that this runs inside its handler.
     pub(crate) fn is_read_on_this_thread(&self) -> bool {
         let looks_too_early = mutant!("reading_thread_is_looked_at_before_the_pin");

@@ -82,6 +82,8 @@ table! {
     [ExclusiveRingFeed<Bound>] (-Send -Sync);
     [RingHandle<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingHandle<Unshared>] (-Send -Sync);
+    [RingCursor<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [RingCursor<Unshared>] (-Send -Sync);
     [RingReceiver<u8>] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RingReceiver<Pinned>] (+Unpin);
     [RingReceiver<Unshared>] (-Send -Sync);
@@ -122,6 +124,7 @@ table! {
     [MuxClosed<Bound>] (-Send -Sync);
     [MuxClosed<Pinned>] (-Unpin);
     // ---- Errors ----
+    [FollowError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [CapacityError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [PositionError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [RecvError] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);

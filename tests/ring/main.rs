@@ -35,6 +35,7 @@ mod carrying;
 mod denied;
 mod ending;
 mod events;
+mod following;
 mod handlers;
 mod in_place;
 mod joining;

@@ -1,0 +1,79 @@
+//! Where the readers of a ring are, for other readers and for monitoring.
+
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+use super::member::Member;
+
+/// Where a reader of a ring is: to be followed by other readers
+/// ([`RingSubscriberBuilder::after`](crate::RingSubscriberBuilder::after)), and to be watched. Made
+/// by [`RingReceiver::cursor`](crate::RingReceiver::cursor); clones are of the same reader.
+///
+/// It keeps neither the reader nor the ring from ending.
+///
+/// ```
+/// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
+/// let mut reader = ring.subscriber().name("audit").subscribe();
+/// let cursor = reader.cursor();
+/// ring.send_batch(["a", "b", "c"]);
+/// reader.drain_up_to(2, |_| {})?;
+/// assert_eq!((cursor.name(), cursor.position(), cursor.lag()), (Some("audit"), Some(2), Some(1)));
+/// drop(reader);
+/// assert_eq!(cursor.position(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RingCursor<T> {
+    member: Arc<Member<T>>,
+}
+
+// As of the ring.
+impl<T> UnwindSafe for RingCursor<T> {}
+impl<T> RefUnwindSafe for RingCursor<T> {}
+
+impl<T> RingCursor<T> {
+    pub(crate) fn new(member: Arc<Member<T>>) -> Self {
+        Self { member }
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member<T>> {
+        &self.member
+    }
+
+    /// The reader's name, if it was given one.
+    pub fn name(&self) -> Option<&str> {
+        self.member.name().map(|name| &**name)
+    }
+
+    /// The position that the reader is to read next, as others see it; `None` once it was dropped.
+    ///
+    /// While a [`drain`](crate::RingReceiver::drain) is under way, this is where the drain began, or
+    /// half a ring behind what it reads.
+    pub fn position(&self) -> Option<u64> {
+        self.member.position()
+    }
+
+    /// How many values were sent that the reader has not passed; `None` once it was dropped. A
+    /// snapshot, as [`position`](Self::position) is.
+    pub fn lag(&self) -> Option<u64> {
+        let next = self.member.core().track.next();
+        Some(next.saturating_sub(self.position()?))
+    }
+}
+
+impl<T> Clone for RingCursor<T> {
+    fn clone(&self) -> Self {
+        Self {
+            member: Arc::clone(&self.member),
+        }
+    }
+}
+
+impl<T> fmt::Debug for RingCursor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingCursor")
+            .field("name", &self.name())
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
