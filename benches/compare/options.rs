@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "QUESTION", value_parser = question_keys())]
     only: Vec<String>,
 
-    /// Of the targets, only this row (see --list); may be given several times
+    /// Only this row of the targets (see --list); may be given several times
     #[arg(long, value_name = "ROW", value_parser = row_keys())]
     row: Vec<String>,
 
@@ -87,7 +87,8 @@ impl Options {
     }
 
     fn is_asked(&self, key: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == key)
+        let is_all = self.only.is_empty() && (self.row.is_empty() || key == targets::KEY);
+        is_all || self.only.iter().any(|only| only == key)
     }
 
     /// Where files go; nowhere in a smoke test.

@@ -105,7 +105,12 @@ impl Case {
         let mut rounds: Vec<Vec<Vec<f64>>> = vec![Vec::new(); self.contenders.len()];
         let warm_up = usize::from(!plan.is_smoke);
         for round in 0..warm_up + plan.rounds {
-            for (contender, rounds) in self.contenders.iter_mut().zip(&mut rounds) {
+            let mut turns: Vec<_> = self.contenders.iter_mut().zip(&mut rounds).collect();
+            // A contender that leaves the machine in a bad state for the next one does so to another in every other round.
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (contender, rounds) in turns {
                 let what = format!("{question}, {}, {}", self.label, contender.name);
                 let figures = watchdog.watch(what, || (contender.measure)());
                 if round >= warm_up {
