@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use disruptor::{
-    BusySpin, EventPoller, MultiProducerBarrier, Producer, SingleProducerBarrier,
-    build_multi_producer, build_single_producer,
+    BusySpin, EventPoller, MultiConsumerBarrier, MultiProducerBarrier, Producer,
+    SingleConsumerBarrier, SingleProducerBarrier, build_multi_producer, build_single_producer,
 };
 
 use crate::field::Probe;
@@ -62,6 +62,35 @@ pub(crate) fn multi_cloneable() -> (impl Sends<u64> + Clone, MultiPollers<u64>) 
     (Publisher(builder.build()), Pollers(vec![poller]))
 }
 
+/// One producer, and three pollers of which each follows the one before.
+pub(crate) fn pipeline<P: Probe<u64>>(probe: P) -> P::Taken {
+    let builder = build_single_producer(CAPACITY, || 0, BusySpin);
+    let (first, builder) = builder.new_event_poller();
+    let (second, builder) = builder.and_then().new_event_poller();
+    let (third, builder) = builder.and_then().new_event_poller();
+    let stages = Stages {
+        first,
+        middle: vec![second, third],
+        last: None,
+    };
+    probe.take((Publisher(builder.build()), stages))
+}
+
+/// One producer, a poller, two that follow it, and one that follows both.
+pub(crate) fn diamond<P: Probe<u64>>(probe: P) -> P::Taken {
+    let builder = build_single_producer(CAPACITY, || 0, BusySpin);
+    let (first, builder) = builder.new_event_poller();
+    let (left, builder) = builder.and_then().new_event_poller();
+    let (right, builder) = builder.new_event_poller();
+    let (last, builder) = builder.and_then().new_event_poller();
+    let stages = Stages {
+        first,
+        middle: vec![left, right],
+        last: Some(last),
+    };
+    probe.take((Publisher(builder.build()), stages))
+}
+
 /// A producer of either kind.
 #[derive(Clone)]
 pub(crate) struct Publisher<P>(pub(crate) P);
@@ -88,24 +117,60 @@ impl<P: Producer<u64> + Send + 'static> SendsBatches for Publisher<P> {
 /// Pollers that are looked at in turn.
 pub(crate) struct Pollers<T, B>(Vec<EventPoller<T, B>>);
 
-/// The trait that both barriers have is not to be named outside of their crate.
+/// What there is for one poller. A macro, for the trait that all barriers have cannot be named outside of their crate.
 macro_rules! poll {
-    ($barrier:ty) => {
-        impl<T: Payload> Reads<T> for Pollers<T, $barrier> {
-            fn readers(&self) -> usize {
-                self.0.len()
-            }
-
-            #[inline]
-            fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64 {
-                if let Ok(mut events) = self.0[reader].poll() {
-                    (&mut events).for_each(each);
-                }
-                0
-            }
+    ($poller:expr, $each:expr) => {
+        if let Ok(mut events) = $poller.poll() {
+            (&mut events).for_each($each);
         }
     };
 }
 
-poll!(SingleProducerBarrier);
-poll!(MultiProducerBarrier);
+impl<T: Payload> Reads<T> for SinglePollers<T> {
+    fn readers(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64 {
+        poll!(self.0[reader], each);
+        0
+    }
+}
+
+impl<T: Payload> Reads<T> for MultiPollers<T> {
+    fn readers(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64 {
+        poll!(self.0[reader], each);
+        0
+    }
+}
+
+/// Pollers that follow one another, looked at from the first to the last.
+pub(crate) struct Stages {
+    first: EventPoller<u64, SingleProducerBarrier>,
+    middle: Vec<EventPoller<u64, SingleConsumerBarrier>>,
+    last: Option<EventPoller<u64, MultiConsumerBarrier>>,
+}
+
+impl Reads<u64> for Stages {
+    fn readers(&self) -> usize {
+        1 + self.middle.len() + usize::from(self.last.is_some())
+    }
+
+    #[inline]
+    fn take(&mut self, reader: usize, each: impl FnMut(&u64)) -> u64 {
+        if reader == 0 {
+            poll!(self.first, each);
+        } else if let Some(poller) = self.middle.get_mut(reader - 1) {
+            poll!(poller, each);
+        } else if let Some(poller) = &mut self.last {
+            poll!(poller, each);
+        }
+        0
+    }
+}

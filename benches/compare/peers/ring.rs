@@ -46,6 +46,31 @@ pub(crate) fn shared_waiting<T: Payload>(n: usize, waiting: Waiting) -> (RingFee
     (ring, Waited(Polled(readers)))
 }
 
+/// A sender of its own type, and three readers of which each follows the one before.
+pub(crate) fn pipeline() -> (ExclusiveRingFeed<u64>, Polled<u64>) {
+    stages(&[&[], &[0], &[1]])
+}
+
+/// A sender of its own type, a reader, two that follow it, and one that follows both.
+pub(crate) fn diamond() -> (ExclusiveRingFeed<u64>, Polled<u64>) {
+    stages(&[&[], &[0], &[0], &[1, 2]])
+}
+
+/// Readers that follow those with these indices.
+fn stages(leaders: &[&[usize]]) -> (ExclusiveRingFeed<u64>, Polled<u64>) {
+    let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");
+    let mut readers: Vec<RingReceiver<u64>> = Vec::new();
+    for leaders in leaders {
+        let leaders: Vec<_> = leaders
+            .iter()
+            .map(|index| readers[*index].cursor())
+            .collect();
+        let builder = ring.subscriber().waiting(Waiting::Spin).after(&leaders);
+        readers.push(builder.expect("readers of this ring").subscribe());
+    }
+    (ring, Polled(readers))
+}
+
 /// A sender of its own type with one reader, which blocks in `recv`.
 pub(crate) fn exclusive_parked<T: Payload>() -> (ExclusiveRingFeed<T>, OneByOne<RingReceiver<T>>) {
     let ring = ExclusiveRingFeed::new(CAPACITY).expect("a fair capacity");

@@ -87,6 +87,18 @@ pub(crate) const ROWS: &[Question] = &[
         shared,
     ),
     row(
+        "stages",
+        "exclusive ring, readers that follow others, two cores",
+        STREAM_COLUMNS,
+        |plan, next| stages(|name| Stream::new(plan, name, "polled"), next),
+    ),
+    row(
+        "stages-core",
+        "exclusive ring, readers that follow others, one core, bursts of 128",
+        BURST_COLUMNS,
+        |plan, next| stages(|name| bursts(plan, name, Checking), next),
+    ),
+    row(
         "latency",
         "one way from core to core at 100,000 values a second",
         super::latency::COLUMNS,
@@ -285,6 +297,25 @@ fn shared(plan: Plan, next: &mut dyn FnMut(Case)) {
         goal: at_least(1.0, 1),
         ..Case::default()
     });
+}
+
+/// A pipeline of three and a diamond of four, with what `enter` makes of a name.
+fn stages<P>(enter: impl Fn(&'static str) -> P, next: &mut dyn FnMut(Case))
+where
+    P: Probe<u64, Taken = Contender>,
+{
+    let mut case = |label: &str, ours, theirs| {
+        next(Case {
+            label: label.into(),
+            contenders: vec![ours, theirs],
+            goal: at_least(1.0, 1),
+            ..Case::default()
+        });
+    };
+    let ours = enter(EXCLUSIVE).take(ring::pipeline());
+    case("pipeline of 3", ours, disruptor::pipeline(enter(SINGLE)));
+    let ours = enter(EXCLUSIVE).take(ring::diamond());
+    case("diamond of 4", ours, disruptor::diamond(enter(SINGLE)));
 }
 
 fn latency(plan: Plan, next: &mut dyn FnMut(Case)) {
