@@ -128,6 +128,7 @@
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
+//! | `RingSendAsync` | the value is never sent nor dropped; the send behind it is woken late, as above |
 //! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], [`RingCursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
@@ -154,7 +155,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `async` | [`Receiver`] and [`RingReceiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async` |
+//! | `async` | [`Receiver`] and [`RingReceiver`] are `Stream`s and have `recv_async`; `tokio::sync::mpsc` senders can be subscribed; `Feed::send_async`, `RingFeed::send_async` |
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`RingOverflow`], [`Waiting`] |
 //!
@@ -224,12 +225,12 @@ pub use mux::{EventTypes, MuxClosed, TypeMuxEvent, TypeMuxSubscriberBuilder, Typ
 pub use overflow::{CarrierOverflow, Overflow};
 pub use publish::Publish;
 pub use resubscribe::{resubscribe, resubscribe_with_error};
-#[cfg(feature = "async")]
-pub use ring::RingRecvAsync;
 pub use ring::{
     ExclusiveRingFeed, RingBuilder, RingCursor, RingEvent, RingFeed, RingHandle, RingIntoIter,
     RingIter, RingOverflow, RingReaderStats, RingReceiver, RingSubscriberBuilder, RingTryIter,
     Waiting, WeakRingFeed,
 };
+#[cfg(feature = "async")]
+pub use ring::{RingRecvAsync, RingSendAsync};
 pub use scope::SubscriptionScope;
 pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};

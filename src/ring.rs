@@ -23,6 +23,8 @@ mod retention;
 mod room;
 mod seat;
 mod seats;
+#[cfg(feature = "async")]
+mod send_async;
 mod shape;
 mod storage;
 #[cfg(feature = "async")]
@@ -58,6 +60,8 @@ pub use monitor::RingReaderStats;
 pub use options::RingBuilder;
 pub use overflow::RingOverflow;
 pub use receiver::RingReceiver;
+#[cfg(feature = "async")]
+pub use send_async::RingSendAsync;
 #[cfg(feature = "async")]
 pub use stream::RingRecvAsync;
 pub use waiting::Waiting;
@@ -294,6 +298,33 @@ impl<T: Send + Sync> RingFeed<T> {
     /// As for [`try_send`](Self::try_send), `Full` once it is then.
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
         self.claimant.send_until(value, || Some(deadline))
+    }
+
+    /// Sends a value, and waits for room without blocking the thread. The future completes with the value's position, and on a
+    /// ring that was closed with the position where the ring ended.
+    ///
+    /// Cancel-safe: if the future is dropped before it has completed, the value was not sent.
+    ///
+    /// It waits in the same line as senders that block, first come, first woken. In a handler of one of the ring's readers it
+    /// does not panic, but it cannot complete before that has returned if it waits for that reader.
+    ///
+    /// ```
+    /// # tokio_test(async {
+    /// let ring = fanfeed::RingFeed::new(1)?;
+    /// let mut reader = ring.subscribe();
+    /// assert_eq!(ring.send_async("first").await, 0);
+    /// let second = ring.send_async("second");
+    /// let (sent, received) = tokio::join!(second, reader.recv_async());
+    /// assert_eq!((sent, received), (1, Ok("first")));
+    /// # Ok(())
+    /// # });
+    /// # fn tokio_test(test: impl Future<Output = Result<(), fanfeed::CapacityError>>) {
+    /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test).unwrap();
+    /// # }
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn send_async(&self, value: T) -> RingSendAsync<'_, T> {
+        RingSendAsync::new(&self.claimant, value)
     }
 
     /// Sends the values in order, and waits for room. Returns the position after the last.

@@ -157,6 +157,12 @@ impl BlockedSenders {
         }
     }
 
+    /// Whether a sender that has joined was woken, and is out of the line since.
+    #[cfg(feature = "async")]
+    pub(crate) fn was_woken(&self, ticket: &Ticket) -> bool {
+        !self.line.is_in_line(ticket)
+    }
+
     /// Leaves the line.
     pub(crate) fn leave<'a>(&self, ticket: &mut Ticket, look: impl Fn() -> Look<'a>) {
         self.line.leave(ticket, || false);

@@ -297,6 +297,82 @@ impl<T> Claimant<T> {
 
     // ---- Waiting for room without blocking a thread ----
 
+    /// Sends the value if there is room, else joins the line of senders with this waker.
+    ///
+    /// As [`room::wait`] does for a thread, a newcomer gives way to senders in line that were passed over; and a sender that
+    /// joins the line looks once more, unless the one before it in line sees to its being woken.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll_send(
+        &self,
+        value: &mut Option<T>,
+        place: &mut TaskPlace,
+        waker: &Waker,
+    ) -> Standing {
+        let senders = &self.core.wakeups.senders;
+        let is_newcomer = !place.is_in_line;
+        let sent = if is_newcomer {
+            self.send_from::<true>(value, place)
+        } else {
+            self.send_from::<false>(value, place)
+        };
+        if let Ok(position) = sent {
+            return Standing::Sent(position);
+        }
+        place.is_in_line = true;
+        if is_newcomer {
+            let is_cared_for =
+                senders.join(&mut place.ticket, waker, || self.core.look_for_places(1));
+            if is_cared_for && !self.core.is_closed() {
+                return Standing::InLine;
+            }
+        } else {
+            if senders.was_woken(&place.ticket) {
+                senders.starve();
+            }
+            senders.rejoin(&mut place.ticket, waker, || self.core.look_for_places(1));
+        }
+        if mutant!("task_does_not_look_in_line") {
+            return Standing::InLine;
+        }
+        match self.send_from::<false>(value, place) {
+            Ok(position) => Standing::Sent(position),
+            Err(Held::By(_)) => Standing::InLine,
+            Err(Held::Shortly) => Standing::BehindAnotherSender,
+        }
+    }
+
+    /// Sends the value if there is room, and leaves the line. On a ring that was closed it drops the value, and gives where
+    /// the ring ended.
+    #[cfg(feature = "async")]
+    fn send_from<const NEWCOMER: bool>(
+        &self,
+        value: &mut Option<T>,
+        place: &mut TaskPlace,
+    ) -> Result<u64, Held> {
+        let position = match self.claim::<NEWCOMER>(1) {
+            Ok(claim) => {
+                let value = value.take().expect("a send in line has its value");
+                self.fill_one(&claim, value)
+            }
+            Err(Unclaimed::Closed) => {
+                drop(value.take());
+                self.core.track.next()
+            }
+            Err(Unclaimed::Held(held)) => return Err(held),
+        };
+        // Only now: wakers are user code, of which none runs between claim and stamp.
+        self.give_up(place);
+        Ok(position)
+    }
+
+    /// Leaves the line.
+    #[cfg(feature = "async")]
+    pub(crate) fn give_up(&self, place: &mut TaskPlace) {
+        if std::mem::take(&mut place.is_in_line) && !mutant!("dropped_send_stays_in_line") {
+            self.leave(&mut place.ticket);
+        }
+    }
+
     /// Whether there is room, and whom to wait for if there is none.
     pub(crate) fn look_for_room(&self) -> Result<(), Held> {
         let claims = self.core.track.claims();
@@ -389,6 +465,25 @@ impl<T, I: Iterator<Item = T>> Unsent<T, I> {
         values.extend(self.rest);
         self.refusal.of(values)
     }
+}
+
+/// The place in line of a send that is a task's.
+#[cfg(feature = "async")]
+#[derive(Debug, Default)]
+pub(crate) struct TaskPlace {
+    ticket: Ticket,
+    is_in_line: bool,
+}
+
+/// What has become of a send that was polled.
+#[cfg(feature = "async")]
+pub(crate) enum Standing {
+    /// It was sent, to that position.
+    Sent(u64),
+    /// It is woken when there is room.
+    InLine,
+    /// It is in line, and another sender has to fill its slot first, which wakes nobody.
+    BehindAnotherSender,
 }
 
 /// Distinguishes one waker from another.

@@ -215,6 +215,13 @@ impl WakerSet {
         ticket.key.is_some_and(is_first)
     }
 
+    /// Whether this waiter is in line, and was not woken since it joined.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_in_line(&self, ticket: &Ticket) -> bool {
+        let is_in_line = |key| self.shared().waiters.lock().line.is_in_line(key);
+        ticket.key.is_some_and(is_in_line)
+    }
+
     /// Whether anybody waits. May be out of date unless a fence orders it after what was done to make room.
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {

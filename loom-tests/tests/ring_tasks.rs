@@ -1,0 +1,161 @@
+//! Sends on a ring that wait as tasks.
+//!
+//! Modelled: a shared ring of capacity 1 or 2; one or two tasks that send on it, each on a thread of its own, beside a thread
+//! that blocks, a strict reader, and a close; a send that is dropped while it is in line. Timers do not fire, so that a
+//! wake-up that is lost is not made up for. Bounds: two or three threads, one to three values, one to three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_tasks
+//! ```
+#![cfg(fanfeed_loom)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use fanfeed::{RingFeed, RingReceiver};
+use fanfeed_loom_tests::{Ledger, Model, Token, Why};
+use loom::sync::Notify;
+use loom::thread::{self, JoinHandle};
+
+/// Says that it was woken.
+struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Polls a future each time it was woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let bell = Arc::new(Bell(Notify::new()));
+    let waker = Waker::from(Arc::clone(&bell));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        bell.0.wait();
+    }
+}
+
+/// A task that sends this.
+fn task(ring: &RingFeed<Token>, ledger: &Ledger, number: u32) -> JoinHandle<u64> {
+    let (ring, ledger) = (ring.clone(), ledger.clone());
+    thread::spawn(move || block_on(ring.send_async(ledger.token(number))))
+}
+
+/// A full ring, whose value has the number 0.
+fn full(ledger: &Ledger) -> (RingFeed<Token>, RingReceiver<Token>) {
+    let ring = RingFeed::new(1).unwrap();
+    let reader = ring.subscribe();
+    ring.send(ledger.token(0));
+    (ring, reader)
+}
+
+fn recv(reader: &mut RingReceiver<Token>, count: usize) -> Vec<u32> {
+    let values = reader.iter().take(count);
+    values.map(|value| value.number()).collect()
+}
+
+/// A task waits for a reader.
+fn a_task_behind_a_reader() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let sender = task(&ring, &ledger, 1);
+    assert_eq!(recv(&mut reader, 2), [0, 1]);
+    assert_eq!(sender.join().unwrap(), 1);
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// A task and a thread wait for a reader, which makes room for both.
+fn a_task_beside_a_thread() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let sender = task(&ring, &ledger, 1);
+    let thread = {
+        let (ring, ledger) = (ring.clone(), ledger.clone());
+        thread::spawn(move || ring.send(ledger.token(2)))
+    };
+    let mut values = recv(&mut reader, 3);
+    values.sort_unstable();
+    assert_eq!(values, [0, 1, 2]);
+    assert_eq!(sender.join().unwrap() + thread.join().unwrap(), 3);
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// The ring ends while a task waits.
+fn a_close() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let sender = task(&ring, &ledger, 1);
+    ring.close();
+    assert_eq!(sender.join().unwrap(), 1);
+    assert_eq!(recv(&mut reader, 2), [0]);
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
+/// A send is dropped that was in line, or woken, in front of a thread.
+fn a_dropped_send_in_front() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let mut dropped = Box::pin(ring.send_async(ledger.token(7)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(dropped.as_mut().poll(&mut context).is_pending());
+    let thread = {
+        let (ring, ledger) = (ring.clone(), ledger.clone());
+        thread::spawn(move || ring.send(ledger.token(1)))
+    };
+    let receiver = thread::spawn(move || recv(&mut reader, 2));
+    drop(dropped);
+    assert_eq!(thread.join().unwrap(), 1);
+    assert_eq!(receiver.join().unwrap(), [0, 1]);
+    drop(ring);
+    ledger.assert_settled();
+}
+
+#[test]
+fn a_task_is_woken_for_room() {
+    Model::bound(3).holds(a_task_behind_a_reader);
+}
+
+#[test]
+fn a_task_and_a_thread_share_the_line() {
+    Model::bound(1).holds(a_task_beside_a_thread);
+}
+
+#[test]
+fn a_close_releases_a_task() {
+    Model::bound(3).holds(a_close);
+}
+
+#[test]
+fn a_dropped_send_holds_nobody() {
+    Model::bound(2).holds(a_dropped_send_in_front);
+}
+
+#[test]
+fn a_task_has_to_look_once_it_is_in_line() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("task_does_not_look_in_line", a_close);
+}
+
+#[test]
+fn a_dropped_send_has_to_leave_the_line() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("dropped_send_stays_in_line", a_dropped_send_in_front);
+}
+
+#[test]
+fn a_dropped_send_has_to_hand_on_its_wake_up() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("watch_is_not_handed_on", a_dropped_send_in_front);
+}
