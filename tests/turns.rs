@@ -97,6 +97,11 @@ async fn sends_give_way() {
         assert_eq!(feed.send_async(0).await, 1);
     })
     .await;
+    let ring = fanfeed::RingFeed::new(8).unwrap();
+    gives_way("send_async of a ring", || async {
+        ring.send_async(0).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -149,6 +149,11 @@ table! {
     [SendAsync<Bound>] (-Send -Sync);
     [RecvAsync<'static, Unshared>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [RecvAsync<'static, Bound>] (-Send -Sync);
+    [RingSendAsync<'static, u8>] (+Send +Unpin +UnwindSafe +RefUnwindSafe);
+    [RingSendAsync<'static, Pinned>] (+Send +Unpin);
+    [RingSendAsync<'static, Fragile>] (-Send -Sync -UnwindSafe -RefUnwindSafe);
+    [RingSendAsync<'static, Unshared>] (-Send -Sync);
+    [RingSendAsync<'static, Bound>] (-Send -Sync);
     [RingRecvAsync<'static, u8>] (+Send +Sync +Unpin -UnwindSafe +RefUnwindSafe);
     [RingRecvAsync<'static, Unshared>] (-Send -Sync);
 }

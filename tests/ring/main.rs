@@ -45,6 +45,8 @@ mod panics;
 mod positions;
 mod reading;
 mod sending;
+#[cfg(feature = "async")]
+mod sending_async;
 mod skipping;
 #[cfg(feature = "async")]
 mod streaming;

@@ -118,6 +118,8 @@ pub(crate) enum Form {
     Deadline,
     InPlace,
     InPlacePanicking,
+    /// A future that is polled once, and dropped if it has not completed.
+    Async,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]

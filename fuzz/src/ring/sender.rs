@@ -1,5 +1,7 @@
 //! The sending end, of either kind.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingHandle, TrySendError, WeakRingFeed};
@@ -65,9 +67,12 @@ impl Sender {
         value: Value,
     ) -> Option<Result<u64, TrySendError<Value>>> {
         let number = value.number();
+        if matches!(form, Form::Async) {
+            return self.send_async(value);
+        }
         with_ring!(self, ring => match form {
             Form::Send => Ok(ring.send(value)),
-            Form::Try => ring.try_send(value),
+            Form::Try | Form::Async => ring.try_send(value),
             Form::Timeout => ring.send_timeout(value, Duration::ZERO),
             Form::Deadline => ring.send_deadline(value, Instant::now()),
             Form::InPlace => Ok(ring.send_with(|slot| slot.renumber(number))),
@@ -76,6 +81,30 @@ impl Sender {
                 panic_on_purpose()
             })),
         })
+    }
+
+    /// Polls a send until it has completed, or waits; on an exclusive ring a send that does not wait. What is dropped while
+    /// it waits is as good as given back.
+    fn send_async(&mut self, value: Value) -> Option<Result<u64, TrySendError<Value>>> {
+        let ring = match self {
+            Self::Shared(rings, _) => rings.last()?,
+            Self::Exclusive(ring) => return Some(ring.as_mut()?.try_send(value)),
+        };
+        let back = Value::new(value.number());
+        let mut send = ring.send_async(value);
+        let mut context = Context::from_waker(Waker::noop());
+        // The first poll may give way to other tasks.
+        for _ in 0..2 {
+            if let Poll::Ready(position) = Pin::new(&mut send).poll(&mut context) {
+                let is_closed = ring.is_closed();
+                return Some(if is_closed {
+                    Err(TrySendError::Closed(back))
+                } else {
+                    Ok(position)
+                });
+            }
+        }
+        Some(Err(TrySendError::Full(back)))
     }
 
     pub(crate) fn send_batch(&mut self, values: impl Iterator<Item = Value>) -> Option<u64> {
