@@ -366,13 +366,13 @@ fn a_reader_that_outlives_the_ring() {
 #[test]
 fn slots_are_claimed_where_a_reader_reads() {
     Model::bound(3).holds(|| claimed_over_while_reading(2, 1));
-    Model::bound(2).holds(|| claimed_over_while_reading(4, 1));
-    Model::bound(2).holds(|| claimed_over_while_reading(4, 3));
+    Model::bound(3).holds(|| claimed_over_while_reading(4, 1));
+    Model::bound(3).holds(|| claimed_over_while_reading(4, 3));
 }
 
 #[test]
 fn readers_join_while_slots_are_claimed() {
-    Model::bound(2).holds(|| claimed_beside_a_join(RingOverflow::Block));
+    Model::bound(1).holds(|| claimed_beside_a_join(RingOverflow::Block));
     Model::bound(2).holds(|| claimed_beside_a_join(RingOverflow::DropOldest));
 }
 

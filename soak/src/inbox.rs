@@ -1,6 +1,7 @@
 //! The far end of a subscribed channel, of whatever kind.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,7 +142,14 @@ fn read_ring(
     random: &mut Random,
     f: &mut dyn FnMut(Got<'_>),
 ) -> Rest {
-    let way = random.below(5);
+    let way = random.below(6);
+    if way == 5 {
+        let outcome = match read_batch(receiver, random.below(40), f) {
+            Err(TryRecvError::Empty) => receiver.wait_timeout(wait),
+            other => other.map_err(without_empty),
+        };
+        return rest(outcome, f);
+    }
     if way < 3 {
         let limit = [usize::MAX, 3, AT_ONCE][way as usize];
         let outcome = match receiver.drain_up_to(limit, |value| f(Got::Value(value))) {
@@ -167,6 +175,31 @@ fn read_ring(
             Rest::Open
         }
     }
+}
+
+/// Reads a batch, and stops at one of its values.
+fn read_batch(
+    receiver: &mut RingReceiver<Value>,
+    stop: u64,
+    f: &mut dyn FnMut(Got<'_>),
+) -> Result<(), TryRecvError> {
+    let begin = receiver.position();
+    let mut count = 0;
+    let mut has_ended = false;
+    receiver
+        .drain_with(|event| {
+            assert!(!has_ended, "a value came after the last of its batch");
+            assert_eq!(event.position(), begin + count, "position of a value");
+            f(Got::Value(event.value()));
+            count += 1;
+            has_ended = event.is_last();
+            if count > stop {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .map(|_| ())
 }
 
 fn rest(outcome: Result<(), RecvTimeoutError>, f: &mut dyn FnMut(Got<'_>)) -> Rest {

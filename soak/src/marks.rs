@@ -50,9 +50,11 @@ impl Marks {
             .store(mark.begun.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// It was about to send one more, but that came to nothing: its number is used again.
-    pub(crate) fn take_back(&self, sender: usize) {
-        self.senders[sender].begun.fetch_sub(1, Ordering::SeqCst);
+    /// So many that it was about to send were not sent: their numbers are used again.
+    pub(crate) fn take_back(&self, sender: usize, count: u64) {
+        self.senders[sender]
+            .begun
+            .fetch_sub(count, Ordering::SeqCst);
     }
 
     /// The edge at which `act` takes place.

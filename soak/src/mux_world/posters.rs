@@ -46,7 +46,7 @@ pub(super) fn post(generation: &Generation, mux: &TypeMux, poster: usize, random
                 world.sent.add(1);
             }
             Err(back) => {
-                generation.marks.take_back(stream);
+                generation.marks.take_back(stream, 1);
                 let posted = Seen {
                     poster,
                     kind,

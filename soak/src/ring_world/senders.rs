@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, TrySendError};
 
+use crate::inbox::poll_for;
 use crate::pace::Pace;
 use crate::random::Random;
 use crate::value::Value;
@@ -23,14 +24,15 @@ pub(super) fn shared(
     let mut pace = Pace::default();
     while !generation.stop.load(Ordering::SeqCst) {
         pace.keep(random);
-        match random.below(6) {
+        let limit = Duration::from_micros(random.below(2000));
+        match random.below(9) {
             0 | 1 => sender.one(|value| Ok(ring.send(value))),
             2 => sender.one(|value| ring.try_send(value)),
-            3 => {
-                let limit = Duration::from_micros(random.below(2000));
-                sender.one(|value| ring.send_timeout(value, limit));
-            }
+            3 => sender.one(|value| ring.send_timeout(value, limit)),
             4 => sender.batch(random, |values| ring.send_batch(values)),
+            5 => sender.batch_in_time(random, |values| ring.try_send_batch(values)),
+            6 => sender.batch_in_time(random, |values| ring.send_batch_timeout(values, limit)),
+            7 => sender.task(|value| poll_for(limit, ring.send_async(value))),
             _ => sender.in_place(random, |write| ring.send_with(write)),
         }
     }
@@ -46,14 +48,15 @@ pub(super) fn exclusive(
     let mut pace = Pace::default();
     while !generation.stop.load(Ordering::SeqCst) {
         pace.keep(random);
-        match random.below(6) {
+        let limit = Duration::from_micros(random.below(2000));
+        match random.below(9) {
             0 | 1 => sender.one(|value| Ok(ring.send(value))),
             2 => sender.one(|value| ring.try_send(value)),
-            3 => {
-                let limit = Duration::from_micros(random.below(2000));
-                sender.one(|value| ring.send_timeout(value, limit));
-            }
+            3 => sender.one(|value| ring.send_timeout(value, limit)),
             4 => sender.batch(random, |values| ring.send_batch(values)),
+            5 => sender.batch_in_time(random, |values| ring.try_send_batch(values)),
+            6 => sender.batch_in_time(random, |values| ring.send_batch_timeout(values, limit)),
+            7 => sender.claim(random, |count, write| ring.send_batch_with(count, write)),
             _ => sender.in_place(random, |write| ring.send_with(write)),
         }
         if !ring.is_closed() && ring.position() != sender.number {
@@ -106,7 +109,7 @@ impl<'a> Sender<'a> {
                 if !is_full && !self.generation.marks.is_ending() {
                     self.generation.world.violated("an open ring", "Closed");
                 }
-                self.generation.marks.take_back(self.sender);
+                self.generation.marks.take_back(self.sender, 1);
             }
         }
     }
@@ -118,6 +121,84 @@ impl<'a> Sender<'a> {
         self.generation.marks.begin(self.sender, count);
         let after = send(values);
         self.sent_at(after.wrapping_sub(1), count);
+    }
+
+    /// Sends a batch of which what is given back was not sent.
+    fn batch_in_time(
+        &mut self,
+        random: &mut Random,
+        send: impl FnOnce(Vec<Value>) -> Result<u64, TrySendError<Vec<Value>>>,
+    ) {
+        let Generation { world, marks, .. } = self.generation;
+        let count = random.between(1, 80);
+        let numbers = self.number..self.number + count;
+        let values = numbers.map(|number| self.value(number)).collect();
+        marks.begin(self.sender, count);
+        match send(values) {
+            Ok(after) => self.sent_at(after.wrapping_sub(1), count),
+            Err(error) => {
+                if error.is_closed() && !marks.is_ending() {
+                    world.violated("an open ring", "Closed");
+                }
+                let rest = error.into_inner();
+                let first = rest.first().map(|value| value.read().1);
+                let sent = count.saturating_sub(rest.len() as u64);
+                if first != Some(self.number + sent) {
+                    world.violated(
+                        format!("values from {} given back", self.number + sent),
+                        format!("from {first:?}"),
+                    );
+                }
+                marks.take_back(self.sender, count - sent);
+                marks.end(self.sender);
+                self.number += sent;
+                // Others may have sent between the last of these and now.
+                self.last = None;
+                world.sent.add(sent as i64);
+            }
+        }
+    }
+
+    /// Sends one value as a task, which may be given up.
+    fn task(&mut self, send: impl FnOnce(Value) -> Option<u64>) {
+        let value = self.value(self.number);
+        self.generation.marks.begin(self.sender, 1);
+        match send(value) {
+            Some(position) => self.sent_at(position, 1),
+            None => self.generation.marks.take_back(self.sender, 1),
+        }
+    }
+
+    /// Claims slots and writes them in place; a writer that panics has sent nothing.
+    fn claim(
+        &mut self,
+        random: &mut Random,
+        send: impl FnOnce(usize, &mut dyn FnMut(usize, &mut Value)) -> u64,
+    ) {
+        let Generation {
+            world,
+            touchy,
+            capacity,
+            ..
+        } = *self.generation;
+        let count = random.between(1, capacity.min(80));
+        let panics = self.generation.clumsy && random.once_in(20);
+        let mut written = 0;
+        self.generation.marks.begin(self.sender, count);
+        let sent = catch_unwind(AssertUnwindSafe(|| {
+            send(count as usize, &mut |_, value| {
+                written += 1;
+                if panics && written == count {
+                    world.provoke();
+                }
+                value.rewrite(self.sender, self.number + written - 1, touchy);
+            })
+        }));
+        match sent {
+            Ok(after) if written != 0 => self.sent_at(after.wrapping_sub(1), count),
+            // On a ring that was closed nothing is written.
+            _ => self.generation.marks.take_back(self.sender, count),
+        }
     }
 
     /// Writes a value in place; a writer that panics has sent nothing.
@@ -142,8 +223,8 @@ impl<'a> Sender<'a> {
         match sent {
             Ok(position) if is_called => self.sent_at(position, 1),
             // On an exclusive ring that was closed nothing is written.
-            Ok(_) => self.generation.marks.take_back(self.sender),
-            Err(_) => self.generation.marks.take_back(self.sender),
+            Ok(_) => self.generation.marks.take_back(self.sender, 1),
+            Err(_) => self.generation.marks.take_back(self.sender, 1),
         }
     }
 
