@@ -342,3 +342,24 @@ fn batches_are_accounted_for_while_a_sender_runs() {
         });
     }
 }
+
+#[test]
+fn a_follower_gets_what_its_leader_was_given_before_it_stopped() {
+    with_each_sender!(64, |ring| {
+        let mut leader = ring.subscribe();
+        let after = [leader.cursor()];
+        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        ring.send_batch(0..10);
+        let flow = leader.drain_with(|event| {
+            if event.position() == 3 {
+                Break(())
+            } else {
+                Continue(())
+            }
+        });
+        assert_eq!(flow, Ok(Break(())));
+        let seen = batch(&mut follower).unwrap();
+        let expected = (0..4).map(|position| (position, position, position == 3));
+        assert!(seen.into_iter().eq(expected));
+    });
+}

@@ -143,3 +143,35 @@ fn received_missed_and_skipped_are_together_what_was_sent() {
         });
     }
 }
+
+#[test]
+fn a_follower_skips_to_what_its_leader_has_passed() {
+    with_each_sender!(64, |ring| {
+        let mut leader = ring.subscribe();
+        let after = [leader.cursor()];
+        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        ring.send_batch(0..10);
+        assert_eq!(follower.skip_to_newest(), Err(TryRecvError::Empty));
+        assert_eq!(leader.drain_up_to(6, |_| {}), Ok(6));
+        assert_eq!(follower.skip_to_newest(), Ok(5));
+        assert_eq!(follower.try_recv(), Ok(5));
+        assert_eq!(leader.skip_to_newest(), Ok(3));
+        assert_eq!(follower.skip_to_newest(), Ok(2));
+        assert_eq!(follower.try_recv(), Ok(8));
+        assert_eq!(follower.try_recv(), Err(TryRecvError::Empty));
+    });
+}
+
+#[test]
+fn a_parked_follower_is_woken_when_its_leader_skips() {
+    let _watchdog = watchdog();
+    with_each_sender!(64, |ring| {
+        let mut leader = ring.subscribe();
+        let after = [leader.cursor()];
+        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        ring.send_batch(0..10_u64);
+        let thread = thread::spawn(move || follower.recv());
+        assert_eq!(leader.skip_to_newest(), Ok(9));
+        assert_eq!(join(thread), Ok(0));
+    });
+}
