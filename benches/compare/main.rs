@@ -78,6 +78,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let watchdog = Watchdog::start(LIMIT);
+    let about = format!(
+        "{}; medians of {} interleaved rounds",
+        machine.line(),
+        plan.rounds
+    );
     let mut readme = options.readme.then(Readme::open).transpose()?;
     let mut ask = |question: &Question| -> Result<Vec<Measured>, Box<dyn Error>> {
         table::heading(question);
@@ -98,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 fs::write(directory.join(format!("{}.svg", question.key)), chart)?;
             }
             if let Some(readme) = &mut readme {
-                readme.put(question, &cases, chart.as_deref(), &machine)?;
+                readme.put(question, &cases, chart.as_deref(), &about)?;
             }
         }
         Ok(cases)

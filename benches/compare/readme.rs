@@ -6,8 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use fanfeed_benches::machine::Machine;
-
 use crate::questions::Question;
 use crate::rounds::Measured;
 use crate::table;
@@ -30,18 +28,18 @@ impl Readme {
         Ok(Self { root, text })
     }
 
-    /// Puts what was measured where README has a place for it, and saves it.
+    /// Puts what was measured where README has a place for it, and saves it. Tables end with the line `about`.
     pub(crate) fn put(
         &mut self,
         question: &Question,
         cases: &[Measured],
         chart: Option<&str>,
-        machine: &Machine,
+        about: &str,
     ) -> io::Result<()> {
         let marker = format!("<!-- compare: {} -->\n", question.key);
         if let Some(block) = block_after(&self.text, &marker) {
             let lines = table(question, cases);
-            let table = format!("{}\n{}\n", table::aligned(&lines), machine.line());
+            let table = format!("{}\n{about}\n", table::aligned(&lines));
             self.text.replace_range(block, &table);
             fs::write(self.root.join("README.md"), &self.text)?;
         }
