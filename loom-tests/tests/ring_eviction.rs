@@ -97,7 +97,7 @@ fn claimed_over_while_reading(capacity: usize, before: u32) {
     ring.send_batch((0..before).map(|number| ledger.token(number)));
     let sender = claim(ring, &ledger, before, capacity);
     let mut tally = Tally::from(0);
-    for _ in 0..2 {
+    for _ in 0..3 {
         read_slowly(&mut reader, &mut tally);
     }
     drop(sender.join().unwrap());

@@ -15,6 +15,8 @@ use super::waiting::Waiting;
 
 /// Options of a reader to be, from [`RingFeed::subscriber`](crate::RingFeed::subscriber).
 ///
+/// `B` is `u64` once a position was given [to begin from](Self::from), so that subscribing can fail, and `()` before.
+///
 /// ```
 /// use fanfeed::{ExclusiveRingFeed, RingOverflow, TryRecvError};
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::SubscriptionError;
 use crate::subscription::{Source, State, Stats};
-use crate::sync::{AtomicU8, Mutex, Ordering, heavy_fence, light_fence, mutant};
+use crate::sync::{AtomicU32, Mutex, Ordering, heavy_fence, light_fence, mutant};
 
 use super::core::Core;
 use super::monitor::RingReaderStats;
@@ -13,15 +13,19 @@ use super::seat::{Counts, Seat};
 use super::seats::Bucket;
 
 /// The reader must not read any more, whatever there is.
-const CUT: u8 = 1;
+const CUT: u32 = 1;
 /// The ring drops values once they were read.
-const DROPS: u8 = 2;
+const DROPS: u32 = 2;
 /// The member was cut off, and that was fenced: if its reader reads nevertheless, its seat says so.
-const ENDED: u8 = 4;
+const ENDED: u32 = 4;
 /// Its seat may be another reader's.
-const GONE: u8 = 8;
+const GONE: u32 = 8;
+/// Senders do not wait for the reader, which looks at nothing for that when it stops reading.
+const LOSSY: u32 = 16;
+/// One reader that follows it. The bits from here on count them: a ring has fewer than 2^24 of them.
+const FOLLOWER: u32 = 1 << 8;
 /// Other readers follow it.
-const FOLLOWED: u8 = 16;
+const FOLLOWED: u32 = !(FOLLOWER - 1);
 
 /// What a reader and its subscription's handles share.
 pub(crate) struct Member<T> {
@@ -32,10 +36,7 @@ pub(crate) struct Member<T> {
     index: u32,
     /// What the reader has to look at when it stops reading, and its followers when they look how
     /// far it is: [`CUT`] and so on.
-    flags: AtomicU8,
-    is_lossy: bool,
-    /// How many readers follow it.
-    followers: Mutex<usize>,
+    flags: AtomicU32,
     /// The figures, once the seat is somebody else's. Under the lock the seat is the member's if this is empty.
     last: Mutex<Option<Box<Stats>>>,
 }
@@ -58,19 +59,19 @@ impl<T> Member<T> {
         (bucket, index): (Arc<Bucket>, u32),
         is_lossy: bool,
     ) -> Self {
-        let flags = if core.track.retention.is_some() {
-            DROPS
-        } else {
-            0
-        };
+        let mut flags = 0;
+        if core.track.retention.is_some() {
+            flags |= DROPS;
+        }
+        if is_lossy {
+            flags |= LOSSY;
+        }
         Self {
             bucket,
             index,
             core,
             state: State::new(name),
-            flags: AtomicU8::new(flags),
-            is_lossy,
-            followers: Mutex::new(0),
+            flags: AtomicU32::new(flags),
             last: Mutex::new(None),
         }
     }
@@ -121,7 +122,7 @@ impl<T> Member<T> {
     pub(crate) fn stopped(&self, begin: u64) {
         // The light fence in `BlockedSenders::moved` is also between the unpinning and the look
         // here.
-        if self.flags.load(Ordering::Relaxed) != 0 {
+        if self.flags.load(Ordering::Relaxed) & !LOSSY != 0 {
             self.look_at_flags(begin);
         }
     }
@@ -141,21 +142,15 @@ impl<T> Member<T> {
     // ---- Readers that follow it ----
 
     pub(crate) fn is_lossy(&self) -> bool {
-        self.is_lossy
+        self.flags.load(Ordering::Relaxed) & LOSSY != 0
     }
 
     pub(crate) fn gain_follower(&self) {
-        let mut followers = self.followers.lock();
-        *followers += 1;
-        self.flags.fetch_or(FOLLOWED, Ordering::Relaxed);
+        self.flags.fetch_add(FOLLOWER, Ordering::Relaxed);
     }
 
     pub(crate) fn lose_follower(&self) {
-        let mut followers = self.followers.lock();
-        *followers -= 1;
-        if *followers == 0 {
-            self.flags.fetch_and(!FOLLOWED, Ordering::Relaxed);
-        }
+        self.flags.fetch_sub(FOLLOWER, Ordering::Relaxed);
     }
 
     /// Up to where the reader has passed the ring's values; `None` once it has ended and reads no

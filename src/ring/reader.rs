@@ -67,12 +67,11 @@ pub(crate) struct Reader<T> {
     known: u64,
     /// The readers that this one follows, if any is left.
     leaders: Option<Box<Leaders<T>>>,
-    /// What its seat says while it is unpinned, but for the position.
+    /// What its seat says while it is unpinned, but for the position. That field counts the values here that the reader was
+    /// asked to pass over.
     kind: Progress,
     /// Misses that the user has not been told of.
     untold: u64,
-    /// How many values it was asked to pass over.
-    skipped: u64,
 }
 
 impl<T> Reader<T> {
@@ -85,7 +84,6 @@ impl<T> Reader<T> {
             leaders: None,
             kind,
             untold: 0,
-            skipped: 0,
         }
     }
 
@@ -106,8 +104,9 @@ impl<T> Reader<T> {
         self.position
     }
 
+    /// How many values it was asked to pass over.
     pub(crate) fn skipped(&self) -> u64 {
-        self.skipped
+        self.kind.position()
     }
 
     /// The position after everything that the user was handed, told to have missed, or has skipped.
@@ -242,7 +241,7 @@ impl<T> Reader<T> {
                 return self.nothing(1).map(|read| read as u64);
             }
             if let Some(skipped) = self.skip_to(self.known - 1) {
-                self.skipped += skipped;
+                self.kind = self.kind.at(self.skipped() + skipped);
                 return Ok(skipped);
             }
         }

@@ -189,6 +189,23 @@ fn a_thread_behind_a_send_that_is_kept_unpolled_goes_on() {
 }
 
 #[test]
+fn a_thread_behind_a_send_that_was_forgotten_goes_on() {
+    let _watchdog = watchdog();
+    let (ring, mut reader) = full();
+    let mut forgotten = ring.send_async(7);
+    assert!(poll(&mut forgotten).is_pending());
+    std::mem::forget(forgotten);
+    for round in 1..4 {
+        let sender = {
+            let ring = ring.clone();
+            blocked(reader.subscription(), move || ring.send(round))
+        };
+        assert_eq!(reader.recv_timeout(PATIENCE), Ok(round - 1));
+        assert_eq!(join(sender), round);
+    }
+}
+
+#[test]
 fn in_a_handler_it_waits_for_the_handler_to_return() {
     let (ring, mut reader) = full();
     let mut send = pin!(ring.send_async(1));
