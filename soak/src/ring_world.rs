@@ -4,11 +4,12 @@ mod order;
 mod readers;
 mod senders;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed::{ExclusiveRingFeed, RingFeed, RingHandle};
+use fanfeed::{ExclusiveRingFeed, RingCursor, RingFeed, RingHandle};
 
 use crate::marks::Marks;
 use crate::random::Random;
@@ -23,6 +24,8 @@ struct Generation {
     marks: Marks,
     order: Order,
     handle: RingHandle<Value>,
+    /// Readers that others may follow; some of them are gone.
+    leaders: Mutex<Vec<RingCursor<Value>>>,
     capacity: u64,
     /// Senders are to stop.
     stop: AtomicBool,
@@ -69,6 +72,7 @@ fn generation(world: &'static World, exclusive: bool, random: &mut Random, until
         marks: Marks::new(senders),
         order: Order::new(senders),
         handle,
+        leaders: Mutex::default(),
         capacity: capacity.next_power_of_two() as u64,
         stop: AtomicBool::new(false),
         touchy: random.once_in(3),

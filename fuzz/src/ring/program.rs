@@ -44,6 +44,8 @@ pub(crate) enum Operation {
         begin: Begin,
         named: bool,
         by_handle: bool,
+        /// The readers that it follows.
+        after: [Option<u8>; 2],
     },
     Send(Form),
     Batch {

@@ -1,6 +1,6 @@
 //! A reader, and what may become of it.
 
-use fanfeed::{RingReceiver, Subscription, TryRecvError};
+use fanfeed::{RingReceiver, Subscription, SubscriptionId, TryRecvError};
 
 use super::program::Kind;
 use super::track::Track;
@@ -8,6 +8,11 @@ use crate::trace::{ensure, expect, fail};
 use crate::value::Value;
 
 pub(crate) struct Reader {
+    pub(crate) id: SubscriptionId,
+    /// The readers that it follows.
+    pub(crate) leaders: Vec<SubscriptionId>,
+    /// Up to where those that are left have passed the ring.
+    pub(crate) passed: Option<u64>,
     pub(crate) receiver: RingReceiver<Value>,
     pub(crate) handle: Option<Subscription>,
     pub(crate) name: Option<&'static str>,
@@ -33,7 +38,21 @@ impl Reader {
         !track.is_closed && self.cancelled.is_none() && !self.is_overflowed && !self.came_late
     }
 
-    fn is_cut(&self) -> bool {
+    /// Up to where it may read now.
+    pub(crate) fn until(&self, track: &Track) -> u64 {
+        self.passed.unwrap_or(u64::MAX).min(track.next())
+    }
+
+    /// Whether a read has something to say.
+    pub(crate) fn is_ready(&self, track: &Track) -> bool {
+        self.is_cut() || self.is_at_end(track) || self.position < self.until(track)
+    }
+
+    fn is_at_end(&self, track: &Track) -> bool {
+        track.is_closed && self.position >= track.next()
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
         self.cancelled.is_some() || self.is_overflowed || self.came_late
     }
 
@@ -43,6 +62,9 @@ impl Reader {
             format!("{number} was received after the end")
         });
         let position = self.position;
+        ensure(self.passed.is_none_or(|passed| position < passed), || {
+            format!("{number} was received, and its leaders have not passed it")
+        });
         expect("the next value", &Some(number), &track.at(position));
         if in_time {
             ensure(position >= track.gone(self.kind), || {
@@ -71,16 +93,14 @@ impl Reader {
     /// Something other than a value was returned.
     pub(crate) fn told(&mut self, track: &Track, error: TryRecvError) {
         self.look(track);
-        let has_nothing = self.position >= track.next();
+        let has_nothing = self.position >= self.until(track);
         let is_as_expected = match error {
             TryRecvError::Lagged(missed) => {
                 ensure(!self.is_cut(), || "it lags after its end".into());
                 return self.lagged(track, missed);
             }
-            TryRecvError::Empty => !self.is_cut() && !track.is_closed && has_nothing,
-            TryRecvError::Closed => {
-                !self.is_overflowed && (self.is_cut() || track.is_closed && has_nothing)
-            }
+            TryRecvError::Empty => !self.is_cut() && !self.is_at_end(track) && has_nothing,
+            TryRecvError::Closed => !self.is_overflowed && (self.is_cut() || self.is_at_end(track)),
             TryRecvError::Overflowed => self.is_overflowed,
         };
         ensure(is_as_expected, || {

@@ -34,6 +34,7 @@ impl World {
         let Some(index) = self.choose(who) else {
             return;
         };
+        self.follow(index);
         let count = usize::from(count % 40);
         if matches!(form, Receive::DrainSending) {
             return self.drain_sending(index, count % 12);
@@ -61,8 +62,8 @@ impl World {
                 }
             }
             Receive::Wait => {
-                let is_ready = reader.receiver.is_closed() || reader.position < track.next();
-                if is_ready {
+                reader.look(track);
+                if reader.is_ready(track) {
                     let received = reader.receiver.recv().map_err(without_limit);
                     took(reader, track, received);
                 }
@@ -110,7 +111,7 @@ impl World {
                     && seen.len() < limit
                     && !has_lagged
                 {
-                    let left = track.next() - reader.position;
+                    let left = reader.until(track).saturating_sub(reader.position);
                     let may_lag =
                         reader.kind == Kind::Lossy && reader.position < track.may_be_gone();
                     ensure(may_lag || left == 0, || {
@@ -174,7 +175,7 @@ impl World {
             Receive::Skip => match reader.receiver.skip_to_newest() {
                 Ok(skipped) => {
                     let newest = reader.position + skipped;
-                    expect("the newest", &newest, &(track.next() - 1));
+                    expect("the newest", &newest, &(reader.until(track) - 1));
                     reader.position = newest;
                     reader.skipped += skipped;
                 }
@@ -229,7 +230,13 @@ impl World {
 
     /// Has everybody receive all that is left.
     pub(crate) fn receive_all(&mut self) {
-        for reader in &mut self.readers {
+        // A follower may stand before its leaders: by the last round all have read everything.
+        for index in (0..self.readers.len())
+            .cycle()
+            .take(self.readers.len().pow(2))
+        {
+            self.follow(index);
+            let reader = &mut self.readers[index];
             loop {
                 let received = reader.receiver.try_recv();
                 let goes_on = matches!(received, Ok(_) | Err(TryRecvError::Lagged(_)));
@@ -282,10 +289,17 @@ impl World {
                             .chain(&own)
                             .all(|slowest| next < slowest + track.capacity);
                         ensure(room, || "a value was sent where there was no room".into());
-                        // It says in its seat how far it is when it comes to the next segment.
+                        // It says in its seat how far it is when it has read half of the ring.
                         let own = own.map(|at| {
-                            let read = at - 1;
-                            reader.position.max(read - read % track.eighth)
+                            let mut said = reader.position;
+                            let mut end = (said + 1).next_multiple_of(track.eighth);
+                            while end < at {
+                                if end - said >= track.capacity / 2 {
+                                    said = end;
+                                }
+                                end += track.eighth;
+                            }
+                            said
                         });
                         track.push(*number, slowest.into_iter().chain(own).min());
                     }

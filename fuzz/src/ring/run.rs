@@ -32,12 +32,13 @@ fn step(world: &mut World, operation: Operation) {
             begin,
             named,
             by_handle,
+            after,
         } => {
             // By the sender while there is one, unless that is asked for.
             if let (false, Some(handle)) = (by_handle, world.sender.handle()) {
                 world.handle = handle;
             }
-            world.join(kind, manner, begin, named);
+            world.join(kind, manner, begin, named, after);
         }
         Operation::Send(form) => world.send(form),
         Operation::Batch { count, form } => world.batch(count, form),

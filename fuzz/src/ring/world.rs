@@ -41,10 +41,25 @@ impl World {
         }
     }
 
-    pub(crate) fn join(&mut self, kind: Kind, manner: Manner, begin: Begin, named: bool) {
+    pub(crate) fn join(
+        &mut self,
+        kind: Kind,
+        manner: Manner,
+        begin: Begin,
+        named: bool,
+        after: [Option<u8>; 2],
+    ) {
         if self.readers.len() >= MOST {
             return;
         }
+        let leaders = after.into_iter().flatten();
+        let leaders = leaders.filter_map(|who| Some(&self.readers[self.choose(who)?]));
+        let leaders: Vec<&Reader> = leaders.collect();
+        let cursors: Vec<_> = leaders.iter().map(|one| one.receiver.cursor()).collect();
+        // One that came late is nobody's leader, whatever it was to be.
+        let may_miss = |one: &&Reader| one.kind != Kind::Strict && !one.came_late;
+        let is_refused = leaders.iter().any(may_miss);
+        let leaders: Vec<_> = leaders.iter().map(|one| one.id).collect();
         let name = named.then_some(NAME);
         let options = self
             .handle
@@ -54,6 +69,11 @@ impl World {
         let options = match name {
             Some(name) => options.name(name),
             None => options,
+        };
+        let options = options.after(&cursors);
+        expect("refused leaders", &options.is_err(), &is_refused);
+        let Ok(options) = options else {
+            return;
         };
         let came_late = self.track.is_closed;
         let next = self.track.next();
@@ -94,6 +114,9 @@ impl World {
             expect("where it begins", &receiver.position(), &position);
         }
         self.readers.push(Reader {
+            id: receiver.subscription().id(),
+            leaders,
+            passed: None,
             receiver,
             handle: None,
             name,
@@ -109,6 +132,14 @@ impl World {
         let lossy = |one: &&Reader| one.kind != Kind::Strict && !one.came_late;
         let lossy = self.readers.iter().filter(lossy).count();
         self.most_lossy = self.most_lossy.max(lossy);
+    }
+
+    /// Looks up to where the leaders of that reader have passed the ring.
+    pub(crate) fn follow(&mut self, index: usize) {
+        let leaders = &self.readers[index].leaders;
+        let leads = |one: &&Reader| leaders.contains(&one.id) && !one.is_cut();
+        let leading = self.readers.iter().filter(leads);
+        self.readers[index].passed = leading.map(|one| one.position).min();
     }
 
     /// How many of the last values are kept at least, if there are as many.

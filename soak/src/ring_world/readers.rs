@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fanfeed::{RingOverflow, SubscriptionId, Waiting};
+use fanfeed::{RingCursor, RingOverflow, SubscriptionId, Waiting};
 
 use crate::account::{Account, Loss};
 use crate::inbox::{Inbox, Rest};
@@ -38,6 +38,18 @@ impl<'a> RingWatch<'a> {
     }
 }
 
+/// Some of the readers that can be followed: none for every other reader.
+fn leaders(generation: &Generation, random: &mut Random) -> Vec<RingCursor<Value>> {
+    let mut all = generation.leaders.lock().expect("no panic under the lock");
+    // Those that are gone can be named, too.
+    if all.len() > 16 {
+        all.retain(|cursor| cursor.position().is_some());
+    }
+    let count = random.pick(&[0, 0, 1, 2]).min(all.len());
+    let pick = |_| all[random.below(all.len() as u64) as usize].clone();
+    (0..count).map(pick).collect()
+}
+
 fn subscribe(generation: &Generation, random: &mut Random) -> Member {
     let overflow = random.pick(&[
         RingOverflow::Block,
@@ -47,14 +59,21 @@ fn subscribe(generation: &Generation, random: &mut Random) -> Member {
     ]);
     let waiting = random.pick(&[Waiting::Park, Waiting::Park, Waiting::Batch, Waiting::Spin]);
     let history = random.pick(&[0, 0, 1, generation.capacity, u64::MAX]);
+    let leaders = leaders(generation, random);
     let (receiver, mut start) = generation.marks.around(|| {
         let options = generation.handle.subscriber().name("reader");
         options
             .overflow(overflow)
             .waiting(waiting)
             .history(history)
+            .after(&leaders)
+            .expect("blocking readers of the same ring")
             .subscribe()
     });
+    if overflow == RingOverflow::Block {
+        let mut all = generation.leaders.lock().expect("no panic under the lock");
+        all.push(receiver.cursor());
+    }
     for low in &mut start.low {
         *low = low.saturating_sub(history.min(generation.capacity));
     }
