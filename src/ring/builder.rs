@@ -42,7 +42,7 @@ use super::waiting::Waiting;
 ///
 /// ring.send_batch(5..10);
 /// let error = ring.subscriber().from(1).subscribe().unwrap_err();
-/// assert_eq!(error, PositionError::Gone { oldest: 3 });
+/// assert_eq!(error, PositionError::Gone { oldest: 2 });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "options do nothing until `subscribe` is called"]

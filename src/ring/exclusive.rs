@@ -312,13 +312,13 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     /// It panics like [`send`](Self::send) where it would have to wait inside a handler of one of the ring's readers.
     ///
     /// ```
-    /// let mut ring = fanfeed::ExclusiveRingFeed::<[u64; 64]>::new(8)?;
+    /// let mut ring = fanfeed::ExclusiveRingFeed::<[u64; 32]>::new(8)?;
     /// let mut reader = ring.subscribe();
     /// let end = ring.send_batch_with(3, |index, page| page.fill(index as u64));
     /// assert_eq!(end, 3);
     /// let mut sums = Vec::new();
     /// reader.drain(|page| sums.push(page.iter().sum::<u64>()))?;
-    /// assert_eq!(sums, [0, 64, 128]);
+    /// assert_eq!(sums, [0, 32, 64]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send_batch_with(&mut self, count: usize, write: impl FnMut(usize, &mut T)) -> u64
