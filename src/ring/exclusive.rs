@@ -300,7 +300,9 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// While the values are written, readers that join with [`history`](crate::RingSubscriberBuilder::history), and readers that
     /// drop the oldest, get no values from further back than the capacity less `count`: these slots are about to be
-    /// overwritten. After a panic of `write` that stays so until as many values were sent.
+    /// overwritten. After a panic of `write` that stays so until as many values were sent; if more than seven eighths of the
+    /// capacity had been claimed, a reader that drops the oldest and joins before that may begin up to an eighth of the
+    /// capacity after the next value.
     ///
     /// # Panics
     ///
