@@ -300,13 +300,11 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// While the values are written, readers that join with [`history`](crate::RingSubscriberBuilder::history), and readers that
     /// drop the oldest, get no values from further back than the capacity less `count`: these slots are about to be
-    /// overwritten. After a panic of `write` that stays so until as many values were sent; if more than seven eighths of the
-    /// capacity had been claimed, a reader that drops the oldest and joins before that may begin up to an eighth of the
-    /// capacity after the next value.
+    /// overwritten. After a panic of `write` that stays so until as many values were sent.
     ///
     /// # Panics
     ///
-    /// If `count` is more than the [`capacity`](Self::capacity): there will never be room.
+    /// If `count` is more than [`max_claim`](Self::max_claim), which is seven eighths of the capacity. Nothing is sent then.
     ///
     /// If `write` panics, nothing is sent, and that goes through. What it has written stays in the slots, and later sends find
     /// it there: `send_with` and this may be given it, the others drop it.
@@ -353,11 +351,20 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send_batch_with(count, write)
     }
 
+    /// How many slots [`send_batch_with`](Self::send_batch_with) can claim at once: seven eighths of the
+    /// [`capacity`](Self::capacity), or all of it if it is 8 or less.
+    ///
+    /// Senders make room an eighth of the capacity at a time. A longer claim would reach the eighth in which it began, and
+    /// overwrite places where readers may still begin.
+    pub fn max_claim(&self) -> usize {
+        self.core().track.shape().max_claim() as usize
+    }
+
     fn assert_fits(&self, count: usize) {
-        let capacity = self.capacity();
+        let most = self.max_claim();
         assert!(
-            count <= capacity,
-            "{count} slots were claimed at once, and the ring has {capacity}"
+            count <= most,
+            "{count} slots were to be claimed at once, and the ring allows {most}"
         );
     }
 }

@@ -108,11 +108,6 @@ impl Gate {
 
     /// Moves the limit on.
     pub(crate) fn extend<T>(&mut self, track: &Track<T>) -> Result<(), Held> {
-        self.extend_within(track, u64::MAX)
-    }
-
-    /// Moves the limit on, up to `most` at the most, which is beyond it.
-    pub(crate) fn extend_within<T>(&mut self, track: &Track<T>, most: u64) -> Result<(), Held> {
         let at = self.limit;
         let capacity = track.shape().capacity();
         let end = track.shape().segment_end(at);
@@ -130,7 +125,7 @@ impl Gate {
                 return Err(Held::By(slowest.seat));
             }
         }
-        let mut limit = end.min(self.free).min(most);
+        let mut limit = end.min(self.free);
         if track.is_shared() {
             // Everything that the segment holds now must be there before the segment is
             // overwritten.

@@ -58,6 +58,15 @@ impl Shape {
         self.segment_mask as usize + 1
     }
 
+    /// How many slots may be claimed at once: all but a segment, or all if segments have one slot.
+    /// The end of the last segment of such a claim is at most a capacity beyond its first position.
+    pub(crate) fn max_claim(&self) -> u64 {
+        match self.segment_len() as u64 {
+            1 => self.capacity,
+            length => self.capacity - length,
+        }
+    }
+
     /// The entry of a position among the segments of two consecutive laps.
     #[inline]
     pub(crate) fn entry(&self, position: u64) -> usize {
@@ -113,6 +122,8 @@ mod tests {
                 assert!(end > position && end - position <= shape.segment_len() as u64);
                 assert_eq!(shape.offset(end), 0);
                 assert_ne!(shape.lap(position), shape.lap(position + capacity));
+                let last = position + shape.max_claim() - 1;
+                assert!(shape.segment_end(last) <= position + capacity);
             }
         }
     }

@@ -377,12 +377,13 @@ impl Seldom {
     #[cold]
     fn claim<T>(&mut self, core: &Core<T>, next: u64, count: u64) -> Result<(), Held> {
         let track = &core.track;
-        let most = next + track.shape().capacity();
+        // So the limit stays within a capacity of `next`, and no reader has to begin beyond `next`.
+        debug_assert!(count <= track.shape().max_claim());
         while self.gate.limit() < next + count {
             if let Look::Held(_, seat) = core.look_for_places(count) {
                 return Err(Held::By(seat));
             }
-            let extended = self.gate.extend_within(track, most);
+            let extended = self.gate.extend(track);
             self.tidy(core);
             extended?;
         }

@@ -200,7 +200,8 @@ fn a_batch_is_written_in_place_at_any_offset_and_of_any_length() {
         let mut ring = ExclusiveRingFeed::new(capacity).unwrap();
         let mut reader = ring.subscribe();
         let mut next = 0;
-        for count in (0..=capacity).chain((0..=capacity).rev()) {
+        let most = ring.max_claim();
+        for count in (0..=most).chain((0..=most).rev()) {
             // The offset of the first slot.
             ring.send(next);
             assert_eq!(reader.try_recv(), Ok(next));
@@ -221,12 +222,12 @@ fn no_value_is_seen_before_the_last_was_written() {
     let mut reader = ring.subscribe();
     ring.send_batch(0..5);
     assert!(reader.try_iter().eq(0..5));
-    ring.send_batch_with(64, |index, slot| {
+    ring.send_batch_with(56, |index, slot| {
         assert_eq!(reader.try_recv(), Err(TryRecvError::Empty));
         assert_eq!(reader.lag(), 0);
         *slot = index as u64;
     });
-    assert!(reader.try_iter().eq(0..64));
+    assert!(reader.try_iter().eq(0..56));
 }
 
 #[test]
@@ -298,8 +299,8 @@ fn lossy_readers_are_overtaken_by_a_claim_and_told() {
             let mut lossy = ring.subscriber().overflow(overflow).subscribe();
             ring.send_batch(0..first);
             for round in 0..3 {
-                let begin = first + round * 64;
-                ring.send_batch_with(64, |index, slot| *slot = begin + index as u64);
+                let begin = first + round * 56;
+                ring.send_batch_with(56, |index, slot| *slot = begin + index as u64);
             }
             if overflow == RingOverflow::Disconnect {
                 assert_eq!(lossy.try_recv(), Err(TryRecvError::Overflowed));
@@ -308,12 +309,9 @@ fn lossy_readers_are_overtaken_by_a_claim_and_told() {
             let Err(TryRecvError::Lagged(missed)) = lossy.try_recv() else {
                 panic!("it has missed something");
             };
-            assert!(lossy.try_iter().eq(missed..first + 192));
-            // An eighth that was entered at its middle is left to readers as a whole.
-            assert!(
-                (first + 121..first + 136).contains(&missed),
-                "{first}: {missed}"
-            );
+            let end = first + 168;
+            assert!(lossy.try_iter().eq(missed..end));
+            assert_eq!(missed, end.next_multiple_of(8) - 64);
         }
     }
 }
@@ -329,7 +327,7 @@ fn a_lossy_reader_that_reads_meanwhile_sees_its_values_unchanged() {
     let mut seen = Vec::new();
     let read = lossy.drain_up_to(6, |value| {
         if seen.is_empty() {
-            ring.send_batch_with(64, |index, slot| *slot = 1000 + index as u64);
+            ring.send_batch_with(56, |index, slot| *slot = 1000 + index as u64);
         }
         seen.push(*value);
     });
@@ -338,7 +336,7 @@ fn a_lossy_reader_that_reads_meanwhile_sees_its_values_unchanged() {
     let Err(TryRecvError::Lagged(missed)) = lossy.try_recv() else {
         panic!("it was overtaken");
     };
-    let expected = (0..13).chain(1000..1064).skip(6 + missed as usize);
+    let expected = (0..13).chain(1000..1056).skip(6 + missed as usize);
     assert!(lossy.try_iter().eq(expected));
 }
 
@@ -398,7 +396,7 @@ fn a_panic_sends_nothing_and_what_was_written_is_found_again() {
     let mut reader = ring.subscribe();
     ring.send_batch(0..13);
     assert!(reader.try_iter().eq(0..13));
-    for count in [1, 20, 64] {
+    for count in [1, 20, 56] {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             ring.send_batch_with(count, |index, slot| {
                 *slot = 1000 + index as u64;
@@ -470,7 +468,7 @@ fn values_of_a_claim_are_dropped_when_they_were_read() {
     let mut reader = ring.subscribe();
     ring.send_batch((0..13).map(|_| None));
     assert_eq!(reader.drain(|_| {}), Ok(13));
-    for count in [1, 40, 64, 64, 7] {
+    for count in [1, 40, 56, 56, 7] {
         ring.send_batch_with(count, |_, slot| *slot = Some(Arc::clone(&probe)));
         assert_eq!(Arc::strong_count(&probe), 1 + count);
         assert_eq!(reader.drain(|_| {}), Ok(count));
@@ -479,17 +477,71 @@ fn values_of_a_claim_are_dropped_when_they_were_read() {
 }
 
 #[test]
-fn more_than_the_capacity_cannot_be_claimed() {
-    let mut ring = ExclusiveRingFeed::<u64>::new(5).unwrap();
-    let outcome = catch_unwind(AssertUnwindSafe(|| ring.send_batch_with(9, |_, _| {})));
-    let payload = outcome.unwrap_err();
-    let text = message(&*payload);
-    assert!(text.contains('9') && text.contains('8'), "{text}");
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        ring.try_send_batch_with(9, |_, _| {}).is_ok()
-    }));
-    assert!(outcome.is_err());
-    assert_eq!(ring.send_batch_with(8, |_, _| {}), 8);
+fn more_than_seven_eighths_of_the_capacity_cannot_be_claimed() {
+    for (capacity, most) in [
+        (1, 1),
+        (2, 2),
+        (5, 8),
+        (8, 8),
+        (9, 14),
+        (64, 56),
+        (1024, 896),
+    ] {
+        let mut ring = ExclusiveRingFeed::<u64>::new(capacity).unwrap();
+        assert_eq!(ring.max_claim(), most);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            ring.send_batch_with(most + 1, |_, _| unreachable!())
+        }));
+        let payload = outcome.unwrap_err();
+        let text = message(&*payload);
+        let tells = |count: usize| text.contains(&count.to_string());
+        assert!(tells(most) && tells(most + 1), "{text}");
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            ring.try_send_batch_with(most + 1, |_, _| {}).is_ok()
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(ring.send_batch_with(most, |_, _| {}), most as u64);
+    }
+}
+
+#[test]
+fn readers_that_join_after_a_claim_that_panicked_begin_at_the_next_value() {
+    for capacity in [1, 2, 8, 16, 64] {
+        for before in 0..2 * capacity as u64 {
+            for overflow in [
+                RingOverflow::Block,
+                RingOverflow::DropOldest,
+                RingOverflow::Disconnect,
+            ] {
+                let mut ring = ExclusiveRingFeed::<u64>::new(capacity).unwrap();
+                let subscribe = |ring: &ExclusiveRingFeed<u64>| {
+                    ring.subscriber().overflow(overflow).subscribe()
+                };
+                ring.send_batch(0..before);
+                let mut earlier = subscribe(&ring);
+                let count = ring.max_claim();
+                let panicked = catch_unwind(AssertUnwindSafe(|| {
+                    ring.send_batch_with(count, |index, _| assert!(index + 1 < count, "as planned"))
+                }));
+                assert!(message(&*panicked.unwrap_err()).contains("as planned"));
+                let mut later = subscribe(&ring);
+                for reader in [&mut earlier, &mut later] {
+                    assert_eq!(reader.position(), before);
+                    assert_eq!(reader.try_recv(), Err(TryRecvError::Empty));
+                }
+                let end = before + capacity as u64;
+                for value in before..end {
+                    assert_eq!(ring.send(value), value);
+                    for reader in [&mut earlier, &mut later] {
+                        assert_eq!(reader.try_recv(), Ok(value));
+                    }
+                }
+                for reader in [&earlier, &later] {
+                    assert_eq!((reader.missed(), reader.position()), (0, end));
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -508,23 +560,19 @@ fn readers_join_while_a_batch_is_written() {
     let handle = ring.handle();
     ring.send_batch(0..13);
     let mut readers = Vec::new();
-    ring.send_batch_with(64, |index, slot| {
+    ring.send_batch_with(56, |index, slot| {
         *slot = 13 + index as u64;
         if index % 9 == 0 {
             for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
                 let options = handle.subscriber().overflow(overflow).history(20);
-                readers.push((overflow, options.subscribe()));
+                readers.push(options.subscribe());
             }
         }
     });
-    for (overflow, mut reader) in readers {
-        let begin = reader.position();
-        // The slots of what is older were claimed; a lossy reader keeps or leaves a whole eighth.
-        match overflow {
-            RingOverflow::Block => assert_eq!(begin, 13),
-            _ => assert!((13..24).contains(&begin), "{begin}"),
-        }
-        assert!(reader.try_iter().eq(begin..77));
+    for mut reader in readers {
+        // The slots of what is older were claimed, a whole eighth at a time.
+        assert_eq!(reader.position(), 8);
+        assert!(reader.try_iter().eq(8..69));
         assert_eq!(reader.missed(), 0);
     }
 }
@@ -537,7 +585,7 @@ fn claims_are_accounted_for_beside_readers_that_join_and_leave() {
     let sender = thread::spawn(move || {
         let mut next = 0;
         for round in 0..4000 {
-            let count = (round * 7) % 33;
+            let count = (round * 7) % 29;
             next = ring.send_batch_with(count, |index, slot| *slot = next + index as u64);
             if round % 5 == 0 {
                 next = ring.send(next) + 1;

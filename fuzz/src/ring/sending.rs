@@ -168,10 +168,10 @@ impl World {
 
     /// Claims slots of an exclusive ring, and has them written in place.
     fn batch_in_place(&mut self, count: u8, form: BatchForm) {
-        let capacity = self.track.capacity;
+        let most = self.track.max_claim();
         let (room, slowest) = (self.room(), self.slowest());
         let (next, is_closed) = (self.track.next(), self.track.is_closed);
-        let mut count = u64::from(count) % (capacity + 1);
+        let mut count = u64::from(count) % (most + 1);
         if !matches!(form, BatchForm::InPlaceTry) && self.has_strict() {
             count = count.min(room);
         }

@@ -52,16 +52,18 @@ impl Track {
         }
     }
 
-    /// After all that was pushed: so many slots were claimed at once, from that position on.
-    ///
-    /// The sender makes no room more than a capacity beyond the first. If that is in the middle of a segment, lossy readers
-    /// keep the one of the lap before.
+    /// So many slots were claimed at once, from that position on.
     pub(crate) fn claim(&mut self, from: u64, count: u64) {
-        let end = (from + count).next_multiple_of(self.eighth);
-        if end > from + self.capacity {
-            self.left = end - self.capacity;
-        }
         self.reach = self.reach.max(from + count);
+    }
+
+    /// How many slots may be claimed at once.
+    pub(crate) fn max_claim(&self) -> u64 {
+        if self.capacity <= 8 {
+            self.capacity
+        } else {
+            self.capacity - self.eighth
+        }
     }
 
     /// Readers of this kind are not handed what is before this position.

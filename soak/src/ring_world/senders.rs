@@ -56,7 +56,12 @@ pub(super) fn exclusive(
             4 => sender.batch(random, |values| ring.send_batch(values)),
             5 => sender.batch_in_time(random, |values| ring.try_send_batch(values)),
             6 => sender.batch_in_time(random, |values| ring.send_batch_timeout(values, limit)),
-            7 => sender.claim(random, |count, write| ring.send_batch_with(count, write)),
+            7 => {
+                let count = random.between(1, ring.max_claim().min(80) as u64);
+                sender.claim(random, count, |write| {
+                    ring.send_batch_with(count as usize, write)
+                });
+            }
             _ => sender.in_place(random, |write| ring.send_with(write)),
         }
         if !ring.is_closed() && ring.position() != sender.number {
@@ -173,20 +178,15 @@ impl<'a> Sender<'a> {
     fn claim(
         &mut self,
         random: &mut Random,
-        send: impl FnOnce(usize, &mut dyn FnMut(usize, &mut Value)) -> u64,
+        count: u64,
+        send: impl FnOnce(&mut dyn FnMut(usize, &mut Value)) -> u64,
     ) {
-        let Generation {
-            world,
-            touchy,
-            capacity,
-            ..
-        } = *self.generation;
-        let count = random.between(1, capacity.min(80));
+        let Generation { world, touchy, .. } = *self.generation;
         let panics = self.generation.clumsy && random.once_in(20);
         let mut written = 0;
         self.generation.marks.begin(self.sender, count);
         let sent = catch_unwind(AssertUnwindSafe(|| {
-            send(count as usize, &mut |_, value| {
+            send(&mut |_, value| {
                 written += 1;
                 if panics && written == count {
                     world.provoke();
