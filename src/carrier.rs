@@ -110,6 +110,12 @@ pub trait Carrier<T>: Send + Sync {
     fn runs_code_when_dropped(&self, _: Sealed) -> bool {
         true
     }
+
+    /// Disconnects the far end without running user code, for a carrier whose drop does run some.
+    /// Called once, when the carrier is not used any more, before it is dropped. No other crate can
+    /// override this.
+    #[doc(hidden)]
+    fn disconnect(&self, _: Sealed) {}
 }
 
 /// Keeps other crates from overriding or calling a method.
@@ -130,6 +136,10 @@ impl<T: Send + 'static> Carrier<T> for crossbeam_channel::Sender<T> {
 
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
         Some(self)
+    }
+
+    fn runs_code_when_dropped(&self, _: Sealed) -> bool {
+        false
     }
 }
 

@@ -42,7 +42,8 @@ use types::TypeSet;
 /// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was made.
 /// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns, nothing more is put on the
 ///   channel by any thread; it ends once what is in it has been taken. A post that was blocked on it goes on at once, as
-///   it does when the receiver is dropped.
+///   it does when the receiver is dropped. A channel that was brought along ends as
+///   [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) says of its kind.
 /// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended already. Dropping the
 ///   mux stops it.
 ///

@@ -204,7 +204,7 @@ impl Subscription {
     ///
     /// - The sender of a crossbeam channel, or of one of `std::sync::mpsc`, is dropped when this
     ///   returns, whichever thread dropped it: its far end is disconnected, unless there are other
-    ///   senders. The feed's own channel is closed.
+    ///   senders. An own channel of a feed or of a `TypeMux` is closed.
     /// - For any other carrier, a closure and a tokio sender among them, this call does not wait
     ///   while another thread runs the destructor. The carrier takes no value any more. But its
     ///   destructor is user code (that of a tokio sender wakes a task): it may take long, and may

@@ -7,7 +7,7 @@ mod common;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Barrier, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -765,6 +765,81 @@ fn subscribers_come_and_go_while_others_post() {
     subscribers.into_iter().for_each(join);
     mux.stop();
     posters.into_iter().for_each(join);
+}
+
+/// Whether a channel has ended, apart from what is left in it.
+fn has_ended(channel: &mut TypeMuxSubscription) -> bool {
+    channel.try_iter().for_each(drop);
+    channel.try_recv().unwrap_err() == TryRecvError::Closed
+}
+
+fn is_disconnected(channel: &Receiver<TypeMuxEvent>) -> bool {
+    channel.try_iter().for_each(drop);
+    channel.try_recv().unwrap_err() == crossbeam_channel::TryRecvError::Disconnected
+}
+
+/// The posts of other threads free what has ended, and may be doing so when `unsubscribe` returns.
+#[test]
+fn channels_have_ended_when_unsubscribe_returns() {
+    const RACES: usize = 5_000;
+    let _watchdog = watchdog();
+    let mux = Arc::new(TypeMux::new());
+    // They keep both types in use.
+    let _stays = mux
+        .subscriber::<(Number, Letter)>()
+        .subscribe(Does(|_: &TypeMuxEvent| {}));
+    let posters = [0, 1].map(|poster| {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || {
+            while if poster == 0 {
+                mux.post(Number(0)).is_ok()
+            } else {
+                mux.post(Letter('a')).is_ok()
+            } {}
+        })
+    });
+    for race in 0..RACES {
+        let mut own = mux.subscribe::<(Number, Letter)>();
+        own.unsubscribe();
+        assert!(has_ended(&mut own), "race {race}: too early");
+        let (tx, brought) = unbounded();
+        let subscription = mux.subscriber::<(Number, Letter)>().subscribe(tx);
+        subscription.unsubscribe();
+        assert!(is_disconnected(&brought), "race {race}: too early");
+    }
+    mux.stop();
+    posters.into_iter().for_each(join);
+}
+
+#[test]
+fn channels_have_ended_when_any_stop_returns() {
+    const RACES: usize = 3_000;
+    let _watchdog = watchdog();
+    let at_once = Barrier::new(2);
+    let slot = Mutex::new(None);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..RACES {
+                at_once.wait();
+                let mux: Arc<TypeMux> = slot.lock().unwrap().take().unwrap();
+                mux.stop();
+                at_once.wait();
+            }
+        });
+        for race in 0..RACES {
+            let mux = Arc::new(TypeMux::new());
+            let mut own = mux.subscribe::<(Number, Letter)>();
+            let (tx, brought) = unbounded();
+            let _brought = mux.subscriber::<(Letter, Number)>().subscribe(tx);
+            *slot.lock().unwrap() = Some(Arc::clone(&mux));
+            at_once.wait();
+            (0..race % 100).for_each(|_| std::hint::spin_loop());
+            mux.stop();
+            let ended = (has_ended(&mut own), is_disconnected(&brought));
+            at_once.wait();
+            assert_eq!(ended, (true, true), "race {race}: too early");
+        }
+    });
 }
 
 #[test]

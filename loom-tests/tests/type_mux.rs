@@ -1,8 +1,8 @@
 //! A post and a subscribe against the stop of a mux: when `stop` has returned, nothing arrives any more, and every
-//! subscription has ended.
+//! subscription has ended. A post against an unsubscribe: when that has returned, the channel has ended.
 //!
-//! Modelled: one thread that posts or subscribes, and one that stops; a post that is blocked. Bounds: two threads, one or
-//! two events, two preemptions.
+//! Modelled: one thread that posts or subscribes, and one that stops or unsubscribes; a post that is blocked. Bounds: two
+//! threads, one or two events, two preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test type_mux
@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use fanfeed::{RecvError, TypeMux};
+use fanfeed::{RecvError, TryRecvError, TypeMux};
 use fanfeed_loom_tests::{Model, Why};
 use loom::thread;
 
@@ -55,6 +55,20 @@ fn a_subscribe() {
     assert_eq!(subscription.recv().unwrap_err(), RecvError::Closed);
 }
 
+/// The post frees what has ended when it ends itself, and may be doing so when `unsubscribe` returns.
+fn a_post_beside_an_unsubscribe() {
+    let mux = Arc::new(TypeMux::new());
+    let mut subscription = mux.subscriber::<(u32,)>().capacity(1).channel().unwrap();
+    let poster = {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.post(1_u32).unwrap())
+    };
+    subscription.unsubscribe();
+    let arrived = subscription.try_iter().count();
+    assert_eq!(subscription.try_recv().unwrap_err(), TryRecvError::Closed);
+    assert_eq!(poster.join().unwrap(), arrived);
+}
+
 #[test]
 fn nothing_arrives_after_a_stop() {
     Model::bound(4).holds(a_post);
@@ -82,4 +96,17 @@ fn a_mux_has_to_be_stopped_before_its_feeds_are_taken() {
     Model::bound(2)
         .because(Why::Says("subscription.is_closed()"))
         .fails_with("feeds_are_taken_before_the_mux_is_stopped", a_subscribe);
+}
+
+#[test]
+fn a_channel_has_ended_when_an_unsubscribe_returns() {
+    Model::bound(2).holds(a_post_beside_an_unsubscribe);
+}
+
+#[test]
+fn a_channel_has_to_end_before_its_senders_are_dropped() {
+    Model::bound(2).because(Why::Says("Empty")).fails_with(
+        "mux_channel_ends_with_its_drop",
+        a_post_beside_an_unsubscribe,
+    );
 }

@@ -377,13 +377,19 @@ impl<T> Entry<T> {
         self.port.with_mut(|port| unsafe { (*port).take() })
     }
 
-    /// Drops the port if that runs no user code.
+    /// Drops the port if that runs no user code. Otherwise disconnects the far end, if that runs
+    /// none.
     ///
     /// # Safety
     ///
     /// As for [`take_port`](Self::take_port).
     pub(crate) unsafe fn drop_plain_port(&self) {
-        let is_plain = |port: &mut Port<T>| !port.runs_code_when_dropped();
+        let is_plain = |port: &mut Port<T>| {
+            if let Port::Carrier(carrier) = port {
+                carrier.disconnect(Sealed);
+            }
+            !port.runs_code_when_dropped()
+        };
         // SAFETY: as the caller warrants.
         let port = self
             .port

@@ -13,9 +13,9 @@ use std::time::Instant;
 use crossbeam_utils::Backoff;
 
 use super::event::TypeMuxEvent;
-use crate::carrier::{Carrier, Room};
+use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::{RecvTimeoutError, TrySendError};
-use crate::sync::{AtomicUsize, MODELLED, Mutex, Ordering};
+use crate::sync::{AtomicUsize, MODELLED, Mutex, Ordering, mutant};
 use crate::wait::{Parker, wake};
 
 struct Shared {
@@ -28,7 +28,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<TypeMuxEvent>,
-    /// All senders are gone, or the receiver is.
+    /// The receiver is gone, or all senders are, or one of them was disconnected.
     closed: bool,
     /// The receiver, while it waits for an event.
     receiver: Option<Waker>,
@@ -47,7 +47,8 @@ impl Shared {
     }
 }
 
-/// A channel that holds so many events. It ends when its receiver is dropped, or the last clone of its sender.
+/// A channel that holds so many events. It ends when its receiver is dropped, or the last clone of
+/// its sender, or when any of these clones is disconnected.
 pub(super) fn bounded(capacity: usize) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
         capacity,
@@ -115,6 +116,15 @@ impl Carrier<TypeMuxEvent> for Sender {
 
     fn depth(&self) -> Option<usize> {
         Some(self.0.0.len.load(Ordering::Relaxed))
+    }
+
+    /// Ends the channel for all clones: the end of the subscription to one type is its end for all
+    /// types. The drop of the last clone wakes the receiver and the posts that wait, because wakers
+    /// are user code. All of these see the end if they look earlier.
+    fn disconnect(&self, _: Sealed) {
+        if !mutant!("mux_channel_ends_with_its_drop") {
+            self.0.0.queue.lock().closed = true;
+        }
     }
 }
 

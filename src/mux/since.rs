@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::event::TypeMuxEvent;
-use crate::carrier::{Carrier, Room};
+use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::TrySendError;
 use crate::sync::{AtomicU64, Ordering, thread_local};
 
@@ -79,6 +79,14 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
     /// Only an event that was found full is sent there directly, and that one is not too old.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<TypeMuxEvent>> {
         self.carrier.as_crossbeam()
+    }
+
+    fn runs_code_when_dropped(&self, sealed: Sealed) -> bool {
+        self.carrier.runs_code_when_dropped(sealed)
+    }
+
+    fn disconnect(&self, sealed: Sealed) {
+        self.carrier.disconnect(sealed);
     }
 }
 
