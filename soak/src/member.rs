@@ -90,9 +90,10 @@ impl Member {
         random: &mut Random,
         watch: &mut impl Watch,
     ) -> Rest {
-        // Another thread that has ended it, or has closed its feed, may be about to drop a carrier that was brought along.
-        let is_carried = !matches!(self.inbox, Inbox::Own(_) | Inbox::Ring(_));
-        let patience = if is_carried { PATIENCE } else { Duration::ZERO };
+        // Another thread that has ended it, or has closed its feed, may be about to drop its carrier. Nobody waits for that
+        // where it may be code of others.
+        let runs_code = matches!(self.inbox, Inbox::Tokio(_) | Inbox::Shelf(_));
+        let patience = if runs_code { PATIENCE } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         loop {
             let before = (self.account.received(), self.account.told());

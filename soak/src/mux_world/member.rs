@@ -1,6 +1,7 @@
 //! A subscription of a mux with its channel and its account.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfeed::{RecvTimeoutError, Subscription, TryRecvError, TypeMuxEvent, TypeMuxSubscription};
@@ -51,7 +52,7 @@ impl Inbox {
                     if is_alone {
                         return Rest::Closed;
                     }
-                    std::thread::sleep(wait);
+                    thread::sleep(wait);
                     Rest::Open
                 })
             }
@@ -118,13 +119,18 @@ impl Member {
 
     /// Reads what is left once nothing more may be put there: after it comes the end at once, for good.
     pub(super) fn read_to_end(&mut self, world: &'static World, after: &str) {
+        // Another thread may be about to drop a carrier of our own, and nobody waits for that.
+        let mut patience = Duration::ZERO;
         if let Inbox::Shelf(shelf) = &self.inbox {
             shelf.give_up();
+            patience = PATIENCE;
         }
+        let deadline = Instant::now() + patience;
         loop {
             match self.read(world, Duration::ZERO) {
                 (AT_ONCE, _) => {}
                 (_, Rest::Closed) => break,
+                (_, Rest::Open) if Instant::now() < deadline => thread::yield_now(),
                 (_, rest) => world.violated(
                     format!("{}: once {after}, its end", self.name),
                     format!("{rest:?}; {:?}", self.subscription.stats()),
