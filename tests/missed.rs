@@ -4,7 +4,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -348,4 +348,42 @@ fn received_and_missed_are_what_was_sent_whatever_the_senders_give_up() {
         let figures = (receiver.missed(), stats.delivered, stats.dropped);
         assert_eq!(figures, (missed, received, missed), "{overflow:?}");
     }
+}
+
+/// It has no room for either of two values at once, but it ends with one of them.
+#[test]
+fn two_sends_that_find_a_channel_full_count_one_miss() {
+    const RACES: usize = 10_000;
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let at_once = std::sync::Barrier::new(2);
+    let mut dropped = 0;
+    let begun = AtomicUsize::new(0);
+    // Both send within nanoseconds: threads that are woken are farther apart.
+    let begin = |race| {
+        begun.fetch_add(1, Ordering::SeqCst);
+        eventually(|| begun.load(Ordering::SeqCst) == 2 * race);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for race in 1..=RACES {
+                at_once.wait();
+                begin(race);
+                feed.send(1);
+                at_once.wait();
+            }
+        });
+        for race in 1..=RACES {
+            let options = feed.subscriber().capacity(1);
+            let receiver = options.overflow(Overflow::Disconnect).channel().unwrap();
+            feed.send(0);
+            at_once.wait();
+            begin(race);
+            (0..race % 100).for_each(|_| std::hint::spin_loop());
+            feed.send(2);
+            at_once.wait();
+            dropped += receiver.stats().dropped;
+        }
+    });
+    assert_eq!(dropped, RACES as u64);
 }

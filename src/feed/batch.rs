@@ -230,7 +230,6 @@ impl<T: Clone + Send + 'static> Batch<T> {
             Overflow::DropNewest => queue.miss(queue.place(), missed),
             Overflow::Disconnect => {
                 // With the first that does not fit it has ended; the rest is not sent to it any more.
-                entry.count_dropped(1);
                 core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
             }
             Overflow::Block | Overflow::DropOldest => self.late.push((Arc::clone(entry), next)),

@@ -496,7 +496,6 @@ pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -
         Refusal::Full(value) => Settled::Back(value, true),
         Refusal::Missed(value) => Settled::Back(value, false),
         Refusal::Overflowed(value) => {
-            entry.count_dropped(1);
             core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
             Settled::Back(value, false)
         }

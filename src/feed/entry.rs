@@ -299,6 +299,11 @@ impl<T> Entry<T> {
     /// see that. The registry calls this once, under its lock, right after it has cut the entry. So
     /// all agree on the reason. Runs no user code.
     pub(crate) fn end(&self, end: End, error: Option<SubscriptionError>) -> Ended {
+        if end == End::Overflowed {
+            // The value that it had no room for. Another send may have found it full at the same
+            // time, or an unsubscribe may have come first: what came later was not due to it.
+            self.count_dropped(1);
+        }
         if let Some(queue) = &self.queue {
             queue.close(end);
         }
