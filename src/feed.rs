@@ -17,7 +17,9 @@ mod record;
 mod refusal;
 #[cfg(feature = "async")]
 mod send_async;
+mod shape;
 mod slots;
+mod sole;
 #[cfg(feature = "async")]
 mod stream;
 #[cfg(feature = "async")]

@@ -10,6 +10,7 @@
 #[cfg(feature = "async")]
 mod alarm;
 mod line;
+mod looks;
 mod nesting;
 mod parker;
 mod patience;
@@ -24,6 +25,7 @@ pub(crate) use alarm::Alarm;
 #[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
 pub use alarm::has_alarm_thread;
 pub(crate) use line::{Key, Line};
+pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;

@@ -15,7 +15,7 @@ use super::directory::Kind;
 use super::entry::Entry;
 use super::pending::Pending;
 use super::queue::Queue;
-use super::record::{Place, Section};
+use super::record::{Deliverer, Place, Section};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
@@ -122,7 +122,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 // SAFETY: as above.
                 unsafe { delivery::ring(chunk, std::mem::take(&mut rung)) };
             }
-            self.serve_seat(core, seat, own, section.lane());
+            self.serve_seat(core, seat, own, section.deliverer());
             let waits = seat.queue().is_some_and(|queue| queue.bell().is_armed());
             rung |= u64::from(waits) << index;
         }
@@ -133,7 +133,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
     }
 
     /// Gives one subscriber as much of the block as it has room for. From the value `own` on others need them too.
-    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, lane: usize) {
+    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, by: Deliverer) {
         let mut progress = Progress {
             next: self.sent,
             cloning: false,
@@ -141,9 +141,9 @@ impl<T: Clone + Send + 'static> Batch<T> {
         loop {
             let outcome = catch(|| match seat.queue() {
                 Some(queue) if queue.overflow() != Overflow::DropOldest => {
-                    self.fill(core, seat.entry(), queue, own, &mut progress);
+                    self.fill(core, seat.entry(), queue, own, by, &mut progress);
                 }
-                _ => self.offer_each(core, seat.entry(), own, lane, &mut progress),
+                _ => self.offer_each(core, seat.entry(), own, by, &mut progress),
             });
             let Err(panic) = outcome else { return };
             self.clones.clear();
@@ -167,6 +167,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         entry: &Arc<Entry<T>>,
         queue: &Queue<T>,
         own: usize,
+        by: Deliverer,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
@@ -176,8 +177,9 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let panicked = self.clone_run(queue.room_for(wanted), progress.next);
                 let cloned = self.clones.len();
                 let mut clones = self.clones.drain(..);
-                let pushed =
-                    queue.push_many(cloned, || clones.next().expect("as many as were asked for"));
+                let pushed = queue.push_many(by.is_sole, cloned, || {
+                    clones.next().expect("as many as were asked for")
+                });
                 drop(clones);
                 if let Some(panic) = panicked {
                     // It has missed the value, unless others took the room for those before: then it is cloned again.
@@ -195,7 +197,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 self.block.drain(..progress.next - self.sent);
                 self.sent = progress.next;
                 let block = &mut self.block;
-                let pushed = queue.push_many(wanted, || {
+                let pushed = queue.push_many(by.is_sole, wanted, || {
                     block.pop_front().expect("as many as were asked for")
                 });
                 self.sent += pushed.unwrap_or(0);
@@ -242,7 +244,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         core: &Core<T>,
         entry: &Arc<Entry<T>>,
         own: usize,
-        lane: usize,
+        by: Deliverer,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
@@ -261,7 +263,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
             };
             progress.cloning = false;
             // SAFETY: the caller is in a visit in which the seat was live.
-            if let Err(refusal) = unsafe { entry.offer(value, lane) } {
+            if let Err(refusal) = unsafe { entry.offer(value, by) } {
                 match delivery::settle(core, entry, refusal) {
                     Settled::Back(value, waits) => {
                         if !others {
@@ -306,7 +308,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                     break;
                 }
                 // SAFETY: as above.
-                match catch(|| unsafe { entry.call(value, section.lane()) }) {
+                match catch(|| unsafe { entry.call(value, section.deliverer().lane) }) {
                     Ok(()) => self.delivered += 1,
                     Err(panic) => {
                         delivery::blame(core, entry, 0, false, panic);

@@ -124,7 +124,8 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
         if !(1..=MAX_CAPACITY).contains(&self.capacity) {
             return Err(CapacityError::new(self.capacity, MAX_CAPACITY));
         }
-        let share = Share::new(self.capacity, self.overflow.into());
+        let sole = Arc::clone(self.core.records().sole());
+        let share = Share::new(self.capacity, self.overflow.into(), sole);
         let entry = self.core.subscribe(
             Port::Own(share.clone()),
             CarrierOverflow::default(),

@@ -239,13 +239,14 @@ impl<T> Core<T> {
             return (None, self.records.observe(Self::concern(entry.seating())));
         }
         self.count.fetch_sub(1, Ordering::AcqRel);
-        let ended = self.cut_live(&registry, entry, end, error);
+        self.cut_live(&registry, entry);
         // The four: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store in
         // `At::begin`, and `Live::load` or `Entry::is_cut`. The directory's bits are cleared with
         // `Relaxed`: a delivery that sees them too late finds an empty live word, and one that sees
         // them too early skips no live subscriber.
         seq_cst_order!("unsubscribe_observes_without_order");
         let grace = self.records.observe(Self::concern(entry.seating()));
+        let ended = entry.end(end, error);
         if !awaits {
             let chunk = self.hot.directory.chunk(&registry.vacancies, chunk);
             // SAFETY: the seat is taken, and the lock keeps it from being emptied.
@@ -255,21 +256,14 @@ impl<T> Core<T> {
         (Some(ended), grace)
     }
 
-    /// Takes a live entry out of the live ones, and ends it. The caller holds the lock.
-    fn cut_live(
-        &self,
-        registry: &Registry<T>,
-        entry: &Entry<T>,
-        end: End,
-        error: Option<SubscriptionError>,
-    ) -> Ended {
+    /// Takes a live entry out of the live ones.The caller holds the lock, and ends the entry after it has
+    /// [observed](Records::observe) the deliveries.
+    fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
         if mutant!("entry_is_cut_while_it_is_live") {
             entry.cut();
         }
-        let directory = &self.hot.directory;
-        directory.cut(&registry.vacancies, entry.seating());
+        self.hot.directory.cut(&registry.vacancies, entry.seating());
         entry.cut();
-        entry.end(end, error)
     }
 
     fn retire(&self, registry: &mut Registry<T>, entry: Arc<Entry<T>>, grace: Grace) {
@@ -291,9 +285,9 @@ impl<T> Core<T> {
 
     fn shut(&self, waits: bool) {
         let mut all = Vec::new();
-        let mut ended = Vec::new();
+        let mut live = Vec::new();
         let was_closed;
-        let grace = {
+        let (ended, grace) = {
             let mut registry = self.registry.lock();
             was_closed = std::mem::replace(&mut registry.closed, true);
             if was_closed && !waits {
@@ -307,24 +301,29 @@ impl<T> Core<T> {
                 let entry = unsafe { chunk.seat(seat) }.entry();
                 let is_leaving = entry.is_cut();
                 if !is_leaving {
-                    let told = self.cut_live(&registry, entry, End::Closed, None);
-                    ended.push((Arc::clone(entry), told));
+                    self.cut_live(&registry, entry);
+                    live.push(Arc::clone(entry));
                 }
                 if waits && !(is_leaving && mutant!("close_forgets_who_is_leaving")) {
                     entry.set_awaited();
                     all.push(Arc::clone(entry));
                 }
             }
-            self.count.fetch_sub(ended.len(), Ordering::AcqRel);
+            self.count.fetch_sub(live.len(), Ordering::AcqRel);
             // As in `cut`, for all of them.
             seq_cst_order!("close_observes_without_order");
             let grace = self.records.observe(Concern::All);
+            let end = |entry: Arc<Entry<T>>| {
+                let ended = entry.end(End::Closed, None);
+                (entry, ended)
+            };
+            let ended: Vec<_> = live.into_iter().map(end).collect();
             if !waits {
                 for (entry, _) in &ended {
                     self.retire(&mut registry, Arc::clone(entry), grace.clone());
                 }
             }
-            grace
+            (ended, grace)
         };
         #[cfg(feature = "tracing")]
         if !was_closed {
@@ -491,7 +490,7 @@ impl<T: Send + 'static> Reap for Core<T> {
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
         // Nobody delivers any more: whoever does has the core. This is for what the deliverers have done before.
-        drop(self.records.observe(Concern::All));
+        self.records.join_all();
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {
             // The drop of the feed's last handle has ended it. Without the core no thread is

@@ -12,7 +12,7 @@ use super::directory::Kind;
 use super::entry::{Entry, Seating};
 use super::lane;
 use super::pending::{Listening, Pending, Waiter};
-use super::record::{Place, Section};
+use super::record::{Deliverer, Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
 use crate::sync::mutant;
@@ -71,16 +71,16 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         if core.directory().has_live_beyond() {
             self.serve_directory(core, &section);
         } else {
-            self.serve_chunk(core, first, section.lane(), false);
+            self.serve_chunk(core, first, section.deliverer(), false);
         }
     }
 
     #[inline(never)]
     fn serve_directory(&mut self, core: &Core<T>, section: &Section<'_>) {
         let directory = core.directory();
-        self.serve_chunk(core, directory.first(), section.lane(), true);
+        self.serve_chunk(core, directory.first(), section.deliverer(), true);
         let more = directory.visit_each(Kind::Channels, section, |chunk, more| {
-            self.serve_chunk(core, chunk, section.lane(), more);
+            self.serve_chunk(core, chunk, section.deliverer(), more);
         });
         // Without later subscribers, the original may be given away.
         if more {
@@ -92,9 +92,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others come after it.
     #[inline]
-    fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, lane: usize, more: bool) {
+    fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: Deliverer, more: bool) {
         let mut pass = Pass::new();
-        while let Err(panic) = catch(|| self.serve_seats(core, chunk, lane, more, &mut pass)) {
+        while let Err(panic) = catch(|| self.serve_seats(core, chunk, by, more, &mut pass)) {
             // SAFETY: the visit goes on, and the seat was live in it.
             let seat = unsafe { chunk.seat(pass.current) };
             let entry = seat.entry();
@@ -113,7 +113,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         &mut self,
         core: &Core<T>,
         chunk: &Chunk<T>,
-        lane: usize,
+        by: Deliverer,
         more: bool,
         pass: &mut Pass,
     ) {
@@ -131,7 +131,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 unsafe { chunk.seat(crossbeam.trailing_zeros() as usize) }.prefetch();
             }
             let value = self.value_for(pass, left | crossbeam != 0, more);
-            match entry.offer_crossbeam(sender, value, lane) {
+            match entry.offer_crossbeam(sender, value, by.lane) {
                 Ok(()) => self.delivered += 1,
                 Err(refusal) => self.not_taken(core, entry, refusal),
             }
@@ -149,7 +149,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             let value = self.value_for(pass, left != 0, more);
             let offered = match seat.own() {
-                Some(queue) => queue.offer(value),
+                Some(queue) => queue.offer(value, by.is_sole),
                 None => {
                     if pass.rung != 0 {
                         // A carrier may take long. Receivers that have a value already do not wait
@@ -158,7 +158,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                         unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
                     }
                     // SAFETY: as above.
-                    unsafe { seat.offer(value, lane) }
+                    unsafe { seat.offer(value, by) }
                 }
             };
             match offered {
@@ -217,7 +217,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let entry = unsafe { chunk.seat(index) }.entry();
             let Some(value) = &self.original else { return };
             // SAFETY: as above.
-            match catch(|| unsafe { entry.call(value, section.lane()) }) {
+            match catch(|| unsafe { entry.call(value, section.deliverer().lane) }) {
                 Ok(()) => self.delivered += 1,
                 Err(panic) => self.after_panic(core, entry, 0, false, panic),
             }
@@ -309,7 +309,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 continue;
             }
             let others = self.has_pending() || rest.len() != 0;
-            if self.try_again(core, &pending, others, section.lane()) {
+            if self.try_again(core, &pending, others, section.deliverer()) {
                 self.late().pending.push(pending);
             } else {
                 pending.served();
@@ -323,7 +323,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         core: &Core<T>,
         pending: &Pending<T>,
         others: bool,
-        lane: usize,
+        by: Deliverer,
     ) -> bool {
         let entry = pending.entry();
         let mut cloning = true;
@@ -331,7 +331,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let value = self.take_value(others);
             cloning = false;
             // SAFETY: the caller warrants the visit.
-            unsafe { entry.offer(value, lane) }
+            unsafe { entry.offer(value, by) }
         });
         match outcome {
             Ok(Ok(waits)) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::lane;
 use super::queue::Queue;
+use super::record::Deliverer;
 use super::refusal::{End, Refusal};
 use super::slots::Share;
 #[cfg(feature = "async")]
@@ -293,10 +294,13 @@ impl<T> Entry<T> {
     pub(crate) fn cut(&self) {
         // ORDERING: SeqCst as `record` says, and for the gate.
         self.cut.swap(true, Ordering::SeqCst);
+        if let Some(queue) = &self.queue {
+            queue.begin_to_close();
+        }
     }
 
     /// Records that the subscription has ended, and why: from now on its receiver and its handles
-    /// see that. The registry calls this once, under its lock, right after it has cut the entry. So
+    /// see that. The registry calls this once, under its lock, after it has cut the entry. So
     /// all agree on the reason. Runs no user code.
     pub(crate) fn end(&self, end: End, error: Option<SubscriptionError>) -> Ended {
         if end == End::Overflowed {
@@ -444,20 +448,20 @@ impl<T: Send + 'static> Entry<T> {
     ///
     /// As for [`port`](Self::port).
     #[inline(never)]
-    pub(crate) unsafe fn offer(&self, value: T, lane: usize) -> Result<bool, Refusal<T>> {
+    pub(crate) unsafe fn offer(&self, value: T, by: Deliverer) -> Result<bool, Refusal<T>> {
         // SAFETY: as the caller warrants.
         match unsafe { self.port() } {
-            Port::Own(queue) => queue.offer(value),
-            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, lane).map(|()| false),
+            Port::Own(queue) => queue.offer(value, by.is_sole),
+            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, by.lane).map(|()| false),
             // As above. An own channel reports by itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(carrier) => {
-                self.offer_foreign(lane, carrier.try_send(value, &self.blocked_sends))
+                self.offer_foreign(by.lane, carrier.try_send(value, &self.blocked_sends))
             }
-            Port::Carrier(carrier) => self.offer_foreign(lane, carrier.try_send(value)),
+            Port::Carrier(carrier) => self.offer_foreign(by.lane, carrier.try_send(value)),
             // Served by `call`: being given one here would lose the value without telling.
             Port::Closure(_) => Err(Refusal::Closed(value)),
         }

@@ -7,14 +7,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-
 use super::queue::Cursor;
 use super::slots::Share;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
-use crate::sync::MODELLED;
-use crate::wait::{Parker, Patience};
+use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -69,6 +66,7 @@ use crate::wait::{not_completed, poll_turn};
 pub struct Receiver<T> {
     queue: Share<T>,
     cursor: Cursor,
+    looks: Looks,
     subscription: Subscription,
     /// Misses that a `drain` came upon after it had handed out values, and has not told of yet.
     untold: u64,
@@ -84,6 +82,7 @@ impl<T> Receiver<T> {
         Self {
             queue,
             cursor: Cursor::default(),
+            looks: Looks::default(),
             subscription,
             untold: 0,
             missed: 0,
@@ -166,22 +165,24 @@ impl<T> Receiver<T> {
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        match self.pop() {
+            Err(TryRecvError::Empty) => {}
+            popped => return popped.map_err(TryRecvError::at_limit),
+        }
         // A value that comes in the next few microseconds is had without parking.
-        let backoff = Backoff::new();
-        loop {
-            match self.pop() {
-                Err(TryRecvError::Empty) => {}
-                popped => return popped.map_err(TryRecvError::at_limit),
-            }
-            if backoff.is_completed() || MODELLED {
-                break;
-            }
-            backoff.snooze();
+        let mut looks = std::mem::take(&mut self.looks);
+        let popped = looks.until(|| match self.pop() {
+            Err(TryRecvError::Empty) => None,
+            popped => Some(popped),
+        });
+        self.looks = looks;
+        if let Some(popped) = popped {
+            return popped.map_err(TryRecvError::at_limit);
         }
         let parker = Parker::current();
         let mut patience = Patience::new();
         loop {
-            self.queue.bell().arm(parker.waker());
+            self.queue.arm(parker.waker());
             match self.pop() {
                 Err(TryRecvError::Empty) => {}
                 popped => {
@@ -215,7 +216,7 @@ impl<T> Receiver<T> {
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
         // If nothing is there, one try finds out why.
-        let limit = limit.min(self.len().max(1));
+        let limit = self.queue.ready(&self.cursor, limit).max(limit.min(1));
         let mut taken = 0;
         while taken < limit {
             match self.pop_now() {
@@ -263,13 +264,13 @@ impl<T> Receiver<T> {
     /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed
     /// out. Missed values do not count: a receive may return `Lagged` although this is 0.
     pub fn len(&self) -> usize {
-        self.queue.len()
+        if self.is_empty() { 0 } else { self.queue.len() }
     }
 
     /// Whether [`len`](Self::len) is 0. While senders run, a result of true may be outdated a
     /// moment later. If it is false, [`try_recv`](Self::try_recv) does not return `Empty`.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.queue.ready(&self.cursor, 1) == 0
     }
 
     /// How many values the channel holds at most.
@@ -345,7 +346,7 @@ impl<T> Receiver<T> {
                     return Poll::Pending;
                 }
                 Err(TryRecvError::Empty) => {
-                    self.queue.bell().arm(context.waker());
+                    self.queue.arm(context.waker());
                     armed = true;
                     continue;
                 }

@@ -20,6 +20,10 @@
 //! A later visit begins after the observation, so it does not see it either: a change of the visit's number ends the
 //! wait, and a thread that sends without pause holds nobody up.
 //!
+//! While [one thread alone](super::sole) sends, its store is an ordinary one, with a light fence after it, and a thread that
+//! observes makes a heavy fence before that: a `SeqCst` store would make each send wait until the values of the one before
+//! have reached the other cores.
+//!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
 //! Chunks are taken out of sight of deliveries and freed in the same way; see
@@ -27,12 +31,18 @@
 
 use std::cell::Cell;
 use std::ptr;
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::chunk::SEATS;
 use super::lane::{self, InDelivery};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, mutant, order, seq_cst_order};
+use super::sole::{Answer, Sole, Standing, ThreadName, this_thread};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicU64, Ordering, heavy_fence, light_fence, mutant, order,
+    seq_cst_order,
+};
+use crate::wait::Patience;
 
 /// Where a delivery can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +59,13 @@ impl Place {
         Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
     }
 
-    /// One seat of a chunk of closures.
+    /// Whether a closure, or a chunk of closures, is there.
+    fn is_of_closures(self) -> bool {
+        // The highest bit of the key, which the product keeps.
+        self.0 >> 31 != 0
+    }
+
+    /// One seat of a chunk.
     pub(crate) fn seat(key: u32, seat: usize) -> Self {
         Self(Self::chunk(key).0.wrapping_add(1 + seat as u32))
     }
@@ -94,6 +110,16 @@ impl At {
         seq_cst_order!("delivery_begins_without_order");
     }
 
+    /// Begins a visit of the only sender.
+    #[inline]
+    fn begin_alone(&self, visit: u32, place: Place) {
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
+        self.0.store(Self::pack(visit, place), Ordering::Release);
+        if !mutant!("deliveries_are_observed_without_heavy_fence") {
+            light_fence!("sole_delivery_begins_without_light_fence");
+        }
+    }
+
     /// Narrows the place within a visit, or ends it.
     #[inline]
     fn narrow(&self, visit: u32, place: Place) {
@@ -113,6 +139,8 @@ impl At {
 pub(crate) enum Concern {
     /// All of the feed's.
     All,
+    /// Visits to chunks of channels, or to single channels.
+    Channels,
     /// Visits to one seat of a chunk.
     Seat { chunk: Place, seat: Place },
     /// Visits to anything in `count` chunks of successive keys.
@@ -124,6 +152,7 @@ impl Concern {
         match self {
             _ if place == Place::IDLE => false,
             Self::All => true,
+            Self::Channels => !place.is_of_closures(),
             Self::Seat { chunk, seat } => place == chunk || place == seat,
             Self::Chunks { first, count } => {
                 place.0.wrapping_sub(first.0) < count * Place::PER_CHUNK
@@ -158,6 +187,8 @@ impl Record {
 /// All records of a feed. They are made at need and freed with the feed.
 #[derive(Debug)]
 pub(crate) struct Records {
+    /// Shared with the own channels, whose receivers look at it.
+    sole: Arc<CachePadded<Sole>>,
     /// A list that only grows.
     all: AtomicPtr<CachePadded<Record>>,
     /// The record that each lane keeps, null until a thread that has the lane sends here. Threads
@@ -174,9 +205,15 @@ unsafe impl Send for Records {}
 impl Records {
     pub(crate) fn new() -> Self {
         Self {
+            sole: Arc::new(CachePadded::new(Sole::new())),
             lanes: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             all: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+
+    /// Whether one thread alone sends on the feed.
+    pub(crate) fn sole(&self) -> &Arc<CachePadded<Sole>> {
+        &self.sole
     }
 
     /// Has the visits of all records that are there go on from that number.
@@ -199,7 +236,7 @@ impl Records {
             if let Some(record) = unsafe { record.load(Ordering::Relaxed).as_ref() } {
                 let last = record.at.own();
                 if At::place(last) == Place::IDLE {
-                    return Section::new(record, last, lane, inside);
+                    return Section::new(self, record, last, lane, inside);
                 }
             }
         }
@@ -212,7 +249,7 @@ impl Records {
     #[inline(never)]
     fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
         let record = self.free_record();
-        let mut section = Section::new(record, record.at.own(), lane, inside);
+        let mut section = Section::new(self, record, record.at.own(), lane, inside);
         match self.lanes.get(lane) {
             Some(kept) if kept.load(Ordering::Relaxed).is_null() => {
                 kept.store(ptr::from_ref(record).cast_mut(), Ordering::Relaxed);
@@ -282,6 +319,10 @@ impl Records {
                 visits: Vec::new(),
             };
         }
+        // ORDERING: pairs with the light fence in `begin_alone`.
+        if self.sole.is_another() {
+            heavy_fence!("deliveries_are_observed_without_heavy_fence");
+        }
         let seen = self
             .each()
             .filter(|record| !mutant!("extra_records_are_overlooked") || self.is_kept(record));
@@ -295,6 +336,13 @@ impl Records {
         Grace {
             concern,
             visits: visits.collect(),
+        }
+    }
+
+    /// Makes what the deliverers of visits that have ended did happen before what the caller does next.
+    pub(crate) fn join_all(&self) {
+        for record in self.each() {
+            record.at.observe();
         }
     }
 
@@ -335,10 +383,14 @@ impl Drop for Records {
 /// A thread's presence among the deliverers of a feed, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
+    records: &'a Records,
     record: &'a CachePadded<Record>,
     /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
     visit: Cell<u32>,
     lane: usize,
+    thread: ThreadName,
+    /// Whether, in the visit, this thread alone claims places in own channels.
+    is_sole: Cell<bool>,
     /// Whether the record becomes free again after this.
     gives_back: bool,
     _inside: InDelivery,
@@ -346,28 +398,76 @@ pub(crate) struct Section<'a> {
 
 impl<'a> Section<'a> {
     #[inline(always)]
-    fn new(record: &'a CachePadded<Record>, last: u64, lane: usize, inside: InDelivery) -> Self {
+    fn new(
+        records: &'a Records,
+        record: &'a CachePadded<Record>,
+        last: u64,
+        lane: usize,
+        inside: InDelivery,
+    ) -> Self {
         Self {
+            records,
             record,
             visit: Cell::new(At::visit(last)),
             lane,
+            thread: this_thread(),
+            is_sole: Cell::new(false),
             gives_back: false,
             _inside: inside,
         }
     }
 
-    /// The thread's lane.
+    /// Who delivers in the visit.
     #[inline]
-    pub(crate) fn lane(&self) -> usize {
-        self.lane
+    pub(crate) fn deliverer(&self) -> Deliverer {
+        Deliverer {
+            lane: self.lane,
+            is_sole: self.is_sole.get(),
+        }
     }
 
     /// Begins a visit to a place. What was live there before another thread's [`observe`](Records::observe), and is seen
     /// now, stays until the visit ends.
     #[inline]
     pub(crate) fn begin(&self, place: Place) {
-        self.visit.set(self.visit.get().wrapping_add(1));
-        self.record.at.begin(self.visit.get(), place);
+        let visit = self.visit.get().wrapping_add(1);
+        self.visit.set(visit);
+        let sole = &self.records.sole;
+        match sole.standing(self.thread) {
+            Standing::Sole => {
+                self.record.at.begin_alone(visit, place);
+                if sole.standing(self.thread) != Standing::Sole {
+                    return self.begin_again(place);
+                }
+                self.is_sole.set(true);
+            }
+            Standing::OneOfMany => {
+                self.record.at.begin(visit, place);
+                self.is_sole.set(false);
+            }
+            Standing::Unknown => self.begin_again(place),
+        }
+    }
+
+    /// Begins a visit as the first sender of a feed, or as the second, or as one that was the only one.
+    #[cold]
+    #[inline(never)]
+    fn begin_again(&self, place: Place) {
+        self.narrow(Place::IDLE);
+        let sole = &self.records.sole;
+        if sole.ask(self.thread) == Answer::Revoked {
+            // The four: the exchange in `ask`, the load in `At::observe`; the store in `At::begin`, the load in
+            // `Sole::standing`. Nothing weaker follows that this relies on: the tails are read after the visits have ended.
+            seq_cst_order!("sole_sender_is_revoked_without_order");
+            let mut grace = self.records.observe(Concern::Channels);
+            let mut patience = Patience::new();
+            // SAFETY: the records are borrowed.
+            while !sole.is_shared() && !unsafe { grace.is_over() } {
+                patience.wait();
+            }
+            sole.share();
+        }
+        self.begin(place);
     }
 
     /// Narrows the visit to a place within its place.
@@ -375,6 +475,15 @@ impl<'a> Section<'a> {
     pub(crate) fn narrow(&self, place: Place) {
         self.record.at.narrow(self.visit.get(), place);
     }
+}
+
+/// A thread in a visit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deliverer {
+    /// Its lane.
+    pub(crate) lane: usize,
+    /// Whether it alone claims places in own channels: see [`sole`](super::sole).
+    pub(crate) is_sole: bool,
 }
 
 impl Drop for Section<'_> {

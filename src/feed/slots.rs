@@ -4,9 +4,12 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use super::queue::Queue;
+use super::sole::Sole;
 use crate::overflow::Overflow;
-use crate::sync::{AtomicU64, Ordering, UnsafeCell};
+use crate::sync::{AtomicU64, UnsafeCell};
 
 /// The place of one value: see the table of stamps in [`queue`](super::queue).
 pub(crate) struct Slot<T> {
@@ -15,64 +18,48 @@ pub(crate) struct Slot<T> {
 }
 
 /// All slots of a queue. The last [`Share`] frees them, with the values that are left in them.
-pub(crate) struct Slots<T>(Box<[Slot<T>]>);
+pub(crate) struct Slots<T> {
+    queue: Arc<Queue<T>>,
+    /// The queue uses them.
+    _slots: Box<[Slot<T>]>,
+}
 
-// SAFETY: a slot's value is touched only by the one thread that its stamp entitles: values move from thread to thread, which
-// takes `T: Send`, and are never shared.
+// SAFETY: a slot's value is touched only by the one thread that is entitled to it (see `queue`): values move from thread to
+// thread, which takes `T: Send`, and are never shared.
 unsafe impl<T: Send> Sync for Slots<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Slots<T> {}
 
 impl<T> Slots<T> {
-    fn new(capacity: usize) -> Self {
+    fn new(capacity: usize, overflow: Overflow, sole: Arc<CachePadded<Sole>>) -> Self {
         let slots = (0..capacity as u64).map(|index| Slot {
             stamp: AtomicU64::new(index),
             value: UnsafeCell::new(MaybeUninit::uninit()),
         });
-        Self(slots.collect())
+        let slots: Box<[Slot<T>]> = slots.collect();
+        let queue = Arc::new(Queue::new(&slots, overflow, sole));
+        Self {
+            queue,
+            _slots: slots,
+        }
     }
 }
 
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         /// Drops the remaining values if dropping one of them panics.
-        struct Rest<'a, T> {
-            slots: std::iter::Enumerate<std::slice::Iter<'a, Slot<T>>>,
-            index_bits: u64,
-        }
+        struct Rest<'a, T>(&'a Queue<T>);
         impl<T> Drop for Rest<'_, T> {
             fn drop(&mut self) {
-                self.drop_values();
-            }
-        }
-        impl<T> Rest<'_, T> {
-            fn drop_values(&mut self) {
-                for (index, slot) in self.slots.by_ref() {
-                    let stamp = slot.stamp.load(Ordering::Relaxed) & self.index_bits;
-                    if stamp == index as u64 + 1 {
-                        // SAFETY: the stamp says that the slot holds a value, nothing else has
-                        // the slots any more, and the iterator comes here once.
-                        drop(
-                            slot.value
-                                .with(|cell| unsafe { (*cell).assume_init_read() }),
-                        );
-                    }
-                }
+                self.0.drop_values();
             }
         }
         if std::mem::needs_drop::<T>() {
-            Rest {
-                slots: self.0.iter().enumerate(),
-                index_bits: closed_bit(self.0.len()) - 1,
-            }
-            .drop_values();
+            // Nobody sends or receives any more.
+            let rest = Rest(&self.queue);
+            rest.0.drop_values();
         }
     }
-}
-
-/// The bit of a position that closes the tail: the lowest bit above those of an index plus 1.
-pub(super) fn closed_bit(capacity: usize) -> u64 {
-    (capacity as u64 + 1).next_power_of_two()
 }
 
 /// A queue with its slots: the receiver has one, and the subscription's port another.
@@ -89,10 +76,10 @@ pub(crate) struct Share<T> {
 }
 
 impl<T> Share<T> {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
-        let slots = Arc::new(Slots::new(capacity));
+    pub(crate) fn new(capacity: usize, overflow: Overflow, sole: Arc<CachePadded<Sole>>) -> Self {
+        let slots = Arc::new(Slots::new(capacity, overflow, sole));
         Self {
-            queue: Arc::new(Queue::new(&slots.0, overflow)),
+            queue: Arc::clone(&slots.queue),
             _slots: slots,
         }
     }

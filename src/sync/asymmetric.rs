@@ -176,6 +176,12 @@ fn prepare() {
     });
 }
 
+/// Whether light fences are free now. Called before a first light fence that no [`register`] precedes.
+pub(crate) fn light_fences_are_free() -> bool {
+    prepare();
+    FENCES.state.load(Ordering::Relaxed) == FREE
+}
+
 /// The frequent side's fence.
 #[inline(always)]
 pub(crate) fn light_fence() {

@@ -2,7 +2,7 @@
 
 pub(crate) use super::asymmetric::{
     Word, deregister as deregister_word, free_fence, heavy_fence as heavy_fence_between,
-    light_fence as light_fence_between, register as register_word,
+    light_fence as light_fence_between, light_fences_are_free, register as register_word,
 };
 pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use std::hint::spin_loop;

@@ -13,6 +13,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 /// the queue and looks whether the cell is armed. All four accesses are `SeqCst`: in their single order either the
 /// receiver's look comes after the sender's change, and finds it, or the sender's look comes after the arming.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct WakerCell {
     armed: AtomicBool,
     waker: Mutex<Option<Waker>>,

@@ -1,0 +1,319 @@
+//! The receiver's side of a queue. The cursor stands for its being the only one.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{Cursor, Queue};
+use crate::error::TryRecvError;
+use crate::feed::refusal::End;
+use crate::feed::slots::Slot;
+use crate::overflow::Overflow;
+use crate::sync::{Ordering, heavy_fence, mutant, order, store_load_fence};
+use crate::wait::Patience;
+
+/// How long a non-blocking receive waits for a value that is being written.
+const WRITING: Duration = Duration::from_millis(100);
+
+fn is_soon(patience: &Patience) -> bool {
+    patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
+}
+
+impl<T> Queue<T> {
+    #[inline(always)]
+    fn filled_slot(&self, position: u64) -> &Slot<T> {
+        // SAFETY: the receiver has a share.
+        unsafe { self.receiver.shape.slot(position) }
+    }
+
+    /// Takes the next value. `waits` says whether to wait, for [`WRITING`] at most, for a value
+    /// whose sender has claimed its place but has not filled it.
+    #[inline(always)]
+    pub(crate) fn pop(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
+        if self.receiver.shape.overflow() != Overflow::DropOldest
+            && let Some(value) = self.pop_next(cursor)
+        {
+            return Ok(value);
+        }
+        self.pop_slow(cursor, waits)
+    }
+
+    /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
+    #[inline(always)]
+    fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
+        let position = cursor.head;
+        let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
+            && !self.receiver.first_gap.is_before(position);
+        // ORDERING: Acquire pairs with the Release in `fill`.
+        if self.filled_slot(position).stamp.load(Ordering::Acquire) != position + 1
+            || !overlooks_gaps && self.receiver.first_gap.is_before(position)
+        {
+            return None;
+        }
+        // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
+        let value = unsafe { self.take_alone(position) };
+        cursor.head = self.receiver.shape.next(position);
+        cursor.taken += 1;
+        if self.receiver.room.is_waited_on() {
+            self.receiver.room.wake(1);
+        }
+        Some(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_slow(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
+        if self.receiver.shape.overflow() == Overflow::DropOldest {
+            return self.pop_contended(cursor, waits);
+        }
+        let position = cursor.head;
+        // ORDERING: as in `pop_next`.
+        if self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
+            && self.receiver.first_gap.is_before(position)
+        {
+            return Err(self.lagged(position));
+        }
+        self.pop_nothing(cursor, waits)
+    }
+
+    /// Takes the value at the head where no sender takes values.
+    ///
+    /// # Safety
+    ///
+    /// The value is there, and the caller is the only one that receives.
+    #[inline(always)]
+    unsafe fn take_alone(&self, head: u64) -> T {
+        // SAFETY: no sender writes to the slot before the head has moved on, and then nobody reads the value again.
+        let value = self
+            .filled_slot(head)
+            .value
+            .with(|cell| unsafe { (*cell).assume_init_read() });
+        // ORDERING: Release pairs with the Acquire in `free_up_to`: the value was read before its slot is free.
+        let order = order!(Release, "slot_is_freed_relaxed");
+        self.receiver
+            .head
+            .store(self.receiver.shape.next(head), order);
+        value
+    }
+
+    /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
+    /// stops taking values for a while.
+    pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
+        let taken = std::mem::take(&mut cursor.taken);
+        // A sole sender waits only for room in a full queue. The receiver comes from there to an empty one by taking as many
+        // values as the queue holds.
+        if taken >= self.receiver.shape.capacity() || taken > 0 && self.sole.is_shared() {
+            // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
+            // it sees the room.
+            store_load_fence!("receiver_finds_empty_without_fence");
+            if self.receiver.room.is_waited_on() {
+                let places = self.room_for(self.receiver.shape.capacity());
+                self.receiver.room.wake_for(places);
+            }
+        }
+    }
+
+    /// Finds nothing to take at the cursor, and says why.
+    fn pop_nothing(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
+        self.look_for_senders(cursor);
+        let mut patience = Patience::new();
+        loop {
+            let is_closed = self.is_closed();
+            if !is_closed && !self.sole.is_shared() {
+                // One thread alone sends: there is no value behind the one that it may be writing, and to look at its tail would
+                // cost it a cache line.
+                return Err(self.nothing(cursor.head, false));
+            }
+            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_tail")
+                && !self.receiver.first_gap.is_at(cursor.head);
+            // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a receiver
+            // that has armed its bell looks here once more.
+            let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
+            if tail == cursor.head {
+                if overlooks_gaps {
+                    return Err(if is_closed {
+                        self.ended()
+                    } else {
+                        TryRecvError::Empty
+                    });
+                }
+                return Err(self.nothing(cursor.head, is_closed));
+            }
+            if self.filled_slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
+                return self.pop(cursor, waits);
+            }
+            // A sender has claimed this place and is about to fill it, or to take its claim back. Values behind it may be
+            // complete already.
+            if !(is_closed || waits && is_soon(&patience)) {
+                return Err(TryRecvError::Empty);
+            }
+            patience.wait();
+        }
+    }
+
+    /// Says why there is no value at the head, which the tail has not passed.
+    fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
+        // Read after the tail: everything missed before the queue was closed is reported before its
+        // end.
+        if self.receiver.first_gap.is_at(head) {
+            return self.lagged(head);
+        }
+        if !is_closed {
+            return TryRecvError::Empty;
+        }
+        match self.gaps.end(&self.receiver.first_gap) {
+            0 => self.ended(),
+            missed => TryRecvError::Lagged(missed),
+        }
+    }
+
+    /// Takes the gaps that come before the value at the head.
+    #[cold]
+    fn lagged(&self, head: u64) -> TryRecvError {
+        TryRecvError::Lagged(self.gaps.take(&self.receiver.first_gap, head))
+    }
+
+    /// Takes the next value where senders may push it out at the same time.
+    fn pop_contended(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
+        let mut patience = Patience::new();
+        loop {
+            let head = self.receiver.head.load(Ordering::Acquire);
+            let number = self.receiver.shape.number(head);
+            if number > cursor.expected {
+                let evicted = number - std::mem::replace(&mut cursor.expected, number);
+                // Values missed at the same point for another reason are reported together with
+                // these. The next receive reports a gap that this does not see yet.
+                let others = if self.receiver.first_gap.is_before(head) {
+                    self.gaps.take(&self.receiver.first_gap, head)
+                } else {
+                    0
+                };
+                return Err(TryRecvError::Lagged(evicted + others));
+            }
+            // ORDERING: Acquire pairs with the Release in `fill`.
+            if self.filled_slot(head).stamp.load(Ordering::Acquire) == head + 1 {
+                if self.receiver.first_gap.is_before(head) {
+                    return Err(self.lagged(head));
+                }
+                if let Some(value) = self.take(head) {
+                    cursor.expected = number + 1;
+                    return Ok(value);
+                }
+            }
+            if self.receiver.head.load(Ordering::Acquire) != head {
+                continue;
+            }
+            // ORDERING: as in `pop_nothing`.
+            let is_closed = self.is_closed();
+            let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
+            if tail == head {
+                return Err(self.nothing(head, is_closed));
+            }
+            if self.filled_slot(head).stamp.load(Ordering::Acquire) == head + 1 {
+                continue;
+            }
+            // A sender has claimed this place and is about to fill it. Values behind it may be
+            // complete already.
+            if !(is_closed || waits && is_soon(&patience)) {
+                return Err(TryRecvError::Empty);
+            }
+            patience.wait();
+        }
+    }
+
+    /// Takes the value at the head if it is there.
+    pub(super) fn claim(&self, head: u64) -> Option<T> {
+        let slot = self.filled_slot(head);
+        // ORDERING: Acquire pairs with the Release in `fill`.
+        if slot.stamp.load(Ordering::Acquire) != head + 1 {
+            return None;
+        }
+        self.take(head)
+    }
+
+    /// Takes the value at the head by moving the head. The value is there, and other threads may be
+    /// moving the head too.
+    #[inline]
+    fn take(&self, head: u64) -> Option<T> {
+        let slot = self.filled_slot(head);
+        let next = self.receiver.shape.next(head);
+        self.receiver
+            .head
+            .compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()?;
+        // SAFETY: the slot was filled, and this thread alone moved the head from it.
+        let value = slot
+            .value
+            .with(|cell| unsafe { (*cell).assume_init_read() });
+        // ORDERING: Release pairs with the Acquire in `claim_by_stamp`.
+        let order = order!(Release, "evicted_slot_is_freed_relaxed");
+        slot.stamp
+            .store(head.wrapping_add(self.receiver.shape.one_lap()), order);
+        Some(value)
+    }
+
+    /// Whether there is nothing to wait for but a sender: false if one has claimed the next place and is about to fill
+    /// it. For a receiver that has armed its bell and found nothing.
+    pub(crate) fn is_unclaimed(&self) -> bool {
+        if mutant!("receiver_parks_on_a_claimed_place") {
+            return true;
+        }
+        // ORDERING: SeqCst with the stores in `WakerCell`. The head is the receiver's own, or has moved since.
+        let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
+        tail == self.receiver.head.load(Ordering::Acquire)
+    }
+
+    fn ended(&self) -> TryRecvError {
+        match End::numbered(self.receiver.end.load(Ordering::Relaxed)) {
+            Some(End::Overflowed) => TryRecvError::Overflowed,
+            Some(End::Closed) | None => TryRecvError::Closed,
+        }
+    }
+
+    /// Has the receiver woken by `waker` when there may be something. It must look once more after this.
+    pub(crate) fn arm(&self, waker: &Waker) {
+        self.senders.bell.arm(waker);
+        // ORDERING: pairs with the light fence in `claim_alone`. Other senders fence by themselves.
+        if self.sole.is_another() {
+            heavy_fence!("receiver_arms_without_heavy_fence");
+        }
+    }
+
+    /// How many values are there for the receiver now, at most `limit`. Counts those that are being written where others
+    /// behind them may be complete.
+    pub(crate) fn ready(&self, cursor: &Cursor, limit: usize) -> usize {
+        if self.receiver.shape.overflow() == Overflow::DropOldest
+            || self.sole.is_shared()
+            || self.is_closed()
+        {
+            return limit.min(self.len());
+        }
+        // The tail is the sender's cache line.
+        let mut position = cursor.head;
+        let mut count = 0;
+        // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
+        while count < limit
+            && self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
+        {
+            count += 1;
+            position = self.receiver.shape.next(position);
+        }
+        count
+    }
+
+    /// Drops what is in the queue. The caller is the only one who receives.
+    pub(crate) fn drop_values(&self) {
+        loop {
+            let head = self.receiver.head.load(Ordering::Acquire);
+            if self.filled_slot(head).stamp.load(Ordering::Acquire) != head + 1 {
+                if self.receiver.head.load(Ordering::Acquire) == head {
+                    return;
+                }
+            } else if self.receiver.shape.overflow() == Overflow::DropOldest {
+                drop(self.take(head));
+            } else {
+                // SAFETY: the stamp says that the value is there, and the caller alone receives.
+                drop(unsafe { self.take_alone(head) });
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The senders' side of a queue: claiming places, and filling them.
+
+use super::Queue;
+use crate::feed::refusal::{Pushed, Refusal};
+use crate::feed::slots::Slot;
+use crate::overflow::Overflow;
+use crate::sync::{Ordering, light_fence, mutant, order, seq_cst_order};
+use crate::wait::{Patience, catch};
+
+/// Why no place was claimed.
+enum Unclaimed {
+    Full,
+    Closed,
+}
+
+impl<T> Queue<T> {
+    #[inline(always)]
+    fn slot(&self, position: u64) -> &Slot<T> {
+        // SAFETY: a sender is entitled to the share of its subscription's port.
+        unsafe { self.senders.shape.slot(position) }
+    }
+
+    /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the receiver waits and
+    /// is to be woken by [`ring`](Self::ring). `is_sole` if the calling thread [alone](super::sole) sends.
+    #[inline]
+    pub(crate) fn offer(&self, value: T, is_sole: bool) -> Result<bool, Refusal<T>> {
+        let claimed = if self.senders.shape.overflow() == Overflow::DropOldest {
+            self.claim_by_stamp()
+        } else if is_sole {
+            return self.offer_alone(value);
+        } else {
+            self.claim_shared(1).map(|(place, _)| place)
+        };
+        match claimed {
+            Ok(place) => {
+                let waits = self.senders.bell.is_armed();
+                self.fill(place, value);
+                Ok(waits)
+            }
+            Err(unclaimed) => self.refuse(unclaimed, value),
+        }
+    }
+
+    /// As [`offer`](Self::offer), for the only sender and a queue whose senders do not evict.
+    #[inline(always)]
+    pub(crate) fn offer_alone(&self, value: T) -> Result<bool, Refusal<T>> {
+        match self.claim_alone(1) {
+            Ok((place, _)) => {
+                let waits = self.senders.bell.is_armed();
+                self.fill(place, value);
+                Ok(waits)
+            }
+            Err(unclaimed) => self.refuse(unclaimed, value),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, unclaimed: Unclaimed, value: T) -> Result<bool, Refusal<T>> {
+        match unclaimed {
+            Unclaimed::Closed => Err(Refusal::Closed(value)),
+            Unclaimed::Full => self.offer_full(value),
+        }
+    }
+
+    fn offer_full(&self, value: T) -> Result<bool, Refusal<T>> {
+        match self.senders.shape.overflow() {
+            Overflow::Block => Err(Refusal::Full(value)),
+            Overflow::Disconnect => Err(Refusal::Overflowed(value)),
+            Overflow::DropNewest => {
+                self.miss(self.place(), 1);
+                Err(Refusal::Missed(value))
+            }
+            Overflow::DropOldest => self.push_evicting(value),
+        }
+    }
+
+    /// The position of the next value in the stream, which is also the place of a value refused
+    /// now.
+    pub(crate) fn place(&self) -> u64 {
+        self.senders.tail.load(Ordering::Relaxed) & !self.senders.shape.closed_bit()
+    }
+
+    /// Tells the receiver that it misses `count` values at that place.
+    pub(crate) fn miss(&self, place: u64, count: u64) {
+        if self.gaps.record(&self.receiver.first_gap, place, count) {
+            // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in `FirstGap::is_at`. The list
+            // itself lies under a lock.
+            seq_cst_order!("sender_of_a_gap_looks_without_order");
+            if self.senders.bell.is_armed() && !mutant!("gap_wakes_nobody") {
+                self.ring();
+            }
+        }
+    }
+
+    /// Wakes the receiver if it waits.
+    #[cold]
+    pub(crate) fn ring(&self) {
+        self.senders.bell.wake();
+    }
+
+    /// Claims up to `wanted` places for the only sender, and returns the first and their number.
+    #[inline(always)]
+    fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
+        // Nobody else moves the tail, except for its closed bit.
+        let tail = self.senders.tail.load(Ordering::Relaxed);
+        if tail & self.senders.shape.closed_bit() != 0 {
+            return Err(Unclaimed::Closed);
+        }
+        let free = self.free_from(tail, wanted);
+        if free == 0 {
+            return Err(Unclaimed::Full);
+        }
+        self.senders
+            .tail
+            .store(self.senders.shape.after(tail, free), Ordering::Relaxed);
+        // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
+        if !(mutant!("receiver_arms_without_heavy_fence")
+            || mutant!("deliveries_are_observed_without_heavy_fence"))
+        {
+            // Without the other half this is no fence.
+            light_fence!("sole_sender_looks_without_light_fence");
+        }
+        if self.senders.is_closing.load(Ordering::Relaxed)
+            && !mutant!("sole_sender_overlooks_closing")
+        {
+            // The store may have undone the closing of the tail.
+            self.senders
+                .tail
+                .store(tail | self.senders.shape.closed_bit(), Ordering::Relaxed);
+            return Err(Unclaimed::Closed);
+        }
+        Ok((tail, free))
+    }
+
+    /// Claims up to `wanted` places, and returns the first and their number.
+    #[inline]
+    fn claim_shared(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
+        let mut tail = self.senders.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & self.senders.shape.closed_bit() != 0 {
+                return Err(Unclaimed::Closed);
+            }
+            let free = self.free_from(tail, wanted);
+            if free == 0 {
+                let now = self.senders.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    return Err(Unclaimed::Full);
+                }
+                tail = now;
+                continue;
+            }
+            // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the store in `arm`, the load of the
+            // tail in `pop_nothing` or `is_unclaimed`. The stamp that follows is released by itself.
+            match self.senders.tail.compare_exchange_weak(
+                tail,
+                self.senders.shape.after(tail, free),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    seq_cst_order!("sender_looks_without_order");
+                    return Ok((tail, free));
+                }
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// How many places are free from that tail on, at most `wanted`.
+    #[inline(always)]
+    fn free_from(&self, tail: u64, wanted: usize) -> usize {
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
+        let limit = self.senders.limit.load(Ordering::Acquire);
+        if wanted == 1 && tail < limit {
+            return 1;
+        }
+        self.free_up_to(tail, limit, wanted)
+    }
+
+    /// As `free_from`, with a new limit where this one is too low.
+    #[cold]
+    fn free_up_to(&self, tail: u64, limit: u64, wanted: usize) -> usize {
+        let free = |limit| {
+            self.senders
+                .shape
+                .number(limit)
+                .saturating_sub(self.senders.shape.number(tail))
+        };
+        if free(limit) >= wanted as u64 {
+            return wanted;
+        }
+        // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with the slots before the head.
+        let order = order!(Acquire, "room_is_found_relaxed");
+        let head = self.receiver.head.load(order);
+        let limit = head.wrapping_add(self.senders.shape.one_lap());
+        // Another sender may store a lower limit later: that one has it renewed once more.
+        self.senders.limit.store(limit, Ordering::Release);
+        free(limit).min(wanted as u64) as usize
+    }
+
+    /// Claims a place in a queue whose senders evict.
+    #[inline]
+    fn claim_by_stamp(&self) -> Result<u64, Unclaimed> {
+        let mut tail = self.senders.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & self.senders.shape.closed_bit() != 0 {
+                return Err(Unclaimed::Closed);
+            }
+            // ORDERING: Acquire pairs with the Release in `take`: whoever took what the slot held is done with it.
+            if self.slot(tail).stamp.load(Ordering::Acquire) == tail {
+                // ORDERING: as in `claim_shared`.
+                match self.senders.tail.compare_exchange_weak(
+                    tail,
+                    self.senders.shape.next(tail),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => {
+                        seq_cst_order!("evicting_sender_looks_without_order");
+                        return Ok(tail);
+                    }
+                    Err(now) => tail = now,
+                }
+            } else {
+                let now = self.senders.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    return Err(Unclaimed::Full);
+                }
+                tail = now;
+            }
+        }
+    }
+
+    /// Writes the value of a position that this thread has claimed.
+    #[inline]
+    fn fill(&self, position: u64, value: T) {
+        let slot = self.slot(position);
+        // SAFETY: the slot was free (it is before the limit, or its stamp said so), and this thread moved the tail from it: it
+        // is this thread's alone.
+        slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
+        // ORDERING: Release pairs with the Acquire in `pop`.
+        let order = order!(Release, "value_is_published_relaxed");
+        slot.stamp.store(position + 1, order);
+    }
+
+    /// How many values there is room for, at most `wanted`. Others may take it; more may come.
+    pub(crate) fn room_for(&self, wanted: usize) -> usize {
+        wanted.min(self.senders.shape.capacity() - self.len())
+    }
+
+    /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and returns how many.
+    /// `next` must not panic. `Err` if the queue is closed.
+    ///
+    /// Not for queues whose senders evict: there the slots come free in no order.
+    pub(crate) fn push_many(
+        &self,
+        is_sole: bool,
+        wanted: usize,
+        mut next: impl FnMut() -> T,
+    ) -> Result<usize, ()> {
+        debug_assert!(self.senders.shape.overflow() != Overflow::DropOldest);
+        let claimed = if is_sole {
+            self.claim_alone(wanted)
+        } else {
+            self.claim_shared(wanted)
+        };
+        match claimed {
+            Ok((mut place, count)) => {
+                for _ in 0..count {
+                    self.fill(place, next());
+                    place = self.senders.shape.next(place);
+                }
+                Ok(count)
+            }
+            Err(Unclaimed::Full) => Ok(0),
+            Err(Unclaimed::Closed) => Err(()),
+        }
+    }
+
+    /// Puts a value into the queue, pushing out the oldest where there is no room.
+    fn push_evicting(&self, value: T) -> Result<bool, Refusal<T>> {
+        let mut patience = Patience::new();
+        let mut panic = None;
+        loop {
+            match self.claim_by_stamp() {
+                Ok(place) => {
+                    let waits = self.senders.bell.is_armed();
+                    self.fill(place, value);
+                    return match panic {
+                        None => Ok(waits),
+                        Some(panic) => Err(Refusal::Pushed(Box::new(Pushed { waits, panic }))),
+                    };
+                }
+                Err(Unclaimed::Closed) => return Err(Refusal::Closed(value)),
+                Err(Unclaimed::Full) => {}
+            }
+            let head = self.receiver.head.load(Ordering::Acquire);
+            let tail = self.senders.tail.load(Ordering::Acquire) & !self.senders.shape.closed_bit();
+            let is_full = head.wrapping_add(self.senders.shape.one_lap()) == tail;
+            // Where it is not full, somebody is between taking a value and freeing its slot; where the oldest is not
+            // there yet, its sender is between claiming the slot and filling it. Both are a few instructions.
+            match if is_full { self.claim(head) } else { None } {
+                Some(oldest) => {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                    if std::mem::needs_drop::<T>() {
+                        panic = panic.or(catch(|| drop(oldest)).err());
+                    }
+                }
+                None => patience.wait(),
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The slots of a queue, and its positions. See [`queue`](super::queue) for what a position is.
+
+use super::slots::Slot;
+use crate::overflow::Overflow;
+
+/// What never changes of a queue. Its senders and its receiver each have a copy, in the cache line that they use.
+pub(crate) struct Shape<T> {
+    slots: *const Slot<T>,
+    /// The bit that closes the tail: the lowest bit above those of an index plus 1. Twice that is one lap.
+    closed_bit: u64,
+    capacity: u32,
+    overflow: Overflow,
+}
+
+impl<T> Clone for Shape<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shape<T> {}
+
+impl<T> Shape<T> {
+    pub(crate) fn new(slots: &[Slot<T>], overflow: Overflow) -> Self {
+        Self {
+            slots: slots.as_ptr(),
+            closed_bit: (slots.len() as u64 + 1).next_power_of_two(),
+            capacity: u32::try_from(slots.len()).expect("at most `MAX_CAPACITY`"),
+            overflow,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    #[inline]
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    #[inline]
+    pub(crate) fn closed_bit(&self) -> u64 {
+        self.closed_bit
+    }
+
+    #[inline]
+    pub(crate) fn one_lap(&self) -> u64 {
+        self.closed_bit * 2
+    }
+
+    /// The slot of a position.
+    ///
+    /// # Safety
+    ///
+    /// The slots live: the caller has a share, or is entitled to one.
+    #[inline(always)]
+    pub(crate) unsafe fn slot<'a>(&self, position: u64) -> &'a Slot<T> {
+        // SAFETY: as the caller warrants. Positions are made by `after`, which keeps the index below the number of slots.
+        unsafe { &*self.slots.add(self.index(position)) }
+    }
+
+    #[inline]
+    fn index(&self, position: u64) -> usize {
+        (position & (self.closed_bit - 1)) as usize
+    }
+
+    /// The position after this one.
+    #[inline(always)]
+    pub(crate) fn next(&self, position: u64) -> u64 {
+        self.after(position, 1)
+    }
+
+    /// The position `count` after this one; at most a lap.
+    #[inline]
+    pub(crate) fn after(&self, position: u64, count: usize) -> u64 {
+        let index = self.index(position) + count;
+        if index < self.capacity() {
+            position + count as u64
+        } else {
+            let lap = position & !(self.one_lap() - 1);
+            lap.wrapping_add(self.one_lap()) + (index - self.capacity()) as u64
+        }
+    }
+
+    /// Counts a position from 0: how many positions come before it.
+    pub(crate) fn number(&self, position: u64) -> u64 {
+        let lap = position >> self.one_lap().trailing_zeros();
+        lap * self.capacity() as u64 + self.index(position) as u64
+    }
+}

@@ -1,0 +1,51 @@
+//! How a receiver looks for a value before it parks.
+
+use crate::sync::{MODELLED, spin_loop, yield_now};
+
+/// Looks that a thread takes at a place to which another core writes, farther and farther apart.
+///
+/// A look at a value that has just been written moves a cache line between the cores. A receiver that looks without pause
+/// takes each value as soon as it is there, and the sender waits for the line with each send. One that first pauses finds
+/// several values, whose lines come over together. So a receiver pauses for longer before its first look while that finds
+/// something, and for less once it does not.
+///
+/// The pauses add up to some microseconds, after which it yields a few times. Then the thread is to park.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    /// The logarithm of the number of pauses before the first look.
+    first: u32,
+}
+
+impl Looks {
+    /// The largest `first`: 64 pauses, a few microseconds.
+    const LATEST: u32 = 6;
+    /// Looks with pauses end before this round.
+    const ROUNDS: u32 = 8;
+    /// Looks after that. A sender on the same core gets its turn.
+    const YIELDS: u32 = 4;
+
+    /// Looks until something is there, or it is time to park.
+    pub(crate) fn until<R>(&mut self, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+        if MODELLED {
+            return None;
+        }
+        for round in self.first..Self::ROUNDS {
+            for _ in 0..1 << round {
+                spin_loop();
+            }
+            if let Some(found) = look() {
+                self.first = if round == self.first {
+                    (round + 1).min(Self::LATEST)
+                } else {
+                    self.first.saturating_sub(1)
+                };
+                return Some(found);
+            }
+        }
+        self.first = self.first.saturating_sub(1);
+        (0..Self::YIELDS).find_map(|_| {
+            yield_now();
+            look()
+        })
+    }
+}
