@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::queue::Queue;
 use super::record::{Deliverer, Place};
 use super::refusal::Refusal;
+use crate::overflow::Overflow;
 use crate::sync::{
     Alive, AtomicPtr, AtomicU64, MODELLED, Ordering, UnsafeCell, mutant, order, prefetch,
 };
@@ -83,6 +84,21 @@ impl<T> Seat<T> {
         }
     }
 
+    /// The own channel of a seat that has one.
+    ///
+    /// # Safety
+    ///
+    /// The chunk says that the seat is of an own channel.
+    #[inline(always)]
+    pub(crate) unsafe fn own_unchecked(&self) -> &Queue<T> {
+        match self.way {
+            // SAFETY: the entry keeps its queue as long as it lives itself.
+            Way::Own(queue) => unsafe { &*queue },
+            // SAFETY: as the caller warrants.
+            Way::Crossbeam(_) | Way::Port => unsafe { unreachable_unchecked() },
+        }
+    }
+
     /// The crossbeam sender of a seat that has one, and the entry.
     ///
     /// # Safety
@@ -147,6 +163,8 @@ pub(crate) struct Chunk<T> {
     live: Live,
     /// Which seats are of crossbeam senders. A bit is set, or cleared, before its seat is live.
     crossbeam: AtomicU64,
+    /// Which seats are of own channels whose senders do not evict; as above.
+    plain: AtomicU64,
     key: u32,
     place: Place,
     near: [Cell<T>; NEAR],
@@ -204,6 +222,7 @@ impl<T> Chunk<T> {
         Self {
             live: Live(AtomicU64::new(0)),
             crossbeam: AtomicU64::new(0),
+            plain: AtomicU64::new(0),
             key,
             place: Place::chunk(key),
             near: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
@@ -232,6 +251,13 @@ impl<T> Chunk<T> {
     pub(crate) fn crossbeam(&self) -> u64 {
         // ORDERING: ordered by the load of `live`, which comes first. A bit changes only while its seat is not live.
         self.crossbeam.load(Ordering::Relaxed)
+    }
+
+    /// Which of the live seats are of own channels whose senders do not evict. The other bits mean nothing.
+    #[inline]
+    pub(crate) fn plain(&self) -> u64 {
+        // ORDERING: as in `crossbeam`.
+        self.plain.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -272,10 +298,16 @@ impl<T> Chunk<T> {
         // SAFETY: as the caller warrants.
         let filled = unsafe { Seat::new(entry) };
         let bit = 1 << seat;
-        if matches!(filled.way, Way::Crossbeam(_)) {
-            self.crossbeam.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            self.crossbeam.fetch_and(!bit, Ordering::Relaxed);
+        let is_crossbeam = matches!(filled.way, Way::Crossbeam(_));
+        let is_plain = filled
+            .own()
+            .is_some_and(|queue| queue.overflow() != Overflow::DropOldest);
+        for (kind, is_of_kind) in [(&self.crossbeam, is_crossbeam), (&self.plain, is_plain)] {
+            if is_of_kind {
+                kind.fetch_or(bit, Ordering::Relaxed);
+            } else {
+                kind.fetch_and(!bit, Ordering::Relaxed);
+            }
         }
         if mutant!("seat_is_live_before_it_is_filled") {
             self.live.set(seat);

@@ -118,6 +118,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass,
     ) {
         let mut left = chunk.live().load() & pass.wanted;
+        if by.is_sole {
+            let plain = left & chunk.plain();
+            left ^= plain;
+            self.serve_alone(core, chunk, plain, left, more, pass);
+        }
         let mut crossbeam = left & chunk.crossbeam();
         left ^= crossbeam;
         while crossbeam != 0 {
@@ -171,6 +176,52 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 Err(refusal) => self.not_taken(core, seat.entry(), refusal),
             }
         }
+    }
+
+    /// Serves these seats, which are of own channels whose senders do not evict, for the only sender. `rest` are the seats
+    /// that are served after them.
+    #[inline(always)]
+    fn serve_alone(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        mut plain: u64,
+        rest: u64,
+        more: bool,
+        pass: &mut Pass,
+    ) {
+        // No other code of others runs here: a queue's is the crate's own.
+        pass.cloning = true;
+        while plain != 0 {
+            let index = plain.trailing_zeros() as usize;
+            let bit = plain & plain.wrapping_neg();
+            plain ^= bit;
+            pass.current = index;
+            pass.wanted = plain | rest;
+            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live. The chunk says that they
+            // are of own channels.
+            let seat = unsafe { chunk.seat(index) };
+            let queue = unsafe { seat.own_unchecked() };
+            let others = plain | rest != 0 || more;
+            let value = match &self.original {
+                Some(original) if others && self.spare.is_none() => original.clone(),
+                _ => self.take_value(others || self.has_pending()),
+            };
+            match queue.offer_alone(value) {
+                Ok(waits) => {
+                    self.delivered += 1;
+                    if waits {
+                        pass.rung |= bit;
+                    }
+                }
+                Err(refusal) => {
+                    pass.cloning = false;
+                    self.not_taken(core, seat.entry(), refusal);
+                    pass.cloning = true;
+                }
+            }
+        }
+        pass.cloning = false;
     }
 
     /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in other chunks.

@@ -218,6 +218,9 @@ impl<T> Receiver<T> {
         // If nothing is there, one try finds out why.
         let limit = self.queue.ready(&self.cursor, limit).max(limit.min(1));
         let mut taken = 0;
+        if self.untold == 0 {
+            taken = self.queue.drain(&mut self.cursor, limit, &mut f);
+        }
         while taken < limit {
             match self.pop_now() {
                 Ok(value) => {

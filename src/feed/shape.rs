@@ -6,8 +6,8 @@ use crate::overflow::Overflow;
 /// What never changes of a queue. Its senders and its receiver each have a copy, in the cache line that they use.
 pub(crate) struct Shape<T> {
     slots: *const Slot<T>,
-    /// The bit that closes the tail: the lowest bit above those of an index plus 1. Twice that is one lap.
-    closed_bit: u64,
+    /// The bits of an index, and of an index plus 1. The bit above them closes the tail, and the one above that is one lap.
+    index_bits: u64,
     capacity: u32,
     overflow: Overflow,
 }
@@ -24,7 +24,7 @@ impl<T> Shape<T> {
     pub(crate) fn new(slots: &[Slot<T>], overflow: Overflow) -> Self {
         Self {
             slots: slots.as_ptr(),
-            closed_bit: (slots.len() as u64 + 1).next_power_of_two(),
+            index_bits: (slots.len() as u64 + 1).next_power_of_two() - 1,
             capacity: u32::try_from(slots.len()).expect("at most `MAX_CAPACITY`"),
             overflow,
         }
@@ -42,12 +42,12 @@ impl<T> Shape<T> {
 
     #[inline]
     pub(crate) fn closed_bit(&self) -> u64 {
-        self.closed_bit
+        self.index_bits + 1
     }
 
     #[inline]
     pub(crate) fn one_lap(&self) -> u64 {
-        self.closed_bit * 2
+        self.closed_bit() * 2
     }
 
     /// The slot of a position.
@@ -61,9 +61,9 @@ impl<T> Shape<T> {
         unsafe { &*self.slots.add(self.index(position)) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn index(&self, position: u64) -> usize {
-        (position & (self.closed_bit - 1)) as usize
+        (position & self.index_bits) as usize
     }
 
     /// The position after this one.
@@ -73,7 +73,7 @@ impl<T> Shape<T> {
     }
 
     /// The position `count` after this one; at most a lap.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after(&self, position: u64, count: usize) -> u64 {
         let index = self.index(position) + count;
         if index < self.capacity() {

@@ -29,34 +29,49 @@ impl<T> Queue<T> {
     /// whose sender has claimed its place but has not filled it.
     #[inline(always)]
     pub(crate) fn pop(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
-        if self.receiver.shape.overflow() != Overflow::DropOldest
-            && let Some(value) = self.pop_next(cursor)
-        {
-            return Ok(value);
+        match self.pop_next(cursor) {
+            Some(value) => Ok(value),
+            None => self.pop_slow(cursor, waits),
         }
-        self.pop_slow(cursor, waits)
     }
 
     /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
+        let receiver = &*self.receiver;
+        if receiver.shape.overflow() == Overflow::DropOldest {
+            return None;
+        }
         let position = cursor.head;
         let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
-            && !self.receiver.first_gap.is_before(position);
+            && !receiver.first_gap.is_before(position);
         // ORDERING: Acquire pairs with the Release in `fill`.
         if self.filled_slot(position).stamp.load(Ordering::Acquire) != position + 1
-            || !overlooks_gaps && self.receiver.first_gap.is_before(position)
+            || !overlooks_gaps && receiver.first_gap.is_before(position)
         {
             return None;
         }
         // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
         let value = unsafe { self.take_alone(position) };
-        cursor.head = self.receiver.shape.next(position);
+        cursor.head = receiver.shape.next(position);
         cursor.taken += 1;
-        if self.receiver.room.is_waited_on() {
-            self.receiver.room.wake(1);
+        if receiver.room.is_waited_on() {
+            receiver.room.wake(1);
         }
         Some(value)
+    }
+
+    /// Hands values that are there, at most `limit`, to `f`, and returns how many. Stops at the first that is not
+    /// there, and where values are missing.
+    #[inline]
+    pub(crate) fn drain(&self, cursor: &mut Cursor, limit: usize, mut f: impl FnMut(T)) -> usize {
+        for taken in 0..limit {
+            match self.pop_next(cursor) {
+                Some(value) => f(value),
+                None => return taken,
+            }
+        }
+        limit
     }
 
     #[cold]
@@ -288,14 +303,19 @@ impl<T> Queue<T> {
             return limit.min(self.len());
         }
         // The tail is the sender's cache line.
+        let shape = self.receiver.shape;
         let mut position = cursor.head;
         let mut count = 0;
+        // SAFETY: the receiver has a share.
         // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
         while count < limit
-            && self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
+            && unsafe { shape.slot(position) }
+                .stamp
+                .load(Ordering::Acquire)
+                == position + 1
         {
             count += 1;
-            position = self.receiver.shape.next(position);
+            position = shape.next(position);
         }
         count
     }

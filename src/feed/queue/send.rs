@@ -102,18 +102,16 @@ impl<T> Queue<T> {
     /// Claims up to `wanted` places for the only sender, and returns the first and their number.
     #[inline(always)]
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
+        let senders = &*self.senders;
         // Nobody else moves the tail, except for its closed bit.
-        let tail = self.senders.tail.load(Ordering::Relaxed);
-        if tail & self.senders.shape.closed_bit() != 0 {
-            return Err(Unclaimed::Closed);
-        }
+        let tail = senders.tail.load(Ordering::Relaxed);
         let free = self.free_from(tail, wanted);
         if free == 0 {
             return Err(Unclaimed::Full);
         }
-        self.senders
+        senders
             .tail
-            .store(self.senders.shape.after(tail, free), Ordering::Relaxed);
+            .store(senders.shape.after(tail, free), Ordering::Relaxed);
         // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
         if !(mutant!("receiver_arms_without_heavy_fence")
             || mutant!("deliveries_are_observed_without_heavy_fence"))
@@ -121,13 +119,10 @@ impl<T> Queue<T> {
             // Without the other half this is no fence.
             light_fence!("sole_sender_looks_without_light_fence");
         }
-        if self.senders.is_closing.load(Ordering::Relaxed)
-            && !mutant!("sole_sender_overlooks_closing")
-        {
+        if senders.is_closing.load(Ordering::Relaxed) && !mutant!("sole_sender_overlooks_closing") {
             // The store may have undone the closing of the tail.
-            self.senders
-                .tail
-                .store(tail | self.senders.shape.closed_bit(), Ordering::Relaxed);
+            let closed = tail | senders.shape.closed_bit();
+            senders.tail.store(closed, Ordering::Relaxed);
             return Err(Unclaimed::Closed);
         }
         Ok((tail, free))
