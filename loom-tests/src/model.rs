@@ -20,6 +20,7 @@ pub struct Model {
     preemptions: usize,
     branches: usize,
     timers: bool,
+    plain_fences: bool,
     few: Option<&'static str>,
     why: Option<Why>,
 }
@@ -31,6 +32,7 @@ impl Model {
             preemptions,
             branches: 2_000,
             timers: false,
+            plain_fences: false,
             few: None,
             why: None,
         }
@@ -39,6 +41,13 @@ impl Model {
     /// Has every timed wait end once the other threads have run. Without this no timer ever fires.
     pub fn with_timers(mut self) -> Self {
         self.timers = true;
+        self
+    }
+
+    /// Has light fences cost as much as others, so that a feed has no sole sender: its first sender claims places as one of
+    /// many does.
+    pub fn with_plain_fences(mut self) -> Self {
+        self.plain_fences = true;
         self
     }
 
@@ -139,6 +148,10 @@ impl Model {
         let explore = || match mutant {
             Some(mutant) => mutants::with(mutant, explore),
             None => explore(),
+        };
+        let explore = || match self.plain_fences {
+            true => mutants::with_plain_fences(explore),
+            false => explore(),
         };
         if self.timers {
             mutants::with_timers(explore);

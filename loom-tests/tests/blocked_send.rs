@@ -287,13 +287,16 @@ fn an_end_has_to_wake_a_carriers_senders() {
 fn a_waiter_has_to_fence() {
     let both = "waiter_joins_without_fence delivery_begins_without_order";
     Model::bound(2)
+        .with_plain_fences()
         .because(Why::Deadlock)
         .fails_with(both, room);
 }
 
 #[test]
 fn the_order_of_a_delivery_is_not_what_wakes_a_waiter() {
-    Model::bound(2).holds_with("delivery_begins_without_order", room);
+    Model::bound(2)
+        .with_plain_fences()
+        .holds_with("delivery_begins_without_order", room);
 }
 
 #[test]

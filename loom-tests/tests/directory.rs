@@ -174,6 +174,7 @@ fn a_chunk_has_to_be_freed_in_order() {
 #[test]
 fn a_chunk_has_to_be_visited_in_order() {
     Model::bound(3)
+        .with_plain_fences()
         .because(Why::Race)
         .fails_with("delivery_begins_without_order", channels);
 }

@@ -232,10 +232,11 @@ fn gaps_have_to_be_looked_for_after_the_stamp() {
 }
 
 #[test]
-fn gaps_have_to_be_looked_for_after_the_tail() {
+fn gaps_have_to_be_looked_for_after_the_end() {
     Model::bound(3)
+        .with_plain_fences()
         .because(Why::Says("[Ok(0), Err(Closed)]"))
-        .fails_with("gaps_are_looked_for_before_the_tail", a_gap_before_the_end);
+        .fails_with("gaps_are_looked_for_before_the_end", a_gap_before_the_end);
 }
 
 #[test]

@@ -190,16 +190,7 @@ fn disconnect_ends_for_one_of_two() {
 fn an_evicted_slot_has_to_be_given_back() {
     Model::bound(3)
         .because(Why::Race)
-        .fails_with("slot_is_freed_relaxed", || {
+        .fails_with("evicted_slot_is_freed_relaxed", || {
             one_sender(Overflow::DropOldest);
-        });
-}
-
-#[test]
-fn a_reason_has_to_be_told_before_the_end() {
-    Model::bound(3)
-        .because(Why::Says("another end"))
-        .fails_with("end_is_told_before_its_reason", || {
-            one_sender(Overflow::Disconnect);
         });
 }

@@ -383,13 +383,32 @@ fn the_gate_keeps_a_carrier_in_place() {
 #[test]
 fn a_delivery_has_to_begin_in_order() {
     Model::bound(2)
+        .with_plain_fences()
         .because(Why::Race)
         .fails_with("delivery_begins_without_order", a_carrier);
 }
 
 #[test]
+fn a_delivery_of_the_only_sender_has_to_begin_in_order() {
+    for mutant in [
+        "sole_delivery_begins_without_light_fence",
+        "deliveries_are_observed_without_heavy_fence",
+    ] {
+        Model::bound(2)
+            .because(Why::Race)
+            .fails_with(mutant, a_carrier);
+    }
+}
+
+#[test]
+fn a_carrier_gets_nothing_of_one_of_many_afterwards() {
+    Model::bound(3).with_plain_fences().holds(a_carrier);
+}
+
+#[test]
 fn a_call_has_to_begin_in_order() {
     Model::bound(2)
+        .with_plain_fences()
         .because(Why::Race)
         .fails_with("delivery_begins_without_order", a_closure);
 }

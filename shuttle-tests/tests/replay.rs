@@ -58,7 +58,7 @@ fn misses_that_are_right_never_fail() {
 
 #[test]
 fn a_failure_can_be_replayed() {
-    Schedules::new().find_again("gaps_are_looked_for_before_the_tail", the_last_misses);
+    Schedules::new().find_again("gaps_are_looked_for_before_the_end", the_last_misses);
 }
 
 #[test]

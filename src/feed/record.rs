@@ -205,7 +205,7 @@ unsafe impl Send for Records {}
 impl Records {
     pub(crate) fn new() -> Self {
         Self {
-            sole: Arc::new(CachePadded::new(Sole::new())),
+            sole: Arc::default(),
             lanes: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             all: AtomicPtr::new(ptr::null_mut()),
         }

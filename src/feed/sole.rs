@@ -94,8 +94,14 @@ pub(crate) enum Answer {
     Revoked,
 }
 
+impl Default for Sole {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Sole {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         // Where a light fence costs as much as any other, plain stores gain nothing.
         let word = if light_fences_are_free() {
             NOBODY

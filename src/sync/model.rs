@@ -53,10 +53,7 @@ pub(crate) type Word = AtomicUsize;
 /// Free fences are enough in a model.
 pub(crate) unsafe fn register_word(_: &Word) {}
 
-/// See [`light_fence_between`].
-pub(crate) fn light_fences_are_free() -> bool {
-    true
-}
+pub(crate) use super::mutants::light_fences_are_free;
 
 /// See [`register_word`].
 pub(crate) fn deregister_word(_: &Word) {}

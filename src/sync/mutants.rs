@@ -7,6 +7,7 @@ use std::cell::Cell;
 std::thread_local! {
     static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     static TIMERS: Cell<bool> = const { Cell::new(false) };
+    static PLAIN_FENCES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `f` with the named mutant in place of the code it was made from. Several are named with a space between them.
@@ -24,14 +25,23 @@ pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
 
 /// Runs `f` in a world where every timed wait ends once the other threads have run.
 pub fn with_timers<R>(f: impl FnOnce() -> R) -> R {
-    struct Reset;
+    with_set(&TIMERS, f)
+}
+
+/// Runs `f` in a world where light fences are not free, so that a feed has no sole sender.
+pub fn with_plain_fences<R>(f: impl FnOnce() -> R) -> R {
+    with_set(&PLAIN_FENCES, f)
+}
+
+fn with_set<R>(world: &'static std::thread::LocalKey<Cell<bool>>, f: impl FnOnce() -> R) -> R {
+    struct Reset(&'static std::thread::LocalKey<Cell<bool>>);
     impl Drop for Reset {
         fn drop(&mut self) {
-            TIMERS.set(false);
+            self.0.set(false);
         }
     }
-    TIMERS.set(true);
-    let _reset = Reset;
+    world.set(true);
+    let _reset = Reset(world);
     f()
 }
 
@@ -43,4 +53,9 @@ pub(crate) fn is(name: &str) -> bool {
 
 pub(crate) fn timers_fire() -> bool {
     TIMERS.get()
+}
+
+/// Whether light fences cost less than others.
+pub(crate) fn light_fences_are_free() -> bool {
+    !PLAIN_FENCES.get()
 }

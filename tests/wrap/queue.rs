@@ -1,5 +1,7 @@
 //! What happens where the positions of a feed's own channel come to the end of a byte, of 32 bits, or of what they hold.
 
+use std::sync::Arc;
+
 use super::Cursor;
 use crate::error::TryRecvError;
 use crate::feed::refusal::{End, Refusal};
@@ -10,22 +12,24 @@ use crate::sync::Ordering;
 impl<T> Share<T> {
     /// A queue that has been gone round so often, and where its receiver is.
     fn starting_at(capacity: usize, overflow: Overflow, laps: u64) -> (Self, Cursor) {
-        let queue = Self::new(capacity, overflow);
-        let start = laps * queue.one_lap();
+        let queue = Self::new(capacity, overflow, Arc::default());
+        let shape = queue.senders.shape;
+        let start = laps * shape.one_lap();
         queue.senders.tail.store(start, Ordering::Relaxed);
         queue.receiver.head.store(start, Ordering::Relaxed);
+        let limit = start + shape.one_lap();
+        queue.senders.limit.store(limit, Ordering::Relaxed);
         for index in 0..capacity as u64 {
-            queue
-                .slot(index)
-                .stamp
-                .store(start + index, Ordering::Relaxed);
+            // SAFETY: the share keeps the slots.
+            let slot = unsafe { shape.slot(index) };
+            slot.stamp.store(start + index, Ordering::Relaxed);
         }
         let mut cursor = Cursor {
             head: start,
             ..Cursor::default()
         };
         if overflow == Overflow::DropOldest {
-            cursor.expected = queue.number(start);
+            cursor.expected = shape.number(start);
         }
         (queue, cursor)
     }
@@ -67,7 +71,11 @@ fn there_are_as_many_positions_as_is_said() {
 
 #[test]
 fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
-    for capacity in [1, 2, 3, 5, 8, 100] {
+    for (capacity, is_sole) in [1, 2, 3, 5, 8, 100]
+        .map(|capacity| [(capacity, false), (capacity, true)])
+        .into_iter()
+        .flatten()
+    {
         for lap in starts(capacity) {
             for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::Disconnect] {
                 let (queue, mut cursor) = Share::starting_at(capacity, overflow, lap);
@@ -77,15 +85,19 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
                     let end = at + capacity as u64;
                     if round % 2 == 0 {
                         for number in at..end {
-                            assert!(queue.offer(number).is_ok(), "lap {lap} of {capacity}");
+                            assert!(
+                                queue.offer(number, is_sole).is_ok(),
+                                "lap {lap} of {capacity}"
+                            );
                         }
                     } else {
                         let mut numbers = at..end;
-                        let pushed = queue.push_many(capacity + 3, || numbers.next().unwrap());
+                        let pushed =
+                            queue.push_many(is_sole, capacity + 3, || numbers.next().unwrap());
                         assert_eq!(pushed, Ok(capacity));
                     }
                     assert_eq!((queue.len(), queue.room_for(9)), (capacity, 0));
-                    match (queue.offer(0), overflow) {
+                    match (queue.offer(0, is_sole), overflow) {
                         (Err(Refusal::Full(0)), Overflow::Block)
                         | (Err(Refusal::Missed(0)), Overflow::DropNewest)
                         | (Err(Refusal::Overflowed(0)), Overflow::Disconnect) => {}
@@ -114,7 +126,7 @@ fn the_oldest_are_pushed_out_across_each_power_of_two() {
             let (queue, mut cursor) = Share::starting_at(capacity, Overflow::DropOldest, lap);
             let (before, length) = (queue.delivered(), capacity as u64);
             for number in 0..2 * length {
-                assert!(queue.offer(number).is_ok());
+                assert!(queue.offer(number, false).is_ok());
             }
             assert_eq!(
                 queue.pop(&mut cursor, false),
@@ -140,10 +152,11 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
     for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
         let (queue, mut cursor) = Share::starting_at(2, overflow, 3);
         let queue = std::sync::Arc::new(queue);
-        assert!(matches!(queue.offer(7), Ok(false)));
+        queue.sole.share();
+        assert!(matches!(queue.offer(7, false), Ok(false)));
         // A sender that has claimed its place, and not filled it.
         let place = queue.senders.tail.load(Ordering::SeqCst);
-        let next = queue.after(place, 1);
+        let next = queue.senders.shape.next(place);
         queue.senders.tail.store(next, Ordering::SeqCst);
         let taker = std::sync::Arc::clone(&queue);
         let (taken, mut cursor) = in_time(move || {
@@ -159,6 +172,7 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
             (taken, cursor)
         });
         assert_eq!((taken, queue.len()), (Err(TryRecvError::Empty), 1));
+        queue.begin_to_close();
         queue.close(End::Closed);
         let taker = std::sync::Arc::clone(&queue);
         let (begin, begun) = std::sync::mpsc::channel();

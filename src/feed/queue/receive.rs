@@ -132,14 +132,14 @@ impl<T> Queue<T> {
         self.look_for_senders(cursor);
         let mut patience = Patience::new();
         loop {
+            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_end")
+                && !self.receiver.first_gap.is_at(cursor.head);
             let is_closed = self.is_closed();
             if !is_closed && !self.sole.is_shared() {
                 // One thread alone sends: there is no value behind the one that it may be writing, and to look at its tail would
                 // cost it a cache line.
                 return Err(self.nothing(cursor.head, false));
             }
-            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_tail")
-                && !self.receiver.first_gap.is_at(cursor.head);
             // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a receiver
             // that has armed its bell looks here once more.
             let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
@@ -167,8 +167,7 @@ impl<T> Queue<T> {
 
     /// Says why there is no value at the head, which the tail has not passed.
     fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
-        // Read after the tail: everything missed before the queue was closed is reported before its
-        // end.
+        // Read after the end: everything missed before the queue was closed is reported before that.
         if self.receiver.first_gap.is_at(head) {
             return self.lagged(head);
         }

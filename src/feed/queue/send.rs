@@ -105,6 +105,9 @@ impl<T> Queue<T> {
         let senders = &*self.senders;
         // Nobody else moves the tail, except for its closed bit.
         let tail = senders.tail.load(Ordering::Relaxed);
+        if tail & senders.shape.closed_bit() != 0 {
+            return Err(Unclaimed::Closed);
+        }
         let free = self.free_from(tail, wanted);
         if free == 0 {
             return Err(Unclaimed::Full);
@@ -120,9 +123,10 @@ impl<T> Queue<T> {
             light_fence!("sole_sender_looks_without_light_fence");
         }
         if senders.is_closing.load(Ordering::Relaxed) && !mutant!("sole_sender_overlooks_closing") {
-            // The store may have undone the closing of the tail.
+            // The store may have undone the closing of the tail. (A plain store would do. loom may put one before a
+            // read-modify-write that read what it replaces.)
             let closed = tail | senders.shape.closed_bit();
-            senders.tail.store(closed, Ordering::Relaxed);
+            senders.tail.swap(closed, Ordering::Relaxed);
             return Err(Unclaimed::Closed);
         }
         Ok((tail, free))
@@ -229,7 +233,7 @@ impl<T> Queue<T> {
 
     /// Writes the value of a position that this thread has claimed.
     #[inline]
-    fn fill(&self, position: u64, value: T) {
+    pub(super) fn fill(&self, position: u64, value: T) {
         let slot = self.slot(position);
         // SAFETY: the slot was free (it is before the limit, or its stamp said so), and this thread moved the tail from it: it
         // is this thread's alone.

@@ -1,0 +1,75 @@
+//! One thread that sends alone, and a second one that begins to.
+//!
+//! Modelled: each thread sends one or two values to a channel that has room for all; the receiver takes them. Bounds: two
+//! or three threads, three preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test sole_sender
+//! ```
+#![cfg(fanfeed_loom)]
+
+use fanfeed::Feed;
+use fanfeed_loom_tests::{Ledger, Model};
+use loom::thread;
+
+/// The one that was first goes on while the second begins. Nothing is lost, and nothing comes twice.
+fn a_second_sender() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(4).unwrap();
+    assert_eq!(feed.send(ledger.token(1)), 1);
+    let second = {
+        let (feed, ledger) = (feed.clone(), ledger.clone());
+        thread::spawn(move || assert_eq!(feed.send(ledger.token(3)), 1))
+    };
+    assert_eq!(feed.send(ledger.token(2)), 1);
+    second.join().unwrap();
+    drop(feed);
+    let numbers: Vec<_> = receiver.iter().map(|token| token.number()).collect();
+    assert!(
+        [[1, 2, 3], [1, 3, 2]].contains(&numbers[..].try_into().expect("all three arrive")),
+        "{numbers:?}"
+    );
+    drop(receiver);
+    ledger.assert_settled();
+}
+
+/// Both begin at once, on a feed on which nobody has sent.
+fn two_first_senders() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let second = {
+        let feed = feed.clone();
+        thread::spawn(move || assert_eq!(feed.send(2), 1))
+    };
+    assert_eq!(feed.send(1), 1);
+    second.join().unwrap();
+    let mut numbers = [(); 2].map(|()| receiver.try_recv().unwrap());
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[test]
+fn a_second_sender_loses_nothing() {
+    Model::bound(5).holds(a_second_sender);
+}
+
+#[test]
+fn two_first_senders_lose_nothing() {
+    Model::bound(3).holds(two_first_senders);
+}
+
+#[test]
+fn the_only_sender_has_to_be_waited_for() {
+    Model::bound(3).fails_with("sole_sender_is_not_waited_for", a_second_sender);
+}
+
+#[test]
+fn the_only_sender_has_to_be_revoked_in_order() {
+    for mutant in [
+        "sole_delivery_begins_without_light_fence",
+        "deliveries_are_observed_without_heavy_fence",
+    ] {
+        Model::bound(5).fails_with(mutant, a_second_sender);
+    }
+}
