@@ -4,6 +4,7 @@ mod batch;
 mod blocked;
 mod builder;
 mod chunk;
+mod claiming;
 mod core;
 mod delivery;
 mod directory;
@@ -22,6 +23,7 @@ mod slots;
 mod sole;
 #[cfg(feature = "async")]
 mod stream;
+mod taking;
 #[cfg(feature = "async")]
 mod tokio_carrier;
 mod undelivered;

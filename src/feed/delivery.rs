@@ -198,9 +198,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             plain ^= bit;
             pass.current = index;
             pass.wanted = plain | rest;
-            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live. The chunk says that they
-            // are of own channels.
+            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
             let seat = unsafe { chunk.seat(index) };
+            // SAFETY: the chunk says that the seat is of an own channel.
             let queue = unsafe { seat.own_unchecked() };
             let others = plain | rest != 0 || more;
             let value = match &self.original {

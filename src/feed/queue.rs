@@ -51,9 +51,6 @@
 //! queue empty. The receiver may do neither for a long time, so the senders that may have been
 //! overlooked look again by themselves ([`Again`](crate::wait::Again)).
 
-mod receive;
-mod send;
-
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
@@ -76,36 +73,36 @@ pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
 /// All of an own channel except its slots, which its [`Share`](super::slots::Share)s keep.
 pub(crate) struct Queue<T> {
-    senders: CachePadded<SenderSide<T>>,
-    receiver: CachePadded<ReceiverSide<T>>,
+    pub(super) senders: CachePadded<SenderSide<T>>,
+    pub(super) receiver: CachePadded<ReceiverSide<T>>,
     /// The feed's.
-    sole: Arc<CachePadded<Sole>>,
+    pub(super) sole: Arc<CachePadded<Sole>>,
     /// The values that the receiver misses, except those that were pushed out.
-    gaps: Gaps,
+    pub(super) gaps: Gaps,
     /// Under `DropOldest`: how many values were pushed out.
-    evicted: AtomicU64,
+    pub(super) evicted: AtomicU64,
 }
 
 /// What senders read for each value: one cache line. A receiver that finds values does not touch it.
 #[repr(C)]
-struct SenderSide<T> {
-    tail: AtomicU64,
+pub(super) struct SenderSide<T> {
+    pub(super) tail: AtomicU64,
     /// Positions before this are free, unless senders evict. At most a lap beyond the head.
-    limit: AtomicU64,
-    shape: Shape<T>,
+    pub(super) limit: AtomicU64,
+    pub(super) shape: Shape<T>,
     /// Set before the tail is closed.
-    is_closing: AtomicBool,
-    bell: WakerCell,
+    pub(super) is_closing: AtomicBool,
+    pub(super) bell: WakerCell,
 }
 
 /// What the receiver writes for each value. Senders touch it only when they have come to their limit.
-struct ReceiverSide<T> {
-    head: AtomicU64,
-    shape: Shape<T>,
-    first_gap: FirstGap,
+pub(super) struct ReceiverSide<T> {
+    pub(super) head: AtomicU64,
+    pub(super) shape: Shape<T>,
+    pub(super) first_gap: FirstGap,
     /// An [`End`], or 0. Set after the tail is closed.
-    end: AtomicU8,
-    room: WakerSet,
+    pub(super) end: AtomicU8,
+    pub(super) room: WakerSet,
 }
 
 // SAFETY: the slots are `Sync` when `T: Send`, and live while they are used (see `Share`);
@@ -118,11 +115,11 @@ unsafe impl<T: Send> Send for Queue<T> {}
 #[derive(Debug, Default)]
 pub(crate) struct Cursor {
     /// The position to take next, unless senders evict: then the queue's `head` is.
-    head: u64,
+    pub(super) head: u64,
     /// Under `DropOldest`: the number, counted from 0, of the next value that the receiver expects.
-    expected: u64,
+    pub(super) expected: u64,
     /// How many values it has taken since it last fenced, or found that no sender can have been waiting.
-    taken: usize,
+    pub(super) taken: usize,
 }
 
 impl<T> Queue<T> {

@@ -3,10 +3,10 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use super::{Cursor, Queue};
+use super::queue::{Cursor, Queue};
+use super::refusal::End;
+use super::slots::Slot;
 use crate::error::TryRecvError;
-use crate::feed::refusal::End;
-use crate::feed::slots::Slot;
 use crate::overflow::Overflow;
 use crate::sync::{Ordering, heavy_fence, mutant, order, store_load_fence};
 use crate::wait::Patience;
@@ -305,13 +305,9 @@ impl<T> Queue<T> {
         let shape = self.receiver.shape;
         let mut position = cursor.head;
         let mut count = 0;
-        // SAFETY: the receiver has a share.
         // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
         while count < limit
-            && unsafe { shape.slot(position) }
-                .stamp
-                .load(Ordering::Acquire)
-                == position + 1
+            && self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
         {
             count += 1;
             position = shape.next(position);
