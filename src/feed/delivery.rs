@@ -118,11 +118,6 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass,
     ) {
         let mut left = chunk.live().load() & pass.wanted;
-        if by.is_sole {
-            let plain = left & chunk.plain();
-            left ^= plain;
-            self.serve_alone(core, chunk, plain, left, more, pass);
-        }
         let mut crossbeam = left & chunk.crossbeam();
         left ^= crossbeam;
         while crossbeam != 0 {
@@ -140,6 +135,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 Ok(()) => self.delivered += 1,
                 Err(refusal) => self.not_taken(core, entry, refusal),
             }
+        }
+        if by.is_sole {
+            let plain = left & chunk.plain();
+            left ^= plain;
+            self.serve_alone(core, chunk, plain, left, more, pass);
         }
         while left != 0 {
             pass.current = left.trailing_zeros() as usize;
