@@ -116,7 +116,8 @@ impl<T> Receiver<T> {
     ///
     /// # A value that is being written
     ///
-    /// A sender claims a place in the channel and then writes its value. This takes some
+    /// If several threads have sent on the feed, a sender claims a place in the channel and then
+    /// writes its value. This takes some
     /// nanoseconds, or longer if the sender is preempted in between. From the claim on
     /// [`len`](Self::len) counts the value, and [`is_empty`](Self::is_empty) is false. Other
     /// senders may have completed values behind it, which come after it. So this call waits for the
