@@ -112,22 +112,28 @@ impl<T> Queue<T> {
         if free == 0 {
             return Err(Unclaimed::Full);
         }
-        senders
-            .tail
-            .store(senders.shape.after(tail, free), Ordering::Relaxed);
+        self.move_tail_alone(senders.shape.after(tail, free));
         // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
         if !mutant!("receiver_arms_without_heavy_fence") {
             // Without the other half this is no fence.
             light_fence!("sole_sender_looks_without_light_fence");
         }
         if senders.is_closing.load(Ordering::Relaxed) && !mutant!("sole_sender_overlooks_closing") {
-            // The store may have undone the closing of the tail. (A plain store would do. loom may put one before a
-            // read-modify-write that read what it replaces.)
-            let closed = tail | senders.shape.closed_bit();
-            senders.tail.swap(closed, Ordering::Relaxed);
+            // The first store may have undone the closing of the tail.
+            self.move_tail_alone(tail | senders.shape.closed_bit());
             return Err(Unclaimed::Closed);
         }
         Ok((tail, free))
+    }
+
+    /// A plain store by the only sender.
+    #[inline(always)]
+    fn move_tail_alone(&self, tail: u64) {
+        #[cfg(not(fanfeed_loom))]
+        self.senders.tail.store(tail, Ordering::Relaxed);
+        // loom may put a store before a read-modify-write that read what the store replaced; a swap it puts in its place.
+        #[cfg(fanfeed_loom)]
+        self.senders.tail.swap(tail, Ordering::Relaxed);
     }
 
     /// Claims up to `wanted` places, and returns the first and their number.

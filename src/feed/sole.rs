@@ -5,17 +5,19 @@
 //! thread ends this for good:
 //!
 //! ```text
-//! sole sender:    begin a visit (see `record`)                      SeqCst
-//!                 read the word: it names this thread               SeqCst
+//! sole sender:    begin a visit (see `record`)
+//!                 light fence
+//!                 read the word: it names this thread
 //!                 claim places by plain stores, until the visit ends
 //!
-//! second sender:  mark the word as revoked                          SeqCst
-//!                 observe all visits to channels                    SeqCst
+//! second sender:  mark the word as revoked
+//!                 heavy fence
+//!                 observe all visits to channels
 //!                 wait until they have ended; the word becomes MANY
 //! ```
 //!
-//! In the single order of these four, either the visit begins before the observation, and the second sender waits for its
-//! end; or the mark comes before the sole sender's read, and that visit claims by read-modify-writes.
+//! Either the second sender observes the visit, and waits for its end; or the sole sender reads the mark, and that visit
+//! claims by read-modify-writes.
 //!
 //! - A thread waits here outside of its visits to the feed, so two threads never wait for each other.
 //! - A visit to a closure claims no places, and may last as long as the closure runs. Nobody waits for it here.
@@ -111,11 +113,11 @@ impl Sole {
         Self(AtomicU64::new(word))
     }
 
-    /// For a thread that has begun a visit.
+    /// For a thread that has begun a visit, and made the light fence of that, or is about to.
     #[inline(always)]
     pub(crate) fn standing(&self, me: ThreadName) -> Standing {
-        // ORDERING: SeqCst as the module says; Acquire pairs with `share`.
-        match self.0.load(Ordering::SeqCst) {
+        // ORDERING: Acquire pairs with `share`. The fence pairs with the heavy one in `Records::observe`.
+        match self.0.load(Ordering::Acquire) {
             MANY => Standing::OneOfMany,
             word if word == me.0 => Standing::Sole,
             word if word == me.0 | REVOKED => Standing::OneOfMany,
