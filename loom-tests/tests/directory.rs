@@ -167,6 +167,7 @@ fn a_bucket_must_not_be_freed_while_it_is_visited() {
 #[test]
 fn a_chunk_has_to_be_freed_in_order() {
     Model::bound(3)
+        .with_plain_fences()
         .because(Why::Race)
         .fails_with("memory_is_freed_without_order", channels);
 }

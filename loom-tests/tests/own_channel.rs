@@ -282,17 +282,6 @@ fn a_sole_sender_has_to_look_whether_the_queue_is_closed() {
 }
 
 #[test]
-fn the_tail_has_to_be_closed_before_the_end_is_told() {
-    Model::bound(3)
-        .with_plain_fences()
-        .because(Why::Says("what arrived"))
-        .fails_with(
-            "end_is_told_before_the_tail_is_closed",
-            a_hasty_close_beside_a_send,
-        );
-}
-
-#[test]
 fn room_has_to_be_found_in_order() {
     // In a model the light fence would order it as well.
     let both = "room_is_found_relaxed sole_sender_looks_without_light_fence";

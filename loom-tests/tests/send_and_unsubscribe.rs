@@ -402,7 +402,7 @@ fn a_delivery_of_the_only_sender_has_to_begin_in_order() {
 
 #[test]
 fn a_carrier_gets_nothing_of_one_of_many_afterwards() {
-    Model::bound(3).with_plain_fences().holds(a_carrier);
+    Model::bound(6).with_plain_fences().holds(a_carrier);
 }
 
 #[test]

@@ -46,6 +46,26 @@ fn the_last_misses() {
     }
 }
 
+/// Each is the first to send, as far as it knows.
+fn two_senders() {
+    let feed = Feed::new();
+    let receiver = feed.channel(8).unwrap();
+    let senders = [1, 2].map(|value| {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(value) + feed.send(value))
+    });
+    let sent: usize = senders
+        .into_iter()
+        .map(|sender| sender.join().unwrap())
+        .sum();
+    assert_eq!(receiver.len(), sent);
+}
+
+#[test]
+fn two_senders_lose_nothing() {
+    Schedules::new().hold(two_senders);
+}
+
 #[test]
 fn an_unsubscribe_that_is_right_never_fails() {
     Schedules::new().hold(an_unsubscribe);
@@ -58,7 +78,7 @@ fn misses_that_are_right_never_fail() {
 
 #[test]
 fn a_failure_can_be_replayed() {
-    Schedules::new().find_again("gaps_are_looked_for_before_the_end", the_last_misses);
+    Schedules::new().find_again("sole_sender_is_not_waited_for", two_senders);
 }
 
 #[test]

@@ -178,20 +178,11 @@ impl<T> Queue<T> {
     /// no thread: see [`wake_all`](Self::wake_all). The caller has called [`begin_to_close`](Self::begin_to_close), and
     /// then [observed](super::record::Records::observe) the deliveries.
     pub(crate) fn close(&self, end: End) {
-        let close_tail = || {
-            self.senders
-                .tail
-                .fetch_or(self.senders.shape.closed_bit(), Ordering::SeqCst);
-        };
-        if !mutant!("end_is_told_before_the_tail_is_closed") {
-            close_tail();
-        }
+        let closed_bit = self.senders.shape.closed_bit();
+        self.senders.tail.fetch_or(closed_bit, Ordering::SeqCst);
         // ORDERING: Release pairs with the Acquire loads of it: all claims are in the tail. SeqCst for the waking, with
         // `is_armed` in `wake_all`, the store in `arm` and the load in `pop_nothing`.
         self.receiver.end.store(end as u8, Ordering::SeqCst);
-        if mutant!("end_is_told_before_the_tail_is_closed") {
-            close_tail();
-        }
     }
 
     /// Wakes the receiver, and the senders that wait for room. Called once the queue has been closed.
