@@ -3,7 +3,7 @@
 
 use std::task::Wake;
 
-use super::{Again, Arc, AtomicUsize, BOUND, Duration, Instant, Ordering, Ticket, Waker, WakerSet};
+use super::{Again, Arc, AtomicUsize, BOUND, Instant, Ordering, Ticket, Waker, WakerSet};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -183,7 +183,7 @@ fn the_alarm_passes_wake_ups_on() {
     set.wake(1);
     let begun = Instant::now();
     while line[19].woken() == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "not passed on");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "not passed on");
         crate::sync::yield_now();
     }
     assert_woken(&line, [1; 20]);
