@@ -183,7 +183,10 @@ fn the_alarm_passes_wake_ups_on() {
     set.wake(1);
     let begun = Instant::now();
     while line[19].woken() == 0 {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "not passed on");
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(20),
+            "not passed on"
+        );
         crate::sync::yield_now();
     }
     assert_woken(&line, [1; 20]);
