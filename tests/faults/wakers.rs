@@ -414,7 +414,8 @@ mod tasks {
         assert_eq!(far_end.recv(), Ok(2));
         assert!(!subscription.is_closed());
         drop((bad, timed));
-        assert_released(&faults);
+        // The alarm's thread lets go of the waker after the waker has counted the call.
+        eventually(|| Arc::strong_count(&faults) == 2);
     }
 
     #[test]
