@@ -24,28 +24,26 @@ impl<T> Queue<T> {
     /// is to be woken by [`ring`](Self::ring). `is_sole` if the calling thread [alone](super::sole) sends.
     #[inline]
     pub(crate) fn offer(&self, value: T, is_sole: bool) -> Result<bool, Refusal<T>> {
-        let claimed = if self.senders.shape.overflow() == Overflow::DropOldest {
-            self.claim_by_stamp()
+        if self.senders.shape.overflow() == Overflow::DropOldest {
+            self.put(self.claim_by_stamp(), value)
         } else if is_sole {
-            return self.offer_alone(value);
+            self.offer_alone(value)
         } else {
-            self.claim_shared(1).map(|(place, _)| place)
-        };
-        match claimed {
-            Ok(place) => {
-                let waits = self.senders.bell.is_armed();
-                self.fill(place, value);
-                Ok(waits)
-            }
-            Err(unclaimed) => self.refuse(unclaimed, value),
+            self.put(self.claim_shared(1).map(|(place, _)| place), value)
         }
     }
 
     /// As [`offer`](Self::offer), for the only sender and a queue whose senders do not evict.
     #[inline(always)]
     pub(crate) fn offer_alone(&self, value: T) -> Result<bool, Refusal<T>> {
-        match self.claim_alone(1) {
-            Ok((place, _)) => {
+        self.put(self.claim_alone(1).map(|(place, _)| place), value)
+    }
+
+    /// Puts a value into the place that was claimed for it, if one was.
+    #[inline(always)]
+    fn put(&self, claimed: Result<u64, Unclaimed>, value: T) -> Result<bool, Refusal<T>> {
+        match claimed {
+            Ok(place) => {
                 let waits = self.senders.bell.is_armed();
                 self.fill(place, value);
                 Ok(waits)
@@ -210,7 +208,7 @@ impl<T> Queue<T> {
             if tail & self.senders.shape.closed_bit() != 0 {
                 return Err(Unclaimed::Closed);
             }
-            // ORDERING: Acquire pairs with the Release in `take`: whoever took what the slot held is done with it.
+            // ORDERING: Acquire pairs with the Release in `take`: the thread that took the slot's value has read it.
             if self.slot(tail).stamp.load(Ordering::Acquire) == tail {
                 // ORDERING: as in `claim_shared`.
                 match self.senders.tail.compare_exchange_weak(

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `p + 1` | holds the value at position `p`, until the head is beyond `p` |
 //! | anything else | does not hold the value that the receiver looks for |
-//! | `p`, where senders evict | free, for the value at position `p`; whoever moves the head from `p` stores `p + one lap` |
+//! | `p`, where senders evict | free, for the value at position `p`; the thread that moves the head from `p` stores `p + one lap` |
 //!
 //! There are at least 2^62 positions, whatever the capacity: 146 years at a billion values a second. What comes after the last
 //! is not defined; nothing looks for it.
@@ -45,7 +45,8 @@
 //!
 //! Senders that wait for room are in a [`WakerSet`]. The receiver looks at its count after each
 //! value it takes and wakes one sender. It fences before that look only when it finds the queue
-//! empty: a fence for each value would cost as much as all the rest of taking it. So a sender that
+//! empty, or ends a drain (and for a sole sender only if it has taken a whole queue of values since it last did): a fence
+//! for each value would cost as much as all the rest of taking it. So a sender that
 //! joins an empty line in the few nanoseconds in which the receiver's last store is not visible yet
 //! may be overlooked by that take. The next take makes up for it, or the receiver when it finds the
 //! queue empty. The receiver may do neither for a long time, so the senders that may have been

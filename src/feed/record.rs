@@ -417,7 +417,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Who delivers in the visit.
+    /// The thread that delivers in the visit.
     #[inline]
     pub(crate) fn deliverer(&self) -> Deliverer {
         Deliverer {

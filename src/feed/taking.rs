@@ -117,8 +117,8 @@ impl<T> Queue<T> {
         // A sole sender waits only for room in a full queue. The receiver comes from there to an empty one by taking as many
         // values as the queue holds.
         if taken >= self.receiver.shape.capacity() || taken > 0 && self.sole.is_shared() {
-            // ORDERING: pairs with the fence in `WakerSet::join`: whoever joined before it is seen, whoever joins after
-            // it sees the room.
+            // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is seen, and one that
+            // joins after it sees the room.
             store_load_fence!("receiver_finds_empty_without_fence");
             if self.receiver.room.is_waited_on() {
                 let places = self.room_for(self.receiver.shape.capacity());
@@ -315,7 +315,7 @@ impl<T> Queue<T> {
         count
     }
 
-    /// Drops what is in the queue. The caller is the only one who receives.
+    /// Drops what is in the queue. The caller must be the only receiver.
     pub(crate) fn drop_values(&self) {
         loop {
             let head = self.receiver.head.load(Ordering::Acquire);

@@ -15,6 +15,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct WakerCell {
+    // First, because senders read it for each value: so it shares their cache line.
     armed: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
