@@ -42,6 +42,31 @@ fn capacity_of_two() {
     through(2);
 }
 
+/// The receiver finds the queue empty after each value and does not park, then waits. The sender waits for room.
+fn tries_before_it_parks() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || {
+            for number in 1..=3 {
+                assert_eq!(feed.send(number), 1);
+            }
+        })
+    };
+    let mut next = 1;
+    for _ in 0..3 {
+        if let Ok(number) = receiver.try_recv() {
+            assert_eq!(number, next);
+            next += 1;
+        }
+    }
+    for number in next..=3 {
+        assert_eq!(receiver.recv(), Ok(number));
+    }
+    sender.join().unwrap();
+}
+
 /// The receiver parks at most once.
 fn one_value() {
     let feed = Feed::new();
@@ -216,6 +241,19 @@ fn a_channel_of_one_loses_nothing() {
 #[test]
 fn a_channel_of_two_loses_nothing() {
     Model::bound(3).holds(capacity_of_two);
+}
+
+#[test]
+fn a_sender_is_woken_by_a_receiver_that_tries() {
+    Model::bound(2).holds(tries_before_it_parks);
+}
+
+#[test]
+fn values_taken_have_to_be_counted_from_the_last_fence() {
+    Model::bound(2).because(Why::Deadlock).fails_with(
+        "values_taken_are_forgotten_without_fence",
+        tries_before_it_parks,
+    );
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(crate) struct Cursor {
     pub(super) head: u64,
     /// Under `DropOldest`: the number, counted from 0, of the next value that the receiver expects.
     pub(super) expected: u64,
-    /// How many values it has taken since it last fenced, or found that no sender can have been waiting.
+    /// How many values it has taken since it last fenced.
     pub(super) taken: usize,
 }
 

@@ -113,10 +113,14 @@ impl<T> Queue<T> {
     /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
     /// stops taking values for a while.
     pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
-        let taken = std::mem::take(&mut cursor.taken);
-        // A sole sender waits only for room in a full queue. The receiver comes from there to an empty one by taking as many
-        // values as the queue holds.
-        if taken >= self.receiver.shape.capacity() || taken > 0 && self.sole.is_shared() {
+        // A sole sender waits only for room in a full queue. From the last fence on it sees the head of that time at least. So
+        // the receiver has taken as many values as the queue holds since, where it finds empty what that sender has seen full.
+        let is_due = cursor.taken >= self.receiver.shape.capacity()
+            || cursor.taken > 0 && self.sole.is_shared();
+        if is_due || mutant!("values_taken_are_forgotten_without_fence") {
+            cursor.taken = 0;
+        }
+        if is_due {
             // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is seen, and one that
             // joins after it sees the room.
             store_load_fence!("receiver_finds_empty_without_fence");
