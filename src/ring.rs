@@ -6,6 +6,7 @@ mod carrier;
 mod claimant;
 mod core;
 mod cursor;
+mod cuts;
 mod event;
 mod exclusive;
 mod gate;

@@ -209,6 +209,7 @@ impl<T> Core<T> {
     /// A sender has published values, and found that the count of drowsy readers is not 0. In a
     /// ring that drops values once they are read, that count is never 0. There the sender drops the
     /// values here that no reader is to read, if no reader is before `position`.
+    #[cold]
     #[inline(never)]
     pub(crate) fn look_after_publishing(&self, position: u64) {
         if let Some(retention) = &self.track.retention {

@@ -8,6 +8,7 @@ use crate::subscription::{Source, State, Stats};
 use crate::sync::{AtomicU32, Mutex, Ordering, heavy_fence, light_fence, mutant};
 
 use super::core::Core;
+use super::cuts;
 use super::monitor::RingReaderStats;
 use super::seat::{Counts, Seat};
 use super::seats::Bucket;
@@ -227,6 +228,7 @@ impl<T> Member<T> {
                 return false;
             }
             self.flags.fetch_or(CUT, Ordering::SeqCst);
+            cuts::count();
             // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
             // off, or it is seen here that it reads, and then it will see it when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");

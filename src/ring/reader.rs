@@ -22,10 +22,11 @@ use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
 use crate::sync::mutant;
 
 use super::core::Core;
+use super::cuts::Cuts;
 use super::leaders::Leaders;
 use super::member::Member;
 use super::seat::{Progress, Seat};
-use super::storage::{Found, SegmentRef, Value};
+use super::storage::{Found, SegmentRef, Values};
 use super::track::Track;
 
 /// A handler of the values that are read.
@@ -33,8 +34,9 @@ pub(crate) trait Visit<T> {
     /// What a handler returns that stops the read.
     type Stop;
 
-    /// Whether nothing more is handed out once the reader was cut off, even in the middle of a segment. That takes a look
-    /// after each value.
+    /// Whether nothing more is handed out once another thread has cut the reader off, even in the middle of a segment. That
+    /// takes a look at shared memory after each value. If the handler itself cuts the reader off, nothing more is handed
+    /// out in any case.
     const HEEDS_CUT: bool;
 
     /// Takes the value at `position`. The read ends before `end` at the latest.
@@ -296,7 +298,7 @@ impl<T> Reader<T> {
     }
 
     /// As [`read`](Self::read), of a lossy reader.
-    #[inline]
+    #[inline(always)]
     fn read_all_lossy(
         &mut self,
         limit: usize,
@@ -354,40 +356,46 @@ impl<T> Reader<T> {
             core,
             member,
             seat,
-            at: begin,
+            rest: Values::none(),
+            end: begin,
             position: &mut self.position,
         };
         if member.is_cut() {
             return None;
         }
         let track = &core.track;
-        let mut freed = begin;
+        let (mut at, mut freed) = (begin, begin);
         loop {
-            let segment = track.storage.segment(pin.at);
-            let stop = end.min(track.shape().segment_end(pin.at));
+            let cuts = Cuts::now();
+            let segment = track.storage.segment(at);
+            let stop = end.min(track.shape().segment_end(at));
             // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
-            for value in unsafe { values(track, segment, pin.at, stop) } {
-                let position = pin.at;
+            pin.rest = unsafe { values(track, segment, at, stop) };
+            pin.end = stop;
+            loop {
+                let position = pin.at();
                 // Before the call: a value whose handling panics has been read.
-                pin.at += 1;
+                let Some(value) = pin.rest.next() else {
+                    break;
+                };
                 if let ControlFlow::Break(stop) =
                     value.read(|value| visit.visit(value, position, end))
                 {
                     return Some(ControlFlow::Break(stop));
                 }
-                if V::HEEDS_CUT && member.is_cut() {
+                // The rest of the segment follows if another reader was cut off.
+                if cuts.have_changed() || V::HEEDS_CUT && member.is_cut() {
                     break;
                 }
             }
-            if pin.at == end || member.is_cut() {
-                return Some(ControlFlow::Continue((pin.at - begin) as usize));
+            at = pin.at();
+            if at == end || member.is_cut() {
+                return Some(ControlFlow::Continue((at - begin) as usize));
             }
             // A sender that looks at the seat takes its cache line away from this core, so the slots
             // are freed seldom. A sender that is parked gets them sooner.
-            if pin.at - freed >= track.shape().capacity() / 2
-                || core.wakeups.senders.is_watched(seat)
-            {
-                freed = pin.at;
+            if at - freed >= track.shape().capacity() / 2 || core.wakeups.senders.is_watched(seat) {
+                freed = at;
                 seat.advance_strict(freed);
                 core.wakeups.senders.moved(seat);
                 member.wake_followers();
@@ -397,6 +405,7 @@ impl<T> Reader<T> {
 
     /// Reads up to `end`, or to the end of the segment, unless the handler stops it, and returns how many values it read.
     /// `None` if the reader was cut off before, or values were missed.
+    #[inline(always)]
     fn read_lossy<V: Visit<T>>(
         &mut self,
         end: u64,
@@ -429,6 +438,7 @@ impl<T> Reader<T> {
         let segment = unsafe { segment.get() };
         let track = &pin.reader.core.track;
         let mut read = end - begin;
+        let mut cuts = Cuts::now();
         // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
         for value in unsafe { values(track, segment, begin, end) } {
             let position = pin.at;
@@ -437,9 +447,12 @@ impl<T> Reader<T> {
             {
                 return Some(ControlFlow::Break(stop));
             }
-            if V::HEEDS_CUT && pin.reader.member.is_cut() {
-                read = pin.at - begin;
-                break;
+            if cuts.have_changed() || V::HEEDS_CUT {
+                if pin.reader.member.is_cut() {
+                    read = pin.at - begin;
+                    break;
+                }
+                cuts = Cuts::now();
             }
         }
         Some(ControlFlow::Continue(read as usize))
@@ -501,10 +514,7 @@ unsafe fn values<'a, T>(
     segment: SegmentRef<T>,
     begin: u64,
     end: u64,
-) -> impl Iterator<Item = Value<'a, T>>
-where
-    T: 'a,
-{
+) -> Values<'a, T> {
     let offset = track.shape().offset(begin);
     // SAFETY: as our caller's.
     unsafe { segment.values(offset, (end - begin) as usize) }
@@ -515,17 +525,27 @@ struct StrictPin<'a, T> {
     core: &'a Core<T>,
     member: &'a Member<T>,
     seat: &'a Seat,
-    /// Everything before this has been read.
-    at: u64,
-    /// Where the reader keeps that.
+    /// What has not been read of the values before `end`: the loop counts nothing else.
+    rest: Values<'a, T>,
+    end: u64,
+    /// Where the reader keeps how far it is.
     position: &'a mut u64,
+}
+
+impl<T> StrictPin<'_, T> {
+    /// Everything before this has been read.
+    #[inline(always)]
+    fn at(&self) -> u64 {
+        self.end - self.rest.left() as u64
+    }
 }
 
 impl<T> Drop for StrictPin<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let begin = mem::replace(self.position, self.at);
-        self.seat.unpin_strict(self.at);
+        let at = self.at();
+        let begin = mem::replace(self.position, at);
+        self.seat.unpin_strict(at);
         self.core.wakeups.senders.moved(self.seat);
         self.member.stopped(begin);
     }

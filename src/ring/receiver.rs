@@ -108,9 +108,9 @@ impl<T> RingReceiver<T> {
     ///
     /// # Stopping
     ///
-    /// If the subscription is cancelled meanwhile, by `f` or on another thread, `f` still gets the rest of that eighth of the
-    /// ring: the loop looks at nothing but the values. [`drain_with`](Self::drain_with) looks after each value, and its
-    /// handler can stop it.
+    /// Once `f` has cancelled the subscription, it gets no other value. If another thread cancels it, `f` may still get the
+    /// rest of that eighth of the ring: the loop looks at nothing that other threads write.
+    /// [`drain_with`](Self::drain_with) looks after each value, and its handler can stop it.
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.reader.read(usize::MAX, f)

@@ -216,21 +216,38 @@ impl<T> SegmentRef<T> {
     /// The ring lives, the positions were published, and the gate lets nobody write the slots again for as long as this is
     /// used.
     #[inline(always)]
-    pub(crate) unsafe fn values<'a>(
-        self,
-        offset: usize,
-        count: usize,
-    ) -> impl Iterator<Item = Value<'a, T>>
-    where
-        T: 'a,
-    {
+    pub(crate) unsafe fn values<'a>(self, offset: usize, count: usize) -> Values<'a, T> {
         // SAFETY: as for `replace`: they are all in this segment.
         unsafe {
             debug_assert!(offset + count <= self.segment.as_ref().values.len());
-            slice::from_raw_parts(self.values.add(offset).as_ptr(), count)
-                .iter()
-                .map(Value)
+            Values(slice::from_raw_parts(self.values.add(offset).as_ptr(), count).iter())
         }
+    }
+}
+
+/// Values in slots one after another, which were published and stay for `'a`.
+pub(crate) struct Values<'a, T>(slice::Iter<'a, Cell<T>>);
+
+impl<T> Values<'_, T> {
+    /// None of a segment.
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self([].iter())
+    }
+
+    /// How many of them were not taken yet.
+    #[inline(always)]
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<'a, T> Iterator for Values<'a, T> {
+    type Item = Value<'a, T>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Value<'a, T>> {
+        self.0.next().map(Value)
     }
 }
 

@@ -65,6 +65,7 @@ impl Wakeups {
         is_drowsy
     }
 
+    #[cold]
     #[inline(never)]
     fn rouse(&self) {
         // ORDERING: pairs with the fence in `WakerSet::join`.

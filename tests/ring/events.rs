@@ -143,22 +143,52 @@ fn nothing_more_is_handed_out_once_the_handler_has_unsubscribed() {
 }
 
 #[test]
-fn a_plain_drain_ends_with_the_eighth_in_which_its_handler_has_unsubscribed() {
+fn a_plain_drain_hands_out_nothing_more_once_its_handler_has_unsubscribed() {
     for overflow in ALL {
-        with_each_sender!(64, |ring| {
-            let builder = ring.subscriber().overflow(overflow);
-            let (mut reader, subscription) = builder.subscribe().split();
-            ring.send_batch(0..64);
-            let mut count = 0;
-            let read = reader.drain(|value| {
-                assert_eq!(*value, count);
-                count += 1;
-                if count == 11 {
-                    subscription.unsubscribe();
+        // In the middle of an eighth, at its end, and at the last value.
+        for stop in [3, 8, 11, 64] {
+            with_each_sender!(64, |ring| {
+                let builder = ring.subscriber().overflow(overflow);
+                let (mut reader, subscription) = builder.subscribe().split();
+                ring.send_batch(0..64);
+                let mut count = 0;
+                let read = reader.drain(|value| {
+                    assert_eq!(*value, count);
+                    count += 1;
+                    if count == stop {
+                        subscription.unsubscribe();
+                    }
+                });
+                assert_eq!((read, count), (Ok(stop as usize), stop));
+                assert_eq!(reader.drain(|_| {}), Err(TryRecvError::Closed));
+                // All slots are free.
+                for value in 64..200 {
+                    assert_eq!(ring.try_send(value), Ok(value));
                 }
             });
-            assert_eq!((read, count), (Ok(16), 16));
-            assert_eq!(reader.drain(|_| {}), Err(TryRecvError::Closed));
+        }
+    }
+}
+
+#[test]
+fn a_plain_drain_goes_on_when_its_handler_unsubscribes_other_readers() {
+    for overflow in ALL {
+        with_each_sender!(64, |ring| {
+            let mut reader = ring.subscriber().overflow(overflow).subscribe();
+            let mut others: Vec<_> = (0..3).map(|_| ring.subscribe().split()).collect();
+            ring.send_batch(0..64);
+            let mut seen = Vec::new();
+            let read = reader.drain(|value| {
+                seen.push(*value);
+                if value % 20 == 3
+                    && let Some((mut other, subscription)) = others.pop()
+                {
+                    // A drain inside a drain, of which only the inner one ends.
+                    assert_eq!(other.drain(|_| subscription.unsubscribe()), Ok(1));
+                }
+            });
+            assert_eq!((read, others.len()), (Ok(64), 0));
+            assert!(seen.into_iter().eq(0..64));
         });
     }
 }
