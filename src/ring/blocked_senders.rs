@@ -53,6 +53,8 @@ pub(crate) struct BlockedSenders {
     tending: Mutex<()>,
     /// Whether a sender in line was woken in vain.
     is_starved: AtomicBool,
+    /// Whether the last wait for room was short. Only how long a sender looks depends on it.
+    is_brisk: AtomicBool,
 }
 
 /// The result of a look at the readers.
@@ -74,6 +76,7 @@ impl BlockedSenders {
             line: WakerSet::new(),
             tending: Mutex::new(()),
             is_starved: AtomicBool::new(false),
+            is_brisk: AtomicBool::new(true),
         }
     }
 
@@ -122,6 +125,17 @@ impl BlockedSenders {
     /// places before it.
     pub(crate) fn starve(&self) {
         self.is_starved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last wait for room was short.
+    pub(crate) fn is_brisk(&self) -> bool {
+        self.is_brisk.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_brisk(&self, is_brisk: bool) {
+        if self.is_brisk() != is_brisk {
+            self.is_brisk.store(is_brisk, Ordering::Relaxed);
+        }
     }
 
     /// Puts a sender that was never in line into it. Returns whether another sender ensures that it

@@ -7,7 +7,7 @@ use crossbeam_utils::Backoff;
 use crate::sync::MODELLED;
 use crate::wait::{Parker, Patience, Ticket};
 
-use super::blocked_senders::Look;
+use super::blocked_senders::{BlockedSenders, Look};
 use super::core::Core;
 use super::gate::Held;
 use super::seat::Seat;
@@ -15,8 +15,8 @@ use super::seat::Seat;
 /// How long a sender looks for room in all before it waits in line, however often readers move on.
 const LOOKS: Duration = Duration::from_micros(100);
 
-/// Retries until it works, and waits in between: backs off for some microseconds, anew whenever the
-/// reader in the way has moved on ([`LOOKS`]), then waits in line, for `wanted` places at once.
+/// Retries until it works, and waits in between: looks at the reader in the way ([`Looks`]), then
+/// waits in line, for `wanted` places at once.
 /// `None` once the deadline has passed.
 #[cold]
 pub(crate) fn wait<T, R>(
@@ -37,7 +37,7 @@ pub(crate) fn wait<T, R>(
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut clock = Clock(None);
     let mut place = Place::new(core, wanted);
-    let mut looks = Looks::new();
+    let mut looks = Looks::new(senders, deadline);
     let mut patience = Patience::new();
     let mut gives_way = !senders.is_first_come();
     let done = loop {
@@ -72,24 +72,46 @@ pub(crate) fn wait<T, R>(
     };
     drop(place);
     clock.stop();
+    looks.end(done.is_some());
     done
 }
 
 /// A sender's looking for room without waiting in line.
-struct Looks {
+///
+/// It goes on for some microseconds, anew whenever the reader in the way has moved on, for
+/// [`LOOKS`] in all. If the ring's last wait for room was shorter than that, it goes on for all of
+/// it: a reader with a slow handler moves on twice a lap, and to park and be woken for each half of
+/// the ring takes longer than the values of that half.
+struct Looks<'a> {
+    senders: &'a BlockedSenders,
     backoff: Backoff,
-    begun: Instant,
+    /// When it is time to wait in line.
+    until: Instant,
+    deadline: Option<Instant>,
+    /// Whether the last wait was short.
+    is_brisk: bool,
 }
 
-impl Looks {
-    fn new() -> Self {
+impl<'a> Looks<'a> {
+    fn new(senders: &'a BlockedSenders, deadline: Option<Instant>) -> Self {
         Self {
+            senders,
             backoff: Backoff::new(),
-            begun: Instant::now(),
+            until: Instant::now() + LOOKS,
+            deadline,
+            is_brisk: !MODELLED && senders.is_brisk(),
         }
     }
 
-    /// Looks at the reader in the way for some microseconds. Returns whether to look for room again;
+    /// The wait is over, and there is room or not.
+    fn end(&self, has_room: bool) {
+        if !MODELLED {
+            let is_brisk = has_room && Instant::now() < self.until;
+            self.senders.set_brisk(is_brisk);
+        }
+    }
+
+    /// Looks at the reader in the way until it moves on, or for some time. Returns whether to look for room again;
     /// if not, it is time to wait in line.
     ///
     /// The sender looks at that reader alone: each look takes a cache line from the core that the
@@ -103,12 +125,20 @@ impl Looks {
         let seen = seat.progress();
         while seat.progress() == seen {
             if self.backoff.is_completed() {
-                return false;
+                let now = Instant::now();
+                if self.deadline.is_some_and(|deadline| now >= deadline) {
+                    break;
+                }
+                // Other senders that wait in line mean that it takes long.
+                if !self.is_brisk || now >= self.until || !self.senders.is_empty() {
+                    return false;
+                }
             }
+            // Once it is completed, this yields.
             self.backoff.snooze();
         }
         self.backoff.reset();
-        self.begun.elapsed() < LOOKS
+        Instant::now() < self.until
     }
 }
 
