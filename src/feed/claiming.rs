@@ -100,7 +100,7 @@ impl<T> Queue<T> {
     /// Claims up to `wanted` places for the only sender, and returns the first and their number.
     #[inline(always)]
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
-        let senders = &*self.senders;
+        let senders = &self.senders;
         // Nobody else moves the tail, except for its closed bit.
         let tail = senders.tail.load(Ordering::Relaxed);
         if tail & senders.shape.closed_bit() != 0 {

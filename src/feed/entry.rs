@@ -88,12 +88,11 @@ pub(crate) struct Seating {
 /// [`Grace`](super::record::Grace) observed after that is over, and the gate is empty. The thread
 /// that empties the entry's seat does that.
 ///
-/// What a delivery touches comes first, in one cache line where the sending thread's lane is one of the first.
+/// What a delivery to a foreign carrier touches comes first: one cache line where the sending
+/// thread's lane is one of the first.
 #[repr(C, align(64))]
 pub(crate) struct Entry<T> {
     port: UnsafeCell<Option<Port<T>>>,
-    /// What foreign carriers were given, by lane.
-    delivered: [AtomicU64; lane::COUNT],
     /// Set when the entry is taken out of the live ones.
     cut: AtomicBool,
     /// Set when its seat is emptied, by a thread that then drops the port. Accessed under the
@@ -102,15 +101,18 @@ pub(crate) struct Entry<T> {
     /// Set when a thread waits to empty its seat and to drop the port. Other threads then leave
     /// that to it. Accessed under the registry's lock.
     awaited: AtomicBool,
+    /// What becomes of a value for which a carrier that was brought along has no room.
+    overflow: CarrierOverflow,
+    /// What foreign carriers were given.
+    delivered: Delivered,
+    seating: Seating,
     /// The own channel again, for its counts and for waking. Its slots may be gone: only the port
     /// keeps them alive.
     queue: Option<Arc<Queue<T>>>,
-    /// What becomes of a value for which a carrier that was brought along has no room.
-    overflow: CarrierOverflow,
-    seating: Seating,
     core: Weak<Core<T>>,
     /// Threads that use the port outside of a visit.
     gate: AtomicUsize,
+    state: State,
     /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
     blocked_sends: WakerSet,
     /// Missed values. An own channel counts them itself, except the value that ended the
@@ -118,7 +120,41 @@ pub(crate) struct Entry<T> {
     dropped: AtomicU64,
     blocked: AtomicU64,
     blocked_nanos: AtomicU64,
-    state: State,
+}
+
+/// Counts by lane.
+struct Delivered {
+    first: [AtomicU64; Delivered::FIRST],
+    /// The other lanes'. An own channel counts by itself, and has none.
+    others: Option<Box<[AtomicU64; Delivered::OTHERS]>>,
+}
+
+impl Delivered {
+    /// As many as fit beside the port.
+    const FIRST: usize = 3;
+    const OTHERS: usize = lane::COUNT - Self::FIRST;
+
+    fn new(counts: bool) -> Self {
+        let others = || Box::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            first: std::array::from_fn(|_| AtomicU64::new(0)),
+            others: counts.then(others),
+        }
+    }
+
+    #[inline]
+    fn of(&self, lane: usize) -> Option<&AtomicU64> {
+        match self.first.get(lane) {
+            None => self.others.as_ref()?.get(lane - Self::FIRST),
+            first => first,
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        let others = self.others.iter().flat_map(|others| others.iter());
+        let counts = self.first.iter().chain(others);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
 }
 
 // SAFETY: all but `port` are `Sync` by themselves. The port is used through `&self` by many threads at once, for which
@@ -140,6 +176,7 @@ impl<T> Entry<T> {
             _ => None,
         };
         Self {
+            delivered: Delivered::new(queue.is_none()),
             port: UnsafeCell::new(Some(port)),
             queue,
             overflow,
@@ -151,7 +188,6 @@ impl<T> Entry<T> {
             gate: AtomicUsize::new(0),
             // Although a carrier is trusted to wake, it is tried again at intervals.
             blocked_sends: WakerSet::unfenced(),
-            delivered: std::array::from_fn(|_| AtomicU64::new(0)),
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             blocked_nanos: AtomicU64::new(0),
@@ -248,7 +284,9 @@ impl<T> Entry<T> {
 
     #[inline]
     pub(crate) fn count_delivered(&self, lane: usize) {
-        let count = &self.delivered[lane];
+        let Some(count) = self.delivered.of(lane) else {
+            return;
+        };
         if lane == lane::SHARED {
             count.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -527,11 +565,7 @@ impl<T: Send + 'static> Source for Entry<T> {
             stats.dropped += queue.dropped();
             stats.depth = Some(queue.len());
         } else {
-            stats.delivered = self
-                .delivered
-                .iter()
-                .map(|count| count.load(Ordering::Relaxed))
-                .sum();
+            stats.delivered = self.delivered.sum();
             let depth = self.enter_gate().map(|gate| {
                 catch(|| match gate.port() {
                     Port::Crossbeam(sender) => Some(sender.len()),

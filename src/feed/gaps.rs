@@ -69,19 +69,25 @@ pub(crate) struct Gaps {
     last: AtomicU64,
     /// Values missing at the last entry in addition to the entry's own count.
     more: AtomicU64,
-    list: Mutex<List>,
+    list: Mutex<Told>,
     /// The largest number of separate entries.
     limit: usize,
 }
 
 #[derive(Debug)]
+struct Told {
+    /// Made by the first miss: most channels have none.
+    list: Option<Box<List>>,
+    /// The receiver has seen that the channel is closed.
+    is_over: bool,
+}
+
+#[derive(Debug, Default)]
 struct List {
     /// In the order of positions. No two entries have the same position.
     gaps: VecDeque<Gap>,
     /// How many values were missed in all, except those in `more`.
     missed: u64,
-    /// The receiver has seen that the channel is closed.
-    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -96,9 +102,8 @@ impl Gaps {
         Self {
             last: AtomicU64::new(u64::MAX),
             more: AtomicU64::new(0),
-            list: Mutex::new(List {
-                gaps: VecDeque::new(),
-                missed: 0,
+            list: Mutex::new(Told {
+                list: None,
                 is_over: false,
             }),
             limit: capacity + 1,
@@ -121,9 +126,11 @@ impl Gaps {
             }
             count = 0;
         }
-        let mut list = self.list.lock();
-        count += self.settle(&mut list);
-        if count > 0 && (!list.is_over || mutant!("gap_is_recorded_after_the_end")) {
+        let mut told = self.list.lock();
+        let is_over = told.is_over;
+        let list = &mut **told.list.get_or_insert_default();
+        count += self.settle(list);
+        if count > 0 && (!is_over || mutant!("gap_is_recorded_after_the_end")) {
             list.missed += count;
             list.insert(position, count);
             if list.gaps.len() > self.limit {
@@ -133,20 +140,23 @@ impl Gaps {
                 list.gaps[0].count += oldest;
             }
         }
-        self.publish(first, &list);
+        self.publish(first, list);
         true
     }
 
     /// Takes the gaps up to `head`, and returns the number of missing values.
     pub(crate) fn take(&self, first: &FirstGap, head: u64) -> u64 {
-        let mut list = self.list.lock();
-        let mut missed = self.settle(&mut list);
+        let mut told = self.list.lock();
+        let Some(list) = told.list.as_deref_mut() else {
+            return 0;
+        };
+        let mut missed = self.settle(list);
         list.missed += missed;
         while let Some(gap) = list.gaps.front().filter(|gap| gap.position <= head) {
             missed += gap.count;
             list.gaps.pop_front();
         }
-        self.publish(first, &list);
+        self.publish(first, list);
         missed
     }
 
@@ -161,8 +171,9 @@ impl Gaps {
 
     /// How many values were missed.
     pub(crate) fn missed(&self) -> u64 {
-        let list = self.list.lock();
-        list.missed + self.more.load(Ordering::Relaxed)
+        let told = self.list.lock();
+        let missed = told.list.as_ref().map_or(0, |list| list.missed);
+        missed + self.more.load(Ordering::Relaxed)
     }
 
     /// Stops the adding to the last entry until [`publish`](Self::publish): senders that come
@@ -211,7 +222,10 @@ mod tests {
             assert!(gaps.record(&first, position, 1));
             assert!(!gaps.record(&first, position, 1), "it is added to the last");
         }
-        assert_eq!(gaps.list.lock().gaps.len(), 3);
+        assert_eq!(
+            gaps.list.lock().list.as_ref().map(|list| list.gaps.len()),
+            Some(3)
+        );
         assert_eq!((gaps.take(&first, 97), gaps.take(&first, 98)), (196, 2));
         assert_eq!((gaps.missed(), gaps.end(&first)), (200, 2));
         assert!(!first.is_at(u64::MAX - 1));

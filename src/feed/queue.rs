@@ -62,7 +62,7 @@ use super::shape::Shape;
 use super::slots::Slot;
 use super::sole::Sole;
 use crate::overflow::Overflow;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, mutant, seq_cst_order};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, mutant, seq_cst_order};
 use crate::wait::{WakerCell, WakerSet};
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
@@ -73,18 +73,30 @@ mod wrap;
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
 /// All of an own channel except its slots, which its [`Share`](super::slots::Share)s keep.
+///
+/// It is four cache lines long. What senders and receivers use for each value is in the first and
+/// the third, so the two are never in the same pair of lines, which processors fetch together. What
+/// lies between them and at the end is used for values that are missed, for waiting and for ends.
+#[repr(C, align(64))]
 pub(crate) struct Queue<T> {
-    pub(super) senders: CachePadded<SenderSide<T>>,
-    pub(super) receiver: CachePadded<ReceiverSide<T>>,
+    pub(super) senders: SenderSide<T>,
     /// The feed's.
     pub(super) sole: Arc<CachePadded<Sole>>,
-    /// The values that the receiver misses, except those that were pushed out.
-    pub(super) gaps: Gaps,
     /// Under `DropOldest`: how many values were pushed out.
     pub(super) evicted: AtomicU64,
+    /// How many [`Share`](super::slots::Share)s there are.
+    pub(super) shares: AtomicUsize,
+    _line: LineStart,
+    pub(super) receiver: ReceiverSide<T>,
+    /// The values that the receiver misses, except those that were pushed out.
+    pub(super) gaps: Gaps,
 }
 
-/// What senders read for each value: one cache line. A receiver that finds values does not touch it.
+/// Begins a cache line, without filling up the one that it ends.
+#[repr(align(64))]
+struct LineStart;
+
+/// What senders read for each value, first: one cache line. A receiver that finds values does not touch it.
 #[repr(C)]
 pub(super) struct SenderSide<T> {
     pub(super) tail: AtomicU64,
@@ -96,7 +108,9 @@ pub(super) struct SenderSide<T> {
     pub(super) bell: WakerCell,
 }
 
-/// What the receiver writes for each value. Senders touch it only when they have come to their limit.
+/// What the receiver uses for each value, first: one cache line, which it writes. Senders touch it only when they have
+/// come to their limit.
+#[repr(C)]
 pub(super) struct ReceiverSide<T> {
     pub(super) head: AtomicU64,
     pub(super) shape: Shape<T>,
@@ -129,23 +143,25 @@ impl<T> Queue<T> {
         debug_assert!((1..=MAX_CAPACITY).contains(&slots.len()));
         let shape = Shape::new(slots, overflow);
         Self {
-            senders: CachePadded::new(SenderSide {
+            senders: SenderSide {
                 tail: AtomicU64::new(0),
                 limit: AtomicU64::new(shape.one_lap()),
                 shape,
                 is_closing: AtomicBool::new(false),
                 bell: WakerCell::new(),
-            }),
-            receiver: CachePadded::new(ReceiverSide {
+            },
+            sole,
+            evicted: AtomicU64::new(0),
+            shares: AtomicUsize::new(1),
+            _line: LineStart,
+            receiver: ReceiverSide {
                 head: AtomicU64::new(0),
                 shape,
                 first_gap: FirstGap::new(),
                 end: AtomicU8::new(0),
                 room: WakerSet::unfenced(),
-            }),
-            sole,
+            },
             gaps: Gaps::new(slots.len()),
-            evicted: AtomicU64::new(0),
         }
     }
 

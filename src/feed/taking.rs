@@ -38,7 +38,7 @@ impl<T> Queue<T> {
     /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
-        let receiver = &*self.receiver;
+        let receiver = &self.receiver;
         if receiver.shape.overflow() == Overflow::DropOldest {
             return None;
         }

@@ -2,6 +2,8 @@
 
 /// Marks the end of a chain of slots.
 const NONE: u32 = u32::MAX;
+/// What `previous` says of a slot that is not in the line.
+const ASIDE: u32 = u32::MAX - 1;
 
 /// A line keeps the memory of at most this many slots while it has no members.
 const KEPT: usize = 64;
@@ -25,11 +27,14 @@ pub(crate) struct Line<T> {
     free: u32,
 }
 
+/// Half a cache line for a waiter of a [`WakerSet`](super::WakerSet), so that a waiter among many
+/// takes one cache miss.
 #[derive(Debug)]
+#[repr(align(32))]
 struct Slot<T> {
     /// `None` while the slot is free.
     value: Option<T>,
-    is_in_line: bool,
+    /// The slot before it in the line, or [`ASIDE`].
     previous: u32,
     /// The next in the line, or the next free one.
     next: u32,
@@ -40,6 +45,10 @@ struct Slot<T> {
 pub(crate) struct Key(u32);
 
 impl<T> Line<T> {
+    /// The size of a slot.
+    #[cfg(test)]
+    pub(super) const SLOT: usize = size_of::<Slot<T>>();
+
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -68,12 +77,11 @@ impl<T> Line<T> {
         let index = if index == NONE {
             let index = u32::try_from(self.slots.len())
                 .ok()
-                .filter(|index| *index != NONE)
+                .filter(|index| *index < ASIDE)
                 .expect("fewer than 2^32 wait in one line");
             self.slots.push(Slot {
                 value: None,
-                is_in_line: false,
-                previous: NONE,
+                previous: ASIDE,
                 next: NONE,
             });
             index
@@ -104,7 +112,7 @@ impl<T> Line<T> {
 
     /// Whether the value is in the line, and not aside.
     pub(crate) fn is_in_line(&self, key: Key) -> bool {
-        self.slots[key.0 as usize].is_in_line
+        self.slots[key.0 as usize].previous != ASIDE
     }
 
     /// Whether the value is the first in the line.
@@ -136,7 +144,6 @@ impl<T> Line<T> {
 
     fn link(&mut self, index: u32, previous: u32, next: u32) {
         let slot = &mut self.slots[index as usize];
-        slot.is_in_line = true;
         slot.previous = previous;
         slot.next = next;
         self.set_neighbours(previous, index, next, index);
@@ -145,8 +152,7 @@ impl<T> Line<T> {
 
     fn unlink(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        slot.is_in_line = false;
-        let (previous, next) = (slot.previous, slot.next);
+        let (previous, next) = (std::mem::replace(&mut slot.previous, ASIDE), slot.next);
         self.set_neighbours(previous, next, next, previous);
         self.len -= 1;
     }

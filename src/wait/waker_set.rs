@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::line::{Key, Line};
 use super::quietly::{quietly, wake};
-use crate::sync::{AtomicUsize, MODELLED, Mutex, OnceLock, Ordering, mutant, store_load_fence};
+use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering, mutant, store_load_fence};
 
 /// How long after it joined a waiter looks again by itself, and how long a task has to act on a
 /// wake-up before it is passed on.
@@ -53,14 +53,16 @@ pub(crate) const BOUND: Duration = Duration::from_millis(1);
 /// crate keeps its dependencies few by a rule. What remains to be written here is [`Line`], a
 /// hundred lines without `unsafe`.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct WakerSet {
     /// The number of waiters in line, or more if the watch has woken some. Written under the lock,
-    /// read without it.
-    count: AtomicUsize,
-    /// Made by the first waiter that joins: most sets are never waited on. The watch shares it.
-    shared: OnceLock<Arc<Shared>>,
+    /// read without it. First, because threads that make places read it for each: so it shares
+    /// their cache line.
+    count: AtomicU32,
     /// Whether threads that make places fence before they look at the count.
     is_fenced: bool,
+    /// Made by the first waiter that joins: most sets are never waited on. The watch shares it.
+    shared: OnceLock<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -90,15 +92,17 @@ struct Waiter {
     was_woken: bool,
     /// Whether the waiter is counted as `unacted`. A task is counted only if it was woken in the
     /// watch's current round.
-    owes: Option<u64>,
+    owes: bool,
+    /// The watch's round in which it was woken.
+    round: u32,
 }
 
 /// The state of passing on wake-ups that tasks have not acted on.
 #[derive(Debug)]
 struct Watch {
     is_running: bool,
-    /// How often it has passed wake-ups on.
-    round: u64,
+    /// How often it has passed wake-ups on. It wraps after at least 49 days.
+    round: u32,
     /// How many tasks were woken in this round and have not acted.
     unacted: usize,
     /// Whether a task that may have been overlooked has joined.
@@ -145,7 +149,7 @@ impl WakerSet {
     /// A set for which threads that make places fence before they look for waiters.
     pub(crate) fn new() -> Self {
         Self {
-            count: AtomicUsize::new(0),
+            count: AtomicU32::new(0),
             shared: OnceLock::new(),
             is_fenced: true,
         }
@@ -172,7 +176,9 @@ impl WakerSet {
         self.shared().with(|waiters| {
             waiters.is_unseen = !self.is_waited_on();
             let outcome = f(waiters);
-            self.count.store(waiters.line.len(), Ordering::Relaxed);
+            // A line has fewer than 2^32 members.
+            self.count
+                .store(waiters.line.len() as u32, Ordering::Relaxed);
             outcome
         })
     }
@@ -328,7 +334,8 @@ impl Waiters {
                     waker: Some(waker),
                     is_task,
                     was_woken: false,
-                    owes: None,
+                    owes: false,
+                    round: 0,
                 });
                 (key, None)
             }
@@ -372,16 +379,16 @@ impl Waiters {
     /// Notes that a waiter has acted on its wake-up, if it was given one.
     fn acts(&mut self, key: Key) {
         let waiter = self.line.get(key);
-        let Some(round) = waiter.owes.take() else {
+        if !std::mem::take(&mut waiter.owes) {
             return;
-        };
+        }
         self.watch.has_progress = true;
         if !waiter.is_task {
             if !mutant!("sender_that_has_acted_still_counts") {
                 self.unacted -= 1;
             }
-        } else if round == self.watch.round {
-            self.watch.unacted -= 1;
+        } else if waiter.round == self.watch.round {
+            self.watch.unacted = self.watch.unacted.saturating_sub(1);
         }
     }
 
@@ -403,7 +410,8 @@ impl Waiters {
         let waiter = self.line.get(key);
         wakers.push(waiter.waker.take());
         waiter.was_woken = true;
-        waiter.owes = Some(round);
+        waiter.owes = true;
+        waiter.round = round;
         let is_task = waiter.is_task;
         if is_task {
             self.watch.unacted += 1;
@@ -434,7 +442,7 @@ impl Waiters {
             (watch.unacted != 0 || watch.has_young) && !mutant!("wake_up_is_not_passed_on");
         watch.unacted = 0;
         watch.has_young = false;
-        watch.round += 1;
+        watch.round = watch.round.wrapping_add(1);
         let mut wakers = Wakers::default();
         if !is_needed || self.line.len() == 0 {
             self.watch.batch = 1;

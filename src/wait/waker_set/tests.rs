@@ -3,7 +3,8 @@
 
 use std::task::Wake;
 
-use super::{Again, Arc, AtomicUsize, BOUND, Instant, Ordering, Ticket, Waker, WakerSet};
+use super::{Again, Arc, BOUND, Instant, Ordering, Ticket, Waker, WakerSet};
+use crate::sync::AtomicUsize;
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -190,4 +191,10 @@ fn the_alarm_passes_wake_ups_on() {
         crate::sync::yield_now();
     }
     assert_woken(&line, [1; 20]);
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn a_waiter_takes_half_a_cache_line() {
+    assert_eq!(super::Line::<super::Waiter>::SLOT, 32);
 }
