@@ -5,7 +5,10 @@
 //! go; threads that are blocked in a send; tasks that wait. All contenders take turns at every size in every round, and
 //! every value is checked where it is received. The tables give the cost per item, what it grew by from one size to the
 //! next, and that growth over a peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's
-//! cost grows faster than a peer's. It fails nothing, because it depends on times.
+//! cost grows faster than a peer's, with the costs of both, and the last line counts them. It fails nothing, because it
+//! depends on times.
+//!
+//! Some rows do more than their peer, and the note of each series says what: they have no equal there.
 
 mod ends;
 mod executor;
@@ -29,6 +32,7 @@ use fanfeed_benches::watchdog::Watchdog;
 
 use crate::options::Options;
 use crate::series::SERIES;
+use crate::table::Outcome;
 
 /// No contender takes longer than this at one size; with a million subscribers most take some seconds.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -45,6 +49,10 @@ fn main() {
     for (what, which) in Machine::here().facts() {
         println!("{what:<20} {which}");
     }
+    if !plan.is_smoke {
+        Outcome::explain();
+    }
+    let mut outcome = Outcome::default();
     let watchdog = Watchdog::start(LIMIT);
     for series in SERIES.iter().filter(|series| options.runs(series.key)) {
         println!("\n## {} ({})\n{}", series.title, series.key, series.note);
@@ -54,7 +62,10 @@ fn main() {
         } else if measured.sizes.is_empty() {
             println!("  no size is that small");
         } else {
-            table::print(series, &measured);
+            table::print(series, &measured, &mut outcome);
         }
+    }
+    if !plan.is_smoke {
+        outcome.print();
     }
 }

@@ -22,7 +22,8 @@ pub(crate) const SERIES: Series = Series {
     title: "tasks that send",
     note: "u64 values. All tasks send two values each on one channel, which is full, on an executor of one thread that does \
            nothing else; then the values are received on the same thread. A task that gives up drops its pending send and \
-           begins another.",
+           begins another. A send of a Feed may wait for any number of subscribers; the receiver is told of each value that \
+           was given up, in its place, and figures say how long a send was blocked, for which a clock is read twice.",
     measures: &[
         "capacity 1, wait: the first poll of a task",
         "capacity 1, give up and wait again, in scattered order: a task",

@@ -8,8 +8,44 @@ use crate::series::{Measured, Row, Series};
 /// less is noise.
 const LIMIT: f64 = 1.25;
 
-/// Prints the tables of a series.
-pub(crate) fn print(series: &Series, measured: &Measured) {
+/// How the comparisons came out.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    compared: usize,
+    faster: usize,
+    /// Of those that grow faster: how many cost less than the peer nevertheless, at the end of each such step.
+    cheaper: usize,
+}
+
+impl Outcome {
+    /// Explains the verdicts.
+    pub(crate) fn explain() {
+        println!(
+            "\nGrowth is what an item costs at the greater size over what it costs at the smaller. A step GROWS FASTER than a \
+             peer's if its growth is more than {LIMIT} times the peer's in the median of the rounds, and more than the \
+             peer's in every round. Growth is relative: if fanfeed takes 12 ns where the peer takes 32, and both take 51 once \
+             the memory of all subscribers is larger than the caches, then fanfeed's growth is the greater one. So each verdict \
+             has the costs, too. An item whose cost did not depend on caches would grow by 1.00, and by 10 for each ten \
+             times as many if the algorithm were quadratic."
+        );
+    }
+
+    /// Prints the counts.
+    pub(crate) fn print(&self) {
+        let Self {
+            compared,
+            faster,
+            cheaper,
+        } = self;
+        println!(
+            "\n{faster} of {compared} comparisons say GROWS FASTER; in {cheaper} of these fanfeed costs less than the peer even \
+             at the greater size"
+        );
+    }
+}
+
+/// Prints the tables of a series, and adds its verdicts to the outcome.
+pub(crate) fn print(series: &Series, measured: &Measured, outcome: &mut Outcome) {
     for (measure, title) in series.measures.iter().enumerate() {
         let mut lines = vec![heading(
             format!("{title}, ns: median (least to greatest round)"),
@@ -44,7 +80,7 @@ pub(crate) fn print(series: &Series, measured: &Measured) {
                 format!("{} over {}", row.name, peer.name),
                 growth.map(|growth| with_spread(&growth)),
             ));
-            verdicts.push(verdict(measured, &steps, row, peer, measure));
+            verdicts.push(verdict(measured, &steps, row, peer, measure, outcome));
         }
         print_aligned(&lines);
         for verdict in verdicts {
@@ -106,27 +142,44 @@ fn pairs(measured: &Measured) -> impl Iterator<Item = (&Row, &Row)> {
     })
 }
 
-fn verdict(measured: &Measured, steps: &[Step], row: &Row, peer: &Row, measure: usize) -> String {
+fn verdict(
+    measured: &Measured,
+    steps: &[Step],
+    row: &Row,
+    peer: &Row,
+    measure: usize,
+    outcome: &mut Outcome,
+) -> String {
+    let mut is_cheaper = true;
     let faster: Vec<_> = steps
         .iter()
         .filter_map(|step| {
             let growth = step.relative(row, peer, measure);
             let is_faster = growth.median > LIMIT && growth.least > 1.0;
             is_faster.then(|| {
-                let costs = [row, peer].map(|row| figures(row, measure, step.to).median);
+                let cost = |row, size| figures(row, measure, size).median;
+                is_cheaper &= cost(row, step.to) < cost(peer, step.to);
+                let costs = [row, peer].map(|row| {
+                    let [from, to] = [step.from, step.to].map(|size| short(cost(row, size)));
+                    format!("{from} to {to} ns")
+                });
                 format!(
-                    "{} (x {}; it then costs x {} of the peer's)",
+                    "{} (x {}: {}, the peer {})",
                     step.label(measured),
                     short(growth.median),
-                    short(costs[0] / costs[1])
+                    costs[0],
+                    costs[1]
                 )
             })
         })
         .collect();
     let (ours, theirs) = (row.name, peer.name);
+    outcome.compared += 1;
     if faster.is_empty() {
         format!("verdict: {ours} grows no faster than {theirs}")
     } else {
+        outcome.faster += 1;
+        outcome.cheaper += usize::from(is_cheaper);
         let steps = faster.join(", ");
         format!("verdict: {ours} GROWS FASTER than {theirs} from {steps}")
     }

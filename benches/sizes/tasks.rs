@@ -21,7 +21,10 @@ pub(crate) const SERIES: Series = Series {
     title: "tasks that receive",
     note: "u64 values. Each task awaits the next value of its own receiver, on an executor of one thread that does nothing \
            else. The channels have a capacity of 2, the rings of 8. A task that gives up drops its pending receive and \
-           begins another.",
+           begins another. A reader of a RingFeed holds the senders, and has memory of its own for that: a seat, a handle \
+           and a place in the list of waiters. A receiver of tokio broadcast, which loses values instead, has all of it in \
+           its task. A receiver that is dropped ends its subscription: of a Feed it leaves the chunk and waits for \
+           deliveries under way, of a RingFeed it hands back its seat; in \"tokio mpsc, bare\" its sender stays in the list.",
     measures: &[
         "wait: the first poll of a task",
         "send, which wakes all: a task",
