@@ -241,7 +241,12 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     fn not_taken(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, refusal: Refusal<T>) {
         if self.refused(core, entry, refusal) {
             let pending = Pending::new(Arc::clone(entry));
-            self.late().pending.push(pending);
+            let all = &mut self.late().pending;
+            if all.is_empty() {
+                // Mostly it stays alone, and a vector would begin with four places.
+                all.reserve_exact(1);
+            }
+            all.push(pending);
         }
     }
 
@@ -351,21 +356,25 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Tries everybody again who had no room.
     pub(crate) fn retry(&mut self, core: &Core<T>) {
-        let mut rest = std::mem::take(&mut self.late().pending).into_iter();
+        let mut all = std::mem::take(&mut self.late().pending);
+        let mut others = all.len();
         let section = core.records().enter();
-        while let Some(mut pending) = rest.next() {
+        all.retain_mut(|pending| {
             let Seating { chunk, seat } = pending.entry().seating();
             section.begin(Place::seat(chunk, seat));
+            others -= 1;
             if pending.entry().is_cut() {
-                continue;
+                return false;
             }
-            let others = self.has_pending() || rest.len() != 0;
-            if self.try_again(core, &pending, others, section.deliverer()) {
-                self.late().pending.push(pending);
+            let is_full = self.try_again(core, pending, others != 0, section.deliverer());
+            if is_full {
+                others += 1;
             } else {
                 pending.served();
             }
-        }
+            is_full
+        });
+        self.late().pending = all;
     }
 
     /// Tries one again, in a visit to its place in which it was not cut. True if it still has no room.

@@ -17,7 +17,7 @@ pub(crate) struct Pending<T> {
     since: Option<Instant>,
     ticket: Ticket,
     /// The waker for its carrier, and whether the carrier has it.
-    own: Option<Own>,
+    own: Option<Box<Own>>,
     carrier_has: bool,
     served: bool,
     /// Whether it is counted already that it has not got the value.
@@ -136,7 +136,7 @@ impl<T> Pending<T> {
             task: task.clone(),
             waker: waker.clone(),
         };
-        self.own = Some(own);
+        self.own = Some(Box::new(own));
         waker
     }
 
