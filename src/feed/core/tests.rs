@@ -252,3 +252,29 @@ fn what_was_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel(
     let is_disconnected = || receiver.try_recv() == Err(mpsc::TryRecvError::Disconnected);
     check(Port::Carrier(Box::new(sender)), &is_disconnected);
 }
+
+/// A thread that waits for a port drops it, and does not return while another thread does. So the others leave it alone.
+#[test]
+fn what_a_thread_waits_for_is_left_to_that_thread() {
+    let feed: Feed<u8> = Feed::new();
+    let token = Arc::new(());
+    let held = Arc::clone(&token);
+    let port = Port::Closure(Box::new(move |_| drop(Arc::clone(&held))));
+    let entry = feed.core.subscribe(port, CarrierOverflow::Block, None);
+    // A delivery ends it, and after that a thread unsubscribes it.
+    let (ended, _) = feed.core.cut(&entry, End::Closed, None, false);
+    entry.announce(ended.expect("it was live"));
+    let (ended, grace) = feed.core.cut(&entry, End::Closed, None, true);
+    assert!(ended.is_none(), "it has ended already");
+    feed.core.tidy();
+    assert_eq!(
+        Arc::strong_count(&token),
+        2,
+        "another thread has dropped it"
+    );
+    let Taken::Out(seat) = feed.core.take(&entry, &grace) else {
+        panic!("another thread has taken it");
+    };
+    discard(seat);
+    assert_eq!(Arc::strong_count(&token), 1);
+}
