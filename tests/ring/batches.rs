@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, TryRecvError, TrySendError};
 
-use crate::blocked;
 use crate::common::{PATIENCE, eventually, join, message, watchdog};
+use crate::{OVERFLOWS, blocked, lossy_reader};
 
 fn full<R, T>(outcome: Result<R, TrySendError<T>>) -> T {
     match outcome {
@@ -59,10 +59,7 @@ fn what_came_back_can_be_sent_again() {
 #[test]
 fn without_blocking_readers_there_is_always_room() {
     with_each_sender!(4, |ring| {
-        let mut lossy = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut lossy = lossy_reader(&ring.handle());
         assert_eq!(ring.try_send_batch(0..100), Ok(100));
         assert_eq!(lossy.try_recv(), Err(TryRecvError::Lagged(96)));
     });
@@ -276,10 +273,7 @@ fn a_batch_in_place_finds_room_for_all_or_takes_none() {
 fn a_claim_that_fails_overtakes_no_lossy_reader() {
     let mut ring = ExclusiveRingFeed::<u64>::new(64).unwrap();
     let mut strict = ring.subscribe();
-    let mut lossy = ring
-        .subscriber()
-        .overflow(RingOverflow::DropOldest)
-        .subscribe();
+    let mut lossy = lossy_reader(&ring.handle());
     ring.send_batch(0..64);
     assert!(strict.try_iter().take(40).eq(0..40));
     let _ = full(ring.try_send_batch_with(41, |_, _| unreachable!()));
@@ -319,10 +313,7 @@ fn lossy_readers_are_overtaken_by_a_claim_and_told() {
 #[test]
 fn a_lossy_reader_that_reads_meanwhile_sees_its_values_unchanged() {
     let mut ring = ExclusiveRingFeed::<u64>::new(64).unwrap();
-    let mut lossy = ring
-        .subscriber()
-        .overflow(RingOverflow::DropOldest)
-        .subscribe();
+    let mut lossy = lossy_reader(&ring.handle());
     ring.send_batch(0..13);
     let mut seen = Vec::new();
     let read = lossy.drain_up_to(6, |value| {
@@ -508,11 +499,7 @@ fn more_than_seven_eighths_of_the_capacity_cannot_be_claimed() {
 fn readers_that_join_after_a_claim_that_panicked_begin_at_the_next_value() {
     for capacity in [1, 2, 8, 16, 64] {
         for before in 0..2 * capacity as u64 {
-            for overflow in [
-                RingOverflow::Block,
-                RingOverflow::DropOldest,
-                RingOverflow::Disconnect,
-            ] {
+            for overflow in OVERFLOWS {
                 let mut ring = ExclusiveRingFeed::<u64>::new(capacity).unwrap();
                 let subscribe = |ring: &ExclusiveRingFeed<u64>| {
                     ring.subscriber().overflow(overflow).subscribe()

@@ -9,15 +9,11 @@ use fanfeed::{
 };
 
 use crate::common::{PATIENCE, join, watchdog};
-use crate::{WAITINGS, blocked};
+use crate::{OVERFLOWS, WAITINGS, blocked};
 
 #[test]
 fn readers_take_what_is_there_and_then_learn_that_it_ended() {
-    for overflow in [
-        RingOverflow::Block,
-        RingOverflow::DropOldest,
-        RingOverflow::Disconnect,
-    ] {
+    for overflow in OVERFLOWS {
         for waiting in WAITINGS {
             with_each_sender!(4, |ring| {
                 let builder = ring.subscriber().overflow(overflow).waiting(waiting);

@@ -9,12 +9,7 @@ use std::thread;
 use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
 
 use crate::common::{eventually, join, watchdog};
-
-const ALL: [RingOverflow; 3] = [
-    RingOverflow::Block,
-    RingOverflow::DropOldest,
-    RingOverflow::Disconnect,
-];
+use crate::{OVERFLOWS, leader_and_follower, lossy_reader, send_numbers};
 
 /// Drains one batch, and returns the values with their positions, and which of them were said to be the last.
 fn batch(reader: &mut RingReceiver<u64>) -> Result<Vec<(u64, u64, bool)>, TryRecvError> {
@@ -29,7 +24,7 @@ fn batch(reader: &mut RingReceiver<u64>) -> Result<Vec<(u64, u64, bool)>, TryRec
 
 #[test]
 fn each_value_comes_with_the_position_that_the_sender_was_told() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             ring.send(7);
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
@@ -64,10 +59,7 @@ fn a_blocking_reader_gets_all_that_is_there_in_one_batch() {
 #[test]
 fn a_batch_of_a_reader_that_may_miss_values_ends_with_an_eighth_of_the_ring() {
     with_each_sender!(64, |ring| {
-        let mut reader = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);
         let lengths = [(); 3].map(|()| batch(&mut reader).unwrap().len());
         assert_eq!(lengths, [8, 8, 4]);
@@ -76,7 +68,7 @@ fn a_batch_of_a_reader_that_may_miss_values_ends_with_an_eighth_of_the_ring() {
 
 #[test]
 fn a_handler_that_stops_leaves_the_values_that_it_was_not_given() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             ring.send_batch(0..7);
@@ -118,7 +110,7 @@ fn a_stop_frees_the_slots_of_what_was_read_and_no_others() {
 
 #[test]
 fn nothing_more_is_handed_out_once_the_handler_has_unsubscribed() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             let builder = ring.subscriber().overflow(overflow);
             let (mut reader, subscription) = builder.subscribe().split();
@@ -144,7 +136,7 @@ fn nothing_more_is_handed_out_once_the_handler_has_unsubscribed() {
 
 #[test]
 fn a_plain_drain_hands_out_nothing_more_once_its_handler_has_unsubscribed() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         // In the middle of an eighth, at its end, and at the last value.
         for stop in [3, 8, 11, 64] {
             with_each_sender!(64, |ring| {
@@ -172,7 +164,7 @@ fn a_plain_drain_hands_out_nothing_more_once_its_handler_has_unsubscribed() {
 
 #[test]
 fn a_plain_drain_goes_on_when_its_handler_unsubscribes_other_readers() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             let mut others: Vec<_> = (0..3).map(|_| ring.subscribe().split()).collect();
@@ -196,7 +188,7 @@ fn a_plain_drain_goes_on_when_its_handler_unsubscribes_other_readers() {
 #[test]
 fn an_unsubscribe_on_another_thread_stops_a_drain_under_way() {
     let _watchdog = watchdog();
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             let builder = ring.subscriber().overflow(overflow);
             let (mut reader, subscription) = builder.subscribe().split();
@@ -243,7 +235,7 @@ fn a_handler_that_stops_wins_over_its_unsubscribing() {
 
 #[test]
 fn a_panic_of_the_handler_leaves_the_reader_behind_that_value() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             ring.send_batch(0..7_u64);
@@ -269,10 +261,7 @@ fn a_panic_of_the_handler_leaves_the_reader_behind_that_value() {
 #[test]
 fn misses_are_told_instead_of_a_batch() {
     with_each_sender!(8, |ring| {
-        let mut reader = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);
         assert_eq!(batch(&mut reader), Err(TryRecvError::Lagged(12)));
         assert_eq!(batch(&mut reader), Ok(vec![(12, 12, true)]));
@@ -296,10 +285,7 @@ fn misses_are_told_instead_of_a_batch() {
 #[test]
 fn a_reader_that_is_overtaken_in_its_handler_gets_its_batch_to_the_end() {
     let ring = RingFeed::new(64).unwrap();
-    let mut reader = ring
-        .subscriber()
-        .overflow(RingOverflow::DropOldest)
-        .subscribe();
+    let mut reader = lossy_reader(&ring.handle());
     ring.send_batch(0..8);
     let mut seen = Vec::new();
     let flow = reader.drain_with(|event| {
@@ -340,11 +326,7 @@ fn batches_are_accounted_for_while_a_sender_runs() {
     for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
-            let sender = thread::spawn(move || {
-                for value in 0..20_000 {
-                    ring.send(value);
-                }
-            });
+            let sender = send_numbers(ring, 20_000);
             let (mut next, mut ends) = (0, 0);
             while reader.wait().is_ok() {
                 let mut ended = false;
@@ -376,9 +358,7 @@ fn batches_are_accounted_for_while_a_sender_runs() {
 #[test]
 fn a_follower_gets_what_its_leader_was_given_before_it_stopped() {
     with_each_sender!(64, |ring| {
-        let mut leader = ring.subscribe();
-        let after = [leader.cursor()];
-        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
         ring.send_batch(0..10);
         let flow = leader.drain_with(|event| {
             if event.position() == 3 {

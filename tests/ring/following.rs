@@ -10,8 +10,8 @@ use fanfeed::{
     Waiting,
 };
 
-use crate::WAITINGS;
 use crate::common::{Random, Sleeper, Tally, eventually, join, watchdog};
+use crate::{WAITINGS, leader_and_follower};
 
 #[test]
 fn a_follower_sees_a_value_when_all_its_leaders_have_passed_it() {
@@ -43,9 +43,7 @@ fn a_follower_sees_a_value_when_all_its_leaders_have_passed_it() {
 #[test]
 fn a_follower_holds_the_sender_as_any_reader_does() {
     with_each_sender!(4, |ring| {
-        let mut leader = ring.subscribe();
-        let after = [leader.cursor()];
-        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
         ring.send_batch(0..4);
         assert_eq!(leader.drain(|_| {}), Ok(4));
         assert!(ring.try_send(4).is_err_and(|error| error.is_full()));
@@ -135,9 +133,8 @@ fn what_an_unsubscribed_leader_has_in_hand_is_passed_when_its_drain_returns() {
 #[test]
 fn followers_get_what_their_leaders_pass_of_a_ring_that_has_ended() {
     with_each_sender!(8, |ring| {
-        let mut leader = ring.subscribe();
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
         let after = [leader.cursor()];
-        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
         ring.send_batch(0..3);
         ring.close();
         assert_eq!(follower.try_recv(), Err(TryRecvError::Empty));
@@ -198,9 +195,7 @@ fn followers_sleep_until_their_leaders_have_passed_something_or_end() {
     let _watchdog = watchdog();
     for ends in [false, true] {
         with_each_sender!(8, |ring| {
-            let mut leader = ring.subscribe();
-            let after = [leader.cursor()];
-            let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+            let (mut leader, mut follower) = leader_and_follower(&ring.handle());
             let (tx, rx) = std::sync::mpsc::channel();
             let waiter = thread::spawn(move || {
                 tx.send(Sleeper::current()).unwrap();
@@ -225,9 +220,7 @@ fn followers_sleep_until_their_leaders_have_passed_something_or_end() {
 fn a_leader_wakes_its_followers_half_a_ring_into_a_drain() {
     let _watchdog = watchdog();
     let mut ring = ExclusiveRingFeed::new(16).unwrap();
-    let mut leader = ring.subscribe();
-    let after = [leader.cursor()];
-    let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+    let (mut leader, mut follower) = leader_and_follower(&ring.handle());
     ring.send_batch(0..16);
     let got = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&got);
@@ -257,9 +250,7 @@ fn values_that_are_dropped_once_read_are_dropped_behind_the_followers() {
         .drop_when_read(true)
         .build_exclusive()
         .unwrap();
-    let mut leader = ring.subscribe();
-    let after = [leader.cursor()];
-    let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+    let (mut leader, mut follower) = leader_and_follower(&ring.handle());
     ring.send_batch((0..4).map(|number| tally.value(number)));
     assert_eq!(leader.drain(|_| {}), Ok(4));
     assert_eq!(tally.live(), 4);

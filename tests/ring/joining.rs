@@ -7,17 +7,11 @@ use std::thread;
 use fanfeed::{RingFeed, RingHandle, RingOverflow, TryRecvError, Waiting};
 
 use crate::common::{Random, eventually, join, watchdog};
-use crate::{Copies, blocked};
-
-const ALL: [RingOverflow; 3] = [
-    RingOverflow::Block,
-    RingOverflow::DropOldest,
-    RingOverflow::Disconnect,
-];
+use crate::{Copies, OVERFLOWS, blocked};
 
 #[test]
 fn a_reader_begins_with_the_next_value_unless_it_asks_for_more() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             ring.send_batch(0..5);
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
@@ -37,7 +31,7 @@ fn history_is_the_end_of_what_was_sent_and_at_least_seven_eighths_of_the_ring() 
             for asked in [0, 1, capacity / 2, safe, capacity, u64::MAX] {
                 with_each_sender!(capacity as usize, |ring| {
                     ring.send_batch(0..sent);
-                    for overflow in ALL {
+                    for overflow in OVERFLOWS {
                         let builder = ring.subscriber().overflow(overflow);
                         let mut reader = builder.history(asked).subscribe();
                         let values: Vec<_> = reader.try_iter().collect();
@@ -130,7 +124,7 @@ fn a_thousand_readers_come_and_go_in_any_order() {
         let mut sent = 0;
         for round in 0..3000 {
             if readers.len() < 1000 && (round < 1000 || random.below(2) == 0) {
-                let overflow = ALL[random.below(3) as usize];
+                let overflow = OVERFLOWS[random.below(3) as usize];
                 let reader = ring.subscriber().overflow(overflow).subscribe();
                 readers.push((reader, sent));
             } else {
@@ -161,7 +155,7 @@ fn come_and_go(handle: &RingHandle<Copies>, capacity: u64, seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let mut rounds = 0;
     while !handle.is_closed() {
-        let overflow = ALL[random.below(3) as usize];
+        let overflow = OVERFLOWS[random.below(3) as usize];
         let waiting = [Waiting::Batch, Waiting::Park][random.below(2) as usize];
         let builder = handle.subscriber().overflow(overflow).waiting(waiting);
         let mut reader = builder.history(random.below(2 * capacity)).subscribe();
@@ -235,7 +229,7 @@ fn readers_come_and_go_while_several_senders_run() {
                 thread::spawn(move || {
                     let mut random = Random::new(seed + 1);
                     while !handle.is_closed() {
-                        let overflow = ALL[random.below(3) as usize];
+                        let overflow = OVERFLOWS[random.below(3) as usize];
                         let builder = handle.subscriber().overflow(overflow);
                         let mut reader = builder.history(random.below(16)).subscribe();
                         let mut last = [None; 3];

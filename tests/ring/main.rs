@@ -6,7 +6,7 @@ mod common;
 use std::thread::{self, JoinHandle};
 
 use common::eventually;
-use fanfeed::{RecvError, RingReceiver, Subscription, Waiting};
+use fanfeed::{Publish, RecvError, RingHandle, RingOverflow, RingReceiver, Subscription, Waiting};
 
 /// Runs a test twice, with each kind of sender in turn: they share their verbs.
 macro_rules! with_each_sender {
@@ -55,6 +55,36 @@ mod values;
 mod waiting;
 
 const WAITINGS: [Waiting; 3] = [Waiting::Spin, Waiting::Batch, Waiting::Park];
+const OVERFLOWS: [RingOverflow; 3] = [
+    RingOverflow::Block,
+    RingOverflow::DropOldest,
+    RingOverflow::Disconnect,
+];
+
+/// A reader that senders do not wait for, and that goes on when it was overtaken.
+fn lossy_reader<T: Send + Sync + 'static>(ring: &RingHandle<T>) -> RingReceiver<T> {
+    let builder = ring.subscriber();
+    builder.overflow(RingOverflow::DropOldest).subscribe()
+}
+
+/// A reader, and one that follows it.
+fn leader_and_follower<T: Send + Sync + 'static>(
+    ring: &RingHandle<T>,
+) -> (RingReceiver<T>, RingReceiver<T>) {
+    let leader = ring.subscribe();
+    let after = [leader.cursor()];
+    let follower = ring.subscriber().after(&after).unwrap().subscribe();
+    (leader, follower)
+}
+
+/// Sends the numbers from 0 to before `count` on a thread of its own, which then drops the sender.
+fn send_numbers(mut ring: impl Publish<u64> + Send + 'static, count: u64) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for number in 0..count {
+            ring.send(number);
+        }
+    })
+}
 
 /// Sends on a thread of its own, and returns once that waits for the reader.
 #[track_caller]

@@ -1,10 +1,9 @@
 //! Where readers are, and readers that begin at a position.
 
-use std::thread;
-
-use fanfeed::{PositionError, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{PositionError, RecvError, RingFeed, RingReceiver, TryRecvError};
 
 use crate::common::{eventually, join, watchdog};
+use crate::{OVERFLOWS, lossy_reader, send_numbers};
 
 #[test]
 fn a_receive_tells_the_position_of_its_value() {
@@ -28,10 +27,7 @@ fn a_receive_tells_the_position_of_its_value() {
 #[test]
 fn a_position_is_what_was_received_and_what_was_told_to_be_missed() {
     with_each_sender!(8, |ring| {
-        let mut reader = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);
         assert_eq!(reader.position(), 0, "it has not been told");
         assert_eq!(reader.recv_with_position(), Err(RecvError::Lagged(12)));
@@ -43,10 +39,7 @@ fn a_position_is_what_was_received_and_what_was_told_to_be_missed() {
 #[test]
 fn a_reader_that_was_overtaken_while_it_read_is_behind_the_value_it_was_handed() {
     let ring = RingFeed::new(8).unwrap();
-    let mut reader = ring
-        .subscriber()
-        .overflow(RingOverflow::DropOldest)
-        .subscribe();
+    let mut reader = lossy_reader(&ring.handle());
     ring.send(0);
     let read = reader.drain(|_| {
         ring.send_batch(1..20);
@@ -62,11 +55,7 @@ fn a_reader_that_was_overtaken_while_it_read_is_behind_the_value_it_was_handed()
 
 #[test]
 fn a_reader_begins_at_the_position_that_was_asked_for() {
-    for overflow in [
-        RingOverflow::Block,
-        RingOverflow::DropOldest,
-        RingOverflow::Disconnect,
-    ] {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             ring.send_batch(0..50);
             for position in [0, 1, 17, 49, 50] {
@@ -88,11 +77,7 @@ fn a_reader_begins_at_the_position_that_was_asked_for() {
 
 #[test]
 fn the_error_names_the_oldest_position_and_a_reader_can_begin_there() {
-    for overflow in [
-        RingOverflow::Block,
-        RingOverflow::DropOldest,
-        RingOverflow::Disconnect,
-    ] {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             ring.send_batch(0..100);
             let from = |position| {
@@ -198,11 +183,7 @@ fn readers_take_over_from_one_another_while_a_sender_runs() {
     with_each_sender!(256, |ring| {
         let handle = ring.handle();
         let mut reader = ring.subscribe();
-        let sender = thread::spawn(move || {
-            for value in 0..20_000 {
-                ring.send(value);
-            }
-        });
+        let sender = send_numbers(ring, 20_000);
         let mut next = 0;
         while reader.wait().is_ok() {
             let limit = 1 + (next % 50) as usize;
@@ -229,11 +210,7 @@ fn a_refused_reader_leaves_blocked_senders_to_the_others() {
     with_each_sender!(8, |ring| {
         let handle = ring.handle();
         let mut reader = ring.subscribe();
-        let sender = thread::spawn(move || {
-            for value in 0..5_000 {
-                ring.send(value);
-            }
-        });
+        let sender = send_numbers(ring, 5_000);
         let mut next = 0;
         while reader.wait().is_ok() {
             let refused = handle.subscriber().from(next + 1_000_000).subscribe();
@@ -261,10 +238,7 @@ fn the_ring_tells_where_its_readers_are() {
         ring.send(0);
         assert!(ring.readers().is_empty());
         let mut named = ring.subscriber().name("one").subscribe();
-        let lossy = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let lossy = lossy_reader(&ring.handle());
         ring.send_batch(1..6);
         assert_eq!(named.try_recv(), Ok(1));
         let readers = ring.readers();

@@ -5,18 +5,12 @@ use std::thread;
 
 use fanfeed::{RingFeed, RingOverflow, TryRecvError};
 
-use crate::blocked;
 use crate::common::{join, watchdog};
-
-const ALL: [RingOverflow; 3] = [
-    RingOverflow::Block,
-    RingOverflow::DropOldest,
-    RingOverflow::Disconnect,
-];
+use crate::{OVERFLOWS, blocked, leader_and_follower, lossy_reader, send_numbers};
 
 #[test]
 fn all_but_the_newest_value_are_passed_over() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Empty));
@@ -59,10 +53,7 @@ fn what_was_skipped_is_free_for_the_sender() {
 #[test]
 fn misses_are_told_before_anything_is_skipped() {
     with_each_sender!(8, |ring| {
-        let mut reader = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);
         assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Lagged(12)));
         assert_eq!(reader.skip_to_newest(), Ok(7));
@@ -83,7 +74,7 @@ fn misses_are_told_before_anything_is_skipped() {
 
 #[test]
 fn nothing_is_skipped_after_an_unsubscribe() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             ring.send_batch(0..5);
@@ -111,11 +102,7 @@ fn received_missed_and_skipped_are_together_what_was_sent() {
     for overflow in [RingOverflow::Block, RingOverflow::DropOldest] {
         with_each_sender!(64, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
-            let sender = thread::spawn(move || {
-                for value in 0..50_000 {
-                    ring.send(value);
-                }
-            });
+            let sender = send_numbers(ring, 50_000);
             let (mut next, mut received) = (0, 0);
             loop {
                 if reader.wait().is_err() {
@@ -147,9 +134,7 @@ fn received_missed_and_skipped_are_together_what_was_sent() {
 #[test]
 fn a_follower_skips_to_what_its_leader_has_passed() {
     with_each_sender!(64, |ring| {
-        let mut leader = ring.subscribe();
-        let after = [leader.cursor()];
-        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
         ring.send_batch(0..10);
         assert_eq!(follower.skip_to_newest(), Err(TryRecvError::Empty));
         assert_eq!(leader.drain_up_to(6, |_| {}), Ok(6));
@@ -166,9 +151,7 @@ fn a_follower_skips_to_what_its_leader_has_passed() {
 fn a_parked_follower_is_woken_when_its_leader_skips() {
     let _watchdog = watchdog();
     with_each_sender!(64, |ring| {
-        let mut leader = ring.subscribe();
-        let after = [leader.cursor()];
-        let mut follower = ring.subscriber().after(&after).unwrap().subscribe();
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
         ring.send_batch(0..10_u64);
         let thread = thread::spawn(move || follower.recv());
         assert_eq!(leader.skip_to_newest(), Ok(9));

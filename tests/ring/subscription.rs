@@ -10,14 +10,8 @@ use fanfeed::{
     SubscriptionScope, TryRecvError,
 };
 
-use crate::blocked;
 use crate::common::{PATIENCE, eventually, join, watchdog};
-
-const ALL: [RingOverflow; 3] = [
-    RingOverflow::Block,
-    RingOverflow::DropOldest,
-    RingOverflow::Disconnect,
-];
+use crate::{OVERFLOWS, blocked, send_numbers};
 
 #[track_caller]
 fn assert_closed(reader: &mut RingReceiver<u64>) {
@@ -37,7 +31,7 @@ fn assert_closed(reader: &mut RingReceiver<u64>) {
 
 #[test]
 fn nothing_more_is_read_once_it_is_unsubscribed() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             let mut reader = ring.subscriber().overflow(overflow).subscribe();
             let errors = reader.subscription().err();
@@ -183,11 +177,7 @@ fn unsubscribing_at_any_moment_of_a_drain_frees_the_ring() {
                 // Held until the sender is through.
                 reader
             });
-            let sender = thread::spawn(move || {
-                for value in 0..50 {
-                    ring.send(value);
-                }
-            });
+            let sender = send_numbers(ring, 50);
             for _ in 0..round {
                 std::hint::spin_loop();
             }
@@ -292,7 +282,7 @@ fn its_figures_tell_what_was_sent_to_it() {
 
 #[test]
 fn what_is_sent_after_its_end_is_not_counted() {
-    for overflow in ALL {
+    for overflow in OVERFLOWS {
         with_each_sender!(8, |ring| {
             let builder = ring.subscriber().overflow(overflow);
             let (reader, subscription) = builder.subscribe().split();

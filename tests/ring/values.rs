@@ -7,6 +7,7 @@ use std::thread;
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver, TryRecvError};
 
 use crate::common::{Counted, Random, Tally, join, watchdog};
+use crate::lossy_reader;
 
 #[test]
 fn a_value_is_dropped_when_another_takes_its_place_a_lap_later() {
@@ -173,10 +174,7 @@ fn rings_that_are_closed_beside_senders_and_readers_keep_no_value() {
 fn what_a_ring_went_on_without_is_dropped_as_soon_as_its_reader_stops() {
     let tally = Tally::new();
     with_each_sender!(16, |ring| {
-        let mut lossy = ring
-            .subscriber()
-            .overflow(RingOverflow::DropOldest)
-            .subscribe();
+        let mut lossy = lossy_reader(&ring.handle());
         let mut number = 0;
         let mut send = |count: u64| {
             for _ in 0..count {

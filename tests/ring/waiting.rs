@@ -5,7 +5,7 @@ use std::thread;
 use fanfeed::{RecvError, RingFeed, Waiting};
 
 use crate::common::{PATIENCE, Random, eventually, join, watchdog};
-use crate::{Account, Copies, WAITINGS, account_for, blocked};
+use crate::{Account, Copies, WAITINGS, account_for, blocked, send_numbers};
 
 #[test]
 fn a_reader_parks_unless_it_asks_for_something_else() {
@@ -160,11 +160,7 @@ fn a_sender_goes_on_whichever_of_many_readers_it_waited_for() {
     let _watchdog = watchdog();
     with_each_sender!(2, |ring| {
         let mut readers: Vec<_> = (0..20).map(|_| ring.subscribe()).collect();
-        let sender = thread::spawn(move || {
-            for value in 0..100 {
-                ring.send(value);
-            }
-        });
+        let sender = send_numbers(ring, 100);
         // They read in ever other orders, each as far as it can.
         let mut random = Random::new(11);
         let mut next = [0; 20];
