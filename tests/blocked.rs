@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, blocked_send, eventually, join, watchdog};
+use common::{PATIENCE, blocked_send, blocked_sleeper, eventually, join, watchdog};
 use fanfeed::{Carrier, Feed, Room, Subscription, TrySendError};
 
 /// A carrier of one place that wakes.
@@ -120,14 +120,20 @@ fn a_send_that_has_waited_for_long_uses_room_as_soon_as_it_is_announced() {
         .map(|kind| {
             let feed = Feed::new();
             let full = one_of_each(&feed).swap_remove(kind);
-            let sender = blocked_send(&feed, &full.0, 1);
-            (kind, full, sender)
+            (kind, blocked_sleeper(&feed, &full.0, 1), full)
         })
         .collect();
-    // The timer is in a pause of half a second by now: it has looked after 1, 3, 7, ... 511 milliseconds.
-    thread::sleep(Duration::from_millis(600));
+    for (kind, (_, sleeper), _) in &feeds {
+        if *kind == 1 {
+            // It waits in a select, without a timer.
+            sleeper.falls_asleep();
+        } else {
+            // It looks after 1, 3, 7, ... 511 milliseconds, and then sleeps for half a second.
+            sleeper.sleeps_for_the(10, Duration::from_millis(600));
+        }
+    }
     let mut quickest = [Duration::MAX; 4];
-    for (kind, (_subscription, mut take), sender) in feeds {
+    for (kind, (sender, _), (_subscription, mut take)) in feeds {
         assert_eq!(take(), 0);
         let start = Instant::now();
         assert_eq!(join(sender), 1);

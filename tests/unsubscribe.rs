@@ -11,7 +11,9 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Random, Sleeper, Tally, blocked_send, eventually, join, watchdog};
+use common::{
+    PATIENCE, Random, Sleeper, Tally, blocked_send, blocked_sleeper, eventually, join, watchdog,
+};
 use crossbeam_channel::TryRecvError;
 use fanfeed::{Carrier, CarrierOverflow, Feed, Overflow, Subscription, TrySendError};
 
@@ -384,7 +386,7 @@ fn of_two_threads_that_close_at_once_neither_returns_too_early() {
     let first = feed.channel(4).unwrap();
     let (tx, rx) = crossbeam_channel::bounded(0);
     let last = feed.subscribe(tx);
-    let sender = blocked_send(&feed, &last, 1);
+    let (sender, sleeper) = blocked_sleeper(&feed, &last, 1);
     let (woken, is_woken) = crossbeam_channel::unbounded();
     let (release, released) = crossbeam_channel::bounded::<()>(0);
     let waker = Waker::from(Arc::new(Slow { woken, released }));
@@ -396,8 +398,8 @@ fn of_two_threads_that_close_at_once_neither_returns_too_early() {
         let feed = feed.clone();
         thread::spawn(move || feed.close())
     };
-    // By now the send looks on its own only every hundred milliseconds.
-    thread::sleep(Duration::from_millis(150));
+    // It waits in a select, and does not look on its own.
+    sleeper.falls_asleep();
     // The one is held up after it has ended both, and before it tells the send that is blocked on the last.
     let one = close();
     is_woken.recv_timeout(PATIENCE).unwrap();

@@ -23,18 +23,22 @@ use fanfeed::{Feed, Subscription};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// In what steps that is counted: while the process is stopped, or its machine suspended, one step passes.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Waits for a condition, and fails where it was called if that takes too long.
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let mut waited = Duration::ZERO;
     let mut pause = Duration::from_micros(20);
     while !condition() {
         assert!(
-            Instant::now() < deadline,
+            waited < PATIENCE,
             "a condition did not come true within {PATIENCE:?}"
         );
+        let start = Instant::now();
         thread::sleep(pause);
+        waited += start.elapsed().min(STEP);
         pause = (pause * 2).min(Duration::from_millis(1));
     }
 }
@@ -60,7 +64,8 @@ pub(crate) fn watchdog() -> Watchdog {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (alive, watched) = mpsc::channel();
     thread::spawn(move || {
-        if watched.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let mut steps = 0..LIMIT.as_millis() / STEP.as_millis();
+        if steps.all(|_| watched.recv_timeout(STEP) == Err(mpsc::RecvTimeoutError::Timeout)) {
             // Not `eprintln!`, whose output is captured and would be lost.
             let _ = writeln!(
                 std::io::stderr(),
@@ -103,6 +108,21 @@ impl Sleeper {
         #[cfg(not(target_os = "linux"))]
         thread::sleep(Duration::from_millis(50));
     }
+
+    /// Waits until it has begun to sleep so often. Where the system does not tell, the thread is given that time.
+    #[track_caller]
+    pub(crate) fn sleeps_for_the(&self, times: u64, instead: Duration) {
+        #[cfg(target_os = "linux")]
+        {
+            let _ = instead;
+            eventually(|| processor::has_slept(&self.0) >= times);
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = times;
+            thread::sleep(instead);
+        }
+    }
 }
 
 /// Starts a send on a thread of its own, and returns once it waits for the subscriber.
@@ -112,11 +132,25 @@ pub(crate) fn blocked_send<T: Clone + Send + 'static>(
     on: &Subscription,
     value: T,
 ) -> JoinHandle<usize> {
+    blocked_sleeper(feed, on, value).0
+}
+
+/// As [`blocked_send`]; also returns what tells whether it sleeps.
+#[track_caller]
+pub(crate) fn blocked_sleeper<T: Clone + Send + 'static>(
+    feed: &Feed<T>,
+    on: &Subscription,
+    value: T,
+) -> (JoinHandle<usize>, Sleeper) {
     let before = on.stats().blocked;
     let feed = feed.clone();
-    let sender = thread::spawn(move || feed.send(value));
+    let (sleeper_tx, sleeper) = mpsc::channel();
+    let sender = thread::spawn(move || {
+        sleeper_tx.send(Sleeper::current()).unwrap();
+        feed.send(value)
+    });
     eventually(|| on.stats().blocked > before);
-    sender
+    (sender, sleeper.recv().unwrap())
 }
 
 /// What has become of all values made from it.

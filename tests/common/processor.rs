@@ -22,6 +22,14 @@ pub(crate) fn sleeps_now(stat: &Path) -> bool {
     figures.starts_with('S')
 }
 
+/// How often the thread with that `stat` has begun to sleep.
+pub(crate) fn has_slept(stat: &Path) -> u64 {
+    let text = fs::read_to_string(stat.with_file_name("status")).unwrap();
+    let mut figures = text.lines();
+    let count = figures.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
 fn used(figures: &Path) -> Duration {
     let text = fs::read_to_string(figures).unwrap();
     let nanos = text.split_whitespace().next().unwrap();
