@@ -177,3 +177,73 @@ impl Sole {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::{Answer, MANY, NOBODY, STEP, Sole, Standing, ThreadName, this_thread};
+    use crate::sync::AtomicU64;
+
+    const ONE: ThreadName = ThreadName(5 * STEP);
+    const TWO: ThreadName = ThreadName(6 * STEP);
+    const THREE: ThreadName = ThreadName(7 * STEP);
+
+    fn standings(sole: &Sole) -> [Standing; 3] {
+        [ONE, TWO, THREE].map(|thread| sole.standing(thread))
+    }
+
+    #[test]
+    fn each_thread_has_a_name_of_its_own() {
+        let name = this_thread();
+        assert_eq!(this_thread(), name);
+        let other = thread::spawn(this_thread).join().unwrap();
+        assert_ne!(other, name);
+        for ThreadName(word) in [name, other] {
+            assert_eq!(word % STEP, 0);
+            assert!(word > MANY, "{word}");
+        }
+    }
+
+    #[test]
+    fn one_thread_alone_sends_until_another_has_waited_for_it() {
+        use Standing::{OneOfMany, Unknown};
+        let sole = Sole(AtomicU64::new(NOBODY));
+        assert_eq!(standings(&sole), [Unknown; 3]);
+        assert_eq!(sole.ask(ONE), Answer::LookAgain);
+        assert_eq!(standings(&sole), [Standing::Sole, Unknown, Unknown]);
+        assert_eq!(sole.ask(ONE), Answer::LookAgain);
+        assert!(!sole.is_shared());
+        // Each that comes waits, and the first goes on meanwhile.
+        for another in [TWO, THREE, TWO] {
+            assert_eq!(sole.ask(another), Answer::Revoked);
+            assert_eq!(sole.ask(ONE), Answer::LookAgain);
+            assert_eq!(standings(&sole), [OneOfMany, Unknown, Unknown]);
+            assert!(!sole.is_shared() && sole.is_another());
+        }
+        sole.share();
+        assert_eq!(standings(&sole), [OneOfMany; 3]);
+        assert_eq!(sole.ask(TWO), Answer::LookAgain);
+        assert!(sole.is_shared() && !sole.is_another());
+    }
+
+    #[test]
+    fn only_another_thread_that_sends_alone_has_to_be_fenced_for() {
+        let me = this_thread();
+        for (word, is_another) in [
+            (NOBODY, false),
+            (me.0, false),
+            (MANY, false),
+            (ONE.0 + me.0, true),
+        ] {
+            assert_eq!(
+                Sole(AtomicU64::new(word)).is_another(),
+                is_another,
+                "{word}"
+            );
+        }
+        let revoked = Sole(AtomicU64::new(NOBODY));
+        let _ = (revoked.ask(me), revoked.ask(ThreadName(me.0 + STEP)));
+        assert!(!revoked.is_another(), "this thread sends");
+    }
+}
