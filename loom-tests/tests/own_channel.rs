@@ -8,7 +8,10 @@
 //! ```
 #![cfg(fanfeed_loom)]
 
-use fanfeed::{Feed, RecvError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fanfeed::{Feed, Overflow, Receiver, RecvError, TryRecvError};
 use fanfeed_loom_tests::{Ledger, Model, Why};
 use loom::thread;
 
@@ -79,7 +82,21 @@ fn one_value() {
     assert_eq!(sender.join().unwrap(), 1);
 }
 
-/// As above, by the way into the queue that a batch takes.
+/// As above, where senders evict.
+fn one_value_that_may_evict() {
+    let feed = Feed::new();
+    let options = feed.subscriber().capacity(1);
+    let options = options.overflow(Overflow::DropOldest);
+    let mut receiver = options.channel().unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    };
+    assert_eq!(receiver.recv(), Ok(1));
+    assert_eq!(sender.join().unwrap(), 1);
+}
+
+/// As `one_value`, by the way into the queue that a batch takes.
 fn a_batch_of_one() {
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
@@ -197,6 +214,44 @@ fn a_hasty_close_beside_a_send() {
     let arrived = receiver.iter().count();
     assert_eq!(sender.join().unwrap(), arrived, "what arrived");
     drop(closing);
+}
+
+/// A value whose clone looks at the channel that is served next.
+struct Look(Arc<Looked>);
+
+struct Looked {
+    receiver: Mutex<Receiver<Look>>,
+    was_closed: AtomicBool,
+}
+
+impl Clone for Look {
+    fn clone(&self) -> Self {
+        let mut receiver = self.0.receiver.lock().unwrap();
+        let is_closed = matches!(receiver.try_recv(), Err(TryRecvError::Closed));
+        self.0.was_closed.store(is_closed, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// The receiver looks inside a send of its own thread, which has found it live and not claimed a place yet. Where it finds
+/// the end, it gets nothing after that.
+fn a_close_beside_a_look() {
+    let feed = Feed::new();
+    let first = feed.channel(1).unwrap();
+    let (receiver, subscription) = feed.channel(1).unwrap().split();
+    let looked = Arc::new(Looked {
+        receiver: Mutex::new(receiver),
+        was_closed: AtomicBool::new(false),
+    });
+    let closer = thread::spawn(move || subscription.unsubscribe());
+    let delivered = feed.send(Look(Arc::clone(&looked)));
+    closer.join().unwrap();
+    let was_closed = looked.was_closed.load(Ordering::Relaxed);
+    assert!(delivered == 1 || !was_closed, "delivered after the end");
+    // The value holds its own channel.
+    let received = looked.receiver.lock().unwrap().try_recv();
+    assert_eq!(received.is_ok(), delivered == 2, "what arrived");
+    drop((received, first));
 }
 
 /// A sender finds room for a second value in the slot of the first.
@@ -358,6 +413,29 @@ fn a_send_beside_a_close_tells_the_truth() {
 }
 
 #[test]
+fn a_receiver_that_finds_the_end_gets_nothing_more() {
+    Model::bound(3).holds(a_close_beside_a_look);
+}
+
+#[test]
+fn a_receiver_that_finds_the_end_of_one_of_many_gets_nothing_more() {
+    Model::bound(3)
+        .with_plain_fences()
+        .holds(a_close_beside_a_look);
+}
+
+#[test]
+fn the_tail_has_to_be_closed_before_the_end_is_told() {
+    Model::bound(3)
+        .with_plain_fences()
+        .because(Why::Says("delivered after the end"))
+        .fails_with(
+            "end_is_told_before_the_tail_is_closed",
+            a_close_beside_a_look,
+        );
+}
+
+#[test]
 fn a_dropped_receiver_drops_its_values() {
     Model::bound(4).holds(a_receiver_that_is_dropped);
 }
@@ -414,4 +492,20 @@ fn a_sender_of_a_batch_has_to_look_in_order() {
 #[test]
 fn an_end_wakes_a_parked_receiver() {
     Model::bound(3).holds(an_end);
+}
+
+#[test]
+fn an_end_has_to_look_in_order() {
+    Model::bound(3)
+        .because(Why::Deadlock)
+        .fails_with("end_looks_without_order", an_end);
+}
+
+#[test]
+fn an_evicting_sender_has_to_look_in_order() {
+    Model::bound(5).holds(one_value_that_may_evict);
+    Model::bound(3).because(Why::Deadlock).fails_with(
+        "evicting_sender_looks_without_order",
+        one_value_that_may_evict,
+    );
 }

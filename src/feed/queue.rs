@@ -196,6 +196,9 @@ impl<T> Queue<T> {
     /// then [observed](super::record::Records::observe) the deliveries.
     pub(crate) fn close(&self, end: End) {
         let closed_bit = self.senders.shape.closed_bit();
+        if mutant!("end_is_told_before_the_tail_is_closed") {
+            self.receiver.end.store(end as u8, Ordering::SeqCst);
+        }
         self.senders.tail.fetch_or(closed_bit, Ordering::SeqCst);
         // ORDERING: Release pairs with the Acquire loads of it: all claims are in the tail. SeqCst for the waking, with
         // `is_armed` in `wake_all`, the store in `arm` and the load in `pop_nothing`.
