@@ -1,6 +1,7 @@
 //! What happens where the positions of a feed's own channel come to the end of a byte, of 32 bits, or of what they hold.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Cursor;
 use crate::error::TryRecvError;
@@ -165,13 +166,27 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
         });
         assert_eq!(taken, [Ok(7), Err(TryRecvError::Empty)]);
         assert!(!queue.is_unclaimed());
+        let quickest = (0..5).map(|_| {
+            let start = Instant::now();
+            assert_eq!(queue.pop(&mut cursor, false), Err(TryRecvError::Empty));
+            start.elapsed()
+        });
+        assert!(
+            quickest.min() < Some(Duration::from_millis(50)),
+            "it waited"
+        );
         // One that waits for it gives up in the end.
+        let start = Instant::now();
         let taker = std::sync::Arc::clone(&queue);
         let (taken, mut cursor) = in_time(move || {
             let taken = taker.pop(&mut cursor, true);
             (taken, cursor)
         });
         assert_eq!((taken, queue.len()), (Err(TryRecvError::Empty), 1));
+        assert!(
+            start.elapsed() > Duration::from_millis(90),
+            "it did not wait"
+        );
         queue.begin_to_close();
         queue.close(End::Closed);
         let taker = std::sync::Arc::clone(&queue);
@@ -184,5 +199,15 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
         queue.fill(place, 8);
         let last = in_time(|| last.join().unwrap());
         assert_eq!(last, [Ok(8), Err(TryRecvError::Closed)]);
+    }
+}
+
+#[test]
+fn a_sole_sender_that_finds_the_queue_closing_leaves_the_tail_closed() {
+    let (queue, _) = Share::starting_at(2, Overflow::Block, 3);
+    queue.begin_to_close();
+    for is_sole in [true, false] {
+        assert!(matches!(queue.offer(7, is_sole), Err(Refusal::Closed(7))));
+        assert_eq!(queue.len(), 0);
     }
 }
