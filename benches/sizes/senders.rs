@@ -15,7 +15,8 @@ pub(crate) const SERIES: Series = Series {
     key: "senders",
     title: "blocked senders",
     note: "u64 values. All threads send on one channel and are blocked when the receiver begins; then it receives all values, \
-           one by one. The threads share a core, and the receiver has another.",
+           one by one. The threads share a core, and the receiver has another. The system decides when each thread runs, \
+           so rounds differ by several times: take several runs, and many rounds, before you trust a verdict.",
     measures: &["capacity 1: a value", "capacity 64: a value"],
     sizes: |plan| plan.threads,
     contenders,
