@@ -16,6 +16,7 @@ mod queue;
 mod receiver;
 mod record;
 mod refusal;
+mod run;
 #[cfg(feature = "async")]
 mod send_async;
 mod shape;

@@ -336,6 +336,9 @@ fn a_claimed_place_must_not_count_as_empty() {
     Model::bound(3)
         .because(Why::Says("empty beside a completed value"))
         .fails_with("claimed_place_counts_as_empty", a_value_behind_another);
+    Model::bound(3)
+        .because(Why::Says("empty beside a completed value"))
+        .fails_with("overtaking_is_not_noted", a_value_behind_another);
 }
 
 #[test]
@@ -385,7 +388,7 @@ fn room_has_to_be_found_in_order() {
 
 #[test]
 fn a_slot_is_used_again() {
-    Model::bound(3).holds(a_slot_used_again);
+    Model::bound(4).holds(a_slot_used_again);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One thread that sends alone, and a second one that begins to.
 //!
-//! Modelled: each thread sends one or two values to a channel that has room for all; the receiver takes them. Bounds: two
-//! or three threads, three preemptions.
+//! Modelled: each thread sends one or two values to a channel that has room for all; the receiver takes them. In models the
+//! right is taken over once, and then the feed is shared. Bounds: two threads, three to five preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test sole_sender
@@ -34,6 +34,27 @@ fn a_second_sender() {
     ledger.assert_settled();
 }
 
+/// The second one takes the right over, the first one sends again, and then both share.
+fn there_and_back() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(4).unwrap();
+    assert_eq!(feed.send(1), 1);
+    let second = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(3) + feed.send(4))
+    };
+    assert_eq!(feed.send(2), 1);
+    assert_eq!(second.join().unwrap(), 2);
+    drop(feed);
+    let numbers: Vec<_> = receiver.iter().collect();
+    let of = |numbers: &[u32], wanted: [u32; 2]| {
+        let mut numbers = numbers.iter().filter(|number| wanted.contains(number));
+        [numbers.next(), numbers.next()] == [Some(&wanted[0]), Some(&wanted[1])]
+    };
+    assert_eq!(numbers.len(), 4, "{numbers:?}");
+    assert!(of(&numbers, [1, 2]) && of(&numbers, [3, 4]), "{numbers:?}");
+}
+
 /// Both begin at once, on a feed on which nobody has sent.
 fn two_first_senders() {
     let feed = Feed::new();
@@ -55,6 +76,11 @@ fn a_second_sender_loses_nothing() {
 }
 
 #[test]
+fn a_right_that_goes_from_thread_to_thread_loses_nothing() {
+    Model::bound(3).holds(there_and_back);
+}
+
+#[test]
 fn two_first_senders_lose_nothing() {
     Model::bound(3).holds(two_first_senders);
 }
@@ -67,8 +93,8 @@ fn the_only_sender_has_to_be_waited_for() {
 #[test]
 fn the_only_sender_has_to_be_revoked_in_order() {
     for mutant in [
-        "sole_delivery_begins_without_light_fence",
-        "deliveries_are_observed_without_heavy_fence",
+        "window_is_opened_without_light_fence",
+        "sole_sender_is_revoked_without_heavy_fence",
     ] {
         Model::bound(5).fails_with(mutant, a_second_sender);
     }

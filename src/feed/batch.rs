@@ -15,7 +15,7 @@ use super::directory::Kind;
 use super::entry::Entry;
 use super::pending::Pending;
 use super::queue::Queue;
-use super::record::{Deliverer, Place, Section};
+use super::record::{Place, Section};
 use super::refusal::End;
 use crate::error::SubscriptionError;
 use crate::overflow::Overflow;
@@ -122,7 +122,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 // SAFETY: as above.
                 unsafe { delivery::ring(chunk, std::mem::take(&mut rung)) };
             }
-            self.serve_seat(core, seat, own, section.deliverer());
+            self.serve_seat(core, seat, own, section);
             let waits = seat.queue().is_some_and(|queue| queue.bell().is_armed());
             rung |= u64::from(waits) << index;
         }
@@ -133,7 +133,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
     }
 
     /// Gives one subscriber as much of the block as it has room for. From the value `own` on others need them too.
-    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, by: Deliverer) {
+    fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, by: &Section<'_>) {
         let mut progress = Progress {
             next: self.sent,
             cloning: false,
@@ -167,7 +167,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         entry: &Arc<Entry<T>>,
         queue: &Queue<T>,
         own: usize,
-        by: Deliverer,
+        by: &Section<'_>,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
@@ -177,7 +177,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 let panicked = self.clone_run(queue.room_for(wanted), progress.next);
                 let cloned = self.clones.len();
                 let mut clones = self.clones.drain(..);
-                let pushed = queue.push_many(by.is_sole, cloned, || {
+                let pushed = queue.push_many(by, cloned, || {
                     clones.next().expect("as many as were asked for")
                 });
                 drop(clones);
@@ -197,7 +197,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 self.block.drain(..progress.next - self.sent);
                 self.sent = progress.next;
                 let block = &mut self.block;
-                let pushed = queue.push_many(by.is_sole, wanted, || {
+                let pushed = queue.push_many(by, wanted, || {
                     block.pop_front().expect("as many as were asked for")
                 });
                 self.sent += pushed.unwrap_or(0);
@@ -244,7 +244,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         core: &Core<T>,
         entry: &Arc<Entry<T>>,
         own: usize,
-        by: Deliverer,
+        by: &Section<'_>,
         progress: &mut Progress,
     ) {
         while progress.next < self.len() {
@@ -308,7 +308,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                     break;
                 }
                 // SAFETY: as above.
-                match catch(|| unsafe { entry.call(value, section.deliverer().lane) }) {
+                match catch(|| unsafe { entry.call(value, section.lane()) }) {
                     Ok(()) => self.delivered += 1,
                     Err(panic) => {
                         delivery::blame(core, entry, 0, false, panic);

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::entry::Entry;
 use super::queue::Queue;
-use super::record::{Deliverer, Place};
+use super::record::{Place, Section};
 use super::refusal::Refusal;
 use crate::overflow::Overflow;
 use crate::sync::{
@@ -119,15 +119,15 @@ impl<T> Seat<T> {
     ///
     /// The caller is in a visit to the chunk in which the seat was live, which entitles to the entry's port.
     #[inline(always)]
-    pub(crate) unsafe fn offer(&self, value: T, by: Deliverer) -> Result<bool, Refusal<T>>
+    pub(crate) unsafe fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>>
     where
         T: Send + 'static,
     {
         match &self.way {
             // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the caller is entitled to, the slots.
-            Way::Own(queue) => unsafe { &**queue }.offer(value, by.is_sole),
+            Way::Own(queue) => unsafe { &**queue }.offer(value, by),
             Way::Crossbeam(sender) => {
-                let offered = self.entry.offer_crossbeam(sender, value, by.lane);
+                let offered = self.entry.offer_crossbeam(sender, value, by.lane());
                 offered.map(|()| false)
             }
             // SAFETY: as the caller warrants.

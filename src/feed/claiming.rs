@@ -1,10 +1,12 @@
 //! The senders' side of a queue: claiming places, and filling them.
 
 use super::queue::Queue;
+use super::record::Section;
 use super::refusal::{Pushed, Refusal};
 use super::slots::Slot;
+use super::sole::OpenWindow;
 use crate::overflow::Overflow;
-use crate::sync::{Ordering, light_fence, mutant, order, seq_cst_order};
+use crate::sync::{Ordering, light_fence, mutant, order, prefetch_to_write, seq_cst_order};
 use crate::wait::{Patience, catch};
 
 /// Why no place was claimed.
@@ -21,35 +23,88 @@ impl<T> Queue<T> {
     }
 
     /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the receiver waits and
-    /// is to be woken by [`ring`](Self::ring). `is_sole` if the calling thread [alone](super::sole) sends.
+    /// is to be woken by [`ring`](Self::ring).
     #[inline]
-    pub(crate) fn offer(&self, value: T, is_sole: bool) -> Result<bool, Refusal<T>> {
+    pub(crate) fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>> {
         if self.senders.shape.overflow() == Overflow::DropOldest {
-            self.put(self.claim_by_stamp(), value)
-        } else if is_sole {
-            self.offer_alone(value)
-        } else {
-            self.put(self.claim_shared(1).map(|(place, _)| place), value)
+            return match self.claim_by_stamp() {
+                Ok(place) => Ok(self.put(place, value)),
+                Err(unclaimed) => self.refuse(unclaimed, value),
+            };
         }
-    }
-
-    /// As [`offer`](Self::offer), for the only sender and a queue whose senders do not evict.
-    #[inline(always)]
-    pub(crate) fn offer_alone(&self, value: T) -> Result<bool, Refusal<T>> {
-        self.put(self.claim_alone(1).map(|(place, _)| place), value)
-    }
-
-    /// Puts a value into the place that was claimed for it, if one was.
-    #[inline(always)]
-    fn put(&self, claimed: Result<u64, Unclaimed>, value: T) -> Result<bool, Refusal<T>> {
-        match claimed {
-            Ok(place) => {
-                let waits = self.senders.bell.is_armed();
-                self.fill(place, value);
-                Ok(waits)
+        let window = by.open();
+        match self.claim_places(1, window.as_ref()) {
+            Ok((place, _)) => Ok(self.put(place, value)),
+            Err(unclaimed) => {
+                drop(window);
+                self.refuse(unclaimed, value)
             }
-            Err(unclaimed) => self.refuse(unclaimed, value),
         }
+    }
+
+    /// Whether there was room at that moment, for a thread that is about to use it. For queues whose senders do not evict.
+    #[inline(always)]
+    pub(crate) fn has_room(&self) -> bool {
+        let tail = self.senders.tail.load(Ordering::Relaxed);
+        let has_room = self.free_from(tail, 1) != 0;
+        if has_room {
+            prefetch_to_write(self.slot(tail));
+        }
+        has_room
+    }
+
+    /// Puts a value into the queue, in a window; for queues whose senders do not evict. True if the receiver waits. Gives the
+    /// value back if there is no room, or the queue is closed.
+    #[inline(always)]
+    pub(crate) fn offer_alone(&self, value: T, _window: &OpenWindow<'_>) -> Result<bool, T> {
+        let Ok((place, _)) = self.claim_alone(1) else {
+            return Err(value);
+        };
+        let waits = self.put(place, value);
+        self.fetch_ahead(place);
+        Ok(waits)
+    }
+
+    /// Has the cache line fetched to which a sender will write some values later. The receiver has read it long ago, so it comes
+    /// from another core.
+    #[inline(always)]
+    fn fetch_ahead(&self, place: u64) {
+        let slot = size_of::<Slot<T>>();
+        let (line, ahead) = ((64 / slot).max(1) as u64, (256 / slot).max(2) as u64);
+        let later = place + ahead;
+        // Positions have the index in their low bits; beyond the end of the ring this fetches nothing.
+        if place.is_multiple_of(line)
+            && later < self.senders.limit.load(Ordering::Relaxed)
+            && self.senders.shape.holds(later)
+        {
+            prefetch_to_write(self.slot(later));
+        }
+    }
+
+    /// Claims up to `wanted` places, and returns the first and their number. The caller fills them before it closes the window,
+    /// if it has one.
+    #[inline(always)]
+    fn claim_places(
+        &self,
+        wanted: usize,
+        window: Option<&OpenWindow<'_>>,
+    ) -> Result<(u64, usize), Unclaimed> {
+        if window.is_some() {
+            return self.claim_alone(wanted);
+        }
+        let claimed = self.claim_shared(wanted);
+        if let Ok((place, _)) = claimed {
+            self.note_overtaking(place);
+        }
+        claimed
+    }
+
+    /// Puts a value into the place that was claimed for it. True if the receiver waits.
+    #[inline(always)]
+    fn put(&self, place: u64, value: T) -> bool {
+        let waits = self.senders.bell.is_armed();
+        self.fill(place, value);
+        waits
     }
 
     #[cold]
@@ -81,6 +136,7 @@ impl<T> Queue<T> {
 
     /// Tells the receiver that it misses `count` values at that place.
     pub(crate) fn miss(&self, place: u64, count: u64) {
+        self.note_overtaking(place);
         if self.gaps.record(&self.receiver.first_gap, place, count) {
             // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in `FirstGap::is_at`. The list
             // itself lies under a lock.
@@ -233,6 +289,25 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Notes what is behind a place that is claimed and not filled, for the receiver: see the module. Comes before what is at that
+    /// position can be seen.
+    #[inline]
+    fn note_overtaking(&self, position: u64) {
+        let before = self.senders.shape.before(position);
+        // ORDERING: Acquire pairs with the Release in `fill`: the note that was made before that is visible too.
+        if self.slot(before).stamp.load(Ordering::Acquire) != before.wrapping_add(1) {
+            self.note_overtaken(position);
+        }
+    }
+
+    #[cold]
+    fn note_overtaken(&self, position: u64) {
+        if !mutant!("overtaking_is_not_noted") {
+            // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this visible.
+            self.overtaken.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+
     /// Writes the value of a position that this thread has claimed.
     #[inline]
     pub(super) fn fill(&self, position: u64, value: T) {
@@ -251,22 +326,18 @@ impl<T> Queue<T> {
     }
 
     /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and returns how many.
-    /// `next` must not panic. `Err` if the queue is closed.
+    /// `next` must not panic, and calls no code of others. `Err` if the queue is closed.
     ///
     /// Not for queues whose senders evict: there the slots come free in no order.
     pub(crate) fn push_many(
         &self,
-        is_sole: bool,
+        by: &Section<'_>,
         wanted: usize,
         mut next: impl FnMut() -> T,
     ) -> Result<usize, ()> {
         debug_assert!(self.senders.shape.overflow() != Overflow::DropOldest);
-        let claimed = if is_sole {
-            self.claim_alone(wanted)
-        } else {
-            self.claim_shared(wanted)
-        };
-        match claimed {
+        let window = by.open();
+        match self.claim_places(wanted, window.as_ref()) {
             Ok((mut place, count)) => {
                 for _ in 0..count {
                     self.fill(place, next());
@@ -286,8 +357,7 @@ impl<T> Queue<T> {
         loop {
             match self.claim_by_stamp() {
                 Ok(place) => {
-                    let waits = self.senders.bell.is_armed();
-                    self.fill(place, value);
+                    let waits = self.put(place, value);
                     return match panic {
                         None => Ok(waits),
                         Some(panic) => Err(Refusal::Pushed(Box::new(Pushed { waits, panic }))),

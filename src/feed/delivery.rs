@@ -12,15 +12,17 @@ use super::directory::Kind;
 use super::entry::{Entry, Seating};
 use super::lane;
 use super::pending::{Listening, Pending, Waiter};
-use super::record::{Deliverer, Place, Section};
+use super::queue::Queue;
+use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
+use super::run::Run;
 use crate::error::SubscriptionError;
 use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
 /// A value, and who is still to get it.
 ///
-/// **At most n - 1 clones.** The values at hand are `original` and at times one `spare`, a clone that a full subscriber
+/// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more, clones that full subscribers
 /// gave back. A clone is made only where there is no spare and somebody else is still to be served; so there are never
 /// more values at hand than subscribers to be served, and the last of them gets the original.
 pub(crate) struct Delivery<T> {
@@ -34,12 +36,14 @@ pub(crate) struct Delivery<T> {
 /// What is left of a delivery when everybody who has room was served.
 struct Late<T> {
     pending: Vec<Pending<T>>,
+    /// Values at hand besides the original and the spare: clones that were refused together.
+    spares: Vec<T>,
     /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody else was served.
     panic: Option<Caught>,
 }
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
-struct Pass {
+struct Pass<T> {
     /// Seats that are to be served; while it runs, those after the current one.
     wanted: u64,
     /// The seat that is being served.
@@ -48,15 +52,32 @@ struct Pass {
     rung: u64,
     /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
     cloning: bool,
+    /// Clones for seats that are not wanted any more, and not served yet.
+    run: Run<Served<T>, T>,
 }
 
-impl Pass {
+/// A seat of an own channel in the visit, and its queue.
+struct Served<T> {
+    bit: u64,
+    queue: *const Queue<T>,
+}
+
+impl<T> Clone for Served<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Served<T> {}
+
+impl<T> Pass<T> {
     fn new() -> Self {
         Self {
             wanted: u64::MAX,
             current: 0,
             rung: 0,
             cloning: false,
+            run: Run::new(),
         }
     }
 }
@@ -70,17 +91,49 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         section.begin(first.place());
         if core.directory().has_live_beyond() {
             self.serve_directory(core, &section);
-        } else {
-            self.serve_chunk(core, first, section.deliverer(), false);
+        } else if !self.serve_only_one(first, &section) {
+            self.serve_chunk(core, first, &section, false);
+        }
+    }
+
+    /// If there is one subscriber, with an own channel that has room, and this thread alone sends: moves the value there.
+    #[inline(always)]
+    fn serve_only_one(&mut self, first: &Chunk<T>, by: &Section<'_>) -> bool {
+        let live = first.live().load();
+        if !(by.is_sole() && live & first.plain() == live && live.is_power_of_two()) {
+            return false;
+        }
+        // SAFETY: the visit to this chunk began before `live` was read, and the seat was live. The chunk says that it is of an
+        // own channel.
+        let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
+        let Some(window) = by.open() else {
+            return false;
+        };
+        let Some(value) = self.original.take() else {
+            return false;
+        };
+        match queue.offer_alone(value, &window) {
+            Ok(waits) => {
+                drop(window);
+                self.delivered += 1;
+                if waits {
+                    queue.ring();
+                }
+                true
+            }
+            Err(value) => {
+                self.original = Some(value);
+                false
+            }
         }
     }
 
     #[inline(never)]
     fn serve_directory(&mut self, core: &Core<T>, section: &Section<'_>) {
         let directory = core.directory();
-        self.serve_chunk(core, directory.first(), section.deliverer(), true);
+        self.serve_chunk(core, directory.first(), section, true);
         let more = directory.visit_each(Kind::Channels, section, |chunk, more| {
-            self.serve_chunk(core, chunk, section.deliverer(), more);
+            self.serve_chunk(core, chunk, section, more);
         });
         // Without later subscribers, the original may be given away.
         if more {
@@ -92,7 +145,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others come after it.
     #[inline]
-    fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: Deliverer, more: bool) {
+    fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, more: bool) {
         let mut pass = Pass::new();
         while let Err(panic) = catch(|| self.serve_seats(core, chunk, by, more, &mut pass)) {
             // SAFETY: the visit goes on, and the seat was live in it.
@@ -113,10 +166,14 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         &mut self,
         core: &Core<T>,
         chunk: &Chunk<T>,
-        by: Deliverer,
+        by: &Section<'_>,
         more: bool,
-        pass: &mut Pass,
+        pass: &mut Pass<T>,
     ) {
+        if pass.run.len() != 0 {
+            // A clone for a later seat has panicked.
+            self.give_run(core, chunk, by, pass);
+        }
         let mut left = chunk.live().load() & pass.wanted;
         let mut crossbeam = left & chunk.crossbeam();
         left ^= crossbeam;
@@ -131,15 +188,16 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 unsafe { chunk.seat(crossbeam.trailing_zeros() as usize) }.prefetch();
             }
             let value = self.value_for(pass, left | crossbeam != 0, more);
-            match entry.offer_crossbeam(sender, value, by.lane) {
+            match entry.offer_crossbeam(sender, value, by.lane()) {
                 Ok(()) => self.delivered += 1,
                 Err(refusal) => self.not_taken(core, entry, refusal),
             }
         }
-        if by.is_sole {
+        if by.is_sole() {
             let plain = left & chunk.plain();
             left ^= plain;
-            self.serve_alone(core, chunk, plain, left, more, pass);
+            pass.wanted = plain | left;
+            self.serve_alone(core, chunk, by, plain, more, pass);
         }
         while left != 0 {
             pass.current = left.trailing_zeros() as usize;
@@ -154,7 +212,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             let value = self.value_for(pass, left != 0, more);
             let offered = match seat.own() {
-                Some(queue) => queue.offer(value, by.is_sole),
+                Some(queue) => queue.offer(value, by),
                 None => {
                     if pass.rung != 0 {
                         // A carrier may take long. Receivers that have a value already do not wait
@@ -178,55 +236,123 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves these seats, which are of own channels whose senders do not evict, for the only sender. `rest` are the seats
-    /// that are served after them.
+    /// Serves these seats, which are of own channels whose senders do not evict, for a thread that alone sends. The other seats
+    /// that the pass wants are served after them. `more` come in other chunks.
     #[inline(always)]
     fn serve_alone(
         &mut self,
         core: &Core<T>,
         chunk: &Chunk<T>,
+        by: &Section<'_>,
         mut plain: u64,
-        rest: u64,
         more: bool,
-        pass: &mut Pass,
+        pass: &mut Pass<T>,
     ) {
-        // No other code of others runs here: a queue's is the crate's own.
-        pass.cloning = true;
+        if plain.is_power_of_two() {
+            pass.wanted ^= plain;
+            return self.serve_own(core, chunk, by, plain, more, pass);
+        }
         while plain != 0 {
-            let index = plain.trailing_zeros() as usize;
-            let bit = plain & plain.wrapping_neg();
-            plain ^= bit;
-            pass.current = index;
-            pass.wanted = plain | rest;
-            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
-            let seat = unsafe { chunk.seat(index) };
-            // SAFETY: the chunk says that the seat is of an own channel.
-            let queue = unsafe { seat.own_unchecked() };
-            let others = plain | rest != 0 || more;
-            let value = match &self.original {
-                Some(original) if others && self.spare.is_none() => original.clone(),
-                _ => self.take_value(others || self.has_pending()),
-            };
-            match queue.offer_alone(value) {
-                Ok(waits) => {
-                    self.delivered += 1;
-                    if waits {
-                        pass.rung |= bit;
-                    }
+            // No code of others may run in a window, so the clones are made before.
+            pass.cloning = true;
+            while plain != 0 && pass.run.len() < Run::<Served<T>, T>::CAPACITY {
+                let index = plain.trailing_zeros() as usize;
+                let bit = plain & plain.wrapping_neg();
+                // SAFETY: the visit to this chunk began before `live` was read, and the seats were live. The chunk says that
+                // this one is of an own channel.
+                let queue = unsafe { chunk.seat(index).own_unchecked() };
+                if !queue.has_room() {
+                    break;
                 }
-                Err(refusal) => {
-                    pass.cloning = false;
-                    self.not_taken(core, seat.entry(), refusal);
-                    pass.cloning = true;
-                }
+                plain ^= bit;
+                pass.current = index;
+                pass.wanted ^= bit;
+                let others = pass.wanted != 0 || more;
+                let value = match &self.original {
+                    Some(original) if others && self.spare.is_none() => original.clone(),
+                    _ => self.take_value(others || self.has_pending()),
+                };
+                pass.run.push(Served { bit, queue }, value);
+            }
+            pass.cloning = false;
+            if pass.run.len() != 0 {
+                self.give_run(core, chunk, by, pass);
+            } else {
+                // The next one is full, or the values are large.
+                let bit = plain & plain.wrapping_neg();
+                plain ^= bit;
+                pass.wanted ^= bit;
+                self.serve_own(core, chunk, by, bit, more, pass);
             }
         }
-        pass.cloning = false;
+    }
+
+    /// Serves the seats of the run with its values.
+    #[inline(always)]
+    fn give_run(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, pass: &mut Pass<T>) {
+        let before = pass.run.len();
+        let mut rung = 0;
+        if let Some(window) = by.open() {
+            pass.run.offer(|Served { bit, queue }, value| {
+                // SAFETY: the visit to the chunk goes on.
+                if unsafe { &*queue }.offer_alone(value, &window)? {
+                    rung |= bit;
+                }
+                Ok(())
+            });
+        }
+        pass.rung |= rung;
+        self.delivered += before - pass.run.len();
+        // Other threads send now, or have closed the channel.
+        while let Some((Served { bit, .. }, value)) = pass.run.pop() {
+            self.offer_own(core, chunk, by, bit, value, pass);
+        }
+    }
+
+    /// Serves the seat of one own channel.
+    #[inline(always)]
+    fn serve_own(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        bit: u64,
+        more: bool,
+        pass: &mut Pass<T>,
+    ) {
+        pass.current = bit.trailing_zeros() as usize;
+        let value = self.value_for(pass, pass.wanted != 0, more);
+        self.offer_own(core, chunk, by, bit, value, pass);
+    }
+
+    #[inline(always)]
+    fn offer_own(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        bit: u64,
+        value: T,
+        pass: &mut Pass<T>,
+    ) {
+        pass.current = bit.trailing_zeros() as usize;
+        // SAFETY: as in `serve_alone`.
+        let seat = unsafe { chunk.seat(pass.current) };
+        // SAFETY: as in `serve_alone`.
+        match unsafe { seat.own_unchecked() }.offer(value, by) {
+            Ok(waits) => {
+                self.delivered += 1;
+                if waits {
+                    pass.rung |= bit;
+                }
+            }
+            Err(refusal) => self.not_taken(core, seat.entry(), refusal),
+        }
     }
 
     /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in other chunks.
     #[inline(always)]
-    fn value_for(&mut self, pass: &mut Pass, others: bool, more: bool) -> T {
+    fn value_for(&mut self, pass: &mut Pass<T>, others: bool, more: bool) -> T {
         pass.cloning = true;
         let value = match (&self.original, &self.spare) {
             (Some(original), None) if others => original.clone(),
@@ -273,7 +399,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let entry = unsafe { chunk.seat(index) }.entry();
             let Some(value) = &self.original else { return };
             // SAFETY: as above.
-            match catch(|| unsafe { entry.call(value, section.deliverer().lane) }) {
+            match catch(|| unsafe { entry.call(value, section.lane()) }) {
                 Ok(()) => self.delivered += 1,
                 Err(panic) => self.after_panic(core, entry, 0, false, panic),
             }
@@ -293,6 +419,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[inline]
     fn take_value(&mut self, others: bool) -> T {
         if let Some(spare) = self.spare.take() {
+            self.spare = self.late.as_mut().and_then(|late| late.spares.pop());
             return spare;
         }
         if let (Some(original), true) = (&self.original, others) {
@@ -306,8 +433,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     fn put_back(&mut self, value: T) {
         if self.original.is_none() {
             self.original = Some(value);
-        } else {
-            self.spare = Some(value);
+        } else if let Some(spare) = self.spare.replace(value) {
+            self.late().spares.push(spare);
         }
     }
 
@@ -366,7 +493,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             if pending.entry().is_cut() {
                 return false;
             }
-            let is_full = self.try_again(core, pending, others != 0, section.deliverer());
+            let is_full = self.try_again(core, pending, others != 0, &section);
             if is_full {
                 others += 1;
             } else {
@@ -383,7 +510,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         core: &Core<T>,
         pending: &Pending<T>,
         others: bool,
-        by: Deliverer,
+        by: &Section<'_>,
     ) -> bool {
         let entry = pending.entry();
         let mut cloning = true;
@@ -456,6 +583,7 @@ impl<T> Delivery<T> {
             delivered: 0,
             late: Some(Box::new(Late {
                 pending,
+                spares: Vec::new(),
                 panic: None,
             })),
         }
@@ -465,6 +593,7 @@ impl<T> Delivery<T> {
         self.late.get_or_insert_with(|| {
             Box::new(Late {
                 pending: Vec::new(),
+                spares: Vec::new(),
                 panic: None,
             })
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::lane;
 use super::queue::Queue;
-use super::record::Deliverer;
+use super::record::Section;
 use super::refusal::{End, Refusal};
 use super::slots::Share;
 #[cfg(feature = "async")]
@@ -486,20 +486,22 @@ impl<T: Send + 'static> Entry<T> {
     ///
     /// As for [`port`](Self::port).
     #[inline(never)]
-    pub(crate) unsafe fn offer(&self, value: T, by: Deliverer) -> Result<bool, Refusal<T>> {
+    pub(crate) unsafe fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>> {
         // SAFETY: as the caller warrants.
         match unsafe { self.port() } {
-            Port::Own(queue) => queue.offer(value, by.is_sole),
-            Port::Crossbeam(sender) => self.offer_crossbeam(sender, value, by.lane).map(|()| false),
+            Port::Own(queue) => queue.offer(value, by),
+            Port::Crossbeam(sender) => self
+                .offer_crossbeam(sender, value, by.lane())
+                .map(|()| false),
             // As above. An own channel reports by itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(carrier) => {
-                self.offer_foreign(by.lane, carrier.try_send(value, &self.blocked_sends))
+                self.offer_foreign(by.lane(), carrier.try_send(value, &self.blocked_sends))
             }
-            Port::Carrier(carrier) => self.offer_foreign(by.lane, carrier.try_send(value)),
+            Port::Carrier(carrier) => self.offer_foreign(by.lane(), carrier.try_send(value)),
             // Served by `call`: being given one here would lose the value without telling.
             Port::Closure(_) => Err(Refusal::Closed(value)),
         }

@@ -116,24 +116,33 @@ impl<T> Receiver<T> {
     ///
     /// # A value that is being written
     ///
-    /// If several threads have sent on the feed, a sender claims a place in the channel and then
+    /// If several threads send on the feed, a sender claims a place in the channel and then
     /// writes its value. This takes some
-    /// nanoseconds, or longer if the sender is preempted in between. From the claim on
-    /// [`len`](Self::len) counts the value, and [`is_empty`](Self::is_empty) is false. Other
-    /// senders may have completed values behind it, which come after it. So this call waits for the
-    /// value, and so do [`drain`](Self::drain), [`drain_into`](Self::drain_into),
+    /// nanoseconds, or longer if the sender is preempted in between. Meanwhile this call returns `Empty`, as if the value had
+    /// not been sent. But if another sender has completed a value behind it, this call waits for the value that is being
+    /// written, [`len`](Self::len) counts both, and [`is_empty`](Self::is_empty) is false. The same holds for
+    /// [`drain`](Self::drain), [`drain_into`](Self::drain_into),
     /// [`try_iter`](Self::try_iter), and a timed receive at its deadline. They spin for about a
     /// microsecond, then yield, then sleep, for about 100 ms at most. Only if a sender is kept from
     /// running for longer than that do they return `Empty` (or `Timeout`) although a completed
     /// value is unread. A poll of a future never waits: it returns `Pending`, and the sender wakes
     /// its task.
     ///
+    /// # A receiver that polls
+    ///
+    /// A call that finds nothing, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
+    /// microsecond, or less) and looks once more. If it did not, a thread that polls without a break would move the cache line
+    /// of each value between the cores, and senders would wait for it. A receiver that finds nothing again returns at once.
+    ///
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.pop_now()
+        match self.pop_now() {
+            Err(TryRecvError::Empty) if self.cursor.pauses() => self.pop_now(),
+            popped => popped,
+        }
     }
 
     /// Takes the next value, and waits for it.
@@ -206,7 +215,8 @@ impl<T> Receiver<T> {
     /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
     ///
     /// Values that come while it runs are left for the next call, so it ends however fast senders
-    /// are. It stops early at missed values: the next receive reports how many.
+    /// are. It stops early at missed values: the next receive reports how many. If the last call found fewer than 32 values, it
+    /// first pauses, as [`try_recv`](Self::try_recv) does where it finds nothing.
     ///
     /// # Errors
     ///
@@ -216,6 +226,7 @@ impl<T> Receiver<T> {
     ///
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
+        self.cursor.pauses();
         // If nothing is there, one try finds out why.
         let limit = self.queue.ready(&self.cursor, limit).max(limit.min(1));
         let mut taken = 0;
@@ -263,7 +274,7 @@ impl<T> Receiver<T> {
         TryIter { receiver: self }
     }
 
-    /// How many values are in the channel, [being written](Self::try_recv) or complete. While
+    /// How many values are in the channel, complete or [being written](Self::try_recv) before others. While
     /// senders run there may be more a moment later. There are fewer only under
     /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed
     /// out. Missed values do not count: a receive may return `Lagged` although this is 0.

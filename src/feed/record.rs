@@ -22,7 +22,9 @@
 //!
 //! While [one thread alone](super::sole) sends, its store is an ordinary one, with a light fence after it, and a thread that
 //! observes makes a heavy fence before that: a `SeqCst` store would make each send wait until the values of the one before
-//! have reached the other cores.
+//! have reached the other cores. After the store the sender looks whether it still sends alone. If it does, a thread that
+//! observes later sees either the word that names the sender, and makes the fence, or a later word, before which another
+//! thread has made one.
 //!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
@@ -37,12 +39,11 @@ use crossbeam_utils::CachePadded;
 
 use super::chunk::SEATS;
 use super::lane::{self, InDelivery};
-use super::sole::{Answer, Sole, Standing, ThreadName, this_thread};
+use super::sole::{OpenWindow, Right, Sole, Standing, Window};
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicU64, Ordering, heavy_fence, light_fence, mutant, order,
     seq_cst_order,
 };
-use crate::wait::Patience;
 
 /// Where a delivery can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +58,6 @@ impl Place {
         // Keys of channels are small. Those of closures are as small except for the highest bit,
         // which the product keeps, because the factor is odd.
         Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
-    }
-
-    /// Whether a closure, or a chunk of closures, is there.
-    fn is_of_closures(self) -> bool {
-        // The highest bit of the key, which the product keeps.
-        self.0 >> 31 != 0
     }
 
     /// One seat of a chunk.
@@ -93,6 +88,7 @@ impl At {
     }
 
     /// Only the record's thread stores, so it may load without ordering.
+    #[inline(always)]
     fn own(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -110,7 +106,7 @@ impl At {
         seq_cst_order!("delivery_begins_without_order");
     }
 
-    /// Begins a visit of the only sender.
+    /// Begins a visit of a thread that alone sends. It then looks whether it still does.
     #[inline]
     fn begin_alone(&self, visit: u32, place: Place) {
         // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
@@ -139,8 +135,6 @@ impl At {
 pub(crate) enum Concern {
     /// All of the feed's.
     All,
-    /// Visits to chunks of channels, or to single channels.
-    Channels,
     /// Visits to one seat of a chunk.
     Seat { chunk: Place, seat: Place },
     /// Visits to anything in `count` chunks of successive keys.
@@ -152,7 +146,6 @@ impl Concern {
         match self {
             _ if place == Place::IDLE => false,
             Self::All => true,
-            Self::Channels => !place.is_of_closures(),
             Self::Seat { chunk, seat } => place == chunk || place == seat,
             Self::Chunks { first, count } => {
                 place.0.wrapping_sub(first.0) < count * Place::PER_CHUNK
@@ -165,6 +158,8 @@ impl Concern {
 #[derive(Debug)]
 pub(crate) struct Record {
     at: At,
+    /// Whether its thread claims places in own channels by plain stores.
+    window: Window,
     /// Whether a delivery uses the record, or a lane keeps it.
     busy: AtomicBool,
     /// What `at` was when something was left to be freed after that visit, else 0. See
@@ -177,6 +172,7 @@ impl Record {
     fn new(next: *const CachePadded<Self>) -> Self {
         Self {
             at: At::idle(),
+            window: Window::new(),
             busy: AtomicBool::new(true),
             awaited: AtomicU64::new(0),
             next,
@@ -294,6 +290,10 @@ impl Records {
         }
     }
 
+    fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.each().map(|record| &record.window)
+    }
+
     fn each(&self) -> impl Iterator<Item = &CachePadded<Record>> {
         // ORDERING: SeqCst and Acquire as in `free_record`.
         // SAFETY: records live as long as `self`, and `next` is set before a record is published.
@@ -388,9 +388,7 @@ pub(crate) struct Section<'a> {
     /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
     visit: Cell<u32>,
     lane: usize,
-    thread: ThreadName,
-    /// Whether, in the visit, this thread alone claims places in own channels.
-    is_sole: Cell<bool>,
+    right: Right<'a>,
     /// Whether the record becomes free again after this.
     gives_back: bool,
     _inside: InDelivery,
@@ -410,20 +408,28 @@ impl<'a> Section<'a> {
             record,
             visit: Cell::new(At::visit(last)),
             lane,
-            thread: this_thread(),
-            is_sole: Cell::new(false),
+            right: Right::new(&records.sole, &record.window),
             gives_back: false,
             _inside: inside,
         }
     }
 
-    /// The thread that delivers in the visit.
+    /// The lane of the thread.
     #[inline]
-    pub(crate) fn deliverer(&self) -> Deliverer {
-        Deliverer {
-            lane: self.lane,
-            is_sole: self.is_sole.get(),
-        }
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Whether, when the visit began, this thread alone sent.
+    #[inline]
+    pub(crate) fn is_sole(&self) -> bool {
+        self.right.is_sole()
+    }
+
+    /// Opens a window in which the thread claims places by plain stores, if it alone sends; in a visit.
+    #[inline(always)]
+    pub(crate) fn open(&self) -> Option<OpenWindow<'a>> {
+        self.right.open(|| self.records.windows())
     }
 
     /// Begins a visit to a place. What was live there before another thread's [`observe`](Records::observe), and is seen
@@ -432,42 +438,24 @@ impl<'a> Section<'a> {
     pub(crate) fn begin(&self, place: Place) {
         let visit = self.visit.get().wrapping_add(1);
         self.visit.set(visit);
-        let sole = &self.records.sole;
-        match sole.standing(self.thread) {
+        match self.right.look() {
             Standing::Sole => {
                 self.record.at.begin_alone(visit, place);
-                if sole.standing(self.thread) != Standing::Sole {
-                    return self.begin_again(place);
+                if !self.right.is_unchanged() {
+                    self.begin_slow(visit, place);
                 }
-                self.is_sole.set(true);
             }
-            Standing::OneOfMany => {
-                self.record.at.begin(visit, place);
-                self.is_sole.set(false);
-            }
-            Standing::Unknown => self.begin_again(place),
+            Standing::OneOfMany => self.record.at.begin(visit, place),
+            Standing::Unknown => self.begin_slow(visit, place),
         }
     }
 
-    /// Begins a visit as the first sender of a feed, or as the second, or as one that was the only one.
+    /// Begins a visit as the first sender of a feed, or as one after another.
     #[cold]
     #[inline(never)]
-    fn begin_again(&self, place: Place) {
-        self.narrow(Place::IDLE);
-        let sole = &self.records.sole;
-        if sole.ask(self.thread) == Answer::Revoked {
-            // The four: the exchange in `ask`, the load in `At::observe`; the store in `At::begin`, the load in
-            // `Sole::standing`. Nothing weaker follows that this relies on: the tails are read after the visits have ended.
-            seq_cst_order!("sole_sender_is_revoked_without_order");
-            let mut grace = self.records.observe(Concern::Channels);
-            let mut patience = Patience::new();
-            // SAFETY: the records are borrowed.
-            while !sole.is_shared() && !unsafe { grace.is_over() } {
-                patience.wait();
-            }
-            sole.share();
-        }
-        self.begin(place);
+    fn begin_slow(&self, visit: u32, place: Place) {
+        self.right.ask(|| self.records.windows());
+        self.record.at.begin(visit, place);
     }
 
     /// Narrows the visit to a place within its place.
@@ -475,15 +463,6 @@ impl<'a> Section<'a> {
     pub(crate) fn narrow(&self, place: Place) {
         self.record.at.narrow(self.visit.get(), place);
     }
-}
-
-/// A thread in a visit.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deliverer {
-    /// Its lane.
-    pub(crate) lane: usize,
-    /// Whether it alone claims places in own channels: see [`sole`](super::sole).
-    pub(crate) is_sole: bool,
 }
 
 impl Drop for Section<'_> {

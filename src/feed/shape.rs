@@ -84,6 +84,22 @@ impl<T> Shape<T> {
         }
     }
 
+    /// Whether that is a position, and not one beyond the last slot of its lap.
+    #[inline(always)]
+    pub(crate) fn holds(&self, position: u64) -> bool {
+        self.index(position) < self.capacity()
+    }
+
+    /// The position before this one. Before the first one, a position that no value ever has.
+    #[inline(always)]
+    pub(crate) fn before(&self, position: u64) -> u64 {
+        if self.index(position) == 0 {
+            position.wrapping_sub(self.one_lap()) + (self.capacity() as u64 - 1)
+        } else {
+            position - 1
+        }
+    }
+
     /// Counts a position from 0: how many positions come before it.
     pub(crate) fn number(&self, position: u64) -> u64 {
         let lap = position >> self.one_lap().trailing_zeros();

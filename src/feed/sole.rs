@@ -1,43 +1,53 @@
 //! Whether one thread alone sends on a feed.
 //!
-//! While one thread alone has sent on a feed, no other thread moves the tail of an own channel. So that thread claims a
-//! place by a plain store, where several senders take a read-modify-write for each delivery. The first send of a second
-//! thread ends this for good:
+//! While one thread alone sends on a feed, no other thread moves the tail of an own channel. So that thread claims a place by
+//! a plain store, where several senders take a read-modify-write for each delivery. It claims and fills a place in a
+//! *window*. When a second thread sends, it takes the right over; when that has happened a number of times, the threads take
+//! turns, and the feed is shared for good:
 //!
 //! ```text
-//! sole sender:    begin a visit (see `record`)
+//! sole sender:    open a window                          plain store
 //!                 light fence
-//!                 read the word: it names this thread
-//!                 claim places by plain stores, until the visit ends
+//!                 read the word: it is as it was
+//!                 claim a place by a plain store, fill it
+//!                 close the window                       Release
 //!
 //! second sender:  mark the word as revoked
 //!                 heavy fence
-//!                 observe all visits to channels
-//!                 wait until they have ended; the word becomes MANY
+//!                 wait until no window is open           Acquire
+//!                 the word names this thread, or is MANY
 //! ```
 //!
-//! Either the second sender observes the visit, and waits for its end; or the sole sender reads the mark, and that visit
-//! claims by read-modify-writes.
+//! Either the second sender observes that the window is open, and waits until it is closed; or the sole sender reads the mark,
+//! and claims nothing.
 //!
-//! - A thread waits here outside of its visits to the feed, so two threads never wait for each other.
-//! - A visit to a closure claims no places, and may last as long as the closure runs. Nobody waits for it here.
-//! - A delivery inside a delivery of the same thread uses the thread's right too: code of others, in which the inner one
-//!   runs, is called between two claims. If the right is revoked in between, the inner delivery claims by
-//!   read-modify-writes and the outer one goes on with plain stores: both are of one thread, and the second sender waits
-//!   for the outer one.
+//! - No code of others runs in a window, and nobody waits in one: it takes some nanoseconds, unless the thread is preempted. So
+//!   two threads never wait for each other, and a slow `clone` or carrier holds up no other sender.
+//! - A word that was changed never comes back: it counts how often the right was taken over. So a thread that has waited long
+//!   changes only the word for which it waited.
 
 use std::cell::Cell;
 
-use crate::sync::{AtomicU64, Ordering, global, light_fences_are_free, mutant, thread_local};
+use crate::sync::{
+    AtomicBool, AtomicU64, MODELLED, Ordering, fence, global, heavy_fence, light_fence,
+    light_fences_are_free, mutant, thread_local,
+};
+use crate::wait::Patience;
 
 /// Nobody has sent yet.
 const NOBODY: u64 = 0;
-/// Several threads have sent.
+/// Several threads send.
 const MANY: u64 = 1;
-/// In a word that names a thread: another thread waits for the visits of that one.
+/// In a word that names a thread: another thread waits until no window is open.
 const REVOKED: u64 = 2;
-/// Words that name a thread are multiples of this, except for `REVOKED`.
-const STEP: u64 = 4;
+/// One takeover, in a word that names a thread.
+const TAKEOVER: u64 = 4;
+/// The bits that count takeovers.
+const TAKEOVERS: u64 = STEP - TAKEOVER;
+/// Names of threads are multiples of this.
+const STEP: u64 = 256;
+/// How many takeovers there may be. Each costs microseconds, and two threads that send in turns get nothing for them.
+const MOST: u64 = if MODELLED { TAKEOVER } else { TAKEOVERS };
 
 global! {
     /// The last name that was given.
@@ -51,59 +61,24 @@ thread_local! {
 
 /// A name for the calling thread, that no other thread of the process has or will have.
 #[inline]
-pub(crate) fn this_thread() -> ThreadName {
+fn this_thread() -> u64 {
     let name = NAME.with(Cell::get);
-    if name == NOBODY {
-        new_name()
-    } else {
-        ThreadName(name)
-    }
+    if name == NOBODY { new_name() } else { name }
 }
 
 #[cold]
-fn new_name() -> ThreadName {
+fn new_name() -> u64 {
     let name = NAMES.fetch_add(STEP, Ordering::Relaxed) + STEP;
     NAME.with(|held| held.set(name));
-    ThreadName(name)
+    name
 }
-
-/// See [`this_thread`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ThreadName(u64);
 
 /// The word of a feed. It owns its orderings.
 #[derive(Debug)]
 pub(crate) struct Sole(AtomicU64);
 
-/// What a thread finds when it has begun a visit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// In this visit it is the only one that claims places.
-    Sole,
-    /// Others claim places too.
-    OneOfMany,
-    /// It must leave the visit, [ask](Sole::ask), and begin again.
-    Unknown,
-}
-
-/// What a thread learns that asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Begin a visit, and look again.
-    LookAgain,
-    /// Another thread was the only sender, and is not any more. Wait for the visits to channels that are under way, and
-    /// then call [`share`](Sole::share).
-    Revoked,
-}
-
 impl Default for Sole {
     fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Sole {
-    fn new() -> Self {
         // Where a light fence costs as much as any other, plain stores gain nothing.
         let word = if light_fences_are_free() {
             NOBODY
@@ -112,85 +87,236 @@ impl Sole {
         };
         Self(AtomicU64::new(word))
     }
+}
 
-    /// For a thread that has begun a visit, and made the light fence of that, or is about to.
+impl Sole {
     #[inline(always)]
-    pub(crate) fn standing(&self, me: ThreadName) -> Standing {
-        // ORDERING: Acquire pairs with `share`. The fence pairs with the heavy one in `Records::observe`.
-        match self.0.load(Ordering::Acquire) {
-            MANY => Standing::OneOfMany,
-            word if word == me.0 => Standing::Sole,
-            word if word == me.0 | REVOKED => Standing::OneOfMany,
-            _ => Standing::Unknown,
-        }
+    fn word(&self) -> u64 {
+        // ORDERING: Acquire pairs with the exchange in `decide`: what the last sole sender did is visible.
+        self.0.load(Ordering::Acquire)
     }
 
-    /// For a thread whose standing is unknown, outside of its visits. It observes the visits after this.
-    #[cold]
-    pub(crate) fn ask(&self, me: ThreadName) -> Answer {
-        let word = self.0.load(Ordering::SeqCst);
-        let next = match word {
-            NOBODY => me.0,
-            MANY => return Answer::LookAgain,
-            word if word & !REVOKED == me.0 => return Answer::LookAgain,
-            word => word | REVOKED,
-        };
-        if word != NOBODY && mutant!("sole_sender_is_not_waited_for") {
-            self.share();
-            return Answer::LookAgain;
-        }
-        // ORDERING: SeqCst as the module says.
-        let swapped = self
-            .0
-            .compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst);
-        if swapped.is_ok() && word != NOBODY {
-            Answer::Revoked
-        } else if word & REVOKED != 0 {
-            // Another thread has revoked it. This one waits as well: it may run when that one does not.
-            Answer::Revoked
-        } else {
-            Answer::LookAgain
-        }
-    }
-
-    /// All visits to channels that the only sender may have been in have ended.
+    /// Makes all threads claim as one of many.
+    #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
     pub(crate) fn share(&self) {
-        // ORDERING: Release pairs with the Acquire in `standing`: what the only sender did, which the observation of the end of
-        // its visits has made visible to this thread, is visible to each that sends after this.
-        self.0.store(MANY, Ordering::SeqCst);
+        self.0.store(MANY, Ordering::Release);
     }
 
-    /// Whether several threads have sent.
-    #[inline]
-    pub(crate) fn is_shared(&self) -> bool {
-        self.0.load(Ordering::Acquire) == MANY
-    }
-
-    /// Whether a thread other than the calling one claims places by plain stores, between which and its next loads there
+    /// Whether a thread other than the calling one may claim places by plain stores, between which and its next loads there
     /// are only light fences.
     pub(crate) fn is_another(&self) -> bool {
-        // ORDERING: SeqCst with the exchange in `ask`: a thread that becomes the only sender after this, in the single order,
-        // sees in its visits what the caller has stored with SeqCst before this.
+        // ORDERING: SeqCst with the exchange and the fence in `decide`: a thread that becomes the sole sender after this, in the
+        // single order, sees in its windows what the caller has stored with SeqCst before this.
         match self.0.load(Ordering::SeqCst) {
             NOBODY | MANY => false,
-            word => word & !REVOKED != this_thread().0,
+            word => word & !(REVOKED | TAKEOVERS) != this_thread(),
         }
     }
 }
 
-#[cfg(test)]
+/// Whether a thread is in a window. One per record of the feed.
+#[derive(Debug)]
+pub(crate) struct Window(AtomicBool);
+
+impl Window {
+    pub(crate) fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    fn is_open(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `OpenWindow::drop`: what was done in a closed window is visible.
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// While this lives, the calling thread alone claims places in own channels. No code of others runs, and nothing waits.
+#[must_use]
+pub(crate) struct OpenWindow<'a>(&'a Window);
+
+impl Drop for OpenWindow<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // ORDERING: pairs with the Acquire in `is_open`.
+        self.0.0.store(false, Ordering::Release);
+    }
+}
+
+/// What a sending thread knows of its right, and where it shows that it uses it.
+#[derive(Debug)]
+pub(crate) struct Right<'a> {
+    sole: &'a Sole,
+    window: &'a Window,
+    /// The name of the thread.
+    thread: u64,
+    /// A word that names the thread; or `MANY`, for a thread that is one of many, or has not asked.
+    word: Cell<u64>,
+}
+
+/// What a thread finds that looks whether it may use plain stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is the sole sender.
+    Sole,
+    /// Others send too, for good.
+    OneOfMany,
+    /// It must [ask](Right::ask).
+    Unknown,
+}
+
+impl<'a> Right<'a> {
+    #[inline(always)]
+    pub(crate) fn new(sole: &'a Sole, window: &'a Window) -> Self {
+        Self {
+            sole,
+            window,
+            thread: this_thread(),
+            word: Cell::new(MANY),
+        }
+    }
+
+    /// Looks at the word.
+    #[inline(always)]
+    pub(crate) fn look(&self) -> Standing {
+        let word = self.sole.word();
+        self.word.set(word);
+        if word == MANY {
+            Standing::OneOfMany
+        } else if word & !TAKEOVERS == self.thread {
+            Standing::Sole
+        } else {
+            Standing::Unknown
+        }
+    }
+
+    /// Whether the word is as it was at the last look.
+    #[inline(always)]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.sole.word() == self.word.get()
+    }
+
+    /// Whether the thread was the sole sender when it last looked.
+    #[inline(always)]
+    pub(crate) fn is_sole(&self) -> bool {
+        self.word.get() != MANY
+    }
+
+    /// Opens a window, if this thread is the sole sender. `all` are the windows of the feed. Only after a look that found the
+    /// thread's standing.
+    #[inline(always)]
+    pub(crate) fn open<I: Iterator<Item = &'a Window>>(
+        &self,
+        all: impl Fn() -> I,
+    ) -> Option<OpenWindow<'a>> {
+        if !self.is_sole() {
+            return None;
+        }
+        let open = self.open_now();
+        if open.is_some() {
+            return open;
+        }
+        self.open_again(all)
+    }
+
+    #[inline(always)]
+    fn open_now(&self) -> Option<OpenWindow<'a>> {
+        self.window.0.store(true, Ordering::Relaxed);
+        let open = OpenWindow(self.window);
+        // ORDERING: pairs with the heavy fence in `decide`.
+        if !mutant!("sole_sender_is_revoked_without_heavy_fence") {
+            light_fence!("window_is_opened_without_light_fence");
+        }
+        self.is_unchanged().then_some(open)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_again<I: Iterator<Item = &'a Window>>(
+        &self,
+        all: impl Fn() -> I,
+    ) -> Option<OpenWindow<'a>> {
+        loop {
+            self.ask(&all);
+            if !self.is_sole() {
+                return None;
+            }
+            let open = self.open_now();
+            if open.is_some() {
+                return open;
+            }
+        }
+    }
+
+    /// Finds out the thread's standing, and waits for what it takes. Not in a window. `all` are the windows of the feed.
+    #[cold]
+    pub(crate) fn ask<I: Iterator<Item = &'a Window>>(&self, all: impl Fn() -> I) {
+        while self.look() == Standing::Unknown {
+            self.decide(&all);
+        }
+    }
+
+    /// Takes the next step from a word that does not name this thread, or is revoked.
+    fn decide<I: Iterator<Item = &'a Window>>(&self, all: impl Fn() -> I) {
+        let word = self.word.get();
+        if word == NOBODY {
+            let _ = self.exchange(word, self.thread);
+            return;
+        }
+        let revoked = word | REVOKED;
+        // Another thread may have revoked it. This one waits as well: it may run when that one does not.
+        if word != revoked && self.exchange(word, revoked).is_err() {
+            return;
+        }
+        // ORDERING: pairs with the light fence in `open_now`.
+        heavy_fence!("sole_sender_is_revoked_without_heavy_fence");
+        for window in all() {
+            let mut patience = Patience::new();
+            while window.is_open() && !mutant!("sole_sender_is_not_waited_for") {
+                if self.sole.word() != revoked {
+                    return;
+                }
+                patience.wait();
+            }
+        }
+        let next = if word & TAKEOVERS == MOST {
+            MANY
+        } else {
+            self.thread | ((word & TAKEOVERS) + TAKEOVER)
+        };
+        let _ = self.exchange(revoked, next);
+    }
+
+    fn exchange(&self, word: u64, next: u64) -> Result<u64, u64> {
+        // ORDERING: Release pairs with the Acquire in `word`: what the last sole sender did, which the closed windows have made
+        // visible to this thread, is visible to each that sends after this. SeqCst with the load in `is_another`.
+        let exchanged =
+            self.sole
+                .0
+                .compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst);
+        // ORDERING: as `is_another` says. Models take light fences for full ones, and cannot tell that this is missing.
+        fence(Ordering::SeqCst);
+        exchanged
+    }
+}
+
+#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 mod tests {
+    use std::cell::Cell;
     use std::thread;
 
-    use super::{Answer, MANY, NOBODY, STEP, Sole, Standing, ThreadName, this_thread};
+    use super::{
+        MANY, NOBODY, Right, STEP, Sole, Standing, TAKEOVER, TAKEOVERS, Window, this_thread,
+    };
     use crate::sync::AtomicU64;
 
-    const ONE: ThreadName = ThreadName(5 * STEP);
-    const TWO: ThreadName = ThreadName(6 * STEP);
-    const THREE: ThreadName = ThreadName(7 * STEP);
+    const NAMES: [u64; 3] = [5 * STEP, 6 * STEP, 7 * STEP];
 
-    fn standings(sole: &Sole) -> [Standing; 3] {
-        [ONE, TWO, THREE].map(|thread| sole.standing(thread))
+    fn right<'a>(sole: &'a Sole, window: &'a Window, thread: u64) -> Right<'a> {
+        Right {
+            sole,
+            window,
+            thread,
+            word: Cell::new(MANY),
+        }
     }
 
     #[test]
@@ -199,32 +325,64 @@ mod tests {
         assert_eq!(this_thread(), name);
         let other = thread::spawn(this_thread).join().unwrap();
         assert_ne!(other, name);
-        for ThreadName(word) in [name, other] {
+        for word in [name, other] {
             assert_eq!(word % STEP, 0);
             assert!(word > MANY, "{word}");
         }
     }
 
     #[test]
-    fn one_thread_alone_sends_until_another_has_waited_for_it() {
-        use Standing::{OneOfMany, Unknown};
+    fn the_right_goes_from_thread_to_thread_until_all_share() {
         let sole = Sole(AtomicU64::new(NOBODY));
-        assert_eq!(standings(&sole), [Unknown; 3]);
-        assert_eq!(sole.ask(ONE), Answer::LookAgain);
-        assert_eq!(standings(&sole), [Standing::Sole, Unknown, Unknown]);
-        assert_eq!(sole.ask(ONE), Answer::LookAgain);
-        assert!(!sole.is_shared());
-        // Each that comes waits, and the first goes on meanwhile.
-        for another in [TWO, THREE, TWO] {
-            assert_eq!(sole.ask(another), Answer::Revoked);
-            assert_eq!(sole.ask(ONE), Answer::LookAgain);
-            assert_eq!(standings(&sole), [OneOfMany, Unknown, Unknown]);
-            assert!(!sole.is_shared() && sole.is_another());
+        let windows = [(); 3].map(|()| Window::new());
+        let all = || windows.iter();
+        let rights: Vec<_> = (NAMES.iter().zip(&windows))
+            .map(|(name, window)| right(&sole, window, *name))
+            .collect();
+        let standings = || [0, 1, 2].map(|index: usize| rights[index].look());
+        assert_eq!(standings(), [Standing::Unknown; 3]);
+        // The first takes it from nobody.
+        for takeovers in 0..=TAKEOVERS / TAKEOVER {
+            let next = (takeovers % 3) as usize;
+            rights[next].ask(all);
+            assert!(rights[next].is_sole());
+            let window = rights[next].open(all).expect("it is the sole sender");
+            assert!(windows[next].is_open());
+            drop(window);
+            assert!(windows.iter().all(|window| !window.is_open()));
+            let mut expected = [Standing::Unknown; 3];
+            expected[next] = Standing::Sole;
+            assert_eq!(standings(), expected, "after {takeovers}");
         }
-        sole.share();
-        assert_eq!(standings(&sole), [OneOfMany; 3]);
-        assert_eq!(sole.ask(TWO), Answer::LookAgain);
-        assert!(sole.is_shared() && !sole.is_another());
+        rights[1].ask(all);
+        assert_eq!(standings(), [Standing::OneOfMany; 3]);
+        assert!(rights.iter().all(|right| right.open(all).is_none()));
+    }
+
+    #[test]
+    fn a_window_that_is_open_is_waited_for() {
+        let sole = Sole(AtomicU64::new(NOBODY));
+        let windows = [Window::new(), Window::new()];
+        let all = || windows.iter();
+        let first = right(&sole, &windows[0], NAMES[0]);
+        first.ask(all);
+        let window = first.open(all);
+        assert!(window.is_some());
+        thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let second = right(&sole, &windows[1], NAMES[1]);
+                second.ask(all);
+                // The window is closed, and the first finds its right gone.
+                assert!(!windows[0].is_open() && second.is_sole());
+            });
+            while first.is_unchanged() {
+                thread::yield_now();
+            }
+            assert!(!second.is_finished(), "it waits");
+            drop(window);
+            second.join().unwrap();
+        });
+        assert_eq!(first.look(), Standing::Unknown);
     }
 
     #[test]
@@ -232,18 +390,16 @@ mod tests {
         let me = this_thread();
         for (word, is_another) in [
             (NOBODY, false),
-            (me.0, false),
+            (me, false),
+            (me + 3 * TAKEOVER, false),
             (MANY, false),
-            (ONE.0 + me.0, true),
+            (me + STEP, true),
+            (me + STEP + TAKEOVERS, true),
         ] {
-            assert_eq!(
-                Sole(AtomicU64::new(word)).is_another(),
-                is_another,
-                "{word}"
-            );
+            for word in [word, word | if word > MANY { super::REVOKED } else { 0 }] {
+                let sole = Sole(AtomicU64::new(word));
+                assert_eq!(sole.is_another(), is_another, "{word}");
+            }
         }
-        let revoked = Sole(AtomicU64::new(NOBODY));
-        let _ = (revoked.ask(me), revoked.ask(ThreadName(me.0 + STEP)));
-        assert!(!revoked.is_another(), "this thread sends");
     }
 }

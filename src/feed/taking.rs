@@ -1,5 +1,6 @@
 //! The receiver's side of a queue. The cursor stands for its being the only one.
 
+use std::ptr;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::wait::Patience;
 
 /// How long a non-blocking receive waits for a value that is being written.
 const WRITING: Duration = Duration::from_millis(100);
+
+/// The bytes of a cache line of the most common processors.
+const CACHE_LINE: usize = 64;
 
 fn is_soon(patience: &Patience) -> bool {
     patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
@@ -38,38 +42,41 @@ impl<T> Queue<T> {
     /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
-        let receiver = &self.receiver;
-        if receiver.shape.overflow() == Overflow::DropOldest {
-            return None;
-        }
-        let position = cursor.head;
-        let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
-            && !receiver.first_gap.is_before(position);
-        // ORDERING: Acquire pairs with the Release in `fill`.
-        if self.filled_slot(position).stamp.load(Ordering::Acquire) != position + 1
-            || !overlooks_gaps && receiver.first_gap.is_before(position)
-        {
-            return None;
-        }
-        // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
-        let value = unsafe { self.take_alone(position) };
-        cursor.head = receiver.shape.next(position);
-        cursor.taken += 1;
-        if receiver.room.is_waited_on() {
-            receiver.room.wake(1);
-        }
-        Some(value)
+        let mut taken = None;
+        self.drain(cursor, 1, |value| taken = Some(value));
+        taken
     }
 
     /// Hands values that are there, at most `limit`, to `f`, and returns how many. Stops at the first that is not
     /// there, and where values are missing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn drain(&self, cursor: &mut Cursor, limit: usize, mut f: impl FnMut(T)) -> usize {
+        let receiver = &self.receiver;
+        let shape = receiver.shape;
+        if shape.overflow() == Overflow::DropOldest {
+            return 0;
+        }
+        let mut position = cursor.head;
         for taken in 0..limit {
-            match self.pop_next(cursor) {
-                Some(value) => f(value),
-                None => return taken,
+            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
+                && !receiver.first_gap.is_before(position);
+            // SAFETY: the receiver has a share.
+            let slot = unsafe { shape.slot(position) };
+            // ORDERING: Acquire pairs with the Release in `fill`.
+            if slot.stamp.load(Ordering::Acquire) != position + 1
+                || !overlooks_gaps && receiver.first_gap.is_before(position)
+            {
+                return taken;
             }
+            position = shape.next(position);
+            // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
+            let value = unsafe { self.take_from(slot, position) };
+            cursor.head = position;
+            cursor.taken = cursor.taken.wrapping_add(1);
+            if receiver.room.is_waited_on() {
+                receiver.room.wake(1);
+            }
+            f(value);
         }
         limit
     }
@@ -90,35 +97,31 @@ impl<T> Queue<T> {
         self.pop_nothing(cursor, waits)
     }
 
-    /// Takes the value at the head where no sender takes values.
+    /// Takes the value of the slot at the head where no sender takes values, and moves the head on to `next`.
     ///
     /// # Safety
     ///
     /// The value is there, and the caller is the only one that receives.
     #[inline(always)]
-    unsafe fn take_alone(&self, head: u64) -> T {
+    unsafe fn take_from(&self, slot: &Slot<T>, next: u64) -> T {
         // SAFETY: no sender writes to the slot before the head has moved on, and then nobody reads the value again.
-        let value = self
-            .filled_slot(head)
+        let value = slot
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
         // ORDERING: Release pairs with the Acquire in `free_up_to`: the value was read before its slot is free.
         let order = order!(Release, "slot_is_freed_relaxed");
-        self.receiver
-            .head
-            .store(self.receiver.shape.next(head), order);
+        self.receiver.head.store(next, order);
         value
     }
 
     /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
     /// stops taking values for a while.
     pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
-        // A sole sender waits only for room in a full queue. From the last fence on it sees the head of that time at least. So
-        // the receiver has taken as many values as the queue holds since, where it finds empty what that sender has seen full.
-        let is_due = cursor.taken >= self.receiver.shape.capacity()
-            || cursor.taken > 0 && self.sole.is_shared();
+        // A sender waits only for room. From the last fence on it sees the head of that time at least. So the receiver has
+        // taken as many values as the queue holds since, where it finds empty what that sender has seen full.
+        let is_due = cursor.taken.wrapping_sub(cursor.fenced_at) >= self.receiver.shape.capacity();
         if is_due || mutant!("values_taken_are_forgotten_without_fence") {
-            cursor.taken = 0;
+            cursor.fenced_at = cursor.taken;
         }
         if is_due {
             // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is seen, and one that
@@ -139,9 +142,8 @@ impl<T> Queue<T> {
             let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_end")
                 && !self.receiver.first_gap.is_at(cursor.head);
             let is_closed = self.is_closed();
-            if !is_closed && !self.sole.is_shared() {
-                // One thread alone sends: there is no value behind the one that it may be writing, and to look at its tail would
-                // cost it a cache line.
+            if !is_closed && !self.is_overtaken(cursor.head) {
+                // Nothing is complete behind the head. To look at the tail would cost the senders a cache line.
                 return Err(self.nothing(cursor.head, false));
             }
             // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a receiver
@@ -167,6 +169,13 @@ impl<T> Queue<T> {
             }
             patience.wait();
         }
+    }
+
+    /// Whether something may be complete behind a place that is not filled.
+    #[inline]
+    fn is_overtaken(&self, head: u64) -> bool {
+        // ORDERING: see `note_overtaken`.
+        head < self.overtaken.load(Ordering::Relaxed)
     }
 
     /// Says why there is no value at the head, which the tail has not passed.
@@ -296,34 +305,51 @@ impl<T> Queue<T> {
         }
     }
 
+    /// How many slots have their stamps in the same cache line, from that position on.
+    #[inline(always)]
+    fn slots_to_end_of_line(&self, position: u64) -> usize {
+        let stamp = ptr::from_ref(&self.filled_slot(position).stamp).addr();
+        (CACHE_LINE - stamp % CACHE_LINE).div_ceil(size_of::<Slot<T>>())
+    }
+
     /// How many values are there for the receiver now, at most `limit`. Counts those that are being written where others
     /// behind them may be complete.
     pub(crate) fn ready(&self, cursor: &Cursor, limit: usize) -> usize {
-        if self.receiver.shape.overflow() == Overflow::DropOldest
-            || self.sole.is_shared()
-            || self.is_closed()
-        {
+        let shape = self.receiver.shape;
+        if shape.overflow() == Overflow::DropOldest || self.is_closed() {
             return limit.min(self.len());
         }
-        // The tail is the sender's cache line.
-        let shape = self.receiver.shape;
-        let mut position = cursor.head;
-        let mut count = 0;
-        // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
-        while count < limit
-            && self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
-        {
-            count += 1;
-            position = shape.next(position);
+        // The tail would tell, but it is the senders' cache line. Slots are filled in order, unless overtaken.
+        let limit = limit.min(shape.capacity());
+        let is_filled = |count: usize| {
+            let position = shape.after(cursor.head, count - 1);
+            // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
+            self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
+        };
+        // The last slot of each cache line first. A line that has no value yet is the sender's: it is not touched.
+        let mut filled = 0;
+        while filled < limit {
+            let here = self.slots_to_end_of_line(shape.after(cursor.head, filled));
+            if filled + here > limit || !is_filled(filled + here) {
+                break;
+            }
+            filled += here;
         }
-        count
+        while filled < limit && is_filled(filled + 1) {
+            filled += 1;
+        }
+        if self.is_overtaken(cursor.head) {
+            return limit.min(self.len());
+        }
+        filled
     }
 
     /// Drops what is in the queue. The caller must be the only receiver.
     pub(crate) fn drop_values(&self) {
         loop {
             let head = self.receiver.head.load(Ordering::Acquire);
-            if self.filled_slot(head).stamp.load(Ordering::Acquire) != head + 1 {
+            let slot = self.filled_slot(head);
+            if slot.stamp.load(Ordering::Acquire) != head + 1 {
                 if self.receiver.head.load(Ordering::Acquire) == head {
                     return;
                 }
@@ -331,7 +357,7 @@ impl<T> Queue<T> {
                 drop(self.take(head));
             } else {
                 // SAFETY: the stamp says that the value is there, and the caller alone receives.
-                drop(unsafe { self.take_alone(head) });
+                drop(unsafe { self.take_from(slot, self.receiver.shape.next(head)) });
             }
         }
     }

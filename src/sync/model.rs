@@ -73,3 +73,5 @@ pub(crate) use super::mutants::timers_fire;
 
 /// Nothing that a model could see.
 pub(crate) fn prefetch<T>(_: *const T) {}
+
+pub(crate) fn prefetch_to_write<T>(_: *const T) {}

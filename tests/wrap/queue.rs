@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Cursor;
 use crate::error::TryRecvError;
+use crate::feed::record::{Place, Records, Section};
 use crate::feed::refusal::{End, Refusal};
 use crate::feed::slots::Share;
 use crate::overflow::Overflow;
@@ -34,6 +35,17 @@ impl<T> Share<T> {
         }
         (queue, cursor)
     }
+}
+
+/// The sending thread: alone, or one of many.
+fn sender(records: &Records, is_sole: bool) -> Section<'_> {
+    if !is_sole {
+        records.sole().share();
+    }
+    let section = records.enter();
+    section.begin(Place::chunk(0));
+    assert_eq!(section.is_sole(), is_sole);
+    section
 }
 
 /// How often a queue of that capacity can be gone round: see the table of positions.
@@ -77,6 +89,8 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
         .into_iter()
         .flatten()
     {
+        let records = Records::new();
+        let by = &sender(&records, is_sole);
         for lap in starts(capacity) {
             for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::Disconnect] {
                 let (queue, mut cursor) = Share::starting_at(capacity, overflow, lap);
@@ -86,19 +100,15 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
                     let end = at + capacity as u64;
                     if round % 2 == 0 {
                         for number in at..end {
-                            assert!(
-                                queue.offer(number, is_sole).is_ok(),
-                                "lap {lap} of {capacity}"
-                            );
+                            assert!(queue.offer(number, by).is_ok(), "lap {lap} of {capacity}");
                         }
                     } else {
                         let mut numbers = at..end;
-                        let pushed =
-                            queue.push_many(is_sole, capacity + 3, || numbers.next().unwrap());
+                        let pushed = queue.push_many(by, capacity + 3, || numbers.next().unwrap());
                         assert_eq!(pushed, Ok(capacity));
                     }
                     assert_eq!((queue.len(), queue.room_for(9)), (capacity, 0));
-                    match (queue.offer(0, is_sole), overflow) {
+                    match (queue.offer(0, by), overflow) {
                         (Err(Refusal::Full(0)), Overflow::Block)
                         | (Err(Refusal::Missed(0)), Overflow::DropNewest)
                         | (Err(Refusal::Overflowed(0)), Overflow::Disconnect) => {}
@@ -122,12 +132,14 @@ fn a_queue_is_filled_and_emptied_across_each_power_of_two() {
 
 #[test]
 fn the_oldest_are_pushed_out_across_each_power_of_two() {
+    let records = Records::new();
+    let by = &sender(&records, false);
     for capacity in [1, 2, 3, 8, 100] {
         for lap in starts(capacity) {
             let (queue, mut cursor) = Share::starting_at(capacity, Overflow::DropOldest, lap);
             let (before, length) = (queue.delivered(), capacity as u64);
             for number in 0..2 * length {
-                assert!(queue.offer(number, false).is_ok());
+                assert!(queue.offer(number, by).is_ok());
             }
             assert_eq!(
                 queue.pop(&mut cursor, false),
@@ -150,11 +162,12 @@ fn in_time<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
 
 #[test]
 fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
+    let records = Records::new();
+    let by = &sender(&records, false);
     for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
         let (queue, mut cursor) = Share::starting_at(2, overflow, 3);
         let queue = std::sync::Arc::new(queue);
-        queue.sole.share();
-        assert!(matches!(queue.offer(7, false), Ok(false)));
+        assert!(matches!(queue.offer(7, by), Ok(false)));
         // A sender that has claimed its place, and not filled it.
         let place = queue.senders.tail.load(Ordering::SeqCst);
         let next = queue.senders.shape.next(place);
@@ -207,7 +220,9 @@ fn a_sole_sender_that_finds_the_queue_closing_leaves_the_tail_closed() {
     let (queue, _) = Share::starting_at(2, Overflow::Block, 3);
     queue.begin_to_close();
     for is_sole in [true, false] {
-        assert!(matches!(queue.offer(7, is_sole), Err(Refusal::Closed(7))));
+        let records = Records::new();
+        let by = &sender(&records, is_sole);
+        assert!(matches!(queue.offer(7, by), Err(Refusal::Closed(7))));
         assert_eq!(queue.len(), 0);
     }
 }
