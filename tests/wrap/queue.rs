@@ -165,7 +165,7 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
     let records = Records::new();
     let by = &sender(&records, false);
     for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
-        let (queue, mut cursor) = Share::starting_at(2, overflow, 3);
+        let (queue, mut cursor) = Share::starting_at(3, overflow, 3);
         let queue = std::sync::Arc::new(queue);
         assert!(matches!(queue.offer(7, by), Ok(false)));
         // A sender that has claimed its place, and not filled it.
@@ -188,14 +188,21 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
             quickest.min() < Some(Duration::from_millis(50)),
             "it waited"
         );
-        // One that waits for it gives up in the end.
+        let start = Instant::now();
+        let nothing_behind = queue.pop(&mut cursor, true);
+        assert_eq!(nothing_behind, Err(TryRecvError::Empty));
+        let waited = start.elapsed() > Duration::from_millis(90);
+        // Where senders evict, the tail alone tells what is there.
+        assert_eq!(waited, overflow == Overflow::DropOldest);
+        // One that waits for it, because a value behind it is complete, gives up in the end.
+        assert!(queue.offer(9, by).is_ok());
         let start = Instant::now();
         let taker = std::sync::Arc::clone(&queue);
         let (taken, mut cursor) = in_time(move || {
             let taken = taker.pop(&mut cursor, true);
             (taken, cursor)
         });
-        assert_eq!((taken, queue.len()), (Err(TryRecvError::Empty), 1));
+        assert_eq!((taken, queue.len()), (Err(TryRecvError::Empty), 2));
         assert!(
             start.elapsed() > Duration::from_millis(90),
             "it did not wait"
@@ -206,12 +213,12 @@ fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
         let (begin, begun) = std::sync::mpsc::channel();
         let last = std::thread::spawn(move || {
             begin.send(()).unwrap();
-            [(); 2].map(|()| taker.pop(&mut cursor, false))
+            [(); 3].map(|()| taker.pop(&mut cursor, false))
         });
         begun.recv().unwrap();
         queue.fill(place, 8);
         let last = in_time(|| last.join().unwrap());
-        assert_eq!(last, [Ok(8), Err(TryRecvError::Closed)]);
+        assert_eq!(last, [Ok(8), Ok(9), Err(TryRecvError::Closed)]);
     }
 }
 
