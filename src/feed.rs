@@ -1,5 +1,6 @@
 //! Floor 3: `Feed`, its carriers and its own channel.
 
+mod alone;
 mod batch;
 mod blocked;
 mod builder;

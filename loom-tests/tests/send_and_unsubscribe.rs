@@ -394,9 +394,9 @@ fn a_delivery_of_the_only_sender_has_to_begin_in_order() {
         "sole_delivery_begins_without_light_fence",
         "deliveries_are_observed_without_heavy_fence",
     ] {
-        Model::bound(2)
+        Model::bound(3)
             .because(Why::Race)
-            .fails_with(mutant, a_carrier);
+            .fails_with(mutant, a_carrier_and_two_sends);
     }
 }
 

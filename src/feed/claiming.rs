@@ -302,8 +302,9 @@ impl<T> Queue<T> {
 
     #[cold]
     fn note_overtaken(&self, position: u64) {
-        if !mutant!("overtaking_is_not_noted") {
-            // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this visible.
+        // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this visible.
+        if self.overtaken.load(Ordering::Relaxed) < position && !mutant!("overtaking_is_not_noted")
+        {
             self.overtaken.fetch_max(position, Ordering::Relaxed);
         }
     }

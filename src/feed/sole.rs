@@ -298,7 +298,7 @@ impl<'a> Right<'a> {
     }
 }
 
-#[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
+#[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::thread;

@@ -1,0 +1,203 @@
+//! The part of a delivery for own channels, while one thread alone sends: clones first, and then all claims in one
+//! [window](super::sole).
+
+use super::chunk::Chunk;
+use super::core::Core;
+use super::delivery::Delivery;
+use super::queue::Queue;
+use super::record::Section;
+use super::run::Run;
+
+/// Where a pass over a chunk is, so that it can go on after a panic.
+pub(super) struct Pass<T> {
+    /// Seats that are to be served; while it runs, those after the current one.
+    pub(super) wanted: u64,
+    /// The seat that is being served.
+    pub(super) current: usize,
+    /// Own channels that were given something, whose receivers wait and are to be woken.
+    pub(super) rung: u64,
+    /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
+    pub(super) cloning: bool,
+    /// Clones for seats that are not wanted any more, and not served yet.
+    pub(super) run: Run<Served<T>, T>,
+}
+
+/// A seat of an own channel in the visit, and its queue.
+pub(super) struct Served<T> {
+    bit: u64,
+    queue: *const Queue<T>,
+}
+
+impl<T> Clone for Served<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Served<T> {}
+
+impl<T> Pass<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: u64::MAX,
+            current: 0,
+            rung: 0,
+            cloning: false,
+            run: Run::new(),
+        }
+    }
+}
+
+impl<T: Clone + Send + 'static> Delivery<T> {
+    /// If there is one subscriber, with an own channel that has room, and this thread alone sends: moves the value there.
+    #[inline(always)]
+    pub(super) fn serve_only_one(&mut self, first: &Chunk<T>, by: &Section<'_>) -> bool {
+        let live = first.live().load();
+        if !(by.is_sole() && live & first.plain() == live && live.is_power_of_two()) {
+            return false;
+        }
+        // SAFETY: the visit to this chunk began before `live` was read, and the seat was live. The chunk says that it is of an
+        // own channel.
+        let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
+        let Some(window) = by.open() else {
+            return false;
+        };
+        let Some(value) = self.original.take() else {
+            return false;
+        };
+        match queue.offer_alone(value, &window) {
+            Ok(waits) => {
+                drop(window);
+                self.delivered += 1;
+                if waits {
+                    queue.ring();
+                }
+                true
+            }
+            Err(value) => {
+                self.original = Some(value);
+                false
+            }
+        }
+    }
+
+    /// Serves these seats, which are of own channels whose senders do not evict, for a thread that alone sends. The other seats
+    /// that the pass wants are served after them. `more` come in other chunks.
+    #[inline(always)]
+    pub(super) fn serve_alone(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        mut plain: u64,
+        more: bool,
+        pass: &mut Pass<T>,
+    ) {
+        if plain.is_power_of_two() {
+            pass.wanted ^= plain;
+            return self.serve_own(core, chunk, by, plain, more, pass);
+        }
+        while plain != 0 {
+            // No code of others may run in a window, so the clones are made before.
+            pass.cloning = true;
+            while plain != 0 && pass.run.len() < Run::<Served<T>, T>::CAPACITY {
+                let index = plain.trailing_zeros() as usize;
+                let bit = plain & plain.wrapping_neg();
+                // SAFETY: the visit to this chunk began before `live` was read, and the seats were live. The chunk says that
+                // this one is of an own channel.
+                let queue = unsafe { chunk.seat(index).own_unchecked() };
+                if !queue.has_room() {
+                    break;
+                }
+                plain ^= bit;
+                pass.current = index;
+                pass.wanted ^= bit;
+                let others = pass.wanted != 0 || more;
+                let value = match &self.original {
+                    Some(original) if others && self.spare.is_none() => original.clone(),
+                    _ => self.take_value(others || self.has_pending()),
+                };
+                pass.run.push(Served { bit, queue }, value);
+            }
+            pass.cloning = false;
+            if pass.run.len() != 0 {
+                self.give_run(core, chunk, by, pass);
+            } else {
+                // The next one is full, or the values are large.
+                let bit = plain & plain.wrapping_neg();
+                plain ^= bit;
+                pass.wanted ^= bit;
+                self.serve_own(core, chunk, by, bit, more, pass);
+            }
+        }
+    }
+
+    /// Serves the seats of the run with its values.
+    #[inline(always)]
+    pub(super) fn give_run(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        pass: &mut Pass<T>,
+    ) {
+        let before = pass.run.len();
+        let mut rung = 0;
+        if let Some(window) = by.open() {
+            pass.run.offer(|Served { bit, queue }, value| {
+                // SAFETY: the visit to the chunk goes on.
+                if unsafe { &*queue }.offer_alone(value, &window)? {
+                    rung |= bit;
+                }
+                Ok(())
+            });
+        }
+        pass.rung |= rung;
+        self.delivered += before - pass.run.len();
+        // Other threads send now, or have closed the channel.
+        while let Some((Served { bit, .. }, value)) = pass.run.pop() {
+            self.offer_own(core, chunk, by, bit, value, pass);
+        }
+    }
+
+    /// Serves the seat of one own channel.
+    #[inline(always)]
+    fn serve_own(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        bit: u64,
+        more: bool,
+        pass: &mut Pass<T>,
+    ) {
+        pass.current = bit.trailing_zeros() as usize;
+        let value = self.value_for(pass, pass.wanted != 0, more);
+        self.offer_own(core, chunk, by, bit, value, pass);
+    }
+
+    #[inline(always)]
+    fn offer_own(
+        &mut self,
+        core: &Core<T>,
+        chunk: &Chunk<T>,
+        by: &Section<'_>,
+        bit: u64,
+        value: T,
+        pass: &mut Pass<T>,
+    ) {
+        pass.current = bit.trailing_zeros() as usize;
+        // SAFETY: as in `serve_alone`.
+        let seat = unsafe { chunk.seat(pass.current) };
+        // SAFETY: as in `serve_alone`.
+        match unsafe { seat.own_unchecked() }.offer(value, by) {
+            Ok(waits) => {
+                self.delivered += 1;
+                if waits {
+                    pass.rung |= bit;
+                }
+            }
+            Err(refusal) => self.not_taken(core, seat.entry(), refusal),
+        }
+    }
+}
