@@ -76,6 +76,8 @@ struct Queue {
     gap: u64,
     /// Values that were refused, and by how much each is to add to the gap.
     refused: Vec<(u32, u64)>,
+    /// Values that were refused by the end, after their sender had found the queue full, and is to push out the oldest.
+    late: Vec<u32>,
 }
 
 impl Queue {
@@ -137,8 +139,12 @@ impl Specification for Channel {
                 queue.refused.push((*value, u64::from(counts)));
                 queue.refused.sort_unstable();
                 if queue.is_live && is_full && self.overflow == Overflow::DropOldest {
+                    // It pushes out the oldest at once, or only when it counts.
+                    let mut late = queue.clone();
+                    late.late.push(*value);
+                    late.late.sort_unstable();
                     queue.push_out();
-                    true
+                    return vec![queue, late];
                 } else {
                     counts || !queue.is_live
                 }
@@ -149,6 +155,12 @@ impl Specification for Channel {
                     .iter()
                     .position(|(refused, _)| refused == value);
                 let count = index.map(|index| queue.refused.remove(index).1);
+                if let Some(late) = queue.late.iter().position(|late| late == value) {
+                    queue.late.remove(late);
+                    if is_full {
+                        queue.push_out();
+                    }
+                }
                 queue.gap += count.unwrap_or(0);
                 let has_ended = !queue.is_live;
                 match count {
