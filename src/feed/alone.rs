@@ -1,9 +1,9 @@
-//! The part of a delivery for own channels, while one thread alone sends: clones first, and then all claims in one
-//! [window](super::sole).
+//! The quick ways of a delivery: to the only subscriber; and to own channels while one thread alone sends, clones first, and
+//! then all claims in one [window](super::sole).
 
 use super::chunk::Chunk;
 use super::core::Core;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, ring};
 use super::queue::Queue;
 use super::record::Section;
 use super::run::Run;
@@ -21,6 +21,9 @@ pub(super) struct Pass<T> {
     /// Clones for seats that are not wanted any more, and not served yet.
     pub(super) run: Run<Served<T>, T>,
 }
+
+/// How many seats ahead the processor fetches what the sender is to read.
+const AHEAD: usize = 8;
 
 /// A seat of an own channel in the visit, and its queue.
 pub(super) struct Served<T> {
@@ -49,36 +52,45 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// If there is one subscriber, with an own channel that has room, and this thread alone sends: moves the value there.
+    /// If there is one subscriber, with an own channel or a crossbeam sender, moves the value there. No code of others runs, so
+    /// there is no panic to catch.
     #[inline(always)]
-    pub(super) fn serve_only_one(&mut self, first: &Chunk<T>, by: &Section<'_>) -> bool {
+    pub(super) fn serve_only_one(
+        &mut self,
+        core: &Core<T>,
+        first: &Chunk<T>,
+        by: &Section<'_>,
+    ) -> bool {
         let live = first.live().load();
-        if !(by.is_sole() && live & first.plain() == live && live.is_power_of_two()) {
+        let (plain, crossbeam) = (live & first.plain(), live & first.crossbeam());
+        if !live.is_power_of_two() || plain | crossbeam == 0 {
             return false;
         }
-        // SAFETY: the visit to this chunk began before `live` was read, and the seat was live. The chunk says that it is of an
-        // own channel.
-        let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
-        let Some(window) = by.open() else {
-            return false;
-        };
         let Some(value) = self.original.take() else {
             return false;
         };
-        match queue.offer_alone(value, &window) {
+        // SAFETY: the visit to this chunk began before `live` was read, and the seat was live.
+        let seat = unsafe { first.seat(live.trailing_zeros() as usize) };
+        let offered = if plain != 0 {
+            // SAFETY: the chunk says so.
+            unsafe { seat.own_unchecked() }.offer(value, by)
+        } else {
+            // SAFETY: the chunk says so.
+            let (sender, entry) = unsafe { seat.crossbeam_unchecked() };
+            let offered = entry.offer_crossbeam(sender, value, by.lane());
+            offered.map(|()| false)
+        };
+        match offered {
             Ok(waits) => {
-                drop(window);
                 self.delivered += 1;
                 if waits {
-                    queue.ring();
+                    // SAFETY: the visit goes on.
+                    unsafe { ring(first, live) };
                 }
-                true
             }
-            Err(value) => {
-                self.original = Some(value);
-                false
-            }
+            Err(refusal) => self.not_taken(core, seat.entry(), refusal),
         }
+        true
     }
 
     /// Serves these seats, which are of own channels whose senders do not evict, for a thread that alone sends. The other seats
@@ -93,10 +105,6 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         more: bool,
         pass: &mut Pass<T>,
     ) {
-        if plain.is_power_of_two() {
-            pass.wanted ^= plain;
-            return self.serve_own(core, chunk, by, plain, more, pass);
-        }
         while plain != 0 {
             // No code of others may run in a window, so the clones are made before.
             pass.cloning = true;
@@ -108,6 +116,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 let queue = unsafe { chunk.seat(index).own_unchecked() };
                 if !queue.has_room() {
                     break;
+                }
+                if plain & bit << AHEAD != 0 {
+                    // SAFETY: as above.
+                    unsafe { chunk.seat(index + AHEAD) }.prefetch();
                 }
                 plain ^= bit;
                 pass.current = index;
@@ -161,7 +173,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// Serves the seat of one own channel.
-    #[inline(always)]
+    #[inline(never)]
     fn serve_own(
         &mut self,
         core: &Core<T>,
@@ -176,7 +188,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         self.offer_own(core, chunk, by, bit, value, pass);
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn offer_own(
         &mut self,
         core: &Core<T>,

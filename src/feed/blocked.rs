@@ -10,7 +10,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use super::entry::{Gate, Port};
 use super::pending::{Listening, Waiter};
-use crate::wait::{Again, BOUND, Parker, catch};
+use crate::wait::{Again, BOUND, Looks, Parker, catch};
 
 /// When carriers that cannot tell whether they have room are tried again: at first, and at most.
 const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
@@ -33,6 +33,11 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     core: &Core<T>,
     deadline: Option<Instant>,
 ) -> bool {
+    if nobody_is_in_line(delivery)
+        && Looks::of_sender().until(|| looks_again(delivery, core, deadline)) == Some(true)
+    {
+        return true;
+    }
     let parker = Parker::current();
     let mut bell = None;
     let mut timer = Timer::new();
@@ -73,6 +78,31 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         if delivery.pending().len() < waiting {
             timer = Timer::new();
         }
+    }
+}
+
+/// Whether no other sender waits for room in any of the own channels. Those that wait come first.
+fn nobody_is_in_line<T>(delivery: &Delivery<T>) -> bool {
+    let mut queues = delivery
+        .pending()
+        .iter()
+        .filter_map(|pending| pending.entry().queue());
+    queues.all(|queue| !queue.room().is_waited_on())
+}
+
+/// Tries all again. `Some(true)` if everybody is served, `Some(false)` if the deadline has passed.
+fn looks_again<T: Clone + Send + 'static>(
+    delivery: &mut Delivery<T>,
+    core: &Core<T>,
+    deadline: Option<Instant>,
+) -> Option<bool> {
+    delivery.retry(core);
+    if !delivery.has_pending() {
+        Some(true)
+    } else if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        Some(false)
+    } else {
+        None
     }
 }
 

@@ -34,7 +34,11 @@ impl<T> Queue<T> {
         }
         let window = by.open();
         match self.claim_places(1, window.as_ref()) {
-            Ok((place, _)) => Ok(self.put(place, value)),
+            Ok((place, _)) => {
+                let waits = self.put(place, value);
+                self.fetch_ahead(place);
+                Ok(waits)
+            }
             Err(unclaimed) => {
                 drop(window);
                 self.refuse(unclaimed, value)
@@ -71,7 +75,7 @@ impl<T> Queue<T> {
     fn fetch_ahead(&self, place: u64) {
         let slot = size_of::<Slot<T>>();
         let (line, ahead) = ((64 / slot).max(1) as u64, (256 / slot).max(2) as u64);
-        let later = place + ahead;
+        let later = place.wrapping_add(ahead);
         // Positions have the index in their low bits; beyond the end of the ring this fetches nothing.
         if place.is_multiple_of(line)
             && later < self.senders.limit.load(Ordering::Relaxed)

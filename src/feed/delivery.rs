@@ -50,7 +50,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         section.begin(first.place());
         if core.directory().has_live_beyond() {
             self.serve_directory(core, &section);
-        } else if !self.serve_only_one(first, &section) {
+        } else if !self.serve_only_one(core, first, &section) {
             self.serve_chunk(core, first, &section, false);
         }
     }

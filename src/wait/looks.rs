@@ -24,6 +24,11 @@ impl Looks {
     /// Looks after that. A sender on the same core gets its turn.
     const YIELDS: u32 = 4;
 
+    /// For a sender that waits for room: its first look is far off already, so that the receiver makes room for several values.
+    pub(crate) fn of_sender() -> Self {
+        Self { first: 5 }
+    }
+
     /// Looks until something is there, or it is time to park.
     pub(crate) fn until<R>(&mut self, mut look: impl FnMut() -> Option<R>) -> Option<R> {
         if MODELLED {
