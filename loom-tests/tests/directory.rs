@@ -146,6 +146,7 @@ fn all_is_dropped_with_the_feed() {
 #[test]
 fn a_chunk_has_to_be_read_in_a_visit() {
     Model::bound(3)
+        .with_plain_fences()
         .because(Why::Race)
         .fails_with("chunk_is_read_outside_of_a_visit", channels);
 }

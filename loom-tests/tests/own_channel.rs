@@ -348,7 +348,7 @@ fn a_closed_channel_is_emptied() {
 
 #[test]
 fn a_parked_receiver_is_woken_by_one_of_many() {
-    Model::bound(3).with_plain_fences().holds(one_value);
+    Model::bound(5).with_plain_fences().holds(one_value);
 }
 
 #[test]
