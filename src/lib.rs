@@ -233,4 +233,6 @@ pub use ring::{
 #[cfg(feature = "async")]
 pub use ring::{RingRecvAsync, RingSendAsync};
 pub use scope::SubscriptionScope;
-pub use subscription::{CancelToken, Closed, Stats, Subscription, SubscriptionId};
+pub use subscription::{
+    CancelToken, Closed, Stats, Subscription, SubscriptionId, SubscriptionSource, SubscriptionState,
+};

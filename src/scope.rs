@@ -6,7 +6,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
-use crate::subscription::{Source, Subscription, SubscriptionId};
+use crate::subscription::{SourceRef, Subscription, SubscriptionId};
 use crate::sync::{Mutex, mutant};
 
 /// Unsubscribes all the subscriptions it tracks at once.
@@ -52,7 +52,7 @@ impl RefUnwindSafe for SubscriptionScope {}
 struct Tracked {
     closed: bool,
     /// By number, which is the order they were made in, and ended in.
-    sources: BTreeMap<SubscriptionId, Arc<dyn Source>>,
+    sources: BTreeMap<SubscriptionId, SourceRef>,
 }
 
 impl SubscriptionScope {
@@ -78,9 +78,7 @@ impl SubscriptionScope {
                 drop(subscription);
                 return None;
             }
-            tracked
-                .sources
-                .insert(id, Arc::clone(subscription.source()));
+            tracked.sources.insert(id, subscription.source().clone());
         }
         let waker = Waker::from(Arc::new(TakeOff {
             tracked: Arc::downgrade(&self.tracked),

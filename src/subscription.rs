@@ -19,9 +19,10 @@ use crate::error::SubscriptionError;
 
 pub use cancel_token::CancelToken;
 pub use closed::Closed;
-pub(crate) use source::Source;
-pub use state::SubscriptionId;
-pub(crate) use state::{State, Wakers};
+pub(crate) use source::SourceRef;
+pub use source::SubscriptionSource;
+pub(crate) use state::Wakers;
+pub use state::{SubscriptionId, SubscriptionState};
 pub use stats::Stats;
 
 /// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long as its source does, and so
@@ -45,7 +46,8 @@ pub use stats::Stats;
 /// ```
 #[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
 pub struct Subscription {
-    source: Option<Arc<dyn Source>>,
+    /// Empty once the handle was consumed.
+    source: SourceRef,
 }
 
 // A subscription ends once, whatever panics on the way: those who wait for its end are told each by themselves.
@@ -53,9 +55,42 @@ impl UnwindSafe for Subscription {}
 impl RefUnwindSafe for Subscription {}
 
 impl Subscription {
-    pub(crate) fn new(source: Arc<dyn Source>) -> Self {
+    /// Makes the handle of a subscription that another library, or an application, delivers to.
+    ///
+    /// [`SubscriptionSource`] says what a source has to do, and what the handle, scopes and joined subscriptions do with
+    /// it. Several handles of one source are handles of one subscription: dropping any of them cancels it.
+    ///
+    /// # Examples
+    ///
+    /// A source that is ended by a flag, and delivers nothing:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use fanfeed::{Subscription, SubscriptionSource, SubscriptionState};
+    ///
+    /// struct Lease(SubscriptionState);
+    ///
+    /// impl SubscriptionSource for Lease {
+    ///     fn state(&self) -> &SubscriptionState {
+    ///         &self.0
+    ///     }
+    ///     fn cancel(&self) {
+    ///         self.cancel_soon();
+    ///     }
+    ///     fn cancel_soon(&self) {
+    ///         self.0.end(None);
+    ///     }
+    /// }
+    ///
+    /// let lease = Arc::new(Lease(SubscriptionState::new(Some("lease".into()))));
+    /// let subscription = Subscription::from_source(lease.clone());
+    /// assert_eq!(subscription.name(), Some("lease"));
+    /// lease.state().end(None);
+    /// assert!(subscription.is_closed());
+    /// ```
+    pub fn from_source(source: Arc<dyn SubscriptionSource>) -> Self {
         Self {
-            source: Some(source),
+            source: SourceRef::new(source),
         }
     }
 
@@ -99,7 +134,7 @@ impl Subscription {
         F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        Self::new(spawn::spawn(producer))
+        Self::from_source(spawn::spawn(producer))
     }
 
     /// Makes one subscription of many.
@@ -134,7 +169,7 @@ impl Subscription {
             .into_iter()
             .map(Self::into_source)
             .collect::<Vec<_>>();
-        Self::new(join::join(members))
+        Self::from_source(join::join(members))
     }
 
     /// Another handle of the same subscription. Dropping either ends it.
@@ -144,18 +179,13 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn source(&self) -> &Arc<dyn Source> {
-        // Only `detach` and `into_source` take it, and they consume the handle.
-        self.source
-            .as_ref()
-            .expect("a subscription has its source until it is consumed")
+    pub(crate) fn source(&self) -> &SourceRef {
+        &self.source
     }
 
     /// The source without its handle, which no longer unsubscribes.
-    fn into_source(mut self) -> Arc<dyn Source> {
-        self.source
-            .take()
-            .expect("a subscription has its source until it is consumed")
+    fn into_source(mut self) -> SourceRef {
+        self.source.take()
     }
 
     /// The error it failed with, if it has, whoever has received that from `err`.
@@ -170,7 +200,7 @@ impl Subscription {
 
     /// The name it was given, if any.
     pub fn name(&self) -> Option<&str> {
-        self.source().state().name().map(|name| &**name)
+        self.source().state().name()
     }
 
     /// A channel that yields one error if the subscription fails, and is disconnected once it has ended.
@@ -234,7 +264,7 @@ impl Subscription {
 
     /// Waits for the end of the subscription: a future, and for threads [`Closed::wait`] and [`Closed::wait_timeout`].
     pub fn closed(&self) -> Closed {
-        Closed::new(Arc::clone(self.source()))
+        Closed::new(self.source.clone())
     }
 
     /// What has been delivered, missed and waited for. Exact once senders are quiet; while they send, each figure is
@@ -244,15 +274,15 @@ impl Subscription {
     }
 
     /// Lets the subscription run without its handle, until its feed or the far end of its channel ends it.
-    pub fn detach(mut self) {
-        self.source = None;
+    pub fn detach(self) {
+        drop(self.into_source());
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Some(source) = self.source.take() {
-            source.cancel();
+        if !self.source.is_empty() {
+            self.source.cancel();
         }
     }
 }

@@ -131,7 +131,7 @@ impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
             CarrierOverflow::default(),
             self.name,
         );
-        Ok(Receiver::new(share, Subscription::new(entry)))
+        Ok(Receiver::new(share, Subscription::from_source(entry)))
     }
 }
 
@@ -143,14 +143,14 @@ impl<T: Send + 'static> SubscriberBuilder<'_, T> {
             Ok(port) => port,
             Err(carrier) => foreign(carrier),
         };
-        Subscription::new(self.core.subscribe(port, self.overflow, self.name))
+        Subscription::from_source(self.core.subscribe(port, self.overflow, self.name))
     }
 
     /// Subscribes a closure, which is called with each value, on the thread that sends it: see
     /// [`Feed::subscribe_fn`](crate::Feed::subscribe_fn).
     pub fn subscribe_fn<F: Fn(&T) + Send + Sync + 'static>(self, f: F) -> Subscription {
         let port = Port::Closure(Box::new(f));
-        Subscription::new(self.core.subscribe(port, self.overflow, self.name))
+        Subscription::from_source(self.core.subscribe(port, self.overflow, self.name))
     }
 }
 

@@ -15,7 +15,7 @@ use super::tokio_carrier::TokioCarrier;
 use crate::carrier::{Carrier, Sealed};
 use crate::error::{SubscriptionError, TrySendError};
 use crate::overflow::CarrierOverflow;
-use crate::subscription::{Source, State, Stats, SubscriptionId, Wakers};
+use crate::subscription::{Stats, SubscriptionId, SubscriptionSource, SubscriptionState, Wakers};
 use crate::sync::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell, mutant, order, seq_cst_order,
 };
@@ -112,7 +112,7 @@ pub(crate) struct Entry<T> {
     core: Weak<Core<T>>,
     /// Threads that use the port outside of a visit.
     gate: AtomicUsize,
-    state: State,
+    state: SubscriptionState,
     /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
     blocked_sends: WakerSet,
     /// Missed values. An own channel counts them itself, except the value that ended the
@@ -191,7 +191,7 @@ impl<T> Entry<T> {
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             blocked_nanos: AtomicU64::new(0),
-            state: State::new(name),
+            state: SubscriptionState::new(name),
         }
     }
 
@@ -221,7 +221,7 @@ impl<T> Entry<T> {
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.state.name()
+        self.state.shared_name()
     }
 
     /// Where sends that are blocked on this subscriber wait.
@@ -536,8 +536,8 @@ impl<T: Send + 'static> Entry<T> {
     }
 }
 
-impl<T: Send + 'static> Source for Entry<T> {
-    fn state(&self) -> &State {
+impl<T: Send + 'static> SubscriptionSource for Entry<T> {
+    fn state(&self) -> &SubscriptionState {
         &self.state
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use crate::subscription::{Source, State, Stats, Subscription};
+use crate::subscription::{Stats, Subscription, SubscriptionSource, SubscriptionState};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// A subscription to each type's feed, all on one channel.
@@ -12,7 +12,7 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 /// The end of one is the end of all: what ends one without being asked (the mux was stopped, the far end of the channel
 /// is gone, its carrier panicked) holds for the others too.
 pub(super) struct Group {
-    state: State,
+    state: SubscriptionState,
     parts: Box<[Subscription]>,
     /// Whether one part has ended, and the others are being ended.
     ending: AtomicBool,
@@ -27,7 +27,7 @@ impl Group {
         passed_over: Arc<AtomicU64>,
     ) -> Subscription {
         let group = Arc::new(Self {
-            state: State::new(name),
+            state: SubscriptionState::new(name),
             parts,
             ending: AtomicBool::new(false),
             passed_over,
@@ -38,19 +38,19 @@ impl Group {
                 waker.wake();
             }
         }
-        Subscription::new(group)
+        Subscription::from_source(group)
     }
 
     /// The subscription that a stopped mux gives.
     pub(super) fn ended(name: Option<Arc<str>>) -> Subscription {
         let group = Self {
-            state: State::new(name),
+            state: SubscriptionState::new(name),
             parts: Box::new([]),
             ending: AtomicBool::new(true),
             passed_over: Arc::new(AtomicU64::new(0)),
         };
         group.finish();
-        Subscription::new(Arc::new(group))
+        Subscription::from_source(Arc::new(group))
     }
 
     fn part_ended(&self) {
@@ -67,8 +67,8 @@ impl Group {
     }
 }
 
-impl Source for Group {
-    fn state(&self) -> &State {
+impl SubscriptionSource for Group {
+    fn state(&self) -> &SubscriptionState {
         &self.state
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SubscriptionError;
-use crate::subscription::{Source, State, Stats};
+use crate::subscription::{Stats, SubscriptionSource, SubscriptionState};
 use crate::sync::{AtomicU32, Mutex, Ordering, heavy_fence, light_fence, mutant};
 
 use super::core::Core;
@@ -31,7 +31,7 @@ const FOLLOWED: u32 = !(FOLLOWER - 1);
 /// What a reader and its subscription's handles share.
 pub(crate) struct Member<T> {
     core: Arc<Core<T>>,
-    state: State,
+    state: SubscriptionState,
     /// Where its seat is.
     bucket: Arc<Bucket>,
     index: u32,
@@ -71,7 +71,7 @@ impl<T> Member<T> {
             bucket,
             index,
             core,
-            state: State::new(name),
+            state: SubscriptionState::new(name),
             flags: AtomicU32::new(flags),
             last: Mutex::new(None),
         }
@@ -213,7 +213,7 @@ impl<T> Member<T> {
             crate::events::event!(
                 warn,
                 subscription = self.state.id().get(),
-                name = self.state.name().map(|name| &**name),
+                name = self.state.name(),
                 "ring subscription ended: its reader fell behind"
             );
         }
@@ -274,7 +274,7 @@ impl<T> Member<T> {
             let counts = self.seat().counts();
             RingReaderStats {
                 id: self.state.id(),
-                name: self.state.name().cloned(),
+                name: self.state.shared_name().cloned(),
                 position: counts.position,
                 stats: self.figures_of(counts),
             }
@@ -282,7 +282,7 @@ impl<T> Member<T> {
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.state.name()
+        self.state.shared_name()
     }
 
     /// The position that the reader is to read next; `None` once it is gone.
@@ -314,8 +314,8 @@ impl<T> Member<T> {
     }
 }
 
-impl<T: Send + Sync> Source for Member<T> {
-    fn state(&self) -> &State {
+impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
+    fn state(&self) -> &SubscriptionState {
         &self.state
     }
 

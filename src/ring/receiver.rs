@@ -72,7 +72,7 @@ impl<T> RefUnwindSafe for RingReceiver<T> {}
 impl<T: Send + Sync + 'static> RingReceiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
         Self {
-            subscription: Subscription::new(Arc::clone(&reader.member) as _),
+            subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
             // Each value wakes all waiters, so no wake-up has to be passed on if a task does not

@@ -4,11 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::source::Source;
+use super::source::SourceRef;
 use crate::wait::{Key, Parker};
 
 /// Completes when a subscription has ended. Made by [`Subscription::closed`](super::Subscription::closed).
@@ -16,7 +15,7 @@ use crate::wait::{Key, Parker};
 /// It does not keep the subscription alive, and dropping it does nothing to it.
 #[must_use = "a future does nothing unless it is awaited, or waited for with `wait`"]
 pub struct Closed {
-    source: Arc<dyn Source>,
+    source: SourceRef,
     key: Option<Key>,
 }
 
@@ -25,7 +24,7 @@ impl UnwindSafe for Closed {}
 impl RefUnwindSafe for Closed {}
 
 impl Closed {
-    pub(super) fn new(source: Arc<dyn Source>) -> Self {
+    pub(super) fn new(source: SourceRef) -> Self {
         Self { source, key: None }
     }
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use super::source::Source;
-use super::state::State;
+use super::source::{SourceRef, SubscriptionSource};
+use super::state::SubscriptionState;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use crate::wait::quietly;
 
 /// Makes one of many: see [`Subscription::join`](crate::Subscription::join).
-pub(super) fn join(members: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
+pub(super) fn join(members: Vec<SourceRef>) -> Arc<Joined> {
     let joined = Arc::new(Joined {
-        state: State::new(None),
+        state: SubscriptionState::new(None),
         running: AtomicUsize::new(members.len()),
         failure: Mutex::new(None),
         members,
@@ -31,8 +31,8 @@ pub(super) fn join(members: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
 }
 
 pub(crate) struct Joined {
-    state: State,
-    members: Vec<Arc<dyn Source>>,
+    state: SubscriptionState,
+    members: Vec<SourceRef>,
     /// How many members have not reported their end.
     running: AtomicUsize,
     /// The error of the first that failed.
@@ -75,7 +75,7 @@ impl Joined {
 /// A chain of joined subscriptions can be of any length, so nothing here recurses down it.
 struct Parts<'a> {
     joined: Vec<&'a Joined>,
-    leaves: Vec<&'a dyn Source>,
+    leaves: Vec<&'a SourceRef>,
 }
 
 impl Joined {
@@ -89,10 +89,10 @@ impl Joined {
         let mut index = 0;
         while let Some(&joined) = parts.joined.get(index) {
             for member in &joined.members {
-                match member.as_joined() {
+                match member.downcast_ref::<Joined>() {
                     Some(inner) if filter(inner) => parts.joined.push(inner),
                     Some(_) => {}
-                    None => parts.leaves.push(&**member),
+                    None => parts.leaves.push(member),
                 }
             }
             index += 1;
@@ -113,8 +113,8 @@ impl Joined {
     }
 }
 
-impl Source for Joined {
-    fn state(&self) -> &State {
+impl SubscriptionSource for Joined {
+    fn state(&self) -> &SubscriptionState {
         &self.state
     }
 
@@ -160,22 +160,13 @@ impl Source for Joined {
             blocked_for: sum.blocked_for.saturating_add(one.blocked_for),
         })
     }
-
-    fn as_joined(&self) -> Option<&Joined> {
-        Some(self)
-    }
-
-    fn as_joined_mut(&mut self) -> Option<&mut Joined> {
-        Some(self)
-    }
 }
 
 impl Drop for Joined {
     fn drop(&mut self) {
         let mut members = std::mem::take(&mut self.members);
         while let Some(mut member) = members.pop() {
-            let last = Arc::get_mut(&mut member);
-            if let Some(inner) = last.and_then(|last| last.as_joined_mut()) {
+            if let Some(inner) = member.downcast_last::<Joined>() {
                 members.append(&mut inner.members);
             }
         }
@@ -205,25 +196,25 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Source, State, Stats, join};
+    use super::{Joined, SourceRef, Stats, SubscriptionSource, SubscriptionState, join};
     use crate::error::SubscriptionError;
 
     struct Fixed {
-        state: State,
+        state: SubscriptionState,
         stats: Stats,
     }
 
     impl Fixed {
         fn new(stats: Stats) -> Arc<Self> {
             Arc::new(Self {
-                state: State::new(None),
+                state: SubscriptionState::new(None),
                 stats,
             })
         }
     }
 
-    impl Source for Fixed {
-        fn state(&self) -> &State {
+    impl SubscriptionSource for Fixed {
+        fn state(&self) -> &SubscriptionState {
             &self.state
         }
 
@@ -240,9 +231,9 @@ mod tests {
         }
     }
 
-    fn joined(members: &[Arc<Fixed>]) -> Arc<dyn Source> {
+    fn joined(members: &[Arc<Fixed>]) -> Arc<Joined> {
         let members = members.iter().cloned();
-        join(members.map(|member| member as Arc<dyn Source>).collect())
+        join(members.map(|member| SourceRef::new(member)).collect())
     }
 
     #[test]

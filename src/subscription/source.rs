@@ -1,33 +1,254 @@
-//! What a subscription is made of.
+//! What a subscription is made of: the trait, and the counted reference that contains its panics.
 
-use super::join::Joined;
-use super::state::State;
+use std::any::Any;
+use std::sync::Arc;
+
+use super::state::SubscriptionState;
 use super::stats::Stats;
+use crate::error::SubscriptionError;
+use crate::sync::MODELLED;
+use crate::wait::{catch, quietly};
 
-/// What a subscription is made of, and how it is ended: a feed's entry, a producer's thread, many in one.
-pub(crate) trait Source: Send + Sync {
-    /// Its identity, and whether and how it has ended.
-    fn state(&self) -> &State;
+/// The source of a [`Subscription`](crate::Subscription): how a library that delivers values makes
+/// subscriptions of its own, without a thread for each.
+///
+/// [`Subscription::from_source`](crate::Subscription::from_source) makes the handle. Feeds, rings, muxes,
+/// [`spawn`](crate::Subscription::spawn) and [`join`](crate::Subscription::join) make theirs the same way, so scopes, `join`,
+/// [`resubscribe`](crate::resubscribe), [`closed`](crate::Subscription::closed) and [`err`](crate::Subscription::err) work
+/// with any source.
+///
+/// # Contract
+///
+/// - **The source ends its state**, by [`SubscriptionState::end`], when it begins no more deliveries: because it was cancelled,
+///   because what it delivers has come to its end, or because it failed. It does so on every way out. A delivery that is under way
+///   then may still complete; `cancel` waits for it. No other code ends the state, except that a panic of `cancel` or
+///   `cancel_soon` ends it as failed ([`Panicked`](SubscriptionError::Panicked)).
+/// - **`state` returns the same state each time**, and that state belongs to this source alone.
+/// - **All methods may be called at any time**, from any thread, any number of times, several at once: before the end, during it
+///   and after it. `end` wakes waiters on the calling thread, and these may call any method of the same source. So a source
+///   holds no lock of its own while it calls `end`.
+///
+/// # What depends on it
+///
+/// | a source that | has this effect |
+/// |---|---|
+/// | never ends | [`closed`](crate::Subscription::closed) waits forever, a subscription that it was joined into never ends, and [`SubscriptionScope::count`](crate::SubscriptionScope::count) counts it. `unsubscribe`, dropping the handle and [`SubscriptionScope::close`](crate::SubscriptionScope::close) return nevertheless: they wait for `cancel`, not for the end |
+/// | ends twice, or on several threads at once | the first end counts. The others have no effect, and `end` returns `false` to them |
+/// | blocks in `cancel` | blocks its `unsubscribe`, and the drop of its handle. A scope, or a joined subscription, tells all others to end before it calls the first `cancel`, but then waits for this one |
+/// | blocks in `cancel_soon` | blocks the scope, the joined subscription, or the thread whose subscription failed. Others may not be told to end |
+/// | panics in `cancel` or `cancel_soon` | ends as failed with [`Panicked`](SubscriptionError::Panicked), unless it had ended. The panic goes no further |
+/// | panics in `stats` | panics the caller of [`Subscription::stats`](crate::Subscription::stats), and has no other effect |
+/// | panics in its destructor | nothing: the panic is caught wherever this crate drops the last reference |
+/// | is dropped without having ended | nothing waits for it by then: whatever waits for the end of a source keeps it in memory. Receivers from `err` are disconnected |
+///
+/// Dropping a [`Subscription`](crate::Subscription) calls `cancel`, and then drops its reference to the source.
+/// [`detach`](crate::Subscription::detach) drops the reference alone. A scope that tracks a subscription, a subscription that it
+/// was joined into, and a [`Closed`](crate::Closed) hold references too, until the source has ended. So the library that delivers must
+/// end the state before it forgets the source; otherwise a detached joined subscription leaks. And since a handle keeps
+/// an ended source in memory, a source that owns what the subscriber left (a handler, a sender) should drop it in `cancel`, and not in its
+/// destructor.
+///
+/// # Examples
+///
+/// A switchboard that calls a closure for each message. It has no thread of its own: `publish` runs the closures.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::thread::{self, ThreadId};
+/// use fanfeed::{Subscription, SubscriptionError, SubscriptionSource, SubscriptionState};
+///
+/// type Handler = Box<dyn FnMut(&str) + Send>;
+///
+/// struct Listener {
+///     state: SubscriptionState,
+///     /// Locked while the handler runs. Empty once the listener was cancelled.
+///     handler: Mutex<Option<Handler>>,
+///     /// The thread that runs the handler.
+///     runs_on: Mutex<Option<ThreadId>>,
+/// }
+///
+/// impl Listener {
+///     fn deliver(&self, message: &str) {
+///         let mut handler = self.handler.lock().unwrap();
+///         if let Some(handler) = &mut *handler && !self.state.is_ended() {
+///             *self.runs_on.lock().unwrap() = Some(thread::current().id());
+///             handler(message);
+///             *self.runs_on.lock().unwrap() = None;
+///         }
+///         if self.state.is_ended() {
+///             // It was cancelled by a thread that could not wait: perhaps by the handler itself.
+///             *handler = None;
+///         }
+///     }
+///
+///     fn is_running_here(&self) -> bool {
+///         *self.runs_on.lock().unwrap() == Some(thread::current().id())
+///     }
+/// }
+///
+/// impl SubscriptionSource for Listener {
+///     fn state(&self) -> &SubscriptionState {
+///         &self.state
+///     }
+///
+///     fn cancel(&self) {
+///         self.state.end(None);
+///         if SubscriptionState::may_wait() && !self.is_running_here() {
+///             // This lock waits for a delivery on another thread.
+///             drop(self.handler.lock().unwrap().take());
+///         }
+///     }
+///
+///     fn cancel_soon(&self) {
+///         self.state.end(None);
+///     }
+/// }
+///
+/// #[derive(Default)]
+/// struct Switchboard(Mutex<Vec<Arc<Listener>>>);
+///
+/// impl Switchboard {
+///     fn subscribe(&self, handler: impl FnMut(&str) + Send + 'static) -> Subscription {
+///         let listener = Arc::new(Listener {
+///             state: SubscriptionState::new(None),
+///             handler: Mutex::new(Some(Box::new(handler))),
+///             runs_on: Mutex::new(None),
+///         });
+///         self.0.lock().unwrap().push(listener.clone());
+///         Subscription::from_source(listener)
+///     }
+///
+///     fn publish(&self, message: &str) {
+///         let listeners = {
+///             let mut listeners = self.0.lock().unwrap();
+///             listeners.retain(|listener| !listener.state.is_ended());
+///             listeners.clone()
+///         };
+///         listeners.iter().for_each(|listener| listener.deliver(message));
+///     }
+///
+///     fn fail(&self, why: &str) {
+///         let listeners = std::mem::take(&mut *self.0.lock().unwrap());
+///         for listener in listeners {
+///             listener.state.end(Some(SubscriptionError::failed(why)));
+///         }
+///     }
+/// }
+///
+/// let board = Switchboard::default();
+/// let (tx, rx) = crossbeam_channel::unbounded();
+/// let first = board.subscribe({
+///     let tx = tx.clone();
+///     move |message| drop(tx.send(format!("first {message}")))
+/// });
+/// let second = board.subscribe(move |message| drop(tx.send(format!("second {message}"))));
+/// board.publish("a");
+/// first.unsubscribe();
+/// board.publish("b");
+/// board.fail("line lost");
+/// assert!(first.err().recv().is_err(), "it was unsubscribed");
+/// assert!(second.err().recv().unwrap().is_failed());
+/// second.unsubscribe();
+/// assert_eq!(rx.iter().collect::<Vec<_>>(), ["first a", "second a", "second b"]);
+/// ```
+pub trait SubscriptionSource: Any + Send + Sync {
+    /// The identity and the end of the subscription. Does not block, and does not panic.
+    fn state(&self) -> &SubscriptionState;
 
-    /// Ends it, if it has not ended, and returns when nothing of it is under way any more. Called any number of times,
-    /// from any thread.
+    /// Ends the subscription if it has not ended, and returns when no delivery is under way any more. Called again, or after
+    /// the end, it waits in the same way.
+    ///
+    /// This is [`unsubscribe`](crate::Subscription::unsubscribe), and also runs when the handle is dropped. It may wait for
+    /// deliveries that are under way, and drop what the subscriber left, but only where
+    /// [`SubscriptionState::may_wait`] is true and where it would not wait for its caller: a handler that the
+    /// source runs may call this. Elsewhere it does what [`cancel_soon`](Self::cancel_soon) does. The state has ended when
+    /// this returns, unless the source could not wait: then it ends a moment later, without further calls.
     fn cancel(&self);
 
-    /// Tells the source to end. Does not wait, and runs no user destructors: what there is to drop
-    /// is dropped by [`cancel`](Self::cancel), or by the thread that tells, once it is out of all
-    /// deliveries and drops.
+    /// Tells the source to end, without waiting.
+    ///
+    /// Called by scopes and joined subscriptions for all members before they [`cancel`](Self::cancel) the first, and by the
+    /// thread that ended one member of a joined subscription for the others. That thread may be in a delivery, and hold locks of its
+    /// own. So this takes no lock that is held while a handler runs, and runs no destructor of a user. The state ends now, or
+    /// later without further calls: `cancel` may never be called.
     fn cancel_soon(&self);
 
-    /// What it has counted so far.
-    fn stats(&self) -> Stats;
+    /// What the source has counted so far. All zero by default.
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+}
 
-    /// This source as a joined subscription, if it is one.
-    fn as_joined(&self) -> Option<&Joined> {
-        None
+/// A counted reference to a source. A panic of the source's `cancel`, `cancel_soon` or destructor goes no further.
+///
+/// Empty only after [`take`](Self::take), and then all it can do is be dropped.
+#[derive(Clone)]
+pub(crate) struct SourceRef(Option<Arc<dyn SubscriptionSource>>);
+
+impl SourceRef {
+    pub(crate) fn new(source: Arc<dyn SubscriptionSource>) -> Self {
+        Self(Some(source))
     }
 
-    /// This source as a joined subscription, if it is one.
-    fn as_joined_mut(&mut self) -> Option<&mut Joined> {
-        None
+    fn source(&self) -> &dyn SubscriptionSource {
+        self.0
+            .as_deref()
+            .expect("a reference is not used once it was taken")
+    }
+
+    pub(crate) fn state(&self) -> &SubscriptionState {
+        self.source().state()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.source().stats()
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.contain(|source| source.cancel());
+    }
+
+    pub(crate) fn cancel_soon(&self) {
+        self.contain(|source| source.cancel_soon());
+    }
+
+    fn contain(&self, f: impl FnOnce(&dyn SubscriptionSource)) {
+        let source = self.source();
+        if MODELLED {
+            // A model that fails says so by a panic.
+            return f(source);
+        }
+        if let Err(panic) = catch(|| f(source)) {
+            let error = SubscriptionError::panicked(panic.message());
+            source.state().end(Some(error));
+        }
+    }
+
+    /// Moves the reference out, and leaves this one empty.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The source, if it is an `S`.
+    pub(crate) fn downcast_ref<S: SubscriptionSource>(&self) -> Option<&S> {
+        let source: &dyn Any = self.source();
+        source.downcast_ref()
+    }
+
+    /// The source, if it is an `S` and nothing else refers to it.
+    pub(crate) fn downcast_last<S: SubscriptionSource>(&mut self) -> Option<&mut S> {
+        let source: &mut dyn Any = Arc::get_mut(self.0.as_mut()?)?;
+        source.downcast_mut()
+    }
+}
+
+impl Drop for SourceRef {
+    fn drop(&mut self) {
+        let source = self.0.take();
+        quietly(|| drop(source));
     }
 }

@@ -5,21 +5,20 @@ use std::error::Error;
 use std::sync::{Arc, Weak};
 
 use super::cancel_token::CancelToken;
-use super::source::Source;
-use super::state::State;
-use super::stats::Stats;
+use super::source::SubscriptionSource;
+use super::state::SubscriptionState;
 use crate::error::SubscriptionError;
 use crate::sync::{self, Mutex, mutant};
 use crate::wait::{Parker, catch, in_delivery, quietly};
 
 /// Runs a producer on a thread of its own: see [`Subscription::spawn`](crate::Subscription::spawn).
-pub(super) fn spawn<F, E>(producer: F) -> Arc<dyn Source>
+pub(super) fn spawn<F, E>(producer: F) -> Arc<Producer>
 where
     F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let spawned = Arc::new_cyclic(|this| Producer {
-        state: State::new(None),
+        state: SubscriptionState::new(None),
         token: CancelToken::new(),
         waits_for: Mutex::new(Weak::new()),
         this: Weak::clone(this),
@@ -37,8 +36,8 @@ sync::thread_local! {
     static RUNNING: RefCell<Weak<Producer>> = const { RefCell::new(Weak::new()) };
 }
 
-struct Producer {
-    state: State,
+pub(super) struct Producer {
+    state: SubscriptionState,
     token: CancelToken,
     /// The producer whose end this one's thread is waiting for.
     waits_for: Mutex<Weak<Producer>>,
@@ -109,8 +108,8 @@ impl Producer {
     }
 }
 
-impl Source for Producer {
-    fn state(&self) -> &State {
+impl SubscriptionSource for Producer {
+    fn state(&self) -> &SubscriptionState {
         &self.state
     }
 
@@ -121,9 +120,5 @@ impl Source for Producer {
 
     fn cancel_soon(&self) {
         self.token.cancel();
-    }
-
-    fn stats(&self) -> Stats {
-        Stats::default()
     }
 }

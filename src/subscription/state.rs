@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -10,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global, thread_local};
-use crate::wait::{InCallback, Key, Line, quietly, wake};
+use crate::wait::{InCallback, Key, Line, may_wait, quietly, wake};
 
 /// The number of a subscription, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +40,13 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// Identity and end of one subscription.
-#[derive(Debug)]
-pub(crate) struct State {
+/// The identity and the one end of a subscription. A [`SubscriptionSource`](crate::SubscriptionSource) owns one.
+///
+/// It has 40 bytes, and allocates only for a name, and when the end is waited for, asked about with
+/// [`err`](crate::Subscription::err), or has an error.
+///
+/// Dropping a state that has not ended wakes nobody: nothing can wait for it by then. Receivers from `err` are disconnected.
+pub struct SubscriptionState {
     id: SubscriptionId,
     /// Boxed, because most have none, and some have thousands beside them.
     name: Option<Box<Arc<str>>>,
@@ -73,8 +78,9 @@ impl End {
     }
 }
 
-impl State {
-    pub(crate) fn new(name: Option<Arc<str>>) -> Self {
+impl SubscriptionState {
+    /// Makes the state of a new subscription, with the next [`SubscriptionId`] of this process.
+    pub fn new(name: Option<Arc<str>>) -> Self {
         Self {
             id: SubscriptionId::next(),
             name: name.map(Box::new),
@@ -83,24 +89,69 @@ impl State {
         }
     }
 
-    pub(crate) fn id(&self) -> SubscriptionId {
+    /// The number of the subscription, unique in this process.
+    pub fn id(&self) -> SubscriptionId {
         self.id
     }
 
-    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+    /// The name of the subscription, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.shared_name().map(|name| &**name)
+    }
+
+    pub(crate) fn shared_name(&self) -> Option<&Arc<str>> {
         self.name.as_deref()
     }
 
-    pub(crate) fn is_ended(&self) -> bool {
+    /// Whether the subscription has ended. Once true, it stays true. What the thread that ended it did before is visible to a
+    /// thread that gets `true`.
+    pub fn is_ended(&self) -> bool {
         // ORDERING: pairs with the Release in `end`: who sees the end sees what led to it.
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends the subscription, with an error or without, and wakes the threads and tasks that wait
-    /// for the end. Only the first call has an effect and returns true.
-    pub(crate) fn end(&self, error: Option<SubscriptionError>) -> bool {
+    /// Ends the subscription, and wakes the threads and tasks that wait for its end. Returns whether this call ended it: the
+    /// first one does. A later call, and its error, have no effect.
+    ///
+    /// With an error the subscription has failed, and [`err`](crate::Subscription::err) yields that error.
+    /// A subscription that was cancelled has not failed, whatever its cancellation brought about, so its source ends it with
+    /// `None`.
+    ///
+    /// Wakers run on this thread before `end` returns, and may call the source: hold no lock here that
+    /// [`SubscriptionSource`](crate::SubscriptionSource)'s methods take. A panic of a waker is caught. `end` does not wait for other
+    /// threads.
+    ///
+    /// ```
+    /// use fanfeed::{SubscriptionError, SubscriptionState};
+    ///
+    /// let state = SubscriptionState::new(None);
+    /// assert!(state.end(Some(SubscriptionError::failed("line lost"))));
+    /// assert!(!state.end(None));
+    /// ```
+    pub fn end(&self, error: Option<SubscriptionError>) -> bool {
         let ended = self.mark_ended(error);
         ended.map(Wakers::wake_all).is_some()
+    }
+
+    /// Whether the calling thread may wait for other threads in [`cancel`](crate::SubscriptionSource::cancel).
+    ///
+    /// False inside a delivery of a feed: in a closure or a carrier that is subscribed to one, and in a `clone` or `drop` of a value
+    /// there. Another thread may be waiting for that delivery to end, and a `cancel` that waited for that thread would deadlock. Also
+    /// false inside more than 16 nested callbacks: destructors of carriers, and wakers that the end of a subscription woke.
+    ///
+    /// It knows nothing of the handlers that other sources run. A source that waits for its own handlers has to tell
+    /// whether it is called by one of them.
+    ///
+    /// ```
+    /// use fanfeed::{Feed, SubscriptionState};
+    ///
+    /// assert!(SubscriptionState::may_wait());
+    /// let feed = Feed::new();
+    /// let _subscription = feed.subscribe_fn(|()| assert!(!SubscriptionState::may_wait()));
+    /// feed.send(());
+    /// ```
+    pub fn may_wait() -> bool {
+        may_wait()
     }
 
     /// Ends the subscription, and returns the wakers of those that wait for the end. The caller
@@ -209,7 +260,21 @@ impl State {
     }
 }
 
-impl Drop for State {
+// The end is recorded under one lock, and user code runs outside of it.
+impl UnwindSafe for SubscriptionState {}
+impl RefUnwindSafe for SubscriptionState {}
+
+impl fmt::Debug for SubscriptionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriptionState")
+            .field("id", &self.id)
+            .field("name", &self.name())
+            .field("ended", &self.is_ended())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SubscriptionState {
     fn drop(&mut self) {
         // A user's error may panic when it is dropped.
         let end = self.end.lock().take();
@@ -278,11 +343,11 @@ mod tests {
 
     use crossbeam_channel::bounded;
 
-    use super::{Ordering, State};
+    use super::{Ordering, SubscriptionState};
 
     #[test]
     fn who_waits_for_the_end_waits_until_it_is_whole() {
-        let state = State::new(None);
+        let state = SubscriptionState::new(None);
         let (seen, has_seen) = bounded(1);
         thread::scope(|scope| {
             // As in the midst of `end`: it shows, and the channel of the error is not disconnected.

@@ -109,6 +109,7 @@ table! {
     // ---- Subscriptions ----
     [Subscription] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionId] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
+    [SubscriptionState] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [SubscriptionScope] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [Closed] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
     [CancelToken] (+Send +Sync +Unpin +UnwindSafe +RefUnwindSafe);
@@ -161,7 +162,13 @@ table! {
 const FUTURES: &[&str] = &[];
 
 /// The public traits, which have no markers.
-const TRAITS: [&str; 4] = ["Carrier", "EventTypes", "OverflowPolicy", "Publish"];
+const TRAITS: [&str; 5] = [
+    "Carrier",
+    "EventTypes",
+    "OverflowPolicy",
+    "Publish",
+    "SubscriptionSource",
+];
 
 /// What the crate exports and begins with a capital, with the features that this was built with.
 fn exported() -> BTreeSet<String> {
