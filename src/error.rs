@@ -347,14 +347,14 @@ impl Error for RecvTimeoutError {}
 pub enum SubscriptionError {
     /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect).
     Overflowed,
-    /// The carrier, or the producer, panicked with this message.
+    /// The carrier, the producer or the [source](crate::SubscriptionSource) panicked with this message.
     Panicked(Arc<str>),
-    /// The producer returned this error.
+    /// The producer returned this error, or the [source](crate::SubscriptionSource) of the subscription failed with it.
     Failed(Arc<dyn Error + Send + Sync>),
 }
 
 impl SubscriptionError {
-    /// The error of a producer that failed.
+    /// The error of a producer, or of a source, that failed.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(error.into()))
     }
@@ -369,12 +369,12 @@ impl SubscriptionError {
         matches!(self, Self::Overflowed)
     }
 
-    /// Whether a carrier or producer panicked.
+    /// Whether a carrier, producer or source panicked.
     pub fn is_panicked(&self) -> bool {
         matches!(self, Self::Panicked(_))
     }
 
-    /// Whether a producer returned an error.
+    /// Whether a producer or source failed.
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
     }

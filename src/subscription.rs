@@ -32,7 +32,7 @@ pub use stats::Stats;
 ///
 /// - it is unsubscribed (or its handle is dropped);
 /// - its feed is closed, or the last handle of the feed is dropped;
-/// - the far end of its channel is gone;
+/// - the far end of its channel is gone, or its [source](SubscriptionSource) has come to its end;
 /// - it fails, and [`err`](Self::err) yields why.
 ///
 /// ```
@@ -224,6 +224,9 @@ impl Subscription {
 
     /// Ends the subscription. When this returns, no thread puts anything more on its channel. A
     /// `send` that was blocked on it goes on at once.
+    ///
+    /// What follows is about subscriptions of this crate. For others, their library says what
+    /// [`cancel`](SubscriptionSource::cancel) of its source waits for.
     ///
     /// # The carrier
     ///

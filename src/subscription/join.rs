@@ -7,7 +7,7 @@ use super::source::{SourceRef, SubscriptionSource};
 use super::state::SubscriptionState;
 use super::stats::Stats;
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
 use crate::wait::quietly;
 
 /// Makes one of many: see [`Subscription::join`](crate::Subscription::join).
@@ -42,6 +42,10 @@ pub(crate) struct Joined {
 impl Joined {
     /// Called once for each member, after its end, by the thread that ended it.
     fn member_ended(&self, index: usize) {
+        let counts_first = mutant!("member_is_counted_before_its_failure");
+        if counts_first && self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            return self.finish();
+        }
         if let Some(error) = self.members[index].state().error()
             && self.note(error)
         {
@@ -49,7 +53,7 @@ impl Joined {
             self.cancel_soon();
         }
         // ORDERING: the last one to count sees the failure that any before it has noted.
-        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if !counts_first && self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish();
         }
     }

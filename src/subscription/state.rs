@@ -10,7 +10,7 @@ use std::task::Waker;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::SubscriptionError;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global, thread_local};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, global, mutant, order, thread_local};
 use crate::wait::{InCallback, Key, Line, may_wait, quietly, wake};
 
 /// The number of a subscription, unique in this process.
@@ -157,14 +157,16 @@ impl SubscriptionState {
     /// Ends the subscription, and returns the wakers of those that wait for the end. The caller
     /// wakes them, outside of locks. `None` if the subscription had ended.
     pub(crate) fn mark_ended(&self, error: Option<SubscriptionError>) -> Option<Wakers> {
+        let looked = mutant!("end_is_looked_for_before_the_lock").then(|| self.is_ended());
         let mut lock = self.end.lock();
-        if self.ended.load(Ordering::Relaxed) {
+        // ORDERING: pairs with the Acquire in `is_ended`.
+        let order = order!(Release, "end_is_marked_relaxed");
+        let had_ended = self.ended.swap(true, order);
+        if looked.unwrap_or(had_ended) {
             drop(lock);
             quietly(|| drop(error));
             return None;
         }
-        // ORDERING: pairs with the Acquire in `is_ended`.
-        self.ended.store(true, Ordering::Release);
         if lock.is_none() && error.is_none() {
             return Some(Wakers::default());
         }
@@ -227,7 +229,8 @@ impl SubscriptionState {
         let waker = waker.clone();
         let outcome = {
             let mut lock = self.end.lock();
-            if self.ended.load(Ordering::Relaxed) {
+            let is_ended = self.ended.load(Ordering::Relaxed);
+            if is_ended && !mutant!("waiter_does_not_look_under_the_lock") {
                 Err(waker)
             } else {
                 let end = lock.get_or_insert_with(|| Box::new(End::new()));
@@ -302,6 +305,9 @@ impl Wakers {
     /// Wakes all of them. Subscriptions that end because of it are freed after that.
     pub(crate) fn wake_all(self) {
         let Some(line) = self.0 else { return };
+        if mutant!("end_wakes_nobody") {
+            return;
+        }
         let depth = WAKING.with(Cell::get);
         if depth == DEEPEST {
             return UNWOKEN.with(|unwoken| unwoken.borrow_mut().push(line));
