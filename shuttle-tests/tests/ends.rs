@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfeed::{
-    CancelToken, Feed, Overflow, RecvError, Subscription, SubscriptionScope, TypeMux, resubscribe,
+    CancelToken, Feed, Overflow, RecvError, Subscription, SubscriptionError, SubscriptionScope,
+    SubscriptionSource, SubscriptionState, TypeMux, resubscribe,
 };
 use fanfeed_shuttle_tests::{PostBox, Schedules, Why, post};
 use shuttle::sync::Mutex;
@@ -175,6 +176,92 @@ fn a_circle() {
     }
 }
 
+/// A source that is not the crate's. Its `cancel` waits for the handler.
+struct Listener {
+    state: SubscriptionState,
+    handler: Mutex<bool>,
+    running: AtomicBool,
+}
+
+impl Listener {
+    fn deliver(&self) {
+        let is_cancelled = self.handler.lock().unwrap();
+        if !*is_cancelled && !self.state.is_ended() {
+            self.running.store(true, Ordering::SeqCst);
+            thread::yield_now();
+            self.running.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl SubscriptionSource for Listener {
+    fn state(&self) -> &SubscriptionState {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.state.end(None);
+        *self.handler.lock().unwrap() = true;
+    }
+
+    fn cancel_soon(&self) {
+        self.state.end(None);
+    }
+}
+
+/// Two sources that are joined, and one by itself, all in a scope. One thread delivers, one fails a source, one unsubscribes the
+/// joined one, and one closes the scope.
+fn sources() {
+    let listeners = [(); 3].map(|()| {
+        Arc::new(Listener {
+            state: SubscriptionState::new(None),
+            handler: Mutex::new(false),
+            running: AtomicBool::new(false),
+        })
+    });
+    let of = |index: usize| Subscription::from_source(listeners[index].clone());
+    let scope = SubscriptionScope::new();
+    let joined = scope.track(Subscription::join([of(0), of(1)])).unwrap();
+    let alone = scope.track(of(2)).unwrap();
+    let deliverer = {
+        let listeners = listeners.clone();
+        thread::spawn(move || {
+            for _ in 0..2 {
+                listeners.iter().for_each(|listener| listener.deliver());
+            }
+        })
+    };
+    let failing = {
+        let listener = Arc::clone(&listeners[0]);
+        let error = SubscriptionError::failed("line lost");
+        thread::spawn(move || listener.state.end(Some(error)))
+    };
+    let unsubscriber = {
+        let listeners = listeners.clone();
+        thread::spawn(move || {
+            joined.unsubscribe();
+            for listener in &listeners[..2] {
+                assert!(!listener.running.load(Ordering::SeqCst), "a handler runs");
+            }
+            assert!(joined.is_closed());
+            joined
+        })
+    };
+    scope.close();
+    assert!(!listeners[2].running.load(Ordering::SeqCst));
+    assert_eq!(scope.count(), 0);
+    assert!(alone.is_closed());
+    let joined = unsubscriber.join().unwrap();
+    let failed = failing.join().unwrap();
+    assert!(joined.err().try_recv().is_ok() == failed);
+    assert!(alone.err().try_recv().is_err());
+    deliverer.join().unwrap();
+    drop((joined, alone, scope));
+    for listener in listeners {
+        assert_eq!(Arc::strong_count(&listener), 1, "something keeps it");
+    }
+}
+
 /// Attempts that fail, and one that lasts, which is ended from outside at any moment. Timers fire once others have run.
 fn resubscribed() {
     let attempts = Arc::new(AtomicUsize::new(0));
@@ -278,6 +365,11 @@ fn producers_in_a_circle_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn sources_of_others_end_as_the_crates_own_do() {
+    Schedules::new().hold(sources);
+}
+
+#[test]
 fn a_resubscription_ends_whatever_it_is_about() {
     Schedules::new().with_timers().hold(resubscribed);
 }
@@ -299,6 +391,9 @@ fn mutants_are_found() {
         .find("closed_scope_tracks", a_scope);
     Schedules::new().find("cancel_wakes_nobody", a_producer);
     Schedules::new().find("producer_is_not_waited_for", a_producer);
+    Schedules::new()
+        .because(Why::Says("joined.err()"))
+        .find("member_is_counted_before_its_failure", sources);
     Schedules::new().find("circle_is_looked_for_before_it_is_told", a_circle);
     Schedules::new().find(
         "feeds_are_taken_before_the_mux_is_stopped",
