@@ -69,6 +69,7 @@
 //! | a producer with a thread of its own | [`Subscription::spawn`] |
 //! | many subscriptions as one, ended by the first that fails | [`Subscription::join`] |
 //! | all subscriptions of a component ended at once | [`SubscriptionScope`] |
+//! | subscriptions to something of your own, without a thread for each | [`SubscriptionSource`] |
 //! | a source that fails and is to be tried again | [`resubscribe`] |
 //! | events told apart by their type, coming from go-ethereum | `TypeMux`; else a feed of an `enum` |
 //!
@@ -104,7 +105,8 @@
 //!
 //! A panic costs the one it concerns. What panics in a carrier or a closure ends its own subscription, and goes no further. What
 //! panics in a value's `clone`, or in the `drop` of one that was pushed out, goes on from the send, once everybody else was
-//! served. A handler's (of `drain`, of `send_with`, an iterator's) goes through where it was called. A waker that panics when
+//! served. A handler's (of `drain`, of `send_with`, an iterator's) goes through where it was called. A
+//! [`SubscriptionSource`] that panics when it is cancelled ends as failed. A waker that panics when
 //! it is woken is as one that did nothing, and one that panics when it is cloned or replaced does so to the task that polls. After
 //! any of these all handles can be used as before, which is why they are
 //! [`UnwindSafe`](std::panic::UnwindSafe).

@@ -91,6 +91,17 @@ headlines: [\"harvest is late\", \"harvest is in\"]
 ",
     ),
     (
+        "source",
+        "\
+[\"gold 1\", \"zinc 2\", \"iron 4\"]
+gold has ended: true, after 1
+metals: the subscription's producer failed: the line broke
+line 1, None
+line 2, Some(\"the subscription's producer failed: the line broke\")
+resubscription has ended: true
+",
+    ),
+    (
         "spawn",
         "\
 from the endless one: [0, 1, 2, 3, 4]
