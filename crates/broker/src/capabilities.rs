@@ -1,0 +1,114 @@
+//! What a driver promises.
+
+/// How often a message is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Not at all: the driver refuses such a subscription.
+    Unsupported,
+    /// Once or never. What is lost is counted or reported.
+    AtMostOnce,
+    /// Once or more: a message is delivered until a handler has returned `Ok`.
+    AtLeastOnce,
+}
+
+/// What becomes of a message to a group that has no member now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WithoutMember {
+    /// It is dropped.
+    Dropped,
+    /// It waits for the next member.
+    Kept,
+}
+
+/// The promises of one driver. The table in the docs and the conformance suite both read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The name of the driver and its mode.
+    pub driver: &'static str,
+    /// Plain subscriptions.
+    pub plain: Delivery,
+    /// Groups.
+    pub group: Delivery,
+    /// Groups without a member.
+    pub without_member: WithoutMember,
+    /// Whether [`Overflow::Block`](crate::Overflow::Block) can be asked for.
+    pub blocking: bool,
+    /// Whether a new subscription can get messages that were published before it.
+    pub replay: bool,
+    /// Whether messages outlive this process.
+    pub durable: bool,
+    /// Whether other processes are reached.
+    pub remote: bool,
+    /// Whether a group keeps the order of a key while it has one member.
+    pub group_order: bool,
+}
+
+impl Capabilities {
+    /// What promises least: plain subscriptions at most once. Drivers start from it.
+    pub const fn new(driver: &'static str) -> Self {
+        Self {
+            driver,
+            plain: Delivery::AtMostOnce,
+            group: Delivery::Unsupported,
+            without_member: WithoutMember::Dropped,
+            blocking: false,
+            replay: false,
+            durable: false,
+            remote: true,
+            group_order: true,
+        }
+    }
+
+    /// Sets how plain subscriptions deliver.
+    #[must_use]
+    pub const fn plain(mut self, delivery: Delivery) -> Self {
+        self.plain = delivery;
+        self
+    }
+
+    /// Sets how groups deliver, and what they do without a member.
+    #[must_use]
+    pub const fn group(mut self, delivery: Delivery, without_member: WithoutMember) -> Self {
+        self.group = delivery;
+        self.without_member = without_member;
+        self
+    }
+
+    /// Says that publishers can wait for subscriptions.
+    #[must_use]
+    pub const fn blocking(mut self) -> Self {
+        self.blocking = true;
+        self
+    }
+
+    /// Says that a new subscription can get old messages.
+    #[must_use]
+    pub const fn replay(mut self) -> Self {
+        self.replay = true;
+        self
+    }
+
+    /// Says that messages outlive the process.
+    #[must_use]
+    pub const fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+
+    /// Says that it stays in this process.
+    #[must_use]
+    pub const fn local(mut self) -> Self {
+        self.remote = false;
+        self
+    }
+
+    /// Says that groups do not keep the order of a key.
+    #[must_use]
+    pub const fn unordered_groups(mut self) -> Self {
+        self.group_order = false;
+        self
+    }
+}

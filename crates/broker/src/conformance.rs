@@ -1,0 +1,224 @@
+//! The suite that every driver passes.
+//!
+//! What a driver has to show follows from its [`Capabilities`] alone. A driver's tests name a function that makes a
+//! [`Server`], and the macro makes a test of each case:
+//!
+//! ```
+//! # mod tests {
+//! use std::sync::Arc;
+//! use fanfeed_broker::conformance::Server;
+//! use fanfeed_broker::{Broker, MemoryBroker};
+//!
+//! struct Memory(MemoryBroker);
+//!
+//! impl Server for Memory {
+//!     fn connect(&self) -> Arc<dyn Broker> {
+//!         Arc::new(self.0.clone())
+//!     }
+//! }
+//!
+//! fn server() -> Memory {
+//!     Memory(MemoryBroker::new())
+//! }
+//!
+//! fanfeed_broker::conformance_tests!(server);
+//! # }
+//! ```
+//!
+//! No case sleeps to be right: each waits for its condition, and panics when that did not come true within
+//! [`Server::patience`].
+
+mod delivery;
+mod endings;
+mod failures;
+mod faults;
+mod groups;
+mod keys;
+mod tools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::capabilities::{Capabilities, Delivery};
+
+use tools::Env;
+
+/// A server that cases connect to.
+///
+/// Each case gets one of its own, or one that other cases use too: cases use keys that nobody else uses.
+pub trait Server: Send + Sync {
+    /// A new connection, as another process would make it. It has to be up.
+    fn connect(&self) -> Arc<dyn Broker>;
+
+    /// Kills the server without warning and starts it again at the same address. False if there is nothing to kill, which
+    /// leaves out the cases about faults.
+    fn restart(&self) -> bool {
+        false
+    }
+
+    /// How long something may take.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// How many keys the case about many keys has.
+    fn many_keys(&self) -> usize {
+        10_000
+    }
+}
+
+/// One case of the suite.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name, which is that of its test.
+    pub name: &'static str,
+    needs: fn(&Capabilities) -> bool,
+    run: fn(&Env<'_>),
+}
+
+fn any(_: &Capabilities) -> bool {
+    true
+}
+
+fn plain(capabilities: &Capabilities) -> bool {
+    capabilities.plain != Delivery::Unsupported
+}
+
+fn group(capabilities: &Capabilities) -> bool {
+    capabilities.group != Delivery::Unsupported
+}
+
+fn replay(capabilities: &Capabilities) -> bool {
+    capabilities.replay && plain(capabilities)
+}
+
+fn durable_group(capabilities: &Capabilities) -> bool {
+    capabilities.group == Delivery::AtLeastOnce && capabilities.durable
+}
+
+macro_rules! cases {
+    ($($module:ident::$name:ident needs $needs:ident;)*) => {
+        /// All cases.
+        pub const CASES: &[Case] = &[$(Case {
+            name: stringify!($name),
+            needs: $needs,
+            run: $module::$name,
+        }),*];
+    };
+}
+
+cases! {
+    delivery::a_message_arrives_as_it_was_published needs plain;
+    delivery::payloads_may_be_empty_binary_and_large needs plain;
+    delivery::fifty_subscribers_get_every_message needs plain;
+    delivery::twenty_keys_get_their_hundred_messages needs plain;
+    delivery::the_order_of_a_publisher_is_kept needs plain;
+    delivery::a_subscription_is_live_when_it_is_returned needs plain;
+    delivery::nothing_more_is_delivered_until_the_handler_returns needs plain;
+    delivery::concurrency_lets_handlers_run_side_by_side needs plain;
+    delivery::a_slow_subscriber_holds_nobody needs plain;
+    delivery::a_new_subscriber_gets_old_messages needs replay;
+    delivery::a_confirmed_message_has_a_receipt needs any;
+    groups::one_of_a_group_gets_each_message needs group;
+    groups::two_groups_get_all_messages_each needs group;
+    groups::a_leaving_member_loses_nothing needs group;
+    groups::a_group_without_members_does_what_it_promises needs group;
+    groups::a_group_keeps_the_order_of_a_failing_message needs group;
+    failures::a_failed_message_is_delivered_again needs plain;
+    failures::a_panic_is_a_failure needs plain;
+    failures::a_rejected_message_is_given_up_and_reported needs plain;
+    failures::a_message_is_given_up_after_its_attempts needs plain;
+    endings::nothing_comes_after_unsubscribe needs plain;
+    endings::unsubscribe_waits_for_the_handler needs plain;
+    endings::a_handler_may_end_its_own_subscription needs plain;
+    endings::the_others_go_on_when_one_ends needs plain;
+    endings::the_token_is_cancelled_by_the_end_of_the_handler needs plain;
+    endings::the_token_is_cancelled_by_the_end_of_the_subscription needs plain;
+    endings::close_drains needs plain;
+    endings::ten_may_close_at_once needs any;
+    endings::everything_says_closed_after_close needs any;
+    keys::keys_are_isolated needs plain;
+    keys::keys_and_groups_share_no_name needs group;
+    keys::bad_keys_are_refused needs any;
+    keys::many_keys_work_at_once needs plain;
+    faults::publishers_and_groups_survive_restarts needs durable_group;
+    faults::a_plain_subscription_goes_on_after_a_restart needs plain;
+}
+
+/// Runs one case, unless the driver does not promise what it needs.
+///
+/// # Panics
+///
+/// If the driver does not pass, or there is no such case.
+pub fn run_case(name: &str, server: &dyn Server) {
+    let case = CASES.iter().find(|case| case.name == name);
+    let case = case.unwrap_or_else(|| panic!("there is no case `{name}`"));
+    let broker = server.connect();
+    let capabilities = broker.capabilities();
+    if (case.needs)(capabilities) {
+        (case.run)(&Env::new(server, broker, capabilities));
+    }
+}
+
+/// Makes a test of each case of the suite. The argument is the name of a function that returns a
+/// [`Server`](crate::conformance::Server).
+#[macro_export]
+macro_rules! conformance_tests {
+    ($server:ident) => {
+        $crate::conformance_tests! { @cases $server:
+            a_message_arrives_as_it_was_published
+            payloads_may_be_empty_binary_and_large
+            fifty_subscribers_get_every_message
+            twenty_keys_get_their_hundred_messages
+            the_order_of_a_publisher_is_kept
+            a_subscription_is_live_when_it_is_returned
+            nothing_more_is_delivered_until_the_handler_returns
+            concurrency_lets_handlers_run_side_by_side
+            a_slow_subscriber_holds_nobody
+            a_new_subscriber_gets_old_messages
+            a_confirmed_message_has_a_receipt
+            one_of_a_group_gets_each_message
+            two_groups_get_all_messages_each
+            a_leaving_member_loses_nothing
+            a_group_without_members_does_what_it_promises
+            a_group_keeps_the_order_of_a_failing_message
+            a_failed_message_is_delivered_again
+            a_panic_is_a_failure
+            a_rejected_message_is_given_up_and_reported
+            a_message_is_given_up_after_its_attempts
+            nothing_comes_after_unsubscribe
+            unsubscribe_waits_for_the_handler
+            a_handler_may_end_its_own_subscription
+            the_others_go_on_when_one_ends
+            the_token_is_cancelled_by_the_end_of_the_handler
+            the_token_is_cancelled_by_the_end_of_the_subscription
+            close_drains
+            ten_may_close_at_once
+            everything_says_closed_after_close
+            keys_are_isolated
+            keys_and_groups_share_no_name
+            bad_keys_are_refused
+            many_keys_work_at_once
+            publishers_and_groups_survive_restarts
+            a_plain_subscription_goes_on_after_a_restart
+        }
+    };
+    (@cases $server:ident: $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $crate::conformance::run_case(stringify!($name), &$server());
+            }
+        )*
+
+        /// So that no case of the suite is left out.
+        #[test]
+        fn every_case_has_a_test() {
+            let tests = [$(stringify!($name)),*];
+            for case in $crate::conformance::CASES {
+                assert!(tests.contains(&case.name), "the case `{}` has no test", case.name);
+            }
+        }
+    };
+}

@@ -1,0 +1,103 @@
+//! What a handler knows beside the message.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::cancel::CancelToken;
+use crate::dispatch::{Lane, Member};
+use crate::id::MessageId;
+use crate::key::Key;
+use crate::message::Message;
+
+/// What a handler knows beside the message: which attempt this is, where it comes from, and whether to stop.
+pub struct Context {
+    member: Arc<Member>,
+    lane: Arc<Lane>,
+    attempt: u32,
+    /// The message and when its handler began, if the handler has a timeout.
+    current: Option<(MessageId, Instant)>,
+    token: OnceLock<CancelToken>,
+}
+
+impl Context {
+    pub(crate) fn new(member: Arc<Member>, lane: Arc<Lane>) -> Self {
+        Self {
+            member,
+            lane,
+            attempt: 1,
+            current: None,
+            token: OnceLock::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn begin(&mut self, message: &Message, attempt: u32) {
+        self.attempt = attempt;
+        self.current = None;
+        if let Some(timeout) = self.member.timeout() {
+            self.current = Some((message.id().clone(), Instant::now()));
+            self.token();
+            self.member.watch(timeout);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.member.drop_token(&token);
+        }
+    }
+
+    /// How often this message has been given to the handlers of this subscription or group, from 1. A server may know of
+    /// attempts elsewhere, and then they count.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The key that is subscribed to.
+    pub fn key(&self) -> &Key {
+        self.lane.key()
+    }
+
+    /// The group that the subscription is a member of.
+    pub fn group(&self) -> Option<&str> {
+        self.lane.group().map(|group| &**group)
+    }
+
+    /// The timeout of the handler, if it has one.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.member.timeout()
+    }
+
+    /// Whether the handler should stop: it overran its timeout, or its subscription ended.
+    pub fn is_cancelled(&self) -> bool {
+        self.member.is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
+    }
+
+    /// Reports that the message is not what the handler takes.
+    #[cfg(feature = "serde")]
+    pub(crate) fn report_undecodable(&self, error: String) {
+        self.lane.hub().emit(crate::event::Event::Undecodable {
+            key: self.key().clone(),
+            error: error.into(),
+        });
+    }
+
+    /// The token of this message, which can be handed to other threads and waited on. It is cancelled when the handler
+    /// returns, too.
+    pub fn token(&self) -> CancelToken {
+        let make = || self.member.make_token(self.current.clone());
+        self.token.get_or_init(make).clone()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("key", self.key())
+            .field("group", &self.group())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,69 @@
+//! Dispatch: from what arrived to the handlers. All drivers share it.
+//!
+//! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or several (a group). A [`Job`]
+//! is one of a member's places at the lane: it takes deliveries and calls the handler. A member has at most as many jobs
+//! as its concurrency. Jobs run on the [`Pool`], which grows when handlers block.
+//!
+//! # Invariants
+//!
+//! 1. While a lane has deliveries, each of its members has all its jobs: `offer`, `join` and every hand-back make the
+//!    missing ones (`Lane::recruit`), and a job gives up its place only under the lane's lock, having seen the queue empty.
+//!    So a delivery never waits for a member that is idle.
+//! 2. A delivery is in one place: the queue of its lane, the batch of a job, or held by a job that will try it again. A job
+//!    that finds its member cancelled hands back everything it has not begun, to the front and in order. So a leaving
+//!    member of a group loses nothing, and what it hands on comes before what arrived later.
+//! 3. No user code runs, and no event is sent, under a lock.
+//!
+//! Everything shared is under the lock of one lane, one member or the pool, and a thread holds at most one of them.
+
+mod counters;
+mod hub;
+mod job;
+mod lane;
+mod member;
+mod pool;
+
+pub(crate) use counters::{Counters, Tally};
+pub(crate) use hub::Hub;
+pub(crate) use job::{Arrival, Job};
+pub(crate) use lane::{Lane, LaneOptions, Offer, Owner};
+pub(crate) use member::Member;
+pub use pool::PoolOptions;
+
+use std::any::Any;
+use std::cell::Cell;
+
+thread_local! {
+    /// How many handlers this thread is inside of.
+    static HANDLERS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether the calling thread is inside a handler. There, nothing waits for handlers: it could be waiting for itself.
+pub(crate) fn in_handler() -> bool {
+    HANDLERS.try_with(Cell::get).is_ok_and(|depth| depth > 0)
+}
+
+/// Marks the calling thread as being inside a handler.
+struct InHandler;
+
+impl InHandler {
+    fn enter() -> Self {
+        let _ = HANDLERS.try_with(|depth| depth.set(depth.get() + 1));
+        Self
+    }
+}
+
+impl Drop for InHandler {
+    fn drop(&mut self) {
+        let _ = HANDLERS.try_with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// The message of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is not text")
+}

@@ -1,0 +1,503 @@
+//! A bounded queue of deliveries, with the members that share it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::dispatch::{Arrival, Hub, Job, Member};
+use crate::driver::Verdict;
+use crate::event::Event;
+use crate::key::Key;
+use crate::options::Overflow;
+
+/// What a lane belongs to: the memory broker, or the engine of a driver.
+pub(crate) trait Owner: Send + Sync {
+    /// A handler is done with a delivery that has a tag.
+    fn settle(&self, lane: &Arc<Lane>, tag: u64, verdict: Verdict) {
+        let _ = (lane, tag, verdict);
+    }
+
+    /// A member has left. `last` if there is none now, after which the lane takes nothing and no members.
+    fn left(&self, lane: &Arc<Lane>, last: bool);
+
+    /// There is room again in a lane that was full.
+    fn has_room(&self, lane: &Arc<Lane>) {
+        let _ = lane;
+    }
+}
+
+/// How a lane is made.
+pub(crate) struct LaneOptions {
+    pub(crate) key: Key,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    /// Whether a server waits to hear what became of each delivery.
+    pub(crate) settles: bool,
+}
+
+pub(crate) struct Lane {
+    key: Key,
+    group: Option<Arc<str>>,
+    overflow: Overflow,
+    settles: bool,
+    hub: Arc<Hub>,
+    owner: Arc<dyn Owner>,
+    inner: Mutex<Inner>,
+    /// Where publishers wait for room.
+    room: Condvar,
+    /// Where the owner keeps it.
+    place: AtomicUsize,
+}
+
+struct Inner {
+    queue: VecDeque<Arrival>,
+    seats: Vec<Seat>,
+    /// Where the search for a seat begins, so that members take turns.
+    turn: usize,
+    capacity: usize,
+    dropped: u64,
+    /// Publishers that wait at `room`.
+    waiting: usize,
+    /// Whether somebody was told that it is full, and is to be told when it has room.
+    was_full: bool,
+    /// Deliveries that wait for their time before they are queued again.
+    delayed: usize,
+    /// Deliveries that a job holds until it tries them again.
+    parked: usize,
+    /// Set when the last member has left.
+    closed: bool,
+}
+
+/// A member, and how many of its jobs there are.
+struct Seat {
+    member: Arc<Member>,
+    jobs: usize,
+}
+
+/// What became of an offer.
+pub(crate) enum Offer {
+    Taken,
+    /// It was full, and the delivery was dropped and counted.
+    Dropped,
+    /// It is full, and publishers wait for room.
+    Full(Arrival),
+    /// There is no member.
+    Gone,
+}
+
+/// The most deliveries that a job takes at once.
+const BATCH: usize = 64;
+/// An idle lane keeps memory for so many deliveries.
+const KEPT: usize = 8;
+
+impl Lane {
+    pub(crate) fn new(options: LaneOptions, hub: Arc<Hub>, owner: Arc<dyn Owner>) -> Arc<Self> {
+        Arc::new(Self {
+            key: options.key,
+            group: options.group,
+            overflow: options.overflow,
+            settles: options.settles,
+            hub,
+            owner,
+            inner: Mutex::new(Inner {
+                queue: VecDeque::new(),
+                seats: Vec::new(),
+                turn: 0,
+                capacity: options.capacity,
+                dropped: 0,
+                waiting: 0,
+                was_full: false,
+                delayed: 0,
+                parked: 0,
+                closed: false,
+            }),
+            room: Condvar::new(),
+            place: AtomicUsize::new(0),
+        })
+    }
+
+    // ORDERING: written and read under a lock of the owner's.
+    pub(crate) fn set_place(&self, place: usize) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn group(&self) -> Option<&Arc<str>> {
+        self.group.as_ref()
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.inner.lock().dropped
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.inner.lock().pending()
+    }
+
+    /// Whether nothing waits and no handler runs or is about to.
+    pub(crate) fn is_idle(&self) -> bool {
+        let members = {
+            let inner = self.inner.lock();
+            let waits = !inner.queue.is_empty() || inner.delayed > 0;
+            if waits || inner.seats.iter().any(|seat| seat.jobs > 0) {
+                return false;
+            }
+            inner.members()
+        };
+        // A job gives up its place before its thread has left the member.
+        members.iter().all(|member| member.running() == 0)
+    }
+
+    /// How many deliveries fit now.
+    pub(crate) fn free(&self) -> usize {
+        let mut inner = self.inner.lock();
+        if inner.closed || self.hub.is_closing() {
+            return 0;
+        }
+        let free = inner.capacity.saturating_sub(inner.pending());
+        inner.was_full |= free == 0;
+        free
+    }
+
+    /// Puts a delivery in the queue if there is room.
+    #[inline]
+    pub(crate) fn offer(self: &Arc<Self>, arrival: Arrival) -> Offer {
+        let mut inner = self.inner.lock();
+        if inner.closed || inner.seats.is_empty() {
+            return Offer::Gone;
+        }
+        if inner.is_full() {
+            if self.overflow == Overflow::Drop && !self.settles {
+                inner.dropped += 1;
+                let total = inner.dropped;
+                drop(inner);
+                self.report_dropped(1, total);
+                return Offer::Dropped;
+            }
+            inner.was_full = true;
+            return Offer::Full(arrival);
+        }
+        inner.queue.push_back(arrival);
+        if let Some(member) = inner.next_free() {
+            drop(inner);
+            self.hub.pool.submit(Job::new(Arc::clone(self), member));
+        }
+        Offer::Taken
+    }
+
+    /// Puts a delivery in the queue, and waits for room until the deadline.
+    pub(crate) fn offer_until(
+        self: &Arc<Self>,
+        mut arrival: Arrival,
+        deadline: Option<Instant>,
+    ) -> Offer {
+        loop {
+            arrival = match self.offer(arrival) {
+                Offer::Full(arrival) => arrival,
+                other => return other,
+            };
+            let mut inner = self.inner.lock();
+            if inner.closed || !inner.is_full() {
+                continue;
+            }
+            inner.waiting += 1;
+            let timed_out = match deadline {
+                Some(deadline) => self.room.wait_until(&mut inner, deadline).timed_out(),
+                None => {
+                    self.room.wait(&mut inner);
+                    false
+                }
+            };
+            inner.waiting -= 1;
+            if timed_out && inner.is_full() && !inner.closed {
+                return Offer::Full(arrival);
+            }
+        }
+    }
+
+    /// Takes deliveries into the batch of a job. If there are none, or the member has left, the job's place is given up, and
+    /// the answer is false.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        batch: &mut VecDeque<Arrival>,
+    ) -> bool {
+        let mut inner = self.inner.lock();
+        let count = inner.queue.len();
+        let taken = count > 0 && !member.is_cancelled();
+        if taken {
+            let shared = inner.seats.len() > 1 || member.concurrency() > 1;
+            let most = match shared {
+                true => 1,
+                false => (inner.capacity / 4).clamp(1, BATCH),
+            };
+            if count <= most && batch.is_empty() {
+                std::mem::swap(&mut inner.queue, batch);
+            } else {
+                batch.extend(inner.queue.drain(..count.min(most)));
+            }
+            // The first is begun at once.
+            member.set_begun(batch.len() - 1);
+        } else {
+            inner.give_up_place(member);
+            if inner.queue.is_empty() && inner.queue.capacity() > KEPT {
+                inner.queue = VecDeque::new();
+            }
+        }
+        // Publishers, and the driver, hear of room when half of it is free, so that they find some for more than one
+        // message. A lane that has deliveries has a job (invariant 1), so that this comes.
+        let roomy = inner.pending() <= inner.capacity / 2;
+        let waiting = roomy && inner.waiting > 0;
+        let was_full = roomy && std::mem::take(&mut inner.was_full);
+        drop(inner);
+        if waiting {
+            self.room.notify_all();
+        }
+        if was_full {
+            self.owner.has_room(self);
+        }
+        if !taken {
+            self.hub.finished_something();
+        }
+        taken
+    }
+
+    /// Puts back, before all others, what a job has not begun. The job gives up its place if `gone`, and otherwise holds
+    /// another delivery until it tries that again.
+    pub(crate) fn hand_back(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        begun: Option<Arrival>,
+        batch: &mut VecDeque<Arrival>,
+        gone: bool,
+    ) {
+        let mut inner = self.inner.lock();
+        member.set_begun(0);
+        if gone {
+            inner.give_up_place(member);
+        } else {
+            inner.parked += 1;
+        }
+        if inner.closed {
+            drop(inner);
+            let count = usize::from(begun.is_some()) + batch.len();
+            let left = begun.into_iter().chain(batch.drain(..));
+            self.abandon(left, count);
+            self.hub.finished_something();
+            return;
+        }
+        while let Some(arrival) = batch.pop_back() {
+            inner.queue.push_front(arrival);
+        }
+        if let Some(arrival) = begun {
+            inner.queue.push_front(arrival);
+        }
+        self.recruit(inner);
+        self.hub.finished_something();
+    }
+
+    /// A job goes on with the delivery that it held.
+    pub(crate) fn resume(&self) {
+        self.inner.lock().parked -= 1;
+    }
+
+    /// Sets a delivery aside until its time.
+    pub(crate) fn delay(&self) {
+        self.inner.lock().delayed += 1;
+    }
+
+    /// Puts a delivery whose time has come behind all others.
+    pub(crate) fn requeue(self: &Arc<Self>, arrival: Arrival) {
+        let mut inner = self.inner.lock();
+        inner.delayed = inner.delayed.saturating_sub(1);
+        if inner.closed {
+            drop(inner);
+            self.abandon(std::iter::once(arrival), 1);
+            return;
+        }
+        inner.queue.push_back(arrival);
+        self.recruit(inner);
+    }
+
+    /// Makes the jobs that are missing: invariant 1.
+    fn recruit(self: &Arc<Self>, mut inner: parking_lot::MutexGuard<'_, Inner>) {
+        let mut recruits = Vec::new();
+        while recruits.len() < inner.queue.len() {
+            match inner.next_free() {
+                Some(member) => recruits.push(member),
+                None => break,
+            }
+        }
+        drop(inner);
+        for member in recruits {
+            self.hub.pool.submit(Job::new(Arc::clone(self), member));
+        }
+    }
+
+    /// Adds a member. False if the lane was closed, when its last member had left.
+    pub(crate) fn join(self: &Arc<Self>, member: &Arc<Member>, capacity: usize) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return false;
+        }
+        inner.seats.push(Seat {
+            member: Arc::clone(member),
+            jobs: 0,
+        });
+        inner.capacity = inner.capacity.max(capacity);
+        self.recruit(inner);
+        true
+    }
+
+    /// Takes a member out. With the last one the lane closes, and what is queued is abandoned.
+    pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) {
+        let mut inner = self.inner.lock();
+        inner
+            .seats
+            .retain(|seat| !Arc::ptr_eq(&seat.member, member));
+        let last = inner.seats.is_empty();
+        let mut left = VecDeque::new();
+        let mut begun_elsewhere = 0;
+        if last {
+            inner.closed = true;
+            // The member was cancelled before, so that its job begins nothing more.
+            begun_elsewhere = member.not_begun() + inner.parked + inner.delayed;
+            left = std::mem::take(&mut inner.queue);
+        }
+        drop(inner);
+        self.room.notify_all();
+        self.hub.left_over(begun_elsewhere + left.len());
+        let count = left.len();
+        self.abandon(left.into_iter(), count);
+        self.owner.left(self, last);
+        self.hub.finished_something();
+    }
+
+    /// Deliveries that no handler will get here. A server is told; what a group in memory had is dropped and counted.
+    fn abandon(self: &Arc<Self>, arrivals: impl Iterator<Item = Arrival>, count: usize) {
+        if count == 0 {
+            return;
+        }
+        if self.settles {
+            for arrival in arrivals {
+                self.owner.settle(self, arrival.tag, Verdict::Abandoned);
+            }
+        } else if self.group.is_some() {
+            let mut inner = self.inner.lock();
+            inner.dropped += count as u64;
+            let total = inner.dropped;
+            drop(inner);
+            self.report_dropped(count as u64, total);
+        }
+    }
+
+    fn report_dropped(&self, count: u64, total: u64) {
+        self.hub.counters.dropped(count);
+        self.hub.emit_dropped(total, |total| Event::Dropped {
+            key: self.key.clone(),
+            group: self.group.clone(),
+            total,
+        });
+    }
+
+    /// Says what became of a delivery.
+    #[inline]
+    pub(crate) fn settle(self: &Arc<Self>, tag: u64, verdict: Verdict) {
+        if self.settles {
+            self.owner.settle(self, tag, verdict);
+        }
+    }
+
+    pub(crate) fn settles(&self) -> bool {
+        self.settles
+    }
+
+    /// Puts a delivery that is handed back by a driver's `Sink` on the count of drops.
+    pub(crate) fn count_drop(&self) {
+        let total = {
+            let mut inner = self.inner.lock();
+            inner.dropped += 1;
+            inner.dropped
+        };
+        self.report_dropped(1, total);
+    }
+
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        self.inner.lock().members()
+    }
+}
+
+impl Inner {
+    fn members(&self) -> Vec<Arc<Member>> {
+        let members = self.seats.iter().map(|seat| Arc::clone(&seat.member));
+        members.collect()
+    }
+
+    /// What waits for a handler: queued, or in the batch of a job that has not come to it.
+    fn pending(&self) -> usize {
+        self.queue.len()
+            + self
+                .seats
+                .iter()
+                .map(|seat| seat.member.not_begun())
+                .sum::<usize>()
+    }
+
+    fn is_full(&self) -> bool {
+        // The batch counts too, but is read only where it can matter: its owner writes it with each message.
+        let queued = self.queue.len();
+        queued >= self.capacity
+            || (queued + BATCH > self.capacity && self.pending() >= self.capacity)
+    }
+
+    /// A member that has fewer jobs than its concurrency, for which one more is counted now.
+    fn next_free(&mut self) -> Option<Arc<Member>> {
+        let count = self.seats.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let seat = &mut self.seats[at];
+            if seat.jobs < seat.member.concurrency() {
+                seat.jobs += 1;
+                self.turn = (at + 1) % count;
+                return Some(Arc::clone(&seat.member));
+            }
+        }
+        None
+    }
+
+    fn give_up_place(&mut self, member: &Arc<Member>) {
+        // A member that has left has no seat.
+        let seat = self
+            .seats
+            .iter_mut()
+            .find(|seat| Arc::ptr_eq(&seat.member, member));
+        if let Some(seat) = seat {
+            seat.jobs -= 1;
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("key", &self.key)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}

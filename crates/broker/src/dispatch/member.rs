@@ -1,0 +1,389 @@
+//! One subscription: its handler, its options and its end.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use fanfeed::{Stats, SubscriptionError, SubscriptionSource, SubscriptionState};
+use parking_lot::{Condvar, Mutex};
+
+use crate::cancel::CancelToken;
+use crate::dispatch::pool::Timed;
+use crate::dispatch::{Job, Lane, Tally, in_handler};
+use crate::event::Event;
+use crate::handler::Handler;
+use crate::id::MessageId;
+use crate::options::{Redelivery, SubscribeOptions};
+
+pub(crate) struct Member {
+    state: SubscriptionState,
+    lane: Arc<Lane>,
+    this: Weak<Member>,
+    concurrency: u32,
+    attempts: u32,
+    backoff: Duration,
+    timeout: Option<Duration>,
+    redelivery: Redelivery,
+    cancelled: AtomicBool,
+    /// Whether a timer is set that looks for overruns.
+    watched: AtomicBool,
+    /// Deliveries in the batch of its job that the job has not come to. Only a member with one job has such.
+    not_begun: AtomicUsize,
+    delivered: AtomicU64,
+    life: Mutex<Life>,
+    /// Where those wait that unsubscribe.
+    ended: Condvar,
+    /// The tokens of the messages that are being handled, where somebody asked for them.
+    tokens: Mutex<Vec<Current>>,
+    /// Whether it is live, for a subscription with a server.
+    live: OnceLock<Box<Live>>,
+}
+
+struct Life {
+    /// Taken at the end, so that what a closure has captured is dropped then.
+    handler: Option<Arc<dyn Handler>>,
+    running: usize,
+    left: bool,
+    /// The thread that brings about the end. What it calls on the way may unsubscribe again, and must not wait for it.
+    finishing: Option<ThreadId>,
+    over: bool,
+    error: Option<SubscriptionError>,
+}
+
+struct Current {
+    token: CancelToken,
+    /// The message and when its handler began, if the handler has a timeout.
+    since: Option<(MessageId, Instant)>,
+}
+
+/// Whether a subscription with a server has become live.
+#[derive(Default)]
+pub(crate) struct Live {
+    state: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Live {
+    pub(crate) fn set(&self) {
+        *self.state.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Member {
+    pub(crate) fn new(
+        lane: &Arc<Lane>,
+        handler: Arc<dyn Handler>,
+        options: &SubscribeOptions,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            state: SubscriptionState::new(options.name.clone()),
+            lane: Arc::clone(lane),
+            this: Weak::clone(this),
+            concurrency: u32::try_from(options.concurrency).unwrap_or(u32::MAX),
+            attempts: options.attempts,
+            backoff: options.backoff,
+            timeout: options.timeout,
+            redelivery: options.redelivery,
+            cancelled: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            not_begun: AtomicUsize::new(0),
+            delivered: AtomicU64::new(0),
+            life: Mutex::new(Life {
+                handler: Some(handler),
+                running: 0,
+                left: false,
+                finishing: None,
+                over: false,
+                error: None,
+            }),
+            ended: Condvar::new(),
+            tokens: Mutex::default(),
+            live: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn concurrency(&self) -> usize {
+        self.concurrency as usize
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(crate) fn backoff(&self) -> Duration {
+        self.backoff
+    }
+
+    pub(crate) fn redelivery(&self) -> Redelivery {
+        self.redelivery
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // ORDERING: pairs with the swap in `end_with`.
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    // ORDERING: a count that others read to see whether the lane is full. It may be a moment old, so Relaxed.
+    #[inline]
+    pub(crate) fn set_begun(&self, not_begun: usize) {
+        self.not_begun.store(not_begun, Ordering::Relaxed);
+    }
+
+    pub(crate) fn not_begun(&self) -> usize {
+        self.not_begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn handled(&self, tally: &Tally) {
+        // ORDERING: a counter that stands for itself.
+        self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
+    }
+
+    /// Begins to call the handler on this thread, unless the subscription has ended.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Entry> {
+        let mut life = self.life.lock();
+        if life.left {
+            return None;
+        }
+        let handler = Arc::clone(life.handler.as_ref()?);
+        life.running += 1;
+        Some(Entry {
+            handler: Some(handler),
+            member: Arc::clone(self),
+        })
+    }
+
+    fn exit(&self) {
+        self.life.lock().running -= 1;
+        self.try_finish();
+        self.lane.hub().finished_something();
+    }
+
+    /// Ends the subscription. With `wait`, waits for handlers that run, unless this thread is inside one or inside a
+    /// delivery of a feed. Without, nothing of the user's runs here.
+    pub(crate) fn end_with(&self, error: Option<SubscriptionError>, wait: bool) {
+        // ORDERING: pairs with the load in `is_cancelled`.
+        if !self.cancelled.swap(true, Ordering::AcqRel) {
+            self.leave(error);
+        }
+        if !wait {
+            return;
+        }
+        self.try_finish();
+        if in_handler() || !SubscriptionState::may_wait() {
+            return;
+        }
+        let mut life = self.life.lock();
+        while !life.over && life.finishing != Some(thread::current().id()) {
+            self.ended.wait(&mut life);
+        }
+    }
+
+    fn leave(&self, error: Option<SubscriptionError>) {
+        let Some(this) = self.this.upgrade() else {
+            // It is being dropped, so that nobody is left who could wait for its end.
+            return;
+        };
+        self.cancel_tokens();
+        {
+            let mut life = self.life.lock();
+            life.left = true;
+            life.error = error;
+        }
+        self.lane.leave(&this);
+        let pool = &self.lane.hub().pool;
+        pool.hurry(&this);
+        // A job without a place: it finds the end, and drops the handler if nobody else has.
+        pool.submit(Job::new(Arc::clone(&self.lane), this));
+    }
+
+    /// Brings about the end if the subscription was cancelled and no handler runs. One thread does.
+    pub(crate) fn try_finish(&self) {
+        let (handler, error) = {
+            let mut life = self.life.lock();
+            if !life.left || life.running > 0 || life.finishing.is_some() {
+                return;
+            }
+            life.finishing = Some(thread::current().id());
+            (life.handler.take(), life.error.take())
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        self.state.end(error);
+        if let Some(live) = self.live.get() {
+            drop(live.state.lock());
+            live.changed.notify_all();
+        }
+        self.life.lock().over = true;
+        self.ended.notify_all();
+    }
+
+    /// How many threads are calling its handler.
+    pub(crate) fn running(&self) -> usize {
+        self.life.lock().running
+    }
+
+    pub(crate) fn cancel_tokens(&self) {
+        let tokens = std::mem::take(&mut *self.tokens.lock());
+        for current in tokens {
+            current.token.cancel();
+        }
+    }
+
+    /// Makes the token of a message that is being handled.
+    pub(crate) fn make_token(&self, since: Option<(MessageId, Instant)>) -> CancelToken {
+        let token = CancelToken::new();
+        self.tokens.lock().push(Current {
+            token: token.clone(),
+            since,
+        });
+        // After it was put there, so that either this sees the end, or the end sees the token.
+        if self.is_cancelled() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Whether its handlers have a timeout, for which each message has a token.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Sets the timer that looks for overruns, unless it is set.
+    pub(crate) fn watch(&self, timeout: Duration) {
+        // ORDERING: pairs with the store in `look_for_overruns`.
+        if !self.watched.swap(true, Ordering::AcqRel)
+            && let Some(this) = self.this.upgrade()
+        {
+            let due = Instant::now().checked_add(timeout);
+            if let Some(due) = due {
+                self.lane.hub().pool.at(due, Timed::Overrun(this));
+            }
+        }
+    }
+
+    /// Cancels the tokens of the messages that have been handled for too long, and reports them.
+    pub(crate) fn look_for_overruns(&self) {
+        let Some(timeout) = self.timeout else { return };
+        // ORDERING: pairs with the swap in `watch`: a message that begins after this sets a timer of its own.
+        self.watched.store(false, Ordering::Release);
+        let now = Instant::now();
+        let mut over = Vec::new();
+        let mut earliest = None;
+        self.tokens.lock().retain(|current| {
+            let Some((id, started)) = &current.since else {
+                return true;
+            };
+            let age = now.saturating_duration_since(*started);
+            if age >= timeout {
+                over.push((current.token.clone(), id.clone()));
+                return false;
+            }
+            let left = timeout - age;
+            earliest = Some(earliest.map_or(left, |least: Duration| least.min(left)));
+            true
+        });
+        for (token, id) in over {
+            token.cancel();
+            self.lane.hub().emit(Event::HandlerOverran {
+                id,
+                key: self.lane.key().clone(),
+                group: self.lane.group().cloned(),
+                timeout,
+            });
+        }
+        if let Some(left) = earliest {
+            self.watch(left);
+        }
+    }
+
+    pub(crate) fn drop_token(&self, token: &CancelToken) {
+        self.tokens
+            .lock()
+            .retain(|current| !current.token.is(token));
+        token.cancel();
+    }
+
+    /// Makes the subscription pending until [`Live::set`].
+    pub(crate) fn live(&self) -> &Live {
+        self.live.get_or_init(Box::default)
+    }
+
+    /// Waits until the subscription is live. False at the deadline.
+    pub(crate) fn wait_live(&self, deadline: Instant) -> bool {
+        let Some(live) = self.live.get() else {
+            return true;
+        };
+        let mut state = live.state.lock();
+        while !*state && !self.state.is_ended() {
+            if live.changed.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        *state
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.state.is_ended()
+    }
+}
+
+impl SubscriptionSource for Member {
+    fn state(&self) -> &SubscriptionState {
+        &self.state
+    }
+
+    fn cancel(&self) {
+        self.end_with(None, true);
+    }
+
+    fn cancel_soon(&self) {
+        self.end_with(None, false);
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        // ORDERING: a counter that stands for itself.
+        stats.delivered = self.delivered.load(Ordering::Relaxed);
+        stats.dropped = self.lane.dropped();
+        stats.depth = Some(self.lane.queued());
+        stats
+    }
+}
+
+/// A thread that calls the handler of a member.
+pub(crate) struct Entry {
+    /// Given back before the member hears of it, so that the member holds the last one.
+    handler: Option<Arc<dyn Handler>>,
+    member: Arc<Member>,
+}
+
+impl Entry {
+    pub(crate) fn handler(&self) -> &dyn Handler {
+        self.handler
+            .as_deref()
+            .expect("it is there until the entry is dropped")
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.handler = None;
+        self.member.exit();
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.state.id())
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,390 @@
+//! The threads that call the handlers.
+//!
+//! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
+//! wait: if none was taken since it last looked, all threads are blocked, and it starts one more, up to the limit. The
+//! same thread wakes what waits for its time: retries and timeouts of handlers. Threads that had nothing to do for ten
+//! seconds end.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::dispatch::{Arrival, Job, Lane, Member};
+
+/// How many threads call handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    pub(crate) threads: usize,
+    pub(crate) limit: usize,
+}
+
+impl PoolOptions {
+    /// As many threads as there are cores, but at least 2 and at most 8; up to 512 when handlers block.
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            threads: cores.clamp(2, 8),
+            limit: 512,
+        }
+    }
+
+    /// The threads that there are when no handler blocks, at least 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self.limit = self.limit.max(self.threads);
+        self
+    }
+
+    /// The most threads that there are when handlers block. Handlers that block beyond that delay the others, which
+    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports.
+    #[must_use]
+    pub fn limit(mut self, threads: usize) -> Self {
+        self.limit = threads.max(1);
+        self.threads = self.threads.min(self.limit);
+        self
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How often the watching thread looks while jobs wait.
+const TICK: Duration = Duration::from_millis(1);
+/// How long a thread without work stays.
+const STAY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Where threads wait for jobs.
+    work: Condvar,
+    /// Where the watching thread waits.
+    watch: Condvar,
+    options: PoolOptions,
+    exhausted: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Jobs that were ever taken, by which the watching thread sees whether there is progress.
+    taken: u64,
+    threads: usize,
+    /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
+    idle: usize,
+    notified: usize,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// The order of timers that are due at one time.
+    timers_made: u64,
+    watching: Watching,
+    closed: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Watching {
+    /// There is no such thread.
+    #[default]
+    Absent,
+    /// It waits for the next timer.
+    Asleep,
+    /// It looks every tick.
+    Awake,
+}
+
+struct Timer {
+    due: Instant,
+    number: u64,
+    what: Timed,
+}
+
+/// What happens at a time.
+pub(crate) enum Timed {
+    /// A job goes on.
+    Job(Job),
+    /// A delivery goes back to its lane.
+    Requeue(Arc<Lane>, Arrival),
+    /// A member's handlers are looked at: have they overrun their timeout?
+    Overrun(Arc<Member>),
+}
+
+impl Pool {
+    pub(crate) fn new(options: PoolOptions, exhausted: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                work: Condvar::new(),
+                watch: Condvar::new(),
+                options,
+                exhausted,
+            }),
+        }
+    }
+
+    /// Runs a job soon. After the end of the pool it runs here, where it only gives up its place.
+    pub(crate) fn submit(&self, job: Job) {
+        let rejected = self.shared.submit(job);
+        if let Some(job) = rejected {
+            job.abandon();
+        }
+    }
+
+    /// Whether other jobs wait.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.shared.state.lock().jobs.is_empty()
+    }
+
+    /// Does something at a time.
+    pub(crate) fn at(&self, due: Instant, what: Timed) {
+        let mut state = self.shared.state.lock();
+        if state.closed {
+            drop(state);
+            return what.abandon();
+        }
+        state.timers_made += 1;
+        let number = state.timers_made;
+        state.timers.push(Reverse(Timer { due, number, what }));
+        self.shared.watch(&mut state);
+        self.shared.watch.notify_one();
+    }
+
+    /// Lets the jobs of a member that wait for their time go on now.
+    pub(crate) fn hurry(&self, member: &Arc<Member>) {
+        let mut hurried = Vec::new();
+        {
+            let mut state = self.shared.state.lock();
+            let is_of = |timer: &Reverse<Timer>| matches!(&timer.0.what, Timed::Job(job) if job.is_of(member));
+            if !state.timers.iter().any(is_of) {
+                return;
+            }
+            let (of_member, others) = state.timers.drain().partition::<Vec<_>, _>(is_of);
+            state.timers = others.into();
+            hurried.extend(of_member);
+        }
+        for Reverse(timer) in hurried {
+            self.fire(timer.what);
+        }
+    }
+
+    fn fire(&self, what: Timed) {
+        self.shared.fire(what);
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.state.lock().threads
+    }
+
+    /// Lets the threads end once they have run the jobs that wait.
+    pub(crate) fn close(&self) {
+        let timers = {
+            let mut state = self.shared.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.timers)
+        };
+        self.shared.work.notify_all();
+        self.shared.watch.notify_all();
+        for Reverse(timer) in timers {
+            timer.what.abandon();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Timed {
+    fn abandon(self) {
+        match self {
+            Self::Job(job) => job.abandon(),
+            Self::Requeue(lane, arrival) => lane.requeue(arrival),
+            Self::Overrun(_) => {}
+        }
+    }
+}
+
+impl Shared {
+    fn submit(self: &Arc<Self>, job: Job) -> Option<Job> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Some(job);
+        }
+        state.jobs.push_back(job);
+        if state.idle > state.notified {
+            state.notified += 1;
+            drop(state);
+            self.work.notify_one();
+        } else if state.threads < self.options.threads {
+            self.start_thread(&mut state);
+        } else if state.watching != Watching::Awake {
+            self.watch(&mut state);
+            state.watching = Watching::Awake;
+            self.watch.notify_one();
+        }
+        None
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) {
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().name("fanfeed-handler".into());
+        // Without a thread now, the watching one tries again while jobs wait.
+        if thread.spawn(move || shared.work()).is_ok() {
+            state.threads += 1;
+        } else {
+            self.watch(state);
+            state.watching = Watching::Awake;
+        }
+    }
+
+    /// Makes sure that there is a watching thread.
+    fn watch(self: &Arc<Self>, state: &mut State) {
+        if state.watching == Watching::Absent {
+            let shared = Arc::clone(self);
+            let thread = thread::Builder::new().name("fanfeed-watch".into());
+            if thread.spawn(move || shared.keep_watch()).is_ok() {
+                state.watching = Watching::Asleep;
+            }
+        }
+    }
+
+    /// What a thread of the pool does.
+    fn work(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                state.taken += 1;
+                drop(state);
+                // A job catches what the handler panics with. This catches what is left, such as a panic of an event's
+                // observer, so that no thread is lost with it.
+                let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+                state = self.state.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            let waited = self.work.wait_for(&mut state, STAY);
+            state.idle -= 1;
+            if state.notified > 0 && !waited.timed_out() {
+                state.notified -= 1;
+            }
+            state.notified = state.notified.min(state.idle);
+            if waited.timed_out() && state.jobs.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+
+    /// What the watching thread does.
+    fn keep_watch(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        let mut seen = state.taken;
+        let mut exhausted = false;
+        loop {
+            let now = Instant::now();
+            let mut due = Vec::new();
+            while state.timers.peek().is_some_and(|timer| timer.0.due <= now) {
+                due.extend(state.timers.pop());
+            }
+            if !due.is_empty() {
+                drop(state);
+                for Reverse(timer) in due {
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.fire(timer.what)));
+                }
+                state = self.state.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            if state.jobs.is_empty() {
+                state.watching = Watching::Asleep;
+                exhausted = false;
+            } else if state.watching == Watching::Awake && state.taken == seen {
+                if state.threads < self.options.limit {
+                    self.start_thread(&mut state);
+                } else if !exhausted {
+                    exhausted = true;
+                    drop(state);
+                    let _ = catch_unwind(AssertUnwindSafe(|| (self.exhausted)()));
+                    state = self.state.lock();
+                }
+            } else {
+                state.watching = Watching::Awake;
+            }
+            seen = state.taken;
+            let next = state.timers.peek().map(|timer| timer.0.due);
+            let wait = match (state.watching, next) {
+                (Watching::Awake, _) => TICK,
+                (_, Some(next)) => next.saturating_duration_since(now),
+                (_, None) => STAY,
+            };
+            let waited = self.watch.wait_for(&mut state, wait);
+            let unused = state.watching != Watching::Awake
+                && state.jobs.is_empty()
+                && state.timers.is_empty();
+            if waited.timed_out() && unused && next.is_none() {
+                break;
+            }
+        }
+        state.watching = Watching::Absent;
+    }
+
+    fn fire(self: &Arc<Self>, what: Timed) {
+        match what {
+            Timed::Job(job) => {
+                if let Some(job) = self.submit(job) {
+                    job.abandon();
+                }
+            }
+            Timed::Requeue(lane, arrival) => lane.requeue(arrival),
+            Timed::Overrun(member) => member.look_for_overruns(),
+        }
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.number).cmp(&(other.due, other.number))
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.state.lock();
+        f.debug_struct("Pool")
+            .field("threads", &state.threads)
+            .field("jobs", &state.jobs.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,473 @@
+//! The broker over a transport: what all drivers with a server share.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use fanfeed::Receiver;
+
+use super::connection::Connections;
+use super::inbound::{InboundCommands, Opened};
+use super::outbound::OutboundQueue;
+use super::sink::Sink;
+use super::transport::{Transport, Verdict};
+use crate::broker::Broker;
+use crate::capabilities::{Capabilities, Delivery};
+use crate::dispatch::{Hub, Lane, LaneOptions, Member, Owner, PoolOptions, in_handler};
+use crate::error::{CloseError, ConnectError, FlushError, PublishError, SubscribeError};
+use crate::event::{Event, Logger};
+use crate::key;
+use crate::message::Message;
+use crate::options::{Overflow, Start};
+use crate::publisher::Publisher;
+use crate::receipt::Receipt;
+use crate::stats::{BrokerStats, Connection, Health};
+use crate::subscriber::{Subscribe, Subscriber};
+use crate::subscription::BrokerSubscription;
+
+/// The broker over a [`Transport`]: what [`Driver::connect`](crate::Driver::connect) returns. A cheap handle; dropping the
+/// last one ends the broker without waiting.
+#[derive(Clone)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+/// Its end is the broker's.
+struct Handle {
+    core: Arc<Core>,
+}
+
+struct Core {
+    this: Weak<Core>,
+    transport: Arc<dyn Transport>,
+    options: EngineOptions,
+    hub: Arc<Hub>,
+    connections: Connections,
+    outbound: OutboundQueue,
+    inbound: InboundCommands,
+}
+
+/// The options that all drivers with a server have.
+#[derive(Clone)]
+pub struct EngineOptions {
+    pub(super) lazy: bool,
+    pub(super) queue: usize,
+    pub(super) batch: usize,
+    pub(super) reconnect: Duration,
+    pub(super) subscribe_timeout: Duration,
+    pub(super) pool: PoolOptions,
+    pub(super) logger: Option<Logger>,
+}
+
+impl EngineOptions {
+    /// Not lazy, a queue of 8,192 messages, batches of 512, at most 5 s between attempts to connect, 10 s for the server to
+    /// answer a subscription, the default pool, no logger.
+    pub fn new() -> Self {
+        Self {
+            lazy: false,
+            queue: 8192,
+            batch: 512,
+            reconnect: Duration::from_secs(5),
+            subscribe_timeout: Duration::from_secs(10),
+            pool: PoolOptions::new(),
+            logger: None,
+        }
+    }
+
+    /// Whether a server that is away at the start is no error.
+    #[must_use]
+    pub fn lazy(mut self, lazy: bool) -> Self {
+        self.lazy = lazy;
+        self
+    }
+
+    /// How many messages may wait for the server, those included that were sent and are not confirmed; at least 1.
+    #[must_use]
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.queue = messages.max(1);
+        self
+    }
+
+    /// The most messages in a batch, at least 1.
+    #[must_use]
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.batch = messages.max(1);
+        self
+    }
+
+    /// The longest wait between attempts to connect. The first is a tenth of it, and waits double
+    /// ([`Backoff`](fanfeed::Backoff)).
+    #[must_use]
+    pub fn reconnect(mut self, longest: Duration) -> Self {
+        self.reconnect = longest;
+        self
+    }
+
+    /// How long `subscribe` waits for the server's answer.
+    #[must_use]
+    pub fn subscribe_timeout(mut self, timeout: Duration) -> Self {
+        self.subscribe_timeout = timeout;
+        self
+    }
+
+    /// The threads that call the handlers.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolOptions) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// What is called with each event, on the thread where it happens: it should return soon.
+    #[must_use]
+    pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.logger = Some(Arc::new(logger));
+        self
+    }
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineOptions")
+            .field("lazy", &self.lazy)
+            .field("queue", &self.queue)
+            .field("batch", &self.batch)
+            .field("reconnect", &self.reconnect)
+            .field("subscribe_timeout", &self.subscribe_timeout)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts the two threads of a broker, and waits until both sides of the connection are open, unless it is lazy. The
+    /// driver's own timeouts bound the wait.
+    ///
+    /// # Errors
+    ///
+    /// What the transport says, of the side that failed first. A lazy engine returns an error only if the system has no
+    /// thread.
+    pub fn start(transport: impl Transport, options: EngineOptions) -> Result<Self, ConnectError> {
+        let hub = Hub::new(options.pool);
+        if let Some(logger) = &options.logger {
+            hub.log(Arc::clone(logger));
+        }
+        let core = Arc::new_cyclic(|this| Core {
+            this: Weak::clone(this),
+            transport: Arc::new(transport),
+            outbound: OutboundQueue::new(options.queue),
+            inbound: InboundCommands::new(),
+            connections: Connections::default(),
+            hub,
+            options,
+        });
+        // From here on, dropping this ends what was started.
+        let engine = Self {
+            handle: Arc::new(Handle {
+                core: Arc::clone(&core),
+            }),
+        };
+        let (opened, outcomes) = bounded(2);
+        for (name, run) in [("fanfeed-outbound", true), ("fanfeed-inbound", false)] {
+            let (core, opened) = (Arc::clone(&core), opened.clone());
+            let body = move || {
+                let (transport, options) = (&*core.transport, &core.options);
+                match run {
+                    true => {
+                        core.outbound
+                            .run(transport, options, &core.hub, &core.connections, opened)
+                    }
+                    false => {
+                        core.inbound
+                            .run(transport, options, &core.hub, &core.connections, opened)
+                    }
+                }
+            };
+            let thread = thread::Builder::new().name(name.into());
+            if let Err(error) = thread.spawn(body) {
+                let text = format!("a thread cannot be started: {error}");
+                return Err(ConnectError::Failed(text.into()));
+            }
+        }
+        drop(opened);
+        if !core.options.lazy {
+            for outcome in outcomes {
+                outcome?;
+            }
+        }
+        Ok(engine)
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+}
+
+impl Core {
+    fn check(&self, message: &Message) -> Result<(), PublishError> {
+        message.key().check()?;
+        let (size, limit) = (message.size(), self.transport.largest_message());
+        match size > limit {
+            true => Err(PublishError::TooLarge { size, limit }),
+            false => Ok(()),
+        }
+    }
+
+    fn publish(&self, message: Message, wait: Option<Option<Instant>>) -> Result<(), PublishError> {
+        self.check(&message)?;
+        self.outbound.push(message, wait)?;
+        self.hub.counters.published();
+        Ok(())
+    }
+
+    fn check_request(&self, request: &Subscribe) -> Result<Delivery, SubscribeError> {
+        request.key.check()?;
+        if let Some(group) = &request.group {
+            key::check_group(group)?;
+        }
+        request.options.check()?;
+        let capabilities = self.transport.capabilities();
+        let delivery = match request.group {
+            Some(_) => capabilities.group,
+            None => capabilities.plain,
+        };
+        let unsupported = |what: &str| {
+            let text = format!("{} has no {what}", capabilities.driver);
+            Err(SubscribeError::Unsupported(text.into()))
+        };
+        if delivery == Delivery::Unsupported {
+            return unsupported(match request.group {
+                Some(_) => "groups: subscribe without one",
+                None => "plain subscriptions: subscribe as a member of a group",
+            });
+        }
+        if request.options.overflow == Overflow::Block && !capabilities.blocking {
+            return unsupported("way to hold publishers: leave the overflow at `Drop`");
+        }
+        if matches!(request.options.start, Start::After(_)) && !capabilities.replay {
+            return unsupported("old messages: start with `New`");
+        }
+        self.transport.accepts(request)?;
+        Ok(delivery)
+    }
+
+    fn subscribe(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError> {
+        let delivery = self.check_request(&request)?;
+        let (Some(this), false) = (self.this.upgrade(), self.hub.is_closing()) else {
+            return Err(SubscribeError::Closed);
+        };
+        let Subscribe {
+            key,
+            group,
+            options,
+            handler,
+        } = request;
+        let lane = LaneOptions {
+            key,
+            group,
+            capacity: options.buffer,
+            overflow: options.overflow,
+            settles: delivery == Delivery::AtLeastOnce,
+        };
+        let lane = Lane::new(lane, Arc::clone(&self.hub), this);
+        let member = Member::new(&lane, handler, &options);
+        // It is pending from now on.
+        member.live();
+        let sink = Sink::new(Arc::clone(&lane), Arc::clone(&member), options);
+        lane.set_place(usize::try_from(sink.id()).unwrap_or(usize::MAX));
+        lane.join(&member, sink.buffer());
+        let subscription = BrokerSubscription::new(member);
+        let was_up = self.connections.is_inbound_up();
+        let (answer, answers) = bounded(1);
+        if !self.inbound.open(sink, answer) {
+            return Err(SubscribeError::Closed);
+        }
+        if !was_up {
+            return Ok(subscription);
+        }
+        match answers.recv_timeout(self.options.subscribe_timeout) {
+            Ok(Opened::Live | Opened::Pending) => Ok(subscription),
+            Ok(Opened::Refused(reason)) => Err(SubscribeError::Refused(reason)),
+            Err(error) if error.is_timeout() => {
+                Err(SubscribeError::Timeout(self.options.subscribe_timeout))
+            }
+            Err(_) => Err(SubscribeError::Closed),
+        }
+    }
+
+    fn members(&self) -> Vec<Arc<Member>> {
+        let sinks = self.inbound.sinks();
+        sinks.iter().map(|sink| Arc::clone(sink.member())).collect()
+    }
+
+    fn close(&self, deadline: Instant) -> Result<(), CloseError> {
+        let first = self.hub.begin_closing();
+        let outbound = self.outbound.close(deadline, &self.hub);
+        if !in_handler() {
+            let idle = || {
+                self.inbound
+                    .sinks()
+                    .iter()
+                    .all(|sink| sink.lane().is_idle())
+            };
+            self.hub.wait_until(deadline, idle);
+        }
+        let running = self.end_subscriptions();
+        self.inbound.stop();
+        if first {
+            // The last acknowledgements are sent within the deadline, but for a moment even after it.
+            let last = deadline.max(Instant::now() + LAST);
+            self.inbound.wait_ended(last);
+            self.outbound.wait_ended(last);
+            self.hub.end();
+        }
+        match (outbound, self.hub.take_left_over(), running) {
+            (0, 0, 0) => Ok(()),
+            (outbound, inbound, running) => Err(CloseError::Undelivered {
+                outbound,
+                inbound,
+                running,
+            }),
+        }
+    }
+
+    /// Ends all subscriptions, and returns how many handlers still run.
+    fn end_subscriptions(&self) -> usize {
+        let mut running = 0;
+        for member in self.members() {
+            running += member.running();
+            member.end_with(None, false);
+        }
+        running
+    }
+}
+
+/// How long `close` waits beyond its deadline for a driver to send what it holds back.
+const LAST: Duration = Duration::from_millis(200);
+
+impl Owner for Core {
+    fn settle(&self, lane: &Arc<Lane>, tag: u64, verdict: Verdict) {
+        self.inbound.settle(lane.place() as u64, tag, verdict);
+    }
+
+    fn left(&self, lane: &Arc<Lane>, _last: bool) {
+        self.inbound.close(lane.place() as u64);
+    }
+
+    fn has_room(&self, _lane: &Arc<Lane>) {
+        self.inbound.wake();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.hub.begin_closing();
+        self.core.outbound.abort(&self.core.hub);
+        self.core.end_subscriptions();
+        self.core.inbound.stop();
+        self.core.hub.end();
+    }
+}
+
+impl Publisher for Engine {
+    fn try_publish(&self, message: Message) -> Result<(), PublishError> {
+        self.core().publish(message, None)
+    }
+
+    fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.core().publish(message, Some(None))
+    }
+
+    fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
+        // A limit beyond what the clock can count is no limit.
+        let deadline = Instant::now().checked_add(timeout);
+        self.core().publish(message, Some(deadline))
+    }
+
+    fn publish_confirmed(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Receipt, PublishError> {
+        self.core().check(&message)?;
+        let receipt = self.core().outbound.confirmed(message, timeout)?;
+        self.core().hub.counters.published();
+        Ok(receipt)
+    }
+
+    fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        self.core().outbound.flush(timeout)
+    }
+}
+
+impl Subscriber for Engine {
+    fn subscribe_with(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError> {
+        self.core().subscribe(request)
+    }
+}
+
+impl Broker for Engine {
+    fn driver(&self) -> &'static str {
+        self.capabilities().driver
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        self.core().transport.capabilities()
+    }
+
+    fn events(&self) -> Receiver<Event> {
+        self.core().hub.events()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        self.core().hub.counters.read()
+    }
+
+    fn health(&self) -> Health {
+        let core = self.core();
+        Health {
+            connection: match (self.is_closed(), core.connections.are_up()) {
+                (true, _) => Connection::Closed,
+                (false, true) => Connection::Up,
+                (false, false) => Connection::Down,
+            },
+            outbound: core.outbound.len(),
+            pending: core
+                .inbound
+                .sinks()
+                .iter()
+                .map(|sink| sink.lane().queued())
+                .sum(),
+            threads: core.hub.pool.threads(),
+            subscriptions: core.inbound.count(),
+        }
+    }
+
+    fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(deadline)
+            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
+        self.core().close(deadline)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core().hub.is_closing()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("driver", &self.driver())
+            .field("health", &self.health())
+            .finish_non_exhaustive()
+    }
+}

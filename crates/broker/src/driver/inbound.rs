@@ -1,0 +1,338 @@
+//! The thread that receives, and what it is told to do.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use fanfeed::Backoff;
+use parking_lot::{Condvar, Mutex};
+
+use super::connection::{Connections, Side};
+use super::engine::EngineOptions;
+use super::outbound::{guarded, open};
+use super::sink::Sink;
+use super::transport::{Inbound, LinkError, SinkError, Transport, Verdict};
+use crate::dispatch::Hub;
+use crate::error::ConnectError;
+
+/// What the receiving thread is told to do.
+pub(crate) struct InboundCommands {
+    state: Mutex<State>,
+    /// Where the thread waits before it connects again, and those that wait for its end.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// All subscriptions, by the numbers of their sinks. After a reconnect they are opened again.
+    sinks: HashMap<u64, Sink>,
+    opens: Vec<(u64, Sender<Opened>)>,
+    closes: Vec<Sink>,
+    settles: Vec<(u64, u64, Verdict)>,
+    interrupter: Option<Arc<dyn Fn() + Send + Sync>>,
+    stopped: bool,
+    ended: bool,
+}
+
+/// What became of a new subscription.
+pub(crate) enum Opened {
+    Live,
+    /// The connection was lost: it is opened after the reconnect.
+    Pending,
+    Refused(Arc<str>),
+}
+
+/// How long a `pump` may wait. It is interrupted when there is something to do.
+const PUMP: Duration = Duration::from_millis(500);
+
+impl InboundCommands {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.state.lock().sinks.len()
+    }
+
+    pub(crate) fn sinks(&self) -> Vec<Sink> {
+        self.state.lock().sinks.values().cloned().collect()
+    }
+
+    /// Adds a subscription. The answer comes over the channel. False after the end.
+    pub(crate) fn open(&self, sink: Sink, answer: Sender<Opened>) -> bool {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return false;
+        }
+        state.opens.push((sink.id(), answer));
+        state.sinks.insert(sink.id(), sink);
+        self.interrupt(state);
+        true
+    }
+
+    pub(crate) fn close(&self, id: u64) {
+        let mut state = self.state.lock();
+        let Some(sink) = state.sinks.remove(&id) else {
+            return;
+        };
+        sink.close();
+        state.opens.retain(|(open, _)| *open != id);
+        state.closes.push(sink);
+        self.interrupt(state);
+    }
+
+    pub(crate) fn settle(&self, id: u64, tag: u64, verdict: Verdict) {
+        let mut state = self.state.lock();
+        state.settles.push((id, tag, verdict));
+        if state.settles.len() == 1 {
+            self.interrupt(state);
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.interrupt(self.state.lock());
+    }
+
+    fn interrupt(&self, state: parking_lot::MutexGuard<'_, State>) {
+        let interrupter = state.interrupter.clone();
+        drop(state);
+        if let Some(interrupter) = interrupter {
+            interrupter();
+        }
+    }
+
+    /// Lets the thread end once it has done what it was told.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        self.changed.notify_all();
+        self.interrupt(state);
+    }
+
+    /// Waits for the end of the thread until the deadline.
+    pub(crate) fn wait_ended(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while !state.ended && !self.changed.wait_until(&mut state, deadline).timed_out() {}
+    }
+
+    /// The thread: opens the side that receives, and receives until the end. `opened` hears of the first attempt.
+    pub(crate) fn run(
+        &self,
+        transport: &dyn Transport,
+        options: &EngineOptions,
+        hub: &Hub,
+        connections: &Connections,
+        opened: Sender<Result<(), ConnectError>>,
+    ) {
+        let mut opened = Some(opened);
+        let mut backoff = Backoff::new(options.reconnect);
+        let mut side: Option<Box<dyn Inbound>> = None;
+        let mut up_since = Instant::now();
+        // The closed sinks whose last verdicts the thread may still have to pass on.
+        let mut gone: HashMap<u64, Sink> = HashMap::new();
+        loop {
+            let Some(link) = &mut side else {
+                match open(|| transport.open_inbound()) {
+                    Ok(mut link) => {
+                        up_since = Instant::now();
+                        self.state.lock().interrupter = Some(link.interrupter());
+                        if let Err(error) = self.open_again(&mut *link) {
+                            connections.down(Side::Inbound, error.reason(), hub);
+                            self.pend();
+                            drop_side(link);
+                            if !self.wait_before_retry(backoff.next_wait(Duration::ZERO)) {
+                                break;
+                            }
+                            continue;
+                        }
+                        side = Some(link);
+                        connections.up(Side::Inbound, hub);
+                    }
+                    Err(error) => {
+                        connections.down(Side::Inbound, &error.to_string(), hub);
+                        let is_first = opened.is_some() && !options.lazy;
+                        if let Some(opened) = opened.take() {
+                            let _ = opened.send(Err(error));
+                        }
+                        self.pend();
+                        if is_first || !self.wait_before_retry(backoff.next_wait(Duration::ZERO)) {
+                            break;
+                        }
+                    }
+                }
+                if let Some(opened) = opened.take() {
+                    let _ = opened.send(Ok(()));
+                }
+                continue;
+            };
+            let stopped = match self.obey(&mut **link, &mut gone) {
+                Ok(true) => break,
+                Ok(false) => guarded(|| link.pump(PUMP)),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stopped {
+                self.state.lock().interrupter = None;
+                if let Some(link) = side.take() {
+                    drop_side(link);
+                }
+                connections.down(Side::Inbound, error.reason(), hub);
+                self.pend();
+                if !self.wait_before_retry(backoff.next_wait(up_since.elapsed())) {
+                    break;
+                }
+            }
+        }
+        if let Some(mut link) = side {
+            let _ = guarded(|| {
+                link.finish();
+                Ok(())
+            });
+            drop_side(link);
+        }
+        let mut state = self.state.lock();
+        state.interrupter = None;
+        state.stopped = true;
+        state.ended = true;
+        state.opens.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Opens all subscriptions on a new connection.
+    fn open_again(&self, link: &mut dyn Inbound) -> Result<(), LinkError> {
+        let sinks = self.sinks();
+        let mut asked: HashMap<u64, Sender<Opened>> = {
+            let mut state = self.state.lock();
+            state.closes.clear();
+            state.opens.drain(..).collect()
+        };
+        for sink in sinks {
+            let answer = asked.remove(&sink.id());
+            let result = open_sink(link, &sink, answer.as_ref());
+            if result.is_err() {
+                // The others hear that they are pending.
+                for (_, answer) in asked {
+                    let _ = answer.send(Opened::Pending);
+                }
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the thread was told. True at the end.
+    fn obey(
+        &self,
+        link: &mut dyn Inbound,
+        gone: &mut HashMap<u64, Sink>,
+    ) -> Result<bool, LinkError> {
+        let (opens, closes, settles, sinks, stopped) = {
+            let mut state = self.state.lock();
+            let opens = std::mem::take(&mut state.opens);
+            let settles = std::mem::take(&mut state.settles);
+            let wanted: HashSet<u64> = opens
+                .iter()
+                .map(|(id, _)| *id)
+                .chain(settles.iter().map(|(id, ..)| *id))
+                .collect();
+            let known = |id: &u64| state.sinks.get(id).map(|sink| (*id, sink.clone()));
+            let sinks: HashMap<u64, Sink> = wanted.iter().filter_map(known).collect();
+            (
+                opens,
+                std::mem::take(&mut state.closes),
+                settles,
+                sinks,
+                state.stopped,
+            )
+        };
+        gone.extend(closes.iter().map(|sink| (sink.id(), sink.clone())));
+        for (id, tag, verdict) in settles {
+            if let Some(sink) = sinks.get(&id).or_else(|| gone.get(&id)) {
+                guarded(|| {
+                    link.settle(sink, tag, verdict);
+                    Ok(())
+                })?;
+            }
+        }
+        let mut opens = opens.into_iter();
+        while let Some((id, answer)) = opens.next() {
+            let Some(sink) = sinks.get(&id) else { continue };
+            if let Err(error) = open_sink(link, sink, Some(&answer)) {
+                for (_, answer) in opens {
+                    let _ = answer.send(Opened::Pending);
+                }
+                return Err(error);
+            }
+        }
+        for sink in closes {
+            guarded(|| {
+                link.close(&sink);
+                Ok(())
+            })?;
+        }
+        // What no handler is busy with any more has had its last verdict.
+        gone.retain(|_, sink| sink.member().running() > 0);
+        Ok(stopped)
+    }
+
+    /// Lets those that wait for their subscription know that it is pending.
+    fn pend(&self) {
+        let opens = std::mem::take(&mut self.state.lock().opens);
+        for (_, answer) in opens {
+            let _ = answer.send(Opened::Pending);
+        }
+    }
+
+    /// Waits before the next attempt to connect. False at the end.
+    fn wait_before_retry(&self, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut state = self.state.lock();
+            if state.stopped {
+                return false;
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return !state.stopped;
+            }
+        }
+    }
+}
+
+/// Opens one subscription, and tells those that wait for it.
+fn open_sink(
+    link: &mut dyn Inbound,
+    sink: &Sink,
+    answer: Option<&Sender<Opened>>,
+) -> Result<(), LinkError> {
+    let tell = |opened| {
+        if let Some(answer) = answer {
+            let _ = answer.send(opened);
+        }
+    };
+    let result = guarded(|| Ok(link.open(sink)));
+    match result {
+        Ok(Ok(())) => {
+            sink.member().live().set();
+            tell(Opened::Live);
+            Ok(())
+        }
+        Ok(Err(SinkError::Refused(reason))) => {
+            tell(Opened::Refused(Arc::clone(&reason)));
+            sink.fail(SinkError::Refused(reason));
+            Ok(())
+        }
+        Ok(Err(SinkError::Link(error))) | Err(error) => {
+            tell(Opened::Pending);
+            Err(error)
+        }
+    }
+}
+
+fn drop_side(link: Box<dyn Inbound>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(link)));
+}

@@ -1,0 +1,489 @@
+//! The bounded queue to the server, and the thread that empties it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use fanfeed::Backoff;
+use parking_lot::{Condvar, Mutex};
+
+use super::connection::{Connections, Side};
+use super::engine::EngineOptions;
+use super::transport::{LinkError, Outbound, Published, Transport};
+use crate::dispatch::{Hub, panic_text};
+use crate::error::{ConnectError, FlushError, PublishError};
+use crate::event::Event;
+use crate::message::Message;
+use crate::receipt::Receipt;
+
+/// The queue to the server.
+///
+/// # Invariants
+///
+/// 1. A message that `publish` took has one number, and is in the queue or in the batch of the thread until it is settled:
+///    confirmed, refused, uncertain, or left over at the end. Each is settled once.
+/// 2. The queue is in the order of the numbers, and all numbers of a batch are smaller than those in the queue. A batch
+///    whose connection was lost goes back to the front before the next is taken. So per publisher the order holds across
+///    a reconnect, and `floor` is the smallest number that is not settled.
+pub(crate) struct OutboundQueue {
+    state: Mutex<State>,
+    /// Where the thread waits for messages.
+    work: Condvar,
+    /// Where publishers wait for room.
+    room: Condvar,
+    /// Where flushes and `close` wait for messages to be settled.
+    settled: Condvar,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Outgoing>,
+    /// The numbers in the batch of the thread.
+    in_flight: VecDeque<u64>,
+    next: u64,
+    failed: usize,
+    uncertain: usize,
+    waiting: usize,
+    /// Nothing more is taken.
+    closed: bool,
+    /// The thread is to end, whatever is left.
+    aborted: bool,
+    /// The thread has ended.
+    ended: bool,
+}
+
+struct Outgoing {
+    number: u64,
+    message: Message,
+    waiter: Option<Sender<Settled>>,
+}
+
+/// What became of a message that somebody waits for.
+enum Settled {
+    Done(Receipt),
+    Refused(Arc<str>),
+    Uncertain,
+    LeftOver,
+}
+
+/// How long the thread waits for messages before it looks whether the connection lives.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl State {
+    /// The smallest number that is not settled.
+    fn floor(&self) -> u64 {
+        let queued = self.queue.front().map(|outgoing| outgoing.number);
+        let first = self.in_flight.front().copied().or(queued);
+        first.unwrap_or(self.next)
+    }
+
+    fn unsettled(&self) -> usize {
+        self.queue.len() + self.in_flight.len()
+    }
+}
+
+impl OutboundQueue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            settled: Condvar::new(),
+            capacity,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().unsettled()
+    }
+
+    /// Puts a message in the queue. Without a deadline in `wait`, waits as long as it takes.
+    pub(crate) fn push(
+        &self,
+        message: Message,
+        wait: Option<Option<Instant>>,
+    ) -> Result<(), PublishError> {
+        self.push_with(message, None, wait)
+    }
+
+    fn push_with(
+        &self,
+        message: Message,
+        waiter: Option<Sender<Settled>>,
+        wait: Option<Option<Instant>>,
+    ) -> Result<(), PublishError> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return Err(PublishError::Closed(message));
+            }
+            if state.unsettled() < self.capacity {
+                break;
+            }
+            let Some(deadline) = wait else {
+                return Err(PublishError::Full(message));
+            };
+            state.waiting += 1;
+            let timed_out = match deadline {
+                Some(deadline) => self.room.wait_until(&mut state, deadline).timed_out(),
+                None => {
+                    self.room.wait(&mut state);
+                    false
+                }
+            };
+            state.waiting -= 1;
+            if timed_out && state.unsettled() >= self.capacity && !state.closed {
+                return Err(PublishError::Timeout(message));
+            }
+        }
+        let number = state.next;
+        state.next += 1;
+        state.queue.push_back(Outgoing {
+            number,
+            message,
+            waiter,
+        });
+        let first = state.queue.len() == 1 && state.in_flight.is_empty();
+        drop(state);
+        if first {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Puts a message in the queue and waits until the server has it.
+    pub(crate) fn confirmed(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Receipt, PublishError> {
+        let deadline = Instant::now().checked_add(timeout);
+        let (sender, receiver) = bounded(1);
+        self.push_with(message.clone(), Some(sender), Some(deadline))?;
+        let settled = match deadline {
+            Some(deadline) => receiver
+                .recv_deadline(deadline)
+                .map_err(|error| error.is_timeout()),
+            None => receiver.recv().map_err(|_| false),
+        };
+        match settled {
+            Ok(Settled::Done(receipt)) => Ok(receipt),
+            Ok(Settled::Refused(reason)) => Err(PublishError::Refused(reason)),
+            Ok(Settled::Uncertain) => Err(PublishError::Uncertain(message)),
+            Err(true) => Err(PublishError::Timeout(message)),
+            Ok(Settled::LeftOver) | Err(false) => Err(PublishError::Closed(message)),
+        }
+    }
+
+    /// Waits until everything published before is settled.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(FlushError::Closed);
+        }
+        let target = state.next;
+        let (failed, uncertain) = (state.failed, state.uncertain);
+        while state.floor() < target {
+            if state.ended {
+                return Err(FlushError::Closed);
+            }
+            let timed_out = match deadline {
+                Some(deadline) => self.settled.wait_until(&mut state, deadline).timed_out(),
+                None => {
+                    self.settled.wait(&mut state);
+                    false
+                }
+            };
+            if timed_out && state.floor() < target {
+                let left = state.in_flight.iter().copied();
+                let left = left.chain(state.queue.iter().map(|outgoing| outgoing.number));
+                return Err(FlushError::Timeout(
+                    left.filter(|number| *number < target).count(),
+                ));
+            }
+        }
+        match (state.uncertain - uncertain, state.failed - failed) {
+            (0, 0) => Ok(()),
+            (0, failed) => Err(FlushError::Failed(failed)),
+            (uncertain, _) => Err(FlushError::Uncertain(uncertain)),
+        }
+    }
+
+    /// Takes no more messages, and waits for those that are there until the deadline. Returns how many were left over.
+    pub(crate) fn close(&self, deadline: Instant, hub: &Hub) -> usize {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.room.notify_all();
+        self.work.notify_all();
+        while state.unsettled() > 0 && !state.ended {
+            if self.settled.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        drop(state);
+        self.abort(hub)
+    }
+
+    /// Ends the thread, and gives up what is left. Returns how much that was.
+    pub(crate) fn abort(&self, hub: &Hub) -> usize {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.aborted = true;
+        let left = std::mem::take(&mut state.queue);
+        // The batch that the driver has in hand may yet arrive; nobody waits to hear of it.
+        let count = left.len() + state.in_flight.len();
+        drop(state);
+        self.room.notify_all();
+        self.work.notify_all();
+        self.settled.notify_all();
+        give_up(left, hub);
+        count
+    }
+
+    /// Waits for the end of the thread until the deadline.
+    pub(crate) fn wait_ended(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while !state.ended && !self.settled.wait_until(&mut state, deadline).timed_out() {}
+    }
+
+    /// The thread: opens the side that publishes, and publishes until the end. `opened` hears of the first attempt.
+    pub(crate) fn run(
+        &self,
+        transport: &dyn Transport,
+        options: &EngineOptions,
+        hub: &Hub,
+        connections: &Connections,
+        opened: Sender<Result<(), ConnectError>>,
+    ) {
+        let mut opened = Some(opened);
+        let mut backoff = Backoff::new(options.reconnect);
+        let mut side: Option<Box<dyn Outbound>> = None;
+        let mut up_since = Instant::now();
+        loop {
+            let Some(link) = &mut side else {
+                let answer = open(|| transport.open_outbound());
+                let failed = answer.as_ref().err().cloned();
+                side = answer.ok();
+                up_since = Instant::now();
+                match failed {
+                    None => connections.up(Side::Outbound, hub),
+                    Some(error) => {
+                        let is_first = opened.is_some() && !options.lazy;
+                        connections.down(Side::Outbound, &error.to_string(), hub);
+                        if let Some(opened) = opened.take() {
+                            let _ = opened.send(Err(error));
+                        }
+                        if is_first || !self.wait_before_retry(backoff.next_wait(Duration::ZERO)) {
+                            break;
+                        }
+                    }
+                }
+                if let Some(opened) = opened.take() {
+                    let _ = opened.send(Ok(()));
+                }
+                continue;
+            };
+            let Some(batch) = self.take(options.batch) else {
+                break;
+            };
+            let result = if batch.is_empty() {
+                guarded(|| link.idle().map(|()| Vec::new()))
+            } else {
+                let messages: Vec<Message> = batch
+                    .iter()
+                    .map(|outgoing| outgoing.message.clone())
+                    .collect();
+                guarded(|| link.publish(&messages))
+            };
+            match result {
+                Ok(published) => self.settle(batch, published, hub),
+                Err(error) => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| side = None));
+                    side = None;
+                    connections.down(Side::Outbound, error.reason(), hub);
+                    self.lose(batch, transport.publishes_again(), hub);
+                    if !self.wait_before_retry(backoff.next_wait(up_since.elapsed())) {
+                        break;
+                    }
+                }
+            }
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(side)));
+        let left = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            state.closed = true;
+            state.in_flight.clear();
+            std::mem::take(&mut state.queue)
+        };
+        self.settled.notify_all();
+        self.room.notify_all();
+        give_up(left, hub);
+    }
+
+    /// Takes a batch. Empty if there was none for a while, `None` at the end.
+    fn take(&self, most: usize) -> Option<Vec<Outgoing>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.aborted || (state.closed && state.queue.is_empty()) {
+                return None;
+            }
+            if !state.queue.is_empty() {
+                break;
+            }
+            if self.work.wait_for(&mut state, IDLE).timed_out()
+                && state.queue.is_empty()
+                && !state.closed
+            {
+                return Some(Vec::new());
+            }
+        }
+        let count = state.queue.len().min(most);
+        let batch: Vec<Outgoing> = state.queue.drain(..count).collect();
+        state.in_flight = batch.iter().map(|outgoing| outgoing.number).collect();
+        Some(batch)
+    }
+
+    fn settle(&self, batch: Vec<Outgoing>, published: Vec<Published>, hub: &Hub) {
+        let mut published = published.into_iter();
+        let mut unsent = Vec::new();
+        let mut told = Vec::new();
+        let mut refused = Vec::new();
+        let mut confirmed = 0;
+        for outgoing in batch {
+            match published.next() {
+                Some(Published::Done(receipt)) => {
+                    confirmed += 1;
+                    told.extend(
+                        outgoing
+                            .waiter
+                            .map(|waiter| (waiter, Settled::Done(receipt))),
+                    );
+                }
+                Some(Published::Refused(reason)) => {
+                    refused.push((outgoing.message, Arc::clone(&reason)));
+                    told.extend(
+                        outgoing
+                            .waiter
+                            .map(|waiter| (waiter, Settled::Refused(reason))),
+                    );
+                }
+                Some(Published::Unsent) | None => unsent.push(outgoing),
+            }
+        }
+        hub.counters.confirmed(confirmed);
+        let left = self.settle_state(unsent, refused.len(), 0);
+        for (waiter, settled) in told {
+            let _ = waiter.send(settled);
+        }
+        for (message, reason) in refused {
+            fail(&message, &reason, hub);
+        }
+        give_up(left, hub);
+    }
+
+    /// The connection was lost with this batch.
+    fn lose(&self, batch: Vec<Outgoing>, again: bool, hub: &Hub) {
+        if again {
+            let left = self.settle_state(batch, 0, 0);
+            give_up(left, hub);
+            return;
+        }
+        let count = batch.len();
+        self.settle_state(Vec::new(), 0, count);
+        for outgoing in batch {
+            fail(
+                &outgoing.message,
+                "the connection was lost before the server confirmed it",
+                hub,
+            );
+            if let Some(waiter) = outgoing.waiter {
+                let _ = waiter.send(Settled::Uncertain);
+            }
+        }
+    }
+
+    /// Puts the batch's unsent messages back to the front, and counts the others. Returns what is left over after an abort.
+    fn settle_state(
+        &self,
+        unsent: Vec<Outgoing>,
+        failed: usize,
+        uncertain: usize,
+    ) -> VecDeque<Outgoing> {
+        let mut state = self.state.lock();
+        state.in_flight.clear();
+        state.failed += failed;
+        state.uncertain += uncertain;
+        for outgoing in unsent.into_iter().rev() {
+            state.queue.push_front(outgoing);
+        }
+        let left = match state.aborted {
+            true => std::mem::take(&mut state.queue),
+            false => VecDeque::new(),
+        };
+        let waiting = state.waiting > 0;
+        drop(state);
+        self.settled.notify_all();
+        if waiting {
+            self.room.notify_all();
+        }
+        left
+    }
+
+    /// Waits before the next attempt to connect. False at the end.
+    fn wait_before_retry(&self, wait: Duration) -> bool {
+        let deadline = Instant::now() + wait;
+        let mut state = self.state.lock();
+        loop {
+            if state.aborted || (state.closed && state.unsettled() == 0) {
+                return false;
+            }
+            if self.work.wait_until(&mut state, deadline).timed_out() {
+                return !state.aborted;
+            }
+        }
+    }
+}
+
+/// A message that was published and did not arrive.
+fn fail(message: &Message, reason: &str, hub: &Hub) {
+    hub.counters.publish_failed(1);
+    hub.emit(Event::PublishFailed {
+        id: message.id().clone(),
+        key: message.key().clone(),
+        error: reason.into(),
+    });
+}
+
+fn give_up(left: VecDeque<Outgoing>, hub: &Hub) {
+    for outgoing in left {
+        fail(
+            &outgoing.message,
+            "the broker was closed before it could be sent",
+            hub,
+        );
+        if let Some(waiter) = outgoing.waiter {
+            let _ = waiter.send(Settled::LeftOver);
+        }
+    }
+}
+
+/// Opens a side. A panic of the driver is an error.
+pub(super) fn open<T>(open: impl FnOnce() -> Result<T, ConnectError>) -> Result<T, ConnectError> {
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+        let text = format!("the driver panicked: {}", panic_text(&*panic));
+        Err(ConnectError::Failed(text.into()))
+    })
+}
+
+/// Calls a side. A panic of the driver is a loss of the connection.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, LinkError>) -> Result<T, LinkError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = format!("the driver panicked: {}", panic_text(&*panic));
+        Err(LinkError::new(text))
+    })
+}

@@ -1,0 +1,204 @@
+//! Where a driver delivers what arrived for one subscription.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fanfeed::SubscriptionError;
+use parking_lot::Mutex;
+
+use crate::dispatch::{Arrival, Lane, Member, Offer};
+use crate::event::Event;
+use crate::key::Key;
+use crate::message::Message;
+use crate::options::{Start, SubscribeOptions};
+
+/// Where a driver delivers what arrived for one subscription. A cheap handle, usable from any thread.
+#[derive(Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: u64,
+    lane: Arc<Lane>,
+    member: Arc<Member>,
+    options: SubscribeOptions,
+    position: Mutex<Option<Arc<str>>>,
+    closed: AtomicBool,
+}
+
+/// There was no room for the message, which it gives back.
+pub struct Full(pub Message);
+
+impl fmt::Debug for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Full").field(self.0.id()).finish()
+    }
+}
+
+impl Sink {
+    pub(crate) fn new(lane: Arc<Lane>, member: Arc<Member>, options: SubscribeOptions) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let position = match &options.start {
+            Start::After(position) => Some(Arc::clone(position)),
+            Start::New | Start::Earliest => None,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                // ORDERING: a number that is given once.
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                lane,
+                member,
+                options,
+                position: Mutex::new(position),
+                closed: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.shared.lane
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.shared.member
+    }
+
+    /// Its number, unique in this process.
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The key that is subscribed to.
+    pub fn key(&self) -> &Key {
+        self.shared.lane.key()
+    }
+
+    /// The group, if it is a member of one.
+    pub fn group(&self) -> Option<&str> {
+        self.shared.lane.group().map(|group| &**group)
+    }
+
+    /// Where to start, the first time. After a reconnect, [`position`](Self::position) is what counts.
+    pub fn start(&self) -> &Start {
+        &self.shared.options.start
+    }
+
+    /// The name of the subscription, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.shared.options.name.as_deref()
+    }
+
+    /// How many deliveries the buffer holds.
+    pub fn buffer(&self) -> usize {
+        self.shared.options.buffer
+    }
+
+    /// How many messages are handled at a time.
+    pub fn concurrency(&self) -> usize {
+        self.shared.options.concurrency
+    }
+
+    /// How many deliveries fit now. After a 0, the [interrupter](crate::driver::Inbound::interrupter) is called when there
+    /// is room.
+    pub fn room(&self) -> usize {
+        self.shared.lane.free()
+    }
+
+    /// Delivers a message. The tag comes back in [`settle`](crate::driver::Inbound::settle). `attempt` is 1, or more if the
+    /// server says that it has delivered the message before.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if there is no room, or the subscription has ended. In the first case the interrupter is called when there
+    /// is room.
+    pub fn deliver(&self, message: Message, tag: u64, attempt: u32) -> Result<(), Full> {
+        if self.shared.lane.hub().is_closing() {
+            return Err(Full(message));
+        }
+        let arrival = Arrival {
+            message: message.clone(),
+            tag,
+            attempt: attempt.max(1),
+        };
+        match self.shared.lane.offer(arrival) {
+            Offer::Taken => Ok(()),
+            Offer::Full(arrival) => Err(Full(arrival.message)),
+            Offer::Dropped | Offer::Gone => Err(Full(message)),
+        }
+    }
+
+    /// Delivers a message at most once: if there is no room it is dropped, counted and reported.
+    pub fn deliver_or_drop(&self, message: Message, tag: u64) {
+        let arrival = Arrival {
+            message,
+            tag,
+            attempt: 1,
+        };
+        if self.shared.lane.hub().is_closing()
+            || matches!(self.shared.lane.offer(arrival), Offer::Full(_))
+        {
+            self.shared.lane.count_drop();
+        }
+    }
+
+    /// Reports that messages were lost on the way, and how many if it is known.
+    pub fn gap(&self, missed: Option<u64>) {
+        let lane = &self.shared.lane;
+        lane.hub().counters.dropped(missed.unwrap_or(1));
+        lane.hub().emit(Event::Gap {
+            key: lane.key().clone(),
+            group: lane.group().cloned(),
+            missed,
+        });
+    }
+
+    /// Reports that something arrived that is no message, or too large. The text must not hold its content.
+    pub fn undecodable(&self, reason: impl Into<Arc<str>>) {
+        let lane = &self.shared.lane;
+        lane.hub().emit(Event::Undecodable {
+            key: lane.key().clone(),
+            error: reason.into(),
+        });
+    }
+
+    /// What the driver noted with [`set_position`](Self::set_position). At first the text of [`Start::After`], if that was
+    /// asked for. It outlives the connection.
+    pub fn position(&self) -> Option<Arc<str>> {
+        self.shared.position.lock().clone()
+    }
+
+    /// Notes where the subscription is.
+    pub fn set_position(&self, position: impl Into<Arc<str>>) {
+        *self.shared.position.lock() = Some(position.into());
+    }
+
+    /// Ends the subscription with an error, such as a permission that was taken away.
+    pub fn fail(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        self.shared
+            .member
+            .end_with(Some(SubscriptionError::failed(error)), false);
+    }
+
+    /// Whether the subscription has ended.
+    pub fn is_closed(&self) -> bool {
+        // ORDERING: pairs with the store in `close`.
+        self.shared.closed.load(Ordering::Acquire) || self.shared.member.is_cancelled()
+    }
+
+    pub(crate) fn close(&self) {
+        // ORDERING: pairs with the load in `is_closed`.
+        self.shared.closed.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("id", &self.id())
+            .field("key", self.key())
+            .field("group", &self.group())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! What a driver implements: the two sides of a connection.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::capabilities::Capabilities;
+use crate::driver::Sink;
+use crate::error::ConnectError;
+use crate::message::Message;
+use crate::receipt::Receipt;
+use crate::subscriber::Subscribe;
+
+/// Opens the two sides of a connection. The engine opens a side again after it failed.
+pub trait Transport: Send + Sync + 'static {
+    /// What the driver promises. Its `driver` is the name that [`Broker::driver`](crate::Broker::driver) returns.
+    fn capabilities(&self) -> &'static Capabilities;
+
+    /// The largest message in bytes: key, name, headers and payload. 1 MiB unless it says otherwise. The engine refuses
+    /// larger ones; on receipt the driver checks.
+    fn largest_message(&self) -> usize {
+        1 << 20
+    }
+
+    /// Whether a batch is published again if the connection was lost before the server confirmed it. Then a message may
+    /// arrive twice, and otherwise never. True unless it says otherwise.
+    fn publishes_again(&self) -> bool {
+        true
+    }
+
+    /// Refuses a subscription that this driver cannot have, before anything is sent. The engine has checked the key, the
+    /// group, the options, and the [`capabilities`](Self::capabilities).
+    ///
+    /// # Errors
+    ///
+    /// What the caller of `subscribe` gets.
+    fn accepts(&self, request: &Subscribe) -> Result<(), crate::SubscribeError> {
+        let _ = request;
+        Ok(())
+    }
+
+    /// Opens the side that publishes, on the thread that will use it. It has to return within the driver's own timeout.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no connection. It is tried again, unless this was the first attempt of a `connect` that is not lazy.
+    fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError>;
+
+    /// Opens the side that receives, on the thread that will use it. As [`open_outbound`](Self::open_outbound).
+    ///
+    /// # Errors
+    ///
+    /// As [`open_outbound`](Self::open_outbound).
+    fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError>;
+}
+
+/// The side that publishes.
+pub trait Outbound {
+    /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch) messages, and returns
+    /// what became of each, in their order. If fewer are returned, the others count as [`Published::Unsent`].
+    ///
+    /// # Errors
+    ///
+    /// If the connection was lost, so that it is not known what became of the messages. The engine drops this side and
+    /// opens another one.
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
+
+    /// Called while there is nothing to publish, about once a second: to look whether the connection lives.
+    ///
+    /// # Errors
+    ///
+    /// If the connection was lost.
+    fn idle(&mut self) -> Result<(), LinkError> {
+        Ok(())
+    }
+}
+
+/// What became of a published message.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Published {
+    /// The server has it.
+    Done(Receipt),
+    /// The server refused it for good: the text says why.
+    Refused(Arc<str>),
+    /// It was not sent: the engine puts it into the next batch.
+    Unsent,
+}
+
+/// The side that receives. All calls come from the thread that opened it.
+pub trait Inbound {
+    /// Opens a subscription. When it returns, the subscription is live on the server. After a reconnect the engine calls
+    /// it again for each subscription; what the driver has to remember meanwhile is in
+    /// [`Sink::position`](crate::driver::Sink::position).
+    ///
+    /// # Errors
+    ///
+    /// See [`SinkError`].
+    fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
+
+    /// Closes a subscription. The sink takes nothing more.
+    fn close(&mut self, sink: &Sink);
+
+    /// A handler is done with the delivery that had this tag.
+    fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
+
+    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter was
+    /// called, because there is something to open, close or settle, or room again in a sink that was full.
+    ///
+    /// # Errors
+    ///
+    /// If the connection was lost. The engine drops this side and opens another one.
+    fn pump(&mut self, timeout: Duration) -> Result<(), LinkError>;
+
+    /// What ends a [`pump`](Self::pump) that waits, or the next one if none does. Called from any thread; must not block.
+    fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync>;
+
+    /// Called once before the side is dropped in a [`close`](crate::Broker::close), after the last `settle`: sends what
+    /// the driver still holds back, such as acknowledgements.
+    fn finish(&mut self) {}
+}
+
+/// What a handler made of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It was handled: acknowledge it.
+    Handled,
+    /// It was rejected or given up: dead-letter it or acknowledge it, but do not deliver it again.
+    GivenUp,
+    /// It failed, and any member may try it again ([`Redelivery::Requeue`](crate::Redelivery::Requeue)).
+    Requeued,
+    /// The subscription ended before a handler was done with it: leave it to another member.
+    Abandoned,
+}
+
+/// The connection was lost.
+#[derive(Debug, Clone)]
+pub struct LinkError {
+    reason: Arc<str>,
+}
+
+impl LinkError {
+    /// The loss with what the system, the server or the client library said. The text must hold no secret.
+    pub fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+
+    /// What was said.
+    pub fn reason(&self) -> &Arc<str> {
+        &self.reason
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the connection was lost: {}", self.reason)
+    }
+}
+
+impl Error for LinkError {}
+
+/// Why a subscription was not opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The connection was lost: it is opened again after the reconnect.
+    Link(LinkError),
+    /// The server refused it for good, for this reason. The subscription ends with this error.
+    Refused(Arc<str>),
+}
+
+impl From<LinkError> for SinkError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(error) => error.fmt(f),
+            Self::Refused(reason) => write!(f, "the server refused the subscription: {reason}"),
+        }
+    }
+}
+
+impl Error for SinkError {}

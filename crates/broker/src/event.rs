@@ -1,0 +1,187 @@
+//! What happens in a broker, for those that observe it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::MessageId;
+use crate::key::Key;
+
+/// What is called with each event.
+pub(crate) type Logger = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection to the server is up, for the first time or again.
+    Connected,
+    /// The connection to the server was lost. It is tried again.
+    Disconnected {
+        /// What the system, the server or the client library said.
+        reason: Arc<str>,
+    },
+    /// A message failed after `publish` had returned.
+    PublishFailed {
+        /// The message.
+        id: MessageId,
+        /// Its key.
+        key: Key,
+        /// Why.
+        error: Arc<str>,
+    },
+    /// Messages were dropped because a buffer was full, or because a group had no member. To spare the observer, this is
+    /// reported when `total` is a power of two.
+    Dropped {
+        /// The key.
+        key: Key,
+        /// The group, if it is one.
+        group: Option<Arc<str>>,
+        /// How many this subscription or group has dropped.
+        total: u64,
+    },
+    /// Messages were lost on the way, or could not be read again after a fault.
+    Gap {
+        /// The key.
+        key: Key,
+        /// The group, if it is one.
+        group: Option<Arc<str>>,
+        /// How many, where it is known.
+        missed: Option<u64>,
+    },
+    /// A handler failed or panicked. The message is tried again unless [`GaveUp`](Self::GaveUp) follows.
+    HandlerFailed {
+        /// The message.
+        id: MessageId,
+        /// Its key.
+        key: Key,
+        /// The group, if it is one.
+        group: Option<Arc<str>>,
+        /// How often the message has been given to the handler.
+        attempt: u32,
+        /// The error or the panic's message.
+        error: Arc<str>,
+    },
+    /// A handler took longer than its timeout. It is still running.
+    HandlerOverran {
+        /// The message.
+        id: MessageId,
+        /// Its key.
+        key: Key,
+        /// The group, if it is one.
+        group: Option<Arc<str>>,
+        /// The timeout.
+        timeout: Duration,
+    },
+    /// A message was rejected, or failed in its last attempt, and is not delivered again.
+    GaveUp {
+        /// The message.
+        id: MessageId,
+        /// Its key.
+        key: Key,
+        /// The group, if it is one.
+        group: Option<Arc<str>>,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A message that arrived could not be read: it is larger than the limit, or not what a message looks like.
+    Undecodable {
+        /// The key.
+        key: Key,
+        /// What is wrong with it.
+        error: Arc<str>,
+    },
+    /// All threads of the pool are blocked by handlers and there may be no more: the other handlers wait.
+    PoolExhausted {
+        /// The limit of threads.
+        limit: usize,
+    },
+    /// The broker was closed.
+    Closed,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connected"),
+            Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
+            Self::PublishFailed { id, key, error } => {
+                write!(f, "message {id} on {key} was not published: {error}")
+            }
+            Self::Dropped { key, group, total } => {
+                write!(f, "{} has dropped {total} messages", Place(key, group))
+            }
+            Self::Gap {
+                key,
+                group,
+                missed: Some(missed),
+            } => {
+                write!(f, "{} has missed {missed} messages", Place(key, group))
+            }
+            Self::Gap {
+                key,
+                group,
+                missed: None,
+            } => {
+                write!(
+                    f,
+                    "{} has missed messages, nobody knows how many",
+                    Place(key, group)
+                )
+            }
+            Self::HandlerFailed {
+                id,
+                key,
+                group,
+                attempt,
+                error,
+            } => write!(
+                f,
+                "the handler of {} failed at message {id}, attempt {attempt}: {error}",
+                Place(key, group)
+            ),
+            Self::HandlerOverran {
+                id,
+                key,
+                group,
+                timeout,
+            } => write!(
+                f,
+                "the handler of {} took longer than {timeout:?} with message {id}",
+                Place(key, group)
+            ),
+            Self::GaveUp {
+                id,
+                key,
+                group,
+                attempts,
+            } => write!(
+                f,
+                "{} gave up message {id} after {attempts} attempts",
+                Place(key, group)
+            ),
+            Self::Undecodable { key, error } => {
+                write!(f, "a message on {key} cannot be read: {error}")
+            }
+            Self::PoolExhausted { limit } => {
+                write!(
+                    f,
+                    "all {limit} threads are blocked by handlers, and the others wait"
+                )
+            }
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// A key, and its group if it has one.
+struct Place<'a>(&'a Key, &'a Option<Arc<str>>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(group) => write!(f, "{} (group {group})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}

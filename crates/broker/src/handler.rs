@@ -1,0 +1,90 @@
+//! What is called with each message.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::message::Message;
+
+/// What a handler returns. `Ok` acknowledges the message.
+///
+/// A handler that panics has failed, as if it had returned [`HandlerError::Failed`].
+pub type Outcome = Result<(), HandlerError>;
+
+/// Why a handler did not handle a message. Any error becomes [`Failed`](Self::Failed) by `?`.
+///
+/// It does not implement [`Error`] itself, because `From` could not then take any error.
+///
+/// ```
+/// use fanfeed_broker::{Context, Message, Outcome};
+///
+/// fn count(message: &Message, _context: &Context) -> Outcome {
+///     let text = std::str::from_utf8(message.payload())?;
+///     let _number: u64 = text.parse()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// The message is to be tried again after this time.
+    Retry(Duration),
+    /// The message can never be handled: it is given up at once, reported and counted.
+    Reject,
+    /// The message is to be tried again, after a wait that grows with the attempts.
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl HandlerError {
+    /// A failure with this error or text.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry(after) => write!(f, "the handler asked to be called again after {after:?}"),
+            Self::Reject => f.write_str("the handler rejected the message"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+/// Handles messages. Closures of the same signature are handlers.
+///
+/// It is called on a thread of the broker's pool, one message at a time unless the subscription has a higher
+/// [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for the others, up to its limit. It
+/// may publish, subscribe and unsubscribe, itself too.
+pub trait Handler: Send + Sync {
+    /// Handles one message.
+    ///
+    /// # Errors
+    ///
+    /// What is to become of the message that could not be handled.
+    fn handle(&self, message: &Message, context: &Context) -> Outcome;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&Message, &Context) -> Outcome + Send + Sync,
+{
+    fn handle(&self, message: &Message, context: &Context) -> Outcome {
+        self(message, context)
+    }
+}
+
+impl Handler for Arc<dyn Handler> {
+    fn handle(&self, message: &Message, context: &Context) -> Outcome {
+        (**self).handle(message, context)
+    }
+}

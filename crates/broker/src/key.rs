@@ -1,0 +1,202 @@
+//! Keys: what messages are published under and subscribed by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::BadKey;
+
+/// What a message is published under, such as `chat.42`.
+///
+/// # Grammar
+///
+/// One grammar holds for all drivers. A key has from 1 to 255 bytes of UTF-8 and no control characters. `*` and `>` are
+/// reserved for patterns and refused. Everything else is an ordinary character, and periods separate nothing but the
+/// [`namespace`]. What a server cannot take is escaped by its driver, such that two keys never share a name there
+/// ([`driver::Escape`](crate::driver::Escape)). Names of groups follow the same grammar.
+///
+/// Making a `Key` checks it once. A bad one is kept, so that messages can be built without a `Result` at every step; the
+/// verb that is given the key refuses it with [`BadKey`]. [`Key::checked`] refuses it at once.
+///
+/// ```
+/// use fanfeed_broker::Key;
+///
+/// assert!(Key::checked("chat.42").is_ok());
+/// assert_eq!(
+///     Key::checked("chat.*").unwrap_err().to_string(),
+///     "the key \"chat.*\" has the character '*' at byte 5, which is reserved for patterns: leave it out or replace it",
+/// );
+/// ```
+#[derive(Clone)]
+pub struct Key {
+    text: Arc<str>,
+    fault: Option<Fault>,
+}
+
+/// What is wrong with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Empty,
+    TooLong { bytes: usize },
+    Reserved { character: char, at: usize },
+    Control { character: char, at: usize },
+}
+
+/// The longest key, in bytes.
+pub(crate) const LONGEST: usize = 255;
+
+impl Key {
+    /// The key, whether it is good or not.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        let text = text.into();
+        let fault = fault(&text);
+        Self { text, fault }
+    }
+
+    /// The key, if it is a good one.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKey`], which says what is wrong with it.
+    pub fn checked(text: impl Into<Arc<str>>) -> Result<Self, BadKey> {
+        let key = Self::new(text);
+        key.check()?;
+        Ok(key)
+    }
+
+    /// Whether it is a good key.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKey`], which says what is wrong with it.
+    #[inline]
+    pub fn check(&self) -> Result<(), BadKey> {
+        match self.fault {
+            None => Ok(()),
+            Some(fault) => Err(BadKey::new("key", &self.text, fault)),
+        }
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The part before the first period: see [`namespace`].
+    pub fn namespace(&self) -> &str {
+        namespace(&self.text)
+    }
+}
+
+/// The part of a key before its first period, or `""` if there is no period.
+///
+/// ```
+/// use fanfeed_broker::namespace;
+///
+/// for key in ["", "Foo", ".Foo", "..Foo"] {
+///     assert_eq!(namespace(key), "");
+/// }
+/// for key in ["Foo.", "Foo..", "Foo.Bar.Baz"] {
+///     assert_eq!(namespace(key), "Foo");
+/// }
+/// ```
+pub fn namespace(key: &str) -> &str {
+    key.split_once('.').map_or("", |(namespace, _)| namespace)
+}
+
+/// Checks the name of a group, which follows the grammar of keys.
+pub(crate) fn check_group(name: &str) -> Result<(), BadKey> {
+    match fault(name) {
+        None => Ok(()),
+        Some(fault) => Err(BadKey::new("group", name, fault)),
+    }
+}
+
+fn fault(text: &str) -> Option<Fault> {
+    if text.is_empty() {
+        return Some(Fault::Empty);
+    }
+    if text.len() > LONGEST {
+        return Some(Fault::TooLong { bytes: text.len() });
+    }
+    text.char_indices().find_map(|(at, character)| {
+        if matches!(character, '*' | '>') {
+            Some(Fault::Reserved { character, at })
+        } else if character.is_control() {
+            Some(Fault::Control { character, at })
+        } else {
+            None
+        }
+    })
+}
+
+impl<T: Into<Arc<str>>> From<T> for Key {
+    fn from(text: T) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&Key> for Key {
+    fn from(key: &Key) -> Self {
+        key.clone()
+    }
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialEq<str> for Key {
+    fn eq(&self, other: &str) -> bool {
+        &*self.text == other
+    }
+}
+
+impl PartialEq<&str> for Key {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.text == *other
+    }
+}
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?})", self.text)
+    }
+}

@@ -1,0 +1,130 @@
+//! Keyed publish and subscribe with consumer groups: one API from one process to a fleet.
+//!
+//! A [`Message`] is published under a [`Key`]. Each subscription of that key gets it, and one member of each group. What
+//! carries the messages is a driver, chosen by URL: [`Drivers`]. `memory:`, the [`MemoryBroker`], is here; others are crates
+//! of their own, written over [`driver`].
+//!
+//! ```
+//! use fanfeed_broker::{Broker, Drivers, Message, Publisher, SubscriberExt};
+//!
+//! let broker = Drivers::new().connect("memory:")?;
+//! let (tx, rx) = crossbeam_channel::unbounded();
+//! let subscription = broker.subscribe("chat.42", move |message, _context| Ok(tx.send(message.clone())?))?;
+//! broker.publish(Message::new("chat.42", "hello").name("MessagePosted"))?;
+//! assert_eq!(rx.recv()?.event_name(), Some("MessagePosted"));
+//! assert_eq!(subscription.dropped(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to find what
+//!
+//! | you want | take |
+//! |---|---|
+//! | to publish | [`Publisher`]: `publish`, `try_publish`, `publish_timeout`, `publish_confirmed`, `flush` |
+//! | to subscribe with a closure | [`SubscriberExt`]: `subscribe`, `subscribe_group` |
+//! | to subscribe with options | [`Subscriber::subscribe_with`] and [`SubscribeOptions`] |
+//! | values instead of bytes | `BrokerExt`, feature `serde` |
+//! | async code | `AsyncBroker` and `AsyncHandler`, feature `tokio` |
+//! | dead letters, deduplication | [`middleware`] |
+//! | to see what happens | [`Broker::events`], [`Broker::stats`], [`Broker::health`], a logger in the options |
+//! | to write a driver | [`driver`], and `conformance` for its tests |
+//!
+//! [`MemoryBroker`] maps the names of a `Broadcaster`. Those of an event source are the same here: `Publisher`, `Subscriber`,
+//! `subscribe_group`, [`namespace`], `unsubscribe`.
+//!
+//! # Handlers
+//!
+//! A handler gets a message and a [`Context`] and returns an [`Outcome`]. `Ok` acknowledges. A handler that fails or panics
+//! is called again, before the messages behind it, with waits that grow; after [`attempts`](SubscribeOptions::attempts) the
+//! message is given up and reported. Handlers run on a pool that grows when they block ([`PoolOptions`]), so that blocked
+//! handlers delay nobody else until its limit is reached. A handler inherits nothing from the publisher: neither its timeout
+//! nor its cancellation. A handler that takes longer than its [`timeout`](SubscribeOptions::timeout) has its token
+//! cancelled, which is reported; its thread cannot be stopped.
+//!
+//! A handler that publishes to its own subscription under [`Overflow::Block`] waits for itself once the buffer is full: use
+//! [`try_publish`](Publisher::try_publish) there, or [`publish_timeout`](Publisher::publish_timeout).
+//!
+//! # Order
+//!
+//! Messages that one thread publishes under one key reach each plain subscription in that order, and a group of one member
+//! too. Members of a group share the order: each message is begun in turn. With
+//! [`concurrency`](SubscribeOptions::concurrency) above 1, or [`Redelivery::Requeue`], there is none.
+//!
+//! # Trade-offs
+//!
+//! - The memory driver keeps each subscription's queue under a lock of its own, and not in a channel of a
+//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels take their slots at once, which is more
+//!   than the kibibyte that an idle subscription may cost here. The table of keys and the subscriptions of a key are read
+//!   without a lock.
+//! - There is no protocol of atomics of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
+//!   there is no model in loom; the suite runs its races instead.
+//! - An async handler occupies a thread of the pool while its task runs.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod broker;
+mod cancel;
+mod capabilities;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
+mod context;
+mod dispatch;
+pub mod driver;
+mod drivers;
+mod error;
+mod event;
+mod handler;
+mod headers;
+mod id;
+#[cfg(feature = "serde")]
+mod json;
+mod key;
+mod memory;
+mod message;
+pub mod middleware;
+mod options;
+mod publisher;
+mod receipt;
+mod stats;
+mod subscriber;
+mod subscription;
+
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use asynchronous::{AsyncBroker, AsyncHandler};
+pub use broker::Broker;
+pub use cancel::CancelToken;
+pub use capabilities::{Capabilities, Delivery, WithoutMember};
+pub use context::Context;
+pub use dispatch::PoolOptions;
+pub use driver::Driver;
+pub use drivers::Drivers;
+pub use error::{
+    BadKey, CloseError, ConnectError, FlushError, PublishError, ReadyError, SubscribeError,
+};
+pub use event::Event;
+pub use handler::{Handler, HandlerError, Outcome};
+pub use headers::Headers;
+pub use id::MessageId;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use json::{BrokerExt, PublishJsonError};
+pub use key::{Key, namespace};
+pub use memory::{MemoryBroker, MemoryOptions};
+pub use message::Message;
+pub use options::{Overflow, Redelivery, Start, SubscribeOptions};
+pub use publisher::Publisher;
+pub use receipt::Receipt;
+pub use stats::{BrokerStats, Connection, Health};
+pub use subscriber::{Subscribe, Subscriber, SubscriberExt};
+pub use subscription::BrokerSubscription;
+
+pub use bytes::Bytes;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,0 +1,431 @@
+//! The driver in memory: messages stay in this process.
+
+mod roster;
+mod table;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed::Receiver;
+
+use crate::broker::Broker;
+use crate::capabilities::{Capabilities, Delivery, WithoutMember};
+use crate::dispatch::{
+    Arrival, Hub, Lane, LaneOptions, Member, Offer, Owner, PoolOptions, in_handler,
+};
+use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
+use crate::event::{Event, Logger};
+use crate::key::{self};
+use crate::message::Message;
+use crate::publisher::Publisher;
+use crate::receipt::Receipt;
+use crate::stats::{BrokerStats, Connection, Health};
+use crate::subscriber::{Subscribe, Subscriber};
+use crate::subscription::BrokerSubscription;
+use table::{Route, Table};
+
+const CAPABILITIES: Capabilities = Capabilities::new("memory")
+    .plain(Delivery::AtMostOnce)
+    .group(Delivery::AtMostOnce, WithoutMember::Dropped)
+    .blocking()
+    .local();
+
+/// The broker in memory. `memory:` is its URL.
+///
+/// `publish` puts a message into the buffer of each subscription of its key, and of one member of each group, before it
+/// returns. A handler that fails is called again ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages
+/// are delivered at most once.
+///
+/// - A full buffer drops the message and counts it, or holds the publisher
+///   ([`Overflow`](crate::Overflow)). A slow subscription holds no other one: all others are served first.
+/// - The members of a group share one buffer, so that a member that leaves hands on everything that it has not begun. When
+///   the last member leaves, what is in the buffer is dropped and counted.
+/// - Keys without subscriptions leave nothing behind.
+///
+/// A handle is cheap to clone. Dropping the last one ends the broker without waiting; [`close`](Broker::close) drains it.
+///
+/// # From a `Broadcaster`
+///
+/// | there | here |
+/// |---|---|
+/// | `publish({channel, name, payload})` | `publish(Message::new(channel, payload).name(name))` |
+/// | `subscribe(channel, handler)` → `cancel()` | [`subscribe`](crate::SubscriberExt::subscribe) → [`cancel()`](BrokerSubscription::cancel) |
+/// | `message.channel`, `.name`, `.payload` | [`channel()`](Message::channel), [`event_name()`](Message::event_name), [`payload()`](Message::payload) |
+/// | buffer 256 | the default of [`buffer`](crate::SubscribeOptions::buffer) |
+/// | `dropped()` | [`BrokerSubscription::dropped`]; of all: [`BrokerStats::dropped`] |
+/// | logger callback | [`MemoryOptions::logger`] |
+/// | `close()`, then `Closed` | [`close(deadline)`](Broker::close), then [`PublishError::Closed`] and [`SubscribeError::Closed`] |
+#[derive(Clone)]
+pub struct MemoryBroker {
+    handle: Arc<Handle>,
+}
+
+/// Its end is the broker's.
+struct Handle {
+    core: Arc<Core>,
+}
+
+struct Core {
+    hub: Arc<Hub>,
+    table: Table,
+    largest_message: usize,
+}
+
+/// The options of a [`MemoryBroker`].
+///
+/// ```
+/// use fanfeed_broker::MemoryOptions;
+///
+/// let broker = MemoryOptions::new()
+///     .logger(|event| eprintln!("{event}"))
+///     .build();
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryOptions {
+    pool: PoolOptions,
+    largest_message: Option<usize>,
+    logger: Option<Logger>,
+}
+
+impl MemoryOptions {
+    /// The defaults: see [`PoolOptions::new`], messages of any size, no logger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The threads that call the handlers.
+    #[must_use]
+    pub fn pool(mut self, pool: PoolOptions) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// The largest message in bytes: key, name, headers and payload.
+    #[must_use]
+    pub fn largest_message(mut self, bytes: usize) -> Self {
+        self.largest_message = Some(bytes);
+        self
+    }
+
+    /// What is called with each event, on the thread where it happens: it should return soon.
+    #[must_use]
+    pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.logger = Some(Arc::new(logger));
+        self
+    }
+
+    /// Makes the broker.
+    pub fn build(self) -> MemoryBroker {
+        let hub = Hub::new(self.pool);
+        if let Some(logger) = self.logger {
+            hub.log(logger);
+        }
+        let core = Arc::new(Core {
+            hub,
+            table: Table::new(),
+            largest_message: self.largest_message.unwrap_or(usize::MAX),
+        });
+        MemoryBroker {
+            handle: Arc::new(Handle { core }),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryOptions")
+            .field("pool", &self.pool)
+            .field("largest_message", &self.largest_message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MemoryBroker {
+    /// A broker with the default options.
+    pub fn new() -> Self {
+        MemoryOptions::new().build()
+    }
+
+    /// How many keys have subscriptions.
+    pub fn key_count(&self) -> usize {
+        self.core().table.keys()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.handle.core
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How long a publish may wait for room.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+impl Core {
+    fn publish(self: &Arc<Self>, message: Message, patience: Patience) -> Result<(), PublishError> {
+        message.key().check()?;
+        if message.size() > self.largest_message {
+            return Err(PublishError::TooLarge {
+                size: message.size(),
+                limit: self.largest_message,
+            });
+        }
+        if self.hub.is_closing() {
+            return Err(PublishError::Closed(message));
+        }
+        self.hub.counters.published();
+        let mut reached = 0_usize;
+        let mut full = Vec::new();
+        if let Some(route) = self.table.get(message.key()) {
+            route
+                .roster()
+                .for_each(|lane| match lane.offer(Arrival::first(message.clone())) {
+                    Offer::Taken | Offer::Dropped => reached += 1,
+                    Offer::Full(arrival) => full.push((Arc::clone(lane), arrival)),
+                    Offer::Gone => {}
+                });
+        }
+        if !full.is_empty() {
+            reached += full.len();
+            self.wait_for_room(full, &message, patience)?;
+        }
+        if reached == 0 {
+            // Subscriptions that have just been ended by `close` are not there, which is not the same as nobody.
+            if self.hub.is_closing() {
+                return Err(PublishError::Closed(message));
+            }
+            self.hub.counters.unrouted();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn wait_for_room(
+        &self,
+        full: Vec<(Arc<Lane>, Arrival)>,
+        message: &Message,
+        patience: Patience,
+    ) -> Result<(), PublishError> {
+        let Patience::Until(deadline) = patience else {
+            return Err(PublishError::Full(message.clone()));
+        };
+        let mut late = false;
+        for (lane, arrival) in full {
+            // After the deadline the others still get what they have room for by now.
+            late |= matches!(lane.offer_until(arrival, deadline), Offer::Full(_));
+        }
+        if self.hub.is_closing() {
+            return Err(PublishError::Closed(message.clone()));
+        }
+        match late {
+            true => Err(PublishError::Timeout(message.clone())),
+            false => Ok(()),
+        }
+    }
+
+    fn subscribe(
+        self: &Arc<Self>,
+        request: Subscribe,
+    ) -> Result<BrokerSubscription, SubscribeError> {
+        request.key.check()?;
+        if let Some(group) = &request.group {
+            key::check_group(group)?;
+        }
+        request.options.check()?;
+        if self.hub.is_closing() {
+            return Err(SubscribeError::Closed);
+        }
+        let Subscribe {
+            key,
+            group,
+            options,
+            handler,
+        } = request;
+        let make = || {
+            let lane = LaneOptions {
+                key: key.clone(),
+                group: group.clone(),
+                capacity: options.buffer,
+                overflow: options.overflow,
+                settles: false,
+            };
+            Lane::new(
+                lane,
+                Arc::clone(&self.hub),
+                Arc::clone(self) as Arc<dyn Owner>,
+            )
+        };
+        let member = self.table.edit(&key, |route: &Route| {
+            if let Some(group) = &group
+                && let Some(lane) = route.group(group)
+            {
+                let member = Member::new(&lane, Arc::clone(&handler), &options);
+                if lane.join(&member, options.buffer) {
+                    return member;
+                }
+            }
+            let lane = make();
+            let member = Member::new(&lane, Arc::clone(&handler), &options);
+            lane.join(&member, options.buffer);
+            route.add(&lane);
+            member
+        });
+        drop(handler);
+        let subscription = BrokerSubscription::new(member);
+        // A `close` that began meanwhile may have looked for subscriptions before this one was there.
+        if self.hub.is_closing() {
+            subscription.cancel();
+            return Err(SubscribeError::Closed);
+        }
+        Ok(subscription)
+    }
+
+    fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.table.lanes()
+    }
+
+    fn close(&self, deadline: Instant) -> Result<(), CloseError> {
+        let first = self.hub.begin_closing();
+        if !in_handler() {
+            self.hub
+                .wait_until(deadline, || self.lanes().iter().all(|lane| lane.is_idle()));
+        }
+        let mut running = 0;
+        for member in self.lanes().iter().flat_map(|lane| lane.members()) {
+            running += member.running();
+            member.end_with(None, false);
+        }
+        if first {
+            self.hub.end();
+        }
+        match (self.hub.take_left_over(), running) {
+            (0, 0) => Ok(()),
+            (inbound, running) => Err(CloseError::Undelivered {
+                outbound: 0,
+                inbound,
+                running,
+            }),
+        }
+    }
+}
+
+impl Owner for Core {
+    fn left(&self, lane: &Arc<Lane>, last: bool) {
+        if last {
+            self.table.remove(lane);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.hub.begin_closing();
+        for member in self.core.lanes().iter().flat_map(|lane| lane.members()) {
+            member.end_with(None, false);
+        }
+        self.core.hub.end();
+    }
+}
+
+impl Publisher for MemoryBroker {
+    fn try_publish(&self, message: Message) -> Result<(), PublishError> {
+        self.core().publish(message, Patience::None)
+    }
+
+    fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.core().publish(message, Patience::Until(None))
+    }
+
+    fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
+        // A limit beyond what the clock can count is no limit.
+        let deadline = Instant::now().checked_add(timeout);
+        self.core().publish(message, Patience::Until(deadline))
+    }
+
+    fn publish_confirmed(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Receipt, PublishError> {
+        let id = message.id().clone();
+        self.publish_timeout(message, timeout)?;
+        Ok(Receipt::new(id, None))
+    }
+
+    fn flush(&self, _timeout: Duration) -> Result<(), FlushError> {
+        match self.is_closed() {
+            true => Err(FlushError::Closed),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Subscriber for MemoryBroker {
+    fn subscribe_with(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError> {
+        self.core().subscribe(request)
+    }
+}
+
+impl Broker for MemoryBroker {
+    fn driver(&self) -> &'static str {
+        CAPABILITIES.driver
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    fn events(&self) -> Receiver<Event> {
+        self.core().hub.events()
+    }
+
+    fn stats(&self) -> BrokerStats {
+        let mut stats = self.core().hub.counters.read();
+        stats.confirmed = stats.published;
+        stats
+    }
+
+    fn health(&self) -> Health {
+        let lanes = self.core().lanes();
+        Health {
+            connection: match self.is_closed() {
+                true => Connection::Closed,
+                false => Connection::Up,
+            },
+            outbound: 0,
+            pending: lanes.iter().map(|lane| lane.queued()).sum(),
+            threads: self.core().hub.pool.threads(),
+            subscriptions: lanes.iter().map(|lane| lane.members().len()).sum(),
+        }
+    }
+
+    fn close(&self, deadline: Duration) -> Result<(), CloseError> {
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(deadline)
+            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
+        self.core().close(deadline)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core().hub.is_closing()
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBroker")
+            .field("keys", &self.key_count())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! Messages.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::headers::Headers;
+use crate::id::MessageId;
+use crate::key::Key;
+
+/// What is published and delivered: a payload under a key, with a name, headers, an identity and a time.
+///
+/// A message is a cheap handle: a clone shares the content. The builder methods change the content, and copy it first if
+/// it is shared.
+///
+/// ```
+/// use fanfeed_broker::Message;
+///
+/// let message = Message::new("chat.42", "hello")
+///     .name("MessagePosted")
+///     .header("lang", "en");
+/// assert_eq!(message.key(), &"chat.42");
+/// assert_eq!(message.event_name(), Some("MessagePosted"));
+/// assert_eq!(message.payload(), &b"hello"[..]);
+/// ```
+#[derive(Clone)]
+pub struct Message {
+    content: Arc<Content>,
+}
+
+#[derive(Clone)]
+struct Content {
+    id: MessageId,
+    key: Key,
+    name: Option<Arc<str>>,
+    timestamp: SystemTime,
+    headers: Headers,
+    payload: Bytes,
+}
+
+impl Message {
+    /// A message with a new identity and the present time. A key that is not good is refused when the message is
+    /// published.
+    pub fn new(key: impl Into<Key>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            content: Arc::new(Content {
+                id: MessageId::unique(),
+                key: key.into(),
+                name: None,
+                timestamp: SystemTime::now(),
+                headers: Headers::new(),
+                payload: payload.into(),
+            }),
+        }
+    }
+
+    fn edit(&mut self) -> &mut Content {
+        Arc::make_mut(&mut self.content)
+    }
+
+    /// Sets the name, which says what kind of event this is.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.edit().name = Some(name.into());
+        self
+    }
+
+    /// Sets a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
+        self.edit().headers.insert(name, value);
+        self
+    }
+
+    /// Sets all headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.edit().headers = headers;
+        self
+    }
+
+    /// Sets the identity, for a message that comes from elsewhere or is published again.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<MessageId>) -> Self {
+        self.edit().id = id.into();
+        self
+    }
+
+    /// Sets the time.
+    #[must_use]
+    pub fn with_timestamp(mut self, timestamp: SystemTime) -> Self {
+        self.edit().timestamp = timestamp;
+        self
+    }
+
+    /// Sets the key, for a message that is passed on under another one.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Key>) -> Self {
+        self.edit().key = key.into();
+        self
+    }
+
+    /// The identity.
+    pub fn id(&self) -> &MessageId {
+        &self.content.id
+    }
+
+    /// The key it is published under.
+    pub fn key(&self) -> &Key {
+        &self.content.key
+    }
+
+    /// The key's text. This is the name by which users of a `Broadcaster` know it.
+    pub fn channel(&self) -> &str {
+        self.content.key.as_str()
+    }
+
+    /// What kind of event this is, if it was said.
+    pub fn event_name(&self) -> Option<&str> {
+        self.content.name.as_deref()
+    }
+
+    /// When it was made.
+    pub fn timestamp(&self) -> SystemTime {
+        self.content.timestamp
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &Headers {
+        &self.content.headers
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &Bytes {
+        &self.content.payload
+    }
+
+    /// What counts against the largest size of a message: key, name, headers and payload, in bytes.
+    pub fn size(&self) -> usize {
+        self.key().as_str().len()
+            + self.event_name().map_or(0, str::len)
+            + self.headers().bytes()
+            + self.payload().len()
+    }
+}
+
+/// A payload may hold anything, so that `Debug` shows its length alone.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", self.id())
+            .field("key", self.key())
+            .field("name", &self.event_name())
+            .field("headers", self.headers())
+            .field("payload_bytes", &self.payload().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! Messages that fail for good, published elsewhere.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::dispatch::panic_text;
+use crate::handler::{Handler, HandlerError, Outcome};
+use crate::key::Key;
+use crate::message::Message;
+use crate::publisher::Publisher;
+
+/// Publishes a message under another key when it was rejected, or has failed in its last attempt. Then the message counts
+/// as handled.
+///
+/// The copy has a new identity, since it is another message, and these headers: `fanfeed-dead-id`, `fanfeed-dead-key`,
+/// `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`, `fanfeed-dead-error`.
+///
+/// If the copy cannot be published within five seconds, the message is tried again: it is not lost. So give the
+/// subscription more [`attempts`](crate::SubscribeOptions::attempts) than this has, or 0.
+pub struct DeadLetter<H> {
+    publisher: Arc<dyn Publisher>,
+    key: Key,
+    after: u32,
+    inner: H,
+}
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+impl<H: Handler> DeadLetter<H> {
+    /// Publishes to `key` what `inner` rejects, and what has failed `after` times.
+    pub fn new(publisher: Arc<dyn Publisher>, key: impl Into<Key>, after: u32, inner: H) -> Self {
+        Self {
+            publisher,
+            key: key.into(),
+            after,
+            inner,
+        }
+    }
+
+    fn bury(&self, message: &Message, context: &Context, error: &HandlerError) -> Outcome {
+        let mut dead = Message::new(self.key.clone(), message.payload().clone())
+            .with_headers(message.headers().clone());
+        if let Some(name) = message.event_name() {
+            dead = dead.name(name);
+        }
+        dead = dead
+            .header("fanfeed-dead-id", message.id().to_string())
+            .header("fanfeed-dead-key", message.key().as_str())
+            .header("fanfeed-dead-attempts", context.attempt().to_string())
+            .header("fanfeed-dead-error", error.to_string());
+        if let Some(group) = context.group() {
+            dead = dead.header("fanfeed-dead-group", group);
+        }
+        Ok(self.publisher.publish_timeout(dead, LIMIT)?)
+    }
+}
+
+impl<H: Handler> Handler for DeadLetter<H> {
+    fn handle(&self, message: &Message, context: &Context) -> Outcome {
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.handle(message, context)));
+        let error = match called {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)))
+            }
+        };
+        let is_last = context.attempt() >= self.after;
+        match error {
+            HandlerError::Reject => self.bury(message, context, &error),
+            _ if is_last => self.bury(message, context, &error),
+            other => Err(other),
+        }
+    }
+}
+
+impl<H> fmt::Debug for DeadLetter<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("key", &self.key)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}

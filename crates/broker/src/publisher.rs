@@ -1,0 +1,63 @@
+//! The verbs of those that publish.
+
+use std::time::Duration;
+
+use crate::error::{FlushError, PublishError};
+use crate::message::Message;
+use crate::receipt::Receipt;
+
+/// Publishes messages.
+///
+/// It is no error if nobody is subscribed. Messages that one thread publishes under one key arrive in their order.
+///
+/// With a server, `publish` puts the message in a bounded queue to it. A message that fails after that is reported as
+/// [`Event::PublishFailed`](crate::Event::PublishFailed) and counted. In memory, `publish` delivers to the buffers of the
+/// subscriptions before it returns.
+///
+/// All verbs may block but [`try_publish`](Self::try_publish), and none may be called where blocking is forbidden, such as
+/// in async code; feature `tokio` has twins for there.
+pub trait Publisher: Send + Sync {
+    /// Publishes a message if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room have received the message
+    /// then. [`Closed`](PublishError::Closed), [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
+    fn try_publish(&self, message: Message) -> Result<(), PublishError>;
+
+    /// Publishes a message, and waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait, [`TooLarge`](PublishError::TooLarge),
+    /// [`BadKey`](PublishError::BadKey).
+    fn publish(&self, message: Message) -> Result<(), PublishError>;
+
+    /// Publishes a message, and waits up to `timeout` for room.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish), and [`Timeout`](PublishError::Timeout).
+    fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError>;
+
+    /// Publishes a message, and waits up to `timeout` until the server says that it has it. In memory: until all
+    /// subscriptions have it in their buffers.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish_timeout`](Self::publish_timeout), [`Refused`](PublishError::Refused) with the server's reason, and
+    /// [`Uncertain`](PublishError::Uncertain) if the connection was lost in between and the driver does not publish again.
+    fn publish_confirmed(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Receipt, PublishError>;
+
+    /// Waits up to `timeout` until everything that was published before is on the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](FlushError::Timeout), [`Uncertain`](FlushError::Uncertain) if the connection changed meanwhile,
+    /// [`Failed`](FlushError::Failed) if messages were refused or given up, [`Closed`](FlushError::Closed).
+    fn flush(&self, timeout: Duration) -> Result<(), FlushError>;
+}

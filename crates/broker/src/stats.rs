@@ -1,0 +1,64 @@
+//! What a broker counts, and how it is.
+
+use std::time::Duration;
+
+/// The counters of a broker since it was made. While it works, each is one that was true a moment ago.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BrokerStats {
+    /// Messages that `publish` took.
+    pub published: u64,
+    /// Messages that the server confirmed. In memory: as `published`.
+    pub confirmed: u64,
+    /// Messages that failed after `publish` returned.
+    pub publish_failed: u64,
+    /// Messages that nobody was subscribed to, where the driver can tell.
+    pub unrouted: u64,
+    /// Deliveries that a handler acknowledged.
+    pub delivered: u64,
+    /// Deliveries that a full buffer, or a group without members, dropped.
+    pub dropped: u64,
+    /// Calls of handlers beyond a delivery's first.
+    pub redelivered: u64,
+    /// Calls of handlers that failed or panicked.
+    pub failed: u64,
+    /// Deliveries that were rejected or given up.
+    pub given_up: u64,
+    /// The time that all handlers took together.
+    pub handler_time: Duration,
+}
+
+/// The state of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Connection {
+    /// There is a connection, or none is needed.
+    Up,
+    /// The server is away, and is tried again.
+    Down,
+    /// The broker was closed.
+    Closed,
+}
+
+/// How a broker is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The connection.
+    pub connection: Connection,
+    /// Messages that wait for the server.
+    pub outbound: usize,
+    /// Messages that arrived and wait for their handlers.
+    pub pending: usize,
+    /// Threads of the pool.
+    pub threads: usize,
+    /// Live subscriptions.
+    pub subscriptions: usize,
+}
+
+impl Health {
+    /// Whether there is a connection.
+    pub fn is_up(&self) -> bool {
+        self.connection == Connection::Up
+    }
+}

@@ -1,0 +1,134 @@
+//! The verbs of those that subscribe.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::error::SubscribeError;
+use crate::handler::{Handler, Outcome};
+use crate::key::Key;
+use crate::message::Message;
+use crate::options::SubscribeOptions;
+use crate::subscription::BrokerSubscription;
+
+/// What to subscribe to, and how.
+///
+/// ```
+/// use fanfeed_broker::{Context, Message, Subscribe, SubscribeOptions};
+///
+/// let request = Subscribe::new("orders", |_: &Message, _: &Context| Ok(()))
+///     .group("billing")
+///     .options(SubscribeOptions::new().buffer(1024));
+/// ```
+#[derive(Clone)]
+pub struct Subscribe {
+    pub(crate) key: Key,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) options: SubscribeOptions,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+impl Subscribe {
+    /// A plain subscription with the default options.
+    pub fn new(key: impl Into<Key>, handler: impl Handler + 'static) -> Self {
+        Self::shared(key, Arc::new(handler))
+    }
+
+    /// The same with a handler that is shared.
+    pub fn shared(key: impl Into<Key>, handler: Arc<dyn Handler>) -> Self {
+        Self {
+            key: key.into(),
+            group: None,
+            options: SubscribeOptions::new(),
+            handler,
+        }
+    }
+
+    /// Makes it a member of a group: each message goes to one member.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn options(mut self, options: SubscribeOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("key", &self.key)
+            .field("group", &self.group)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Subscribes to messages.
+pub trait Subscriber: Send + Sync {
+    /// Subscribes. When this returns, the subscription is live: a message that is published anywhere from now on arrives.
+    /// While the server is away it returns a pending subscription, which
+    /// [`ready`](BrokerSubscription::ready) waits for.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubscribeError`].
+    fn subscribe_with(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError>;
+}
+
+/// Shorter ways to subscribe with closures.
+///
+/// ```
+/// use fanfeed_broker::{MemoryBroker, Message, Publisher, SubscriberExt};
+///
+/// let broker = MemoryBroker::new();
+/// let (tx, rx) = crossbeam_channel::unbounded();
+/// let _subscription = broker.subscribe("chat.42", move |message, _context| {
+///     tx.send(message.clone())?;
+///     Ok(())
+/// })?;
+/// broker.publish(Message::new("chat.42", "hello"))?;
+/// assert_eq!(rx.recv()?.payload(), &b"hello"[..]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait SubscriberExt: Subscriber {
+    /// Subscribes a closure to a key with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe_with`](Subscriber::subscribe_with).
+    fn subscribe<F>(
+        &self,
+        key: impl Into<Key>,
+        handler: F,
+    ) -> Result<BrokerSubscription, SubscribeError>
+    where
+        F: Fn(&Message, &Context) -> Outcome + Send + Sync + 'static,
+    {
+        self.subscribe_with(Subscribe::new(key, handler))
+    }
+
+    /// Makes a closure a member of a group: each message of the key goes to one member.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe_with`](Subscriber::subscribe_with).
+    fn subscribe_group<F>(
+        &self,
+        key: impl Into<Key>,
+        group: impl Into<Arc<str>>,
+        handler: F,
+    ) -> Result<BrokerSubscription, SubscribeError>
+    where
+        F: Fn(&Message, &Context) -> Outcome + Send + Sync + 'static,
+    {
+        self.subscribe_with(Subscribe::new(key, handler).group(group))
+    }
+}
+
+impl<S: Subscriber + ?Sized> SubscriberExt for S {}

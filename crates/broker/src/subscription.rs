@@ -1,0 +1,104 @@
+//! The handle of a subscription to a broker.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed::Subscription;
+
+use crate::dispatch::Member;
+use crate::error::ReadyError;
+
+/// A subscription to a broker. Dropping it unsubscribes.
+///
+/// It is a [`Subscription`] of the core, to which it derefs, so that [scopes](fanfeed::SubscriptionScope),
+/// [`join`](Subscription::join) and [`resubscribe`](fanfeed::resubscribe()) work:
+/// [`into_subscription`](Self::into_subscription) gives it to them.
+///
+/// # Unsubscribing
+///
+/// When [`unsubscribe`](Subscription::unsubscribe) returns, the handler is not running and is never called again, and what
+/// a closure captured has been dropped. So it waits for a handler that runs, which its token tells to stop. From inside a
+/// handler, of whatever broker, it does not wait. A plain subscription drops what it had not begun; a member of a group
+/// hands that on.
+#[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
+pub struct BrokerSubscription {
+    subscription: Subscription,
+    member: Arc<Member>,
+}
+
+impl BrokerSubscription {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Self {
+            subscription: Subscription::from_source(Arc::clone(&member) as _),
+            member,
+        }
+    }
+
+    /// Ends the subscription, as [`unsubscribe`](Subscription::unsubscribe) does. This is the name by which users of a
+    /// `Broadcaster` know it.
+    pub fn cancel(&self) {
+        self.subscription.unsubscribe();
+    }
+
+    /// How many messages were dropped because the buffer was full. Members of a group share the count.
+    pub fn dropped(&self) -> u64 {
+        self.member.lane().dropped()
+    }
+
+    /// Waits up to `timeout` until the subscription is live. In memory, and where the server answered when it was made, it
+    /// is live from the start.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadyError::Timeout`] if it is not live by then, and [`ReadyError::Ended`] if it has ended.
+    pub fn ready(&self, timeout: Duration) -> Result<(), ReadyError> {
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(timeout)
+            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
+        let live = self.member.wait_live(deadline);
+        if self.member.is_ended() {
+            Err(ReadyError::Ended)
+        } else if live {
+            Ok(())
+        } else {
+            Err(ReadyError::Timeout)
+        }
+    }
+
+    /// The handle of the core alone, for scopes and `join`.
+    pub fn into_subscription(self) -> Subscription {
+        self.subscription
+    }
+
+    /// Lets the subscription run without its handle, until the broker ends.
+    pub fn detach(self) {
+        self.subscription.detach();
+    }
+}
+
+impl Deref for BrokerSubscription {
+    type Target = Subscription;
+
+    fn deref(&self) -> &Subscription {
+        &self.subscription
+    }
+}
+
+impl From<BrokerSubscription> for Subscription {
+    fn from(subscription: BrokerSubscription) -> Self {
+        subscription.into_subscription()
+    }
+}
+
+impl fmt::Debug for BrokerSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerSubscription")
+            .field("key", self.member.lane().key())
+            .field("group", &self.member.lane().group())
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,295 @@
+//! A server that is a struct: a log for each key, a cursor for each group.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use fanfeed_broker::driver::{
+    Inbound, LinkError, Outbound, Published, Sink, SinkError, Transport, Verdict,
+};
+use fanfeed_broker::{
+    Capabilities, ConnectError, Delivery, Message, Receipt, Start, WithoutMember,
+};
+
+const CAPABILITIES: Capabilities = Capabilities::new("fake")
+    .plain(Delivery::AtLeastOnce)
+    .group(Delivery::AtLeastOnce, WithoutMember::Kept)
+    .replay()
+    .durable();
+
+#[derive(Default)]
+pub(crate) struct FakeServer {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    up: bool,
+    /// Counts the starts: a connection to an earlier one is lost.
+    epoch: u64,
+    logs: HashMap<String, Vec<Message>>,
+    groups: HashMap<(String, String), Group>,
+    batches: u64,
+    panics: bool,
+}
+
+#[derive(Default)]
+struct Group {
+    next: usize,
+    /// What is to be delivered again, and how often it was.
+    again: VecDeque<(usize, u32)>,
+    attempts: HashMap<usize, u32>,
+}
+
+impl FakeServer {
+    pub(crate) fn started() -> Arc<Self> {
+        let server = Arc::new(Self::default());
+        server.start();
+        server
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn start(&self) {
+        let mut state = self.lock();
+        state.up = true;
+        state.epoch += 1;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lock().up = false;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn panic_once(&self) {
+        self.lock().panics = true;
+    }
+
+    pub(crate) fn log(&self, key: &str) -> Vec<Message> {
+        self.lock().logs.get(key).cloned().unwrap_or_default()
+    }
+
+    fn connected(&self, epoch: u64) -> Result<MutexGuard<'_, State>, LinkError> {
+        let state = self.lock();
+        match state.up && state.epoch == epoch {
+            true => Ok(state),
+            false => Err(LinkError::new("the fake server is gone")),
+        }
+    }
+
+    fn connect(&self) -> Result<u64, ConnectError> {
+        let state = self.lock();
+        match state.up {
+            true => Ok(state.epoch),
+            false => Err(ConnectError::Unreachable {
+                address: "fake".into(),
+                reason: "it is stopped".into(),
+            }),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    pub(crate) server: Arc<FakeServer>,
+}
+
+impl Transport for Fake {
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
+        let epoch = self.server.connect()?;
+        Ok(Box::new(Out {
+            server: Arc::clone(&self.server),
+            epoch,
+        }))
+    }
+
+    fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError> {
+        let epoch = self.server.connect()?;
+        Ok(Box::new(In {
+            server: Arc::clone(&self.server),
+            epoch,
+            sinks: Vec::new(),
+            interrupted: Arc::default(),
+        }))
+    }
+}
+
+struct Out {
+    server: Arc<FakeServer>,
+    epoch: u64,
+}
+
+impl Outbound for Out {
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
+        let mut state = self.server.connected(self.epoch)?;
+        assert!(
+            !std::mem::take(&mut state.panics),
+            "a panic that the test wants"
+        );
+        state.batches += 1;
+        // Sometimes a part is not sent, as when a socket takes no more.
+        let sent = match state.batches % 5 {
+            0 => batch.len().div_ceil(2),
+            _ => batch.len(),
+        };
+        let mut published = Vec::new();
+        for message in &batch[..sent] {
+            let log = state.logs.entry(message.key().to_string()).or_default();
+            log.push(message.clone());
+            let position = (log.len() - 1).to_string();
+            published.push(Published::Done(Receipt::new(
+                message.id().clone(),
+                Some(position.into()),
+            )));
+        }
+        self.server.changed.notify_all();
+        Ok(published)
+    }
+
+    fn idle(&mut self) -> Result<(), LinkError> {
+        self.server.connected(self.epoch).map(drop)
+    }
+}
+
+struct In {
+    server: Arc<FakeServer>,
+    epoch: u64,
+    sinks: Vec<Sink>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl In {
+    /// Delivers what is there. True if there was something.
+    fn deliver(&self, state: &mut State, sink: &Sink) -> bool {
+        let key = sink.key().to_string();
+        let State { logs, groups, .. } = state;
+        let log = logs.entry(key.clone()).or_default();
+        let mut any = false;
+        for _ in 0..sink.room() {
+            let (at, attempt) = match sink.group() {
+                Some(group) => {
+                    let group = groups.entry((key.clone(), group.to_owned())).or_default();
+                    let again = group.again.pop_front();
+                    let next = again.unwrap_or((group.next, 1));
+                    if next.0 >= log.len() {
+                        break;
+                    }
+                    group.next = group.next.max(next.0 + 1);
+                    group.attempts.insert(next.0, next.1);
+                    next
+                }
+                None => {
+                    let at = position(sink);
+                    if at >= log.len() {
+                        break;
+                    }
+                    sink.set_position((at + 1).to_string());
+                    (at, 1)
+                }
+            };
+            any = true;
+            if sink.deliver(log[at].clone(), at as u64, attempt).is_err() {
+                match sink.group() {
+                    Some(group) => {
+                        let group = groups.entry((key.clone(), group.to_owned())).or_default();
+                        group.again.push_front((at, attempt));
+                    }
+                    None => sink.set_position(at.to_string()),
+                }
+                break;
+            }
+        }
+        any
+    }
+}
+
+fn position(sink: &Sink) -> usize {
+    sink.position()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+impl Inbound for In {
+    fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        let mut state = self.server.connected(self.epoch)?;
+        let end = state.logs.entry(sink.key().to_string()).or_default().len();
+        let is_first = !self.sinks.iter().any(|open| open.id() == sink.id());
+        match (sink.group(), sink.start(), sink.position()) {
+            (Some(group), _, _) => {
+                let group = (sink.key().to_string(), group.to_owned());
+                state.groups.entry(group).or_insert_with(|| Group {
+                    next: end,
+                    ..Group::default()
+                });
+            }
+            // It was asked for what comes after this position, and nothing has been delivered yet.
+            (None, Start::After(after), Some(noted)) if is_first && *after == noted => {
+                sink.set_position((position(sink) + 1).to_string());
+            }
+            (None, Start::New, None) => sink.set_position(end.to_string()),
+            _ => {}
+        }
+        self.sinks.push(sink.clone());
+        Ok(())
+    }
+
+    fn close(&mut self, sink: &Sink) {
+        self.sinks.retain(|open| open.id() != sink.id());
+    }
+
+    fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
+        let Some(group) = sink.group() else { return };
+        let mut state = self.server.lock();
+        let group = state
+            .groups
+            .entry((sink.key().to_string(), group.to_owned()))
+            .or_default();
+        let at = usize::try_from(tag).expect("the tags are small");
+        let attempt = group.attempts.remove(&at).unwrap_or(1);
+        match verdict {
+            Verdict::Requeued => group.again.push_back((at, attempt + 1)),
+            Verdict::Abandoned => group.again.push_back((at, attempt)),
+            _ => {}
+        }
+        self.server.changed.notify_all();
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), LinkError> {
+        let mut state = self.server.connected(self.epoch)?;
+        let mut any = false;
+        for sink in &self.sinks {
+            any |= self.deliver(&mut state, sink);
+        }
+        if !any && !self.interrupted.load(Ordering::SeqCst) {
+            drop(
+                self.server
+                    .changed
+                    .wait_timeout(state, timeout)
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            );
+        }
+        self.interrupted.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (server, interrupted) = (Arc::clone(&self.server), Arc::clone(&self.interrupted));
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            // The lock, so that a pump that has just looked is waiting by now.
+            drop(server.lock());
+            server.changed.notify_all();
+        })
+    }
+}
