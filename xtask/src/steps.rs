@@ -147,6 +147,9 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
     steps.extend(examples()?);
+    for layer in LAYERS {
+        steps.extend(layer_steps(layer)?);
+    }
     steps.extend([
         Step::new(
             "package/list",
@@ -185,6 +188,74 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
     ]);
     steps.extend(fuzz()?);
+    Ok(steps)
+}
+
+/// The packages under `crates/` that have steps of their own, and the arguments of their examples.
+const LAYERS: &[Layer] = &[Layer {
+    name: "broker",
+    examples: &["chat", "workers -- memory:"],
+    bench: true,
+}];
+
+/// A package under `crates/`. Its steps are the group of its name, so that they can be run alone.
+struct Layer {
+    name: &'static str,
+    examples: &'static [&'static str],
+    /// Whether it has benchmarks, which are run once over.
+    bench: bool,
+}
+
+fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
+    let Layer { name, .. } = layer;
+    let package = format!("fanfeed-{name}");
+    let features = manifest::features(&fs::read_to_string(format!("crates/{name}/Cargo.toml"))?);
+    let clippy = |step: &str, flags: &str| {
+        let line = format!("cargo clippy -p {package} --all-targets {flags} -- -D warnings");
+        Step::run(
+            format!("{name}/clippy-{step}"),
+            Invocation::new(&line, BUILD),
+        )
+        .needs(&[Tool::Clippy])
+    };
+    let mut steps = vec![clippy("none", "--no-default-features")];
+    for feature in &features {
+        let flags = format!("--no-default-features --features {feature}");
+        steps.push(clippy(feature, &flags));
+    }
+    steps.push(clippy("all", "--all-features"));
+    let oldest = Invocation::new("cargo", BUILD)
+        .arg(tools::oldest())
+        .arg("check")
+        .arg("-p")
+        .arg(&package)
+        .arg("--all-features");
+    steps.extend([
+        Step::run(format!("{name}/msrv"), oldest).needs(&[Tool::Oldest]),
+        Step::tests(
+            format!("{name}/test"),
+            Invocation::new(&format!("cargo test -p {package} --all-features"), TESTS),
+        ),
+        doc(
+            &format!("{name}/doc"),
+            &format!("cargo doc -p {package} --no-deps --all-features"),
+        ),
+    ]);
+    for example in layer.examples {
+        let line = format!("cargo run -p {package} --all-features --example {example}");
+        let short = example.split(' ').next().unwrap_or_default();
+        steps.push(Step::run(
+            format!("{name}/example-{short}"),
+            Invocation::new(&line, EXAMPLE),
+        ));
+    }
+    if layer.bench {
+        let line = format!("cargo bench -p {package} -- --test");
+        steps.push(Step::run(
+            format!("{name}/bench"),
+            Invocation::new(&line, BUILD),
+        ));
+    }
     Ok(steps)
 }
 
