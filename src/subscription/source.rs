@@ -163,6 +163,10 @@ pub trait SubscriptionSource: Any + Send + Sync {
     /// [`SubscriptionState::may_wait`] is true and where it would not wait for its caller: a handler that the
     /// source runs may call this. Elsewhere it does what [`cancel_soon`](Self::cancel_soon) does. The state has ended when
     /// this returns, unless the source could not wait: then it ends a moment later, without further calls.
+    ///
+    /// It should not wait for a destructor that another thread runs: that is user code, and may itself wait for what this
+    /// thread does next. Sources that wait for the handlers of one another can deadlock, which this crate cannot see: for
+    /// example a handler that unsubscribes a producer ([`spawn`](crate::Subscription::spawn)) while that producer unsubscribes the handler.
     fn cancel(&self);
 
     /// Tells the source to end, without waiting.
