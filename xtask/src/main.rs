@@ -9,6 +9,7 @@ mod invocation;
 mod manifest;
 mod programs;
 mod report;
+mod servers;
 mod soak;
 mod steps;
 mod tools;

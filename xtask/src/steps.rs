@@ -150,6 +150,13 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
     for layer in LAYERS {
         steps.extend(layer_steps(layer)?);
     }
+    steps.push(
+        Step::tests(
+            "testkit",
+            Invocation::new("cargo test -p fanfeed-testkit", TESTS),
+        )
+        .needs(&[Tool::Servers]),
+    );
     steps.extend([
         Step::new(
             "package/list",
@@ -310,7 +317,7 @@ fn plain_fences() -> Invocation {
     .env("RUSTFLAGS", "--cfg fanfeed_plain_fences")
 }
 
-fn target_folder() -> String {
+pub(crate) fn target_folder() -> String {
     std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
 }
 

@@ -2,10 +2,11 @@
 //! and what that means for the run is [`unavailable`](crate::unavailable)'s to say.
 
 use crate::invocation::Invocation;
+use crate::servers;
 use std::collections::HashMap;
 use std::time::Duration;
 
-const LOOK: Duration = Duration::from_secs(60);
+pub(crate) const LOOK: Duration = Duration::from_secs(60);
 const INSTALL: Duration = Duration::from_secs(20 * 60);
 
 /// A tool that may be missing.
@@ -17,6 +18,8 @@ pub(crate) enum Tool {
     /// The oldest compiler that the crate promises to build with.
     Oldest,
     CargoFuzz,
+    /// Redis, Valkey and NATS, old and new.
+    Servers,
 }
 
 /// The release of cargo-fuzz that is installed. Another one is not used: it could find other things.
@@ -57,6 +60,7 @@ fn find(tool: Tool) -> Result<(), &'static str> {
         Tool::Oldest => {
             find_toolchain(&oldest(), "the oldest supported toolchain is not installed")
         }
+        Tool::Servers => servers::ensure(),
         Tool::CargoFuzz => {
             let look = Invocation::new("cargo fuzz --version", LOOK);
             let found = || {
@@ -102,7 +106,7 @@ fn find_or_add(look: &str, add: &str, missing: &'static str) -> Result<(), &'sta
     }
 }
 
-fn added(add: &str) -> bool {
+pub(crate) fn added(add: &str) -> bool {
     println!("    {add}");
     Invocation::new(add, INSTALL).run().is_ok()
 }

@@ -19,8 +19,9 @@ const PACKAGED: [&str; 6] = [
 ];
 
 /// The parts of the workspace that are not the crate.
-const NOT_PACKAGED: [&str; 6] = [
+const NOT_PACKAGED: [&str; 7] = [
     "benches/",
+    "crates/",
     "fuzz/",
     "loom-tests/",
     "soak/",

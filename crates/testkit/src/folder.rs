@@ -1,0 +1,35 @@
+//! A temporary folder that is removed on drop.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        // ORDERING: the number only has to differ from the others.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("fanfeed-{name}-{}-{number}", process::id());
+        let path = std::env::temp_dir().join(folder);
+        // A process with the same id may have been killed before it could tidy up.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("{} cannot be made: {error}", path.display()));
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,34 @@
+//! What the tests of several crates share. Nothing here is published.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`wait`] | waiting for a condition, with a deadline that fails loudly |
+//! | [`tally`] | which of `n` numbered messages arrived, how often, and in what order |
+//! | [`counted`] | values that count themselves, wakers that count their wakes |
+//! | [`server`] | a server as a child process on a free port, which can be killed and restarted |
+//! | [`redis`], [`nats`] | the servers, old and new |
+//! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
+//! | [`tls`] | a private certificate authority, and certificates of it for servers and clients |
+//!
+//! A test whose server is not installed fails, and its message says how to install the server. It
+//! is never skipped: a skipped test looks like one that passed.
+
+pub mod counted;
+pub mod nats;
+pub mod proxy;
+pub mod redis;
+pub mod server;
+pub mod tally;
+pub mod tls;
+pub mod wait;
+
+mod folder;
+
+pub use counted::{Counted, CountingWaker, Population};
+pub use nats::NatsServer;
+pub use proxy::Proxy;
+pub use redis::RedisServer;
+pub use server::Release;
+pub use tally::Tally;
+pub use tls::Authority;
+pub use wait::{PATIENCE, wait_for, wait_until, wait_until_within};

