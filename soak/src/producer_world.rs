@@ -1,4 +1,5 @@
-//! Producers with threads of their own: alone, joined, in scopes, and tried again when they fail.
+//! Producers with threads of their own: alone, joined, in scopes, and tried again when they fail; and sources that are not the
+//! crate's, which have none.
 //!
 //! To the table, what is sent are producers that began, and what is delivered, ends that were looked at.
 
@@ -8,6 +9,7 @@ mod ending;
 mod joined;
 mod producer;
 mod scoped;
+mod source;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -37,10 +39,11 @@ fn generation(world: &'static World, random: &mut Random, until: Instant) {
             scope.spawn(move || {
                 world.enter();
                 while !enough.load(Ordering::SeqCst) {
-                    match random.below(4) {
+                    match random.below(5) {
                         0 => alone::episode(world, &mut random),
                         1 => joined::episode(world, &mut random),
                         2 => scoped::episode(world, &mut random),
+                        3 => source::episode(world, &mut random),
                         _ => again::episode(world, &mut random),
                     }
                     rest(&mut random);
