@@ -185,15 +185,17 @@ impl Core {
         self.hub.counters.published();
         let mut reached = 0_usize;
         let mut full = Vec::new();
-        if let Some(route) = self.table.get(message.key()) {
-            route
-                .roster()
-                .for_each(|lane| match lane.offer(Arrival::first(message.clone())) {
+        let mut jobs = Vec::new();
+        self.table.with(message.key(), |route| {
+            route.roster().for_each(|lane| {
+                match lane.offer_with(Arrival::first(message.clone()), &mut jobs) {
                     Offer::Taken | Offer::Dropped => reached += 1,
                     Offer::Full(arrival) => full.push((Arc::clone(lane), arrival)),
                     Offer::Gone => {}
-                });
-        }
+                }
+            });
+        });
+        self.hub.pool.submit_all(jobs);
         if !full.is_empty() {
             reached += full.len();
             self.wait_for_room(full, &message, patience)?;

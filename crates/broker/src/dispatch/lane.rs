@@ -150,6 +150,10 @@ impl Lane {
         self.inner.lock().pending()
     }
 
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.inner.lock().queue.is_empty()
+    }
+
     /// Whether nothing waits and no handler runs or is about to.
     pub(crate) fn is_idle(&self) -> bool {
         let members = {
@@ -176,8 +180,16 @@ impl Lane {
     }
 
     /// Puts a delivery in the queue if there is room.
-    #[inline]
     pub(crate) fn offer(self: &Arc<Self>, arrival: Arrival) -> Offer {
+        let mut jobs = Vec::new();
+        let offer = self.offer_with(arrival, &mut jobs);
+        self.hub.pool.submit_all(jobs);
+        offer
+    }
+
+    /// Puts a delivery in the queue if there is room. A job that this makes is the caller's to submit.
+    #[inline]
+    pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
         let mut inner = self.inner.lock();
         if inner.closed || inner.seats.is_empty() {
             return Offer::Gone;
@@ -196,7 +208,7 @@ impl Lane {
         inner.queue.push_back(arrival);
         if let Some(member) = inner.next_free() {
             drop(inner);
-            self.hub.pool.submit(Job::new(Arc::clone(self), member));
+            jobs.push(Job::new(Arc::clone(self), member));
         }
         Offer::Taken
     }
@@ -242,7 +254,8 @@ impl Lane {
         let count = inner.queue.len();
         let taken = count > 0 && !member.is_cancelled();
         if taken {
-            let shared = inner.seats.len() > 1 || member.concurrency() > 1;
+            // What a group has is begun in turn, so that no member keeps back what another could begin.
+            let shared = (self.group.is_some() && !self.settles) || member.concurrency() > 1;
             let most = match shared {
                 true => 1,
                 false => (inner.capacity / 4).clamp(1, BATCH),
@@ -345,9 +358,9 @@ impl Lane {
             }
         }
         drop(inner);
-        for member in recruits {
-            self.hub.pool.submit(Job::new(Arc::clone(self), member));
-        }
+        let jobs = recruits.into_iter();
+        let jobs = jobs.map(|member| Job::new(Arc::clone(self), member));
+        self.hub.pool.submit_all(jobs.collect());
     }
 
     /// Adds a member. False if the lane was closed, when its last member had left.

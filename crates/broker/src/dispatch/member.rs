@@ -143,7 +143,9 @@ impl Member {
 
     pub(crate) fn handled(&self, tally: &Tally) {
         // ORDERING: a counter that stands for itself.
-        self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
+        if tally.delivered > 0 {
+            self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
+        }
     }
 
     /// Begins to call the handler on this thread, unless the subscription has ended.

@@ -10,6 +10,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,9 @@ impl Default for PoolOptions {
 
 /// How often the watching thread looks while jobs wait.
 const TICK: Duration = Duration::from_millis(1);
+/// How often a thread that finds no job yields and looks again before it sleeps: some microseconds, for which a stream of
+/// messages has no wake-ups to pay.
+const SEARCHES: u32 = 16;
 /// How long a thread without work stays.
 const STAY: Duration = Duration::from_secs(10);
 
@@ -75,6 +79,8 @@ struct Shared {
     watch: Condvar,
     options: PoolOptions,
     exhausted: Box<dyn Fn() + Send + Sync>,
+    /// Whether jobs wait. Written under the lock, read without.
+    backlog: AtomicBool,
 }
 
 #[derive(Default)]
@@ -86,6 +92,8 @@ struct State {
     /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
     idle: usize,
     notified: usize,
+    /// Threads that found no job and are about to look again.
+    searching: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     /// The order of timers that are due at one time.
     timers_made: u64,
@@ -129,21 +137,28 @@ impl Pool {
                 watch: Condvar::new(),
                 options,
                 exhausted,
+                backlog: AtomicBool::new(false),
             }),
         }
     }
 
-    /// Runs a job soon. After the end of the pool it runs here, where it only gives up its place.
+    /// Runs a job soon. After the end of the pool it only gives up its place, here.
     pub(crate) fn submit(&self, job: Job) {
-        let rejected = self.shared.submit(job);
-        if let Some(job) = rejected {
-            job.abandon();
+        self.submit_all(vec![job]);
+    }
+
+    /// Runs jobs soon, as [`submit`](Self::submit) does.
+    #[inline]
+    pub(crate) fn submit_all(&self, jobs: Vec<Job>) {
+        if !jobs.is_empty() {
+            self.shared.submit(jobs);
         }
     }
 
     /// Whether other jobs wait.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.shared.state.lock().jobs.is_empty()
+        // ORDERING: a hint, read for each batch. A job that yields for nothing, or one batch late, does no harm.
+        self.shared.backlog.load(Ordering::Relaxed)
     }
 
     /// Does something at a time.
@@ -218,24 +233,34 @@ impl Timed {
 }
 
 impl Shared {
-    fn submit(self: &Arc<Self>, job: Job) -> Option<Job> {
+    fn submit(self: &Arc<Self>, jobs: Vec<Job>) {
         let mut state = self.state.lock();
         if state.closed {
-            return Some(job);
+            drop(state);
+            return jobs.into_iter().for_each(Job::abandon);
         }
-        state.jobs.push_back(job);
+        state.jobs.extend(jobs);
+        // ORDERING: see `has_backlog`.
+        self.backlog.store(true, Ordering::Relaxed);
+        self.call_for_help(&mut state);
+    }
+
+    /// Makes sure that a thread comes for the jobs that wait, one at a time: each that takes a job calls the next. While a
+    /// thread searches there is one.
+    fn call_for_help(self: &Arc<Self>, state: &mut State) {
+        if state.jobs.is_empty() || state.searching > 0 {
+            return;
+        }
         if state.idle > state.notified {
             state.notified += 1;
-            drop(state);
             self.work.notify_one();
         } else if state.threads < self.options.threads {
-            self.start_thread(&mut state);
+            self.start_thread(state);
         } else if state.watching != Watching::Awake {
-            self.watch(&mut state);
+            self.watch(state);
             state.watching = Watching::Awake;
             self.watch.notify_one();
         }
-        None
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) {
@@ -264,10 +289,17 @@ impl Shared {
     /// What a thread of the pool does.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
+        let mut searches = 0;
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 state.taken += 1;
+                if state.jobs.is_empty() {
+                    // ORDERING: see `has_backlog`.
+                    self.backlog.store(false, Ordering::Relaxed);
+                }
+                self.call_for_help(&mut state);
                 drop(state);
+                searches = 0;
                 // A job catches what the handler panics with. This catches what is left, such as a panic of an event's
                 // observer, so that no thread is lost with it.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
@@ -276,6 +308,15 @@ impl Shared {
             }
             if state.closed {
                 break;
+            }
+            if searches < SEARCHES {
+                searches += 1;
+                state.searching += 1;
+                drop(state);
+                thread::yield_now();
+                state = self.state.lock();
+                state.searching -= 1;
+                continue;
             }
             state.idle += 1;
             let waited = self.work.wait_for(&mut state, STAY);
@@ -348,11 +389,7 @@ impl Shared {
 
     fn fire(self: &Arc<Self>, what: Timed) {
         match what {
-            Timed::Job(job) => {
-                if let Some(job) = self.submit(job) {
-                    job.abandon();
-                }
-            }
+            Timed::Job(job) => self.submit(vec![job]),
             Timed::Requeue(lane, arrival) => lane.requeue(arrival),
             Timed::Overrun(member) => member.look_for_overruns(),
         }

@@ -93,10 +93,13 @@ impl Table {
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 
+    /// Calls `f` with the route of a key, if there is one. It must not wait: it holds a guard of the snapshot.
     #[inline]
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Route>> {
+    pub(crate) fn with(&self, key: &Key, f: impl FnOnce(&Route)) {
         let routes = self.shard(key.as_str()).routes.load();
-        routes.as_ref()?.get(key.as_str()).map(Arc::clone)
+        if let Some(route) = routes.as_ref().and_then(|routes| routes.get(key.as_str())) {
+            f(route);
+        }
     }
 
     /// Changes the route of a key, which is made if there is none.
