@@ -199,11 +199,21 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
 }
 
 /// The packages under `crates/` that have steps of their own, and the arguments of their examples.
-const LAYERS: &[Layer] = &[Layer {
-    name: "broker",
-    examples: &["chat", "workers -- memory:"],
-    bench: true,
-}];
+const LAYERS: &[Layer] = &[
+    Layer {
+        name: "broker",
+        examples: &["chat", "workers -- memory:"],
+        bench: true,
+        test_needs: &[],
+    },
+    Layer {
+        name: "redis",
+        examples: &[],
+        bench: false,
+        // Its tests start servers, old and new, kill them and restart them.
+        test_needs: &[Tool::Servers],
+    },
+];
 
 /// A package under `crates/`. Its steps are the group of its name, so that they can be run alone.
 struct Layer {
@@ -211,6 +221,8 @@ struct Layer {
     examples: &'static [&'static str],
     /// Whether it has benchmarks, which are run once over.
     bench: bool,
+    /// What its tests need.
+    test_needs: &'static [Tool],
 }
 
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
@@ -242,7 +254,8 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
         Step::tests(
             format!("{name}/test"),
             Invocation::new(&format!("cargo test -p {package} --all-features"), TESTS),
-        ),
+        )
+        .needs(layer.test_needs),
         doc(
             &format!("{name}/doc"),
             &format!("cargo doc -p {package} --no-deps --all-features"),

@@ -1,0 +1,258 @@
+//! Configurations as URLs.
+//!
+//! No error repeats the URL, which may hold a password.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use fanfeed_broker::ConnectError;
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::config::{Config, Tls};
+
+const SCHEMES: &str = "redis, rediss, valkey, valkeys";
+const PARAMETERS: &str = "prefix, max_message, max_entries, dial_timeout, read_timeout, write_timeout, heartbeat, sweep, \
+                          ca, cert, key";
+
+/// `redis://user:password@host:6379/0?prefix=shop:`; `rediss` for TLS. See the crate's page for the parameters.
+impl FromStr for Config {
+    type Err = ConnectError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectError> {
+        let url = Url::parse(text).map_err(|error| {
+            bad(format!(
+                "{error}; it has the form redis://user:password@host:6379/0"
+            ))
+        })?;
+        let tls = match url.scheme() {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" => true,
+            scheme => {
+                return Err(ConnectError::UnknownScheme {
+                    scheme: scheme.into(),
+                    known: SCHEMES.into(),
+                });
+            }
+        };
+        let host = match url.host_str() {
+            Some(host) if !host.is_empty() => host.trim_matches(['[', ']']),
+            _ => return Err(bad("it names no host: redis://localhost:6379/0")),
+        };
+        let mut config = Config::new(decoded(host, "host")?, url.port().unwrap_or(6379));
+        if !url.username().is_empty() {
+            config = config.user(decoded(url.username(), "user")?);
+        }
+        if let Some(password) = url.password() {
+            config = config.password(decoded(password, "password")?);
+        } else if config.user.is_some() {
+            return Err(bad(
+                "it has a user and no password: write user:password@, or :password@ for the default user",
+            ));
+        }
+        if url.fragment().is_some() {
+            return Err(bad("it has a fragment: write a `#` in a password as %23"));
+        }
+        config.database = database(url.path())?;
+        let mut files = Files::default();
+        for (name, value) in url.query_pairs() {
+            config = parameter(config, &mut files, &name, &value)?;
+        }
+        config.tls = files.tls(tls)?;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn bad(what: impl Into<String>) -> ConnectError {
+    ConnectError::BadUrl(what.into().into())
+}
+
+fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded =
+        decoded.map_err(|_| bad(format!("its {what} is not UTF-8 when it is decoded")))?;
+    Ok(decoded.into_owned())
+}
+
+fn database(path: &str) -> Result<u32, ConnectError> {
+    match path.trim_start_matches('/') {
+        "" => Ok(0),
+        digits => digits
+            .parse()
+            .map_err(|_| bad("its path is no database: write a number, such as /0")),
+    }
+}
+
+/// The files of TLS, which stand in parameters of their own.
+#[derive(Debug, Default)]
+struct Files {
+    authority: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
+impl Files {
+    fn tls(self, encrypted: bool) -> Result<Option<Tls>, ConnectError> {
+        let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
+        if !encrypted {
+            return if none {
+                Ok(None)
+            } else {
+                Err(bad("`ca`, `cert` and `key` need TLS: write rediss://"))
+            };
+        }
+        let mut tls = Tls::new();
+        if let Some(file) = self.authority {
+            tls = tls.authority(file);
+        }
+        match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
+            (None, None) => {}
+            _ => return Err(bad("`cert` and `key` go together")),
+        }
+        Ok(Some(tls))
+    }
+}
+
+fn parameter(
+    config: Config,
+    files: &mut Files,
+    name: &str,
+    value: &str,
+) -> Result<Config, ConnectError> {
+    Ok(match name {
+        "prefix" => config.prefix(value),
+        "max_message" => config.max_message(number(name, value)?),
+        "max_entries" if value == "all" => config.max_entries(None),
+        "max_entries" => config.max_entries(Some(number(name, value)?)),
+        "dial_timeout" => config.dial_timeout(duration(name, value)?),
+        "read_timeout" => config.read_timeout(duration(name, value)?),
+        "write_timeout" => config.write_timeout(duration(name, value)?),
+        "heartbeat" => config.heartbeat(duration(name, value)?),
+        "sweep" => config.sweep(duration(name, value)?),
+        "ca" | "cert" | "key" => {
+            let file = match name {
+                "ca" => &mut files.authority,
+                "cert" => &mut files.certificate,
+                _ => &mut files.key,
+            };
+            *file = Some(value.to_owned());
+            config
+        }
+        // Whatever a stranger's name may be, its value may be a secret.
+        _ => {
+            return Err(bad(format!(
+                "it has the parameter `{name}`; there are {PARAMETERS}"
+            )));
+        }
+    })
+}
+
+fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
+    value
+        .parse()
+        .map_err(|_| bad(format!("its parameter `{name}` is no number that fits")))
+}
+
+/// `250ms`, `5s`, `2m`.
+fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
+    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = number(name, digits)?;
+    match &value[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(bad(format!(
+            "its parameter `{name}` is no time: write 250ms, 5s or 2m"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use crate::config::Tls;
+    use fanfeed_broker::ConnectError;
+    use std::time::Duration;
+
+    fn parse(url: &str) -> Result<Config, ConnectError> {
+        url.parse()
+    }
+
+    #[test]
+    fn a_short_url_has_the_defaults() {
+        let config = parse("redis://localhost").unwrap();
+        assert_eq!(config, Config::new("localhost", 6379));
+        assert_eq!(parse("valkey://localhost/").unwrap(), config);
+    }
+
+    #[test]
+    fn a_long_url_is_read_whole() {
+        let url = "rediss://ann:p%40ss@[::1]:7000/3?prefix=shop:&max_message=10&max_entries=all&dial_timeout=1s\
+                   &read_timeout=250ms&write_timeout=2m&heartbeat=1s&sweep=2s&ca=/a&cert=/b&key=/c";
+        let expected = Config::new("::1", 7000)
+            .user("ann")
+            .password("p@ss")
+            .database(3)
+            .prefix("shop:")
+            .max_message(10)
+            .max_entries(None)
+            .dial_timeout(Duration::from_secs(1))
+            .read_timeout(Duration::from_millis(250))
+            .write_timeout(Duration::from_secs(120))
+            .heartbeat(Duration::from_secs(1))
+            .sweep(Duration::from_secs(2))
+            .tls(Tls::new().authority("/a").identity("/b", "/c"));
+        let config = parse(url).unwrap();
+        assert_eq!(config, expected);
+        assert_eq!(config.address(), "[::1]:7000");
+    }
+
+    #[test]
+    fn a_bad_url_is_told_with_what_would_be_right_and_without_its_secrets() {
+        for (url, says) in [
+            ("", "redis://user:password@host"),
+            ("localhost:6379", "known schemes are redis"),
+            ("http://u:hunter2@h", "known schemes are redis"),
+            ("redis://", "no host"),
+            ("redis://:hunter2@h/x", "number, such as /0"),
+            ("redis://:hunter2@h/-1", "number, such as /0"),
+            ("redis://:hunter2@h/0/1", "number, such as /0"),
+            ("redis://:hunter2@h:99999", "port"),
+            ("redis://hunter2@h", "no password"),
+            ("redis://:hunter2@h/0?pool=3", "there are prefix"),
+            ("redis://:hunter2@h/0?max_message=x", "no number"),
+            ("redis://:hunter2@h/0?max_message=0", "at least 1"),
+            ("redis://:hunter2@h/0?max_entries=0", "keep all"),
+            ("redis://:hunter2@h/0?dial_timeout=5", "250ms"),
+            ("redis://:hunter2@h/0?dial_timeout=0s", "1 ms"),
+            ("redis://:hunter2@h/0?dial_timeout=", "no number"),
+            (
+                "redis://:hunter2@h/0?sweep=99999999999999999m",
+                "1 ms to a day",
+            ),
+            ("redis://:hunter2@h/0?prefix={x}", "brace"),
+            ("redis://:hunter2@h/0?ca=/a", "rediss"),
+            ("rediss://:hunter2@h/0?cert=/a", "together"),
+            ("redis://:hunter2@h/0#x", "%23"),
+            ("redis://:%ff@h/0", "UTF-8"),
+        ] {
+            let error = parse(url).unwrap_err();
+            let (shown, debug) = (error.to_string(), format!("{error:?}"));
+            assert!(shown.contains(says), "{url}: {shown}");
+            assert!(
+                !shown.contains("hunter2") && !debug.contains("hunter2"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let config = parse("redis://ann:hunter2@h").unwrap();
+        let shown = format!("{config:?} {config:#?}");
+        assert!(!shown.contains("hunter2") && shown.contains("redacted"));
+        assert_eq!(config.redact("no hunter2 here"), "no <redacted> here");
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong on a connection that was up.
+
+use std::fmt;
+
+/// Why a command has no answer that helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The connection is of no use any more: it was closed, it did not answer in time, or what came is no answer.
+    Lost(String),
+    /// The server refused the command.
+    Refused {
+        /// The first word, such as `NOGROUP` or `ERR`.
+        code: String,
+        /// The rest.
+        text: String,
+    },
+}
+
+impl Fault {
+    pub(crate) fn confused(what: &str) -> Self {
+        Fault::Lost(format!("the server's answer to {what} is not understood"))
+    }
+
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        matches!(self, Fault::Refused { code, .. } if code == wanted)
+    }
+
+    /// Whether the same command may succeed a moment later, though nobody changed anything here.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Fault::Lost(_) => true,
+            Fault::Refused { code, .. } => {
+                // A server that loads its data, that became a replica, or whose cluster is moving. `OOM` is none of
+                // them: memory may never come back.
+                matches!(
+                    &code[..],
+                    "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Lost(reason) => f.write_str(reason),
+            Fault::Refused { code, text } => write!(f, "{code} {text}{}", advice(code, text)),
+        }
+    }
+}
+
+/// What would be right, where the server does not say it.
+fn advice(code: &str, text: &str) -> &'static str {
+    match code {
+        "NOPERM" => {
+            " (give the user XADD, XREAD, XREADGROUP, XACK, XGROUP, XINFO, XPENDING, XCLAIM, and the keys of the prefix)"
+        }
+        "OOM" => " (give the server more memory, or keep fewer entries: `max_entries`)",
+        "WRONGTYPE" => " (something else has the name of a stream: choose another prefix)",
+        "MISCONF" => " (the server cannot write its data to disk)",
+        _ if text.starts_with("unknown command") => " (at least Redis 7.0 is needed)",
+        _ => "",
+    }
+}

@@ -1,0 +1,297 @@
+//! The side that receives.
+//!
+//! All work is done on the engine's thread, with one connection: reading without waiting, acknowledging, opening, heartbeats.
+//! Only waiting is left to the [`Waiter`], which has a connection and a thread of its own and tells what it heard by the
+//! inbox. There are two ways to wait:
+//!
+//! - **directly**, for at most [`DIRECT`] streams: the wait names the streams themselves;
+//! - **at the doorbells**: the wait names the doorbells, and each key that is rung for is read.
+//!
+//! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read. Its subscription's
+//! cursor was set from the server's answer, and the stream is read again whenever it was rung for by a batch
+//! that ended after that answer (a doorbell is read from the position it had when this side was opened), when the last
+//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect.
+
+mod claims;
+mod opening;
+mod rounds;
+mod settling;
+mod waiting;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{Inbound, LinkError, Sink, SinkError, Verdict};
+
+use crate::names::BELLS;
+use crate::outbound::link;
+use crate::position::Position;
+use crate::shared::Shared;
+use crate::subscription::Subscription;
+use crate::waiter::{Note, Waiter};
+use crate::wire::Wire;
+
+use settling::Settled;
+
+/// Up to so many streams are waited for directly.
+const DIRECT: usize = 16;
+
+/// What outlives a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    subscriptions: HashMap<u64, Subscription>,
+    settled: Settled,
+}
+
+/// What is to be read.
+#[derive(Debug, Default)]
+struct Work {
+    /// Subscriptions whose streams may have something new.
+    ready: BTreeSet<u64>,
+    /// Subscriptions that would be ready if their sinks had room.
+    full: HashSet<u64>,
+    /// Members of groups for which entries of others are to be looked for.
+    claims: VecDeque<u64>,
+    /// Plain readers whose places are to be checked.
+    places: VecDeque<u64>,
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        self.ready.is_empty() && self.claims.is_empty() && self.places.is_empty()
+    }
+}
+
+pub(crate) struct RedisInbound {
+    shared: Arc<Shared>,
+    wire: Wire,
+    waiter: Waiter,
+    inbox: Receiver<Note>,
+    interrupt: Interrupt,
+    kept: Kept,
+    /// The subscriptions of each key, by its escape.
+    by_key: HashMap<String, Vec<u64>>,
+    work: Work,
+    /// What is waited for now does not fit what is subscribed to any more.
+    stale: bool,
+    direct: bool,
+    /// How many entries of each stream the direct wait under way asks for.
+    brought: usize,
+    /// The last entry of each doorbell that was read.
+    bells: [Position; BELLS],
+    handover: Position,
+    connected: Instant,
+    /// Whether this connection has said that the member lives.
+    alive: bool,
+    beat: Instant,
+    swept: Instant,
+    /// The largest entry seen lately, in bytes, by which a round is bounded.
+    largest: usize,
+}
+
+/// Ends a [`pump`](Inbound::pump).
+#[derive(Clone)]
+struct Interrupt {
+    inbox: Sender<Note>,
+    /// Whether a nudge is in the inbox, so that there is never more than one.
+    pending: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    fn nudge(&self) {
+        // ORDERING: pairs with the swap in `RedisInbound::take`: what was done before the nudge is seen by the engine's
+        // thread after it took the nudge, also if this call finds one pending.
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            let _ = self.inbox.send(Note::Nudge);
+        }
+    }
+}
+
+impl RedisInbound {
+    pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
+        let wire = Wire::open(&shared.config)?;
+        let (sender, inbox) = unbounded();
+        let waiter = Waiter::start(&shared.config, sender.clone())?;
+        let now = Instant::now();
+        let kept = std::mem::take(&mut *shared.kept.lock());
+        let mut inbound = RedisInbound {
+            kept,
+            wire,
+            waiter,
+            inbox,
+            interrupt: Interrupt {
+                inbox: sender,
+                pending: Arc::default(),
+            },
+            by_key: HashMap::new(),
+            work: Work::default(),
+            stale: false,
+            direct: true,
+            brought: 1,
+            bells: [Position::START; BELLS],
+            handover: Position::START,
+            connected: now,
+            alive: false,
+            beat: now,
+            swept: now,
+            largest: 1024,
+            shared,
+        };
+        inbound.drop_ended();
+        match inbound.find_bells() {
+            Ok(()) => Ok(inbound),
+            Err(fault) if fault.is("NOPERM") => Err(ConnectError::Denied(fault.to_string().into())),
+            Err(fault) => Err(ConnectError::Failed(fault.to_string().into())),
+        }
+    }
+
+    /// Closes subscriptions that have ended. The engine does not close those that ended while there was no connection.
+    fn drop_ended(&mut self) {
+        let all = self.kept.subscriptions.iter();
+        let ended: Vec<u64> = all
+            .filter(|(_, subscription)| subscription.sink.is_closed() && !subscription.is_closed())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.close_sink(id);
+        }
+    }
+
+    /// Takes one note, and returns whether the engine is to have the word.
+    fn take(&mut self, note: Note) -> Result<bool, LinkError> {
+        match note {
+            Note::Nudge => {
+                // ORDERING: pairs with the swap in `Interrupt::nudge`.
+                self.interrupt.pending.swap(false, Ordering::AcqRel);
+                self.look_for_room();
+                Ok(true)
+            }
+            Note::Heard(heard) => {
+                self.waiter.waits = false;
+                self.hear(heard)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        let RedisInbound { work, kept, .. } = self;
+        let mut found = false;
+        work.full.retain(|id| {
+            let Some(subscription) = kept.subscriptions.get(id) else {
+                return false;
+            };
+            let full = subscription.sink.room() == 0;
+            if !full {
+                work.ready.insert(*id);
+                found = true;
+            }
+            full
+        });
+        // A direct wait leaves out what had no room.
+        self.stale |= found && self.direct;
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(gone) = self.kept.subscriptions.remove(&id)
+            && let Some(ids) = self.by_key.get_mut(&gone.escaped)
+        {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_key.remove(&gone.escaped);
+            }
+        }
+        self.work.ready.remove(&id);
+        self.work.full.remove(&id);
+        self.stale |= self.direct;
+    }
+}
+
+impl Inbound for RedisInbound {
+    fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        self.open_sink(sink)
+    }
+
+    fn close(&mut self, sink: &Sink) {
+        self.close_sink(sink.id());
+    }
+
+    fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
+        self.settle_tag(sink.id(), tag, verdict);
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), LinkError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let mut word = false;
+            while let Ok(note) = self.inbox.try_recv() {
+                word |= self.take(note)?;
+            }
+            self.keep_time()?;
+            self.settle_all()?;
+            word |= self.round()?;
+            self.claim_some()?;
+            self.check_places()?;
+            self.wait_again()?;
+            if word {
+                return Ok(());
+            }
+            if !self.work.is_done() {
+                continue;
+            }
+            let until = deadline.min(self.next_chore());
+            match self.inbox.recv_deadline(until) {
+                Ok(note) => {
+                    if self.take(note)? {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("this side has a sender itself")
+                }
+            }
+        }
+    }
+
+    fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let interrupt = self.interrupt.clone();
+        Arc::new(move || interrupt.nudge())
+    }
+
+    fn finish(&mut self) {
+        // At the end: what cannot be said any more is found out by the others, from the missing heartbeat.
+        let _ = self.settle_all();
+        let _ = self.leave();
+    }
+}
+
+impl Drop for RedisInbound {
+    fn drop(&mut self) {
+        *self.shared.kept.lock() = std::mem::take(&mut self.kept);
+    }
+}
+
+impl fmt::Debug for RedisInbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisInbound").finish_non_exhaustive()
+    }
+}
+
+/// The fault of a command whose refusal nothing can be done about here.
+fn refused(fault: crate::fault::Fault) -> LinkError {
+    link(&fault)
+}
+
+/// Reads a value as the answers that only this side reads.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_answers(value: &redis::Value) {
+    let _ = opening::Stream::read(value.clone());
+    let _ = claims::pending_entries(value);
+}

@@ -1,0 +1,268 @@
+//! Heartbeats, sweeps, and taking what members of groups left behind.
+//!
+//! A member says every [`heartbeat`](crate::Config::heartbeat) that it lives, by a string that expires after three. An entry
+//! that was given to a member without that string is taken by another one. While its own string is there, a member's
+//! entries are its own, however long a handler takes.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::driver::LinkError;
+use redis::Value;
+
+use super::settling::{NOBODY, TAKEN_AFTER};
+use super::{RedisInbound, refused};
+use crate::command::Commands;
+use crate::fault::Fault;
+use crate::position::Position;
+use crate::reply::{bytes, entries, integer, pending};
+use crate::subscription::Role;
+
+/// How many intervals a member may be silent.
+const SILENCE: u32 = 3;
+/// How many members look for entries of others in one pipeline.
+const LOOKS: usize = 256;
+/// How many entries one member takes at a time.
+const TAKEN: usize = 256;
+
+impl RedisInbound {
+    /// When the next chore is due.
+    pub(super) fn next_chore(&self) -> Instant {
+        let config = &self.shared.config;
+        (self.beat + config.heartbeat).min(self.swept + config.sweep)
+    }
+
+    /// Does the chores that are due.
+    pub(super) fn keep_time(&mut self) -> Result<(), LinkError> {
+        let (heartbeat, sweep) = (self.shared.config.heartbeat, self.shared.config.sweep);
+        if self.beat.elapsed() >= heartbeat {
+            self.beat = Instant::now();
+            if self.has_members() {
+                self.say_alive().map_err(refused)?;
+            }
+        }
+        if self.swept.elapsed() >= sweep {
+            self.swept = Instant::now();
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    /// Makes everything ready to be read, and looks for what others left behind.
+    pub(super) fn sweep(&mut self) {
+        self.drop_ended();
+        let waiting: HashSet<u64> = self.work.claims.iter().copied().collect();
+        self.work.places.clear();
+        for (id, subscription) in &self.kept.subscriptions {
+            self.work.ready.insert(*id);
+            match &subscription.role {
+                Role::Plain(plain) if plain.moved => self.work.places.push_back(*id),
+                Role::Member(_) if !waiting.contains(id) => self.work.claims.push_back(*id),
+                _ => {}
+            }
+        }
+    }
+
+    fn has_members(&self) -> bool {
+        let mut all = self.kept.subscriptions.values();
+        all.any(|subscription| subscription.member().is_some())
+    }
+
+    pub(super) fn say_alive(&mut self) -> Result<(), Fault> {
+        let name = self.shared.names.member(&self.shared.member);
+        let time = self.shared.config.heartbeat * SILENCE;
+        let time = time.as_millis().to_string();
+        self.wire
+            .ask(&[b"SET", name.as_bytes(), b"alive", b"PX", time.as_bytes()])?;
+        self.alive = true;
+        Ok(())
+    }
+
+    /// Ends the member's life at the server, if it had one.
+    pub(super) fn leave(&mut self) -> Result<(), Fault> {
+        let name = self.shared.names.member(&self.shared.member);
+        self.wire.ask(&[b"DEL", name.as_bytes()]).map(drop)
+    }
+
+    /// Looks, for some of the members that are to look, whether others have left entries behind, and takes those.
+    pub(super) fn claim_some(&mut self) -> Result<(), LinkError> {
+        let count = self.work.claims.len().min(LOOKS);
+        let ids: Vec<u64> = self.work.claims.drain(..count).collect();
+        let mut looks = Vec::new();
+        let mut commands = Commands::new();
+        for id in ids {
+            if let Some(subscription) = self.kept.subscriptions.get(&id)
+                && let Some(member) = subscription.member()
+                && !member.closed
+            {
+                commands.push(&[b"XPENDING", &subscription.stream, &member.group]);
+                looks.push(id);
+            }
+        }
+        if looks.is_empty() {
+            return Ok(());
+        }
+        let answers = self.wire.run(&commands).map_err(refused)?;
+        let mut others = Vec::new();
+        for (id, answer) in looks.into_iter().zip(answers) {
+            for (consumer, _) in pending(&answer).unwrap_or_default() {
+                if self.is_foreign(&consumer) {
+                    others.push((id, consumer));
+                }
+            }
+        }
+        let dead = self.dead(&others)?;
+        for (id, consumer) in others {
+            if consumer == NOBODY {
+                self.claim(id, &consumer, TAKEN_AFTER)?;
+            } else if dead.contains(life(&consumer)) {
+                // Its last heartbeat was three intervals ago, and its last read at most one later.
+                let idle = self.shared.config.heartbeat.as_millis().to_string();
+                self.claim(id, &consumer, idle.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_foreign(&self, consumer: &[u8]) -> bool {
+        life(consumer) != self.shared.member.as_bytes()
+    }
+
+    /// Which of these consumers' members have died. Nobody has, as long as this side has not been connected for long:
+    /// the others may be about to come back after the same fault.
+    fn dead(&mut self, consumers: &[(u64, Vec<u8>)]) -> Result<HashSet<Vec<u8>>, LinkError> {
+        let grace: Duration = self.shared.config.heartbeat * SILENCE;
+        if self.connected.elapsed() < grace {
+            return Ok(HashSet::new());
+        }
+        let others = consumers.iter().filter(|(_, consumer)| consumer != NOBODY);
+        let members: HashSet<&[u8]> = others.map(|(_, consumer)| life(consumer)).collect();
+        let members: Vec<&[u8]> = members.into_iter().collect();
+        let mut commands = Commands::new();
+        for member in &members {
+            let name = self.shared.names.member(&String::from_utf8_lossy(member));
+            commands.push(&[b"EXISTS", name.as_bytes()]);
+        }
+        if commands.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let answers = self.wire.run(&commands).map_err(refused)?;
+        let dead = members
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| *answer == Value::Int(0));
+        Ok(dead.map(|(member, _)| member.to_vec()).collect())
+    }
+
+    /// Takes entries of another consumer, as far as there is room.
+    fn claim(&mut self, id: u64, consumer: &[u8], idle: &[u8]) -> Result<(), LinkError> {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(());
+        };
+        let Some(member) = subscription.member() else {
+            return Ok(());
+        };
+        let room = subscription.sink.room().min(TAKEN);
+        if room == 0 {
+            // The next sweep looks again.
+            return Ok(());
+        }
+        let (stream, group) = (subscription.stream.clone(), member.group.clone());
+        let own = member.consumer.clone();
+        let count = room.to_string();
+        let found = self.wire.run(&Commands::one(&[
+            b"XPENDING",
+            &stream,
+            &group,
+            b"IDLE",
+            idle,
+            b"-",
+            b"+",
+            count.as_bytes(),
+            consumer,
+        ]));
+        let answer = found.map_err(refused)?.pop().unwrap_or(Value::Nil);
+        let found = pending_entries(&answer);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Commands::new();
+        commands.begin(5 + found.len());
+        for part in [b"XCLAIM", &stream[..], &group, &own, idle] {
+            commands.part(part);
+        }
+        for (position, _) in &found {
+            commands.part(position.to_string().as_bytes());
+        }
+        let answer = self.wire.run(&commands).map_err(refused)?.pop();
+        let taken = answer.and_then(entries).unwrap_or_default();
+        let attempts: HashMap<Position, u32> = found.iter().copied().collect();
+        let more = found.len() == room;
+        self.deliver(id, taken, &attempts);
+        if more {
+            self.work.claims.push_back(id);
+        } else if consumer != NOBODY {
+            self.bury_member(&stream, &group, consumer)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a dead member that has nothing left.
+    fn bury_member(
+        &mut self,
+        stream: &[u8],
+        group: &[u8],
+        consumer: &[u8],
+    ) -> Result<(), LinkError> {
+        let left = Commands::one(&[b"XPENDING", stream, group, b"-", b"+", b"1", consumer]);
+        let answer = self.wire.run(&left).map_err(refused)?.pop();
+        if answer == Some(Value::Array(Vec::new())) {
+            let commands = Commands::one(&[b"XGROUP", b"DELCONSUMER", stream, group, consumer]);
+            self.wire.run(&commands).map_err(refused)?;
+        }
+        Ok(())
+    }
+}
+
+/// The member whose life a consumer depends on: its name is the member's, a period, and a number.
+fn life(consumer: &[u8]) -> &[u8] {
+    let end = consumer.iter().rposition(|byte| *byte == b'.');
+    &consumer[..end.unwrap_or(consumer.len())]
+}
+
+/// The entries that XPENDING lists, with how often each was delivered.
+pub(super) fn pending_entries(answer: &Value) -> Vec<(Position, u32)> {
+    let Value::Array(listed) = answer else {
+        return Vec::new();
+    };
+    let one = |entry: &Value| match entry {
+        Value::Array(parts) if parts.len() == 4 => {
+            let position = Position::parse(&bytes(parts[0].clone())?)?;
+            let times = integer(&parts[3])?;
+            Some((position, u32::try_from(times).unwrap_or(u32::MAX - 1)))
+        }
+        _ => None,
+    };
+    listed.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{life, pending_entries};
+    use redis::parse_redis_value;
+
+    #[test]
+    fn a_consumer_lives_as_long_as_its_member() {
+        assert_eq!(life(b"12-ab.7"), b"12-ab");
+        assert_eq!(life(b"foreign"), b"foreign");
+    }
+
+    #[test]
+    fn pending_entries_are_read() {
+        let text = "*1 *4 $3 1-0 $1 m :7 :2 ".replace(' ', "\r\n");
+        let value = parse_redis_value(text.as_bytes()).unwrap();
+        let entries = pending_entries(&value);
+        assert_eq!((entries[0].0.milliseconds, entries[0].1), (1, 2));
+        assert!(pending_entries(&redis::Value::Nil).is_empty());
+    }
+}

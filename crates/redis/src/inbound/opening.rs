@@ -1,0 +1,341 @@
+//! Opening a subscription, for the first time and after a reconnect.
+
+use fanfeed_broker::Start;
+use fanfeed_broker::driver::{LinkError, Sink, SinkError};
+use redis::Value;
+
+use super::RedisInbound;
+use crate::command::Commands;
+use crate::fault::Fault;
+use crate::outbound::link;
+use crate::position::Position;
+use crate::reply::{field, integer};
+use crate::subscription::{Plain, Role, Subscription};
+use crate::wire::accepted;
+
+/// What XINFO tells of a stream. One that does not exist has had no entry.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stream {
+    /// The position of the first entry that is left.
+    pub(super) first: Option<Position>,
+    /// The position of the last entry there ever was.
+    pub(super) last: Position,
+    /// How many entries there ever were.
+    pub(super) added: u64,
+    /// How many there are.
+    pub(super) length: u64,
+}
+
+impl Stream {
+    pub(super) fn read(answer: Value) -> Result<Self, Fault> {
+        let answer = match accepted(answer) {
+            Err(Fault::Refused { text, .. }) if text.contains("no such key") => {
+                return Ok(Stream::default());
+            }
+            other => other?,
+        };
+        let number = |name| field(&answer, name).and_then(integer);
+        let position = |value: &Value| match value {
+            Value::BulkString(text) => Position::parse(text),
+            _ => None,
+        };
+        let first = match field(&answer, "first-entry") {
+            Some(Value::Array(parts)) => parts.first().and_then(position),
+            _ => None,
+        };
+        let last = field(&answer, "last-generated-id").and_then(position);
+        match (last, number("entries-added"), number("length")) {
+            (Some(last), Some(added), Some(length)) => Ok(Stream {
+                first,
+                last,
+                added,
+                length,
+            }),
+            _ => Err(Fault::confused("XINFO STREAM")),
+        }
+    }
+}
+
+impl Plain {
+    /// Compares its place with what the stream says, and returns what is to be reported, if anything is: the number of
+    /// entries that were missed, where it is known.
+    ///
+    /// The server's clock is taken not to go back over a restart, so that entries of a stream that began anew
+    /// are behind the cursor.
+    pub(super) fn check(&mut self, stream: &Stream) -> Option<Option<u64>> {
+        self.moved = false;
+        if stream.last < self.cursor || self.seen.is_some_and(|seen| stream.added < seen) {
+            // The server has forgotten some entries at the end, or all. What is left up to the cursor was read.
+            self.cursor = match stream.first {
+                Some(first) if first > self.cursor => self.cursor,
+                Some(_) => self.cursor.min(stream.last),
+                None => stream.last,
+            };
+            self.seen = (self.cursor == stream.last).then_some(stream.added);
+            return Some(None);
+        }
+        // Of all entries there ever were, those before the first that is left are gone.
+        let removed = stream.added.saturating_sub(stream.length);
+        let seen = self.seen.map(|seen| seen.max(removed));
+        let trimmed = seen.unwrap_or(0) - self.seen.unwrap_or(0);
+        self.seen = seen;
+        if trimmed > 0 {
+            return Some(Some(trimmed));
+        }
+        if self.cursor == stream.last {
+            // A reader that has come to the end has seen all, or it was overtaken by the trimming on the way.
+            let seen = self.seen.replace(stream.added).unwrap_or(stream.added);
+            return (stream.added > seen).then(|| Some(stream.added - seen));
+        }
+        None
+    }
+}
+
+impl RedisInbound {
+    pub(super) fn open_sink(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        let id = sink.id();
+        let known = self.kept.subscriptions.contains_key(&id);
+        if !known {
+            let new = Subscription::new(sink.clone(), &self.shared.names, &self.shared.member);
+            self.kept.subscriptions.insert(id, new);
+        }
+        match self.enter(id, known) {
+            Ok(()) => {}
+            Err(Fault::Lost(reason)) => {
+                if !known {
+                    // It was never live, and starts anew.
+                    self.kept.subscriptions.remove(&id);
+                }
+                return Err(LinkError::new(reason).into());
+            }
+            Err(fault) => {
+                self.kept.subscriptions.remove(&id);
+                return if fault.is_passing() {
+                    Err(link(&fault).into())
+                } else {
+                    Err(SinkError::Refused(
+                        self.shared.config.redact(&fault.to_string()).into(),
+                    ))
+                };
+            }
+        }
+        let escaped = self.kept.subscriptions[&id].escaped.clone();
+        let readers = self.by_key.entry(escaped).or_default();
+        if !readers.contains(&id) {
+            readers.push(id);
+        }
+        self.work.ready.insert(id);
+        if sink.group().is_some() {
+            self.work.claims.push_back(id);
+        }
+        self.stale |= self.direct;
+        Ok(())
+    }
+
+    fn enter(&mut self, id: u64, known: bool) -> Result<(), Fault> {
+        let subscription = &self.kept.subscriptions[&id];
+        match subscription.role {
+            Role::Plain(_) => self.enter_plain(id, known),
+            Role::Member(_) => {
+                // Before anything is read under its name, the member has to be known as alive.
+                if !self.alive {
+                    self.say_alive()?;
+                }
+                self.enter_group(id, known)
+            }
+        }
+    }
+
+    fn enter_plain(&mut self, id: u64, known: bool) -> Result<(), Fault> {
+        let subscription = self
+            .kept
+            .subscriptions
+            .get_mut(&id)
+            .expect("it is being opened");
+        let answers =
+            self.wire
+                .run(&Commands::one(&[b"XINFO", b"STREAM", &subscription.stream]))?;
+        let stream = Stream::read(answers.into_iter().next().unwrap_or(Value::Nil))?;
+        let Role::Plain(plain) = &mut subscription.role else {
+            unreachable!("it is a plain one");
+        };
+        if known {
+            if let Some(missed) = plain.check(&stream) {
+                subscription.sink.gap(missed);
+            }
+            return Ok(());
+        }
+        (plain.cursor, plain.seen) = match subscription.sink.start() {
+            Start::Earliest => (
+                Position::START,
+                Some(stream.added.saturating_sub(stream.length)),
+            ),
+            Start::After(text) => (after(text)?, None),
+            _ => (stream.last, Some(stream.added)),
+        };
+        Ok(())
+    }
+
+    fn enter_group(&mut self, id: u64, known: bool) -> Result<(), Fault> {
+        let subscription = &self.kept.subscriptions[&id];
+        let from = if known {
+            // Whatever is in a stream whose group has vanished may not have been handled.
+            Position::START.to_string()
+        } else {
+            match subscription.sink.start() {
+                Start::Earliest => Position::START.to_string(),
+                Start::After(text) => after(text)?.to_string(),
+                _ => "$".to_owned(),
+            }
+        };
+        let created = self.create_group(id, from.as_bytes())?;
+        let subscription = self
+            .kept
+            .subscriptions
+            .get_mut(&id)
+            .expect("it is being opened");
+        if known && created {
+            subscription.sink.gap(None);
+        }
+        let member = subscription.member_mut().expect("it is one of a group");
+        if known {
+            // What was being read when the connection was lost is pending, and nobody has it.
+            member.recover = Some(Position::START);
+        }
+        Ok(())
+    }
+
+    /// Makes the group and its stream. Returns whether the group was not there.
+    pub(super) fn create_group(&mut self, id: u64, from: &[u8]) -> Result<bool, Fault> {
+        let subscription = &self.kept.subscriptions[&id];
+        let member = subscription.member().expect("it is one of a group");
+        let created = self.wire.ask(&[
+            b"XGROUP",
+            b"CREATE",
+            &subscription.stream,
+            &member.group,
+            from,
+            b"MKSTREAM",
+        ]);
+        match created {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is("BUSYGROUP") => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+fn after(text: &str) -> Result<Position, Fault> {
+    Position::parse(text.as_bytes()).ok_or_else(|| Fault::Refused {
+        code: "ERR".to_owned(),
+        text: format!("{text:?} is no position of a stream, which looks like 1700000000000-0"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Plain, Stream};
+    use crate::position::Position;
+
+    fn at(milliseconds: u64) -> Position {
+        Position {
+            milliseconds,
+            sequence: 0,
+        }
+    }
+
+    /// A reader that saw `seen` entries up to `cursor`, and a stream of which `length` of `added` are left.
+    fn check(cursor: u64, seen: u64, last: u64, added: u64, length: u64) -> Option<Option<u64>> {
+        let mut plain = Plain {
+            cursor: at(cursor),
+            seen: Some(seen),
+            moved: true,
+        };
+        plain.check(&stream(last, added, length))
+    }
+
+    /// One that has had an entry in each millisecond up to `last`.
+    fn stream(last: u64, added: u64, length: u64) -> Stream {
+        Stream {
+            first: (length > 0).then(|| at(last + 1 - length)),
+            last: at(last),
+            added,
+            length,
+        }
+    }
+
+    #[test]
+    fn a_reader_that_kept_up_has_missed_nothing() {
+        assert_eq!(check(0, 0, 0, 0, 0), None);
+        assert_eq!(check(9, 5, 9, 5, 0), None);
+        assert_eq!(check(5, 5, 9, 9, 4), None);
+        assert_eq!(check(5, 5, 9, 9, 9), None);
+    }
+
+    #[test]
+    fn what_was_trimmed_before_it_was_read_is_counted() {
+        assert_eq!(check(5, 5, 9, 9, 3), Some(Some(1)));
+        assert_eq!(check(0, 0, 9, 9, 0), Some(Some(9)));
+    }
+
+    #[test]
+    fn a_stream_that_began_anew_is_read_from_its_beginning() {
+        let mut plain = Plain {
+            cursor: at(5),
+            seen: Some(5),
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(8, 3, 3)), Some(None));
+        assert_eq!(plain.cursor, at(5));
+        assert_eq!(plain.check(&Stream::default()), Some(None));
+        assert_eq!(plain.cursor, Position::START);
+        assert_eq!(plain.check(&Stream::default()), None);
+    }
+
+    #[test]
+    fn a_stream_that_lost_its_end_is_read_on() {
+        let mut plain = Plain {
+            cursor: at(9),
+            seen: Some(9),
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(7, 7, 7)), Some(None));
+        assert_eq!(plain.cursor, at(7));
+        assert_eq!(plain.check(&stream(7, 7, 7)), None);
+    }
+
+    #[test]
+    fn after_a_gap_the_next_check_is_quiet() {
+        let mut plain = Plain {
+            cursor: at(5),
+            seen: Some(5),
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(9, 9, 3)), Some(Some(1)));
+        assert_eq!(plain.check(&stream(9, 9, 3)), None);
+    }
+
+    #[test]
+    fn a_reader_that_was_overtaken_on_the_way_learns_it_at_the_end() {
+        let mut plain = Plain {
+            cursor: at(9),
+            seen: Some(7),
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(9, 9, 9)), Some(Some(2)));
+        assert_eq!(plain.check(&stream(9, 9, 9)), None);
+    }
+
+    #[test]
+    fn a_reader_that_began_in_the_middle_counts_from_where_it_caught_up() {
+        let mut plain = Plain {
+            cursor: at(5),
+            seen: None,
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(9, 100, 3)), None);
+        plain.cursor = at(9);
+        assert_eq!(plain.check(&stream(9, 100, 3)), None);
+        assert_eq!(plain.check(&stream(10, 101, 0)), Some(Some(1)));
+    }
+}

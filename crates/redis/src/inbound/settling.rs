@@ -1,0 +1,293 @@
+//! Acknowledging, giving back, and burying.
+
+use std::collections::HashMap;
+
+use fanfeed_broker::driver::{LinkError, Verdict};
+
+use super::{RedisInbound, refused};
+use crate::bell::{self, Ring};
+use crate::command::Commands;
+use crate::position::Position;
+use crate::reply::entries;
+
+/// The consumer that has what members gave back. It is never alive, and any member may take what it has.
+pub(super) const NOBODY: &[u8] = b"handover";
+
+/// The idle time, in milliseconds, that an entry given back is marked with. A member takes such an entry only if it has
+/// been idle for [`TAKEN_AFTER`], and taking resets the time: of two members that try, one gets it.
+const GIVEN: &[u8] = b"86400000";
+pub(super) const TAKEN_AFTER: &[u8] = b"43200000";
+
+/// About how many rings the stream of handovers keeps.
+const KEPT: &[u8] = b"1024";
+
+/// What is still to be told the server. It outlives a connection.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    acknowledged: HashMap<u64, Vec<Position>>,
+    given: HashMap<u64, Vec<Position>>,
+    buried: HashMap<u64, Vec<Position>>,
+}
+
+impl Settled {
+    pub(super) fn acknowledge(&mut self, id: u64, position: Position) {
+        self.acknowledged.entry(id).or_default().push(position);
+    }
+
+    pub(super) fn give(&mut self, id: u64, position: Position) {
+        self.given.entry(id).or_default().push(position);
+    }
+
+    pub(super) fn bury(&mut self, id: u64, position: Position) {
+        self.buried.entry(id).or_default().push(position);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.acknowledged.is_empty() && self.given.is_empty() && self.buried.is_empty()
+    }
+}
+
+impl RedisInbound {
+    pub(super) fn settle_tag(&mut self, id: u64, tag: u64, verdict: Verdict) {
+        let Some(member) = self
+            .kept
+            .subscriptions
+            .get_mut(&id)
+            .and_then(|subscription| subscription.member_mut())
+        else {
+            return;
+        };
+        let Some(position) = member.held.remove(&tag) else {
+            return;
+        };
+        match verdict {
+            Verdict::GivenUp => self.kept.settled.bury(id, position),
+            Verdict::Requeued | Verdict::Abandoned => self.kept.settled.give(id, position),
+            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            _ => self.kept.settled.acknowledge(id, position),
+        }
+    }
+
+    pub(super) fn close_sink(&mut self, id: u64) {
+        match self
+            .kept
+            .subscriptions
+            .get_mut(&id)
+            .and_then(|subscription| subscription.member_mut())
+        {
+            // It is forgotten by `settle_all`, when handlers hold nothing more.
+            Some(member) => member.closed = true,
+            None => self.forget(id),
+        }
+        self.work.ready.remove(&id);
+        self.work.full.remove(&id);
+        self.stale |= self.direct;
+    }
+
+    /// Tells the server all that was settled. After a fault it is told again on the next connection: each of the
+    /// commands may be repeated.
+    pub(super) fn settle_all(&mut self) -> Result<(), LinkError> {
+        if !self.kept.settled.is_empty() {
+            self.bury_all()?;
+            let commands = self.settlements();
+            if !commands.is_empty() {
+                // A group that is gone needs no acknowledgement, and a refusal helps nobody.
+                self.wire.run(&commands).map_err(refused)?;
+            }
+            self.kept.settled.acknowledged.clear();
+            self.kept.settled.given.clear();
+        }
+        self.forget_closed()
+    }
+
+    fn settlements(&self) -> Commands {
+        let mut commands = Commands::new();
+        for (id, positions) in &self.kept.settled.acknowledged {
+            self.of_member(&mut commands, *id, b"XACK", &[], positions, &[]);
+        }
+        let mut rung = Vec::new();
+        for (id, positions) in &self.kept.settled.given {
+            let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
+            self.of_member(
+                &mut commands,
+                *id,
+                b"XCLAIM",
+                &[NOBODY, b"0"],
+                positions,
+                &tail,
+            );
+            if let Some(subscription) = self.kept.subscriptions.get(id) {
+                rung.push(&subscription.escaped[..]);
+            }
+        }
+        if !rung.is_empty() {
+            let stream = self.shared.names.handover();
+            let ring = Ring::of(rung.into_iter());
+            commands.push(&[
+                b"XADD",
+                stream.as_bytes(),
+                b"MAXLEN",
+                b"~",
+                KEPT,
+                b"*",
+                bell::FIELD,
+                ring.as_bytes(),
+            ]);
+        }
+        commands
+    }
+
+    /// A command on entries of a member's group.
+    fn of_member(
+        &self,
+        commands: &mut Commands,
+        id: u64,
+        name: &[u8],
+        before: &[&[u8]],
+        positions: &[Position],
+        after: &[&[u8]],
+    ) {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return;
+        };
+        let Some(member) = subscription.member() else {
+            return;
+        };
+        commands.begin(3 + before.len() + positions.len() + after.len());
+        for part in [name, &subscription.stream, &member.group] {
+            commands.part(part);
+        }
+        for part in before {
+            commands.part(part);
+        }
+        for position in positions {
+            commands.part(position.to_string().as_bytes());
+        }
+        for part in after {
+            commands.part(part);
+        }
+    }
+
+    /// Copies what was given up to the stream of the dead, and acknowledges it.
+    fn bury_all(&mut self) -> Result<(), LinkError> {
+        let buried: Vec<_> = self
+            .kept
+            .settled
+            .buried
+            .iter()
+            .map(|(id, all)| (*id, all.clone()))
+            .collect();
+        for (id, positions) in buried {
+            for position in positions {
+                self.bury(id, position)?;
+                self.kept.settled.acknowledge(id, position);
+            }
+            self.kept.settled.buried.remove(&id);
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self, id: u64, position: Position) -> Result<(), LinkError> {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(());
+        };
+        let Some(member) = subscription.member() else {
+            return Ok(());
+        };
+        let place = position.to_string();
+        let place = place.as_bytes();
+        let found = Commands::one(&[b"XRANGE", &subscription.stream, place, place]);
+        let answer = self.wire.run(&found).map_err(refused)?.pop();
+        let Some(entry) = answer.and_then(entries).and_then(|mut all| all.pop()) else {
+            // It was trimmed meanwhile.
+            return Ok(());
+        };
+        let dead = self.shared.names.dead(&subscription.escaped);
+        let kept = self.shared.config.max_entries.map(|kept| kept.to_string());
+        let mut parts: Vec<&[u8]> = vec![b"XADD", dead.as_bytes()];
+        if let Some(kept) = &kept {
+            parts.extend([&b"MAXLEN"[..], b"~", kept.as_bytes()]);
+        }
+        parts.extend([&b"*"[..], b"group", &member.group, b"position", place]);
+        for (name, value) in &entry.fields {
+            parts.extend([&name[..], &value[..]]);
+        }
+        self.wire.run(&Commands::one(&parts)).map_err(refused)?;
+        Ok(())
+    }
+
+    /// Forgets members that are closed and hold nothing, at the server too.
+    fn forget_closed(&mut self) -> Result<(), LinkError> {
+        let over = self.kept.subscriptions.iter().filter(|(_, subscription)| {
+            subscription
+                .member()
+                .is_some_and(|member| member.closed && member.held.is_empty())
+        });
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        for id in over {
+            self.give_rest(id)?;
+            self.forget(id);
+        }
+        Ok(())
+    }
+
+    /// Gives back what is pending for a member that has no handler for it, and removes the member.
+    fn give_rest(&mut self, id: u64) -> Result<(), LinkError> {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(());
+        };
+        let Some(member) = subscription.member() else {
+            return Ok(());
+        };
+        loop {
+            let pending = Commands::one(&[
+                b"XPENDING",
+                &subscription.stream,
+                &member.group,
+                b"-",
+                b"+",
+                b"1000",
+                &member.consumer,
+            ]);
+            let answer = self.wire.run(&pending).map_err(refused)?.pop();
+            let left = answer
+                .map(|answer| super::claims::pending_entries(&answer))
+                .unwrap_or_default();
+            let mut commands = Commands::new();
+            if left.is_empty() {
+                commands.push(&[
+                    b"XGROUP",
+                    b"DELCONSUMER",
+                    &subscription.stream,
+                    &member.group,
+                    &member.consumer,
+                ]);
+                self.wire.run(&commands).map_err(refused)?;
+                return Ok(());
+            }
+            let positions: Vec<Position> = left.into_iter().map(|(position, _)| position).collect();
+            let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
+            self.of_member(
+                &mut commands,
+                id,
+                b"XCLAIM",
+                &[NOBODY, b"0"],
+                &positions,
+                &tail,
+            );
+            let handover = self.shared.names.handover();
+            let escaped = subscription.escaped.as_bytes();
+            commands.push(&[
+                b"XADD",
+                handover.as_bytes(),
+                b"MAXLEN",
+                b"~",
+                KEPT,
+                b"*",
+                bell::FIELD,
+                escaped,
+            ]);
+            self.wire.run(&commands).map_err(refused)?;
+        }
+    }
+}

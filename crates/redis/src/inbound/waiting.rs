@@ -1,0 +1,257 @@
+//! What is waited for, and what is heard.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fanfeed_broker::driver::LinkError;
+use redis::Value;
+
+use super::opening::Stream;
+use super::{DIRECT, RedisInbound, refused};
+use crate::bell;
+use crate::command::Commands;
+use crate::fault::Fault;
+use crate::names::BELLS;
+use crate::outbound::link;
+use crate::position::Position;
+use crate::reply::{RawEntry, streams};
+use crate::subscription::{Role, Subscription};
+use crate::waiter::LONGEST;
+
+/// How many entries of each stream a direct wait brings, if all its readers are plain ones.
+const BROUGHT: usize = 128;
+
+/// How long the waiter may take to tell that its wait was ended, before it is ended again.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+impl RedisInbound {
+    /// Reads where the doorbells are now.
+    pub(super) fn find_bells(&mut self) -> Result<(), Fault> {
+        let mut commands = Commands::new();
+        for number in 0..BELLS {
+            commands.push(&[
+                b"XINFO",
+                b"STREAM",
+                self.shared.names.bell(number).as_bytes(),
+            ]);
+        }
+        commands.push(&[b"XINFO", b"STREAM", self.shared.names.handover().as_bytes()]);
+        let answers = self.wire.run(&commands)?;
+        for (number, answer) in answers.into_iter().enumerate() {
+            let last = Stream::read(answer)?.last;
+            match self.bells.get_mut(number) {
+                Some(bell) => *bell = last,
+                None => self.handover = last,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what is subscribed to now, unless such a wait is under way.
+    pub(super) fn wait_again(&mut self) -> Result<(), LinkError> {
+        let direct = self.by_key.len() <= DIRECT;
+        if direct != self.direct {
+            self.direct = direct;
+            self.stale = true;
+            if !direct {
+                // The doorbells were not listened to until now.
+                self.find_bells().map_err(refused)?;
+                self.sweep();
+            }
+        }
+        if self.stale && self.waiter.waits {
+            self.end_wait()?;
+        }
+        if self.waiter.waits || self.kept.subscriptions.is_empty() {
+            return Ok(());
+        }
+        self.stale = false;
+        let command = if self.direct {
+            self.wait_directly()
+        } else {
+            self.wait_at_bells()
+        };
+        self.waiter.wait(command);
+        Ok(())
+    }
+
+    /// Ends the wait under way, and takes in what it heard.
+    fn end_wait(&mut self) -> Result<(), LinkError> {
+        // At the doorbells any subscription may come and go.
+        let name = self.waiter.client().to_string();
+        let mut nudged = false;
+        while self.waiter.waits {
+            let ended = self.wire.ask(&[b"CLIENT", b"UNBLOCK", name.as_bytes()]);
+            match ended {
+                Ok(_) => {}
+                Err(Fault::Lost(reason)) => return Err(LinkError::new(reason)),
+                // Without the permission the wait ends by itself, a little later.
+                Err(_) => break,
+            }
+            if let Ok(note) = self.inbox.recv_timeout(PATIENCE) {
+                nudged |= self.take(note)?;
+            }
+        }
+        if nudged {
+            // The engine is still to have the word.
+            self.interrupt.nudge();
+        }
+        Ok(())
+    }
+
+    fn wait_directly(&mut self) -> Commands {
+        let mut names = vec![self.shared.names.handover().into_bytes()];
+        let mut from = vec![self.handover];
+        let mut plain = true;
+        for ids in self.by_key.values() {
+            // Several readers of one stream are told by the one that is furthest behind.
+            let readers = ids.iter().filter_map(|id| {
+                let subscription = self.kept.subscriptions.get(id)?;
+                let full = self.work.full.contains(id) || subscription.sink.room() == 0;
+                (!full && !subscription.is_closed()).then_some(subscription)
+            });
+            let mut earliest: Option<Position> = None;
+            for subscription in readers {
+                let position = match &subscription.role {
+                    Role::Plain(plain) => plain.cursor,
+                    Role::Member(member) => {
+                        plain = false;
+                        member.watch
+                    }
+                };
+                earliest = Some(earliest.map_or(position, |other| other.min(position)));
+                if names.len() == from.len() {
+                    names.push(subscription.stream.clone());
+                }
+            }
+            from.extend(earliest);
+        }
+        // What a member waits for, its read brings once more.
+        let count = if plain { BROUGHT } else { 1 };
+        let largest = (4 << 20) / self.largest;
+        self.brought = count.min(largest.max(1));
+        wait(self.brought, &names, &from)
+    }
+
+    fn wait_at_bells(&self) -> Commands {
+        let mut names = vec![self.shared.names.handover().into_bytes()];
+        names.extend((0..BELLS).map(|number| self.shared.names.bell(number).into_bytes()));
+        let mut from = vec![self.handover];
+        from.extend(self.bells);
+        wait(bell::READ, &names, &from)
+    }
+
+    /// Takes in what the waiter heard.
+    pub(super) fn hear(&mut self, heard: Result<Value, Fault>) -> Result<(), LinkError> {
+        let heard = match heard {
+            Ok(value) => streams(value).ok_or_else(|| link(&Fault::confused("a wait")))?,
+            // A wait that was ended, or one on a stream that was deleted meanwhile.
+            Err(fault) if fault.is("UNBLOCKED") => return Ok(()),
+            Err(fault) => return Err(link(&fault)),
+        };
+        let handover = self.shared.names.handover();
+        for stream in heard {
+            if stream.stream == handover.as_bytes() {
+                self.hear_handover(&stream.entries);
+            } else if let Some(number) = self.bell_number(&stream.stream) {
+                self.hear_bell(number, &stream.entries);
+            } else {
+                self.hear_stream(&stream.stream, stream.entries);
+            }
+        }
+        Ok(())
+    }
+
+    fn bell_number(&self, stream: &[u8]) -> Option<usize> {
+        (0..BELLS).find(|number| self.shared.names.bell(*number).as_bytes() == stream)
+    }
+
+    fn hear_bell(&mut self, number: usize, entries: &[RawEntry]) {
+        for entry in entries {
+            self.bells[number] = entry.position;
+            for key in rung(entry) {
+                if let Some(ids) = self.by_key.get(key) {
+                    self.work.ready.extend(ids);
+                }
+            }
+        }
+        // There may be so many that some were trimmed before they were heard.
+        if entries.len() >= bell::READ {
+            self.sweep();
+        }
+    }
+
+    fn hear_handover(&mut self, entries: &[RawEntry]) {
+        for entry in entries {
+            self.handover = entry.position;
+            for key in rung(entry) {
+                for id in self.by_key.get(key).into_iter().flatten() {
+                    if !self.work.claims.contains(id) {
+                        self.work.claims.push_back(*id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Entries of a stream that was waited for directly. The only plain reader of a stream has them at once; all others
+    /// read for themselves.
+    fn hear_stream(&mut self, stream: &[u8], entries: Vec<RawEntry>) {
+        let Some(last) = entries.last().map(|entry| entry.position) else {
+            return;
+        };
+        let ids: Vec<u64> = self
+            .kept
+            .subscriptions
+            .iter()
+            .filter(|(_, subscription)| subscription.stream == stream)
+            .map(|(id, _)| *id)
+            .collect();
+        if let [id] = ids[..]
+            && matches!(self.kept.subscriptions[&id].role, Role::Plain(_))
+        {
+            let count = entries.len();
+            let full = self.deliver(id, entries, &HashMap::new()).full;
+            // A full answer, of one entry or of many, may have left some.
+            if full || self.brought <= count {
+                self.work.ready.insert(id);
+            }
+            return;
+        }
+        self.work.ready.extend(&ids);
+        for id in &ids {
+            if let Some(member) = self
+                .kept
+                .subscriptions
+                .get_mut(id)
+                .and_then(Subscription::member_mut)
+            {
+                member.watch = member.watch.max(last);
+            }
+        }
+    }
+}
+
+fn rung(entry: &RawEntry) -> impl Iterator<Item = &str> {
+    let keys = entry.fields.iter().filter(|(name, _)| name == bell::FIELD);
+    keys.flat_map(|(_, value)| bell::rung(value))
+}
+
+/// XREAD that waits.
+fn wait(count: usize, names: &[Vec<u8>], from: &[Position]) -> Commands {
+    let mut commands = Commands::new();
+    commands.begin(6 + names.len() + from.len());
+    commands.part(b"XREAD");
+    commands.part(b"COUNT");
+    commands.part(count.to_string().as_bytes());
+    commands.part(b"BLOCK");
+    commands.part(LONGEST.as_millis().to_string().as_bytes());
+    commands.part(b"STREAMS");
+    for name in names {
+        commands.part(name);
+    }
+    for position in from {
+        commands.part(position.to_string().as_bytes());
+    }
+    commands
+}

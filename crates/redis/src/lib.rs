@@ -1,0 +1,26 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod bell;
+mod command;
+mod config;
+mod entry;
+mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod inbound;
+mod names;
+mod outbound;
+mod position;
+mod reply;
+mod secret;
+mod shared;
+mod subscription;
+mod transport;
+mod waiter;
+mod wire;
+
+pub use config::{Config, Tls};
+pub use transport::{connect, driver};

@@ -1,0 +1,128 @@
+//! Where things stand on the server.
+//!
+//! With the prefix `fanfeed:`, the key `chat.42` has these names:
+//!
+//! | name | what |
+//! |---|---|
+//! | `fanfeed:s:{chat.42}` | the stream of the key |
+//! | `fanfeed:bell:{0}` .. `fanfeed:bell:{15}` | the doorbells |
+//! | `fanfeed:handover` | rung when a member of a group gives back messages |
+//! | `fanfeed:dead:{chat.42}` | what groups of the key gave up |
+//! | `fanfeed:member:{name}` | a string that expires: the heartbeat of a member of groups |
+//!
+//! Braces make the part between them the hash tag, by which a cluster places the name.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// How many doorbell streams there are.
+pub(crate) const BELLS: usize = 16;
+
+/// The names under one prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    prefix: Arc<str>,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: impl Into<Arc<str>>) -> Self {
+        Names {
+            prefix: prefix.into(),
+        }
+    }
+
+    /// The stream of a key.
+    pub(crate) fn stream(&self, key: &str) -> String {
+        format!("{}s:{{{}}}", self.prefix, escape(key))
+    }
+
+    /// The doorbell of this number, below [`BELLS`].
+    pub(crate) fn bell(&self, number: usize) -> String {
+        format!("{}bell:{{{number}}}", self.prefix)
+    }
+
+    /// The doorbell of what members of groups give back.
+    pub(crate) fn handover(&self) -> String {
+        format!("{}handover", self.prefix)
+    }
+
+    /// Where what the groups of a key gave up is kept.
+    pub(crate) fn dead(&self, escaped: &str) -> String {
+        format!("{}dead:{{{escaped}}}", self.prefix)
+    }
+
+    /// The heartbeat of a member.
+    pub(crate) fn member(&self, member: &str) -> String {
+        format!("{}member:{{{member}}}", self.prefix)
+    }
+}
+
+/// Escapes a key: ASCII letters, digits and `-_.:/@+=,~` stay, every other byte becomes `%` and two upper-case hexadecimal
+/// digits.
+///
+/// INVARIANT: two keys never share an escape, because each byte maps to one token, no token is the beginning of
+/// another, and `%` itself is escaped. The result holds no space, which separates the keys that a doorbell
+/// lists, and no brace, which would end the hash tag.
+pub(crate) fn escape(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.:/@+=,~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("a string takes everything");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Names, escape};
+    use proptest::prelude::*;
+
+    fn unescape(text: &str) -> String {
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        while let Some((&first, after)) = rest.split_first() {
+            if first == b'%' {
+                let digits = std::str::from_utf8(&after[..2]).unwrap();
+                bytes.push(u8::from_str_radix(digits, 16).unwrap());
+                rest = &after[2..];
+            } else {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_common_key_is_readable() {
+        let names = Names::new("fanfeed:");
+        assert_eq!(names.stream("chat.42"), "fanfeed:s:{chat.42}");
+        assert_eq!(names.bell(7), "fanfeed:bell:{7}");
+    }
+
+    #[test]
+    fn a_key_cannot_leave_its_prefix_or_its_tag() {
+        let names = Names::new("fanfeed:");
+        for key in ["}x", "{a}b", "a b", "a\r\nFLUSHALL", "%7D", "ü", "..", "\0"] {
+            let stream = names.stream(key);
+            let tag = stream
+                .strip_prefix("fanfeed:s:{")
+                .and_then(|rest| rest.strip_suffix('}'))
+                .unwrap();
+            assert!(!tag.is_empty() && !tag.contains(['{', '}', ' ', '\r', '\n', '\0']));
+            assert_eq!(unescape(tag), key);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_keys_never_share_a_stream(one in any::<String>(), other in any::<String>()) {
+            let names = Names::new("fanfeed:");
+            prop_assert_eq!(unescape(&escape(&one)), one.clone());
+            prop_assert_eq!(names.stream(&one) == names.stream(&other), one == other);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The side that publishes: one pipeline for each batch, and one ring at its end.
+
+use std::sync::Arc;
+
+use fanfeed_broker::driver::{LinkError, Outbound, Published};
+use fanfeed_broker::{ConnectError, Message, Receipt};
+use redis::Value;
+
+use crate::bell::{self, Ring};
+use crate::command::Commands;
+use crate::entry;
+use crate::fault::Fault;
+use crate::names::{BELLS, escape};
+use crate::shared::Shared;
+use crate::wire::{Wire, accepted};
+
+pub(crate) struct RedisOutbound {
+    shared: Arc<Shared>,
+    wire: Wire,
+    commands: Commands,
+    /// As text: about how many entries a stream keeps, and a doorbell.
+    kept: Option<Vec<u8>>,
+    rings_kept: Vec<u8>,
+    bells: Vec<Vec<u8>>,
+    /// The doorbell of the next batch. They take turns.
+    next: usize,
+}
+
+impl RedisOutbound {
+    pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
+        let wire = Wire::open(&shared.config)?;
+        let bells = (0..BELLS).map(|number| shared.names.bell(number).into_bytes());
+        Ok(RedisOutbound {
+            wire,
+            commands: Commands::new(),
+            kept: shared
+                .config
+                .max_entries
+                .map(|kept| kept.to_string().into_bytes()),
+            rings_kept: bell::KEPT.to_string().into_bytes(),
+            bells: bells.collect(),
+            next: 0,
+            shared,
+        })
+    }
+
+    fn pack(&mut self, batch: &[Message]) {
+        self.commands.clear();
+        let mut touched = Vec::new();
+        let mut last: Option<(&Message, Vec<u8>)> = None;
+        for message in batch {
+            let key = message.key();
+            // Batches on one key are common: its names are made once.
+            let stream = match last.take() {
+                Some((before, stream)) if before.key() == key => stream,
+                _ => {
+                    touched.push(escape(key.as_str()));
+                    self.shared.names.stream(key.as_str()).into_bytes()
+                }
+            };
+            entry::append(&mut self.commands, &stream, self.kept.as_deref(), message);
+            last = Some((message, stream));
+        }
+        let ring = Ring::of(touched.iter().map(String::as_str));
+        self.commands.push(&[
+            b"XADD",
+            &self.bells[self.next],
+            b"MAXLEN",
+            b"~",
+            &self.rings_kept,
+            b"*",
+            bell::FIELD,
+            ring.as_bytes(),
+        ]);
+        self.next = (self.next + 1) % BELLS;
+    }
+}
+
+impl Outbound for RedisOutbound {
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
+        self.pack(batch);
+        let mut answers = self
+            .wire
+            .run(&self.commands)
+            .map_err(|fault| link(&fault))?;
+        // A doorbell that cannot be rung delays the readers until their next sweep; the messages are there.
+        answers.pop();
+        let mut passing = None;
+        let mut results = Vec::with_capacity(batch.len());
+        for (message, answer) in batch.iter().zip(answers) {
+            results.push(match accepted(answer) {
+                Ok(Value::BulkString(position)) => {
+                    let position = String::from_utf8_lossy(&position);
+                    Published::Done(Receipt::new(message.id().clone(), Some(position.into())))
+                }
+                Ok(_) => return Err(link(&Fault::confused("XADD"))),
+                Err(fault) if fault.is_passing() => {
+                    passing = Some(fault);
+                    Published::Unsent
+                }
+                Err(fault) => {
+                    Published::Refused(self.shared.config.redact(&fault.to_string()).into())
+                }
+            });
+        }
+        // If nothing came through, the engine waits longer and longer between its attempts, as after a lost
+        // connection, which it may well be that of a server whose role has changed.
+        match passing {
+            Some(fault)
+                if results
+                    .iter()
+                    .all(|result| matches!(result, Published::Unsent)) =>
+            {
+                Err(link(&fault))
+            }
+            _ => Ok(results),
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), LinkError> {
+        self.wire
+            .ask(&[b"PING"])
+            .map(drop)
+            .map_err(|fault| link(&fault))
+    }
+}
+
+pub(crate) fn link(fault: &Fault) -> LinkError {
+    LinkError::new(fault.to_string())
+}

@@ -1,0 +1,263 @@
+//! One subscription: what it reads next, and what it delivered.
+
+use std::collections::{HashMap, HashSet};
+
+use fanfeed_broker::driver::Sink;
+
+use crate::command::Commands;
+use crate::entry;
+use crate::names::{Names, escape};
+use crate::position::Position;
+use crate::reply::RawEntry;
+
+/// A subscription that is open, or a member of a group that still has messages to settle.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) sink: Sink,
+    pub(crate) stream: Vec<u8>,
+    /// The key as doorbells list it.
+    pub(crate) escaped: String,
+    pub(crate) role: Role,
+}
+
+/// How a subscription reads.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Plain(Plain),
+    Member(Member),
+}
+
+/// Reads everything, at its own pace.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// The last entry that was delivered or skipped.
+    pub(crate) cursor: Position,
+    /// How many entries the stream had had when `cursor` was the last one, as XINFO counts them. `None` until the
+    /// reader has caught up, if it began in the middle.
+    pub(crate) seen: Option<u64>,
+    /// Whether something was read since its place was checked.
+    pub(crate) moved: bool,
+}
+
+/// Reads what the group gives to it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) group: Vec<u8>,
+    pub(crate) consumer: Vec<u8>,
+    /// The entries that handlers have, by tag.
+    pub(crate) held: HashMap<u64, Position>,
+    next_tag: u64,
+    /// Where the reading of its own pending entries goes on, after a fault.
+    pub(crate) recover: Option<Position>,
+    /// No entry up to here is still to be given to anybody.
+    pub(crate) watch: Position,
+    /// It takes nothing more, and is forgotten when nothing is held.
+    pub(crate) closed: bool,
+}
+
+/// What became of the entries that were read.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// How many the sink took.
+    pub(crate) count: usize,
+    /// Whether the sink had no room for the rest.
+    pub(crate) full: bool,
+    /// Entries to acknowledge although no handler had them: they were deleted.
+    pub(crate) gone: Vec<Position>,
+    /// Entries that no handler can have: they are no messages.
+    pub(crate) poison: Vec<Position>,
+}
+
+impl Subscription {
+    pub(crate) fn new(sink: Sink, names: &Names, member: &str) -> Self {
+        let key = sink.key().as_str();
+        let role = match sink.group() {
+            None => Role::Plain(Plain::default()),
+            Some(group) => Role::Member(Member {
+                group: group.as_bytes().to_vec(),
+                consumer: format!("{member}.{}", sink.id()).into_bytes(),
+                held: HashMap::new(),
+                next_tag: 0,
+                recover: None,
+                watch: Position::START,
+                closed: false,
+            }),
+        };
+        Subscription {
+            stream: names.stream(key).into_bytes(),
+            escaped: escape(key),
+            role,
+            sink,
+        }
+    }
+
+    pub(crate) fn member(&self) -> Option<&Member> {
+        match &self.role {
+            Role::Member(member) => Some(member),
+            Role::Plain(_) => None,
+        }
+    }
+
+    pub(crate) fn member_mut(&mut self) -> Option<&mut Member> {
+        match &mut self.role {
+            Role::Member(member) => Some(member),
+            Role::Plain(_) => None,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.member().is_some_and(|member| member.closed)
+    }
+
+    /// Adds the command that reads at most `count` entries without waiting.
+    pub(crate) fn read(&self, commands: &mut Commands, count: usize) {
+        let count = count.to_string();
+        let count = count.as_bytes();
+        let stream = &self.stream[..];
+        match &self.role {
+            Role::Plain(plain) => {
+                let cursor = plain.cursor.to_string();
+                commands.push(&[
+                    b"XREAD",
+                    b"COUNT",
+                    count,
+                    b"STREAMS",
+                    stream,
+                    cursor.as_bytes(),
+                ]);
+            }
+            Role::Member(member) => {
+                let from = member.recover.map(|position| position.to_string());
+                let from = from.as_deref().unwrap_or(">").as_bytes();
+                commands.push(&[
+                    b"XREADGROUP",
+                    b"GROUP",
+                    &member.group,
+                    &member.consumer,
+                    b"COUNT",
+                    count,
+                    b"STREAMS",
+                    stream,
+                    from,
+                ]);
+            }
+        }
+    }
+
+    /// Delivers entries in order. `attempts` has the earlier deliveries of each, where the server counted them.
+    pub(crate) fn deliver(
+        &mut self,
+        entries: Vec<RawEntry>,
+        attempts: &HashMap<Position, u32>,
+        limit: usize,
+    ) -> Delivered {
+        match &mut self.role {
+            Role::Plain(plain) => plain.deliver(&self.sink, entries, limit),
+            Role::Member(member) => member.deliver(&self.sink, entries, attempts, limit),
+        }
+    }
+}
+
+impl Plain {
+    fn deliver(&mut self, sink: &Sink, entries: Vec<RawEntry>, limit: usize) -> Delivered {
+        let mut delivered = Delivered::default();
+        for entry in entries {
+            let position = entry.position;
+            // A wait that was begun before the last read tells again what that read delivered.
+            if position <= self.cursor {
+                continue;
+            }
+            match entry::read(sink.key(), limit, entry) {
+                Ok(message) => {
+                    if sink.deliver(message, 0, 1).is_err() {
+                        delivered.full = true;
+                        break;
+                    }
+                    delivered.count += 1;
+                }
+                Err(bad) => sink.undecodable(bad.to_string()),
+            }
+            self.cursor = position;
+            self.seen = self.seen.map(|seen| seen + 1);
+            self.moved = true;
+        }
+        delivered
+    }
+}
+
+impl Member {
+    /// Begins to read its own pending entries again, from this one on.
+    pub(crate) fn recover_from(&mut self, position: Position) {
+        self.recover = Some(
+            self.recover
+                .map_or(position, |earlier| earlier.min(position)),
+        );
+    }
+
+    fn deliver(
+        &mut self,
+        sink: &Sink,
+        entries: Vec<RawEntry>,
+        attempts: &HashMap<Position, u32>,
+        limit: usize,
+    ) -> Delivered {
+        let mut delivered = Delivered::default();
+        // Only what is read again can be held already.
+        let held: HashSet<Position> = match self.recover {
+            Some(_) => self.held.values().copied().collect(),
+            None => HashSet::new(),
+        };
+        let mut last = self.recover;
+        for entry in entries {
+            let position = entry.position;
+            if held.contains(&position) {
+                last = Some(position);
+                continue;
+            }
+            if entry.fields.is_empty() {
+                delivered.gone.push(position);
+                last = Some(position);
+                continue;
+            }
+            match entry::read(sink.key(), limit, entry) {
+                Ok(message) => {
+                    let tag = self.next_tag;
+                    let attempt = attempts.get(&position).copied().unwrap_or(0) + 1;
+                    if sink.deliver(message, tag, attempt).is_err() {
+                        delivered.full = true;
+                        // It is this member's already: what is left of the batch is read again from here.
+                        self.recover_from(before(position));
+                        return delivered;
+                    }
+                    self.next_tag += 1;
+                    self.held.insert(tag, position);
+                    delivered.count += 1;
+                }
+                Err(bad) => {
+                    sink.undecodable(bad.to_string());
+                    delivered.poison.push(position);
+                }
+            }
+            last = Some(position);
+        }
+        if self.recover.is_some() {
+            self.recover = last;
+        }
+        delivered
+    }
+}
+
+/// The largest position that is less.
+fn before(position: Position) -> Position {
+    match (position.milliseconds, position.sequence) {
+        (0, 0) => Position::START,
+        (milliseconds, 0) => Position {
+            milliseconds: milliseconds - 1,
+            sequence: u64::MAX,
+        },
+        (milliseconds, sequence) => Position {
+            milliseconds,
+            sequence: sequence - 1,
+        },
+    }
+}

@@ -1,0 +1,99 @@
+//! The driver, as the engine and `Drivers` know it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fanfeed_broker::driver::{Driver, Engine, EngineOptions, Inbound, Outbound, Transport};
+use fanfeed_broker::{
+    Broker, Capabilities, ConnectError, Delivery, Subscribe, SubscribeError, WithoutMember,
+};
+
+use crate::config::Config;
+use crate::inbound::RedisInbound;
+use crate::outbound::RedisOutbound;
+use crate::shared::Shared;
+
+/// What Redis Streams promise.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("redis")
+    .plain(Delivery::AtLeastOnce)
+    .group(Delivery::AtLeastOnce, WithoutMember::Kept)
+    .replay()
+    .durable();
+
+/// The driver of `redis:`, `rediss:`, `valkey:` and `valkeys:` URLs.
+///
+/// ```no_run
+/// use fanfeed_broker::Drivers;
+///
+/// let broker = Drivers::new()
+///     .with(fanfeed_redis::driver())
+///     .connect("redis://localhost:6379/0")?;
+/// # Ok::<(), fanfeed_broker::ConnectError>(())
+/// ```
+pub fn driver() -> impl Driver {
+    RedisDriver
+}
+
+/// Connects as a [`Config`] says. It fails if the server cannot be used now.
+///
+/// # Errors
+///
+/// See [`ConnectError`].
+pub fn connect(config: Config, options: EngineOptions) -> Result<Engine, ConnectError> {
+    config.check()?;
+    Engine::start(RedisTransport::new(config), options)
+}
+
+struct RedisDriver;
+
+impl Driver for RedisDriver {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["redis", "rediss", "valkey", "valkeys"]
+    }
+
+    fn connect(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError> {
+        let broker = connect(url.parse()?, EngineOptions::new().lazy(lazy))?;
+        Ok(Arc::new(broker))
+    }
+}
+
+struct RedisTransport {
+    shared: Arc<Shared>,
+}
+
+impl RedisTransport {
+    fn new(config: Config) -> Self {
+        RedisTransport {
+            shared: Arc::new(Shared::new(config)),
+        }
+    }
+}
+
+impl Transport for RedisTransport {
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    fn largest_message(&self) -> usize {
+        self.shared.config.max_message
+    }
+
+    fn accepts(&self, request: &Subscribe) -> Result<(), SubscribeError> {
+        let _ = request;
+        Ok(())
+    }
+
+    fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
+        Ok(Box::new(RedisOutbound::open(Arc::clone(&self.shared))?))
+    }
+
+    fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError> {
+        Ok(Box::new(RedisInbound::open(Arc::clone(&self.shared))?))
+    }
+}
+
+impl fmt::Debug for RedisTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTransport").finish_non_exhaustive()
+    }
+}

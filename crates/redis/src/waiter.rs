@@ -1,0 +1,77 @@
+//! The thread that waits at the server, so that the receiving side can do other work meanwhile.
+
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use fanfeed_broker::ConnectError;
+use redis::Value;
+
+use crate::command::Commands;
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::wire::{Wire, accepted};
+
+/// How long one wait lasts at most. It bounds how late a wait that cannot be ended early is replaced.
+pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
+
+/// What comes to the receiving side from other threads.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// What the waiter heard.
+    Heard(Result<Value, Fault>),
+    /// The engine has something to do.
+    Nudge,
+}
+
+/// A connection of its own, on a thread of its own, that runs one blocking read at a time.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    jobs: Sender<Commands>,
+    client: u64,
+    /// Whether an answer is to come.
+    pub(crate) waits: bool,
+}
+
+impl Waiter {
+    /// Connects, and starts the thread, which ends after its last wait when this is dropped.
+    pub(crate) fn start(config: &Config, inbox: Sender<Note>) -> Result<Self, ConnectError> {
+        let wire = Wire::open(config)?.patient(config, LONGEST)?;
+        let client = wire.client();
+        let (jobs, todo) = bounded(1);
+        thread::Builder::new()
+            .name("fanfeed-redis-wait".to_owned())
+            .spawn(move || work(wire, &todo, &inbox))
+            .map_err(|error| {
+                ConnectError::Failed(format!("a thread could not be started: {error}").into())
+            })?;
+        Ok(Waiter {
+            jobs,
+            client,
+            waits: false,
+        })
+    }
+
+    /// Begins a wait. There is none under way.
+    pub(crate) fn wait(&mut self, command: Commands) {
+        debug_assert!(!self.waits, "one wait at a time");
+        // The thread ends only after a fault, of which the receiving side then hears.
+        self.waits = self.jobs.send(command).is_ok();
+    }
+
+    /// The server's number of the connection, for CLIENT UNBLOCK.
+    pub(crate) fn client(&self) -> u64 {
+        self.client
+    }
+}
+
+fn work(mut wire: Wire, jobs: &Receiver<Commands>, inbox: &Sender<Note>) {
+    for command in jobs {
+        let sent = wire.send(&command);
+        let heard = sent.and_then(|()| wire.receive()).and_then(accepted);
+        let over = matches!(heard, Err(Fault::Lost(_)));
+        if inbox.send(Note::Heard(heard)).is_err() || over {
+            return;
+        }
+    }
+}

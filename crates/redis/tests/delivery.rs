@@ -1,0 +1,285 @@
+//! Messages arrive: plain, in groups, on few keys and on many, over old and new servers.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{LONG, RELEASES, config, connect, count, number, publish};
+use fanfeed_broker::{Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
+use fanfeed_testkit::{RedisServer, Release, Tally, wait_until};
+
+#[test]
+fn a_message_arrives_whole() {
+    for release in RELEASES {
+        let server = RedisServer::start(release);
+        let (writer, reader) = (connect(config(&server)), connect(config(&server)));
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let subscription = reader
+            .subscribe("chat.42", move |message, _| {
+                tx.send(message.clone())?;
+                Ok(())
+            })
+            .unwrap();
+        let sent = Message::new("chat.42", vec![0, 255, 10])
+            .name("MessagePosted")
+            .header("lang", "en");
+        let receipt = writer.publish_confirmed(sent.clone(), LONG).unwrap();
+        assert!(receipt.position.is_some());
+        let got = rx.recv_timeout(LONG).unwrap();
+        assert_eq!(got.id(), sent.id());
+        assert_eq!(got.payload(), sent.payload());
+        assert_eq!(got.event_name(), Some("MessagePosted"));
+        assert_eq!(got.headers().get("lang"), Some("en"));
+        drop(subscription);
+        writer.close(LONG).unwrap();
+        reader.close(LONG).unwrap();
+    }
+}
+
+#[test]
+fn all_plain_subscriptions_get_all_in_order() {
+    let server = RedisServer::start(Release::Old);
+    let (writer, reader) = (connect(config(&server)), connect(config(&server)));
+    let tallies: Vec<_> = (0..3).map(|_| Arc::new(Tally::new(20_000))).collect();
+    let subscriptions: Vec<_> = tallies
+        .iter()
+        .map(|tally| reader.subscribe("all", count(tally)).unwrap())
+        .collect();
+    publish(&writer, "all", 0..20_000);
+    writer.flush(LONG).unwrap();
+    for tally in &tallies {
+        tally.wait_complete(LONG);
+        tally.assert_exactly_once();
+        assert!(tally.order().is_sorted());
+    }
+    drop(subscriptions);
+}
+
+#[test]
+fn a_group_shares_what_arrives() {
+    for release in RELEASES {
+        let server = RedisServer::start(release);
+        let brokers: Vec<_> = (0..3).map(|_| connect(config(&server))).collect();
+        let tally = Arc::new(Tally::new(20_000));
+        let parts: Vec<_> = (0..3).map(|_| Arc::new(Tally::new(20_000))).collect();
+        let members: Vec<_> = brokers
+            .iter()
+            .zip(&parts)
+            .map(|(broker, part)| {
+                let (all, part) = (count(&tally), count(part));
+                broker
+                    .subscribe_group("work", "workers", move |message, context| {
+                        all(message, context)?;
+                        part(message, context)
+                    })
+                    .unwrap()
+            })
+            .collect();
+        publish(&brokers[0], "work", 0..20_000);
+        tally.wait_complete(LONG);
+        tally.assert_exactly_once();
+        for part in &parts {
+            assert!(part.different() > 0, "a member got nothing");
+        }
+        drop(members);
+        for broker in brokers {
+            broker.close(LONG).unwrap();
+        }
+    }
+}
+
+#[test]
+fn many_keys_are_heard_by_the_doorbells() {
+    const KEYS: usize = 500;
+    for release in RELEASES {
+        let server = RedisServer::start(release);
+        // Without a sweep in time: what arrives was rung for.
+        let config = config(&server).sweep(Duration::from_secs(3600));
+        let (writer, reader) = (connect(config.clone()), connect(config));
+        let tally = Arc::new(Tally::new(KEYS * 20));
+        let group = Arc::new(Tally::new(KEYS * 20));
+        let mut subscriptions = Vec::new();
+        for key in 0..KEYS {
+            let key = format!("key.{key}");
+            subscriptions.push(reader.subscribe(&key[..], count(&tally)).unwrap());
+            subscriptions.push(
+                reader
+                    .subscribe_group(&key[..], "g", count(&group))
+                    .unwrap(),
+            );
+        }
+        for number in 0..KEYS * 20 {
+            let key = format!("key.{}", number % KEYS);
+            writer
+                .publish(Message::new(key, number.to_string()))
+                .unwrap();
+        }
+        for tally in [tally, group] {
+            tally.wait_complete(LONG);
+            tally.assert_exactly_once();
+        }
+    }
+}
+
+#[test]
+fn a_subscription_is_live_when_it_returns() {
+    let server = RedisServer::start(Release::Old);
+    let (writer, reader) = (connect(config(&server)), connect(config(&server)));
+    for round in 0..200 {
+        let key = format!("live.{round}");
+        let tally = Arc::new(Tally::new(1));
+        let subscription = if round % 2 == 0 {
+            reader.subscribe(&key[..], count(&tally)).unwrap()
+        } else {
+            reader
+                .subscribe_group(&key[..], "g", count(&tally))
+                .unwrap()
+        };
+        publish(&writer, &key, 0..1);
+        tally.wait_complete(LONG);
+        drop(subscription);
+    }
+}
+
+#[test]
+fn old_messages_are_had_from_the_beginning_and_from_a_position() {
+    let server = RedisServer::start(Release::New);
+    let broker = connect(config(&server));
+    let mut receipts = Vec::new();
+    for number in 0..10_usize {
+        let message = Message::new("old", number.to_string());
+        receipts.push(broker.publish_confirmed(message, LONG).unwrap());
+    }
+    for (start, group, expected) in [
+        (Start::Earliest, None, 0),
+        (Start::Earliest, Some("early"), 0),
+        (Start::After(receipts[6].position.clone().unwrap()), None, 7),
+        (
+            Start::After(receipts[6].position.clone().unwrap()),
+            Some("late"),
+            7,
+        ),
+    ] {
+        let tally = Arc::new(Tally::new(10));
+        let mut request =
+            Subscribe::new("old", count(&tally)).options(SubscribeOptions::new().start(start));
+        if let Some(group) = group {
+            request = request.group(group);
+        }
+        let subscription = broker.subscribe_with(request).unwrap();
+        wait_until("the last one arrives", || tally.order().last() == Some(&9));
+        assert_eq!(tally.order(), (expected..10).collect::<Vec<_>>());
+        drop(subscription);
+    }
+}
+
+#[test]
+fn a_group_without_members_keeps_its_messages() {
+    let server = RedisServer::start(Release::Old);
+    let broker = connect(config(&server));
+    let first = Arc::new(Tally::new(20));
+    drop(broker.subscribe_group("kept", "g", count(&first)).unwrap());
+    publish(&broker, "kept", 0..20);
+    broker.flush(LONG).unwrap();
+    let tally = Arc::new(Tally::new(20));
+    let _member = broker.subscribe_group("kept", "g", count(&tally)).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+    assert_eq!(first.different(), 0);
+}
+
+#[test]
+fn a_slow_plain_reader_loses_nothing_and_holds_nobody() {
+    let server = RedisServer::start(Release::Old);
+    let (writer, reader) = (connect(config(&server)), connect(config(&server)));
+    let (slow, fast) = (Arc::new(Tally::new(2_000)), Arc::new(Tally::new(2_000)));
+    let counting = count(&slow);
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let _slow = reader
+        .subscribe_with(
+            Subscribe::new(
+                "k",
+                move |message: &Message, context: &fanfeed_broker::Context| {
+                    let _ = gate.recv();
+                    counting(message, context)
+                },
+            )
+            .options(SubscribeOptions::new().buffer(4)),
+        )
+        .unwrap();
+    let _fast = reader.subscribe("k", count(&fast)).unwrap();
+    publish(&writer, "k", 0..2_000);
+    fast.wait_complete(LONG);
+    assert_eq!(slow.different(), 0);
+    drop(go);
+    slow.wait_complete(LONG);
+    slow.assert_exactly_once();
+    assert!(slow.order().is_sorted());
+    assert_eq!(reader.stats().dropped, 0);
+}
+
+#[test]
+fn foreign_entries_are_delivered_or_reported() {
+    let server = RedisServer::start(Release::Old);
+    let reader = connect(config(&server).max_message(100));
+    let mut events = reader.events();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let _plain = reader
+        .subscribe("k", move |message, _| {
+            tx.send(message.clone())?;
+            Ok(())
+        })
+        .unwrap();
+    let _member = reader.subscribe_group("k", "g", |_, _| Ok(())).unwrap();
+    let mut foreign = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let mut add = |fields: &[(&str, &str)]| {
+        let mut command = redis::cmd("XADD");
+        command.arg("fanfeed:s:{k}").arg("*");
+        for (name, value) in fields {
+            command.arg(name).arg(value);
+        }
+        command.query::<String>(&mut foreign).unwrap()
+    };
+    add(&[("nothing", "of ours")]);
+    add(&[("payload", &"x".repeat(200))]);
+    let id = add(&[("payload", "7"), ("more", "ignored")]);
+    let got = rx.recv_timeout(LONG).unwrap();
+    assert_eq!((number(&got), got.id().to_string()), (7, id));
+    // Each of the two is reported by both subscriptions, and the group's are kept with the dead.
+    let mut reported = Vec::new();
+    while reported.len() < 4 {
+        if let fanfeed_broker::Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap()
+        {
+            reported.push(error.to_string());
+        }
+    }
+    assert!(
+        reported
+            .iter()
+            .any(|text| text.contains("no field `payload`"))
+    );
+    assert!(reported.iter().any(|text| text.contains("at most 100")));
+    let mut length = || {
+        let command = redis::cmd("XLEN")
+            .arg("fanfeed:dead:{k}")
+            .query::<usize>(&mut foreign);
+        command.unwrap()
+    };
+    wait_until("the dead are kept", || length() == 2);
+}
+
+#[tokio::test]
+async fn it_can_be_used_and_dropped_in_async_code() {
+    let server = RedisServer::start(Release::Old);
+    let broker = connect(config(&server));
+    let tally = Arc::new(Tally::new(10));
+    let subscription = broker.subscribe("k", count(&tally)).unwrap();
+    publish(&broker, "k", 0..10);
+    tally.wait_complete(LONG);
+    drop(subscription);
+    drop(broker);
+}

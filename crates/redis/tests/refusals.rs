@@ -1,0 +1,328 @@
+//! What cannot work is told, within its timeout, with what would be right, and without secrets.
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{LONG, RELEASES, connect, options};
+use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
+use fanfeed_redis::{Config, Tls};
+use fanfeed_testkit::server::free_port;
+use fanfeed_testkit::{Authority, NatsServer, Proxy, RedisServer, Release};
+
+fn refused(config: Config) -> ConnectError {
+    let started = Instant::now();
+    let error = fanfeed_redis::connect(config.dial_timeout(Duration::from_secs(1)), options())
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "it took too long: {error}"
+    );
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    error
+}
+
+fn config(url: &str) -> Config {
+    url.parse().unwrap()
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let error = refused(Config::new("127.0.0.1", free_port()).password("hunter2"));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn a_name_that_nobody_has() {
+    let error = refused(Config::new("no-such-host.invalid", 6379));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = refused(Config::new(
+        "127.0.0.1",
+        listener.local_addr().unwrap().port(),
+    ));
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn a_paused_server_through_a_stalled_proxy() {
+    let server = RedisServer::start(Release::Old);
+    let proxy = Proxy::start(server.address());
+    proxy.stall(true);
+    let error = refused(config(&server.url_through(proxy.address())));
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn a_server_of_another_kind() {
+    let nats = NatsServer::start(Release::Old);
+    let error = refused(Config::new("127.0.0.1", nats.address().port()).password("hunter2"));
+    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream
+                .unwrap()
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let error = refused(Config::new("127.0.0.1", address.port()));
+    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+}
+
+#[test]
+fn a_server_that_greets_as_an_old_one() {
+    let greeting = "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n6.0.9\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:3\r\n\
+                    $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
+    for answer in [greeting, "-ERR unknown command `HELLO`, with args\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            // They stay open until the process ends.
+            let mut open = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+                open.push(stream);
+            }
+        });
+        let error = refused(Config::new("127.0.0.1", address.port()));
+        assert!(matches!(error, ConnectError::TooOld { .. }), "{error:?}");
+        assert!(error.to_string().contains("Redis 7.0"), "{error}");
+    }
+}
+
+#[test]
+fn passwords() {
+    for release in RELEASES {
+        let server = RedisServer::builder(release).password("right").start();
+        let port = server.address().port();
+        let error = refused(Config::new("127.0.0.1", port).password("hunter2"));
+        assert!(error.to_string().contains("WRONGPASS"), "{error}");
+        let error = refused(
+            Config::new("127.0.0.1", port)
+                .user("ann")
+                .password("hunter2"),
+        );
+        assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+        let error = refused(Config::new("127.0.0.1", port));
+        assert!(error.to_string().contains("asks for a password"), "{error}");
+        connect(config(&server.url())).close(LONG).unwrap();
+    }
+}
+
+#[test]
+fn databases() {
+    let server = RedisServer::start(Release::Old);
+    let error = refused(config(&server.url()).database(99));
+    assert!(
+        error.to_string().contains("most servers have 0 to 15"),
+        "{error}"
+    );
+    let broker = connect(config(&server.url()).database(3));
+    broker
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap();
+    let other = connect(config(&server.url()).database(4));
+    let mut foreign = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    redis::cmd("SELECT").arg(3).exec(&mut foreign).unwrap();
+    let length: usize = redis::cmd("XLEN")
+        .arg("fanfeed:s:{k}")
+        .query(&mut foreign)
+        .unwrap();
+    assert_eq!(length, 1);
+    drop(other);
+}
+
+#[test]
+fn permissions() {
+    let server = RedisServer::builder(Release::Old)
+        .line("user writer on >hunter2 ~fanfeed:* +@all -xadd")
+        .line("user reader on >hunter2 ~fanfeed:* +@all -xinfo")
+        .line("user elsewhere on >hunter2 ~other:* +@all")
+        .start();
+    let user = |name: &str| config(&server.url()).user(name).password("hunter2");
+    let broker = connect(user("writer"));
+    let error = broker
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("NOPERM") && error.to_string().contains("give the user XADD"),
+        "{error}"
+    );
+    for name in ["reader", "elsewhere"] {
+        let error = refused(user(name));
+        assert!(
+            matches!(error, ConnectError::Denied(_)),
+            "{name}: {error:?}"
+        );
+    }
+    let broker = connect(user("elsewhere").prefix("other:"));
+    broker
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap();
+}
+
+#[test]
+fn names_that_others_use() {
+    let server = RedisServer::start(Release::Old);
+    let mut foreign = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    redis::cmd("SET")
+        .arg("fanfeed:s:{k}")
+        .arg("x")
+        .exec(&mut foreign)
+        .unwrap();
+    let broker = connect(config(&server.url()));
+    let error = broker
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("choose another prefix"),
+        "{error}"
+    );
+    for result in [
+        broker.subscribe("k", |_, _| Ok(())),
+        broker.subscribe_group("k", "g", |_, _| Ok(())),
+    ] {
+        let error = result.map(drop).unwrap_err();
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    }
+    // Others are not harmed.
+    broker
+        .publish_confirmed(Message::new("k2", "x"), LONG)
+        .unwrap();
+}
+
+#[test]
+fn a_server_without_memory() {
+    let server = RedisServer::builder(Release::Old)
+        .line("maxmemory 3mb")
+        .line("maxmemory-policy noeviction")
+        .start();
+    let broker = connect(config(&server.url()).max_entries(None));
+    let full = (0..10_000).find_map(|_| {
+        let message = Message::new("k", vec![b'x'; 10_000]);
+        broker.publish_confirmed(message, LONG).err()
+    });
+    let text = full.expect("memory ends").to_string();
+    assert!(
+        text.contains("OOM") && text.contains("more memory"),
+        "{text}"
+    );
+}
+
+#[test]
+fn urls() {
+    let drivers = || Drivers::new().with(fanfeed_redis::driver());
+    let error = drivers()
+        .connect("redis://:hunter2@localhost/x")
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, ConnectError::BadUrl(_)), "{error:?}");
+    let error = drivers()
+        .connect("http://:hunter2@localhost")
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, ConnectError::UnknownScheme { .. }),
+        "{error:?}"
+    );
+    let server = RedisServer::start(Release::New);
+    let broker = drivers()
+        .connect(&server.url().replace("redis", "valkey"))
+        .unwrap();
+    assert_eq!(broker.driver(), "redis");
+}
+
+#[test]
+fn tls() {
+    let authority = Authority::new("fanfeed tests");
+    let server = RedisServer::builder(Release::Old)
+        .tls(&authority, false)
+        .start();
+    let url = server.url();
+    let trusted = || Tls::new().authority(authority.certificate());
+    let broker = connect(config(&url).tls(trusted()));
+    broker
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap();
+    broker.close(LONG).unwrap();
+
+    let stranger = Authority::new("another one");
+    let error = refused(config(&url).tls(Tls::new().authority(stranger.certificate())));
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    let error = refused(config(&url).tls(Tls::new()));
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    let error = refused(config(&url).tls(Tls::new().authority("/no/such/file")));
+    assert!(error.to_string().contains("/no/such/file"), "{error}");
+    // A name that the certificate does not have.
+    let error = refused(config(&url.replace("127.0.0.1", "127.0.0.2")).tls(trusted()));
+    assert!(
+        matches!(
+            error,
+            ConnectError::Tls(_) | ConnectError::Unreachable { .. }
+        ),
+        "{error:?}"
+    );
+    // TLS to a server without it, and the other way round.
+    let plain = RedisServer::start(Release::Old);
+    let error = refused(config(&plain.url()).tls(trusted()));
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    let error = refused(config(&url.replace("rediss", "redis")));
+    assert!(error.to_string().contains("rediss://"), "{error}");
+}
+
+#[test]
+fn client_certificates() {
+    let authority = Authority::new("fanfeed tests");
+    let server = RedisServer::builder(Release::Old)
+        .tls(&authority, true)
+        .start();
+    let client = authority.client("worker");
+    let tls = || Tls::new().authority(authority.certificate());
+    let good = config(&server.url()).tls(tls().identity(&client.certificate, &client.key));
+    connect(good)
+        .publish_confirmed(Message::new("k", "x"), LONG)
+        .unwrap();
+    // In a URL, too.
+    let url = format!(
+        "{}?ca={}&cert={}&key={}",
+        server.url(),
+        authority.certificate().display(),
+        client.certificate.display(),
+        client.key.display()
+    );
+    connect(config(&url)).close(LONG).unwrap();
+
+    let error = refused(config(&server.url()).tls(tls()));
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    let stranger = Authority::new("another one").client("stranger");
+    let error =
+        refused(config(&server.url()).tls(tls().identity(&stranger.certificate, &stranger.key)));
+    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+}
