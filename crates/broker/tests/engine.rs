@@ -12,8 +12,8 @@ use fake::{Fake, FakeServer};
 use fanfeed_broker::conformance::Server;
 use fanfeed_broker::driver::{Engine, EngineOptions};
 use fanfeed_broker::{
-    Broker, CloseError, ConnectError, Connection, Event, Message, PublishError, Publisher,
-    ReadyError, SubscriberExt,
+    Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
+    Publisher, ReadyError, SubscriberExt,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -172,4 +172,39 @@ fn a_panic_of_the_driver_is_a_lost_connection() {
         _ => false,
     });
     assert!(seen);
+}
+
+#[test]
+fn what_a_leaving_member_holds_for_a_retry_goes_to_another() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let leaver = broker
+        .subscribe_group("jobs", "workers", |_, _| {
+            Err(HandlerError::Retry(Duration::from_secs(3600)))
+        })
+        .unwrap();
+    for n in 0..20 {
+        broker.publish(common::payload("jobs", n)).unwrap();
+    }
+    eventually("the others wait behind the first", || {
+        broker.health().pending == 19
+    });
+    leaver.unsubscribe();
+    let (tx, rx) = unbounded();
+    let _other = broker
+        .subscribe_group("jobs", "workers", move |message, _| {
+            Ok(tx.send(message.clone())?)
+        })
+        .unwrap();
+    let mut got: Vec<usize> = (0..20)
+        .map(|_| rx.recv_timeout(SOON).unwrap())
+        .map(|message| {
+            std::str::from_utf8(message.payload())
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, Vec::from_iter(0..20));
 }

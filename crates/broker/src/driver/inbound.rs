@@ -44,6 +44,9 @@ pub(crate) enum Opened {
     Refused(Arc<str>),
 }
 
+/// How many hold a lane that has no jobs: its sink and its member.
+const LANE_HELD: usize = 2;
+
 /// How long a `pump` may wait. It is interrupted when there is something to do.
 const PUMP: Duration = Duration::from_millis(500);
 
@@ -231,6 +234,13 @@ impl InboundCommands {
         link: &mut dyn Inbound,
         gone: &mut HashMap<u64, Sink>,
     ) -> Result<bool, LinkError> {
+        // Closed sinks whose last verdict has been told by now: every job that could tell one holds the lane.
+        let is_over = |sink: &Sink| Arc::strong_count(sink.lane()) <= LANE_HELD;
+        let over: HashSet<u64> = gone
+            .iter()
+            .filter(|(_, sink)| is_over(sink))
+            .map(|(id, _)| *id)
+            .collect();
         let (opens, closes, settles, sinks, stopped) = {
             let mut state = self.state.lock();
             let opens = std::mem::take(&mut state.opens);
@@ -275,8 +285,7 @@ impl InboundCommands {
                 Ok(())
             })?;
         }
-        // What no handler is busy with any more has had its last verdict.
-        gone.retain(|_, sink| sink.member().running() > 0);
+        gone.retain(|id, _| !over.contains(id));
         Ok(stopped)
     }
 
