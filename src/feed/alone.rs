@@ -108,6 +108,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         while plain != 0 {
             // No code of others may run in a window, so the clones are made before.
             pass.cloning = true;
+            let mut wanted = pass.wanted;
             while plain != 0 && pass.run.len() < Run::<Served<T>, T>::CAPACITY {
                 let index = plain.trailing_zeros() as usize;
                 let bit = plain & plain.wrapping_neg();
@@ -122,9 +123,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                     unsafe { chunk.seat(index + AHEAD) }.prefetch();
                 }
                 plain ^= bit;
-                pass.current = index;
-                pass.wanted ^= bit;
-                let others = pass.wanted != 0 || more;
+                wanted ^= bit;
+                (pass.current, pass.wanted) = (index, wanted);
+                let others = wanted != 0 || more;
                 let value = match &self.original {
                     Some(original) if others && self.spare.is_none() => original.clone(),
                     _ => self.take_value(others || self.has_pending()),

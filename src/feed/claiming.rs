@@ -50,7 +50,7 @@ impl<T> Queue<T> {
     #[inline(always)]
     pub(crate) fn has_room(&self) -> bool {
         let tail = self.senders.tail.load(Ordering::Relaxed);
-        let has_room = self.free_from(tail, 1) != 0;
+        let has_room = self.free_from(tail, 1).is_ok();
         if has_room {
             prefetch_to_write(self.slot(tail));
         }
@@ -76,11 +76,7 @@ impl<T> Queue<T> {
         let slot = size_of::<Slot<T>>();
         let (line, ahead) = ((64 / slot).max(1) as u64, (256 / slot).max(2) as u64);
         let later = place.wrapping_add(ahead);
-        // Positions have the index in their low bits; beyond the end of the ring this fetches nothing.
-        if place.is_multiple_of(line)
-            && later < self.senders.limit.load(Ordering::Relaxed)
-            && self.senders.shape.holds(later)
-        {
+        if place.is_multiple_of(line) && later < self.senders.limit.load(Ordering::Relaxed) {
             prefetch_to_write(self.slot(later));
         }
     }
@@ -163,14 +159,8 @@ impl<T> Queue<T> {
         let senders = &self.senders;
         // Nobody else moves the tail, except for its closed bit.
         let tail = senders.tail.load(Ordering::Relaxed);
-        if tail & senders.shape.closed_bit() != 0 {
-            return Err(Unclaimed::Closed);
-        }
-        let free = self.free_from(tail, wanted);
-        if free == 0 {
-            return Err(Unclaimed::Full);
-        }
-        self.move_tail_alone(senders.shape.after(tail, free));
+        let (next, free) = self.free_from(tail, wanted)?;
+        self.move_tail_alone(next);
         // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
         if !mutant!("receiver_arms_without_heavy_fence") {
             // Without the other half this is no fence.
@@ -199,23 +189,22 @@ impl<T> Queue<T> {
     fn claim_shared(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let mut tail = self.senders.tail.load(Ordering::Relaxed);
         loop {
-            if tail & self.senders.shape.closed_bit() != 0 {
-                return Err(Unclaimed::Closed);
-            }
-            let free = self.free_from(tail, wanted);
-            if free == 0 {
-                let now = self.senders.tail.load(Ordering::Relaxed);
-                if now == tail {
-                    return Err(Unclaimed::Full);
+            let (next, free) = match self.free_from(tail, wanted) {
+                Ok(found) => found,
+                Err(unclaimed) => {
+                    let now = self.senders.tail.load(Ordering::Relaxed);
+                    if now == tail {
+                        return Err(unclaimed);
+                    }
+                    tail = now;
+                    continue;
                 }
-                tail = now;
-                continue;
-            }
+            };
             // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the store in `arm`, the load of the
             // tail in `pop_nothing` or `is_unclaimed`. The stamp that follows is released by itself.
             match self.senders.tail.compare_exchange_weak(
                 tail,
-                self.senders.shape.after(tail, free),
+                next,
                 Ordering::SeqCst,
                 Ordering::Relaxed,
             ) {
@@ -228,36 +217,39 @@ impl<T> Queue<T> {
         }
     }
 
-    /// How many places are free from that tail on, at most `wanted`.
+    /// The tail behind the places that are free from that tail on, at most `wanted`, and how many they are.
     #[inline(always)]
-    fn free_from(&self, tail: u64, wanted: usize) -> usize {
+    fn free_from(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
         let limit = self.senders.limit.load(Ordering::Acquire);
-        if wanted == 1 && tail < limit {
-            return 1;
+        // A tail that is closed is beyond all limits of its lap.
+        if tail < limit && limit - tail >= wanted as u64 {
+            Ok((tail + wanted as u64, wanted))
+        } else {
+            self.free_up_to(tail, wanted)
         }
-        self.free_up_to(tail, limit, wanted)
     }
 
-    /// As `free_from`, with a new limit where this one is too low.
+    /// As `free_from`, with a new limit.
     #[cold]
-    fn free_up_to(&self, tail: u64, limit: u64, wanted: usize) -> usize {
-        let free = |limit| {
-            self.senders
-                .shape
-                .number(limit)
-                .saturating_sub(self.senders.shape.number(tail))
-        };
-        if free(limit) >= wanted as u64 {
-            return wanted;
+    fn free_up_to(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
+        let shape = self.senders.shape;
+        if tail & shape.closed_bit() != 0 {
+            return Err(Unclaimed::Closed);
         }
-        // ORDERING: Acquire pairs with the Release in `pop`: the receiver is done with the slots before the head.
+        // ORDERING: Acquire pairs with the Release in `take_from`: the receiver is done with the slots before the head.
         let order = order!(Acquire, "room_is_found_relaxed");
-        let head = self.receiver.head.load(order);
-        let limit = head.wrapping_add(self.senders.shape.one_lap());
+        let end = self.receiver.head.load(order).wrapping_add(shape.one_lap());
         // Another sender may store a lower limit later: that one has it renewed once more.
+        let limit = end.min(shape.last_of_lap(tail));
         self.senders.limit.store(limit, Ordering::Release);
-        free(limit).min(wanted as u64) as usize
+        match shape.number(end).saturating_sub(shape.number(tail)) {
+            0 => Err(Unclaimed::Full),
+            free => {
+                let count = free.min(wanted as u64) as usize;
+                Ok((shape.after(tail, count), count))
+            }
+        }
     }
 
     /// Claims a place in a queue whose senders evict.

@@ -121,7 +121,8 @@ struct LineStart;
 #[repr(C)]
 pub(super) struct SenderSide<T> {
     pub(super) tail: AtomicU64,
-    /// Positions before this are free, unless senders evict. At most a lap beyond the head.
+    /// Positions before this are free, unless senders evict. It is not beyond the last position of the lap in which the tail was
+    /// when it was stored: so a position before it has the next number as its next position.
     pub(super) limit: AtomicU64,
     pub(super) shape: Shape<T>,
     /// Set before the tail is closed.
@@ -186,7 +187,7 @@ impl<T> Queue<T> {
         Self {
             senders: SenderSide {
                 tail: AtomicU64::new(0),
-                limit: AtomicU64::new(shape.one_lap()),
+                limit: AtomicU64::new(shape.last_of_lap(0)),
                 shape,
                 is_closing: AtomicBool::new(false),
                 bell: WakerCell::new(),

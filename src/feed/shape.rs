@@ -84,10 +84,10 @@ impl<T> Shape<T> {
         }
     }
 
-    /// Whether that is a position, and not one beyond the last slot of its lap.
-    #[inline(always)]
-    pub(crate) fn holds(&self, position: u64) -> bool {
-        self.index(position) < self.capacity()
+    /// The position of the last slot in the lap of that position.
+    #[inline]
+    pub(crate) fn last_of_lap(&self, position: u64) -> u64 {
+        (position & !(self.one_lap() - 1)) + (self.capacity() as u64 - 1)
     }
 
     /// The position before this one. Before the first one, a position that no value ever has.

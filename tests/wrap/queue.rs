@@ -19,8 +19,7 @@ impl<T> Share<T> {
         let start = laps * shape.one_lap();
         queue.senders.tail.store(start, Ordering::Relaxed);
         queue.receiver.head.store(start, Ordering::Relaxed);
-        let limit = start + shape.one_lap();
-        queue.senders.limit.store(limit, Ordering::Relaxed);
+        queue.senders.limit.store(start, Ordering::Relaxed);
         for index in 0..capacity as u64 {
             // SAFETY: the share keeps the slots.
             let slot = unsafe { shape.slot(index) };
