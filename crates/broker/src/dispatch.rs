@@ -32,6 +32,8 @@ pub use pool::PoolOptions;
 
 use std::any::Any;
 use std::cell::Cell;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// How many handlers this thread is inside of.
@@ -66,4 +68,17 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a value that is not text")
+}
+
+/// Runs code of the user's whose panic nobody is to hear of: a destructor, or an error that is made a text.
+pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
+    let payload = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => return Some(result),
+        Err(payload) => payload,
+    };
+    // The payload may panic when it is dropped, and so may that one's. So that one is leaked.
+    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(worse);
+    }
+    None
 }

@@ -3,6 +3,7 @@
 mod roster;
 mod table;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -163,6 +164,10 @@ impl Default for MemoryBroker {
     }
 }
 
+/// How long a publish waits for room in one of several full buffers, before it looks at the next one: at first, and at most.
+const FIRST_TURN: Duration = Duration::from_micros(100);
+const LONGEST_TURN: Duration = Duration::from_millis(5);
+
 /// How long a publish may wait for room.
 #[derive(Clone, Copy)]
 enum Patience {
@@ -220,10 +225,27 @@ impl Core {
         let Patience::Until(deadline) = patience else {
             return Err(PublishError::Full(message.clone()));
         };
+        // In turn, for none to miss room that it has while another one is full. After the deadline the others still get what they
+        // have room for by then.
         let mut late = false;
-        for (lane, arrival) in full {
-            // After the deadline the others still get what they have room for by now.
-            late |= matches!(lane.offer_until(arrival, deadline), Offer::Full(_));
+        let mut full = VecDeque::from(full);
+        let mut turn = FIRST_TURN;
+        while let Some((lane, arrival)) = full.pop_front() {
+            let now = Instant::now();
+            let until = match deadline {
+                Some(deadline) if full.is_empty() => Some(deadline),
+                Some(deadline) => Some(deadline.min(now + turn)),
+                None if full.is_empty() => None,
+                None => Some(now + turn),
+            };
+            match lane.offer_until(arrival, until) {
+                Offer::Full(_) if deadline.is_some_and(|deadline| deadline <= now) => late = true,
+                Offer::Full(arrival) => {
+                    full.push_back((lane, arrival));
+                    turn = (turn * 2).min(LONGEST_TURN);
+                }
+                Offer::Taken | Offer::Dropped | Offer::Gone => turn = FIRST_TURN,
+            }
         }
         if self.hub.is_closing() {
             return Err(PublishError::Closed(message.clone()));

@@ -92,6 +92,81 @@ fn a_blocking_subscription_holds_the_publisher_and_nobody_else() {
     assert_eq!(slow.dropped(), 0);
 }
 
+/// Two that hold the publisher, both full: the second gets what it has room for while the first one's handler still runs.
+#[test]
+fn a_full_subscription_does_not_hold_another_one_that_has_room() {
+    let broker = MemoryBroker::new();
+    let gates = [Gate::new(), Gate::new()];
+    let [slow, fast] = gates.clone().map(|gate| {
+        let options = SubscribeOptions::new().buffer(1).overflow(Overflow::Block);
+        let handler = move |_: &Message, _: &_| {
+            gate.pass();
+            Ok(())
+        };
+        broker
+            .subscribe_with(Subscribe::new("k", handler).options(options))
+            .unwrap()
+    });
+    broker.publish(payload("k", 0)).unwrap();
+    gates.iter().for_each(Gate::wait_for_visitor);
+    broker.publish(payload("k", 1)).unwrap();
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| broker.publish(payload("k", 2)));
+        gates[1].open();
+        eventually("the fast one gets all three", || {
+            fast.stats().delivered == 3
+        });
+        assert!(!publisher.is_finished() && slow.stats().delivered == 0);
+        gates[0].open();
+        publisher.join().unwrap().unwrap();
+    });
+    eventually("and so does the slow one", || slow.stats().delivered == 3);
+}
+
+/// An error that panics when it is made a text, and when it is dropped.
+#[derive(Debug)]
+struct Hostile;
+
+impl std::fmt::Display for Hostile {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("in `Display`")
+    }
+}
+
+impl std::error::Error for Hostile {}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        panic!("in `drop`")
+    }
+}
+
+#[test]
+fn an_error_that_panics_costs_its_message_and_no_other() {
+    let broker = MemoryBroker::new();
+    let mut events = broker.events();
+    let options = SubscribeOptions::new().attempts(1);
+    let handler = move |message: &Message, _: &_| match &message.payload()[..] {
+        b"3" => Err(HandlerError::failed(Hostile)),
+        _ => Ok(()),
+    };
+    let subscription = broker
+        .subscribe_with(Subscribe::new("k", handler).options(options))
+        .unwrap();
+    for n in 0..10 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    eventually("the other nine are handled", || {
+        subscription.stats().delivered == 9
+    });
+    broker.close(SOON).unwrap();
+    let failures: Vec<_> = events
+        .try_iter()
+        .filter(|event| matches!(event, Event::HandlerFailed { .. } | Event::GaveUp { .. }))
+        .collect();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+}
+
 #[test]
 fn unsubscribing_and_closing_release_a_blocked_publisher() {
     for close in [false, true] {

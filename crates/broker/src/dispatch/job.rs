@@ -11,7 +11,7 @@ use fanfeed::Backoff;
 use crate::context::Context;
 use crate::dispatch::member::Entry;
 use crate::dispatch::pool::Timed;
-use crate::dispatch::{InHandler, Lane, Member, Tally, panic_text};
+use crate::dispatch::{InHandler, Lane, Member, Tally, panic_text, quietly};
 use crate::driver::Verdict;
 use crate::event::Event;
 use crate::handler::HandlerError;
@@ -206,8 +206,7 @@ impl Job {
             Err(panic) => {
                 let error =
                     HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)));
-                // Its payload may panic when it is dropped, too.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+                quietly(|| drop(panic));
                 error
             }
         };
@@ -228,17 +227,24 @@ impl Job {
         let id = arrival.message.id().clone();
         if let HandlerError::Failed(error) = &error {
             tally.failed += 1;
+            let text = quietly(|| error.to_string());
             hub.emit(Event::HandlerFailed {
                 id: id.clone(),
                 key: key.clone(),
                 group: group.clone(),
                 attempt: arrival.attempt,
-                error: error.to_string().into(),
+                error: text.map_or("an error that panics in `Display`".into(), Into::into),
             });
         }
+        let is_rejected = matches!(error, HandlerError::Reject);
+        let wanted = match error {
+            HandlerError::Retry(wait) => Some(wait),
+            _ => None,
+        };
+        quietly(|| drop(error));
         let limit = self.member.attempts();
         let is_last = limit != 0 && arrival.attempt >= limit;
-        if is_last || matches!(error, HandlerError::Reject) {
+        if is_last || is_rejected {
             tally.given_up += 1;
             let attempts = arrival.attempt;
             hub.emit(Event::GaveUp {
@@ -251,10 +257,7 @@ impl Job {
             return None;
         }
         let mut backoff = backoff.unwrap_or_else(|| Backoff::new(self.member.backoff()));
-        let wait = match error {
-            HandlerError::Retry(wait) => wait,
-            _ => backoff.next_wait(Duration::ZERO),
-        };
+        let wait = wanted.unwrap_or_else(|| backoff.next_wait(Duration::ZERO));
         let requeues =
             self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
         if requeues && self.lane.settles() {

@@ -1,7 +1,6 @@
 //! One subscription: its handler, its options and its end.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
@@ -12,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::cancel::CancelToken;
 use crate::dispatch::pool::Timed;
-use crate::dispatch::{Job, Lane, Tally, in_handler};
+use crate::dispatch::{Job, Lane, Tally, in_handler, quietly};
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::id::MessageId;
@@ -216,7 +215,7 @@ impl Member {
             life.finishing = Some(thread::current().id());
             (life.handler.take(), life.error.take())
         };
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        quietly(|| drop(handler));
         self.state.end(error);
         if let Some(live) = self.live.get() {
             drop(live.state.lock());
