@@ -18,10 +18,13 @@ use crate::error::ReadyError;
 ///
 /// # Unsubscribing
 ///
-/// When [`unsubscribe`](Subscription::unsubscribe) returns, the handler is not running and is never called again, and what
-/// a closure captured has been dropped. So it waits for a handler that runs, which its token tells to stop. From inside a
+/// When [`unsubscribe`](Subscription::unsubscribe) returns, the handler is not running and is never called again. So it waits
+/// for a handler that runs, which its token tells to stop. From inside a
 /// handler, of whatever broker, it does not wait. A plain subscription drops what it had not begun; a member of a group
 /// hands that on.
+///
+/// What a closure captured is dropped by the thread that finds that the handler does not run any more: this one, or one of
+/// the pool, which may still be at it when `unsubscribe` returns. A destructor may wait for what the caller does next.
 #[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
 pub struct BrokerSubscription {
     subscription: Subscription,

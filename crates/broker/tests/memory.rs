@@ -167,6 +167,42 @@ fn an_error_that_panics_costs_its_message_and_no_other() {
     assert_eq!(failures.len(), 2, "{failures:?}");
 }
 
+/// Joins a thread when it is dropped.
+struct Joins(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Joins {
+    fn drop(&mut self) {
+        self.0.take().unwrap().join().unwrap();
+    }
+}
+
+/// The handler owns a worker, which its destructor joins. The worker ends the subscription too.
+#[test]
+fn nobody_waits_for_a_destructor_that_another_thread_runs() {
+    let broker = MemoryBroker::new();
+    let (give, given) = unbounded::<Arc<fanfeed_broker::BrokerSubscription>>();
+    let (begin, begun) = unbounded::<()>();
+    let worker = std::thread::spawn(move || {
+        let subscription = given.recv().unwrap();
+        begun.recv().unwrap();
+        subscription.unsubscribe();
+    });
+    let joins = Joins(Some(worker));
+    let handler = move |_: &Message, _: &_| {
+        let _ = &joins;
+        Ok(())
+    };
+    let subscription = Arc::new(broker.subscribe("k", handler).unwrap());
+    give.send(Arc::clone(&subscription)).unwrap();
+    let (say, said) = unbounded();
+    std::thread::spawn(move || {
+        begin.send(()).unwrap();
+        subscription.unsubscribe();
+        say.send(()).unwrap();
+    });
+    said.recv_timeout(SOON).expect("both return");
+}
+
 #[test]
 fn unsubscribing_and_closing_release_a_blocked_publisher() {
     for close in [false, true] {

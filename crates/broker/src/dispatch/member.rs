@@ -215,7 +215,6 @@ impl Member {
             life.finishing = Some(thread::current().id());
             (life.handler.take(), life.error.take())
         };
-        quietly(|| drop(handler));
         self.state.end(error);
         if let Some(live) = self.live.get() {
             drop(live.state.lock());
@@ -223,6 +222,8 @@ impl Member {
         }
         self.life.lock().over = true;
         self.ended.notify_all();
+        // Last, for nobody to wait for it: it may wait for what others do next.
+        quietly(|| drop(handler));
     }
 
     /// How many threads are calling its handler.
