@@ -34,10 +34,21 @@ use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
 
 thread_local! {
     /// How many handlers this thread is inside of.
     static HANDLERS: Cell<usize> = const { Cell::new(0) };
+    /// The lane whose delivery the innermost of them handles.
+    static OWN_LANE: Cell<*const Lane> = const { Cell::new(ptr::null()) };
+}
+
+/// Whether the calling thread is inside a handler of that lane. There, nobody but itself may make room in it.
+pub(crate) fn is_handled_here(lane: &Arc<Lane>) -> bool {
+    OWN_LANE
+        .try_with(Cell::get)
+        .is_ok_and(|own| ptr::eq(own, Arc::as_ptr(lane)))
 }
 
 /// Whether the calling thread is inside a handler. There, nothing waits for handlers: it could be waiting for itself.
@@ -46,18 +57,24 @@ pub(crate) fn in_handler() -> bool {
 }
 
 /// Marks the calling thread as being inside a handler.
-struct InHandler;
+struct InHandler {
+    outer: *const Lane,
+}
 
 impl InHandler {
-    fn enter() -> Self {
+    fn enter(lane: &Arc<Lane>) -> Self {
         let _ = HANDLERS.try_with(|depth| depth.set(depth.get() + 1));
-        Self
+        let outer = OWN_LANE.try_with(|own| own.replace(Arc::as_ptr(lane)));
+        Self {
+            outer: outer.unwrap_or(ptr::null()),
+        }
     }
 }
 
 impl Drop for InHandler {
     fn drop(&mut self) {
         let _ = HANDLERS.try_with(|depth| depth.set(depth.get() - 1));
+        let _ = OWN_LANE.try_with(|own| own.set(self.outer));
     }
 }
 

@@ -13,7 +13,7 @@ use fanfeed::Receiver;
 use crate::broker::Broker;
 use crate::capabilities::{Capabilities, Delivery, WithoutMember};
 use crate::dispatch::{
-    Arrival, Hub, Lane, LaneOptions, Member, Offer, Owner, PoolOptions, in_handler,
+    Arrival, Hub, Lane, LaneOptions, Member, Offer, Owner, PoolOptions, in_handler, is_handled_here,
 };
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
@@ -225,10 +225,13 @@ impl Core {
         let Patience::Until(deadline) = patience else {
             return Err(PublishError::Full(message.clone()));
         };
+        let count = full.len();
         // In turn, for none to miss room that it has while another one is full. After the deadline the others still get what they
         // have room for by then.
         let mut late = false;
-        let mut full = VecDeque::from(full);
+        let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
+        let mut full: VecDeque<_> = others.collect();
+        let is_own = full.len() < count;
         let mut turn = FIRST_TURN;
         while let Some((lane, arrival)) = full.pop_front() {
             let now = Instant::now();
@@ -250,9 +253,10 @@ impl Core {
         if self.hub.is_closing() {
             return Err(PublishError::Closed(message.clone()));
         }
-        match late {
-            true => Err(PublishError::Timeout(message.clone())),
-            false => Ok(()),
+        match (is_own, late) {
+            (true, _) => Err(PublishError::Full(message.clone())),
+            (false, true) => Err(PublishError::Timeout(message.clone())),
+            (false, false) => Ok(()),
         }
     }
 

@@ -30,7 +30,8 @@ pub trait Publisher: Send + Sync {
     /// # Errors
     ///
     /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait, [`TooLarge`](PublishError::TooLarge),
-    /// [`BadKey`](PublishError::BadKey).
+    /// [`BadKey`](PublishError::BadKey). In memory, [`Full`](PublishError::Full) if a handler publishes to its own
+    /// subscription, which blocks and is full: it would wait for itself. (Handlers that fill each other's are not found out.)
     fn publish(&self, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message, and waits up to `timeout` for room.

@@ -167,6 +167,32 @@ fn an_error_that_panics_costs_its_message_and_no_other() {
     assert_eq!(failures.len(), 2, "{failures:?}");
 }
 
+#[test]
+fn a_handler_does_not_wait_for_room_in_its_own_buffer() {
+    let broker = MemoryBroker::new();
+    let options = SubscribeOptions::new().buffer(2).overflow(Overflow::Block);
+    let (tx, rx) = unbounded();
+    let inner = broker.clone();
+    let handler = move |message: &Message, _: &_| {
+        if &message.payload()[..] == b"0" {
+            for n in 1..=3 {
+                tx.send(inner.publish(payload("k", n))).unwrap();
+            }
+        }
+        Ok(())
+    };
+    let subscription = broker
+        .subscribe_with(Subscribe::new("k", handler).options(options))
+        .unwrap();
+    broker.publish(payload("k", 0)).unwrap();
+    let results: Vec<_> = (0..3).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
+    assert!(results[0].is_ok() && results[1].is_ok());
+    assert!(results[2].as_ref().is_err_and(PublishError::is_full));
+    eventually("what had room is handled", || {
+        subscription.stats().delivered == 3
+    });
+}
+
 /// Joins a thread when it is dropped.
 struct Joins(Option<std::thread::JoinHandle<()>>);
 

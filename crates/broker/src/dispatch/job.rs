@@ -98,7 +98,7 @@ impl Job {
         };
         let mut tally = Tally::default();
         let end = {
-            let _inside = InHandler::enter();
+            let _inside = InHandler::enter(&self.lane);
             self.work(&entry, &mut tally)
         };
         self.count(&mut tally, None);
