@@ -22,6 +22,7 @@ mod job;
 mod lane;
 mod member;
 mod pool;
+mod timers;
 
 pub(crate) use counters::{Counters, Tally};
 pub(crate) use hub::Hub;

@@ -10,7 +10,7 @@ use fanfeed::Backoff;
 
 use crate::context::Context;
 use crate::dispatch::member::Entry;
-use crate::dispatch::pool::Timed;
+use crate::dispatch::timers::Timed;
 use crate::dispatch::{InHandler, Lane, Member, Tally, panic_text, quietly};
 use crate::driver::Verdict;
 use crate::event::Event;
@@ -72,8 +72,9 @@ impl Job {
         }
     }
 
-    pub(crate) fn is_of(&self, member: &Arc<Member>) -> bool {
-        Arc::ptr_eq(&self.member, member)
+    /// By which its member is known to the timers. The job keeps the member.
+    pub(crate) fn member_address(&self) -> usize {
+        Arc::as_ptr(&self.member).addr()
     }
 
     fn take_held(&mut self) -> Option<Held> {

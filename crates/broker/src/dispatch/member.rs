@@ -10,7 +10,7 @@ use fanfeed::{Stats, SubscriptionError, SubscriptionSource, SubscriptionState};
 use parking_lot::{Condvar, Mutex};
 
 use crate::cancel::CancelToken;
-use crate::dispatch::pool::Timed;
+use crate::dispatch::timers::Timed;
 use crate::dispatch::{Job, Lane, Tally, in_handler, quietly};
 use crate::event::Event;
 use crate::handler::Handler;

@@ -1,12 +1,11 @@
 //! The threads that call the handlers.
 //!
 //! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
-//! wait: if none was taken since it last looked, all threads are blocked, and it starts one more, up to the limit. The
+//! wait: if none has ended since it last looked, it starts one thread, and after some such looks several, up to the limit. The
 //! same thread wakes what waits for its time: retries and timeouts of handlers. Threads that had nothing to do for ten
 //! seconds end.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::dispatch::{Arrival, Job, Lane, Member};
+use crate::dispatch::timers::{Timed, Timers};
+use crate::dispatch::{Job, Member};
 
 /// How many threads call handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,12 @@ const SEARCHES: u32 = 16;
 /// How long a thread without work stays.
 const STAY: Duration = Duration::from_secs(10);
 
+/// How many threads are started after so many ticks without progress: one at first, for handlers that work for some
+/// milliseconds; more and more for a crowd of handlers that block. Five hundred are there after fifty ticks.
+fn growth(stalled: u32) -> usize {
+    1 << (stalled / 8).min(5)
+}
+
 pub(crate) struct Pool {
     shared: Arc<Shared>,
 }
@@ -86,17 +92,15 @@ struct Shared {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Jobs that were ever taken, by which the watching thread sees whether there is progress.
-    taken: u64,
+    /// Runs of jobs that have ended, by which the watching thread sees whether there is progress.
+    ended: u64,
     threads: usize,
     /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
     idle: usize,
     notified: usize,
     /// Threads that found no job and are about to look again.
     searching: usize,
-    timers: BinaryHeap<Reverse<Timer>>,
-    /// The order of timers that are due at one time.
-    timers_made: u64,
+    timers: Timers,
     watching: Watching,
     closed: bool,
 }
@@ -110,22 +114,6 @@ enum Watching {
     Asleep,
     /// It looks every tick.
     Awake,
-}
-
-struct Timer {
-    due: Instant,
-    number: u64,
-    what: Timed,
-}
-
-/// What happens at a time.
-pub(crate) enum Timed {
-    /// A job goes on.
-    Job(Job),
-    /// A delivery goes back to its lane.
-    Requeue(Arc<Lane>, Arrival),
-    /// A member's handlers are looked at: have they overrun their timeout?
-    Overrun(Arc<Member>),
 }
 
 impl Pool {
@@ -168,28 +156,16 @@ impl Pool {
             drop(state);
             return what.abandon();
         }
-        state.timers_made += 1;
-        let number = state.timers_made;
-        state.timers.push(Reverse(Timer { due, number, what }));
+        state.timers.set(due, what);
         self.shared.watch(&mut state);
         self.shared.watch.notify_one();
     }
 
     /// Lets the jobs of a member that wait for their time go on now.
     pub(crate) fn hurry(&self, member: &Arc<Member>) {
-        let mut hurried = Vec::new();
-        {
-            let mut state = self.shared.state.lock();
-            let is_of = |timer: &Reverse<Timer>| matches!(&timer.0.what, Timed::Job(job) if job.is_of(member));
-            if !state.timers.iter().any(is_of) {
-                return;
-            }
-            let (of_member, others) = state.timers.drain().partition::<Vec<_>, _>(is_of);
-            state.timers = others.into();
-            hurried.extend(of_member);
-        }
-        for Reverse(timer) in hurried {
-            self.fire(timer.what);
+        let hurried = self.shared.state.lock().timers.take_jobs_of(member);
+        for what in hurried {
+            self.fire(what);
         }
     }
 
@@ -210,8 +186,8 @@ impl Pool {
         };
         self.shared.work.notify_all();
         self.shared.watch.notify_all();
-        for Reverse(timer) in timers {
-            timer.what.abandon();
+        for what in timers.into_all() {
+            what.abandon();
         }
     }
 }
@@ -219,16 +195,6 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Timed {
-    fn abandon(self) {
-        match self {
-            Self::Job(job) => job.abandon(),
-            Self::Requeue(lane, arrival) => lane.requeue(arrival),
-            Self::Overrun(_) => {}
-        }
     }
 }
 
@@ -292,7 +258,6 @@ impl Shared {
         let mut searches = 0;
         loop {
             if let Some(job) = state.jobs.pop_front() {
-                state.taken += 1;
                 if state.jobs.is_empty() {
                     // ORDERING: see `has_backlog`.
                     self.backlog.store(false, Ordering::Relaxed);
@@ -304,6 +269,7 @@ impl Shared {
                 // observer, so that no thread is lost with it.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = self.state.lock();
+                state.ended += 1;
                 continue;
             }
             if state.closed {
@@ -335,18 +301,20 @@ impl Shared {
     /// What the watching thread does.
     fn keep_watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        let mut seen = state.taken;
+        let mut seen = state.ended;
         let mut exhausted = false;
+        // Ticks in which jobs waited and none ended.
+        let mut stalled = 0;
         loop {
             let now = Instant::now();
             let mut due = Vec::new();
-            while state.timers.peek().is_some_and(|timer| timer.0.due <= now) {
-                due.extend(state.timers.pop());
+            while let Some(what) = state.timers.take_due(now) {
+                due.push(what);
             }
             if !due.is_empty() {
                 drop(state);
-                for Reverse(timer) in due {
-                    let _ = catch_unwind(AssertUnwindSafe(|| self.fire(timer.what)));
+                for what in due {
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.fire(what)));
                 }
                 state = self.state.lock();
                 continue;
@@ -357,9 +325,14 @@ impl Shared {
             if state.jobs.is_empty() {
                 state.watching = Watching::Asleep;
                 exhausted = false;
-            } else if state.watching == Watching::Awake && state.taken == seen {
+                stalled = 0;
+            } else if state.watching == Watching::Awake && state.ended == seen {
+                stalled += 1;
                 if state.threads < self.options.limit {
-                    self.start_thread(&mut state);
+                    let room = self.options.limit - state.threads;
+                    for _ in 0..growth(stalled).min(room).min(state.jobs.len()) {
+                        self.start_thread(&mut state);
+                    }
                 } else if !exhausted {
                     exhausted = true;
                     drop(state);
@@ -368,9 +341,10 @@ impl Shared {
                 }
             } else {
                 state.watching = Watching::Awake;
+                stalled = 0;
             }
-            seen = state.taken;
-            let next = state.timers.peek().map(|timer| timer.0.due);
+            seen = state.ended;
+            let next = state.timers.next_due();
             let wait = match (state.watching, next) {
                 (Watching::Awake, _) => TICK,
                 (_, Some(next)) => next.saturating_duration_since(now),
@@ -393,26 +367,6 @@ impl Shared {
             Timed::Requeue(lane, arrival) => lane.requeue(arrival),
             Timed::Overrun(member) => member.look_for_overruns(),
         }
-    }
-}
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Timer {}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timer {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.number).cmp(&(other.due, other.number))
     }
 }
 

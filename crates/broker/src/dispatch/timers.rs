@@ -1,0 +1,106 @@
+//! What the pool is to do later.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dispatch::{Arrival, Job, Lane, Member};
+
+/// What happens at a time.
+pub(crate) enum Timed {
+    /// A job goes on.
+    Job(Job),
+    /// A delivery goes back to its lane.
+    Requeue(Arc<Lane>, Arrival),
+    /// A member's handlers are looked at: have they overrun their timeout?
+    Overrun(Arc<Member>),
+}
+
+impl Timed {
+    pub(super) fn abandon(self) {
+        match self {
+            Self::Job(job) => job.abandon(),
+            Self::Requeue(lane, arrival) => lane.requeue(arrival),
+            Self::Overrun(_) => {}
+        }
+    }
+}
+
+/// Timers, by the time at which they are due, and jobs' timers by their member too: all of a member's are taken out when its
+/// subscription ends, at a cost that does not depend on how many others there are.
+#[derive(Default)]
+pub(super) struct Timers {
+    /// The number of the last one.
+    made: u64,
+    /// May hold numbers of timers that were taken out.
+    order: BinaryHeap<Reverse<(Instant, u64)>>,
+    set: HashMap<u64, Timed>,
+    /// The address of a member, and the numbers of its jobs' timers.
+    of_members: HashMap<usize, Vec<u64>>,
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, due: Instant, what: Timed) {
+        self.made += 1;
+        if let Timed::Job(job) = &what {
+            let member = self.of_members.entry(job.member_address()).or_default();
+            member.push(self.made);
+        }
+        self.order.push(Reverse((due, self.made)));
+        self.set.insert(self.made, what);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_due(&mut self) -> Option<Instant> {
+        while let Some(Reverse((due, number))) = self.order.peek() {
+            if self.set.contains_key(number) {
+                return Some(*due);
+            }
+            self.order.pop();
+        }
+        None
+    }
+
+    /// Takes out one that is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Timed> {
+        if self.next_due()? > now {
+            return None;
+        }
+        let Reverse((_, number)) = self.order.pop()?;
+        let what = self.set.remove(&number)?;
+        if let Timed::Job(job) = &what {
+            let member = job.member_address();
+            if let Some(numbers) = self.of_members.get_mut(&member) {
+                numbers.retain(|other| *other != number);
+                if numbers.is_empty() {
+                    self.of_members.remove(&member);
+                }
+            }
+        }
+        Some(what)
+    }
+
+    /// Takes out the jobs of a member.
+    pub(super) fn take_jobs_of(&mut self, member: &Arc<Member>) -> Vec<Timed> {
+        let numbers = self.of_members.remove(&(Arc::as_ptr(member).addr()));
+        let numbers = numbers.unwrap_or_default();
+        let taken = numbers.iter().filter_map(|number| self.set.remove(number));
+        let taken = taken.collect();
+        // Numbers of timers that are far off do not pile up.
+        if self.order.len() > 2 * self.set.len() + 64 {
+            self.order
+                .retain(|Reverse((_, number))| self.set.contains_key(number));
+        }
+        taken
+    }
+
+    /// Takes out all.
+    pub(super) fn into_all(self) -> impl Iterator<Item = Timed> {
+        self.set.into_values()
+    }
+}
