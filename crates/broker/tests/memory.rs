@@ -537,6 +537,24 @@ fn the_logger_hears_of_events() {
 }
 
 #[test]
+fn a_logger_that_panics_hears_of_the_next_event() {
+    let (tx, rx) = unbounded();
+    let broker = MemoryOptions::new()
+        .logger(move |event| {
+            let _ = tx.send(event.to_string());
+            panic!("a logger panics");
+        })
+        .build();
+    let _subscription = broker
+        .subscribe("k", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    for n in 0..2 {
+        broker.publish(payload("k", n)).unwrap();
+        rx.recv_timeout(SOON).unwrap();
+    }
+}
+
+#[test]
 fn a_message_that_is_too_large_is_refused() {
     let broker = MemoryOptions::new().largest_message(10).build();
     broker.publish(Message::new("k", "123456789")).unwrap();

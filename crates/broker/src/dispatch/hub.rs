@@ -9,7 +9,7 @@ use fanfeed::{Feed, Overflow, Receiver};
 use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::pool::Pool;
-use crate::dispatch::{Counters, PoolOptions};
+use crate::dispatch::{Counters, PoolOptions, quietly};
 use crate::event::{Event, Logger};
 
 /// The pool, the events and the counters of one broker.
@@ -59,11 +59,12 @@ impl Hub {
             .expect("1,024 is a capacity that a channel can have")
     }
 
-    /// Calls `logger` with every event, for as long as the broker lives.
+    /// Calls `logger` with every event, for as long as the broker lives. One at which it panics is lost to it.
     pub(crate) fn log(&self, logger: Logger) {
-        self.events
-            .subscribe_fn(move |event| logger(event))
-            .detach();
+        let quiet = move |event: &Event| {
+            quietly(|| logger(event));
+        };
+        self.events.subscribe_fn(quiet).detach();
     }
 
     pub(crate) fn emit(&self, event: Event) {
