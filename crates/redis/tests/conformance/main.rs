@@ -36,7 +36,7 @@ impl Server for Redis {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(180)
     }
 }
 
