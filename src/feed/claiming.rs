@@ -222,8 +222,10 @@ impl<T> Queue<T> {
     fn free_from(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
         let limit = self.senders.limit.load(Ordering::Acquire);
-        // A tail that is closed is beyond all limits of its lap.
-        if tail < limit && limit - tail >= wanted as u64 {
+        // A closed tail may be before a limit: a sole sender that finds the queue closing puts its tail back, and another thread
+        // may have stored a limit for the tail before that.
+        let is_closed = tail & self.senders.shape.closed_bit() != 0;
+        if tail < limit && limit - tail >= wanted as u64 && !is_closed {
             Ok((tail + wanted as u64, wanted))
         } else {
             self.free_up_to(tail, wanted)

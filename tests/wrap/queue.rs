@@ -231,4 +231,12 @@ fn a_sole_sender_that_finds_the_queue_closing_leaves_the_tail_closed() {
         assert!(matches!(queue.offer(7, by), Err(Refusal::Closed(7))));
         assert_eq!(queue.len(), 0);
     }
+    // Another thread may have stored a limit for the tail before it was put back.
+    queue.senders.limit.store(u64::MAX >> 1, Ordering::Relaxed);
+    for is_sole in [true, false] {
+        let records = Records::new();
+        let by = &sender(&records, is_sole);
+        assert!(matches!(queue.offer(7, by), Err(Refusal::Closed(7))));
+        assert_eq!(queue.len(), 0);
+    }
 }
