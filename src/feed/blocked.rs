@@ -33,6 +33,9 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     core: &Core<T>,
     deadline: Option<Instant>,
 ) -> bool {
+    for pending in delivery.pending_mut() {
+        pending.blocks(Waiter::Thread);
+    }
     if nobody_is_in_line(delivery)
         && Looks::of_sender().until(|| looks_again(delivery, core, deadline)) == Some(true)
     {

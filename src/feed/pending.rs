@@ -66,8 +66,8 @@ impl<T> Pending<T> {
         self.place
     }
 
-    /// The send waits for it, and wants to be woken.
-    fn join(&mut self, waker: &Waker, waiter: Waiter) -> Again {
+    /// The send begins to wait for it, if it has not yet.
+    pub(crate) fn blocks(&mut self, waiter: Waiter) {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             self.entry.count_blocked();
@@ -75,6 +75,11 @@ impl<T> Pending<T> {
                 self.ticket = Ticket::of_thread();
             }
         }
+    }
+
+    /// The send waits for it, and wants to be woken.
+    fn join(&mut self, waker: &Waker, waiter: Waiter) -> Again {
+        self.blocks(waiter);
         self.entry.blocked_sends().join(&mut self.ticket, waker)
     }
 
