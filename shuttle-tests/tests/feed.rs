@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fanfeed::{Feed, Overflow, Receiver, RecvError, Subscription};
-use fanfeed_shuttle_tests::{Ledger, Schedules, Sequence, Token, Why, post, value};
+use fanfeed_shuttle_tests::{Ledger, Schedules, Sequence, Token, post, value};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread::{self, JoinHandle};
 
@@ -316,10 +316,4 @@ fn batches_tell_what_was_refused() {
 #[test]
 fn batches_tell_what_they_pushed_out() {
     Schedules::new().hold(|| batches(Overflow::DropOldest));
-}
-
-#[test]
-fn mutants_are_found() {
-    let races = Schedules::new().because(Why::Race);
-    races.find("seat_is_live_before_it_is_filled", || visitors(false));
 }
