@@ -14,8 +14,8 @@ use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
 ///
-/// Clones are one token. It is cancelled when the subscription is unsubscribed or its handle dropped, and at the latest
-/// when the producer has ended, so nobody whom the producer gave a clone waits on it for ever. Once cancelled, it stays
+/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or its handle dropped, and at
+/// the latest when the producer has ended, so nobody whom the producer gave a clone waits on it for ever. Once cancelled, it stays
 /// cancelled.
 ///
 /// # Examples
@@ -60,8 +60,25 @@ struct Shared {
     receiver: Receiver<Infallible>,
 }
 
+impl Default for CancelToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl CancelToken {
-    pub(super) fn new() -> Self {
+    /// A token that has not been cancelled, for a library that tells its own producers or handlers to end.
+    ///
+    /// ```
+    /// let token = fanfeed::CancelToken::new();
+    /// let worker = {
+    ///     let token = token.clone();
+    ///     std::thread::spawn(move || token.channel().recv())
+    /// };
+    /// token.cancel();
+    /// assert!(worker.join().unwrap().is_err());
+    /// ```
+    pub fn new() -> Self {
         let (sender, receiver) = bounded(0);
         Self {
             shared: Arc::new(Shared {
@@ -114,8 +131,13 @@ impl CancelToken {
         cancelled
     }
 
-    /// Cancels it. Harmless when it has been cancelled.
-    pub(super) fn cancel(&self) {
+    /// Whether the two are clones of one token.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Cancels it, and wakes everybody who waits for that. Harmless when it has been cancelled.
+    pub fn cancel(&self) {
         // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a waiter that joins and still
         // sees `false` is woken by it.
         self.shared.cancelled.store(true, Ordering::Release);

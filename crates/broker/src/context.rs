@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::cancel::CancelToken;
+use fanfeed::CancelToken;
+
 use crate::dispatch::{Lane, Member};
 use crate::id::MessageId;
 use crate::key::Key;
@@ -84,8 +85,9 @@ impl Context {
         });
     }
 
-    /// The token of this message, which can be handed to other threads and waited on. It is cancelled when the handler
-    /// returns, too.
+    /// The token of this message, which can be handed to other threads and waited on. It is cancelled when the handler has
+    /// returned, when it overran its timeout, when the subscription ended, and at the deadline of
+    /// [`close`](crate::Broker::close). The publisher's own cancellation and timeouts never reach it.
     pub fn token(&self) -> CancelToken {
         let make = || self.member.make_token(self.current.clone());
         self.token.get_or_init(make).clone()

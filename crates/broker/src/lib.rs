@@ -65,8 +65,8 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod broker;
-mod cancel;
 mod capabilities;
+mod clock;
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
@@ -96,7 +96,6 @@ mod subscription;
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use asynchronous::{AsyncBroker, AsyncHandler};
 pub use broker::Broker;
-pub use cancel::CancelToken;
 pub use capabilities::{Capabilities, Delivery, WithoutMember};
 pub use context::Context;
 pub use dispatch::PoolOptions;
@@ -123,6 +122,7 @@ pub use subscriber::{Subscribe, Subscriber, SubscriberExt};
 pub use subscription::BrokerSubscription;
 
 pub use bytes::Bytes;
+pub use fanfeed::CancelToken;
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

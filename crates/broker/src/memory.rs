@@ -12,6 +12,7 @@ use fanfeed::Receiver;
 
 use crate::broker::Broker;
 use crate::capabilities::{Capabilities, Delivery, WithoutMember};
+use crate::clock;
 use crate::dispatch::{
     Arrival, Hub, Lane, LaneOptions, Member, Offer, Owner, PoolOptions, in_handler, is_handled_here,
 };
@@ -437,11 +438,7 @@ impl Broker for MemoryBroker {
     }
 
     fn close(&self, deadline: Duration) -> Result<(), CloseError> {
-        let now = Instant::now();
-        let deadline = now
-            .checked_add(deadline)
-            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
-        self.core().close(deadline)
+        self.core().close(clock::after(deadline))
     }
 
     fn is_closed(&self) -> bool {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfeed::Subscription;
 
+use crate::clock;
 use crate::dispatch::Member;
 use crate::error::ReadyError;
 
@@ -57,11 +58,7 @@ impl BrokerSubscription {
     ///
     /// [`ReadyError::Timeout`] if it is not live by then, and [`ReadyError::Ended`] if it has ended.
     pub fn ready(&self, timeout: Duration) -> Result<(), ReadyError> {
-        let now = Instant::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
-        let live = self.member.wait_live(deadline);
+        let live = self.member.wait_live(clock::after(timeout));
         if self.member.is_ended() {
             Err(ReadyError::Ended)
         } else if live {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed::Backoff;
 
+use crate::clock;
 use crate::context::Context;
 use crate::dispatch::member::Entry;
 use crate::dispatch::timers::Timed;
@@ -266,11 +267,7 @@ impl Job {
             return None;
         }
         arrival.attempt = arrival.attempt.saturating_add(1);
-        let now = Instant::now();
-        // A wait beyond what the clock can count has no end; a year is as good.
-        let due = now
-            .checked_add(wait)
-            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
+        let due = clock::after(wait);
         if requeues {
             self.lane.delay();
             hub.pool

@@ -6,10 +6,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use fanfeed::{Stats, SubscriptionError, SubscriptionSource, SubscriptionState};
+use fanfeed::{CancelToken, Stats, SubscriptionError, SubscriptionSource, SubscriptionState};
 use parking_lot::{Condvar, Mutex};
 
-use crate::cancel::CancelToken;
 use crate::dispatch::timers::Timed;
 use crate::dispatch::{Job, Lane, Tally, in_handler, quietly};
 use crate::event::Event;
@@ -189,7 +188,7 @@ impl Member {
 
     fn leave(&self, error: Option<SubscriptionError>) {
         let Some(this) = self.this.upgrade() else {
-            // It is being dropped, so that nobody is left who could wait for its end.
+            // The member is being dropped, so no thread can wait for its end.
             return;
         };
         self.cancel_tokens();
@@ -308,7 +307,7 @@ impl Member {
     pub(crate) fn drop_token(&self, token: &CancelToken) {
         self.tokens
             .lock()
-            .retain(|current| !current.token.is(token));
+            .retain(|current| !current.token.is_same(token));
         token.cancel();
     }
 

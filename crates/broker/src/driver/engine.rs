@@ -15,6 +15,7 @@ use super::sink::Sink;
 use super::transport::{Transport, Verdict};
 use crate::broker::Broker;
 use crate::capabilities::{Capabilities, Delivery};
+use crate::clock;
 use crate::dispatch::{Hub, Lane, LaneOptions, Member, Owner, PoolOptions, in_handler};
 use crate::error::{CloseError, ConnectError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
@@ -451,11 +452,7 @@ impl Broker for Engine {
     }
 
     fn close(&self, deadline: Duration) -> Result<(), CloseError> {
-        let now = Instant::now();
-        let deadline = now
-            .checked_add(deadline)
-            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
-        self.core().close(deadline)
+        self.core().close(clock::after(deadline))
     }
 
     fn is_closed(&self) -> bool {
