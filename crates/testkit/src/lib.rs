@@ -28,7 +28,7 @@ pub use counted::{Counted, CountingWaker, Population};
 pub use nats::NatsServer;
 pub use proxy::Proxy;
 pub use redis::RedisServer;
-pub use server::Release;
+pub use server::{Release, Server};
 pub use tally::Tally;
 pub use tls::Authority;
 pub use wait::{PATIENCE, wait_for, wait_until, wait_until_within};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::ops::{Deref, DerefMut};
 
 use crate::server::{Kind, Release, Server, installed, packaged};
 
@@ -13,7 +13,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec!["-c".to_owned(), configuration.display().to_string()],
 };
 
-/// A NATS server, killed on drop.
+/// A NATS server, killed on drop. What every [`Server`] does, it does too.
 #[derive(Debug)]
 pub struct NatsServer {
     server: Server,
@@ -50,54 +50,19 @@ impl NatsServer {
     pub fn url_through(&self, address: SocketAddr) -> String {
         format!("nats://{address}")
     }
+}
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+impl Deref for NatsServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// The folder of its data.
-    pub fn folder(&self) -> &Path {
-        self.server.folder()
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
-    /// Whether the process is there.
-    pub fn is_running(&mut self) -> bool {
-        self.server.is_running()
-    }
-
-    /// Kills it with SIGKILL.
-    pub fn kill(&mut self) {
-        self.server.kill();
-    }
-
-    /// Ends it with SIGTERM, and waits for it.
-    #[track_caller]
-    pub fn stop(&mut self) {
-        self.server.stop();
-    }
-
-    /// Starts it again on the same port and with the same data; kills it before if it runs.
-    #[track_caller]
-    pub fn restart(&mut self) {
-        self.server.restart();
-    }
-
-    /// Stops the process without ending it (SIGSTOP): connections stay, and nothing answers.
-    #[track_caller]
-    pub fn pause(&self) {
-        self.server.signal("STOP");
-    }
-
-    /// Lets it go on (SIGCONT).
-    #[track_caller]
-    pub fn resume(&self) {
-        self.server.signal("CONT");
+impl DerefMut for NatsServer {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::ops::{Deref, DerefMut};
 
 use crate::server::{Kind, Release, Server, installed, packaged};
 use crate::tls::{Authority, Identity};
@@ -14,7 +14,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec![configuration.display().to_string()],
 };
 
-/// A Redis server, killed on drop.
+/// A Redis server, killed on drop. What every [`Server`] does, it does too.
 #[derive(Debug)]
 pub struct RedisServer {
     server: Server,
@@ -50,8 +50,7 @@ impl RedisServer {
 
     /// `redis://..` or `rediss://..`, with the password that the server asks for.
     pub fn url(&self) -> String {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        format!("{scheme}://{}127.0.0.1:{}/0", self.user, self.server.port())
+        self.url_through(self.address())
     }
 
     /// The same through another address, that of a proxy.
@@ -59,54 +58,19 @@ impl RedisServer {
         let scheme = if self.tls { "rediss" } else { "redis" };
         format!("{scheme}://{}{address}/0", self.user)
     }
+}
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+impl Deref for RedisServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// The folder of its data.
-    pub fn folder(&self) -> &Path {
-        self.server.folder()
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
-    /// Whether the process is there.
-    pub fn is_running(&mut self) -> bool {
-        self.server.is_running()
-    }
-
-    /// Kills it with SIGKILL.
-    pub fn kill(&mut self) {
-        self.server.kill();
-    }
-
-    /// Ends it with SIGTERM, and waits for it.
-    #[track_caller]
-    pub fn stop(&mut self) {
-        self.server.stop();
-    }
-
-    /// Starts it again on the same port and with the same data; kills it before if it runs.
-    #[track_caller]
-    pub fn restart(&mut self) {
-        self.server.restart();
-    }
-
-    /// Stops the process without ending it (SIGSTOP): connections stay, and nothing answers.
-    #[track_caller]
-    pub fn pause(&self) {
-        self.server.signal("STOP");
-    }
-
-    /// Lets it go on (SIGCONT).
-    #[track_caller]
-    pub fn resume(&self) {
-        self.server.signal("CONT");
+impl DerefMut for RedisServer {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

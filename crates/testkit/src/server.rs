@@ -40,7 +40,7 @@ pub(crate) struct Kind {
 
 /// A running server. It is killed on drop, and its folder is removed.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     kind: &'static Kind,
     program: PathBuf,
     /// Writes the configuration for a port, a folder and a log.
@@ -84,40 +84,45 @@ impl Server {
         panic!("{} found no free port in {PORTS} tries", kind.name);
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// The address on which it listens.
+    pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    /// The folder of its data.
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the server runs").id()
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|status| status.is_none()),
             None => false,
         }
     }
 
-    /// SIGKILL: the server gets no chance to write anything.
-    pub(crate) fn kill(&mut self) {
+    /// Kills it with SIGKILL: the server gets no chance to write anything.
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// SIGTERM, and waits until the server has ended.
+    /// Ends it with SIGTERM, and waits until it has ended.
     #[track_caller]
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.signal("TERM");
         if let Some(mut child) = self.child.take() {
             crate::wait::wait_until("the server ends", || {
@@ -126,9 +131,21 @@ impl Server {
         }
     }
 
+    /// Stops the process without ending it (SIGSTOP): connections stay, and nothing answers.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    #[track_caller]
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Sends a signal by name (`STOP`, `CONT`, `TERM`).
     #[track_caller]
-    pub(crate) fn signal(&self, name: &str) {
+    fn signal(&self, name: &str) {
         // std cannot send signals; every Unix has this program.
         let status = Command::new("kill")
             .arg(format!("-{name}"))
@@ -140,9 +157,9 @@ impl Server {
         );
     }
 
-    /// Starts it again, on the same port and with the same data.
+    /// Starts it again on the same port and with the same data; kills it before if it runs.
     #[track_caller]
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.kill();
         let started = Instant::now();
         loop {
