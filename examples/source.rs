@@ -1,4 +1,4 @@
-//! A library that makes subscriptions of its own: one thread reads a line and calls those who subscribed to a key.
+//! A library that makes subscriptions of its own: one thread reads lines, and calls the subscribers of each line's key.
 //!
 //! Its subscriptions are the crate's, so they can be joined, put into a scope and made again when the line breaks.
 

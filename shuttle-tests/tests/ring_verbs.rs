@@ -66,7 +66,7 @@ fn assert_came(stream: &Stream, sent: &[usize]) {
     }
 }
 
-/// One sends what there is room for, one for so long, and one all.
+/// Three threads send batches: one sends what there is room for, one waits until a timeout, and one waits for all.
 fn batches(capacity: usize, timeout: Duration) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(capacity).unwrap();

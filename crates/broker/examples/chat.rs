@@ -1,4 +1,4 @@
-//! A chat in memory: a room is a key, and a reader who is too slow misses messages and is told how many.
+//! A chat in memory. Each room is a key. A reader that is too slow misses messages, and `dropped()` counts them.
 //!
 //! `cargo run -p fanfeed-broker --example chat`
 

@@ -41,7 +41,7 @@ pub enum Redelivery {
     /// The member tries the message again, before the messages behind it. This keeps the order.
     #[default]
     InPlace,
-    /// The message goes back to the end of what waits, and any member may get it.
+    /// The message goes to the end of the queue, and any member may get it.
     Requeue,
 }
 

@@ -7,7 +7,7 @@ use fanfeed_broker::ConnectError;
 
 use crate::secret::Secret;
 
-/// Where the server is, who connects, and what is kept there.
+/// The address of a server, the user that connects, and the limits of what the server keeps.
 ///
 /// ```
 /// use std::time::Duration;

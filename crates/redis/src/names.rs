@@ -41,7 +41,7 @@ impl Names {
         format!("{}bell:{{{number}}}", self.prefix)
     }
 
-    /// The doorbell of what members of groups give back.
+    /// The doorbell that a member of a group rings when it gives entries back.
     pub(crate) fn handover(&self) -> String {
         format!("{}handover", self.prefix)
     }

@@ -14,7 +14,7 @@ use crate::names::Names;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    /// Unlike that of any other broker, this process's included: who has died does not come back under its name.
+    /// No other broker has this name, not even one of the same process: a member that has died never comes back under it.
     pub(crate) member: String,
     /// Taken by the receiving side that is opened, and put back when it is dropped.
     pub(crate) kept: Mutex<Kept>,

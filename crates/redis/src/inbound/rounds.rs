@@ -173,7 +173,7 @@ impl RedisInbound {
         delivered
     }
 
-    /// The group is not there any more: it is made again from the beginning of what is left, and the gap is reported.
+    /// The server does not have the group any more. This makes it again, from the oldest entry that is left, and reports the gap.
     fn group_vanished(&mut self, id: u64) -> Result<(), LinkError> {
         if self.create_group(id, b"0").map_err(refused)?
             && let Some(subscription) = self.kept.subscriptions.get(&id)

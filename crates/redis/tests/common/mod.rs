@@ -14,7 +14,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) const RELEASES: [Release; 2] = [Release::Old, Release::New];
 
-/// A configuration with short intervals, for tests of what happens after them.
+/// A configuration with short intervals, for tests that wait for one to pass.
 pub(crate) fn config(server: &RedisServer) -> Config {
     quick(&server.url())
 }
