@@ -134,9 +134,11 @@ impl<T> Queue<T> {
         self.senders.tail.load(Ordering::Relaxed) & !self.senders.shape.closed_bit()
     }
 
-    /// Tells the receiver that it misses `count` values at that place.
+    /// Tells the receiver that it misses `count` values at that place. This touches no slot: a send that gives a value up calls
+    /// it outside of its visits, when the slots may be gone.
     pub(crate) fn miss(&self, place: u64, count: u64) {
-        self.note_overtaking(place);
+        // A place before it may be claimed and not filled.
+        self.note_overtaken(place);
         if self.gaps.record(&self.receiver.first_gap, place, count) {
             // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in `FirstGap::is_at`. The list
             // itself lies under a lock.
@@ -287,8 +289,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Notes what is behind a place that is claimed and not filled, for the receiver: see the module. Comes before what is at that
-    /// position can be seen.
+    /// Notes for the receiver that a place before this one is claimed and not filled, if so: see the module. The caller makes
+    /// what is at this position visible after that.
     #[inline]
     fn note_overtaking(&self, position: u64) {
         let before = self.senders.shape.before(position);
@@ -298,6 +300,7 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Has the receiver look at the tail while its head is before that position.
     #[cold]
     fn note_overtaken(&self, position: u64) {
         // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this visible.

@@ -2,7 +2,7 @@
 //!
 //! A ring of slots, each with a stamp that says which value is in it. The receiver looks at the stamp of the next slot
 //! alone, and not at how far senders are. It frees slots by its head, and never writes to a slot. A sender knows of room
-//! by a *limit*, a copy of the head that it renews when it has reached it. So in a running stream a cache line goes from
+//! by a *limit* that it renews from the head when it has reached it. So in a running stream a cache line goes from
 //! the senders' core to the receiver's only with values in it, and comes back once a lap.
 //!
 //! While [one thread alone](super::sole) sends on the feed, it claims a place by a plain store. Several senders claim by a
@@ -32,8 +32,8 @@
 //!
 //! The receiver must not say that the queue is empty while the value of a send that has returned is behind one that is being
 //! written. The tail would tell, but it is the line that senders write to. So a sender that shares its feed looks, before it
-//! stamps its slot, whether the slot before that is filled, and if not notes its own position as *overtaken*. The receiver
-//! looks at the tail only while its head is before that position.
+//! stamps its slot, whether the slot before that is filled, and if not notes its own position as *overtaken*. A value that is
+//! missed has its position noted in any case. The receiver looks at the tail only while its head is before that position.
 //!
 //! For a value whose stamp can be seen: the slot before it was filled, or the note can be seen too, because it was made before
 //! the stamp. By induction the same holds for all places before it.
