@@ -34,6 +34,8 @@ mod failures;
 mod faults;
 mod groups;
 mod keys;
+mod lines;
+mod runtimes;
 mod tools;
 
 use std::sync::Arc;
@@ -51,10 +53,27 @@ pub trait Server: Send + Sync {
     /// A new connection, as another process would make it. It has to be up.
     fn connect(&self) -> Arc<dyn Broker>;
 
-    /// Kills the server without warning and starts it again at the same address. False if there is nothing to kill, which
-    /// leaves out the cases about faults.
-    fn restart(&self) -> bool {
+    /// Kills the server without warning. False if there is nothing to kill, which leaves out the cases about killed servers.
+    fn kill(&self) -> bool {
         false
+    }
+
+    /// Starts a killed server again, at the same address and with the data that it had.
+    fn start(&self) {}
+
+    /// Kills the server without warning and starts it again. False if there is nothing to kill.
+    fn restart(&self) -> bool {
+        let killed = self.kill();
+        if killed {
+            self.start();
+        }
+        killed
+    }
+
+    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. `None` leaves out the cases about
+    /// bad connections and about members that are killed: to the server, a process that was killed is a line that was cut.
+    fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
+        None
     }
 
     /// How long something may take.
@@ -66,6 +85,55 @@ pub trait Server: Send + Sync {
     fn many_keys(&self) -> usize {
         10_000
     }
+}
+
+/// What all TCP connections of one broker go through. The `Proxy` of this project's testkit is one.
+pub trait Line: Send + Sync {
+    /// Closes all connections, both ways. New ones are accepted, unless the line [refuses](Self::refuse) them.
+    fn cut(&self);
+
+    /// Closes one way of all connections; the other way stays open.
+    fn half_close(&self, way: Way);
+
+    /// Holds each piece that passes, either way, for this long.
+    fn delay(&self, delay: Duration);
+
+    /// Whether nothing passes, while connections stay open and are accepted.
+    fn stall(&self, stalls: bool);
+
+    /// Whether new connections are closed at once.
+    fn refuse(&self, refuses: bool);
+}
+
+impl<L: Line + ?Sized> Line for Arc<L> {
+    fn cut(&self) {
+        (**self).cut();
+    }
+
+    fn half_close(&self, way: Way) {
+        (**self).half_close(way);
+    }
+
+    fn delay(&self, delay: Duration) {
+        (**self).delay(delay);
+    }
+
+    fn stall(&self, stalls: bool) {
+        (**self).stall(stalls);
+    }
+
+    fn refuse(&self, refuses: bool) {
+        (**self).refuse(refuses);
+    }
+}
+
+/// One way through a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the broker to the server.
+    ToServer,
+    /// From the server to the broker.
+    ToBroker,
 }
 
 /// One case of the suite.
@@ -95,6 +163,14 @@ fn replay(capabilities: &Capabilities) -> bool {
 
 fn durable_group(capabilities: &Capabilities) -> bool {
     capabilities.group == Delivery::AtLeastOnce && capabilities.durable
+}
+
+fn durable_plain(capabilities: &Capabilities) -> bool {
+    capabilities.plain == Delivery::AtLeastOnce && capabilities.durable
+}
+
+fn at_least_once(capabilities: &Capabilities) -> bool {
+    capabilities.plain == Delivery::AtLeastOnce || capabilities.group == Delivery::AtLeastOnce
 }
 
 macro_rules! cases {
@@ -144,6 +220,14 @@ cases! {
     keys::many_keys_work_at_once needs plain;
     faults::publishers_and_groups_survive_restarts needs durable_group;
     faults::a_plain_subscription_goes_on_after_a_restart needs plain;
+    lines::nothing_is_lost_over_bad_lines needs at_least_once;
+    lines::a_subscription_goes_on_over_a_bad_line needs plain;
+    lines::publishing_goes_on_over_a_bad_line needs any;
+    lines::a_stalled_line_times_out needs any;
+    lines::a_killed_member_holds_nobody needs group;
+    faults::a_subscription_to_a_server_that_is_away_is_pending needs plain;
+    faults::messages_wait_for_a_server_that_is_away needs durable_plain;
+    runtimes::a_broker_works_and_is_dropped_inside_a_runtime needs plain;
 }
 
 /// Runs one case, unless the driver does not promise what it needs.
@@ -202,6 +286,14 @@ macro_rules! conformance_tests {
             many_keys_work_at_once
             publishers_and_groups_survive_restarts
             a_plain_subscription_goes_on_after_a_restart
+            nothing_is_lost_over_bad_lines
+            a_subscription_goes_on_over_a_bad_line
+            publishing_goes_on_over_a_bad_line
+            a_stalled_line_times_out
+            a_killed_member_holds_nobody
+            a_subscription_to_a_server_that_is_away_is_pending
+            messages_wait_for_a_server_that_is_away
+            a_broker_works_and_is_dropped_inside_a_runtime
         }
     };
     (@cases $server:ident: $($name:ident)*) => {

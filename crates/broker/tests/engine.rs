@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::eventually;
 use crossbeam_channel::unbounded;
 use fake::{Fake, FakeServer};
-use fanfeed_broker::conformance::Server;
+use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_broker::driver::{Engine, EngineOptions};
 use fanfeed_broker::{
     Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
@@ -27,10 +27,19 @@ impl Server for Fake {
         Arc::new(Engine::start(self.clone(), options()).expect("the server is up"))
     }
 
-    fn restart(&self) -> bool {
+    fn kill(&self) -> bool {
         self.server.stop();
-        self.server.start();
         true
+    }
+
+    fn start(&self) {
+        self.server.start();
+    }
+
+    fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
+        let fake = Fake::new(&self.server);
+        let line = Arc::clone(&fake.line);
+        Some((fake.connect(), Box::new(line)))
     }
 
     fn many_keys(&self) -> usize {
@@ -39,9 +48,7 @@ impl Server for Fake {
 }
 
 fn server() -> Fake {
-    Fake {
-        server: FakeServer::started(),
-    }
+    Fake::new(&FakeServer::started())
 }
 
 fanfeed_broker::conformance_tests!(server);

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::tools::{Env, number, numbered, roomy};
+use super::tools::{Env, number, numbered, roomy, until_one_arrives};
 use crate::context::Context;
+use crate::error::ReadyError;
 use crate::message::Message;
 use crate::subscriber::Subscribe;
 
@@ -79,11 +81,62 @@ pub(crate) fn a_plain_subscription_goes_on_after_a_restart(env: &Env<'_>) {
         return;
     }
     let mut n = 0;
-    env.eventually("messages arrive again", || {
+    until_one_arrives(env, &collector, || {
         n += 1;
         let _ = env.broker.try_publish(numbered(&key, n));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        collector.try_next().is_some()
     });
     assert!(!collector.subscription.is_closed());
+}
+
+pub(crate) fn a_subscription_to_a_server_that_is_away_is_pending(env: &Env<'_>) {
+    let key = env.key("away");
+    if !env.server.kill() {
+        return;
+    }
+    env.eventually("the loss is seen", || !env.broker.health().is_up());
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let handler = move |message: &Message, _: &Context| Ok(sender.send(number(message))?);
+    let subscription = env
+        .broker
+        .subscribe_with(Subscribe::new(&*key, handler))
+        .expect("a pending subscription is returned");
+    assert_eq!(
+        subscription.ready(Duration::from_millis(50)),
+        Err(ReadyError::Timeout)
+    );
+    env.server.start();
+    subscription
+        .ready(env.patience())
+        .expect("it is live once the server is back");
+    let mut n = 0;
+    env.eventually("messages arrive", || {
+        n += 1;
+        let _ = env.broker.try_publish(numbered(&key, n));
+        std::thread::sleep(Duration::from_millis(20));
+        receiver.try_recv().is_ok()
+    });
+}
+
+pub(crate) fn messages_wait_for_a_server_that_is_away(env: &Env<'_>) {
+    const COUNT: usize = 100;
+    let key = env.key("waiting");
+    let collector = env.collect(&*env.broker, &key, None);
+    env.publish(numbered(&key, 0));
+    collector.numbers(1);
+    if !env.server.kill() {
+        return;
+    }
+    env.eventually("the loss is seen", || !env.broker.health().is_up());
+    for n in 1..COUNT {
+        env.publish(numbered(&key, n));
+    }
+    env.server.start();
+    env.broker
+        .flush(env.patience())
+        .expect("the server has everything");
+    let mut seen = std::collections::HashSet::from([0]);
+    env.eventually("everything arrives", || {
+        seen.extend(std::iter::from_fn(|| collector.try_next()));
+        seen.len() == COUNT
+    });
 }

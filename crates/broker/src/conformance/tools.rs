@@ -104,6 +104,15 @@ impl<'a> Env<'a> {
     }
 }
 
+/// Waits until a message that is published in `send` arrives at the collector.
+pub(crate) fn until_one_arrives(env: &Env<'_>, collector: &Collector, mut send: impl FnMut()) {
+    env.eventually("messages arrive again", || {
+        send();
+        std::thread::sleep(Duration::from_millis(20));
+        collector.try_next().is_some()
+    });
+}
+
 /// Options with a buffer that never overflows in a case.
 pub(crate) fn roomy() -> SubscribeOptions {
     SubscribeOptions::new().buffer(100_000)

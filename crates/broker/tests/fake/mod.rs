@@ -1,7 +1,7 @@
 //! A server that is a struct: a log for each key, a cursor for each group.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -99,6 +99,80 @@ impl FakeServer {
 #[derive(Clone)]
 pub(crate) struct Fake {
     pub(crate) server: Arc<FakeServer>,
+    /// What the connections of one broker go through.
+    pub(crate) line: Arc<FakeLine>,
+}
+
+impl Fake {
+    pub(crate) fn new(server: &Arc<FakeServer>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            line: Arc::default(),
+        }
+    }
+
+    fn place(&self) -> Result<Place, ConnectError> {
+        let epoch = self.server.connect()?;
+        if self.line.refuses.load(Ordering::SeqCst) {
+            return Err(ConnectError::Unreachable {
+                address: "fake".into(),
+                reason: "the line refuses it".into(),
+            });
+        }
+        Ok(Place {
+            fake: self.clone(),
+            epoch,
+            cuts: self.line.cuts.load(Ordering::SeqCst),
+        })
+    }
+}
+
+/// A line that is cut, stalled or closed. A delay is nothing to it.
+#[derive(Default)]
+pub(crate) struct FakeLine {
+    cuts: AtomicU64,
+    stalls: AtomicBool,
+    refuses: AtomicBool,
+}
+
+impl fanfeed_broker::conformance::Line for FakeLine {
+    fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn half_close(&self, _: fanfeed_broker::conformance::Way) {
+        self.cut();
+    }
+
+    fn delay(&self, _: Duration) {}
+
+    fn stall(&self, stalls: bool) {
+        self.stalls.store(stalls, Ordering::SeqCst);
+    }
+
+    fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
+    }
+}
+
+/// One side of a connection.
+struct Place {
+    fake: Fake,
+    epoch: u64,
+    cuts: u64,
+}
+
+impl Place {
+    fn connected(&self) -> Result<MutexGuard<'_, State>, LinkError> {
+        let line = &self.fake.line;
+        while line.stalls.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if line.cuts.load(Ordering::SeqCst) != self.cuts {
+            return Err(LinkError::new("the line was cut"));
+        }
+        self.fake.server.connected(self.epoch)
+    }
 }
 
 impl Transport for Fake {
@@ -107,32 +181,29 @@ impl Transport for Fake {
     }
 
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
-        let epoch = self.server.connect()?;
-        Ok(Box::new(Out {
-            server: Arc::clone(&self.server),
-            epoch,
-        }))
+        let place = self.place()?;
+        Ok(Box::new(Out { place }))
     }
 
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError> {
-        let epoch = self.server.connect()?;
+        let place = self.place()?;
         Ok(Box::new(In {
             server: Arc::clone(&self.server),
-            epoch,
+            place,
             sinks: Vec::new(),
             interrupted: Arc::default(),
+            taken: Mutex::default(),
         }))
     }
 }
 
 struct Out {
-    server: Arc<FakeServer>,
-    epoch: u64,
+    place: Place,
 }
 
 impl Outbound for Out {
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
-        let mut state = self.server.connected(self.epoch)?;
+        let mut state = self.place.connected()?;
         assert!(
             !std::mem::take(&mut state.panics),
             "a panic that the test wants"
@@ -153,20 +224,36 @@ impl Outbound for Out {
                 Some(position.into()),
             )));
         }
-        self.server.changed.notify_all();
+        self.place.fake.server.changed.notify_all();
         Ok(published)
     }
 
     fn idle(&mut self) -> Result<(), LinkError> {
-        self.server.connected(self.epoch).map(drop)
+        self.place.connected().map(drop)
     }
 }
 
 struct In {
     server: Arc<FakeServer>,
-    epoch: u64,
+    place: Place,
     sinks: Vec<Sink>,
     interrupted: Arc<AtomicBool>,
+    /// What groups gave to it, and it has not settled.
+    taken: Mutex<HashSet<((String, String), usize)>>,
+}
+
+impl Drop for In {
+    /// What it has not settled goes to others, as when a server finds that a client is gone.
+    fn drop(&mut self) {
+        let mut state = self.server.lock();
+        for (name, at) in self.taken.get_mut().unwrap().drain() {
+            let group = state.groups.entry(name).or_default();
+            if let Some(attempt) = group.attempts.remove(&at) {
+                group.again.push_back((at, attempt));
+            }
+        }
+        self.server.changed.notify_all();
+    }
 }
 
 impl In {
@@ -179,7 +266,8 @@ impl In {
         for _ in 0..sink.room() {
             let (at, attempt) = match sink.group() {
                 Some(group) => {
-                    let group = groups.entry((key.clone(), group.to_owned())).or_default();
+                    let name = (key.clone(), group.to_owned());
+                    let group = groups.entry(name.clone()).or_default();
                     let again = group.again.pop_front();
                     let next = again.unwrap_or((group.next, 1));
                     if next.0 >= log.len() {
@@ -187,6 +275,7 @@ impl In {
                     }
                     group.next = group.next.max(next.0 + 1);
                     group.attempts.insert(next.0, next.1);
+                    self.taken.lock().unwrap().insert((name, next.0));
                     next
                 }
                 None => {
@@ -222,7 +311,7 @@ fn position(sink: &Sink) -> usize {
 
 impl Inbound for In {
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
-        let mut state = self.server.connected(self.epoch)?;
+        let mut state = self.place.connected()?;
         let end = state.logs.entry(sink.key().to_string()).or_default().len();
         let is_first = !self.sinks.iter().any(|open| open.id() == sink.id());
         match (sink.group(), sink.start(), sink.position()) {
@@ -251,11 +340,10 @@ impl Inbound for In {
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
         let Some(group) = sink.group() else { return };
         let mut state = self.server.lock();
-        let group = state
-            .groups
-            .entry((sink.key().to_string(), group.to_owned()))
-            .or_default();
+        let name = (sink.key().to_string(), group.to_owned());
         let at = usize::try_from(tag).expect("the tags are small");
+        self.taken.lock().unwrap().remove(&(name.clone(), at));
+        let group = state.groups.entry(name).or_default();
         let attempt = group.attempts.remove(&at).unwrap_or(1);
         match verdict {
             Verdict::Requeued => group.again.push_back((at, attempt + 1)),
@@ -266,7 +354,7 @@ impl Inbound for In {
     }
 
     fn pump(&mut self, timeout: Duration) -> Result<(), LinkError> {
-        let mut state = self.server.connected(self.epoch)?;
+        let mut state = self.place.connected()?;
         let mut any = false;
         for sink in &self.sinks {
             any |= self.deliver(&mut state, sink);
