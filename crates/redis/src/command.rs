@@ -1,5 +1,9 @@
 //! Commands as the server reads them, packed one behind the other.
 
+use std::time::Duration;
+
+use crate::position::Position;
+
 /// Commands that are sent at once and answered in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
@@ -37,6 +41,32 @@ impl Commands {
         self.number(b'$', part.len());
         self.bytes.extend_from_slice(part);
         self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it waits for some.
+    pub(crate) fn xread<'a>(
+        &mut self,
+        count: usize,
+        block: Option<Duration>,
+        places: impl Iterator<Item = (&'a [u8], Position)>,
+    ) {
+        let (streams, positions): (Vec<_>, Vec<_>) = places.unzip();
+        let waits = if block.is_some() { 2 } else { 0 };
+        self.begin(4 + waits + 2 * streams.len());
+        self.part(b"XREAD");
+        self.part(b"COUNT");
+        self.part(count.to_string().as_bytes());
+        if let Some(block) = block {
+            self.part(b"BLOCK");
+            self.part(block.as_millis().to_string().as_bytes());
+        }
+        self.part(b"STREAMS");
+        for stream in streams {
+            self.part(stream);
+        }
+        for position in positions {
+            self.part(position.to_string().as_bytes());
+        }
     }
 
     fn number(&mut self, mark: u8, number: usize) {

@@ -10,15 +10,17 @@
 //! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read. Its subscription's
 //! cursor was set from the server's answer, and the stream is read again whenever it was rung for by a batch
 //! that ended after that answer (a doorbell is read from the position it had when this side was opened), when the last
-//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect.
+//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect. Whatever is to be read is read in
+//! turn ([`Turns`]), so that no subscription waits for another one that is always ready.
 
 mod claims;
 mod opening;
 mod rounds;
 mod settling;
+mod turns;
 mod waiting;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +39,7 @@ use crate::waiter::{Note, Waiter};
 use crate::wire::Wire;
 
 use settling::Settled;
+use turns::Turns;
 
 /// Up to so many streams are waited for directly.
 const DIRECT: usize = 16;
@@ -45,25 +48,54 @@ const DIRECT: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
+    /// The members that are closed, and are forgotten when handlers hold nothing more.
+    closing: HashSet<u64>,
     settled: Settled,
 }
 
 /// What is to be read.
 #[derive(Debug, Default)]
 struct Work {
-    /// Subscriptions whose streams may have something new.
-    ready: BTreeSet<u64>,
+    /// Subscriptions whose streams have something new, or may have.
+    ready: Turns,
+    /// Subscriptions whose streams a sweep has not looked at yet.
+    swept: Turns,
+    /// Subscriptions that are read by a command of their own the next time: one of several streams in a read was refused.
+    apart: HashSet<u64>,
     /// Subscriptions that would be ready if their sinks had room.
     full: HashSet<u64>,
     /// Members of groups for which entries of others are to be looked for.
-    claims: VecDeque<u64>,
+    claims: Turns,
     /// Plain readers whose places are to be checked.
-    places: VecDeque<u64>,
+    places: Turns,
 }
 
 impl Work {
     fn is_done(&self) -> bool {
-        self.ready.is_empty() && self.claims.is_empty() && self.places.is_empty()
+        let Work {
+            ready,
+            swept,
+            claims,
+            places,
+            ..
+        } = self;
+        [ready, swept, claims, places]
+            .iter()
+            .all(|turns| turns.is_empty())
+    }
+
+    /// Nothing more is to be read for this subscription.
+    fn drop(&mut self, id: u64) {
+        for turns in [
+            &mut self.ready,
+            &mut self.swept,
+            &mut self.claims,
+            &mut self.places,
+        ] {
+            turns.remove(id);
+        }
+        self.apart.remove(&id);
+        self.full.remove(&id);
     }
 }
 
@@ -188,7 +220,7 @@ impl RedisInbound {
             };
             let full = subscription.sink.room() == 0;
             if !full {
-                work.ready.insert(*id);
+                work.ready.push(*id);
                 found = true;
             }
             full
@@ -206,8 +238,8 @@ impl RedisInbound {
                 self.by_key.remove(&gone.escaped);
             }
         }
-        self.work.ready.remove(&id);
-        self.work.full.remove(&id);
+        self.kept.closing.remove(&id);
+        self.work.drop(id);
         self.stale |= self.direct;
     }
 }

@@ -111,22 +111,13 @@ impl Subscription {
 
     /// Adds the command that reads at most `count` entries without waiting.
     pub(crate) fn read(&self, commands: &mut Commands, count: usize) {
-        let count = count.to_string();
-        let count = count.as_bytes();
         let stream = &self.stream[..];
         match &self.role {
             Role::Plain(plain) => {
-                let cursor = plain.cursor.to_string();
-                commands.push(&[
-                    b"XREAD",
-                    b"COUNT",
-                    count,
-                    b"STREAMS",
-                    stream,
-                    cursor.as_bytes(),
-                ]);
+                commands.xread(count, None, std::iter::once((stream, plain.cursor)));
             }
             Role::Member(member) => {
+                let count = count.to_string();
                 let from = member.recover.map(|position| position.to_string());
                 let from = from.as_deref().unwrap_or(">").as_bytes();
                 commands.push(&[
@@ -135,7 +126,7 @@ impl Subscription {
                     &member.group,
                     &member.consumer,
                     b"COUNT",
-                    count,
+                    count.as_bytes(),
                     b"STREAMS",
                     stream,
                     from,

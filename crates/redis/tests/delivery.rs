@@ -122,6 +122,35 @@ fn many_keys_are_heard_by_the_doorbells() {
     }
 }
 
+/// Guards against a reader that began each sweep at the same subscriptions: where sweeps were due faster than they were
+/// done, those after the first few were never read.
+#[test]
+fn every_key_has_its_turn_however_often_a_sweep_is_due() {
+    const KEYS: usize = 500;
+    let server = RedisServer::start(Release::Old);
+    // A sweep is due again before this one is done.
+    let reader = connect(config(&server).sweep(Duration::from_millis(1)));
+    let writer = connect(config(&server));
+    let tally = Arc::new(Tally::new(KEYS * 10));
+    let subscriptions: Vec<_> = (0..KEYS)
+        .map(|key| {
+            // So much room that a few subscriptions may ask for all that a read brings.
+            let options = SubscribeOptions::new().buffer(100_000);
+            let request = Subscribe::new(format!("turn.{key}"), count(&tally)).options(options);
+            reader.subscribe_with(request).unwrap()
+        })
+        .collect();
+    for number in 0..KEYS * 10 {
+        let key = format!("turn.{}", number % KEYS);
+        writer
+            .publish(Message::new(key, number.to_string()))
+            .unwrap();
+    }
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+    drop(subscriptions);
+}
+
 #[test]
 fn a_subscription_is_live_when_it_returns() {
     let server = RedisServer::start(Release::Old);

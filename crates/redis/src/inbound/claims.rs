@@ -43,22 +43,23 @@ impl RedisInbound {
         }
         if self.swept.elapsed() >= sweep {
             self.swept = Instant::now();
-            self.sweep();
+            // A sweep that takes longer than its interval is not begun again before it is over.
+            if self.work.swept.is_empty() {
+                self.sweep();
+            }
         }
         Ok(())
     }
 
-    /// Makes everything ready to be read, and looks for what others left behind.
+    /// Lets everything be read, and looks for what others left behind.
     pub(super) fn sweep(&mut self) {
         self.drop_ended();
-        let waiting: HashSet<u64> = self.work.claims.iter().copied().collect();
-        self.work.places.clear();
         for (id, subscription) in &self.kept.subscriptions {
-            self.work.ready.insert(*id);
+            self.work.swept.push(*id);
             match &subscription.role {
-                Role::Plain(plain) if plain.moved => self.work.places.push_back(*id),
-                Role::Member(_) if !waiting.contains(id) => self.work.claims.push_back(*id),
-                _ => {}
+                Role::Plain(plain) if plain.moved => self.work.places.push(*id),
+                Role::Member(_) => self.work.claims.push(*id),
+                Role::Plain(_) => {}
             }
         }
     }
@@ -86,11 +87,11 @@ impl RedisInbound {
 
     /// Looks, for some of the members that are to look, whether others have left entries behind, and takes those.
     pub(super) fn claim_some(&mut self) -> Result<(), LinkError> {
-        let count = self.work.claims.len().min(LOOKS);
-        let ids: Vec<u64> = self.work.claims.drain(..count).collect();
         let mut looks = Vec::new();
         let mut commands = Commands::new();
-        for id in ids {
+        while looks.len() < LOOKS
+            && let Some(id) = self.work.claims.pop()
+        {
             if let Some(subscription) = self.kept.subscriptions.get(&id)
                 && let Some(member) = subscription.member()
                 && !member.closed
@@ -200,7 +201,7 @@ impl RedisInbound {
         let more = found.len() == room;
         self.deliver(id, taken, &attempts);
         if more {
-            self.work.claims.push_back(id);
+            self.work.claims.push(id);
         } else if consumer != NOBODY {
             self.bury_member(&stream, &group, consumer)?;
         }

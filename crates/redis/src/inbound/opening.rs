@@ -124,9 +124,12 @@ impl RedisInbound {
         if !readers.contains(&id) {
             readers.push(id);
         }
-        self.work.ready.insert(id);
+        // What comes after the look of a new plain reader is rung for, or waited for directly.
+        if known || sink.group().is_some() || *sink.start() != Start::New {
+            self.work.ready.push(id);
+        }
         if sink.group().is_some() {
-            self.work.claims.push_back(id);
+            self.work.claims.push(id);
         }
         self.stale |= self.direct;
         Ok(())

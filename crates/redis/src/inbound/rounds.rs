@@ -1,6 +1,6 @@
 //! Reading what is ready, many streams in one pipeline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfeed_broker::driver::LinkError;
 use redis::Value;
@@ -24,9 +24,13 @@ const BYTES: usize = 8 << 20;
 /// How many entries of one stream a pipeline asks for.
 const OF_ONE: usize = 512;
 
-/// One read of a round.
+/// How many subscriptions of a round are left to a sweep, however many others are ready.
+const SWEPT: usize = STREAMS / 4;
+
+/// One command of a round.
 struct Read {
-    id: u64,
+    /// Whose streams it reads. There are several only if all are plain.
+    ids: Vec<u64>,
     asked: usize,
     /// Whether an XINFO precedes it.
     looks: bool,
@@ -42,40 +46,44 @@ impl RedisInbound {
         let answers = self.wire.run(&commands).map_err(refused)?;
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or(Value::Nil);
-        // Everything that came is delivered before a fault is told: a member's entries are its own by now.
-        let mut taken = Vec::with_capacity(reads.len());
+        let mut delivered = false;
+        let mut lost = None;
         for read in reads {
             let look = read.looks.then(&mut next);
-            taken.push((read, look, next()));
+            // Everything that came is delivered before a fault is told: a member's entries are its own by now.
+            match self.finish_read(&read, look, next()) {
+                Ok(some) => delivered |= some,
+                Err(error) => lost = Some(error),
+            }
         }
-        let mut delivered = false;
-        for (read, look, answer) in taken {
-            delivered |= self.finish_read(&read, look, answer)?;
-        }
-        Ok(delivered)
+        lost.map_or(Ok(delivered), Err)
     }
 
     fn plan(&mut self) -> (Commands, Vec<Read>) {
+        let chosen = self.choose();
         let mut commands = Commands::new();
         let mut reads = Vec::new();
-        let mut left = (BYTES / self.largest).clamp(1, ENTRIES);
-        while reads.len() < STREAMS && left > 0 {
-            let Some(id) = self.work.ready.pop_first() else {
-                break;
+        if chosen.is_empty() {
+            return (commands, reads);
+        }
+        // Each stream has its share. A stream that has more is ready again at once.
+        let entries = (BYTES / self.largest).clamp(1, ENTRIES);
+        let share = (entries / chosen.len()).clamp(1, OF_ONE);
+        let mut together = Vec::new();
+        for (id, room) in chosen {
+            let subscription = &self.kept.subscriptions[&id];
+            let apart = self.work.apart.remove(&id);
+            // Readers of one stream read it apart: in one answer theirs could not be told from each other.
+            let alone = || {
+                self.by_key
+                    .get(&subscription.escaped)
+                    .is_none_or(|ids| ids.len() == 1)
             };
-            let Some(subscription) = self.kept.subscriptions.get(&id) else {
-                continue;
-            };
-            if subscription.is_closed() || subscription.sink.is_closed() {
+            if subscription.member().is_none() && !apart && room >= share && alone() {
+                together.push(id);
                 continue;
             }
-            let room = subscription.sink.room();
-            if room == 0 {
-                self.work.full.insert(id);
-                continue;
-            }
-            let asked = room.min(OF_ONE).min(left);
-            left -= asked;
+            let asked = room.min(share);
             // A direct wait goes on behind what the group has given out, which only the stream can tell. The
             // look comes first: what is appended between the two is then waited for, and found.
             let looks = self.direct && subscription.member().is_some();
@@ -83,9 +91,55 @@ impl RedisInbound {
                 commands.push(&[b"XINFO", b"STREAM", &subscription.stream]);
             }
             subscription.read(&mut commands, asked);
-            reads.push(Read { id, asked, looks });
+            reads.push(Read {
+                ids: vec![id],
+                asked,
+                looks,
+            });
+        }
+        if !together.is_empty() {
+            let readers = together.iter().map(|id| &self.kept.subscriptions[id]);
+            let places = readers.filter_map(|subscription| match &subscription.role {
+                Role::Plain(plain) => Some((&subscription.stream[..], plain.cursor)),
+                Role::Member(_) => None,
+            });
+            commands.xread(share, None, places);
+            reads.push(Read {
+                ids: together,
+                asked: share,
+                looks: false,
+            });
         }
         (commands, reads)
+    }
+
+    /// The subscriptions of the next round, with the room in their sinks.
+    fn choose(&mut self) -> Vec<(u64, usize)> {
+        let mut chosen = Vec::new();
+        let mut seen = HashSet::new();
+        let reserved = if self.work.swept.is_empty() { 0 } else { SWEPT };
+        while chosen.len() < STREAMS {
+            let ready = match chosen.len() < STREAMS - reserved {
+                true => self.work.ready.pop(),
+                false => None,
+            };
+            let Some(id) = ready.or_else(|| self.work.swept.pop()) else {
+                break;
+            };
+            let Some(subscription) = self.kept.subscriptions.get(&id) else {
+                continue;
+            };
+            if subscription.is_closed() || subscription.sink.is_closed() || !seen.insert(id) {
+                continue;
+            }
+            match subscription.sink.room() {
+                0 => {
+                    self.work.full.insert(id);
+                }
+                room => chosen.push((id, room)),
+            }
+        }
+        chosen
     }
 
     fn finish_read(
@@ -94,34 +148,69 @@ impl RedisInbound {
         look: Option<Value>,
         answer: Value,
     ) -> Result<bool, LinkError> {
-        let entries = match accepted(answer).map(streams) {
-            Ok(Some(mut found)) => found.pop().map_or_else(Vec::new, |stream| stream.entries),
+        let found = match accepted(answer).map(streams) {
+            Ok(Some(found)) => found,
             Ok(None) => return Err(link(&Fault::confused("a read"))),
-            Err(fault) if fault.is("NOGROUP") => {
-                self.group_vanished(read.id)?;
-                return Ok(false);
-            }
-            Err(fault) if fault.is_passing() => return Err(link(&fault)),
-            Err(fault) => {
-                let Some(subscription) = self.kept.subscriptions.get(&read.id) else {
-                    return Ok(false);
-                };
-                subscription
-                    .sink
-                    .fail(self.shared.config.redact(&fault.to_string()));
-                return Ok(true);
-            }
+            Err(fault) => return self.read_refused(read, &fault),
         };
+        // The server leaves out the streams that have nothing new, and keeps the order of the others.
+        let mut found = found.into_iter().peekable();
+        let mut look = look.and_then(|look| Stream::read(look).ok());
+        let mut delivered = false;
+        for id in &read.ids {
+            let Some(subscription) = self.kept.subscriptions.get(id) else {
+                continue;
+            };
+            let answered = found.next_if(|stream| stream.stream == subscription.stream);
+            let entries = answered.map_or_else(Vec::new, |stream| stream.entries);
+            delivered |= self.take_read(*id, read.asked, look.take(), entries);
+        }
+        Ok(delivered)
+    }
+
+    fn read_refused(&mut self, read: &Read, fault: &Fault) -> Result<bool, LinkError> {
+        if fault.is_passing() {
+            return Err(link(fault));
+        }
+        let [id] = read.ids[..] else {
+            // Which of the streams was refused shows when each is read by itself.
+            self.work.apart.extend(&read.ids);
+            read.ids.iter().for_each(|id| self.work.ready.push(*id));
+            return Ok(false);
+        };
+        if fault.is("NOGROUP") {
+            self.group_vanished(id)?;
+            return Ok(false);
+        }
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(false);
+        };
+        let reason = self.shared.config.redact(&fault.to_string());
+        subscription.sink.fail(reason);
+        Ok(true)
+    }
+
+    /// Takes in what was read for one subscription.
+    fn take_read(
+        &mut self,
+        id: u64,
+        asked: usize,
+        look: Option<Stream>,
+        entries: Vec<RawEntry>,
+    ) -> bool {
         let count = entries.len();
-        let recovering = self
+        let member = self
             .kept
             .subscriptions
-            .get(&read.id)
-            .and_then(|subscription| subscription.member())
-            .is_some_and(|member| member.recover.is_some());
-        let delivered = self.deliver(read.id, entries, &HashMap::new());
-        let Some(subscription) = self.kept.subscriptions.get_mut(&read.id) else {
-            return Ok(delivered.count > 0);
+            .get(&id)
+            .and_then(|all| all.member());
+        let recovering = member.is_some_and(|member| member.recover.is_some());
+        if count == 0 && member.is_none() {
+            return false;
+        }
+        let delivered = self.deliver(id, entries, &HashMap::new());
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return delivered.count > 0;
         };
         if recovering
             && count == 0
@@ -130,17 +219,16 @@ impl RedisInbound {
             member.recover = None;
         }
         if delivered.full {
-            self.work.full.insert(read.id);
-        } else if recovering || count == read.asked {
-            self.work.ready.insert(read.id);
+            self.work.full.insert(id);
+        } else if recovering || count == asked {
+            self.work.ready.push(id);
         } else if let Some(look) = look
-            && let Ok(stream) = Stream::read(look)
             && let Some(member) = subscription.member_mut()
         {
             // Fewer than asked for: all that was there at the look has been given to somebody.
-            member.watch = member.watch.max(stream.last);
+            member.watch = member.watch.max(look.last);
         }
-        Ok(delivered.count > 0)
+        delivered.count > 0
     }
 
     /// Delivers entries of a subscription, and settles those that no handler can have.
@@ -180,17 +268,18 @@ impl RedisInbound {
         {
             subscription.sink.gap(None);
         }
-        self.work.ready.insert(id);
+        self.work.ready.push(id);
         Ok(())
     }
 
     /// Compares the places of some plain readers with what their streams say: what was trimmed before it was read is
     /// reported.
     pub(super) fn check_places(&mut self) -> Result<(), LinkError> {
-        let count = self.work.places.len().min(STREAMS);
-        let mut ids = Vec::with_capacity(count);
+        let mut ids = Vec::new();
         let mut commands = Commands::new();
-        for id in self.work.places.drain(..count) {
+        while ids.len() < STREAMS
+            && let Some(id) = self.work.places.pop()
+        {
             if let Some(subscription) = self.kept.subscriptions.get(&id) {
                 commands.push(&[b"XINFO", b"STREAM", &subscription.stream]);
                 ids.push(id);

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use fanfeed_broker::driver::{LinkError, Verdict};
 
-use super::{RedisInbound, refused};
+use super::{Kept, RedisInbound, refused};
 use crate::bell::{self, Ring};
 use crate::command::Commands;
 use crate::position::Position;
 use crate::reply::entries;
+use crate::subscription::Subscription;
 
 /// The consumer that has what members gave back. It is never alive, and any member may take what it has.
 pub(super) const NOBODY: &[u8] = b"handover";
@@ -76,11 +77,13 @@ impl RedisInbound {
             .and_then(|subscription| subscription.member_mut())
         {
             // It is forgotten by `settle_all`, when handlers hold nothing more.
-            Some(member) => member.closed = true,
+            Some(member) => {
+                member.closed = true;
+                self.kept.closing.insert(id);
+            }
             None => self.forget(id),
         }
-        self.work.ready.remove(&id);
-        self.work.full.remove(&id);
+        self.work.drop(id);
         self.stale |= self.direct;
     }
 
@@ -218,12 +221,16 @@ impl RedisInbound {
 
     /// Forgets members that are closed and hold nothing, at the server too.
     fn forget_closed(&mut self) -> Result<(), LinkError> {
-        let over = self.kept.subscriptions.iter().filter(|(_, subscription)| {
-            subscription
-                .member()
-                .is_some_and(|member| member.closed && member.held.is_empty())
+        let Kept {
+            closing,
+            subscriptions,
+            ..
+        } = &self.kept;
+        let over = closing.iter().copied().filter(|id| {
+            let member = subscriptions.get(id).and_then(Subscription::member);
+            member.is_none_or(|member| member.held.is_empty())
         });
-        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        let over: Vec<u64> = over.collect();
         for id in over {
             self.give_rest(id)?;
             self.forget(id);

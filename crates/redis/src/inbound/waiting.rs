@@ -171,7 +171,7 @@ impl RedisInbound {
             self.bells[number] = entry.position;
             for key in rung(entry) {
                 if let Some(ids) = self.by_key.get(key) {
-                    self.work.ready.extend(ids);
+                    ids.iter().for_each(|id| self.work.ready.push(*id));
                 }
             }
         }
@@ -186,9 +186,7 @@ impl RedisInbound {
             self.handover = entry.position;
             for key in rung(entry) {
                 for id in self.by_key.get(key).into_iter().flatten() {
-                    if !self.work.claims.contains(id) {
-                        self.work.claims.push_back(*id);
-                    }
+                    self.work.claims.push(*id);
                 }
             }
         }
@@ -214,11 +212,11 @@ impl RedisInbound {
             let full = self.deliver(id, entries, &HashMap::new()).full;
             // A full answer, of one entry or of many, may have left some.
             if full || self.brought <= count {
-                self.work.ready.insert(id);
+                self.work.ready.push(id);
             }
             return;
         }
-        self.work.ready.extend(&ids);
+        ids.iter().for_each(|id| self.work.ready.push(*id));
         for id in &ids {
             if let Some(member) = self
                 .kept
@@ -240,18 +238,7 @@ fn rung(entry: &RawEntry) -> impl Iterator<Item = &str> {
 /// XREAD that waits.
 fn wait(count: usize, names: &[Vec<u8>], from: &[Position]) -> Commands {
     let mut commands = Commands::new();
-    commands.begin(6 + names.len() + from.len());
-    commands.part(b"XREAD");
-    commands.part(b"COUNT");
-    commands.part(count.to_string().as_bytes());
-    commands.part(b"BLOCK");
-    commands.part(LONGEST.as_millis().to_string().as_bytes());
-    commands.part(b"STREAMS");
-    for name in names {
-        commands.part(name);
-    }
-    for position in from {
-        commands.part(position.to_string().as_bytes());
-    }
+    let places = names.iter().map(Vec::as_slice).zip(from.iter().copied());
+    commands.xread(count, Some(LONGEST), places);
     commands
 }
