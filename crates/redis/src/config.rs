@@ -41,6 +41,8 @@ pub struct Config {
 
 /// How a connection is encrypted: by rustls, with the provider of the process, or `ring` if it has none.
 ///
+/// It needs the feature `tls`, which is on unless it was left out.
+///
 /// Without a certificate authority of its own it trusts those that the system trusts. The name or address of the
 /// URL has to be in the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

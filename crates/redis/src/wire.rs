@@ -1,17 +1,21 @@
 //! One connection: opening it, and asking the server.
 
 use std::error::Error;
+#[cfg(feature = "tls")]
 use std::fs;
 use std::io;
+#[cfg(feature = "tls")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::ConnectError;
 use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, RedisError, TlsCertificates, Value,
+    Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError, Value,
 };
+#[cfg(feature = "tls")]
+use redis::{ClientTlsConfig, TlsCertificates};
 
 use crate::command::Commands;
 use crate::config::{Config, Tls};
@@ -287,15 +291,25 @@ fn client(config: &Config) -> Result<Client, ConnectError> {
         .set_redis_settings(settings);
     match &config.tls {
         None => Client::open(info).map_err(|error| refused(config, &error)),
-        Some(tls) => {
-            provide();
-            Client::build_with_tls(info, certificates(tls)?)
-                .map_err(|error| ConnectError::Tls(error.to_string().into()))
-        }
+        Some(tls) => encrypted(info, tls),
     }
 }
 
+#[cfg(feature = "tls")]
+fn encrypted(info: ConnectionInfo, tls: &Tls) -> Result<Client, ConnectError> {
+    provide();
+    Client::build_with_tls(info, certificates(tls)?)
+        .map_err(|error| ConnectError::Tls(error.to_string().into()))
+}
+
+#[cfg(not(feature = "tls"))]
+fn encrypted(_: ConnectionInfo, _: &Tls) -> Result<Client, ConnectError> {
+    let what = "this program was built without TLS: give fanfeed-redis its feature `tls`";
+    Err(ConnectError::Tls(what.into()))
+}
+
 /// rustls panics if the process has no provider of cryptography; another library's choice is left alone.
+#[cfg(feature = "tls")]
 fn provide() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Another thread may have installed one in between, which is as good.
@@ -303,6 +317,7 @@ fn provide() {
     }
 }
 
+#[cfg(feature = "tls")]
 fn certificates(tls: &Tls) -> Result<TlsCertificates, ConnectError> {
     let read = |file: &Path| {
         fs::read(file)

@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 
 use common::{LONG, RELEASES, connect, options};
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
-use fanfeed_redis::{Config, Tls};
+use fanfeed_redis::Config;
+#[cfg(feature = "tls")]
+use fanfeed_redis::Tls;
+#[cfg(feature = "tls")]
+use fanfeed_testkit::Authority;
 use fanfeed_testkit::server::free_port;
-use fanfeed_testkit::{Authority, NatsServer, Proxy, RedisServer, Release};
+use fanfeed_testkit::{NatsServer, Proxy, RedisServer, Release};
 
 fn refused(config: Config) -> ConnectError {
     let started = Instant::now();
@@ -259,6 +263,7 @@ fn urls() {
     assert_eq!(broker.driver(), "redis");
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn tls() {
     let authority = Authority::new("fanfeed tests");
@@ -297,6 +302,7 @@ fn tls() {
     assert!(error.to_string().contains("rediss://"), "{error}");
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn client_certificates() {
     let authority = Authority::new("fanfeed tests");
@@ -325,4 +331,11 @@ fn client_certificates() {
     let error =
         refused(config(&server.url()).tls(tls().identity(&stranger.certificate, &stranger.key)));
     assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn tls_that_was_left_out() {
+    let error = refused(config("rediss://127.0.0.1:6379"));
+    assert!(error.to_string().contains("feature `tls`"), "{error}");
 }
