@@ -2,28 +2,39 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
+use tokio::task::{AbortHandle, spawn_blocking};
 
 use crate::broker::Broker;
 use crate::context::Context;
+use crate::dispatch::{Lane, Started, Unfinished, inside, panic_text, quietly};
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::handler::{Handler, HandlerError, Outcome};
 use crate::message::Message;
+use crate::publisher::Begun;
 use crate::receipt::Receipt;
 use crate::subscriber::Subscribe;
 use crate::subscription::BrokerSubscription;
 
 /// A handler that is a task of a tokio runtime.
 ///
-/// Each message is a task on the runtime of the handle. When the subscription ends, or the handler's
-/// [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped. While the task is under way it occupies a
-/// thread of the broker's pool, which waits for it; so the pool's limit bounds how many there are at a time.
+/// Each message is a task on the runtime of the handle. While it is under way no thread waits for it, so that a hundred
+/// thousand handlers may be pending. (Wrapped in a [middleware](crate::middleware), which needs the outcome, a handler keeps a
+/// thread of the pool waiting.)
+///
+/// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped. When
+/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: by the thread that
+/// unsubscribes, which needs no thread of the runtime for it, or after the poll that was under way. So that thread must not
+/// be the one which that poll waits for. Inside the poll of a handler, in turn, nothing waits for handlers, as inside a
+/// handler that is not async.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -73,32 +84,167 @@ where
     }
 }
 
+impl<F, R> AsyncHandler<F>
+where
+    F: Fn(Message) -> R + Send + Sync,
+    R: Future<Output = Outcome> + Send + 'static,
+{
+    /// Runs the handler for one message on its runtime.
+    fn spawn(&self, message: &Message, context: &Context, finish: Finish) -> Arc<Task> {
+        let future = Box::pin((self.make)(message.clone()));
+        let task = Arc::new(Task {
+            state: Mutex::new(State {
+                future: Some(future),
+                finish: Some(finish),
+                is_cancelled: false,
+            }),
+            lane: Arc::clone(context.lane()),
+            abort: OnceLock::new(),
+        });
+        let handle = self.runtime.spawn(Polled(Arc::clone(&task)));
+        let _ = task.abort.set(handle.abort_handle());
+        task
+    }
+}
+
 impl<F, R> Handler for AsyncHandler<F>
 where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
+    /// Inside another handler, such as a middleware, which needs the outcome: this thread waits for it.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         let token = context.token();
-        let future = (self.make)(message.clone());
         let (sender, receiver) = bounded(1);
-        let task = self.runtime.spawn(async move {
-            let outcome = future.await;
+        let finish = move |outcome| {
             let _ = sender.send(outcome);
-        });
+        };
+        let task = self.spawn(message, context, Box::new(finish));
+        let lost = || Err(HandlerError::failed("the handler was dropped"));
         select! {
-            recv(receiver) -> outcome => match outcome {
-                Ok(outcome) => outcome,
-                // The task has ended without an outcome: it panicked, or its runtime was shut down.
-                Err(_) => match self.runtime.block_on(task) {
-                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                    _ => Err(HandlerError::failed("the runtime of the handler was shut down")),
-                },
-            },
+            recv(receiver) -> outcome => outcome.unwrap_or_else(|_| lost()),
             recv(token.channel()) -> _ => {
-                task.abort();
-                Err(HandlerError::failed("the handler was cancelled"))
+                task.end();
+                receiver.recv().unwrap_or_else(|_| lost())
             }
+        }
+    }
+
+    fn start(&self, message: &Message, context: &Context) -> Started {
+        let completion = context.completion();
+        let finish = move |outcome| completion.finish(outcome);
+        Started::Later(self.spawn(message, context, Box::new(finish)))
+    }
+}
+
+type Finish = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A handler under way.
+///
+/// The future is in `state`, and is taken out while a thread polls it. So whoever finds it there may drop it: the runtime, or
+/// the thread that unsubscribes. Whoever does not find it leaves a mark, and the polling thread drops it. `finish` is called
+/// after the future was dropped, by the thread that did.
+struct Task {
+    state: Mutex<State>,
+    lane: Arc<Lane>,
+    abort: OnceLock<AbortHandle>,
+}
+
+struct State {
+    future: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    finish: Option<Finish>,
+    is_cancelled: bool,
+}
+
+/// What the runtime polls.
+struct Polled(Arc<Task>);
+
+impl Task {
+    /// Drops the future, and then finishes.
+    fn conclude(&self, future: Pin<Box<dyn Future<Output = Outcome> + Send>>, outcome: Outcome) {
+        inside(&self.lane, || quietly(|| drop(future)));
+        let finish = self.state.lock().finish.take();
+        if let Some(finish) = finish {
+            finish(outcome);
+        }
+    }
+}
+
+impl Unfinished for Task {
+    fn cancel(&self) {
+        self.state.lock().is_cancelled = true;
+        if let Some(abort) = self.abort.get() {
+            abort.abort();
+        }
+    }
+
+    fn end(&self) {
+        let future = {
+            let mut state = self.state.lock();
+            state.is_cancelled = true;
+            state.future.take()
+        };
+        if let Some(future) = future {
+            self.conclude(future, cancelled());
+        }
+        if let Some(abort) = self.abort.get() {
+            abort.abort();
+        }
+    }
+}
+
+fn cancelled() -> Outcome {
+    Err(HandlerError::failed("the handler was cancelled"))
+}
+
+impl Future for Polled {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let task = &*self.0;
+        let Some(mut future) = task.state.lock().future.take() else {
+            return Poll::Ready(());
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            inside(&task.lane, || future.as_mut().poll(cx))
+        }));
+        let outcome = match polled {
+            Ok(Poll::Ready(outcome)) => outcome,
+            Ok(Poll::Pending) => {
+                let mut state = task.state.lock();
+                if !state.is_cancelled {
+                    state.future = Some(future);
+                    return Poll::Pending;
+                }
+                drop(state);
+                cancelled()
+            }
+            Err(panic) => {
+                let text = format!("the handler panicked: {}", panic_text(&*panic));
+                quietly(|| drop(panic));
+                Err(HandlerError::failed(text))
+            }
+        };
+        task.conclude(future, outcome);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Polled {
+    /// The runtime drops the task: it was aborted, or is being shut down.
+    fn drop(&mut self) {
+        let (future, is_cancelled) = {
+            let mut state = self.0.state.lock();
+            (state.future.take(), state.is_cancelled)
+        };
+        if let Some(future) = future {
+            let outcome = match is_cancelled {
+                true => cancelled(),
+                false => Err(HandlerError::failed(
+                    "the runtime of the handler was shut down",
+                )),
+            };
+            self.0.conclude(future, outcome);
         }
     }
 }
@@ -111,8 +257,9 @@ impl<F> fmt::Debug for AsyncHandler<F> {
 
 /// The blocking verbs as futures, for `Arc`s of brokers in a tokio runtime.
 ///
-/// A verb that can be done at once is; otherwise it waits on a thread of the runtime for blocking work. A future that is
-/// dropped leaves that wait to end by itself: the message may yet be published.
+/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread. Dropped
+/// while it waits, it leaves the message out where there was no room. The other verbs wait on a thread of the runtime for
+/// blocking work; a future that is dropped leaves that wait to end by itself.
 pub trait AsyncBroker {
     /// As [`publish`](crate::Publisher::publish).
     ///
@@ -178,15 +325,14 @@ async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) 
 
 impl<B: Broker + ?Sized + 'static> AsyncBroker for Arc<B> {
     async fn publish_async(&self, message: Message) -> Result<(), PublishError> {
-        let broker = Arc::clone(self);
-        if broker.capabilities().remote {
-            return match broker.try_publish(message) {
-                Err(PublishError::Full(message)) => blocking(move || broker.publish(message)).await,
-                other => other,
-            };
+        match self.begin_publish(message) {
+            Begun::Done(result) => result,
+            Begun::Later(future) => future.await,
+            Begun::Blocks(message) => {
+                let broker = Arc::clone(self);
+                blocking(move || broker.publish(message)).await
+            }
         }
-        // In memory, a `try_publish` that finds one subscription full has served the others.
-        blocking(move || broker.publish(message)).await
     }
 
     async fn publish_confirmed_async(

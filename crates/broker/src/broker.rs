@@ -32,9 +32,13 @@ pub trait Broker: Publisher + Subscriber {
     /// The state of the connection and of the queues.
     fn health(&self) -> Health;
 
-    /// Takes no more messages to publish, waits up to `deadline` until everything published is on the server and
-    /// everything that arrived is handled, and then ends all subscriptions. From inside a handler it does not wait for
-    /// handlers. Again: harmless. Afterwards all verbs say `Closed`.
+    /// Waits up to `deadline` until everything that arrived is handled and everything published is on the server, and then
+    /// ends all subscriptions. From inside a handler it does not wait for handlers. Again: harmless. Afterwards all verbs
+    /// say `Closed`.
+    ///
+    /// While it waits, only handlers may publish, so that one which turns a message into another can finish its work; a
+    /// thread or a task that the handler has started is not the handler. What they publish is drained too. In memory that is
+    /// every message; with a server, what comes back from it stays there. Everybody else gets `Closed` from the start.
     ///
     /// # Errors
     ///

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfeed::CancelToken;
 
-use crate::dispatch::{Lane, Member};
+use crate::dispatch::{Lane, Member, Parking};
 use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
@@ -16,9 +16,11 @@ pub struct Context {
     member: Arc<Member>,
     lane: Arc<Lane>,
     attempt: u32,
-    /// The message and when its handler began, if the handler has a timeout.
-    current: Option<(MessageId, Instant)>,
+    /// The message, if the handler has a timeout.
+    current: Option<MessageId>,
     token: OnceLock<CancelToken>,
+    /// Where the job is parked if this handler goes on without its thread.
+    parking: OnceLock<Arc<Parking>>,
 }
 
 impl Context {
@@ -29,6 +31,7 @@ impl Context {
             attempt: 1,
             current: None,
             token: OnceLock::new(),
+            parking: OnceLock::new(),
         }
     }
 
@@ -36,11 +39,26 @@ impl Context {
     pub(crate) fn begin(&mut self, message: &Message, attempt: u32) {
         self.attempt = attempt;
         self.current = None;
-        if let Some(timeout) = self.member.timeout() {
-            self.current = Some((message.id().clone(), Instant::now()));
+        if self.member.timeout().is_some() {
+            self.current = Some(message.id().clone());
             self.token();
-            self.member.watch(timeout);
         }
+    }
+
+    /// What the handler of this message has to finish, if it goes on without its thread.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn completion(&self) -> crate::dispatch::Completion {
+        let parking = self.parking.get_or_init(Arc::default);
+        crate::dispatch::Completion::new(Arc::clone(parking))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    pub(crate) fn take_parking(&mut self) -> Option<Arc<Parking>> {
+        self.parking.take()
     }
 
     #[inline]

@@ -9,7 +9,8 @@
 //! 1. While a lane has deliveries, each of its members has all its jobs: `offer`, `join` and every hand-back make the
 //!    missing ones (`Lane::recruit`), and a job gives up its place only under the lane's lock, having seen the queue empty.
 //!    So a delivery never waits for a member that is idle.
-//! 2. A delivery is in one place: the queue of its lane, the batch of a job, or held by a job that will try it again. A job
+//! 2. A delivery is in one place: the queue of its lane, the batch of a job, held by a job that will try it again, or with a
+//!    job that is parked while its handler goes on as a future. A job
 //!    that finds its member cancelled hands back everything it has not begun, to the front and in order. So a leaving
 //!    member of a group loses nothing, and what it hands on comes before what arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
@@ -20,6 +21,11 @@ mod counters;
 mod hub;
 mod job;
 mod lane;
+#[cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, reason = "only async handlers go on without their thread")
+)]
+mod later;
 mod member;
 mod pool;
 mod timers;
@@ -27,7 +33,11 @@ mod timers;
 pub(crate) use counters::{Counters, Tally};
 pub(crate) use hub::Hub;
 pub(crate) use job::{Arrival, Job};
-pub(crate) use lane::{Lane, LaneOptions, Offer, Owner};
+pub(crate) use lane::{Lane, LaneOptions, Offer, Owner, wake};
+#[cfg(feature = "tokio")]
+pub(crate) use later::{Completion, inside};
+pub(crate) use later::{Parked, Parking, Suspended};
+pub(crate) use later::{Started, Unfinished};
 pub(crate) use member::Member;
 pub use pool::PoolOptions;
 

@@ -96,6 +96,12 @@ pub enum Event {
         /// The limit of threads.
         limit: usize,
     },
+    /// The logger was too slow, and did not hear of as many events. (A receiver of events is told by
+    /// [`Lagged`](fanfeed::RecvError::Lagged).)
+    EventsMissed {
+        /// How many.
+        missed: u64,
+    },
     /// The broker was closed.
     Closed,
 }
@@ -168,6 +174,9 @@ impl fmt::Display for Event {
                     f,
                     "all {limit} threads are blocked by handlers, and the others wait"
                 )
+            }
+            Self::EventsMissed { missed } => {
+                write!(f, "the logger was too slow and missed {missed} events")
             }
             Self::Closed => f.write_str("closed"),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::Context;
+use crate::dispatch::Started;
 use crate::message::Message;
 
 /// What a handler returns. `Ok` acknowledges the message.
@@ -72,6 +73,12 @@ pub trait Handler: Send + Sync {
     ///
     /// What is to become of the message that could not be handled.
     fn handle(&self, message: &Message, context: &Context) -> Outcome;
+
+    /// Starts to handle one message. What goes on without the calling thread says so; `AsyncHandler` does.
+    #[doc(hidden)]
+    fn start(&self, message: &Message, context: &Context) -> Started {
+        Started::Done(self.handle(message, context))
+    }
 }
 
 impl<F> Handler for F
@@ -86,5 +93,9 @@ where
 impl Handler for Arc<dyn Handler> {
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         (**self).handle(message, context)
+    }
+
+    fn start(&self, message: &Message, context: &Context) -> Started {
+        (**self).start(message, context)
     }
 }

@@ -58,7 +58,7 @@
 //!   without a lock.
 //! - There is no protocol of atomics of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
 //!   there is no model in loom; the suite runs its races instead.
-//! - An async handler occupies a thread of the pool while its task runs.
+//! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs; elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -5,7 +5,9 @@ mod table;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use fanfeed::Receiver;
@@ -20,7 +22,7 @@ use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
 use crate::key::{self};
 use crate::message::Message;
-use crate::publisher::Publisher;
+use crate::publisher::{Begun, Publisher};
 use crate::receipt::Receipt;
 use crate::stats::{BrokerStats, Connection, Health};
 use crate::subscriber::{Subscribe, Subscriber};
@@ -110,7 +112,8 @@ impl MemoryOptions {
         self
     }
 
-    /// What is called with each event, on the thread where it happens: it should return soon.
+    /// What is called with each event, in their order, on a thread of its own. While it is busy 8,192 events wait; beyond
+    /// that it misses the oldest, and is told how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -177,7 +180,16 @@ enum Patience {
 }
 
 impl Core {
-    fn publish(self: &Arc<Self>, message: Message, patience: Patience) -> Result<(), PublishError> {
+    fn publish(&self, message: Message, patience: Patience) -> Result<(), PublishError> {
+        let full = self.begin(&message)?;
+        match full.is_empty() {
+            true => Ok(()),
+            false => self.wait_for_room(full, &message, patience),
+        }
+    }
+
+    /// Puts the message where there is room, and returns where there was none.
+    fn begin(&self, message: &Message) -> Result<Vec<(Arc<Lane>, Arrival)>, PublishError> {
         message.key().check()?;
         if message.size() > self.largest_message {
             return Err(PublishError::TooLarge {
@@ -185,8 +197,8 @@ impl Core {
                 limit: self.largest_message,
             });
         }
-        if self.hub.is_closing() {
-            return Err(PublishError::Closed(message));
+        if self.hub.refuses_publish() {
+            return Err(PublishError::Closed(message.clone()));
         }
         self.hub.counters.published();
         let mut reached = 0_usize;
@@ -202,18 +214,46 @@ impl Core {
             });
         });
         self.hub.pool.submit_all(jobs);
-        if !full.is_empty() {
-            reached += full.len();
-            self.wait_for_room(full, &message, patience)?;
-        }
-        if reached == 0 {
+        if reached == 0 && full.is_empty() {
             // Subscriptions that have just been ended by `close` are not there, which is not the same as nobody.
-            if self.hub.is_closing() {
-                return Err(PublishError::Closed(message));
+            if self.hub.refuses_publish() {
+                return Err(PublishError::Closed(message.clone()));
             }
             self.hub.counters.unrouted();
         }
-        Ok(())
+        Ok(full)
+    }
+
+    fn begin_publish(self: &Arc<Self>, message: Message) -> Begun {
+        let full = match self.begin(&message) {
+            Ok(full) if full.is_empty() => return Begun::Done(Ok(())),
+            Ok(full) => full,
+            Err(error) => return Begun::Done(Err(error)),
+        };
+        let count = full.len();
+        let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
+        let mut full: Vec<_> = others.collect();
+        let is_own = full.len() < count;
+        let core = Arc::clone(self);
+        Begun::Later(Box::pin(poll_fn(move |cx| {
+            let mut still_full = Vec::new();
+            for (lane, arrival) in full.drain(..) {
+                if let Offer::Full(arrival) = lane.poll_offer(arrival, cx.waker()) {
+                    still_full.push((lane, arrival));
+                }
+            }
+            full = still_full;
+            if !full.is_empty() {
+                return Poll::Pending;
+            }
+            Poll::Ready(if core.hub.refuses_publish() {
+                Err(PublishError::Closed(message.clone()))
+            } else if is_own {
+                Err(PublishError::Full(message.clone()))
+            } else {
+                Ok(())
+            })
+        })))
     }
 
     #[cold]
@@ -251,7 +291,7 @@ impl Core {
                 Offer::Taken | Offer::Dropped | Offer::Gone => turn = FIRST_TURN,
             }
         }
-        if self.hub.is_closing() {
+        if self.hub.refuses_publish() {
             return Err(PublishError::Closed(message.clone()));
         }
         match (is_own, late) {
@@ -323,19 +363,19 @@ impl Core {
     }
 
     fn close(&self, deadline: Instant) -> Result<(), CloseError> {
-        let first = self.hub.begin_closing();
+        self.hub.begin_draining();
         if !in_handler() {
             self.hub
-                .wait_until(deadline, || self.lanes().iter().all(|lane| lane.is_idle()));
+                .drain(deadline, || self.lanes().iter().all(|lane| lane.is_idle()));
         }
+        self.hub.end_draining();
         let mut running = 0;
         for member in self.lanes().iter().flat_map(|lane| lane.members()) {
             running += member.running();
             member.end_with(None, false);
         }
-        if first {
-            self.hub.end();
-        }
+        self.hub.end();
+        self.hub.log_out(deadline);
         match (self.hub.take_left_over(), running) {
             (0, 0) => Ok(()),
             (inbound, running) => Err(CloseError::Undelivered {
@@ -357,7 +397,7 @@ impl Owner for Core {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.hub.begin_closing();
+        self.core.hub.end_draining();
         for member in self.core.lanes().iter().flat_map(|lane| lane.members()) {
             member.end_with(None, false);
         }
@@ -388,6 +428,10 @@ impl Publisher for MemoryBroker {
         let id = message.id().clone();
         self.publish_timeout(message, timeout)?;
         Ok(Receipt::new(id, None))
+    }
+
+    fn begin_publish(&self, message: Message) -> Begun {
+        self.core().begin_publish(message)
     }
 
     fn flush(&self, _timeout: Duration) -> Result<(), FlushError> {

@@ -1,10 +1,28 @@
 //! The verbs of those that publish.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::error::{FlushError, PublishError};
 use crate::message::Message;
 use crate::receipt::Receipt;
+
+/// How far a message has been published that waits for no thread.
+#[doc(hidden)]
+#[non_exhaustive]
+#[allow(
+    missing_debug_implementations,
+    reason = "between this crate's brokers and their async twins"
+)]
+pub enum Begun {
+    /// It is published, or refused.
+    Done(Result<(), PublishError>),
+    /// The future waits for room.
+    Later(Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>),
+    /// Nothing has been done yet, and `publish` may block.
+    Blocks(Message),
+}
 
 /// Publishes messages.
 ///
@@ -53,6 +71,12 @@ pub trait Publisher: Send + Sync {
         message: Message,
         timeout: Duration,
     ) -> Result<Receipt, PublishError>;
+
+    /// Publishes a message where there is room, and says how to wait for the rest without a thread.
+    #[doc(hidden)]
+    fn begin_publish(&self, message: Message) -> Begun {
+        Begun::Blocks(message)
+    }
 
     /// Waits up to `timeout` until everything that was published before is on the server.
     ///

@@ -215,3 +215,35 @@ fn what_a_leaving_member_holds_for_a_retry_goes_to_another() {
     got.sort_unstable();
     assert_eq!(got, Vec::from_iter(0..20));
 }
+
+/// The server is away when `close` begins, and the handlers' results still arrive.
+#[test]
+fn a_handler_may_publish_while_close_drains() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let gate = common::Gate::new();
+    let handler = {
+        let (own, gate) = (broker.clone(), gate.clone());
+        move |message: &Message, _: &fanfeed_broker::Context| {
+            gate.pass();
+            Ok(own.publish(Message::new("out", message.payload().clone()))?)
+        }
+    };
+    let _subscription = broker.subscribe("in", handler).unwrap();
+    for n in 0..20 {
+        broker.publish(common::payload("in", n)).unwrap();
+    }
+    gate.wait_for_visitor();
+    eventually("all have arrived", || broker.health().pending == 19);
+    fake.server.stop();
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| broker.close(SOON));
+        eventually("it is closing", || broker.is_closed());
+        let refused = broker.publish(common::payload("in", 0));
+        assert!(refused.unwrap_err().is_closed());
+        gate.open();
+        fake.server.start();
+        assert_eq!(closing.join().unwrap(), Ok(()));
+    });
+    assert!(fake.server.log("out").len() >= 20);
+}

@@ -520,6 +520,105 @@ fn close_says_what_it_could_not_deliver() {
     ));
 }
 
+/// A handler that turns one message into another finishes its work while the broker is closed; nobody else publishes.
+#[test]
+fn a_handler_may_publish_while_close_drains() {
+    let broker = MemoryBroker::new();
+    let gate = Gate::new();
+    let (tx, rx) = unbounded();
+    let _last = broker
+        .subscribe("three", move |message, _| Ok(tx.send(message.clone())?))
+        .unwrap();
+    // Two steps, so that the queue which is looked at first is filled again by the one that is looked at last.
+    for (from, to) in [("two", "three"), ("one", "two")] {
+        let (own, gate) = (broker.clone(), gate.clone());
+        let handler = move |message: &Message, _: &Context| {
+            gate.pass();
+            Ok(own.publish(Message::new(to, message.payload().clone()))?)
+        };
+        broker
+            .subscribe_with(Subscribe::new(from, handler))
+            .unwrap()
+            .detach();
+    }
+    for n in 0..100 {
+        broker.publish(payload("one", n)).unwrap();
+    }
+    gate.wait_for_visitor();
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| broker.close(SOON));
+        eventually("it is closing", || broker.is_closed());
+        let refused = broker.publish(payload("one", 0));
+        assert!(refused.unwrap_err().is_closed());
+        gate.open();
+        assert_eq!(closing.join().unwrap(), Ok(()));
+    });
+    assert_eq!(rx.try_iter().count(), 100);
+}
+
+/// With several handlers at a time, a message that begins while the overruns are looked at does not put off the next look.
+#[test]
+fn each_overrun_is_reported_when_it_is_due() {
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let broker = MemoryBroker::new();
+    let (tx, rx) = unbounded();
+    let handler = move |_: &Message, context: &Context| {
+        let began = std::time::Instant::now();
+        assert!(context.token().wait_timeout(SOON));
+        Ok(tx.send(began.elapsed())?)
+    };
+    let options = SubscribeOptions::new()
+        .timeout(TIMEOUT)
+        .concurrency(64)
+        .attempts(1);
+    let _subscription = broker
+        .subscribe_with(Subscribe::new("k", handler).options(options))
+        .unwrap();
+    for n in 0..300 {
+        broker.publish(payload("k", n)).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut times: Vec<Duration> = (0..300).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
+    times.sort();
+    // On a loaded machine any of them may be late, but not half of them by a whole timeout.
+    assert!(times[0] >= TIMEOUT);
+    assert!(times[150] < TIMEOUT * 19 / 10, "{:?}", times[150]);
+}
+
+/// What ends another subscription may hold locks of its own.
+#[test]
+fn no_logger_runs_on_the_thread_that_cancels() {
+    let (tx, rx) = unbounded();
+    let broker = MemoryOptions::new()
+        .logger(move |_| {
+            let thread = std::thread::current();
+            let _ = tx.send(thread.name().unwrap_or_default().to_owned());
+        })
+        .build();
+    let gate = Gate::new();
+    let handler = {
+        let gate = gate.clone();
+        move |_: &Message, _: &Context| {
+            gate.pass();
+            Ok(())
+        }
+    };
+    let member = broker.subscribe_group("k", "g", handler).unwrap();
+    for n in 0..3 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    gate.wait_for_visitor();
+    // The queue of a group without members is dropped, which is reported.
+    let short = broker.subscribe("other", |_, _| Ok(())).unwrap();
+    let joined = fanfeed::Subscription::join([member.into_subscription(), short.into()]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| joined.unsubscribe());
+        eventually("the drop is counted", || broker.stats().dropped == 2);
+        gate.open();
+    });
+    assert_eq!(rx.recv_timeout(SOON).unwrap(), "fanfeed-log");
+}
+
 #[test]
 fn the_logger_hears_of_events() {
     let (tx, rx) = unbounded();

@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::eventually;
@@ -124,4 +124,144 @@ async fn the_future_of_an_overrun_is_dropped_and_a_panic_is_an_error() {
     })
     .await
     .unwrap();
+}
+
+/// A thousand that are pending hold no thread, and delay no other handler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pending_handlers_hold_no_thread() {
+    const COUNT: usize = 1000;
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    let (gate, _) = tokio::sync::broadcast::channel::<()>(1);
+    let pending = Arc::new(AtomicUsize::new(0));
+    let mut subscriptions = Vec::new();
+    for n in 0..COUNT {
+        let (gate, pending) = (gate.clone(), Arc::clone(&pending));
+        let handler = AsyncHandler::new(move |_: Message| {
+            let mut gate = gate.subscribe();
+            let pending = Arc::clone(&pending);
+            async move {
+                pending.fetch_add(1, Ordering::SeqCst);
+                let _ = gate.recv().await;
+                pending.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }
+        });
+        let key = format!("k{n}");
+        let request = Subscribe::new(key.as_str(), handler);
+        subscriptions.push(broker.subscribe_with(request).unwrap());
+        broker.try_publish(Message::new(key, "")).unwrap();
+    }
+    let all = Arc::clone(&pending);
+    let other = Arc::clone(&broker);
+    tokio::task::spawn_blocking(move || {
+        eventually("all are pending", || all.load(Ordering::SeqCst) == COUNT);
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let handler = move |_: &Message, _: &fanfeed_broker::Context| Ok(tx.send(())?);
+        let _subscription = other
+            .subscribe_with(Subscribe::new("sync", handler))
+            .unwrap();
+        other.publish(Message::new("sync", "")).unwrap();
+        rx.recv_timeout(SOON).unwrap();
+    })
+    .await
+    .unwrap();
+    assert!(broker.health().threads <= 8, "{:?}", broker.health());
+    let closing = {
+        let broker = Arc::clone(&broker);
+        tokio::task::spawn_blocking(move || broker.close(SOON))
+    };
+    let mut closed = std::pin::pin!(closing);
+    loop {
+        let _ = gate.send(());
+        let wait = tokio::time::timeout(Duration::from_millis(5), &mut closed);
+        if let Ok(closed) = wait.await {
+            // It waited for the futures.
+            assert_eq!(closed.unwrap(), Ok(()));
+            break;
+        }
+    }
+    assert_eq!(pending.load(Ordering::SeqCst), 0);
+    assert_eq!(broker.stats().delivered, COUNT as u64 + 1);
+}
+
+/// A poll that is under way when the subscription ends is waited for, and nothing of the future runs after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_future_runs_after_unsubscribe() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    for _ in 0..100 {
+        let (steps, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+        let (in_future, flag) = (Arc::clone(&steps), Arc::clone(&dropped));
+        let handler = AsyncHandler::new(move |_: Message| {
+            let (steps, guard) = (Arc::clone(&in_future), Dropped(Arc::clone(&flag)));
+            async move {
+                let _guard = guard;
+                loop {
+                    steps.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let subscription = broker.subscribe_with(Subscribe::new("k", handler)).unwrap();
+        broker.publish_async(Message::new("k", "")).await.unwrap();
+        let taken = tokio::task::spawn_blocking(move || {
+            eventually("it runs", || steps.load(Ordering::SeqCst) > 3);
+            subscription.unsubscribe();
+            let taken = steps.load(Ordering::SeqCst);
+            (steps, taken)
+        });
+        let (steps, taken) = taken.await.unwrap();
+        assert!(dropped.load(Ordering::SeqCst));
+        tokio::task::yield_now().await;
+        assert_eq!(steps.load(Ordering::SeqCst), taken);
+    }
+}
+
+/// Publishers that wait for room are no threads: a runtime with one thread for blocking work has hundreds of them.
+#[test]
+fn publishers_wait_for_room_without_threads() {
+    const COUNT: usize = 300;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    let gate = common::Gate::new();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let handler = {
+        let gate = gate.clone();
+        move |message: &Message, _: &fanfeed_broker::Context| {
+            gate.pass();
+            Ok(tx.send(message.clone())?)
+        }
+    };
+    let options = SubscribeOptions::new()
+        .buffer(1)
+        .overflow(fanfeed_broker::Overflow::Block);
+    let request = Subscribe::new("k", handler).options(options);
+    let _subscription = broker.subscribe_with(request).unwrap();
+    runtime.block_on(async {
+        let publishers: Vec<_> = (0..COUNT)
+            .map(|n| {
+                let broker = Arc::clone(&broker);
+                tokio::spawn(async move { broker.publish_async(common::payload("k", n)).await })
+            })
+            .collect();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let waiting = publishers
+            .iter()
+            .filter(|publisher| !publisher.is_finished());
+        assert!(waiting.count() >= COUNT - 2);
+        // Other blocking work goes on.
+        broker.flush_async(SOON).await.unwrap();
+        gate.open();
+        for publisher in publishers {
+            publisher.await.unwrap().unwrap();
+        }
+    });
+    for _ in 0..COUNT {
+        rx.recv_timeout(SOON).unwrap();
+    }
 }

@@ -1,15 +1,17 @@
 //! What all parts of one broker share: the pool, the events, the counters.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use fanfeed::{Feed, Overflow, Receiver};
+use crossbeam_channel::bounded;
+use fanfeed::{Feed, Overflow, Receiver, RecvError};
 use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::pool::Pool;
-use crate::dispatch::{Counters, PoolOptions, quietly};
+use crate::dispatch::{Counters, PoolOptions, in_handler, quietly};
 use crate::event::{Event, Logger};
 
 /// The pool, the events and the counters of one broker.
@@ -17,16 +19,38 @@ pub(crate) struct Hub {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     events: Feed<Event>,
-    /// Set by the first `close`, and by dropping the broker.
-    closing: AtomicBool,
+    /// [`OPEN`], [`DRAINING`] from the first `close` on, then [`CLOSED`].
+    phase: AtomicU8,
+    /// Messages that handlers published while the broker drained.
+    drained_into: AtomicU64,
+    /// The thread that calls the logger, and its end.
+    logging: OnceLock<Logging>,
+    /// Whether the pool and the events have been ended.
+    ended: AtomicBool,
     /// Deliveries that no handler had begun when their subscription was ended by `close`.
     left_over: AtomicUsize,
     quiet: Mutex<()>,
     changed: Condvar,
 }
 
+struct Logging {
+    thread: ThreadId,
+    over: crossbeam_channel::Receiver<()>,
+}
+
+/// Everything is taken.
+const OPEN: u8 = 0;
+/// `close` waits for what was taken, and takes what handlers publish; nothing else.
+const DRAINING: u8 = 1;
+/// Nothing is taken.
+const CLOSED: u8 = 2;
+
 /// How many events a receiver holds.
 const EVENTS: usize = 1024;
+/// How many events wait for a logger that is slow.
+const LOGGED: usize = 8192;
+/// How long the end waits for a logger to have been called with everything.
+const LOG_OUT: Duration = Duration::from_secs(1);
 
 /// How long `wait_until` relies on being notified. What it waits for is always notified; looking again costs nothing.
 const LOOK: Duration = Duration::from_millis(50);
@@ -43,7 +67,10 @@ impl Hub {
             pool: Pool::new(pool, Box::new(exhausted)),
             counters: Counters::default(),
             events,
-            closing: AtomicBool::new(false),
+            phase: AtomicU8::new(OPEN),
+            drained_into: AtomicU64::new(0),
+            logging: OnceLock::new(),
+            ended: AtomicBool::new(false),
             left_over: AtomicUsize::new(0),
             quiet: Mutex::new(()),
             changed: Condvar::new(),
@@ -51,20 +78,40 @@ impl Hub {
     }
 
     pub(crate) fn events(&self) -> Receiver<Event> {
-        self.events
-            .subscriber()
-            .capacity(EVENTS)
-            .overflow(Overflow::DropOldest)
-            .channel()
-            .expect("1,024 is a capacity that a channel can have")
+        self.receiver(EVENTS)
     }
 
-    /// Calls `logger` with every event, for as long as the broker lives. One at which it panics is lost to it.
+    fn receiver(&self, capacity: usize) -> Receiver<Event> {
+        self.events
+            .subscriber()
+            .capacity(capacity)
+            .overflow(Overflow::DropOldest)
+            .channel()
+            .expect("it is a capacity that a channel can have")
+    }
+
+    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own: what reports an event may
+    /// hold a lock of the user's, and must not wait. An event at which it panics is lost to it. Without a thread there is no
+    /// logger.
     pub(crate) fn log(&self, logger: Logger) {
-        let quiet = move |event: &Event| {
-            quietly(|| logger(event));
+        let mut events = self.receiver(LOGGED);
+        let (ending, over) = bounded(0);
+        let body = move || {
+            let _ending = ending;
+            loop {
+                let event = match events.recv() {
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(missed)) => Event::EventsMissed { missed },
+                    Err(_) => break,
+                };
+                quietly(|| logger(&event));
+            }
         };
-        self.events.subscribe_fn(quiet).detach();
+        let thread = thread::Builder::new().name("fanfeed-log".into());
+        if let Ok(handle) = thread.spawn(body) {
+            let thread = handle.thread().id();
+            let _ = self.logging.set(Logging { thread, over });
+        }
     }
 
     pub(crate) fn emit(&self, event: Event) {
@@ -78,15 +125,47 @@ impl Hub {
         }
     }
 
-    /// Marks the broker as closed. True for the first call.
-    pub(crate) fn begin_closing(&self) -> bool {
+    /// From now on only handlers may publish.
+    pub(crate) fn begin_draining(&self) {
         // ORDERING: pairs with the Acquire in `is_closing`.
-        !self.closing.swap(true, Ordering::AcqRel)
+        self.phase.fetch_max(DRAINING, Ordering::AcqRel);
+    }
+
+    /// From now on nobody may publish.
+    pub(crate) fn end_draining(&self) {
+        // ORDERING: pairs with the Acquire in `is_closing`.
+        self.phase.fetch_max(CLOSED, Ordering::AcqRel);
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        // ORDERING: pairs with `begin_closing`.
-        self.closing.load(Ordering::Acquire)
+        // ORDERING: pairs with `begin_draining`.
+        self.phase.load(Ordering::Acquire) != OPEN
+    }
+
+    /// Whether a message that this thread publishes is refused. While the broker drains, those of handlers are taken: a
+    /// handler that turns one message into another could not finish its work otherwise.
+    #[inline]
+    pub(crate) fn refuses_publish(&self) -> bool {
+        // ORDERING: pairs with `begin_draining` and `end_draining`.
+        match self.phase.load(Ordering::Acquire) {
+            OPEN => false,
+            DRAINING if in_handler() => {
+                // ORDERING: before the message is put anywhere, so that `drain` either finds the handler of this thread
+                // running, or sees the number changed. Both are read after the locks that the handler's end takes.
+                self.drained_into.fetch_add(1, Ordering::AcqRel);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Waits until the condition has held in a pass during which no handler published. It looks at one queue after the
+    /// other, and a handler may have put a message into one that it has passed. False at the deadline.
+    pub(crate) fn drain(&self, deadline: Instant, mut is_idle: impl FnMut() -> bool) -> bool {
+        self.wait_until(deadline, || {
+            let before = self.drained_into.load(Ordering::Acquire);
+            is_idle() && self.drained_into.load(Ordering::Acquire) == before
+        })
     }
 
     /// Counts deliveries that no handler will get.
@@ -102,9 +181,25 @@ impl Hub {
 
     /// Ends the pool and the events, once all subscriptions have ended.
     pub(crate) fn end(&self) {
+        // ORDERING: one caller does it; nothing is read after it.
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.pool.close();
         self.emit(Event::Closed);
         self.events.close();
+    }
+
+    /// Waits until the logger has been called with everything, so that a program that ends after `close` has its last
+    /// lines; but not for long.
+    pub(crate) fn log_out(&self, deadline: Instant) {
+        if let Some(logging) = self.logging.get()
+            && logging.thread != thread::current().id()
+            && !in_handler()
+        {
+            let deadline = deadline.max(Instant::now() + LOG_OUT);
+            let _ = logging.over.recv_deadline(deadline);
+        }
     }
 
     /// Called after each piece of work that a `close` may wait for.

@@ -12,10 +12,13 @@ use crate::clock;
 use crate::context::Context;
 use crate::dispatch::member::Entry;
 use crate::dispatch::timers::Timed;
-use crate::dispatch::{InHandler, Lane, Member, Tally, panic_text, quietly};
+use crate::dispatch::{
+    InHandler, Lane, Member, Parked, Parking, Started, Suspended, Tally, Unfinished, panic_text,
+    quietly,
+};
 use crate::driver::Verdict;
 use crate::event::Event;
-use crate::handler::HandlerError;
+use crate::handler::{HandlerError, Outcome};
 use crate::message::Message;
 use crate::options::Redelivery;
 
@@ -43,11 +46,31 @@ pub(crate) struct Job {
     member: Arc<Member>,
     /// What it is going to try again, before anything else.
     held: Option<Held>,
+    /// The delivery whose handler went on without a thread, and has ended.
+    ended: Option<Box<(Suspended, Outcome)>>,
 }
 
 struct Held {
     arrival: Arrival,
     backoff: Backoff,
+}
+
+/// What a run of a job works with.
+pub(crate) struct Turn {
+    context: Context,
+    batch: VecDeque<Arrival>,
+    /// Dropped last: that says that the handler does not run any more.
+    entry: Entry,
+}
+
+impl Turn {
+    fn new(job: &Job, entry: Entry) -> Self {
+        Self {
+            context: Context::new(Arc::clone(&job.member), Arc::clone(&job.lane)),
+            batch: VecDeque::new(),
+            entry,
+        }
+    }
 }
 
 /// How often a job that finds its lane empty yields and looks again before it ends, while no other job waits. A stream of
@@ -62,6 +85,8 @@ enum End {
     Yield,
     /// It goes on at a time, with what it holds.
     At(Instant),
+    /// It goes on when a handler that went on without this thread has ended.
+    Later(Arc<Parking>, Arrival, Option<Backoff>, Instant),
 }
 
 impl Job {
@@ -70,6 +95,7 @@ impl Job {
             lane,
             member,
             held: None,
+            ended: None,
         }
     }
 
@@ -88,35 +114,104 @@ impl Job {
 
     /// Gives up the place, and hands back what it holds.
     pub(crate) fn abandon(mut self) {
-        let held = self.take_held().map(|held| held.arrival);
-        self.lane
-            .hand_back(&self.member, held, &mut VecDeque::new(), true);
+        let mut held = self.take_held().map(|held| held.arrival);
+        let mut batch = VecDeque::new();
+        if let Some(ended) = self.ended.take() {
+            let (mut suspended, outcome) = *ended;
+            suspended.turn.context.end();
+            match outcome {
+                Ok(()) => self.lane.settle(suspended.arrival.tag, Verdict::Handled),
+                Err(error) => {
+                    quietly(|| drop(error));
+                    held = Some(suspended.arrival);
+                }
+            }
+            batch = std::mem::take(&mut suspended.turn.batch);
+            drop(suspended.turn);
+        }
+        self.lane.hand_back(&self.member, held, &mut batch, true);
         self.member.try_finish();
     }
 
+    /// Goes on after a handler that went on without a thread.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        allow(dead_code, reason = "only async handlers go on without their thread")
+    )]
+    pub(crate) fn go_on(mut self, suspended: Suspended, outcome: Outcome) {
+        self.ended = Some(Box::new((suspended, outcome)));
+        let hub = Arc::clone(self.lane.hub());
+        hub.pool.submit(self);
+    }
+
     pub(crate) fn run(mut self) {
-        let Some(entry) = self.member.enter() else {
-            return self.abandon();
+        let (mut turn, mut resumed) = match self.ended.take() {
+            Some(ended) => {
+                let (suspended, outcome) = *ended;
+                let Suspended {
+                    turn,
+                    arrival,
+                    backoff,
+                    began,
+                } = suspended;
+                (turn, Some((arrival, backoff, outcome, began)))
+            }
+            None => match self.member.enter() {
+                Some(entry) => (Turn::new(&self, entry), None),
+                None => return self.abandon(),
+            },
         };
-        let mut tally = Tally::default();
-        let end = {
-            let _inside = InHandler::enter(&self.lane);
-            self.work(&entry, &mut tally)
-        };
-        self.count(&mut tally, None);
-        drop(entry);
-        let lane = Arc::clone(&self.lane);
-        match end {
-            End::Done => {}
-            End::Yield => lane.hub().pool.submit(self),
-            End::At(due) => {
-                let member = Arc::clone(&self.member);
-                lane.hub().pool.at(due, Timed::Job(self));
-                // It may have been cancelled before the timer was there to be found.
-                if member.is_cancelled() {
-                    lane.hub().pool.hurry(&member);
+        loop {
+            let mut tally = Tally::default();
+            let end = {
+                let _inside = InHandler::enter(&self.lane);
+                self.work(&mut turn, resumed.take(), &mut tally)
+            };
+            self.count(&mut tally, None);
+            let lane = Arc::clone(&self.lane);
+            match end {
+                End::Done => {}
+                End::Yield => {
+                    drop(turn);
+                    lane.hub().pool.submit(self);
+                }
+                End::At(due) => {
+                    drop(turn);
+                    let member = Arc::clone(&self.member);
+                    lane.hub().pool.at(due, Timed::Job(self));
+                    // It may have been cancelled before the timer was there to be found.
+                    if member.is_cancelled() {
+                        lane.hub().pool.hurry(&member);
+                    }
+                }
+                End::Later(parking, arrival, backoff, began) => {
+                    let suspended = Suspended {
+                        turn,
+                        arrival,
+                        backoff,
+                        began,
+                    };
+                    let parked = Box::new(Parked {
+                        job: self,
+                        suspended,
+                    });
+                    if let Some((parked, outcome)) = parking.park(parked) {
+                        // It has ended meanwhile.
+                        let Parked { job, suspended } = *parked;
+                        self = job;
+                        let Suspended {
+                            arrival,
+                            backoff,
+                            began,
+                            ..
+                        } = suspended;
+                        turn = suspended.turn;
+                        resumed = Some((arrival, backoff, outcome, began));
+                        continue;
+                    }
                 }
             }
+            return;
         }
     }
 
@@ -128,37 +223,45 @@ impl Job {
         self.lane.hub().counters.handled(&tally, took);
     }
 
-    fn work(&mut self, entry: &Entry, tally: &mut Tally) -> End {
-        let mut context = Context::new(Arc::clone(&self.member), Arc::clone(&self.lane));
-        let mut batch = VecDeque::new();
+    fn work(
+        &mut self,
+        turn: &mut Turn,
+        resumed: Option<(Arrival, Option<Backoff>, Outcome, Instant)>,
+        tally: &mut Tally,
+    ) -> End {
+        if let Some((arrival, backoff, outcome, began)) = resumed {
+            turn.context.end();
+            let end = self.conclude(turn, arrival, outcome, backoff, tally);
+            self.count(tally, Some(began));
+            if let Some(end) = end {
+                return end;
+            }
+        }
         if let Some(held) = self.take_held()
-            && let Some(end) = self.serve(
-                entry,
-                &mut context,
-                held.arrival,
-                Some(held.backoff),
-                &mut batch,
-                tally,
-            )
+            && let Some(end) = self.serve(turn, held.arrival, Some(held.backoff), tally)
         {
             return end;
         }
         loop {
-            if !self.lane.take(&self.member, &mut batch) {
-                return End::Done;
+            // A job that goes on has the rest of its batch.
+            let mut is_first = false;
+            if turn.batch.is_empty() {
+                if !self.lane.take(&self.member, &mut turn.batch) {
+                    return End::Done;
+                }
+                is_first = true;
             }
             let began = Instant::now();
-            let mut is_first = true;
-            while let Some(arrival) = batch.pop_front() {
+            while let Some(arrival) = turn.batch.pop_front() {
                 // The first was begun when it was taken, under the lane's lock.
                 if !std::mem::take(&mut is_first) && self.member.is_cancelled() {
                     self.lane
-                        .hand_back(&self.member, Some(arrival), &mut batch, true);
+                        .hand_back(&self.member, Some(arrival), &mut turn.batch, true);
                     return End::Done;
                 }
-                self.member.set_begun(batch.len());
-                if let Some(end) = self.serve(entry, &mut context, arrival, None, &mut batch, tally)
-                {
+                self.member.set_begun(turn.batch.len());
+                if let Some(end) = self.serve(turn, arrival, None, tally) {
+                    self.count(tally, Some(began));
                     return end;
                 }
             }
@@ -183,36 +286,66 @@ impl Job {
     #[inline]
     fn serve(
         &mut self,
-        entry: &Entry,
-        context: &mut Context,
+        turn: &mut Turn,
         arrival: Arrival,
         backoff: Option<Backoff>,
-        batch: &mut VecDeque<Arrival>,
         tally: &mut Tally,
     ) -> Option<End> {
         if arrival.attempt > 1 {
             tally.redelivered += 1;
         }
+        let Turn { entry, context, .. } = turn;
         context.begin(&arrival.message, arrival.attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            entry.handler().handle(&arrival.message, context)
+            entry.handler().start(&arrival.message, context)
         }));
-        context.end();
-        let error = match called {
-            Ok(Ok(())) => {
-                tally.delivered += 1;
-                self.lane.settle(arrival.tag, Verdict::Handled);
-                return None;
+        let outcome = match called {
+            Ok(Started::Done(outcome)) => outcome,
+            Ok(Started::Later(unfinished)) => {
+                return Some(self.suspend(context, arrival, backoff, &unfinished));
             }
-            Ok(Err(error)) => error,
             Err(panic) => {
                 let error =
                     HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)));
                 quietly(|| drop(panic));
-                error
+                Err(error)
             }
         };
-        self.fail(arrival, error, backoff, batch, tally)
+        context.end();
+        self.conclude(turn, arrival, outcome, backoff, tally)
+    }
+
+    #[cold]
+    fn suspend(
+        &self,
+        context: &mut Context,
+        arrival: Arrival,
+        backoff: Option<Backoff>,
+        unfinished: &Arc<dyn Unfinished>,
+    ) -> End {
+        self.member.set_unfinished(&context.token(), unfinished);
+        let parking = context.take_parking().unwrap_or_default();
+        End::Later(parking, arrival, backoff, Instant::now())
+    }
+
+    /// What follows from the outcome of a delivery. `Some` if the job cannot go on now.
+    #[inline]
+    fn conclude(
+        &mut self,
+        turn: &mut Turn,
+        arrival: Arrival,
+        outcome: Outcome,
+        backoff: Option<Backoff>,
+        tally: &mut Tally,
+    ) -> Option<End> {
+        match outcome {
+            Ok(()) => {
+                tally.delivered += 1;
+                self.lane.settle(arrival.tag, Verdict::Handled);
+                None
+            }
+            Err(error) => self.fail(arrival, error, backoff, &mut turn.batch, tally),
+        }
     }
 
     #[cold]

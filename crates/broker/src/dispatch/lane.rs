@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::dispatch::{Arrival, Hub, Job, Member};
+use crate::dispatch::{Arrival, Hub, Job, Member, quietly};
 use crate::driver::Verdict;
 use crate::event::Event;
 use crate::key::Key;
@@ -63,6 +64,8 @@ struct Inner {
     dropped: u64,
     /// Publishers that wait at `room`.
     waiting: usize,
+    /// Publishers that wait for room without a thread.
+    wakers: Vec<Waker>,
     /// Whether somebody was told that it is full, and is to be told when it has room.
     was_full: bool,
     /// Deliveries that wait for their time before they are queued again.
@@ -111,6 +114,7 @@ impl Lane {
                 capacity: options.capacity,
                 dropped: 0,
                 waiting: 0,
+                wakers: Vec::new(),
                 was_full: false,
                 delayed: 0,
                 parked: 0,
@@ -243,6 +247,24 @@ impl Lane {
         }
     }
 
+    /// Puts a delivery in the queue, or has the task woken once there is room.
+    pub(crate) fn poll_offer(self: &Arc<Self>, arrival: Arrival, waker: &Waker) -> Offer {
+        let mut arrival = arrival;
+        loop {
+            arrival = match self.offer(arrival) {
+                Offer::Full(arrival) => arrival,
+                other => return other,
+            };
+            let mut inner = self.inner.lock();
+            if !inner.closed && inner.is_full() {
+                if !inner.wakers.iter().any(|other| other.will_wake(waker)) {
+                    inner.wakers.push(waker.clone());
+                }
+                return Offer::Full(arrival);
+            }
+        }
+    }
+
     /// Takes deliveries into the batch of a job. If there are none, or the member has left, the job's place is given up, and
     /// the answer is false.
     pub(crate) fn take(
@@ -278,10 +300,15 @@ impl Lane {
         let roomy = inner.pending() <= inner.capacity / 2;
         let waiting = roomy && inner.waiting > 0;
         let was_full = roomy && std::mem::take(&mut inner.was_full);
+        let wakers = match roomy {
+            true => std::mem::take(&mut inner.wakers),
+            false => Vec::new(),
+        };
         drop(inner);
         if waiting {
             self.room.notify_all();
         }
+        wake(wakers);
         if was_full {
             self.owner.has_room(self);
         }
@@ -385,6 +412,7 @@ impl Lane {
             .seats
             .retain(|seat| !Arc::ptr_eq(&seat.member, member));
         let last = inner.seats.is_empty();
+        let wakers = std::mem::take(&mut inner.wakers);
         let mut left = VecDeque::new();
         let mut begun_elsewhere = 0;
         if last {
@@ -395,6 +423,7 @@ impl Lane {
         }
         drop(inner);
         self.room.notify_all();
+        wake(wakers);
         self.hub.left_over(begun_elsewhere + left.len());
         let count = left.len();
         self.abandon(left.into_iter(), count);
@@ -453,6 +482,13 @@ impl Lane {
 
     pub(crate) fn members(&self) -> Vec<Arc<Member>> {
         self.inner.lock().members()
+    }
+}
+
+/// Wakes tasks. A waker that panics is one of the user's.
+pub(crate) fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        quietly(|| waker.wake());
     }
 }
 

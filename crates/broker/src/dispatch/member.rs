@@ -10,7 +10,7 @@ use fanfeed::{CancelToken, Stats, SubscriptionError, SubscriptionSource, Subscri
 use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::timers::Timed;
-use crate::dispatch::{Job, Lane, Tally, in_handler, quietly};
+use crate::dispatch::{Job, Lane, Tally, Unfinished, in_handler, quietly};
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::id::MessageId;
@@ -26,16 +26,14 @@ pub(crate) struct Member {
     timeout: Option<Duration>,
     redelivery: Redelivery,
     cancelled: AtomicBool,
-    /// Whether a timer is set that looks for overruns.
-    watched: AtomicBool,
     /// Deliveries in the batch of its job that the job has not come to. Only a member with one job has such.
     not_begun: AtomicUsize,
     delivered: AtomicU64,
     life: Mutex<Life>,
     /// Where those wait that unsubscribe.
     ended: Condvar,
-    /// The tokens of the messages that are being handled, where somebody asked for them.
-    tokens: Mutex<Vec<Current>>,
+    /// The messages that are being handled, where somebody asked for their token.
+    tokens: Mutex<Tokens>,
     /// Whether it is live, for a subscription with a server.
     live: OnceLock<Box<Live>>,
 }
@@ -51,10 +49,29 @@ struct Life {
     error: Option<SubscriptionError>,
 }
 
+#[derive(Default)]
+struct Tokens {
+    current: Vec<Current>,
+    /// Whether a timer is set that looks for overruns. It is set when a message begins that is alone, and again for the
+    /// oldest one when it fires: all under the lock, so that no message is without one.
+    watched: bool,
+}
+
 struct Current {
     token: CancelToken,
-    /// The message and when its handler began, if the handler has a timeout.
+    /// The message and when its handler began, if the handler has a timeout that is not over.
     since: Option<(MessageId, Instant)>,
+    /// The handler, if it goes on without its thread.
+    unfinished: Option<Arc<dyn Unfinished>>,
+}
+
+impl Current {
+    fn cancel(token: &CancelToken, unfinished: Option<Arc<dyn Unfinished>>) {
+        token.cancel();
+        if let Some(unfinished) = unfinished {
+            unfinished.cancel();
+        }
+    }
 }
 
 /// Whether a subscription with a server has become live.
@@ -87,7 +104,6 @@ impl Member {
             timeout: options.timeout,
             redelivery: options.redelivery,
             cancelled: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
             not_begun: AtomicUsize::new(0),
             delivered: AtomicU64::new(0),
             life: Mutex::new(Life {
@@ -176,6 +192,7 @@ impl Member {
         if !wait {
             return;
         }
+        self.end_unfinished();
         self.try_finish();
         if in_handler() || !SubscriptionState::may_wait() {
             return;
@@ -230,20 +247,52 @@ impl Member {
         self.life.lock().running
     }
 
-    pub(crate) fn cancel_tokens(&self) {
-        let tokens = std::mem::take(&mut *self.tokens.lock());
-        for current in tokens {
-            current.token.cancel();
+    /// Tells the handlers that run to stop.
+    fn cancel_tokens(&self) {
+        let current = self.tokens.lock();
+        let each = current.current.iter();
+        let each = each.map(|current| (current.token.clone(), current.unfinished.clone()));
+        let each: Vec<_> = each.collect();
+        drop(current);
+        for (token, unfinished) in each {
+            Current::cancel(&token, unfinished);
         }
     }
 
-    /// Makes the token of a message that is being handled.
-    pub(crate) fn make_token(&self, since: Option<(MessageId, Instant)>) -> CancelToken {
+    /// Drops the futures of handlers, here, so that no thread of their runtime is needed for it.
+    fn end_unfinished(&self) {
+        let each: Vec<_> = {
+            let tokens = self.tokens.lock();
+            let each = tokens.current.iter();
+            each.filter_map(|current| current.unfinished.clone())
+                .collect()
+        };
+        for unfinished in each {
+            unfinished.end();
+        }
+    }
+
+    /// Makes the token of a message that is being handled. With its identity, its timeout begins.
+    pub(crate) fn make_token(&self, timed: Option<MessageId>) -> CancelToken {
         let token = CancelToken::new();
-        self.tokens.lock().push(Current {
-            token: token.clone(),
-            since,
-        });
+        let due = {
+            let mut tokens = self.tokens.lock();
+            let now = Instant::now();
+            tokens.current.push(Current {
+                token: token.clone(),
+                since: timed.map(|id| (id, now)),
+                unfinished: None,
+            });
+            match self.timeout {
+                Some(timeout) if !tokens.watched => {
+                    let due = now.checked_add(timeout);
+                    tokens.watched = due.is_some();
+                    due
+                }
+                _ => None,
+            }
+        };
+        self.watch(due);
         // After it was put there, so that either this sees the end, or the end sees the token.
         if self.is_cancelled() {
             token.cancel();
@@ -251,47 +300,63 @@ impl Member {
         token
     }
 
+    /// The handler of the message that has this token goes on without its thread.
+    pub(crate) fn set_unfinished(&self, token: &CancelToken, unfinished: &Arc<dyn Unfinished>) {
+        {
+            let mut tokens = self.tokens.lock();
+            let mut each = tokens.current.iter_mut();
+            if let Some(current) = each.find(|current| current.token.is_same(token)) {
+                current.unfinished = Some(Arc::clone(unfinished));
+            }
+        }
+        // It may have overrun, or its subscription may have ended, before it was there to be found.
+        if token.is_cancelled() || self.is_cancelled() {
+            unfinished.cancel();
+            if self.is_cancelled() {
+                unfinished.end();
+            }
+        }
+    }
+
     /// Whether its handlers have a timeout, for which each message has a token.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Sets the timer that looks for overruns, unless it is set.
-    pub(crate) fn watch(&self, timeout: Duration) {
-        // ORDERING: pairs with the store in `look_for_overruns`.
-        if !self.watched.swap(true, Ordering::AcqRel)
+    /// Sets the timer that looks for overruns.
+    fn watch(&self, due: Option<Instant>) {
+        if let Some(due) = due
             && let Some(this) = self.this.upgrade()
         {
-            let due = Instant::now().checked_add(timeout);
-            if let Some(due) = due {
-                self.lane.hub().pool.at(due, Timed::Overrun(this));
-            }
+            self.lane.hub().pool.at(due, Timed::Overrun(this));
         }
     }
 
     /// Cancels the tokens of the messages that have been handled for too long, and reports them.
     pub(crate) fn look_for_overruns(&self) {
         let Some(timeout) = self.timeout else { return };
-        // ORDERING: pairs with the swap in `watch`: a message that begins after this sets a timer of its own.
-        self.watched.store(false, Ordering::Release);
-        let now = Instant::now();
         let mut over = Vec::new();
-        let mut earliest = None;
-        self.tokens.lock().retain(|current| {
-            let Some((id, started)) = &current.since else {
-                return true;
-            };
-            let age = now.saturating_duration_since(*started);
-            if age >= timeout {
-                over.push((current.token.clone(), id.clone()));
-                return false;
+        let due = {
+            let mut tokens = self.tokens.lock();
+            let now = Instant::now();
+            let mut oldest = None;
+            for current in &mut tokens.current {
+                let Some((_, started)) = &current.since else {
+                    continue;
+                };
+                if now.saturating_duration_since(*started) < timeout {
+                    oldest = Some(oldest.map_or(*started, |oldest| (*started).min(oldest)));
+                } else if let Some((id, _)) = current.since.take() {
+                    over.push((current.token.clone(), current.unfinished.clone(), id));
+                }
             }
-            let left = timeout - age;
-            earliest = Some(earliest.map_or(left, |least: Duration| least.min(left)));
-            true
-        });
-        for (token, id) in over {
-            token.cancel();
+            let due = oldest.and_then(|oldest: Instant| oldest.checked_add(timeout));
+            tokens.watched = due.is_some();
+            due
+        };
+        self.watch(due);
+        for (token, unfinished, id) in over {
+            Current::cancel(&token, unfinished);
             self.lane.hub().emit(Event::HandlerOverran {
                 id,
                 key: self.lane.key().clone(),
@@ -299,16 +364,17 @@ impl Member {
                 timeout,
             });
         }
-        if let Some(left) = earliest {
-            self.watch(left);
-        }
     }
 
     pub(crate) fn drop_token(&self, token: &CancelToken) {
-        self.tokens
-            .lock()
-            .retain(|current| !current.token.is_same(token));
+        let gone = {
+            let mut tokens = self.tokens.lock();
+            let mut each = tokens.current.iter();
+            let at = each.position(|current| current.token.is_same(token));
+            at.map(|at| tokens.current.swap_remove(at))
+        };
         token.cancel();
+        drop(gone);
     }
 
     /// Makes the subscription pending until [`Live::set`].

@@ -1,7 +1,9 @@
 //! The broker over a transport: what all drivers with a server share.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +24,7 @@ use crate::event::{Event, Logger};
 use crate::key;
 use crate::message::Message;
 use crate::options::{Overflow, Start};
-use crate::publisher::Publisher;
+use crate::publisher::{Begun, Publisher};
 use crate::receipt::Receipt;
 use crate::stats::{BrokerStats, Connection, Health};
 use crate::subscriber::{Subscribe, Subscriber};
@@ -120,7 +122,8 @@ impl EngineOptions {
         self
     }
 
-    /// What is called with each event, on the thread where it happens: it should return soon.
+    /// What is called with each event, in their order, on a thread of its own. While it is busy 8,192 events wait; beyond
+    /// that it misses the oldest, and is told how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -223,6 +226,9 @@ impl Core {
 
     fn publish(&self, message: Message, wait: Option<Option<Instant>>) -> Result<(), PublishError> {
         self.check(&message)?;
+        if self.hub.refuses_publish() {
+            return Err(PublishError::Closed(message));
+        }
         self.outbound.push(message, wait)?;
         self.hub.counters.published();
         Ok(())
@@ -309,8 +315,9 @@ impl Core {
     }
 
     fn close(&self, deadline: Instant) -> Result<(), CloseError> {
-        let first = self.hub.begin_closing();
-        let outbound = self.outbound.close(deadline, &self.hub);
+        self.hub.begin_draining();
+        // Handlers first: what they publish while they finish is still sent, and what was published before is sent
+        // meanwhile.
         if !in_handler() {
             let idle = || {
                 self.inbound
@@ -318,17 +325,18 @@ impl Core {
                     .iter()
                     .all(|sink| sink.lane().is_idle())
             };
-            self.hub.wait_until(deadline, idle);
+            self.hub.drain(deadline, idle);
         }
+        self.hub.end_draining();
+        let outbound = self.outbound.close(deadline, &self.hub);
         let running = self.end_subscriptions();
         self.inbound.stop();
-        if first {
-            // The last acknowledgements are sent within the deadline, but for a moment even after it.
-            let last = deadline.max(Instant::now() + LAST);
-            self.inbound.wait_ended(last);
-            self.outbound.wait_ended(last);
-            self.hub.end();
-        }
+        // The last acknowledgements are sent within the deadline, but for a moment even after it.
+        let last = deadline.max(Instant::now() + LAST);
+        self.inbound.wait_ended(last);
+        self.outbound.wait_ended(last);
+        self.hub.end();
+        self.hub.log_out(deadline);
         match (outbound, self.hub.take_left_over(), running) {
             (0, 0, 0) => Ok(()),
             (outbound, inbound, running) => Err(CloseError::Undelivered {
@@ -369,7 +377,7 @@ impl Owner for Core {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.hub.begin_closing();
+        self.core.hub.end_draining();
         self.core.outbound.abort(&self.core.hub);
         self.core.end_subscriptions();
         self.core.inbound.stop();
@@ -398,9 +406,38 @@ impl Publisher for Engine {
         timeout: Duration,
     ) -> Result<Receipt, PublishError> {
         self.core().check(&message)?;
+        if self.core().hub.refuses_publish() {
+            return Err(PublishError::Closed(message));
+        }
         let receipt = self.core().outbound.confirmed(message, timeout)?;
         self.core().hub.counters.published();
         Ok(receipt)
+    }
+
+    fn begin_publish(&self, message: Message) -> Begun {
+        let core = self.core();
+        let message = match core.publish(message, None) {
+            Err(PublishError::Full(message)) => message,
+            other => return Begun::Done(other),
+        };
+        let core = Arc::clone(core);
+        let mut message = Some(message);
+        Begun::Later(Box::pin(poll_fn(move |cx| {
+            let Some(waiting) = message.take() else {
+                return Poll::Pending;
+            };
+            match core.outbound.poll_push(waiting, cx.waker()) {
+                Ok(()) => {
+                    core.hub.counters.published();
+                    Poll::Ready(Ok(()))
+                }
+                Err(PublishError::Full(waiting)) => {
+                    message = Some(waiting);
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })))
     }
 
     fn flush(&self, timeout: Duration) -> Result<(), FlushError> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -12,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
 use super::transport::{LinkError, Outbound, Published, Transport};
-use crate::dispatch::{Hub, panic_text};
+use crate::dispatch::{Hub, panic_text, wake};
 use crate::error::{ConnectError, FlushError, PublishError};
 use crate::event::Event;
 use crate::message::Message;
@@ -47,6 +48,8 @@ struct State {
     failed: usize,
     uncertain: usize,
     waiting: usize,
+    /// Publishers that wait for room without a thread.
+    wakers: Vec<Waker>,
     /// Nothing more is taken.
     closed: bool,
     /// The thread is to end, whatever is left.
@@ -154,6 +157,24 @@ impl OutboundQueue {
         Ok(())
     }
 
+    /// Puts a message in the queue, or has the task woken once there is room.
+    pub(crate) fn poll_push(&self, message: Message, waker: &Waker) -> Result<(), PublishError> {
+        let mut message = message;
+        loop {
+            message = match self.push_with(message, None, None) {
+                Err(PublishError::Full(message)) => message,
+                other => return other,
+            };
+            let mut state = self.state.lock();
+            if !state.closed && state.unsettled() >= self.capacity {
+                if !state.wakers.iter().any(|other| other.will_wake(waker)) {
+                    state.wakers.push(waker.clone());
+                }
+                return Err(PublishError::Full(message));
+            }
+        }
+    }
+
     /// Puts a message in the queue and waits until the server has it.
     pub(crate) fn confirmed(
         &self,
@@ -217,8 +238,12 @@ impl OutboundQueue {
     pub(crate) fn close(&self, deadline: Instant, hub: &Hub) -> usize {
         let mut state = self.state.lock();
         state.closed = true;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
         self.room.notify_all();
         self.work.notify_all();
+        wake(wakers);
+        let mut state = self.state.lock();
         while state.unsettled() > 0 && !state.ended {
             if self.settled.wait_until(&mut state, deadline).timed_out() {
                 break;
@@ -236,7 +261,9 @@ impl OutboundQueue {
         let left = std::mem::take(&mut state.queue);
         // The batch that the driver has in hand may yet arrive; nobody waits to hear of it.
         let count = left.len() + state.in_flight.len();
+        let wakers = std::mem::take(&mut state.wakers);
         drop(state);
+        wake(wakers);
         self.room.notify_all();
         self.work.notify_all();
         self.settled.notify_all();
@@ -313,13 +340,17 @@ impl OutboundQueue {
             }
         }
         let _ = catch_unwind(AssertUnwindSafe(|| drop(side)));
-        let left = {
+        let (left, wakers) = {
             let mut state = self.state.lock();
             state.ended = true;
             state.closed = true;
             state.in_flight.clear();
-            std::mem::take(&mut state.queue)
+            (
+                std::mem::take(&mut state.queue),
+                std::mem::take(&mut state.wakers),
+            )
         };
+        wake(wakers);
         self.settled.notify_all();
         self.room.notify_all();
         give_up(left, hub);
@@ -426,11 +457,16 @@ impl OutboundQueue {
             false => VecDeque::new(),
         };
         let waiting = state.waiting > 0;
+        let wakers = match state.unsettled() < self.capacity {
+            true => std::mem::take(&mut state.wakers),
+            false => Vec::new(),
+        };
         drop(state);
         self.settled.notify_all();
         if waiting {
             self.room.notify_all();
         }
+        wake(wakers);
         left
     }
 

@@ -1,0 +1,138 @@
+//! Handlers that go on without their thread.
+//!
+//! A handler that is a future starts, and its job is parked until the future has ended: no thread waits for it. Parked, the
+//! job keeps its place, its batch and its mark as a handler that runs, as if its thread were inside the handler. So what
+//! waits for handlers (`unsubscribe`, `close`) waits for futures too.
+//!
+//! # Invariant
+//!
+//! A delivery that went on without its thread has one [`Completion`], which is finished once: by its future's end, or by
+//! dropping it. The job is parked once. The later of the two, under the lock of [`Parking`], lets the job go on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fanfeed::Backoff;
+use parking_lot::Mutex;
+
+use crate::dispatch::job::Turn;
+use crate::dispatch::{Arrival, Job, Lane};
+use crate::handler::{HandlerError, Outcome};
+
+/// How a call of a handler ends.
+#[doc(hidden)]
+#[non_exhaustive]
+#[allow(
+    missing_debug_implementations,
+    reason = "between this crate's handlers and its jobs"
+)]
+pub enum Started {
+    /// It has returned.
+    Done(Outcome),
+    /// It goes on without this thread, and its completion will be finished.
+    Later(Arc<dyn Unfinished>),
+}
+
+/// A handler that goes on without its thread.
+#[doc(hidden)]
+pub trait Unfinished: Send + Sync {
+    /// Makes it end soon. Nothing of the user's runs here.
+    fn cancel(&self);
+
+    /// Ends it here, unless a thread is inside of it: that thread ends it then.
+    fn end(&self);
+}
+
+/// What a handler that goes on without its thread has to finish. Dropping it is a failure.
+pub(crate) struct Completion {
+    parking: Arc<Parking>,
+    is_finished: bool,
+}
+
+/// Where a job is while its handler goes on without a thread.
+#[derive(Default)]
+pub(crate) struct Parking {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Empty,
+    Parked(Box<Parked>),
+    Finished(Outcome),
+    Over,
+}
+
+/// What a parked job needs to go on.
+pub(crate) struct Parked {
+    pub(crate) job: Job,
+    pub(crate) suspended: Suspended,
+}
+
+/// A delivery whose handler goes on.
+pub(crate) struct Suspended {
+    pub(crate) turn: Turn,
+    pub(crate) arrival: Arrival,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) began: Instant,
+}
+
+impl Parking {
+    /// Parks a job. Gives it back with the outcome if the handler has ended meanwhile.
+    pub(crate) fn park(&self, parked: Box<Parked>) -> Option<(Box<Parked>, Outcome)> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Finished(outcome) => Some((parked, outcome)),
+            _ => {
+                *state = State::Parked(parked);
+                None
+            }
+        }
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        let parked = {
+            let mut state = self.state.lock();
+            match std::mem::replace(&mut *state, State::Over) {
+                State::Parked(parked) => parked,
+                _ => {
+                    *state = State::Finished(outcome);
+                    return;
+                }
+            }
+        };
+        let Parked { job, suspended } = *parked;
+        job.go_on(suspended, outcome);
+    }
+}
+
+impl Completion {
+    pub(crate) fn new(parking: Arc<Parking>) -> Self {
+        Self {
+            parking,
+            is_finished: false,
+        }
+    }
+
+    /// Lets the job go on with this outcome.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.is_finished = true;
+        self.parking.finish(outcome);
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let error = HandlerError::failed("the handler was dropped before it had ended");
+            self.parking.finish(Err(error));
+        }
+    }
+}
+
+/// Marks the calling thread as being inside a handler of that lane, for as long as `f` takes.
+pub(crate) fn inside<R>(lane: &Arc<Lane>, f: impl FnOnce() -> R) -> R {
+    let _inside = super::InHandler::enter(lane);
+    f()
+}
