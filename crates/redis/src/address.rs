@@ -9,10 +9,10 @@ use fanfeed_broker::ConnectError;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::config::{Config, Tls};
+use crate::config::{Config, Mode, Tls};
 
 const SCHEMES: &str = "redis, rediss, valkey, valkeys";
-const PARAMETERS: &str = "prefix, max_message, max_entries, dial_timeout, read_timeout, write_timeout, heartbeat, sweep, \
+const PARAMETERS: &str = "mode, prefix, max_message, max_entries, dial_timeout, read_timeout, write_timeout, heartbeat, sweep, \
                           ca, cert, key";
 
 /// `redis://user:password@host:6379/0?prefix=shop:`; `rediss` for TLS. See the crate's page for the parameters.
@@ -122,6 +122,15 @@ fn parameter(
     value: &str,
 ) -> Result<Config, ConnectError> {
     Ok(match name {
+        "mode" => config.mode(match value {
+            "streams" => Mode::Streams,
+            "pubsub" => Mode::PubSub,
+            _ => {
+                return Err(bad(
+                    "its parameter `mode` is neither `streams` nor `pubsub`",
+                ));
+            }
+        }),
         "prefix" => config.prefix(value),
         "max_message" => config.max_message(number(name, value)?),
         "max_entries" if value == "all" => config.max_entries(None),
@@ -221,7 +230,8 @@ mod tests {
             ("redis://:hunter2@h/0/1", "number, such as /0"),
             ("redis://:hunter2@h:99999", "port"),
             ("redis://hunter2@h", "no password"),
-            ("redis://:hunter2@h/0?pool=3", "there are prefix"),
+            ("redis://:hunter2@h/0?pool=3", "there are mode, prefix"),
+            ("redis://:hunter2@h/0?mode=x", "neither `streams` nor"),
             ("redis://:hunter2@h/0?max_message=x", "no number"),
             ("redis://:hunter2@h/0?max_message=0", "at least 1"),
             ("redis://:hunter2@h/0?max_entries=0", "keep all"),

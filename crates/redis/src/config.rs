@@ -29,6 +29,7 @@ pub struct Config {
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
     pub(crate) tls: Option<Tls>,
+    pub(crate) mode: Mode,
     pub(crate) prefix: String,
     pub(crate) max_message: usize,
     pub(crate) max_entries: Option<u64>,
@@ -37,6 +38,18 @@ pub struct Config {
     pub(crate) write: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) sweep: Duration,
+}
+
+/// What messages are carried by. Brokers of different modes do not see each other's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Streams: at least once, with groups; the server keeps what was published.
+    #[default]
+    Streams,
+    /// Channels of pub/sub: at most once, without groups; the server keeps nothing. What a loss of the connection
+    /// costs is reported as a gap of unknown size.
+    PubSub,
 }
 
 /// How a connection is encrypted: by rustls, with the provider of the process, or `ring` if it has none.
@@ -83,6 +96,7 @@ impl Config {
             password: None,
             database: 0,
             tls: None,
+            mode: Mode::Streams,
             prefix: "fanfeed:".to_owned(),
             max_message: 1 << 20,
             max_entries: Some(100_000),
@@ -119,6 +133,13 @@ impl Config {
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// What messages are carried by: streams, unless it says otherwise.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 

@@ -36,6 +36,8 @@ pub(crate) enum BadEntry {
     NotText(String),
     /// The field `time` is no number, or one beyond all clocks.
     NoTime,
+    /// It begins as one of ours, and its head has no end.
+    NoHead,
     /// It has so many bytes, and at most so many are taken.
     TooLarge { size: usize, limit: usize },
 }
@@ -49,6 +51,7 @@ impl fmt::Display for BadEntry {
             BadEntry::NoTime => {
                 f.write_str("the entry's field `time` is no number of milliseconds")
             }
+            BadEntry::NoHead => f.write_str("the message's head is not understood"),
             BadEntry::TooLarge { size, limit } => write!(
                 f,
                 "the entry has {size} bytes (key, name, headers and payload), and at most {limit} are taken"
@@ -64,8 +67,7 @@ pub(crate) fn append(
     kept: Option<&[u8]>,
     message: &Message,
 ) {
-    let headers = message.headers();
-    let fields = 3 + usize::from(message.event_name().is_some()) + headers.len();
+    let fields = 3 + usize::from(message.event_name().is_some()) + message.headers().len();
     commands.begin(3 + kept.map_or(0, |_| 3) + 2 * fields);
     commands.part(b"XADD");
     commands.part(stream);
@@ -75,27 +77,34 @@ pub(crate) fn append(
         commands.part(kept);
     }
     commands.part(b"*");
-    commands.part(ID);
-    commands.part(message.id().to_string().as_bytes());
-    commands.part(TIME);
-    commands.part(milliseconds(message.timestamp()).to_string().as_bytes());
-    if let Some(name) = message.event_name() {
-        commands.part(NAME);
-        commands.part(name.as_bytes());
-    }
-    let mut field = HEADER.to_vec();
-    for (name, value) in headers.iter() {
-        field.truncate(HEADER.len());
-        field.extend_from_slice(name.as_bytes());
-        commands.part(&field);
-        commands.part(value.as_bytes());
-    }
+    fields_of(message, |field, value| {
+        commands.part(field);
+        commands.part(value);
+    });
     commands.part(PAYLOAD);
     commands.part(message.payload());
 }
 
+/// Calls `take` with each field of a message but its payload.
+pub(crate) fn fields_of(message: &Message, mut take: impl FnMut(&[u8], &[u8])) {
+    take(ID, message.id().to_string().as_bytes());
+    take(
+        TIME,
+        milliseconds(message.timestamp()).to_string().as_bytes(),
+    );
+    if let Some(name) = message.event_name() {
+        take(NAME, name.as_bytes());
+    }
+    let mut field = HEADER.to_vec();
+    for (name, value) in message.headers().iter() {
+        field.truncate(HEADER.len());
+        field.extend_from_slice(name.as_bytes());
+        take(&field, value.as_bytes());
+    }
+}
+
 /// A time before 1970 is taken for 1970.
-fn milliseconds(time: SystemTime) -> u64 {
+pub(crate) fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -106,67 +115,98 @@ fn time(milliseconds: u64) -> Option<SystemTime> {
 
 /// Reads a message that arrived under `key`, of at most `limit` bytes.
 pub(crate) fn read(key: &Key, limit: usize, entry: RawEntry) -> Result<Message, BadEntry> {
-    let mut parts = Parts::default();
-    let mut size = key.as_str().len();
+    let mut parts = Parts::new(key, limit)?;
     for (field, value) in entry.fields {
-        size += match &field[..] {
-            PAYLOAD | NAME => value.len(),
-            _ if field.starts_with(HEADER) => field.len() - HEADER.len() + value.len(),
-            _ => 0,
-        };
-        // Before it is kept, so that no more than the limit is ever held twice.
-        if size > limit {
-            return Err(BadEntry::TooLarge { size, limit });
-        }
         parts.take(field, value)?;
     }
-    let payload = parts.payload.ok_or(BadEntry::NoPayload)?;
-    let id = match parts.id {
-        Some(id) => MessageId::parse(&id),
-        None => MessageId::parse(&entry.position.to_string()),
-    };
-    let milliseconds = match parts.time {
-        Some(text) => text.parse().map_err(|_| BadEntry::NoTime)?,
-        None => entry.position.milliseconds,
-    };
-    let mut message = Message::new(key, payload)
-        .with_id(id)
-        .with_timestamp(time(milliseconds).ok_or(BadEntry::NoTime)?)
-        .with_headers(parts.headers);
-    if let Some(name) = parts.name {
-        message = message.name(name);
-    }
-    Ok(message)
+    let position = entry.position;
+    let id = || MessageId::parse(&position.to_string());
+    parts.message(key, id, position.milliseconds)
 }
 
+/// A message that is being put together from its fields.
 #[derive(Debug, Default)]
-struct Parts {
+pub(crate) struct Parts {
     payload: Option<Bytes>,
     id: Option<String>,
     name: Option<String>,
     time: Option<String>,
     headers: Headers,
+    size: usize,
+    limit: usize,
 }
 
 impl Parts {
-    fn take(&mut self, field: Vec<u8>, value: Vec<u8>) -> Result<(), BadEntry> {
+    pub(crate) fn new(key: &Key, limit: usize) -> Result<Self, BadEntry> {
+        let mut parts = Parts {
+            limit,
+            ..Parts::default()
+        };
+        parts.grow(key.as_str().len())?;
+        Ok(parts)
+    }
+
+    /// Counts bytes before they are kept, so that no more than the limit is ever held twice.
+    fn grow(&mut self, bytes: usize) -> Result<(), BadEntry> {
+        self.size += bytes;
+        let (size, limit) = (self.size, self.limit);
+        match size > limit {
+            true => Err(BadEntry::TooLarge { size, limit }),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes a field. One that is not known is ignored.
+    pub(crate) fn take(&mut self, field: Vec<u8>, value: Vec<u8>) -> Result<(), BadEntry> {
         let place = match &field[..] {
-            PAYLOAD => {
-                return match self.payload.replace(Bytes::from(value)) {
-                    None => Ok(()),
-                    Some(_) => Err(BadEntry::Twice(shown(&field))),
-                };
+            PAYLOAD => return self.payload(Bytes::from(value)),
+            _ if field.starts_with(HEADER) => {
+                self.grow(field.len() - HEADER.len() + value.len())?;
+                return self.header(&field, value);
+            }
+            NAME => {
+                self.grow(value.len())?;
+                &mut self.name
             }
             ID => &mut self.id,
-            NAME => &mut self.name,
             TIME => &mut self.time,
-            _ if field.starts_with(HEADER) => return self.header(&field, value),
             _ => return Ok(()),
         };
         match place.replace(text(&field, value)?) {
             None => Ok(()),
             Some(_) => Err(BadEntry::Twice(shown(&field))),
         }
+    }
+
+    pub(crate) fn payload(&mut self, payload: Bytes) -> Result<(), BadEntry> {
+        self.grow(payload.len())?;
+        match self.payload.replace(payload) {
+            None => Ok(()),
+            Some(_) => Err(BadEntry::Twice(shown(PAYLOAD))),
+        }
+    }
+
+    /// The message. One without a field `id` or `time` gets these.
+    pub(crate) fn message(
+        self,
+        key: &Key,
+        id: impl FnOnce() -> MessageId,
+        milliseconds: u64,
+    ) -> Result<Message, BadEntry> {
+        let payload = self.payload.ok_or(BadEntry::NoPayload)?;
+        let id = self.id.map_or_else(id, |id| MessageId::parse(&id));
+        let milliseconds = match self.time {
+            Some(text) => text.parse().map_err(|_| BadEntry::NoTime)?,
+            None => milliseconds,
+        };
+        let mut message = Message::new(key, payload)
+            .with_id(id)
+            .with_timestamp(time(milliseconds).ok_or(BadEntry::NoTime)?)
+            .with_headers(self.headers);
+        if let Some(name) = self.name {
+            message = message.name(name);
+        }
+        Ok(message)
     }
 
     fn header(&mut self, field: &[u8], value: Vec<u8>) -> Result<(), BadEntry> {

@@ -53,6 +53,13 @@ impl fmt::Display for Fault {
 /// What would be right, where the server does not say it.
 fn advice(code: &str, text: &str) -> &'static str {
     match code {
+        "NOPERM"
+            if text.contains("channel")
+                || text.contains("publish")
+                || text.contains("subscribe") =>
+        {
+            " (give the user PUBLISH, SUBSCRIBE and UNSUBSCRIBE, and the channels of the prefix)"
+        }
         "NOPERM" => {
             " (give the user XADD, XREAD, XREADGROUP, XACK, XGROUP, XINFO, XPENDING, XCLAIM, and the keys of the prefix)"
         }

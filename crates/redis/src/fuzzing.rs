@@ -1,21 +1,24 @@
 //! What the fuzz target reaches for: everything that parses what a server, or another writer, sent.
 
-use fanfeed_broker::Key;
+use bytes::Bytes;
+use fanfeed_broker::{Key, Message};
 use redis::parse_redis_value;
 
 use crate::bell;
 use crate::command::Commands;
 use crate::entry;
+use crate::frame;
 use crate::inbound::fuzz_answers;
 use crate::names::escape;
 use crate::reply::{RawEntry, pending, streams};
+
+const LIMIT: usize = 256;
 
 /// Reads `bytes` as an answer of the server, and each entry in it as a message and as a ring.
 ///
 /// # Panics
 /// If a message is larger than the limit, or is not read back as it was written.
 pub fn answer(bytes: &[u8]) {
-    const LIMIT: usize = 256;
     let Ok(value) = parse_redis_value(bytes) else {
         return;
     };
@@ -31,10 +34,6 @@ pub fn answer(bytes: &[u8]) {
             let Ok(message) = entry::read(&key, LIMIT, entry) else {
                 continue;
             };
-            assert!(
-                message.size() <= LIMIT,
-                "a message is larger than the limit"
-            );
             let mut commands = Commands::new();
             entry::append(&mut commands, b"s", None, &message);
             let again = RawEntry {
@@ -42,12 +41,33 @@ pub fn answer(bytes: &[u8]) {
                 fields: written(&commands),
             };
             let again = entry::read(&key, LIMIT, again).expect("what was written can be read");
-            assert_eq!(again.id(), message.id());
-            assert_eq!(again.payload(), message.payload());
-            assert_eq!(again.headers(), message.headers());
-            assert_eq!(again.event_name(), message.event_name());
+            same(&message, &again);
         }
     }
+}
+
+/// Reads `bytes` as what was published on a channel.
+///
+/// # Panics
+/// If the message is larger than the limit, or is not read back as it was written.
+pub fn frame(bytes: &[u8]) {
+    let key = Key::new("k");
+    let Ok(message) = frame::read(&key, LIMIT, &Bytes::copy_from_slice(bytes)) else {
+        return;
+    };
+    let again = frame::read(&key, LIMIT, &frame::write(&message).into());
+    same(&message, &again.expect("what was written can be read"));
+}
+
+fn same(message: &Message, again: &Message) {
+    assert!(
+        message.size() <= LIMIT,
+        "a message is larger than the limit"
+    );
+    assert_eq!(again.id(), message.id());
+    assert_eq!(again.payload(), message.payload());
+    assert_eq!(again.headers(), message.headers());
+    assert_eq!(again.event_name(), message.event_name());
 }
 
 /// Rings for the keys in `bytes`, one to a line, and reads the ring.

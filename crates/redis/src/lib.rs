@@ -8,12 +8,14 @@ mod command;
 mod config;
 mod entry;
 mod fault;
+mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inbound;
 mod names;
 mod outbound;
 mod position;
+mod pubsub;
 mod reply;
 mod secret;
 mod shared;
@@ -22,5 +24,5 @@ mod transport;
 mod waiter;
 mod wire;
 
-pub use config::{Config, Tls};
+pub use config::{Config, Mode, Tls};
 pub use transport::{connect, driver};

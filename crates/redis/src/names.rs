@@ -9,6 +9,8 @@
 //! | `fanfeed:handover` | rung when a member of a group gives back messages |
 //! | `fanfeed:dead:{chat.42}` | what groups of the key gave up |
 //! | `fanfeed:member:{name}` | a string that expires: the heartbeat of a member of groups |
+//! | `fanfeed:chat.42` | in the mode of pub/sub: the channel of the key |
+//! | `fanfeed:{name}` | in that mode: the channel by which a broker wakes its own listener |
 //!
 //! Braces make the part between them the hash tag, by which a cluster places the name.
 
@@ -49,6 +51,16 @@ impl Names {
     /// Where what the groups of a key gave up is kept.
     pub(crate) fn dead(&self, escaped: &str) -> String {
         format!("{}dead:{{{escaped}}}", self.prefix)
+    }
+
+    /// The channel of a key.
+    pub(crate) fn channel(&self, key: &str) -> String {
+        format!("{}{}", self.prefix, escape(key))
+    }
+
+    /// The channel by which a broker wakes its own listener. No key has it: no escape holds a brace.
+    pub(crate) fn wake(&self, member: &str) -> String {
+        format!("{}{{{member}}}", self.prefix)
     }
 
     /// The heartbeat of a member.

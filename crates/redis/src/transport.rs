@@ -8,9 +8,10 @@ use fanfeed_broker::{
     Broker, Capabilities, ConnectError, Delivery, Subscribe, SubscribeError, WithoutMember,
 };
 
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::inbound::RedisInbound;
 use crate::outbound::RedisOutbound;
+use crate::pubsub::PubSubInbound;
 use crate::shared::Shared;
 
 /// What Redis Streams promise.
@@ -19,6 +20,10 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("redis")
     .group(Delivery::AtLeastOnce, WithoutMember::Kept)
     .replay()
     .durable();
+
+/// What channels of pub/sub promise.
+pub(crate) const PUBSUB: Capabilities =
+    Capabilities::new("redis-pubsub").plain(Delivery::AtMostOnce);
 
 /// The driver of `redis:`, `rediss:`, `valkey:` and `valkeys:` URLs.
 ///
@@ -71,7 +76,14 @@ impl RedisTransport {
 
 impl Transport for RedisTransport {
     fn capabilities(&self) -> &'static Capabilities {
-        &CAPABILITIES
+        match self.shared.config.mode {
+            Mode::Streams => &CAPABILITIES,
+            Mode::PubSub => &PUBSUB,
+        }
+    }
+
+    fn publishes_again(&self) -> bool {
+        self.shared.config.mode == Mode::Streams
     }
 
     fn largest_message(&self) -> usize {
@@ -88,7 +100,11 @@ impl Transport for RedisTransport {
     }
 
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError> {
-        Ok(Box::new(RedisInbound::open(Arc::clone(&self.shared))?))
+        let shared = Arc::clone(&self.shared);
+        Ok(match self.shared.config.mode {
+            Mode::Streams => Box::new(RedisInbound::open(shared)?),
+            Mode::PubSub => Box::new(PubSubInbound::open(shared)?),
+        })
     }
 }
 

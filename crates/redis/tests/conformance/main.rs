@@ -1,38 +1,69 @@
-//! The driver passes the suite, over the old server and the new one.
+//! The driver passes the suite, over the old server and the new one, in both modes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfeed_broker::Broker;
-use fanfeed_broker::conformance::Server;
+use fanfeed_broker::conformance::{Line, Server, Way};
 use fanfeed_broker::driver::EngineOptions;
-use fanfeed_redis::Config;
-use fanfeed_testkit::{RedisServer, Release};
+use fanfeed_redis::{Config, Mode};
+use fanfeed_testkit::{Proxy, RedisServer, Release, proxy};
 
 /// A server of its own for each case. It has its data on disk, so that nothing is lost when it is killed.
-struct Redis(Mutex<RedisServer>);
-
-impl Redis {
-    fn start(release: Release) -> Self {
-        Redis(Mutex::new(
-            RedisServer::builder(release).append_only().start(),
-        ))
-    }
+struct Redis {
+    server: Mutex<RedisServer>,
+    release: Release,
+    mode: Mode,
 }
 
-impl Server for Redis {
-    fn connect(&self) -> Arc<dyn Broker> {
-        let config: Config = self.0.lock().unwrap().url().parse().unwrap();
+impl Redis {
+    fn start(release: Release, mode: Mode) -> Self {
+        Redis {
+            server: Mutex::new(RedisServer::builder(release).append_only().start()),
+            release,
+            mode,
+        }
+    }
+
+    fn connect_to(&self, url: &str) -> Arc<dyn Broker> {
+        let config: Config = url.parse().unwrap();
         let config = config
+            .mode(self.mode)
+            .read_timeout(Duration::from_secs(1))
             .heartbeat(Duration::from_millis(300))
             .sweep(Duration::from_millis(500));
         let options = EngineOptions::new().reconnect(Duration::from_millis(200));
         Arc::new(fanfeed_redis::connect(config, options).unwrap())
     }
+}
 
-    fn restart(&self) -> bool {
-        self.0.lock().unwrap().restart();
+impl Server for Redis {
+    fn connect(&self) -> Arc<dyn Broker> {
+        self.connect_to(&self.server.lock().unwrap().url())
+    }
+
+    fn kill(&self) -> bool {
+        self.server.lock().unwrap().kill();
         true
+    }
+
+    fn start(&self) {
+        self.server.lock().unwrap().restart();
+    }
+
+    fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
+        let server = self.server.lock().unwrap();
+        let proxy = Proxy::start(server.address());
+        let broker = self.connect_to(&server.url_through(proxy.address()));
+        Some((broker, Box::new(Through(proxy))))
+    }
+
+    fn many_keys(&self) -> usize {
+        // The new server is no other in this, and the case takes seconds.
+        match (self.release, self.mode) {
+            (Release::New, Mode::PubSub) => 1_000,
+            _ => 10_000,
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -40,18 +71,48 @@ impl Server for Redis {
     }
 }
 
-mod old {
-    fn server() -> super::Redis {
-        super::Redis::start(super::Release::Old)
+struct Through(Proxy);
+
+impl Line for Through {
+    fn cut(&self) {
+        self.0.cut();
     }
 
-    fanfeed_broker::conformance_tests!(server);
+    fn half_close(&self, way: Way) {
+        self.0.half_close(match way {
+            Way::ToServer => proxy::Way::ToServer,
+            Way::ToBroker => proxy::Way::ToClient,
+        });
+    }
+
+    fn delay(&self, delay: Duration) {
+        self.0.delay(delay);
+    }
+
+    fn stall(&self, stalls: bool) {
+        self.0.stall(stalls);
+    }
+
+    fn refuse(&self, refuses: bool) {
+        self.0.refuse(refuses);
+    }
 }
 
-mod new {
-    fn server() -> super::Redis {
-        super::Redis::start(super::Release::New)
-    }
+macro_rules! suites {
+    ($($name:ident: $release:ident, $mode:ident;)*) => {$(
+        mod $name {
+            fn server() -> super::Redis {
+                super::Redis::start(super::Release::$release, super::Mode::$mode)
+            }
 
-    fanfeed_broker::conformance_tests!(server);
+            fanfeed_broker::conformance_tests!(server);
+        }
+    )*};
+}
+
+suites! {
+    old: Old, Streams;
+    new: New, Streams;
+    old_pubsub: Old, PubSub;
+    new_pubsub: New, PubSub;
 }
