@@ -1,0 +1,262 @@
+//! What all clients of librdkafka share: their settings, what they report, and the first contact.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::ConnectError;
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
+
+use crate::config::Config;
+
+/// How long the first connections of a client may take to show that the servers are too old.
+const FIRST: Duration = Duration::from_millis(30);
+
+/// The settings of each client.
+pub(crate) fn settings(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set_log_level(RDKafkaLogLevel::Emerg);
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    let encrypted = config.tls.is_some();
+    let protocol = match (encrypted, config.user.is_some()) {
+        (false, false) => "plaintext",
+        (false, true) => "sasl_plaintext",
+        (true, false) => "ssl",
+        (true, true) => "sasl_ssl",
+    };
+    client
+        .set("bootstrap.servers", config.address())
+        .set("client.id", "fanfeed")
+        .set("security.protocol", protocol)
+        .set(
+            "socket.connection.setup.timeout.ms",
+            millis(config.dial.max(Duration::from_secs(1))),
+        )
+        .set("socket.timeout.ms", "10000")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("topic.metadata.refresh.interval.ms", millis(config.refresh))
+        .set("allow.auto.create.topics", "true");
+    if let Some((user, password)) = &config.user {
+        client
+            .set("sasl.mechanisms", config.mechanism.name())
+            .set("sasl.username", user)
+            .set("sasl.password", password.reveal());
+    }
+    if let Some(tls) = &config.tls {
+        if let Some(authority) = &tls.authority {
+            client.set("ssl.ca.location", authority.display().to_string());
+        }
+        if let Some((certificate, key)) = &tls.identity {
+            client
+                .set(
+                    "ssl.certificate.location",
+                    certificate.display().to_string(),
+                )
+                .set("ssl.key.location", key.display().to_string());
+        }
+    }
+    client
+}
+
+/// Sets what the user wants over everything else, and makes the client.
+pub(crate) fn create<C, T>(
+    config: &Config,
+    mut client: ClientConfig,
+    context: C,
+) -> Result<T, ConnectError>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    for (name, value) in &config.properties {
+        client.set(name, value.reveal());
+    }
+    client.create_with_context(context).map_err(|error| {
+        let text = config.redact(&error.to_string());
+        match &error {
+            _ if text.contains("ssl.") || text.contains("SSL") => ConnectError::Tls(text.into()),
+            KafkaError::ClientConfig(..) => ConnectError::BadConfig(text.into()),
+            _ => ConnectError::Failed(text.into()),
+        }
+    })
+}
+
+/// What a client has reported.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// No server can be reached.
+    lost: bool,
+    last: Option<(RDKafkaErrorCode, String)>,
+}
+
+impl Status {
+    fn report(&self, code: RDKafkaErrorCode, reason: String) {
+        let mut state = self.state.lock();
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            state.lost = true;
+        } else {
+            state.last = Some((code, reason));
+        }
+    }
+
+    /// Why no server can be reached, if that was reported since the last call.
+    pub(crate) fn take_lost(&self) -> Option<String> {
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.lost) {
+            return None;
+        }
+        let last = state.last.take();
+        Some(last.map_or_else(
+            || "no server can be reached".to_owned(),
+            |(_, reason)| reason,
+        ))
+    }
+
+    fn last(&self) -> (bool, Option<(RDKafkaErrorCode, String)>) {
+        let state = self.state.lock();
+        (state.lost, state.last.clone())
+    }
+}
+
+/// What a client tells its errors to. Logs of librdkafka go nowhere: what matters in them is an error, too.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    pub(crate) status: Arc<Status>,
+    config: Arc<Config>,
+}
+
+impl Reporter {
+    pub(crate) fn new(config: &Config) -> Self {
+        Reporter {
+            status: Arc::default(),
+            config: Arc::new(config.clone()),
+        }
+    }
+
+    pub(crate) fn report(&self, error: &KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.status.report(code, self.config.redact(reason));
+        }
+    }
+}
+
+impl ClientContext for Reporter {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _text: &str) {}
+
+    fn stats(&self, _statistics: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.report(&error, reason);
+    }
+}
+
+impl ProducerContext for Reporter {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: ()) {}
+}
+
+/// Whether the cluster can be used now.
+pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
+    let reporter = Reporter::new(config);
+    let status = Arc::clone(&reporter.status);
+    let mut client = settings(config);
+    client.set("enable.idempotence", "true");
+    let producer: BaseProducer<Reporter> = create(config, client, reporter)?;
+    let deadline = Instant::now() + config.dial;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let known = producer
+            .client()
+            .fetch_cluster_id(left.min(Duration::from_millis(20)));
+        producer.poll(Duration::ZERO);
+        let (lost, last) = status.last();
+        if known.is_some() {
+            return check_version(&producer);
+        }
+        if let Some(error) = last
+            .as_ref()
+            .and_then(|(code, reason)| refused(*code, reason))
+        {
+            return Err(error);
+        }
+        if lost || left.is_zero() {
+            return Err(unreachable(config, left.is_zero(), last));
+        }
+    }
+}
+
+/// Servers before 0.11 have neither headers nor idempotent producers.
+fn check_version(producer: &BaseProducer<Reporter>) -> Result<(), ConnectError> {
+    let until = Instant::now() + FIRST;
+    loop {
+        match producer.client().fatal_error() {
+            Some((RDKafkaErrorCode::UnsupportedFeature, _)) => {
+                return Err(ConnectError::TooOld {
+                    found: "older than Kafka 0.11, or without idempotent producers".into(),
+                    needed: "Kafka 0.11".into(),
+                });
+            }
+            Some((RDKafkaErrorCode::ClusterAuthorizationFailed, reason)) => {
+                return Err(ConnectError::Denied(reason.into()));
+            }
+            _ if Instant::now() >= until => return Ok(()),
+            _ => producer.poll(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// The errors that no further attempt can mend.
+fn refused(code: RDKafkaErrorCode, reason: &str) -> Option<ConnectError> {
+    match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            Some(ConnectError::Denied(reason.into()))
+        }
+        RDKafkaErrorCode::SSL => Some(ConnectError::Tls(reason.into())),
+        _ => None,
+    }
+}
+
+fn unreachable(
+    config: &Config,
+    late: bool,
+    last: Option<(RDKafkaErrorCode, String)>,
+) -> ConnectError {
+    let address = config.address().into();
+    match last {
+        // What closes the connection on the first request, or answers it with something else.
+        Some((_, reason))
+            if reason.contains("ApiVersion")
+                || reason.contains("Receive failed")
+                || reason.contains("protocol") =>
+        {
+            ConnectError::WrongProtocol(
+                format!("it is no Kafka, or older than 0.10, or wants TLS or a password: {reason}")
+                    .into(),
+            )
+        }
+        Some((_, reason)) if !reason.contains("timed out") => ConnectError::Unreachable {
+            address,
+            reason: reason.into(),
+        },
+        _ if late => ConnectError::Timeout {
+            address,
+            timeout: config.dial,
+        },
+        _ => ConnectError::Unreachable {
+            address,
+            reason: "no server can be reached".into(),
+        },
+    }
+}

@@ -1,0 +1,206 @@
+//! The side that receives.
+//!
+//! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]), whose partitions are
+//! assigned by hand, a second one for those that fell behind, and one consumer for each group ([`groups`]). No thread waits
+//! for each: a consumer whose queue gets something wakes this one.
+//!
+//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered. A plain subscription has
+//! read the end of each partition by then, and is read from there; of a group each partition has a committed offset.
+
+mod contact;
+mod groups;
+mod ledger;
+mod plain;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{Inbound, LinkError, Sink, SinkError, Verdict};
+
+use crate::shared::Shared;
+
+use contact::Contact;
+use groups::Groups;
+use plain::Plain;
+
+/// How long a wait may last though nothing wakes it.
+const LONGEST: Duration = Duration::from_millis(50);
+
+/// What outlives a connection: consumers with their positions, and what handlers hold.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    plain: Plain,
+    groups: Groups,
+    wake: Wake,
+}
+
+/// Wakes the receiving thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Wake {
+    sender: Sender<()>,
+    receiver: Receiver<()>,
+    nudged: Arc<AtomicBool>,
+}
+
+impl Wake {
+    fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Wake {
+            sender,
+            receiver,
+            nudged: Arc::default(),
+        }
+    }
+
+    /// A consumer has something.
+    pub(crate) fn ring(&self) {
+        // If it is full, the thread is woken already.
+        let _ = self.sender.try_send(());
+    }
+
+    /// The engine wants the thread.
+    fn nudge(&self) {
+        // ORDERING: pairs with the swap in `take_nudge`: what the engine wrote before is seen after it.
+        self.nudged.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    fn take_nudge(&self) -> bool {
+        // ORDERING: pairs with the store in `nudge`.
+        self.nudged.swap(false, Ordering::Acquire)
+    }
+
+    fn wait(&self, timeout: Duration) {
+        let _ = self.receiver.recv_timeout(timeout);
+    }
+}
+
+pub(crate) struct KafkaInbound {
+    shared: Arc<Shared>,
+    /// Taken out when this is dropped.
+    kept: Option<Kept>,
+    looked: Instant,
+}
+
+impl KafkaInbound {
+    pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
+        let kept = shared.kept.lock().take();
+        let mut kept = match kept {
+            Some(kept) => kept,
+            None => {
+                let wake = Wake::new();
+                let contact = Contact::new(&shared.config, wake.clone());
+                Kept {
+                    plain: Plain::new(contact.clone())?,
+                    groups: Groups::new(contact),
+                    wake,
+                }
+            }
+        };
+        // What was reported before this connection.
+        kept.plain.take_lost();
+        kept.groups.take_lost();
+        // The engine does not close those that ended while there was no connection.
+        kept.plain.drop_ended();
+        kept.groups.drop_ended();
+        Ok(KafkaInbound {
+            shared,
+            kept: Some(kept),
+            looked: Instant::now(),
+        })
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept
+            .as_mut()
+            .expect("it is taken out by the drop alone")
+    }
+}
+
+impl Inbound for KafkaInbound {
+    fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        let kept = self.kept();
+        match sink.group() {
+            None => kept.plain.open(sink),
+            Some(group) => kept.groups.open(sink, group),
+        }
+    }
+
+    fn close(&mut self, sink: &Sink) {
+        let kept = self.kept();
+        match sink.group() {
+            None => kept.plain.close(sink.id()),
+            Some(_) => kept.groups.close(sink.id()),
+        }
+    }
+
+    fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
+        // A plain subscription has nothing to acknowledge.
+        if sink.group().is_some() {
+            self.kept().groups.settle(tag, verdict);
+        }
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), LinkError> {
+        let deadline = Instant::now() + timeout;
+        let interval = self.shared.config.refresh.min(Duration::from_secs(1));
+        loop {
+            let look = self.looked.elapsed() >= interval;
+            if look {
+                self.looked = Instant::now();
+            }
+            let kept = self.kept();
+            let nudged = kept.wake.take_nudge();
+            if nudged {
+                kept.plain.look_for_room();
+                kept.groups.look_for_room();
+            }
+            if look {
+                kept.plain.refresh(interval);
+            }
+            let plain = kept.plain.poll();
+            let groups = kept.groups.poll();
+            if let Some(reason) = kept.plain.take_lost().or_else(|| kept.groups.take_lost()) {
+                return Err(LinkError::new(reason));
+            }
+            let now = Instant::now();
+            if nudged || now >= deadline {
+                return Ok(());
+            }
+            if !plain && !groups {
+                kept.wake.wait(LONGEST.min(deadline - now));
+            }
+        }
+    }
+
+    fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let wake = self
+            .kept
+            .as_ref()
+            .expect("it is taken out by the drop alone")
+            .wake
+            .clone();
+        Arc::new(move || wake.nudge())
+    }
+
+    fn finish(&mut self) {
+        // Leaves the groups, whose offsets are committed by that.
+        self.kept().groups.leave();
+    }
+}
+
+impl Drop for KafkaInbound {
+    fn drop(&mut self) {
+        *self.shared.kept.lock() = self.kept.take();
+    }
+}
+
+impl fmt::Debug for KafkaInbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaInbound").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,278 @@
+//! What both kinds of consumers do with the cluster: their settings, topics, offsets, and records.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::driver::{LinkError, SinkError};
+use fanfeed_broker::{ConnectError, Start};
+use rdkafka::Message as KafkaMessage;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Headers;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::client::{self, Reporter};
+use crate::config::Config;
+use crate::inbound::Wake;
+use crate::outbound::explain;
+use crate::position;
+use crate::record::Raw;
+
+/// How a consumer reaches the cluster.
+#[derive(Clone)]
+pub(crate) struct Contact {
+    pub(crate) config: Arc<Config>,
+    pub(crate) wake: Wake,
+    pub(crate) reporter: Reporter,
+}
+
+impl Contact {
+    pub(crate) fn new(config: &Config, wake: Wake) -> Self {
+        Contact {
+            config: Arc::new(config.clone()),
+            wake,
+            reporter: Reporter::new(config),
+        }
+    }
+
+    pub(crate) fn take_lost(&self) -> Option<String> {
+        self.reporter.status.take_lost()
+    }
+
+    /// A consumer that wakes the receiving thread.
+    pub(crate) fn consumer<C: ConsumerContext + 'static>(
+        &self,
+        group: &str,
+        context: C,
+        set: impl FnOnce(&mut ClientConfig),
+    ) -> Result<BaseConsumer<C>, ConnectError> {
+        let mut settings = client::settings(&self.config);
+        settings
+            .set("group.id", group)
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            // Each partition may be that far ahead of its handlers.
+            .set("queued.min.messages", "10000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.queue.backoff.ms", "20");
+        set(&mut settings);
+        let mut consumer: BaseConsumer<C> = client::create(&self.config, settings, context)?;
+        let wake = self.wake.clone();
+        consumer.set_nonempty_callback(move || wake.ring());
+        Ok(consumer)
+    }
+
+    /// How many partitions a topic has. Where the server makes topics by itself, this makes it.
+    pub(crate) fn partitions<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+    ) -> Result<i32, SinkError> {
+        let deadline = Instant::now() + self.config.dial;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match self.look(consumer, topic, left) {
+                Ok(count) => return Ok(count),
+                Err(error) => error,
+            };
+            let passing = !matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::InvalidTopic)
+            );
+            if !passing {
+                return Err(SinkError::Refused(explain(&error, topic).into()));
+            }
+            if left.is_zero() {
+                return Err(match error.rdkafka_error_code() {
+                    Some(
+                        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                    ) => SinkError::Refused(explain(&error, topic).into()),
+                    _ => LinkError::new(explain(&error, topic)).into(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(10).min(left));
+        }
+    }
+
+    /// How many partitions a topic has, as one server says now. An error if one of them has no leader.
+    pub(crate) fn look<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<i32, KafkaError> {
+        let timeout = timeout.max(Duration::from_millis(100));
+        let metadata = consumer.client().fetch_metadata(Some(topic), timeout)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else {
+            return Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition,
+            ));
+        };
+        let leaderless = found
+            .partitions()
+            .iter()
+            .find_map(|partition| partition.error());
+        if let Some(error) = found.error().or(leaderless) {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        match i32::try_from(found.partitions().len()) {
+            Ok(count) if count > 0 => Ok(count),
+            _ => Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::LeaderNotAvailable,
+            )),
+        }
+    }
+
+    /// The offsets from which a subscription reads, for each of its partitions.
+    pub(crate) fn starts<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partitions: i32,
+        start: &Start,
+    ) -> Result<Vec<i64>, SinkError> {
+        let after = match start {
+            Start::After(text) => Some(position::parse(text).ok_or_else(|| {
+                SinkError::Refused(
+                    format!("`{text}` is no position: it is PARTITION@OFFSET, such as 0@17").into(),
+                )
+            })?),
+            _ => None,
+        };
+        let bound = match start {
+            Start::New => Offset::End,
+            _ => Offset::Beginning,
+        };
+        let mut offsets = self.bounds(consumer, topic, partitions, bound)?;
+        for (partition, offset) in after.into_iter().flatten() {
+            match usize::try_from(partition)
+                .ok()
+                .and_then(|at| offsets.get_mut(at))
+            {
+                Some(place) => *place = (*place).max(offset + 1),
+                None => {
+                    let text = format!("the topic {topic} has no partition {partition}");
+                    return Err(SinkError::Refused(text.into()));
+                }
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// The first or the next offset of each partition.
+    pub(crate) fn bounds<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partitions: i32,
+        bound: Offset,
+    ) -> Result<Vec<i64>, SinkError> {
+        let deadline = Instant::now() + self.config.dial;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut list = TopicPartitionList::with_capacity(partitions as usize);
+            for partition in 0..partitions {
+                list.add_partition_offset(topic, partition, bound)
+                    .map_err(|error| refused(&error, topic))?;
+            }
+            let found = consumer.offsets_for_times(list, left.max(Duration::from_millis(100)));
+            let error = match found {
+                Ok(found) => match offsets(&found, topic, partitions) {
+                    Ok(offsets) => return Ok(offsets),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            // A leader is being elected, or the topic is new to the server that was asked.
+            if left.is_zero() {
+                return Err(LinkError::new(explain(&error, topic)).into());
+            }
+            std::thread::sleep(Duration::from_millis(10).min(left));
+        }
+    }
+
+    /// How many messages before `offset` were removed, of those from `expected` on. Offsets may also have holes.
+    pub(crate) fn removed<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        topic: &str,
+        partition: i32,
+        expected: i64,
+    ) -> Option<u64> {
+        let marks = consumer
+            .client()
+            .fetch_watermarks(topic, partition, Duration::from_secs(1));
+        let (low, _) = marks.ok()?;
+        u64::try_from(low - expected)
+            .ok()
+            .filter(|removed| *removed > 0)
+    }
+}
+
+impl std::fmt::Debug for Contact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contact").finish_non_exhaustive()
+    }
+}
+
+/// What the reporter of a consumer without further callbacks is.
+impl ConsumerContext for Reporter {}
+
+pub(crate) fn refused(error: &KafkaError, topic: &str) -> SinkError {
+    SinkError::Refused(explain(error, topic).into())
+}
+
+fn offsets(
+    list: &TopicPartitionList,
+    topic: &str,
+    partitions: i32,
+) -> Result<Vec<i64>, KafkaError> {
+    let none = || KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+    (0..partitions)
+        .map(|partition| {
+            let element = list.find_partition(topic, partition).ok_or_else(none)?;
+            element.error()?;
+            match element.offset() {
+                Offset::Offset(offset) => Ok(offset),
+                _ => Err(none()),
+            }
+        })
+        .collect()
+}
+
+/// A record that was received, as this crate reads it; or why it cannot be read.
+pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str> {
+    // The client library panics at the name of a header that is not UTF-8.
+    let headers = catch_unwind(AssertUnwindSafe(|| {
+        let headers = message.headers().into_iter();
+        headers
+            .flat_map(|headers| (0..headers.count()).map(|at| headers.get(at)))
+            .map(|header| (header.key, header.value))
+            .collect()
+    }));
+    Ok(Raw {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key(),
+        payload: message.payload(),
+        milliseconds: message.timestamp().to_millis(),
+        headers: headers.map_err(|_| "the name of a header is not UTF-8")?,
+    })
+}
+
+/// Whether a consumer's error says that a topic or a partition is gone.
+pub(crate) fn is_missing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+        )
+    )
+}

@@ -1,0 +1,770 @@
+//! Groups: a consumer for each, which the cluster gives partitions.
+//!
+//! The members that one process has of a group share its consumer, and take its messages in turn. A group on topics of one
+//! key each has one consumer for all its keys. Offsets are committed behind the handlers ([`Ledger`]): what a process
+//! handled since its last commit comes again if it is killed.
+//!
+//! When the cluster takes a partition away, what handlers are done with is committed. Handlers that run, run to their end,
+//! and messages in the buffers are still handled; but another process has the partition by then, and gets them too.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::Message;
+use fanfeed_broker::driver::{LinkError, Sink, SinkError, Verdict};
+use parking_lot::Mutex;
+use rdkafka::Message as KafkaMessage;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, OwnedMessage};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::client::Reporter;
+use crate::inbound::contact::{Contact, raw, refused};
+use crate::inbound::ledger::Ledger;
+use crate::record::{self, Raw};
+
+mod dead;
+
+use dead::DeadLetters;
+
+/// How many records of one consumer are taken in one go.
+const ROUND: usize = 1000;
+
+pub(crate) struct Groups {
+    contact: Contact,
+    /// By the names of the consumer groups.
+    groups: HashMap<String, Group>,
+    /// The consumer group and the topic of each subscription.
+    sinks: HashMap<u64, (String, Arc<str>)>,
+    /// What handlers hold, by tag.
+    held: HashMap<u64, Held>,
+    next_tag: u64,
+    dead: DeadLetters,
+}
+
+/// A message that a handler holds.
+struct Held {
+    consumer_group: String,
+    topic: Arc<str>,
+    partition: i32,
+    offset: i64,
+    attempt: u32,
+    message: Message,
+}
+
+struct Group {
+    /// What the members call it.
+    name: String,
+    consumer: Arc<BaseConsumer<Member>>,
+    topics: HashMap<Arc<str>, Topic>,
+    /// Topics with a partition that waits for room, or with messages that were given back.
+    waiting: HashSet<Arc<str>>,
+}
+
+struct Topic {
+    /// Whether each record is one of the key.
+    alone: bool,
+    sinks: Vec<Sink>,
+    turn: usize,
+    partitions: BTreeMap<i32, Partition>,
+    /// Messages that were given back.
+    back: VecDeque<Held>,
+    /// How many messages handlers hold.
+    held: usize,
+}
+
+#[derive(Default)]
+struct Partition {
+    ledger: Ledger,
+    owned: bool,
+    stash: Option<OwnedMessage>,
+    passed: bool,
+    stored: Option<i64>,
+    checked: Option<Instant>,
+}
+
+/// What librdkafka tells of a member.
+struct Member {
+    reporter: Reporter,
+    changes: Mutex<Vec<Change>>,
+}
+
+struct Change {
+    gained: bool,
+    partitions: Vec<(String, i32)>,
+}
+
+impl ClientContext for Member {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _text: &str) {}
+
+    fn stats(&self, _statistics: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reporter.report(&error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let (gained, list) = match rebalance {
+            Rebalance::Assign(list) => (true, list),
+            Rebalance::Revoke(list) => (false, list),
+            Rebalance::Error(_) => return,
+        };
+        let partitions = list
+            .elements()
+            .iter()
+            .map(|element| (element.topic().to_owned(), element.partition()))
+            .collect();
+        self.changes.lock().push(Change { gained, partitions });
+    }
+}
+
+impl Groups {
+    pub(crate) fn new(contact: Contact) -> Self {
+        Groups {
+            dead: DeadLetters::new(&contact),
+            contact,
+            groups: HashMap::new(),
+            sinks: HashMap::new(),
+            held: HashMap::new(),
+            next_tag: 0,
+        }
+    }
+
+    pub(crate) fn take_lost(&self) -> Option<String> {
+        self.contact.take_lost()
+    }
+
+    pub(crate) fn drop_ended(&mut self) {
+        let ended: Vec<u64> = {
+            let topics = self.groups.values().flat_map(|group| group.topics.values());
+            let sinks = topics.flat_map(|topic| &topic.sinks);
+            sinks
+                .filter(|sink| sink.is_closed())
+                .map(Sink::id)
+                .collect()
+        };
+        for id in ended {
+            self.close(id);
+        }
+    }
+
+    pub(crate) fn open(&mut self, sink: &Sink, name: &str) -> Result<(), SinkError> {
+        if self.sinks.contains_key(&sink.id()) {
+            return Ok(());
+        }
+        let config = Arc::clone(&self.contact.config);
+        let (topic, alone) = config
+            .topic(sink.key())
+            .map_err(|why| SinkError::Refused(why.into()))?;
+        let id = config.consumer_group(name, sink.key(), alone);
+        if !self.groups.contains_key(&id) {
+            let group = self.start(&id, name)?;
+            self.groups.insert(id.clone(), group);
+        }
+        let Some(group) = self.groups.get_mut(&id) else {
+            return Ok(());
+        };
+        let topic: Arc<str> = topic.into();
+        if !group.topics.contains_key(&topic) {
+            let opened = group.add_topic(&self.contact, &topic, alone, sink);
+            if let Err(error) = opened {
+                group.topics.remove(&topic);
+                let _ = group.subscribe();
+                if group.topics.is_empty() {
+                    self.groups.remove(&id);
+                }
+                return Err(error);
+            }
+        }
+        if let Some(entry) = group.topics.get_mut(&topic) {
+            entry.sinks.push(sink.clone());
+            group.waiting.insert(Arc::clone(&topic));
+        }
+        self.sinks.insert(sink.id(), (id, topic));
+        self.look_for_room();
+        Ok(())
+    }
+
+    fn start(&self, id: &str, name: &str) -> Result<Group, SinkError> {
+        let config = &self.contact.config;
+        let member = Member {
+            reporter: self.contact.reporter.clone(),
+            changes: Mutex::default(),
+        };
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let beat = (config.session / 4).clamp(Duration::from_millis(1), Duration::from_secs(3));
+        let consumer = self.contact.consumer(id, member, |settings| {
+            settings
+                .set("enable.auto.commit", "true")
+                .set("auto.commit.interval.ms", millis(config.commit))
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", millis(config.session))
+                .set("heartbeat.interval.ms", millis(beat))
+                .set(
+                    "max.poll.interval.ms",
+                    millis(config.session.max(Duration::from_secs(300))),
+                );
+        });
+        let consumer =
+            consumer.map_err(|error| SinkError::Link(LinkError::new(error.to_string())))?;
+        Ok(Group {
+            name: name.to_owned(),
+            consumer: Arc::new(consumer),
+            topics: HashMap::new(),
+            waiting: HashSet::new(),
+        })
+    }
+
+    pub(crate) fn close(&mut self, sink: u64) {
+        let Some((id, topic)) = self.sinks.remove(&sink) else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if let Some(entry) = group.topics.get_mut(&topic) {
+            entry.sinks.retain(|other| other.id() != sink);
+        }
+        self.leave_idle(&id, &topic);
+    }
+
+    /// Leaves a topic that nobody here is subscribed to, once handlers hold nothing of it: what they are done with is
+    /// committed then.
+    fn leave_idle(&mut self, id: &str, topic: &Arc<str>) {
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        let idle = group
+            .topics
+            .get(topic)
+            .is_some_and(|entry| entry.sinks.is_empty() && entry.held == 0);
+        if !idle {
+            return;
+        }
+        group.store();
+        if group.topics.len() == 1 {
+            // Its drop leaves the group, and commits.
+            self.groups.remove(id);
+            return;
+        }
+        group.topics.remove(topic);
+        group.waiting.remove(topic);
+        let _ = group.subscribe();
+    }
+
+    /// Leaves all groups.
+    pub(crate) fn leave(&mut self) {
+        for group in self.groups.values_mut() {
+            group.store();
+        }
+        self.groups.clear();
+        self.sinks.clear();
+        self.held.clear();
+    }
+
+    pub(crate) fn settle(&mut self, tag: u64, verdict: Verdict) {
+        let Some(held) = self.held.remove(&tag) else {
+            return;
+        };
+        let id = held.consumer_group.clone();
+        let topic = Arc::clone(&held.topic);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(entry) = group.topics.get_mut(&topic) else {
+            return;
+        };
+        entry.held -= 1;
+        let partition = entry.partitions.entry(held.partition).or_default();
+        match verdict {
+            Verdict::Requeued | Verdict::Abandoned => {
+                if partition.owned && !entry.sinks.is_empty() {
+                    entry.back.push_back(held);
+                    group.waiting.insert(Arc::clone(&topic));
+                } else {
+                    // The next owner reads it again.
+                    partition.ledger.give_back(held.offset);
+                }
+            }
+            Verdict::GivenUp => {
+                let kept = self.dead.keep(
+                    &group.name,
+                    &held.message,
+                    &held.topic,
+                    held.partition,
+                    held.offset,
+                );
+                if kept {
+                    partition.ledger.done(held.offset);
+                }
+            }
+            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            _ => partition.ledger.done(held.offset),
+        }
+        if entry.sinks.is_empty() {
+            self.leave_idle(&id, &topic);
+        }
+    }
+
+    /// Delivers what has arrived. True if there may be more.
+    pub(crate) fn poll(&mut self) -> bool {
+        let mut more = false;
+        for (id, group) in &mut self.groups {
+            let consumer = Arc::clone(&group.consumer);
+            // An event that is no record ends a poll as if there were nothing.
+            let mut nothing = 0;
+            for _ in 0..ROUND {
+                let polled = consumer.poll(Duration::ZERO);
+                group.obey();
+                match polled {
+                    Some(Ok(message)) => {
+                        nothing = 0;
+                        let mut desk = Desk {
+                            contact: &self.contact,
+                            held: &mut self.held,
+                            next_tag: &mut self.next_tag,
+                            dead: &mut self.dead,
+                        };
+                        group.take(id, &message, &mut desk);
+                    }
+                    Some(Err(_)) => {}
+                    None => {
+                        nothing += 1;
+                        if nothing > 2 {
+                            break;
+                        }
+                    }
+                }
+            }
+            more |= nothing <= 2;
+            group.store();
+        }
+        more
+    }
+
+    /// Goes on where a partition waited for room and there is some.
+    pub(crate) fn look_for_room(&mut self) {
+        for (id, group) in &mut self.groups {
+            for topic in std::mem::take(&mut group.waiting) {
+                let mut desk = Desk {
+                    contact: &self.contact,
+                    held: &mut self.held,
+                    next_tag: &mut self.next_tag,
+                    dead: &mut self.dead,
+                };
+                if !group.retry(id, &topic, &mut desk) {
+                    group.waiting.insert(topic);
+                }
+            }
+        }
+    }
+}
+
+/// What a group needs of the others to deliver.
+struct Desk<'a> {
+    contact: &'a Contact,
+    held: &'a mut HashMap<u64, Held>,
+    next_tag: &'a mut u64,
+    dead: &'a mut DeadLetters,
+}
+
+impl Group {
+    fn subscribe(&self) -> Result<(), KafkaError> {
+        let topics: Vec<&str> = self.topics.keys().map(|topic| &**topic).collect();
+        if topics.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
+        self.consumer.subscribe(&topics)
+    }
+
+    /// Joins the group for another topic, and makes sure that each of its partitions has a committed offset: from then on
+    /// nothing that is published is missed.
+    ///
+    /// The ends of the partitions are asked for before their offsets. So if another member finds that they have none at the
+    /// same time, and commits the same, neither of the two goes beyond what was published after the other was ready.
+    fn add_topic(
+        &mut self,
+        contact: &Contact,
+        topic: &Arc<str>,
+        alone: bool,
+        sink: &Sink,
+    ) -> Result<(), SinkError> {
+        let partitions = contact.partitions(&self.consumer, topic)?;
+        self.topics.insert(
+            Arc::clone(topic),
+            Topic {
+                alone,
+                sinks: Vec::new(),
+                turn: 0,
+                partitions: BTreeMap::new(),
+                back: VecDeque::new(),
+                held: 0,
+            },
+        );
+        let deadline = Instant::now() + contact.config.dial.max(Duration::from_secs(8));
+        let mut joined = false;
+        loop {
+            let starts = contact.starts(&self.consumer, topic, partitions, sink.start())?;
+            let missing = self.without_offset(topic, &starts);
+            let missing =
+                missing.map_err(|error| LinkError::new(crate::outbound::explain(&error, topic)));
+            let error = match missing {
+                Ok(missing) if missing.count() == 0 => {
+                    if !joined {
+                        self.subscribe().map_err(|error| refused(&error, topic))?;
+                    }
+                    return Ok(());
+                }
+                Ok(missing) => self.consumer.commit(&missing, CommitMode::Sync).err(),
+                Err(lost) if Instant::now() >= deadline => return Err(lost.into()),
+                Err(_) => None,
+            };
+            if let Some(error) = error {
+                match error.rdkafka_error_code() {
+                    Some(
+                        RDKafkaErrorCode::GroupAuthorizationFailed
+                        | RDKafkaErrorCode::TopicAuthorizationFailed,
+                    ) => {
+                        return Err(refused(&error, topic));
+                    }
+                    // Others are members already: only they may commit, so that this process has to be one.
+                    _ if !joined => {
+                        self.subscribe().map_err(|error| refused(&error, topic))?;
+                        joined = true;
+                    }
+                    _ if Instant::now() >= deadline => {
+                        return Err(LinkError::new(crate::outbound::explain(&error, topic)).into());
+                    }
+                    _ => {}
+                }
+                self.wait_for_join();
+            }
+        }
+    }
+
+    /// Serves the consumer for a moment while it joins. Records are left for later: nothing is read before a partition is
+    /// taken up, and what was read is read again.
+    fn wait_for_join(&mut self) {
+        let polled = self.consumer.poll(Duration::from_millis(50));
+        if let Some(Ok(message)) = &polled {
+            let list = one(message.topic(), message.partition());
+            let _ = self.consumer.seek(
+                message.topic(),
+                message.partition(),
+                Offset::Offset(message.offset()),
+                Duration::from_secs(1),
+            );
+            drop(list);
+        }
+        drop(polled);
+        self.obey();
+    }
+
+    /// The partitions without a committed offset, with the offsets that they should have.
+    fn without_offset(
+        &self,
+        topic: &str,
+        starts: &[i64],
+    ) -> Result<TopicPartitionList, KafkaError> {
+        let mut all = TopicPartitionList::new();
+        for at in 0..starts.len() {
+            all.add_partition(topic, at as i32);
+        }
+        let committed = self
+            .consumer
+            .committed_offsets(all, Duration::from_secs(2))?;
+        let mut missing = TopicPartitionList::new();
+        for (at, start) in starts.iter().enumerate() {
+            let Some(element) = committed.find_partition(topic, at as i32) else {
+                continue;
+            };
+            element.error()?;
+            if element.offset() == Offset::Invalid {
+                missing.add_partition_offset(topic, at as i32, Offset::Offset(*start))?;
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Takes up the partitions that the cluster gave, and gives up those that it took.
+    fn obey(&mut self) {
+        let changes = std::mem::take(&mut *self.consumer.context().changes.lock());
+        for change in changes {
+            for (topic, partition) in &change.partitions {
+                let Some(entry) = self.topics.get_mut(&**topic) else {
+                    continue;
+                };
+                let state = entry.partitions.entry(*partition).or_default();
+                state.owned = change.gained;
+                state.stash = None;
+                state.passed = false;
+                state.stored = None;
+                if change.gained {
+                    state.ledger.restart();
+                    let _ = self.consumer.resume(&one(topic, *partition));
+                    continue;
+                }
+                // The new owner gets these.
+                let (gone, left) = entry
+                    .back
+                    .drain(..)
+                    .partition(|held| held.partition == *partition);
+                entry.back = left;
+                let gone: VecDeque<Held> = gone;
+                for held in gone {
+                    state.ledger.give_back(held.offset);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, id: &str, message: &BorrowedMessage<'_>, desk: &mut Desk<'_>) {
+        let (partition, offset) = (message.partition(), message.offset());
+        let Some((topic, _)) = self.topics.get_key_value(message.topic()) else {
+            return;
+        };
+        let topic = Arc::clone(topic);
+        let Some(entry) = self.topics.get_mut(&topic) else {
+            return;
+        };
+        let state = entry.partitions.entry(partition).or_default();
+        if state.stash.is_some() {
+            state.passed = true;
+            return;
+        }
+        if let Some(expected) = state.ledger.next()
+            && expected != offset
+        {
+            report_gap(entry, &self.consumer, desk.contact, message, expected);
+        }
+        if !entry.deliver(
+            id,
+            &topic,
+            partition,
+            offset,
+            raw(message),
+            &self.name,
+            desk,
+        ) {
+            if let Some(state) = entry.partitions.get_mut(&partition) {
+                state.stash = Some(message.detach());
+            }
+            let _ = self.consumer.pause(&one(&topic, partition));
+            self.waiting.insert(topic);
+        }
+    }
+
+    /// Delivers what waits. False if some of it has to wait on.
+    fn retry(&mut self, id: &str, topic: &Arc<str>, desk: &mut Desk<'_>) -> bool {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return true;
+        };
+        while let Some(held) = entry.back.pop_front() {
+            if let Err(held) = entry.deliver_again(held, desk) {
+                entry.back.push_front(held);
+                return false;
+            }
+        }
+        let stashed = entry
+            .partitions
+            .iter()
+            .filter(|(_, state)| state.stash.is_some());
+        let stashed: Vec<i32> = stashed.map(|(partition, _)| *partition).collect();
+        for partition in stashed {
+            let Some(stash) = entry
+                .partitions
+                .get_mut(&partition)
+                .and_then(|state| state.stash.take())
+            else {
+                continue;
+            };
+            let offset = stash.offset();
+            let done = entry.deliver(id, topic, partition, offset, raw(&stash), &self.name, desk);
+            let Some(state) = entry.partitions.get_mut(&partition) else {
+                continue;
+            };
+            if !done {
+                state.stash = Some(stash);
+                return false;
+            }
+            if std::mem::take(&mut state.passed) {
+                let next = Offset::Offset(offset + 1);
+                let _ = self
+                    .consumer
+                    .seek(topic, partition, next, Duration::from_secs(5));
+            }
+            let _ = self.consumer.resume(&one(topic, partition));
+        }
+        true
+    }
+
+    /// Lets librdkafka commit what is done, at its next turn or when a partition is taken away.
+    fn store(&mut self) {
+        let mut list = TopicPartitionList::new();
+        for (topic, entry) in &mut self.topics {
+            for (partition, state) in &mut entry.partitions {
+                let position = state.ledger.position();
+                if state.owned && position.is_some() && position != state.stored {
+                    state.stored = position;
+                    let offset = Offset::Offset(position.unwrap_or_default());
+                    let _ = list.add_partition_offset(topic, *partition, offset);
+                }
+            }
+        }
+        if list.count() > 0 {
+            // What is not owned any more is not stored, and comes again elsewhere.
+            let _ = self.consumer.store_offsets(&list);
+        }
+    }
+}
+
+fn one(topic: &str, partition: i32) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    list
+}
+
+/// Reports records that were removed before this group read them, or a topic that was made again.
+fn report_gap(
+    entry: &mut Topic,
+    consumer: &BaseConsumer<Member>,
+    contact: &Contact,
+    message: &BorrowedMessage<'_>,
+    expected: i64,
+) {
+    let offset = message.offset();
+    let Some(state) = entry.partitions.get_mut(&message.partition()) else {
+        return;
+    };
+    let missed = if offset < expected {
+        state.ledger = Ledger::default();
+        None
+    } else {
+        // Transactions and compaction leave holes, which are no loss.
+        let recent = state
+            .checked
+            .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        if recent
+            || contact
+                .removed(consumer, message.topic(), message.partition(), expected)
+                .is_none()
+        {
+            state.checked = Some(Instant::now());
+            return;
+        }
+        u64::try_from(offset - expected).ok()
+    };
+    if let Some(sink) = entry.sinks.first() {
+        sink.gap(missed);
+    }
+}
+
+impl Topic {
+    /// Delivers a record to the next member with room. False if there is none.
+    #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
+    fn deliver(
+        &mut self,
+        id: &str,
+        topic: &Arc<str>,
+        partition: i32,
+        offset: i64,
+        raw: Result<Raw<'_>, &'static str>,
+        group: &str,
+        desk: &mut Desk<'_>,
+    ) -> bool {
+        let Some(first) = self.sinks.first() else {
+            return false;
+        };
+        let key = first.key().clone();
+        let room = self.sinks.iter().any(|sink| sink.room() > 0);
+        let state = self.partitions.entry(partition).or_default();
+        // Before it is noted as read, so that it stays the next one.
+        if !room {
+            return false;
+        }
+        if !state.ledger.read(offset) {
+            return true;
+        }
+        let reason = match raw {
+            Err(reason) => reason.to_owned(),
+            Ok(raw) if !self.alone && !record::is_of(&key, &raw) => return true,
+            Ok(raw) => match record::read(&key, desk.contact.config.max_message, &raw) {
+                Err(error) => error.to_string(),
+                Ok(message) => {
+                    state.ledger.deliver(offset);
+                    let held = Held {
+                        consumer_group: id.to_owned(),
+                        topic: Arc::clone(topic),
+                        partition,
+                        offset,
+                        attempt: 1,
+                        message,
+                    };
+                    if let Err(held) = self.hand(held, desk) {
+                        // A member's room went while it was read: it is the next that is given out.
+                        self.back.push_back(held);
+                        return true;
+                    }
+                    return true;
+                }
+            },
+        };
+        first.undecodable(&*reason);
+        desk.dead
+            .keep_unread(group, topic, partition, offset, &reason);
+        true
+    }
+
+    fn deliver_again(&mut self, mut held: Held, desk: &mut Desk<'_>) -> Result<(), Held> {
+        let owned = self
+            .partitions
+            .get(&held.partition)
+            .is_some_and(|state| state.owned);
+        if !owned {
+            return Ok(());
+        }
+        held.attempt += 1;
+        self.hand(held, desk).map_err(|mut held| {
+            held.attempt -= 1;
+            held
+        })
+    }
+
+    /// Gives a message to the next member with room.
+    fn hand(&mut self, held: Held, desk: &mut Desk<'_>) -> Result<(), Held> {
+        for _ in 0..self.sinks.len() {
+            self.turn = (self.turn + 1) % self.sinks.len();
+            let sink = &self.sinks[self.turn];
+            if sink.room() == 0 {
+                continue;
+            }
+            let tag = *desk.next_tag;
+            if sink
+                .deliver(held.message.clone(), tag, held.attempt)
+                .is_ok()
+            {
+                *desk.next_tag += 1;
+                desk.held.insert(tag, held);
+                self.held += 1;
+                return Ok(());
+            }
+        }
+        Err(held)
+    }
+}
+
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Groups")
+            .field("groups", &self.groups.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! Messages that a group gave up or could not read, kept in a topic of their own.
+
+use std::sync::Arc;
+
+use fanfeed_broker::Message;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
+
+use crate::client::{self, Reporter};
+use crate::config::Config;
+use crate::inbound::contact::Contact;
+use crate::names;
+use crate::position::position;
+use crate::record;
+
+/// Keeps dead letters. Its producer is made when it is first needed.
+pub(crate) struct DeadLetters {
+    config: Arc<Config>,
+    reporter: Reporter,
+    producer: Option<ThreadedProducer<Reporter>>,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(contact: &Contact) -> Self {
+        DeadLetters {
+            config: Arc::clone(&contact.config),
+            reporter: contact.reporter.clone(),
+            producer: None,
+        }
+    }
+
+    /// Keeps a message. False if it cannot be kept now, so that its offset must not be committed.
+    pub(crate) fn keep(
+        &mut self,
+        group: &str,
+        message: &Message,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> bool {
+        let mut headers = OwnedHeaders::new();
+        record::headers(message, true, |key, value| {
+            let taken = std::mem::take(&mut headers);
+            headers = taken.insert(Header {
+                key,
+                value: Some(value),
+            });
+        });
+        self.send(
+            headers,
+            message.key().as_str(),
+            message.payload(),
+            group,
+            topic,
+            &position(partition, offset),
+            "given up",
+        )
+    }
+
+    /// Keeps the position of a record that cannot be read.
+    pub(crate) fn keep_unread(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        reason: &str,
+    ) {
+        self.send(
+            OwnedHeaders::new(),
+            "",
+            b"",
+            group,
+            topic,
+            &position(partition, offset),
+            reason,
+        );
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
+    fn send(
+        &mut self,
+        headers: OwnedHeaders,
+        key: &str,
+        payload: &[u8],
+        group: &str,
+        topic: &str,
+        position: &str,
+        reason: &str,
+    ) -> bool {
+        if !self.config.dead_letters {
+            return true;
+        }
+        let mut name = format!(
+            "{}dead.{}",
+            self.config.prefix,
+            topic.strip_prefix(&self.config.prefix).unwrap_or(topic)
+        );
+        name.truncate(names::LONGEST);
+        let headers = [
+            ("ff-dead-group", group),
+            ("ff-dead-topic", topic),
+            ("ff-dead-position", position),
+            ("ff-dead-reason", reason),
+        ]
+        .into_iter()
+        .fold(headers, |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+        let Some(producer) = self.producer() else {
+            return false;
+        };
+        let record = BaseRecord::to(&name)
+            .key(key)
+            .payload(payload)
+            .headers(headers);
+        match producer.send(record) {
+            Ok(()) => true,
+            Err((error, _)) => error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull),
+        }
+    }
+
+    fn producer(&mut self) -> Option<&ThreadedProducer<Reporter>> {
+        if self.producer.is_none() {
+            let mut settings = client::settings(&self.config);
+            settings
+                .set("enable.idempotence", "true")
+                .set("message.timeout.ms", "0")
+                .set("partitioner", "murmur2_random");
+            self.producer = client::create(&self.config, settings, self.reporter.clone()).ok();
+        }
+        self.producer.as_ref()
+    }
+}

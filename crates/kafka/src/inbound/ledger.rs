@@ -1,0 +1,143 @@
+//! Which messages of one partition are handled, and so how far its offset may be committed.
+
+use std::collections::BTreeMap;
+
+/// The messages of a partition that were delivered and are not committed.
+///
+/// INVARIANT: [`position`](Self::position) is never beyond a message of this ownership that no handler is done with.
+///
+/// It outlives an ownership: when a partition is taken away and comes back, what handlers still hold of it is not
+/// delivered to them a second time.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Each delivered message, and whether it is done.
+    entries: BTreeMap<i64, bool>,
+    /// The offset after the last message that was read, in this ownership.
+    next: Option<i64>,
+    /// The first offset that was read in this ownership. What is before it, others have committed.
+    first: i64,
+}
+
+impl Ledger {
+    /// The partition is owned anew: it is read from what is committed.
+    pub(crate) fn restart(&mut self) {
+        self.next = None;
+    }
+
+    /// The offset that should be read next, if one has been read.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.next
+    }
+
+    /// A message was read. False if handlers hold it already, or are done with it.
+    pub(crate) fn read(&mut self, offset: i64) -> bool {
+        if self.next.is_none() {
+            self.first = offset;
+        }
+        self.next = Some(offset + 1);
+        !self.entries.contains_key(&offset)
+    }
+
+    /// A message was delivered.
+    pub(crate) fn deliver(&mut self, offset: i64) {
+        self.entries.insert(offset, false);
+    }
+
+    /// A handler is done with a message.
+    pub(crate) fn done(&mut self, offset: i64) {
+        if let Some(done) = self.entries.get_mut(&offset) {
+            *done = true;
+        }
+        self.forget();
+    }
+
+    /// A message is given back: if it is read again, it is delivered again.
+    pub(crate) fn give_back(&mut self, offset: i64) {
+        self.entries.remove(&offset);
+    }
+
+    /// What is committed needs no entry.
+    fn forget(&mut self) {
+        while let Some(entry) = self.entries.first_entry()
+            && *entry.get()
+            // Without an owner it is not known from where it will be read.
+            && self.next.is_some()
+        {
+            entry.remove();
+        }
+    }
+
+    /// The offset from which a new owner has to read, or `None` if nothing was read.
+    pub(crate) fn position(&self) -> Option<i64> {
+        let next = self.next?;
+        let open = self.entries.range(self.first..).find(|(_, done)| !**done);
+        Some(open.map_or(next, |(offset, _)| *offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+
+    #[test]
+    fn the_position_stays_at_the_first_message_that_is_not_done() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.position(), None);
+        for offset in 5..8 {
+            assert!(ledger.read(offset));
+            ledger.deliver(offset);
+        }
+        assert_eq!(ledger.position(), Some(5));
+        ledger.done(6);
+        assert_eq!(ledger.position(), Some(5));
+        ledger.done(5);
+        assert_eq!(ledger.position(), Some(7));
+        ledger.done(7);
+        assert_eq!(ledger.position(), Some(8));
+    }
+
+    #[test]
+    fn holes_are_passed() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.read(3));
+        ledger.deliver(3);
+        assert!(ledger.read(9));
+        ledger.deliver(9);
+        ledger.done(3);
+        assert_eq!(ledger.position(), Some(9));
+    }
+
+    #[test]
+    fn what_is_held_is_not_delivered_again_when_the_partition_comes_back() {
+        let mut ledger = Ledger::default();
+        for offset in 0..4 {
+            ledger.read(offset);
+            ledger.deliver(offset);
+        }
+        ledger.done(1);
+        ledger.restart();
+        assert_eq!(ledger.position(), None);
+        ledger.done(0);
+        assert!(!ledger.read(0), "it is done");
+        assert!(!ledger.read(1), "it is done");
+        assert!(!ledger.read(2), "it is held");
+        assert_eq!(ledger.position(), Some(2));
+        ledger.done(2);
+        ledger.done(3);
+        assert_eq!(ledger.position(), Some(3), "3 has not been read again");
+        assert!(ledger.read(4));
+        assert_eq!(ledger.position(), Some(5));
+    }
+
+    #[test]
+    fn what_others_have_committed_holds_nothing_back() {
+        let mut ledger = Ledger::default();
+        ledger.read(0);
+        ledger.deliver(0);
+        ledger.restart();
+        ledger.read(7);
+        ledger.deliver(7);
+        ledger.done(7);
+        assert_eq!(ledger.position(), Some(8));
+    }
+}

@@ -1,0 +1,716 @@
+//! Plain subscriptions: all partitions of their topics, assigned by hand.
+//!
+//! One consumer reads for all of them, so that their number makes no threads. A consumer has one position in each
+//! partition, and so subscriptions of one topic that are at different places need more than one. There are two, the
+//! *live* one and the one *behind*:
+//!
+//! - A subscription without room that has the partition to itself holds it: the partition is paused.
+//! - One without room beside others leaves the live consumer, so that it holds nobody, and is served by the one behind.
+//!   That one reads from the earliest place that is needed; each subscription leaves out what it has had.
+//! - Once it has caught up it is live again.
+//!
+//! Each subscription has its own next offset in each partition, which is what counts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{LinkError, Sink, SinkError};
+use rdkafka::Message as KafkaMessage;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, OwnedMessage};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::client::Reporter;
+use crate::inbound::contact::{Contact, is_missing, raw, refused};
+use crate::record::{self, Raw};
+
+/// How many records of one consumer are taken in one go.
+const ROUND: usize = 1000;
+
+/// How many topics are looked at in one second, at most.
+const LOOKS: usize = 50;
+
+/// How long a seek may take.
+const SEEK: Duration = Duration::from_secs(5);
+
+pub(crate) struct Plain {
+    contact: Contact,
+    live: Arc<BaseConsumer<Reporter>>,
+    /// Made when it is first needed.
+    behind: Option<Arc<BaseConsumer<Reporter>>>,
+    topics: HashMap<Arc<str>, Topic>,
+    sinks: HashMap<u64, Reading>,
+    /// Partitions in which a subscription waits for room.
+    waiting: HashSet<(Arc<str>, usize)>,
+    /// Topics whose partitions are looked at next.
+    looks: Vec<Arc<str>>,
+    /// Whether a topic is said to be gone.
+    missing: bool,
+}
+
+/// One subscription.
+struct Reading {
+    sink: Sink,
+    topic: Arc<str>,
+    /// Whether it takes each record of its topic.
+    alone: bool,
+    /// The next offset in each partition.
+    next: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Topic {
+    parts: Vec<Part>,
+    gone: bool,
+}
+
+/// One partition.
+#[derive(Default)]
+struct Part {
+    live: Cursor,
+    behind: Cursor,
+    checked: Option<Instant>,
+}
+
+/// Where one of the consumers is in a partition.
+#[derive(Default)]
+struct Cursor {
+    sinks: Vec<u64>,
+    assigned: bool,
+    paused: bool,
+    /// The next offset that the consumer gives.
+    next: i64,
+    /// A record that nobody had room for.
+    stash: Option<OwnedMessage>,
+    /// Whether the consumer gave a record behind the stash, which has to be read again.
+    passed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Live,
+    Behind,
+}
+
+impl Part {
+    fn cursor(&mut self, which: Which) -> &mut Cursor {
+        match which {
+            Which::Live => &mut self.live,
+            Which::Behind => &mut self.behind,
+        }
+    }
+}
+
+impl Plain {
+    pub(crate) fn new(contact: Contact) -> Result<Self, ConnectError> {
+        Ok(Plain {
+            live: consumer(&contact)?,
+            behind: None,
+            topics: HashMap::new(),
+            sinks: HashMap::new(),
+            waiting: HashSet::new(),
+            looks: Vec::new(),
+            missing: false,
+            contact,
+        })
+    }
+
+    pub(crate) fn take_lost(&self) -> Option<String> {
+        self.contact.take_lost()
+    }
+
+    pub(crate) fn drop_ended(&mut self) {
+        let ended = self
+            .sinks
+            .iter()
+            .filter(|(_, reading)| reading.sink.is_closed());
+        for id in ended.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.close(id);
+        }
+    }
+
+    pub(crate) fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        if self.sinks.contains_key(&sink.id()) {
+            return Ok(());
+        }
+        let (name, alone) = self
+            .contact
+            .config
+            .topic(sink.key())
+            .map_err(|why| SinkError::Refused(why.into()))?;
+        let known = self.topics.get(&*name).filter(|topic| !topic.gone);
+        let partitions = match known {
+            Some(topic) => topic.parts.len() as i32,
+            None => self.contact.partitions(&self.live, &name)?,
+        };
+        let next = self
+            .contact
+            .starts(&self.live, &name, partitions, sink.start())?;
+        let topic: Arc<str> = match self.topics.get_key_value(&*name) {
+            Some((topic, _)) => Arc::clone(topic),
+            None => name.into(),
+        };
+        let entry = self.topics.entry(Arc::clone(&topic)).or_default();
+        entry.gone = false;
+        entry
+            .parts
+            .resize_with(next.len().max(entry.parts.len()), Part::default);
+        let id = sink.id();
+        self.sinks.insert(
+            id,
+            Reading {
+                sink: sink.clone(),
+                topic: Arc::clone(&topic),
+                alone,
+                next: next.clone(),
+            },
+        );
+        if let Err(error) = self.place(id, &topic, &next) {
+            self.close(id);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Puts a subscription into the cursors of its partitions.
+    fn place(&mut self, id: u64, topic: &Arc<str>, next: &[i64]) -> Result<(), SinkError> {
+        let mut fresh = TopicPartitionList::new();
+        let mut behind = Vec::new();
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return Ok(());
+        };
+        for (at, (part, next)) in entry.parts.iter_mut().zip(next).enumerate() {
+            if !part.live.assigned {
+                part.live = Cursor {
+                    assigned: true,
+                    next: *next,
+                    ..Cursor::default()
+                };
+                fresh
+                    .add_partition_offset(topic, at as i32, Offset::Offset(*next))
+                    .map_err(|error| refused(&error, topic))?;
+                part.live.sinks.push(id);
+            } else if *next >= part.live.next {
+                part.live.sinks.push(id);
+            } else {
+                part.behind.sinks.push(id);
+                behind.push(at);
+            }
+        }
+        if fresh.count() > 0 {
+            self.live
+                .incremental_assign(&fresh)
+                .map_err(|error| refused(&error, topic))?;
+        }
+        for at in behind {
+            self.aim(topic, at)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self, id: u64) {
+        let Some(reading) = self.sinks.remove(&id) else {
+            return;
+        };
+        let topic = reading.topic;
+        let Some(entry) = self.topics.get_mut(&topic) else {
+            return;
+        };
+        let count = entry.parts.len();
+        for part in &mut entry.parts {
+            part.live.sinks.retain(|other| *other != id);
+            part.behind.sinks.retain(|other| *other != id);
+        }
+        for at in 0..count {
+            self.tidy(&topic, at);
+        }
+        if !self.sinks.values().any(|other| other.topic == topic) {
+            self.topics.remove(&topic);
+            self.waiting.retain(|(name, _)| *name != topic);
+        }
+    }
+
+    /// Gives up the cursors of a partition that nobody needs. Without a live subscription, the one that is least behind
+    /// becomes live.
+    fn tidy(&mut self, topic: &Arc<str>, at: usize) {
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return;
+        };
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, at as i32);
+        if part.live.sinks.is_empty() && part.live.assigned {
+            part.live = Cursor::default();
+            let _ = self.live.incremental_unassign(&list);
+        }
+        if part.live.sinks.is_empty() {
+            let next = |id: &u64| self.sinks.get(id).map(|reading| reading.next[at]);
+            if let Some(best) = part.behind.sinks.iter().copied().max_by_key(next) {
+                part.behind.sinks.retain(|id| *id != best);
+                let next = next(&best).unwrap_or_default();
+                part.live = Cursor {
+                    sinks: vec![best],
+                    assigned: true,
+                    next,
+                    ..Cursor::default()
+                };
+                if list
+                    .set_partition_offset(topic, at as i32, Offset::Offset(next))
+                    .is_ok()
+                {
+                    let _ = self.live.incremental_assign(&list);
+                }
+            }
+        }
+        if part.behind.sinks.is_empty() && part.behind.assigned {
+            part.behind = Cursor::default();
+            if let Some(behind) = &self.behind {
+                let _ = behind.incremental_unassign(&list);
+            }
+        }
+    }
+
+    /// Lets the consumer behind read from the earliest place at which a subscription has room.
+    fn aim(&mut self, topic: &Arc<str>, at: usize) -> Result<(), SinkError> {
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return Ok(());
+        };
+        let ready = part.behind.sinks.iter().filter_map(|id| {
+            let reading = self.sinks.get(id)?;
+            // Not for each place, because reading again costs all others their time.
+            let enough = reading.sink.room() > reading.sink.buffer() / 2;
+            enough.then(|| reading.next[at])
+        });
+        let Some(target) = ready.min() else {
+            if !part.behind.sinks.is_empty() {
+                self.waiting.insert((Arc::clone(topic), at));
+            }
+            return Ok(());
+        };
+        if self.behind.is_none() {
+            let made =
+                consumer(&self.contact).map_err(|error| LinkError::new(error.to_string()))?;
+            self.behind = Some(made);
+        }
+        let Some(consumer) = &self.behind else {
+            return Ok(());
+        };
+        let cursor = &mut part.behind;
+        let partition = at as i32;
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(topic, partition, Offset::Offset(target));
+        added.map_err(|error| refused(&error, topic))?;
+        if !cursor.assigned {
+            consumer
+                .incremental_assign(&list)
+                .map_err(|error| refused(&error, topic))?;
+            cursor.assigned = true;
+            cursor.paused = false;
+            cursor.next = target;
+        } else if target < cursor.next || cursor.paused {
+            if target != cursor.next {
+                let sought = consumer.seek(topic, partition, Offset::Offset(target), SEEK);
+                sought.map_err(|error| LinkError::new(error.to_string()))?;
+                cursor.next = target;
+            }
+            if std::mem::take(&mut cursor.paused) {
+                consumer
+                    .resume(&list)
+                    .map_err(|error| refused(&error, topic))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on where a subscription waited for room and has some.
+    pub(crate) fn look_for_room(&mut self) {
+        for (topic, at) in std::mem::take(&mut self.waiting) {
+            let Some(part) = self
+                .topics
+                .get_mut(&topic)
+                .and_then(|entry| entry.parts.get_mut(at))
+            else {
+                continue;
+            };
+            let room = |id: &u64| {
+                self.sinks
+                    .get(id)
+                    .is_some_and(|reading| reading.sink.room() > 0)
+            };
+            if part.live.stash.is_some() && !part.live.sinks.iter().any(room) {
+                self.waiting.insert((topic, at));
+                continue;
+            }
+            if let Some(stash) = part.live.stash.take() {
+                self.retry(&topic, at, stash);
+            }
+            // What fails here is tried again at the next look.
+            if self.aim(&topic, at).is_err() {
+                self.waiting.insert((topic, at));
+            }
+        }
+    }
+
+    /// Delivers a record that nobody had room for.
+    fn retry(&mut self, topic: &Arc<str>, at: usize, stash: OwnedMessage) {
+        let offset = stash.offset();
+        if !self.deliver(Which::Live, topic, at, offset, raw(&stash)) {
+            if let Some(part) = self.part(topic, at) {
+                part.live.stash = Some(stash);
+            }
+            self.waiting.insert((Arc::clone(topic), at));
+            return;
+        }
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return;
+        };
+        part.live.next = offset + 1;
+        if std::mem::take(&mut part.live.passed) {
+            let _ = self
+                .live
+                .seek(topic, at as i32, Offset::Offset(offset + 1), SEEK);
+        }
+        if std::mem::take(&mut part.live.paused) {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(topic, at as i32);
+            let _ = self.live.resume(&list);
+        }
+    }
+
+    fn part(&mut self, topic: &str, at: usize) -> Option<&mut Part> {
+        self.topics.get_mut(topic)?.parts.get_mut(at)
+    }
+
+    /// Delivers what has arrived. True if there may be more.
+    pub(crate) fn poll(&mut self) -> bool {
+        let mut more = self.poll_one(Which::Live);
+        if self.behind.is_some() {
+            more |= self.poll_one(Which::Behind);
+        }
+        more
+    }
+
+    fn poll_one(&mut self, which: Which) -> bool {
+        let consumer = match (which, &self.behind) {
+            (Which::Live, _) => Arc::clone(&self.live),
+            (Which::Behind, Some(behind)) => Arc::clone(behind),
+            (Which::Behind, None) => return false,
+        };
+        // An event that is no record ends a poll as if there were nothing.
+        let mut nothing = 0;
+        for _ in 0..ROUND {
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => {
+                    nothing = 0;
+                    self.take(which, &message);
+                }
+                Some(Err(error)) => self.missing |= is_missing(&error),
+                None => {
+                    nothing += 1;
+                    if nothing > 2 {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes one record.
+    fn take(&mut self, which: Which, message: &BorrowedMessage<'_>) {
+        let (offset, at) = (message.offset(), message.partition() as usize);
+        let Some((topic, entry)) = self.topics.get_key_value(message.topic()) else {
+            return;
+        };
+        let Some(part) = entry.parts.get(at) else {
+            return;
+        };
+        let topic = Arc::clone(topic);
+        let cursor = match which {
+            Which::Live => &part.live,
+            Which::Behind => &part.behind,
+        };
+        if !cursor.assigned {
+            return;
+        }
+        if cursor.stash.is_some() {
+            if let Some(part) = self.part(&topic, at) {
+                part.live.passed = true;
+            }
+            return;
+        }
+        let expected = cursor.next;
+        if offset != expected {
+            self.jump(which, &topic, at, expected, offset);
+        }
+        let taken = self.deliver(which, &topic, at, offset, raw(message));
+        let Some(part) = self.part(&topic, at) else {
+            return;
+        };
+        let cursor = part.cursor(which);
+        if taken {
+            cursor.next = offset + 1;
+            self.promote(&topic, at);
+            return;
+        }
+        cursor.next = offset;
+        cursor.paused = true;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, at as i32);
+        match which {
+            Which::Live => {
+                cursor.stash = Some(message.detach());
+                let _ = self.live.pause(&list);
+            }
+            Which::Behind => {
+                // The record is read again; `next` of the consumer is beyond it.
+                cursor.next = offset + 1;
+                if let Some(behind) = &self.behind {
+                    let _ = behind.pause(&list);
+                }
+            }
+        }
+        self.waiting.insert((topic, at));
+    }
+
+    /// The offsets do not go on as they should: records were removed, or the topic was made again.
+    fn jump(&mut self, which: Which, topic: &Arc<str>, at: usize, expected: i64, offset: i64) {
+        let consumer = match (which, &self.behind) {
+            (Which::Behind, Some(behind)) => behind,
+            _ => &self.live,
+        };
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return;
+        };
+        let back = offset < expected;
+        if !back {
+            // Transactions and compaction leave holes, which are no loss.
+            let recent = part
+                .checked
+                .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+            if recent
+                || self
+                    .contact
+                    .removed(consumer, topic, at as i32, expected)
+                    .is_none()
+            {
+                part.checked = Some(Instant::now());
+                return;
+            }
+        }
+        for id in part.cursor(which).sinks.clone() {
+            let Some(reading) = self.sinks.get_mut(&id) else {
+                continue;
+            };
+            let next = reading.next[at];
+            if back {
+                reading.next[at] = offset;
+                reading.sink.gap(None);
+            } else if next < offset {
+                reading.next[at] = offset;
+                reading.sink.gap(u64::try_from(offset - next).ok());
+            }
+        }
+    }
+
+    /// Delivers a record to all subscriptions of a cursor that have not had it. False if none of them had room, so that it
+    /// is to be kept.
+    fn deliver(
+        &mut self,
+        which: Which,
+        topic: &Arc<str>,
+        at: usize,
+        offset: i64,
+        raw: Result<Raw<'_>, &'static str>,
+    ) -> bool {
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return true;
+        };
+        let limit = self.contact.config.max_message;
+        let mut full = Vec::new();
+        let mut last: Option<fanfeed_broker::Message> = None;
+        for id in &part.cursor(which).sinks {
+            let Some(reading) = self.sinks.get_mut(id) else {
+                continue;
+            };
+            if reading.next[at] > offset {
+                continue;
+            }
+            let delivered = match &raw {
+                Err(reason) => {
+                    reading.sink.undecodable(*reason);
+                    true
+                }
+                Ok(raw) if !reading.alone && !record::is_of(reading.sink.key(), raw) => true,
+                Ok(raw) => {
+                    // The subscriptions of one key share the message.
+                    let message = match last.take() {
+                        Some(message) if message.key() == reading.sink.key() => Ok(message),
+                        _ => record::read(reading.sink.key(), limit, raw),
+                    };
+                    match message {
+                        Ok(message) => {
+                            last = Some(message.clone());
+                            reading.sink.deliver(message, 0, 1).is_ok() || reading.sink.is_closed()
+                        }
+                        Err(error) => {
+                            reading.sink.undecodable(error.to_string());
+                            true
+                        }
+                    }
+                }
+            };
+            if delivered {
+                reading.next[at] = offset + 1;
+            } else {
+                full.push(*id);
+            }
+        }
+        let cursor = part.cursor(which);
+        if full.is_empty() {
+            return true;
+        }
+        if full.len() == cursor.sinks.len() {
+            return false;
+        }
+        match which {
+            Which::Live => {
+                cursor.sinks.retain(|id| !full.contains(id));
+                part.behind.sinks.extend(full);
+                self.waiting.insert((Arc::clone(topic), at));
+                true
+            }
+            // The others go on, if some of them still do.
+            Which::Behind => {
+                self.waiting.insert((Arc::clone(topic), at));
+                cursor.sinks.iter().any(|id| {
+                    let reading = self.sinks.get(id);
+                    reading.is_some_and(|reading| reading.next[at] > offset)
+                })
+            }
+        }
+    }
+
+    /// Makes the subscriptions live that have caught up.
+    fn promote(&mut self, topic: &Arc<str>, at: usize) {
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return;
+        };
+        if part.behind.sinks.is_empty() || !part.live.assigned {
+            return;
+        }
+        let live = part.live.next;
+        let sinks = &self.sinks;
+        let caught_up = |id: &u64| sinks.get(id).is_none_or(|reading| reading.next[at] >= live);
+        let (up, left): (Vec<u64>, Vec<u64>) =
+            part.behind.sinks.iter().partition(|id| caught_up(id));
+        if up.is_empty() {
+            return;
+        }
+        part.behind.sinks = left;
+        part.live.sinks.extend(up);
+        self.tidy(topic, at);
+    }
+
+    /// Looks at some topics: whether they have new partitions, or were deleted, or made again. Called once in `interval`.
+    pub(crate) fn refresh(&mut self, interval: Duration) {
+        if self.looks.is_empty() {
+            self.looks = self.topics.keys().cloned().collect();
+        }
+        let rounds = self.contact.config.refresh.as_millis().max(1) / interval.as_millis().max(1);
+        let each = self.topics.len().div_ceil(rounds.max(1) as usize);
+        // If one is gone, all are looked at soon.
+        let count = if std::mem::take(&mut self.missing) {
+            LOOKS
+        } else {
+            each.min(LOOKS)
+        };
+        for _ in 0..count {
+            let Some(topic) = self.looks.pop() else {
+                break;
+            };
+            self.refresh_topic(&topic);
+        }
+    }
+
+    fn refresh_topic(&mut self, topic: &Arc<str>) {
+        let Some(entry) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let found = match self.contact.look(&self.live, topic, Duration::from_secs(1)) {
+            Ok(found) => found as usize,
+            Err(error) => {
+                entry.gone |= is_missing(&error);
+                return;
+            }
+        };
+        entry.gone = false;
+        let before = entry.parts.len();
+        if found <= before {
+            return;
+        }
+        entry.parts.resize_with(found, Part::default);
+        let ids: Vec<u64> = self
+            .sinks
+            .iter_mut()
+            .filter(|(_, reading)| reading.topic == *topic)
+            .map(|(id, reading)| {
+                // Nothing was in a partition that was not there.
+                reading.next.resize(found, 0);
+                *id
+            })
+            .collect();
+        let mut fresh = TopicPartitionList::new();
+        for at in before..found {
+            let _ = fresh.add_partition_offset(topic, at as i32, Offset::Offset(0));
+            entry.parts[at].live = Cursor {
+                sinks: ids.clone(),
+                assigned: true,
+                ..Cursor::default()
+            };
+        }
+        let _ = self.live.incremental_assign(&fresh);
+    }
+}
+
+fn consumer(contact: &Contact) -> Result<Arc<BaseConsumer<Reporter>>, ConnectError> {
+    // librdkafka wants a group's name even of a consumer that is in none.
+    let consumer = contact.consumer("fanfeed-plain", contact.reporter.clone(), |settings| {
+        settings.set("enable.auto.commit", "false");
+    });
+    consumer.map(Arc::new)
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain")
+            .field("topics", &self.topics.len())
+            .field("sinks", &self.sinks.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod client;
+mod config;
+mod inbound;
+mod names;
+mod outbound;
+mod position;
+mod record;
+mod secret;
+mod shared;
+mod transport;
+
+pub use config::{Config, Mechanism, Tls};
+pub use transport::{connect, driver};

@@ -1,0 +1,117 @@
+//! The names of topics and consumer groups.
+
+use std::fmt::Write as _;
+
+/// The longest name that Kafka takes for a topic.
+pub(crate) const LONGEST: usize = 249;
+
+/// A key, or a group, in the characters that topics may have: ASCII letters, digits, `-`, `.`, and `_` as the mark of an
+/// escape, such as `_20` for a space. It is injective. No result is `.` or `..`, which Kafka refuses.
+///
+/// Kafka also refuses a topic whose name differs from another's only in that a period stands for an underscore, because
+/// both would have the same metrics. That takes a key with a period before two hexadecimal digits, and another key with the
+/// character of that number at the same place: `a.5Fb` and `a_b`.
+pub(crate) fn escape(text: &str) -> String {
+    let only_dots = text.bytes().all(|byte| byte == b'.');
+    let mut name = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || (byte == b'.' && !only_dots) {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "_{byte:02X}").expect("a string takes everything");
+        }
+    }
+    name
+}
+
+/// The topic of a key, and whether the name stands for this key alone.
+///
+/// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two keys may share such a
+/// name, so that readers have to look at the key of each record.
+pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
+    let name = format!("{prefix}{}", escape(key));
+    if name.len() <= LONGEST {
+        return (name, true);
+    }
+    const TAIL: usize = 2 + 32;
+    // All bytes are ASCII, and so the cut is at a character.
+    let mut cut = LONGEST - TAIL;
+    // An escape is not cut in two.
+    while name.as_bytes()[cut - 2..cut].contains(&b'_') {
+        cut -= 1;
+    }
+    (format!("{}_h{:032x}", &name[..cut], hash(key)), false)
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u128 {
+    let basis = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    text.bytes().fold(basis, |hash: u128, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
+}
+
+/// Whether Kafka takes this name for a topic.
+pub(crate) fn is_topic(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    (1..=LONGEST).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "." | "..")
+}
+
+/// The consumer group of one group on a topic that several keys share: each key has its own offsets.
+pub(crate) fn shared_group(prefix: &str, group: &str, key: &str) -> String {
+    format!("{prefix}{}/{}", escape(group), escape(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, escape, is_topic, shared_group, topic};
+    use proptest::prelude::*;
+
+    #[test]
+    fn usual_keys_stay_readable() {
+        assert_eq!(escape("chat.42"), "chat.42");
+        assert_eq!(escape("chat.room-7"), "chat.room-7");
+        assert_eq!(escape("order_created"), "order_5Fcreated");
+        assert_eq!(escape("__consumer_offsets"), "_5F_5Fconsumer_5Foffsets");
+        assert_eq!(escape("a b/\u{e9}"), "a_20b_2F_C3_A9");
+        assert_eq!(escape(".."), "_2E_2E");
+    }
+
+    #[test]
+    fn long_keys_have_topics_too() {
+        for length in 200..=255 {
+            for text in ["k", "\u{e9}", "_"] {
+                let key = text.repeat(length / text.len());
+                let (one, alone) = topic("prefix.", &key);
+                assert!(is_topic(&one), "{one}");
+                assert_eq!(alone, one.len() < 200 || !one.contains("_h"));
+                let (other, _) = topic("prefix.", &format!("{}x", &key[text.len()..]));
+                assert_ne!(one, other);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_keys_never_share_a_topic(one in "[a.A5_E2 \u{e9}-]{1,9}", other in "[a.A5_E2 \u{e9}-]{1,9}") {
+            let (first, second) = (topic("", &one).0, topic("", &other).0);
+            prop_assert!(is_topic(&first), "{}", first);
+            prop_assert_eq!(one == other, first == second, "{} {}", first, second);
+        }
+
+        #[test]
+        fn any_key_has_a_topic(key in "[^\u{0}-\u{1f}]{1,80}") {
+            let (name, _) = topic("x.", &key);
+            prop_assert!(is_topic(&name) && name.len() <= LONGEST);
+        }
+
+        #[test]
+        fn a_group_and_a_key_never_share_a_consumer_group(
+            one in ("[a/.2F_]{1,5}", "[a/.2F_]{1,5}"),
+            other in ("[a/.2F_]{1,5}", "[a/.2F_]{1,5}"),
+        ) {
+            let name = |pair: &(String, String)| shared_group("", &pair.0, &pair.1);
+            prop_assert_eq!(one == other, name(&one) == name(&other));
+        }
+    }
+}

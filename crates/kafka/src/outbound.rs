@@ -1,0 +1,383 @@
+//! The side that publishes: an idempotent producer that outlives the connection.
+//!
+//! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So when the cluster is
+//! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection, and
+//! what the producer still has of it is awaited instead of being sent a second time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfeed_broker::driver::{LinkError, Outbound, Published};
+use fanfeed_broker::{ConnectError, Message, MessageId, Receipt};
+use parking_lot::{Condvar, Mutex};
+use rdkafka::Message as _;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+
+use crate::client::{self, Reporter};
+use crate::config::Config;
+use crate::position::position;
+use crate::record;
+use crate::shared::Shared;
+
+/// What is left for a record's key, headers of this crate and framing beside the largest message.
+const OVERHEAD: usize = 64 * 1024;
+
+/// How often a wait looks whether the cluster is away.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(crate) struct KafkaOutbound {
+    shared: Arc<Shared>,
+    /// `None` after a fatal error, until the side is opened again.
+    pipeline: Option<Pipeline>,
+}
+
+/// A producer, and the messages that it has.
+pub(crate) struct Pipeline {
+    producer: ThreadedProducer<Deliveries>,
+    results: Arc<Results>,
+    /// What has been given to the producer and not been told to the engine, in order.
+    sent: VecDeque<MessageId>,
+}
+
+/// What became of the messages in `Pipeline::sent`.
+#[derive(Debug, Default)]
+struct Results {
+    state: Mutex<ResultState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ResultState {
+    /// The number of the first result.
+    first: usize,
+    results: VecDeque<Option<Result<String, String>>>,
+    open: usize,
+}
+
+impl Results {
+    fn add(&self) -> usize {
+        let mut state = self.state.lock();
+        state.results.push_back(None);
+        state.open += 1;
+        state.first + state.results.len() - 1
+    }
+
+    fn settle(&self, number: usize, result: Result<String, String>) {
+        let mut state = self.state.lock();
+        let Some(at) = number.checked_sub(state.first) else {
+            return;
+        };
+        if let Some(place) = state.results.get_mut(at)
+            && place.is_none()
+        {
+            *place = Some(result);
+            state.open -= 1;
+            if state.open == 0 {
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.state.lock().open
+    }
+
+    /// Waits until everything is settled, or for a moment. Returns how much is open.
+    fn wait(&self) -> usize {
+        let mut state = self.state.lock();
+        if state.open > 0 {
+            self.changed.wait_for(&mut state, LOOK);
+        }
+        state.open
+    }
+
+    /// Takes all results, of which none is open.
+    fn take(&self) -> Vec<Result<String, String>> {
+        let mut state = self.state.lock();
+        state.first += state.results.len();
+        std::mem::take(&mut state.results)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Takes back the last number, which the producer did not get.
+    fn drop_last(&self) {
+        let mut state = self.state.lock();
+        if let Some(None) = state.results.pop_back() {
+            state.open -= 1;
+        }
+    }
+
+    /// Forgets what is open: nobody wants to know of it any more.
+    fn forget(&self) {
+        let mut state = self.state.lock();
+        state.first += state.results.len();
+        state.results.clear();
+        state.open = 0;
+    }
+}
+
+struct Deliveries {
+    reporter: Reporter,
+    results: Arc<Results>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _text: &str) {}
+
+    fn stats(&self, _statistics: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reporter.report(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let result = match result {
+            Ok(message) => Ok(position(message.partition(), message.offset())),
+            Err((error, message)) => Err(explain(error, message.topic())),
+        };
+        self.results.settle(number, result);
+    }
+}
+
+/// What an error says of a topic.
+pub(crate) fn explain(error: &KafkaError, topic: &str) -> String {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicOrPartition,
+        ) => {
+            format!(
+                "the topic {topic} does not exist, and the server makes none by itself: create it"
+            )
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            format!("the topic {topic} may not be used by this user")
+        }
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            format!("the topic {topic} takes no message of this size: see its max.message.bytes")
+        }
+        Some(code) => format!("the topic {topic}: {code}"),
+        None => format!("the topic {topic}: {error}"),
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn start(config: &Config) -> Result<Self, ConnectError> {
+        let results = Arc::<Results>::default();
+        let context = Deliveries {
+            reporter: Reporter::new(config),
+            results: Arc::clone(&results),
+        };
+        let mut client = client::settings(config);
+        client
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // Nothing is given up because the cluster is away.
+            .set("message.timeout.ms", "0")
+            .set(
+                "message.max.bytes",
+                (config.max_message + OVERHEAD).max(1_000_000).to_string(),
+            )
+            .set("linger.ms", "1")
+            .set("batch.num.messages", "10000")
+            // As the producers of Java do it, so that one key has one partition in all languages.
+            .set("partitioner", "murmur2_random");
+        let producer = client::create(config, client, context)?;
+        Ok(Pipeline {
+            producer,
+            results,
+            sent: VecDeque::new(),
+        })
+    }
+
+    fn status(&self) -> &client::Status {
+        &self.producer.client().context().reporter.status
+    }
+
+    /// Gives the producer one message.
+    fn send(
+        &mut self,
+        config: &Config,
+        topic: &str,
+        alone: bool,
+        message: &Message,
+    ) -> Result<(), LinkError> {
+        let own_key = config.record_key.is_some();
+        let mut headers = OwnedHeaders::new_with_capacity(4 + message.headers().len());
+        record::headers(message, own_key || !alone, |key, value| {
+            let taken = std::mem::take(&mut headers);
+            headers = taken.insert(Header {
+                key,
+                value: Some(value),
+            });
+        });
+        let key = match &config.record_key {
+            Some(key) => key(message),
+            None => message.key().as_str().as_bytes().to_vec(),
+        };
+        let number = self.results.add();
+        self.sent.push_back(message.id().clone());
+        let mut record = BaseRecord::with_opaque_to(topic, number)
+            .payload(&message.payload()[..])
+            .key(&key)
+            .timestamp(record::milliseconds(message))
+            .headers(headers);
+        while let Err((error, back)) = self.producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                self.results.settle(number, Err(explain(&error, topic)));
+                return Ok(());
+            }
+            // Some of it has to be confirmed first.
+            record = back;
+            self.results.wait();
+            if let Err(lost) = self.look() {
+                self.results.drop_last();
+                self.sent.pop_back();
+                return Err(lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cluster is away, or the producer cannot go on.
+    fn look(&self) -> Result<(), LinkError> {
+        match self.status().take_lost() {
+            Some(reason) => Err(LinkError::new(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn fatal(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(format!("the producer cannot go on: {code}: {reason}"))
+    }
+}
+
+impl KafkaOutbound {
+    pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
+        let kept = shared.pipeline.lock().take();
+        let pipeline = match kept {
+            Some(pipeline) => pipeline,
+            None => Pipeline::start(&shared.config)?,
+        };
+        // What was reported before this connection.
+        pipeline.status().take_lost();
+        Ok(KafkaOutbound {
+            shared,
+            pipeline: Some(pipeline),
+        })
+    }
+}
+
+impl Outbound for KafkaOutbound {
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
+        let config = &self.shared.config;
+        let Some(pipeline) = &mut self.pipeline else {
+            return Err(LinkError::new("the producer had to be given up"));
+        };
+        let known = pipeline.sent.iter().zip(batch);
+        let mut done = known
+            .take_while(|(sent, message)| *sent == message.id())
+            .count();
+        if done < pipeline.sent.len() {
+            // Another batch: it is not known any more what became of the last one.
+            pipeline.sent.clear();
+            pipeline.results.forget();
+            done = 0;
+        }
+        let mut last: Option<(&Message, String, bool)> = None;
+        for message in &batch[done..] {
+            let (topic, alone) = match last.take() {
+                Some((before, topic, alone)) if before.key() == message.key() => (topic, alone),
+                _ => match config.topic(message.key()) {
+                    Ok(topic) => topic,
+                    Err(reason) => {
+                        let number = pipeline.results.add();
+                        pipeline.sent.push_back(message.id().clone());
+                        pipeline.results.settle(number, Err(reason));
+                        continue;
+                    }
+                },
+            };
+            pipeline.send(config, &topic, alone, message)?;
+            last = Some((message, topic, alone));
+        }
+        let mut open = pipeline.results.open();
+        let mut moved = Instant::now();
+        while open > 0 {
+            let left = pipeline.results.wait();
+            if left < open {
+                moved = Instant::now();
+            }
+            open = left;
+            if open == 0 {
+                break;
+            }
+            pipeline.look()?;
+            if moved.elapsed() >= config.confirm {
+                return Err(LinkError::new(format!(
+                    "nothing was confirmed within {:?}",
+                    config.confirm
+                )));
+            }
+        }
+        if let Some(reason) = pipeline.fatal() {
+            // Whatever failed with it is published again.
+            self.pipeline = None;
+            return Err(LinkError::new(config.redact(&reason)));
+        }
+        pipeline.sent.clear();
+        let results = pipeline.results.take();
+        let published = batch
+            .iter()
+            .zip(results)
+            .map(|(message, result)| match result {
+                Ok(position) => {
+                    Published::Done(Receipt::new(message.id().clone(), Some(position.into())))
+                }
+                Err(reason) => Published::Refused(reason.into()),
+            });
+        Ok(published.collect())
+    }
+
+    fn idle(&mut self) -> Result<(), LinkError> {
+        match &self.pipeline {
+            Some(pipeline) => pipeline.look(),
+            None => Err(LinkError::new("the producer had to be given up")),
+        }
+    }
+}
+
+impl Drop for KafkaOutbound {
+    fn drop(&mut self) {
+        *self.shared.pipeline.lock() = self.pipeline.take();
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("sent", &self.sent.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for KafkaOutbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaOutbound").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! What the tests of the driver share.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfeed_broker::driver::EngineOptions;
+use fanfeed_broker::{Broker, Context, Message, Outcome};
+use fanfeed_kafka::Config;
+use fanfeed_testkit::Tally;
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+
+/// Long enough for anything, on a loaded machine too.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// librdkafka's mock cluster, in this process. Other processes can connect to it, too.
+pub(crate) struct Cluster {
+    holder: BaseProducer,
+}
+
+impl Cluster {
+    pub(crate) fn start(servers: i32) -> Self {
+        let holder: BaseProducer = ClientConfig::new()
+            .set("test.mock.num.brokers", servers.to_string())
+            .create()
+            .unwrap();
+        let cluster = Cluster { holder };
+        // SAFETY: the handle is that of a live client with a mock cluster, which both functions take.
+        unsafe {
+            use rdkafka::bindings::{
+                rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms,
+            };
+            let mock = rd_kafka_handle_mock_cluster(cluster.holder.client().native_ptr());
+            rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 100);
+        }
+        cluster
+    }
+
+    pub(crate) fn mock(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.holder.client().mock_cluster().unwrap()
+    }
+
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let servers = self.mock().bootstrap_servers();
+        servers.split(',').map(str::to_owned).collect()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("kafka://{}", self.servers().join(","))
+    }
+
+    /// A configuration with short intervals. The mock cluster answers a fetch that waits for data at its end alone.
+    pub(crate) fn config(&self) -> Config {
+        quick(&self.url())
+    }
+
+    /// A topic with so many partitions; others have 4.
+    pub(crate) fn topic(&self, name: &str, partitions: i32) {
+        self.mock().create_topic(name, partitions, 1).unwrap();
+    }
+
+    pub(crate) fn connect(&self) -> Arc<dyn Broker> {
+        connect(self.config())
+    }
+}
+
+pub(crate) fn quick(url: &str) -> Config {
+    url.parse::<Config>()
+        .unwrap()
+        .commit_interval(Duration::from_millis(100))
+        .session_timeout(Duration::from_secs(6))
+        .refresh(Duration::from_secs(1))
+        .property("fetch.wait.max.ms", "5")
+}
+
+pub(crate) fn options() -> EngineOptions {
+    EngineOptions::new().reconnect(Duration::from_millis(200))
+}
+
+pub(crate) fn connect(config: Config) -> Arc<dyn Broker> {
+    Arc::new(fanfeed_kafka::connect(config, options()).unwrap())
+}
+
+/// Counts the number that each payload holds.
+pub(crate) fn count(
+    tally: &Arc<Tally>,
+) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
+    let tally = Arc::clone(tally);
+    move |message, _| {
+        tally.saw(number(message));
+        Ok(())
+    }
+}
+
+pub(crate) fn number(message: &Message) -> usize {
+    std::str::from_utf8(message.payload())
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+pub(crate) fn publish(broker: &Arc<dyn Broker>, key: &str, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        broker
+            .publish(Message::new(key, number.to_string()))
+            .unwrap();
+    }
+}
