@@ -200,12 +200,22 @@ const LAYERS: &[Layer] = &[
         name: "broker",
         examples: &["chat", "workers -- memory:"],
         bench: true,
+        lean: false,
+        test_needs: &[],
+    },
+    Layer {
+        name: "kafka",
+        examples: &[],
+        bench: false,
+        // Another set of features, and another profile, would build librdkafka again, for minutes.
+        lean: true,
         test_needs: &[],
     },
     Layer {
         name: "redis",
         examples: &[],
         bench: false,
+        lean: false,
         // Its tests start servers, old and new, kill them and restart them.
         test_needs: &[Tool::Servers],
     },
@@ -217,6 +227,8 @@ struct Layer {
     examples: &'static [&'static str],
     /// Whether it has benchmarks, which are run once over.
     bench: bool,
+    /// Whether it is built with its default features alone, in the profile of the tests alone.
+    lean: bool,
     /// What its tests need.
     test_needs: &'static [Tool],
 }
@@ -224,6 +236,7 @@ struct Layer {
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     let Layer { name, .. } = layer;
     let package = format!("fanfeed-{name}");
+    let every = if layer.lean { "" } else { " --all-features" };
     let features = manifest::features(&fs::read_to_string(format!("crates/{name}/Cargo.toml"))?);
     let clippy = |step: &str, flags: &str| {
         let line = format!("cargo clippy -p {package} --all-targets {flags} -- -D warnings");
@@ -234,31 +247,29 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
         .needs(&[Tool::Clippy])
     };
     let mut steps = vec![clippy("none", "--no-default-features")];
-    for feature in &features {
-        let flags = format!("--no-default-features --features {feature}");
-        steps.push(clippy(feature, &flags));
+    if !layer.lean {
+        for feature in &features {
+            let flags = format!("--no-default-features --features {feature}");
+            steps.push(clippy(feature, &flags));
+        }
+        steps.push(clippy("all", "--all-features"));
     }
-    steps.push(clippy("all", "--all-features"));
-    let oldest = Invocation::new("cargo", BUILD)
-        .arg(tools::oldest())
-        .arg("check")
-        .arg("-p")
-        .arg(&package)
-        .arg("--all-features");
+    let oldest = format!("cargo {} check -p {package}{every}", tools::oldest());
+    let oldest = Invocation::new(&oldest, BUILD);
     steps.extend([
         Step::run(format!("{name}/msrv"), oldest).needs(&[Tool::Oldest]),
         Step::tests(
             format!("{name}/test"),
-            Invocation::new(&format!("cargo test -p {package} --all-features"), TESTS),
+            Invocation::new(&format!("cargo test -p {package}{every}"), TESTS),
         )
         .needs(layer.test_needs),
         doc(
             &format!("{name}/doc"),
-            &format!("cargo doc -p {package} --no-deps --all-features"),
+            &format!("cargo doc -p {package} --no-deps{every}"),
         ),
     ]);
     for example in layer.examples {
-        let line = format!("cargo run -p {package} --all-features --example {example}");
+        let line = format!("cargo run -p {package}{every} --example {example}");
         let short = example.split(' ').next().unwrap_or_default();
         steps.push(Step::run(
             format!("{name}/example-{short}"),
@@ -266,7 +277,8 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
         ));
     }
     if layer.bench {
-        let line = format!("cargo bench -p {package} -- --test");
+        let profile = if layer.lean { " --profile dev" } else { "" };
+        let line = format!("cargo bench -p {package}{profile} -- --test");
         steps.push(Step::run(
             format!("{name}/bench"),
             Invocation::new(&line, BUILD),
