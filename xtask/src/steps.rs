@@ -212,6 +212,13 @@ const LAYERS: &[Layer] = &[
         test_needs: &[],
     },
     Layer {
+        name: "nats",
+        examples: &[],
+        bench: false,
+        // Its tests start servers, old and new, kill them and restart them.
+        test_needs: &[Tool::Servers],
+    },
+    Layer {
         name: "redis",
         examples: &[],
         bench: false,

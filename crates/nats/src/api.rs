@@ -1,0 +1,153 @@
+//! Requests to JetStream.
+
+use async_nats::{Request, RequestErrorKind};
+use bytes::Bytes;
+use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{LinkError, SinkError};
+use serde_json::Value;
+
+use crate::link::Wire;
+
+/// There is no such stream.
+pub(crate) const NO_STREAM: u64 = 10059;
+/// There is no such consumer.
+pub(crate) const NO_CONSUMER: u64 = 10014;
+
+/// Why there is no answer to a request, or not the one that was wanted.
+#[derive(Debug, Clone)]
+pub(crate) enum ApiFault {
+    /// The connection was lost, or the server did not answer.
+    Lost(LinkError),
+    /// Nobody answers such requests.
+    Off,
+    /// The user may not ask.
+    Denied(String),
+    /// JetStream refused.
+    Refused(ApiError),
+}
+
+/// What JetStream said.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) number: u64,
+    code: u64,
+    pub(crate) text: String,
+}
+
+impl ApiError {
+    /// What this driver says against what the server has.
+    pub(crate) fn own(text: String) -> Self {
+        ApiError {
+            number: 1,
+            code: 0,
+            text,
+        }
+    }
+
+    /// Whether it may be otherwise in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        // Not available now; a cluster without a leader; a request that came too early.
+        matches!(self.number, 10008 | 10009 | 10004) || (self.code == 503 && self.number == 0)
+    }
+}
+
+/// The error in an answer, if it is one.
+pub(crate) fn error(answer: &Value) -> Option<ApiError> {
+    let error = answer.get("error")?;
+    let number = error["err_code"].as_u64().unwrap_or(0);
+    let description = error["description"].as_str().unwrap_or("no description");
+    let hint = match number {
+        10039 => ": give the account JetStream",
+        10047 | 10023 | 10077 => ": give the stream or the server more room",
+        10026 => ": raise the `max_consumers` of the stream",
+        10065 => ": another stream has these subjects; choose another prefix",
+        10074 => ": there are fewer servers than `replicas`",
+        _ => "",
+    };
+    Some(ApiError {
+        number,
+        code: error["code"].as_u64().unwrap_or(0),
+        text: format!("JetStream refused: {description} ({number}){hint}"),
+    })
+}
+
+impl ApiFault {
+    pub(crate) fn connecting(self) -> ConnectError {
+        match self {
+            ApiFault::Lost(error) => ConnectError::Failed(error.reason().clone()),
+            ApiFault::Off => ConnectError::Failed(OFF.into()),
+            ApiFault::Denied(text) => ConnectError::Denied(text.into()),
+            ApiFault::Refused(error) => ConnectError::Failed(error.text.into()),
+        }
+    }
+
+    pub(crate) fn opening(self) -> SinkError {
+        match self {
+            ApiFault::Lost(error) => SinkError::Link(error),
+            ApiFault::Off => SinkError::Link(LinkError::new(OFF)),
+            ApiFault::Denied(text) => SinkError::Refused(text.into()),
+            ApiFault::Refused(error) if error.is_passing() => {
+                SinkError::Link(LinkError::new(error.text))
+            }
+            ApiFault::Refused(error) => SinkError::Refused(error.text.into()),
+        }
+    }
+}
+
+const OFF: &str =
+    "the server has no JetStream: start it with `-js` or a `jetstream` block, or take `mode=core`";
+
+impl Wire {
+    /// Asks JetStream: `$JS.API.` and `verb` are the subject.
+    pub(crate) async fn ask(&self, verb: &str, body: &Value) -> Result<Value, ApiFault> {
+        let subject = format!("$JS.API.{verb}");
+        let payload = match body {
+            Value::Null => Bytes::new(),
+            body => Bytes::from(body.to_string()),
+        };
+        let answer = self.shared.config.answer;
+        let request = Request::new().payload(payload).timeout(Some(answer));
+        let asked = self.client.send_request(subject.clone(), request);
+        // A request that is not allowed gets no answer.
+        let signs = &self.signs;
+        let refused = async {
+            loop {
+                if let Some(error) = signs.refusal("Publish to", &subject) {
+                    return error;
+                }
+                signs.next_error().await;
+            }
+        };
+        let asked = async {
+            tokio::select! {
+                biased;
+                answer = asked => Ok(answer),
+                error = refused => Err(error),
+            }
+        };
+        let answered = self.within(answer * 2, asked).await;
+        let message = match answered.map_err(ApiFault::Lost)? {
+            Err(error) => {
+                let text = format!("{error}: allow the user to publish to `$JS.API.>`");
+                return Err(ApiFault::Denied(text));
+            }
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                return Err(ApiFault::Off);
+            }
+            Ok(Err(error)) => {
+                let text = format!("JetStream did not answer to {verb}: {error}");
+                return Err(ApiFault::Lost(LinkError::new(text)));
+            }
+            Ok(Ok(message)) => message,
+        };
+        let answer: Value = serde_json::from_slice(&message.payload).map_err(|_| {
+            ApiFault::Lost(LinkError::new(format!(
+                "JetStream's answer to {verb} cannot be read"
+            )))
+        })?;
+        match error(&answer) {
+            Some(error) => Err(ApiFault::Refused(error)),
+            None => Ok(answer),
+        }
+    }
+}

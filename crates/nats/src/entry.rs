@@ -1,0 +1,414 @@
+//! A message as a NATS message with headers.
+//!
+//! | header | what | without it |
+//! |---|---|---|
+//! | `Nats-Msg-Id` | the identity, `@`, and the subject | what the caller takes instead |
+//! | `Fanfeed-Time` | milliseconds since 1970 | what the caller takes instead |
+//! | `Fanfeed-Name` | the name | none |
+//! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | their names' order |
+//! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
+//! | any other | a header | |
+//!
+//! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text there, even under another
+//! subject: a message that is passed on under another key would vanish.
+//!
+//! NATS headers are lines of text. Texts that a line cannot hold as they are (line feeds, spaces at an end) are
+//! percent-encoded, and so are names that the server gives a meaning (`Nats-..`): then all texts of the message are, and
+//! `Fanfeed-Escaped` says so. Other writers need not know any of this.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfeed_broker::{Headers, Key, Message, MessageId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+pub(crate) const ID: &str = "Nats-Msg-Id";
+const TIME: &str = "Fanfeed-Time";
+const NAME: &str = "Fanfeed-Name";
+const ORDER: &str = "Fanfeed-Order";
+const ESCAPED: &str = "Fanfeed-Escaped";
+/// Names that begin so, in either case, are the server's or this crate's.
+const RESERVED: [&str; 2] = ["nats-", "fanfeed-"];
+
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b'@');
+const ENCODED_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// Why a NATS message is no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BadEntry {
+    /// The text of this header is not UTF-8 after it was decoded.
+    NotText(String),
+    /// `Fanfeed-Time` is no number, or one beyond all clocks.
+    NoTime,
+    /// It has so many bytes, and at most so many are taken.
+    TooLarge { size: usize, limit: usize },
+}
+
+impl fmt::Display for BadEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadEntry::NotText(name) => write!(f, "the header `{name}` is not UTF-8"),
+            BadEntry::NoTime => {
+                write!(f, "the header `{TIME}` is no number of milliseconds")
+            }
+            BadEntry::TooLarge { size, limit } => write!(
+                f,
+                "the message has {size} bytes (key, name, headers and payload), and at most {limit} are taken"
+            ),
+        }
+    }
+}
+
+/// Gives `put` the headers that carry the message under this subject.
+pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, String)) {
+    let id = message.id().to_string();
+    let headers = message.headers();
+    let plain = is_line(&id)
+        && message.event_name().is_none_or(is_line)
+        && headers
+            .iter()
+            .all(|(name, value)| is_name(name) && is_line(value));
+    put(TIME, milliseconds(message.timestamp()).to_string());
+    if plain {
+        put(ID, format!("{id}@{subject}"));
+        if let Some(name) = message.event_name() {
+            put(NAME, name.to_owned());
+        }
+        for (name, value) in headers.iter() {
+            put(name, value.to_owned());
+        }
+    } else {
+        put(ESCAPED, "1".to_owned());
+        put(ID, format!("{}@{subject}", encoded(&id)));
+        if let Some(name) = message.event_name() {
+            put(NAME, encoded(name));
+        }
+        for (name, value) in headers.iter() {
+            put(&encoded_name(name), encoded(value));
+        }
+    }
+    if headers.len() > 1 {
+        let names: Vec<_> = headers
+            .iter()
+            .map(|(name, _)| match plain {
+                true => name.to_owned(),
+                false => encoded_name(name),
+            })
+            .collect();
+        put(ORDER, names.join(","));
+    }
+}
+
+/// Whether a line can hold the text as it is.
+fn is_line(text: &str) -> bool {
+    text.trim() == text && !text.contains(char::is_control)
+}
+
+/// Whether a header of NATS can have this name, and it means nothing there.
+fn is_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.bytes().all(letters) && !is_reserved(name)
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|start| {
+        let begin = name.as_bytes().get(..start.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(start.as_bytes()))
+    })
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// An empty name is a lone `%`, which no other name is.
+fn encoded_name(name: &str) -> String {
+    let encoded = utf8_percent_encode(name, ENCODED_NAME).to_string();
+    if encoded.is_empty() {
+        return "%".to_owned();
+    }
+    match is_reserved(&encoded) {
+        true => format!("%{:02X}{}", encoded.as_bytes()[0], &encoded[1..]),
+        false => encoded,
+    }
+}
+
+/// A time before 1970 is taken for 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Where a message comes from, for what its headers do not say.
+#[derive(Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) subject: &'a str,
+    /// The most bytes that are taken.
+    pub(crate) limit: usize,
+}
+
+/// Reads a message. `missing` gives its identity if the headers have none.
+pub(crate) fn read<'a>(
+    origin: &Origin<'_>,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    payload: Bytes,
+    missing: impl FnOnce() -> MessageId,
+) -> Result<Message, BadEntry> {
+    let (mut id, mut name, mut time, mut order) = (None, None, None, "");
+    let mut escaped = false;
+    let mut others: Vec<(&str, &str)> = Vec::new();
+    let mut size = origin.key.as_str().len() + payload.len();
+    for (header, value) in headers {
+        match header {
+            ID => id = Some(value),
+            NAME => name = Some(value),
+            TIME => time = Some(value),
+            ORDER => order = value,
+            ESCAPED => escaped = true,
+            _ if is_reserved(header) => {}
+            _ => others.push((header, value)),
+        }
+    }
+    let text = |header: &str, value: &str| match escaped {
+        true => decoded(header, value),
+        false => Ok(value.to_owned()),
+    };
+    let name = name.map(|name| text(NAME, name)).transpose()?;
+    size += name.as_ref().map_or(0, String::len);
+    let headers = ordered(others, order, &mut size, escaped)?;
+    if size > origin.limit {
+        return Err(BadEntry::TooLarge {
+            size,
+            limit: origin.limit,
+        });
+    }
+    let id = match id {
+        Some(id) => {
+            let own = id
+                .strip_suffix(origin.subject)
+                .and_then(|id| id.strip_suffix('@'));
+            MessageId::parse(&text(ID, own.unwrap_or(id))?)
+        }
+        None => missing(),
+    };
+    let time = match time {
+        Some(time) => {
+            let milliseconds = time.parse().map_err(|_| BadEntry::NoTime)?;
+            let time = UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds));
+            time.ok_or(BadEntry::NoTime)?
+        }
+        None => SystemTime::now(),
+    };
+    let mut message = Message::new(origin.key, payload)
+        .with_id(id)
+        .with_timestamp(time);
+    if !headers.is_empty() {
+        message = message.with_headers(headers);
+    }
+    if let Some(name) = name {
+        message = message.name(name);
+    }
+    Ok(message)
+}
+
+/// The headers in the order that the writer gave, and those that it did not list behind them, by name. What has one name
+/// twice has its values in one, separated by a comma and a space.
+fn ordered(
+    mut others: Vec<(&str, &str)>,
+    order: &str,
+    size: &mut usize,
+    escaped: bool,
+) -> Result<Headers, BadEntry> {
+    if others.len() > 1 {
+        let places: HashMap<&str, usize> = order.split(',').zip(0..).collect();
+        let place = |name: &str| places.get(name).copied().unwrap_or(usize::MAX);
+        others.sort_by_key(|(name, _)| (place(name), *name));
+    }
+    let mut headers = Headers::new();
+    for (name, value) in others {
+        let (name, value) = match escaped {
+            true if name == "%" => (String::new(), decoded(name, value)?),
+            true => (decoded(name, name)?, decoded(name, value)?),
+            false => (name.to_owned(), value.to_owned()),
+        };
+        *size += name.len() + value.len();
+        match headers.get(&name) {
+            Some(first) => {
+                let both = format!("{first}, {value}");
+                headers.insert(name, both);
+            }
+            None => {
+                headers.insert(name, value);
+            }
+        }
+    }
+    Ok(headers)
+}
+
+fn decoded(header: &str, value: &str) -> Result<String, BadEntry> {
+    match percent_decode_str(value).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        // A name in an error shows no more than its beginning.
+        Err(_) => Err(BadEntry::NotText(header.chars().take(64).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadEntry, Origin, read, write};
+    use bytes::Bytes;
+    use fanfeed_broker::{Key, Message, MessageId};
+    use proptest::prelude::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    const SUBJECT: &str = "p.k.some.key";
+
+    fn written(message: &Message) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
+        write(message, SUBJECT, |name, value| {
+            lines.push((name.to_owned(), value));
+        });
+        lines
+    }
+
+    fn read_back(
+        key: &Key,
+        limit: usize,
+        lines: &[(String, String)],
+        payload: Bytes,
+    ) -> Result<Message, BadEntry> {
+        let origin = Origin {
+            key,
+            subject: SUBJECT,
+            limit,
+        };
+        let lines = lines.iter().map(|(name, value)| (&**name, &**value));
+        read(&origin, lines, payload, || MessageId::parse("none"))
+    }
+
+    fn lines(lines: &[(&str, &str)]) -> Vec<(String, String)> {
+        let own = lines
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        own.collect()
+    }
+
+    #[test]
+    fn plain_texts_are_written_as_they_are() {
+        let message = Message::new("k", "x")
+            .with_id("order-7")
+            .with_timestamp(UNIX_EPOCH + Duration::from_millis(5))
+            .name("Placed")
+            .header("b", "two words")
+            .header("a", "");
+        let expected = lines(&[
+            ("Fanfeed-Time", "5"),
+            ("Nats-Msg-Id", "order-7@p.k.some.key"),
+            ("Fanfeed-Name", "Placed"),
+            ("b", "two words"),
+            ("a", ""),
+            ("Fanfeed-Order", "b,a"),
+        ]);
+        assert_eq!(written(&message), expected);
+    }
+
+    #[test]
+    fn names_that_mean_something_to_the_server_are_escaped() {
+        let message = Message::new("k", "x").header("nats-Rollup", "all");
+        let lines = written(&message);
+        assert!(lines.iter().any(|(name, _)| name == "%6Eats-Rollup"));
+        let back = read_back(message.key(), 100, &lines, Bytes::new()).unwrap();
+        assert_eq!(back.headers(), message.headers());
+    }
+
+    #[test]
+    fn what_other_writers_leave_out_is_made_up_for() {
+        let key = Key::new("k");
+        let headers = lines(&[("z", "1"), ("a", "%41"), ("z", "2"), ("Nats-Stream", "s")]);
+        let message = read_back(&key, 100, &headers, Bytes::from_static(b"x")).unwrap();
+        assert_eq!(message.id().to_string(), "none");
+        let headers: Vec<_> = message.headers().iter().collect();
+        assert_eq!(headers, [("a", "%41"), ("z", "1, 2")]);
+        let headers = lines(&[("Nats-Msg-Id", "theirs@x")]);
+        let message = read_back(&key, 100, &headers, Bytes::new()).unwrap();
+        assert_eq!(message.id().to_string(), "theirs@x");
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let refused = |headers: &[(&str, &str)]| {
+            read_back(&Key::new("k"), 100, &lines(headers), Bytes::new()).unwrap_err()
+        };
+        for time in ["x", "-1", "", "99999999999999999999"] {
+            assert_eq!(refused(&[("Fanfeed-Time", time)]), BadEntry::NoTime);
+        }
+        let bad = refused(&[("Fanfeed-Escaped", "1"), ("a", "%ff")]);
+        assert_eq!(bad, BadEntry::NotText("a".into()));
+    }
+
+    #[test]
+    fn the_limit_counts_key_name_headers_and_payload() {
+        let message = Message::new("key", vec![0; 10])
+            .name("name")
+            .header("a", "bc");
+        assert_eq!(message.size(), 20);
+        let read = |limit| {
+            read_back(
+                message.key(),
+                limit,
+                &written(&message),
+                message.payload().clone(),
+            )
+        };
+        assert!(read(20).is_ok());
+        let error = read(19).unwrap_err();
+        assert_eq!(
+            error,
+            BadEntry::TooLarge {
+                size: 20,
+                limit: 19
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(
+            id in ".{0,9}",
+            name in proptest::option::of(".{0,9}"),
+            headers in proptest::collection::vec(("[ -~\u{e9}\n]{0,6}", ".{0,9}"), 0..5),
+            time in 0..4_000_000_000_000_u64,
+        ) {
+            let mut message = Message::new("some.key", "x")
+                .with_id(&*id)
+                .with_timestamp(UNIX_EPOCH + Duration::from_millis(time));
+            if let Some(name) = name {
+                message = message.name(name);
+            }
+            for (name, value) in headers {
+                message = message.header(name, value);
+            }
+            let mut lines = written(&message);
+            for (name, value) in &lines {
+                prop_assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'));
+                prop_assert!(value.trim() == value && !value.contains(['\r', '\n']));
+            }
+            // The server, or the client library, may change the order.
+            lines.reverse();
+            let back = read_back(message.key(), 1000, &lines, message.payload().clone()).unwrap();
+            prop_assert_eq!(message.id(), back.id());
+            prop_assert_eq!(message.event_name(), back.event_name());
+            prop_assert_eq!(message.headers(), back.headers());
+            prop_assert_eq!(message.timestamp(), back.timestamp());
+        }
+    }
+}

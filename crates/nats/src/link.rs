@@ -1,0 +1,348 @@
+//! One connection, on the thread that uses it.
+//!
+//! The client library needs a runtime. Each side of a broker has one of its own, with a single thread, which is that of
+//! the side: it runs while the side waits for something, and not otherwise. Nothing of it is seen by callers, and it is
+//! dropped on that thread.
+//!
+//! The library would connect again by itself, without telling what was lost. It is kept from that: a connection that is
+//! lost is the end of the side, and the engine opens another one.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, ServerAddr, Subscriber, rustls};
+use bytes::Bytes;
+use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::LinkError;
+use futures_core::Stream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use crate::config::{Config, Login};
+use crate::fault;
+use crate::shared::Shared;
+use crate::signs::Signs;
+
+/// The oldest server that works: its releases name consumers in the subject of a request.
+const OLDEST: (u32, u32) = (2, 9);
+
+/// A connection and the runtime that drives it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    // Dropped before the runtime.
+    pub(crate) wire: Wire,
+    runtime: Option<Runtime>,
+}
+
+/// What a task needs of a connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) client: Client,
+    pub(crate) signs: Arc<Signs>,
+    pub(crate) shared: Arc<Shared>,
+    /// What the subjects of this connection's answers begin with; nobody else uses it.
+    pub(crate) inbox: String,
+    echoes: Subscriber,
+    echoed: u64,
+}
+
+impl Link {
+    /// Connects and logs in. When it returns, the server has answered.
+    pub(crate) fn open(shared: &Arc<Shared>, side: &str) -> Result<Self, ConnectError> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            ConnectError::Failed(format!("the runtime cannot be made: {error}").into())
+        })?;
+        let dial = shared.config.dial;
+        let wire = runtime.block_on(async {
+            match timeout(dial, Wire::open(shared, side)).await {
+                Ok(opened) => opened,
+                Err(_) => Err(fault::timed_out(&shared.config)),
+            }
+        });
+        match wire {
+            Ok(wire) => Ok(Link {
+                wire,
+                runtime: Some(runtime),
+            }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs a piece of work, and the connection with it.
+    pub(crate) fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Wire) -> T) -> T {
+        let runtime = self
+            .runtime
+            .as_ref()
+            .expect("it is there until the link is dropped");
+        runtime.block_on(work(&mut self.wire))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The resolver of names may hang: it is not waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Wire {
+    async fn open(shared: &Arc<Shared>, side: &str) -> Result<Self, ConnectError> {
+        let config = &shared.config;
+        let signs = Signs::new();
+        let options = options(shared, side, &signs).await?;
+        let client = options
+            .connect(addresses(config)?)
+            .await
+            .map_err(|error| fault::connecting(config, &error))?;
+        signs.set_connected();
+        check_version(&client.server_info().version)?;
+        let inbox = client.new_inbox();
+        let echoes = client.subscribe(format!("{inbox}.echo")).await;
+        let echoes = echoes.map_err(|error| ConnectError::Failed(error.to_string().into()))?;
+        let mut wire = Wire {
+            client,
+            signs,
+            shared: Arc::clone(shared),
+            inbox,
+            echoes,
+            echoed: 0,
+        };
+        // The echo never comes if the user may not have it.
+        let refusing = Arc::clone(&wire.signs);
+        let echoed = tokio::select! {
+            biased;
+            echoed = wire.echo() => echoed,
+            () = refused(&refusing) => Ok(()),
+        };
+        if let Some(error) = refusing.errors().iter().find(|error| is_refusal(error)) {
+            let inbox = &config.inbox;
+            return Err(ConnectError::Denied(
+                format!("{error}: allow the user to publish and to subscribe to `{inbox}.>`, or choose another `inbox`")
+                    .into(),
+            ));
+        }
+        echoed.map_err(|error| ConnectError::Failed(error.reason().clone()))?;
+        Ok(wire)
+    }
+
+    /// Waits for `work`, but not beyond the end of the connection or the time to answer.
+    pub(crate) async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, LinkError> {
+        tokio::select! {
+            biased;
+            done = timeout(limit, work) => {
+                done.map_err(|_| LinkError::new(format!("the server did not answer within {limit:?}")))
+            }
+            reason = self.signs.lost() => Err(LinkError::new(self.shared.config.redact(&reason))),
+        }
+    }
+
+    /// Returns when the server has done all that was sent before on this connection, by a message to oneself: a server
+    /// takes what comes on a connection in its order. The library's own `flush` proves nothing.
+    pub(crate) async fn echo(&mut self) -> Result<(), LinkError> {
+        self.echoed += 1;
+        let number = self.echoed.to_string();
+        let subject = format!("{}.echo", self.inbox);
+        let limit = self.shared.config.answer;
+        let (client, signs, shared) = (&self.client, &self.signs, &self.shared);
+        let echoes = &mut self.echoes;
+        let work = async {
+            let sent = client.publish(subject, Bytes::from(number.clone())).await;
+            sent.map_err(|error| LinkError::new(error.to_string()))?;
+            loop {
+                match next(echoes).await {
+                    Some(echo) if echo.payload == number.as_bytes() => return Ok(()),
+                    Some(_) => {}
+                    None => return Err(LinkError::new("the client library ended")),
+                }
+            }
+        };
+        let done = tokio::select! {
+            biased;
+            done = timeout(limit, work) => done.unwrap_or_else(|_| {
+                Err(LinkError::new(format!("the server did not answer within {limit:?}")))
+            }),
+            reason = signs.lost() => Err(LinkError::new(shared.config.redact(&reason))),
+        };
+        // Errors that came before the echo are told by a task of their own.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+        done
+    }
+}
+
+/// Waits until the server has said that the user may not do something.
+async fn refused(signs: &Signs) {
+    loop {
+        signs.next_error().await;
+        if signs.errors().iter().any(|error| is_refusal(error)) {
+            return;
+        }
+    }
+}
+
+/// Whether the server says that the user may not do something.
+pub(crate) fn is_refusal(error: &str) -> bool {
+    error.to_lowercase().contains("permissions violation")
+}
+
+/// The next message of a subscription.
+pub(crate) async fn next(subscriber: &mut Subscriber) -> Option<async_nats::Message> {
+    poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)).await
+}
+
+fn addresses(config: &Config) -> Result<Vec<ServerAddr>, ConnectError> {
+    let scheme = match config.tls {
+        Some(_) => "tls",
+        None => "nats",
+    };
+    let one = |(host, port): &(String, u16)| {
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        let address = format!("{scheme}://{host}:{port}").parse();
+        address.map_err(|_| ConnectError::BadConfig(format!("`{host}` is no host").into()))
+    };
+    config.servers.iter().map(one).collect()
+}
+
+async fn options(
+    shared: &Arc<Shared>,
+    side: &str,
+    signs: &Arc<Signs>,
+) -> Result<ConnectOptions, ConnectError> {
+    let config = &shared.config;
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have been faster, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let (events, connected) = (Arc::clone(signs), Arc::clone(signs));
+    let mut options = ConnectOptions::new()
+        .name(format!("fanfeed {} {side}", shared.member))
+        .connection_timeout(config.dial)
+        .custom_inbox_prefix(&config.inbox)
+        .subscription_capacity(config.client_buffer)
+        .request_timeout(Some(config.answer))
+        .ping_interval(config.heartbeat)
+        .skip_subject_validation(true)
+        .event_callback(move |event| {
+            events.take(event);
+            std::future::ready(())
+        })
+        .reconnect_delay_callback(move |_| match connected.is_connected() {
+            // For ever: the engine opens another connection.
+            true => Duration::from_secs(365 * 24 * 60 * 60),
+            false => Duration::ZERO,
+        });
+    options = match &config.login {
+        Login::None => options,
+        Login::User(user, password) => {
+            options.user_and_password(user.clone(), password.reveal().to_owned())
+        }
+        Login::Token(token) => options.token(token.reveal().to_owned()),
+        Login::Nkey(file) => {
+            let text =
+                std::fs::read_to_string(file).map_err(|error| unreadable("nkey", file, &error))?;
+            options.nkey(seed(&text, file)?)
+        }
+        Login::Credentials(file) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| unreadable("credentials", file, &error))?;
+            options
+                .credentials(&text)
+                .map_err(|error| unreadable("credentials", file, &error))?
+        }
+    };
+    if let Some(tls) = &config.tls {
+        options = options.require_tls(true);
+        if let Some(file) = &tls.authority {
+            readable(file)?;
+            options = options.add_root_certificates(file.clone());
+        }
+        if let Some((certificate, key)) = &tls.identity {
+            readable(certificate)?;
+            readable(key)?;
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+    }
+    Ok(options)
+}
+
+fn unreadable(what: &str, file: &std::path::Path, error: &std::io::Error) -> ConnectError {
+    ConnectError::BadConfig(
+        format!(
+            "the file of the {what}, {}, cannot be used: {error}",
+            file.display()
+        )
+        .into(),
+    )
+}
+
+/// The seed in a file that may have comments and lines around it.
+fn seed(text: &str, file: &std::path::Path) -> Result<String, ConnectError> {
+    let seed = text
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with("SU"));
+    seed.map(str::to_owned).ok_or_else(|| {
+        let text = format!(
+            "the file of the nkey, {}, has no line that begins with SU, as the seed of a user does",
+            file.display()
+        );
+        ConnectError::BadConfig(text.into())
+    })
+}
+
+/// The library does not say which file it could not read.
+fn readable(file: &std::path::Path) -> Result<(), ConnectError> {
+    match std::fs::File::open(file) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ConnectError::Tls(
+            format!("{}: {error}", file.display()).into(),
+        )),
+    }
+}
+
+fn check_version(version: &str) -> Result<(), ConnectError> {
+    let mut parts = version.split(['.', '-']).map(str::parse::<u32>);
+    let found = match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        // What does not say is taken for new.
+        _ => return Ok(()),
+    };
+    if found >= OLDEST {
+        return Ok(());
+    }
+    Err(ConnectError::TooOld {
+        found: format!("nats-server {version}").into(),
+        needed: "nats-server 2.9".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn old_servers_are_refused() {
+        for good in ["2.9.0", "2.9.10", "2.10.0-RC.1", "2.15.1", "3.0.0", ""] {
+            assert!(check_version(good).is_ok(), "{good}");
+        }
+        for old in ["2.8.4", "1.4.1", "0.9.6"] {
+            assert!(check_version(old).unwrap_err().to_string().contains(old));
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The publishing side.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Subject, Subscriber};
+use fanfeed_broker::driver::{LinkError, Outbound, Published};
+use fanfeed_broker::{ConnectError, Message, Receipt};
+use serde_json::Value;
+
+use crate::api;
+use crate::entry;
+use crate::link::{Link, Wire, is_refusal, next};
+use crate::names::Names;
+use crate::shared::Shared;
+use crate::stream;
+
+/// How many subjects are remembered, so that a busy key is not escaped for each message.
+const SUBJECTS: usize = 1024;
+/// A batch may take so much longer than an answer for each of so many bytes.
+const SLOWEST: usize = 1 << 20;
+
+/// The subjects of keys that were published to.
+#[derive(Debug, Default)]
+struct Subjects {
+    known: HashMap<String, Subject>,
+}
+
+impl Subjects {
+    fn of(&mut self, names: &Names, key: &str) -> Subject {
+        if let Some(subject) = self.known.get(key) {
+            return subject.clone();
+        }
+        if self.known.len() >= SUBJECTS {
+            self.known.clear();
+        }
+        let subject = Subject::from(names.subject(key));
+        self.known.insert(key.to_owned(), subject.clone());
+        subject
+    }
+}
+
+/// The headers that carry a message.
+pub(crate) fn headers(message: &Message, subject: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    entry::write(message, subject, |name, value| headers.insert(name, value));
+    headers
+}
+
+/// How long the server may take for a batch.
+fn patience(shared: &Shared, batch: &[Message]) -> Duration {
+    let bytes: usize = batch.iter().map(Message::size).sum();
+    shared.config.answer * u32::try_from(1 + bytes / SLOWEST).unwrap_or(u32::MAX)
+}
+
+fn send_failed(error: &async_nats::PublishError) -> Result<Published, LinkError> {
+    match error.kind() {
+        async_nats::PublishErrorKind::MaxPayloadExceeded => Ok(Published::Refused(
+            format!("the server takes no message of this size: {error}; raise its `max_payload`")
+                .into(),
+        )),
+        _ => Err(LinkError::new(error.to_string())),
+    }
+}
+
+/// What the server said against publishing to the subject, if it did.
+fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
+    let error = wire.signs.refusal("Publish to", subject)?;
+    Some(Published::Refused(
+        format!("{error}: allow the user to publish to it").into(),
+    ))
+}
+
+/// Publishes to NATS core. A batch is confirmed by an echo: the server has passed it on to all that it knew.
+#[derive(Debug)]
+pub(crate) struct CoreOutbound {
+    link: Link,
+    subjects: Subjects,
+}
+
+impl CoreOutbound {
+    pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
+        Ok(CoreOutbound {
+            link: Link::open(shared, "out")?,
+            subjects: Subjects::default(),
+        })
+    }
+}
+
+impl Outbound for CoreOutbound {
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
+        let subjects = &mut self.subjects;
+        self.link.run(async |wire| {
+            wire.signs.forget_errors();
+            let mut published = Vec::with_capacity(batch.len());
+            let sending = async {
+                for message in batch {
+                    let subject = subjects.of(&wire.shared.names, message.key().as_str());
+                    let headers = headers(message, &subject);
+                    let payload = message.payload().clone();
+                    let sent = wire.client.publish_with_headers(subject, headers, payload);
+                    published.push(match sent.await {
+                        Ok(()) => Published::Done(Receipt::new(message.id().clone(), None)),
+                        Err(error) => send_failed(&error)?,
+                    });
+                }
+                Ok(())
+            };
+            wire.within(patience(&wire.shared, batch), sending)
+                .await??;
+            wire.echo().await?;
+            refuse(wire, batch, subjects, &mut published);
+            Ok(published)
+        })
+    }
+
+    fn idle(&mut self) -> Result<(), LinkError> {
+        self.link.run(async |wire| wire.echo().await)
+    }
+}
+
+/// Finds the messages that the user was not allowed to publish.
+fn refuse(wire: &Wire, batch: &[Message], subjects: &mut Subjects, published: &mut [Published]) {
+    let errors = wire.signs.errors();
+    let count = errors.iter().filter(|error| is_refusal(error)).count();
+    if count == 0 {
+        return;
+    }
+    // The library's events hold about a hundred errors, and lose the others.
+    let unclear = count >= 99;
+    for (message, published) in batch.iter().zip(published) {
+        let subject = subjects.of(&wire.shared.names, message.key().as_str());
+        match refusal(wire, &subject) {
+            Some(refused) => *published = refused,
+            None if unclear => {
+                *published = Published::Refused(
+                    "the server refused many messages of the batch, and not all that it said is known: this one may have \
+                     been refused too"
+                        .into(),
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+/// Publishes to a stream. All messages of a batch are sent before the first acknowledgement is waited for.
+#[derive(Debug)]
+pub(crate) struct StreamOutbound {
+    link: Link,
+    subjects: Subjects,
+    acknowledgements: Subscriber,
+    /// What the subjects of acknowledgements begin with; a number follows.
+    inbox: String,
+    sent: u64,
+}
+
+impl StreamOutbound {
+    pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
+        let mut link = Link::open(shared, "out")?;
+        let (inbox, acknowledgements) = link.run(async |wire| {
+            stream::ensure(wire).await?;
+            let inbox = format!("{}.ack.", wire.inbox);
+            let subscribed = wire.client.subscribe(format!("{inbox}*")).await;
+            let acknowledgements =
+                subscribed.map_err(|error| ConnectError::Failed(error.to_string().into()))?;
+            Ok((inbox, acknowledgements))
+        })?;
+        Ok(StreamOutbound {
+            link,
+            subjects: Subjects::default(),
+            acknowledgements,
+            inbox,
+            sent: 0,
+        })
+    }
+}
+
+impl Outbound for StreamOutbound {
+    fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
+        let first = self.sent;
+        self.sent += batch.len() as u64;
+        let (subjects, inbox) = (&mut self.subjects, &*self.inbox);
+        let acknowledgements = &mut self.acknowledgements;
+        self.link.run(async |wire| {
+            wire.signs.forget_errors();
+            let mut published: Vec<Option<Published>> = vec![None; batch.len()];
+            let mut missing = batch.len();
+            let patience = patience(&wire.shared, batch);
+            let sending = async {
+                for (number, (message, published)) in
+                    (first..).zip(batch.iter().zip(&mut published))
+                {
+                    let subject = subjects.of(&wire.shared.names, message.key().as_str());
+                    let sent = send(&wire.client, message, subject, format!("{inbox}{number}"));
+                    if let Err(error) = sent.await {
+                        *published = Some(send_failed(&error)?);
+                        missing -= 1;
+                    }
+                }
+                Ok(())
+            };
+            wire.within(patience, sending).await??;
+            while missing > 0 {
+                let signs = Arc::clone(&wire.signs);
+                let next = wire.within(patience, async {
+                    tokio::select! {
+                        biased;
+                        next = next(acknowledgements) => next.map(Some),
+                        () = signs.next_error() => Some(None),
+                    }
+                });
+                let answer = match next.await {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => return Err(LinkError::new("the client library ended")),
+                    // What is not allowed gets no acknowledgement, and errors may have been lost.
+                    Err(error) => {
+                        match wire.signs.errors().iter().find(|error| is_refusal(error)) {
+                            Some(refused) => {
+                                let refused = Published::Refused(Arc::clone(refused));
+                                let unanswered = published.iter_mut().filter(|one| one.is_none());
+                                unanswered.for_each(|one| *one = Some(refused.clone()));
+                                break;
+                            }
+                            None => return Err(error),
+                        }
+                    }
+                };
+                let Some(answer) = answer else {
+                    for (message, published) in batch.iter().zip(&mut published) {
+                        if published.is_none() {
+                            let subject = subjects.of(&wire.shared.names, message.key().as_str());
+                            *published = refusal(wire, &subject);
+                            missing -= usize::from(published.is_some());
+                        }
+                    }
+                    continue;
+                };
+                let number = answer
+                    .subject
+                    .rsplit('.')
+                    .next()
+                    .and_then(|n| n.parse().ok());
+                let place = number.and_then(|number: u64| number.checked_sub(first));
+                let place = place.and_then(|place| usize::try_from(place).ok());
+                if let Some(place) = place
+                    && let Some(published) = published.get_mut(place)
+                    && published.is_none()
+                {
+                    *published = Some(acknowledged(&batch[place], &answer)?);
+                    missing -= 1;
+                }
+            }
+            Ok(published.into_iter().flatten().collect())
+        })
+    }
+
+    fn idle(&mut self) -> Result<(), LinkError> {
+        self.link.run(async |wire| wire.echo().await)
+    }
+}
+
+async fn send(
+    client: &Client,
+    message: &Message,
+    subject: Subject,
+    reply: String,
+) -> Result<(), async_nats::PublishError> {
+    let headers = headers(message, &subject);
+    let payload = message.payload().clone();
+    client
+        .publish_with_reply_and_headers(subject, reply, headers, payload)
+        .await
+}
+
+/// What the stream said to a message.
+fn acknowledged(message: &Message, answer: &async_nats::Message) -> Result<Published, LinkError> {
+    if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+        return Err(LinkError::new(
+            "no stream takes the messages now: it was deleted, or JetStream is starting",
+        ));
+    }
+    let answer: Value = serde_json::from_slice(&answer.payload)
+        .map_err(|_| LinkError::new("the acknowledgement of a stream cannot be read"))?;
+    if let Some(error) = api::error(&answer) {
+        return match error.is_passing() {
+            true => Err(LinkError::new(error.text)),
+            false => Ok(Published::Refused(error.text.into())),
+        };
+    }
+    let position = answer["seq"].as_u64().map(|seq| seq.to_string());
+    let receipt = Receipt::new(message.id().clone(), position.map(Into::into));
+    Ok(Published::Done(receipt))
+}

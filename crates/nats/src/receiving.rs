@@ -1,0 +1,325 @@
+//! The receiving side of JetStream.
+//!
+//! Every subscription has a pull consumer of its own on the stream. A plain one reads with a consumer that lives as long as
+//! the connection and asks for no acknowledgement: this side counts what comes, and makes another consumer at the place
+//! where something is missing. A member of a group shares the durable consumer of its group.
+//!
+//! # Invariants
+//!
+//! 1. A subscription never asks for more messages than its sink has room for. `asked` counts those on their way.
+//! 2. A message of a group is `held` from its delivery until the engine's verdict, across connections. While it is held,
+//!    the server hears every third of the time to acknowledge that it is at work, and if it comes again it is not
+//!    delivered again.
+//! 3. The `position` of a plain subscription is that of the last message that its sink took.
+
+mod arriving;
+mod asking;
+mod opening;
+mod settling;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::Subject;
+use fanfeed_broker::driver::{Inbound, LinkError, Sink, SinkError, Verdict};
+use fanfeed_broker::{ConnectError, Message};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
+
+use crate::link::{Link, Wire};
+use crate::names::durable;
+use crate::shared::Shared;
+use crate::stream;
+use settling::Settlement;
+
+/// How many messages are taken before the side looks what else there is to do.
+const ARRIVALS: usize = 4096;
+
+pub(crate) struct StreamInbound {
+    link: Link,
+    work: Work,
+}
+
+/// All but the connection.
+struct Work {
+    shared: Arc<Shared>,
+    kept: Kept,
+    interrupt: Arc<Notify>,
+    arrivals: UnboundedReceiver<(u64, async_nats::Message)>,
+    sender: UnboundedSender<(u64, async_nats::Message)>,
+    /// The state of the stream when this side was opened.
+    state: Value,
+    /// Subscriptions that may ask for more.
+    ready: HashSet<u64>,
+    /// Those that had no room. They are looked at whenever the engine interrupts.
+    full: HashSet<u64>,
+    /// Those that the server sent away. They ask again at the next chore.
+    later: HashSet<u64>,
+    /// Those whose consumer is gone, or that missed a message.
+    stale: HashSet<u64>,
+    beat: Instant,
+    chore: Instant,
+    /// Whether the stream of dead letters was looked for.
+    has_dead_stream: bool,
+}
+
+/// What outlives a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    subscriptions: HashMap<u64, Subscription>,
+    settled: Vec<Settlement>,
+    /// Numbers the consumers of plain subscriptions.
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    sink: Sink,
+    subject: String,
+    consumer: String,
+    role: Role,
+    /// Distinguishes the answers to requests of one consumer from those of its predecessor.
+    generation: u64,
+    asked: usize,
+    asked_at: Instant,
+    /// Passes on what arrives on this connection.
+    task: Option<AbortHandle>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Plain(Plain),
+    Member(Member),
+}
+
+#[derive(Debug, Default)]
+struct Plain {
+    /// The position in the stream of the last message that was taken, once the first consumer was made.
+    position: Option<u64>,
+    /// How many messages its consumer has delivered.
+    counted: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    group: String,
+    held: HashMap<u64, Held>,
+    ack_wait: Duration,
+    /// Whether the server once had the group.
+    known: bool,
+    /// The subscription has ended. What still comes is given back.
+    closed: bool,
+}
+
+/// A message of a group that is at work.
+#[derive(Debug)]
+struct Held {
+    reply: Subject,
+    message: Message,
+    /// When the server last heard of it.
+    told: Instant,
+}
+
+impl Subscription {
+    fn new(sink: &Sink, shared: &Shared) -> Self {
+        let key = sink.key().as_str();
+        let (consumer, role) = match sink.group() {
+            None => (String::new(), Role::Plain(Plain::default())),
+            Some(group) => {
+                let member = Member {
+                    group: group.to_owned(),
+                    held: HashMap::new(),
+                    ack_wait: shared.config.ack_wait,
+                    known: false,
+                    closed: false,
+                };
+                (durable(group, key), Role::Member(member))
+            }
+        };
+        Subscription {
+            sink: sink.clone(),
+            subject: shared.names.subject(key),
+            consumer,
+            role,
+            generation: 0,
+            asked: 0,
+            asked_at: Instant::now(),
+            task: None,
+        }
+    }
+
+    fn member(&self) -> Option<&Member> {
+        match &self.role {
+            Role::Member(member) => Some(member),
+            Role::Plain(_) => None,
+        }
+    }
+
+    fn member_mut(&mut self) -> Option<&mut Member> {
+        match &mut self.role {
+            Role::Member(member) => Some(member),
+            Role::Plain(_) => None,
+        }
+    }
+
+    /// Whether it has ended and nothing more is to be done about it.
+    fn is_over(&self) -> bool {
+        self.member()
+            .is_some_and(|member| member.closed && member.held.is_empty() && self.asked == 0)
+    }
+}
+
+impl StreamInbound {
+    pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
+        let mut link = Link::open(shared, "in")?;
+        let state = link.run(async |wire| stream::ensure(wire).await)?;
+        let mut kept = std::mem::take(&mut *shared.kept.lock());
+        for subscription in kept.subscriptions.values_mut() {
+            subscription.asked = 0;
+            subscription.task = None;
+        }
+        kept.subscriptions
+            .retain(|_, subscription| !subscription.is_over());
+        let (sender, arrivals) = unbounded_channel();
+        let work = Work {
+            shared: Arc::clone(shared),
+            kept,
+            interrupt: Arc::new(Notify::new()),
+            arrivals,
+            sender,
+            state,
+            ready: HashSet::new(),
+            full: HashSet::new(),
+            later: HashSet::new(),
+            stale: HashSet::new(),
+            beat: Instant::now(),
+            chore: Instant::now(),
+            has_dead_stream: false,
+        };
+        Ok(StreamInbound { link, work })
+    }
+}
+
+impl Work {
+    async fn pump(&mut self, wire: &mut Wire, timeout: Duration) -> Result<(), LinkError> {
+        // The connection gets its turn even if this side is interrupted again and again.
+        tokio::task::yield_now().await;
+        self.settle_all(wire).await?;
+        self.mend(wire).await?;
+        self.ready.extend(self.full.drain());
+        self.ask_all(wire).await?;
+        let every = self.chore_interval();
+        let until = (Instant::now() + timeout).min(self.chore + every);
+        let arrived = tokio::select! {
+            biased;
+            reason = wire.signs.lost() => {
+                return Err(LinkError::new(wire.shared.config.redact(&reason)));
+            }
+            arrived = self.arrivals.recv() => arrived,
+            () = self.interrupt.notified() => None,
+            () = tokio::time::sleep_until(until.into()) => None,
+        };
+        if let Some((id, message)) = arrived {
+            self.arrived(id, &message);
+            for _ in 1..ARRIVALS {
+                let Ok((id, message)) = self.arrivals.try_recv() else {
+                    break;
+                };
+                self.arrived(id, &message);
+            }
+            self.ask_all(wire).await?;
+        }
+        if self.chore.elapsed() >= every {
+            self.chore = Instant::now();
+            self.tell_progress();
+            self.ask_overdue();
+            if self.beat.elapsed() >= self.shared.config.heartbeat {
+                self.beat = Instant::now();
+                wire.echo().await?;
+            }
+        }
+        // What the library dropped is found by counting, or comes again.
+        wire.signs.take_slow();
+        Ok(())
+    }
+
+    /// How often it is looked whether something is due.
+    fn chore_interval(&self) -> Duration {
+        let third = self.shared.config.ack_wait / 3;
+        let least = third.min(self.shared.config.heartbeat);
+        least.clamp(Duration::from_millis(5), Duration::from_secs(1))
+    }
+
+    /// Forgets a subscription that is over.
+    fn forget_over(&mut self, id: u64) {
+        let is_over = self
+            .kept
+            .subscriptions
+            .get(&id)
+            .is_some_and(Subscription::is_over);
+        if is_over {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Subscription> {
+        let subscription = self.kept.subscriptions.remove(&id)?;
+        if let Some(task) = &subscription.task {
+            task.abort();
+        }
+        for set in [
+            &mut self.ready,
+            &mut self.full,
+            &mut self.later,
+            &mut self.stale,
+        ] {
+            set.remove(&id);
+        }
+        Some(subscription)
+    }
+}
+
+impl Inbound for StreamInbound {
+    fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        let work = &mut self.work;
+        self.link.run(async |wire| work.open_sink(wire, sink).await)
+    }
+
+    fn close(&mut self, sink: &Sink) {
+        let work = &mut self.work;
+        self.link
+            .run(async |wire| work.close_sink(wire, sink.id()).await);
+    }
+
+    fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
+        self.work.settle_tag(sink.id(), tag, verdict);
+    }
+
+    fn pump(&mut self, timeout: Duration) -> Result<(), LinkError> {
+        let work = &mut self.work;
+        self.link.run(async |wire| work.pump(wire, timeout).await)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let interrupt = Arc::clone(&self.work.interrupt);
+        Arc::new(move || interrupt.notify_one())
+    }
+
+    fn finish(&mut self) {
+        let work = &mut self.work;
+        // What does not get through comes again to others.
+        let _ = self.link.run(async |wire| {
+            work.settle_all(wire).await?;
+            wire.echo().await
+        });
+    }
+}
+
+impl Drop for StreamInbound {
+    fn drop(&mut self) {
+        *self.work.shared.kept.lock() = std::mem::take(&mut self.work.kept);
+    }
+}

@@ -1,0 +1,189 @@
+//! What the server sends: messages, and how it ends a request.
+
+use std::time::Instant;
+
+use async_nats::Message;
+use fanfeed_broker::MessageId;
+
+use super::settling::Settlement;
+use super::{Held, Role, Work};
+use crate::reading;
+
+/// What the subject says that a message is acknowledged at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place<'a> {
+    consumer: &'a str,
+    /// How often it was delivered, this time included.
+    delivered: u64,
+    /// Its position in the stream.
+    position: u64,
+    /// Its number among what the consumer delivered.
+    number: u64,
+}
+
+/// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain and an account after
+/// `$JS.ACK`, and more at the end.
+fn place(reply: &str) -> Option<Place<'_>> {
+    let parts: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+    let own = match parts.len() {
+        7 => &parts[..],
+        9.. => &parts[2..],
+        _ => return None,
+    };
+    Some(Place {
+        consumer: own[1],
+        delivered: own[2].parse().ok()?,
+        position: own[3].parse().ok()?,
+        number: own[4].parse().ok()?,
+    })
+}
+
+impl Work {
+    pub(super) fn arrived(&mut self, id: u64, message: &Message) {
+        if let Some(status) = message.status {
+            self.request_ended(id, status.as_u16(), message);
+            return;
+        }
+        let Some(reply) = &message.reply else { return };
+        let Some(place) = place(reply) else { return };
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            // It is not ours any more. Its consumer may be a group's.
+            self.kept.settled.push(Settlement::give(reply.clone()));
+            return;
+        };
+        if place.consumer != subscription.consumer {
+            return;
+        }
+        subscription.asked = subscription.asked.saturating_sub(1);
+        self.ready.insert(id);
+        let limit = self.shared.config.max_message;
+        let sink = &subscription.sink;
+        let stream = self.shared.names.stream();
+        let missing = || MessageId::parse(&format!("{stream}:{}", place.position));
+        match &mut subscription.role {
+            Role::Plain(plain) => {
+                if place.number != plain.counted + 1 {
+                    if place.number > plain.counted {
+                        // The library dropped some. They are read again.
+                        self.stale.insert(id);
+                    }
+                    return;
+                }
+                match reading::read(sink.key(), &subscription.subject, limit, message, missing) {
+                    Ok(message) => {
+                        if sink.deliver(message, place.position, 1).is_err() {
+                            self.stale.insert(id);
+                            return;
+                        }
+                    }
+                    Err(error) => sink.undecodable(error.to_string()),
+                }
+                plain.counted += 1;
+                plain.position = Some(place.position);
+            }
+            Role::Member(member) => {
+                if member.closed {
+                    self.kept.settled.push(Settlement::give(reply.clone()));
+                    self.forget_over(id);
+                    return;
+                }
+                if let Some(held) = member.held.get_mut(&place.position) {
+                    // The server has forgotten that it is at work here.
+                    held.reply = reply.clone();
+                    held.told = Instant::now();
+                    return;
+                }
+                let read =
+                    reading::read(sink.key(), &subscription.subject, limit, message, missing);
+                let read = match read {
+                    Ok(read) => read,
+                    Err(error) => {
+                        sink.undecodable(error.to_string());
+                        let subject = self.shared.names.dead(&member.group, sink.key().as_str());
+                        self.kept.settled.push(Settlement::bury_raw(
+                            reply.clone(),
+                            subject,
+                            message,
+                            &member.group,
+                            place.position,
+                        ));
+                        return;
+                    }
+                };
+                let attempt = u32::try_from(place.delivered).unwrap_or(u32::MAX);
+                match sink.deliver(read.clone(), place.position, attempt) {
+                    Ok(()) => {
+                        member.held.insert(
+                            place.position,
+                            Held {
+                                reply: reply.clone(),
+                                message: read,
+                                told: Instant::now(),
+                            },
+                        );
+                    }
+                    Err(_) => self.kept.settled.push(Settlement::give(reply.clone())),
+                }
+            }
+        }
+    }
+
+    /// The server is done with a request, or cannot serve it.
+    fn request_ended(&mut self, id: u64, status: u16, message: &Message) {
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return;
+        };
+        let generation = subscription.generation.to_string();
+        if status == 100 || message.subject.rsplit('.').next() != Some(&generation) {
+            return;
+        }
+        let left = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Pending-Messages"))
+            .and_then(|left| left.as_str().parse().ok());
+        subscription.asked = match left {
+            Some(left) => subscription.asked.saturating_sub(left),
+            None => 0,
+        };
+        let description = message.description.as_deref().unwrap_or_default();
+        let is_gone = description.to_lowercase().contains("consumer deleted");
+        match status {
+            408 => {
+                self.ready.insert(id);
+            }
+            503 => {
+                self.stale.insert(id);
+            }
+            _ if is_gone => {
+                self.stale.insert(id);
+            }
+            _ => {
+                self.later.insert(id);
+            }
+        }
+        self.forget_over(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, place};
+
+    #[test]
+    fn the_place_is_read_from_old_and_new_subjects() {
+        let expected = Some(Place {
+            consumer: "g@k",
+            delivered: 2,
+            position: 30,
+            number: 4,
+        });
+        assert_eq!(place("$JS.ACK.s.g@k.2.30.4.1700000000.7"), expected);
+        let new = "$JS.ACK.domain.account.s.g@k.2.30.4.1700000000.7.token";
+        assert_eq!(place(new), expected);
+        assert_eq!(place("$JS.ACK.d.a.s.g@k.2.30.4.1700000000.7"), expected);
+        for bad in ["", "_INBOX.x", "$JS.ACK.s.c.1", "$JS.ACK.s.c.x.1.1.1.1"] {
+            assert_eq!(place(bad), None, "{bad}");
+        }
+    }
+}

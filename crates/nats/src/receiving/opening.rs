@@ -1,0 +1,369 @@
+//! Making consumers, and looking at those that are there.
+
+use std::time::Duration;
+
+use fanfeed_broker::Start;
+use fanfeed_broker::driver::{LinkError, Sink, SinkError};
+use serde_json::{Value, json};
+
+use super::{Role, Subscription, Work};
+use crate::api::{ApiError, ApiFault, NO_CONSUMER};
+use crate::link::{Wire, next};
+use crate::stream;
+
+/// How long the server keeps the consumer of a plain subscription that nobody asks: its connection is gone.
+const FORGOTTEN: Duration = Duration::from_secs(300);
+
+/// Where a new consumer begins.
+enum From {
+    New,
+    All,
+    /// At this position of the stream.
+    Position(u64),
+}
+
+impl From {
+    fn put(&self, config: &mut Value) {
+        match self {
+            From::New => config["deliver_policy"] = "new".into(),
+            From::All => config["deliver_policy"] = "all".into(),
+            From::Position(position) => {
+                config["deliver_policy"] = "by_start_sequence".into();
+                config["opt_start_seq"] = (*position).into();
+            }
+        }
+    }
+}
+
+fn start(sink: &Sink) -> Result<From, SinkError> {
+    Ok(match sink.start() {
+        Start::Earliest => From::All,
+        Start::After(position) => {
+            let position: u64 = position.parse().map_err(|_| {
+                SinkError::Refused(
+                    "the position to start after is no number, as those of receipts are".into(),
+                )
+            })?;
+            From::Position(position.saturating_add(1))
+        }
+        _ => From::New,
+    })
+}
+
+impl Work {
+    pub(super) async fn open_sink(&mut self, wire: &Wire, sink: &Sink) -> Result<(), SinkError> {
+        let id = sink.id();
+        let is_new = !self.kept.subscriptions.contains_key(&id);
+        if is_new {
+            let subscription = Subscription::new(sink, &self.shared);
+            self.kept.subscriptions.insert(id, subscription);
+        }
+        let opened = self.enter(wire, id).await;
+        if let Err(error) = &opened {
+            // One that was never live begins anew.
+            if is_new || matches!(error, SinkError::Refused(_)) {
+                self.forget(id);
+            }
+        }
+        opened
+    }
+
+    pub(super) async fn close_sink(&mut self, wire: &Wire, id: u64) {
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return;
+        };
+        match &mut subscription.role {
+            Role::Member(member) => {
+                member.closed = true;
+                self.forget_over(id);
+            }
+            Role::Plain(_) => {
+                if let Some(subscription) = self.forget(id) {
+                    self.drop_consumer(wire, &subscription.consumer).await;
+                }
+            }
+        }
+    }
+
+    /// Lets the server forget a consumer. If it does not hear of it, it does so later by itself.
+    async fn drop_consumer(&self, wire: &Wire, consumer: &str) {
+        if !consumer.is_empty() {
+            let stream = self.shared.names.stream();
+            let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{consumer}");
+            let answer = self.shared.config.answer;
+            let sent = wire.client.publish(subject, bytes::Bytes::new());
+            let _ = wire.within(answer, sent).await;
+        }
+    }
+
+    /// Makes the consumers anew that are gone, or that missed something.
+    pub(super) async fn mend(&mut self, wire: &Wire) -> Result<(), LinkError> {
+        let stale: Vec<u64> = self.stale.iter().copied().collect();
+        for id in stale {
+            let Some(subscription) = self.kept.subscriptions.get(&id) else {
+                self.stale.remove(&id);
+                continue;
+            };
+            let is_closed = subscription.member().is_some_and(|member| member.closed);
+            if is_closed {
+                self.stale.remove(&id);
+                if let Some(subscription) = self.kept.subscriptions.get_mut(&id) {
+                    subscription.asked = 0;
+                }
+                self.forget_over(id);
+                continue;
+            }
+            if subscription.sink.room() == 0 {
+                // The engine interrupts when there is room.
+                continue;
+            }
+            self.stale.remove(&id);
+            self.state = refreshed(wire).await?;
+            let sink = subscription_sink(&self.kept.subscriptions, id);
+            match self.enter(wire, id).await {
+                Ok(()) => {}
+                Err(SinkError::Refused(reason)) => {
+                    self.forget(id);
+                    if let Some(sink) = sink {
+                        sink.fail(SinkError::Refused(reason));
+                    }
+                }
+                Err(SinkError::Link(error)) => return Err(error),
+                Err(error) => return Err(LinkError::new(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes or finds the consumer of a subscription, and begins to ask.
+    async fn enter(&mut self, wire: &Wire, id: u64) -> Result<(), SinkError> {
+        let is_plain = match self.kept.subscriptions.get(&id) {
+            Some(subscription) => subscription.member().is_none(),
+            None => return Ok(()),
+        };
+        match is_plain {
+            true => self.enter_plain(wire, id).await?,
+            false => self.enter_group(wire, id).await?,
+        }
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return Ok(());
+        };
+        subscription.generation += 1;
+        subscription.asked = 0;
+        if subscription.task.is_none() {
+            let subject = format!("{}.s{id}.*", wire.inbox);
+            let subscribed = wire.client.subscribe(subject);
+            let answer = self.shared.config.answer;
+            let subscribed = wire.within(answer, subscribed).await?;
+            let mut subscriber = subscribed.map_err(|error| LinkError::new(error.to_string()))?;
+            let sender = self.sender.clone();
+            let pass = async move {
+                while let Some(message) = next(&mut subscriber).await {
+                    if sender.send((id, message)).is_err() {
+                        break;
+                    }
+                }
+            };
+            subscription.task = Some(tokio::spawn(pass).abort_handle());
+        }
+        self.ready.insert(id);
+        self.ask_all(wire).await?;
+        Ok(())
+    }
+
+    async fn enter_plain(&mut self, wire: &Wire, id: u64) -> Result<(), SinkError> {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(());
+        };
+        let Role::Plain(plain) = &subscription.role else {
+            return Ok(());
+        };
+        let from = match plain.position {
+            None => start(&subscription.sink)?,
+            Some(position) => From::Position(position.saturating_add(1)),
+        };
+        if plain.position.is_none() && matches!(from, From::Position(_)) {
+            // The state is that of when this side was opened.
+            self.state = refreshed(wire).await?;
+        }
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return Ok(());
+        };
+        let from = match from {
+            From::Position(wanted) => {
+                let first = self.state["first_seq"].as_u64().unwrap_or(0);
+                let last = self.state["last_seq"].as_u64().unwrap_or(0);
+                if wanted > last + 1 {
+                    // The stream was made anew, or its end was lost.
+                    subscription.sink.gap(None);
+                    From::All
+                } else {
+                    if first > wanted {
+                        subscription.sink.gap(None);
+                    }
+                    From::Position(wanted)
+                }
+            }
+            from => from,
+        };
+        let old = std::mem::take(&mut subscription.consumer);
+        self.kept.made += 1;
+        let name = format!("{}-{id}-{}", self.shared.member, self.kept.made);
+        let mut config = json!({
+            "name": name,
+            "filter_subject": subscription.subject,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "mem_storage": true,
+            "num_replicas": 1,
+            "inactive_threshold": u64::try_from(FORGOTTEN.as_nanos()).unwrap_or(0),
+        });
+        from.put(&mut config);
+        let made = create(wire, &name, &config)
+            .await
+            .map_err(ApiFault::opening)?;
+        if let Some(why) = differs(&config, &made["config"], &["filter_subject", "ack_policy"]) {
+            return Err(SinkError::Refused(why.into()));
+        }
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return Ok(());
+        };
+        subscription.consumer = name;
+        if let Role::Plain(plain) = &mut subscription.role {
+            plain.counted = 0;
+            plain.position = match from {
+                From::Position(wanted) => Some(wanted - 1),
+                From::New | From::All => made["delivered"]["stream_seq"].as_u64(),
+            };
+        }
+        self.drop_consumer(wire, &old).await;
+        Ok(())
+    }
+
+    async fn enter_group(&mut self, wire: &Wire, id: u64) -> Result<(), SinkError> {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return Ok(());
+        };
+        let Some(member) = subscription.member() else {
+            return Ok(());
+        };
+        let (stream, name) = (self.shared.names.stream(), &subscription.consumer);
+        let mut config = json!({
+            "name": name,
+            "durable_name": name,
+            "filter_subject": subscription.subject,
+            "ack_policy": "explicit",
+            "ack_wait": u64::try_from(self.shared.config.ack_wait.as_nanos()).unwrap_or(0),
+            "max_ack_pending": self.shared.config.max_ack_pending,
+            "max_deliver": -1,
+            "replay_policy": "instant",
+        });
+        let info = format!("CONSUMER.INFO.{stream}.{name}");
+        let found = match wire.ask(&info, &Value::Null).await {
+            Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
+                let from = match member.known {
+                    // The server has lost the group, and with it which messages it had handled.
+                    true => {
+                        subscription.sink.gap(None);
+                        From::All
+                    }
+                    false => start(&subscription.sink)?,
+                };
+                from.put(&mut config);
+                match create(wire, name, &config).await {
+                    // Another member may have made it meanwhile, with another start.
+                    Err(ApiFault::Refused(refused)) => match wire.ask(&info, &Value::Null).await {
+                        Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
+                            Err(ApiFault::Refused(refused))
+                        }
+                        other => other,
+                    },
+                    other => other,
+                }
+            }
+            other => other,
+        };
+        let found = found.map_err(ApiFault::opening)?;
+        let mut fields = vec!["filter_subject", "ack_policy", "max_deliver"];
+        if self.shared.config.max_ack_pending == 1 {
+            // The order was asked for, and depends on it.
+            fields.push("max_ack_pending");
+        }
+        if let Some(why) = differs(&config, &found["config"], &fields) {
+            return Err(SinkError::Refused(why.into()));
+        }
+        if let Some(subject) = found["config"]["deliver_subject"].as_str() {
+            let text =
+                format!("the consumer `{name}` pushes to `{subject}`, and has to be pulled from");
+            return Err(SinkError::Refused(text.into()));
+        }
+        let ack_wait = found["config"]["ack_wait"]
+            .as_u64()
+            .filter(|time| *time > 0)
+            .map_or(self.shared.config.ack_wait, Duration::from_nanos);
+        if let Some(member) = self
+            .kept
+            .subscriptions
+            .get_mut(&id)
+            .and_then(Subscription::member_mut)
+        {
+            member.known = true;
+            member.ack_wait = ack_wait;
+        }
+        Ok(())
+    }
+}
+
+async fn refreshed(wire: &Wire) -> Result<Value, LinkError> {
+    let state = stream::ensure(wire).await;
+    state.map_err(|error| LinkError::new(error.to_string()))
+}
+
+fn subscription_sink(
+    subscriptions: &std::collections::HashMap<u64, Subscription>,
+    id: u64,
+) -> Option<Sink> {
+    subscriptions
+        .get(&id)
+        .map(|subscription| subscription.sink.clone())
+}
+
+async fn create(wire: &Wire, name: &str, config: &Value) -> Result<Value, ApiFault> {
+    let stream = wire.shared.names.stream();
+    let filter = config["filter_subject"].as_str().unwrap_or_default();
+    let body = json!({ "stream_name": stream, "config": config });
+    let made = wire
+        .ask(&format!("CONSUMER.CREATE.{stream}.{name}.{filter}"), &body)
+        .await?;
+    match made["config"].is_object() {
+        true => Ok(made),
+        false => Err(ApiFault::Refused(ApiError::own(
+            "JetStream does not say what it made of a consumer".to_owned(),
+        ))),
+    }
+}
+
+/// What a server makes of a configuration may be something else: older ones ignore what they do not know.
+fn differs(wanted: &Value, found: &Value, fields: &[&str]) -> Option<String> {
+    let field = fields
+        .iter()
+        .find(|field| wanted[**field] != found[**field])?;
+    Some(format!(
+        "the consumer has {field} {}, and {} was asked for: change it (`nats consumer edit`), or remove it",
+        found[*field], wanted[*field]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differs;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_that_differs_is_named() {
+        let (one, other) = (json!({ "a": 1, "b": "x" }), json!({ "a": 1, "b": "y" }));
+        assert_eq!(differs(&one, &other, &["a"]), None);
+        let why = differs(&one, &other, &["a", "b"]).unwrap();
+        assert!(why.contains("b \"y\"") && why.contains("\"x\""), "{why}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Acknowledging, giving back, and burying.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{HeaderMap, Request, Subject};
+use bytes::Bytes;
+use fanfeed_broker::driver::{LinkError, Verdict};
+use serde_json::Value;
+
+use super::{Role, Work};
+use crate::api;
+use crate::entry;
+use crate::link::Wire;
+use crate::publishing::headers;
+use crate::stream;
+
+const HANDLED: &[u8] = b"+ACK";
+const AT_WORK: &[u8] = b"+WPI";
+const GIVEN_BACK: &[u8] = b"-NAK";
+const OVER: &[u8] = b"+TERM";
+
+/// The group that gave a dead letter up.
+const GROUP: &str = "Fanfeed-Group";
+/// The position in the stream of a dead letter.
+const POSITION: &str = "Fanfeed-Position";
+
+/// The wait before a message that failed is tried again by any member: so long for each time it was tried, ...
+const AGAIN: Duration = Duration::from_millis(20);
+/// ... and at most so long.
+const AGAIN_MOST: Duration = Duration::from_secs(5);
+
+/// What is still to be told the server. It outlives a connection.
+#[derive(Debug)]
+pub(super) enum Settlement {
+    /// Something about a message, at the subject where it is acknowledged.
+    Tell { reply: Subject, what: Bytes },
+    /// A message that is kept as a dead letter, and is over then.
+    Bury {
+        reply: Subject,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    },
+}
+
+impl Settlement {
+    fn tell(reply: Subject, what: &'static [u8]) -> Self {
+        Settlement::Tell {
+            reply,
+            what: Bytes::from_static(what),
+        }
+    }
+
+    /// Another member may have it at once.
+    pub(super) fn give(reply: Subject) -> Self {
+        Settlement::tell(reply, GIVEN_BACK)
+    }
+
+    /// Any member may have it again, in a while.
+    fn again(reply: Subject) -> Self {
+        let tried = reply.split('.').rev().nth(4).and_then(|n| n.parse().ok());
+        let doubled = 1_u32 << tried.unwrap_or(1_u32).min(10);
+        let wait = (AGAIN * doubled).min(AGAIN_MOST).as_nanos();
+        Settlement::Tell {
+            reply,
+            what: Bytes::from(format!("-NAK {{\"delay\":{wait}}}")),
+        }
+    }
+
+    /// Buries what could not be read as it came.
+    pub(super) fn bury_raw(
+        reply: Subject,
+        subject: String,
+        message: &async_nats::Message,
+        group: &str,
+        position: u64,
+    ) -> Self {
+        let mut headers = message.headers.clone().unwrap_or_default();
+        headers.insert(entry::ID, format!("{position}@{subject}"));
+        mark(&mut headers, group, position);
+        Settlement::Bury {
+            reply,
+            subject,
+            headers,
+            payload: message.payload.clone(),
+        }
+    }
+}
+
+/// Says where a dead letter comes from.
+fn mark(headers: &mut HeaderMap, group: &str, position: u64) {
+    // A group's name may hold what a header cannot.
+    headers.insert(GROUP, crate::names::queue(group));
+    headers.insert(POSITION, position.to_string());
+}
+
+impl Work {
+    pub(super) fn settle_tag(&mut self, id: u64, tag: u64, verdict: Verdict) {
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return;
+        };
+        // The messages of plain subscriptions are nobody's to acknowledge.
+        let Role::Member(member) = &mut subscription.role else {
+            return;
+        };
+        let Some(held) = member.held.remove(&tag) else {
+            return;
+        };
+        let settlement = match verdict {
+            Verdict::GivenUp => {
+                let key = subscription.sink.key().as_str();
+                let subject = self.shared.names.dead(&member.group, key);
+                let mut headers = headers(&held.message, &subject);
+                mark(&mut headers, &member.group, tag);
+                Settlement::Bury {
+                    reply: held.reply,
+                    subject,
+                    headers,
+                    payload: held.message.payload().clone(),
+                }
+            }
+            Verdict::Requeued => Settlement::again(held.reply),
+            Verdict::Abandoned => Settlement::give(held.reply),
+            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            _ => Settlement::tell(held.reply, HANDLED),
+        };
+        self.kept.settled.push(settlement);
+        self.ready.insert(id);
+        self.forget_over(id);
+    }
+
+    /// Tells the server all that was settled. What could not be told is told on the next connection.
+    pub(super) async fn settle_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
+        if self.kept.settled.is_empty() {
+            return Ok(());
+        }
+        let mut settled = std::mem::take(&mut self.kept.settled).into_iter();
+        while let Some(settlement) = settled.next() {
+            let told = match &settlement {
+                Settlement::Tell { reply, what } => tell(wire, reply, what).await,
+                Settlement::Bury {
+                    reply,
+                    subject,
+                    headers,
+                    payload,
+                } => {
+                    let buried = self.bury(wire, subject, headers, payload).await;
+                    match buried {
+                        Ok(()) => tell(wire, reply, &Bytes::from_static(OVER)).await,
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            if let Err(error) = told {
+                self.kept.settled.push(settlement);
+                self.kept.settled.extend(settled);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a dead letter. If the server refuses it for good, the message is still where it was in the stream of its key.
+    async fn bury(
+        &mut self,
+        wire: &Wire,
+        subject: &str,
+        headers: &HeaderMap,
+        payload: &Bytes,
+    ) -> Result<(), LinkError> {
+        if !self.has_dead_stream {
+            match stream::ensure_dead(wire).await {
+                Ok(()) => self.has_dead_stream = true,
+                Err(api::ApiFault::Lost(error)) => return Err(error),
+                Err(_) => return Ok(()),
+            }
+        }
+        let answer = self.shared.config.answer;
+        let request = Request::new()
+            .headers(headers.clone())
+            .payload(payload.clone())
+            .timeout(Some(answer));
+        let asked = wire.client.send_request(subject.to_owned(), request);
+        match wire.within(answer * 2, asked).await? {
+            Ok(message) => {
+                let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+                match api::error(&answer) {
+                    Some(error) if error.is_passing() => Err(LinkError::new(error.text)),
+                    _ => Ok(()),
+                }
+            }
+            Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
+                self.has_dead_stream = false;
+                Err(LinkError::new("the stream of dead letters is gone"))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets the server know which messages are still at work.
+    pub(super) fn tell_progress(&mut self) {
+        let mut settled = Vec::new();
+        for subscription in self.kept.subscriptions.values_mut() {
+            let Some(member) = subscription.member_mut() else {
+                continue;
+            };
+            let every = member.ack_wait / 3;
+            for held in member.held.values_mut() {
+                if held.told.elapsed() >= every {
+                    held.told = Instant::now();
+                    settled.push(Settlement::tell(held.reply.clone(), AT_WORK));
+                }
+            }
+        }
+        self.kept.settled.extend(settled);
+    }
+}
+
+async fn tell(wire: &Wire, reply: &Subject, what: &Bytes) -> Result<(), LinkError> {
+    let sent = wire.client.publish(reply.clone(), what.clone());
+    let answer = wire.shared.config.answer;
+    match wire.within(answer, sent).await? {
+        Ok(()) => Ok(()),
+        Err(error) => Err(LinkError::new(error.to_string())),
+    }
+}

@@ -1,0 +1,122 @@
+//! The streams: made where they are missing, and looked at where they are there.
+
+use fanfeed_broker::ConnectError;
+use serde_json::{Value, json};
+
+use crate::api::{ApiError, ApiFault, NO_STREAM};
+use crate::config::Config;
+use crate::link::Wire;
+
+/// More than anybody has. Without a number, newer servers stop at 1,000.
+const CONSUMERS: u64 = 1_000_000;
+
+/// Makes sure that the stream of all keys is there, and returns its state.
+pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
+    let names = &wire.shared.names;
+    let (name, subjects) = (names.stream().to_owned(), names.all());
+    ensure_stream(wire, &name, &subjects)
+        .await
+        .map_err(ApiFault::connecting)
+}
+
+/// Makes sure that the stream of dead letters is there.
+pub(crate) async fn ensure_dead(wire: &Wire) -> Result<(), ApiFault> {
+    let names = &wire.shared.names;
+    ensure_stream(wire, &names.dead_stream(), &names.all_dead())
+        .await
+        .map(drop)
+}
+
+async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value, ApiFault> {
+    let found = match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+        Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
+            let wanted = wanted(&wire.shared.config, name, subjects);
+            // If another broker makes it at the same time, that is no error, unless it wants it otherwise.
+            match wire.ask(&format!("STREAM.CREATE.{name}"), &wanted).await {
+                Ok(made) => made,
+                Err(ApiFault::Refused(_)) => {
+                    wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null)
+                        .await?
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        other => other?,
+    };
+    match unfit(&found["config"], subjects) {
+        None => Ok(found["state"].clone()),
+        Some(why) => Err(ApiFault::Refused(ApiError::own(format!(
+            "the stream `{name}` cannot be used: {why}; change it, or choose another prefix"
+        )))),
+    }
+}
+
+fn wanted(config: &Config, name: &str, subjects: &str) -> Value {
+    let nanoseconds = |age: std::time::Duration| u64::try_from(age.as_nanos()).unwrap_or(0);
+    json!({
+        "name": name,
+        "subjects": [subjects],
+        "retention": "limits",
+        "max_consumers": CONSUMERS,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": config.max_age.map_or(0, nanoseconds),
+        "max_msgs_per_subject": config.max_per_key.map_or(-1, |most| i64::try_from(most).unwrap_or(-1)),
+        "max_msg_size": -1,
+        "storage": if config.memory { "memory" } else { "file" },
+        "discard": "old",
+        "num_replicas": config.replicas,
+        "duplicate_window": 120_000_000_000_u64,
+    })
+}
+
+/// What about a stream makes it break a promise.
+fn unfit(found: &Value, subjects: &str) -> Option<String> {
+    let has = found["subjects"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one == subjects));
+    if !has {
+        return Some(format!("its subjects lack `{subjects}`"));
+    }
+    if found["retention"] != "limits" {
+        return Some(format!(
+            "its retention is {}, and has to be `limits`",
+            found["retention"]
+        ));
+    }
+    for field in ["no_ack", "sealed"] {
+        if found[field] == true {
+            return Some(format!("it has `{field}`"));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{unfit, wanted};
+    use crate::config::Config;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_made_is_fit() {
+        let made = wanted(&Config::new("h", 1), "p", "p.k.>");
+        assert_eq!(unfit(&made, "p.k.>"), None);
+    }
+
+    #[test]
+    fn what_breaks_a_promise_is_named() {
+        let good = json!({ "subjects": ["p.k.>"], "retention": "limits" });
+        for (field, value, says) in [
+            ("subjects", json!(["q.k.>"]), "lack `p.k.>`"),
+            ("retention", json!("workqueue"), "workqueue"),
+            ("no_ack", json!(true), "no_ack"),
+            ("sealed", json!(true), "sealed"),
+        ] {
+            let mut found = good.clone();
+            found[field] = value;
+            let why = unfit(&found, "p.k.>").unwrap();
+            assert!(why.contains(says), "{why}");
+        }
+    }
+}
