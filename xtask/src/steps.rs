@@ -215,6 +215,7 @@ const LAYERS: &[Layer] = &[
         name: "nats",
         examples: &[],
         bench: false,
+        lean: false,
         // Its tests start servers, old and new, kill them and restart them.
         test_needs: &[Tool::Servers],
     },
