@@ -20,7 +20,7 @@ mod settling;
 mod turns;
 mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,8 +112,10 @@ pub(crate) struct RedisInbound {
     /// What is waited for now does not fit what is subscribed to any more.
     stale: bool,
     direct: bool,
-    /// How many entries of each stream the direct wait under way asks for.
+    /// How many entries of each stream the wait under way asks for.
     brought: usize,
+    /// Plain subscriptions that a bell was rung for lately, the last one first.
+    hot: VecDeque<u64>,
     /// The last entry of each doorbell that was read.
     bells: [Position; BELLS],
     handover: Position,
@@ -165,6 +167,7 @@ impl RedisInbound {
             stale: false,
             direct: true,
             brought: 1,
+            hot: VecDeque::new(),
             bells: [Position::START; BELLS],
             handover: Position::START,
             connected: now,

@@ -35,7 +35,25 @@ impl Names {
 
     /// The stream of a key.
     pub(crate) fn stream(&self, key: &str) -> String {
-        format!("{}s:{{{}}}", self.prefix, escape(key))
+        let mut name = String::new();
+        self.write_stream(&mut name, &escape(key));
+        name
+    }
+
+    /// The stream of an escaped key, in place of what `name` holds.
+    pub(crate) fn write_stream(&self, name: &mut String, escaped: &str) {
+        name.clear();
+        for part in [&*self.prefix, "s:{", escaped, "}"] {
+            name.push_str(part);
+        }
+    }
+
+    /// The escaped key of a stream.
+    pub(crate) fn key_of<'a>(&self, stream: &'a [u8]) -> Option<&'a str> {
+        let rest = std::str::from_utf8(stream)
+            .ok()?
+            .strip_prefix(&*self.prefix)?;
+        rest.strip_prefix("s:{")?.strip_suffix('}')
     }
 
     /// The doorbell of this number, below [`BELLS`].
@@ -76,9 +94,13 @@ impl Names {
 /// another, and `%` itself is escaped. The result holds no space, which separates the keys that a doorbell
 /// lists, and no brace, which would end the hash tag.
 pub(crate) fn escape(key: &str) -> String {
-    let mut text = String::with_capacity(key.len());
+    let stays = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,~".contains(byte);
+    if key.as_bytes().iter().all(stays) {
+        return key.to_owned();
+    }
+    let mut text = String::with_capacity(key.len() + 8);
     for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.:/@+=,~".contains(&byte) {
+        if stays(&byte) {
             text.push(char::from(byte));
         } else {
             write!(text, "%{byte:02X}").expect("a string takes everything");
@@ -124,6 +146,7 @@ mod tests {
                 .strip_prefix("fanfeed:s:{")
                 .and_then(|rest| rest.strip_suffix('}'))
                 .unwrap();
+            assert_eq!(names.key_of(stream.as_bytes()), Some(tag));
             assert!(!tag.is_empty() && !tag.contains(['{', '}', ' ', '\r', '\n', '\0']));
             assert_eq!(unescape(tag), key);
         }

@@ -64,20 +64,20 @@ impl RedisOutbound {
     }
 
     fn pack_entries(&mut self, batch: &[Message]) {
-        let mut touched = Vec::new();
-        let mut last: Option<(&Message, Vec<u8>)> = None;
+        let mut touched: Vec<String> = Vec::new();
+        let mut stream = String::new();
+        let mut last = None;
         for message in batch {
             let key = message.key();
             // Batches on one key are common: its names are made once.
-            let stream = match last.take() {
-                Some((before, stream)) if before.key() == key => stream,
-                _ => {
-                    touched.push(escape(key.as_str()));
-                    self.shared.names.stream(key.as_str()).into_bytes()
-                }
-            };
-            entry::append(&mut self.commands, &stream, self.kept.as_deref(), message);
-            last = Some((message, stream));
+            if last != Some(key) {
+                let escaped = escape(key.as_str());
+                self.shared.names.write_stream(&mut stream, &escaped);
+                touched.push(escaped);
+                last = Some(key);
+            }
+            let (stream, kept) = (stream.as_bytes(), self.kept.as_deref());
+            entry::append(&mut self.commands, stream, kept, message);
         }
         let ring = Ring::of(touched.iter().map(String::as_str));
         self.commands.push(&[

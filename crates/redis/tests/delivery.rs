@@ -249,6 +249,38 @@ fn a_slow_plain_reader_loses_nothing_and_holds_nobody() {
 }
 
 #[test]
+fn a_buffer_that_was_full_is_filled_again_without_a_sweep() {
+    for others in [0, 20] {
+        let server = RedisServer::start(Release::Old);
+        let config = config(&server).sweep(Duration::from_secs(3600));
+        let (writer, reader) = (connect(config.clone()), connect(config));
+        let others: Vec<_> = (0..others)
+            .map(|other| reader.subscribe(format!("other.{other}"), |_, _| Ok(())))
+            .collect();
+        let tally = Arc::new(Tally::new(400));
+        let (go, gate) = crossbeam_channel::unbounded::<()>();
+        let counting = count(&tally);
+        let handler = move |message: &Message, context: &fanfeed_broker::Context| {
+            let _ = gate.recv_timeout(LONG);
+            counting(message, context)
+        };
+        let options = SubscribeOptions::new().buffer(4);
+        let _slow = reader
+            .subscribe_with(Subscribe::new("k", handler).options(options))
+            .unwrap();
+        for part in 0..100 {
+            // As many as there is room for.
+            publish(&writer, "k", part * 4..part * 4 + 4);
+            writer.flush(LONG).unwrap();
+            (0..4).for_each(|_| go.send(()).unwrap());
+        }
+        tally.wait_complete(LONG);
+        tally.assert_exactly_once();
+        drop(others);
+    }
+}
+
+#[test]
 fn foreign_entries_are_delivered_or_reported() {
     let server = RedisServer::start(Release::Old);
     let reader = connect(config(&server).max_message(100));

@@ -208,7 +208,11 @@ impl RedisInbound {
         if count == 0 && member.is_none() {
             return false;
         }
+        let plain = member.is_none();
         let delivered = self.deliver(id, entries, &HashMap::new());
+        if plain && !self.direct {
+            self.warm(id);
+        }
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return delivered.count > 0;
         };

@@ -18,8 +18,15 @@ use crate::reply::{RawEntry, streams};
 use crate::subscription::{Role, Subscription};
 use crate::waiter::LONGEST;
 
-/// How many entries of each stream a direct wait brings, if all its readers are plain ones.
-const BROUGHT: usize = 128;
+/// How many entries of each stream a direct wait brings, if all its readers are plain ones and have so much room.
+const BROUGHT: usize = 1024;
+
+/// How many bytes of each stream a wait should bring, by the entries seen lately.
+const BYTES: usize = 4 << 20;
+
+/// So many streams that were rung for lately are waited for beside the doorbells: a key on which message follows
+/// message is heard as early as if it were alone.
+const HOT: usize = 4;
 
 /// How long the waiter may take to tell that its wait was ended, before it is ended again.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -102,16 +109,22 @@ impl RedisInbound {
     fn wait_directly(&mut self) -> Commands {
         let mut names = vec![self.shared.names.handover().into_bytes()];
         let mut from = vec![self.handover];
-        let mut plain = true;
+        let (mut plain, mut most) = (true, 1);
         for ids in self.by_key.values() {
             // Several readers of one stream are told by the one that is furthest behind.
-            let readers = ids.iter().filter_map(|id| {
-                let subscription = self.kept.subscriptions.get(id)?;
-                let full = self.work.full.contains(id) || subscription.sink.room() == 0;
-                (!full && !subscription.is_closed()).then_some(subscription)
-            });
             let mut earliest: Option<Position> = None;
-            for subscription in readers {
+            for id in ids {
+                let Some(subscription) = self.kept.subscriptions.get(id) else {
+                    continue;
+                };
+                if subscription.is_closed() || self.work.full.contains(id) {
+                    continue;
+                }
+                let room = subscription.sink.room();
+                if room == 0 {
+                    self.work.full.insert(*id);
+                    continue;
+                }
                 let position = match &subscription.role {
                     Role::Plain(plain) => plain.cursor,
                     Role::Member(member) => {
@@ -119,6 +132,7 @@ impl RedisInbound {
                         member.watch
                     }
                 };
+                most = most.max(room);
                 earliest = Some(earliest.map_or(position, |other| other.min(position)));
                 if names.len() == from.len() {
                     names.push(subscription.stream.clone());
@@ -127,18 +141,46 @@ impl RedisInbound {
             from.extend(earliest);
         }
         // What a member waits for, its read brings once more.
-        let count = if plain { BROUGHT } else { 1 };
-        let largest = (4 << 20) / self.largest;
-        self.brought = count.min(largest.max(1));
+        let count = if plain { BROUGHT.min(most) } else { 1 };
+        self.brought = count.min(BYTES / self.largest).max(1);
         wait(self.brought, &names, &from)
     }
 
-    fn wait_at_bells(&self) -> Commands {
+    fn wait_at_bells(&mut self) -> Commands {
         let mut names = vec![self.shared.names.handover().into_bytes()];
         names.extend((0..BELLS).map(|number| self.shared.names.bell(number).into_bytes()));
         let mut from = vec![self.handover];
         from.extend(self.bells);
+        self.brought = bell::READ;
+        // Large entries are read by rounds, which ask for fewer.
+        if self.largest * bell::READ <= BYTES {
+            for id in &self.hot {
+                if let Some(subscription) = self.kept.subscriptions.get(id)
+                    && let Role::Plain(plain) = &subscription.role
+                    && subscription.sink.room() > 0
+                {
+                    names.push(subscription.stream.clone());
+                    from.push(plain.cursor);
+                }
+            }
+        }
         wait(bell::READ, &names, &from)
+    }
+
+    /// A bell has brought messages of a plain subscription: its stream is waited for, if it has no other reader.
+    pub(super) fn warm(&mut self, id: u64) {
+        let alone = self
+            .kept
+            .subscriptions
+            .get(&id)
+            .is_some_and(|subscription| {
+                let readers = self.by_key.get(&subscription.escaped);
+                readers.is_some_and(|ids| ids.len() == 1)
+            });
+        if alone && !self.hot.contains(&id) {
+            self.hot.truncate(HOT - 1);
+            self.hot.push_front(id);
+        }
     }
 
     /// Takes in what the waiter heard.
@@ -198,32 +240,24 @@ impl RedisInbound {
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return;
         };
-        let ids: Vec<u64> = self
-            .kept
-            .subscriptions
-            .iter()
-            .filter(|(_, subscription)| subscription.stream == stream)
-            .map(|(id, _)| *id)
-            .collect();
+        let escaped = self.shared.names.key_of(stream);
+        let ids = escaped.and_then(|escaped| self.by_key.get(escaped));
+        let ids = ids.cloned().unwrap_or_default();
         if let [id] = ids[..]
             && matches!(self.kept.subscriptions[&id].role, Role::Plain(_))
         {
             let count = entries.len();
             let full = self.deliver(id, entries, &HashMap::new()).full;
-            // A full answer, of one entry or of many, may have left some.
-            if full || self.brought <= count {
+            // A full answer may have left some, which the next direct wait brings.
+            if full || (!self.direct && self.brought <= count) {
                 self.work.ready.push(id);
             }
             return;
         }
-        ids.iter().for_each(|id| self.work.ready.push(*id));
-        for id in &ids {
-            if let Some(member) = self
-                .kept
-                .subscriptions
-                .get_mut(id)
-                .and_then(Subscription::member_mut)
-            {
+        for id in ids {
+            self.work.ready.push(id);
+            let subscription = self.kept.subscriptions.get_mut(&id);
+            if let Some(member) = subscription.and_then(Subscription::member_mut) {
                 member.watch = member.watch.max(last);
             }
         }
