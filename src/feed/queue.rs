@@ -72,11 +72,8 @@ use super::shape::Shape;
 use super::slots::Slot;
 use super::sole::Sole;
 use crate::overflow::Overflow;
-use crate::sync::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, MODELLED, Ordering, mutant, seq_cst_order,
-    spin_loop,
-};
-use crate::wait::{WakerCell, WakerSet};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, mutant, seq_cst_order};
+use crate::wait::{Pace, WakerCell, WakerSet};
 
 #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
 #[path = "../../tests/wrap/queue.rs"]
@@ -84,11 +81,6 @@ mod wrap;
 
 /// The largest capacity: what the layout of positions and a vector of slots can hold with ease.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
-
-/// How few values a receiver takes before it finds nothing, for it to pause.
-const FEW: usize = 32;
-/// How long it pauses: 0.8 microseconds where one takes 24 ns.
-const PAUSES: u32 = 32;
 
 /// All of an own channel except its slots, which its [`Share`](super::slots::Share)s keep.
 ///
@@ -155,27 +147,18 @@ pub(crate) struct Cursor {
     pub(super) head: u64,
     /// Under `DropOldest`: the number, counted from 0, of the next value that the receiver expects.
     pub(super) expected: u64,
-    /// How many values it has taken. This and the two below wrap.
+    /// How many values it has taken. This and the one below wrap.
     pub(super) taken: usize,
     /// What `taken` was when it last looked for senders behind a fence.
     pub(super) fenced_at: usize,
-    /// What `taken` was when the receiver last [paused](Cursor::pauses).
-    empty_at: usize,
+    pace: Pace,
 }
 
 impl Cursor {
-    /// For a receiver that looks again and again, and has found nothing. If it takes values as fast as they come, a few at a
-    /// time, the senders wait for a cache line with each of them; so it pauses, and then finds several. True if it has paused.
+    /// For a receiver that looks again and again, and has found nothing. True if it has [paused](Pace).
     #[inline]
     pub(crate) fn pauses(&mut self) -> bool {
-        let taken = self
-            .taken
-            .wrapping_sub(std::mem::replace(&mut self.empty_at, self.taken));
-        let keeps_pace = !MODELLED && (1..FEW).contains(&taken);
-        if keeps_pace {
-            (0..PAUSES).for_each(|_| spin_loop());
-        }
-        keeps_pace
+        self.pace.pauses(self.taken as u64)
     }
 }
 

@@ -106,6 +106,13 @@ impl<T> RingReceiver<T> {
     /// [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed that this ring is
     /// subscribed to is not detected, and waits.)
     ///
+    /// # A reader that polls
+    ///
+    /// A call that knows of no value, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
+    /// microsecond, or less) and looks then. If it did not, a thread that polls without a break would move a cache line between
+    /// the cores for each value, and senders would wait for it. A reader that finds nothing twice does not pause again, and
+    /// after [`wait`](Self::wait) there is no pause. The same holds for all reads that do not wait.
+    ///
     /// # Stopping
     ///
     /// Once `f` has cancelled the subscription, it gets no other value. If another thread cancels it, `f` may still get the
