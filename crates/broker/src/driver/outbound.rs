@@ -332,7 +332,8 @@ impl OutboundQueue {
                     let _ = catch_unwind(AssertUnwindSafe(|| side = None));
                     side = None;
                     connections.down(Side::Outbound, error.reason(), hub);
-                    self.lose(batch, transport.publishes_again(), hub);
+                    let again = error.is_unsent() || transport.publishes_again();
+                    self.lose(batch, again, hub);
                     if !self.wait_before_retry(backoff.next_wait(up_since.elapsed())) {
                         break;
                     }

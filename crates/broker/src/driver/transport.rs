@@ -139,6 +139,7 @@ pub enum Verdict {
 #[derive(Debug, Clone)]
 pub struct LinkError {
     reason: Arc<str>,
+    unsent: bool,
 }
 
 impl LinkError {
@@ -146,7 +147,20 @@ impl LinkError {
     pub fn new(reason: impl Into<Arc<str>>) -> Self {
         Self {
             reason: reason.into(),
+            unsent: false,
         }
+    }
+
+    /// Says that nothing of the batch was sent: the engine publishes it again, whatever
+    /// [`publishes_again`](Transport::publishes_again) says.
+    #[must_use]
+    pub fn before_sending(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.unsent
     }
 
     /// What was said.
