@@ -213,7 +213,8 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "nats",
-        examples: &[],
+        examples: &["workers -- memory:"],
+        // `cargo test` runs it: another profile would build everything again.
         bench: false,
         lean: false,
         // Its tests start servers, old and new, kill them and restart them.

@@ -218,7 +218,7 @@ impl Config {
     }
 
     /// How many messages of one subscription the client library may hold before this driver takes them. What it drops
-    /// beyond is reported as a gap of unknown size. With JetStream nothing is lost by it.
+    /// beyond is reported as a gap of unknown size. With JetStream no more are asked for.
     #[must_use]
     pub fn client_buffer(mut self, messages: usize) -> Self {
         self.client_buffer = messages;
@@ -263,8 +263,9 @@ impl Config {
         self
     }
 
-    /// How many messages a group may have at work, all members together. With 1 the order of the key holds whatever
-    /// happens: the next message is given out when the one before it was acknowledged. It is set when a group is made.
+    /// How many messages a group may have at work, all members together. With 1, messages come
+    /// for the first time in the order of the key, whatever happens: the next one is given out when the one before it was
+    /// acknowledged. It is set when a group is made.
     #[must_use]
     pub fn max_ack_pending(mut self, messages: u32) -> Self {
         self.max_ack_pending = messages;

@@ -133,6 +133,18 @@ impl Wire {
         Ok(wire)
     }
 
+    /// Looks whether the connection has ended meanwhile, before anything is sent on it.
+    pub(crate) async fn look(&self) -> Result<(), LinkError> {
+        // The connection's task reads, and another one tells what it read.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        match self.signs.is_lost() {
+            true => Err(LinkError::new("the server closed it, or it broke").before_sending()),
+            false => Ok(()),
+        }
+    }
+
     /// Waits for `work`, but not beyond the end of the connection or the time to answer.
     pub(crate) async fn within<T>(
         &self,

@@ -92,6 +92,7 @@ impl Outbound for CoreOutbound {
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError> {
         let subjects = &mut self.subjects;
         self.link.run(async |wire| {
+            wire.look().await?;
             wire.signs.forget_errors();
             let mut published = Vec::with_capacity(batch.len());
             let sending = async {

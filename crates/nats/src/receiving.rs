@@ -241,9 +241,27 @@ impl Work {
                 wire.echo().await?;
             }
         }
-        // What the library dropped is found by counting, or comes again.
-        wire.signs.take_slow();
+        if wire.signs.take_slow() > 0 {
+            self.read_again();
+        }
         Ok(())
+    }
+
+    /// The library dropped messages, of whom is not known. Plain subscriptions go back to what they took; what members
+    /// missed comes again when its time to be acknowledged is over.
+    fn read_again(&mut self) {
+        for (id, subscription) in &mut self.kept.subscriptions {
+            match subscription.role {
+                Role::Plain(_) if subscription.asked > 0 => {
+                    self.stale.insert(*id);
+                }
+                Role::Plain(_) => {}
+                Role::Member(_) => {
+                    subscription.asked = 0;
+                    self.later.insert(*id);
+                }
+            }
+        }
     }
 
     /// How often it is looked whether something is due.

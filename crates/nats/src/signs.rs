@@ -73,6 +73,10 @@ impl Signs {
         self.connected.load(Ordering::Acquire)
     }
 
+    pub(crate) fn is_lost(&self) -> bool {
+        self.changes.borrow().lost
+    }
+
     /// Waits for the end of the connection, and returns what the server said last.
     pub(crate) async fn lost(&self) -> Arc<str> {
         let mut changes = self.changes.subscribe();

@@ -39,6 +39,8 @@ impl Work {
             self.full.insert(id);
             return Ok(());
         }
+        // What the library's buffer cannot hold would be dropped there.
+        let room = room.min(self.shared.config.client_buffer);
         let target = match &subscription.role {
             Role::Plain(_) => room.min(MOST),
             Role::Member(member) if member.closed => 0,

@@ -1,0 +1,251 @@
+//! What operators and other programs see, and what the contract asks beyond the suite.
+
+mod common;
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use common::{LONG, RELEASES, connect, core, count, jetstream, number, publish, quick};
+use fanfeed_broker::{
+    Broker, Drivers, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
+};
+use fanfeed_nats::Mode;
+use fanfeed_testkit::{NatsServer, Release, Tally, wait_until};
+use serde_json::Value;
+
+fn with_jetstream(release: Release) -> NatsServer {
+    NatsServer::builder(release).jetstream().start()
+}
+
+/// Another program: the client library alone.
+struct Foreign {
+    runtime: tokio::runtime::Runtime,
+    client: async_nats::Client,
+}
+
+impl Foreign {
+    fn new(server: &NatsServer) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = runtime.block_on(async_nats::connect(server.url())).unwrap();
+        Foreign { runtime, client }
+    }
+
+    fn ask(&self, subject: &str) -> Value {
+        let answer = self
+            .runtime
+            .block_on(self.client.request(subject.to_owned(), "".into()))
+            .unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    }
+
+    fn publish(&self, subject: &str, headers: HeaderMap, payload: &str) {
+        self.runtime.block_on(async {
+            let payload = payload.to_owned().into();
+            let sent = self
+                .client
+                .publish_with_headers(subject.to_owned(), headers, payload);
+            sent.await.unwrap();
+            self.client.flush().await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_thousand_subscriptions_are_live_when_they_are_returned() {
+    for release in RELEASES {
+        let server = NatsServer::start(release);
+        let (reader, writer) = (connect(core(&server)), connect(core(&server)));
+        let tally = Arc::new(Tally::new(1_000));
+        let mut subscriptions = Vec::new();
+        for number in 0..1_000 {
+            let key = format!("k.{number}");
+            subscriptions.push(reader.subscribe(&*key, count(&tally)).unwrap());
+            writer
+                .publish(Message::new(key, number.to_string()))
+                .unwrap();
+        }
+        tally.wait_complete(LONG);
+        tally.assert_exactly_once();
+    }
+}
+
+#[test]
+fn what_other_programs_write_is_delivered() {
+    let server = with_jetstream(Release::Old);
+    let foreign = Foreign::new(&server);
+    for mode in [Mode::Core, Mode::JetStream] {
+        let broker = connect(quick(&server.url()).mode(mode).max_message(100));
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let _plain = broker
+            .subscribe("chat.42", move |message, _| Ok(tx.send(message.clone())?))
+            .unwrap();
+        let mut events = broker.events();
+        let mut headers = HeaderMap::new();
+        headers.insert("lang", "en");
+        headers.insert("Fanfeed-Name", "MessagePosted");
+        foreign.publish("fanfeed.k.chat.42", headers, "hello");
+        let message = rx.recv_timeout(LONG).unwrap();
+        assert_eq!(message.event_name(), Some("MessagePosted"));
+        assert_eq!(message.headers().get("lang"), Some("en"));
+        assert_eq!(message.payload(), &b"hello"[..]);
+
+        let mut headers = HeaderMap::new();
+        headers.insert("Fanfeed-Time", "noon");
+        foreign.publish("fanfeed.k.chat.42", headers, "bad");
+        foreign.publish("fanfeed.k.chat.42", HeaderMap::new(), &"x".repeat(200));
+        foreign.publish("fanfeed.k.chat.42", HeaderMap::new(), "last");
+        assert_eq!(rx.recv_timeout(LONG).unwrap().payload(), &b"last"[..]);
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
+                told.push(error);
+            }
+        }
+        assert!(told[0].contains("Fanfeed-Time"), "{told:?}");
+        assert!(told[1].contains("at most 100"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_message_that_means_something_to_the_server_is_only_a_message() {
+    let server = with_jetstream(Release::New);
+    let broker = connect(jetstream(&server));
+    let tally = Arc::new(Tally::new(3));
+    let counting = count(&tally);
+    let _plain = broker
+        .subscribe("k", move |message, context| {
+            assert_eq!(message.headers().get("Nats-Rollup"), Some("all"));
+            counting(message, context)
+        })
+        .unwrap();
+    for number in 0..3 {
+        let message = Message::new("k", number.to_string()).header("Nats-Rollup", "all");
+        broker.publish_confirmed(message, LONG).unwrap();
+    }
+    tally.wait_complete(LONG);
+    let info = Foreign::new(&server).ask("$JS.API.STREAM.INFO.fanfeed");
+    assert_eq!(info["state"]["messages"], 3);
+}
+
+#[test]
+fn a_message_may_be_passed_on_under_another_key_and_is_stored_once_under_one() {
+    let server = with_jetstream(Release::Old);
+    let broker = connect(jetstream(&server));
+    let message = Message::new("one", "x");
+    let first = broker.publish_confirmed(message.clone(), LONG).unwrap();
+    let again = broker.publish_confirmed(message.clone(), LONG).unwrap();
+    assert_eq!(first.position, again.position);
+    let other = broker
+        .publish_confirmed(message.with_key("two"), LONG)
+        .unwrap();
+    assert_ne!(first.position, other.position);
+}
+
+#[test]
+fn operators_find_groups_and_dead_letters_by_their_names() {
+    for release in RELEASES {
+        let server = with_jetstream(release);
+        let broker = connect(jetstream(&server));
+        let tally = Arc::new(Tally::new(3));
+        let counting = count(&tally);
+        let _member = broker
+            .subscribe_group("chat.42", "mail", move |message, context| {
+                if number(message) == 1 {
+                    return Err(HandlerError::Reject);
+                }
+                counting(message, context)
+            })
+            .unwrap();
+        publish(&broker, "chat.42", 0..3);
+        tally.wait_for(2, LONG);
+        let foreign = Foreign::new(&server);
+        wait_until("everything is acknowledged", || {
+            let info = foreign.ask("$JS.API.CONSUMER.INFO.fanfeed.mail@chat=2E42");
+            info["num_ack_pending"] == 0 && info["ack_floor"]["stream_seq"] == 3
+        });
+        wait_until("the rejected message is with the dead", || {
+            let info = foreign.ask("$JS.API.STREAM.INFO.fanfeed=dead");
+            info["state"]["messages"] == 1
+        });
+        let request = r#"{"last_by_subj":"fanfeed.d.mail.chat.42"}"#;
+        let answer = foreign
+            .runtime
+            .block_on(
+                foreign
+                    .client
+                    .request("$JS.API.STREAM.MSG.GET.fanfeed=dead", request.into()),
+            )
+            .unwrap();
+        let letter: Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(letter["message"]["data"], "MQ==", "{letter}");
+    }
+}
+
+#[test]
+fn a_leaving_subscription_leaves_no_consumer() {
+    let server = with_jetstream(Release::Old);
+    let broker = connect(jetstream(&server));
+    let foreign = Foreign::new(&server);
+    let consumers = || {
+        let info = foreign.ask("$JS.API.STREAM.INFO.fanfeed");
+        info["state"]["consumer_count"].as_u64().unwrap()
+    };
+    let subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    assert_eq!(consumers(), 1);
+    drop(subscription);
+    wait_until("the consumer is gone", || consumers() == 0);
+}
+
+#[test]
+fn a_group_begins_where_it_is_told_and_goes_on_where_it_was() {
+    let server = with_jetstream(Release::New);
+    let broker = connect(jetstream(&server));
+    publish(&broker, "k", 0..10);
+    broker.flush(LONG).unwrap();
+    let tally = Arc::new(Tally::new(20));
+    let join = || {
+        let options = SubscribeOptions::new().start(Start::Earliest);
+        let request = Subscribe::new("k", count(&tally))
+            .group("g")
+            .options(options);
+        broker.subscribe_with(request).unwrap()
+    };
+    let member = join();
+    tally.wait_for(10, LONG);
+    drop(member);
+    publish(&broker, "k", 10..20);
+    broker.flush(LONG).unwrap();
+    let _member = join();
+    tally.wait_complete(LONG);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_is_used_and_dropped_inside_a_runtime() {
+    let server = with_jetstream(Release::Old);
+    for mode in ["core", "jetstream"] {
+        let url = format!("{}?mode={mode}", server.url());
+        let broker = Drivers::new()
+            .with(fanfeed_nats::driver())
+            .connect(&url)
+            .unwrap();
+        assert_eq!(broker.driver(), format!("nats-{mode}"));
+        let tally = Arc::new(Tally::new(10));
+        let subscription = broker.subscribe("k", count(&tally)).unwrap();
+        publish(&broker, "k", 0..10);
+        tally.wait_complete(LONG);
+        drop(subscription);
+        drop(broker);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_is_used_and_dropped_inside_a_runtime_of_one_thread() {
+    let server = NatsServer::start(Release::New);
+    let broker: Arc<dyn Broker> = connect(core(&server));
+    let tally = Arc::new(Tally::new(10));
+    let _subscription = broker.subscribe("k", count(&tally)).unwrap();
+    publish(&broker, "k", 0..10);
+    tally.wait_complete(LONG);
+    broker.close(LONG).unwrap();
+}

@@ -1,0 +1,358 @@
+//! What cannot work is told, within its timeout, with what would be right, and without secrets.
+
+mod common;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{LONG, RELEASES, connect, core, jetstream, options, quick};
+use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
+use fanfeed_nats::{Config, Mode, Tls};
+use fanfeed_testkit::server::free_port;
+use fanfeed_testkit::{Authority, NatsServer, Proxy, RedisServer, Release};
+
+fn refused(config: Config) -> ConnectError {
+    let started = Instant::now();
+    let error = fanfeed_nats::connect(config.dial_timeout(Duration::from_secs(1)), options())
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "it took too long: {error}"
+    );
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    error
+}
+
+fn config(url: &str) -> Config {
+    url.parse().unwrap()
+}
+
+/// A server that says `text` to everybody, and nothing else.
+fn saying(text: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        // They stay open until the process ends.
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(text.as_bytes());
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let error = refused(Config::new("127.0.0.1", free_port()).user("ann", "hunter2"));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn a_name_that_nobody_has() {
+    let error = refused(Config::new("no-such-host.invalid", 4222));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn one_of_two_servers_is_enough() {
+    let server = NatsServer::start(Release::Old);
+    let config = Config::new("127.0.0.1", free_port()).server("127.0.0.1", server.port());
+    connect(config.mode(Mode::Core)).close(LONG).unwrap();
+}
+
+#[test]
+fn a_server_that_does_not_answer() {
+    let error = refused(Config::new("127.0.0.1", saying("").port()));
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+    let server = NatsServer::start(Release::Old);
+    let proxy = Proxy::start(server.address());
+    proxy.stall(true);
+    let error = refused(config(&server.url_through(proxy.address())));
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+}
+
+#[test]
+fn a_server_of_another_kind() {
+    let redis = RedisServer::start(Release::Old);
+    let error = refused(Config::new("127.0.0.1", redis.address().port()).token("hunter2"));
+    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+    let http = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let error = refused(Config::new("127.0.0.1", http.port()));
+    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+}
+
+#[test]
+fn a_server_that_is_too_old() {
+    let old = saying(concat!(
+        "INFO {\"server_id\":\"x\",\"version\":\"2.8.4\",\"max_payload\":1048576,\"headers\":true}\r\n",
+        "PONG\r\n"
+    ));
+    let error = refused(Config::new("127.0.0.1", old.port()));
+    assert!(matches!(error, ConnectError::TooOld { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("2.8.4") && text.contains("2.9"), "{text}");
+}
+
+#[test]
+fn passwords_and_tokens() {
+    for release in RELEASES {
+        let server = NatsServer::builder(release)
+            .part("authorization { user: ann, password: right }")
+            .start();
+        let good = Config::new("127.0.0.1", server.port()).mode(Mode::Core);
+        for bad in [
+            good.clone(),
+            good.clone().user("ann", "hunter2"),
+            good.clone().token("hunter2"),
+        ] {
+            let error = refused(bad);
+            assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+        }
+        connect(good.user("ann", "right")).close(LONG).unwrap();
+        let server = NatsServer::builder(release)
+            .part("authorization { token: \"right\" }")
+            .start();
+        let url = server.url().replace("nats://", "nats://right@");
+        connect(config(&url).mode(Mode::Core)).close(LONG).unwrap();
+        let error = refused(config(&server.url().replace("nats://", "nats://hunter2@")));
+        assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+    }
+}
+
+/// A pair that was made for these tests.
+const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+const PUBLIC: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+
+#[test]
+fn nkeys() {
+    let server = NatsServer::builder(Release::Old)
+        .part(&format!(
+            "authorization {{ users = [ {{ nkey: {PUBLIC} }} ] }}"
+        ))
+        .start();
+    let file = server.folder().join("seed");
+    std::fs::write(&file, format!("# a comment\n{SEED}\n")).unwrap();
+    let url = format!("{}?mode=core&nkey={}", server.url(), file.display());
+    connect(config(&url)).close(LONG).unwrap();
+    let error = refused(config(&server.url()));
+    assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+    for (name, text) in [("nkey", "nothing"), ("creds", "nothing")] {
+        std::fs::write(&file, text).unwrap();
+        let url = format!("{}?{name}={}", server.url(), file.display());
+        let error = refused(config(&url));
+        assert!(matches!(error, ConnectError::BadConfig(_)), "{error:?}");
+        let error = refused(config(&format!("{}?{name}=/no/such/file", server.url())));
+        assert!(error.to_string().contains("/no/such/file"), "{error}");
+    }
+}
+
+#[test]
+fn permissions() {
+    let user = |name: &str, rules: &str| {
+        format!("{{ user: {name}, password: hunter2, permissions: {{ {rules} }} }}")
+    };
+    let users = [
+        user("writer", "publish: [\"_INBOX.>\"], subscribe: [\">\"]"),
+        user("reader", "publish: [\">\"], subscribe: [\"_INBOX.>\"]"),
+        user(
+            "mute",
+            "publish: [\"fanfeed.>\"], subscribe: [\"fanfeed.>\"]",
+        ),
+        user(
+            "noapi",
+            "publish: [\"_INBOX.>\", \"fanfeed.>\"], subscribe: [\">\"]",
+        ),
+    ];
+    for release in RELEASES {
+        let server = NatsServer::builder(release)
+            .jetstream()
+            .part(&format!(
+                "authorization {{ users = [ {} ] }}",
+                users.join(", ")
+            ))
+            .start();
+        let user = |name: &str| core(&server).user(name, "hunter2");
+        let error = connect(user("writer"))
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("fanfeed.k.k") && text.contains("allow the user to publish"),
+            "{text}"
+        );
+        let reader = connect(user("reader"));
+        for subscribed in [
+            reader.subscribe("k", |_, _| Ok(())),
+            reader.subscribe_group("k", "g", |_, _| Ok(())),
+        ] {
+            let text = subscribed.map(drop).unwrap_err().to_string();
+            assert!(text.contains("allow the user to subscribe"), "{text}");
+        }
+        // Others are not harmed.
+        reader
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap();
+        let error = refused(user("mute"));
+        assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+        assert!(error.to_string().contains("_INBOX.>"), "{error}");
+        let error = refused(user("noapi").mode(Mode::JetStream));
+        assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+        assert!(error.to_string().contains("$JS.API.>"), "{error}");
+    }
+}
+
+#[test]
+fn a_server_without_jetstream() {
+    for release in RELEASES {
+        let server = NatsServer::start(release);
+        let text = refused(jetstream(&server)).to_string();
+        assert!(text.contains("-js") && text.contains("mode=core"), "{text}");
+    }
+}
+
+#[test]
+fn streams_that_others_made() {
+    let server = NatsServer::builder(Release::Old).jetstream().start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(async_nats::connect(server.url())).unwrap();
+    let make = |name: &str, more: &str| {
+        let body = format!("{{\"name\":\"{name}\",\"storage\":\"memory\"{more}}}");
+        let subject = format!("$JS.API.STREAM.CREATE.{name}");
+        let made = runtime.block_on(client.request(subject, body.into()));
+        let made = String::from_utf8(made.unwrap().payload.to_vec()).unwrap();
+        assert!(!made.contains("error"), "{made}");
+    };
+    make("one", ",\"subjects\":[\"other.>\"]");
+    make(
+        "two",
+        ",\"subjects\":[\"two.k.>\"],\"retention\":\"workqueue\"",
+    );
+    make("three", ",\"subjects\":[\"four.>\"]");
+    for (prefix, says) in [
+        ("one", "lack `one.k.>`"),
+        ("two", "workqueue"),
+        ("four", "JetStream refused"),
+    ] {
+        let error = refused(jetstream(&server).prefix(prefix));
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn what_is_too_large_for_the_server() {
+    for mode in [Mode::Core, Mode::JetStream] {
+        let server = NatsServer::builder(Release::New)
+            .jetstream()
+            .part("max_payload: 1000")
+            .start();
+        let broker = connect(quick(&server.url()).mode(mode));
+        let large = Message::new("k", vec![0; 2_000]);
+        let error = broker.publish_confirmed(large, LONG).unwrap_err();
+        assert!(error.to_string().contains("max_payload"), "{error}");
+        broker
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap();
+    }
+}
+
+#[test]
+fn urls() {
+    let drivers = || Drivers::new().with(fanfeed_nats::driver());
+    let error = drivers()
+        .connect("nats://u:hunter2@localhost/x")
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, ConnectError::BadUrl(_)), "{error:?}");
+    let error = drivers()
+        .connect("http://u:hunter2@localhost")
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, ConnectError::UnknownScheme { .. }),
+        "{error:?}"
+    );
+}
+
+fn tls_server(release: Release, authority: &Authority, verify: bool) -> NatsServer {
+    let identity = authority.server(&["127.0.0.1", "localhost"]);
+    NatsServer::builder(release)
+        .part(&format!(
+            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: {verify} }}",
+            identity.certificate.display(),
+            identity.key.display(),
+            authority.certificate().display()
+        ))
+        .start()
+}
+
+fn tls_url(server: &NatsServer) -> String {
+    server.url().replace("nats://", "tls://")
+}
+
+#[test]
+fn tls() {
+    let authority = Authority::new("fanfeed tests");
+    for release in RELEASES {
+        let server = tls_server(release, &authority, false);
+        let trusted = || Tls::new().authority(authority.certificate());
+        let with = |tls| core(&server).tls(tls);
+        connect(with(trusted()))
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap();
+        let stranger = Authority::new("another one");
+        for bad in [
+            with(Tls::new().authority(stranger.certificate())),
+            with(Tls::new()),
+            // A server that asks for TLS gets it.
+            core(&server),
+        ] {
+            let error = refused(bad);
+            assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+        }
+        let error = refused(with(Tls::new().authority("/no/such/file")));
+        assert!(error.to_string().contains("/no/such/file"), "{error}");
+        let plain = NatsServer::start(release);
+        let error = refused(core(&plain).tls(trusted()));
+        assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn client_certificates() {
+    let authority = Authority::new("fanfeed tests");
+    for release in RELEASES {
+        let server = tls_server(release, &authority, true);
+        let client = authority.client("worker");
+        let url = format!(
+            "{}?mode=core&ca={}&cert={}&key={}",
+            tls_url(&server),
+            authority.certificate().display(),
+            client.certificate.display(),
+            client.key.display()
+        );
+        connect(config(&url))
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap();
+        let tls = || Tls::new().authority(authority.certificate());
+        let error = refused(core(&server).tls(tls()));
+        assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+        let stranger = Authority::new("another one").client("stranger");
+        let error =
+            refused(core(&server).tls(tls().identity(&stranger.certificate, &stranger.key)));
+        assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    }
+}
