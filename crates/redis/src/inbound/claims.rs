@@ -38,11 +38,16 @@ impl RedisInbound {
         if self.beat.elapsed() >= heartbeat {
             self.beat = Instant::now();
             if self.has_members() {
-                self.say_alive().map_err(refused)?;
+                match self.say_alive() {
+                    // The others take over if this goes on; the next beat tries again.
+                    Err(fault) if fault.is("OOM") => {}
+                    said => said.map_err(refused)?,
+                }
             }
         }
         if self.swept.elapsed() >= sweep {
             self.swept = Instant::now();
+            self.kept.settled.try_again();
             // A sweep that takes longer than its interval is not begun again before it is over.
             if self.work.swept.is_empty() {
                 self.sweep();
@@ -73,8 +78,14 @@ impl RedisInbound {
         let name = self.shared.names.member(&self.shared.member);
         let time = self.shared.config.heartbeat * SILENCE;
         let time = time.as_millis().to_string();
-        self.wire
-            .ask(&[b"SET", name.as_bytes(), b"alive", b"PX", time.as_bytes()])?;
+        // A server whose memory is full refuses SET, but not this.
+        let kept = self
+            .wire
+            .ask(&[b"PEXPIRE", name.as_bytes(), time.as_bytes()])?;
+        if kept != Value::Int(1) {
+            self.wire
+                .ask(&[b"SET", name.as_bytes(), b"alive", b"PX", time.as_bytes()])?;
+        }
         self.alive = true;
         Ok(())
     }

@@ -56,6 +56,14 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Whether entries behind this position may be gone. It is not known of the last one that is gone, so that a reader
+    /// that had just that one is told so, too.
+    fn has_trimmed_behind(&self, position: Position) -> bool {
+        self.added > self.length && position < self.first.unwrap_or(self.last)
+    }
+}
+
 impl Plain {
     /// Compares its place with what the stream says, and returns what is to be reported, if anything is: the number of
     /// entries that were missed, where it is known.
@@ -142,7 +150,11 @@ impl RedisInbound {
             Role::Member(_) => {
                 // Before anything is read under its name, the member has to be known as alive.
                 if !self.alive {
-                    self.say_alive()?;
+                    match self.say_alive() {
+                        // It goes on without, until there is memory again.
+                        Err(fault) if known && fault.is("OOM") => {}
+                        said => said?,
+                    }
                 }
                 self.enter_group(id, known)
             }
@@ -173,7 +185,13 @@ impl RedisInbound {
                 Position::START,
                 Some(stream.added.saturating_sub(stream.length)),
             ),
-            Start::After(text) => (after(text)?, None),
+            Start::After(text) => {
+                let position = after(text)?;
+                if stream.has_trimmed_behind(position) {
+                    subscription.sink.gap(None);
+                }
+                (position, None)
+            }
             _ => (stream.last, Some(stream.added)),
         };
         Ok(())
@@ -191,13 +209,28 @@ impl RedisInbound {
                 _ => "$".to_owned(),
             }
         };
-        let created = self.create_group(id, from.as_bytes())?;
+        let mut trimmed = false;
+        if !known && let Start::After(text) = subscription.sink.start() {
+            let position = after(text)?;
+            let name = subscription.stream.clone();
+            let answer = self
+                .wire
+                .run(&Commands::one(&[b"XINFO", b"STREAM", &name]))?;
+            let stream = Stream::read(answer.into_iter().next().unwrap_or(Value::Nil))?;
+            trimmed = stream.has_trimmed_behind(position);
+        }
+        let created = match self.create_group(id, from.as_bytes()) {
+            // If it is not there, the first read says so.
+            Err(fault) if known && fault.is("OOM") => false,
+            created => created?,
+        };
         let subscription = self
             .kept
             .subscriptions
             .get_mut(&id)
             .expect("it is being opened");
-        if known && created {
+        // A group that was there goes on where it was.
+        if created && (known || trimmed) {
             subscription.sink.gap(None);
         }
         let member = subscription.member_mut().expect("it is one of a group");

@@ -28,6 +28,8 @@ pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
     given: HashMap<u64, Vec<Position>>,
     buried: HashMap<u64, Vec<Position>>,
+    /// What the server would not take among the dead. It stays pending until a sweep tries again.
+    unburied: Vec<(u64, Position)>,
 }
 
 impl Settled {
@@ -41,6 +43,12 @@ impl Settled {
 
     pub(super) fn bury(&mut self, id: u64, position: Position) {
         self.buried.entry(id).or_default().push(position);
+    }
+
+    pub(super) fn try_again(&mut self) {
+        for (id, position) in std::mem::take(&mut self.unburied) {
+            self.bury(id, position);
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -182,20 +190,23 @@ impl RedisInbound {
             .collect();
         for (id, positions) in buried {
             for position in positions {
-                self.bury(id, position)?;
-                self.kept.settled.acknowledge(id, position);
+                match self.bury(id, position)? {
+                    true => self.kept.settled.acknowledge(id, position),
+                    false => self.kept.settled.unburied.push((id, position)),
+                }
             }
             self.kept.settled.buried.remove(&id);
         }
         Ok(())
     }
 
-    fn bury(&mut self, id: u64, position: Position) -> Result<(), LinkError> {
+    /// Copies one entry. False if the server would not take it.
+    fn bury(&mut self, id: u64, position: Position) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
-            return Ok(());
+            return Ok(true);
         };
         let Some(member) = subscription.member() else {
-            return Ok(());
+            return Ok(true);
         };
         let place = position.to_string();
         let place = place.as_bytes();
@@ -203,7 +214,7 @@ impl RedisInbound {
         let answer = self.wire.run(&found).map_err(refused)?.pop();
         let Some(entry) = answer.and_then(entries).and_then(|mut all| all.pop()) else {
             // It was trimmed meanwhile.
-            return Ok(());
+            return Ok(true);
         };
         let dead = self.shared.names.dead(&subscription.escaped);
         let kept = self.shared.config.max_entries.map(|kept| kept.to_string());
@@ -215,8 +226,11 @@ impl RedisInbound {
         for (name, value) in &entry.fields {
             parts.extend([&name[..], &value[..]]);
         }
-        self.wire.run(&Commands::one(&parts)).map_err(refused)?;
-        Ok(())
+        match self.wire.ask(&parts) {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_passing() => Err(refused(fault)),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Forgets members that are closed and hold nothing, at the server too.
