@@ -120,6 +120,8 @@ fn contender<C: Crowd>(
 
             let mut crowd = C::default();
             join(&mut crowd, size);
+            // The first send of a thread allocates, and the kernel may clear a huge page for that.
+            deliver(&mut crowd, &mut Stopwatch::default());
             let leaving = || scattered(size).filter(|number| number % CHUNK > 0);
             unsubscribe.time(leaving().count(), || {
                 leaving().for_each(|number| crowd.leave(number));
