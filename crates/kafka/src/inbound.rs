@@ -30,6 +30,10 @@ use plain::Plain;
 /// How long a wait may last though nothing wakes it.
 const LONGEST: Duration = Duration::from_millis(50);
 
+/// After so many polls without a record a consumer has nothing more. A poll that serves another event, such as the answer to
+/// a commit, has no record either.
+const NOTHING: usize = 16;
+
 /// What outlives a connection: consumers with their positions, and what handlers hold.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -155,7 +159,7 @@ impl Inbound for KafkaInbound {
             }
             let kept = self.kept();
             let nudged = kept.wake.take_nudge();
-            if nudged {
+            if nudged || look {
                 kept.plain.look_for_room();
                 kept.groups.look_for_room();
             }

@@ -44,6 +44,8 @@ pub(crate) struct Groups {
     /// What handlers hold, by tag.
     held: HashMap<u64, Held>,
     next_tag: u64,
+    /// Whether there are messages that were given back since the last look for room.
+    given_back: bool,
     dead: DeadLetters,
 }
 
@@ -134,6 +136,7 @@ impl Groups {
             sinks: HashMap::new(),
             held: HashMap::new(),
             next_tag: 0,
+            given_back: false,
         }
     }
 
@@ -288,6 +291,7 @@ impl Groups {
                 if partition.owned && !entry.sinks.is_empty() {
                     entry.back.push_back(held);
                     group.waiting.insert(Arc::clone(&topic));
+                    self.given_back = true;
                 } else {
                     // The next owner reads it again.
                     partition.ledger.give_back(held.offset);
@@ -315,6 +319,9 @@ impl Groups {
 
     /// Delivers what has arrived. True if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
+        if std::mem::take(&mut self.given_back) {
+            self.look_for_room();
+        }
         let mut more = false;
         for (id, group) in &mut self.groups {
             let consumer = Arc::clone(&group.consumer);
@@ -337,13 +344,13 @@ impl Groups {
                     Some(Err(_)) => {}
                     None => {
                         nothing += 1;
-                        if nothing > 2 {
+                        if nothing > super::NOTHING {
                             break;
                         }
                     }
                 }
             }
-            more |= nothing <= 2;
+            more |= nothing <= super::NOTHING;
             group.store();
         }
         more

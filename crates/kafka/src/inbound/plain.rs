@@ -77,6 +77,8 @@ struct Part {
 /// Where one of the consumers is in a partition.
 #[derive(Default)]
 struct Cursor {
+    /// Those that read with this consumer. Each has had what is before its own next offset. One whose offset is less than
+    /// that of the consumer gets nothing from it, until the consumer is sent back.
     sinks: Vec<u64>,
     assigned: bool,
     paused: bool,
@@ -420,7 +422,7 @@ impl Plain {
                 Some(Err(error)) => self.missing |= is_missing(&error),
                 None => {
                     nothing += 1;
-                    if nothing > 2 {
+                    if nothing > super::NOTHING {
                         return false;
                     }
                 }
@@ -515,6 +517,9 @@ impl Plain {
                 return;
             }
         }
+        if back {
+            part.cursor(which).next = offset;
+        }
         for id in part.cursor(which).sinks.clone() {
             let Some(reading) = self.sinks.get_mut(&id) else {
                 continue;
@@ -548,6 +553,7 @@ impl Plain {
             return true;
         };
         let limit = self.contact.config.max_message;
+        let reached = part.cursor(which).next;
         let mut full = Vec::new();
         let mut last: Option<fanfeed_broker::Message> = None;
         for id in &part.cursor(which).sinks {
@@ -555,6 +561,11 @@ impl Plain {
                 continue;
             };
             if reading.next[at] > offset {
+                continue;
+            }
+            // It waits for a place before this one, which the consumer has passed.
+            if reading.next[at] < reached {
+                full.push(*id);
                 continue;
             }
             let delivered = match &raw {

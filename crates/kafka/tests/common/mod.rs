@@ -73,6 +73,7 @@ pub(crate) fn quick(url: &str) -> Config {
         .session_timeout(Duration::from_secs(6))
         .refresh(Duration::from_secs(1))
         .property("fetch.wait.max.ms", "5")
+        .property("heartbeat.interval.ms", "200")
 }
 
 pub(crate) fn options() -> EngineOptions {
@@ -86,7 +87,7 @@ pub(crate) fn connect(config: Config) -> Arc<dyn Broker> {
 /// Counts the number that each payload holds.
 pub(crate) fn count(
     tally: &Arc<Tally>,
-) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
+) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static + use<> {
     let tally = Arc::clone(tally);
     move |message, _| {
         tally.saw(number(message));

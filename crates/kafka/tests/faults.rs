@@ -1,0 +1,464 @@
+//! What happens at faults: every message is counted.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{Cluster, LONG, connect, count, number, publish, quick};
+use fanfeed_broker::{
+    Broker, Context, Event, HandlerError, Message, Redelivery, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
+};
+use fanfeed_testkit::{Tally, wait_until};
+use rdkafka::mocking::MockCoordinator;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+/// Publishes `0..all` while `disturb` is called each time another part is on its way.
+fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: impl FnMut(usize)) {
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..all {
+                writer
+                    .publish(Message::new(key, number.to_string()))
+                    .unwrap();
+                sent.store(number + 1, Ordering::Release);
+            }
+        });
+        for part in 1..=3 {
+            wait_until("another part is sent", || {
+                sent.load(Ordering::Acquire) >= part * all / 4
+            });
+            disturb(part);
+        }
+    });
+}
+
+/// The state of all subscriptions of the tests below: one plain, two members of a group in two brokers.
+fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> (usize, usize) {
+    let (writer, reader, other) = (cluster.connect(), cluster.connect(), cluster.connect());
+    let (plain, group) = (Arc::new(Tally::new(all)), Arc::new(Tally::new(all)));
+    let _plain = reader.subscribe("k", count(&plain)).unwrap();
+    let _one = reader.subscribe_group("k", "g", count(&group)).unwrap();
+    let _two = other.subscribe_group("k", "g", count(&group)).unwrap();
+    under_load(&writer, "k", all, disturb);
+    writer.flush(LONG).unwrap();
+    plain.wait_complete(LONG);
+    group.wait_complete(LONG);
+    assert!(plain.report().is_complete() && group.report().is_complete());
+    for broker in [writer, reader, other] {
+        broker.close(LONG).unwrap();
+    }
+    (plain.report().repeated.len(), group.report().repeated.len())
+}
+
+#[test]
+fn nothing_is_lost_when_servers_go_away_and_come_back() {
+    const ALL: usize = 40_000;
+    let cluster = Cluster::start(3);
+    cluster.topic("k", 4);
+    let mock = cluster.mock();
+    let (plain, group) = count_through(&cluster, ALL, |part| {
+        let server = part as i32;
+        mock.broker_down(server).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        mock.broker_up(server).unwrap();
+    });
+    println!("of {ALL} repeated: plain {plain}, group {group}");
+    assert_eq!(
+        plain, 0,
+        "the producer repeats nothing, and a plain reader goes on where it was"
+    );
+}
+
+#[test]
+fn nothing_is_lost_when_the_whole_cluster_goes_away_and_comes_back() {
+    const ALL: usize = 20_000;
+    let cluster = Cluster::start(2);
+    cluster.topic("k", 4);
+    let mock = cluster.mock();
+    let (plain, group) = count_through(&cluster, ALL, |_| {
+        mock.broker_down(1).unwrap();
+        mock.broker_down(2).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        mock.broker_up(1).unwrap();
+        mock.broker_up(2).unwrap();
+    });
+    println!("of {ALL} repeated: plain {plain}, group {group}");
+    assert_eq!(plain, 0, "the producer outlives the connection");
+}
+
+#[test]
+fn nothing_is_lost_when_the_coordinator_moves_and_requests_fail() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr as Fault;
+    const ALL: usize = 20_000;
+    let cluster = Cluster::start(3);
+    cluster.topic("k", 4);
+    let mock = cluster.mock();
+    let (plain, group) = count_through(&cluster, ALL, |part| {
+        let next = part as i32;
+        mock.coordinator(MockCoordinator::Group("g".into()), next)
+            .unwrap();
+        mock.partition_leader("k", 0, Some(next)).unwrap();
+        mock.partition_leader("k", 1, Some(1 + next % 3)).unwrap();
+        mock.request_errors(
+            Api::Produce,
+            &[
+                Fault::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                Fault::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+                Fault::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            ],
+        );
+        mock.request_errors(
+            Api::Fetch,
+            &[
+                Fault::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                Fault::RD_KAFKA_RESP_ERR_UNKNOWN,
+            ],
+        );
+        mock.request_errors(
+            Api::OffsetCommit,
+            &[
+                Fault::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                Fault::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+            ],
+        );
+        mock.request_errors(
+            Api::Heartbeat,
+            &[Fault::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID],
+        );
+    });
+    println!("of {ALL} repeated: plain {plain}, group {group}");
+    assert_eq!(plain, 0);
+}
+
+#[test]
+fn the_loss_of_the_cluster_is_reported_and_its_return_too() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let tally = Arc::new(Tally::new(2));
+    let _plain = broker.subscribe("k", count(&tally)).unwrap();
+    publish(&broker, "k", 0..1);
+    tally.wait_for(1, LONG);
+    let mut events = broker.events();
+    cluster.mock().broker_down(1).unwrap();
+    loop {
+        if let Event::Disconnected { .. } = events.recv_timeout(LONG).unwrap() {
+            break;
+        }
+    }
+    assert!(!broker.health().is_up());
+    let pending = broker.subscribe("late", |_, _| Ok(())).unwrap();
+    publish(&broker, "k", 1..2);
+    cluster.mock().broker_up(1).unwrap();
+    loop {
+        if let Event::Connected = events.recv_timeout(LONG).unwrap() {
+            break;
+        }
+    }
+    pending.ready(LONG).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+}
+
+#[test]
+fn a_slow_subscriber_holds_nobody_and_loses_nothing() {
+    const ALL: usize = 20_000;
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let (fast, slow, alone) = (
+        Arc::new(Tally::new(ALL)),
+        Arc::new(Tally::new(ALL)),
+        Arc::new(Tally::new(ALL)),
+    );
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let hold = |tally: &Arc<Tally>| {
+        let (counting, gate) = (count(tally), gate.clone());
+        move |message: &Message, context: &Context| {
+            let _ = gate.recv();
+            counting(message, context)
+        }
+    };
+    let _fast = broker.subscribe("k", count(&fast)).unwrap();
+    let _slow: Vec<_> = (0..3)
+        .map(|_| {
+            broker
+                .subscribe("k", hold(&Arc::new(Tally::new(ALL))))
+                .unwrap()
+        })
+        .collect();
+    let _counted = broker.subscribe("k", hold(&slow)).unwrap();
+    let _alone = broker.subscribe("other", hold(&alone)).unwrap();
+    for n in 0..ALL {
+        broker.publish(Message::new("k", n.to_string())).unwrap();
+        broker
+            .publish(Message::new("other", n.to_string()))
+            .unwrap();
+    }
+    fast.wait_complete(LONG);
+    assert_eq!(slow.arrivals() + alone.arrivals(), 0);
+    drop(go);
+    slow.wait_complete(LONG);
+    alone.wait_complete(LONG);
+    for tally in [&fast, &slow, &alone] {
+        tally.assert_exactly_once();
+        assert!(tally.order().is_sorted());
+    }
+    assert_eq!(broker.stats().dropped, 0);
+}
+
+#[test]
+fn what_was_removed_before_it_was_read_is_reported_with_its_size() {
+    const ALL: usize = 60;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let (writer, reader) = (cluster.connect(), cluster.connect());
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&seen);
+    let handler = move |_: &Message, _: &Context| {
+        let _ = gate.recv();
+        counting.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    };
+    let request = Subscribe::new("k", handler).options(SubscribeOptions::new().buffer(2));
+    let _plain = reader.subscribe_with(request).unwrap();
+    let mut events = reader.events();
+    // The mock cluster keeps 5 MiB of a partition.
+    for _ in 0..ALL {
+        writer.publish(Message::new("k", vec![0; 500_000])).unwrap();
+    }
+    writer.flush(LONG).unwrap();
+    drop(go);
+    let missed = loop {
+        if let Event::Gap { missed, .. } = events.recv_timeout(LONG).unwrap() {
+            break missed.unwrap() as usize;
+        }
+    };
+    assert!(missed > 0);
+    wait_until("what is left arrives", || {
+        seen.load(Ordering::Acquire) + missed >= ALL
+    });
+    assert_eq!(seen.load(Ordering::Acquire) + missed, ALL);
+}
+
+/// A process with a member in it, which this test binary runs as a child.
+#[test]
+fn the_messages_of_a_killed_process_go_to_the_others() {
+    if let Ok(url) = std::env::var("FANFEED_KAFKA_MEMBER") {
+        // The child: it takes messages and never finishes one.
+        let broker = connect(quick(&url));
+        let _member = broker
+            .subscribe_group("k", "g", |_, _| {
+                println!("took one");
+                loop {
+                    thread::park();
+                }
+            })
+            .unwrap();
+        loop {
+            thread::park();
+        }
+    }
+    const ALL: usize = 2_000;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = cluster.connect();
+    let tally = Arc::new(Tally::new(ALL));
+    // So that the group has its offsets before the child.
+    drop(broker.subscribe_group("k", "g", count(&tally)).unwrap());
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "the_messages_of_a_killed_process_go_to_the_others",
+            "--nocapture",
+        ])
+        .env("FANFEED_KAFKA_MEMBER", cluster.url())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    publish(&broker, "k", 0..ALL);
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    let took = std::io::BufRead::lines(lines)
+        .map_while(Result::ok)
+        .any(|line| line.contains("took one"));
+    assert!(took, "the child took nothing");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let _member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+}
+
+#[test]
+fn members_come_and_go_without_a_loss() {
+    const ALL: usize = 20_000;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 6);
+    // Messages on all partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let (writer, stayer) = (connect(config.clone()), connect(config.clone()));
+    let tally = Arc::new(Tally::new(ALL));
+    let _stayer = stayer.subscribe_group("k", "g", count(&tally)).unwrap();
+    under_load(&writer, "k", ALL, |_| {
+        let guest = connect(config.clone());
+        let seen = Arc::new(AtomicBool::new(false));
+        let (counting, told) = (count(&tally), Arc::clone(&seen));
+        let _member = guest
+            .subscribe_group("k", "g", move |message, context| {
+                told.store(true, Ordering::Release);
+                counting(message, context)
+            })
+            .unwrap();
+        publish_until(&guest, || seen.load(Ordering::Acquire));
+        guest.close(LONG).unwrap();
+    });
+    tally.wait_complete(LONG);
+    assert!(tally.report().missing.is_empty());
+    println!("of {ALL} repeated {}", tally.report().repeated.len());
+}
+
+/// Publishes strangers until the condition holds.
+fn publish_until(broker: &Arc<dyn Broker>, mut condition: impl FnMut() -> bool) {
+    let mut n = 1_000_000;
+    wait_until("the guest gets a partition", || {
+        n += 1;
+        broker.publish(Message::new("k", n.to_string())).unwrap();
+        condition()
+    });
+}
+
+#[test]
+fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let tally = Arc::new(Tally::new(20));
+    let failures = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let _members = [(); 2].map(|()| {
+        let (counting, failures, most) = (count(&tally), Arc::clone(&failures), Arc::clone(&most));
+        let handler = move |message: &Message, context: &Context| {
+            most.fetch_max(context.attempt() as usize, Ordering::AcqRel);
+            if number(message) == 3 && failures.fetch_add(1, Ordering::AcqRel) < 3 {
+                return Err(HandlerError::failed("not yet"));
+            }
+            counting(message, context)
+        };
+        let options = SubscribeOptions::new()
+            .redelivery(Redelivery::Requeue)
+            .backoff(Duration::from_millis(10));
+        let request = Subscribe::new("k", handler).group("g").options(options);
+        broker.subscribe_with(request).unwrap()
+    });
+    publish(&broker, "k", 0..20);
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+    assert_eq!(failures.load(Ordering::Acquire), 4);
+    assert_eq!(most.load(Ordering::Acquire), 4);
+}
+
+#[test]
+fn a_message_that_is_given_up_is_kept_with_the_dead() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let tally = Arc::new(Tally::new(3));
+    let counting = count(&tally);
+    let member = broker
+        .subscribe_group("k", "g", move |message, context| {
+            if number(message) == 1 {
+                return Err(HandlerError::Reject);
+            }
+            counting(message, context)
+        })
+        .unwrap();
+    publish(&broker, "k", 0..3);
+    tally.wait_for(2, LONG);
+    let (dead, letters) = crossbeam_channel::unbounded();
+    let request = Subscribe::new("dead.k", move |message: &Message, _: &Context| {
+        Ok(dead.send(message.clone())?)
+    });
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let _dead = broker.subscribe_with(request).unwrap();
+    let letter = letters.recv_timeout(LONG).unwrap();
+    assert_eq!(number(&letter), 1);
+    assert_eq!(letter.headers().get("ff-dead-group"), Some("g"));
+    assert_eq!(letter.headers().get("ff-dead-topic"), Some("k"));
+    // It does not come again to the next member.
+    drop(member);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let last = Arc::new(AtomicUsize::new(0));
+    let (counting, telling) = (Arc::clone(&seen), Arc::clone(&last));
+    let _next = broker
+        .subscribe_group("k", "g", move |message, _| {
+            counting.fetch_add(1, Ordering::AcqRel);
+            telling.store(number(message), Ordering::Release);
+            Ok(())
+        })
+        .unwrap();
+    publish(&broker, "k", 7..8);
+    wait_until("the next message comes", || {
+        last.load(Ordering::Acquire) == 7
+    });
+    assert_eq!(seen.load(Ordering::Acquire), 1);
+}
+
+#[test]
+fn keys_may_share_a_topic() {
+    let cluster = Cluster::start(1);
+    let config = cluster
+        .config()
+        .prefix("shop.")
+        .topics(|_| "all".to_owned());
+    let (writer, reader) = (connect(config.clone()), connect(config));
+    let keys = ["a", "b", "a.b"];
+    let tallies: Vec<_> = keys
+        .iter()
+        .map(|_| [(); 2].map(|()| Arc::new(Tally::new(300))))
+        .collect();
+    let _subscriptions: Vec<_> = keys
+        .iter()
+        .zip(&tallies)
+        .map(|(key, [plain, group])| {
+            (
+                reader.subscribe(*key, count(plain)).unwrap(),
+                reader.subscribe_group(*key, "g", count(group)).unwrap(),
+            )
+        })
+        .collect();
+    for n in 0..300 {
+        writer
+            .publish(Message::new(keys[n % 3], n.to_string()))
+            .unwrap();
+    }
+    for (at, tallies) in tallies.iter().enumerate() {
+        for tally in tallies {
+            tally.wait_for(100, LONG);
+            assert!(tally.order().iter().all(|n| n % 3 == at));
+            assert!(tally.report().repeated.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_subscriptions_are_live_when_they_are_returned() {
+    const ALL: usize = 1000;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let (writer, reader) = (cluster.connect(), cluster.connect());
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    for n in 0..ALL {
+        let sender = sender.clone();
+        let subscription = reader
+            .subscribe("k", move |message, _| Ok(sender.send(number(message))?))
+            .unwrap();
+        publish(&writer, "k", n..n + 1);
+        assert_eq!(receiver.recv_timeout(LONG), Ok(n));
+        drop(subscription);
+    }
+}
