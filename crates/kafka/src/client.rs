@@ -13,9 +13,13 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use crate::config::Config;
+use crate::secret::Secret;
 
-/// How long the first connections of a client may take to show that the servers are too old.
-const FIRST: Duration = Duration::from_millis(30);
+/// What librdkafka logs of each thing that a server can do.
+const FEATURES: &str = "Enabling feature ";
+
+/// More events than a client has after its first contact.
+const EVENTS: usize = 2048;
 
 /// The settings of each client.
 pub(crate) fn settings(config: &Config) -> ClientConfig {
@@ -78,7 +82,12 @@ where
         client.set(name, value.reveal());
     }
     client.create_with_context(context).map_err(|error| {
-        let text = config.redact(&error.to_string());
+        let mut text = config.redact(&error.to_string());
+        if let KafkaError::ClientConfig(_, description, name, value) = &error {
+            // The value may be a secret.
+            let what = Secret::new(value).redact(description);
+            text = format!("librdkafka refuses its property `{name}`: {what}");
+        }
         match &error {
             _ if text.contains("ssl.") || text.contains("SSL") => ConnectError::Tls(text.into()),
             KafkaError::ClientConfig(..) => ConnectError::BadConfig(text.into()),
@@ -98,6 +107,8 @@ struct State {
     /// No server can be reached.
     lost: bool,
     last: Option<(RDKafkaErrorCode, String)>,
+    /// Whether a server has idempotent producers.
+    idempotent: Option<bool>,
 }
 
 impl Status {
@@ -129,7 +140,7 @@ impl Status {
     }
 }
 
-/// What a client tells its errors to. Logs of librdkafka go nowhere: what matters in them is an error, too.
+/// What a client tells its errors to, and its logs.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) status: Arc<Status>,
@@ -152,7 +163,23 @@ impl Reporter {
 }
 
 impl ClientContext for Reporter {
-    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _text: &str) {}
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, text: &str) {
+        // Each begins with the name of a thread.
+        let text = text.split_once("]: ").map_or(text, |(_, text)| text);
+        match facility {
+            // Some failures of connections are logged and no error.
+            "FAIL" => self.status.report(
+                RDKafkaErrorCode::BrokerTransportFailure,
+                self.config.redact(text),
+            ),
+            _ if text.contains(FEATURES) => {
+                let has = text.contains("IdempotentProducer");
+                let idempotent = &mut self.status.state.lock().idempotent;
+                *idempotent = Some(has || *idempotent == Some(true));
+            }
+            _ => {}
+        }
+    }
 
     fn stats(&self, _statistics: Statistics) {}
 
@@ -172,7 +199,9 @@ pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
     let reporter = Reporter::new(config);
     let status = Arc::clone(&reporter.status);
     let mut client = settings(config);
-    client.set("enable.idempotence", "true");
+    client
+        .set("debug", "feature")
+        .set_log_level(RDKafkaLogLevel::Debug);
     let producer: BaseProducer<Reporter> = create(config, client, reporter)?;
     let deadline = Instant::now() + config.dial;
     loop {
@@ -180,10 +209,12 @@ pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
         let known = producer
             .client()
             .fetch_cluster_id(left.min(Duration::from_millis(20)));
-        producer.poll(Duration::ZERO);
+        for _ in 0..EVENTS {
+            producer.poll(Duration::ZERO);
+        }
         let (lost, last) = status.last();
         if known.is_some() {
-            return check_version(&producer);
+            return check_version(&status);
         }
         if let Some(error) = last
             .as_ref()
@@ -198,22 +229,13 @@ pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
 }
 
 /// Servers before 0.11 have neither headers nor idempotent producers.
-fn check_version(producer: &BaseProducer<Reporter>) -> Result<(), ConnectError> {
-    let until = Instant::now() + FIRST;
-    loop {
-        match producer.client().fatal_error() {
-            Some((RDKafkaErrorCode::UnsupportedFeature, _)) => {
-                return Err(ConnectError::TooOld {
-                    found: "older than Kafka 0.11, or without idempotent producers".into(),
-                    needed: "Kafka 0.11".into(),
-                });
-            }
-            Some((RDKafkaErrorCode::ClusterAuthorizationFailed, reason)) => {
-                return Err(ConnectError::Denied(reason.into()));
-            }
-            _ if Instant::now() >= until => return Ok(()),
-            _ => producer.poll(Duration::from_millis(5)),
-        }
+fn check_version(status: &Status) -> Result<(), ConnectError> {
+    match status.state.lock().idempotent {
+        Some(false) => Err(ConnectError::TooOld {
+            found: "older than Kafka 0.11, or without idempotent producers".into(),
+            needed: "Kafka 0.11".into(),
+        }),
+        Some(true) | None => Ok(()),
     }
 }
 
@@ -237,7 +259,8 @@ fn unreachable(
     match last {
         // What closes the connection on the first request, or answers it with something else.
         Some((_, reason))
-            if reason.contains("ApiVersion")
+            if reason.contains("APIVERSION_QUERY")
+                || reason.contains("ApiVersion")
                 || reason.contains("Receive failed")
                 || reason.contains("protocol") =>
         {

@@ -1,0 +1,370 @@
+//! What cannot be used is refused within its time, and says what would be right.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Cluster, LONG, connect, options};
+use fanfeed_broker::{
+    ConnectError, Drivers, Event, Message, PublishError, Start, Subscribe, SubscribeError,
+    SubscribeOptions, SubscriberExt,
+};
+use fanfeed_kafka::Config;
+use fanfeed_testkit::wait_until;
+use rdkafka::config::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+const SECRET: &str = "hunter2";
+
+/// Connects, and returns the error and how long it took. The error shows no secret.
+fn refused(config: Config) -> (ConnectError, Duration) {
+    let started = Instant::now();
+    let error = fanfeed_kafka::connect(config, options()).unwrap_err();
+    for shown in [error.to_string(), format!("{error:?}")] {
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    (error, started.elapsed())
+}
+
+/// A server that gives each connection to `serve`.
+fn server(serve: fn(TcpStream)) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(connection) = connection else { return };
+            thread::spawn(move || serve(connection));
+        }
+    });
+    address
+}
+
+fn at(address: SocketAddr) -> Config {
+    Config::new([address.to_string()]).dial_timeout(Duration::from_secs(3))
+}
+
+#[test]
+fn nobody_there() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (error, took) = refused(at(address));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn nobody_answers() {
+    let address = server(|connection| {
+        thread::sleep(LONG);
+        drop(connection);
+    });
+    let (error, took) = refused(at(address).dial_timeout(Duration::from_millis(700)));
+    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn another_protocol() {
+    for serve in [
+        (|mut connection: TcpStream| {
+            let mut bytes = [0; 64];
+            let _ = connection.read(&mut bytes);
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            let _ = connection.read(&mut bytes);
+        }) as fn(TcpStream),
+        |mut connection| {
+            let mut bytes = [0; 64];
+            let _ = connection.read(&mut bytes);
+        },
+    ] {
+        let (error, took) = refused(at(server(serve)));
+        assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+}
+
+/// Reads one request, and returns its kind, its version and its number.
+fn request(connection: &mut TcpStream) -> Option<(i16, i16, [u8; 4])> {
+    let mut size = [0; 4];
+    connection.read_exact(&mut size).ok()?;
+    let mut body = vec![0; u32::from_be_bytes(size) as usize];
+    connection.read_exact(&mut body).ok()?;
+    let short = |at: usize| i16::from_be_bytes([body[at], body[at + 1]]);
+    Some((short(0), short(2), [body[4], body[5], body[6], body[7]]))
+}
+
+fn answer(connection: &mut TcpStream, number: [u8; 4], body: &[u8]) {
+    let mut bytes = (body.len() as u32 + 4).to_be_bytes().to_vec();
+    bytes.extend(number);
+    bytes.extend(body);
+    let _ = connection.write_all(&bytes);
+}
+
+/// A server that takes no password.
+fn refuse_password(mut connection: TcpStream) {
+    while let Some((kind, version, number)) = request(&mut connection) {
+        match kind {
+            // ApiVersions: that version is not known; then the kinds of requests that are.
+            18 if version > 0 => answer(
+                &mut connection,
+                number,
+                &[0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 0],
+            ),
+            18 => {
+                let mut body = vec![0, 0];
+                let kinds: [(u16, u16); 5] = [(18, 0), (17, 1), (36, 0), (3, 1), (22, 0)];
+                body.extend((kinds.len() as u32).to_be_bytes());
+                for (kind, most) in kinds {
+                    body.extend([kind, 0, most].iter().flat_map(|n| n.to_be_bytes()));
+                }
+                answer(&mut connection, number, &body);
+            }
+            // SaslHandshake: PLAIN is known.
+            17 => answer(&mut connection, number, b"\0\0\0\0\0\x01\0\x05PLAIN"),
+            // SaslAuthenticate: refused, with a text that repeats the password.
+            _ => {
+                let text = format!("wrong password {SECRET}");
+                let mut body = vec![0, 58, 0, text.len() as u8];
+                body.extend(text.as_bytes());
+                body.extend([0; 4]);
+                answer(&mut connection, number, &body);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_password_is_refused() {
+    let config = at(server(refuse_password)).user("ann", SECRET);
+    let (error, took) = refused(config);
+    assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("wrong password <redacted>"),
+        "{error}"
+    );
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn too_old() {
+    let cluster = Cluster::start(1);
+    // As in Kafka 0.10: no producer ids.
+    cluster
+        .mock()
+        .apiversion(RDKafkaApiKey::InitProducerId, None, None)
+        .unwrap();
+    let (error, took) = refused(cluster.config());
+    assert!(matches!(error, ConnectError::TooOld { .. }), "{error:?}");
+    assert!(error.to_string().contains("0.11"), "{error}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn a_property_that_librdkafka_does_not_know() {
+    let (error, _) = refused(Config::new(["localhost:1"]).property("no.such", SECRET));
+    assert!(matches!(error, ConnectError::BadConfig(_)), "{error:?}");
+    assert!(error.to_string().contains("no.such"), "{error}");
+}
+
+#[test]
+#[cfg(not(feature = "tls"))]
+fn tls_that_was_not_built() {
+    let error = Drivers::new()
+        .with(fanfeed_kafka::driver())
+        .connect("kafkas://localhost")
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, ConnectError::Tls(_)) && error.to_string().contains("`tls`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_lazy_broker_connects_when_the_cluster_is_there() {
+    let cluster = Cluster::start(1);
+    cluster.mock().broker_down(1).unwrap();
+    let broker = fanfeed_kafka::connect(cluster.config(), options().lazy(true)).unwrap();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let subscription = broker
+        .subscribe("k", move |message, _| Ok(sender.send(message.clone())?))
+        .unwrap();
+    assert!(subscription.ready(Duration::from_millis(100)).is_err());
+    cluster.mock().broker_up(1).unwrap();
+    subscription.ready(LONG).unwrap();
+    fanfeed_broker::Publisher::publish(&broker, Message::new("k", "x")).unwrap();
+    assert_eq!(receiver.recv_timeout(LONG).unwrap().payload(), &b"x"[..]);
+}
+
+fn foreign(cluster: &Cluster) -> BaseProducer {
+    ClientConfig::new()
+        .set("bootstrap.servers", cluster.servers().join(","))
+        .set("message.max.bytes", "3000000")
+        .create()
+        .unwrap()
+}
+
+#[test]
+fn what_is_too_large_is_refused_here_and_skipped_on_receipt() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = connect(cluster.config().max_message(1000));
+    let error = broker
+        .publish(Message::new("k", vec![0; 1000]))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PublishError::TooLarge {
+                size: 1001,
+                limit: 1000
+            }
+        ),
+        "{error:?}"
+    );
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let (plain, group) = (sender.clone(), sender);
+    let _plain = broker
+        .subscribe("k", move |message, _| {
+            Ok(plain.send(message.payload().len())?)
+        })
+        .unwrap();
+    let _group = broker
+        .subscribe_group("k", "g", move |message, _| {
+            Ok(group.send(message.payload().len())?)
+        })
+        .unwrap();
+    let mut events = broker.events();
+    let producer = foreign(&cluster);
+    let large = vec![0; 2_000_000];
+    for payload in [&large[..], b"fits"] {
+        producer
+            .send(BaseRecord::<(), _>::to("k").payload(payload))
+            .unwrap();
+    }
+    producer.flush(LONG).unwrap();
+    let mut skipped = 0;
+    while skipped < 2 {
+        if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
+            assert!(error.contains("at most 1000"), "{error}");
+            skipped += 1;
+        }
+    }
+    assert_eq!(receiver.recv_timeout(LONG), Ok(4));
+    assert_eq!(receiver.recv_timeout(LONG), Ok(4));
+}
+
+#[test]
+fn records_of_other_programs_are_messages() {
+    let cluster = Cluster::start(1);
+    cluster.topic("chat.42", 1);
+    let broker = cluster.connect();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let _plain = broker
+        .subscribe("chat.42", move |message, _| {
+            Ok(sender.send(message.clone())?)
+        })
+        .unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header {
+            key: "trace",
+            value: Some("7"),
+        })
+        .insert(Header {
+            key: "ff-name",
+            value: Some("Posted"),
+        });
+    let producer = foreign(&cluster);
+    let record = BaseRecord::<(), _>::to("chat.42")
+        .payload("hello")
+        .headers(headers);
+    producer.send(record).unwrap();
+    producer
+        .send(BaseRecord::<str, ()>::to("chat.42").key("tombstone"))
+        .unwrap();
+    producer.flush(LONG).unwrap();
+    let message = receiver.recv_timeout(LONG).unwrap();
+    assert_eq!(
+        (message.event_name(), message.headers().get("trace")),
+        (Some("Posted"), Some("7"))
+    );
+    assert_eq!(message.id().to_string(), "chat.42/0@0");
+    assert!(receiver.recv_timeout(LONG).unwrap().payload().is_empty());
+}
+
+#[test]
+fn positions_that_make_no_sense_are_refused() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    for position in ["yesterday", "9@1", "0@-1"] {
+        let request = Subscribe::new("k", |_: &Message, _: &fanfeed_broker::Context| Ok(()));
+        let request = request.options(SubscribeOptions::new().start(Start::After(position.into())));
+        let error = broker.subscribe_with(request).unwrap_err();
+        assert!(matches!(error, SubscribeError::Refused(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn a_topic_that_may_not_be_written_fails_its_messages_alone() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    cluster.topic("secret", 1);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.mock().topic_error("secret", denied).unwrap();
+    let mut events = broker.events();
+    broker.publish(Message::new("secret", "x")).unwrap();
+    broker.publish(Message::new("open", "x")).unwrap();
+    let failed = loop {
+        if let Event::PublishFailed { key, error, .. } = events.recv_timeout(LONG).unwrap() {
+            break (key.to_string(), error.to_string());
+        }
+    };
+    assert_eq!(failed.0, "secret");
+    assert!(failed.1.contains("may not be used"), "{}", failed.1);
+    let error = broker.subscribe("secret", |_, _| Ok(())).unwrap_err();
+    assert!(matches!(error, SubscribeError::Refused(_)), "{error:?}");
+    broker
+        .publish_confirmed(Message::new("open", "x"), LONG)
+        .unwrap();
+    wait_until("the counters say it", || broker.stats().publish_failed == 1);
+}
+
+#[test]
+fn close_commits_what_was_handled() {
+    let cluster = Cluster::start(1);
+    // No commit in time but the last.
+    let config = cluster.config().commit_interval(Duration::from_secs(3600));
+    let broker = connect(config.clone());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&seen);
+    let _member = broker
+        .subscribe_group("k", "g", move |_, _| {
+            counting.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        })
+        .unwrap();
+    common::publish(&broker, "k", 0..100);
+    wait_until("all are handled", || seen.load(Ordering::Acquire) == 100);
+    broker.close(LONG).unwrap();
+    let next = connect(config);
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let _member = next
+        .subscribe_group("k", "g", move |message, _| {
+            Ok(sender.send(common::number(message))?)
+        })
+        .unwrap();
+    common::publish(&next, "k", 100..101);
+    assert_eq!(receiver.recv_timeout(LONG), Ok(100), "nothing comes again");
+}
