@@ -206,7 +206,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "kafka",
         examples: &[],
-        bench: false,
+        bench: true,
         // Another set of features, and another profile, would build librdkafka again, for minutes.
         lean: true,
         test_needs: &[],
