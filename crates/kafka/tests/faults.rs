@@ -57,7 +57,7 @@ fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> (
 
 #[test]
 fn nothing_is_lost_when_servers_go_away_and_come_back() {
-    const ALL: usize = 40_000;
+    const ALL: usize = 20_000;
     let cluster = Cluster::start(3);
     cluster.topic("k", 4);
     let mock = cluster.mock();

@@ -7,6 +7,7 @@
 //! | [`counted`] | values that count themselves, wakers that count their wakes |
 //! | [`server`] | a server as a child process on a free port, which can be killed and restarted |
 //! | [`redis`], [`nats`] | the servers, old and new |
+//! | [`kafka`] | a server that speaks Kafka's protocol |
 //! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
 //! | [`tls`] | a private certificate authority, and certificates of it for servers and clients |
 //!
@@ -14,6 +15,7 @@
 //! is never skipped: a skipped test looks like one that passed.
 
 pub mod counted;
+pub mod kafka;
 pub mod nats;
 pub mod proxy;
 pub mod redis;
@@ -25,6 +27,7 @@ pub mod wait;
 mod folder;
 
 pub use counted::{Counted, CountingWaker, Population};
+pub use kafka::KafkaServer;
 pub use nats::NatsServer;
 pub use proxy::Proxy;
 pub use redis::RedisServer;
