@@ -205,7 +205,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "kafka",
-        examples: &[],
+        examples: &["orders -- mock"],
         bench: true,
         // Another set of features, and another profile, would build librdkafka again, for minutes.
         lean: true,

@@ -70,7 +70,7 @@ pub(crate) fn quick(url: &str) -> Config {
     url.parse::<Config>()
         .unwrap()
         .commit_interval(Duration::from_millis(100))
-        .session_timeout(Duration::from_secs(6))
+        .session_timeout(Duration::from_secs(2))
         .refresh(Duration::from_secs(1))
         .property("fetch.wait.max.ms", "5")
         .property("heartbeat.interval.ms", "200")
