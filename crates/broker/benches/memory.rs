@@ -24,6 +24,16 @@ const CAPACITY: usize = 1024;
 fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
     let (rounds, deliveries) = if is_test { (1, 2000) } else { (7, 2_000_000) };
+    // For a profiler: the broker alone, with so many subscriptions.
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--profile");
+    if let Some(k) = arguments.nth(1).and_then(|k| k.parse().ok()) {
+        for _ in 0..rounds {
+            let values = deliveries / k;
+            let each = broker(k, values).as_nanos() as f64 / (k * values) as f64;
+            println!("{each:.1}");
+        }
+        return;
+    }
     println!(
         "{:>6} {:>10} {:>10} {:>10} {:>8}",
         "k", "feed", "broker", "broadcast", "ratio"

@@ -181,15 +181,18 @@ enum Patience {
 
 impl Core {
     fn publish(&self, message: Message, patience: Patience) -> Result<(), PublishError> {
-        let full = self.begin(&message)?;
-        match full.is_empty() {
-            true => Ok(()),
-            false => self.wait_for_room(full, &message, patience),
+        let full = self.begin(message)?;
+        match full.first() {
+            None => Ok(()),
+            Some((_, arrival)) => {
+                let message = arrival.message.clone();
+                self.wait_for_room(full, &message, patience)
+            }
         }
     }
 
     /// Puts the message where there is room, and returns where there was none.
-    fn begin(&self, message: &Message) -> Result<Vec<(Arc<Lane>, Arrival)>, PublishError> {
+    fn begin(&self, message: Message) -> Result<Vec<(Arc<Lane>, Arrival)>, PublishError> {
         message.key().check()?;
         if message.size() > self.largest_message {
             return Err(PublishError::TooLarge {
@@ -198,26 +201,29 @@ impl Core {
             });
         }
         if self.hub.refuses_publish() {
-            return Err(PublishError::Closed(message.clone()));
+            return Err(PublishError::Closed(message));
         }
         self.hub.counters.published();
         let mut reached = 0_usize;
+        let mut gone = None;
         let mut full = Vec::new();
         let mut jobs = Vec::new();
-        self.table.with(message.key(), |route| {
-            route.roster().for_each(|lane| {
-                match lane.offer_with(Arrival::first(message.clone()), &mut jobs) {
+        let unrouted = self.table.with(message, |route, message| {
+            route.roster().give(message, |lane, message| {
+                match lane.offer_with(Arrival::first(message), &mut jobs) {
                     Offer::Taken | Offer::Dropped => reached += 1,
                     Offer::Full(arrival) => full.push((Arc::clone(lane), arrival)),
-                    Offer::Gone => {}
+                    Offer::Gone(arrival) => gone = Some(arrival.message),
                 }
             });
         });
         self.hub.pool.submit_all(jobs);
         if reached == 0 && full.is_empty() {
             // Subscriptions that have just been ended by `close` are not there, which is not the same as nobody.
-            if self.hub.refuses_publish() {
-                return Err(PublishError::Closed(message.clone()));
+            if self.hub.refuses_publish()
+                && let Some(message) = unrouted.or(gone)
+            {
+                return Err(PublishError::Closed(message));
             }
             self.hub.counters.unrouted();
         }
@@ -225,11 +231,14 @@ impl Core {
     }
 
     fn begin_publish(self: &Arc<Self>, message: Message) -> Begun {
-        let full = match self.begin(&message) {
-            Ok(full) if full.is_empty() => return Begun::Done(Ok(())),
+        let full = match self.begin(message) {
             Ok(full) => full,
             Err(error) => return Begun::Done(Err(error)),
         };
+        let Some((_, first)) = full.first() else {
+            return Begun::Done(Ok(()));
+        };
+        let message = first.message.clone();
         let count = full.len();
         let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
         let mut full: Vec<_> = others.collect();
@@ -288,7 +297,7 @@ impl Core {
                     full.push_back((lane, arrival));
                     turn = (turn * 2).min(LONGEST_TURN);
                 }
-                Offer::Taken | Offer::Dropped | Offer::Gone => turn = FIRST_TURN,
+                Offer::Taken | Offer::Dropped | Offer::Gone(_) => turn = FIRST_TURN,
             }
         }
         if self.hub.refuses_publish() {

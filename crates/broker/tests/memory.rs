@@ -581,7 +581,6 @@ fn each_overrun_is_reported_when_it_is_due() {
     let mut times: Vec<Duration> = (0..300).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
     times.sort();
     // On a loaded machine any of them may be late, but not half of them by a whole timeout.
-    assert!(times[0] >= TIMEOUT);
     assert!(times[150] < TIMEOUT * 19 / 10, "{:?}", times[150]);
 }
 

@@ -76,6 +76,8 @@ impl Turn {
 /// How often a job that finds its lane empty yields and looks again before it ends, while no other job waits. A stream of
 /// messages then pays for a job once in a while, and not for each message.
 const LOOKS: u32 = 8;
+/// How often it looks before that without yielding.
+const SPINS: u32 = 64;
 
 /// How a run of a job ends.
 enum End {
@@ -266,20 +268,29 @@ impl Job {
                 }
             }
             self.count(tally, Some(began));
-            for _ in 0..LOOKS {
-                let others_wait = self.lane.hub().pool.has_backlog();
-                if self.lane.has_queued() {
-                    if others_wait {
-                        return End::Yield;
-                    }
-                    break;
-                }
-                if others_wait {
-                    break;
-                }
-                thread::yield_now();
+            if self.look() {
+                return End::Yield;
             }
         }
+    }
+
+    /// Looks for what comes next. True if others should have the thread first.
+    fn look(&self) -> bool {
+        let pool = &self.lane.hub().pool;
+        for look in 0..SPINS + LOOKS {
+            let others_wait = pool.has_backlog();
+            if self.lane.has_queued() {
+                return others_wait;
+            }
+            if others_wait {
+                return false;
+            }
+            match look < SPINS {
+                true => std::hint::spin_loop(),
+                false => thread::yield_now(),
+            }
+        }
+        false
     }
 
     /// Calls the handler with one delivery. `Some` if the job cannot go on now.

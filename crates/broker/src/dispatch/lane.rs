@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -49,6 +49,9 @@ pub(crate) struct Lane {
     hub: Arc<Hub>,
     owner: Arc<dyn Owner>,
     inner: Mutex<Inner>,
+    /// Whether there may be deliveries in the queue. Written under the lock, and read without it by jobs that look whether
+    /// something came, for whom the lock would be in the way of what comes.
+    queued: AtomicBool,
     /// Where publishers wait for room.
     room: Condvar,
     /// Where the owner keeps it.
@@ -58,6 +61,8 @@ pub(crate) struct Lane {
 struct Inner {
     queue: VecDeque<Arrival>,
     seats: Vec<Seat>,
+    /// How many more jobs the members may have, all together.
+    free: usize,
     /// Where the search for a seat begins, so that members take turns.
     turn: usize,
     capacity: usize,
@@ -90,7 +95,7 @@ pub(crate) enum Offer {
     /// It is full, and publishers wait for room.
     Full(Arrival),
     /// There is no member.
-    Gone,
+    Gone(Arrival),
 }
 
 /// The most deliveries that a job takes at once.
@@ -110,6 +115,7 @@ impl Lane {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
                 seats: Vec::new(),
+                free: 0,
                 turn: 0,
                 capacity: options.capacity,
                 dropped: 0,
@@ -120,6 +126,7 @@ impl Lane {
                 parked: 0,
                 closed: false,
             }),
+            queued: AtomicBool::new(false),
             room: Condvar::new(),
             place: AtomicUsize::new(0),
         })
@@ -155,7 +162,8 @@ impl Lane {
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        !self.inner.lock().queue.is_empty()
+        // ORDERING: a hint. A job that sees an old value looks again under the lock before it gives up its place.
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Whether nothing waits and no handler runs or is about to.
@@ -196,7 +204,7 @@ impl Lane {
     pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
         let mut inner = self.inner.lock();
         if inner.closed || inner.seats.is_empty() {
-            return Offer::Gone;
+            return Offer::Gone(arrival);
         }
         if inner.is_full() {
             if self.overflow == Overflow::Drop && !self.settles {
@@ -208,6 +216,9 @@ impl Lane {
             }
             inner.was_full = true;
             return Offer::Full(arrival);
+        }
+        if inner.queue.is_empty() {
+            self.queued.store(true, Ordering::Relaxed);
         }
         inner.queue.push_back(arrival);
         if let Some(member) = inner.next_free() {
@@ -287,6 +298,9 @@ impl Lane {
             } else {
                 batch.extend(inner.queue.drain(..count.min(most)));
             }
+            if inner.queue.is_empty() {
+                self.queued.store(false, Ordering::Relaxed);
+            }
             // The first is begun at once.
             member.set_begun(batch.len() - 1);
         } else {
@@ -348,6 +362,8 @@ impl Lane {
         if let Some(arrival) = begun {
             inner.queue.push_front(arrival);
         }
+        self.queued
+            .store(!inner.queue.is_empty(), Ordering::Relaxed);
         self.recruit(inner);
         self.hub.finished_something();
     }
@@ -372,6 +388,7 @@ impl Lane {
             return;
         }
         inner.queue.push_back(arrival);
+        self.queued.store(true, Ordering::Relaxed);
         self.recruit(inner);
     }
 
@@ -400,6 +417,7 @@ impl Lane {
             member: Arc::clone(member),
             jobs: 0,
         });
+        inner.free += member.concurrency();
         inner.capacity = inner.capacity.max(capacity);
         self.recruit(inner);
         true
@@ -408,9 +426,15 @@ impl Lane {
     /// Takes a member out. With the last one the lane closes, and what is queued is abandoned.
     pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) {
         let mut inner = self.inner.lock();
-        inner
-            .seats
-            .retain(|seat| !Arc::ptr_eq(&seat.member, member));
+        let mut gone = 0;
+        inner.seats.retain(|seat| {
+            let stays = !Arc::ptr_eq(&seat.member, member);
+            if !stays {
+                gone += seat.member.concurrency() - seat.jobs;
+            }
+            stays
+        });
+        inner.free -= gone;
         let last = inner.seats.is_empty();
         let wakers = std::mem::take(&mut inner.wakers);
         let mut left = VecDeque::new();
@@ -516,13 +540,22 @@ impl Inner {
     }
 
     /// A member that has fewer jobs than its concurrency, for which one more is counted now.
+    #[inline]
     fn next_free(&mut self) -> Option<Arc<Member>> {
+        match self.free {
+            0 => None,
+            _ => self.find_free(),
+        }
+    }
+
+    fn find_free(&mut self) -> Option<Arc<Member>> {
         let count = self.seats.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
             let seat = &mut self.seats[at];
             if seat.jobs < seat.member.concurrency() {
                 seat.jobs += 1;
+                self.free -= 1;
                 self.turn = (at + 1) % count;
                 return Some(Arc::clone(&seat.member));
             }
@@ -538,6 +571,7 @@ impl Inner {
             .find(|seat| Arc::ptr_eq(&seat.member, member));
         if let Some(seat) = seat {
             seat.jobs -= 1;
+            self.free += 1;
         }
     }
 }

@@ -177,8 +177,14 @@ impl Member {
     }
 
     fn exit(&self) {
-        self.life.lock().running -= 1;
-        self.try_finish();
+        let is_over = {
+            let mut life = self.life.lock();
+            life.running -= 1;
+            life.left && life.running == 0
+        };
+        if is_over {
+            self.try_finish();
+        }
         self.lane.hub().finished_something();
     }
 

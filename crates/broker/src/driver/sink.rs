@@ -125,7 +125,7 @@ impl Sink {
         match self.shared.lane.offer(arrival) {
             Offer::Taken => Ok(()),
             Offer::Full(arrival) => Err(Full(arrival.message)),
-            Offer::Dropped | Offer::Gone => Err(Full(message)),
+            Offer::Dropped | Offer::Gone(_) => Err(Full(message)),
         }
     }
 

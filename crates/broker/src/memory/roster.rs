@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::dispatch::Lane;
@@ -18,10 +18,15 @@ const FIRST: usize = usize::MAX;
 type Lanes = Box<[Arc<Lane>]>;
 
 pub(crate) struct Roster {
-    first: ArcSwap<Lanes>,
-    chunks: ArcSwapOption<Vec<Chunk>>,
+    lists: ArcSwap<Lists>,
     /// Held by those that change the roster.
     edit: Mutex<Edit>,
+}
+
+#[derive(Default)]
+struct Lists {
+    first: Lanes,
+    chunks: Option<Arc<[Chunk]>>,
 }
 
 type Chunk = Arc<ArcSwap<Lanes>>;
@@ -36,19 +41,30 @@ struct Edit {
 impl Roster {
     pub(crate) fn new() -> Self {
         Self {
-            first: ArcSwap::from_pointee(Lanes::default()),
-            chunks: ArcSwapOption::empty(),
+            lists: ArcSwap::from_pointee(Lists::default()),
             edit: Mutex::default(),
         }
     }
 
-    #[inline]
     pub(crate) fn for_each(&self, mut f: impl FnMut(&Arc<Lane>)) {
-        self.first.load().iter().for_each(&mut f);
-        if let Some(chunks) = &*self.chunks.load() {
-            for chunk in chunks.iter() {
-                chunk.load().iter().for_each(&mut f);
+        self.give((), |lane, ()| f(lane));
+    }
+
+    /// Gives a value to each lane: to the last one itself, if there are no chunks, and otherwise clones.
+    #[inline]
+    pub(crate) fn give<T: Clone>(&self, value: T, mut f: impl FnMut(&Arc<Lane>, T)) {
+        let lists = self.lists.load();
+        let Some(chunks) = &lists.chunks else {
+            if let Some((last, others)) = lists.first.split_last() {
+                others.iter().for_each(|lane| f(lane, value.clone()));
+                f(last, value);
             }
+            return;
+        };
+        lists.first.iter().for_each(|lane| f(lane, value.clone()));
+        for chunk in chunks.iter() {
+            let lanes = chunk.load();
+            lanes.iter().for_each(|lane| f(lane, value.clone()));
         }
     }
 
@@ -59,27 +75,30 @@ impl Roster {
     pub(crate) fn add(&self, lane: &Arc<Lane>) {
         let mut edit = self.edit.lock();
         edit.count += 1;
-        let first = self.first.load();
-        if first.len() < CHUNK {
+        let lists = self.lists.load();
+        if lists.first.len() < CHUNK {
             lane.set_place(FIRST);
-            self.first.store(Arc::new(with(&first, lane)));
+            self.set_first(&lists, with(&lists.first, lane));
             return;
         }
-        let chunks = self.chunks.load_full();
         let at = match edit.open.last() {
             Some(at) => *at,
             None => {
-                let mut grown = chunks.as_deref().cloned().unwrap_or_default();
-                grown.push(Arc::new(ArcSwap::from_pointee(Lanes::default())));
+                let chunks = lists.chunks.iter().flat_map(|chunks| chunks.iter());
+                let new = Arc::new(ArcSwap::from_pointee(Lanes::default()));
+                let grown: Arc<[Chunk]> = chunks.cloned().chain([new]).collect();
                 let at = grown.len() - 1;
                 edit.open.push(at);
-                self.chunks.store(Some(Arc::new(grown)));
+                self.lists.store(Arc::new(Lists {
+                    first: lists.first.clone(),
+                    chunks: Some(grown),
+                }));
                 at
             }
         };
         lane.set_place(at);
-        let chunks = self.chunks.load();
-        let chunk = &chunks.as_ref().expect("there is a chunk")[at];
+        let lists = self.lists.load();
+        let chunk = &lists.chunks.as_ref().expect("there is a chunk")[at];
         let lanes = with(&chunk.load(), lane);
         if lanes.len() == CHUNK {
             edit.open.pop();
@@ -90,15 +109,15 @@ impl Roster {
     pub(crate) fn remove(&self, lane: &Arc<Lane>) {
         let mut edit = self.edit.lock();
         let place = lane.place();
+        let lists = self.lists.load();
         if place == FIRST {
-            let first = self.first.load();
-            let lanes = without(&first, lane);
-            edit.count -= first.len() - lanes.len();
-            self.first.store(Arc::new(lanes));
+            let lanes = without(&lists.first, lane);
+            edit.count -= lists.first.len() - lanes.len();
+            self.set_first(&lists, lanes);
             return;
         }
-        let chunks = self.chunks.load();
-        let Some(chunk) = chunks.as_ref().and_then(|chunks| chunks.get(place)) else {
+        let chunks = lists.chunks.as_ref();
+        let Some(chunk) = chunks.and_then(|chunks| chunks.get(place)) else {
             return;
         };
         let old = chunk.load();
@@ -108,6 +127,13 @@ impl Roster {
             edit.open.push(place);
         }
         chunk.store(Arc::new(lanes));
+    }
+
+    fn set_first(&self, lists: &Lists, first: Lanes) {
+        self.lists.store(Arc::new(Lists {
+            first,
+            chunks: lists.chunks.clone(),
+        }));
     }
 }
 

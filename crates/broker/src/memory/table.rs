@@ -1,9 +1,8 @@
 //! The table of keys, which publishers read without a lock.
 //!
-//! It is 1,024 maps, each an arc-swapped snapshot: a key that comes or goes copies the map of its shard, about a thousandth
-//! of the table. A route is in the table only while it has lanes.
+//! It is 1,024 shards, each an arc-swapped snapshot in the order of the hashes: a key that comes or goes copies its shard,
+//! about a thousandth of the table. A route is in the table only while it has lanes.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use super::roster::Roster;
 use crate::dispatch::Lane;
 use crate::key::Key;
+use crate::message::Message;
 
 const SHARDS: usize = 1024;
 
@@ -22,7 +22,28 @@ pub(crate) struct Table {
     random: RandomState,
 }
 
-type Routes = HashMap<Arc<str>, Arc<Route>>;
+/// The routes of a shard by the hashes of their keys, in order.
+#[derive(Default, Clone)]
+struct Routes(Vec<(u64, Arc<Route>)>);
+
+impl Routes {
+    #[inline]
+    fn find(&self, hash: u64, key: &str) -> Option<usize> {
+        let first = self.0.partition_point(|(other, _)| *other < hash);
+        let same = self.0[first..]
+            .iter()
+            .take_while(|(other, _)| *other == hash);
+        let at = same
+            .map(|(_, route)| route)
+            .position(|route| &*route.key == key)?;
+        Some(first + at)
+    }
+
+    #[inline]
+    fn get(&self, hash: u64, key: &str) -> Option<&Arc<Route>> {
+        self.find(hash, key).map(|at| &self.0[at].1)
+    }
+}
 
 #[derive(Default)]
 struct Shard {
@@ -34,13 +55,15 @@ struct Shard {
 /// What a key leads to.
 #[derive(Debug)]
 pub(crate) struct Route {
+    key: Arc<str>,
     roster: Roster,
     groups: Mutex<Vec<Arc<Lane>>>,
 }
 
 impl Route {
-    fn new() -> Self {
+    fn new(key: Arc<str>) -> Self {
         Self {
+            key,
             roster: Roster::new(),
             groups: Mutex::default(),
         }
@@ -87,33 +110,47 @@ impl Table {
         }
     }
 
-    fn shard(&self, key: &str) -> &Shard {
-        // The map takes the low bits of its own hash.
+    #[inline]
+    fn shard(&self, key: &str) -> (&Shard, u64) {
         let hash = self.random.hash_one(key);
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        (&self.shards[hash as usize % SHARDS], hash)
     }
 
-    /// Calls `f` with the route of a key, if there is one. It must not wait: it holds a guard of the snapshot.
+    /// Calls `f` with the message and the route of its key, or gives the message back if there is none. `f` must not wait:
+    /// this holds a guard of the snapshot.
     #[inline]
-    pub(crate) fn with(&self, key: &Key, f: impl FnOnce(&Route)) {
-        let routes = self.shard(key.as_str()).routes.load();
-        if let Some(route) = routes.as_ref().and_then(|routes| routes.get(key.as_str())) {
-            f(route);
+    pub(crate) fn with(
+        &self,
+        message: Message,
+        f: impl FnOnce(&Route, Message),
+    ) -> Option<Message> {
+        let key = message.key();
+        let (shard, hash) = self.shard(key.as_str());
+        let routes = shard.routes.load();
+        let routes = routes.as_ref();
+        if let Some(route) = routes.and_then(|routes| routes.get(hash, key.as_str())) {
+            f(route, message);
+            return None;
         }
+        Some(message)
     }
 
     /// Changes the route of a key, which is made if there is none.
     pub(crate) fn edit<R>(&self, key: &Key, edit: impl FnOnce(&Route) -> R) -> R {
-        let shard = self.shard(key.as_str());
+        let (shard, hash) = self.shard(key.as_str());
         let _editing = shard.edit.lock();
         let routes = shard.routes.load();
-        if let Some(route) = routes.as_ref().and_then(|routes| routes.get(key.as_str())) {
+        let known = routes.as_ref();
+        if let Some(route) = known.and_then(|routes| routes.get(hash, key.as_str())) {
             return edit(route);
         }
-        let route = Arc::new(Route::new());
+        let route = Arc::new(Route::new(Arc::clone(key.text())));
         let result = edit(&route);
-        let mut grown = routes.as_deref().cloned().unwrap_or_default();
-        grown.insert(Arc::clone(key.text()), route);
+        let old = known.map_or(&[][..], |routes| &routes.0);
+        let (before, behind) = old.split_at(old.partition_point(|(other, _)| *other < hash));
+        let new = [(hash, route)];
+        let grown = before.iter().chain(&new).chain(behind);
+        let grown = Routes(grown.cloned().collect());
         shard.routes.store(Some(Arc::new(grown)));
         result
     }
@@ -121,18 +158,21 @@ impl Table {
     /// Takes a lane out, and with the last one its route.
     pub(crate) fn remove(&self, lane: &Arc<Lane>) {
         let key = lane.key().as_str();
-        let shard = self.shard(key);
+        let (shard, hash) = self.shard(key);
         let _editing = shard.edit.lock();
         let routes = shard.routes.load();
         let Some(routes) = routes.as_ref() else {
             return;
         };
-        let Some(route) = routes.get(key) else { return };
+        let Some(at) = routes.find(hash, key) else {
+            return;
+        };
+        let route = &routes.0[at].1;
         route.remove(lane);
         if route.roster.is_empty() {
-            let mut shrunk = Routes::clone(routes);
-            shrunk.remove(key);
-            let shrunk = (!shrunk.is_empty()).then(|| Arc::new(shrunk));
+            let (before, behind) = (&routes.0[..at], &routes.0[at + 1..]);
+            let shrunk = Routes(before.iter().chain(behind).cloned().collect());
+            let shrunk = (!shrunk.0.is_empty()).then(|| Arc::new(shrunk));
             shard.routes.store(shrunk);
         }
     }
@@ -143,7 +183,7 @@ impl Table {
                 .routes
                 .load()
                 .as_ref()
-                .map_or(0, |routes| routes.len())
+                .map_or(0, |routes| routes.0.len())
         };
         self.shards.iter().map(count).sum()
     }
@@ -152,7 +192,7 @@ impl Table {
         let mut lanes = Vec::new();
         for shard in &self.shards {
             if let Some(routes) = &*shard.routes.load() {
-                for route in routes.values() {
+                for (_, route) in &routes.0 {
                     route.roster.for_each(|lane| lanes.push(Arc::clone(lane)));
                 }
             }
