@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use fanfeed::CancelToken;
 
-use crate::dispatch::{Lane, Member, Parking};
+use crate::dispatch::{Entry, Lane, Member, Parking};
+use crate::handler::Handler;
 use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
 
 /// What a handler knows beside the message: which attempt this is, where it comes from, and whether to stop.
 pub struct Context {
-    member: Arc<Member>,
-    lane: Arc<Lane>,
+    /// That the handler is being called. It ends with the context.
+    entry: Entry,
     attempt: u32,
     /// The message, if the handler has a timeout.
     current: Option<MessageId>,
@@ -24,10 +25,9 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(member: Arc<Member>, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(entry: Entry) -> Self {
         Self {
-            member,
-            lane,
+            entry,
             attempt: 1,
             current: None,
             token: OnceLock::new(),
@@ -35,11 +35,23 @@ impl Context {
         }
     }
 
+    fn member(&self) -> &Member {
+        self.entry.member()
+    }
+
+    pub(crate) fn handler(&self) -> &dyn Handler {
+        self.entry.handler()
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        self.member().lane()
+    }
+
     #[inline]
     pub(crate) fn begin(&mut self, message: &Message, attempt: u32) {
         self.attempt = attempt;
         self.current = None;
-        if self.member.timeout().is_some() {
+        if self.member().timeout().is_some() {
             self.current = Some(message.id().clone());
             self.token();
         }
@@ -52,11 +64,6 @@ impl Context {
         crate::dispatch::Completion::new(Arc::clone(parking))
     }
 
-    #[cfg(feature = "tokio")]
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
     pub(crate) fn take_parking(&mut self) -> Option<Arc<Parking>> {
         self.parking.take()
     }
@@ -64,7 +71,7 @@ impl Context {
     #[inline]
     pub(crate) fn end(&mut self) {
         if let Some(token) = self.token.take() {
-            self.member.drop_token(&token);
+            self.member().drop_token(&token);
         }
     }
 
@@ -76,28 +83,28 @@ impl Context {
 
     /// The key that is subscribed to.
     pub fn key(&self) -> &Key {
-        self.lane.key()
+        self.lane().key()
     }
 
     /// The group that the subscription is a member of.
     pub fn group(&self) -> Option<&str> {
-        self.lane.group().map(|group| &**group)
+        self.lane().group().map(|group| &**group)
     }
 
     /// The timeout of the handler, if it has one.
     pub fn timeout(&self) -> Option<Duration> {
-        self.member.timeout()
+        self.member().timeout()
     }
 
     /// Whether the handler should stop: it overran its timeout, or its subscription ended.
     pub fn is_cancelled(&self) -> bool {
-        self.member.is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
+        self.member().is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
     }
 
     /// Reports that the message is not what the handler takes.
     #[cfg(feature = "serde")]
     pub(crate) fn report_undecodable(&self, error: String) {
-        self.lane.hub().emit(crate::event::Event::Undecodable {
+        self.lane().hub().emit(crate::event::Event::Undecodable {
             key: self.key().clone(),
             error: error.into(),
         });
@@ -107,7 +114,7 @@ impl Context {
     /// returned, when it overran its timeout, when the subscription ended, and at the deadline of
     /// [`close`](crate::Broker::close). The publisher's own cancellation and timeouts never reach it.
     pub fn token(&self) -> CancelToken {
-        let make = || self.member.make_token(self.current.clone());
+        let make = || self.member().make_token(self.current.clone());
         self.token.get_or_init(make).clone()
     }
 }

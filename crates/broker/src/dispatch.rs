@@ -38,7 +38,7 @@ pub(crate) use lane::{Lane, LaneOptions, Offer, Owner, wake};
 pub(crate) use later::{Completion, inside};
 pub(crate) use later::{Parked, Parking, Suspended};
 pub(crate) use later::{Started, Unfinished};
-pub(crate) use member::Member;
+pub(crate) use member::{Entry, Member};
 pub use pool::PoolOptions;
 
 use std::any::Any;

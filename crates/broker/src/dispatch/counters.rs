@@ -1,17 +1,28 @@
 //! The counters of a broker.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::stats::BrokerStats;
 
-/// Counters of the publishing side and of the handling side, which are on different cores and so on different lines.
+/// Counters of the publishing side and of the handling side, which are on different cores and so on different lines. Those of
+/// the handling side are several, for the threads of the pool not to meet at each run of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     publishing: CachePadded<Publishing>,
-    handling: CachePadded<Handling>,
+    handling: [CachePadded<Handling>; STRIPES],
+}
+
+const STRIPES: usize = 8;
+
+thread_local! {
+    /// Where this thread counts.
+    static STRIPE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
+    };
 }
 
 #[derive(Debug, Default)]
@@ -69,27 +80,33 @@ impl Counters {
                 counter.fetch_add(n, Ordering::Relaxed);
             }
         };
-        add(&self.handling.delivered, tally.delivered);
-        add(&self.handling.redelivered, tally.redelivered);
-        add(&self.handling.failed, tally.failed);
-        add(&self.handling.given_up, tally.given_up);
+        let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or_default();
+        let handling = &self.handling[stripe];
+        add(&handling.delivered, tally.delivered);
+        add(&handling.redelivered, tally.redelivered);
+        add(&handling.failed, tally.failed);
+        add(&handling.given_up, tally.given_up);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        add(&self.handling.nanoseconds, nanoseconds);
+        add(&handling.nanoseconds, nanoseconds);
     }
 
     pub(crate) fn read(&self) -> BrokerStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let sum = |counter: fn(&Handling) -> &AtomicU64| {
+            let each = self.handling.iter();
+            each.map(|handling| get(counter(handling))).sum()
+        };
         BrokerStats {
             published: get(&self.publishing.published),
             confirmed: get(&self.publishing.confirmed),
             publish_failed: get(&self.publishing.failed),
             unrouted: get(&self.publishing.unrouted),
             dropped: get(&self.publishing.dropped),
-            delivered: get(&self.handling.delivered),
-            redelivered: get(&self.handling.redelivered),
-            failed: get(&self.handling.failed),
-            given_up: get(&self.handling.given_up),
-            handler_time: Duration::from_nanos(get(&self.handling.nanoseconds)),
+            delivered: sum(|handling| &handling.delivered),
+            redelivered: sum(|handling| &handling.redelivered),
+            failed: sum(|handling| &handling.failed),
+            given_up: sum(|handling| &handling.given_up),
+            handler_time: Duration::from_nanos(sum(|handling| &handling.nanoseconds)),
         }
     }
 }

@@ -66,6 +66,9 @@ struct Inner {
     /// Where the search for a seat begins, so that members take turns.
     turn: usize,
     capacity: usize,
+    /// There is room for at least so many more. What is in the batches of jobs counts against the capacity, and their owners
+    /// write that down with each message: it is read only when this is used up.
+    room: usize,
     dropped: u64,
     /// Publishers that wait at `room`.
     waiting: usize,
@@ -101,7 +104,7 @@ pub(crate) enum Offer {
 /// The most deliveries that a job takes at once.
 const BATCH: usize = 64;
 /// An idle lane keeps memory for so many deliveries.
-const KEPT: usize = 8;
+const KEPT: usize = 16;
 
 impl Lane {
     pub(crate) fn new(options: LaneOptions, hub: Arc<Hub>, owner: Arc<dyn Owner>) -> Arc<Self> {
@@ -118,6 +121,7 @@ impl Lane {
                 free: 0,
                 turn: 0,
                 capacity: options.capacity,
+                room: 0,
                 dropped: 0,
                 waiting: 0,
                 wakers: Vec::new(),
@@ -221,6 +225,7 @@ impl Lane {
             self.queued.store(true, Ordering::Relaxed);
         }
         inner.queue.push_back(arrival);
+        inner.room -= 1;
         if let Some(member) = inner.next_free() {
             drop(inner);
             jobs.push(Job::new(Arc::clone(self), member));
@@ -362,6 +367,7 @@ impl Lane {
         if let Some(arrival) = begun {
             inner.queue.push_front(arrival);
         }
+        inner.room = 0;
         self.queued
             .store(!inner.queue.is_empty(), Ordering::Relaxed);
         self.recruit(inner);
@@ -388,6 +394,7 @@ impl Lane {
             return;
         }
         inner.queue.push_back(arrival);
+        inner.room = 0;
         self.queued.store(true, Ordering::Relaxed);
         self.recruit(inner);
     }
@@ -532,11 +539,12 @@ impl Inner {
                 .sum::<usize>()
     }
 
-    fn is_full(&self) -> bool {
-        // The batch counts too, but is read only where it can matter: its owner writes it with each message.
-        let queued = self.queue.len();
-        queued >= self.capacity
-            || (queued + BATCH > self.capacity && self.pending() >= self.capacity)
+    #[inline]
+    fn is_full(&mut self) -> bool {
+        if self.room == 0 {
+            self.room = self.capacity.saturating_sub(self.pending());
+        }
+        self.room == 0
     }
 
     /// A member that has fewer jobs than its concurrency, for which one more is counted now.

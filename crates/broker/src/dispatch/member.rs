@@ -438,6 +438,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
     pub(crate) fn handler(&self) -> &dyn Handler {
         self.handler
             .as_deref()

@@ -56,15 +56,14 @@ impl Roster {
         let lists = self.lists.load();
         let Some(chunks) = &lists.chunks else {
             if let Some((last, others)) = lists.first.split_last() {
-                others.iter().for_each(|lane| f(lane, value.clone()));
+                give_clones(others, &value, &mut f);
                 f(last, value);
             }
             return;
         };
-        lists.first.iter().for_each(|lane| f(lane, value.clone()));
+        give_clones(&lists.first, &value, &mut f);
         for chunk in chunks.iter() {
-            let lanes = chunk.load();
-            lanes.iter().for_each(|lane| f(lane, value.clone()));
+            give_clones(&chunk.load(), &value, &mut f);
         }
     }
 
@@ -135,6 +134,16 @@ impl Roster {
             chunks: lists.chunks.clone(),
         }));
     }
+}
+
+/// All clones are made before the first one is given away: after that, others count the value down meanwhile.
+#[inline]
+fn give_clones<T: Clone>(lanes: &[Arc<Lane>], value: &T, mut f: impl FnMut(&Arc<Lane>, T)) {
+    let clones: Vec<T> = lanes.iter().map(|_| value.clone()).collect();
+    lanes
+        .iter()
+        .zip(clones)
+        .for_each(|(lane, clone)| f(lane, clone));
 }
 
 fn with(lanes: &[Arc<Lane>], lane: &Arc<Lane>) -> Lanes {
