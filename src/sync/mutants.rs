@@ -45,13 +45,15 @@ fn with_set<R>(world: &'static std::thread::LocalKey<Cell<bool>>, f: impl FnOnce
     f()
 }
 
-pub(crate) fn is(name: &str) -> bool {
+/// Whether the named mutant runs. The layers on the core have mutants of their own.
+pub fn is(name: &str) -> bool {
     ACTIVE
         .get()
         .is_some_and(|active| active.split(' ').any(|one| one == name))
 }
 
-pub(crate) fn timers_fire() -> bool {
+/// Whether timed waits end once other threads have run.
+pub fn timers_fire() -> bool {
     TIMERS.get()
 }
 

@@ -48,7 +48,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-thread_local! {
+crate::sync::thread_local! {
     /// How many handlers this thread is inside of.
     static HANDLERS: Cell<usize> = const { Cell::new(0) };
     /// The lane whose delivery the innermost of them handles.

@@ -91,6 +91,7 @@ mod receipt;
 mod stats;
 mod subscriber;
 mod subscription;
+mod sync;
 
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

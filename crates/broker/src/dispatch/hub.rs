@@ -1,18 +1,20 @@
 //! What all parts of one broker share: the pool, the events, the counters.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
-use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::pool::Pool;
 use crate::dispatch::{Counters, PoolOptions, in_handler, quietly};
 use crate::event::{Event, Logger};
+use crate::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    thread::{self, ThreadId},
+};
 
 /// The pool, the events and the counters of one broker.
 pub(crate) struct Hub {

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use fanfeed::Backoff;
@@ -20,6 +19,7 @@ use crate::event::Event;
 use crate::handler::{HandlerError, Outcome};
 use crate::message::Message;
 use crate::options::Redelivery;
+use crate::sync::{mutant, thread};
 
 /// A message on its way to a handler.
 pub(crate) struct Arrival {
@@ -177,7 +177,7 @@ impl Job {
                     let member = Arc::clone(&self.member);
                     lane.hub().pool.at(due, Timed::Job(self));
                     // It may have been cancelled before the timer was there to be found.
-                    if member.is_cancelled() {
+                    if member.is_cancelled() && !mutant!("broker::no_look_after_the_timer") {
                         lane.hub().pool.hurry(&member);
                     }
                 }
@@ -236,6 +236,12 @@ impl Job {
         }
         if let Some(held) = self.take_held() {
             let Held { arrival, backoff } = *held;
+            // A member that is on its way out is hurried before it has left, and its attempts are not to be used up by that.
+            if self.member.is_cancelled() && !mutant!("broker::retries_on_the_way_out") {
+                self.lane
+                    .hand_back(&self.member, Some(arrival), &mut turn.batch, true);
+                return End::Done;
+            }
             if let Some(end) = self.serve(turn, arrival, Some(backoff), tally) {
                 return end;
             }

@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::{Arrival, Hub, Job, Member, quietly};
 use crate::driver::Verdict;
 use crate::event::Event;
 use crate::key::Key;
 use crate::options::Overflow;
+use crate::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+    mutant,
+};
 
 /// What a lane belongs to: the memory broker, or the engine of a driver.
 pub(crate) trait Owner: Send + Sync {
@@ -309,6 +311,10 @@ impl Lane {
             // The first is begun at once.
             member.set_begun(batch.len() - 1);
         } else {
+            if mutant!("broker::place_given_up_late") {
+                drop(inner);
+                inner = self.inner.lock();
+            }
             inner.give_up_place(member);
             if inner.queue.is_empty() && inner.queue.capacity() > KEPT {
                 inner.queue = VecDeque::new();
@@ -400,7 +406,10 @@ impl Lane {
     }
 
     /// Makes the jobs that are missing: invariant 1.
-    fn recruit(self: &Arc<Self>, mut inner: parking_lot::MutexGuard<'_, Inner>) {
+    fn recruit(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
+        if mutant!("broker::no_recruits") {
+            return;
+        }
         let mut recruits = Vec::new();
         while recruits.len() < inner.queue.len() {
             match inner.next_free() {
@@ -451,8 +460,13 @@ impl Lane {
             // The member was cancelled before, so that its job begins nothing more.
             begun_elsewhere = member.not_begun() + inner.parked + inner.delayed;
             left = std::mem::take(&mut inner.queue);
+            drop(inner);
+        } else if mutant!("broker::nobody_called_at_the_end") {
+            drop(inner);
+        } else {
+            // A job of this member may have been called for what is queued, and have found that the member was cancelled.
+            self.recruit(inner);
         }
-        drop(inner);
         self.room.notify_all();
         wake(wakers);
         self.hub.left_over(begun_elsewhere + left.len());
@@ -547,7 +561,8 @@ impl Inner {
         self.room == 0
     }
 
-    /// A member that has fewer jobs than its concurrency, for which one more is counted now.
+    /// A member that has fewer jobs than its concurrency, for which one more is counted now. A job may nevertheless find that
+    /// its member was cancelled since: then `leave` calls another one.
     #[inline]
     fn next_free(&mut self) -> Option<Arc<Member>> {
         match self.free {
@@ -561,7 +576,8 @@ impl Inner {
         for step in 0..count {
             let at = (self.turn + step) % count;
             let seat = &mut self.seats[at];
-            if seat.jobs < seat.member.concurrency() {
+            // One that was cancelled and has not left yet would only give the place up again.
+            if seat.jobs < seat.member.concurrency() && !seat.member.is_cancelled() {
                 seat.jobs += 1;
                 self.free -= 1;
                 self.turn = (at + 1) % count;

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fanfeed::Backoff;
-use parking_lot::Mutex;
 
 use crate::dispatch::job::Turn;
 use crate::dispatch::{Arrival, Job, Lane};
 use crate::handler::{HandlerError, Outcome};
+use crate::sync::Mutex;
 
 /// How a call of a handler ends.
 #[doc(hidden)]

@@ -1,13 +1,10 @@
 //! One subscription: its handler, its options and its end.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use fanfeed::{CancelToken, Stats, SubscriptionError, SubscriptionSource, SubscriptionState};
-use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::timers::Timed;
 use crate::dispatch::{Job, Lane, Tally, Unfinished, in_handler, quietly};
@@ -15,6 +12,12 @@ use crate::event::Event;
 use crate::handler::Handler;
 use crate::id::MessageId;
 use crate::options::{Redelivery, SubscribeOptions};
+use crate::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    mutant,
+    thread::{self, ThreadId},
+};
 
 pub(crate) struct Member {
     state: SubscriptionState,
@@ -222,7 +225,9 @@ impl Member {
         }
         self.lane.leave(&this);
         let pool = &self.lane.hub().pool;
-        pool.hurry(&this);
+        if !mutant!("broker::no_hurry") {
+            pool.hurry(&this);
+        }
         // A job without a place: it finds the end, and drops the handler if nobody else has.
         pool.submit(Job::new(Arc::clone(&self.lane), this));
     }

@@ -9,14 +9,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::timers::{Timed, Timers};
 use crate::dispatch::{Job, Member};
+use crate::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 /// How many threads call handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct PoolOptions {
 impl PoolOptions {
     /// As many threads as there are cores, but at least 2 and at most 8; up to 512 when handlers block.
     pub fn new() -> Self {
-        let cores = thread::available_parallelism().map_or(2, usize::from);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             threads: cores.clamp(2, 8),
             limit: 512,

@@ -1,9 +1,8 @@
 //! Whether the two sides of a connection are up.
 
-use parking_lot::Mutex;
-
 use crate::dispatch::Hub;
 use crate::event::Event;
+use crate::sync::Mutex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {

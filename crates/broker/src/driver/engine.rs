@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
@@ -29,6 +28,7 @@ use crate::receipt::Receipt;
 use crate::stats::{BrokerStats, Connection, Health};
 use crate::subscriber::{Subscribe, Subscriber};
 use crate::subscription::BrokerSubscription;
+use crate::sync::thread;
 
 /// The broker over a [`Transport`]: what [`Driver::connect`](crate::Driver::connect) returns. A cheap handle; dropping the
 /// last one ends the broker without waiting.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use fanfeed::Backoff;
-use parking_lot::{Condvar, Mutex};
 
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
@@ -16,6 +15,7 @@ use super::sink::Sink;
 use super::transport::{Inbound, LinkError, SinkError, Transport, Verdict};
 use crate::dispatch::Hub;
 use crate::error::ConnectError;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What the receiving thread is told to do.
 pub(crate) struct InboundCommands {
@@ -101,7 +101,7 @@ impl InboundCommands {
         self.interrupt(self.state.lock());
     }
 
-    fn interrupt(&self, state: parking_lot::MutexGuard<'_, State>) {
+    fn interrupt(&self, state: MutexGuard<'_, State>) {
         let interrupter = state.interrupter.clone();
         drop(state);
         if let Some(interrupter) = interrupter {

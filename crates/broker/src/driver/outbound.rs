@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use fanfeed::Backoff;
-use parking_lot::{Condvar, Mutex};
 
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
@@ -18,6 +17,7 @@ use crate::error::{ConnectError, FlushError, PublishError};
 use crate::event::Event;
 use crate::message::Message;
 use crate::receipt::Receipt;
+use crate::sync::{Condvar, Mutex, mutant};
 
 /// The queue to the server.
 ///
@@ -79,6 +79,9 @@ impl State {
     /// The smallest number that is not settled.
     fn floor(&self) -> u64 {
         let queued = self.queue.front().map(|outgoing| outgoing.number);
+        if mutant!("broker::flush_before_the_batch") {
+            return queued.unwrap_or(self.next);
+        }
         let first = self.in_flight.front().copied().or(queued);
         first.unwrap_or(self.next)
     }
@@ -451,6 +454,13 @@ impl OutboundQueue {
         state.failed += failed;
         state.uncertain += uncertain;
         for outgoing in unsent.into_iter().rev() {
+            if mutant!("broker::batch_forgotten") {
+                continue;
+            }
+            if mutant!("broker::batch_behind") {
+                state.queue.push_back(outgoing);
+                continue;
+            }
             state.queue.push_front(outgoing);
         }
         let left = match state.aborted {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fanfeed::SubscriptionError;
-use parking_lot::Mutex;
 
 use crate::dispatch::{Arrival, Lane, Member, Offer};
 use crate::event::Event;
 use crate::key::Key;
 use crate::message::Message;
 use crate::options::{Start, SubscribeOptions};
+use crate::sync::Mutex;
 
 /// Where a driver delivers what arrived for one subscription. A cheap handle, usable from any thread.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use crate::dispatch::Lane;
+use crate::sync::Mutex;
 
 const CHUNK: usize = 64;
 /// The place of a lane in the first array. Others have the number of their chunk.

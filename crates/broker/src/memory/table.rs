@@ -8,12 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 
 use super::roster::Roster;
 use crate::dispatch::Lane;
 use crate::key::Key;
 use crate::message::Message;
+use crate::sync::Mutex;
 
 const SHARDS: usize = 1024;
 

@@ -1,0 +1,31 @@
+//! The one place that names the primitives of threads, so that a checker can take their place.
+//!
+//! Under `--cfg fanfeed_shuttle` the names below are shuttle's, and the programs of `shuttle-tests/tests/broker.rs` run the
+//! code as it is under drawn schedules. What arc-swap, crossbeam's channels and the clock do is not modelled. Values that
+//! only count (`static`s, and the tokens of async handlers) name `std`'s themselves.
+
+#[cfg(not(fanfeed_shuttle))]
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(not(fanfeed_shuttle))]
+pub(crate) use std::sync::atomic;
+#[cfg(not(fanfeed_shuttle))]
+pub(crate) use std::thread;
+#[cfg(not(fanfeed_shuttle))]
+pub(crate) use std::thread_local;
+
+#[cfg(fanfeed_shuttle)]
+mod model;
+#[cfg(fanfeed_shuttle)]
+pub(crate) use model::{Condvar, Mutex, MutexGuard, atomic, thread, thread_local};
+
+/// True while a program runs the named mutant of the code; always false elsewhere. A program has to fail with it.
+macro_rules! mutant {
+    ($name:literal) => {{
+        #[cfg(fanfeed_shuttle)]
+        let active = fanfeed::sync::mutants::is($name);
+        #[cfg(not(fanfeed_shuttle))]
+        let active = false;
+        active
+    }};
+}
+pub(crate) use mutant;
