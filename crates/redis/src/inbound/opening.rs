@@ -82,20 +82,16 @@ impl Plain {
             self.seen = (self.cursor == stream.last).then_some(stream.added);
             return Some(None);
         }
-        // Of all entries there ever were, those before the first that is left are gone.
-        let removed = stream.added.saturating_sub(stream.length);
-        let seen = self.seen.map(|seen| seen.max(removed));
-        let trimmed = seen.unwrap_or(0) - self.seen.unwrap_or(0);
-        self.seen = seen;
-        if trimmed > 0 {
-            return Some(Some(trimmed));
-        }
         if self.cursor == stream.last {
             // A reader that has come to the end has seen all, or it was overtaken by the trimming on the way.
             let seen = self.seen.replace(stream.added).unwrap_or(stream.added);
             return (stream.added > seen).then(|| Some(stream.added - seen));
         }
-        None
+        // Of all entries there ever were, those before the first that is left are gone.
+        let removed = stream.added.saturating_sub(stream.length);
+        let seen = self.seen?;
+        self.seen = Some(seen.max(removed));
+        (removed > seen).then(|| Some(removed - seen))
     }
 }
 
@@ -360,6 +356,17 @@ mod tests {
         };
         assert_eq!(plain.check(&stream(9, 9, 9)), Some(Some(2)));
         assert_eq!(plain.check(&stream(9, 9, 9)), None);
+    }
+
+    #[test]
+    fn a_reader_at_the_end_learns_all_that_it_missed_at_once() {
+        let mut plain = Plain {
+            cursor: at(50),
+            seen: Some(16),
+            moved: true,
+        };
+        assert_eq!(plain.check(&stream(50, 50, 10)), Some(Some(34)));
+        assert_eq!(plain.check(&stream(50, 50, 10)), None);
     }
 
     #[test]
