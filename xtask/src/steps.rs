@@ -185,10 +185,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
                 BUILD,
             ),
         ),
-        Step::run(
-            "bench",
-            Invocation::new("cargo bench -p fanfeed-benches -- --test", BUILD),
-        ),
+        Step::run("bench", smoke("cargo bench -p fanfeed-benches -- --test")),
     ]);
     steps.extend(fuzz()?);
     Ok(steps)
@@ -289,10 +286,7 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     if layer.bench {
         let profile = if layer.lean { " --profile dev" } else { "" };
         let line = format!("cargo bench -p {package}{profile} -- --test");
-        steps.push(Step::run(
-            format!("{name}/bench"),
-            Invocation::new(&line, BUILD),
-        ));
+        steps.push(Step::run(format!("{name}/bench"), smoke(&line)));
     }
     Ok(steps)
 }
@@ -346,6 +340,14 @@ fn optimized() -> Invocation {
     )
     .env("CARGO_PROFILE_RELEASE_LTO", "off")
     .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+}
+
+/// Benches that only have to work: built as quickly as the profile allows.
+fn smoke(line: &str) -> Invocation {
+    Invocation::new(line, BUILD)
+        .env("CARGO_PROFILE_BENCH_LTO", "off")
+        .env("CARGO_PROFILE_BENCH_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_BENCH_DEBUG", "false")
 }
 
 /// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
