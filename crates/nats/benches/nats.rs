@@ -34,7 +34,7 @@ fn main() {
     };
     let (rounds, messages, pings) = match has("--bench") && !has("--test") {
         false => (1, 2_000, 100),
-        true => (5, 100_000, 2_000),
+        true => (5, 50_000, 2_000),
     };
     let bench = Bench {
         server: NatsServer::builder(release).jetstream().start(),
@@ -122,8 +122,10 @@ impl Bench {
     }
 
     fn client(&self) -> Client {
+        // Its own default is 65,536 messages, beyond which it drops.
+        let options = async_nats::ConnectOptions::new().subscription_capacity(1 << 20);
         self.runtime
-            .block_on(async_nats::connect(self.server.url()))
+            .block_on(options.connect(self.server.url()))
             .unwrap()
     }
 

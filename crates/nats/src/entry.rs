@@ -25,7 +25,7 @@ use fanfeed_broker::{Headers, Key, Message, MessageId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub(crate) const ID: &str = "Nats-Msg-Id";
-const TIME: &str = "Fanfeed-Time";
+pub(crate) const TIME: &str = "Fanfeed-Time";
 const NAME: &str = "Fanfeed-Name";
 const ORDER: &str = "Fanfeed-Order";
 const ESCAPED: &str = "Fanfeed-Escaped";
@@ -69,7 +69,7 @@ impl fmt::Display for BadEntry {
 
 /// Gives `put` the headers that carry the message under this subject.
 pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, String)) {
-    let id = message.id().to_string();
+    let id = format!("{}@{subject}", message.id());
     let headers = message.headers();
     let plain = is_line(&id)
         && message.event_name().is_none_or(is_line)
@@ -78,7 +78,7 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
             .all(|(name, value)| is_name(name) && is_line(value));
     put(TIME, milliseconds(message.timestamp()).to_string());
     if plain {
-        put(ID, format!("{id}@{subject}"));
+        put(ID, id);
         if let Some(name) = message.event_name() {
             put(NAME, name.to_owned());
         }
@@ -87,7 +87,8 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
         }
     } else {
         put(ESCAPED, "1".to_owned());
-        put(ID, format!("{}@{subject}", encoded(&id)));
+        let id = encoded(&message.id().to_string());
+        put(ID, format!("{id}@{subject}"));
         if let Some(name) = message.event_name() {
             put(NAME, encoded(name));
         }
@@ -109,6 +110,11 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
 
 /// Whether a line can hold the text as it is.
 fn is_line(text: &str) -> bool {
+    // The common case, without a look at characters.
+    text.bytes().all(|byte| byte.is_ascii_graphic()) || is_odd_line(text)
+}
+
+fn is_odd_line(text: &str) -> bool {
     text.trim() == text && !text.contains(char::is_control)
 }
 

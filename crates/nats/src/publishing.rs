@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Subject, Subscriber};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{Client, HeaderMap, HeaderName, Subject, Subscriber};
 use fanfeed_broker::driver::{LinkError, Outbound, Published};
 use fanfeed_broker::{ConnectError, Message, Receipt};
 use serde_json::Value;
@@ -20,6 +21,9 @@ use crate::stream;
 const SUBJECTS: usize = 1024;
 /// A batch may take so much longer than an answer for each of so many bytes.
 const SLOWEST: usize = 1 << 20;
+
+/// Every message has it: its name is not made anew for each.
+const TIME: HeaderName = HeaderName::from_static(entry::TIME);
 
 /// The subjects of keys that were published to.
 #[derive(Debug, Default)]
@@ -44,7 +48,11 @@ impl Subjects {
 /// The headers that carry a message.
 pub(crate) fn headers(message: &Message, subject: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    entry::write(message, subject, |name, value| headers.insert(name, value));
+    entry::write(message, subject, |name, value| match name {
+        entry::ID => headers.insert(NATS_MESSAGE_ID, value),
+        entry::TIME => headers.insert(TIME, value),
+        _ => headers.insert(name, value),
+    });
     headers
 }
 
