@@ -233,13 +233,6 @@ fn a_retry_that_is_set_late_finds_that_its_member_left() {
 }
 
 #[test]
-fn somebody_else_is_called_when_a_member_leaves() {
-    Schedules::new()
-        .because(Why::Deadlock)
-        .find("broker::nobody_called_at_the_end", a_member_leaves);
-}
-
-#[test]
 fn a_batch_survives_a_reconnect_in_order() {
     Schedules::new()
         .with_timers()

@@ -237,6 +237,7 @@ cases! {
     lines::a_killed_member_holds_nobody needs group;
     faults::a_subscription_to_a_server_that_is_away_is_pending needs plain;
     faults::messages_wait_for_a_server_that_is_away needs durable_plain;
+    delivery::the_docs_say_what_it_promises needs any;
     runtimes::a_broker_works_and_is_dropped_inside_a_runtime needs plain;
 }
 
@@ -303,6 +304,7 @@ macro_rules! conformance_tests {
             a_killed_member_holds_nobody
             a_subscription_to_a_server_that_is_away_is_pending
             messages_wait_for_a_server_that_is_away
+            the_docs_say_what_it_promises
             a_broker_works_and_is_dropped_inside_a_runtime
         }
     };

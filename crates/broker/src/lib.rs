@@ -27,7 +27,10 @@
 //! | async code | `AsyncBroker` and `AsyncHandler`, feature `tokio` |
 //! | dead letters, deduplication | [`middleware`] |
 //! | to see what happens | [`Broker::events`], [`Broker::stats`], [`Broker::health`], a logger in the options |
-//! | to write a driver | [`driver`], and `conformance` for its tests |
+//! | to choose a driver, and to know what it loses | [`docs::choosing`] |
+//! | to run it in production | [`docs::production`] |
+//! | the names of a `Broadcaster`, or of an event source | [`docs::names`] |
+//! | to write a driver | [`docs::writing`], [`driver`], and `conformance` for its tests |
 //!
 //! [`MemoryBroker`] maps the names of a `Broadcaster`. Those of an event source are the same here: `Publisher`, `Subscriber`,
 //! `subscribe_group`, [`namespace`], `unsubscribe`.
@@ -57,7 +60,7 @@
 //!   than the kibibyte that an idle subscription may cost here. The table of keys and the subscriptions of a key are read
 //!   without a lock.
 //! - There is no protocol of atomics of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
-//!   there is no model in loom; the suite runs its races instead.
+//!   there is no model in loom; programs in shuttle (`shuttle-tests/tests/broker.rs`) have drawn schedules of its locks.
 //! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs; elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -72,6 +75,7 @@ mod clock;
 pub mod conformance;
 mod context;
 mod dispatch;
+pub mod docs;
 pub mod driver;
 mod drivers;
 mod error;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::tools::{Env, Gate, number, numbered, publish, roomy};
+use crate::capabilities::{Delivery, WithoutMember};
 use crate::context::Context;
 use crate::message::Message;
 use crate::options::Start;
@@ -234,4 +235,34 @@ pub(crate) fn a_confirmed_message_has_a_receipt(env: &Env<'_>) {
         .expect("everything is on the server");
     assert_eq!(env.broker.health().outbound, 0);
     assert!(env.broker.health().is_up());
+}
+
+/// The row of the driver in the table of the docs. Drivers of others have none.
+pub(crate) fn the_docs_say_what_it_promises(env: &Env<'_>) {
+    let page = include_str!("../docs/choosing.md");
+    let promises = env.capabilities;
+    let start = format!("| `{}` |", promises.driver);
+    let Some(row) = page.lines().find(|line| line.starts_with(&start)) else {
+        return;
+    };
+    let often = |delivery| match delivery {
+        Delivery::Unsupported => "no",
+        Delivery::AtMostOnce => "at most once",
+        Delivery::AtLeastOnce => "at least once",
+    };
+    let whether = |yes| if yes { "yes" } else { "no" };
+    let without_member = match promises.without_member {
+        WithoutMember::Dropped => "dropped",
+        WithoutMember::Kept => "kept",
+    };
+    let cells = [
+        often(promises.plain),
+        often(promises.group),
+        without_member,
+        whether(promises.replay),
+        whether(promises.durable),
+        whether(promises.remote),
+        whether(promises.blocking),
+    ];
+    assert_eq!(row, format!("{start} {} |", cells.join(" | ")));
 }

@@ -460,13 +460,8 @@ impl Lane {
             // The member was cancelled before, so that its job begins nothing more.
             begun_elsewhere = member.not_begun() + inner.parked + inner.delayed;
             left = std::mem::take(&mut inner.queue);
-            drop(inner);
-        } else if mutant!("broker::nobody_called_at_the_end") {
-            drop(inner);
-        } else {
-            // A job of this member may have been called for what is queued, and have found that the member was cancelled.
-            self.recruit(inner);
         }
+        drop(inner);
         self.room.notify_all();
         wake(wakers);
         self.hub.left_over(begun_elsewhere + left.len());
@@ -562,7 +557,7 @@ impl Inner {
     }
 
     /// A member that has fewer jobs than its concurrency, for which one more is counted now. A job may nevertheless find that
-    /// its member was cancelled since: then `leave` calls another one.
+    /// its member was cancelled since: then the last job of that member, which hands back nothing, calls another one.
     #[inline]
     fn next_free(&mut self) -> Option<Arc<Member>> {
         match self.free {

@@ -228,7 +228,8 @@ impl Member {
         if !mutant!("broker::no_hurry") {
             pool.hurry(&this);
         }
-        // A job without a place: it finds the end, and drops the handler if nobody else has.
+        // A job without a place: it finds the end, and drops the handler if nobody else has. Handing back nothing, it calls
+        // others for what a job of this member was called for, and found that the member was cancelled.
         pool.submit(Job::new(Arc::clone(&self.lane), this));
     }
 
