@@ -172,7 +172,6 @@ pub(crate) fn read<'a>(
     let (mut id, mut name, mut time, mut order) = (None, None, None, "");
     let mut escaped = false;
     let mut others: Vec<(&str, &str)> = Vec::new();
-    let mut size = origin.key.as_str().len() + payload.len();
     for (header, value) in headers {
         match header {
             ID => id = Some(value),
@@ -189,8 +188,11 @@ pub(crate) fn read<'a>(
         false => Ok(value.to_owned()),
     };
     let name = name.map(|name| text(NAME, name)).transpose()?;
-    size += name.as_ref().map_or(0, String::len);
-    let headers = ordered(others, order, &mut size, escaped)?;
+    let headers = ordered(others, order, escaped)?;
+    let size = origin.key.as_str().len()
+        + name.as_ref().map_or(0, String::len)
+        + headers.bytes()
+        + payload.len();
     if size > origin.limit {
         return Err(BadEntry::TooLarge {
             size,
@@ -228,12 +230,7 @@ pub(crate) fn read<'a>(
 
 /// The headers in the order that the writer gave, and those that it did not list behind them, by name. What has one name
 /// twice has its values in one, separated by a comma and a space.
-fn ordered(
-    mut others: Vec<(&str, &str)>,
-    order: &str,
-    size: &mut usize,
-    escaped: bool,
-) -> Result<Headers, BadEntry> {
+fn ordered(mut others: Vec<(&str, &str)>, order: &str, escaped: bool) -> Result<Headers, BadEntry> {
     if others.len() > 1 {
         let places: HashMap<&str, usize> = order.split(',').zip(0..).collect();
         let place = |name: &str| places.get(name).copied().unwrap_or(usize::MAX);
@@ -246,7 +243,6 @@ fn ordered(
             true => (decoded(name, name)?, decoded(name, value)?),
             false => (name.to_owned(), value.to_owned()),
         };
-        *size += name.len() + value.len();
         match headers.get(&name) {
             Some(first) => {
                 let both = format!("{first}, {value}");

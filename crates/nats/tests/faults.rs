@@ -114,9 +114,10 @@ fn core_accounts_for_every_message_when_the_server_is_killed_and_restarted() {
             server.kill();
             server.restart();
             // Otherwise all that follows may be published before anybody listens again.
-            wait_until("both are back", || {
-                writer.health().is_up() && reader.health().is_up()
-            });
+            while !matches!(
+                gaps.recv_timeout(LONG).unwrap(),
+                Event::Gap { missed: None, .. }
+            ) {}
         });
         // What comes after shows that it goes on, and that all before it has come.
         wait_until("the queue is empty", || writer.health().outbound == 0);
@@ -126,17 +127,16 @@ fn core_accounts_for_every_message_when_the_server_is_killed_and_restarted() {
         let report = tally.report();
         assert!(report.repeated.is_empty(), "at most once: {report}");
         let missing = report.missing.len();
-        let told = gaps
-            .try_iter()
-            .filter(|event| matches!(event, Event::Gap { missed: None, .. }))
-            .count();
         let failed = failures
             .try_iter()
             .filter(|event| matches!(event, Event::PublishFailed { .. }))
             .count();
-        assert_eq!(told, 3, "one gap for each time the server was away");
+        let more = gaps
+            .try_iter()
+            .any(|event| matches!(event, Event::Gap { .. }));
+        assert!(!more, "one gap for each time the server was away");
         println!(
-            "{release:?}: of {ALL} missing {missing}, publishers were told of {} ({failed} events), gaps {told}, dropped {}",
+            "{release:?}: of {ALL} missing {missing}, publishers were told of {} ({failed} events), dropped {}",
             stats.publish_failed,
             subscription.dropped()
         );
