@@ -130,7 +130,9 @@ fn read(consumer: &BaseConsumer) -> Option<usize> {
 
 fn broker(servers: &str) -> impl Broker {
     let config = Config::new(servers.split(',')).property("fetch.wait.max.ms", "5");
-    fanfeed_kafka::connect(config, EngineOptions::new()).expect("it connects")
+    // As the driver has it when it is chosen by URL.
+    let options = EngineOptions::new().batch(fanfeed_kafka::BATCH);
+    fanfeed_kafka::connect(config, options).expect("it connects")
 }
 
 fn rate(count: usize, took: Duration) -> f64 {

@@ -15,4 +15,4 @@ mod shared;
 mod transport;
 
 pub use config::{Config, Mechanism, Tls};
-pub use transport::{connect, driver};
+pub use transport::{BATCH, connect, driver};

@@ -4,6 +4,7 @@
 //! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection, and
 //! what the producer still has of it is awaited instead of being sent a second time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub(crate) struct Pipeline {
     sent: VecDeque<MessageId>,
 }
 
+/// The partition and offset of a message, or why it failed.
+type Settled = Result<(i32, i64), String>;
+
 /// What became of the messages in `Pipeline::sent`.
 #[derive(Debug, Default)]
 struct Results {
@@ -57,19 +61,21 @@ struct Results {
 struct ResultState {
     /// The number of the first result.
     first: usize,
-    results: VecDeque<Option<Result<String, String>>>,
+    results: VecDeque<Option<Settled>>,
     open: usize,
 }
 
 impl Results {
-    fn add(&self) -> usize {
+    /// Makes places for some messages, and returns the number of the first.
+    fn add(&self, count: usize) -> usize {
         let mut state = self.state.lock();
-        state.results.push_back(None);
-        state.open += 1;
-        state.first + state.results.len() - 1
+        let number = state.first + state.results.len();
+        state.results.extend(std::iter::repeat_n(None, count));
+        state.open += count;
+        number
     }
 
-    fn settle(&self, number: usize, result: Result<String, String>) {
+    fn settle(&self, number: usize, result: Settled) {
         let mut state = self.state.lock();
         let Some(at) = number.checked_sub(state.first) else {
             return;
@@ -99,7 +105,7 @@ impl Results {
     }
 
     /// Takes all results, of which none is open.
-    fn take(&self) -> Vec<Result<String, String>> {
+    fn take(&self) -> Vec<Settled> {
         let mut state = self.state.lock();
         state.first += state.results.len();
         std::mem::take(&mut state.results)
@@ -108,12 +114,12 @@ impl Results {
             .collect()
     }
 
-    /// Takes back the last number, which the producer did not get.
-    fn drop_last(&self) {
+    /// Takes back the numbers from this one on, which the producer did not get.
+    fn take_back(&self, number: usize) {
         let mut state = self.state.lock();
-        if let Some(None) = state.results.pop_back() {
-            state.open -= 1;
-        }
+        let left = number - state.first;
+        let unsettled = state.results.drain(left..).filter(Option::is_none).count();
+        state.open -= unsettled;
     }
 
     /// Forgets what is open: nobody wants to know of it any more.
@@ -145,7 +151,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let result = match result {
-            Ok(message) => Ok(position(message.partition(), message.offset())),
+            Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, message)) => Err(explain(error, message.topic())),
         };
         self.results.settle(number, result);
@@ -192,7 +198,7 @@ impl Pipeline {
                 "message.max.bytes",
                 (config.max_message + OVERHEAD).max(1_000_000).to_string(),
             )
-            .set("linger.ms", "1")
+            .set("linger.ms", "0")
             .set("batch.num.messages", "10000")
             // As the producers of Java do it, so that one key has one partition in all languages.
             .set("partitioner", "murmur2_random");
@@ -210,32 +216,32 @@ impl Pipeline {
 
     /// Gives the producer one message.
     fn send(
-        &mut self,
+        &self,
+        number: usize,
         config: &Config,
         topic: &str,
         alone: bool,
         message: &Message,
     ) -> Result<(), LinkError> {
         let own_key = config.record_key.is_some();
-        let mut headers = OwnedHeaders::new_with_capacity(4 + message.headers().len());
+        let mut headers = Some(OwnedHeaders::new_with_capacity(4 + message.headers().len()));
         record::headers(message, own_key || !alone, |key, value| {
-            let taken = std::mem::take(&mut headers);
-            headers = taken.insert(Header {
-                key,
-                value: Some(value),
+            headers = headers.take().map(|headers| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
             });
         });
         let key = match &config.record_key {
-            Some(key) => key(message),
-            None => message.key().as_str().as_bytes().to_vec(),
+            Some(key) => Cow::Owned(key(message)),
+            None => Cow::Borrowed(message.key().as_str().as_bytes()),
         };
-        let number = self.results.add();
-        self.sent.push_back(message.id().clone());
         let mut record = BaseRecord::with_opaque_to(topic, number)
             .payload(&message.payload()[..])
-            .key(&key)
+            .key(&*key)
             .timestamp(record::milliseconds(message))
-            .headers(headers);
+            .headers(headers.unwrap_or_default());
         while let Err((error, back)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 self.results.settle(number, Err(explain(&error, topic)));
@@ -244,11 +250,7 @@ impl Pipeline {
             // Some of it has to be confirmed first.
             record = back;
             self.results.wait();
-            if let Err(lost) = self.look() {
-                self.results.drop_last();
-                self.sent.pop_back();
-                return Err(lost);
-            }
+            self.look()?;
         }
         Ok(())
     }
@@ -300,20 +302,24 @@ impl Outbound for KafkaOutbound {
             done = 0;
         }
         let mut last: Option<(&Message, String, bool)> = None;
-        for message in &batch[done..] {
+        let first = pipeline.results.add(batch.len() - done);
+        for (number, message) in (first..).zip(&batch[done..]) {
             let (topic, alone) = match last.take() {
                 Some((before, topic, alone)) if before.key() == message.key() => (topic, alone),
                 _ => match config.topic(message.key()) {
                     Ok(topic) => topic,
                     Err(reason) => {
-                        let number = pipeline.results.add();
                         pipeline.sent.push_back(message.id().clone());
                         pipeline.results.settle(number, Err(reason));
                         continue;
                     }
                 },
             };
-            pipeline.send(config, &topic, alone, message)?;
+            if let Err(lost) = pipeline.send(number, config, &topic, alone, message) {
+                pipeline.results.take_back(number);
+                return Err(lost);
+            }
+            pipeline.sent.push_back(message.id().clone());
             last = Some((message, topic, alone));
         }
         let mut open = pipeline.results.open();
@@ -346,7 +352,8 @@ impl Outbound for KafkaOutbound {
             .iter()
             .zip(results)
             .map(|(message, result)| match result {
-                Ok(position) => {
+                Ok((partition, offset)) => {
+                    let position = position(partition, offset);
                     Published::Done(Receipt::new(message.id().clone(), Some(position.into())))
                 }
                 Err(reason) => Published::Refused(reason.into()),

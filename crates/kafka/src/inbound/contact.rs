@@ -72,6 +72,7 @@ impl Contact {
         topic: &str,
     ) -> Result<i32, SinkError> {
         let deadline = Instant::now() + self.config.dial;
+        let mut pause = Pause::default();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.look(consumer, topic, left) {
@@ -93,7 +94,7 @@ impl Contact {
                     _ => LinkError::new(explain(&error, topic)).into(),
                 });
             }
-            std::thread::sleep(Duration::from_millis(10).min(left));
+            pause.wait(left);
         }
     }
 
@@ -172,6 +173,7 @@ impl Contact {
         bound: Offset,
     ) -> Result<Vec<i64>, SinkError> {
         let deadline = Instant::now() + self.config.dial;
+        let mut pause = Pause::default();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut list = TopicPartitionList::with_capacity(partitions as usize);
@@ -191,7 +193,7 @@ impl Contact {
             if left.is_zero() {
                 return Err(LinkError::new(explain(&error, topic)).into());
             }
-            std::thread::sleep(Duration::from_millis(10).min(left));
+            pause.wait(left);
         }
     }
 
@@ -210,6 +212,17 @@ impl Contact {
         u64::try_from(low - expected)
             .ok()
             .filter(|removed| *removed > 0)
+    }
+}
+
+/// Waits that grow, between two questions of the same kind.
+#[derive(Default)]
+struct Pause(u32);
+
+impl Pause {
+    fn wait(&mut self, left: Duration) {
+        std::thread::sleep(Duration::from_millis(1 << self.0.min(6)).min(left));
+        self.0 += 1;
     }
 }
 

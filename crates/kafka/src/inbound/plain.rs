@@ -29,8 +29,8 @@ use crate::record::{self, Raw};
 /// How many records of one consumer are taken in one go.
 const ROUND: usize = 1000;
 
-/// How many topics are looked at in one second, at most.
-const LOOKS: usize = 50;
+/// How long it may take to look at topics, each time: it holds everything else. One is looked at in any case.
+const LOOKS: Duration = Duration::from_millis(20);
 
 /// How long a seek may take.
 const SEEK: Duration = Duration::from_secs(5);
@@ -365,7 +365,7 @@ impl Plain {
     /// Delivers a record that nobody had room for.
     fn retry(&mut self, topic: &Arc<str>, at: usize, stash: OwnedMessage) {
         let offset = stash.offset();
-        if !self.deliver(Which::Live, topic, at, offset, raw(&stash)) {
+        if !self.deliver(Which::Live, topic, at, offset, &raw(&stash)) {
             if let Some(part) = self.part(topic, at) {
                 part.live.stash = Some(stash);
             }
@@ -434,58 +434,87 @@ impl Plain {
     /// Takes one record.
     fn take(&mut self, which: Which, message: &BorrowedMessage<'_>) {
         let (offset, at) = (message.offset(), message.partition() as usize);
-        let Some((topic, entry)) = self.topics.get_key_value(message.topic()) else {
+        let Some(part) = self
+            .topics
+            .get_mut(message.topic())
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
             return;
         };
-        let Some(part) = entry.parts.get(at) else {
-            return;
-        };
-        let topic = Arc::clone(topic);
-        let cursor = match which {
-            Which::Live => &part.live,
-            Which::Behind => &part.behind,
-        };
+        let cursor = part.cursor(which);
         if !cursor.assigned {
             return;
         }
         if cursor.stash.is_some() {
-            if let Some(part) = self.part(&topic, at) {
-                part.live.passed = true;
-            }
+            cursor.passed = true;
             return;
         }
-        let expected = cursor.next;
-        if offset != expected {
-            self.jump(which, &topic, at, expected, offset);
+        // The usual case needs no second look at the tables.
+        if offset == cursor.next && part.behind.sinks.is_empty() {
+            let limit = self.contact.config.max_message;
+            if deliver(
+                part,
+                &mut self.sinks,
+                limit,
+                which,
+                at,
+                offset,
+                &raw(message),
+            ) == Delivered::ToAll
+            {
+                part.cursor(which).next = offset + 1;
+                return;
+            }
         }
-        let taken = self.deliver(which, &topic, at, offset, raw(message));
-        let Some(part) = self.part(&topic, at) else {
+        if let Some((topic, _)) = self.topics.get_key_value(message.topic()) {
+            let topic = Arc::clone(topic);
+            self.take_slowly(which, &topic, at, message);
+        }
+    }
+
+    fn take_slowly(
+        &mut self,
+        which: Which,
+        topic: &Arc<str>,
+        at: usize,
+        message: &BorrowedMessage<'_>,
+    ) {
+        let offset = message.offset();
+        let Some(part) = self.part(topic, at) else {
+            return;
+        };
+        let expected = part.cursor(which).next;
+        if offset != expected {
+            self.jump(which, topic, at, expected, offset);
+        }
+        let taken = self.deliver(which, topic, at, offset, &raw(message));
+        let Some(part) = self.part(topic, at) else {
             return;
         };
         let cursor = part.cursor(which);
         if taken {
             cursor.next = offset + 1;
-            self.promote(&topic, at);
+            self.promote(topic, at);
             return;
         }
-        cursor.next = offset;
         cursor.paused = true;
         let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, at as i32);
+        list.add_partition(topic, at as i32);
         match which {
             Which::Live => {
+                cursor.next = offset;
                 cursor.stash = Some(message.detach());
                 let _ = self.live.pause(&list);
             }
             Which::Behind => {
-                // The record is read again; `next` of the consumer is beyond it.
+                // The record is read again, once the consumer is sent back.
                 cursor.next = offset + 1;
                 if let Some(behind) = &self.behind {
                     let _ = behind.pause(&list);
                 }
             }
         }
-        self.waiting.insert((topic, at));
+        self.waiting.insert((Arc::clone(topic), at));
     }
 
     /// The offsets do not go on as they should: records were removed, or the topic was made again.
@@ -535,15 +564,15 @@ impl Plain {
         }
     }
 
-    /// Delivers a record to all subscriptions of a cursor that have not had it. False if none of them had room, so that it
-    /// is to be kept.
+    /// Delivers a record to all subscriptions of a cursor that have not had it, and lets those without room fall behind.
+    /// False if none of them had room, so that it is to be kept.
     fn deliver(
         &mut self,
         which: Which,
         topic: &Arc<str>,
         at: usize,
         offset: i64,
-        raw: Result<Raw<'_>, &'static str>,
+        raw: &Result<Raw<'_>, &'static str>,
     ) -> bool {
         let Some(part) = self
             .topics
@@ -553,73 +582,26 @@ impl Plain {
             return true;
         };
         let limit = self.contact.config.max_message;
-        let reached = part.cursor(which).next;
-        let mut full = Vec::new();
-        let mut last: Option<fanfeed_broker::Message> = None;
-        for id in &part.cursor(which).sinks {
-            let Some(reading) = self.sinks.get_mut(id) else {
-                continue;
-            };
-            if reading.next[at] > offset {
-                continue;
-            }
-            // It waits for a place before this one, which the consumer has passed.
-            if reading.next[at] < reached {
-                full.push(*id);
-                continue;
-            }
-            let delivered = match &raw {
-                Err(reason) => {
-                    reading.sink.undecodable(*reason);
-                    true
-                }
-                Ok(raw) if !reading.alone && !record::is_of(reading.sink.key(), raw) => true,
-                Ok(raw) => {
-                    // The subscriptions of one key share the message.
-                    let message = match last.take() {
-                        Some(message) if message.key() == reading.sink.key() => Ok(message),
-                        _ => record::read(reading.sink.key(), limit, raw),
-                    };
-                    match message {
-                        Ok(message) => {
-                            last = Some(message.clone());
-                            reading.sink.deliver(message, 0, 1).is_ok() || reading.sink.is_closed()
-                        }
-                        Err(error) => {
-                            reading.sink.undecodable(error.to_string());
-                            true
-                        }
-                    }
-                }
-            };
-            if delivered {
-                reading.next[at] = offset + 1;
-            } else {
-                full.push(*id);
-            }
-        }
+        let full = match deliver(part, &mut self.sinks, limit, which, at, offset, raw) {
+            Delivered::ToAll => return true,
+            Delivered::Without(full) => full,
+        };
         let cursor = part.cursor(which);
-        if full.is_empty() {
-            return true;
-        }
         if full.len() == cursor.sinks.len() {
             return false;
         }
+        self.waiting.insert((Arc::clone(topic), at));
         match which {
             Which::Live => {
                 cursor.sinks.retain(|id| !full.contains(id));
                 part.behind.sinks.extend(full);
-                self.waiting.insert((Arc::clone(topic), at));
                 true
             }
             // The others go on, if some of them still do.
-            Which::Behind => {
-                self.waiting.insert((Arc::clone(topic), at));
-                cursor.sinks.iter().any(|id| {
-                    let reading = self.sinks.get(id);
-                    reading.is_some_and(|reading| reading.next[at] > offset)
-                })
-            }
+            Which::Behind => cursor.sinks.iter().any(|id| {
+                let reading = self.sinks.get(id);
+                reading.is_some_and(|reading| reading.next[at] > offset)
+            }),
         }
     }
 
@@ -657,11 +639,15 @@ impl Plain {
         let each = self.topics.len().div_ceil(rounds.max(1) as usize);
         // If one is gone, all are looked at soon.
         let count = if std::mem::take(&mut self.missing) {
-            LOOKS
+            self.topics.len()
         } else {
-            each.min(LOOKS)
+            each
         };
-        for _ in 0..count {
+        let started = Instant::now();
+        for at in 0..count {
+            if at > 0 && started.elapsed() >= LOOKS {
+                break;
+            }
             let Some(topic) = self.looks.pop() else {
                 break;
             };
@@ -706,6 +692,78 @@ impl Plain {
             };
         }
         let _ = self.live.incremental_assign(&fresh);
+    }
+}
+
+/// Which subscriptions of a cursor got a record.
+#[derive(Debug, PartialEq, Eq)]
+enum Delivered {
+    ToAll,
+    /// All but these, which had no room, or wait for an earlier place.
+    Without(Vec<u64>),
+}
+
+/// Delivers a record to all subscriptions of a cursor that have not had it.
+fn deliver(
+    part: &mut Part,
+    sinks: &mut HashMap<u64, Reading>,
+    limit: usize,
+    which: Which,
+    at: usize,
+    offset: i64,
+    raw: &Result<Raw<'_>, &'static str>,
+) -> Delivered {
+    let cursor = part.cursor(which);
+    let reached = cursor.next;
+    let mut full = Vec::new();
+    let mut last: Option<fanfeed_broker::Message> = None;
+    for id in &cursor.sinks {
+        let Some(reading) = sinks.get_mut(id) else {
+            continue;
+        };
+        if reading.next[at] > offset {
+            continue;
+        }
+        // It waits for a place before this one, which the consumer has passed.
+        if reading.next[at] < reached {
+            full.push(*id);
+            continue;
+        }
+        let delivered = match raw {
+            Err(reason) => {
+                reading.sink.undecodable(*reason);
+                true
+            }
+            Ok(raw) if !reading.alone && !record::is_of(reading.sink.key(), raw) => true,
+            Ok(raw) => {
+                // The subscriptions of one key share the message.
+                let message = match last.take() {
+                    Some(message) if message.key() == reading.sink.key() => Ok(message),
+                    _ => record::read(reading.sink.key(), limit, raw),
+                };
+                match message {
+                    Ok(message) => {
+                        if cursor.sinks.len() > 1 {
+                            last = Some(message.clone());
+                        }
+                        reading.sink.deliver(message, 0, 1).is_ok() || reading.sink.is_closed()
+                    }
+                    Err(error) => {
+                        reading.sink.undecodable(error.to_string());
+                        true
+                    }
+                }
+            }
+        };
+        if delivered {
+            reading.next[at] = offset + 1;
+        } else {
+            full.push(*id);
+        }
+    }
+    match full.is_empty() {
+        true => Delivered::ToAll,
+        false => Delivered::Without(full),
     }
 }
 

@@ -36,9 +36,9 @@ impl Server for Kafka {
         Duration::from_secs(180)
     }
 
-    /// As many as a debug build opens in some seconds.
+    /// As many as a debug build opens in some seconds. The mock cluster takes longer for each topic that it has.
     fn many_keys(&self) -> usize {
-        500
+        200
     }
 }
 
