@@ -24,6 +24,8 @@ use fanfeed_testkit::{RedisServer, Release};
 
 const LONG: Duration = Duration::from_secs(60);
 const BATCH: usize = 512;
+/// How many entries a stream keeps.
+const KEPT: u64 = 1_000_000;
 const PAYLOAD: &str = "0123456789abcdef";
 
 struct Sizes {
@@ -75,7 +77,8 @@ fn main() {
 
 fn config(server: &RedisServer, mode: Mode) -> Config {
     let config: Config = server.url().parse().unwrap();
-    config.mode(mode)
+    // More than a round has: a reader that is slower than the writer is not to be overtaken by the trimming.
+    config.mode(mode).max_entries(Some(KEPT))
 }
 
 fn connect(config: Config) -> Engine {
@@ -120,7 +123,7 @@ fn benchmark(server: &RedisServer, mode: Mode, keys: usize, messages: usize) -> 
             "fanfeed:s:{__rand_int__}",
             "MAXLEN",
             "~",
-            "100000",
+            &KEPT.to_string(),
             "*",
             "id",
             id,

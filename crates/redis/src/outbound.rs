@@ -55,11 +55,16 @@ impl RedisOutbound {
     }
 
     fn pack_frames(&mut self, batch: &[Message]) {
+        let (mut channel, mut text) = (String::new(), Vec::new());
+        let mut last = None;
         for message in batch {
-            let channel = self.shared.names.channel(message.key().as_str());
-            let frame = frame::write(message);
-            self.commands
-                .push(&[b"PUBLISH", channel.as_bytes(), &frame]);
+            let key = message.key();
+            if last != Some(key) {
+                channel = self.shared.names.channel(key.as_str());
+                last = Some(key);
+            }
+            frame::write(&mut text, message);
+            self.commands.push(&[b"PUBLISH", channel.as_bytes(), &text]);
         }
     }
 
