@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use async_nats::Message;
+use async_nats::{Message, Subject};
 use fanfeed_broker::MessageId;
 
 use super::settling::Settlement;
@@ -81,51 +81,74 @@ impl Work {
                 plain.counted += 1;
                 plain.position = Some(place.position);
             }
-            Role::Member(member) => {
-                if member.closed {
-                    self.kept.settled.push(Settlement::give(reply.clone()));
-                    self.forget_over(id);
-                    return;
+            Role::Member(member) if member.closed => {
+                let heir = self.heir(&place);
+                match heir {
+                    Some(heir) => self.hand(heir, &place, reply, message),
+                    None => self.kept.settled.push(Settlement::give(reply.clone())),
                 }
-                if let Some(held) = member.held.get_mut(&place.position) {
-                    // The server has forgotten that it is at work here.
-                    held.reply = reply.clone();
-                    held.told = Instant::now();
-                    return;
-                }
-                let read =
-                    reading::read(sink.key(), &subscription.subject, limit, message, missing);
-                let read = match read {
-                    Ok(read) => read,
-                    Err(error) => {
-                        sink.undecodable(error.to_string());
-                        let subject = self.shared.names.dead(&member.group, sink.key().as_str());
-                        self.kept.settled.push(Settlement::bury_raw(
-                            reply.clone(),
-                            subject,
-                            message,
-                            &member.group,
-                            place.position,
-                        ));
-                        return;
-                    }
-                };
-                let attempt = u32::try_from(place.delivered).unwrap_or(u32::MAX);
-                match sink.deliver(read.clone(), place.position, attempt) {
-                    Ok(()) => {
-                        member.held.insert(
-                            place.position,
-                            Held {
-                                reply: reply.clone(),
-                                message: read,
-                                told: Instant::now(),
-                            },
-                        );
-                    }
-                    Err(_) => self.kept.settled.push(Settlement::give(reply.clone())),
-                }
+                self.forget_over(id);
             }
+            Role::Member(_) => self.hand(id, &place, reply, message),
         }
+    }
+
+    /// A member that takes what was still asked for by one of the same group that has left. It came over this connection
+    /// before what the member asks for itself, and so keeps its place.
+    fn heir(&self, place: &Place<'_>) -> Option<u64> {
+        let mut all = self.kept.subscriptions.iter();
+        let heir = all.find(|(_, subscription)| {
+            subscription.consumer == place.consumer
+                && subscription.member().is_some_and(|member| !member.closed)
+        });
+        heir.map(|(id, _)| *id)
+    }
+
+    /// Gives a message to a member, or back to its group.
+    fn hand(&mut self, id: u64, place: &Place<'_>, reply: &Subject, message: &Message) {
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
+            return;
+        };
+        let sink = &subscription.sink;
+        let Role::Member(member) = &mut subscription.role else {
+            return;
+        };
+        if let Some(held) = member.held.get_mut(&place.position) {
+            // The server has forgotten that it is at work here.
+            held.reply = reply.clone();
+            held.told = Instant::now();
+            return;
+        }
+        let limit = self.shared.config.max_message;
+        let stream = self.shared.names.stream();
+        let missing = || MessageId::parse(&format!("{stream}:{}", place.position));
+        let read = reading::read(sink.key(), &subscription.subject, limit, message, missing);
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                sink.undecodable(error.to_string());
+                let subject = self.shared.names.dead(&member.group, sink.key().as_str());
+                self.kept.settled.push(Settlement::bury_raw(
+                    reply.clone(),
+                    subject,
+                    message,
+                    &member.group,
+                    place.position,
+                ));
+                return;
+            }
+        };
+        let attempt = u32::try_from(place.delivered).unwrap_or(u32::MAX);
+        if sink.deliver(read.clone(), place.position, attempt).is_err() {
+            self.kept.settled.push(Settlement::give(reply.clone()));
+            return;
+        }
+        let held = Held {
+            reply: reply.clone(),
+            message: read,
+            told: Instant::now(),
+        };
+        member.held.insert(place.position, held);
     }
 
     /// The server is done with a request, or cannot serve it.

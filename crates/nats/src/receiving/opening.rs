@@ -53,6 +53,8 @@ fn start(sink: &Sink) -> Result<From, SinkError> {
 impl Work {
     pub(super) async fn open_sink(&mut self, wire: &Wire, sink: &Sink) -> Result<(), SinkError> {
         let id = sink.id();
+        // What was given back is to come before what this one asks for.
+        self.settle_all(wire).await?;
         let is_new = !self.kept.subscriptions.contains_key(&id);
         if is_new {
             let subscription = Subscription::new(sink, &self.shared);
