@@ -221,7 +221,9 @@ impl RedisInbound {
             let Some(subscription) = kept.subscriptions.get(id) else {
                 return false;
             };
-            let full = subscription.sink.room() == 0;
+            // The engine tells of room when half of it is free; other nudges come sooner, and a few entries are not worth
+            // a round.
+            let full = 2 * subscription.sink.room() < subscription.sink.buffer();
             if !full {
                 work.ready.push(*id);
                 found = true;
