@@ -15,7 +15,7 @@
 //!    `Sink` can be used from any thread.
 //! 4. A [`Driver`], so that [`Drivers`](crate::Drivers) finds it by URL. Its `connect` makes the transport of the URL and
 //!    returns [`Engine::start`].
-//! 5. A test that calls [`conformance`](crate::conformance) with a factory.
+//! 5. A test that calls the suite `conformance` with a factory.
 //!
 //! Neither side needs to be `Send`: a side lives on one thread.
 //!
