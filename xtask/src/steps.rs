@@ -220,7 +220,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "redis",
-        examples: &[],
+        examples: &["flights -- memory:"],
         bench: false,
         lean: false,
         // Its tests start servers, old and new, kill them and restart them.
