@@ -464,7 +464,10 @@ impl Lane {
         drop(inner);
         self.room.notify_all();
         wake(wakers);
-        self.hub.left_over(begun_elsewhere + left.len());
+        // What a subscription dropped that its user ended is not what `close` could not deliver.
+        if self.hub.is_closing() {
+            self.hub.left_over(begun_elsewhere + left.len());
+        }
         let count = left.len();
         self.abandon(left.into_iter(), count);
         self.owner.left(self, last);
