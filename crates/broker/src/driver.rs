@@ -95,11 +95,13 @@ mod engine;
 mod escape;
 mod inbound;
 mod outbound;
+mod secret;
 mod sink;
 mod transport;
 
 pub use engine::{Engine, EngineOptions};
 pub use escape::Escape;
+pub use secret::Secret;
 pub use sink::{Full, Sink};
 pub use transport::{Inbound, LinkError, Outbound, Published, SinkError, Transport, Verdict};
 

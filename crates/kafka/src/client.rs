@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::Secret;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -13,7 +14,6 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use crate::config::Config;
-use crate::secret::Secret;
 
 /// What librdkafka logs of each thing that a server can do.
 const FEATURES: &str = "Enabling feature ";

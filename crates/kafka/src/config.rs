@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfeed_broker::driver::Secret;
 use fanfeed_broker::{ConnectError, Key, Message};
 
 use crate::names;
-use crate::secret::Secret;
 
 /// The addresses of a cluster, the user that connects, the topics, and the limits.
 ///

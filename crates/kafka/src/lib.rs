@@ -10,7 +10,6 @@ mod names;
 mod outbound;
 mod position;
 mod record;
-mod secret;
 mod shared;
 mod transport;
 

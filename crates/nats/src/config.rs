@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-
-use crate::secret::Secret;
+use fanfeed_broker::driver::Secret;
 
 /// What carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

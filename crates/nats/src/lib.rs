@@ -13,7 +13,6 @@ mod names;
 mod publishing;
 mod reading;
 mod receiving;
-mod secret;
 mod shared;
 mod signs;
 mod stream;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-
-use crate::secret::Secret;
+use fanfeed_broker::driver::Secret;
 
 /// The address of a server, the user that connects, and the limits of what the server keeps.
 ///

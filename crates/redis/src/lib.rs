@@ -17,7 +17,6 @@ mod outbound;
 mod position;
 mod pubsub;
 mod reply;
-mod secret;
 mod shared;
 mod subscription;
 mod transport;
