@@ -85,8 +85,10 @@ pub(crate) fn many_keys_work_at_once(env: &Env<'_>) {
     for (n, collector) in collectors.iter().enumerate() {
         assert_eq!(collector.numbers(1), [n]);
     }
+    // Where handlers are kept from running, the pool grows for a while.
+    let threads = env.broker.health().threads;
     assert!(
-        env.broker.health().threads <= 64,
-        "there is no thread for each subscription"
+        threads <= 64.max(count / 8),
+        "there is no thread for each of {count} subscriptions: {threads}"
     );
 }
