@@ -247,3 +247,19 @@ fn a_handler_may_publish_while_close_drains() {
     });
     assert!(fake.server.log("out").len() >= 20);
 }
+
+#[test]
+fn the_transport_hears_of_the_end_of_both_threads_before_close_returns() {
+    for away in [false, true] {
+        let fake = server();
+        let broker = Engine::start(fake.clone(), options()).unwrap();
+        if away {
+            fake.server.stop();
+            eventually("the loss is seen", || !broker.health().is_up());
+        }
+        broker.close(SOON).unwrap();
+        let mut ended = fake.server.ended();
+        ended.sort();
+        assert_eq!(ended, ["fanfeed-inbound", "fanfeed-outbound"]);
+    }
+}

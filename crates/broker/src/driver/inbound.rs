@@ -197,6 +197,7 @@ impl InboundCommands {
             });
             drop_side(link);
         }
+        let _ = catch_unwind(AssertUnwindSafe(|| transport.ended()));
         let mut state = self.state.lock();
         state.interrupter = None;
         state.stopped = true;

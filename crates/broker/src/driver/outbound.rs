@@ -344,6 +344,7 @@ impl OutboundQueue {
             }
         }
         let _ = catch_unwind(AssertUnwindSafe(|| drop(side)));
+        let _ = catch_unwind(AssertUnwindSafe(|| transport.ended()));
         let (left, wakers) = {
             let mut state = self.state.lock();
             state.ended = true;

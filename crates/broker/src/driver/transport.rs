@@ -53,6 +53,11 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// As [`open_outbound`](Self::open_outbound).
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError>;
+
+    /// Called by each of the two threads at its end, after its side was dropped and while a
+    /// [`close`](crate::Broker::close) waits: drops what the transport keeps for the next connection, where that must not
+    /// happen on a thread of the user. The other thread may still use its side.
+    fn ended(&self) {}
 }
 
 /// The side that publishes.

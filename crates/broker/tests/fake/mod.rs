@@ -33,6 +33,8 @@ struct State {
     groups: HashMap<(String, String), Group>,
     batches: u64,
     panics: bool,
+    /// The names of the threads that told of their end.
+    ended: Vec<String>,
 }
 
 #[derive(Default)]
@@ -70,6 +72,10 @@ impl FakeServer {
 
     pub(crate) fn panic_once(&self) {
         self.lock().panics = true;
+    }
+
+    pub(crate) fn ended(&self) -> Vec<String> {
+        self.lock().ended.clone()
     }
 
     pub(crate) fn log(&self, key: &str) -> Vec<Message> {
@@ -194,6 +200,11 @@ impl Transport for Fake {
             interrupted: Arc::default(),
             taken: Mutex::default(),
         }))
+    }
+
+    fn ended(&self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.server.lock().ended.push(name);
     }
 }
 
