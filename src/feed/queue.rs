@@ -158,7 +158,7 @@ impl Cursor {
     /// For a receiver that looks again and again, and has found nothing. True if it has [paused](Pace).
     #[inline]
     pub(crate) fn pauses(&mut self) -> bool {
-        self.pace.pauses(self.taken as u64)
+        self.pace.pauses(self.taken as u32)
     }
 }
 

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use crate::error::{RecvTimeoutError, SubscriptionError, TryRecvError};
 use crate::sync::mutant;
-use crate::wait::Pace;
 
 use super::core::Core;
 use super::cuts::Cuts;
@@ -75,7 +74,6 @@ pub(crate) struct Reader<T> {
     kind: Progress,
     /// Misses that the user has not been told of.
     untold: u64,
-    pace: Pace,
 }
 
 impl<T> Reader<T> {
@@ -88,7 +86,6 @@ impl<T> Reader<T> {
             leaders: None,
             kind,
             untold: 0,
-            pace: Pace::new(position),
         }
     }
 
@@ -282,10 +279,6 @@ impl<T> Reader<T> {
     fn find(&mut self, limit: usize) -> u64 {
         let wanted = self.position.saturating_add(limit as u64);
         if self.known < wanted {
-            // A reader that has waited knows of a value, and gets it at once.
-            if !self.has_unread() {
-                self.pace.pauses(self.position);
-            }
             self.look();
         }
         wanted.min(self.known)

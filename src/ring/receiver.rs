@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
-use crate::wait::{Parker, Ticket};
+use crate::wait::{Pace, Parker, Ticket};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -63,6 +63,7 @@ pub struct RingReceiver<T> {
     awake: Awake,
     /// Its place among those who wait, of a task that was told to wait.
     ticket: Ticket,
+    pace: Pace,
 }
 
 // A value counts as read before code of others sees it, so what panics then leaves the reader behind that value.
@@ -71,6 +72,7 @@ impl<T> RefUnwindSafe for RingReceiver<T> {}
 
 impl<T: Send + Sync + 'static> RingReceiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
+        let pace = Pace::new(reader.position() as u32);
         Self {
             subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
             reader,
@@ -78,11 +80,21 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             // Each value wakes all waiters, so no wake-up has to be passed on if a task does not
             // act on it.
             ticket: Ticket::of_thread(),
+            pace,
         }
     }
 }
 
 impl<T> RingReceiver<T> {
+    /// For the reads that do not wait: see [`drain`](Self::drain).
+    #[inline]
+    fn pause_if_few(&mut self) {
+        // A reader that has waited knows of a value, and gets it at once.
+        if !self.reader.has_unread() {
+            self.pace.pauses(self.reader.position() as u32);
+        }
+    }
+
     /// Hands all values that are there to `f`, in order and by reference, and returns how many. It does not wait: see
     /// [`wait`](Self::wait).
     ///
@@ -120,6 +132,7 @@ impl<T> RingReceiver<T> {
     /// [`drain_with`](Self::drain_with) looks after each value, and its handler can stop it.
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
+        self.pause_if_few();
         self.reader.read(usize::MAX, f)
     }
 
@@ -130,6 +143,7 @@ impl<T> RingReceiver<T> {
     /// As for [`drain`](Self::drain).
     #[inline]
     pub fn drain_up_to(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
+        self.pause_if_few();
         self.reader.read(limit, f)
     }
 
@@ -190,6 +204,7 @@ impl<T> RingReceiver<T> {
         &mut self,
         f: impl FnMut(RingEvent<'_, T>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, usize>, TryRecvError> {
+        self.pause_if_few();
         self.reader.read_batch(Events(f))
     }
 
@@ -430,6 +445,13 @@ impl<T: Clone> RingReceiver<T> {
     /// A panic of the value's `clone` goes through; the value has been read.
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.pause_if_few();
+        self.take()
+    }
+
+    /// As [`try_recv`](Self::try_recv), without a pause.
+    #[inline]
+    fn take(&mut self) -> Result<T, TryRecvError> {
         let mut taken = None;
         self.reader.read(1, |value| taken = Some(value.clone()))?;
         // One value was handed out, or there was an error.
@@ -516,7 +538,7 @@ impl<T: Clone> RingReceiver<T> {
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         loop {
-            match self.try_recv() {
+            match self.take() {
                 Ok(value) => return Ok(value),
                 Err(TryRecvError::Empty) => self.wait_until(deadline)?,
                 Err(error) => return Err(error.at_limit()),
@@ -549,7 +571,7 @@ impl<T: Clone> RingReceiver<T> {
         }
         let mut is_in_line = false;
         loop {
-            let result = match self.try_recv() {
+            let result = match self.take() {
                 Ok(value) => Ok(value),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Closed) => Err(RecvError::Closed),

@@ -10,20 +10,20 @@ use crate::sync::{MODELLED, spin_loop};
 /// each of them. So it pauses, and then finds several.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    taken: u64,
+    taken: u32,
 }
 
 impl Pace {
     /// How few values a receiver takes from one end to the next, for it to pause.
-    const FEW: u64 = 32;
+    const FEW: u32 = 32;
     /// For a receiver whose count of taken values begins at `taken`, and may wrap.
-    pub(crate) fn new(taken: u64) -> Self {
+    pub(crate) fn new(taken: u32) -> Self {
         Self { taken }
     }
 
     /// The receiver has taken so many values, and knows of no other. True if it has paused.
     #[inline]
-    pub(crate) fn pauses(&mut self, taken: u64) -> bool {
+    pub(crate) fn pauses(&mut self, taken: u32) -> bool {
         let since = taken.wrapping_sub(mem::replace(&mut self.taken, taken));
         let keeps_pace = !MODELLED && (1..Self::FEW).contains(&since);
         if keeps_pace {
@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn a_receiver_pauses_once_after_few_values() {
-        let mut pace = Pace::new(u64::MAX);
-        let taken: [u64; 8] = [u64::MAX, 0, 0, 31, 63, 94, 94, 200];
+        let mut pace = Pace::new(u32::MAX);
+        let taken: [u32; 8] = [u32::MAX, 0, 0, 31, 63, 94, 94, 200];
         let paused = taken.map(|taken| pace.pauses(taken));
         let expected = [false, true, false, true, false, true, false, false];
         assert_eq!(paused, expected);
