@@ -1,4 +1,4 @@
-//! Async twins of the blocking verbs, and async handlers.
+//! Async variants of the blocking methods, and async handlers.
 
 use std::fmt;
 use std::future::Future;
@@ -26,15 +26,15 @@ use crate::subscription::BrokerSubscription;
 
 /// A handler that is a task of a tokio runtime.
 ///
-/// Each message is a task on the runtime of the handle. While it is under way no thread waits for it, so that a hundred
-/// thousand handlers may be pending. (Wrapped in a [middleware](crate::middleware), which needs the outcome, a handler keeps a
+/// Each message is handled by a task on the handler's runtime. While the task runs no thread waits for it, so a hundred
+/// thousand handlers may be pending. (A [middleware](crate::middleware) needs the outcome: wrapped in one, a handler keeps a
 /// thread of the pool waiting.)
 ///
 /// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped. When
-/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: by the thread that
-/// unsubscribes, which needs no thread of the runtime for it, or after the poll that was under way. So that thread must not
-/// be the one which that poll waits for. Inside the poll of a handler, in turn, nothing waits for handlers, as inside a
-/// handler that is not async.
+/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: either the unsubscribing
+/// thread drops it, without a thread of the runtime, or the thread that polls it does so after that poll. So the poll must not
+/// wait for the unsubscribing thread. Inside the poll of a handler nothing waits for handlers, as inside a handler that is not
+/// async.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -68,7 +68,7 @@ where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// A handler on the runtime that this is called in.
+    /// A handler on the runtime of the caller.
     ///
     /// # Panics
     ///
@@ -112,7 +112,7 @@ where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Inside another handler, such as a middleware, which needs the outcome: this thread waits for it.
+    /// Called inside another handler that needs the outcome, such as a middleware: this thread waits for it.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         let token = context.token();
         let (sender, receiver) = bounded(1);
@@ -141,9 +141,9 @@ type Finish = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A handler under way.
 ///
-/// The future is in `state`, and is taken out while a thread polls it. So whoever finds it there may drop it: the runtime, or
-/// the thread that unsubscribes. Whoever does not find it leaves a mark, and the polling thread drops it. `finish` is called
-/// after the future was dropped, by the thread that did.
+/// The future is in `state`, and is taken out while a thread polls it. A thread that finds it there may drop it: one of the
+/// runtime, or the one that unsubscribes. A thread that does not find it leaves a mark, and the polling thread drops it. The
+/// thread that dropped the future then calls `finish`.
 struct Task {
     state: Mutex<State>,
     lane: Arc<Lane>,
@@ -156,7 +156,7 @@ struct State {
     is_cancelled: bool,
 }
 
-/// What the runtime polls.
+/// The future that the runtime polls.
 struct Polled(Arc<Task>);
 
 impl Task {
@@ -255,11 +255,11 @@ impl<F> fmt::Debug for AsyncHandler<F> {
     }
 }
 
-/// The blocking verbs as futures, for `Arc`s of brokers in a tokio runtime.
+/// The blocking methods as futures, for `Arc`s of brokers in a tokio runtime.
 ///
-/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread. Dropped
-/// while it waits, it leaves the message out where there was no room. The other verbs wait on a thread of the runtime for
-/// blocking work; a future that is dropped leaves that wait to end by itself.
+/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread. If the
+/// future is dropped while it waits, the message is not put where there was no room. The other methods wait on one of the
+/// runtime's threads for blocking work; if the future is dropped, that wait still runs to its end.
 pub trait AsyncBroker {
     /// As [`publish`](crate::Publisher::publish).
     ///
@@ -311,7 +311,7 @@ pub trait AsyncBroker {
     ) -> impl Future<Output = Result<(), CloseError>> + Send;
 }
 
-/// Runs a blocking verb on a thread for such. A panic goes on here.
+/// Runs a blocking method on a thread for blocking work. A panic there continues here.
 async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(verb).await {
         Ok(result) => result,

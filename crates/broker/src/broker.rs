@@ -1,4 +1,4 @@
-//! The whole contract: what publishes and subscribes, and can be observed and closed.
+//! The trait of all brokers: they publish and subscribe, and can be observed and closed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::publisher::Publisher;
 use crate::stats::{BrokerStats, Health};
 use crate::subscriber::Subscriber;
 
-/// A broker: what publishes and subscribes, whatever carries the messages.
+/// A broker: publishes messages and subscribes to them, whatever carries them.
 ///
 /// `Arc<dyn Broker>` is what [`Drivers::connect`](crate::Drivers::connect) returns. Dropping the last handle ends the
 /// broker without waiting; [`close`](Self::close) drains it first.
@@ -22,8 +22,8 @@ pub trait Broker: Publisher + Subscriber {
     /// What the driver promises.
     fn capabilities(&self) -> &'static Capabilities;
 
-    /// What happens, from now on. The receiver holds 1,024 events. One that is not read loses the oldest, learns how many
-    /// ([`Lagged`](fanfeed::RecvError::Lagged)), and holds nobody.
+    /// Returns a receiver of the events from now on. It holds 1,024 events. If it is not read it loses the oldest, learns
+    /// how many ([`Lagged`](fanfeed::RecvError::Lagged)), and delays nobody.
     fn events(&self) -> Receiver<Event>;
 
     /// The counters.
@@ -33,18 +33,19 @@ pub trait Broker: Publisher + Subscriber {
     fn health(&self) -> Health;
 
     /// Waits up to `deadline` until everything that arrived is handled and everything published is on the server, and then
-    /// ends all subscriptions. From inside a handler it does not wait for handlers. Again: harmless. Afterwards all verbs
-    /// say `Closed`.
+    /// ends all subscriptions. From inside a handler it does not wait for handlers. Closing again is harmless. Afterwards
+    /// publishing and subscribing return `Closed`.
     ///
-    /// While it waits, only handlers may publish, so that one which turns a message into another can finish its work; a
-    /// thread or a task that the handler has started is not the handler. What they publish is drained too. In memory that is
-    /// every message; with a server, what comes back from it stays there. Everybody else gets `Closed` from the start.
+    /// While it waits, only handlers may publish, so that a handler that turns one message into another can finish its work;
+    /// a thread or a task that the handler has started does not count as the handler. What handlers publish is drained too:
+    /// in memory it is also handled, with a server it is sent but not received again. All other callers get `Closed` from the
+    /// start.
     ///
     /// # Errors
     ///
     /// [`CloseError::Undelivered`] says what was left over.
     fn close(&self, deadline: Duration) -> Result<(), CloseError>;
 
-    /// Whether it was closed. Once true, it stays true.
+    /// Whether the broker was closed. Once true, it stays true.
     fn is_closed(&self) -> bool;
 }

@@ -12,7 +12,7 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
-/// What becomes of a message to a group that has no member now.
+/// What happens to a message to a group that has no member now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WithoutMember {
@@ -47,7 +47,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What promises least: plain subscriptions at most once. Drivers start from it.
+    /// The smallest promise: plain subscriptions at most once. Drivers start from it.
     pub const fn new(driver: &'static str) -> Self {
         Self {
             driver,
@@ -98,7 +98,7 @@ impl Capabilities {
         self
     }
 
-    /// Says that it stays in this process.
+    /// Says that messages stay in this process.
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.remote = false;

@@ -1,4 +1,4 @@
-//! What a handler knows beside the message.
+//! What a handler is told besides the message.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,9 +12,9 @@ use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
 
-/// What a handler knows beside the message: which attempt this is, where it comes from, and whether to stop.
+/// What a handler is told besides the message: which attempt this is, where the message comes from, and whether to stop.
 pub struct Context {
-    /// That the handler is being called. It ends with the context.
+    /// Marks that the handler is being called. The mark ends with the context.
     entry: Entry,
     attempt: u32,
     /// The message, if the handler has a timeout.
@@ -75,8 +75,8 @@ impl Context {
         }
     }
 
-    /// How often this message has been given to the handlers of this subscription or group, from 1. A server may know of
-    /// attempts elsewhere, and then they count.
+    /// How often this message has been given to the handlers of this subscription or group, from 1. Attempts
+    /// in other processes count too, if the server knows of them.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -101,7 +101,7 @@ impl Context {
         self.member().is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
     }
 
-    /// Reports that the message is not what the handler takes.
+    /// Reports that the message cannot be decoded into what the handler takes.
     #[cfg(feature = "serde")]
     pub(crate) fn report_undecodable(&self, error: String) {
         self.lane().hub().emit(crate::event::Event::Undecodable {
@@ -112,7 +112,7 @@ impl Context {
 
     /// The token of this message, which can be handed to other threads and waited on. It is cancelled when the handler has
     /// returned, when it overran its timeout, when the subscription ended, and at the deadline of
-    /// [`close`](crate::Broker::close). The publisher's own cancellation and timeouts never reach it.
+    /// [`close`](crate::Broker::close). The publisher's cancellation and timeouts never cancel it.
     pub fn token(&self) -> CancelToken {
         let make = || self.member().make_token(self.current.clone());
         self.token.get_or_init(make).clone()

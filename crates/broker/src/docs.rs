@@ -1,4 +1,4 @@
-//! Longer pages: which driver to take, how to write one, how to run them, and where the names of other libraries went.
+//! Longer pages: which driver to take, how to write one, how to run them, and what became of the names of other libraries.
 
 #[doc = include_str!("docs/choosing.md")]
 pub mod choosing {}
@@ -14,7 +14,7 @@ pub mod writing {}
 
 #[cfg(test)]
 mod tests {
-    /// What each row says is held against the driver by the conformance suite, in the driver's own tests.
+    /// The conformance suite compares each row with the driver, in the driver's own tests.
     #[test]
     fn the_table_has_a_row_for_each_driver() {
         let page = include_str!("docs/choosing.md");

@@ -34,7 +34,7 @@ impl Drivers {
         Self::default()
     }
 
-    /// Adds a driver. Where two have a scheme, the one that was added last is taken.
+    /// Adds a driver. If two drivers have the same scheme, the one that was added last is used.
     #[must_use]
     pub fn with(mut self, driver: impl Driver + 'static) -> Self {
         self.drivers.push(Arc::new(driver));
@@ -51,8 +51,8 @@ impl Drivers {
         self.open(url, false)
     }
 
-    /// As [`connect`](Self::connect), but a server that is away is no error: it is tried again until it is there, and
-    /// subscriptions are pending meanwhile.
+    /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again until it is connected,
+    /// and subscriptions are pending meanwhile.
     ///
     /// # Errors
     ///

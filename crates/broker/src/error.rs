@@ -66,8 +66,8 @@ pub enum PublishError {
     /// There is no room now, in the queue to the server or (in memory) in a subscription that blocks. Publish later,
     /// or wait with [`publish`](crate::Publisher::publish).
     Full(Message),
-    /// There was no room in that time, or the server did not confirm in that time. In the second case the message may
-    /// yet arrive.
+    /// There was no room within the timeout, or the server did not confirm within the timeout. In the second case the
+    /// message may still arrive.
     Timeout(Message),
     /// The broker was closed.
     Closed(Message),
@@ -104,7 +104,7 @@ impl PublishError {
         matches!(self, Self::Full(_))
     }
 
-    /// Whether the time was over.
+    /// Whether the timeout was over.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_))
     }
@@ -183,11 +183,11 @@ const CLOSED: &str = "the broker was closed: connect a new one";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// So many messages were not yet confirmed when the time was over.
+    /// This many messages were not confirmed within the timeout.
     Timeout(usize),
-    /// The connection changed meanwhile: so many messages may have arrived or not.
+    /// The connection changed meanwhile: this many messages may have arrived or not.
     Uncertain(usize),
-    /// So many messages were refused by the server or given up: their events say which.
+    /// The server refused this many messages, or the broker gave them up: their events say which.
     Failed(usize),
     /// The broker was closed.
     Closed,
@@ -222,9 +222,9 @@ pub enum SubscribeError {
     Unsupported(Arc<str>),
     /// An option has a value that makes no sense; the text says which and what would be right.
     BadOption(Arc<str>),
-    /// The server refused it.
+    /// The server refused the subscription.
     Refused(Arc<str>),
-    /// The server did not answer in that time.
+    /// The server did not answer within this time.
     Timeout(Duration),
     /// The broker was closed.
     Closed,
@@ -282,7 +282,7 @@ impl From<BadKey> for SubscribeError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyError {
-    /// The server was still away when the time was over. The subscription remains pending.
+    /// The server was still away after the timeout. The subscription remains pending.
     Timeout,
     /// The subscription has ended.
     Ended,
@@ -299,15 +299,15 @@ impl fmt::Display for ReadyError {
 
 impl Error for ReadyError {}
 
-/// What [`close`](crate::Broker::close) could not do in its time.
+/// What [`close`](crate::Broker::close) could not do within its deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// Work was left over when the time was over.
+    /// Work was left over at the deadline.
     Undelivered {
         /// Messages that were published and did not reach the server.
         outbound: usize,
-        /// Messages that had arrived, and that no handler has begun. A server that keeps messages delivers them again.
+        /// Messages that had arrived and that no handler had begun. A server that keeps messages delivers them again.
         inbound: usize,
         /// Handlers that were still running.
         running: usize,
@@ -349,14 +349,14 @@ pub enum ConnectError {
     },
     /// An option of the driver has a value that makes no sense.
     BadConfig(Arc<str>),
-    /// Nobody answers at this address.
+    /// Nothing answers at this address.
     Unreachable {
         /// Host and port.
         address: Arc<str>,
         /// What the system said.
         reason: Arc<str>,
     },
-    /// Nobody answered at this address in that time.
+    /// Nothing answered at this address within this time.
     Timeout {
         /// Host and port.
         address: Arc<str>,
@@ -367,13 +367,13 @@ pub enum ConnectError {
     Denied(Arc<str>),
     /// TLS could not be set up.
     Tls(Arc<str>),
-    /// What answers speaks another protocol.
+    /// The server at this address speaks another protocol.
     WrongProtocol(Arc<str>),
     /// The server is too old.
     TooOld {
-        /// What it says it is.
+        /// The version that it reports.
         found: Arc<str>,
-        /// The oldest that works.
+        /// The oldest version that works.
         needed: Arc<str>,
     },
     /// Anything else that the server or the client library said.

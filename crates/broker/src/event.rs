@@ -1,4 +1,4 @@
-//! What happens in a broker, for those that observe it.
+//! What happens in a broker, for its observers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::id::MessageId;
 use crate::key::Key;
 
-/// What is called with each event.
+/// The callback that gets each event.
 pub(crate) type Logger = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Something that happened.
@@ -16,7 +16,7 @@ pub(crate) type Logger = Arc<dyn Fn(&Event) + Send + Sync>;
 pub enum Event {
     /// The connection to the server is up, for the first time or again.
     Connected,
-    /// The connection to the server was lost. It is tried again.
+    /// The connection to the server was lost. The broker connects again.
     Disconnected {
         /// What the system, the server or the client library said.
         reason: Arc<str>,
@@ -31,13 +31,13 @@ pub enum Event {
         error: Arc<str>,
     },
     /// Messages were dropped because a buffer was full, or because a group had no member. To spare the observer, this is
-    /// reported when `total` is a power of two.
+    /// reported only when `total` is a power of two.
     Dropped {
         /// The key.
         key: Key,
         /// The group, if it is one.
         group: Option<Arc<str>>,
-        /// How many this subscription or group has dropped.
+        /// How many messages this subscription or group has dropped so far.
         total: u64,
     },
     /// Messages were lost on the way, or could not be read again after a fault.
@@ -84,19 +84,19 @@ pub enum Event {
         /// How often it was tried.
         attempts: u32,
     },
-    /// A message that arrived could not be read: it is larger than the limit, or not what a message looks like.
+    /// A message that arrived could not be read: it is larger than the limit, or it is malformed.
     Undecodable {
         /// The key.
         key: Key,
         /// What is wrong with it.
         error: Arc<str>,
     },
-    /// All threads of the pool are blocked by handlers and there may be no more: the other handlers wait.
+    /// Handlers block all threads of the pool, and the pool has reached its limit: the other handlers wait.
     PoolExhausted {
         /// The limit of threads.
         limit: usize,
     },
-    /// The logger was too slow, and did not hear of as many events. (A receiver of events is told by
+    /// The logger was too slow, and missed this many events. (A receiver of events learns that from
     /// [`Lagged`](fanfeed::RecvError::Lagged).)
     EventsMissed {
         /// How many.

@@ -1,4 +1,4 @@
-//! What is called with each message.
+//! Handlers: the callbacks that get each message.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +16,7 @@ pub type Outcome = Result<(), HandlerError>;
 
 /// Why a handler did not handle a message. Any error becomes [`Failed`](Self::Failed) by `?`.
 ///
-/// It does not implement [`Error`] itself, because `From` could not then take any error.
+/// It does not implement [`Error`] itself: otherwise `From` could not accept every error.
 ///
 /// ```
 /// use fanfeed_broker::{Context, Message, Outcome};
@@ -64,17 +64,18 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
 /// Handles messages. Closures of the same signature are handlers.
 ///
 /// It is called on a thread of the broker's pool, one message at a time unless the subscription has a higher
-/// [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for the others, up to its limit. It
-/// may publish, subscribe and unsubscribe, itself too.
+/// [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for the other handlers, up to its limit.
+/// It may publish, subscribe and unsubscribe, and may end its own subscription.
 pub trait Handler: Send + Sync {
     /// Handles one message.
     ///
     /// # Errors
     ///
-    /// What is to become of the message that could not be handled.
+    /// The error says what to do with the message that could not be handled.
     fn handle(&self, message: &Message, context: &Context) -> Outcome;
 
-    /// Starts to handle one message. What goes on without the calling thread says so; `AsyncHandler` does.
+    /// Starts to handle one message. The result says whether the handler has returned, or goes on without the calling thread
+    /// as an `AsyncHandler` does.
     #[doc(hidden)]
     fn start(&self, message: &Message, context: &Context) -> Started {
         Started::Done(self.handle(message, context))

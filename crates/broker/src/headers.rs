@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Named values beside the payload, in the order in which they were added.
+/// Named values besides the payload, in the order in which they were added.
 ///
-/// Names are compared byte by byte. A name has one value: to set it again replaces it. A driver that carries a message
+/// Names are compared byte by byte. A name has one value: setting it again replaces the value. A driver that carries a message
 /// to a server carries its headers too.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// The identity of a message: 128 bits that no other message has, or the text that a foreign writer gave it.
+/// The identity of a message: 128 bits that no other message has, or the text that another program gave it.
 ///
 /// It prints as text, and [`parse`](Self::parse) reads what it prints.
 ///
@@ -26,7 +26,7 @@ enum Inner {
 }
 
 impl MessageId {
-    /// A new identity. It is random in its first 64 bits, which each thread draws once, and counted in the others.
+    /// A new identity. Its first 64 bits are random, drawn once for each thread; the others are a count.
     pub fn unique() -> Self {
         thread_local! {
             /// The random half, and the next count.
@@ -41,7 +41,7 @@ impl MessageId {
                 next.set((random, count.wrapping_add(1)));
                 (random, count)
             })
-            // In a destructor of a thread whose locals are gone: all 128 bits are drawn.
+            // The thread is ending and its locals are gone: draw all 128 bits.
             .unwrap_or_else(|_| {
                 let random = RandomState::new();
                 (random.hash_one(0_u8), random.hash_one(1_u8))

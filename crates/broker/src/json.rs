@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::subscriber::Subscribe;
 use crate::subscription::BrokerSubscription;
 
-/// Typed verbs.
+/// Typed ways to publish and subscribe.
 ///
 /// A message that does not decode is reported as [`Event::Undecodable`](crate::Event::Undecodable) and
 /// [rejected](HandlerError::Reject): it is given up at once.
@@ -37,7 +37,8 @@ pub trait BrokerExt: Broker {
     ///
     /// # Errors
     ///
-    /// [`Encode`](PublishJsonError::Encode) if it cannot be written as JSON, or as [`publish`](crate::Publisher::publish).
+    /// [`Encode`](PublishJsonError::Encode) if the value cannot be written as JSON; otherwise as
+    /// [`publish`](crate::Publisher::publish).
     fn publish_json<T: Serialize + ?Sized>(
         &self,
         key: impl Into<Key>,
@@ -94,7 +95,7 @@ where
     move |message, context| match serde_json::from_slice(message.payload()) {
         Ok(value) => handler(value, context),
         Err(error) => {
-            // Where it is wrong, and not what stands there.
+            // Says where the JSON is wrong, and not what it contains.
             let place = format!(
                 "not the JSON that was expected, at line {} column {}",
                 error.line(),

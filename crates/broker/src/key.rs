@@ -1,17 +1,17 @@
-//! Keys: what messages are published under and subscribed by.
+//! Keys, under which messages are published and subscribed to.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::BadKey;
 
-/// What a message is published under, such as `chat.42`.
+/// The key of a message and of subscriptions to it, such as `chat.42`.
 ///
 /// # Grammar
 ///
 /// One grammar holds for all drivers. A key has from 1 to 255 bytes of UTF-8 and no control characters. `*` and `>` are
 /// reserved for patterns and refused. Everything else is an ordinary character, and periods separate nothing but the
-/// [`namespace`]. What a server cannot take is escaped by its driver, such that two keys never share a name there
+/// [`namespace`]. A driver escapes what its server cannot take, such that two keys never share a name there
 /// ([`driver::Escape`](crate::driver::Escape)). Names of groups follow the same grammar.
 ///
 /// Making a `Key` checks it once. A bad one is kept, so that messages can be built without a `Result` at every step; the

@@ -1,8 +1,8 @@
 //! Keyed publish and subscribe with consumer groups: one API from one process to a fleet.
 //!
-//! A [`Message`] is published under a [`Key`]. Each subscription of that key gets it, and one member of each group. What
-//! carries the messages is a driver, chosen by URL: [`Drivers`]. `memory:`, the [`MemoryBroker`], is here; others are crates
-//! of their own, written over [`driver`].
+//! A [`Message`] is published under a [`Key`]. Each plain subscription of that key gets it, and so does one member of each
+//! group. A driver carries the messages; a URL chooses it: [`Drivers`]. `memory:`, the [`MemoryBroker`], is here; the other
+//! drivers are separate crates, written with [`driver`].
 //!
 //! ```
 //! use fanfeed_broker::{Broker, Drivers, Message, Publisher, SubscriberExt};
@@ -18,7 +18,7 @@
 //!
 //! # Where to find what
 //!
-//! | you want | take |
+//! | you want | use |
 //! |---|---|
 //! | to publish | [`Publisher`]: `publish`, `try_publish`, `publish_timeout`, `publish_confirmed`, `flush` |
 //! | to subscribe with a closure | [`SubscriberExt`]: `subscribe`, `subscribe_group` |
@@ -37,30 +37,30 @@
 //!
 //! # Handlers
 //!
-//! A handler gets a message and a [`Context`] and returns an [`Outcome`]. `Ok` acknowledges. A handler that fails or panics
-//! is called again, before the messages behind it, with waits that grow; after [`attempts`](SubscribeOptions::attempts) the
-//! message is given up and reported. Handlers run on a pool that grows when they block ([`PoolOptions`]), so that blocked
-//! handlers delay nobody else until its limit is reached. A handler inherits nothing from the publisher: neither its timeout
-//! nor its cancellation. A handler that takes longer than its [`timeout`](SubscribeOptions::timeout) has its token
-//! cancelled, which is reported; its thread cannot be stopped.
+//! A handler gets a message and a [`Context`] and returns an [`Outcome`]. `Ok` acknowledges the message. A handler that fails
+//! or panics is called again, before the messages behind it and after growing waits; after
+//! [`attempts`](SubscribeOptions::attempts) calls the message is given up and reported. Handlers run on a pool that grows when
+//! they block ([`PoolOptions`]), so that blocked handlers do not delay others until its limit is reached. A handler inherits
+//! nothing from the publisher: neither its timeout nor its cancellation. If a handler takes longer than its
+//! [`timeout`](SubscribeOptions::timeout), its token is cancelled and the overrun is reported; its thread cannot be stopped.
 //!
 //! A handler that publishes to its own subscription under [`Overflow::Block`] waits for itself once the buffer is full: use
 //! [`try_publish`](Publisher::try_publish) there, or [`publish_timeout`](Publisher::publish_timeout).
 //!
 //! # Order
 //!
-//! Messages that one thread publishes under one key reach each plain subscription in that order, and a group of one member
-//! too. Members of a group share the order: each message is begun in turn. With
-//! [`concurrency`](SubscribeOptions::concurrency) above 1, or [`Redelivery::Requeue`], there is none.
+//! Messages that one thread publishes under one key reach each plain subscription in that order, and also a group of one
+//! member. Several members of a group begin the messages in order, but handle them at the same time. With
+//! [`concurrency`](SubscribeOptions::concurrency) above 1, or with [`Redelivery::Requeue`], there is no order.
 //!
 //! # Trade-offs
 //!
 //! - The memory driver keeps each subscription's queue under a lock of its own, and not in a channel of a
-//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels take their slots at once, which is more
+//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels allocate their slots at once, which is more
 //!   than the kibibyte that an idle subscription may cost here. The table of keys and the subscriptions of a key are read
 //!   without a lock.
-//! - There is no protocol of atomics of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
-//!   there is no model in loom; programs in shuttle (`shuttle-tests/tests/broker.rs`) have drawn schedules of its locks.
+//! - The crate has no atomic protocol of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
+//!   there is no model in loom; programs under shuttle (`shuttle-tests/tests/broker.rs`) run its locks in random schedules.
 //! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs; elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

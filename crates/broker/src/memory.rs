@@ -41,9 +41,9 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// returns. A handler that fails is called again ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages
 /// are delivered at most once.
 ///
-/// - A full buffer drops the message and counts it, or holds the publisher
-///   ([`Overflow`](crate::Overflow)). A slow subscription holds no other one: all others are served first.
-/// - The members of a group share one buffer, so that a member that leaves hands on everything that it has not begun. When
+/// - A full buffer drops the message and counts it, or makes the publisher wait
+///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others: they are served first.
+/// - The members of a group share one buffer, so a member that leaves hands on everything that it has not begun. When
 ///   the last member leaves, what is in the buffer is dropped and counted.
 /// - Keys without subscriptions leave nothing behind.
 ///
@@ -57,7 +57,7 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// | `subscribe(channel, handler)` → `cancel()` | [`subscribe`](crate::SubscriberExt::subscribe) → [`cancel()`](BrokerSubscription::cancel) |
 /// | `message.channel`, `.name`, `.payload` | [`channel()`](Message::channel), [`event_name()`](Message::event_name), [`payload()`](Message::payload) |
 /// | buffer 256 | the default of [`buffer`](crate::SubscribeOptions::buffer) |
-/// | `dropped()` | [`BrokerSubscription::dropped`]; of all: [`BrokerStats::dropped`] |
+/// | `dropped()` | [`BrokerSubscription::dropped`]; for all subscriptions, [`BrokerStats::dropped`] |
 /// | logger callback | [`MemoryOptions::logger`] |
 /// | `close()`, then `Closed` | [`close(deadline)`](Broker::close), then [`PublishError::Closed`] and [`SubscribeError::Closed`] |
 #[derive(Clone)]
@@ -65,7 +65,7 @@ pub struct MemoryBroker {
     handle: Arc<Handle>,
 }
 
-/// Its end is the broker's.
+/// Ends the broker when it is dropped.
 struct Handle {
     core: Arc<Core>,
 }
@@ -112,8 +112,9 @@ impl MemoryOptions {
         self
     }
 
-    /// What is called with each event, in their order, on a thread of its own. While it is busy 8,192 events wait; beyond
-    /// that it misses the oldest, and is told how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
+    /// Sets a callback that gets each event, in order, on a thread of its own. While it is busy up to 8,192 events wait;
+    /// beyond that it misses the oldest, and learns how many. [`close`](Broker::close) waits for it at most a second beyond
+    /// the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -168,7 +169,7 @@ impl Default for MemoryBroker {
     }
 }
 
-/// How long a publish waits for room in one of several full buffers, before it looks at the next one: at first, and at most.
+/// How long a publish waits for room in one of several full buffers before it tries the next one: at first, and at most.
 const FIRST_TURN: Duration = Duration::from_micros(100);
 const LONGEST_TURN: Duration = Duration::from_millis(5);
 
@@ -219,7 +220,7 @@ impl Core {
         });
         self.hub.pool.submit_all(jobs);
         if reached == 0 && full.is_empty() {
-            // Subscriptions that have just been ended by `close` are not there, which is not the same as nobody.
+            // `close` may just have ended the subscriptions, which is not the same as having none.
             if self.hub.refuses_publish()
                 && let Some(message) = unrouted.or(gone)
             {
@@ -276,8 +277,8 @@ impl Core {
             return Err(PublishError::Full(message.clone()));
         };
         let count = full.len();
-        // In turn, for none to miss room that it has while another one is full. After the deadline the others still get what they
-        // have room for by then.
+        // Takes the full subscriptions in turn, so that none is left out that has room again while another one is still full.
+        // After the deadline each still gets the message if it has room by then.
         let mut late = false;
         let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
         let mut full: VecDeque<_> = others.collect();
@@ -359,7 +360,7 @@ impl Core {
         });
         drop(handler);
         let subscription = BrokerSubscription::new(member);
-        // A `close` that began meanwhile may have looked for subscriptions before this one was there.
+        // A concurrent `close` may have looked for subscriptions before this one was added.
         if self.hub.is_closing() {
             subscription.cancel();
             return Err(SubscribeError::Closed);
@@ -424,7 +425,7 @@ impl Publisher for MemoryBroker {
     }
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
-        // A limit beyond what the clock can count is no limit.
+        // A time limit that the clock cannot count is no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Patience::Until(deadline))
     }

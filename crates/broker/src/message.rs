@@ -10,7 +10,7 @@ use crate::headers::Headers;
 use crate::id::MessageId;
 use crate::key::Key;
 
-/// What is published and delivered: a payload under a key, with a name, headers, an identity and a time.
+/// A message: a payload under a key, with a name, headers, an identity and a time.
 ///
 /// A message is a cheap handle: a clone shares the content. The builder methods change the content, and copy it first if
 /// it is shared.
@@ -41,8 +41,7 @@ struct Content {
 }
 
 impl Message {
-    /// A message with a new identity and the present time. A key that is not good is refused when the message is
-    /// published.
+    /// A message with a new identity and the present time. An invalid key is refused when the message is published.
     pub fn new(key: impl Into<Key>, payload: impl Into<Bytes>) -> Self {
         Self {
             content: Arc::new(Content {
@@ -117,12 +116,12 @@ impl Message {
         self.content.key.as_str()
     }
 
-    /// What kind of event this is, if it was said.
+    /// The name, which says what kind of event this is, if it has one.
     pub fn event_name(&self) -> Option<&str> {
         self.content.name.as_deref()
     }
 
-    /// When it was made.
+    /// When the message was made.
     pub fn timestamp(&self) -> SystemTime {
         self.content.timestamp
     }

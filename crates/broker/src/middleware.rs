@@ -1,8 +1,8 @@
-//! Handlers around handlers.
+//! Handlers that wrap other handlers.
 //!
 //! Retries, backoff and timeouts are options of a subscription
 //! ([`attempts`](crate::SubscribeOptions::attempts), [`backoff`](crate::SubscribeOptions::backoff),
-//! [`timeout`](crate::SubscribeOptions::timeout)). What is here wraps a handler, and can be nested:
+//! [`timeout`](crate::SubscribeOptions::timeout)). The handlers here wrap another handler, and can be nested:
 //!
 //! ```
 //! use std::sync::Arc;

@@ -7,16 +7,16 @@ use crate::error::SubscribeError;
 
 /// What happens to a message that finds the buffer of a subscription full.
 ///
-/// It concerns deliveries at most once, where no server keeps the message. A driver that delivers at least once leaves
-/// what does not fit on the server, and reads it when there is room.
+/// This applies to delivery at most once, where no server keeps the message. A driver that delivers at least once leaves
+/// messages that do not fit on the server, and reads them when there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
     /// The message is dropped and counted ([`BrokerSubscription::dropped`](crate::BrokerSubscription::dropped)). A slow
-    /// subscription holds nobody.
+    /// subscription delays nobody.
     #[default]
     Drop,
-    /// The publisher waits for room. In memory alone: a driver with a server refuses it.
+    /// The publisher waits for room. Only the memory driver can do this; a driver with a server refuses it.
     Block,
 }
 
@@ -24,13 +24,13 @@ pub enum Overflow {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Start {
-    /// With what is published after the subscription has become live. A group that the server knows goes on where it
-    /// was.
+    /// With messages that are published after the subscription has become live. A group that the server knows continues
+    /// where it was.
     #[default]
     New,
     /// With the oldest message that the server still has. For a driver without memory this is [`New`](Self::New).
     Earliest,
-    /// After the position with this text, as [`Receipt::position`](crate::Receipt::position) has it.
+    /// After the position with this text, which [`Receipt::position`](crate::Receipt::position) returns.
     After(Arc<str>),
 }
 
@@ -41,7 +41,7 @@ pub enum Redelivery {
     /// The member tries the message again, before the messages behind it. This keeps the order.
     #[default]
     InPlace,
-    /// The message goes to the end of the queue, and any member may get it.
+    /// The message goes to the end of the queue, and any member may get it (with Kafka, any in the same process).
     Requeue,
 }
 
@@ -85,8 +85,9 @@ impl SubscribeOptions {
         }
     }
 
-    /// How many messages may wait for the handler, from 1 to [`LARGEST_BUFFER`](Self::LARGEST_BUFFER). Memory is taken
-    /// only for messages that wait. Members of a group in memory share one buffer, the largest that one of them asked for.
+    /// How many messages may wait for the handler, from 1 to [`LARGEST_BUFFER`](Self::LARGEST_BUFFER). Memory is used
+    /// only for messages that wait. With the memory driver, members of a group share one buffer, the largest that any of them
+    /// asked for.
     #[must_use]
     pub fn buffer(mut self, messages: usize) -> Self {
         self.buffer = messages;
@@ -129,7 +130,7 @@ impl SubscribeOptions {
         self
     }
 
-    /// The longest wait between attempts. The first wait is a tenth of it, and waits double
+    /// The longest wait between attempts. The first wait is a tenth of it, and the waits double
     /// ([`Backoff`](fanfeed::Backoff)).
     #[must_use]
     pub fn backoff(mut self, longest: Duration) -> Self {

@@ -1,4 +1,4 @@
-//! The verbs of those that publish.
+//! The trait of publishers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use crate::error::{FlushError, PublishError};
 use crate::message::Message;
 use crate::receipt::Receipt;
 
-/// How far a message has been published that waits for no thread.
+/// How far a message has been published by a caller that must not block.
 #[doc(hidden)]
 #[non_exhaustive]
 #[allow(
@@ -32,15 +32,15 @@ pub enum Begun {
 /// [`Event::PublishFailed`](crate::Event::PublishFailed) and counted. In memory, `publish` delivers to the buffers of the
 /// subscriptions before it returns.
 ///
-/// All verbs may block but [`try_publish`](Self::try_publish), and none may be called where blocking is forbidden, such as
-/// in async code; feature `tokio` has twins for there.
+/// All methods except [`try_publish`](Self::try_publish) may block, and none may be called where blocking is forbidden, such
+/// as in async code; for that, feature `tokio` has async variants.
 pub trait Publisher: Send + Sync {
     /// Publishes a message if there is room.
     ///
     /// # Errors
     ///
-    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room have received the message
-    /// then. [`Closed`](PublishError::Closed), [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
+    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room have then received the
+    /// message. [`Closed`](PublishError::Closed), [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
     fn try_publish(&self, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message, and waits for room.
@@ -49,7 +49,8 @@ pub trait Publisher: Send + Sync {
     ///
     /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait, [`TooLarge`](PublishError::TooLarge),
     /// [`BadKey`](PublishError::BadKey). In memory, [`Full`](PublishError::Full) if a handler publishes to its own
-    /// subscription, which blocks and is full: it would wait for itself. (Handlers that fill each other's are not found out.)
+    /// subscription, which is full and uses `Overflow::Block`: it would wait for itself. (Handlers that wait for each other's
+    /// subscriptions are not detected.)
     fn publish(&self, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message, and waits up to `timeout` for room.
@@ -59,8 +60,8 @@ pub trait Publisher: Send + Sync {
     /// As [`publish`](Self::publish), and [`Timeout`](PublishError::Timeout).
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError>;
 
-    /// Publishes a message, and waits up to `timeout` until the server says that it has it. In memory: until all
-    /// subscriptions have it in their buffers.
+    /// Publishes a message, and waits up to `timeout` until the server confirms it. In memory: until it is in the
+    /// buffers of all subscriptions.
     ///
     /// # Errors
     ///
@@ -72,7 +73,7 @@ pub trait Publisher: Send + Sync {
         timeout: Duration,
     ) -> Result<Receipt, PublishError>;
 
-    /// Publishes a message where there is room, and says how to wait for the rest without a thread.
+    /// Publishes a message where there is room. The result says how to wait for more room without a thread.
     #[doc(hidden)]
     fn begin_publish(&self, message: Message) -> Begun {
         Begun::Blocks(message)

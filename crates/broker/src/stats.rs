@@ -1,8 +1,8 @@
-//! What a broker counts, and how it is.
+//! The counters and the state of a broker.
 
 use std::time::Duration;
 
-/// The counters of a broker since it was made. While it works, each is one that was true a moment ago.
+/// The counters of a broker since it was made. While the broker works, each value is one that was true a moment ago.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerStats {
@@ -12,7 +12,7 @@ pub struct BrokerStats {
     pub confirmed: u64,
     /// Messages that failed after `publish` returned.
     pub publish_failed: u64,
-    /// Messages that nobody was subscribed to, where the driver can tell.
+    /// Messages for which nobody was subscribed, where the driver can tell.
     pub unrouted: u64,
     /// Deliveries that a handler acknowledged.
     pub delivered: u64,
@@ -34,13 +34,13 @@ pub struct BrokerStats {
 pub enum Connection {
     /// There is a connection, or none is needed.
     Up,
-    /// The server is away, and is tried again.
+    /// The server is away; the broker tries to connect again.
     Down,
     /// The broker was closed.
     Closed,
 }
 
-/// How a broker is now.
+/// The state of a broker now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {

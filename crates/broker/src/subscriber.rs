@@ -1,4 +1,4 @@
-//! The verbs of those that subscribe.
+//! The traits of subscribers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Subscribe {
         Self::shared(key, Arc::new(handler))
     }
 
-    /// The same with a handler that is shared.
+    /// The same with a shared handler.
     pub fn shared(key: impl Into<Key>, handler: Arc<dyn Handler>) -> Self {
         Self {
             key: key.into(),
@@ -81,7 +81,7 @@ pub trait Subscriber: Send + Sync {
     fn subscribe_with(&self, request: Subscribe) -> Result<BrokerSubscription, SubscribeError>;
 }
 
-/// Shorter ways to subscribe with closures.
+/// Shorter methods to subscribe with closures.
 ///
 /// ```
 /// use fanfeed_broker::{MemoryBroker, Message, Publisher, SubscriberExt};

@@ -20,12 +20,13 @@ use crate::error::ReadyError;
 /// # Unsubscribing
 ///
 /// When [`unsubscribe`](Subscription::unsubscribe) returns, the handler is not running and is never called again. So it waits
-/// for a handler that runs, which its token tells to stop. From inside a
-/// handler, of whatever broker, it does not wait. A plain subscription drops what it had not begun; a member of a group
-/// hands that on.
+/// for a running handler, whose token tells it to stop. From inside a handler, of any broker, it does not wait. A plain
+/// subscription drops the messages that it had not begun; a member of a group hands them on (except with NATS core, which drops
+/// them).
 ///
-/// What a closure captured is dropped by the thread that finds that the handler does not run any more: this one, or one of
-/// the pool, which may still be at it when `unsubscribe` returns. A destructor may wait for what the caller does next.
+/// The handler's captured values are dropped by the thread that finds that the handler is no longer running: the caller, or a
+/// thread of the pool, which may still be dropping them when `unsubscribe` returns. So a destructor may wait for what the
+/// caller does next.
 #[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
 pub struct BrokerSubscription {
     subscription: Subscription,
@@ -68,7 +69,7 @@ impl BrokerSubscription {
         }
     }
 
-    /// The handle of the core alone, for scopes and `join`.
+    /// Only the core's handle, for scopes and `join`.
     pub fn into_subscription(self) -> Subscription {
         self.subscription
     }

@@ -1,8 +1,8 @@
-//! The one place that names the primitives of threads, so that a checker can take their place.
+//! The only place that names the thread primitives, so that a checker can replace them.
 //!
 //! Under `--cfg fanfeed_shuttle` the names below are shuttle's, and the programs of `shuttle-tests/tests/broker.rs` run the
-//! code as it is under drawn schedules. What arc-swap, crossbeam's channels and the clock do is not modelled. Values that
-//! only count (`static`s, and the tokens of async handlers) name `std`'s themselves.
+//! unchanged code under random schedules. Arc-swap, crossbeam's channels and the clock are not modelled. Values that only
+//! count (`static`s, and the tokens of async handlers) name `std`'s types directly.
 
 #[cfg(not(fanfeed_shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};

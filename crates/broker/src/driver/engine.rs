@@ -1,4 +1,4 @@
-//! The broker over a transport: what all drivers with a server share.
+//! The broker over a transport, which all drivers with a server share.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -37,7 +37,7 @@ pub struct Engine {
     handle: Arc<Handle>,
 }
 
-/// Its end is the broker's.
+/// Ends the broker when it is dropped.
 struct Handle {
     core: Arc<Core>,
 }
@@ -79,14 +79,14 @@ impl EngineOptions {
         }
     }
 
-    /// Whether a server that is away at the start is no error.
+    /// With `true`, a server that is away at the start is no error.
     #[must_use]
     pub fn lazy(mut self, lazy: bool) -> Self {
         self.lazy = lazy;
         self
     }
 
-    /// How many messages may wait for the server, those included that were sent and are not confirmed; at least 1.
+    /// How many messages may wait for the server, including those that were sent but not confirmed; at least 1.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.queue = messages.max(1);
@@ -100,7 +100,7 @@ impl EngineOptions {
         self
     }
 
-    /// The longest wait between attempts to connect. The first is a tenth of it, and waits double
+    /// The longest wait between attempts to connect. The first wait is a tenth of it, and the waits double
     /// ([`Backoff`](fanfeed::Backoff)).
     #[must_use]
     pub fn reconnect(mut self, longest: Duration) -> Self {
@@ -122,8 +122,9 @@ impl EngineOptions {
         self
     }
 
-    /// What is called with each event, in their order, on a thread of its own. While it is busy 8,192 events wait; beyond
-    /// that it misses the oldest, and is told how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
+    /// Sets a callback that gets each event, in order, on a thread of its own. While it is busy up to 8,192 events wait;
+    /// beyond that it misses the oldest, and learns how many. [`close`](Broker::close) waits for it at most a second beyond
+    /// the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -156,8 +157,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// What the transport says, of the side that failed first. A lazy engine returns an error only if the system has no
-    /// thread.
+    /// The error of the side that failed first. A lazy engine returns an error only if the system cannot start a thread.
     pub fn start(transport: impl Transport, options: EngineOptions) -> Result<Self, ConnectError> {
         let hub = Hub::new(options.pool);
         if let Some(logger) = &options.logger {
@@ -172,7 +172,7 @@ impl Engine {
             hub,
             options,
         });
-        // From here on, dropping this ends what was started.
+        // From here on, dropping the handle ends what was started.
         let engine = Self {
             handle: Arc::new(Handle {
                 core: Arc::clone(&core),
@@ -331,7 +331,7 @@ impl Core {
         let outbound = self.outbound.close(deadline, &self.hub);
         let running = self.end_subscriptions();
         self.inbound.stop();
-        // The last acknowledgements are sent within the deadline, but for a moment even after it.
+        // The last acknowledgements are sent by the deadline, or within a moment after it.
         let last = deadline.max(Instant::now() + LAST);
         self.inbound.wait_ended(last);
         self.outbound.wait_ended(last);
@@ -395,7 +395,7 @@ impl Publisher for Engine {
     }
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
-        // A limit beyond what the clock can count is no limit.
+        // A time limit that the clock cannot count is no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Some(deadline))
     }

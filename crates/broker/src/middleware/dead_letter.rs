@@ -19,7 +19,7 @@ use crate::publisher::Publisher;
 /// `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`, `fanfeed-dead-error`.
 ///
 /// If the copy cannot be published within five seconds, the message is tried again: it is not lost. So give the
-/// subscription more [`attempts`](crate::SubscribeOptions::attempts) than this has, or 0.
+/// subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
 pub struct DeadLetter<H> {
     publisher: Arc<dyn Publisher>,
     key: Key,
@@ -30,7 +30,7 @@ pub struct DeadLetter<H> {
 const LIMIT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> DeadLetter<H> {
-    /// Publishes to `key` what `inner` rejects, and what has failed `after` times.
+    /// Publishes to `key` the messages that `inner` rejects, and those that have failed `after` times.
     pub fn new(publisher: Arc<dyn Publisher>, key: impl Into<Key>, after: u32, inner: H) -> Self {
         Self {
             publisher,

@@ -11,7 +11,7 @@ use crate::handler::{Handler, Outcome};
 use crate::id::MessageId;
 use crate::message::Message;
 
-/// Passes over messages whose identity was handled before, within a window of time and number.
+/// Skips messages whose identity was handled before, within a window of time and number.
 ///
 /// An identity is remembered once the handler has returned `Ok`, so that a message that failed is tried again. The window
 /// is this handler's own: it knows nothing of other processes, and a duplicate that arrives while the first is still being

@@ -1,5 +1,5 @@
-//! Shuttle's primitives with the calls of `parking_lot`'s. Time does not pass: a timed wait ends once others have run, where a
-//! program asks for that, and otherwise only when it is woken.
+//! Shuttle's primitives with the calls of `parking_lot`'s. Time does not pass: a timed wait ends only when it is
+//! woken or, if a program asks for that, once others have run.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
