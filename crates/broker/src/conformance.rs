@@ -1,6 +1,6 @@
 //! The suite that every driver passes.
 //!
-//! What a driver has to show follows from its [`Capabilities`] alone. A driver's tests name a function that makes a
+//! Only a driver's [`Capabilities`] decide what it has to show. A driver's tests name a function that makes a
 //! [`Server`], and the macro makes a test of each case:
 //!
 //! ```
@@ -48,12 +48,12 @@ use tools::Env;
 
 /// A server that cases connect to.
 ///
-/// Each case gets one of its own, or one that other cases use too: cases use keys that nobody else uses.
+/// Each case may have a server of its own or share one with other cases: each case uses keys of its own.
 pub trait Server: Send + Sync {
     /// A new connection, as another process would make it. It has to be up.
     fn connect(&self) -> Arc<dyn Broker>;
 
-    /// Kills the server without warning. False if there is nothing to kill, which leaves out the cases about killed servers.
+    /// Kills the server without warning. False if there is nothing to kill: then the cases about killed servers do nothing.
     fn kill(&self) -> bool {
         false
     }
@@ -70,8 +70,8 @@ pub trait Server: Send + Sync {
         killed
     }
 
-    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. `None` leaves out the cases about
-    /// bad connections and about members that are killed: to the server, a process that was killed is a line that was cut.
+    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. With `None`, the cases about
+    /// bad connections and killed members do nothing: to the server, a killed process looks like a line that was cut.
     fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
         None
     }
@@ -157,8 +157,8 @@ fn group(capabilities: &Capabilities) -> bool {
     capabilities.group != Delivery::Unsupported
 }
 
-/// A group whose members hand on what they had not begun. One that crosses a network at most once loses what was on its way
-/// to a leaving member.
+/// Whether members of a group hand on what they had not begun. With a server and delivery at most once, messages on their way
+/// to a leaving member are lost.
 fn handing_group(capabilities: &Capabilities) -> bool {
     match capabilities.group {
         Delivery::AtLeastOnce => true,

@@ -1,18 +1,18 @@
-//! Dispatch: from what arrived to the handlers. All drivers share it.
+//! Dispatch: brings the messages that arrived to the handlers. All drivers share it.
 //!
 //! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or several (a group). A [`Job`]
-//! is one of a member's places at the lane: it takes deliveries and calls the handler. A member has at most as many jobs
+//! takes deliveries from the lane for one member and calls its handler. A member has at most as many jobs
 //! as its concurrency. Jobs run on the [`Pool`], which grows when handlers block.
 //!
 //! # Invariants
 //!
 //! 1. While a lane has deliveries, each of its members has all its jobs: `offer`, `join` and every hand-back make the
-//!    missing ones (`Lane::recruit`), and a job gives up its place only under the lane's lock, having seen the queue empty.
-//!    So a delivery never waits for a member that is idle.
+//!    missing ones (`Lane::recruit`), and a job ends only under the lane's lock, after it has seen the queue empty (it *gives
+//!    up its place*). So a delivery never waits while a member is idle.
 //! 2. A delivery is in one place: the queue of its lane, the batch of a job, held by a job that will try it again, or with a
-//!    job that is parked while its handler goes on as a future. A job
-//!    that finds its member cancelled hands back everything it has not begun, to the front and in order. So a leaving
-//!    member of a group loses nothing, and what it hands on comes before what arrived later.
+//!    job that is parked while its handler goes on as a future. A job that finds its member cancelled hands back everything it
+//!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands
+//!    on come before those that arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
 //!
 //! Everything shared is under the lock of one lane, one member or the pool, and a thread holds at most one of them.
@@ -49,20 +49,21 @@ use std::ptr;
 use std::sync::Arc;
 
 crate::sync::thread_local! {
-    /// How many handlers this thread is inside of.
+    /// How many nested handlers this thread is running.
     static HANDLERS: Cell<usize> = const { Cell::new(0) };
-    /// The lane whose delivery the innermost of them handles.
+    /// The lane of the delivery that the innermost of them handles.
     static OWN_LANE: Cell<*const Lane> = const { Cell::new(ptr::null()) };
 }
 
-/// Whether the calling thread is inside a handler of that lane. There, nobody but itself may make room in it.
+/// Whether the calling thread is inside a handler of that lane. It must not wait for room there: it may be the only thread
+/// that can make room.
 pub(crate) fn is_handled_here(lane: &Arc<Lane>) -> bool {
     OWN_LANE
         .try_with(Cell::get)
         .is_ok_and(|own| ptr::eq(own, Arc::as_ptr(lane)))
 }
 
-/// Whether the calling thread is inside a handler. There, nothing waits for handlers: it could be waiting for itself.
+/// Whether the calling thread is inside a handler. Such a thread never waits for handlers: it could be waiting for itself.
 pub(crate) fn in_handler() -> bool {
     HANDLERS.try_with(Cell::get).is_ok_and(|depth| depth > 0)
 }
@@ -98,13 +99,13 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("a value that is not text")
 }
 
-/// Runs code of the user's whose panic nobody is to hear of: a destructor, or an error that is made a text.
+/// Runs user code whose panics are ignored: a destructor, or the `Display` of an error.
 pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
     let payload = match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => return Some(result),
         Err(payload) => payload,
     };
-    // The payload may panic when it is dropped, and so may that one's. So that one is leaked.
+    // Dropping the panic's payload may panic too, and so may dropping that second payload. So the second one is leaked.
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(worse);
     }

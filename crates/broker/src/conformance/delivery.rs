@@ -128,7 +128,7 @@ pub(crate) fn nothing_more_is_delivered_until_the_handler_returns(env: &Env<'_>)
         env.publish(numbered(&key, n));
     }
     gate.wait_for_visitor();
-    // By now the others could have been delivered, too.
+    // By now the other messages would have been delivered, too.
     other.numbers(10);
     assert_eq!(gate.visitors(), 1);
     gate.open();
@@ -237,7 +237,7 @@ pub(crate) fn a_confirmed_message_has_a_receipt(env: &Env<'_>) {
     assert!(env.broker.health().is_up());
 }
 
-/// The row of the driver in the table of the docs. Drivers of others have none.
+/// Checks the row of the driver in the table of the docs. Drivers outside this project have none.
 pub(crate) fn the_docs_say_what_it_promises(env: &Env<'_>) {
     let page = include_str!("../docs/choosing.md");
     let promises = env.capabilities;

@@ -17,7 +17,7 @@ use crate::subscription::BrokerSubscription;
 
 type Numbers = Arc<Mutex<HashSet<usize>>>;
 
-/// Subscribes a handler that notes what it gets.
+/// Subscribes a handler that records what it gets.
 fn note(
     env: &Env<'_>,
     broker: &dyn Broker,
@@ -43,7 +43,7 @@ fn note(
     (subscription, seen)
 }
 
-/// What the lines suffer, in turn.
+/// The faults that the lines have, in turn.
 fn disturb(round: usize, line: &dyn Line) {
     match round {
         0 => line.cut(),

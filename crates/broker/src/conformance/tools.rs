@@ -1,4 +1,4 @@
-//! What the cases share.
+//! Tools that the cases share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,12 +16,12 @@ use crate::options::SubscribeOptions;
 use crate::subscriber::{Subscribe, SubscriberExt};
 use crate::subscription::BrokerSubscription;
 
-/// What a case works with.
+/// The environment of a case.
 pub(crate) struct Env<'a> {
     pub(crate) server: &'a dyn Server,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) capabilities: &'static Capabilities,
-    /// Part of all keys and groups of this case, so that it meets no other.
+    /// Part of all keys and groups of this case, so that it does not meet other cases.
     mark: String,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// A key, or a group, of this case alone.
+    /// A key, or a group, that only this case uses.
     pub(crate) fn key(&self, name: &str) -> String {
         format!("{name}.{}", self.mark)
     }
@@ -132,7 +132,7 @@ pub(crate) fn eventually(what: &str, patience: Duration, mut condition: impl FnM
     }
 }
 
-/// A message that says its number.
+/// A message that contains its number.
 pub(crate) fn numbered(key: &str, number: usize) -> Message {
     Message::new(key, number.to_string())
 }
@@ -142,7 +142,7 @@ pub(crate) fn number(message: &Message) -> usize {
     text.parse().expect("the payload is a number")
 }
 
-/// A subscription that keeps what it gets.
+/// A subscription that keeps the messages that it gets.
 pub(crate) struct Collector {
     pub(crate) subscription: BrokerSubscription,
     receiver: Receiver<Message>,
@@ -160,7 +160,7 @@ impl Collector {
         (0..count).map(|_| number(&self.next())).collect()
     }
 
-    /// The number of a message that is there.
+    /// The number of a message that has arrived.
     pub(crate) fn try_next(&self) -> Option<usize> {
         self.receiver
             .try_recv()

@@ -7,8 +7,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::stats::BrokerStats;
 
-/// Counters of the publishing side and of the handling side, which are on different cores and so on different lines. Those of
-/// the handling side are several, for the threads of the pool not to meet at each run of a job.
+/// Counters of the publishing side and of the handling side. The two are used on different cores and so have separate cache
+/// lines. There are several sets for the handling side, so that the threads of the pool do not contend at each run of a job.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     publishing: CachePadded<Publishing>,
@@ -18,7 +18,7 @@ pub(crate) struct Counters {
 const STRIPES: usize = 8;
 
 thread_local! {
-    /// Where this thread counts.
+    /// The counters of this thread.
     static STRIPE: usize = {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES
@@ -52,7 +52,7 @@ pub(crate) struct Tally {
     pub(crate) given_up: u64,
 }
 
-// ORDERING: each counter stands for itself, so Relaxed.
+// ORDERING: no other data depends on a counter, so Relaxed.
 impl Counters {
     pub(crate) fn published(&self) {
         self.publishing.published.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What all parts of one broker share: the pool, the events, the counters.
+//! The hub, which all parts of one broker share: the pool, the events, the counters.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ pub(crate) struct Hub {
     phase: AtomicU8,
     /// Messages that handlers published while the broker drained.
     drained_into: AtomicU64,
-    /// The thread that calls the logger, and its end.
+    /// The thread that calls the logger, and whether it has ended.
     logging: OnceLock<Logging>,
     /// Whether the pool and the events have been ended.
     ended: AtomicBool,
@@ -40,21 +40,21 @@ struct Logging {
     over: crossbeam_channel::Receiver<()>,
 }
 
-/// Everything is taken.
+/// All messages are taken.
 const OPEN: u8 = 0;
-/// `close` waits for what was taken, and takes what handlers publish; nothing else.
+/// `close` waits for the messages that were taken. Only messages that handlers publish are still taken.
 const DRAINING: u8 = 1;
-/// Nothing is taken.
+/// No message is taken.
 const CLOSED: u8 = 2;
 
 /// How many events a receiver holds.
 const EVENTS: usize = 1024;
 /// How many events wait for a logger that is slow.
 const LOGGED: usize = 8192;
-/// How long the end waits for a logger to have been called with everything.
+/// How long `close` waits until the logger has been called with all events.
 const LOG_OUT: Duration = Duration::from_secs(1);
 
-/// How long `wait_until` relies on being notified. What it waits for is always notified; looking again costs nothing.
+/// After this time `wait_until` looks again without being notified. It is always notified; looking again costs nothing.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
@@ -92,9 +92,9 @@ impl Hub {
             .expect("it is a capacity that a channel can have")
     }
 
-    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own: what reports an event may
-    /// hold a lock of the user's, and must not wait. An event at which it panics is lost to it. Without a thread there is no
-    /// logger.
+    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own: the thread that reports an
+    /// event may hold a user's lock, and must not wait. If the logger panics, it loses that event. If no thread can be started,
+    /// there is no logger.
     pub(crate) fn log(&self, logger: Logger) {
         let mut events = self.receiver(LOGGED);
         let (ending, over) = bounded(0);
@@ -120,7 +120,7 @@ impl Hub {
         self.events.send(event);
     }
 
-    /// Reports a number of drops if it is a power of two.
+    /// Reports the number of drops if it is a power of two.
     pub(crate) fn emit_dropped(&self, total: u64, event: impl FnOnce(u64) -> Event) {
         if total.is_power_of_two() {
             self.emit(event(total));
@@ -144,16 +144,16 @@ impl Hub {
         self.phase.load(Ordering::Acquire) != OPEN
     }
 
-    /// Whether a message that this thread publishes is refused. While the broker drains, those of handlers are taken: a
-    /// handler that turns one message into another could not finish its work otherwise.
+    /// Whether a message that this thread publishes is refused. While the broker drains, it takes messages from handlers:
+    /// otherwise a handler that turns one message into another could not finish its work.
     #[inline]
     pub(crate) fn refuses_publish(&self) -> bool {
         // ORDERING: pairs with `begin_draining` and `end_draining`.
         match self.phase.load(Ordering::Acquire) {
             OPEN => false,
             DRAINING if in_handler() => {
-                // ORDERING: before the message is put anywhere, so that `drain` either finds the handler of this thread
-                // running, or sees the number changed. Both are read after the locks that the handler's end takes.
+                // ORDERING: counted before the message is put anywhere, so that `drain` either finds this thread's handler
+                // running, or sees the number changed. It reads both after the locks that the handler's end takes.
                 self.drained_into.fetch_add(1, Ordering::AcqRel);
                 false
             }
@@ -176,14 +176,14 @@ impl Hub {
         self.left_over.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// What was counted since the last call.
+    /// Returns the count since the last call.
     pub(crate) fn take_left_over(&self) -> usize {
         self.left_over.swap(0, Ordering::Relaxed)
     }
 
     /// Ends the pool and the events, once all subscriptions have ended.
     pub(crate) fn end(&self) {
-        // ORDERING: one caller does it; nothing is read after it.
+        // ORDERING: only makes one caller do this; nothing else is read because of it.
         if self.ended.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -192,8 +192,8 @@ impl Hub {
         self.events.close();
     }
 
-    /// Waits until the logger has been called with everything, so that a program that ends after `close` has its last
-    /// lines; but not for long.
+    /// Waits for a short time until the logger has been called with all events, so that a program that ends after `close` has
+    /// its last lines.
     pub(crate) fn log_out(&self, deadline: Instant) {
         if let Some(logging) = self.logging.get()
             && logging.thread != thread::current().id()

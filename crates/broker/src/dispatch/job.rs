@@ -1,4 +1,4 @@
-//! One place of a member at its lane: takes deliveries and calls the handler.
+//! A job: takes deliveries from a lane for one member and calls its handler.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,9 +24,9 @@ use crate::sync::{mutant, thread};
 /// A message on its way to a handler.
 pub(crate) struct Arrival {
     pub(crate) message: Message,
-    /// By which the driver knows the delivery.
+    /// Identifies the delivery for the driver.
     pub(crate) tag: u64,
-    /// How often it has been given to a handler once this time is counted.
+    /// How often it has been given to a handler, this time included.
     pub(crate) attempt: u32,
 }
 
@@ -43,7 +43,7 @@ impl Arrival {
 pub(crate) struct Job {
     lane: Arc<Lane>,
     member: Arc<Member>,
-    /// What it is going to try again, before anything else.
+    /// The delivery that it tries again before all others.
     held: Option<Box<Held>>,
     /// The delivery whose handler went on without a thread, and has ended.
     ended: Option<Box<(Suspended, Outcome)>>,
@@ -57,15 +57,15 @@ struct Held {
 /// What a run of a job works with.
 pub(crate) struct Turn {
     batch: VecDeque<Arrival>,
-    /// Dropped last: that says that the handler does not run any more.
+    /// Dropped last: dropping it says that the handler is no longer running.
     context: Context,
 }
 
-/// How often a job that finds its lane empty yields and looks again before it ends, while no other job waits. A stream of
-/// messages then pays for a job once in a while, and not for each message.
+/// How often a job that finds its lane empty yields and looks again before it ends, while no other job waits. So a
+/// stream of messages rarely has to start a job.
 const LOOKS: u32 = 8;
-/// A batch of fewer deliveries is small. Before it takes the next one, a job lets a moment pass, some hundred nanoseconds: a job
-/// that takes the lock for each message is in the way of the publisher, and its cache lines are on the way all the time.
+/// A batch of fewer deliveries is small. After a small batch, a job pauses for some hundred nanoseconds: a job that takes the
+/// lock for each message delays the publisher, and the cache lines move between the two cores all the time.
 const FEW: usize = 16;
 const GATHER: u32 = 16;
 /// How often it looks before that without yielding.
@@ -73,13 +73,13 @@ const SPINS: u32 = 64;
 
 /// How a run of a job ends.
 enum End {
-    /// Its place is given up.
+    /// It has given up its place.
     Done,
-    /// Others wait, so that it queues up again.
+    /// Other jobs wait, so it goes to the end of the pool's queue.
     Yield,
-    /// It goes on at a time, with what it holds.
+    /// It goes on at the given time, with the deliveries that it holds.
     At(Instant),
-    /// It goes on when a handler that went on without this thread has ended.
+    /// It goes on when the handler, which went on without this thread, has ended.
     Later(Arc<Parking>, Arrival, Option<Backoff>, Instant),
 }
 
@@ -93,7 +93,7 @@ impl Job {
         }
     }
 
-    /// By which its member is known to the timers. The job keeps the member.
+    /// Identifies its member for the timers. The job keeps the member alive.
     pub(crate) fn member_address(&self) -> usize {
         Arc::as_ptr(&self.member).addr()
     }
@@ -106,7 +106,7 @@ impl Job {
         held
     }
 
-    /// Gives up the place, and hands back what it holds.
+    /// Gives up the place, and hands back the deliveries that it holds.
     pub(crate) fn abandon(mut self) {
         let mut held = self.take_held().map(|held| held.arrival);
         let mut batch = VecDeque::new();
@@ -176,7 +176,7 @@ impl Job {
                     drop(turn);
                     let member = Arc::clone(&self.member);
                     lane.hub().pool.at(due, Timed::Job(self));
-                    // It may have been cancelled before the timer was there to be found.
+                    // The member may have been cancelled before this timer was set.
                     if member.is_cancelled() && !mutant!("broker::no_look_after_the_timer") {
                         lane.hub().pool.hurry(&member);
                     }
@@ -212,7 +212,7 @@ impl Job {
         }
     }
 
-    /// Adds to the counters what was tallied, and the time since a batch began.
+    /// Adds the tally, and the time since the batch began, to the counters.
     fn count(&self, tally: &mut Tally, began: Option<Instant>) {
         let tally = std::mem::take(tally);
         self.member.handled(&tally);
@@ -236,7 +236,7 @@ impl Job {
         }
         if let Some(held) = self.take_held() {
             let Held { arrival, backoff } = *held;
-            // A member that is on its way out is hurried before it has left, and its attempts are not to be used up by that.
+            // A cancelled member's timers end early. That must not use up attempts.
             if self.member.is_cancelled() && !mutant!("broker::retries_on_the_way_out") {
                 self.lane
                     .hand_back(&self.member, Some(arrival), &mut turn.batch, true);
@@ -247,7 +247,7 @@ impl Job {
             }
         }
         loop {
-            // A job that goes on has the rest of its batch.
+            // A job that was interrupted still has the rest of its batch.
             let mut is_first = false;
             if turn.batch.is_empty() {
                 if !self.lane.take(&self.member, &mut turn.batch) {
@@ -301,7 +301,7 @@ impl Job {
         false
     }
 
-    /// Calls the handler with one delivery. `Some` if the job cannot go on now.
+    /// Calls the handler with one delivery. Returns `Some` if the job cannot go on now.
     #[inline]
     fn serve(
         &mut self,
@@ -347,7 +347,7 @@ impl Job {
         End::Later(parking, arrival, backoff, Instant::now())
     }
 
-    /// What follows from the outcome of a delivery. `Some` if the job cannot go on now.
+    /// Acts on the outcome of a delivery. Returns `Some` if the job cannot go on now.
     #[inline]
     fn conclude(
         &mut self,

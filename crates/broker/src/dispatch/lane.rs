@@ -17,17 +17,17 @@ use crate::sync::{
     mutant,
 };
 
-/// What a lane belongs to: the memory broker, or the engine of a driver.
+/// The owner of a lane: the memory broker, or the engine of a driver.
 pub(crate) trait Owner: Send + Sync {
-    /// A handler is done with a delivery that has a tag.
+    /// Called when a handler is done with a delivery that has a tag.
     fn settle(&self, lane: &Arc<Lane>, tag: u64, verdict: Verdict) {
         let _ = (lane, tag, verdict);
     }
 
-    /// A member has left. `last` if there is none now, after which the lane takes nothing and no members.
+    /// Called when a member has left. `last` if it was the last one: the lane then takes no more deliveries or members.
     fn left(&self, lane: &Arc<Lane>, last: bool);
 
-    /// There is room again in a lane that was full.
+    /// Called when there is room again in a lane that was full.
     fn has_room(&self, lane: &Arc<Lane>) {
         let _ = lane;
     }
@@ -51,12 +51,12 @@ pub(crate) struct Lane {
     hub: Arc<Hub>,
     owner: Arc<dyn Owner>,
     inner: Mutex<Inner>,
-    /// Whether there may be deliveries in the queue. Written under the lock, and read without it by jobs that look whether
-    /// something came, for whom the lock would be in the way of what comes.
+    /// Whether there may be deliveries in the queue. Written under the lock. Jobs that look for new deliveries read it without
+    /// the lock, so that they do not delay the sender that holds it.
     queued: AtomicBool,
     /// Where publishers wait for room.
     room: Condvar,
-    /// Where the owner keeps it.
+    /// The place where the owner keeps the lane.
     place: AtomicUsize,
 }
 
@@ -65,22 +65,22 @@ struct Inner {
     seats: Vec<Seat>,
     /// How many more jobs the members may have, all together.
     free: usize,
-    /// Where the search for a seat begins, so that members take turns.
+    /// Where the search for a member that may have one more job begins, so that members take turns.
     turn: usize,
     capacity: usize,
-    /// There is room for at least so many more. What is in the batches of jobs counts against the capacity, and their owners
-    /// write that down with each message: it is read only when this is used up.
+    /// There is room for at least this many more. Deliveries in the batches of jobs count against the capacity, and jobs update
+    /// those counts with each message: they are read only when this is used up.
     room: usize,
     dropped: u64,
-    /// Publishers that wait at `room`.
+    /// How many publishers wait at `room`.
     waiting: usize,
     /// Publishers that wait for room without a thread.
     wakers: Vec<Waker>,
-    /// Whether somebody was told that it is full, and is to be told when it has room.
+    /// Whether the owner saw that the lane is full, and has to be told when it has room.
     was_full: bool,
-    /// Deliveries that wait for their time before they are queued again.
+    /// How many deliveries wait for a timer before they are queued again.
     delayed: usize,
-    /// Deliveries that a job holds until it tries them again.
+    /// How many deliveries jobs hold until they try them again.
     parked: usize,
     /// Set when the last member has left.
     closed: bool,
@@ -92,7 +92,7 @@ struct Seat {
     jobs: usize,
 }
 
-/// What became of an offer.
+/// The result of offering a delivery to a lane.
 pub(crate) enum Offer {
     Taken,
     /// It was full, and the delivery was dropped and counted.
@@ -105,7 +105,7 @@ pub(crate) enum Offer {
 
 /// The most deliveries that a job takes at once.
 const BATCH: usize = 64;
-/// An idle lane keeps memory for so many deliveries.
+/// An idle lane keeps memory for this many deliveries.
 const KEPT: usize = 16;
 
 impl Lane {
@@ -138,7 +138,7 @@ impl Lane {
         })
     }
 
-    // ORDERING: written and read under a lock of the owner's.
+    // ORDERING: written and read under a lock of the owner.
     pub(crate) fn set_place(&self, place: usize) {
         self.place.store(place, Ordering::Relaxed);
     }
@@ -168,7 +168,7 @@ impl Lane {
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        // ORDERING: a hint. A job that sees an old value looks again under the lock before it gives up its place.
+        // ORDERING: a hint. A job that reads an old value looks again under the lock before it gives up its place.
         self.queued.load(Ordering::Relaxed)
     }
 
@@ -205,7 +205,7 @@ impl Lane {
         offer
     }
 
-    /// Puts a delivery in the queue if there is room. A job that this makes is the caller's to submit.
+    /// Puts a delivery in the queue if there is room. The caller has to submit the job that this may make.
     #[inline]
     pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
         let mut inner = self.inner.lock();
@@ -294,7 +294,7 @@ impl Lane {
         let count = inner.queue.len();
         let taken = count > 0 && !member.is_cancelled();
         if taken {
-            // What a group has is begun in turn, so that no member keeps back what another could begin.
+            // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin.
             let shared = (self.group.is_some() && !self.settles) || member.concurrency() > 1;
             let most = match shared {
                 true => 1,
@@ -308,7 +308,7 @@ impl Lane {
             if inner.queue.is_empty() {
                 self.queued.store(false, Ordering::Relaxed);
             }
-            // The first is begun at once.
+            // The job begins the first one at once.
             member.set_begun(batch.len() - 1);
         } else {
             if mutant!("broker::place_given_up_late") {
@@ -320,8 +320,8 @@ impl Lane {
                 inner.queue = VecDeque::new();
             }
         }
-        // Publishers, and the driver, hear of room when half of it is free, so that they find some for more than one
-        // message. A lane that has deliveries has a job (invariant 1), so that this comes.
+        // Publishers and the driver are told of room when half of the buffer is free, so that they find room for several
+        // messages. A lane that has deliveries has a job (invariant 1), so this always happens.
         let roomy = inner.pending() <= inner.capacity / 2;
         let waiting = roomy && inner.waiting > 0;
         let was_full = roomy && std::mem::take(&mut inner.was_full);
@@ -343,8 +343,8 @@ impl Lane {
         taken
     }
 
-    /// Puts back, before all others, what a job has not begun. The job gives up its place if `gone`, and otherwise holds
-    /// another delivery until it tries that again.
+    /// Puts the deliveries that a job has not begun back to the front. The job gives up its place if `gone`; otherwise it
+    /// holds another delivery until it tries that again.
     pub(crate) fn hand_back(
         self: &Arc<Self>,
         member: &Arc<Member>,
@@ -380,17 +380,17 @@ impl Lane {
         self.hub.finished_something();
     }
 
-    /// A job goes on with the delivery that it held.
+    /// Called when a job goes on with the delivery that it held.
     pub(crate) fn resume(&self) {
         self.inner.lock().parked -= 1;
     }
 
-    /// Sets a delivery aside until its time.
+    /// Counts a delivery that waits for its timer.
     pub(crate) fn delay(&self) {
         self.inner.lock().delayed += 1;
     }
 
-    /// Puts a delivery whose time has come behind all others.
+    /// Puts a delivery whose timer is due at the end of the queue.
     pub(crate) fn requeue(self: &Arc<Self>, arrival: Arrival) {
         let mut inner = self.inner.lock();
         inner.delayed = inner.delayed.saturating_sub(1);
@@ -464,7 +464,7 @@ impl Lane {
         drop(inner);
         self.room.notify_all();
         wake(wakers);
-        // What a subscription dropped that its user ended is not what `close` could not deliver.
+        // `close` does not count what was dropped because a user ended the subscription.
         if self.hub.is_closing() {
             self.hub.left_over(begun_elsewhere + left.len());
         }
@@ -474,7 +474,8 @@ impl Lane {
         self.hub.finished_something();
     }
 
-    /// Deliveries that no handler will get here. A server is told; what a group in memory had is dropped and counted.
+    /// Gives up deliveries that no handler will get here. A server is told; without one, those of a group are dropped and
+    /// counted.
     fn abandon(self: &Arc<Self>, arrivals: impl Iterator<Item = Arrival>, count: usize) {
         if count == 0 {
             return;
@@ -501,7 +502,7 @@ impl Lane {
         });
     }
 
-    /// Says what became of a delivery.
+    /// Tells the owner the outcome of a delivery.
     #[inline]
     pub(crate) fn settle(self: &Arc<Self>, tag: u64, verdict: Verdict) {
         if self.settles {
@@ -513,7 +514,7 @@ impl Lane {
         self.settles
     }
 
-    /// Puts a delivery that is handed back by a driver's `Sink` on the count of drops.
+    /// Counts a delivery that a driver's `Sink` drops.
     pub(crate) fn count_drop(&self) {
         let total = {
             let mut inner = self.inner.lock();
@@ -528,7 +529,7 @@ impl Lane {
     }
 }
 
-/// Wakes tasks. A waker that panics is one of the user's.
+/// Wakes tasks. Wakers are user code and may panic.
 pub(crate) fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         quietly(|| waker.wake());
@@ -541,7 +542,7 @@ impl Inner {
         members.collect()
     }
 
-    /// What waits for a handler: queued, or in the batch of a job that has not come to it.
+    /// How many deliveries wait for a handler: in the queue, or not yet begun in the batch of a job.
     fn pending(&self) -> usize {
         self.queue.len()
             + self
@@ -559,8 +560,9 @@ impl Inner {
         self.room == 0
     }
 
-    /// A member that has fewer jobs than its concurrency, for which one more is counted now. A job may nevertheless find that
-    /// its member was cancelled since: then the last job of that member, which hands back nothing, calls another one.
+    /// Finds a member that has fewer jobs than its concurrency, and counts one more for it. The new job may find that its
+    /// member has been cancelled since: then the last job of that member, which hands back nothing, makes the missing job for
+    /// another member.
     #[inline]
     fn next_free(&mut self) -> Option<Arc<Member>> {
         match self.free {
@@ -574,7 +576,7 @@ impl Inner {
         for step in 0..count {
             let at = (self.turn + step) % count;
             let seat = &mut self.seats[at];
-            // One that was cancelled and has not left yet would only give the place up again.
+            // A job of a member that is cancelled and has not left yet would only give up its place again.
             if seat.jobs < seat.member.concurrency() && !seat.member.is_cancelled() {
                 seat.jobs += 1;
                 self.free -= 1;

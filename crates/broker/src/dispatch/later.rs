@@ -1,13 +1,13 @@
 //! Handlers that go on without their thread.
 //!
-//! A handler that is a future starts, and its job is parked until the future has ended: no thread waits for it. Parked, the
-//! job keeps its place, its batch and its mark as a handler that runs, as if its thread were inside the handler. So what
-//! waits for handlers (`unsubscribe`, `close`) waits for futures too.
+//! A handler that is a future starts, and its job is parked until the future has ended: no thread waits for it. A parked
+//! job keeps its place, its batch and its mark as a running handler, as if a thread were inside the handler. So `unsubscribe`
+//! and `close`, which wait for handlers, wait for futures too.
 //!
 //! # Invariant
 //!
-//! A delivery that went on without its thread has one [`Completion`], which is finished once: by its future's end, or by
-//! dropping it. The job is parked once. The later of the two, under the lock of [`Parking`], lets the job go on.
+//! A delivery that went on without its thread has one [`Completion`], which is finished once: when its future ends, or when it
+//! is dropped. The job is parked once. The later of these two events, under the lock of [`Parking`], lets the job go on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,14 +36,14 @@ pub enum Started {
 /// A handler that goes on without its thread.
 #[doc(hidden)]
 pub trait Unfinished: Send + Sync {
-    /// Makes it end soon. Nothing of the user's runs here.
+    /// Makes it end soon. No user code runs here.
     fn cancel(&self);
 
-    /// Ends it here, unless a thread is inside of it: that thread ends it then.
+    /// Ends it here, unless a thread is inside it: then that thread ends it.
     fn end(&self);
 }
 
-/// What a handler that goes on without its thread has to finish. Dropping it is a failure.
+/// A handler that goes on without its thread has to finish this. Dropping it counts as a failure.
 pub(crate) struct Completion {
     parking: Arc<Parking>,
     is_finished: bool,
@@ -79,7 +79,7 @@ pub(crate) struct Suspended {
 }
 
 impl Parking {
-    /// Parks a job. Gives it back with the outcome if the handler has ended meanwhile.
+    /// Parks a job. Returns the job and the outcome if the handler has ended meanwhile.
     pub(crate) fn park(&self, parked: Box<Parked>) -> Option<(Box<Parked>, Outcome)> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Over) {

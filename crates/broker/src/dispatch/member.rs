@@ -29,24 +29,24 @@ pub(crate) struct Member {
     timeout: Option<Duration>,
     redelivery: Redelivery,
     cancelled: AtomicBool,
-    /// Deliveries in the batch of its job that the job has not come to. Only a member with one job has such.
+    /// How many deliveries in the batch of its job are not begun. Only a member with one job has such a batch.
     not_begun: AtomicUsize,
     delivered: AtomicU64,
     life: Mutex<Life>,
-    /// Where those wait that unsubscribe.
+    /// Threads that unsubscribe wait here.
     ended: Condvar,
-    /// The messages that are being handled, where somebody asked for their token.
+    /// The messages that are being handled and whose token was asked for.
     tokens: Mutex<Tokens>,
     /// Whether it is live, for a subscription with a server.
     live: OnceLock<Box<Live>>,
 }
 
 struct Life {
-    /// Taken at the end, so that what a closure has captured is dropped then.
+    /// Taken at the end, so that the captured values of a closure are dropped then.
     handler: Option<Arc<dyn Handler>>,
     running: usize,
     left: bool,
-    /// The thread that brings about the end. What it calls on the way may unsubscribe again, and must not wait for it.
+    /// The thread that ends the member. User code that it calls may unsubscribe again, and must not wait for this thread.
     finishing: Option<ThreadId>,
     over: bool,
     error: Option<SubscriptionError>,
@@ -55,8 +55,8 @@ struct Life {
 #[derive(Default)]
 struct Tokens {
     current: Vec<Current>,
-    /// Whether a timer is set that looks for overruns. It is set when a message begins that is alone, and again for the
-    /// oldest one when it fires: all under the lock, so that no message is without one.
+    /// Whether a timer is set that looks for overruns. It is set when a message begins while no other is handled, and
+    /// again for the oldest message when it fires. Both happen under the lock, so every message has a timer.
     watched: bool,
 }
 
@@ -148,7 +148,7 @@ impl Member {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    // ORDERING: a count that others read to see whether the lane is full. It may be a moment old, so Relaxed.
+    // ORDERING: a count that other threads read to see whether the lane is full. It may be slightly old, so Relaxed.
     #[inline]
     pub(crate) fn set_begun(&self, not_begun: usize) {
         self.not_begun.store(not_begun, Ordering::Relaxed);
@@ -191,8 +191,8 @@ impl Member {
         self.lane.hub().finished_something();
     }
 
-    /// Ends the subscription. With `wait`, waits for handlers that run, unless this thread is inside one or inside a
-    /// delivery of a feed. Without, nothing of the user's runs here.
+    /// Ends the subscription. With `wait`, waits for running handlers, unless this thread is inside one or inside a delivery of
+    /// a feed. Without `wait`, no user code runs here.
     pub(crate) fn end_with(&self, error: Option<SubscriptionError>, wait: bool) {
         // ORDERING: pairs with the load in `is_cancelled`.
         if !self.cancelled.swap(true, Ordering::AcqRel) {
@@ -228,12 +228,12 @@ impl Member {
         if !mutant!("broker::no_hurry") {
             pool.hurry(&this);
         }
-        // A job without a place: it finds the end, and drops the handler if nobody else has. Handing back nothing, it calls
-        // others for what a job of this member was called for, and found that the member was cancelled.
+        // A job without a place: it finds the end, and drops the handler if no other thread has. It hands back nothing, and
+        // so makes the jobs of other members for deliveries whose job was made for this cancelled member.
         pool.submit(Job::new(Arc::clone(&self.lane), this));
     }
 
-    /// Brings about the end if the subscription was cancelled and no handler runs. One thread does.
+    /// Ends the member if the subscription was cancelled and no handler runs. Only one thread does so.
     pub(crate) fn try_finish(&self) {
         let (handler, error) = {
             let mut life = self.life.lock();
@@ -250,11 +250,11 @@ impl Member {
         }
         self.life.lock().over = true;
         self.ended.notify_all();
-        // Last, for nobody to wait for it: it may wait for what others do next.
+        // Last, so that no thread waits for it: a destructor may itself wait for what other threads do next.
         quietly(|| drop(handler));
     }
 
-    /// How many threads are calling its handler.
+    /// How many threads are inside its handler.
     pub(crate) fn running(&self) -> usize {
         self.life.lock().running
     }
@@ -305,7 +305,7 @@ impl Member {
             }
         };
         self.watch(due);
-        // After it was put there, so that either this sees the end, or the end sees the token.
+        // Checked after the token was stored, so that either this thread sees the end, or the ending thread sees the token.
         if self.is_cancelled() {
             token.cancel();
         }
@@ -321,7 +321,7 @@ impl Member {
                 current.unfinished = Some(Arc::clone(unfinished));
             }
         }
-        // It may have overrun, or its subscription may have ended, before it was there to be found.
+        // The handler may have overrun, or its subscription may have ended, before it was stored here.
         if token.is_cancelled() || self.is_cancelled() {
             unfinished.cancel();
             if self.is_cancelled() {
@@ -438,7 +438,7 @@ impl SubscriptionSource for Member {
 
 /// A thread that calls the handler of a member.
 pub(crate) struct Entry {
-    /// Given back before the member hears of it, so that the member holds the last one.
+    /// Released before the member is told, so that the member holds the last reference.
     handler: Option<Arc<dyn Handler>>,
     member: Arc<Member>,
 }

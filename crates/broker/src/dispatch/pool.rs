@@ -2,7 +2,7 @@
 //!
 //! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
 //! wait: if none has ended since it last looked, it starts one thread, and after some such looks several, up to the limit. The
-//! same thread wakes what waits for its time: retries and timeouts of handlers. Threads that had nothing to do for ten
+//! same thread runs the timers: retries and timeouts of handlers. Threads that had nothing to do for ten
 //! seconds end.
 
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// As many threads as there are cores, but at least 2 and at most 8; up to 512 when handlers block.
+    /// One thread for each core, but at least 2 and at most 8; up to 512 when handlers block.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -36,7 +36,7 @@ impl PoolOptions {
         }
     }
 
-    /// The threads that there are when no handler blocks, at least 1.
+    /// How many threads there are when no handler blocks, at least 1.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -44,8 +44,8 @@ impl PoolOptions {
         self
     }
 
-    /// The most threads that there are when handlers block. Handlers that block beyond that delay the others, which
-    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports.
+    /// The most threads that there are when handlers block. If all of them are blocked, the other handlers wait, and
+    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
     #[must_use]
     pub fn limit(mut self, threads: usize) -> Self {
         self.limit = threads.max(1);
@@ -62,14 +62,14 @@ impl Default for PoolOptions {
 
 /// How often the watching thread looks while jobs wait.
 const TICK: Duration = Duration::from_millis(1);
-/// How often a thread that finds no job yields and looks again before it sleeps: some microseconds, for which a stream of
-/// messages has no wake-ups to pay.
+/// How often a thread that finds no job yields and looks again before it sleeps. These few microseconds spare a stream of
+/// messages the cost of wake-ups.
 const SEARCHES: u32 = 16;
 /// How long a thread without work stays.
 const STAY: Duration = Duration::from_secs(10);
 
-/// How many threads are started after so many ticks without progress: one at first, for handlers that work for some
-/// milliseconds; more and more for a crowd of handlers that block. Five hundred are there after fifty ticks.
+/// How many threads to start after this many ticks without progress: one at first, for handlers that work for some
+/// milliseconds; more and more when many handlers block. After fifty ticks there are five hundred.
 fn growth(stalled: u32) -> usize {
     1 << (stalled / 8).min(5)
 }
@@ -86,14 +86,14 @@ struct Shared {
     watch: Condvar,
     options: PoolOptions,
     exhausted: Box<dyn Fn() + Send + Sync>,
-    /// Whether jobs wait. Written under the lock, read without.
+    /// Whether jobs wait. Written under the lock, read without it.
     backlog: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Runs of jobs that have ended, by which the watching thread sees whether there is progress.
+    /// How many runs of jobs have ended: the watching thread sees progress by this.
     ended: u64,
     threads: usize,
     /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
@@ -131,7 +131,7 @@ impl Pool {
         }
     }
 
-    /// Runs a job soon. After the end of the pool it only gives up its place, here.
+    /// Runs a job soon. After the end of the pool the job only gives up its place, on the calling thread.
     pub(crate) fn submit(&self, job: Job) {
         self.submit_all(vec![job]);
     }
@@ -146,11 +146,11 @@ impl Pool {
 
     /// Whether other jobs wait.
     pub(crate) fn has_backlog(&self) -> bool {
-        // ORDERING: a hint, read for each batch. A job that yields for nothing, or one batch late, does no harm.
+        // ORDERING: a hint, read for each batch. It does no harm if a job yields for nothing, or one batch late.
         self.shared.backlog.load(Ordering::Relaxed)
     }
 
-    /// Does something at a time.
+    /// Does something at the given time.
     pub(crate) fn at(&self, due: Instant, what: Timed) {
         let mut state = self.shared.state.lock();
         if state.closed {
@@ -162,7 +162,7 @@ impl Pool {
         self.shared.watch.notify_one();
     }
 
-    /// Lets the jobs of a member that wait for their time go on now.
+    /// Lets the jobs of a member that wait for a timer go on now.
     pub(crate) fn hurry(&self, member: &Arc<Member>) {
         let hurried = self.shared.state.lock().timers.take_jobs_of(member);
         for what in hurried {
@@ -212,8 +212,8 @@ impl Shared {
         self.call_for_help(&mut state);
     }
 
-    /// Makes sure that a thread comes for the jobs that wait, one at a time: each that takes a job calls the next. While a
-    /// thread searches there is one.
+    /// Makes sure that a thread comes for the waiting jobs, one thread at a time: each thread that takes a job calls the next.
+    /// While a thread is searching, none has to be called.
     fn call_for_help(self: &Arc<Self>, state: &mut State) {
         if state.jobs.is_empty() || state.searching > 0 {
             return;
@@ -233,7 +233,7 @@ impl Shared {
     fn start_thread(self: &Arc<Self>, state: &mut State) {
         let shared = Arc::clone(self);
         let thread = thread::Builder::new().name("fanfeed-handler".into());
-        // Without a thread now, the watching one tries again while jobs wait.
+        // If no thread could be started now, the watching thread tries again while jobs wait.
         if thread.spawn(move || shared.work()).is_ok() {
             state.threads += 1;
         } else {
@@ -266,8 +266,8 @@ impl Shared {
                 self.call_for_help(&mut state);
                 drop(state);
                 searches = 0;
-                // A job catches what the handler panics with. This catches what is left, such as a panic of an event's
-                // observer, so that no thread is lost with it.
+                // A job catches a handler's panic. This catches all others, such as a panic of an event's observer, so that
+                // the thread survives.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = self.state.lock();
                 state.ended += 1;

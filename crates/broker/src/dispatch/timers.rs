@@ -1,4 +1,4 @@
-//! What the pool is to do later.
+//! What the pool has to do later.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use crate::dispatch::{Arrival, Job, Lane, Member};
 
-/// What happens at a time.
+/// What happens when a timer is due.
 pub(crate) enum Timed {
     /// A job goes on.
     Job(Job),
     /// A delivery goes back to its lane.
     Requeue(Arc<Lane>, Arrival),
-    /// A member's handlers are looked at: have they overrun their timeout?
+    /// The pool checks whether a member's handlers have overrun their timeout.
     Overrun(Arc<Member>),
 }
 
@@ -27,8 +27,8 @@ impl Timed {
     }
 }
 
-/// Timers, by the time at which they are due, and jobs' timers by their member too: all of a member's are taken out when its
-/// subscription ends, at a cost that does not depend on how many others there are.
+/// Timers, by the time at which they are due; timers of jobs also by their member. When a subscription ends, all timers of its
+/// member are taken out, at a cost that does not depend on the number of other timers.
 #[derive(Default)]
 pub(super) struct Timers {
     /// The number of the last one.
@@ -91,7 +91,7 @@ impl Timers {
         let numbers = numbers.unwrap_or_default();
         let taken = numbers.iter().filter_map(|number| self.set.remove(number));
         let taken = taken.collect();
-        // Numbers of timers that are far off do not pile up.
+        // So that the numbers of removed timers that would be due much later do not pile up.
         if self.order.len() > 2 * self.set.len() + 64 {
             self.order
                 .retain(|Reverse((_, number))| self.set.contains_key(number));

@@ -10,7 +10,7 @@ pub(super) enum Side {
     Inbound,
 }
 
-/// The two sides, and what was last reported of them: one event for each change, not two.
+/// The two sides, and what was last reported about them, so that each change gives one event and not two.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     state: Mutex<State>,

@@ -21,12 +21,12 @@ pub struct Escape {
 }
 
 impl Escape {
-    /// An escape with this mark, an ASCII character, that leaves the bytes alone for which `plain` is true. Bytes beyond
-    /// ASCII are always escaped, and so is the mark.
+    /// An escape with this mark, an ASCII character. Bytes for which `plain` is true stay as they are, except that the mark
+    /// and bytes beyond ASCII are always escaped.
     ///
     /// # Panics
     ///
-    /// If the mark is not ASCII or is one of `0-9A-F_`, with which an escape goes on.
+    /// If the mark is not ASCII or is one of `0-9A-F_`, which follow the mark in an escape.
     pub const fn new(mark: u8, plain: fn(u8) -> bool) -> Self {
         assert!(
             mark.is_ascii() && !matches!(mark, b'0'..=b'9' | b'A'..=b'F' | b'_'),
@@ -42,7 +42,7 @@ impl Escape {
         name
     }
 
-    /// One name of several parts. The separator is escaped where a part has it.
+    /// One name of several parts. A separator inside a part is escaped.
     pub fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>, separator: char) -> String {
         let mut name = String::new();
         for (at, part) in parts.into_iter().enumerate() {
@@ -75,7 +75,7 @@ impl Escape {
         }
     }
 
-    /// The part of a name, or `None` if [`encode`](Self::encode) makes no such name.
+    /// The part that a name stands for, or `None` if [`encode`](Self::encode) makes no such name.
     pub fn decode(&self, name: &str) -> Option<String> {
         let mut bytes = Vec::with_capacity(name.len());
         let mut rest = name.bytes();
@@ -90,7 +90,7 @@ impl Escape {
             }
         }
         let part = String::from_utf8(bytes).ok()?;
-        // What could have been written otherwise is not a name.
+        // Each part has only one name: another spelling of it is not a name.
         (self.encode(&part) == name).then_some(part)
     }
 }

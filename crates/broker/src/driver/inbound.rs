@@ -1,4 +1,4 @@
-//! The thread that receives, and what it is told to do.
+//! The thread that receives, and its tasks.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +20,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// What the receiving thread is told to do.
 pub(crate) struct InboundCommands {
     state: Mutex<State>,
-    /// Where the thread waits before it connects again, and those that wait for its end.
+    /// Here the thread waits before it connects again, and other threads wait for its end.
     changed: Condvar,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Opened {
     Refused(Arc<str>),
 }
 
-/// How many hold a lane that has no jobs: its sink and its member.
+/// How many references a lane without jobs has: from its sink and its member.
 const LANE_HELD: usize = 2;
 
 /// How long a `pump` may wait. It is interrupted when there is something to do.
@@ -123,7 +123,8 @@ impl InboundCommands {
         while !state.ended && !self.changed.wait_until(&mut state, deadline).timed_out() {}
     }
 
-    /// The thread: opens the side that receives, and receives until the end. `opened` hears of the first attempt.
+    /// Runs the thread: opens the side that receives, and receives until the end. `opened` gets the result of the first
+    /// attempt.
     pub(crate) fn run(
         &self,
         transport: &dyn Transport,
@@ -219,7 +220,7 @@ impl InboundCommands {
             let answer = asked.remove(&sink.id());
             let result = open_sink(link, &sink, answer.as_ref());
             if result.is_err() {
-                // The others hear that they are pending.
+                // The remaining subscriptions are told that they are pending.
                 for (_, answer) in asked {
                     let _ = answer.send(Opened::Pending);
                 }
@@ -229,13 +230,14 @@ impl InboundCommands {
         Ok(())
     }
 
-    /// Does what the thread was told. True at the end.
+    /// Does the tasks of the thread. True at the end.
     fn obey(
         &self,
         link: &mut dyn Inbound,
         gone: &mut HashMap<u64, Sink>,
     ) -> Result<bool, LinkError> {
-        // Closed sinks whose last verdict has been told by now: every job that could tell one holds the lane.
+        // Closed sinks whose last verdict has arrived by now: every job that could still send one holds a reference to the
+        // lane.
         let is_over = |sink: &Sink| Arc::strong_count(sink.lane()) <= LANE_HELD;
         let over: HashSet<u64> = gone
             .iter()
@@ -290,7 +292,7 @@ impl InboundCommands {
         Ok(stopped)
     }
 
-    /// Lets those that wait for their subscription know that it is pending.
+    /// Tells the callers that wait for their subscription that it is pending.
     fn pend(&self) {
         let opens = std::mem::take(&mut self.state.lock().opens);
         for (_, answer) in opens {
@@ -313,7 +315,7 @@ impl InboundCommands {
     }
 }
 
-/// Opens one subscription, and tells those that wait for it.
+/// Opens one subscription, and tells the callers that wait for it.
 fn open_sink(
     link: &mut dyn Inbound,
     sink: &Sink,

@@ -52,7 +52,7 @@ struct State {
     wakers: Vec<Waker>,
     /// Nothing more is taken.
     closed: bool,
-    /// The thread is to end, whatever is left.
+    /// The thread has to end, even if messages are left.
     aborted: bool,
     /// The thread has ended.
     ended: bool,
@@ -106,7 +106,7 @@ impl OutboundQueue {
         self.state.lock().unsettled()
     }
 
-    /// Puts a message in the queue. Without a deadline in `wait`, waits as long as it takes.
+    /// Puts a message in the queue. Without a deadline in `wait`, waits without limit.
     pub(crate) fn push(
         &self,
         message: Message,
@@ -262,7 +262,7 @@ impl OutboundQueue {
         state.closed = true;
         state.aborted = true;
         let left = std::mem::take(&mut state.queue);
-        // The batch that the driver has in hand may yet arrive; nobody waits to hear of it.
+        // The batch that the driver is sending may still arrive; nobody waits for its result.
         let count = left.len() + state.in_flight.len();
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -280,7 +280,8 @@ impl OutboundQueue {
         while !state.ended && !self.settled.wait_until(&mut state, deadline).timed_out() {}
     }
 
-    /// The thread: opens the side that publishes, and publishes until the end. `opened` hears of the first attempt.
+    /// Runs the thread: opens the side that publishes, and publishes until the end. `opened` gets the result of the first
+    /// attempt.
     pub(crate) fn run(
         &self,
         transport: &dyn Transport,

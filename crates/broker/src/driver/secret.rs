@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password or a token, for the configuration of a driver. `Debug` shows that there is one, and nothing of it.
+/// A password or a token, for the configuration of a driver. `Debug` shows only that there is one.
 ///
 /// ```
 /// use fanfeed_broker::driver::Secret;
@@ -25,7 +25,7 @@ impl Secret {
         &self.0
     }
 
-    /// `text` without the secret, for what a server or a library said.
+    /// `text` with the secret replaced, for texts from a server or a library.
     pub fn redact(&self, text: &str) -> String {
         if self.0.is_empty() {
             text.to_owned()

@@ -28,7 +28,7 @@ struct Shared {
     closed: AtomicBool,
 }
 
-/// There was no room for the message, which it gives back.
+/// There was no room for the message, which this gives back.
 pub struct Full(pub Message);
 
 impl fmt::Debug for Full {
@@ -46,7 +46,7 @@ impl Sink {
         };
         Self {
             shared: Arc::new(Shared {
-                // ORDERING: a number that is given once.
+                // ORDERING: each number is given out once; nothing else depends on it.
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
                 lane,
                 member,
@@ -80,7 +80,8 @@ impl Sink {
         self.shared.lane.group().map(|group| &**group)
     }
 
-    /// Where to start, the first time. After a reconnect, [`position`](Self::position) is what counts.
+    /// Where to start when the subscription is opened for the first time. After a reconnect, use
+    /// [`position`](Self::position).
     pub fn start(&self) -> &Start {
         &self.shared.options.start
     }
@@ -100,8 +101,8 @@ impl Sink {
         self.shared.options.concurrency
     }
 
-    /// How many deliveries fit now. After a 0, the [interrupter](crate::driver::Inbound::interrupter) is called when there
-    /// is room.
+    /// How many deliveries fit now. If this returned 0, the engine calls the
+    /// [interrupter](crate::driver::Inbound::interrupter) when there is room.
     pub fn room(&self) -> usize {
         self.shared.lane.free()
     }
@@ -111,8 +112,8 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room, or the subscription has ended. In the first case the interrupter is called when there
-    /// is room.
+    /// [`Full`] if there is no room, or the subscription has ended. In the first case the engine calls the interrupter when
+    /// there is room.
     pub fn deliver(&self, message: Message, tag: u64, attempt: u32) -> Result<(), Full> {
         if self.shared.lane.hub().is_closing() {
             return Err(Full(message));
@@ -154,7 +155,7 @@ impl Sink {
         });
     }
 
-    /// Reports that something arrived that is no message, or too large. The text must not hold its content.
+    /// Reports that something arrived that is not a message, or is too large. The text must not contain its content.
     pub fn undecodable(&self, reason: impl Into<Arc<str>>) {
         let lane = &self.shared.lane;
         lane.hub().emit(Event::Undecodable {
@@ -163,13 +164,13 @@ impl Sink {
         });
     }
 
-    /// What the driver noted with [`set_position`](Self::set_position). At first the text of [`Start::After`], if that was
-    /// asked for. It outlives the connection.
+    /// What the driver noted with [`set_position`](Self::set_position). At first it is the text of [`Start::After`], if the
+    /// subscription has one. It outlives the connection.
     pub fn position(&self) -> Option<Arc<str>> {
         self.shared.position.lock().clone()
     }
 
-    /// Notes where the subscription is.
+    /// Records how far the subscription has read.
     pub fn set_position(&self, position: impl Into<Arc<str>>) {
         *self.shared.position.lock() = Some(position.into());
     }

@@ -17,24 +17,24 @@ pub trait Transport: Send + Sync + 'static {
     /// What the driver promises. Its `driver` is the name that [`Broker::driver`](crate::Broker::driver) returns.
     fn capabilities(&self) -> &'static Capabilities;
 
-    /// The largest message in bytes: key, name, headers and payload. 1 MiB unless it says otherwise. The engine refuses
-    /// larger ones; on receipt the driver checks.
+    /// The largest message in bytes: key, name, headers and payload. 1 MiB by default. The engine refuses
+    /// to publish larger ones; on receipt the driver has to check.
     fn largest_message(&self) -> usize {
         1 << 20
     }
 
     /// Whether a batch is published again if the connection was lost before the server confirmed it. Then a message may
-    /// arrive twice, and otherwise never. True unless it says otherwise.
+    /// arrive twice; otherwise it never does. True by default.
     fn publishes_again(&self) -> bool {
         true
     }
 
-    /// Refuses a subscription that this driver cannot have, before anything is sent. The engine has checked the key, the
+    /// Refuses a subscription that this driver does not support, before anything is sent. The engine has checked the key, the
     /// group, the options, and the [`capabilities`](Self::capabilities).
     ///
     /// # Errors
     ///
-    /// What the caller of `subscribe` gets.
+    /// The error that the caller of `subscribe` gets.
     fn accepts(&self, request: &Subscribe) -> Result<(), crate::SubscribeError> {
         let _ = request;
         Ok(())
@@ -44,7 +44,8 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Why there is no connection. It is tried again, unless this was the first attempt of a `connect` that is not lazy.
+    /// The reason why there is no connection. The engine tries again, unless this was the first attempt of a `connect` that
+    /// is not lazy.
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError>;
 
     /// Opens the side that receives, on the thread that will use it. As [`open_outbound`](Self::open_outbound).
@@ -71,7 +72,7 @@ pub trait Outbound {
     /// opens another one.
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
 
-    /// Called while there is nothing to publish, about once a second: to look whether the connection lives.
+    /// Checks whether the connection lives. Called about once a second while there is nothing to publish.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ pub trait Outbound {
     }
 }
 
-/// What became of a published message.
+/// The outcome of publishing one message.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Published {
@@ -96,7 +97,7 @@ pub enum Published {
 /// The side that receives. All calls come from the thread that opened it.
 pub trait Inbound {
     /// Opens a subscription. When it returns, the subscription is live on the server. After a reconnect the engine calls
-    /// it again for each subscription; what the driver has to remember meanwhile is in
+    /// it again for each subscription; what the driver has to remember until then is in
     /// [`Sink::position`](crate::driver::Sink::position).
     ///
     /// # Errors
@@ -107,18 +108,19 @@ pub trait Inbound {
     /// Closes a subscription. The sink takes nothing more.
     fn close(&mut self, sink: &Sink);
 
-    /// A handler is done with the delivery that had this tag.
+    /// Called when a handler is done with the delivery that had this tag.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
     /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter was
-    /// called, because there is something to open, close or settle, or room again in a sink that was full.
+    /// called, because there is something to open, close or settle, or a sink that was full has room again.
     ///
     /// # Errors
     ///
     /// If the connection was lost. The engine drops this side and opens another one.
     fn pump(&mut self, timeout: Duration) -> Result<(), LinkError>;
 
-    /// What ends a [`pump`](Self::pump) that waits, or the next one if none does. Called from any thread; must not block.
+    /// Returns a function that ends a waiting [`pump`](Self::pump), or the next one if none waits. It is called from any
+    /// thread and must not block.
     fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync>;
 
     /// Called once before the side is dropped in a [`close`](crate::Broker::close), after the last `settle`: sends what
@@ -126,7 +128,7 @@ pub trait Inbound {
     fn finish(&mut self) {}
 }
 
-/// What a handler made of a delivery.
+/// The result of handling a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -148,7 +150,7 @@ pub struct LinkError {
 }
 
 impl LinkError {
-    /// The loss with what the system, the server or the client library said. The text must hold no secret.
+    /// A loss with the text of the system, the server or the client library. The text must not contain a secret.
     pub fn new(reason: impl Into<Arc<str>>) -> Self {
         Self {
             reason: reason.into(),
@@ -168,7 +170,7 @@ impl LinkError {
         self.unsent
     }
 
-    /// What was said.
+    /// The text.
     pub fn reason(&self) -> &Arc<str> {
         &self.reason
     }

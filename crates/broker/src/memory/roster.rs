@@ -1,4 +1,4 @@
-//! The lanes of one key, which publishers read without a lock.
+//! A roster: the lanes of one key, which publishers read without a lock.
 //!
 //! The first 64 are in one array that is copied at each change and swapped. Beyond that there are chunks of 64, so that a
 //! change copies 64 pointers however many lanes there are. A chunk keeps its place; one that has room is filled again.
@@ -12,14 +12,14 @@ use crate::dispatch::Lane;
 use crate::sync::Mutex;
 
 const CHUNK: usize = 64;
-/// The place of a lane in the first array. Others have the number of their chunk.
+/// Marks a lane in the first array. Other lanes have the number of their chunk.
 const FIRST: usize = usize::MAX;
 
 type Lanes = Box<[Arc<Lane>]>;
 
 pub(crate) struct Roster {
     lists: ArcSwap<Lists>,
-    /// Held by those that change the roster.
+    /// Held by threads that change the roster.
     edit: Mutex<Edit>,
 }
 
@@ -50,7 +50,7 @@ impl Roster {
         self.give((), |lane, ()| f(lane));
     }
 
-    /// Gives a value to each lane: to the last one itself, if there are no chunks, and otherwise clones.
+    /// Gives each lane a clone of a value. Without chunks, the last lane gets the value itself.
     #[inline]
     pub(crate) fn give<T: Clone>(&self, value: T, mut f: impl FnMut(&Arc<Lane>, T)) {
         let lists = self.lists.load();
@@ -136,7 +136,7 @@ impl Roster {
     }
 }
 
-/// All clones are made before the first one is given away: after that, others count the value down meanwhile.
+/// All clones are made before the first one is given away: after that, other threads drop theirs and contend for the count.
 #[inline]
 fn give_clones<T: Clone>(lanes: &[Arc<Lane>], value: &T, mut f: impl FnMut(&Arc<Lane>, T)) {
     let clones: Vec<T> = lanes.iter().map(|_| value.clone()).collect();

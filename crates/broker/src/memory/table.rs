@@ -48,7 +48,7 @@ impl Routes {
 #[derive(Default)]
 struct Shard {
     routes: ArcSwapOption<Routes>,
-    /// Held by those that add and remove lanes, so that no lane is added to a route that is being removed.
+    /// Held by threads that add and remove lanes, so that no lane is added to a route that is being removed.
     edit: Mutex<()>,
 }
 
@@ -82,7 +82,7 @@ impl Route {
         lane.cloned()
     }
 
-    /// Adds a lane. One of a group takes the place of an older one that was closed.
+    /// Adds a lane. A group's lane replaces an older one that was closed.
     pub(crate) fn add(&self, lane: &Arc<Lane>) {
         if let Some(name) = lane.group() {
             let mut groups = self.groups.lock();
