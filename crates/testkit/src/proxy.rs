@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and its server, which does what networks do.
+//! A TCP proxy between a client and its server, which imitates the faults of networks.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A proxy on a free port of the loopback. On drop it closes every connection and its port.
+/// A proxy on a free port of the loopback interface. On drop it closes every connection and its port.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -98,7 +98,7 @@ impl Proxy {
         self.shared.lock().open.len()
     }
 
-    /// How many bytes passed that way.
+    /// How many bytes passed in that direction.
     pub fn passed(&self, way: Way) -> u64 {
         let state = self.shared.lock();
         match way {
@@ -181,7 +181,7 @@ impl Shared {
             }
             let number = state.accepted;
             drop(state);
-            // A server that is away: the client's connection is closed, as a restarted host does it.
+            // The server is away: the client's connection is closed, as a restarted host would do.
             let Ok(server) = TcpStream::connect(self.target) else {
                 continue;
             };

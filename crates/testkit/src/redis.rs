@@ -1,4 +1,4 @@
-//! `redis-server` of Debian, and Valkey from PyPI.
+//! `redis-server` from Debian, and Valkey from PyPI.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec![configuration.display().to_string()],
 };
 
-/// A Redis server, killed on drop. What every [`Server`] does, it does too.
+/// A Redis server, killed on drop. It can do what every [`Server`] can.
 #[derive(Debug)]
 pub struct RedisServer {
     server: Server,
@@ -22,7 +22,7 @@ pub struct RedisServer {
     tls: bool,
 }
 
-/// What a [`RedisServer`] is started with.
+/// The options of a [`RedisServer`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     release: Release,
@@ -32,7 +32,7 @@ pub struct Builder {
 }
 
 impl RedisServer {
-    /// A stock server that keeps nothing over a restart.
+    /// A server with default settings that keeps nothing over a restart.
     #[track_caller]
     pub fn start(release: Release) -> Self {
         Self::builder(release).start()
@@ -53,7 +53,7 @@ impl RedisServer {
         self.url_through(self.address())
     }
 
-    /// The same through another address, that of a proxy.
+    /// The same with another address, that of a proxy.
     pub fn url_through(&self, address: SocketAddr) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
         format!("{scheme}://{}{address}/0", self.user)
@@ -81,7 +81,7 @@ impl Builder {
         self
     }
 
-    /// Each write is on the disk before it is answered to. (With `appendfsync everysec`, the server's own default, the
+    /// The server answers a write only when it is on the disk. (With `appendfsync everysec`, the server's own default, the
     /// write to the file itself is put off for up to two seconds while an `fsync` is under way: a killed server
     /// then loses what it had acknowledged.)
     pub fn append_only(self) -> Self {
@@ -94,8 +94,8 @@ impl Builder {
         self.line(&format!("requirepass {password}"))
     }
 
-    /// Speaks TLS alone, with a certificate for 127.0.0.1 and `localhost`, and asks its clients for
-    /// a certificate of the same authority if `clients`. The release has to be [`Release::Old`]:
+    /// Speaks only TLS, with a certificate for 127.0.0.1 and `localhost`. If `clients`, it asks its
+    /// clients for a certificate of the same authority. The release has to be [`Release::Old`]:
     /// the Valkey that is packaged was built without TLS.
     pub fn tls(mut self, authority: &Authority, clients: bool) -> Self {
         assert_eq!(self.release, Release::Old, "this server has no TLS");

@@ -13,7 +13,7 @@ use crate::folder::Folder;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(30);
-/// How often a server is started anew because another process had taken its port.
+/// How often a server is started again because another process had taken its port.
 const PORTS: usize = 8;
 
 /// Which release of a server a test runs.
@@ -28,11 +28,11 @@ pub enum Release {
 /// What differs from server to server.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// For folders and messages.
+    /// The name, for folders and messages.
     pub(crate) name: &'static str,
-    /// What the server writes to its log once it takes connections.
+    /// The text that the server writes to its log once it accepts connections.
     pub(crate) ready: &'static str,
-    /// What it writes there when another process has its port.
+    /// The text that it writes there when another process has its port.
     pub(crate) taken: &'static str,
     /// The arguments for this configuration file, written with this port and this log.
     pub(crate) arguments: fn(&Path) -> Vec<String>,
@@ -157,7 +157,7 @@ impl Server {
         );
     }
 
-    /// Starts it again on the same port and with the same data; kills it before if it runs.
+    /// Starts it again on the same port and with the same data; if it runs, kills it first.
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
@@ -183,7 +183,7 @@ impl Server {
         let configuration = folder.join("configuration");
         let text = (self.configure)(&self.extra, self.port, folder, &log);
         fs::write(&configuration, text).map_err(|error| Failed::io("its configuration", error))?;
-        // What is wrong with a configuration is said before there is a log.
+        // The server reports a wrong configuration before there is a log.
         let output = folder.join("output");
         let to = File::create(&output).map_err(|error| Failed::io("its output", error))?;
         let both = to
@@ -250,16 +250,16 @@ impl Failed {
 
 /// A port of the loopback that was free a moment ago.
 ///
-/// It is none of those that the system gives to outgoing connections. One of those could be taken while its server is down,
-/// by a client that tries to reach the server: such a client can even connect to itself.
+/// It is outside the range that the system gives to outgoing connections. A port of that range could be taken, while its server
+/// is down, by a client that tries to reach the server: such a client can even connect to itself.
 ///
 /// # Panics
-/// If the loopback has none.
+/// If the loopback interface has none.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
-    // Processes that run beside each other begin at different places.
+    // Processes that run at the same time begin at different places.
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         // ORDERING: the number only has to differ from the others.
@@ -273,11 +273,11 @@ pub fn free_port() -> u16 {
     panic!("the loopback has no free port from {FIRST} on");
 }
 
-/// The file of a program that Debian installs.
+/// The path of a program that Debian installs.
 #[track_caller]
 pub(crate) fn installed(program: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // `/usr/sbin` is in the path of root alone.
+    // `/usr/sbin` is only in root's path.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/bin".into()]);
     for folder in folders {
         let file = folder.join(program);
@@ -296,8 +296,8 @@ fn environment() -> PathBuf {
     workspace.join(target).join("servers")
 }
 
-/// The file of a server that comes from PyPI: `below` the folder of the virtual environment, in which `*` stands for
-/// any one name.
+/// The path of a server from PyPI: `below` is a path in the folder of the virtual environment, in which `*` stands for any
+/// one name.
 #[track_caller]
 pub(crate) fn packaged(below: &str, package: &str) -> PathBuf {
     let environment = environment();
