@@ -1,6 +1,6 @@
-//! Doorbells: one entry for each batch of a publisher, which lists the keys that the batch touched.
+//! Doorbells: streams that wake readers. Each batch of a publisher appends one entry, which lists the batch's keys.
 //!
-//! A reader of many keys blocks on the 16 doorbells alone, and then reads the streams of the keys that were rung for. Each
+//! A reader of many keys blocks on the 16 doorbells only, and then reads the streams of the keys that their entries list. Each
 //! entry has one field, `keys`, whose value is the escaped keys with a space between them, so that it can be read with
 //! `redis-cli` and written from any language.
 
@@ -9,14 +9,14 @@ use std::collections::HashSet;
 /// The field that lists the keys.
 pub(crate) const FIELD: &[u8] = b"keys";
 
-/// About how many entries a doorbell keeps. A reader that asks for [`READ`] entries and gets fewer has missed none: the
-/// server trims a doorbell only when more than this many are there.
+/// About how many entries a doorbell keeps. If a reader asks for [`READ`] entries and gets fewer, it has missed none: the
+/// server trims a doorbell only when it has more than this many.
 pub(crate) const KEPT: usize = 4096;
 
 /// How many entries of a doorbell are read at a time.
 pub(crate) const READ: usize = 1024;
 
-/// The keys that one batch touched, each once.
+/// The keys of one batch, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     text: String,
@@ -43,7 +43,7 @@ impl Ring {
     }
 }
 
-/// The escaped keys that an entry lists. What is not UTF-8 rings for nobody.
+/// The escaped keys that an entry lists. A value that is not UTF-8 lists none.
 pub(crate) fn rung(value: &[u8]) -> impl Iterator<Item = &str> {
     let text = std::str::from_utf8(value).unwrap_or_default();
     text.split(' ').filter(|key| !key.is_empty())

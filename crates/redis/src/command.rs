@@ -1,4 +1,4 @@
-//! Commands as the server reads them, packed one behind the other.
+//! Commands in the form that the server reads, packed one after the other.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Commands {
         }
     }
 
-    /// Begins a command of so many parts, each of which is then added by [`part`](Self::part).
+    /// Begins a command of this many parts. [`part`](Self::part) then adds each part.
     pub(crate) fn begin(&mut self, parts: usize) {
         self.count += 1;
         self.number(b'*', parts);
@@ -43,7 +43,7 @@ impl Commands {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it waits for some.
+    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it waits until there are some.
     pub(crate) fn xread<'a>(
         &mut self,
         count: usize,
@@ -90,7 +90,7 @@ impl Commands {
         &self.bytes
     }
 
-    /// How many commands there are, and so how many answers are to come.
+    /// How many commands there are, and so how many answers will come.
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -1,6 +1,6 @@
 //! A message as the entry of a stream.
 //!
-//! | field | what | without it |
+//! | field | meaning | without it |
 //! |---|---|---|
 //! | `payload` | the payload | the entry is no message |
 //! | `id` | the identity | the entry's own position |
@@ -25,20 +25,20 @@ const NAME: &[u8] = b"name";
 const TIME: &[u8] = b"time";
 const HEADER: &[u8] = b"h.";
 
-/// Why an entry is no message.
+/// Why an entry is not a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BadEntry {
-    /// It has no field `payload`, or was deleted.
+    /// It has no field `payload`, or it was deleted.
     NoPayload,
-    /// This field is there twice.
+    /// It has this field twice.
     Twice(String),
     /// This field is not UTF-8, or its name is not.
     NotText(String),
-    /// The field `time` is no number, or one beyond all clocks.
+    /// The field `time` is not a number, or is beyond what the clock can count.
     NoTime,
-    /// It begins as one of ours, and its head has no end.
+    /// It begins like a message of this crate, but its head has no end.
     NoHead,
-    /// It has so many bytes, and at most so many are taken.
+    /// It has more bytes than the limit.
     TooLarge { size: usize, limit: usize },
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn fields_of(message: &Message, mut take: impl FnMut(&[u8], &[u8])) {
     }
 }
 
-/// A time before 1970 is taken for 1970.
+/// A time before 1970 counts as 1970.
 pub(crate) fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -146,7 +146,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Counts bytes before they are kept, so that no more than the limit is ever held twice.
+    /// Counts bytes before they are kept, so that never more than the limit is kept.
     fn grow(&mut self, bytes: usize) -> Result<(), BadEntry> {
         self.size += bytes;
         let (size, limit) = (self.size, self.limit);
@@ -156,7 +156,7 @@ impl Parts {
         }
     }
 
-    /// Takes a field. One that is not known is ignored.
+    /// Takes a field. Unknown fields are ignored.
     pub(crate) fn take(&mut self, field: Vec<u8>, value: Vec<u8>) -> Result<(), BadEntry> {
         let place = match &field[..] {
             PAYLOAD => return self.payload(Bytes::from(value)),
@@ -186,7 +186,7 @@ impl Parts {
         }
     }
 
-    /// The message. One without a field `id` or `time` gets these.
+    /// Returns the message. Without a field `id` or `time` it gets the given values.
     pub(crate) fn message(
         self,
         key: &Key,

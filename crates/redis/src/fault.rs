@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Why a command has no answer that helps.
+/// Why a command has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection is of no use any more: it was closed, it did not answer in time, or what came is no answer.
+    /// The connection is no longer usable: it was closed, did not answer in time, or received something that is not an answer.
     Lost(String),
     /// The server refused the command.
     Refused {
@@ -25,13 +25,13 @@ impl Fault {
         matches!(self, Fault::Refused { code, .. } if code == wanted)
     }
 
-    /// Whether the same command may succeed a moment later, though nobody changed anything here.
+    /// Whether the same command may succeed a moment later without any change on this side.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Fault::Lost(_) => true,
             Fault::Refused { code, .. } => {
-                // A server that loads its data, that became a replica, or whose cluster is moving. `OOM` is none of
-                // them: memory may never come back.
+                // The server loads its data, became a replica, or its cluster is moving. `OOM` is not among these: there may
+                // never be memory again.
                 matches!(
                     &code[..],
                     "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN"
@@ -50,7 +50,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What would be right, where the server does not say it.
+/// Advice on what would be right, where the server gives none.
 fn advice(code: &str, text: &str) -> &'static str {
     match code {
         "NOPERM"

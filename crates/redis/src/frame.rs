@@ -1,4 +1,4 @@
-//! A message as it is published on a channel of pub/sub.
+//! A message in the form in which it is published on a pub/sub channel.
 //!
 //! A head, an empty line, and the payload as it is:
 //!
@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The fields of the head are those of an [entry](crate::entry). In names and values, control characters, `%` and all bytes
-//! beyond ASCII are written `%20`, and `=` in names. What does not begin with the first line was published by others,
-//! and is a payload as a whole.
+//! beyond ASCII are percent-encoded, like `%20`; in names so is `=`. Text that does not begin with the first line was
+//! published by other programs, and is a payload as a whole.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -25,12 +25,12 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::entry::{BadEntry, Parts, fields_of, milliseconds};
 
-/// What a message of ours begins with.
+/// The beginning of a message of this crate.
 const MARK: &[u8] = b"fanfeed/1\n";
 const VALUE: &AsciiSet = &CONTROLS.add(b'%');
 const NAME: &AsciiSet = &VALUE.add(b'=');
 
-/// Writes a message, in place of what `text` holds.
+/// Writes a message to `text`, replacing its contents.
 pub(crate) fn write(text: &mut Vec<u8>, message: &Message) {
     text.clear();
     text.extend_from_slice(MARK);

@@ -1,4 +1,4 @@
-//! What the fuzz target reaches for: everything that parses what a server, or another writer, sent.
+//! For the fuzz target: everything that parses bytes from a server or from another writer.
 
 use bytes::Bytes;
 use fanfeed_broker::{Key, Message};
@@ -46,7 +46,7 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
-/// Reads `bytes` as what was published on a channel.
+/// Reads `bytes` as a message that was published on a channel.
 ///
 /// # Panics
 /// If the message is larger than the limit, or is not read back as it was written.
@@ -75,7 +75,7 @@ fn same(message: &Message, again: &Message) {
 /// Rings for the keys in `bytes`, one to a line, and reads the ring.
 ///
 /// # Panics
-/// If other keys are rung.
+/// If the ring lists other keys.
 pub fn ring(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut escaped: Vec<String> = text
@@ -92,7 +92,7 @@ pub fn ring(bytes: &[u8]) {
     bell::rung(bytes).for_each(|key| assert!(!key.is_empty()));
 }
 
-/// The fields of an XADD without MAXLEN: behind its name, the stream and `*`.
+/// The fields of an XADD without MAXLEN: the parts after its name, the stream and `*`.
 fn written(commands: &Commands) -> Vec<(Vec<u8>, Vec<u8>)> {
     let Ok(redis::Value::Array(parts)) = parse_redis_value(commands.bytes()) else {
         panic!("no command was written");

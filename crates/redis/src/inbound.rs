@@ -1,16 +1,17 @@
 //! The side that receives.
 //!
 //! All work is done on the engine's thread, with one connection: reading without waiting, acknowledging, opening, heartbeats.
-//! Only waiting is left to the [`Waiter`], which has a connection and a thread of its own and tells what it heard by the
-//! inbox. There are two ways to wait:
+//! Only waiting is left to the [`Waiter`], which has a connection and a thread of its own and sends its answers to the inbox.
+//! There are two ways to wait:
 //!
 //! - **directly**, for at most [`DIRECT`] streams: the wait names the streams themselves;
-//! - **at the doorbells**: the wait names the doorbells, and each key that is rung for is read.
+//! - **at the doorbells** ([`bell`](crate::bell)): the wait names the doorbells, and the stream of each key that they list is
+//!   read.
 //!
 //! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read. Its subscription's
 //! cursor was set from the server's answer, and the stream is read again whenever it was rung for by a batch
 //! that ended after that answer (a doorbell is read from the position it had when this side was opened), when the last
-//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect. Whatever is to be read is read in
+//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect. Ready streams are read in
 //! turn ([`Turns`]), so that no subscription waits for another one that is always ready.
 
 mod claims;
@@ -41,32 +42,32 @@ use crate::wire::Wire;
 use settling::Settled;
 use turns::Turns;
 
-/// Up to so many streams are waited for directly.
+/// Up to this many streams are waited for directly.
 const DIRECT: usize = 16;
 
-/// What outlives a connection.
+/// The state that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
-    /// The members that are closed, and are forgotten when handlers hold nothing more.
+    /// The members that are closed, and are forgotten when their handlers hold nothing more.
     closing: HashSet<u64>,
     settled: Settled,
 }
 
-/// What is to be read.
+/// The streams to read.
 #[derive(Debug, Default)]
 struct Work {
     /// Subscriptions whose streams have something new, or may have.
     ready: Turns,
     /// Subscriptions whose streams a sweep has not looked at yet.
     swept: Turns,
-    /// Subscriptions that are read by a command of their own the next time: one of several streams in a read was refused.
+    /// Subscriptions that are next read by a command of their own, because a read of several streams was refused.
     apart: HashSet<u64>,
     /// Subscriptions that would be ready if their sinks had room.
     full: HashSet<u64>,
-    /// Members of groups for which entries of others are to be looked for.
+    /// Members of groups for which to look for entries that other members left behind.
     claims: Turns,
-    /// Plain readers whose places are to be checked.
+    /// Plain readers whose places have to be checked.
     places: Turns,
 }
 
@@ -84,7 +85,7 @@ impl Work {
             .all(|turns| turns.is_empty())
     }
 
-    /// Nothing more is to be read for this subscription.
+    /// Stops reading for this subscription.
     fn drop(&mut self, id: u64) {
         for turns in [
             &mut self.ready,
@@ -109,22 +110,22 @@ pub(crate) struct RedisInbound {
     /// The subscriptions of each key, by its escape.
     by_key: HashMap<String, Vec<u64>>,
     work: Work,
-    /// What is waited for now does not fit what is subscribed to any more.
+    /// The wait under way no longer fits the subscriptions.
     stale: bool,
     direct: bool,
     /// How many entries of each stream the wait under way asks for.
     brought: usize,
-    /// Plain subscriptions that a bell was rung for lately, the last one first.
+    /// Plain subscriptions that a doorbell was rung for lately, the last one first.
     hot: VecDeque<u64>,
     /// The last entry of each doorbell that was read.
     bells: [Position; BELLS],
     handover: Position,
     connected: Instant,
-    /// Whether this connection has said that the member lives.
+    /// Whether a heartbeat of the member was sent on this connection.
     alive: bool,
     beat: Instant,
     swept: Instant,
-    /// The largest entry seen lately, in bytes, by which a round is bounded.
+    /// The largest entry seen lately, in bytes, which limits a round.
     largest: usize,
 }
 
@@ -197,7 +198,7 @@ impl RedisInbound {
         }
     }
 
-    /// Takes one note, and returns whether the engine is to have the word.
+    /// Handles one note. Returns whether it ends the engine's `pump`.
     fn take(&mut self, note: Note) -> Result<bool, LinkError> {
         match note {
             Note::Nudge => {
@@ -221,8 +222,8 @@ impl RedisInbound {
             let Some(subscription) = kept.subscriptions.get(id) else {
                 return false;
             };
-            // The engine tells of room when half of it is free; other nudges come sooner, and a few entries are not worth
-            // a round.
+            // The engine signals room when half of the buffer is free. Other nudges come sooner, and a few entries are not
+            // worth a round.
             let full = 2 * subscription.sink.room() < subscription.sink.buffer();
             if !full {
                 work.ready.push(*id);
@@ -303,7 +304,7 @@ impl Inbound for RedisInbound {
     }
 
     fn finish(&mut self) {
-        // At the end: what cannot be said any more is found out by the others, from the missing heartbeat.
+        // At the end: if this cannot be sent any more, the others find out from the missing heartbeat.
         let _ = self.settle_all();
         let _ = self.leave();
     }
@@ -321,12 +322,12 @@ impl fmt::Debug for RedisInbound {
     }
 }
 
-/// The fault of a command whose refusal nothing can be done about here.
+/// Makes any fault a lost connection, for commands whose refusal cannot be handled here.
 fn refused(fault: crate::fault::Fault) -> LinkError {
     link(&fault)
 }
 
-/// Reads a value as the answers that only this side reads.
+/// Reads a value as each kind of answer that only this side reads.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz_answers(value: &redis::Value) {
     let _ = opening::Stream::read(value.clone());

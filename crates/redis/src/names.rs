@@ -1,18 +1,18 @@
-//! Where things stand on the server.
+//! The names on the server.
 //!
 //! With the prefix `fanfeed:`, the key `chat.42` has these names:
 //!
-//! | name | what |
+//! | name | meaning |
 //! |---|---|
 //! | `fanfeed:s:{chat.42}` | the stream of the key |
 //! | `fanfeed:bell:{0}` .. `fanfeed:bell:{15}` | the doorbells |
 //! | `fanfeed:handover` | rung when a member of a group gives back messages |
-//! | `fanfeed:dead:{chat.42}` | what groups of the key gave up |
+//! | `fanfeed:dead:{chat.42}` | messages that groups of the key gave up |
 //! | `fanfeed:member:{name}` | a string that expires: the heartbeat of a member of groups |
 //! | `fanfeed:chat.42` | in the mode of pub/sub: the channel of the key |
-//! | `fanfeed:{name}` | in that mode: the channel by which a broker wakes its own listener |
+//! | `fanfeed:{name}` | in that mode: the channel with which a broker wakes its own listener |
 //!
-//! Braces make the part between them the hash tag, by which a cluster places the name.
+//! The part between braces is the hash tag, which decides where a cluster stores the name.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Names {
         name
     }
 
-    /// The stream of an escaped key, in place of what `name` holds.
+    /// Writes the stream of an escaped key to `name`, replacing its contents.
     pub(crate) fn write_stream(&self, name: &mut String, escaped: &str) {
         name.clear();
         for part in [&*self.prefix, "s:{", escaped, "}"] {
@@ -66,7 +66,7 @@ impl Names {
         format!("{}handover", self.prefix)
     }
 
-    /// Where what the groups of a key gave up is kept.
+    /// The stream of the messages that the groups of a key gave up.
     pub(crate) fn dead(&self, escaped: &str) -> String {
         format!("{}dead:{{{escaped}}}", self.prefix)
     }
@@ -76,7 +76,7 @@ impl Names {
         format!("{}{}", self.prefix, escape(key))
     }
 
-    /// The channel by which a broker wakes its own listener. No key has it: no escape holds a brace.
+    /// The channel with which a broker wakes its own listener. No key has this channel, because no escaped key has a brace.
     pub(crate) fn wake(&self, member: &str) -> String {
         format!("{}{{{member}}}", self.prefix)
     }
@@ -91,7 +91,7 @@ impl Names {
 /// digits.
 ///
 /// INVARIANT: two keys never share an escape, because each byte maps to one token, no token is the beginning of
-/// another, and `%` itself is escaped. The result holds no space, which separates the keys that a doorbell
+/// another, and `%` itself is escaped. The result has no space, which separates the keys that a doorbell
 /// lists, and no brace, which would end the hash tag.
 pub(crate) fn escape(key: &str) -> String {
     let stays = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,~".contains(byte);

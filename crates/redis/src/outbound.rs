@@ -1,4 +1,4 @@
-//! The side that publishes: one pipeline for each batch and, for streams, one ring at its end.
+//! The side that publishes: one pipeline for each batch. For streams it ends with one ring: an entry for a doorbell.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct RedisOutbound {
     shared: Arc<Shared>,
     wire: Wire,
     commands: Commands,
-    /// As text: about how many entries a stream keeps, and a doorbell.
+    /// About how many entries a stream keeps, and a doorbell, both as text.
     kept: Option<Vec<u8>>,
     rings_kept: Vec<u8>,
     bells: Vec<Vec<u8>>,
@@ -74,7 +74,7 @@ impl RedisOutbound {
         let mut last = None;
         for message in batch {
             let key = message.key();
-            // Batches on one key are common: its names are made once.
+            // Batches on one key are common: make its names only once.
             if last != Some(key) {
                 let escaped = escape(key.as_str());
                 self.shared.names.write_stream(&mut stream, &escaped);
@@ -128,8 +128,8 @@ impl Outbound for RedisOutbound {
                 }
             });
         }
-        // If nothing came through, the engine waits longer and longer between its attempts, as after a lost
-        // connection, which it may well be that of a server whose role has changed.
+        // If no message came through, the engine has to wait longer and longer between its attempts, as after a lost
+        // connection: the server may have changed its role, so that a new connection is needed.
         match passing {
             Some(fault)
                 if results

@@ -1,8 +1,8 @@
 //! The side that receives, in the mode of pub/sub.
 //!
-//! The [`listener`] has the connection that is subscribed, and a thread that delivers what comes over it. A thread that
-//! waits for the server cannot be told anything, so that this side wakes it over the server: it publishes a number on a
-//! channel that only its own listener is subscribed to. The same, once a second, shows that the connection lives.
+//! The [`listener`] has the connection that is subscribed, and a thread that delivers the messages that come over it. That
+//! thread waits for the server and for nothing else, so this side wakes it through the server: it publishes a number on a
+//! channel to which only its own listener is subscribed. Once a second, such a number also checks that the connection lives.
 //!
 //! INVARIANT: a subscription is in the listener's table before the server confirms its channel, and `open` returns after
 //! that. So whatever is published after `open` returned is delivered, or was lost with the connection, which each
@@ -26,7 +26,7 @@ use crate::wire::Wire;
 
 use listener::{Listener, Note, Task};
 
-/// How often the connection of the listener is looked after.
+/// How often the connection of the listener is checked.
 const CHECK: Duration = Duration::from_secs(1);
 
 pub(crate) struct PubSubInbound {
@@ -40,7 +40,7 @@ pub(crate) struct PubSubInbound {
     /// The last number that was published on it, and the last that came back.
     called: u64,
     answered: u64,
-    /// When the oldest call that is not answered was made, or the last one.
+    /// When the oldest unanswered number was published, or else the last one.
     since: Instant,
 }
 
@@ -104,13 +104,13 @@ impl PubSubInbound {
             }
         };
         if nudged {
-            // The engine is still to have the word.
+            // The engine's nudge still has to end `pump`.
             let _ = self.nudge.send(Note::Nudge);
         }
         entered
     }
 
-    /// Takes one note, and returns whether the engine is to have the word.
+    /// Handles one note. Returns whether it ends the engine's `pump`.
     fn take(&mut self, note: Note) -> Result<bool, LinkError> {
         match note {
             Note::Nudge => return Ok(true),
@@ -152,7 +152,7 @@ impl Inbound for PubSubInbound {
     fn close(&mut self, sink: &Sink) {
         let channel = self.shared.names.channel(sink.key().as_str()).into_bytes();
         if self.listener.remove(&channel, sink) {
-            // It is done when the listener wakes; until then it passes over what comes.
+            // This is done when the listener wakes; until then it ignores messages of this subscription.
             self.listener.tell(Task::Leave(channel));
         }
     }

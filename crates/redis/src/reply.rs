@@ -1,4 +1,4 @@
-//! What the server answers, taken apart.
+//! Parsing of the server's answers.
 
 use redis::Value;
 
@@ -19,8 +19,8 @@ pub(crate) struct RawEntry {
     pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// The answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some. Returns `None` for what is no
-/// such answer.
+/// The answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some. Returns `None` if it is not
+/// such an answer.
 pub(crate) fn streams(value: Value) -> Option<Vec<StreamEntries>> {
     match value {
         Value::Nil => Some(Vec::new()),
@@ -37,7 +37,7 @@ fn stream(value: Value) -> Option<StreamEntries> {
     })
 }
 
-/// The answer to XRANGE or XCLAIM. An entry that is gone is left out.
+/// The answer to XRANGE or XCLAIM. Entries that are gone are left out.
 pub(crate) fn entries(value: Value) -> Option<Vec<RawEntry>> {
     let Value::Array(entries) = value else {
         return None;
@@ -106,7 +106,7 @@ pub(crate) fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     named.map(|pair| &pair[1])
 }
 
-/// The consumers of the summary that XPENDING gives for a group, with how many entries each has.
+/// The consumers in XPENDING's summary of a group, with the number of entries of each.
 pub(crate) fn pending(value: &Value) -> Option<Vec<(Vec<u8>, u64)>> {
     let Value::Array(parts) = value else {
         return None;

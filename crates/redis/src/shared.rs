@@ -1,4 +1,4 @@
-//! What the two sides of a broker share, and what outlives a connection.
+//! The state that the two sides of a broker share, and that outlives a connection.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -14,9 +14,9 @@ use crate::names::Names;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    /// No other broker has this name, not even one of the same process: a member that has died never comes back under it.
+    /// No other broker has this name, not even in the same process: a member that has died never comes back with it.
     pub(crate) member: String,
-    /// Taken by the receiving side that is opened, and put back when it is dropped.
+    /// The receiving side takes it when it is opened, and puts it back when it is dropped.
     pub(crate) kept: Mutex<Kept>,
 }
 

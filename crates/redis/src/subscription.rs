@@ -1,4 +1,4 @@
-//! One subscription: what it reads next, and what it delivered.
+//! One subscription: where it reads next, and which entries it delivered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,11 +35,11 @@ pub(crate) struct Plain {
     /// How many entries the stream had had when `cursor` was the last one, as XINFO counts them. `None` until the
     /// reader has caught up, if it began in the middle.
     pub(crate) seen: Option<u64>,
-    /// Whether something was read since its place was checked.
+    /// Whether something was read since the reader's place was last checked.
     pub(crate) moved: bool,
 }
 
-/// Reads what the group gives to it.
+/// Reads the entries that the group gives to it.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) group: Vec<u8>,
@@ -49,22 +49,22 @@ pub(crate) struct Member {
     next_tag: u64,
     /// Where the reading of its own pending entries goes on, after a fault.
     pub(crate) recover: Option<Position>,
-    /// No entry up to here is still to be given to anybody.
+    /// The group has given out all entries up to here.
     pub(crate) watch: Position,
-    /// It takes nothing more, and is forgotten when nothing is held.
+    /// It takes no more entries, and is forgotten when it holds none.
     pub(crate) closed: bool,
 }
 
-/// What became of the entries that were read.
+/// The outcome of delivering the entries that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
     /// How many the sink took.
     pub(crate) count: usize,
     /// Whether the sink had no room for the rest.
     pub(crate) full: bool,
-    /// Entries to acknowledge although no handler had them: they were deleted.
+    /// Entries to acknowledge although no handler had them, because they were deleted.
     pub(crate) gone: Vec<Position>,
-    /// Entries that no handler can have: they are no messages.
+    /// Entries that no handler can get, because they are not messages.
     pub(crate) poison: Vec<Position>,
 }
 
@@ -154,7 +154,7 @@ impl Plain {
         let mut delivered = Delivered::default();
         for entry in entries {
             let position = entry.position;
-            // A wait that was begun before the last read tells again what that read delivered.
+            // A wait that began before the last read brings the entries of that read again.
             if position <= self.cursor {
                 continue;
             }
@@ -193,7 +193,7 @@ impl Member {
         limit: usize,
     ) -> Delivered {
         let mut delivered = Delivered::default();
-        // Only what is read again can be held already.
+        // Only entries that are read again can be held already.
         let held: HashSet<Position> = match self.recover {
             Some(_) => self.held.values().copied().collect(),
             None => HashSet::new(),
@@ -216,7 +216,7 @@ impl Member {
                     let attempt = attempts.get(&position).copied().unwrap_or(0) + 1;
                     if sink.deliver(message, tag, attempt).is_err() {
                         delivered.full = true;
-                        // It is this member's already: what is left of the batch is read again from here.
+                        // The entry is already this member's: the rest of the batch is read again from here.
                         self.recover_from(before(position));
                         return delivered;
                     }

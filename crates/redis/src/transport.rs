@@ -1,4 +1,4 @@
-//! The driver, as the engine and `Drivers` know it.
+//! The driver, in the form that the engine and `Drivers` use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::outbound::RedisOutbound;
 use crate::pubsub::PubSubInbound;
 use crate::shared::Shared;
 
-/// What Redis Streams promise.
+/// The promises of Redis Streams.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("redis")
     .plain(Delivery::AtLeastOnce)
     .group(Delivery::AtLeastOnce, WithoutMember::Kept)
     .replay()
     .durable();
 
-/// What channels of pub/sub promise.
+/// The promises of pub/sub channels.
 pub(crate) const PUBSUB: Capabilities =
     Capabilities::new("redis-pubsub").plain(Delivery::AtMostOnce);
 

@@ -1,4 +1,4 @@
-//! The thread that waits at the server, so that the receiving side can do other work meanwhile.
+//! The thread that waits for the server, so that the receiving side can do other work meanwhile.
 
 use std::thread;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::wire::{Wire, accepted};
 
-/// How long one wait lasts at most. It bounds how late a wait that cannot be ended early is replaced.
+/// How long one wait lasts at most, and so how late a new wait can begin if the server does not let this one be ended early.
 pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
 
-/// What comes to the receiving side from other threads.
+/// Notes to the receiving side from other threads.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// What the waiter heard.
+    /// The answer that the waiter received.
     Heard(Result<Value, Fault>),
     /// The engine has something to do.
     Nudge,
@@ -29,7 +29,7 @@ pub(crate) enum Note {
 pub(crate) struct Waiter {
     jobs: Sender<Commands>,
     client: u64,
-    /// Whether an answer is to come.
+    /// Whether an answer is outstanding.
     pub(crate) waits: bool,
 }
 
@@ -52,10 +52,10 @@ impl Waiter {
         })
     }
 
-    /// Begins a wait. There is none under way.
+    /// Begins a wait. No other wait may be under way.
     pub(crate) fn wait(&mut self, command: Commands) {
         debug_assert!(!self.waits, "one wait at a time");
-        // The thread ends only after a fault, of which the receiving side then hears.
+        // The thread ends only after a fault, which it reports to the receiving side.
         self.waits = self.jobs.send(command).is_ok();
     }
 

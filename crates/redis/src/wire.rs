@@ -1,4 +1,4 @@
-//! One connection: opening it, and asking the server.
+//! One connection: opens it, and sends commands to the server.
 
 use std::error::Error;
 #[cfg(feature = "tls")]
@@ -22,7 +22,7 @@ use crate::config::{Config, Tls};
 use crate::fault::Fault;
 use crate::reply::{field, integer};
 
-/// The oldest release whose XINFO tells how many entries a stream ever had.
+/// The oldest release in which XINFO tells how many entries a stream has ever had.
 const OLDEST: (u32, &str) = (7, "Redis 7.0");
 
 /// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is of no use.
@@ -44,7 +44,7 @@ impl Wire {
             connection,
             client: 0,
         };
-        // What is left of the time is that of each answer to come, of which there are two at most.
+        // Each of the answers to come, two at most, may take the rest of the time.
         let left = config.dial.saturating_sub(started.elapsed());
         let timeout = left.max(Duration::from_millis(1));
         wire.timeouts(config, timeout, timeout)?;
@@ -56,7 +56,7 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Lets answers take longer, for commands that wait at the server.
+    /// Lets answers take longer, for commands that block at the server.
     pub(crate) fn patient(self, config: &Config, wait: Duration) -> Result<Self, ConnectError> {
         self.timeouts(config, wait + config.read, config.write)?;
         Ok(self)
@@ -67,7 +67,7 @@ impl Wire {
         self.client
     }
 
-    /// Sends all commands, and returns their answers in order. A refusal stands in its place.
+    /// Sends all commands, and returns their answers in order. A refusal is returned as the answer of its command.
     pub(crate) fn run(&mut self, commands: &Commands) -> Result<Vec<Value>, Fault> {
         self.send(commands)?;
         (0..commands.count()).map(|_| self.receive()).collect()
@@ -145,7 +145,7 @@ impl Wire {
         }
     }
 
-    /// The first command, whose faults are those of a server that is not what was expected.
+    /// Sends the first command. Its faults show that the server is not what was expected.
     fn first(&mut self, config: &Config, parts: &[&[u8]]) -> Result<Value, ConnectError> {
         let sent = self
             .connection
@@ -176,7 +176,7 @@ impl Wire {
                 );
                 Err(ConnectError::WrongProtocol(text.into()))
             }
-            // A server without TLS takes the handshake for the beginning of a command, and waits for the rest.
+            // A server without TLS takes the handshake as the beginning of a command, and waits for the rest.
             Err(error) if config.tls.is_some() && error.is_timeout() => {
                 let text = format!(
                     "{} did not answer the handshake within {:?}; write redis:// if the port has no TLS",
@@ -197,7 +197,7 @@ fn too_old(found: &str) -> ConnectError {
     }
 }
 
-/// A refusal is a fault, and everything else an answer.
+/// Makes a refusal a fault, and everything else an answer.
 pub(crate) fn accepted(value: Value) -> Result<Value, Fault> {
     match value {
         Value::ServerError(error) => Err(Fault::Refused {
@@ -218,7 +218,7 @@ fn lost(error: &RedisError) -> Fault {
     })
 }
 
-/// What a connection that does not come about says.
+/// The error of a connection that could not be made.
 fn refused(config: &Config, error: &RedisError) -> ConnectError {
     let address = config.address().into();
     let reason = config.redact(&error.to_string());
@@ -230,7 +230,7 @@ fn refused(config: &Config, error: &RedisError) -> ConnectError {
     }
     let kind = system(error).map(io::Error::kind);
     match kind {
-        // What rustls says comes as this kind.
+        // Errors of rustls have this kind.
         Some(io::ErrorKind::InvalidData) if config.tls.is_some() => {
             let hint = "look at the authority, at the name in the certificate, and whether the port speaks TLS";
             ConnectError::Tls(format!("{reason} ({hint})").into())
@@ -260,10 +260,10 @@ fn refused(config: &Config, error: &RedisError) -> ConnectError {
     }
 }
 
-/// What the system or rustls said.
+/// The text of the system or of rustls.
 fn system(error: &RedisError) -> Option<&io::Error> {
     let source = error.source()?;
-    // The library shares it in an `Arc`, which is itself the source.
+    // The library shares the error in an `Arc`, which is itself the source.
     match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         Some(shared) => shared.downcast_ref(),
         None => source.downcast_ref(),
@@ -281,7 +281,7 @@ fn client(config: &Config) -> Result<Client, ConnectError> {
             tls_params: None,
         },
     };
-    // Nothing is sent while connecting, where no timeout would hold: `greet` authenticates.
+    // Nothing is sent while connecting, because no timeout would apply there: `greet` authenticates.
     let settings = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP2)
         .set_skip_set_lib_name();
@@ -312,7 +312,7 @@ fn encrypted(_: ConnectionInfo, _: &Tls) -> Result<Client, ConnectError> {
 #[cfg(feature = "tls")]
 fn provide() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have installed one in between, which is as good.
+        // Another thread may have installed one in the meantime, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }

@@ -1,8 +1,8 @@
-//! Heartbeats, sweeps, and taking what members of groups left behind.
+//! Heartbeats, sweeps, and taking over the entries that members of groups left behind.
 //!
-//! A member says every [`heartbeat`](crate::Config::heartbeat) that it lives, by a string that expires after three. An entry
-//! that was given to a member without that string is taken by another one. While its own string is there, a member's
-//! entries are its own, however long a handler takes.
+//! Every [`heartbeat`](crate::Config::heartbeat), a member says that it lives by setting a string that expires after three
+//! heartbeats. Other members take over the entries of a member without that string. While its string is there, a member keeps
+//! its entries, however long a handler takes.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::position::Position;
 use crate::reply::{bytes, entries, integer, pending};
 use crate::subscription::Role;
 
-/// How many intervals a member may be silent.
+/// After how many silent intervals a member counts as dead.
 const SILENCE: u32 = 3;
 /// How many members look for entries of others in one pipeline.
 const LOOKS: usize = 256;
@@ -39,7 +39,7 @@ impl RedisInbound {
             self.beat = Instant::now();
             if self.has_members() {
                 match self.say_alive() {
-                    // The others take over if this goes on; the next beat tries again.
+                    // The next heartbeat tries again; if this goes on, other members take over.
                     Err(fault) if fault.is("OOM") => {}
                     said => said.map_err(refused)?,
                 }
@@ -48,7 +48,7 @@ impl RedisInbound {
         if self.swept.elapsed() >= sweep {
             self.swept = Instant::now();
             self.kept.settled.try_again();
-            // A sweep that takes longer than its interval is not begun again before it is over.
+            // A sweep may take longer than its interval: the next one does not begin before it is over.
             if self.work.swept.is_empty() {
                 self.sweep();
             }
@@ -56,7 +56,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Lets everything be read, and looks for what others left behind.
+    /// Marks all streams to be read, and looks for entries that other members left behind.
     pub(super) fn sweep(&mut self) {
         self.drop_ended();
         for (id, subscription) in &self.kept.subscriptions {
@@ -78,7 +78,7 @@ impl RedisInbound {
         let name = self.shared.names.member(&self.shared.member);
         let time = self.shared.config.heartbeat * SILENCE;
         let time = time.as_millis().to_string();
-        // A server whose memory is full refuses SET, but not this.
+        // A server whose memory is full refuses SET, but not PEXPIRE.
         let kept = self
             .wire
             .ask(&[b"PEXPIRE", name.as_bytes(), time.as_bytes()])?;
@@ -90,13 +90,13 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Ends the member's life at the server, if it had one.
+    /// Removes the member's heartbeat from the server, if it had one.
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
         let name = self.shared.names.member(&self.shared.member);
         self.wire.ask(&[b"DEL", name.as_bytes()]).map(drop)
     }
 
-    /// Looks, for some of the members that are to look, whether others have left entries behind, and takes those.
+    /// For some of the members in `claims`: looks whether others have left entries behind, and takes these.
     pub(super) fn claim_some(&mut self) -> Result<(), LinkError> {
         let mut looks = Vec::new();
         let mut commands = Commands::new();
@@ -140,8 +140,8 @@ impl RedisInbound {
         life(consumer) != self.shared.member.as_bytes()
     }
 
-    /// Which of these consumers' members have died. Nobody has, as long as this side has not been connected for long:
-    /// the others may be about to come back after the same fault.
+    /// Which members of these consumers have died. While this side has been connected for only a short time, none counts as
+    /// dead: the others may be about to come back after the same fault.
     fn dead(&mut self, consumers: &[(u64, Vec<u8>)]) -> Result<HashSet<Vec<u8>>, LinkError> {
         let grace: Duration = self.shared.config.heartbeat * SILENCE;
         if self.connected.elapsed() < grace {
@@ -166,7 +166,7 @@ impl RedisInbound {
         Ok(dead.map(|(member, _)| member.to_vec()).collect())
     }
 
-    /// Takes entries of another consumer, as far as there is room.
+    /// Takes over entries of another consumer, as many as there is room for.
     fn claim(&mut self, id: u64, consumer: &[u8], idle: &[u8]) -> Result<(), LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(());
@@ -236,7 +236,7 @@ impl RedisInbound {
     }
 }
 
-/// The member whose life a consumer depends on: its name is the member's, a period, and a number.
+/// The member that a consumer belongs to: the consumer's name is the member's, a period, and a number.
 fn life(consumer: &[u8]) -> &[u8] {
     let end = consumer.iter().rposition(|byte| *byte == b'.');
     &consumer[..end.unwrap_or(consumer.len())]

@@ -13,16 +13,16 @@ use crate::reply::{field, integer};
 use crate::subscription::{Plain, Role, Subscription};
 use crate::wire::accepted;
 
-/// What XINFO tells of a stream. One that does not exist has had no entry.
+/// The answer of XINFO about a stream. A stream that does not exist counts as one that never had an entry.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stream {
     /// The position of the first entry that is left.
     pub(super) first: Option<Position>,
     /// The position of the last entry there ever was.
     pub(super) last: Position,
-    /// How many entries there ever were.
+    /// How many entries there have ever been.
     pub(super) added: u64,
-    /// How many there are.
+    /// How many entries there are.
     pub(super) length: u64,
 }
 
@@ -57,23 +57,23 @@ impl Stream {
 }
 
 impl Stream {
-    /// Whether entries behind this position may be gone. It is not known of the last one that is gone, so that a reader
-    /// that had just that one is told so, too.
+    /// Whether entries after this position may be gone. The position of the last one that is gone is not known, so this is
+    /// also true for a reader that had read exactly that one.
     fn has_trimmed_behind(&self, position: Position) -> bool {
         self.added > self.length && position < self.first.unwrap_or(self.last)
     }
 }
 
 impl Plain {
-    /// Compares its place with what the stream says, and returns what is to be reported, if anything is: the number of
-    /// entries that were missed, where it is known.
+    /// Compares the reader's place with the state of the stream. Returns the gap to report, if there is one: the number of
+    /// entries that were missed, if it is known.
     ///
-    /// The server's clock is taken not to go back over a restart, so that entries of a stream that began anew
-    /// are behind the cursor.
+    /// This relies on the server's clock not going back over a restart, so that entries of a stream that was made again come
+    /// after the cursor.
     pub(super) fn check(&mut self, stream: &Stream) -> Option<Option<u64>> {
         self.moved = false;
         if stream.last < self.cursor || self.seen.is_some_and(|seen| stream.added < seen) {
-            // The server has forgotten some entries at the end, or all. What is left up to the cursor was read.
+            // The server has lost some entries at the end, or all. The reader has read those that are left up to the cursor.
             self.cursor = match stream.first {
                 Some(first) if first > self.cursor => self.cursor,
                 Some(_) => self.cursor.min(stream.last),
@@ -83,11 +83,11 @@ impl Plain {
             return Some(None);
         }
         if self.cursor == stream.last {
-            // A reader that has come to the end has seen all, or it was overtaken by the trimming on the way.
+            // A reader at the end has seen all entries, unless the server trimmed some before it read them.
             let seen = self.seen.replace(stream.added).unwrap_or(stream.added);
             return (stream.added > seen).then(|| Some(stream.added - seen));
         }
-        // Of all entries there ever were, those before the first that is left are gone.
+        // The entries before the first one that is left are gone.
         let removed = stream.added.saturating_sub(stream.length);
         let seen = self.seen?;
         self.seen = Some(seen.max(removed));
@@ -107,7 +107,7 @@ impl RedisInbound {
             Ok(()) => {}
             Err(Fault::Lost(reason)) => {
                 if !known {
-                    // It was never live, and starts anew.
+                    // It was never live, and starts from the beginning.
                     self.kept.subscriptions.remove(&id);
                 }
                 return Err(LinkError::new(reason).into());
@@ -128,7 +128,7 @@ impl RedisInbound {
         if !readers.contains(&id) {
             readers.push(id);
         }
-        // What comes after the look of a new plain reader is rung for, or waited for directly.
+        // For a new plain reader nothing is ready yet: later entries are rung for, or waited for directly.
         if known || sink.group().is_some() || *sink.start() != Start::New {
             self.work.ready.push(id);
         }
@@ -144,10 +144,10 @@ impl RedisInbound {
         match subscription.role {
             Role::Plain(_) => self.enter_plain(id, known),
             Role::Member(_) => {
-                // Before anything is read under its name, the member has to be known as alive.
+                // The server has to know that the member is alive before anything is read under its name.
                 if !self.alive {
                     match self.say_alive() {
-                        // It goes on without, until there is memory again.
+                        // The server's memory is full: go on without a heartbeat until there is memory again.
                         Err(fault) if known && fault.is("OOM") => {}
                         said => said?,
                     }
@@ -196,7 +196,7 @@ impl RedisInbound {
     fn enter_group(&mut self, id: u64, known: bool) -> Result<(), Fault> {
         let subscription = &self.kept.subscriptions[&id];
         let from = if known {
-            // Whatever is in a stream whose group has vanished may not have been handled.
+            // The group has vanished, so any entry of its stream may be unhandled.
             Position::START.to_string()
         } else {
             match subscription.sink.start() {
@@ -216,7 +216,7 @@ impl RedisInbound {
             trimmed = stream.has_trimmed_behind(position);
         }
         let created = match self.create_group(id, from.as_bytes()) {
-            // If it is not there, the first read says so.
+            // If the group is not there, the first read says so.
             Err(fault) if known && fault.is("OOM") => false,
             created => created?,
         };
@@ -225,13 +225,13 @@ impl RedisInbound {
             .subscriptions
             .get_mut(&id)
             .expect("it is being opened");
-        // A group that was there goes on where it was.
+        // A group that was there continues where it was.
         if created && (known || trimmed) {
             subscription.sink.gap(None);
         }
         let member = subscription.member_mut().expect("it is one of a group");
         if known {
-            // What was being read when the connection was lost is pending, and nobody has it.
+            // Entries that were being read when the connection was lost are pending, and no handler has them.
             member.recover = Some(Position::START);
         }
         Ok(())
@@ -276,7 +276,7 @@ mod tests {
         }
     }
 
-    /// A reader that saw `seen` entries up to `cursor`, and a stream of which `length` of `added` are left.
+    /// A reader that saw `seen` entries up to `cursor`, and a stream that has `length` of its `added` entries left.
     fn check(cursor: u64, seen: u64, last: u64, added: u64, length: u64) -> Option<Option<u64>> {
         let mut plain = Plain {
             cursor: at(cursor),
@@ -286,7 +286,7 @@ mod tests {
         plain.check(&stream(last, added, length))
     }
 
-    /// One that has had an entry in each millisecond up to `last`.
+    /// A stream that has had an entry in each millisecond up to `last`.
     fn stream(last: u64, added: u64, length: u64) -> Stream {
         Stream {
             first: (length > 0).then(|| at(last + 1 - length)),

@@ -1,4 +1,4 @@
-//! Reading what is ready, many streams in one pipeline.
+//! Rounds: each reads many ready streams in one pipeline.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,12 +24,12 @@ const BYTES: usize = 8 << 20;
 /// How many entries of one stream a pipeline asks for.
 const OF_ONE: usize = 512;
 
-/// How many subscriptions of a round are left to a sweep, however many others are ready.
+/// How many subscriptions of a round are reserved for a sweep, however many others are ready.
 const SWEPT: usize = STREAMS / 4;
 
 /// One command of a round.
 struct Read {
-    /// Whose streams it reads. There are several only if all are plain.
+    /// The subscriptions whose streams it reads. There are several only if all are plain.
     ids: Vec<u64>,
     asked: usize,
     /// Whether an XINFO precedes it.
@@ -50,7 +50,7 @@ impl RedisInbound {
         let mut lost = None;
         for read in reads {
             let look = read.looks.then(&mut next);
-            // Everything that came is delivered before a fault is told: a member's entries are its own by now.
+            // All entries that came are delivered before a fault is returned: a member's entries are already its own.
             match self.finish_read(&read, look, next()) {
                 Ok(some) => delivered |= some,
                 Err(error) => lost = Some(error),
@@ -66,14 +66,14 @@ impl RedisInbound {
         if chosen.is_empty() {
             return (commands, reads);
         }
-        // Each stream has its share. A stream that has more is ready again at once.
+        // Each stream has its share. A stream with more entries is ready again at once.
         let entries = (BYTES / self.largest).clamp(1, ENTRIES);
         let share = (entries / chosen.len()).clamp(1, OF_ONE);
         let mut together = Vec::new();
         for (id, room) in chosen {
             let subscription = &self.kept.subscriptions[&id];
             let apart = self.work.apart.remove(&id);
-            // Readers of one stream read it apart: in one answer theirs could not be told from each other.
+            // Several readers of one stream use separate commands: one answer could not tell their entries apart.
             let alone = || {
                 self.by_key
                     .get(&subscription.escaped)
@@ -84,8 +84,8 @@ impl RedisInbound {
                 continue;
             }
             let asked = room.min(share);
-            // A direct wait goes on behind what the group has given out, which only the stream can tell. The
-            // look comes first: what is appended between the two is then waited for, and found.
+            // A direct wait begins after the entries that the group has given out, which only the stream can tell. XINFO
+            // comes first, so that the wait finds entries that are appended between the two commands.
             let looks = self.direct && subscription.member().is_some();
             if looks {
                 commands.push(&[b"XINFO", b"STREAM", &subscription.stream]);
@@ -173,7 +173,7 @@ impl RedisInbound {
             return Err(link(fault));
         }
         let [id] = read.ids[..] else {
-            // Which of the streams was refused shows when each is read by itself.
+            // Reading each stream by itself shows which one was refused.
             self.work.apart.extend(&read.ids);
             read.ids.iter().for_each(|id| self.work.ready.push(*id));
             return Ok(false);
@@ -190,7 +190,7 @@ impl RedisInbound {
         Ok(true)
     }
 
-    /// Takes in what was read for one subscription.
+    /// Handles the answer for one subscription.
     fn take_read(
         &mut self,
         id: u64,
@@ -229,7 +229,7 @@ impl RedisInbound {
         } else if let Some(look) = look
             && let Some(member) = subscription.member_mut()
         {
-            // Fewer than asked for: all that was there at the look has been given to somebody.
+            // Fewer than asked for: the group has given out all entries that XINFO saw.
             member.watch = member.watch.max(look.last);
         }
         delivered.count > 0
@@ -249,7 +249,7 @@ impl RedisInbound {
             let fields = entry.fields.iter();
             fields.map(|(name, value)| name.len() + value.len()).sum()
         };
-        // It shrinks slowly, so that one large entry bounds the next few rounds.
+        // It shrinks slowly, so that one large entry limits the next few rounds.
         let largest = entries.iter().map(bytes).max().unwrap_or(0);
         self.largest = largest.max(self.largest - self.largest / 8).max(64);
         let delivered = subscription.deliver(entries, attempts, self.shared.config.max_message);
@@ -265,7 +265,7 @@ impl RedisInbound {
         delivered
     }
 
-    /// The server does not have the group any more. This makes it again, from the oldest entry that is left, and reports the gap.
+    /// Called when the server no longer has the group. Makes it again, from the oldest entry that is left, and reports the gap.
     fn group_vanished(&mut self, id: u64) -> Result<(), LinkError> {
         if self.create_group(id, b"0").map_err(refused)?
             && let Some(subscription) = self.kept.subscriptions.get(&id)
@@ -276,8 +276,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Compares the places of some plain readers with what their streams say: what was trimmed before it was read is
-    /// reported.
+    /// Compares the places of some plain readers with their streams, and reports entries that were trimmed before they were
+    /// read.
     pub(super) fn check_places(&mut self) -> Result<(), LinkError> {
         let mut ids = Vec::new();
         let mut commands = Commands::new();

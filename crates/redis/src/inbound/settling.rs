@@ -11,7 +11,7 @@ use crate::position::Position;
 use crate::reply::entries;
 use crate::subscription::Subscription;
 
-/// The consumer that has what members gave back. It is never alive, and any member may take what it has.
+/// The consumer that holds entries that members gave back. It is never alive, and any member may take its entries.
 pub(super) const NOBODY: &[u8] = b"handover";
 
 /// The idle time, in milliseconds, that an entry given back is marked with. A member takes such an entry only if it has
@@ -19,16 +19,16 @@ pub(super) const NOBODY: &[u8] = b"handover";
 const GIVEN: &[u8] = b"86400000";
 pub(super) const TAKEN_AFTER: &[u8] = b"43200000";
 
-/// About how many rings the stream of handovers keeps.
+/// About how many entries the stream `handover` keeps.
 const KEPT: &[u8] = b"1024";
 
-/// What is still to be told the server. It outlives a connection.
+/// What the server still has to be told. It outlives a connection.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
     given: HashMap<u64, Vec<Position>>,
     buried: HashMap<u64, Vec<Position>>,
-    /// What the server would not take among the dead. It stays pending until a sweep tries again.
+    /// Dead letters that the server refused to store. They stay pending until a sweep tries again.
     unburied: Vec<(u64, Position)>,
 }
 
@@ -72,7 +72,7 @@ impl RedisInbound {
         match verdict {
             Verdict::GivenUp => self.kept.settled.bury(id, position),
             Verdict::Requeued | Verdict::Abandoned => self.kept.settled.give(id, position),
-            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => self.kept.settled.acknowledge(id, position),
         }
     }
@@ -84,7 +84,7 @@ impl RedisInbound {
             .get_mut(&id)
             .and_then(|subscription| subscription.member_mut())
         {
-            // It is forgotten by `settle_all`, when handlers hold nothing more.
+            // `settle_all` forgets the member when its handlers hold nothing more.
             Some(member) => {
                 member.closed = true;
                 self.kept.closing.insert(id);
@@ -95,7 +95,7 @@ impl RedisInbound {
         self.stale |= self.direct;
     }
 
-    /// Tells the server all that was settled. After a fault it is told again on the next connection: each of the
+    /// Tells the server everything that was settled. After a fault this is sent again on the next connection: each of the
     /// commands may be repeated.
     pub(super) fn settle_all(&mut self) -> Result<(), LinkError> {
         if !self.kept.settled.is_empty() {
@@ -148,7 +148,7 @@ impl RedisInbound {
         commands
     }
 
-    /// A command on entries of a member's group.
+    /// Sends a command on entries of a member's group.
     fn of_member(
         &self,
         commands: &mut Commands,
@@ -179,7 +179,7 @@ impl RedisInbound {
         }
     }
 
-    /// Copies what was given up to the stream of the dead, and acknowledges it.
+    /// Copies entries that were given up to the stream of dead letters, and acknowledges them.
     fn bury_all(&mut self) -> Result<(), LinkError> {
         let buried: Vec<_> = self
             .kept
@@ -200,7 +200,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Copies one entry. False if the server would not take it.
+    /// Copies one entry. False if the server refused it.
     fn bury(&mut self, id: u64, position: Position) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(true);
@@ -233,7 +233,7 @@ impl RedisInbound {
         }
     }
 
-    /// Forgets members that are closed and hold nothing, at the server too.
+    /// Forgets members that are closed and hold nothing, here and on the server.
     fn forget_closed(&mut self) -> Result<(), LinkError> {
         let Kept {
             closing,
@@ -252,7 +252,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Gives back what is pending for a member that has no handler for it, and removes the member.
+    /// Gives back the pending entries of a member that no handler has, and removes the member.
     fn give_rest(&mut self, id: u64) -> Result<(), LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-/// Numbers of subscriptions, each at most once, in the order in which they came. One that comes again goes to the end, so that
+/// Numbers of subscriptions, each at most once, in the order in which they came. A number that comes again goes to the end, so
 /// each has its turn, however often the others come.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -52,7 +52,7 @@ mod tests {
         let mut taken = Vec::new();
         for _ in 0..6 {
             taken.extend(turns.pop());
-            // A sweep that is faster than the reader makes everything ready again and again.
+            // As a sweep does that is faster than the reader: everything is ready again and again.
             (0..3).for_each(|id| turns.push(id));
         }
         assert_eq!(taken, [0, 1, 2, 0, 1, 2]);

@@ -1,4 +1,4 @@
-//! What is waited for, and what is heard.
+//! Which streams the waiter waits for, and what its answers mean.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,15 +24,15 @@ const BROUGHT: usize = 1024;
 /// How many bytes of each stream a wait should bring, by the entries seen lately.
 const BYTES: usize = 4 << 20;
 
-/// So many streams that were rung for lately are waited for beside the doorbells: a key on which message follows
-/// message is heard as early as if it were alone.
+/// How many streams that were rung for lately are waited for besides the doorbells: a key with frequent messages is then
+/// read as early as if it were the only one.
 const HOT: usize = 4;
 
-/// How long the waiter may take to tell that its wait was ended, before it is ended again.
+/// How long to wait for the waiter's answer after its wait was ended, before it is ended again.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 impl RedisInbound {
-    /// Reads where the doorbells are now.
+    /// Reads the present ends of the doorbells.
     pub(super) fn find_bells(&mut self) -> Result<(), Fault> {
         let mut commands = Commands::new();
         for number in 0..BELLS {
@@ -61,7 +61,7 @@ impl RedisInbound {
             self.direct = direct;
             self.stale = true;
             if !direct {
-                // The doorbells were not listened to until now.
+                // Until now nothing waited for the doorbells.
                 self.find_bells().map_err(refused)?;
                 self.sweep();
             }
@@ -82,9 +82,9 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Ends the wait under way, and takes in what it heard.
+    /// Ends the wait under way, and handles its answer.
     fn end_wait(&mut self) -> Result<(), LinkError> {
-        // At the doorbells any subscription may come and go.
+        // A wait for the doorbells does not depend on the subscriptions.
         let name = self.waiter.client().to_string();
         let mut nudged = false;
         while self.waiter.waits {
@@ -100,7 +100,7 @@ impl RedisInbound {
             }
         }
         if nudged {
-            // The engine is still to have the word.
+            // The engine's nudge still has to end `pump`.
             self.interrupt.nudge();
         }
         Ok(())
@@ -111,7 +111,7 @@ impl RedisInbound {
         let mut from = vec![self.handover];
         let (mut plain, mut most) = (true, 1);
         for ids in self.by_key.values() {
-            // Several readers of one stream are told by the one that is furthest behind.
+            // For several readers of one stream, wait at the place of the one that is furthest behind.
             let mut earliest: Option<Position> = None;
             for id in ids {
                 let Some(subscription) = self.kept.subscriptions.get(id) else {
@@ -140,7 +140,7 @@ impl RedisInbound {
             }
             from.extend(earliest);
         }
-        // What a member waits for, its read brings once more.
+        // A member's wait only shows that there are entries: its read brings them again.
         let count = if plain { BROUGHT.min(most) } else { 1 };
         self.brought = count.min(BYTES / self.largest).max(1);
         wait(self.brought, &names, &from)
@@ -167,7 +167,8 @@ impl RedisInbound {
         wait(bell::READ, &names, &from)
     }
 
-    /// A bell has brought messages of a plain subscription: its stream is waited for, if it has no other reader.
+    /// Called when a doorbell led to messages of a plain subscription: from now on the waiter waits for its stream too, if it
+    /// has no other reader.
     pub(super) fn warm(&mut self, id: u64) {
         let alone = self
             .kept
@@ -183,7 +184,7 @@ impl RedisInbound {
         }
     }
 
-    /// Takes in what the waiter heard.
+    /// Handles the waiter's answer.
     pub(super) fn hear(&mut self, heard: Result<Value, Fault>) -> Result<(), LinkError> {
         let heard = match heard {
             Ok(value) => streams(value).ok_or_else(|| link(&Fault::confused("a wait")))?,
@@ -217,7 +218,7 @@ impl RedisInbound {
                 }
             }
         }
-        // There may be so many that some were trimmed before they were heard.
+        // There may be so many that some were trimmed before they were read.
         if entries.len() >= bell::READ {
             self.sweep();
         }
@@ -234,8 +235,8 @@ impl RedisInbound {
         }
     }
 
-    /// Entries of a stream that was waited for directly. The only plain reader of a stream has them at once; all others
-    /// read for themselves.
+    /// Handles entries of a stream that was waited for directly. If a stream has one plain reader, that reader gets them at
+    /// once; all other readers read for themselves.
     fn hear_stream(&mut self, stream: &[u8], entries: Vec<RawEntry>) {
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return;

@@ -1,4 +1,4 @@
-//! The connection that is subscribed, and the thread that reads it.
+//! The listener: the connection that is subscribed, and the thread that reads from it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::frame;
 use crate::reply::bytes;
 use crate::wire::{Wire, accepted};
 
-/// What comes to the receiving side from other threads.
+/// Notes to the receiving side from other threads.
 #[derive(Debug)]
 pub(super) enum Note {
     /// The number that was published to wake the listener.
@@ -33,7 +33,7 @@ pub(super) enum Note {
     Nudge,
 }
 
-/// What the listener does when it wakes.
+/// The tasks that the listener does when it wakes.
 #[derive(Debug)]
 pub(super) enum Task {
     Enter(Vec<u8>),
@@ -46,7 +46,7 @@ type Table = Arc<Mutex<HashMap<Vec<u8>, Vec<Sink>>>>;
 #[derive(Debug)]
 pub(super) struct Listener {
     table: Table,
-    /// Gone at the end.
+    /// `None` after the end.
     tasks: Option<Sender<Task>>,
 }
 
@@ -112,12 +112,12 @@ impl Listener {
     /// Gives the thread a task, for when it wakes.
     pub(super) fn tell(&self, task: Task) {
         if let Some(tasks) = &self.tasks {
-            // The thread ends only after a fault, of which the receiving side then hears.
+            // The thread ends only after a fault, which it reports to the receiving side.
             let _ = tasks.send(task);
         }
     }
 
-    /// Delivers nothing more, and lets the thread end when it wakes.
+    /// Stops delivering, and lets the thread end when it wakes.
     pub(super) fn end(&mut self) {
         self.table.lock().clear();
         self.tasks = None;
@@ -154,7 +154,7 @@ impl Work {
         }
     }
 
-    /// Does what it was told. False at the end.
+    /// Does the tasks. False at the end.
     fn work(&mut self) -> bool {
         let mut commands = Commands::new();
         loop {
@@ -177,7 +177,7 @@ impl Work {
         }
     }
 
-    /// Takes one answer of the server: a kind, a channel, and a payload or a count.
+    /// Handles one answer of the server: a kind, a channel, and a payload or a count.
     fn take(&mut self, answer: Value) -> Option<Note> {
         let confused = || Some(Note::Lost(Fault::confused("a subscription")));
         let parts = match accepted(answer) {
