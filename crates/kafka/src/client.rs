@@ -15,7 +15,7 @@ use rdkafka::statistics::Statistics;
 
 use crate::config::Config;
 
-/// What librdkafka logs of each thing that a server can do.
+/// The beginning of librdkafka's log line about each feature of a server.
 const FEATURES: &str = "Enabling feature ";
 
 /// More events than a client has after its first contact.
@@ -68,7 +68,7 @@ pub(crate) fn settings(config: &Config) -> ClientConfig {
     client
 }
 
-/// Sets what the user wants over everything else, and makes the client.
+/// Applies the user's properties last, and makes the client.
 pub(crate) fn create<C, T>(
     config: &Config,
     mut client: ClientConfig,
@@ -140,7 +140,7 @@ impl Status {
     }
 }
 
-/// What a client tells its errors to, and its logs.
+/// The receiver of a client's errors and logs.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) status: Arc<Status>,
@@ -164,10 +164,10 @@ impl Reporter {
 
 impl ClientContext for Reporter {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // Each begins with the name of a thread.
+        // Each line begins with the name of a thread.
         let text = text.split_once("]: ").map_or(text, |(_, text)| text);
         match facility {
-            // Some failures of connections are logged and no error.
+            // Some failures of connections are only logged, and not reported as errors.
             "FAIL" => self.status.report(
                 RDKafkaErrorCode::BrokerTransportFailure,
                 self.config.redact(text),
@@ -239,7 +239,7 @@ fn check_version(status: &Status) -> Result<(), ConnectError> {
     }
 }
 
-/// The errors that no further attempt can mend.
+/// The errors that another attempt cannot repair.
 fn refused(code: RDKafkaErrorCode, reason: &str) -> Option<ConnectError> {
     match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
@@ -257,7 +257,7 @@ fn unreachable(
 ) -> ConnectError {
     let address = config.address().into();
     match last {
-        // What closes the connection on the first request, or answers it with something else.
+        // The server closes the connection on the first request, or answers it with something else.
         Some((_, reason))
             if reason.contains("APIVERSION_QUERY")
                 || reason.contains("ApiVersion")

@@ -1,11 +1,11 @@
 //! The side that receives.
 //!
 //! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]), whose partitions are
-//! assigned by hand, a second one for those that fell behind, and one consumer for each group ([`groups`]). No thread waits
-//! for each: a consumer whose queue gets something wakes this one.
+//! assigned by hand, a second one for those that fell behind, and one consumer for each group ([`groups`]). They
+//! need no threads that wait: a consumer whose queue gets something wakes this thread.
 //!
-//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered. A plain subscription has
-//! read the end of each partition by then, and is read from there; of a group each partition has a committed offset.
+//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered. By then a plain
+//! subscription knows the end of each partition and is read from there; for a group, each partition has a committed offset.
 
 mod contact;
 mod groups;
@@ -27,14 +27,14 @@ use contact::Contact;
 use groups::Groups;
 use plain::Plain;
 
-/// How long a wait may last though nothing wakes it.
+/// How long a wait lasts at most if nothing ends it earlier.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// After so many polls without a record a consumer has nothing more. A poll that serves another event, such as the answer to
+/// After this many polls without a record a consumer has no more. A poll that serves another event, such as the answer to
 /// a commit, has no record either.
 const NOTHING: usize = 16;
 
-/// What outlives a connection: consumers with their positions, and what handlers hold.
+/// The state that outlives a connection: consumers with their positions, and the messages that handlers hold.
 #[derive(Debug)]
 pub(crate) struct Kept {
     plain: Plain,
@@ -62,13 +62,13 @@ impl Wake {
 
     /// A consumer has something.
     pub(crate) fn ring(&self) {
-        // If it is full, the thread is woken already.
+        // If the channel is full, the thread has been woken already.
         let _ = self.sender.try_send(());
     }
 
     /// The engine wants the thread.
     fn nudge(&self) {
-        // ORDERING: pairs with the swap in `take_nudge`: what the engine wrote before is seen after it.
+        // ORDERING: pairs with the swap in `take_nudge`: after it, the thread sees what the engine wrote before this call.
         self.nudged.store(true, Ordering::Release);
         self.ring();
     }
@@ -85,7 +85,7 @@ impl Wake {
 
 pub(crate) struct KafkaInbound {
     shared: Arc<Shared>,
-    /// Taken out when this is dropped.
+    /// `None` only while this is dropped.
     kept: Option<Kept>,
     looked: Instant,
 }
@@ -105,10 +105,10 @@ impl KafkaInbound {
                 }
             }
         };
-        // What was reported before this connection.
+        // Errors that were reported before this connection do not count.
         kept.plain.take_lost();
         kept.groups.take_lost();
-        // The engine does not close those that ended while there was no connection.
+        // The engine does not close subscriptions that ended while there was no connection.
         kept.plain.drop_ended();
         kept.groups.drop_ended();
         Ok(KafkaInbound {
@@ -143,7 +143,7 @@ impl Inbound for KafkaInbound {
     }
 
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
-        // A plain subscription has nothing to acknowledge.
+        // Plain subscriptions have nothing to acknowledge.
         if sink.group().is_some() {
             self.kept().groups.settle(tag, verdict);
         }
@@ -192,7 +192,7 @@ impl Inbound for KafkaInbound {
     }
 
     fn finish(&mut self) {
-        // Leaves the groups, whose offsets are committed by that.
+        // Leaves the groups, which commits their offsets.
         self.kept().groups.leave();
     }
 }

@@ -8,9 +8,9 @@ pub(crate) const LONGEST: usize = 249;
 /// A key, or a group, in the characters that topics may have: ASCII letters, digits, `-`, `.`, and `_` as the mark of an
 /// escape, such as `_20` for a space. It is injective. No result is `.` or `..`, which Kafka refuses.
 ///
-/// Kafka also refuses a topic whose name differs from another's only in that a period stands for an underscore, because
-/// both would have the same metrics. That takes a key with a period before two hexadecimal digits, and another key with the
-/// character of that number at the same place: `a.5Fb` and `a_b`.
+/// Kafka also refuses a topic whose name differs from another's only by a period in place of an underscore, because both
+/// would have the same metrics. This happens only if one key has a period before two hexadecimal digits, and another key has
+/// the character of that number at the same place: `a.5Fb` and `a_b`.
 pub(crate) fn escape(text: &str) -> String {
     let only_dots = text.bytes().all(|byte| byte == b'.');
     let mut name = String::with_capacity(text.len() + 8);
@@ -27,14 +27,14 @@ pub(crate) fn escape(text: &str) -> String {
 /// The topic of a key, and whether the name stands for this key alone.
 ///
 /// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two keys may share such a
-/// name, so that readers have to look at the key of each record.
+/// name, so readers have to check the key of each record.
 pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
     let name = format!("{prefix}{}", escape(key));
     if name.len() <= LONGEST {
         return (name, true);
     }
     const TAIL: usize = 2 + 32;
-    // All bytes are ASCII, and so the cut is at a character.
+    // All bytes are ASCII, so the cut is between characters.
     let mut cut = LONGEST - TAIL;
     // An escape is not cut in two.
     while name.as_bytes()[cut - 2..cut].contains(&b'_') {

@@ -1,8 +1,8 @@
 //! The side that publishes: an idempotent producer that outlives the connection.
 //!
 //! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So when the cluster is
-//! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection, and
-//! what the producer still has of it is awaited instead of being sent a second time.
+//! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection; messages
+//! of it that the producer still has are awaited instead of being sent a second time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -27,10 +27,10 @@ use crate::position::position;
 use crate::record;
 use crate::shared::Shared;
 
-/// What is left for a record's key, headers of this crate and framing beside the largest message.
+/// The extra bytes, beyond the largest message, for a record's key, the headers of this crate and framing.
 const OVERHEAD: usize = 64 * 1024;
 
-/// How often a wait looks whether the cluster is away.
+/// How often a waiting thread checks whether the cluster is away.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) struct KafkaOutbound {
@@ -43,14 +43,14 @@ pub(crate) struct KafkaOutbound {
 pub(crate) struct Pipeline {
     producer: ThreadedProducer<Deliveries>,
     results: Arc<Results>,
-    /// What has been given to the producer and not been told to the engine, in order.
+    /// Messages that the producer got and whose results the engine has not got yet, in order.
     sent: VecDeque<MessageId>,
 }
 
 /// The partition and offset of a message, or why it failed.
 type Settled = Result<(i32, i64), String>;
 
-/// What became of the messages in `Pipeline::sent`.
+/// The results of the messages in `Pipeline::sent`.
 #[derive(Debug, Default)]
 struct Results {
     state: Mutex<ResultState>,
@@ -95,7 +95,7 @@ impl Results {
         self.state.lock().open
     }
 
-    /// Waits until everything is settled, or for a moment. Returns how much is open.
+    /// Waits a moment, or until all results are there. Returns how many are missing.
     fn wait(&self) -> usize {
         let mut state = self.state.lock();
         if state.open > 0 {
@@ -104,7 +104,7 @@ impl Results {
         state.open
     }
 
-    /// Takes all results, of which none is open.
+    /// Takes all results. None may be missing.
     fn take(&self) -> Vec<Settled> {
         let mut state = self.state.lock();
         state.first += state.results.len();
@@ -114,7 +114,7 @@ impl Results {
             .collect()
     }
 
-    /// Takes back the numbers from this one on, which the producer did not get.
+    /// Takes back the numbers from this one on, because the producer did not get their messages.
     fn take_back(&self, number: usize) {
         let mut state = self.state.lock();
         let left = number - state.first;
@@ -122,7 +122,7 @@ impl Results {
         state.open -= unsettled;
     }
 
-    /// Forgets what is open: nobody wants to know of it any more.
+    /// Forgets the missing results: they are no longer needed.
     fn forget(&self) {
         let mut state = self.state.lock();
         state.first += state.results.len();
@@ -158,7 +158,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// What an error says of a topic.
+/// The text of an error about a topic.
 pub(crate) fn explain(error: &KafkaError, topic: &str) -> String {
     match error.rdkafka_error_code() {
         Some(
@@ -192,7 +192,7 @@ impl Pipeline {
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // Nothing is given up because the cluster is away.
+            // No message is given up because the cluster is away.
             .set("message.timeout.ms", "0")
             .set(
                 "message.max.bytes",
@@ -200,7 +200,7 @@ impl Pipeline {
             )
             .set("linger.ms", "0")
             .set("batch.num.messages", "10000")
-            // As the producers of Java do it, so that one key has one partition in all languages.
+            // The partitioner of Java's producers, so that a key has the same partition in all languages.
             .set("partitioner", "murmur2_random");
         let producer = client::create(config, client, context)?;
         Ok(Pipeline {
@@ -247,7 +247,7 @@ impl Pipeline {
                 self.results.settle(number, Err(explain(&error, topic)));
                 return Ok(());
             }
-            // Some of it has to be confirmed first.
+            // The producer is full: some messages have to be confirmed first.
             record = back;
             self.results.wait();
             self.look()?;
@@ -276,7 +276,7 @@ impl KafkaOutbound {
             Some(pipeline) => pipeline,
             None => Pipeline::start(&shared.config)?,
         };
-        // What was reported before this connection.
+        // Errors that were reported before this connection do not count.
         pipeline.status().take_lost();
         Ok(KafkaOutbound {
             shared,
@@ -296,7 +296,7 @@ impl Outbound for KafkaOutbound {
             .take_while(|(sent, message)| *sent == message.id())
             .count();
         if done < pipeline.sent.len() {
-            // Another batch: it is not known any more what became of the last one.
+            // Another batch: the results of the last one are no longer known.
             pipeline.sent.clear();
             pipeline.results.forget();
             done = 0;
@@ -342,7 +342,7 @@ impl Outbound for KafkaOutbound {
             }
         }
         if let Some(reason) = pipeline.fatal() {
-            // Whatever failed with it is published again.
+            // All messages that failed with it are published again.
             self.pipeline = None;
             return Err(LinkError::new(config.redact(&reason)));
         }

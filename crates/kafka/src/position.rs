@@ -1,4 +1,4 @@
-//! Positions as text: `PARTITION@OFFSET` of the last message that was received, several separated by commas.
+//! Positions as text: `PARTITION@OFFSET` of the last message that was received; several are separated by commas.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ pub(crate) fn position(partition: i32, offset: i64) -> String {
     format!("{partition}@{offset}")
 }
 
-/// The last offset received of each partition, or `None` if the text is no position.
+/// The last offset received of each partition, or `None` if the text is not a position.
 pub(crate) fn parse(text: &str) -> Option<BTreeMap<i32, i64>> {
     let mut positions = BTreeMap::new();
     for part in text.split(',') {
         let (partition, offset) = part.split_once('@')?;
         let (partition, offset): (i32, i64) = (partition.parse().ok()?, offset.parse().ok()?);
-        // The largest offset has none after it.
+        // No offset follows the largest one.
         if partition < 0 || offset < 0 || offset == i64::MAX {
             return None;
         }

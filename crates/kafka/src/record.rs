@@ -1,6 +1,6 @@
 //! A message as a record of Kafka.
 //!
-//! | part | what | without it |
+//! | part | meaning | without it |
 //! |---|---|---|
 //! | value | the payload | empty |
 //! | key | the key, unless the configuration says otherwise; it chooses the partition | |
@@ -12,8 +12,8 @@
 //! | header `ff-h.NAME` | the header `NAME`, which begins with `ff-` | |
 //! | any other header | a header | |
 //!
-//! Records of other programs need none of these. A header that is not UTF-8 is left out, and of several with one name the
-//! last counts.
+//! Records of other programs need none of these. A header that is not UTF-8 is left out; if several have the same name, the
+//! last one counts.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,7 +45,7 @@ impl fmt::Display for TooLarge {
     }
 }
 
-/// What was received, before it is copied.
+/// A received record, before it is copied.
 #[derive(Debug, Clone)]
 pub(crate) struct Raw<'a> {
     pub(crate) topic: &'a str,
@@ -57,7 +57,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
 }
 
-/// The time of a message as Kafka keeps it. A time before 1970 is taken for 1970.
+/// The time of a message as Kafka keeps it. A time before 1970 counts as 1970.
 pub(crate) fn milliseconds(message: &Message) -> i64 {
     let since = message.timestamp().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
@@ -82,7 +82,7 @@ pub(crate) fn headers(message: &Message, own_key: bool, mut add: impl FnMut(&str
     }
 }
 
-/// Whether a record on a topic that several keys share is one of this key.
+/// Whether a record on a topic that several keys share belongs to this key.
 pub(crate) fn is_of(key: &Key, raw: &Raw<'_>) -> bool {
     let named = raw.headers.iter().rev().find(|(name, _)| *name == KEY);
     let named = named.map_or(raw.key, |(_, value)| *value);

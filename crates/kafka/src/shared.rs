@@ -1,4 +1,4 @@
-//! What the two sides of a broker share, and what outlives a connection.
+//! The state that the two sides of a broker share, and that outlives a connection.
 
 use parking_lot::Mutex;
 
@@ -10,9 +10,9 @@ use crate::outbound::Pipeline;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// Taken by the publishing side that is opened, and put back when it is dropped.
+    /// The publishing side takes it when it is opened, and puts it back when it is dropped.
     pub(crate) pipeline: Mutex<Option<Pipeline>>,
-    /// Taken by the receiving side that is opened, and put back when it is dropped.
+    /// The receiving side takes it when it is opened, and puts it back when it is dropped.
     pub(crate) kept: Mutex<Option<Kept>>,
 }
 

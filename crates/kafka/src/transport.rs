@@ -1,4 +1,4 @@
-//! The driver, as the engine and `Drivers` know it.
+//! The driver, in the form that the engine and `Drivers` use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::inbound::KafkaInbound;
 use crate::outbound::KafkaOutbound;
 use crate::shared::Shared;
 
-/// What Kafka promises.
+/// The promises of Kafka.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("kafka")
     .plain(Delivery::AtLeastOnce)
     .group(Delivery::AtLeastOnce, WithoutMember::Kept)
@@ -33,11 +33,12 @@ pub fn driver() -> impl Driver {
     KafkaDriver
 }
 
-/// The batch of brokers that are chosen by URL. The cluster confirms a batch before the engine gives the next, so that small
-/// ones cost time.
+/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a batch before it publishes the
+/// next, so small batches cost time.
 pub const BATCH: usize = 2048;
 
-/// Connects as a [`Config`] says. [`EngineOptions::batch`] should be [`BATCH`] where throughput counts. It fails if the cluster cannot be used now.
+/// Connects as a [`Config`] says. It fails if the cluster cannot be used now. For throughput, set [`EngineOptions::batch`] to
+/// [`BATCH`].
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What both kinds of consumers do with the cluster: their settings, topics, offsets, and records.
+//! The contact of both kinds of consumers with the cluster: settings, topics, offsets, and records.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Contact {
             .set("group.id", group)
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            // Each partition may be that far ahead of its handlers.
+            // The consumer may read this far ahead of the handlers in each partition.
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.error.backoff.ms", "100")
@@ -232,7 +232,7 @@ impl std::fmt::Debug for Contact {
     }
 }
 
-/// What the reporter of a consumer without further callbacks is.
+/// The reporter of a consumer without further callbacks.
 impl ConsumerContext for Reporter {}
 
 pub(crate) fn refused(error: &KafkaError, topic: &str) -> SinkError {
@@ -257,9 +257,9 @@ fn offsets(
         .collect()
 }
 
-/// A record that was received, as this crate reads it; or why it cannot be read.
+/// Reads a received record, or returns why it cannot be read.
 pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str> {
-    // The client library panics at the name of a header that is not UTF-8.
+    // The client library panics if the name of a header is not UTF-8.
     let headers = catch_unwind(AssertUnwindSafe(|| {
         let headers = message.headers().into_iter();
         headers

@@ -1,11 +1,11 @@
-//! Groups: a consumer for each, which the cluster gives partitions.
+//! Groups: each has a consumer, to which the cluster assigns partitions.
 //!
-//! The members that one process has of a group share its consumer, and take its messages in turn. A group on topics of one
-//! key each has one consumer for all its keys. Offsets are committed behind the handlers ([`Ledger`]): what a process
-//! handled since its last commit comes again if it is killed.
+//! The members of a group in one process share its consumer, and take its messages in turn. If each key has a topic of its
+//! own, a group has one consumer for all its keys. Offsets are committed after the handlers ([`Ledger`]): if a process is
+//! killed, the messages that it handled since its last commit come again.
 //!
-//! When the cluster takes a partition away, what handlers are done with is committed. Handlers that run, run to their end,
-//! and messages in the buffers are still handled; but another process has the partition by then, and gets them too.
+//! When the cluster takes a partition away, the messages that handlers are done with are committed. Running handlers run to
+//! their end, and messages in the buffers are still handled; but another process then has the partition, and gets them too.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ mod dead;
 
 use dead::DeadLetters;
 
-/// How many records of one consumer are taken in one go.
+/// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
 pub(crate) struct Groups {
@@ -41,7 +41,7 @@ pub(crate) struct Groups {
     groups: HashMap<String, Group>,
     /// The consumer group and the topic of each subscription.
     sinks: HashMap<u64, (String, Arc<str>)>,
-    /// What handlers hold, by tag.
+    /// The messages that handlers hold, by tag.
     held: HashMap<u64, Held>,
     next_tag: u64,
     /// Whether there are messages that were given back since the last look for room.
@@ -60,7 +60,7 @@ struct Held {
 }
 
 struct Group {
-    /// What the members call it.
+    /// The name that the members use.
     name: String,
     consumer: Arc<BaseConsumer<Member>>,
     topics: HashMap<Arc<str>, Topic>,
@@ -69,7 +69,7 @@ struct Group {
 }
 
 struct Topic {
-    /// Whether each record is one of the key.
+    /// Whether all records of the topic belong to the key.
     alone: bool,
     sinks: Vec<Sink>,
     turn: usize,
@@ -90,7 +90,7 @@ struct Partition {
     checked: Option<Instant>,
 }
 
-/// What librdkafka tells of a member.
+/// What librdkafka reports about a member.
 struct Member {
     reporter: Reporter,
     changes: Mutex<Vec<Change>>,
@@ -238,8 +238,8 @@ impl Groups {
         self.leave_idle(&id, &topic);
     }
 
-    /// Leaves a topic that nobody here is subscribed to, once handlers hold nothing of it: what they are done with is
-    /// committed then.
+    /// Leaves a topic to which nobody here is subscribed, once handlers hold no messages of it: then the handled ones are
+    /// committed.
     fn leave_idle(&mut self, id: &str, topic: &Arc<str>) {
         let Some(group) = self.groups.get_mut(id) else {
             return;
@@ -253,7 +253,7 @@ impl Groups {
         }
         group.store();
         if group.topics.len() == 1 {
-            // Its drop leaves the group, and commits.
+            // Dropping it leaves the group, and commits.
             self.groups.remove(id);
             return;
         }
@@ -309,7 +309,7 @@ impl Groups {
                     partition.ledger.done(held.offset);
                 }
             }
-            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => partition.ledger.done(held.offset),
         }
         if entry.sinks.is_empty() {
@@ -325,7 +325,7 @@ impl Groups {
         let mut more = false;
         for (id, group) in &mut self.groups {
             let consumer = Arc::clone(&group.consumer);
-            // An event that is no record ends a poll as if there were nothing.
+            // A poll that meets an event other than a record returns as if there were nothing.
             let mut nothing = 0;
             for _ in 0..ROUND {
                 let polled = consumer.poll(Duration::ZERO);
@@ -356,7 +356,7 @@ impl Groups {
         more
     }
 
-    /// Goes on where a partition waited for room and there is some.
+    /// Goes on in partitions that waited for room and now have some.
     pub(crate) fn look_for_room(&mut self) {
         for (id, group) in &mut self.groups {
             for topic in std::mem::take(&mut group.waiting) {
@@ -374,7 +374,7 @@ impl Groups {
     }
 }
 
-/// What a group needs of the others to deliver.
+/// What a group needs in order to deliver.
 struct Desk<'a> {
     contact: &'a Contact,
     held: &'a mut HashMap<u64, Held>,
@@ -393,10 +393,10 @@ impl Group {
     }
 
     /// Joins the group for another topic, and makes sure that each of its partitions has a committed offset: from then on
-    /// nothing that is published is missed.
+    /// no published message is missed.
     ///
-    /// The ends of the partitions are asked for before their offsets. So if another member finds that they have none at the
-    /// same time, and commits the same, neither of the two goes beyond what was published after the other was ready.
+    /// It asks for the ends of the partitions before their committed offsets. So if two members find at the same time that
+    /// there are no offsets, and both commit, neither skips messages that were published after the other was ready.
     fn add_topic(
         &mut self,
         contact: &Contact,
@@ -442,7 +442,7 @@ impl Group {
                     ) => {
                         return Err(refused(&error, topic));
                     }
-                    // Others are members already: only they may commit, so that this process has to be one.
+                    // Others are members already: only members may commit, so this process has to become one.
                     _ if !joined => {
                         self.subscribe().map_err(|error| refused(&error, topic))?;
                         joined = true;
@@ -457,8 +457,8 @@ impl Group {
         }
     }
 
-    /// Serves the consumer for a moment while it joins. Records are left for later: nothing is read before a partition is
-    /// taken up, and what was read is read again.
+    /// Serves the consumer for a moment while it joins. Records are left for later: no partition is read before it is taken
+    /// up, and records that were returned anyway are read again.
     fn wait_for_join(&mut self) {
         let polled = self.consumer.poll(Duration::from_millis(50));
         if let Some(Ok(message)) = &polled {
@@ -501,7 +501,7 @@ impl Group {
         Ok(missing)
     }
 
-    /// Takes up the partitions that the cluster gave, and gives up those that it took.
+    /// Takes up the partitions that the cluster assigned, and gives up those that it took away.
     fn obey(&mut self) {
         let changes = std::mem::take(&mut *self.consumer.context().changes.lock());
         for change in changes {
@@ -519,7 +519,7 @@ impl Group {
                     let _ = self.consumer.resume(&one(topic, *partition));
                     continue;
                 }
-                // The new owner gets these.
+                // The new owner gets these messages.
                 let (gone, left) = entry
                     .back
                     .drain(..)
@@ -569,7 +569,7 @@ impl Group {
         }
     }
 
-    /// Delivers what waits. False if some of it has to wait on.
+    /// Delivers waiting messages. False if some still have to wait.
     fn retry(&mut self, id: &str, topic: &Arc<str>, desk: &mut Desk<'_>) -> bool {
         let Some(entry) = self.topics.get_mut(topic) else {
             return true;
@@ -613,7 +613,7 @@ impl Group {
         true
     }
 
-    /// Lets librdkafka commit what is done, at its next turn or when a partition is taken away.
+    /// Lets librdkafka commit the handled messages, at its next interval or when a partition is taken away.
     fn store(&mut self) {
         let mut list = TopicPartitionList::new();
         for (topic, entry) in &mut self.topics {
@@ -627,7 +627,7 @@ impl Group {
             }
         }
         if list.count() > 0 {
-            // What is not owned any more is not stored, and comes again elsewhere.
+            // Offsets of partitions that are no longer owned are not stored: their messages come again in another process.
             let _ = self.consumer.store_offsets(&list);
         }
     }
@@ -655,7 +655,7 @@ fn report_gap(
         state.ledger = Ledger::default();
         None
     } else {
-        // Transactions and compaction leave holes, which are no loss.
+        // Transactions and compaction leave holes in the offsets, which are not losses.
         let recent = state
             .checked
             .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
@@ -693,7 +693,7 @@ impl Topic {
         let key = first.key().clone();
         let room = self.sinks.iter().any(|sink| sink.room() > 0);
         let state = self.partitions.entry(partition).or_default();
-        // Before it is noted as read, so that it stays the next one.
+        // Checked before the record is noted as read, so that it stays the next one.
         if !room {
             return false;
         }
@@ -716,7 +716,7 @@ impl Topic {
                         message,
                     };
                     if let Err(held) = self.hand(held, desk) {
-                        // A member's room went while it was read: it is the next that is given out.
+                        // A member lost its room meanwhile: this message is the next to be given out.
                         self.back.push_back(held);
                         return true;
                     }

@@ -1,12 +1,12 @@
-//! Which messages of one partition are handled, and so how far its offset may be committed.
+//! The ledger: which messages of one partition are handled, and so how far its offset may be committed.
 
 use std::collections::BTreeMap;
 
 /// The messages of a partition that were delivered and are not committed.
 ///
-/// INVARIANT: [`position`](Self::position) is never beyond a message of this ownership that no handler is done with.
+/// INVARIANT: [`position`](Self::position) is never after a message of this ownership that no handler has finished.
 ///
-/// It outlives an ownership: when a partition is taken away and comes back, what handlers still hold of it is not
+/// It outlives an ownership: when a partition is taken away and comes back, messages that handlers still hold are not
 /// delivered to them a second time.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -14,12 +14,12 @@ pub(crate) struct Ledger {
     entries: BTreeMap<i64, bool>,
     /// The offset after the last message that was read, in this ownership.
     next: Option<i64>,
-    /// The first offset that was read in this ownership. What is before it, others have committed.
+    /// The first offset that was read in this ownership. Offsets before it are already committed.
     first: i64,
 }
 
 impl Ledger {
-    /// The partition is owned anew: it is read from what is committed.
+    /// Called when the partition is owned again: it is then read from its committed offset.
     pub(crate) fn restart(&mut self) {
         self.next = None;
     }
@@ -29,7 +29,7 @@ impl Ledger {
         self.next
     }
 
-    /// A message was read. False if handlers hold it already, or are done with it.
+    /// Called when a message was read. False if handlers hold it already, or are done with it.
     pub(crate) fn read(&mut self, offset: i64) -> bool {
         if self.next.is_none() {
             self.first = offset;
@@ -38,12 +38,12 @@ impl Ledger {
         !self.entries.contains_key(&offset)
     }
 
-    /// A message was delivered.
+    /// Called when a message was delivered.
     pub(crate) fn deliver(&mut self, offset: i64) {
         self.entries.insert(offset, false);
     }
 
-    /// A handler is done with a message.
+    /// Called when a handler is done with a message.
     pub(crate) fn done(&mut self, offset: i64) {
         if let Some(done) = self.entries.get_mut(&offset) {
             *done = true;
@@ -51,16 +51,16 @@ impl Ledger {
         self.forget();
     }
 
-    /// A message is given back: if it is read again, it is delivered again.
+    /// Called when a message is given back: if it is read again, it is delivered again.
     pub(crate) fn give_back(&mut self, offset: i64) {
         self.entries.remove(&offset);
     }
 
-    /// What is committed needs no entry.
+    /// Removes the entries of messages that may be committed.
     fn forget(&mut self) {
         while let Some(entry) = self.entries.first_entry()
             && *entry.get()
-            // Without an owner it is not known from where it will be read.
+            // Without an owner it is not known from which offset the partition will be read.
             && self.next.is_some()
         {
             entry.remove();

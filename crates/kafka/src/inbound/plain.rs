@@ -1,15 +1,16 @@
 //! Plain subscriptions: all partitions of their topics, assigned by hand.
 //!
-//! One consumer reads for all of them, so that their number makes no threads. A consumer has one position in each
-//! partition, and so subscriptions of one topic that are at different places need more than one. There are two, the
+//! One consumer reads for all of them, so more subscriptions need no more threads. A consumer has one position in each
+//! partition, so subscriptions of one topic that are at different places need more than one. There are two, the
 //! *live* one and the one *behind*:
 //!
-//! - A subscription without room that has the partition to itself holds it: the partition is paused.
-//! - One without room beside others leaves the live consumer, so that it holds nobody, and is served by the one behind.
-//!   That one reads from the earliest place that is needed; each subscription leaves out what it has had.
-//! - Once it has caught up it is live again.
+//! - If a subscription has no room and is the only one of its partition, the partition is paused.
+//! - If it has no room but others read the partition too, it leaves the live consumer, so that it does not delay them, and
+//!   the consumer behind serves it. This consumer reads from the earliest place that is needed; each subscription skips
+//!   the records that it has had.
+//! - Once the subscription has caught up it is live again.
 //!
-//! Each subscription has its own next offset in each partition, which is what counts.
+//! Each subscription has its own next offset in each partition, and only this offset decides what it gets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use crate::client::Reporter;
 use crate::inbound::contact::{Contact, is_missing, raw, refused};
 use crate::record::{self, Raw};
 
-/// How many records of one consumer are taken in one go.
+/// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long it may take to look at topics, each time: it holds everything else. One is looked at in any case.
+/// How long each look at topics may take, because it delays all other work. At least one topic is looked at.
 const LOOKS: Duration = Duration::from_millis(20);
 
 /// How long a seek may take.
@@ -46,7 +47,7 @@ pub(crate) struct Plain {
     waiting: HashSet<(Arc<str>, usize)>,
     /// Topics whose partitions are looked at next.
     looks: Vec<Arc<str>>,
-    /// Whether a topic is said to be gone.
+    /// Whether an error said that a topic is gone.
     missing: bool,
 }
 
@@ -74,19 +75,19 @@ struct Part {
     checked: Option<Instant>,
 }
 
-/// Where one of the consumers is in a partition.
+/// The place of one of the consumers in a partition.
 #[derive(Default)]
 struct Cursor {
-    /// Those that read with this consumer. Each has had what is before its own next offset. One whose offset is less than
-    /// that of the consumer gets nothing from it, until the consumer is sent back.
+    /// The subscriptions that read with this consumer. Each has had the records before its own next offset. A subscription
+    /// whose offset is less than the consumer's gets nothing from it until the consumer is sent back.
     sinks: Vec<u64>,
     assigned: bool,
     paused: bool,
-    /// The next offset that the consumer gives.
+    /// The offset of the next record that the consumer will return.
     next: i64,
     /// A record that nobody had room for.
     stash: Option<OwnedMessage>,
-    /// Whether the consumer gave a record behind the stash, which has to be read again.
+    /// Whether the consumer returned a record after the stash, which has to be read again.
     passed: bool,
 }
 
@@ -234,7 +235,7 @@ impl Plain {
         }
     }
 
-    /// Gives up the cursors of a partition that nobody needs. Without a live subscription, the one that is least behind
+    /// Drops the cursors of a partition that no subscription needs. If none is live, the subscription that is least behind
     /// becomes live.
     fn tidy(&mut self, topic: &Arc<str>, at: usize) {
         let Some(part) = self
@@ -288,7 +289,7 @@ impl Plain {
         };
         let ready = part.behind.sinks.iter().filter_map(|id| {
             let reading = self.sinks.get(id)?;
-            // Not for each place, because reading again costs all others their time.
+            // Not for each place separately, because reading again delays all other subscriptions.
             let enough = reading.sink.room() > reading.sink.buffer() / 2;
             enough.then(|| reading.next[at])
         });
@@ -333,7 +334,7 @@ impl Plain {
         Ok(())
     }
 
-    /// Goes on where a subscription waited for room and has some.
+    /// Goes on in partitions where a subscription waited for room and now has some.
     pub(crate) fn look_for_room(&mut self) {
         for (topic, at) in std::mem::take(&mut self.waiting) {
             let Some(part) = self
@@ -355,7 +356,7 @@ impl Plain {
             if let Some(stash) = part.live.stash.take() {
                 self.retry(&topic, at, stash);
             }
-            // What fails here is tried again at the next look.
+            // If this fails, the next look tries again.
             if self.aim(&topic, at).is_err() {
                 self.waiting.insert((topic, at));
             }
@@ -411,7 +412,7 @@ impl Plain {
             (Which::Behind, Some(behind)) => Arc::clone(behind),
             (Which::Behind, None) => return false,
         };
-        // An event that is no record ends a poll as if there were nothing.
+        // A poll that meets an event other than a record returns as if there were nothing.
         let mut nothing = 0;
         for _ in 0..ROUND {
             match consumer.poll(Duration::ZERO) {
@@ -517,7 +518,7 @@ impl Plain {
         self.waiting.insert((Arc::clone(topic), at));
     }
 
-    /// The offsets do not go on as they should: records were removed, or the topic was made again.
+    /// Called when the offset is not the expected one: records were removed, or the topic was made again.
     fn jump(&mut self, which: Which, topic: &Arc<str>, at: usize, expected: i64, offset: i64) {
         let consumer = match (which, &self.behind) {
             (Which::Behind, Some(behind)) => behind,
@@ -532,7 +533,7 @@ impl Plain {
         };
         let back = offset < expected;
         if !back {
-            // Transactions and compaction leave holes, which are no loss.
+            // Transactions and compaction leave holes in the offsets, which are not losses.
             let recent = part
                 .checked
                 .is_some_and(|at| at.elapsed() < Duration::from_secs(1));
@@ -565,7 +566,7 @@ impl Plain {
     }
 
     /// Delivers a record to all subscriptions of a cursor that have not had it, and lets those without room fall behind.
-    /// False if none of them had room, so that it is to be kept.
+    /// False if none of them had room, so that the record has to be kept.
     fn deliver(
         &mut self,
         which: Which,
@@ -597,7 +598,7 @@ impl Plain {
                 part.behind.sinks.extend(full);
                 true
             }
-            // The others go on, if some of them still do.
+            // The other subscriptions go on, if there are any.
             Which::Behind => cursor.sinks.iter().any(|id| {
                 let reading = self.sinks.get(id);
                 reading.is_some_and(|reading| reading.next[at] > offset)
@@ -605,7 +606,7 @@ impl Plain {
         }
     }
 
-    /// Makes the subscriptions live that have caught up.
+    /// Makes subscriptions that have caught up live again.
     fn promote(&mut self, topic: &Arc<str>, at: usize) {
         let Some(part) = self
             .topics
@@ -630,14 +631,14 @@ impl Plain {
         self.tidy(topic, at);
     }
 
-    /// Looks at some topics: whether they have new partitions, or were deleted, or made again. Called once in `interval`.
+    /// Checks some topics for new partitions, and whether they were deleted or made again. Called once in `interval`.
     pub(crate) fn refresh(&mut self, interval: Duration) {
         if self.looks.is_empty() {
             self.looks = self.topics.keys().cloned().collect();
         }
         let rounds = self.contact.config.refresh.as_millis().max(1) / interval.as_millis().max(1);
         let each = self.topics.len().div_ceil(rounds.max(1) as usize);
-        // If one is gone, all are looked at soon.
+        // If one is gone, all are checked soon.
         let count = if std::mem::take(&mut self.missing) {
             self.topics.len()
         } else {
@@ -677,7 +678,7 @@ impl Plain {
             .iter_mut()
             .filter(|(_, reading)| reading.topic == *topic)
             .map(|(id, reading)| {
-                // Nothing was in a partition that was not there.
+                // A partition that was not there before had no records.
                 reading.next.resize(found, 0);
                 *id
             })
@@ -768,7 +769,7 @@ fn deliver(
 }
 
 fn consumer(contact: &Contact) -> Result<Arc<BaseConsumer<Reporter>>, ConnectError> {
-    // librdkafka wants a group's name even of a consumer that is in none.
+    // librdkafka wants the name of a group even for a consumer that is in none.
     let consumer = contact.consumer("fanfeed-plain", contact.reporter.clone(), |settings| {
         settings.set("enable.auto.commit", "false");
     });

@@ -30,7 +30,7 @@ impl DeadLetters {
         }
     }
 
-    /// Keeps a message. False if it cannot be kept now, so that its offset must not be committed.
+    /// Keeps a message. False if it cannot be kept now: then its offset must not be committed.
     pub(crate) fn keep(
         &mut self,
         group: &str,
