@@ -13,20 +13,20 @@ pub(crate) const NO_STREAM: u64 = 10059;
 /// There is no such consumer.
 pub(crate) const NO_CONSUMER: u64 = 10014;
 
-/// Why there is no answer to a request, or not the one that was wanted.
+/// Why a request did not get the wanted answer.
 #[derive(Debug, Clone)]
 pub(crate) enum ApiFault {
     /// The connection was lost, or the server did not answer.
     Lost(LinkError),
-    /// Nobody answers such requests.
+    /// Nothing answers such requests.
     Off,
-    /// The user may not ask.
+    /// The user is not allowed to send the request.
     Denied(String),
     /// JetStream refused.
     Refused(ApiError),
 }
 
-/// What JetStream said.
+/// An error of JetStream.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) number: u64,
@@ -35,7 +35,7 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    /// What this driver says against what the server has.
+    /// This driver's objection to the configuration that the server has.
     pub(crate) fn own(text: String) -> Self {
         ApiError {
             number: 1,
@@ -44,7 +44,7 @@ impl ApiError {
         }
     }
 
-    /// Whether it may be otherwise in a moment.
+    /// Whether the same request may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
         // Not available now; a cluster without a leader; a request that came too early.
         matches!(self.number, 10008 | 10009 | 10004) || (self.code == 503 && self.number == 0)
@@ -98,7 +98,7 @@ const OFF: &str =
     "the server has no JetStream: start it with `-js` or a `jetstream` block, or take `mode=core`";
 
 impl Wire {
-    /// Asks JetStream: `$JS.API.` and `verb` are the subject.
+    /// Sends a request to JetStream; its subject is `$JS.API.` and `verb`.
     pub(crate) async fn ask(&self, verb: &str, body: &Value) -> Result<Value, ApiFault> {
         let subject = format!("$JS.API.{verb}");
         let payload = match body {

@@ -1,13 +1,13 @@
 //! A message as a NATS message with headers.
 //!
-//! | header | what | without it |
+//! | header | meaning | without it |
 //! |---|---|---|
-//! | `Nats-Msg-Id` | the identity, `@`, and the subject | what the caller takes instead |
-//! | `Fanfeed-Time` | milliseconds since 1970 | what the caller takes instead |
+//! | `Nats-Msg-Id` | the identity, `@`, and the subject | the caller's default |
+//! | `Fanfeed-Time` | milliseconds since 1970 | the caller's default |
 //! | `Fanfeed-Name` | the name | none |
-//! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | their names' order |
+//! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | sorted by name |
 //! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
-//! | any other | a header | |
+//! | any other | a header of the message | |
 //!
 //! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text there, even under another
 //! subject: a message that is passed on under another key would vanish.
@@ -29,7 +29,7 @@ pub(crate) const TIME: &str = "Fanfeed-Time";
 const NAME: &str = "Fanfeed-Name";
 const ORDER: &str = "Fanfeed-Order";
 const ESCAPED: &str = "Fanfeed-Escaped";
-/// Names that begin so, in either case, are the server's or this crate's.
+/// Header names with these beginnings, in upper or lower case, belong to the server or to this crate.
 const RESERVED: [&str; 2] = ["nats-", "fanfeed-"];
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -41,14 +41,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@');
 const ENCODED_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// Why a NATS message is no message.
+/// Why a NATS message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BadEntry {
     /// The text of this header is not UTF-8 after it was decoded.
     NotText(String),
-    /// `Fanfeed-Time` is no number, or one beyond all clocks.
+    /// `Fanfeed-Time` is not a number, or is beyond what the clock can count.
     NoTime,
-    /// It has so many bytes, and at most so many are taken.
+    /// It has more bytes than the limit.
     TooLarge { size: usize, limit: usize },
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for BadEntry {
     }
 }
 
-/// Gives `put` the headers that carry the message under this subject.
+/// Calls `put` with each header of the message under this subject.
 pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, String)) {
     let id = format!("{}@{subject}", message.id());
     let headers = message.headers();
@@ -110,7 +110,7 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
 
 /// Whether a line can hold the text as it is.
 fn is_line(text: &str) -> bool {
-    // The common case, without a look at characters.
+    // The common case, which needs no look at characters.
     text.bytes().all(|byte| byte.is_ascii_graphic()) || is_odd_line(text)
 }
 
@@ -118,7 +118,7 @@ fn is_odd_line(text: &str) -> bool {
     text.trim() == text && !text.contains(char::is_control)
 }
 
-/// Whether a header of NATS can have this name, and it means nothing there.
+/// Whether a NATS header can have this name without a special meaning.
 fn is_name(name: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !name.is_empty() && name.bytes().all(letters) && !is_reserved(name)
@@ -135,7 +135,7 @@ fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// An empty name is a lone `%`, which no other name is.
+/// An empty name becomes a single `%`, which no other name becomes.
 fn encoded_name(name: &str) -> String {
     let encoded = utf8_percent_encode(name, ENCODED_NAME).to_string();
     if encoded.is_empty() {
@@ -147,18 +147,18 @@ fn encoded_name(name: &str) -> String {
     }
 }
 
-/// A time before 1970 is taken for 1970.
+/// A time before 1970 counts as 1970.
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where a message comes from, for what its headers do not say.
+/// The origin of a message, which supplies what its headers do not say.
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
     pub(crate) key: &'a Key,
     pub(crate) subject: &'a str,
-    /// The most bytes that are taken.
+    /// The largest message, in bytes.
     pub(crate) limit: usize,
 }
 
@@ -228,8 +228,8 @@ pub(crate) fn read<'a>(
     Ok(message)
 }
 
-/// The headers in the order that the writer gave, and those that it did not list behind them, by name. What has one name
-/// twice has its values in one, separated by a comma and a space.
+/// Returns the headers in the order that the writer gave, followed by those that it did not list, by name. If a name occurs
+/// twice, its values are joined, separated by a comma and a space.
 fn ordered(mut others: Vec<(&str, &str)>, order: &str, escaped: bool) -> Result<Headers, BadEntry> {
     if others.len() > 1 {
         let places: HashMap<&str, usize> = order.split(',').zip(0..).collect();

@@ -1,4 +1,4 @@
-//! What went wrong, in the words of the contract.
+//! Turns errors of the client library into errors of the broker.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use fanfeed_broker::ConnectError;
 
 use crate::config::Config;
 
-/// What the client library said when it could not connect.
+/// The error of the client library when it could not connect.
 pub(crate) fn connecting(config: &Config, error: &async_nats::ConnectError) -> ConnectError {
     let text = config.redact(&whole(error));
     let unreachable = |reason: &str| ConnectError::Unreachable {
@@ -55,7 +55,8 @@ fn wrong_protocol(text: &str) -> ConnectError {
     )
 }
 
-/// Nobody greeted in time. A server of another protocol waits to be asked: it is, and what answers is no NATS server.
+/// Called when no server greeted in time. A server of another protocol may wait for a request: this sends one, and a server
+/// that answers it is not a NATS server.
 pub(crate) fn timed_out(config: &Config) -> ConnectError {
     let said = config.servers.iter().find_map(|(host, port)| {
         let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
@@ -80,7 +81,7 @@ pub(crate) fn timed_out(config: &Config) -> ConnectError {
     }
 }
 
-/// An error with those that caused it.
+/// The text of an error and of its causes.
 pub(crate) fn whole(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

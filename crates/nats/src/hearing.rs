@@ -1,7 +1,7 @@
 //! The receiving side of NATS core.
 //!
-//! A task for each subscription of the server gives what arrives to its sinks at once, so that the library's buffer is
-//! empty whenever this side runs. Plain subscriptions of one key share one on the server.
+//! Each subscription on the server has a task that gives its messages to its sinks at once, so that the library's buffer is
+//! empty whenever this side runs. Plain subscriptions of one key share one subscription on the server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct CoreInbound {
     plain: HashMap<String, Audience>,
     /// The members of groups, by the numbers of their sinks.
     members: HashMap<u64, AbortHandle>,
-    /// All sinks, for what is lost to all of them.
+    /// All sinks, for losses that affect all of them.
     sinks: HashMap<u64, Sink>,
     beat: Instant,
 }
@@ -99,7 +99,7 @@ impl CoreInbound {
         Ok(())
     }
 
-    /// What the library dropped is nobody's in particular.
+    /// Reports to all sinks that the library dropped messages: it does not say whose.
     fn report_slow(&mut self) {
         if self.link.wire.signs.take_slow() > 0 {
             for sink in self.sinks.values() {
@@ -109,7 +109,7 @@ impl CoreInbound {
     }
 }
 
-/// Gives what arrives to the sinks.
+/// Gives arriving messages to the sinks.
 async fn hear(
     mut subscriber: Subscriber,
     sinks: Arc<Mutex<Vec<Sink>>>,
@@ -139,7 +139,7 @@ impl Inbound for CoreInbound {
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
         self.subscribe(sink)?;
         self.sinks.insert(sink.id(), sink.clone());
-        // It was live on an earlier connection: what was published meanwhile is lost.
+        // It was live on an earlier connection: messages that were published meanwhile are lost.
         if sink.position().is_some() {
             sink.gap(None);
         }

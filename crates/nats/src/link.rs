@@ -1,11 +1,10 @@
 //! One connection, on the thread that uses it.
 //!
-//! The client library needs a runtime. Each side of a broker has one of its own, with a single thread, which is that of
-//! the side: it runs while the side waits for something, and not otherwise. Nothing of it is seen by callers, and it is
-//! dropped on that thread.
+//! The client library needs a runtime. Each side of a broker has one of its own, which uses only the side's own thread: it
+//! runs while the side waits for something, and not otherwise. Callers never see it, and it is dropped on that thread.
 //!
-//! The library would connect again by itself, without telling what was lost. It is kept from that: a connection that is
-//! lost is the end of the side, and the engine opens another one.
+//! The library would connect again by itself, without telling what was lost. This module prevents that: a lost connection
+//! ends the side, and the engine opens another one.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -25,13 +24,13 @@ use crate::fault;
 use crate::shared::Shared;
 use crate::signs::Signs;
 
-/// The oldest server that works: its releases name consumers in the subject of a request.
+/// The oldest server that works: since this release, the subject of a request names the consumer.
 const OLDEST: (u32, u32) = (2, 9);
 
 /// A connection and the runtime that drives it.
 #[derive(Debug)]
 pub(crate) struct Link {
-    // Dropped before the runtime.
+    // This field is dropped before the runtime.
     pub(crate) wire: Wire,
     runtime: Option<Runtime>,
 }
@@ -42,7 +41,7 @@ pub(crate) struct Wire {
     pub(crate) client: Client,
     pub(crate) signs: Arc<Signs>,
     pub(crate) shared: Arc<Shared>,
-    /// What the subjects of this connection's answers begin with; nobody else uses it.
+    /// The beginning of the subjects of answers on this connection; no other connection uses it.
     pub(crate) inbox: String,
     echoes: Subscriber,
     echoed: u64,
@@ -74,7 +73,7 @@ impl Link {
         }
     }
 
-    /// Runs a piece of work, and the connection with it.
+    /// Runs a piece of work, and the connection's tasks meanwhile.
     pub(crate) fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Wire) -> T) -> T {
         let runtime = self
             .runtime
@@ -86,7 +85,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // The resolver of names may hang: it is not waited for.
+        // The name resolver may hang: do not wait for it.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -115,7 +114,7 @@ impl Wire {
             echoes,
             echoed: 0,
         };
-        // The echo never comes if the user may not have it.
+        // The echo never comes if the user is not allowed to receive it.
         let refusing = Arc::clone(&wire.signs);
         let echoed = tokio::select! {
             biased;
@@ -133,9 +132,9 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Looks whether the connection has ended meanwhile, before anything is sent on it.
+    /// Checks, before anything is sent on the connection, whether it has ended meanwhile.
     pub(crate) async fn look(&self) -> Result<(), LinkError> {
-        // The connection's task reads, and another one tells what it read.
+        // One task reads from the connection, and another one passes the events on.
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }
@@ -160,8 +159,8 @@ impl Wire {
         }
     }
 
-    /// Returns when the server has done all that was sent before on this connection, by a message to oneself: a server
-    /// takes what comes on a connection in its order. The library's own `flush` proves nothing.
+    /// Returns when the server has processed everything that was sent before on this connection. It sends a message to
+    /// itself: a server processes a connection's input in order. The library's own `flush` proves nothing.
     pub(crate) async fn echo(&mut self) -> Result<(), LinkError> {
         self.echoed += 1;
         let number = self.echoed.to_string();
@@ -187,7 +186,7 @@ impl Wire {
             }),
             reason = signs.lost() => Err(LinkError::new(shared.config.redact(&reason))),
         };
-        // Errors that came before the echo are told by a task of their own.
+        // Another task passes on errors that came before the echo.
         for _ in 0..2 {
             tokio::task::yield_now().await;
         }
@@ -195,7 +194,7 @@ impl Wire {
     }
 }
 
-/// Waits until the server has said that the user may not do something.
+/// Waits until the server has reported that the user is not allowed to do something.
 async fn refused(signs: &Signs) {
     loop {
         signs.next_error().await;
@@ -205,7 +204,7 @@ async fn refused(signs: &Signs) {
     }
 }
 
-/// Whether the server says that the user may not do something.
+/// Whether the server reports that the user is not allowed to do something.
 pub(crate) fn is_refusal(error: &str) -> bool {
     error.to_lowercase().contains("permissions violation")
 }
@@ -238,7 +237,7 @@ async fn options(
 ) -> Result<ConnectOptions, ConnectError> {
     let config = &shared.config;
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have been faster, which is as good.
+        // Another thread may have installed one in the meantime, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let (events, connected) = (Arc::clone(signs), Arc::clone(signs));
@@ -255,7 +254,7 @@ async fn options(
             std::future::ready(())
         })
         .reconnect_delay_callback(move |_| match connected.is_connected() {
-            // For ever: the engine opens another connection.
+            // Never connects again: the engine opens another connection.
             true => Duration::from_secs(365 * 24 * 60 * 60),
             false => Duration::ZERO,
         });
@@ -332,7 +331,7 @@ fn check_version(version: &str) -> Result<(), ConnectError> {
     let mut parts = version.split(['.', '-']).map(str::parse::<u32>);
     let found = match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        // What does not say is taken for new.
+        // A server that does not tell its version counts as new.
         _ => return Ok(()),
     };
     if found >= OLDEST {

@@ -1,6 +1,6 @@
-//! What keys and groups are called on the server.
+//! The names of keys and groups on the server.
 //!
-//! | name | what |
+//! | name | meaning |
 //! |---|---|
 //! | `PREFIX.k.KEY` | the subject of a key |
 //! | `PREFIX.d.GROUP.KEY` | the subject of a group's dead letters |
@@ -14,7 +14,7 @@
 use fanfeed_broker::driver::Escape;
 use ring::digest::{SHA256, digest};
 
-/// Tokens of a subject: any printable ASCII but periods, wildcards and the mark.
+/// Tokens of a subject: all printable ASCII characters except periods, wildcards and the mark.
 const TOKEN: Escape = Escape::new(b'=', |byte| {
     byte.is_ascii_graphic() && !matches!(byte, b'.' | b'*' | b'>')
 });
@@ -26,7 +26,7 @@ const NAME: Escape = Escape::new(b'=', |byte| {
 
 /// The longest name of a consumer before it is shortened. Servers take 255 bytes.
 const LONGEST: usize = 180;
-/// How much of a longer name is kept, for people to read.
+/// How much of a longer name is kept, so that people can recognize it.
 const KEPT: usize = 100;
 
 /// The names below one prefix.
@@ -82,8 +82,8 @@ pub(crate) fn queue(group: &str) -> String {
     TOKEN.encode(group)
 }
 
-/// The durable consumer of a group. No other key and group have this name: what is too long ends with a hash of the whole,
-/// after a character that other names do not have.
+/// The durable consumer of a group. No other key and group have this name: a name that is too long ends with a hash of the
+/// whole, after a character that other names do not have.
 pub(crate) fn durable(group: &str, key: &str) -> String {
     let name = NAME.join([group, key], '@');
     if name.len() <= LONGEST {

@@ -19,10 +19,10 @@ use crate::stream;
 
 /// How many subjects are remembered, so that a busy key is not escaped for each message.
 const SUBJECTS: usize = 1024;
-/// A batch may take so much longer than an answer for each of so many bytes.
+/// A batch may take this much longer than an answer, for each of this many bytes.
 const SLOWEST: usize = 1 << 20;
 
-/// Every message has it: its name is not made anew for each.
+/// Every message has this header: its name is made only once.
 const TIME: HeaderName = HeaderName::from_static(entry::TIME);
 
 /// The subjects of keys that were published to.
@@ -72,7 +72,7 @@ fn send_failed(error: &async_nats::PublishError) -> Result<Published, LinkError>
     }
 }
 
-/// What the server said against publishing to the subject, if it did.
+/// The server's refusal to publish to the subject, if there was one.
 fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
     let error = wire.signs.refusal("Publish to", subject)?;
     Some(Published::Refused(
@@ -80,7 +80,7 @@ fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
     ))
 }
 
-/// Publishes to NATS core. A batch is confirmed by an echo: the server has passed it on to all that it knew.
+/// Publishes to NATS core. An echo confirms a batch: the server has then passed it on to all subscribers that it knew.
 #[derive(Debug)]
 pub(crate) struct CoreOutbound {
     link: Link,
@@ -136,7 +136,7 @@ fn refuse(wire: &Wire, batch: &[Message], subjects: &mut Subjects, published: &m
     if count == 0 {
         return;
     }
-    // The library's events hold about a hundred errors, and lose the others.
+    // The library's events hold about a hundred errors; the others are lost.
     let unclear = count >= 99;
     for (message, published) in batch.iter().zip(published) {
         let subject = subjects.of(&wire.shared.names, message.key().as_str());
@@ -160,7 +160,7 @@ pub(crate) struct StreamOutbound {
     link: Link,
     subjects: Subjects,
     acknowledgements: Subscriber,
-    /// What the subjects of acknowledgements begin with; a number follows.
+    /// The beginning of the subjects of acknowledgements; a number follows.
     inbox: String,
     sent: u64,
 }
@@ -223,7 +223,7 @@ impl Outbound for StreamOutbound {
                 let answer = match next.await {
                     Ok(Some(answer)) => answer,
                     Ok(None) => return Err(LinkError::new("the client library ended")),
-                    // What is not allowed gets no acknowledgement, and errors may have been lost.
+                    // A message that is not allowed gets no acknowledgement, and its error may have been lost.
                     Err(error) => {
                         match wire.signs.errors().iter().find(|error| is_refusal(error)) {
                             Some(refused) => {
@@ -283,7 +283,7 @@ async fn send(
         .await
 }
 
-/// What the stream said to a message.
+/// Reads the stream's answer to a message.
 fn acknowledged(message: &Message, answer: &async_nats::Message) -> Result<Published, LinkError> {
     if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
         return Err(LinkError::new(

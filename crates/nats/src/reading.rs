@@ -1,4 +1,4 @@
-//! A message of the client library as a message of the contract.
+//! Turns a message of the client library into a message of the broker.
 
 use fanfeed_broker::{Key, Message, MessageId};
 

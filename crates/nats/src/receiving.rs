@@ -1,15 +1,15 @@
 //! The receiving side of JetStream.
 //!
 //! Every subscription has a pull consumer of its own on the stream. A plain one reads with a consumer that lives as long as
-//! the connection and asks for no acknowledgement: this side counts what comes, and makes another consumer at the place
-//! where something is missing. A member of a group shares the durable consumer of its group.
+//! the connection and asks for no acknowledgement: this side counts the messages, and if one is missing makes another
+//! consumer from there. A member of a group shares the durable consumer of its group.
 //!
 //! # Invariants
 //!
-//! 1. A subscription never asks for more messages than its sink has room for. `asked` counts those on their way.
+//! 1. A subscription never requests more messages than its sink has room for. `asked` counts those on their way.
 //! 2. A message of a group is `held` from its delivery until the engine's verdict, across connections. While it is held,
-//!    the server hears every third of the time to acknowledge that it is at work, and if it comes again it is not
-//!    delivered again.
+//!    this side tells the server after every third of `ack_wait` that it is being handled; if it comes again, it is
+//!    not delivered again.
 //! 3. The `position` of a plain subscription is that of the last message that its sink took.
 
 mod arriving;
@@ -35,7 +35,7 @@ use crate::shared::Shared;
 use crate::stream;
 use settling::Settlement;
 
-/// How many messages are taken before the side looks what else there is to do.
+/// How many messages are taken before this side checks for other work.
 const ARRIVALS: usize = 4096;
 
 pub(crate) struct StreamInbound {
@@ -43,7 +43,7 @@ pub(crate) struct StreamInbound {
     work: Work,
 }
 
-/// All but the connection.
+/// Everything except the connection.
 struct Work {
     shared: Arc<Shared>,
     kept: Kept,
@@ -52,21 +52,21 @@ struct Work {
     sender: UnboundedSender<(u64, async_nats::Message)>,
     /// The state of the stream when this side was opened.
     state: Value,
-    /// Subscriptions that may ask for more.
+    /// Subscriptions that may request more messages.
     ready: HashSet<u64>,
-    /// Those that had no room. They are looked at whenever the engine interrupts.
+    /// Subscriptions that had no room. They are checked whenever the engine calls the interrupter.
     full: HashSet<u64>,
-    /// Those that the server sent away. They ask again at the next chore.
+    /// Subscriptions whose request the server refused. They ask again at the next chore.
     later: HashSet<u64>,
-    /// Those whose consumer is gone, or that missed a message.
+    /// Subscriptions whose consumer is gone, or that missed a message.
     stale: HashSet<u64>,
     beat: Instant,
     chore: Instant,
-    /// Whether the stream of dead letters was looked for.
+    /// Whether the stream of dead letters is known to exist.
     has_dead_stream: bool,
 }
 
-/// What outlives a connection.
+/// The state that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
@@ -85,7 +85,7 @@ struct Subscription {
     generation: u64,
     asked: usize,
     asked_at: Instant,
-    /// Passes on what arrives on this connection.
+    /// The task that passes on messages of this connection.
     task: Option<AbortHandle>,
 }
 
@@ -110,16 +110,16 @@ struct Member {
     ack_wait: Duration,
     /// Whether the server once had the group.
     known: bool,
-    /// The subscription has ended. What still comes is given back.
+    /// The subscription has ended. Messages that still come are given back.
     closed: bool,
 }
 
-/// A message of a group that is at work.
+/// A message of a group that is being handled.
 #[derive(Debug)]
 struct Held {
     reply: Subject,
     message: Message,
-    /// When the server last heard of it.
+    /// When the server was last told about it.
     told: Instant,
 }
 
@@ -165,7 +165,7 @@ impl Subscription {
         }
     }
 
-    /// Whether it has ended and nothing more is to be done about it.
+    /// Whether it has ended and nothing is left to do for it.
     fn is_over(&self) -> bool {
         self.member()
             .is_some_and(|member| member.closed && member.held.is_empty() && self.asked == 0)
@@ -205,7 +205,7 @@ impl StreamInbound {
 
 impl Work {
     async fn pump(&mut self, wire: &mut Wire, timeout: Duration) -> Result<(), LinkError> {
-        // The connection gets its turn even if this side is interrupted again and again.
+        // The connection also gets its turn if this side is interrupted again and again.
         tokio::task::yield_now().await;
         self.settle_all(wire).await?;
         self.mend(wire).await?;
@@ -247,8 +247,8 @@ impl Work {
         Ok(())
     }
 
-    /// The library dropped messages, of whom is not known. Plain subscriptions go back to what they took; what members
-    /// missed comes again when its time to be acknowledged is over.
+    /// Called when the library dropped messages; it does not say whose. Plain subscriptions go back to the last message that
+    /// they took; messages that members missed come again after `ack_wait`.
     fn read_again(&mut self) {
         for (id, subscription) in &mut self.kept.subscriptions {
             match subscription.role {
@@ -264,7 +264,7 @@ impl Work {
         }
     }
 
-    /// How often it is looked whether something is due.
+    /// How often to check whether a chore is due.
     fn chore_interval(&self) -> Duration {
         let third = self.shared.config.ack_wait / 3;
         let least = third.min(self.shared.config.heartbeat);
@@ -328,7 +328,7 @@ impl Inbound for StreamInbound {
 
     fn finish(&mut self) {
         let work = &mut self.work;
-        // What does not get through comes again to others.
+        // If something does not get through, other members get its messages again.
         let _ = self.link.run(async |wire| {
             work.settle_all(wire).await?;
             wire.echo().await

@@ -1,4 +1,4 @@
-//! What the two sides of a broker share, and what outlives a connection.
+//! The state that the two sides of a broker share, and that outlives a connection.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -14,9 +14,9 @@ use crate::receiving::Kept;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    /// What the server calls the connections, and what the consumers of plain subscriptions are called by.
+    /// The name of the connections, and the beginning of the names of plain subscriptions' consumers.
     pub(crate) member: String,
-    /// Taken by the receiving side that is opened, and put back when it is dropped. JetStream alone.
+    /// The receiving side takes it when it is opened, and puts it back when it is dropped. Only JetStream uses it.
     pub(crate) kept: Mutex<Kept>,
 }
 

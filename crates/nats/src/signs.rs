@@ -1,4 +1,4 @@
-//! What the client library tells by its events.
+//! The client library's events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use async_nats::Event;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// The most errors of the server that are kept until somebody looks.
+/// How many errors of the server are kept at most until they are read.
 const KEPT: usize = 100;
 
-/// The state of one connection, as the client library's events tell it.
+/// The state of one connection, according to the client library's events.
 #[derive(Debug)]
 pub(crate) struct Signs {
     changes: watch::Sender<Seen>,
@@ -44,7 +44,7 @@ impl Signs {
                 self.changes.send_modify(|seen| seen.lost = true);
             }
             Event::SlowConsumer(_) => {
-                // ORDERING: a count that stands for itself.
+                // ORDERING: a count; no other data depends on it.
                 self.slow.fetch_add(1, Ordering::Relaxed);
             }
             Event::ServerError(error) => self.note(error.to_string()),
@@ -80,7 +80,7 @@ impl Signs {
     /// Waits for the end of the connection, and returns what the server said last.
     pub(crate) async fn lost(&self) -> Arc<str> {
         let mut changes = self.changes.subscribe();
-        // It fails when the sender is gone, which is in `self`.
+        // This fails only when the sender is gone, and the sender is in `self`.
         let _ = changes.wait_for(|seen| seen.lost).await;
         match self.errors.lock().last() {
             Some(error) => Arc::clone(error),
@@ -88,14 +88,14 @@ impl Signs {
         }
     }
 
-    /// Waits until the server has told another error.
+    /// Waits until the server has reported another error.
     pub(crate) async fn next_error(&self) {
         let mut changes = self.changes.subscribe();
         let before = changes.borrow_and_update().errors;
         let _ = changes.wait_for(|seen| seen.errors > before).await;
     }
 
-    /// Forgets the errors that were told.
+    /// Forgets the reported errors.
     pub(crate) fn forget_errors(&self) {
         self.errors.lock().clear();
     }
@@ -104,7 +104,7 @@ impl Signs {
         self.errors.lock().clone()
     }
 
-    /// What the server said if it refused `verb` (`Publish to` or `Subscription to`) for this subject.
+    /// The server's error if it refused `verb` (`Publish to` or `Subscription to`) for this subject.
     pub(crate) fn refusal(&self, verb: &str, subject: &str) -> Option<Arc<str>> {
         let wanted = format!("{verb} \"{subject}\"").to_lowercase();
         let errors = self.errors.lock();
@@ -114,7 +114,7 @@ impl Signs {
         found.cloned()
     }
 
-    /// How often messages were dropped since the last call.
+    /// How often the library dropped messages since the last call.
     pub(crate) fn take_slow(&self) -> u64 {
         // ORDERING: a count that stands for itself.
         self.slow.swap(0, Ordering::Relaxed)

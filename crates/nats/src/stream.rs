@@ -1,4 +1,4 @@
-//! The streams: made where they are missing, and looked at where they are there.
+//! The streams: made if they are missing, and otherwise checked.
 
 use fanfeed_broker::ConnectError;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::api::{ApiError, ApiFault, NO_STREAM};
 use crate::config::Config;
 use crate::link::Wire;
 
-/// More than anybody has. Without a number, newer servers stop at 1,000.
+/// More than any stream needs. Without a number, newer servers stop at 1,000.
 const CONSUMERS: u64 = 1_000_000;
 
-/// Makes sure that the stream of all keys is there, and returns its state.
+/// Makes sure that the stream of all keys exists, and returns its state.
 pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
     let names = &wire.shared.names;
     let (name, subjects) = (names.stream().to_owned(), names.all());
@@ -19,7 +19,7 @@ pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
         .map_err(ApiFault::connecting)
 }
 
-/// Makes sure that the stream of dead letters is there.
+/// Makes sure that the stream of dead letters exists.
 pub(crate) async fn ensure_dead(wire: &Wire) -> Result<(), ApiFault> {
     let names = &wire.shared.names;
     ensure_stream(wire, &names.dead_stream(), &names.all_dead())
@@ -31,7 +31,7 @@ async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value,
     let found = match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
         Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
             let wanted = wanted(&wire.shared.config, name, subjects);
-            // If another broker makes it at the same time, that is no error, unless it wants it otherwise.
+            // It is no error if another broker makes it at the same time, unless with another configuration.
             match wire.ask(&format!("STREAM.CREATE.{name}"), &wanted).await {
                 Ok(made) => made,
                 Err(ApiFault::Refused(_)) => {
@@ -70,7 +70,7 @@ fn wanted(config: &Config, name: &str, subjects: &str) -> Value {
     })
 }
 
-/// What about a stream makes it break a promise.
+/// Returns what makes a stream break a promise, if anything does.
 fn unfit(found: &Value, subjects: &str) -> Option<String> {
     let has = found["subjects"]
         .as_array()

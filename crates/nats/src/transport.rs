@@ -1,4 +1,4 @@
-//! The driver, as the engine and `Drivers` know it.
+//! The driver, in the form that the engine and `Drivers` use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::publishing::{CoreOutbound, StreamOutbound};
 use crate::receiving::StreamInbound;
 use crate::shared::Shared;
 
-/// What NATS core promises.
+/// The promises of NATS core.
 const CORE: Capabilities =
     Capabilities::new("nats-core").group(Delivery::AtMostOnce, WithoutMember::Dropped);
 
-/// What JetStream promises.
+/// The promises of JetStream.
 const JETSTREAM: Capabilities = Capabilities::new("nats-jetstream")
     .plain(Delivery::AtLeastOnce)
     .group(Delivery::AtLeastOnce, WithoutMember::Kept)
@@ -85,7 +85,7 @@ impl Transport for NatsTransport {
     }
 
     fn publishes_again(&self) -> bool {
-        // A stream drops what it has by its `Nats-Msg-Id`. Without one, a message would come twice.
+        // A stream drops a message whose `Nats-Msg-Id` it already has. In core, the message would come twice.
         self.shared.config.mode == Mode::JetStream
     }
 

@@ -1,4 +1,4 @@
-//! What the server sends: messages, and how it ends a request.
+//! Handles what the server sends: messages, and the ends of requests.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::settling::Settlement;
 use super::{Held, Role, Work};
 use crate::reading;
 
-/// What the subject says that a message is acknowledged at.
+/// The contents of a message's acknowledgement subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place<'a> {
     consumer: &'a str,
@@ -17,7 +17,7 @@ struct Place<'a> {
     delivered: u64,
     /// Its position in the stream.
     position: u64,
-    /// Its number among what the consumer delivered.
+    /// Its number among the messages that the consumer delivered.
     number: u64,
 }
 
@@ -47,7 +47,7 @@ impl Work {
         let Some(reply) = &message.reply else { return };
         let Some(place) = place(reply) else { return };
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
-            // It is not ours any more. Its consumer may be a group's.
+            // No subscription here wants it any more. Its consumer may belong to a group.
             self.kept.settled.push(Settlement::give(reply.clone()));
             return;
         };
@@ -64,7 +64,7 @@ impl Work {
             Role::Plain(plain) => {
                 if place.number != plain.counted + 1 {
                     if place.number > plain.counted {
-                        // The library dropped some. They are read again.
+                        // The library dropped some messages. They are read again.
                         self.stale.insert(id);
                     }
                     return;
@@ -93,8 +93,8 @@ impl Work {
         }
     }
 
-    /// A member that takes what was still asked for by one of the same group that has left. It came over this connection
-    /// before what the member asks for itself, and so keeps its place.
+    /// Finds a member to take messages that a member of the same group requested before it left. They came over this
+    /// connection before the messages that the new member requests, so the order is kept.
     fn heir(&self, place: &Place<'_>) -> Option<u64> {
         let mut all = self.kept.subscriptions.iter();
         let heir = all.find(|(_, subscription)| {
@@ -114,7 +114,7 @@ impl Work {
             return;
         };
         if let Some(held) = member.held.get_mut(&place.position) {
-            // The server has forgotten that it is at work here.
+            // The server has forgotten that the message is being handled here.
             held.reply = reply.clone();
             held.told = Instant::now();
             return;
@@ -151,7 +151,7 @@ impl Work {
         member.held.insert(place.position, held);
     }
 
-    /// The server is done with a request, or cannot serve it.
+    /// Called when the server is done with a request, or cannot serve it.
     fn request_ended(&mut self, id: u64, status: u16, message: &Message) {
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return;

@@ -1,4 +1,4 @@
-//! Asking consumers for messages, as many as there is room for.
+//! Requests to consumers for as many messages as there is room for.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +8,17 @@ use fanfeed_broker::driver::LinkError;
 use super::{Role, Work};
 use crate::link::Wire;
 
-/// How long the server keeps a request. Then it says so, and is asked again.
+/// How long the server keeps a request. When it reports that this time is over, it gets another request.
 const EXPIRES: Duration = Duration::from_secs(20);
-/// How much later than that it may say so.
+/// How much later that report may come.
 const LATE: Duration = Duration::from_secs(5);
 /// The most messages on their way to a plain subscription.
 const MOST: usize = 4096;
-/// The most messages that a member holds. Other members get the others.
+/// The most messages that a member holds. Other members get the rest.
 const MOST_HELD: usize = 512;
 
 impl Work {
-    /// Asks for all that are ready.
+    /// Sends requests for all ready subscriptions.
     pub(super) async fn ask_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let ready: Vec<u64> = self.ready.drain().collect();
         for id in ready {
@@ -39,14 +39,14 @@ impl Work {
             self.full.insert(id);
             return Ok(());
         }
-        // What the library's buffer cannot hold would be dropped there.
+        // The library would drop messages that its buffer cannot hold.
         let room = room.min(self.shared.config.client_buffer);
         let target = match &subscription.role {
             Role::Plain(_) => room.min(MOST),
             Role::Member(member) if member.closed => 0,
             Role::Member(member) => room.min(MOST_HELD.saturating_sub(member.held.len())),
         };
-        // Half of them on their way keep the server busy.
+        // While half of the messages are on their way, the server has enough to do.
         if target == 0 || subscription.asked > target / 2 {
             return Ok(());
         }
@@ -67,7 +67,7 @@ impl Work {
         }
     }
 
-    /// Lets those ask again that the server sent away, or whose request it has forgotten.
+    /// Lets subscriptions ask again whose request the server refused or has forgotten.
     pub(super) fn ask_overdue(&mut self) {
         self.ready.extend(self.later.drain());
         for (id, subscription) in &mut self.kept.subscriptions {

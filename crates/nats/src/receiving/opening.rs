@@ -1,4 +1,4 @@
-//! Making consumers, and looking at those that are there.
+//! Making consumers, and checking those that exist.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::api::{ApiError, ApiFault, NO_CONSUMER};
 use crate::link::{Wire, next};
 use crate::stream;
 
-/// How long the server keeps the consumer of a plain subscription that nobody asks: its connection is gone.
+/// How long the server keeps the consumer of a plain subscription without requests, after its connection is gone.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// Where a new consumer begins.
@@ -53,7 +53,7 @@ fn start(sink: &Sink) -> Result<From, SinkError> {
 impl Work {
     pub(super) async fn open_sink(&mut self, wire: &Wire, sink: &Sink) -> Result<(), SinkError> {
         let id = sink.id();
-        // What was given back is to come before what this one asks for.
+        // Messages that were given back have to come before those that this subscription asks for.
         self.settle_all(wire).await?;
         let is_new = !self.kept.subscriptions.contains_key(&id);
         if is_new {
@@ -62,7 +62,7 @@ impl Work {
         }
         let opened = self.enter(wire, id).await;
         if let Err(error) = &opened {
-            // One that was never live begins anew.
+            // A subscription that was never live starts from the beginning.
             if is_new || matches!(error, SinkError::Refused(_)) {
                 self.forget(id);
             }
@@ -87,7 +87,7 @@ impl Work {
         }
     }
 
-    /// Lets the server forget a consumer. If it does not hear of it, it does so later by itself.
+    /// Tells the server to forget a consumer. If this does not arrive, the server forgets it later by itself.
     async fn drop_consumer(&self, wire: &Wire, consumer: &str) {
         if !consumer.is_empty() {
             let stream = self.shared.names.stream();
@@ -98,7 +98,7 @@ impl Work {
         }
     }
 
-    /// Makes the consumers anew that are gone, or that missed something.
+    /// Makes consumers again that are gone or missed something.
     pub(super) async fn mend(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let stale: Vec<u64> = self.stale.iter().copied().collect();
         for id in stale {
@@ -116,7 +116,7 @@ impl Work {
                 continue;
             }
             if subscription.sink.room() == 0 {
-                // The engine interrupts when there is room.
+                // The engine calls the interrupter when there is room.
                 continue;
             }
             self.stale.remove(&id);
@@ -137,7 +137,7 @@ impl Work {
         Ok(())
     }
 
-    /// Makes or finds the consumer of a subscription, and begins to ask.
+    /// Makes or finds the consumer of a subscription, and begins to request messages.
     async fn enter(&mut self, wire: &Wire, id: u64) -> Result<(), SinkError> {
         let is_plain = match self.kept.subscriptions.get(&id) {
             Some(subscription) => subscription.member().is_none(),
@@ -185,7 +185,7 @@ impl Work {
             Some(position) => From::Position(position.saturating_add(1)),
         };
         if plain.position.is_none() && matches!(from, From::Position(_)) {
-            // The state is that of when this side was opened.
+            // The state is from when this side was opened.
             self.state = refreshed(wire).await?;
         }
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
@@ -196,7 +196,7 @@ impl Work {
                 let first = self.state["first_seq"].as_u64().unwrap_or(0);
                 let last = self.state["last_seq"].as_u64().unwrap_or(0);
                 if wanted > last + 1 {
-                    // The stream was made anew, or its end was lost.
+                    // The stream was made again, or its end was lost.
                     subscription.sink.gap(None);
                     From::All
                 } else {
@@ -264,7 +264,7 @@ impl Work {
         let found = match wire.ask(&info, &Value::Null).await {
             Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
                 let from = match member.known {
-                    // The server has lost the group, and with it which messages it had handled.
+                    // The server has lost the group, and so also which messages the group had handled.
                     true => {
                         subscription.sink.gap(None);
                         From::All
@@ -273,7 +273,7 @@ impl Work {
                 };
                 from.put(&mut config);
                 match create(wire, name, &config).await {
-                    // Another member may have made it meanwhile, with another start.
+                    // Another member may have made the group meanwhile, with another start.
                     Err(ApiFault::Refused(refused)) => match wire.ask(&info, &Value::Null).await {
                         Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
                             Err(ApiFault::Refused(refused))
@@ -288,7 +288,7 @@ impl Work {
         let found = found.map_err(ApiFault::opening)?;
         let mut fields = vec!["filter_subject", "ack_policy", "max_deliver"];
         if self.shared.config.max_ack_pending == 1 {
-            // The order was asked for, and depends on it.
+            // The user asked for order, which depends on this value.
             fields.push("max_ack_pending");
         }
         if let Some(why) = differs(&config, &found["config"], &fields) {
@@ -345,7 +345,7 @@ async fn create(wire: &Wire, name: &str, config: &Value) -> Result<Value, ApiFau
     }
 }
 
-/// What a server makes of a configuration may be something else: older ones ignore what they do not know.
+/// Returns where the server's configuration differs from the wanted one: older servers ignore fields that they do not know.
 fn differs(wanted: &Value, found: &Value, fields: &[&str]) -> Option<String> {
     let field = fields
         .iter()

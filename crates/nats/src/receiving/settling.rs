@@ -1,4 +1,4 @@
-//! Acknowledging, giving back, and burying.
+//! Acknowledging messages, giving them back, and burying them: keeping them as dead letters.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +19,22 @@ const AT_WORK: &[u8] = b"+WPI";
 const GIVEN_BACK: &[u8] = b"-NAK";
 const OVER: &[u8] = b"+TERM";
 
-/// The group that gave a dead letter up.
+/// The header with the group that gave up a dead letter.
 const GROUP: &str = "Fanfeed-Group";
-/// The position in the stream of a dead letter.
+/// The header with a dead letter's position in the stream.
 const POSITION: &str = "Fanfeed-Position";
 
-/// The wait before a message that failed is tried again by any member: so long for each time it was tried, ...
+/// The wait before any member tries a failed message again: this long for each attempt so far, ...
 const AGAIN: Duration = Duration::from_millis(20);
-/// ... and at most so long.
+/// ... and at most this long.
 const AGAIN_MOST: Duration = Duration::from_secs(5);
 
-/// What is still to be told the server. It outlives a connection.
+/// What the server still has to be told. It outlives a connection.
 #[derive(Debug)]
 pub(super) enum Settlement {
-    /// Something about a message, at the subject where it is acknowledged.
+    /// A reply about a message, to its acknowledgement subject.
     Tell { reply: Subject, what: Bytes },
-    /// A message that is kept as a dead letter, and is over then.
+    /// A message to keep as a dead letter; the server is then told that it is over.
     Bury {
         reply: Subject,
         subject: String,
@@ -56,7 +56,7 @@ impl Settlement {
         Settlement::tell(reply, GIVEN_BACK)
     }
 
-    /// Any member may have it again, in a while.
+    /// Any member may have it again after a wait.
     fn again(reply: Subject) -> Self {
         let tried = reply.split('.').rev().nth(4).and_then(|n| n.parse().ok());
         let doubled = 1_u32 << tried.unwrap_or(1_u32).min(10);
@@ -67,7 +67,7 @@ impl Settlement {
         }
     }
 
-    /// Buries what could not be read as it came.
+    /// Buries a message that could not be read, unchanged.
     pub(super) fn bury_raw(
         reply: Subject,
         subject: String,
@@ -87,9 +87,9 @@ impl Settlement {
     }
 }
 
-/// Says where a dead letter comes from.
+/// Adds the origin of a dead letter.
 fn mark(headers: &mut HeaderMap, group: &str, position: u64) {
-    // A group's name may hold what a header cannot.
+    // The name of a group may have characters that a header cannot have.
     headers.insert(GROUP, crate::names::queue(group));
     headers.insert(POSITION, position.to_string());
 }
@@ -99,7 +99,7 @@ impl Work {
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return;
         };
-        // The messages of plain subscriptions are nobody's to acknowledge.
+        // Messages of plain subscriptions are not acknowledged.
         let Role::Member(member) = &mut subscription.role else {
             return;
         };
@@ -121,7 +121,7 @@ impl Work {
             }
             Verdict::Requeued => Settlement::again(held.reply),
             Verdict::Abandoned => Settlement::give(held.reply),
-            // A later verdict of the engine counts as handled, rather than as a message that never ends.
+            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => Settlement::tell(held.reply, HANDLED),
         };
         self.kept.settled.push(settlement);
@@ -129,7 +129,7 @@ impl Work {
         self.forget_over(id);
     }
 
-    /// Tells the server all that was settled. What could not be told is told on the next connection.
+    /// Tells the server everything that was settled. What could not be sent is sent on the next connection.
     pub(super) async fn settle_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
         if self.kept.settled.is_empty() {
             return Ok(());
@@ -160,7 +160,7 @@ impl Work {
         Ok(())
     }
 
-    /// Keeps a dead letter. If the server refuses it for good, the message is still where it was in the stream of its key.
+    /// Keeps a dead letter. If the server refuses it for good, the message is still in the stream of its key.
     async fn bury(
         &mut self,
         wire: &Wire,
@@ -197,7 +197,7 @@ impl Work {
         }
     }
 
-    /// Lets the server know which messages are still at work.
+    /// Tells the server which messages are still being handled.
     pub(super) fn tell_progress(&mut self) {
         let mut settled = Vec::new();
         for subscription in self.kept.subscriptions.values_mut() {
