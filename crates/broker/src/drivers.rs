@@ -29,7 +29,7 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// The memory driver alone.
+    /// Only the memory driver.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! The errors: one enum for each group of verbs.
+//! The errors: one enum for each group of methods.
 
 use std::error::Error;
 use std::fmt;
@@ -81,7 +81,7 @@ pub enum PublishError {
     /// The key breaks the grammar.
     BadKey(BadKey),
     /// The server refused the message. Only [`publish_confirmed`](crate::Publisher::publish_confirmed) returns this;
-    /// after the other verbs it is an event.
+    /// after the other methods it is an event.
     Refused(Arc<str>),
     /// The connection was lost before the server confirmed: the message may have arrived or not.
     Uncertain(Message),
@@ -252,7 +252,7 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::BadKey(error) => error.fmt(f),
             Self::Unsupported(what) => write!(f, "this driver cannot do that: {what}"),
-            Self::BadOption(what) => write!(f, "an option cannot be as it is: {what}"),
+            Self::BadOption(what) => write!(f, "an option has an invalid value: {what}"),
             Self::Refused(reason) => write!(f, "the server refused the subscription: {reason}"),
             Self::Timeout(timeout) => write!(
                 f,
@@ -390,15 +390,15 @@ impl fmt::Display for ConnectError {
             ),
             Self::BadConfig(what) => write!(f, "the configuration cannot be used: {what}"),
             Self::Unreachable { address, reason } => {
-                write!(f, "nobody answers at {address}: {reason}")
+                write!(f, "nothing answers at {address}: {reason}")
             }
             Self::Timeout { address, timeout } => {
-                write!(f, "nobody answered at {address} within {timeout:?}")
+                write!(f, "nothing answered at {address} within {timeout:?}")
             }
             Self::Denied(reason) => write!(f, "the server refused access: {reason}"),
             Self::Tls(reason) => write!(f, "TLS could not be set up: {reason}"),
             Self::WrongProtocol(reason) => {
-                write!(f, "what answers there speaks another protocol: {reason}")
+                write!(f, "the server there speaks another protocol: {reason}")
             }
             Self::TooOld { found, needed } => {
                 write!(f, "the server is {found}, and at least {needed} is needed")

@@ -131,7 +131,7 @@ impl fmt::Display for Event {
             } => {
                 write!(
                     f,
-                    "{} has missed messages, nobody knows how many",
+                    "{} has missed an unknown number of messages",
                     Place(key, group)
                 )
             }
@@ -172,7 +172,7 @@ impl fmt::Display for Event {
             Self::PoolExhausted { limit } => {
                 write!(
                     f,
-                    "all {limit} threads are blocked by handlers, and the others wait"
+                    "handlers block all {limit} threads, and the other handlers wait"
                 )
             }
             Self::EventsMissed { missed } => {

@@ -30,11 +30,11 @@ pub type Outcome = Result<(), HandlerError>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {
-    /// The message is to be tried again after this time.
+    /// The message has to be tried again after this time.
     Retry(Duration),
     /// The message can never be handled: it is given up at once, reported and counted.
     Reject,
-    /// The message is to be tried again, after a wait that grows with the attempts.
+    /// The message has to be tried again, after a wait that grows with the attempts.
     Failed(Box<dyn Error + Send + Sync>),
 }
 

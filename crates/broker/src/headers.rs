@@ -76,7 +76,7 @@ impl Headers {
     }
 }
 
-/// Headers may carry credentials, so that `Debug` shows their names alone.
+/// Headers may carry credentials, so `Debug` shows only their names.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()

@@ -15,7 +15,7 @@ use crate::error::BadKey;
 /// ([`driver::Escape`](crate::driver::Escape)). Names of groups follow the same grammar.
 ///
 /// Making a `Key` checks it once. A bad one is kept, so that messages can be built without a `Result` at every step; the
-/// verb that is given the key refuses it with [`BadKey`]. [`Key::checked`] refuses it at once.
+/// method that gets the key refuses it with [`BadKey`]. [`Key::checked`] refuses it at once.
 ///
 /// ```
 /// use fanfeed_broker::Key;

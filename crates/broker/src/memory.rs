@@ -44,7 +44,7 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// - A full buffer drops the message and counts it, or makes the publisher wait
 ///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others: they are served first.
 /// - The members of a group share one buffer, so a member that leaves hands on everything that it has not begun. When
-///   the last member leaves, what is in the buffer is dropped and counted.
+///   the last member leaves, the messages in the buffer are dropped and counted.
 /// - Keys without subscriptions leave nothing behind.
 ///
 /// A handle is cheap to clone. Dropping the last one ends the broker without waiting; [`close`](Broker::close) drains it.

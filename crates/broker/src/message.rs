@@ -145,7 +145,7 @@ impl Message {
     }
 }
 
-/// A payload may hold anything, so that `Debug` shows its length alone.
+/// A payload may contain secrets, so `Debug` shows only its length.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")

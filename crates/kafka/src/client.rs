@@ -265,7 +265,7 @@ fn unreachable(
                 || reason.contains("protocol") =>
         {
             ConnectError::WrongProtocol(
-                format!("it is no Kafka, or older than 0.10, or wants TLS or a password: {reason}")
+                format!("it is not Kafka, or older than 0.10, or wants TLS or a password: {reason}")
                     .into(),
             )
         }

@@ -24,7 +24,7 @@ pub(crate) fn escape(text: &str) -> String {
     name
 }
 
-/// The topic of a key, and whether the name stands for this key alone.
+/// The topic of a key, and whether only this key has that topic.
 ///
 /// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two keys may share such a
 /// name, so readers have to check the key of each record.

@@ -57,7 +57,7 @@ pub(crate) fn error(answer: &Value) -> Option<ApiError> {
     let number = error["err_code"].as_u64().unwrap_or(0);
     let description = error["description"].as_str().unwrap_or("no description");
     let hint = match number {
-        10039 => ": give the account JetStream",
+        10039 => ": turn on JetStream for the account",
         10047 | 10023 | 10077 => ": give the stream or the server more room",
         10026 => ": raise the `max_consumers` of the stream",
         10065 => ": another stream has these subjects; choose another prefix",

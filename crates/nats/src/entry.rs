@@ -57,7 +57,7 @@ impl fmt::Display for BadEntry {
         match self {
             BadEntry::NotText(name) => write!(f, "the header `{name}` is not UTF-8"),
             BadEntry::NoTime => {
-                write!(f, "the header `{TIME}` is no number of milliseconds")
+                write!(f, "the header `{TIME}` is not a number of milliseconds")
             }
             BadEntry::TooLarge { size, limit } => write!(
                 f,

@@ -23,7 +23,7 @@ pub(crate) fn connecting(config: &Config, error: &async_nats::ConnectError) -> C
         ConnectErrorKind::TimedOut => timed_out(config),
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             ConnectError::Denied(
-                format!("{text}: see the user and the password, the token, the nkey or the credentials").into(),
+                format!("{text}: check the user and the password, the token, the nkey or the credentials").into(),
             )
         }
         ConnectErrorKind::Tls => ConnectError::Tls(text.into()),

@@ -225,7 +225,7 @@ fn addresses(config: &Config) -> Result<Vec<ServerAddr>, ConnectError> {
             false => host.clone(),
         };
         let address = format!("{scheme}://{host}:{port}").parse();
-        address.map_err(|_| ConnectError::BadConfig(format!("`{host}` is no host").into()))
+        address.map_err(|_| ConnectError::BadConfig(format!("`{host}` is not a host").into()))
     };
     config.servers.iter().map(one).collect()
 }

@@ -125,7 +125,7 @@ mod tests {
         assert!(Names::new("p").dead(&one, &two).len() < 2000);
     }
 
-    /// Texts in which what is escaped, or separates, is common.
+    /// Texts in which separators and characters that are escaped are common.
     fn text() -> impl Strategy<Value = String> {
         proptest::string::string_regex("[a.@=_~>* E0-9\u{e9}]{1,6}").unwrap()
     }

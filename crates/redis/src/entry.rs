@@ -49,7 +49,7 @@ impl fmt::Display for BadEntry {
             BadEntry::Twice(field) => write!(f, "the entry has the field `{field}` twice"),
             BadEntry::NotText(field) => write!(f, "the entry's field `{field}` is not UTF-8"),
             BadEntry::NoTime => {
-                f.write_str("the entry's field `time` is no number of milliseconds")
+                f.write_str("the entry's field `time` is not a number of milliseconds")
             }
             BadEntry::NoHead => f.write_str("the message's head is not understood"),
             BadEntry::TooLarge { size, limit } => write!(

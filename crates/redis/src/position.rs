@@ -27,7 +27,7 @@ impl Position {
     }
 }
 
-/// Digits alone: `str::parse` would take a sign, too.
+/// Parses digits only: `str::parse` would also accept a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

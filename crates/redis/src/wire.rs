@@ -157,7 +157,7 @@ impl Wire {
                 let text = config.redact(text.trim_end());
                 Err(match error.code() {
                     "WRONGPASS" => {
-                        ConnectError::Denied(format!("{text} (look at user and password)").into())
+                        ConnectError::Denied(format!("{text} (check the user and password)").into())
                     }
                     "NOAUTH" => ConnectError::Denied(
                         "it asks for a password, and there is none: write redis://:password@host"

@@ -439,7 +439,7 @@ impl Lane {
         true
     }
 
-    /// Takes a member out. With the last one the lane closes, and what is queued is abandoned.
+    /// Takes a member out. With the last one the lane closes, and its queue is abandoned.
     pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) {
         let mut inner = self.inner.lock();
         let mut gone = 0;

@@ -256,7 +256,7 @@ impl Core {
             });
         }
         if request.options.overflow == Overflow::Block && !capabilities.blocking {
-            return unsupported("way to hold publishers: leave the overflow at `Drop`");
+            return unsupported("way to make publishers wait: leave the overflow at `Drop`");
         }
         if matches!(request.options.start, Start::After(_)) && !capabilities.replay {
             return unsupported("old messages: start with `New`");

@@ -20,7 +20,7 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The text itself, for the server alone.
+    /// The text itself, only to be sent to the server.
     pub fn reveal(&self) -> &str {
         &self.0
     }

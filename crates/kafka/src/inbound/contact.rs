@@ -139,7 +139,7 @@ impl Contact {
         let after = match start {
             Start::After(text) => Some(position::parse(text).ok_or_else(|| {
                 SinkError::Refused(
-                    format!("`{text}` is no position: it is PARTITION@OFFSET, such as 0@17").into(),
+                    format!("`{text}` is not a position PARTITION@OFFSET, such as 0@17").into(),
                 )
             })?),
             _ => None,

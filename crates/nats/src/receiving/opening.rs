@@ -41,7 +41,7 @@ fn start(sink: &Sink) -> Result<From, SinkError> {
         Start::After(position) => {
             let position: u64 = position.parse().map_err(|_| {
                 SinkError::Refused(
-                    "the position to start after is no number, as those of receipts are".into(),
+                    "the position to start after is not a number like those of receipts".into(),
                 )
             })?;
             From::Position(position.saturating_add(1))
@@ -296,7 +296,7 @@ impl Work {
         }
         if let Some(subject) = found["config"]["deliver_subject"].as_str() {
             let text =
-                format!("the consumer `{name}` pushes to `{subject}`, and has to be pulled from");
+                format!("the consumer `{name}` pushes to `{subject}`, and must be a pull consumer");
             return Err(SinkError::Refused(text.into()));
         }
         let ack_wait = found["config"]["ack_wait"]
@@ -340,7 +340,7 @@ async fn create(wire: &Wire, name: &str, config: &Value) -> Result<Value, ApiFau
     match made["config"].is_object() {
         true => Ok(made),
         false => Err(ApiFault::Refused(ApiError::own(
-            "JetStream does not say what it made of a consumer".to_owned(),
+            "JetStream's answer lacks the consumer's configuration".to_owned(),
         ))),
     }
 }

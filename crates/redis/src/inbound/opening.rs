@@ -260,7 +260,7 @@ impl RedisInbound {
 fn after(text: &str) -> Result<Position, Fault> {
     Position::parse(text.as_bytes()).ok_or_else(|| Fault::Refused {
         code: "ERR".to_owned(),
-        text: format!("{text:?} is no position of a stream, which looks like 1700000000000-0"),
+        text: format!("{text:?} is not a position of a stream, which looks like 1700000000000-0"),
     })
 }
 

@@ -54,7 +54,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Waits for what is subscribed to now, unless such a wait is under way.
+    /// Starts a wait for the present subscriptions, unless it is already under way.
     pub(super) fn wait_again(&mut self) -> Result<(), LinkError> {
         let direct = self.by_key.len() <= DIRECT;
         if direct != self.direct {
