@@ -18,7 +18,7 @@ pub struct BrokerStats {
     pub delivered: u64,
     /// Deliveries that a full buffer, or a group without members, dropped.
     pub dropped: u64,
-    /// Calls of handlers beyond a delivery's first.
+    /// Calls of handlers after a delivery's first.
     pub redelivered: u64,
     /// Calls of handlers that failed or panicked.
     pub failed: u64,

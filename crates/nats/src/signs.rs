@@ -116,7 +116,7 @@ impl Signs {
 
     /// How often the library dropped messages since the last call.
     pub(crate) fn take_slow(&self) -> u64 {
-        // ORDERING: a count that stands for itself.
+        // ORDERING: a count; no other data depends on it.
         self.slow.swap(0, Ordering::Relaxed)
     }
 }

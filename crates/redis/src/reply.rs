@@ -11,7 +11,7 @@ pub(crate) struct StreamEntries {
     pub(crate) entries: Vec<RawEntry>,
 }
 
-/// An entry as it stands in its stream.
+/// An entry of a stream.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RawEntry {
     pub(crate) position: Position,
@@ -58,7 +58,7 @@ fn entry(value: Value) -> Option<RawEntry> {
     })
 }
 
-/// Names and values in turn.
+/// Alternating names and values.
 fn pairs(flat: Vec<Value>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     if !flat.len().is_multiple_of(2) {
         return None;
@@ -93,7 +93,7 @@ pub(crate) fn integer(value: &Value) -> Option<u64> {
     }
 }
 
-/// A value of an answer that has names and values in turn, as XINFO and HELLO have.
+/// A value of an answer that alternates names and values, as those of XINFO and HELLO do.
 pub(crate) fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     let Value::Array(parts) = answer else {
         return None;

@@ -25,7 +25,7 @@ use crate::reply::{field, integer};
 /// The oldest release in which XINFO tells how many entries a stream has ever had.
 const OLDEST: (u32, &str) = (7, "Redis 7.0");
 
-/// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is of no use.
+/// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is no longer usable.
 pub(crate) struct Wire {
     connection: redis::Connection,
     /// How the server knows this connection.

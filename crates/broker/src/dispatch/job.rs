@@ -65,7 +65,7 @@ pub(crate) struct Turn {
 /// stream of messages rarely has to start a job.
 const LOOKS: u32 = 8;
 /// A batch of fewer deliveries is small. After a small batch, a job pauses for some hundred nanoseconds: a job that takes the
-/// lock for each message delays the publisher, and the cache lines move between the two cores all the time.
+/// lock for each message delays the publisher, and its cache lines move between cores all the time.
 const FEW: usize = 16;
 const GATHER: u32 = 16;
 /// How often it looks before that without yielding.

@@ -159,7 +159,7 @@ impl Member {
     }
 
     pub(crate) fn handled(&self, tally: &Tally) {
-        // ORDERING: a counter that stands for itself.
+        // ORDERING: a counter; no other data depends on it.
         if tally.delivered > 0 {
             self.delivered.fetch_add(tally.delivered, Ordering::Relaxed);
         }
@@ -428,7 +428,7 @@ impl SubscriptionSource for Member {
 
     fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        // ORDERING: a counter that stands for itself.
+        // ORDERING: a counter; no other data depends on it.
         stats.delivered = self.delivered.load(Ordering::Relaxed);
         stats.dropped = self.lane.dropped();
         stats.depth = Some(self.lane.queued());

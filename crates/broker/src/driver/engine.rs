@@ -1,4 +1,4 @@
-//! The broker over a transport, which all drivers with a server share.
+//! The engine: the broker over a transport, shared by all drivers with a server.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -17,7 +17,7 @@ use crate::dispatch::Hub;
 use crate::error::ConnectError;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// What the receiving thread is told to do.
+/// The tasks of the receiving thread.
 pub(crate) struct InboundCommands {
     state: Mutex<State>,
     /// Here the thread waits before it connects again, and other threads wait for its end.

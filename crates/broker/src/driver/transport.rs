@@ -68,7 +68,7 @@ pub trait Outbound {
     ///
     /// # Errors
     ///
-    /// If the connection was lost, so that it is not known what became of the messages. The engine drops this side and
+    /// If the connection was lost, so that the outcome for the messages is unknown. The engine drops this side and
     /// opens another one.
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
 
