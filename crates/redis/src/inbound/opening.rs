@@ -196,7 +196,7 @@ impl RedisInbound {
     fn enter_group(&mut self, id: u64, known: bool) -> Result<(), Fault> {
         let subscription = &self.kept.subscriptions[&id];
         let from = if known {
-            // The group has vanished, so any entry of its stream may be unhandled.
+            // If the group has vanished, any entry of its stream may be unhandled.
             Position::START.to_string()
         } else {
             match subscription.sink.start() {
