@@ -265,8 +265,10 @@ fn unreachable(
                 || reason.contains("protocol") =>
         {
             ConnectError::WrongProtocol(
-                format!("it is not Kafka, or older than 0.10, or wants TLS or a password: {reason}")
-                    .into(),
+                format!(
+                    "it is not Kafka, or older than 0.10, or wants TLS or a password: {reason}"
+                )
+                .into(),
             )
         }
         Some((_, reason)) if !reason.contains("timed out") => ConnectError::Unreachable {
