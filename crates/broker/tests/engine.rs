@@ -4,13 +4,14 @@ mod common;
 mod fake;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::eventually;
 use crossbeam_channel::unbounded;
 use fake::{Fake, FakeServer};
 use fanfeed_broker::conformance::{Line, Server};
-use fanfeed_broker::driver::{Engine, EngineOptions};
+use fanfeed_broker::driver::{Engine, EngineOptions, Verdict};
 use fanfeed_broker::{
     Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
     Publisher, ReadyError, SubscriberExt,
@@ -262,4 +263,118 @@ fn the_transport_hears_of_the_end_of_both_threads_before_close_returns() {
         ended.sort();
         assert_eq!(ended, ["fanfeed-inbound", "fanfeed-outbound"]);
     }
+}
+
+/// A member that leaves while the server is away: the driver, which may hold the messages across connections, hears what
+/// became of each, and that the subscription is closed.
+#[test]
+fn what_became_of_deliveries_during_an_outage_is_told_after_it() {
+    for opens_again in [true, false] {
+        let fake = server();
+        let broker = Engine::start(fake.clone(), options()).unwrap();
+        let gate = common::Gate::new();
+        let handler = {
+            let gate = gate.clone();
+            move |_: &Message, _: &fanfeed_broker::Context| {
+                gate.pass();
+                Ok(())
+            }
+        };
+        let member = broker.subscribe_group("jobs", "workers", handler).unwrap();
+        let _other = broker.subscribe("other", |_, _| Ok(())).unwrap();
+        for n in 0..100 {
+            broker.publish(common::payload("jobs", n)).unwrap();
+        }
+        gate.wait_for_visitor();
+        eventually("all have arrived", || broker.health().pending == 99);
+        fake.server.stop();
+        eventually("the loss is seen", || !broker.health().is_up());
+        // It waits for the handler that runs.
+        let leaving = std::thread::spawn(move || member.unsubscribe());
+        eventually("it has left", || broker.health().subscriptions == 1);
+        if !opens_again {
+            fake.server.lose_open_once();
+        }
+        fake.server.start();
+        eventually("it is back", || broker.health().is_up());
+        // The handler ends when the engine has long passed on what it knew at the reconnect.
+        eventually("it is closed", || fake.server.closed() == 1);
+        gate.open();
+        eventually("all is told", || fake.server.settled().len() == 100);
+        let handled = |said: &&(u64, Verdict)| said.1 == Verdict::Handled;
+        let settled = fake.server.settled();
+        assert_eq!(settled.iter().filter(handled).count(), 1);
+        let mut tags: Vec<u64> = settled.iter().map(|(tag, _)| *tag).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, Vec::from_iter(0..100));
+        leaving.join().unwrap();
+        broker.close(SOON).unwrap();
+    }
+}
+
+#[test]
+fn a_subscription_is_closed_though_another_one_could_not_be_opened() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let leaving = broker.subscribe("a", |_, _| Ok(())).unwrap();
+    let line = &*fake.line;
+    // Both are to be there when the thread looks.
+    line.stall(true);
+    eventually("it stalls", || line.stalls_inbound.load(Ordering::SeqCst));
+    fake.server.lose_open_once();
+    leaving.cancel();
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| broker.subscribe("b", |_, _| Ok(())).unwrap());
+        eventually("both are asked for", || broker.health().subscriptions == 1);
+        line.stall(false);
+        let opened = opening.join().unwrap();
+        assert_eq!(opened.ready(SOON), Ok(()));
+        eventually("it is closed", || fake.server.closed() == 1);
+    });
+}
+
+#[test]
+fn a_subscription_made_during_a_reconnect_becomes_live() {
+    let fake = server();
+    let options = options().reconnect(Duration::from_millis(5));
+    let broker = Engine::start(fake.clone(), options).unwrap();
+    for _ in 0..8 {
+        fake.server.stop();
+        eventually("the loss is seen", || !broker.health().is_up());
+        let is_up = AtomicBool::new(false);
+        let subscribe = || {
+            let mut all = Vec::new();
+            while !is_up.load(Ordering::Relaxed) && all.len() < 2000 {
+                all.push(broker.subscribe("k", |_, _| Ok(())).unwrap());
+            }
+            for one in &all {
+                assert_eq!(one.ready(SOON), Ok(()));
+            }
+        };
+        let mut events = broker.events();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(subscribe);
+            }
+            fake.server.start();
+            while !matches!(events.recv_timeout(SOON).unwrap(), Event::Connected) {}
+            is_up.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_broker_that_ends_while_the_server_is_away() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    let member = broker.subscribe_group("k", "g", |_, _| Ok(())).unwrap();
+    fake.server.stop();
+    eventually("the loss is seen", || !broker.health().is_up());
+    drop(member);
+    broker.close(SOON).unwrap();
+    drop((broker, subscription));
+    eventually("the transport is dropped", || {
+        Arc::strong_count(&fake.line) == 1
+    });
 }

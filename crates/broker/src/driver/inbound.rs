@@ -85,12 +85,20 @@ impl InboundCommands {
         };
         sink.close();
         state.opens.retain(|(open, _)| *open != id);
+        if state.ended {
+            // Nobody takes it, and its end may be that of the broker.
+            drop(state);
+            return;
+        }
         state.closes.push(sink);
         self.interrupt(state);
     }
 
     pub(crate) fn settle(&self, id: u64, tag: u64, verdict: Verdict) {
         let mut state = self.state.lock();
+        if state.ended {
+            return;
+        }
         state.settles.push((id, tag, verdict));
         if state.settles.len() == 1 {
             self.interrupt(state);
@@ -204,17 +212,28 @@ impl InboundCommands {
         state.stopped = true;
         state.ended = true;
         state.opens.clear();
+        state.settles.clear();
+        // They hold the broker, which holds this.
+        let closes = std::mem::take(&mut state.closes);
+        let late: Vec<Sink> = state.sinks.values().cloned().collect();
         drop(state);
         self.changed.notify_all();
+        drop(closes);
+        // Subscriptions that came after `close` had ended the others.
+        for sink in late {
+            sink.member().end_with(None, false);
+        }
     }
 
     /// Opens all subscriptions on a new connection.
     fn open_again(&self, link: &mut dyn Inbound) -> Result<(), LinkError> {
-        let sinks = self.sinks();
-        let mut asked: HashMap<u64, Sender<Opened>> = {
+        // Under one lock: a subscription that is asked for between two would be in neither. What is closed is closed by the
+        // next `obey`, after the last verdicts of it.
+        let (sinks, mut asked) = {
             let mut state = self.state.lock();
-            state.closes.clear();
-            state.opens.drain(..).collect()
+            let asked: HashMap<u64, Sender<Opened>> = state.opens.drain(..).collect();
+            let sinks: Vec<Sink> = state.sinks.values().cloned().collect();
+            (sinks, asked)
         };
         for sink in sinks {
             let answer = asked.remove(&sink.id());
@@ -264,29 +283,39 @@ impl InboundCommands {
             )
         };
         gone.extend(closes.iter().map(|sink| (sink.id(), sink.clone())));
-        for (id, tag, verdict) in settles {
-            if let Some(sink) = sinks.get(&id).or_else(|| gone.get(&id)) {
+        let (mut settles, mut opens) = (settles.into_iter(), opens.into_iter());
+        let mut closes = closes.into_iter();
+        let done = (|| {
+            for (id, tag, verdict) in settles.by_ref() {
+                if let Some(sink) = sinks.get(&id).or_else(|| gone.get(&id)) {
+                    guarded(|| {
+                        link.settle(sink, tag, verdict);
+                        Ok(())
+                    })?;
+                }
+            }
+            for (id, answer) in opens.by_ref() {
+                if let Some(sink) = sinks.get(&id) {
+                    open_sink(link, sink, Some(&answer))?;
+                }
+            }
+            for sink in closes.by_ref() {
                 guarded(|| {
-                    link.settle(sink, tag, verdict);
+                    link.close(&sink);
                     Ok(())
                 })?;
             }
-        }
-        let mut opens = opens.into_iter();
-        while let Some((id, answer)) = opens.next() {
-            let Some(sink) = sinks.get(&id) else { continue };
-            if let Err(error) = open_sink(link, sink, Some(&answer)) {
-                for (_, answer) in opens {
-                    let _ = answer.send(Opened::Pending);
-                }
-                return Err(error);
+            Ok(())
+        })();
+        if let Err(error) = done {
+            for (_, answer) in opens {
+                let _ = answer.send(Opened::Pending);
             }
-        }
-        for sink in closes {
-            guarded(|| {
-                link.close(&sink);
-                Ok(())
-            })?;
+            // The next connection hears what this one did not.
+            let mut state = self.state.lock();
+            state.settles.splice(0..0, settles);
+            state.closes.splice(0..0, closes);
+            return Err(error);
         }
         gone.retain(|id, _| !over.contains(id));
         Ok(stopped)

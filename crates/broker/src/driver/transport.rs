@@ -105,10 +105,12 @@ pub trait Inbound {
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
-    /// Closes a subscription. The sink takes nothing more.
+    /// Closes a subscription. The sink takes nothing more. One that ended while there was no connection, or that could not
+    /// be opened, is closed too: a side does nothing about a subscription that it does not know.
     fn close(&mut self, sink: &Sink);
 
-    /// Called when a handler is done with the delivery that had this tag.
+    /// Called when a handler is done with the delivery that had this tag. It may have been delivered on an earlier
+    /// connection, and the subscription may have been closed.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
     /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter was

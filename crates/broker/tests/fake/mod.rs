@@ -35,6 +35,12 @@ struct State {
     panics: bool,
     /// The names of the threads that told of their end.
     ended: Vec<String>,
+    /// The tags that were settled, with what was said of them.
+    settled: Vec<(u64, Verdict)>,
+    /// The sinks that were closed.
+    closed: Vec<u64>,
+    /// The next subscription is not opened: the connection is lost.
+    loses_open: bool,
 }
 
 #[derive(Default)]
@@ -72,6 +78,18 @@ impl FakeServer {
 
     pub(crate) fn panic_once(&self) {
         self.lock().panics = true;
+    }
+
+    pub(crate) fn settled(&self) -> Vec<(u64, Verdict)> {
+        self.lock().settled.clone()
+    }
+
+    pub(crate) fn closed(&self) -> usize {
+        self.lock().closed.len()
+    }
+
+    pub(crate) fn lose_open_once(&self) {
+        self.lock().loses_open = true;
     }
 
     pub(crate) fn ended(&self) -> Vec<String> {
@@ -138,6 +156,8 @@ impl Fake {
 pub(crate) struct FakeLine {
     cuts: AtomicU64,
     stalls: AtomicBool,
+    /// Whether the receiving side has stalled.
+    pub(crate) stalls_inbound: AtomicBool,
     refuses: AtomicBool,
 }
 
@@ -172,6 +192,9 @@ impl Place {
     fn connected(&self) -> Result<MutexGuard<'_, State>, LinkError> {
         let line = &self.fake.line;
         while line.stalls.load(Ordering::SeqCst) {
+            if std::thread::current().name() == Some("fanfeed-inbound") {
+                line.stalls_inbound.store(true, Ordering::SeqCst);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if line.cuts.load(Ordering::SeqCst) != self.cuts {
@@ -323,6 +346,9 @@ fn position(sink: &Sink) -> usize {
 impl Inbound for In {
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
         let mut state = self.place.connected()?;
+        if std::mem::take(&mut state.loses_open) {
+            return Err(LinkError::new("an open that the test loses").into());
+        }
         let end = state.logs.entry(sink.key().to_string()).or_default().len();
         let is_first = !self.sinks.iter().any(|open| open.id() == sink.id());
         match (sink.group(), sink.start(), sink.position()) {
@@ -345,6 +371,7 @@ impl Inbound for In {
     }
 
     fn close(&mut self, sink: &Sink) {
+        self.server.lock().closed.push(sink.id());
         self.sinks.retain(|open| open.id() != sink.id());
     }
 
@@ -353,7 +380,11 @@ impl Inbound for In {
         let mut state = self.server.lock();
         let name = (sink.key().to_string(), group.to_owned());
         let at = usize::try_from(tag).expect("the tags are small");
-        self.taken.lock().unwrap().remove(&(name.clone(), at));
+        state.settled.push((tag, verdict));
+        if !self.taken.lock().unwrap().remove(&(name.clone(), at)) {
+            // An earlier connection took it, at whose end it went to others.
+            return;
+        }
         let group = state.groups.entry(name).or_default();
         let attempt = group.attempts.remove(&at).unwrap_or(1);
         match verdict {
