@@ -117,6 +117,16 @@ enum Watching {
     Awake,
 }
 
+/// Starts a thread. False if the system has none.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
+    #[cfg(test)]
+    if tests::HAS_NO_THREADS.get() {
+        return false;
+    }
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(body).is_ok()
+}
+
 impl Pool {
     pub(crate) fn new(options: PoolOptions, exhausted: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
@@ -223,22 +233,26 @@ impl Shared {
             self.work.notify_one();
         } else if state.threads < self.options.threads {
             self.start_thread(state);
-        } else if state.watching != Watching::Awake {
-            self.watch(state);
-            state.watching = Watching::Awake;
-            self.watch.notify_one();
+        } else {
+            self.wake_watch(state);
         }
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) {
         let shared = Arc::clone(self);
-        let thread = thread::Builder::new().name("fanfeed-handler".into());
         // If no thread could be started now, the watching thread tries again while jobs wait.
-        if thread.spawn(move || shared.work()).is_ok() {
-            state.threads += 1;
-        } else {
-            self.watch(state);
+        match spawn("fanfeed-handler", move || shared.work()) {
+            true => state.threads += 1,
+            false => self.wake_watch(state),
+        }
+    }
+
+    /// Has the watching thread look every tick. If there can be none now, the next call tries again.
+    fn wake_watch(self: &Arc<Self>, state: &mut State) {
+        self.watch(state);
+        if state.watching == Watching::Asleep {
             state.watching = Watching::Awake;
+            self.watch.notify_one();
         }
     }
 
@@ -246,8 +260,7 @@ impl Shared {
     fn watch(self: &Arc<Self>, state: &mut State) {
         if state.watching == Watching::Absent {
             let shared = Arc::clone(self);
-            let thread = thread::Builder::new().name("fanfeed-watch".into());
-            if thread.spawn(move || shared.keep_watch()).is_ok() {
+            if spawn("fanfeed-watch", move || shared.keep_watch()) {
                 state.watching = Watching::Asleep;
             }
         }
@@ -378,5 +391,46 @@ impl fmt::Debug for Pool {
             .field("threads", &state.threads)
             .field("jobs", &state.jobs.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::PoolOptions;
+    use crate::{HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
+
+    std::thread_local! {
+        /// Whether threads that this one wants cannot be started.
+        pub(super) static HAS_NO_THREADS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[test]
+    fn retries_go_on_after_a_time_without_threads() {
+        let pool = PoolOptions::new().threads(1);
+        let broker = MemoryOptions::new().pool(pool).build();
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let told = tx.clone();
+        let fails = AtomicBool::new(true);
+        let handler = move |message: &Message, _: &crate::Context| {
+            if fails.swap(false, Ordering::Relaxed) {
+                return Err(HandlerError::Retry(Duration::from_millis(1)));
+            }
+            Ok(told.send(message.clone())?)
+        };
+        let _fails = broker.subscribe("fails", handler).unwrap();
+        let _other = broker
+            .subscribe("other", move |message, _| Ok(tx.send(message.clone())?))
+            .unwrap();
+        HAS_NO_THREADS.set(true);
+        broker.publish(Message::new("fails", "x")).unwrap();
+        HAS_NO_THREADS.set(false);
+        broker.publish(Message::new("other", "x")).unwrap();
+        for _ in 0..2 {
+            rx.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
     }
 }
