@@ -95,14 +95,18 @@ mod engine;
 mod escape;
 mod inbound;
 mod outbound;
+mod parameter;
 mod secret;
 mod sink;
+mod tls;
 mod transport;
 
 pub use engine::{Engine, EngineOptions};
 pub use escape::Escape;
+pub use parameter::{bad_url, duration, number};
 pub use secret::Secret;
 pub use sink::{Full, Sink};
+pub use tls::{Tls, TlsParameters};
 pub use transport::{Inbound, LinkError, Outbound, Published, SinkError, Transport, Verdict};
 
 use std::sync::Arc;

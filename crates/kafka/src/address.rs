@@ -3,12 +3,12 @@
 //! No error repeats the URL, which may hold a password.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{TlsParameters, bad_url, duration, number};
 use percent_encoding::percent_decode_str;
 
-use crate::config::{Config, Mechanism, Tls};
+use crate::config::{Config, Mechanism};
 
 const FORM: &str = "it has the form kafka://user:password@host:9092,host:9092";
 const PARAMETERS: &str = "prefix, topic, max_message, dial_timeout, confirm_timeout, session_timeout, commit_interval, \
@@ -20,7 +20,7 @@ impl FromStr for Config {
 
     fn from_str(text: &str) -> Result<Self, ConnectError> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(bad(FORM));
+            return Err(bad_url(FORM));
         };
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "kafka" => false,
@@ -32,9 +32,11 @@ impl FromStr for Config {
                 });
             }
         };
-        let rest = rest.strip_prefix("//").ok_or_else(|| bad(FORM))?;
+        let rest = rest.strip_prefix("//").ok_or_else(|| bad_url(FORM))?;
         if rest.contains('#') {
-            return Err(bad("it has a fragment: write a `#` in a password as %23"));
+            return Err(bad_url(
+                "it has a fragment: write a `#` in a password as %23",
+            ));
         }
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
         let authority = authority.strip_suffix('/').unwrap_or(authority);
@@ -47,30 +49,26 @@ impl FromStr for Config {
         if let Some(user) = user {
             let (name, password) = user
                 .split_once(':')
-                .ok_or_else(|| bad("it has a user and no password: write user:password@"))?;
+                .ok_or_else(|| bad_url("it has a user and no password: write user:password@"))?;
             config = config.user(decoded(name, "user")?, decoded(password, "password")?);
         }
-        let mut files = Files::default();
+        let mut files = TlsParameters::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(&value.replace('+', " "), "query")?;
             config = parameter(config, &mut files, name, &value)?;
         }
-        config.tls = files.tls(tls)?;
+        config.tls = files.finish(tls, "kafkas")?;
         config.check()?;
         Ok(config)
     }
-}
-
-fn bad(what: impl Into<String>) -> ConnectError {
-    ConnectError::BadUrl(what.into().into())
 }
 
 /// `host`, `host:9092` or `[::1]:9092`.
 fn server(text: &str) -> Result<String, ConnectError> {
     let text = decoded(text, "host")?;
     if text.contains(['/', ' ', '@']) {
-        return Err(bad(
+        return Err(bad_url(
             "its hosts have a path: write kafka://host:9092, and the prefix as ?prefix=shop.",
         ));
     }
@@ -79,55 +77,24 @@ fn server(text: &str) -> Result<String, ConnectError> {
         _ => (text.as_str(), "9092"),
     };
     if host.is_empty() {
-        return Err(bad("it names no host: kafka://localhost:9092"));
+        return Err(bad_url("it names no host: kafka://localhost:9092"));
     }
     match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
-        _ => Err(bad("one of its ports is no number from 1 to 65535")),
+        _ => Err(bad_url("one of its ports is no number from 1 to 65535")),
     }
 }
 
 fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
     let decoded = percent_decode_str(text).decode_utf8();
     let decoded =
-        decoded.map_err(|_| bad(format!("its {what} is not UTF-8 when it is decoded")))?;
+        decoded.map_err(|_| bad_url(format!("its {what} is not UTF-8 when it is decoded")))?;
     Ok(decoded.into_owned())
-}
-
-/// The files of TLS, which stand in parameters of their own.
-#[derive(Debug, Default)]
-struct Files {
-    authority: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-}
-
-impl Files {
-    fn tls(self, encrypted: bool) -> Result<Option<Tls>, ConnectError> {
-        let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
-        if !encrypted {
-            return if none {
-                Ok(None)
-            } else {
-                Err(bad("`ca`, `cert` and `key` need TLS: write kafkas://"))
-            };
-        }
-        let mut tls = Tls::new();
-        if let Some(file) = self.authority {
-            tls = tls.authority(file);
-        }
-        match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
-            (None, None) => {}
-            _ => return Err(bad("`cert` and `key` go together")),
-        }
-        Ok(Some(tls))
-    }
 }
 
 fn parameter(
     config: Config,
-    files: &mut Files,
+    files: &mut TlsParameters,
     name: &str,
     value: &str,
 ) -> Result<Config, ConnectError> {
@@ -137,12 +104,7 @@ fn parameter(
             let topic = value.to_owned();
             config.topics(move |_| topic.clone())
         }
-        "max_message" => {
-            let bytes = value.parse();
-            config.max_message(
-                bytes.map_err(|_| bad("its parameter `max_message` is no number that fits"))?,
-            )
-        }
+        "max_message" => config.max_message(number(name, value)?),
         "dial_timeout" => config.dial_timeout(duration(name, value)?),
         "confirm_timeout" => config.confirm_timeout(duration(name, value)?),
         "session_timeout" => config.session_timeout(duration(name, value)?),
@@ -151,54 +113,33 @@ fn parameter(
         "dead_letters" => match value {
             "yes" => config.dead_letters(true),
             "no" => config.dead_letters(false),
-            _ => return Err(bad("its parameter `dead_letters` is neither yes nor no")),
+            _ => {
+                return Err(bad_url(
+                    "its parameter `dead_letters` is neither yes nor no",
+                ));
+            }
         },
         "mechanism" => config.mechanism(match value {
             "plain" => Mechanism::Plain,
             "scram-sha-256" => Mechanism::ScramSha256,
             "scram-sha-512" => Mechanism::ScramSha512,
             _ => {
-                return Err(bad(
+                return Err(bad_url(
                     "its parameter `mechanism` is none of plain, scram-sha-256 and scram-sha-512",
                 ));
             }
         }),
-        "ca" => {
-            files.authority = Some(value.to_owned());
-            config
-        }
-        "cert" => {
-            files.certificate = Some(value.to_owned());
-            config
-        }
-        "key" => {
-            files.key = Some(value.to_owned());
-            config
-        }
+        _ if files.take(name, value) => config,
         _ => match name.strip_prefix("rdkafka.") {
             Some(property) => config.property(property, value),
             // The value of an unknown parameter may be a secret.
             None => {
-                return Err(bad(format!(
+                return Err(bad_url(format!(
                     "it has the parameter `{name}`; there are {PARAMETERS}"
                 )));
             }
         },
     })
-}
-
-/// `250ms`, `5s`, `2m`.
-fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
-    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: Option<u64> = digits.parse().ok();
-    match (number, &value[digits.len()..]) {
-        (Some(number), "ms") => Ok(Duration::from_millis(number)),
-        (Some(number), "s") => Ok(Duration::from_secs(number)),
-        (Some(number), "m") => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(bad(format!(
-            "its parameter `{name}` is no time: write 250ms, 5s or 2m"
-        ))),
-    }
 }
 
 #[cfg(test)]
@@ -252,7 +193,7 @@ mod tests {
             ("kafka://u:hunter2@h?max_message=0", "from 1"),
             ("kafka://u:hunter2@h?dial_timeout=5", "250ms"),
             ("kafka://u:hunter2@h?dial_timeout=0s", "1 ms"),
-            ("kafka://u:hunter2@h?dial_timeout=", "250ms"),
+            ("kafka://u:hunter2@h?dial_timeout=", "no number that fits"),
             (
                 "kafka://u:hunter2@h?refresh=99999999999999999m",
                 "to an hour",

@@ -53,10 +53,10 @@ pub(crate) fn settings(config: &Config) -> ClientConfig {
             .set("sasl.password", password.reveal());
     }
     if let Some(tls) = &config.tls {
-        if let Some(authority) = &tls.authority {
+        if let Some(authority) = tls.authority_file() {
             client.set("ssl.ca.location", authority.display().to_string());
         }
-        if let Some((certificate, key)) = &tls.identity {
+        if let Some((certificate, key)) = tls.identity_files() {
             client
                 .set(
                     "ssl.certificate.location",

@@ -1,11 +1,10 @@
 //! How to connect, and how keys map onto topics.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfeed_broker::driver::Secret;
+use fanfeed_broker::driver::{Secret, Tls};
 use fanfeed_broker::{ConnectError, Key, Message};
 
 use crate::names;
@@ -72,37 +71,6 @@ impl Mechanism {
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha512 => "SCRAM-SHA-512",
         }
-    }
-}
-
-/// How a connection is encrypted: by OpenSSL, for which the crate needs its feature `tls`.
-///
-/// Without a certificate authority of its own it trusts those that the system trusts. The name of the server has to be in
-/// its certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    pub(crate) authority: Option<PathBuf>,
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
-}
-
-impl Tls {
-    /// Trusts what the system trusts, and shows no certificate.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Trusts the certificates of this PEM file, and no others.
-    #[must_use]
-    pub fn authority(mut self, file: impl AsRef<Path>) -> Self {
-        self.authority = Some(file.as_ref().to_owned());
-        self
-    }
-
-    /// Shows the server this certificate, with its private key; both are PEM files.
-    #[must_use]
-    pub fn identity(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.identity = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
-        self
     }
 }
 

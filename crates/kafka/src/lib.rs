@@ -13,5 +13,6 @@ mod record;
 mod shared;
 mod transport;
 
-pub use config::{Config, Mechanism, Tls};
+pub use config::{Config, Mechanism};
+pub use fanfeed_broker::driver::Tls;
 pub use transport::{BATCH, connect, driver};

@@ -3,13 +3,13 @@
 //! No error repeats the URL, which may hold a password.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{TlsParameters, bad_url, duration, number};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::config::{Config, Mode, Tls};
+use crate::config::{Config, Mode};
 
 const FORM: &str = "nats://user:password@host:4222";
 const PARAMETERS: &str = "mode, prefix, inbox, creds, nkey, max_message, dial_timeout, answer_timeout, heartbeat, client_buffer, \
@@ -37,7 +37,7 @@ impl FromStr for Config {
                 config = config.user(user, decoded(password, "password")?);
             }
             (Some(_), true) => {
-                return Err(bad(
+                return Err(bad_url(
                     "it has a password and no user: write user:password@, or token@",
                 ));
             }
@@ -45,16 +45,18 @@ impl FromStr for Config {
             (None, true) => {}
         }
         if url.fragment().is_some() {
-            return Err(bad("it has a fragment: write a `#` in a password as %23"));
+            return Err(bad_url(
+                "it has a fragment: write a `#` in a password as %23",
+            ));
         }
         if !matches!(url.path(), "" | "/") {
-            return Err(bad(format!("it has a path, and NATS has none: {FORM}")));
+            return Err(bad_url(format!("it has a path, and NATS has none: {FORM}")));
         }
-        let mut files = Files::default();
+        let mut files = TlsParameters::default();
         for (name, value) in url.query_pairs() {
             config = parameter(config, &mut files, &name, &value)?;
         }
-        config.tls = files.tls(encrypted)?;
+        config.tls = files.finish(encrypted, "tls")?;
         config.check()?;
         Ok(config)
     }
@@ -80,7 +82,8 @@ fn first_host(text: &str) -> (String, Vec<String>) {
 }
 
 fn parse(text: &str) -> Result<Url, ConnectError> {
-    let url = Url::parse(text).map_err(|error| bad(format!("{error}; it has the form {FORM}")))?;
+    let url =
+        Url::parse(text).map_err(|error| bad_url(format!("{error}; it has the form {FORM}")))?;
     match url.scheme() {
         "nats" | "tls" => Ok(url),
         scheme => Err(ConnectError::UnknownScheme {
@@ -96,55 +99,20 @@ fn host(url: &Url) -> Result<(String, u16), ConnectError> {
             let host = decoded(host.trim_matches(['[', ']']), "host")?;
             Ok((host, url.port().unwrap_or(4222)))
         }
-        _ => Err(bad("it names no host: nats://localhost:4222")),
+        _ => Err(bad_url("it names no host: nats://localhost:4222")),
     }
-}
-
-fn bad(what: impl Into<String>) -> ConnectError {
-    ConnectError::BadUrl(what.into().into())
 }
 
 fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
     let decoded = percent_decode_str(text).decode_utf8();
     let decoded =
-        decoded.map_err(|_| bad(format!("its {what} is not UTF-8 when it is decoded")))?;
+        decoded.map_err(|_| bad_url(format!("its {what} is not UTF-8 when it is decoded")))?;
     Ok(decoded.into_owned())
-}
-
-/// The files of TLS.
-#[derive(Debug, Default)]
-struct Files {
-    authority: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-}
-
-impl Files {
-    fn tls(self, encrypted: bool) -> Result<Option<Tls>, ConnectError> {
-        let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
-        if !encrypted {
-            return if none {
-                Ok(None)
-            } else {
-                Err(bad("`ca`, `cert` and `key` need TLS: write tls://"))
-            };
-        }
-        let mut tls = Tls::new();
-        if let Some(file) = self.authority {
-            tls = tls.authority(file);
-        }
-        match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
-            (None, None) => {}
-            _ => return Err(bad("`cert` and `key` go together")),
-        }
-        Ok(Some(tls))
-    }
 }
 
 fn parameter(
     config: Config,
-    files: &mut Files,
+    files: &mut TlsParameters,
     name: &str,
     value: &str,
 ) -> Result<Config, ConnectError> {
@@ -153,7 +121,7 @@ fn parameter(
             "core" => Mode::Core,
             "jetstream" => Mode::JetStream,
             _ => {
-                return Err(bad(
+                return Err(bad_url(
                     "its parameter `mode` is neither `core` nor `jetstream`",
                 ));
             }
@@ -162,7 +130,7 @@ fn parameter(
             "file" => false,
             "memory" => true,
             _ => {
-                return Err(bad(
+                return Err(bad_url(
                     "its parameter `storage` is neither `file` nor `memory`",
                 ));
             }
@@ -182,52 +150,22 @@ fn parameter(
         "heartbeat" => config.heartbeat(duration(name, value)?),
         "ack_wait" => config.ack_wait(duration(name, value)?),
         "max_age" => config.max_age(Some(duration(name, value)?)),
-        "ca" | "cert" | "key" => {
-            let file = match name {
-                "ca" => &mut files.authority,
-                "cert" => &mut files.certificate,
-                _ => &mut files.key,
-            };
-            *file = Some(value.to_owned());
-            config
-        }
+        _ if files.take(name, value) => config,
         // The name may be anything, and its value may be a secret.
         _ => {
-            return Err(bad(format!(
+            return Err(bad_url(format!(
                 "it has the parameter `{name}`; there are {PARAMETERS}"
             )));
         }
     })
 }
 
-fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
-    value
-        .parse()
-        .map_err(|_| bad(format!("its parameter `{name}` is no number that fits")))
-}
-
-/// `250ms`, `5s`, `2m`, `12h`, `30d`.
-fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
-    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = number(name, digits)?;
-    let seconds = |each: u64| Ok(Duration::from_secs(number.saturating_mul(each)));
-    match &value[digits.len()..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => seconds(1),
-        "m" => seconds(60),
-        "h" => seconds(60 * 60),
-        "d" => seconds(24 * 60 * 60),
-        _ => Err(bad(format!(
-            "its parameter `{name}` is no time: write 250ms, 5s, 2m, 12h or 30d"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Config;
-    use crate::config::{Mode, Tls};
+    use crate::config::Mode;
     use fanfeed_broker::ConnectError;
+    use fanfeed_broker::driver::Tls;
     use std::time::Duration;
 
     fn parse(url: &str) -> Result<Config, ConnectError> {

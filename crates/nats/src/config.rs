@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-use fanfeed_broker::driver::Secret;
+use fanfeed_broker::driver::{Secret, Tls};
 
 /// What carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,37 +62,6 @@ pub(crate) enum Login {
     Nkey(PathBuf),
     /// A file with a JWT and the seed of its nkey.
     Credentials(PathBuf),
-}
-
-/// How a connection is encrypted: by rustls, with the provider of the process, or `ring` if it has none.
-///
-/// Without a certificate authority of its own it trusts those that the system trusts. The name or address of the
-/// URL has to be in the server's certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    pub(crate) authority: Option<PathBuf>,
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
-}
-
-impl Tls {
-    /// Trusts what the system trusts, and shows no certificate.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Trusts the certificates of this PEM file, and no others.
-    #[must_use]
-    pub fn authority(mut self, file: impl AsRef<Path>) -> Self {
-        self.authority = Some(file.as_ref().to_owned());
-        self
-    }
-
-    /// Shows the server this certificate, with its private key; both are PEM files.
-    #[must_use]
-    pub fn identity(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.identity = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
-        self
-    }
 }
 
 impl Config {

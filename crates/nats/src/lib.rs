@@ -18,5 +18,6 @@ mod signs;
 mod stream;
 mod transport;
 
-pub use config::{Config, Mode, Tls};
+pub use config::{Config, Mode};
+pub use fanfeed_broker::driver::Tls;
 pub use transport::{connect, driver};

@@ -279,14 +279,14 @@ async fn options(
     };
     if let Some(tls) = &config.tls {
         options = options.require_tls(true);
-        if let Some(file) = &tls.authority {
+        if let Some(file) = tls.authority_file() {
             readable(file)?;
-            options = options.add_root_certificates(file.clone());
+            options = options.add_root_certificates(file.to_owned());
         }
-        if let Some((certificate, key)) = &tls.identity {
+        if let Some((certificate, key)) = tls.identity_files() {
             readable(certificate)?;
             readable(key)?;
-            options = options.add_client_certificate(certificate.clone(), key.clone());
+            options = options.add_client_certificate(certificate.to_owned(), key.to_owned());
         }
     }
     Ok(options)

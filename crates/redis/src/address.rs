@@ -3,13 +3,13 @@
 //! No error repeats the URL, which may hold a password.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::{TlsParameters, bad_url, duration, number};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::config::{Config, Mode, Tls};
+use crate::config::{Config, Mode};
 
 const SCHEMES: &str = "redis, rediss, valkey, valkeys";
 const PARAMETERS: &str = "mode, prefix, max_message, max_entries, dial_timeout, read_timeout, write_timeout, heartbeat, sweep, \
@@ -21,7 +21,7 @@ impl FromStr for Config {
 
     fn from_str(text: &str) -> Result<Self, ConnectError> {
         let url = Url::parse(text).map_err(|error| {
-            bad(format!(
+            bad_url(format!(
                 "{error}; it has the form redis://user:password@host:6379/0"
             ))
         })?;
@@ -37,7 +37,7 @@ impl FromStr for Config {
         };
         let host = match url.host_str() {
             Some(host) if !host.is_empty() => host.trim_matches(['[', ']']),
-            _ => return Err(bad("it names no host: redis://localhost:6379/0")),
+            _ => return Err(bad_url("it names no host: redis://localhost:6379/0")),
         };
         let mut config = Config::new(decoded(host, "host")?, url.port().unwrap_or(6379));
         if !url.username().is_empty() {
@@ -46,32 +46,30 @@ impl FromStr for Config {
         if let Some(password) = url.password() {
             config = config.password(decoded(password, "password")?);
         } else if config.user.is_some() {
-            return Err(bad(
+            return Err(bad_url(
                 "it has a user and no password: write user:password@, or :password@ for the default user",
             ));
         }
         if url.fragment().is_some() {
-            return Err(bad("it has a fragment: write a `#` in a password as %23"));
+            return Err(bad_url(
+                "it has a fragment: write a `#` in a password as %23",
+            ));
         }
         config.database = database(url.path())?;
-        let mut files = Files::default();
+        let mut files = TlsParameters::default();
         for (name, value) in url.query_pairs() {
             config = parameter(config, &mut files, &name, &value)?;
         }
-        config.tls = files.tls(tls)?;
+        config.tls = files.finish(tls, "rediss")?;
         config.check()?;
         Ok(config)
     }
 }
 
-fn bad(what: impl Into<String>) -> ConnectError {
-    ConnectError::BadUrl(what.into().into())
-}
-
 fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
     let decoded = percent_decode_str(text).decode_utf8();
     let decoded =
-        decoded.map_err(|_| bad(format!("its {what} is not UTF-8 when it is decoded")))?;
+        decoded.map_err(|_| bad_url(format!("its {what} is not UTF-8 when it is decoded")))?;
     Ok(decoded.into_owned())
 }
 
@@ -80,44 +78,13 @@ fn database(path: &str) -> Result<u32, ConnectError> {
         "" => Ok(0),
         digits => digits
             .parse()
-            .map_err(|_| bad("its path is no database: write a number, such as /0")),
-    }
-}
-
-/// The files of TLS, which stand in parameters of their own.
-#[derive(Debug, Default)]
-struct Files {
-    authority: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-}
-
-impl Files {
-    fn tls(self, encrypted: bool) -> Result<Option<Tls>, ConnectError> {
-        let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
-        if !encrypted {
-            return if none {
-                Ok(None)
-            } else {
-                Err(bad("`ca`, `cert` and `key` need TLS: write rediss://"))
-            };
-        }
-        let mut tls = Tls::new();
-        if let Some(file) = self.authority {
-            tls = tls.authority(file);
-        }
-        match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
-            (None, None) => {}
-            _ => return Err(bad("`cert` and `key` go together")),
-        }
-        Ok(Some(tls))
+            .map_err(|_| bad_url("its path is no database: write a number, such as /0")),
     }
 }
 
 fn parameter(
     config: Config,
-    files: &mut Files,
+    files: &mut TlsParameters,
     name: &str,
     value: &str,
 ) -> Result<Config, ConnectError> {
@@ -126,7 +93,7 @@ fn parameter(
             "streams" => Mode::Streams,
             "pubsub" => Mode::PubSub,
             _ => {
-                return Err(bad(
+                return Err(bad_url(
                     "its parameter `mode` is neither `streams` nor `pubsub`",
                 ));
             }
@@ -140,49 +107,21 @@ fn parameter(
         "write_timeout" => config.write_timeout(duration(name, value)?),
         "heartbeat" => config.heartbeat(duration(name, value)?),
         "sweep" => config.sweep(duration(name, value)?),
-        "ca" | "cert" | "key" => {
-            let file = match name {
-                "ca" => &mut files.authority,
-                "cert" => &mut files.certificate,
-                _ => &mut files.key,
-            };
-            *file = Some(value.to_owned());
-            config
-        }
+        _ if files.take(name, value) => config,
         // Whatever a stranger's name may be, its value may be a secret.
         _ => {
-            return Err(bad(format!(
+            return Err(bad_url(format!(
                 "it has the parameter `{name}`; there are {PARAMETERS}"
             )));
         }
     })
 }
 
-fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
-    value
-        .parse()
-        .map_err(|_| bad(format!("its parameter `{name}` is no number that fits")))
-}
-
-/// `250ms`, `5s`, `2m`.
-fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
-    let digits = value.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = number(name, digits)?;
-    match &value[digits.len()..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(bad(format!(
-            "its parameter `{name}` is no time: write 250ms, 5s or 2m"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Config;
-    use crate::config::Tls;
     use fanfeed_broker::ConnectError;
+    use fanfeed_broker::driver::Tls;
     use std::time::Duration;
 
     fn parse(url: &str) -> Result<Config, ConnectError> {

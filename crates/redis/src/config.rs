@@ -1,10 +1,9 @@
 //! How to connect, and what to keep.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-use fanfeed_broker::driver::Secret;
+use fanfeed_broker::driver::{Secret, Tls};
 
 /// The address of a server, the user that connects, and the limits of what the server keeps.
 ///
@@ -49,39 +48,6 @@ pub enum Mode {
     /// Channels of pub/sub: at most once, without groups; the server keeps nothing. What a loss of the connection
     /// costs is reported as a gap of unknown size.
     PubSub,
-}
-
-/// How a connection is encrypted: by rustls, with the provider of the process, or `ring` if it has none.
-///
-/// It needs the feature `tls`, which is on unless it was left out.
-///
-/// Without a certificate authority of its own it trusts those that the system trusts. The name or address of the
-/// URL has to be in the server's certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    pub(crate) authority: Option<PathBuf>,
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
-}
-
-impl Tls {
-    /// Trusts what the system trusts, and shows no certificate.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Trusts the certificates of this PEM file, and no others.
-    #[must_use]
-    pub fn authority(mut self, file: impl AsRef<Path>) -> Self {
-        self.authority = Some(file.as_ref().to_owned());
-        self
-    }
-
-    /// Shows the server this certificate, with its private key; both are PEM files.
-    #[must_use]
-    pub fn identity(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.identity = Some((certificate.as_ref().to_owned(), key.as_ref().to_owned()));
-        self
-    }
 }
 
 impl Config {

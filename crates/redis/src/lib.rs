@@ -23,5 +23,6 @@ mod transport;
 mod waiter;
 mod wire;
 
-pub use config::{Config, Mode, Tls};
+pub use config::{Config, Mode};
+pub use fanfeed_broker::driver::Tls;
 pub use transport::{connect, driver};

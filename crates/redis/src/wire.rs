@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::ConnectError;
+use fanfeed_broker::driver::Tls;
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     RedisConnectionInfo, RedisError, Value,
@@ -18,7 +19,7 @@ use redis::{
 use redis::{ClientTlsConfig, TlsCertificates};
 
 use crate::command::Commands;
-use crate::config::{Config, Tls};
+use crate::config::Config;
 use crate::fault::Fault;
 use crate::reply::{field, integer};
 
@@ -323,7 +324,7 @@ fn certificates(tls: &Tls) -> Result<TlsCertificates, ConnectError> {
         fs::read(file)
             .map_err(|error| ConnectError::Tls(format!("{}: {error}", file.display()).into()))
     };
-    let client_tls = match &tls.identity {
+    let client_tls = match tls.identity_files() {
         None => None,
         Some((certificate, key)) => Some(ClientTlsConfig {
             client_cert: read(certificate)?,
@@ -332,6 +333,6 @@ fn certificates(tls: &Tls) -> Result<TlsCertificates, ConnectError> {
     };
     Ok(TlsCertificates {
         client_tls,
-        root_cert: tls.authority.as_deref().map(read).transpose()?,
+        root_cert: tls.authority_file().map(read).transpose()?,
     })
 }
