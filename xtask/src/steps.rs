@@ -201,6 +201,15 @@ const LAYERS: &[Layer] = &[
         test_needs: &[],
     },
     Layer {
+        name: "examples",
+        examples: &[],
+        bench: false,
+        // As `kafka`, of which it is a user.
+        lean: true,
+        // Its tests run the programs over each driver.
+        test_needs: &[Tool::Servers],
+    },
+    Layer {
         name: "kafka",
         examples: &["orders -- mock"],
         bench: true,
@@ -211,7 +220,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "nats",
-        examples: &["workers -- memory:"],
+        examples: &[],
         // `cargo test` runs it: another profile would build everything again.
         bench: false,
         lean: false,
@@ -220,7 +229,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "redis",
-        examples: &["flights -- memory:"],
+        examples: &[],
         bench: false,
         lean: false,
         // Its tests start servers, old and new, kill them and restart them.

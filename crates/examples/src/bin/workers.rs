@@ -1,18 +1,21 @@
 //! Workers that share a queue of orders, in as many processes as you like, on any server:
 //!
 //! ```text
-//! cargo run -p fanfeed-nats --example workers -- nats://localhost:4222              # publishes 100 orders, and works
-//! cargo run -p fanfeed-nats --example workers -- nats://localhost:4222 work         # only works, for a minute
-//! cargo run -p fanfeed-nats --example workers -- 'nats://localhost:4222?mode=core'  # at most once
-//! cargo run -p fanfeed-nats --example workers -- memory:                            # without a server
+//! cargo run -p fanfeed-examples --bin workers -- nats://localhost:4222              # publishes 100 orders, and works
+//! cargo run -p fanfeed-examples --bin workers -- nats://localhost:4222 work         # only works, for a minute
+//! cargo run -p fanfeed-examples --bin workers -- 'nats://localhost:4222?mode=core'  # at most once
+//! cargo run -p fanfeed-examples --bin workers -- redis://localhost:6379             # or `kafka://localhost:9092`
+//! cargo run -p fanfeed-examples --bin workers -- memory:                            # without a server
 //! ```
 //!
-//! Kill one that works: with JetStream, its orders go to the others after half a minute (`ack_wait`).
+//! Kill one that works: where a group is served at least once, its orders go to the others, after a time that the driver's
+//! README names (with JetStream `ack_wait`, half a minute).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use fanfeed_broker::{Drivers, Message, SubscriberExt};
+use fanfeed_broker::{Message, SubscriberExt};
+use fanfeed_examples::connect;
 
 const ORDERS: usize = 100;
 
@@ -20,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().unwrap_or_else(|| "memory:".to_owned());
     let only_works = arguments.next().is_some_and(|argument| argument == "work");
-    let broker = Drivers::new().with(fanfeed_nats::driver()).connect(&url)?;
+    let broker = connect(&url)?;
     println!("connected: {}", broker.driver());
 
     let (done, handled) = crossbeam_channel::unbounded();

@@ -1,11 +1,11 @@
 //! Flights replayed through a broker to a group of workers, on the driver that one argument names.
 //!
 //! ```text
-//! cargo run -p fanfeed-redis --example flights -- memory:
-//! cargo run -p fanfeed-redis --example flights -- redis://localhost:6379
+//! cargo run -p fanfeed-examples --bin flights -- memory:
+//! cargo run -p fanfeed-examples --bin flights -- redis://localhost:6379
+//! cargo run -p fanfeed-examples --bin flights -- nats://localhost:4222      # JetStream; with ?mode=core without
+//! cargo run -p fanfeed-examples --bin flights -- kafka://localhost:9092
 //! ```
-//!
-//! Other drivers need one line more, in `connect`.
 //!
 //! With a server, the workers are three processes, of which one is killed in the middle. Where a group is served at least
 //! once, every flight is nevertheless counted; where at most once, the program says how many are missing. In memory they are
@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::{
-    Broker, BrokerSubscription, Context, Delivery, Drivers, Message, Subscribe, SubscribeOptions,
+    Broker, BrokerSubscription, Context, Delivery, Message, Subscribe, SubscribeOptions,
 };
+use fanfeed_examples::connect;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const FLIGHTS: &str = include_str!("../../../examples/data/flights.csv");
+const FLIGHTS: &str = include_str!("../../../../examples/data/flights.csv");
 const WORKERS: usize = 3;
 /// How long the last results may take: a killed worker is found by a timeout of its server.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,11 +36,6 @@ fn main() -> Result<(), Failure> {
         ["worker", url, run, name] => work_until_killed(url, run, name),
         _ => Err("usage: flights URL, such as memory: or redis://localhost".into()),
     }
-}
-
-fn connect(url: &str) -> Result<Arc<dyn Broker>, Failure> {
-    let drivers = Drivers::new().with(fanfeed_redis::driver());
-    Ok(drivers.connect(url)?)
 }
 
 /// A worker: turns a flight into the airport that it left, under the key of the results.
