@@ -11,6 +11,7 @@ mod contact;
 mod groups;
 mod ledger;
 mod plain;
+mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
@@ -164,6 +165,8 @@ impl Inbound for KafkaInbound {
                 kept.groups.look_for_room();
             }
             if look {
+                kept.plain.heed();
+                kept.groups.heed();
                 kept.plain.refresh(interval);
             }
             let plain = kept.plain.poll();

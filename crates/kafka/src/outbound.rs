@@ -173,6 +173,9 @@ pub(crate) fn explain(error: &KafkaError, topic: &str) -> String {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
             format!("the topic {topic} may not be used by this user")
         }
+        Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+            format!("the group on the topic {topic} may not be used by this user")
+        }
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
             format!("the topic {topic} takes no message of this size: see its max.message.bytes")
         }

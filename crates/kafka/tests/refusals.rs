@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{Cluster, LONG, connect, options};
 use fanfeed_broker::{
-    ConnectError, Drivers, Event, Message, PublishError, Start, Subscribe, SubscribeError,
-    SubscribeOptions, SubscriberExt,
+    BrokerSubscription, ConnectError, Drivers, Event, Message, PublishError, Start, Subscribe,
+    SubscribeError, SubscribeOptions, SubscriberExt,
 };
 use fanfeed_kafka::Config;
 use fanfeed_testkit::wait_until;
@@ -367,4 +367,115 @@ fn close_commits_what_was_handled() {
         .unwrap();
     common::publish(&next, "k", 100..101);
     assert_eq!(receiver.recv_timeout(LONG), Ok(100), "nothing comes again");
+}
+
+/// The error with which a subscription ends.
+fn end_of(subscription: &BrokerSubscription) -> String {
+    let error = subscription.err().recv_timeout(LONG);
+    error.expect("it ends with an error").to_string()
+}
+
+/// Lets that many requests of a kind fail.
+fn deny(cluster: &Cluster, kind: RDKafkaApiKey, error: RDKafkaRespErr, times: usize) {
+    cluster.mock().request_errors(kind, &vec![error; times]);
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_any_more_ends_its_subscriptions() {
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let handler = || {
+        let sender = sender.clone();
+        move |message: &Message, _: &fanfeed_broker::Context| Ok(sender.send(message.clone())?)
+    };
+    let plain = broker.subscribe("k", handler()).unwrap();
+    let member = broker.subscribe_group("k", "g", handler()).unwrap();
+    broker.publish(Message::new("k", "x")).unwrap();
+    for _ in 0..2 {
+        receiver.recv_timeout(LONG).unwrap();
+    }
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    deny(&cluster, RDKafkaApiKey::Fetch, denied, 10_000);
+    for subscription in [&plain, &member] {
+        let error = end_of(subscription);
+        assert!(error.contains("may not be used"), "{error}");
+    }
+    // librdkafka does not say it again.
+    let error = broker.subscribe("k", handler()).unwrap_err();
+    assert!(matches!(error, SubscribeError::Refused(_)), "{error:?}");
+    cluster.mock().clear_request_errors(RDKafkaApiKey::Fetch);
+    let _plain = broker.subscribe("k", handler()).unwrap();
+    broker.publish(Message::new("k", "y")).unwrap();
+    assert_eq!(receiver.recv_timeout(LONG).unwrap().payload(), &b"y"[..]);
+}
+
+#[test]
+fn of_several_topics_only_that_which_may_not_be_read_ends() {
+    let cluster = Cluster::start(1);
+    // Only the errors of the consumer say it in time.
+    let broker = connect(cluster.config().refresh(Duration::from_secs(2)));
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let subscribe = |key: &str, group: Option<&str>| {
+        let sender = sender.clone();
+        let handler =
+            move |message: &Message, _: &fanfeed_broker::Context| Ok(sender.send(message.clone())?);
+        match group {
+            None => broker.subscribe(key, handler).unwrap(),
+            Some(group) => broker.subscribe_group(key, group, handler).unwrap(),
+        }
+    };
+    let denied: Vec<_> = [None, Some("g")]
+        .map(|group| subscribe("secret", group))
+        .into();
+    let allowed: Vec<_> = [None, Some("g")]
+        .map(|group| subscribe("open", group))
+        .into();
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.mock().topic_error("secret", error).unwrap();
+    for subscription in &denied {
+        let error = end_of(subscription);
+        assert!(error.contains("secret may not be used"), "{error}");
+    }
+    broker.publish(Message::new("open", "x")).unwrap();
+    for subscription in &allowed {
+        receiver.recv_timeout(LONG).unwrap();
+        assert!(!subscription.is_closed());
+    }
+}
+
+#[test]
+fn a_group_that_may_not_be_used_any_more_ends_its_members() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr as Fault;
+    let denied = Fault::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    for kind in [Api::OffsetCommit, Api::JoinGroup] {
+        let cluster = Cluster::start(1);
+        let broker = cluster.connect();
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let subscribe = |key: &str, group: &str| {
+            let sender = sender.clone();
+            broker.subscribe_group(key, group, move |message, _| {
+                Ok(sender.send(message.clone())?)
+            })
+        };
+        let member = subscribe("k", "g").unwrap();
+        let _plain = broker.subscribe("k", |_, _| Ok(())).unwrap();
+        broker.publish(Message::new("k", "x")).unwrap();
+        receiver.recv_timeout(LONG).unwrap();
+        deny(&cluster, kind, denied, 10_000);
+        if kind == Api::JoinGroup {
+            let unknown = Fault::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+            deny(&cluster, Api::Heartbeat, unknown, 1);
+        } else {
+            broker.publish(Message::new("k", "y")).unwrap();
+        }
+        let error = end_of(&member);
+        assert!(error.contains("group"), "{error}");
+        // So is a new group, and the connection stays.
+        deny(&cluster, Api::OffsetFetch, denied, 10_000);
+        let error = subscribe("other", "h").unwrap_err();
+        assert!(matches!(error, SubscribeError::Refused(_)), "{error:?}");
+        assert!(broker.health().is_up());
+    }
 }

@@ -20,6 +20,15 @@ use crate::outbound::explain;
 use crate::position;
 use crate::record::Raw;
 
+/// The group of a consumer that is in none: librdkafka wants a name.
+pub(crate) const ALONE: &str = "fanfeed-plain";
+
+/// How long it may take to try whether a topic may be read.
+const TRY: Duration = Duration::from_secs(1);
+
+/// How long to wait for an error after the end of the partition was reported.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// How a consumer reaches the cluster.
 #[derive(Clone)]
 pub(crate) struct Contact {
@@ -189,12 +198,48 @@ impl Contact {
                 },
                 Err(error) => error,
             };
+            if is_denied(&error) {
+                return Err(refused(&error, topic));
+            }
             // A leader is being elected, or the topic is new to the server that was asked.
             if left.is_zero() {
                 return Err(LinkError::new(explain(&error, topic)).into());
             }
             pause.wait(left);
         }
+    }
+
+    /// Why a topic may not be read, if it may not. A consumer of its own tries it, because an error does not name its topic.
+    pub(crate) fn denied(&self, topic: &str) -> Option<KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::End).ok()?;
+        let reporter = Reporter::new(&self.config);
+        let consumer = self.consumer(ALONE, reporter, |settings| {
+            settings
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                .set("fetch.wait.max.ms", "10");
+        });
+        let consumer = consumer.ok()?;
+        if let Err(error) = self.look(&consumer, topic, TRY)
+            && is_denied(&error)
+        {
+            return Some(error);
+        }
+        consumer.assign(&list).ok()?;
+        let mut deadline = Instant::now() + TRY;
+        while Instant::now() < deadline {
+            match consumer.poll(Duration::from_millis(20)) {
+                Some(Err(error)) if is_denied(&error) => return Some(error),
+                Some(Ok(_)) => return None,
+                // librdkafka may report this instead of the first error.
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    deadline = deadline.min(Instant::now() + AGAIN);
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+        None
     }
 
     /// How many messages before `offset` were removed, of those from `expected` on. Offsets may also have holes.
@@ -276,6 +321,16 @@ pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str>
         milliseconds: message.timestamp().to_millis(),
         headers: headers.map_err(|_| "the name of a header is not UTF-8")?,
     })
+}
+
+/// Whether an error says that a topic may not be used.
+pub(crate) fn is_denied(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+}
+
+/// Whether an error says that a group may not be used.
+pub(crate) fn is_group_denied(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// Whether a consumer's error says that a topic or a partition is gone.

@@ -18,14 +18,16 @@ use rdkafka::Message as KafkaMessage;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, OwnedMessage};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::client::Reporter;
-use crate::inbound::contact::{Contact, raw, refused};
+use crate::inbound::contact::{Contact, is_denied, is_group_denied, raw, refused};
 use crate::inbound::ledger::Ledger;
+use crate::inbound::trouble::{Finding, Trouble};
+use crate::outbound::explain;
 use crate::record::{self, Raw};
 
 mod dead;
@@ -66,6 +68,7 @@ struct Group {
     topics: HashMap<Arc<str>, Topic>,
     /// Topics with a partition that waits for room, or with messages that were given back.
     waiting: HashSet<Arc<str>>,
+    trouble: Trouble,
 }
 
 struct Topic {
@@ -78,6 +81,8 @@ struct Topic {
     back: VecDeque<Held>,
     /// How many messages handlers hold.
     held: usize,
+    /// Why it cannot be read any more, which has ended its subscriptions.
+    denied: Option<String>,
 }
 
 #[derive(Default)]
@@ -94,6 +99,8 @@ struct Partition {
 struct Member {
     reporter: Reporter,
     changes: Mutex<Vec<Change>>,
+    /// Why a commit was denied.
+    denied: Mutex<Option<KafkaError>>,
 }
 
 struct Change {
@@ -124,6 +131,20 @@ impl ConsumerContext for Member {
             .map(|element| (element.topic().to_owned(), element.partition()))
             .collect();
         self.changes.lock().push(Change { gained, partitions });
+    }
+
+    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
+        let elements = offsets.elements();
+        let errors = elements.iter().filter_map(|part| part.error().err());
+        // After other errors, the next commit has what this one had.
+        let denied = result
+            .err()
+            .into_iter()
+            .chain(errors)
+            .find(|error| is_denied(error) || is_group_denied(error));
+        if denied.is_some() {
+            *self.denied.lock() = denied;
+        }
     }
 }
 
@@ -175,6 +196,10 @@ impl Groups {
             return Ok(());
         };
         let topic: Arc<str> = topic.into();
+        let denied = group.topics.get(&topic);
+        if let Some(reason) = denied.and_then(|entry| entry.denied.as_deref()) {
+            return Err(SinkError::Refused(reason.into()));
+        }
         if !group.topics.contains_key(&topic) {
             let opened = group.add_topic(&self.contact, &topic, alone, sink);
             if let Err(error) = opened {
@@ -200,6 +225,7 @@ impl Groups {
         let member = Member {
             reporter: self.contact.reporter.clone(),
             changes: Mutex::default(),
+            denied: Mutex::default(),
         };
         let millis = |duration: Duration| duration.as_millis().to_string();
         let beat = (config.session / 4).clamp(Duration::from_millis(1), Duration::from_secs(3));
@@ -222,6 +248,7 @@ impl Groups {
             consumer: Arc::new(consumer),
             topics: HashMap::new(),
             waiting: HashSet::new(),
+            trouble: Trouble::default(),
         })
     }
 
@@ -341,7 +368,7 @@ impl Groups {
                         };
                         group.take(id, &message, &mut desk);
                     }
-                    Some(Err(_)) => {}
+                    Some(Err(error)) => group.trouble.note(error),
                     None => {
                         nothing += 1;
                         if nothing > super::NOTHING {
@@ -354,6 +381,13 @@ impl Groups {
             group.store();
         }
         more
+    }
+
+    /// Acts on the errors of the consumers.
+    pub(crate) fn heed(&mut self) {
+        for group in self.groups.values_mut() {
+            group.heed(&self.contact);
+        }
     }
 
     /// Goes on in partitions that waited for room and now have some.
@@ -404,6 +438,9 @@ impl Group {
         alone: bool,
         sink: &Sink,
     ) -> Result<(), SinkError> {
+        if let Some(error) = self.trouble.still_denied(contact, topic) {
+            return Err(refused(&error, topic));
+        }
         let partitions = contact.partitions(&self.consumer, topic)?;
         self.topics.insert(
             Arc::clone(topic),
@@ -414,6 +451,7 @@ impl Group {
                 partitions: BTreeMap::new(),
                 back: VecDeque::new(),
                 held: 0,
+                denied: None,
             },
         );
         let deadline = Instant::now() + contact.config.dial.max(Duration::from_secs(8));
@@ -421,8 +459,6 @@ impl Group {
         loop {
             let starts = contact.starts(&self.consumer, topic, partitions, sink.start())?;
             let missing = self.without_offset(topic, &starts);
-            let missing =
-                missing.map_err(|error| LinkError::new(crate::outbound::explain(&error, topic)));
             let error = match missing {
                 Ok(missing) if missing.count() == 0 => {
                     if !joined {
@@ -431,28 +467,27 @@ impl Group {
                     return Ok(());
                 }
                 Ok(missing) => self.consumer.commit(&missing, CommitMode::Sync).err(),
-                Err(lost) if Instant::now() >= deadline => return Err(lost.into()),
-                Err(_) => None,
+                Err(error) => Some(error),
             };
             if let Some(error) = error {
-                match error.rdkafka_error_code() {
-                    Some(
-                        RDKafkaErrorCode::GroupAuthorizationFailed
-                        | RDKafkaErrorCode::TopicAuthorizationFailed,
-                    ) => {
+                match &error {
+                    _ if is_denied(&error) || is_group_denied(&error) => {
                         return Err(refused(&error, topic));
                     }
                     // Others are members already: only members may commit, so this process has to become one.
-                    _ if !joined => {
+                    KafkaError::ConsumerCommit(_) if !joined => {
                         self.subscribe().map_err(|error| refused(&error, topic))?;
                         joined = true;
                     }
                     _ if Instant::now() >= deadline => {
-                        return Err(LinkError::new(crate::outbound::explain(&error, topic)).into());
+                        return Err(LinkError::new(explain(&error, topic)).into());
                     }
                     _ => {}
                 }
                 self.wait_for_join();
+                if let Some(error) = self.trouble.over() {
+                    return Err(refused(error, topic));
+                }
             }
         }
     }
@@ -471,8 +506,41 @@ impl Group {
             );
             drop(list);
         }
-        drop(polled);
+        let error = polled.and_then(Result::err);
         self.obey();
+        if let Some(error) = error {
+            self.trouble.note(error);
+        }
+    }
+
+    /// Acts on the errors of the consumer.
+    fn heed(&mut self, contact: &Contact) {
+        if let Some(error) = self.consumer.context().denied.lock().take() {
+            self.trouble.note(error);
+        }
+        match self.trouble.look(contact, self.topics.keys()) {
+            None => {}
+            Some(Finding::Over(error)) => {
+                let fatal = self.consumer.client().fatal_error();
+                for (name, entry) in &mut self.topics {
+                    entry.fail(match &fatal {
+                        Some((_, reason)) => contact.config.redact(reason),
+                        None => explain(&error, name),
+                    });
+                }
+            }
+            Some(Finding::Denied(name, error)) => {
+                if let Some(entry) = self.topics.get_mut(&name) {
+                    entry.fail(explain(&error, &name));
+                }
+            }
+            Some(Finding::Other(error)) => {
+                let sinks = |(name, entry): (_, &Topic)| Some((name, entry.sinks.first()?.clone()));
+                if let Some((name, sink)) = self.topics.iter().find_map(sinks) {
+                    sink.undecodable(explain(&error, name));
+                }
+            }
+        }
     }
 
     /// The partitions without a committed offset, with the offsets that they should have.
@@ -675,6 +743,14 @@ fn report_gap(
 }
 
 impl Topic {
+    /// Ends its subscriptions.
+    fn fail(&mut self, reason: String) {
+        for sink in &self.sinks {
+            sink.fail(reason.clone());
+        }
+        self.denied = Some(reason);
+    }
+
     /// Delivers a record to the next member with room. False if there is none.
     #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
     fn deliver(

@@ -24,7 +24,11 @@ use rdkafka::message::{BorrowedMessage, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::client::Reporter;
-use crate::inbound::contact::{Contact, is_missing, raw, refused};
+use crate::inbound::contact::{
+    ALONE, Contact, is_denied, is_group_denied, is_missing, raw, refused,
+};
+use crate::inbound::trouble::{Finding, Trouble};
+use crate::outbound::explain;
 use crate::record::{self, Raw};
 
 /// How many records of one consumer are taken at a time.
@@ -49,6 +53,7 @@ pub(crate) struct Plain {
     looks: Vec<Arc<str>>,
     /// Whether an error said that a topic is gone.
     missing: bool,
+    trouble: Trouble,
 }
 
 /// One subscription.
@@ -116,6 +121,7 @@ impl Plain {
             waiting: HashSet::new(),
             looks: Vec::new(),
             missing: false,
+            trouble: Trouble::default(),
             contact,
         })
     }
@@ -143,6 +149,9 @@ impl Plain {
             .config
             .topic(sink.key())
             .map_err(|why| SinkError::Refused(why.into()))?;
+        if let Some(error) = self.trouble.still_denied(&self.contact, &name) {
+            return Err(refused(&error, &name));
+        }
         let known = self.topics.get(&*name).filter(|topic| !topic.gone);
         let partitions = match known {
             Some(topic) => topic.parts.len() as i32,
@@ -420,7 +429,10 @@ impl Plain {
                     nothing = 0;
                     self.take(which, &message);
                 }
-                Some(Err(error)) => self.missing |= is_missing(&error),
+                Some(Err(error)) if is_missing(&error) => self.missing = true,
+                // The consumer uses no group, so it does not matter if the name of its group is denied.
+                Some(Err(error)) if is_group_denied(&error) => {}
+                Some(Err(error)) => self.trouble.note(error),
                 None => {
                     nothing += 1;
                     if nothing > super::NOTHING {
@@ -631,6 +643,30 @@ impl Plain {
         self.tidy(topic, at);
     }
 
+    /// Acts on the errors of the consumers.
+    pub(crate) fn heed(&mut self) {
+        if let Some(finding) = self.trouble.look(&self.contact, self.topics.keys()) {
+            self.obey(finding);
+        }
+    }
+
+    fn obey(&self, finding: Finding) {
+        let mut readings = self.sinks.values();
+        match finding {
+            Finding::Over(error) => {
+                readings.for_each(|reading| reading.sink.fail(explain(&error, &reading.topic)));
+            }
+            Finding::Denied(topic, error) => readings
+                .filter(|reading| reading.topic == topic)
+                .for_each(|reading| reading.sink.fail(explain(&error, &topic))),
+            Finding::Other(error) => {
+                if let Some(reading) = readings.next() {
+                    reading.sink.undecodable(explain(&error, &reading.topic));
+                }
+            }
+        }
+    }
+
     /// Checks some topics for new partitions, and whether they were deleted or made again. Called once in `interval`.
     pub(crate) fn refresh(&mut self, interval: Duration) {
         if self.looks.is_empty() {
@@ -664,6 +700,10 @@ impl Plain {
             Ok(found) => found as usize,
             Err(error) => {
                 entry.gone |= is_missing(&error);
+                if is_denied(&error) {
+                    let finding = self.trouble.deny(Arc::clone(topic), error);
+                    self.obey(finding);
+                }
                 return;
             }
         };
@@ -769,8 +809,7 @@ fn deliver(
 }
 
 fn consumer(contact: &Contact) -> Result<Arc<BaseConsumer<Reporter>>, ConnectError> {
-    // librdkafka wants the name of a group even for a consumer that is in none.
-    let consumer = contact.consumer("fanfeed-plain", contact.reporter.clone(), |settings| {
+    let consumer = contact.consumer(ALONE, contact.reporter.clone(), |settings| {
         settings.set("enable.auto.commit", "false");
     });
     consumer.map(Arc::new)

@@ -1,0 +1,114 @@
+//! Errors of a consumer other than the loss of the connection, such as permissions that were taken away.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::inbound::contact::Contact;
+
+/// The least time between two reports of errors that end nothing.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The errors that one consumer has reported and that are still to be acted on.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// Why the consumer can read nothing any more.
+    over: Option<KafkaError>,
+    /// A topic may not be read any more. The error does not name it.
+    denied: Option<KafkaError>,
+    /// The topics that are still to be tried, to find the denied one.
+    suspects: Vec<Arc<str>>,
+    /// Topics that were denied. librdkafka reports a denial only once, so these are tried before they are read again.
+    known: HashSet<Arc<str>>,
+    other: Option<KafkaError>,
+    told: Option<Instant>,
+}
+
+/// What to do about an error.
+pub(crate) enum Finding {
+    /// End all subscriptions of the consumer.
+    Over(KafkaError),
+    /// End the subscriptions of this topic.
+    Denied(Arc<str>, KafkaError),
+    /// Report it.
+    Other(KafkaError),
+}
+
+impl Trouble {
+    pub(crate) fn note(&mut self, error: KafkaError) {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => self.over = Some(error),
+            Some(Code::Fatal | Code::GroupAuthorizationFailed) => self.over = Some(error),
+            Some(Code::TopicAuthorizationFailed) => self.denied = Some(error),
+            // The loss of the connection, which the client's context reports.
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::SSL,
+            )
+            | None => {}
+            Some(_) => self.other = Some(error),
+        }
+    }
+
+    /// Why the consumer can read nothing any more, if that is so.
+    pub(crate) fn over(&self) -> Option<&KafkaError> {
+        self.over.as_ref()
+    }
+
+    /// The next thing to do. `topics` are those that the consumer reads; each call tries at most one of them.
+    pub(crate) fn look<'a>(
+        &mut self,
+        contact: &Contact,
+        topics: impl ExactSizeIterator<Item = &'a Arc<str>>,
+    ) -> Option<Finding> {
+        if let Some(error) = self.over.take() {
+            return Some(Finding::Over(error));
+        }
+        if self.suspects.is_empty() && self.denied.is_some() {
+            self.suspects = topics.cloned().collect();
+        }
+        if let Some(topic) = self.suspects.pop()
+            && let Some(error) = contact.denied(&topic)
+        {
+            self.denied = None;
+            return Some(self.deny(topic, error));
+        }
+        if self.suspects.is_empty() && self.denied.is_some() {
+            // No topic is denied now. If one was denied before, the error was about that topic.
+            let error = self.denied.take();
+            self.other = error.filter(|_| self.known.is_empty());
+        }
+        if self.told.is_some_and(|at| at.elapsed() < PAUSE) {
+            return None;
+        }
+        let error = self.other.take()?;
+        self.told = Some(Instant::now());
+        Some(Finding::Other(error))
+    }
+
+    /// Notes that a topic is denied.
+    pub(crate) fn deny(&mut self, topic: Arc<str>, error: KafkaError) -> Finding {
+        self.known.insert(Arc::clone(&topic));
+        Finding::Denied(topic, error)
+    }
+
+    /// Why a topic that was denied still is, if it is.
+    pub(crate) fn still_denied(&mut self, contact: &Contact, topic: &str) -> Option<KafkaError> {
+        if !self.known.contains(topic) {
+            return None;
+        }
+        let denied = contact.denied(topic);
+        if denied.is_none() {
+            self.known.remove(topic);
+        }
+        denied
+    }
+}
