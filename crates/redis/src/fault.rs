@@ -30,14 +30,26 @@ impl Fault {
         match self {
             Fault::Lost(_) => true,
             Fault::Refused { code, .. } => {
-                // The server loads its data, became a replica, or its cluster is moving. `OOM` is not among these: there may
-                // never be memory again.
+                // The server loads its data, became a replica, lost its replicas or its disk, or its cluster is moving. `OOM`
+                // is not among these: there may never be memory again, and members can go on without.
                 matches!(
                     &code[..],
-                    "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN"
+                    "LOADING"
+                        | "BUSY"
+                        | "TRYAGAIN"
+                        | "MASTERDOWN"
+                        | "READONLY"
+                        | "CLUSTERDOWN"
+                        | "MISCONF"
+                        | "NOREPLICAS"
                 )
             }
         }
+    }
+
+    /// Whether the group is not there any more, so that nothing is pending in it.
+    pub(crate) fn is_vanished(&self) -> bool {
+        self.is("NOGROUP") || self.is("WRONGTYPE")
     }
 }
 
@@ -61,11 +73,12 @@ fn advice(code: &str, text: &str) -> &'static str {
             " (give the user PUBLISH, SUBSCRIBE and UNSUBSCRIBE, and the channels of the prefix)"
         }
         "NOPERM" => {
-            " (give the user XADD, XREAD, XREADGROUP, XACK, XGROUP, XINFO, XPENDING, XCLAIM, and the keys of the prefix)"
+            " (give the user XADD, XREAD, XREADGROUP, XRANGE, XACK, XGROUP, XINFO, XPENDING, XCLAIM, SET, PEXPIRE, DEL, EXISTS, and the keys of the prefix)"
         }
         "OOM" => " (give the server more memory, or keep fewer entries: `max_entries`)",
         "WRONGTYPE" => " (something else has the name of a stream: choose another prefix)",
         "MISCONF" => " (the server cannot write its data to disk)",
+        "NOREPLICAS" => " (the server has fewer replicas than `min-replicas-to-write`)",
         _ if text.starts_with("unknown command") => " (at least Redis 7.0 is needed)",
         _ => "",
     }

@@ -30,14 +30,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{Inbound, LinkError, Sink, SinkError, Verdict};
+use redis::Value;
 
+use crate::command::Commands;
+use crate::fault::Fault;
 use crate::names::BELLS;
 use crate::outbound::link;
 use crate::position::Position;
 use crate::shared::Shared;
-use crate::subscription::Subscription;
+use crate::subscription::{Member, Subscription};
 use crate::waiter::{Note, Waiter};
-use crate::wire::Wire;
+use crate::wire::{Wire, accepted};
 
 use settling::Settled;
 use turns::Turns;
@@ -51,7 +54,15 @@ pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
     /// The members that are closed, and are forgotten when their handlers hold nothing more.
     closing: HashSet<u64>,
+    /// Closed members whose entries the server would not hand on. They stay pending until a sweep tries again.
+    stuck: HashSet<u64>,
     settled: Settled,
+}
+
+impl Kept {
+    fn member_mut(&mut self, id: u64) -> Option<&mut Member> {
+        self.subscriptions.get_mut(&id)?.member_mut()
+    }
 }
 
 /// The streams to read.
@@ -235,6 +246,14 @@ impl RedisInbound {
         self.stale |= found && self.direct;
     }
 
+    /// Ends a subscription for which the server refused a command. If it is a member, its entries go to others.
+    fn fail(&self, id: u64, fault: &Fault) {
+        if let Some(subscription) = self.kept.subscriptions.get(&id) {
+            let reason = self.shared.config.redact(&fault.to_string());
+            subscription.sink.fail(reason);
+        }
+    }
+
     fn forget(&mut self, id: u64) {
         if let Some(gone) = self.kept.subscriptions.remove(&id)
             && let Some(ids) = self.by_key.get_mut(&gone.escaped)
@@ -323,8 +342,22 @@ impl fmt::Debug for RedisInbound {
 }
 
 /// Makes any fault a lost connection, for commands whose refusal cannot be handled here.
-fn refused(fault: crate::fault::Fault) -> LinkError {
+fn refused(fault: Fault) -> LinkError {
     link(&fault)
+}
+
+/// Returns the answer to the first of these commands.
+fn first(wire: &mut Wire, commands: &Commands) -> Result<Result<Value, Fault>, LinkError> {
+    let answers = wire.run(commands).map_err(refused)?;
+    lasting(answers.into_iter().next().unwrap_or(Value::Nil))
+}
+
+/// Makes a refusal that may pass a lost connection: the engine connects again after its pause.
+fn lasting(answer: Value) -> Result<Result<Value, Fault>, LinkError> {
+    match accepted(answer) {
+        Err(fault) if fault.is_passing() => Err(link(&fault)),
+        answer => Ok(answer),
+    }
 }
 
 /// Reads a value as each kind of answer that only this side reads.

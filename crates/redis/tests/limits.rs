@@ -6,41 +6,13 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{LONG, config, connect, count, number, publish, quick};
+use common::{Foreign, LONG, config, connect, count, number, publish, quick};
 use fanfeed_broker::{
-    Event, HandlerError, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
+    Context, Event, HandlerError, Message, Redelivery, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
 };
+use fanfeed_redis::Config;
 use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
-
-/// Another program's connection.
-struct Foreign(redis::Connection);
-
-impl Foreign {
-    fn new(server: &RedisServer) -> Self {
-        let client = redis::Client::open(server.url()).unwrap();
-        Foreign(client.get_connection().unwrap())
-    }
-
-    fn run<T: redis::FromRedisValue>(&mut self, line: &str) -> T {
-        let mut words = line.split(' ');
-        let mut command = redis::cmd(words.next().unwrap());
-        words.for_each(|word| {
-            command.arg(word);
-        });
-        command.query(&mut self.0).unwrap()
-    }
-
-    fn pending(&mut self) -> i64 {
-        let summary: redis::Value = self.run("XPENDING fanfeed:s:{k} g");
-        match summary {
-            redis::Value::Array(parts) => match parts[0] {
-                redis::Value::Int(count) => count,
-                _ => panic!("{parts:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
-    }
-}
 
 #[test]
 fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
@@ -95,6 +67,8 @@ fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
             error.contains("OOM") && error.contains("max_entries"),
             "{error}"
         );
+        // An entry might still find room, a small one above all.
+        let () = foreign.run("CONFIG SET maxmemory 3mb");
         // What is refused after `publish` returned is an event.
         writer.publish(padded(accepted)).unwrap();
         loop {
@@ -105,8 +79,6 @@ fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
         }
         // Everything that was taken is handled, though memory is full.
         plain.wait_for(accepted, LONG);
-        // A small entry might still find room.
-        let () = foreign.run("CONFIG SET maxmemory 3mb");
         drop(full);
         group.wait_for(accepted - 1, LONG);
         // Members live on: longer than a silent one would.
@@ -257,4 +229,228 @@ fn a_start_behind_which_the_stream_was_trimmed_is_a_gap() {
         assert_eq!(reported.count(), gaps, "after {after}, {group:?}");
         drop(subscription);
     }
+}
+
+#[test]
+fn a_server_that_refuses_writes_for_a_while_ends_no_subscription() {
+    const ALL: usize = 200;
+    for release in common::RELEASES {
+        let server = RedisServer::start(release);
+        let mut foreign = Foreign::new(&server);
+        let (writer, reader) = (connect(config(&server)), connect(config(&server)));
+        let group = Arc::new(Tally::new(ALL));
+        // The last message of the first half is being handled when the server begins to refuse.
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let counting = count(&group);
+        let member = reader
+            .subscribe_group("k", "g", move |message, context| {
+                if number(message) == ALL / 2 - 1 {
+                    let _ = gate.recv();
+                }
+                counting(message, context)
+            })
+            .unwrap();
+        publish(&writer, "k", 0..ALL / 2);
+        group.wait_for(ALL / 2 - 1, LONG);
+        wait_until("all others are acknowledged", || foreign.pending() == 1);
+
+        let mut events = reader.events();
+        // There is no replica. A server that cannot write its data to disk refuses the same commands.
+        let () = foreign.run("CONFIG SET min-replicas-to-write 1");
+        publish(&writer, "k", ALL / 2..ALL);
+        loop {
+            if let Event::Disconnected { reason } = events.recv_timeout(LONG).unwrap() {
+                assert!(reason.contains("NOREPLICAS"), "{reason}");
+                break;
+            }
+        }
+        drop(go);
+        wait_until("it was tried again", || {
+            let stats: String = foreign.run("INFO commandstats");
+            let line = stats
+                .lines()
+                .find(|line| line.starts_with("cmdstat_pexpire:"));
+            let rejected = line.and_then(|line| line.split("rejected_calls=").nth(1));
+            let count = rejected.and_then(|rest| rest.split(',').next());
+            count.is_some_and(|count| count.parse::<usize>().unwrap() >= 3)
+        });
+
+        let () = foreign.run("CONFIG SET min-replicas-to-write 0");
+        group.wait_complete(LONG);
+        wait_until("all are acknowledged", || foreign.pending() == 0);
+        group.assert_exactly_once();
+        assert!(!member.is_closed());
+    }
+}
+
+/// A server with a user `reader`, whose permissions the test takes away.
+fn restricted() -> (RedisServer, Config) {
+    let server = RedisServer::builder(Release::Old)
+        .line("user reader on >hunter2 ~* +@all")
+        .start();
+    let config = config(&server).user("reader").password("hunter2");
+    (server, config)
+}
+
+fn set_reader(foreign: &mut Foreign, rules: &str) {
+    let () = foreign.run(&format!("ACL SETUSER reader {rules}"));
+}
+
+#[test]
+fn what_may_not_be_handed_on_stays_pending_until_it_may() {
+    const ALL: usize = 200;
+    for (denied, permitted) in [
+        ("-xclaim", "+xclaim"),
+        ("-xclaim -xpending", "+xclaim +xpending"),
+    ] {
+        let (server, reader) = restricted();
+        let mut foreign = Foreign::new(&server);
+        let (writer, reader) = (connect(config(&server)), connect(reader));
+        let tally = Arc::new(Tally::new(ALL));
+        let (begun, began) = crossbeam_channel::bounded::<()>(1);
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let counting = count(&tally);
+        let leaving = reader
+            .subscribe_group("k", "g", move |message, context| {
+                let _ = begun.try_send(());
+                let _ = gate.recv();
+                counting(message, context)
+            })
+            .unwrap();
+        publish(&writer, "k", 0..ALL);
+        began.recv_timeout(LONG).unwrap();
+        wait_until("the member has all", || foreign.pending() == ALL as i64);
+        set_reader(&mut foreign, denied);
+        let left = std::thread::spawn(move || drop(leaving));
+        wait_until("it is leaving", || reader.health().subscriptions == 0);
+        drop(go);
+        left.join().unwrap();
+
+        // The others are served.
+        let plain = Arc::new(Tally::new(100));
+        for number in 0..100 {
+            let subscription = reader.subscribe("other", count(&plain)).unwrap();
+            publish(&writer, "other", number..number + 1);
+            plain.wait_for(number + 1, LONG);
+            drop(subscription);
+        }
+        set_reader(&mut foreign, permitted);
+        let other = connect(config(&server));
+        let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
+        tally.wait_complete(LONG);
+        wait_until("all are acknowledged", || foreign.pending() == 0);
+        tally.assert_exactly_once();
+        wait_until("the member is removed", || {
+            let members: Vec<redis::Value> = foreign.run("XINFO CONSUMERS fanfeed:s:{k} g");
+            // The other member, and what was handed over.
+            members.len() == 2
+        });
+    }
+}
+
+#[test]
+fn a_member_that_may_not_settle_ends_and_its_messages_go_to_others() {
+    for denied in ["xack", "xrange", "xclaim"] {
+        let (server, reader) = restricted();
+        let mut foreign = Foreign::new(&server);
+        let (writer, reader) = (connect(config(&server)), connect(reader));
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let options = SubscribeOptions::new()
+            .redelivery(Redelivery::Requeue)
+            .attempts(0);
+        let handler = move |_: &Message, _: &Context| {
+            let _ = gate.recv();
+            match denied {
+                "xack" => Ok(()),
+                "xrange" => Err(HandlerError::Reject),
+                _ => Err(HandlerError::Retry(Duration::from_millis(1))),
+            }
+        };
+        let request = Subscribe::new("k", handler).group("g").options(options);
+        let member = reader.subscribe_with(request).unwrap();
+        publish(&writer, "k", 0..1);
+        wait_until("it is being handled", || foreign.pending() == 1);
+        set_reader(&mut foreign, &format!("-{denied}"));
+        drop(go);
+        let error = member.err().recv_timeout(LONG).unwrap().to_string();
+        let name = denied.to_uppercase();
+        assert!(error.contains("NOPERM") && error.contains(&name), "{error}");
+        // What was not settled is handed on, once that is permitted.
+        set_reader(&mut foreign, "+xclaim");
+        let tally = Arc::new(Tally::new(1));
+        let other = connect(config(&server));
+        let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
+        tally.wait_complete(LONG);
+        wait_until("it is acknowledged", || foreign.pending() == 0);
+        assert_eq!(foreign.run::<i64>("XLEN fanfeed:dead:{k}"), 0);
+    }
+}
+
+#[test]
+fn a_member_that_may_not_take_over_is_told() {
+    let (server, reader) = restricted();
+    let mut foreign = Foreign::new(&server);
+    let _: String = foreign.run("XGROUP CREATE fanfeed:s:{k} g $ MKSTREAM");
+    for number in 0..100 {
+        let _: String = foreign.run(&format!("XADD fanfeed:s:{{k}} * payload {number}"));
+    }
+    let given = foreign.read_as("handover");
+    assert_eq!(given.len(), 100);
+    let ids = given.join(" ");
+    let _: redis::Value = foreign.run(&format!(
+        "XCLAIM fanfeed:s:{{k}} g handover 0 {ids} IDLE 86400000 JUSTID"
+    ));
+    set_reader(&mut foreign, "-xclaim");
+    let reader = connect(reader);
+    let tally = Arc::new(Tally::new(100));
+    let request = || {
+        // More is left than fits into the buffer at a time.
+        let options = SubscribeOptions::new().buffer(16);
+        Subscribe::new("k", count(&tally))
+            .group("g")
+            .options(options)
+    };
+    let member = reader.subscribe_with(request()).unwrap();
+    let error = member.err().recv_timeout(LONG).unwrap().to_string();
+    assert!(
+        error.contains("NOPERM") && error.contains("XCLAIM"),
+        "{error}"
+    );
+    set_reader(&mut foreign, "+xclaim");
+    let _member = reader.subscribe_with(request()).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+}
+
+#[test]
+fn a_member_that_is_refused_after_a_reconnect_hands_on_what_it_had() {
+    const ALL: usize = 200;
+    let (server, reader) = restricted();
+    let mut foreign = Foreign::new(&server);
+    let (writer, reader) = (connect(config(&server)), connect(reader));
+    let tally = Arc::new(Tally::new(ALL));
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let counting = count(&tally);
+    let member = reader
+        .subscribe_group("k", "g", move |message, context| {
+            let _ = gate.recv();
+            counting(message, context)
+        })
+        .unwrap();
+    publish(&writer, "k", 0..ALL);
+    wait_until("the member has all", || foreign.pending() == ALL as i64);
+    set_reader(&mut foreign, "-xgroup");
+    let _: i64 = foreign.run("CLIENT KILL USER reader");
+    wait_until("it is refused", || reader.health().subscriptions == 0);
+    drop(go);
+    let error = member.err().recv_timeout(LONG).unwrap().to_string();
+    assert!(
+        error.contains("NOPERM") && error.contains("XGROUP"),
+        "{error}"
+    );
+    let other = connect(config(&server));
+    let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
+    tally.wait_complete(LONG);
+    wait_until("all are acknowledged", || foreign.pending() == 0);
+    tally.assert_exactly_once();
 }

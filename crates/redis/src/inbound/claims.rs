@@ -11,9 +11,10 @@ use fanfeed_broker::driver::LinkError;
 use redis::Value;
 
 use super::settling::{NOBODY, TAKEN_AFTER};
-use super::{RedisInbound, refused};
+use super::{RedisInbound, first, lasting, refused};
 use crate::command::Commands;
 use crate::fault::Fault;
+use crate::outbound::link;
 use crate::position::Position;
 use crate::reply::{bytes, entries, integer, pending};
 use crate::subscription::Role;
@@ -48,6 +49,7 @@ impl RedisInbound {
         if self.swept.elapsed() >= sweep {
             self.swept = Instant::now();
             self.kept.settled.try_again();
+            self.kept.closing.extend(self.kept.stuck.drain());
             // A sweep may take longer than its interval: the next one does not begin before it is over.
             if self.work.swept.is_empty() {
                 self.sweep();
@@ -117,6 +119,9 @@ impl RedisInbound {
         let answers = self.wire.run(&commands).map_err(refused)?;
         let mut others = Vec::new();
         for (id, answer) in looks.into_iter().zip(answers) {
+            let Some(answer) = self.accepted_for(id, lasting(answer)?) else {
+                continue;
+            };
             for (consumer, _) in pending(&answer).unwrap_or_default() {
                 if self.is_foreign(&consumer) {
                     others.push((id, consumer));
@@ -134,6 +139,17 @@ impl RedisInbound {
             }
         }
         Ok(())
+    }
+
+    /// Returns the answer. A refusal ends the subscription instead, because it could not take over entries. A group that
+    /// has vanished is made again by the next read.
+    fn accepted_for(&self, id: u64, answer: Result<Value, Fault>) -> Option<Value> {
+        match answer {
+            Ok(answer) => return Some(answer),
+            Err(fault) if fault.is_vanished() => {}
+            Err(fault) => self.fail(id, &fault),
+        }
+        None
     }
 
     fn is_foreign(&self, consumer: &[u8]) -> bool {
@@ -159,11 +175,17 @@ impl RedisInbound {
             return Ok(HashSet::new());
         }
         let answers = self.wire.run(&commands).map_err(refused)?;
-        let dead = members
-            .iter()
-            .zip(answers)
-            .filter(|(_, answer)| *answer == Value::Int(0));
-        Ok(dead.map(|(member, _)| member.to_vec()).collect())
+        let mut dead = HashSet::new();
+        for (member, answer) in members.into_iter().zip(answers) {
+            match lasting(answer)? {
+                Ok(Value::Int(0)) => {
+                    dead.insert(member.to_vec());
+                }
+                Ok(_) => {}
+                Err(fault) => consumers.iter().for_each(|(id, _)| self.fail(*id, &fault)),
+            }
+        }
+        Ok(dead)
     }
 
     /// Takes over entries of another consumer, as many as there is room for.
@@ -182,18 +204,23 @@ impl RedisInbound {
         let (stream, group) = (subscription.stream.clone(), member.group.clone());
         let own = member.consumer.clone();
         let count = room.to_string();
-        let found = self.wire.run(&Commands::one(&[
-            b"XPENDING",
-            &stream,
-            &group,
-            b"IDLE",
-            idle,
-            b"-",
-            b"+",
-            count.as_bytes(),
-            consumer,
-        ]));
-        let answer = found.map_err(refused)?.pop().unwrap_or(Value::Nil);
+        let found = first(
+            &mut self.wire,
+            &Commands::one(&[
+                b"XPENDING",
+                &stream,
+                &group,
+                b"IDLE",
+                idle,
+                b"-",
+                b"+",
+                count.as_bytes(),
+                consumer,
+            ]),
+        )?;
+        let Some(answer) = self.accepted_for(id, found) else {
+            return Ok(());
+        };
         let found = pending_entries(&answer);
         if found.is_empty() {
             return Ok(());
@@ -206,10 +233,15 @@ impl RedisInbound {
         for (position, _) in &found {
             commands.part(position.to_string().as_bytes());
         }
-        let answer = self.wire.run(&commands).map_err(refused)?.pop();
-        let taken = answer.and_then(entries).unwrap_or_default();
+        let answer = first(&mut self.wire, &commands)?;
+        let Some(answer) = self.accepted_for(id, answer) else {
+            return Ok(());
+        };
+        // They are this member's by now, and are read again on the next connection.
+        let taken = entries(answer).ok_or_else(|| link(&Fault::confused("XCLAIM")))?;
         let attempts: HashMap<Position, u32> = found.iter().copied().collect();
-        let more = found.len() == room;
+        // Otherwise another member was faster.
+        let more = found.len() == room && !taken.is_empty();
         self.deliver(id, taken, &attempts);
         if more {
             self.work.claims.push(id);

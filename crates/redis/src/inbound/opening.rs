@@ -1,7 +1,7 @@
 //! Opening a subscription, for the first time and after a reconnect.
 
 use fanfeed_broker::Start;
-use fanfeed_broker::driver::{LinkError, Sink, SinkError};
+use fanfeed_broker::driver::{Sink, SinkError};
 use redis::Value;
 
 use super::RedisInbound;
@@ -98,29 +98,31 @@ impl Plain {
 impl RedisInbound {
     pub(super) fn open_sink(&mut self, sink: &Sink) -> Result<(), SinkError> {
         let id = sink.id();
-        let known = self.kept.subscriptions.contains_key(&id);
+        let known = match self.kept.subscriptions.get(&id) {
+            // It has ended, and only settles.
+            Some(subscription) if subscription.is_closed() => return Ok(()),
+            found => found.is_some(),
+        };
         if !known {
             let new = Subscription::new(sink.clone(), &self.shared.names, &self.shared.member);
             self.kept.subscriptions.insert(id, new);
         }
         match self.enter(id, known) {
             Ok(()) => {}
-            Err(Fault::Lost(reason)) => {
+            Err(fault) => {
                 if !known {
                     // It was never live, and starts from the beginning.
                     self.kept.subscriptions.remove(&id);
                 }
-                return Err(LinkError::new(reason).into());
-            }
-            Err(fault) => {
-                self.kept.subscriptions.remove(&id);
-                return if fault.is_passing() {
-                    Err(link(&fault).into())
-                } else {
-                    Err(SinkError::Refused(
-                        self.shared.config.redact(&fault.to_string()).into(),
-                    ))
-                };
+                if fault.is_passing() {
+                    return Err(link(&fault).into());
+                }
+                if known {
+                    // A member is still to settle what its handlers have, and to hand on the rest.
+                    self.close_sink(id);
+                }
+                let reason = self.shared.config.redact(&fault.to_string());
+                return Err(SinkError::Refused(reason.into()));
             }
         }
         let escaped = self.kept.subscriptions[&id].escaped.clone();

@@ -182,11 +182,7 @@ impl RedisInbound {
             self.group_vanished(id)?;
             return Ok(false);
         }
-        let Some(subscription) = self.kept.subscriptions.get(&id) else {
-            return Ok(false);
-        };
-        let reason = self.shared.config.redact(&fault.to_string());
-        subscription.sink.fail(reason);
+        self.fail(id, fault);
         Ok(true)
     }
 

@@ -1,12 +1,15 @@
 //! Acknowledging, giving back, and burying.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use fanfeed_broker::driver::{LinkError, Verdict};
+use redis::Value;
 
-use super::{Kept, RedisInbound, refused};
+use super::{Kept, RedisInbound, first, lasting, refused};
 use crate::bell::{self, Ring};
 use crate::command::Commands;
+use crate::fault::Fault;
+use crate::outbound::link;
 use crate::position::Position;
 use crate::reply::entries;
 use crate::subscription::Subscription;
@@ -27,7 +30,7 @@ const KEPT: &[u8] = b"1024";
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
     given: HashMap<u64, Vec<Position>>,
-    buried: HashMap<u64, Vec<Position>>,
+    buried: VecDeque<(u64, Position)>,
     /// Dead letters that the server refused to store. They stay pending until a sweep tries again.
     unburied: Vec<(u64, Position)>,
 }
@@ -42,7 +45,7 @@ impl Settled {
     }
 
     pub(super) fn bury(&mut self, id: u64, position: Position) {
-        self.buried.entry(id).or_default().push(position);
+        self.buried.push_back((id, position));
     }
 
     pub(super) fn try_again(&mut self) {
@@ -58,12 +61,7 @@ impl Settled {
 
 impl RedisInbound {
     pub(super) fn settle_tag(&mut self, id: u64, tag: u64, verdict: Verdict) {
-        let Some(member) = self
-            .kept
-            .subscriptions
-            .get_mut(&id)
-            .and_then(|subscription| subscription.member_mut())
-        else {
+        let Some(member) = self.kept.member_mut(id) else {
             return;
         };
         let Some(position) = member.held.remove(&tag) else {
@@ -78,12 +76,7 @@ impl RedisInbound {
     }
 
     pub(super) fn close_sink(&mut self, id: u64) {
-        match self
-            .kept
-            .subscriptions
-            .get_mut(&id)
-            .and_then(|subscription| subscription.member_mut())
-        {
+        match self.kept.member_mut(id) {
             // `settle_all` forgets the member when its handlers hold nothing more.
             Some(member) => {
                 member.closed = true;
@@ -100,10 +93,17 @@ impl RedisInbound {
     pub(super) fn settle_all(&mut self) -> Result<(), LinkError> {
         if !self.kept.settled.is_empty() {
             self.bury_all()?;
-            let commands = self.settlements();
+            let (commands, ids) = self.settlements();
             if !commands.is_empty() {
-                // A group that is gone needs no acknowledgement, and a refusal helps nobody.
-                self.wire.run(&commands).map_err(refused)?;
+                let answers = self.wire.run(&commands).map_err(refused)?;
+                // The answer to the ring is not looked at: a sweep makes up for a ring that is lost.
+                for (id, answer) in ids.into_iter().zip(answers) {
+                    match lasting(answer)? {
+                        // The entries stay pending, and go to others when the member has ended.
+                        Err(fault) if !fault.is_vanished() => self.fail(id, &fault),
+                        _ => {}
+                    }
+                }
             }
             self.kept.settled.acknowledged.clear();
             self.kept.settled.given.clear();
@@ -111,13 +111,18 @@ impl RedisInbound {
         self.forget_closed()
     }
 
-    fn settlements(&self) -> Commands {
+    /// The commands, and the subscription of each. A ring may follow them.
+    fn settlements(&self) -> (Commands, Vec<u64>) {
         let mut commands = Commands::new();
-        for (id, positions) in &self.kept.settled.acknowledged {
+        let mut ids = Vec::new();
+        let known = |(id, _): &(&u64, &Vec<Position>)| self.kept.subscriptions.contains_key(*id);
+        for (id, positions) in self.kept.settled.acknowledged.iter().filter(known) {
             self.of_member(&mut commands, *id, b"XACK", &[], positions, &[]);
+            ids.push(*id);
         }
         let mut rung = Vec::new();
-        for (id, positions) in &self.kept.settled.given {
+        for (id, positions) in self.kept.settled.given.iter().filter(known) {
+            ids.push(*id);
             let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
             self.of_member(
                 &mut commands,
@@ -145,7 +150,7 @@ impl RedisInbound {
                 ring.as_bytes(),
             ]);
         }
-        commands
+        (commands, ids)
     }
 
     /// Sends a command on entries of a member's group.
@@ -181,21 +186,12 @@ impl RedisInbound {
 
     /// Copies entries that were given up to the stream of dead letters, and acknowledges them.
     fn bury_all(&mut self) -> Result<(), LinkError> {
-        let buried: Vec<_> = self
-            .kept
-            .settled
-            .buried
-            .iter()
-            .map(|(id, all)| (*id, all.clone()))
-            .collect();
-        for (id, positions) in buried {
-            for position in positions {
-                match self.bury(id, position)? {
-                    true => self.kept.settled.acknowledge(id, position),
-                    false => self.kept.settled.unburied.push((id, position)),
-                }
+        while let Some(&(id, position)) = self.kept.settled.buried.front() {
+            match self.bury(id, position)? {
+                true => self.kept.settled.acknowledge(id, position),
+                false => self.kept.settled.unburied.push((id, position)),
             }
-            self.kept.settled.buried.remove(&id);
+            self.kept.settled.buried.pop_front();
         }
         Ok(())
     }
@@ -211,8 +207,15 @@ impl RedisInbound {
         let place = position.to_string();
         let place = place.as_bytes();
         let found = Commands::one(&[b"XRANGE", &subscription.stream, place, place]);
-        let answer = self.wire.run(&found).map_err(refused)?.pop();
-        let Some(entry) = answer.and_then(entries).and_then(|mut all| all.pop()) else {
+        let found = match first(&mut self.wire, &found)? {
+            Ok(found) => entries(found).ok_or_else(|| link(&Fault::confused("XRANGE")))?,
+            Err(fault) if fault.is_vanished() => return Ok(true),
+            Err(fault) => {
+                self.fail(id, &fault);
+                return Ok(false);
+            }
+        };
+        let Some(entry) = found.into_iter().next() else {
             // It was trimmed meanwhile.
             return Ok(true);
         };
@@ -229,7 +232,13 @@ impl RedisInbound {
         match self.wire.ask(&parts) {
             Ok(_) => Ok(true),
             Err(fault) if fault.is_passing() => Err(refused(fault)),
-            Err(_) => Ok(false),
+            Err(fault) => {
+                // There may be memory again.
+                if !fault.is("OOM") {
+                    self.fail(id, &fault);
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -246,19 +255,24 @@ impl RedisInbound {
         });
         let over: Vec<u64> = over.collect();
         for id in over {
-            self.give_rest(id)?;
-            self.forget(id);
+            if self.give_rest(id)? {
+                self.forget(id);
+            } else {
+                self.kept.closing.remove(&id);
+                self.kept.stuck.insert(id);
+            }
         }
         Ok(())
     }
 
-    /// Gives back the pending entries of a member that no handler has, and removes the member.
-    fn give_rest(&mut self, id: u64) -> Result<(), LinkError> {
+    /// Gives back the pending entries of a member that no handler has, and removes the member. Returns false if the
+    /// server refused to.
+    fn give_rest(&mut self, id: u64) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
-            return Ok(());
+            return Ok(true);
         };
         let Some(member) = subscription.member() else {
-            return Ok(());
+            return Ok(true);
         };
         loop {
             let pending = Commands::one(&[
@@ -270,22 +284,27 @@ impl RedisInbound {
                 b"1000",
                 &member.consumer,
             ]);
-            let answer = self.wire.run(&pending).map_err(refused)?.pop();
-            let left = answer
-                .map(|answer| super::claims::pending_entries(&answer))
-                .unwrap_or_default();
-            let mut commands = Commands::new();
+            let left = match first(&mut self.wire, &pending)? {
+                // Removing the consumer removes its pending entries: the server must have listed none.
+                Ok(Value::Array(listed)) if listed.is_empty() => {
+                    let remove = Commands::one(&[
+                        b"XGROUP",
+                        b"DELCONSUMER",
+                        &subscription.stream,
+                        &member.group,
+                        &member.consumer,
+                    ]);
+                    // A consumer without entries does no harm if it stays.
+                    let _ = first(&mut self.wire, &remove)?;
+                    return Ok(true);
+                }
+                Ok(listed) => super::claims::pending_entries(&listed),
+                Err(fault) => return Ok(fault.is_vanished()),
+            };
             if left.is_empty() {
-                commands.push(&[
-                    b"XGROUP",
-                    b"DELCONSUMER",
-                    &subscription.stream,
-                    &member.group,
-                    &member.consumer,
-                ]);
-                self.wire.run(&commands).map_err(refused)?;
-                return Ok(());
+                return Err(link(&Fault::confused("XPENDING")));
             }
+            let mut commands = Commands::new();
             let positions: Vec<Position> = left.into_iter().map(|(position, _)| position).collect();
             let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
             self.of_member(
@@ -308,7 +327,9 @@ impl RedisInbound {
                 bell::FIELD,
                 escaped,
             ]);
-            self.wire.run(&commands).map_err(refused)?;
+            if let Err(fault) = first(&mut self.wire, &commands)? {
+                return Ok(fault.is_vanished());
+            }
         }
     }
 }

@@ -60,3 +60,47 @@ pub(crate) fn publish(broker: &Arc<dyn Broker>, key: &str, numbers: std::ops::Ra
             .unwrap();
     }
 }
+
+/// Another program's connection.
+pub(crate) struct Foreign(pub(crate) redis::Connection);
+
+impl Foreign {
+    pub(crate) fn new(server: &RedisServer) -> Self {
+        let client = redis::Client::open(server.url()).unwrap();
+        Foreign(client.get_connection().unwrap())
+    }
+
+    pub(crate) fn run<T: redis::FromRedisValue>(&mut self, line: &str) -> T {
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>());
+        command.query(&mut self.0).unwrap()
+    }
+
+    /// Adds a command whose answer is not wanted.
+    pub(crate) fn line(pipe: &mut redis::Pipeline, line: &str) {
+        let mut words = line.split(' ');
+        let command = pipe.cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>()).ignore();
+    }
+
+    /// Lets a consumer of the group `g` have all that is new on the key `k`, and returns the positions.
+    pub(crate) fn read_as(&mut self, consumer: &str) -> Vec<String> {
+        type Fields = Vec<String>;
+        let read = format!("XREADGROUP GROUP g {consumer} STREAMS fanfeed:s:{{k}} >");
+        let streams: Vec<(String, Vec<(String, Fields)>)> = self.run(&read);
+        let entries = streams.into_iter().flat_map(|(_, entries)| entries);
+        entries.map(|(position, _)| position).collect()
+    }
+
+    pub(crate) fn pending(&mut self) -> i64 {
+        let summary: redis::Value = self.run("XPENDING fanfeed:s:{k} g");
+        match summary {
+            redis::Value::Array(parts) => match parts[0] {
+                redis::Value::Int(count) => count,
+                _ => panic!("{parts:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+}
