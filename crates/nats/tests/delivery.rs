@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use common::{LONG, RELEASES, connect, core, count, jetstream, number, publish, quick};
@@ -180,6 +181,29 @@ fn operators_find_groups_and_dead_letters_by_their_names() {
         let letter: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(letter["message"]["data"], "MQ==", "{letter}");
     }
+}
+
+/// The stream of the dead is gone, and somebody else listens to its subjects and says nothing.
+#[test]
+fn a_burial_that_nobody_answers_is_tried_again() {
+    let server = with_jetstream(Release::Old);
+    let broker = connect(jetstream(&server).answer_timeout(Duration::from_millis(300)));
+    let _member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    let foreign = Foreign::new(&server);
+    let letters = || foreign.ask("$JS.API.STREAM.INFO.fanfeed=dead")["state"]["messages"].clone();
+    publish(&broker, "k", 0..1);
+    wait_until("the first is with the dead", || letters() == 1);
+    let listening = foreign.client.subscribe("fanfeed.d.>");
+    let _listener = foreign.runtime.block_on(listening).unwrap();
+    foreign.ask("$JS.API.STREAM.DELETE.fanfeed=dead");
+    publish(&broker, "k", 1..2);
+    wait_until("the second is with the dead", || letters() == 1);
+    wait_until("both are acknowledged", || {
+        let info = foreign.ask("$JS.API.CONSUMER.INFO.fanfeed.g@k");
+        info["num_ack_pending"] == 0 && info["ack_floor"]["stream_seq"] == 2
+    });
 }
 
 #[test]

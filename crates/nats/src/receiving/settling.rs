@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Request, Subject};
 use bytes::Bytes;
-use fanfeed_broker::driver::{LinkError, Verdict};
+use fanfeed_broker::driver::{LinkError, SinkError, Verdict};
 use serde_json::Value;
 
 use super::{Role, Work};
@@ -171,8 +171,10 @@ impl Work {
         if !self.has_dead_stream {
             match stream::ensure_dead(wire).await {
                 Ok(()) => self.has_dead_stream = true,
-                Err(api::ApiFault::Lost(error)) => return Err(error),
-                Err(_) => return Ok(()),
+                Err(fault) => match fault.opening() {
+                    SinkError::Link(error) => return Err(error),
+                    _ => return Ok(()),
+                },
             }
         }
         let answer = self.shared.config.answer;
@@ -193,7 +195,11 @@ impl Work {
                 self.has_dead_stream = false;
                 Err(LinkError::new("the stream of dead letters is gone"))
             }
-            Err(_) => Ok(()),
+            // A message that is not allowed gets no answer.
+            Err(_) if wire.signs.refusal("Publish to", subject).is_some() => Ok(()),
+            Err(error) => Err(LinkError::new(format!(
+                "the stream of dead letters did not answer: {error}"
+            ))),
         }
     }
 
