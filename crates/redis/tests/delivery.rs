@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{LONG, RELEASES, config, connect, count, number, publish};
+use common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
 use fanfeed_broker::{Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
-use fanfeed_testkit::{RedisServer, Release, Tally, wait_until};
+use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
 
 #[test]
 fn a_message_arrives_whole() {
@@ -343,4 +344,57 @@ async fn it_can_be_used_and_dropped_in_async_code() {
     tally.wait_complete(LONG);
     drop(subscription);
     drop(broker);
+}
+
+#[test]
+fn taking_what_others_gave_back_skips_nothing_of_its_own() {
+    const OWN: usize = 3_000;
+    const GIVEN: usize = 500;
+    let server = RedisServer::start(Release::Old);
+    let proxy = Proxy::start(server.address());
+    let mut foreign = Foreign::new(&server);
+    let reader = connect(quick(&server.url_through(proxy.address())));
+    let tally = Arc::new(Tally::new(OWN + GIVEN + 1));
+    let options = SubscribeOptions::new().buffer(16);
+    let request = Subscribe::new("k", count(&tally))
+        .group("g")
+        .options(options);
+    let _member = reader.subscribe_with(request).unwrap();
+    let first = OWN + GIVEN;
+    let _: String = foreign.run(&format!("XADD fanfeed:s:{{k}} 0-1 payload {first}"));
+    let mut member = None;
+    wait_until("the member has read", || {
+        let members: Vec<HashMap<String, redis::Value>> =
+            foreign.run("XINFO CONSUMERS fanfeed:s:{k} g");
+        let name = members.into_iter().next().map(|mut of| of.remove("name"));
+        member = name
+            .flatten()
+            .map(|name| redis::from_redis_value::<String>(name).unwrap());
+        member.is_some()
+    });
+    // As after lost answers: the server has given the first ones to this member, which does not know of it. Others have
+    // given back what follows.
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    for (consumer, numbers) in [(&*member.unwrap(), 0..OWN), ("handover", OWN..OWN + GIVEN)] {
+        for number in numbers {
+            let add = format!("XADD fanfeed:s:{{k}} 1-{} payload {number}", number + 1);
+            Foreign::line(&mut pipe, &add);
+        }
+        let read = format!("XREADGROUP GROUP g {consumer} STREAMS fanfeed:s:{{k}} >");
+        Foreign::line(&mut pipe, &read);
+    }
+    let ids: Vec<String> = (OWN..OWN + GIVEN)
+        .map(|number| format!("1-{}", number + 1))
+        .collect();
+    let give = format!(
+        "XCLAIM fanfeed:s:{{k}} g handover 0 {} IDLE 86400000 JUSTID",
+        ids.join(" ")
+    );
+    Foreign::line(&mut pipe, &give);
+    pipe.exec(&mut foreign.0).unwrap();
+    proxy.cut();
+    tally.wait_complete(LONG);
+    wait_until("all are acknowledged", || foreign.pending() == 0);
+    tally.assert_exactly_once();
 }

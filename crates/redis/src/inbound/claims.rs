@@ -16,7 +16,7 @@ use crate::command::Commands;
 use crate::fault::Fault;
 use crate::outbound::link;
 use crate::position::Position;
-use crate::reply::{bytes, entries, integer, pending};
+use crate::reply::{RawEntry, bytes, entries, integer, pending};
 use crate::subscription::Role;
 
 /// After how many silent intervals a member counts as dead.
@@ -242,13 +242,27 @@ impl RedisInbound {
         let attempts: HashMap<Position, u32> = found.iter().copied().collect();
         // Otherwise another member was faster.
         let more = found.len() == room && !taken.is_empty();
-        self.deliver(id, taken, &attempts);
+        self.take_over(id, taken, &attempts);
         if more {
             self.work.claims.push(id);
         } else if consumer != NOBODY {
             self.bury_member(&stream, &group, consumer)?;
         }
         Ok(())
+    }
+
+    /// Delivers entries of another consumer. A member that is reading its own pending entries goes on where it was.
+    fn take_over(&mut self, id: u64, taken: Vec<RawEntry>, attempts: &HashMap<Position, u32>) {
+        let member = self.kept.member_mut(id);
+        let recover = member.and_then(|member| member.recover.take());
+        if self.deliver(id, taken, attempts).full {
+            self.work.full.insert(id);
+        }
+        if let Some(recover) = recover
+            && let Some(member) = self.kept.member_mut(id)
+        {
+            member.recover_from(recover);
+        }
     }
 
     /// Removes a dead member that has nothing left.
