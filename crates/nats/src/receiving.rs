@@ -73,6 +73,33 @@ pub(crate) struct Kept {
     settled: Vec<Settlement>,
     /// Numbers the consumers of plain subscriptions.
     made: u64,
+    /// When the stream was made that all of this is about, once it is known.
+    stream: Value,
+}
+
+impl Kept {
+    /// Looks whether the stream is another one. Then positions of the old one mean nothing, and whatever is told about its
+    /// messages would be taken for messages of the new one.
+    fn compare(&mut self, state: &Value) {
+        let is_new = self.stream != state[stream::CREATED];
+        let old = std::mem::replace(&mut self.stream, state[stream::CREATED].clone());
+        if !is_new || old.is_null() {
+            return;
+        }
+        for subscription in self.subscriptions.values_mut() {
+            match &mut subscription.role {
+                Role::Plain(plain) => plain.is_lost = plain.position.is_some(),
+                Role::Member(member) => {
+                    member.held.clear();
+                    member.epoch += 1;
+                }
+            }
+        }
+        self.settled = std::mem::take(&mut self.settled)
+            .into_iter()
+            .filter_map(Settlement::of_lost_stream)
+            .collect();
+    }
 }
 
 #[derive(Debug)]
@@ -101,12 +128,18 @@ struct Plain {
     position: Option<u64>,
     /// How many messages its consumer has delivered.
     counted: u64,
+    /// The stream that `position` is about is gone.
+    is_lost: bool,
 }
 
 #[derive(Debug)]
 struct Member {
     group: String,
+    /// The messages that are being handled, by their tags.
     held: HashMap<u64, Held>,
+    /// Counts the streams that were lost: a late verdict about a message of one is not about the message that has the same
+    /// position in the next.
+    epoch: u64,
     ack_wait: Duration,
     /// Whether the server once had the group.
     known: bool,
@@ -132,6 +165,7 @@ impl Subscription {
                 let member = Member {
                     group: group.to_owned(),
                     held: HashMap::new(),
+                    epoch: 0,
                     ack_wait: shared.config.ack_wait,
                     known: false,
                     closed: false,
@@ -172,6 +206,21 @@ impl Subscription {
     }
 }
 
+/// The bits of a tag that are the position in the stream. It would take centuries to use them up.
+const POSITION_BITS: u32 = 48;
+
+impl Member {
+    /// The tag of the message at a position of the stream.
+    fn tag(&self, position: u64) -> u64 {
+        self.epoch << POSITION_BITS | position
+    }
+}
+
+/// The position in the stream of the message that has this tag.
+fn position(tag: u64) -> u64 {
+    tag & ((1 << POSITION_BITS) - 1)
+}
+
 impl StreamInbound {
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
         let mut link = Link::open(shared, "in")?;
@@ -181,6 +230,7 @@ impl StreamInbound {
             subscription.asked = 0;
             subscription.task = None;
         }
+        kept.compare(&state);
         kept.subscriptions
             .retain(|_, subscription| !subscription.is_over());
         let (sender, arrivals) = unbounded_channel();

@@ -9,6 +9,8 @@ use crate::link::Wire;
 
 /// More than any stream needs. Without a number, newer servers stop at 1,000.
 const CONSUMERS: u64 = 1_000_000;
+/// The field of a stream's state with the time when the stream was made. It differs for each stream of one name.
+pub(crate) const CREATED: &str = "created";
 
 /// Makes sure that the stream of all keys exists, and returns its state.
 pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
@@ -44,7 +46,11 @@ async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value,
         other => other?,
     };
     match unfit(&found["config"], subjects) {
-        None => Ok(found["state"].clone()),
+        None => {
+            let mut state = found["state"].clone();
+            state[CREATED] = found["created"].clone();
+            Ok(state)
+        }
         Some(why) => Err(ApiFault::Refused(ApiError::own(format!(
             "the stream `{name}` cannot be used: {why}; change it, or choose another prefix"
         )))),

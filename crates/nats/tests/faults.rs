@@ -404,3 +404,58 @@ fn a_subscription_made_while_the_server_is_away_becomes_live() {
         tally.wait_complete(LONG);
     }
 }
+
+/// The stream is lost while a reader is cut off, and has more messages by the time the reader is back than it had before.
+#[test]
+fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+    let mut server = with_jetstream(Release::Old);
+    let proxy = Proxy::start(server.address());
+    let writer = connect(jetstream(&server));
+    let reader = connect(quick(&server.url_through(proxy.address())));
+    let (plain, group) = (Arc::new(Tally::new(40)), Arc::new(Tally::new(40)));
+    let _plain = reader.subscribe("k", count(&plain)).unwrap();
+    // The first message is at work until after the reconnect, and has the position that another one has by then.
+    let (first, over) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (counting, waits) = (count(&group), Arc::clone(&over));
+    let member = move |message: &Message, context: &Context| {
+        counting(message, context)?;
+        if first.swap(false, Ordering::AcqRel) {
+            wait_until("the stream was made anew", || waits.load(Ordering::Acquire));
+            return Err(HandlerError::Reject);
+        }
+        Ok(())
+    };
+    let _member = reader.subscribe_group("k", "g", member).unwrap();
+    publish(&writer, "k", 0..10);
+    plain.wait_for(10, LONG);
+    wait_until("the member has the others", || reader.health().pending == 9);
+    let mut events = reader.events();
+    proxy.refuse(true);
+    proxy.cut();
+    wait_until("the reader is cut off", || !reader.health().is_up());
+    server.kill();
+    std::fs::remove_dir_all(server.folder().join("jetstream")).unwrap();
+    server.restart();
+    publish(&writer, "k", 10..40);
+    writer.flush(LONG).unwrap();
+    proxy.refuse(false);
+    let mut gaps = Vec::new();
+    while gaps.len() < 2 {
+        if let Event::Gap { group, missed, .. } = events.recv_timeout(LONG).unwrap() {
+            assert_eq!(missed, None);
+            gaps.push(group.map(|group| group.to_string()));
+        }
+    }
+    gaps.sort();
+    assert_eq!(gaps, [None, Some("g".to_owned())]);
+    plain.wait_complete(LONG);
+    plain.assert_exactly_once();
+    wait_until("the member has all", || reader.health().pending == 39);
+    over.store(true, Ordering::Release);
+    group.wait_complete(LONG);
+    group.assert_exactly_once();
+    reader.close(LONG).unwrap();
+}

@@ -113,7 +113,8 @@ impl Work {
         let Role::Member(member) = &mut subscription.role else {
             return;
         };
-        if let Some(held) = member.held.get_mut(&place.position) {
+        let tag = member.tag(place.position);
+        if let Some(held) = member.held.get_mut(&tag) {
             // The server has forgotten that the message is being handled here.
             held.reply = reply.clone();
             held.told = Instant::now();
@@ -139,7 +140,7 @@ impl Work {
             }
         };
         let attempt = u32::try_from(place.delivered).unwrap_or(u32::MAX);
-        if sink.deliver(read.clone(), place.position, attempt).is_err() {
+        if sink.deliver(read.clone(), tag, attempt).is_err() {
             self.kept.settled.push(Settlement::give(reply.clone()));
             return;
         }
@@ -148,7 +149,7 @@ impl Work {
             message: read,
             told: Instant::now(),
         };
-        member.held.insert(place.position, held);
+        member.held.insert(tag, held);
     }
 
     /// Called when the server is done with a request, or cannot serve it.

@@ -56,6 +56,10 @@ impl Work {
         // Messages that were given back have to come before those that this subscription asks for.
         self.settle_all(wire).await?;
         let is_new = !self.kept.subscriptions.contains_key(&id);
+        if self.kept.subscriptions.is_empty() {
+            // No subscription would have noticed that the stream was made again.
+            self.look_at_stream(wire).await?;
+        }
         if is_new {
             let subscription = Subscription::new(sink, &self.shared);
             self.kept.subscriptions.insert(id, subscription);
@@ -120,7 +124,7 @@ impl Work {
                 continue;
             }
             self.stale.remove(&id);
-            self.state = refreshed(wire).await?;
+            self.look_at_stream(wire).await?;
             let sink = subscription_sink(&self.kept.subscriptions, id);
             match self.enter(wire, id).await {
                 Ok(()) => {}
@@ -173,6 +177,15 @@ impl Work {
         Ok(())
     }
 
+    async fn look_at_stream(&mut self, wire: &Wire) -> Result<(), LinkError> {
+        let state = stream::ensure(wire).await;
+        self.state = state.map_err(|error| LinkError::new(error.to_string()))?;
+        self.kept.compare(&self.state);
+        let ids: Vec<u64> = self.kept.subscriptions.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.forget_over(id));
+        Ok(())
+    }
+
     async fn enter_plain(&mut self, wire: &Wire, id: u64) -> Result<(), SinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(());
@@ -180,13 +193,14 @@ impl Work {
         let Role::Plain(plain) = &subscription.role else {
             return Ok(());
         };
+        let is_lost = plain.is_lost;
         let from = match plain.position {
             None => start(&subscription.sink)?,
             Some(position) => From::Position(position.saturating_add(1)),
         };
         if plain.position.is_none() && matches!(from, From::Position(_)) {
             // The state is from when this side was opened.
-            self.state = refreshed(wire).await?;
+            self.look_at_stream(wire).await?;
         }
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return Ok(());
@@ -195,7 +209,7 @@ impl Work {
             From::Position(wanted) => {
                 let first = self.state["first_seq"].as_u64().unwrap_or(0);
                 let last = self.state["last_seq"].as_u64().unwrap_or(0);
-                if wanted > last + 1 {
+                if is_lost || wanted > last + 1 {
                     // The stream was made again, or its end was lost.
                     subscription.sink.gap(None);
                     From::All
@@ -233,6 +247,7 @@ impl Work {
         subscription.consumer = name;
         if let Role::Plain(plain) = &mut subscription.role {
             plain.counted = 0;
+            plain.is_lost = false;
             plain.position = match from {
                 From::Position(wanted) => Some(wanted - 1),
                 From::New | From::All => made["delivered"]["stream_seq"].as_u64(),
@@ -314,11 +329,6 @@ impl Work {
         }
         Ok(())
     }
-}
-
-async fn refreshed(wire: &Wire) -> Result<Value, LinkError> {
-    let state = stream::ensure(wire).await;
-    state.map_err(|error| LinkError::new(error.to_string()))
 }
 
 fn subscription_sink(

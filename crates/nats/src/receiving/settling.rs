@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fanfeed_broker::driver::{LinkError, SinkError, Verdict};
 use serde_json::Value;
 
-use super::{Role, Work};
+use super::{Role, Work, position};
 use crate::api;
 use crate::entry;
 use crate::link::Wire;
@@ -36,7 +36,8 @@ pub(super) enum Settlement {
     Tell { reply: Subject, what: Bytes },
     /// A message to keep as a dead letter; the server is then told that it is over.
     Bury {
-        reply: Subject,
+        /// `None` if the message is gone with its stream.
+        reply: Option<Subject>,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
@@ -54,6 +55,15 @@ impl Settlement {
     /// Another member may have it at once.
     pub(super) fn give(reply: Subject) -> Self {
         Settlement::tell(reply, GIVEN_BACK)
+    }
+
+    /// What is left of it when the stream is gone.
+    pub(super) fn of_lost_stream(mut self) -> Option<Self> {
+        match &mut self {
+            Settlement::Tell { .. } => return None,
+            Settlement::Bury { reply, .. } => *reply = None,
+        }
+        Some(self)
     }
 
     /// Any member may have it again after a wait.
@@ -79,7 +89,7 @@ impl Settlement {
         headers.insert(entry::ID, format!("{position}@{subject}"));
         mark(&mut headers, group, position);
         Settlement::Bury {
-            reply,
+            reply: Some(reply),
             subject,
             headers,
             payload: message.payload.clone(),
@@ -111,9 +121,9 @@ impl Work {
                 let key = subscription.sink.key().as_str();
                 let subject = self.shared.names.dead(&member.group, key);
                 let mut headers = headers(&held.message, &subject);
-                mark(&mut headers, &member.group, tag);
+                mark(&mut headers, &member.group, position(tag));
                 Settlement::Bury {
-                    reply: held.reply,
+                    reply: Some(held.reply),
                     subject,
                     headers,
                     payload: held.message.payload().clone(),
@@ -145,9 +155,9 @@ impl Work {
                     payload,
                 } => {
                     let buried = self.bury(wire, subject, headers, payload).await;
-                    match buried {
-                        Ok(()) => tell(wire, reply, &Bytes::from_static(OVER)).await,
-                        Err(error) => Err(error),
+                    match (buried, reply) {
+                        (Ok(()), Some(reply)) => tell(wire, reply, &Bytes::from_static(OVER)).await,
+                        (buried, _) => buried,
                     }
                 }
             };
