@@ -493,23 +493,15 @@ impl Group {
     }
 
     /// Serves the consumer for a moment while it joins. Records are left for later: no partition is read before it is taken
-    /// up, and records that were returned anyway are read again.
+    /// up, and records that were returned anyway are kept.
     fn wait_for_join(&mut self) {
-        let polled = self.consumer.poll(Duration::from_millis(50));
-        if let Some(Ok(message)) = &polled {
-            let list = one(message.topic(), message.partition());
-            let _ = self.consumer.seek(
-                message.topic(),
-                message.partition(),
-                Offset::Offset(message.offset()),
-                Duration::from_secs(1),
-            );
-            drop(list);
-        }
-        let error = polled.and_then(Result::err);
+        let consumer = Arc::clone(&self.consumer);
+        let polled = consumer.poll(Duration::from_millis(50));
         self.obey();
-        if let Some(error) = error {
-            self.trouble.note(error);
+        match polled {
+            Some(Ok(message)) => self.put_off(&message),
+            Some(Err(error)) => self.trouble.note(error),
+            None => {}
         }
     }
 
@@ -611,7 +603,7 @@ impl Group {
             return;
         };
         let state = entry.partitions.entry(partition).or_default();
-        if state.stash.is_some() {
+        if state.stash.is_some() || state.passed {
             state.passed = true;
             return;
         }
@@ -620,21 +612,31 @@ impl Group {
         {
             report_gap(entry, &self.consumer, desk.contact, message, expected);
         }
-        if !entry.deliver(
-            id,
-            &topic,
-            partition,
-            offset,
-            raw(message),
-            &self.name,
-            desk,
-        ) {
-            if let Some(state) = entry.partitions.get_mut(&partition) {
-                state.stash = Some(message.detach());
-            }
-            let _ = self.consumer.pause(&one(&topic, partition));
+        let raw = raw(message);
+        if !entry.deliver(id, &topic, partition, offset, raw, &self.name, desk) {
+            self.put_off(message);
+        } else if !entry.back.is_empty() {
             self.waiting.insert(topic);
         }
+    }
+
+    /// Keeps a record until it can be delivered. Its partition is paused meanwhile.
+    fn put_off(&mut self, message: &BorrowedMessage<'_>) {
+        let Some((topic, _)) = self.topics.get_key_value(message.topic()) else {
+            return;
+        };
+        let topic = Arc::clone(topic);
+        let Some(entry) = self.topics.get_mut(&topic) else {
+            return;
+        };
+        let state = entry.partitions.entry(message.partition()).or_default();
+        if state.stash.is_some() || state.passed {
+            state.passed = true;
+            return;
+        }
+        state.stash = Some(message.detach());
+        let _ = self.consumer.pause(&one(&topic, message.partition()));
+        self.waiting.insert(topic);
     }
 
     /// Delivers waiting messages. False if some still have to wait.
@@ -648,37 +650,47 @@ impl Group {
                 return false;
             }
         }
-        let stashed = entry
+        let paused = entry
             .partitions
             .iter()
-            .filter(|(_, state)| state.stash.is_some());
-        let stashed: Vec<i32> = stashed.map(|(partition, _)| *partition).collect();
-        for partition in stashed {
-            let Some(stash) = entry
+            .filter(|(_, state)| state.stash.is_some() || state.passed);
+        let paused: Vec<i32> = paused.map(|(partition, _)| *partition).collect();
+        let mut all = true;
+        for partition in paused {
+            let stash = entry
                 .partitions
                 .get_mut(&partition)
-                .and_then(|state| state.stash.take())
-            else {
-                continue;
-            };
-            let offset = stash.offset();
-            let done = entry.deliver(id, topic, partition, offset, raw(&stash), &self.name, desk);
+                .and_then(|state| state.stash.take());
+            if let Some(stash) = stash {
+                let offset = stash.offset();
+                let raw = raw(&stash);
+                if !entry.deliver(id, topic, partition, offset, raw, &self.name, desk) {
+                    if let Some(state) = entry.partitions.get_mut(&partition) {
+                        state.stash = Some(stash);
+                    }
+                    return false;
+                }
+            }
             let Some(state) = entry.partitions.get_mut(&partition) else {
                 continue;
             };
-            if !done {
-                state.stash = Some(stash);
-                return false;
-            }
-            if std::mem::take(&mut state.passed) {
-                let next = Offset::Offset(offset + 1);
-                let _ = self
+            if state.passed
+                && let Some(next) = state.ledger.next()
+            {
+                let next = Offset::Offset(next);
+                let sought = self
                     .consumer
                     .seek(topic, partition, next, Duration::from_secs(5));
+                // Until the next look, the partition stays paused: otherwise the records after the stash would be skipped.
+                if sought.is_err() {
+                    all = false;
+                    continue;
+                }
             }
+            state.passed = false;
             let _ = self.consumer.resume(&one(topic, partition));
         }
-        true
+        all && entry.back.is_empty()
     }
 
     /// Lets librdkafka commit the handled messages, at its next interval or when a partition is taken away.

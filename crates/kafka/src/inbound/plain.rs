@@ -364,6 +364,8 @@ impl Plain {
             }
             if let Some(stash) = part.live.stash.take() {
                 self.retry(&topic, at, stash);
+            } else if part.live.paused {
+                self.go_on(&topic, at);
             }
             // If this fails, the next look tries again.
             if self.aim(&topic, at).is_err() {
@@ -390,15 +392,29 @@ impl Plain {
             return;
         };
         part.live.next = offset + 1;
-        if std::mem::take(&mut part.live.passed) {
-            let _ = self
-                .live
-                .seek(topic, at as i32, Offset::Offset(offset + 1), SEEK);
-        }
-        if std::mem::take(&mut part.live.paused) {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(topic, at as i32);
-            let _ = self.live.resume(&list);
+        self.go_on(topic, at);
+    }
+
+    /// Lets the live consumer read a paused partition again. If that fails, the partition stays paused until the next look,
+    /// because the records after the stash would be skipped.
+    fn go_on(&mut self, topic: &Arc<str>, at: usize) {
+        let Some(part) = self
+            .topics
+            .get_mut(topic)
+            .and_then(|entry| entry.parts.get_mut(at))
+        else {
+            return;
+        };
+        let cursor = &mut part.live;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, at as i32);
+        let next = Offset::Offset(cursor.next);
+        let sought = !cursor.passed || self.live.seek(topic, at as i32, next, SEEK).is_ok();
+        if sought && self.live.resume(&list).is_ok() {
+            cursor.passed = false;
+            cursor.paused = false;
+        } else {
+            self.waiting.insert((Arc::clone(topic), at));
         }
     }
 
@@ -458,7 +474,7 @@ impl Plain {
         if !cursor.assigned {
             return;
         }
-        if cursor.stash.is_some() {
+        if cursor.stash.is_some() || cursor.passed {
             cursor.passed = true;
             return;
         }
