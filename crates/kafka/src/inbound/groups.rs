@@ -57,6 +57,7 @@ struct Held {
     topic: Arc<str>,
     partition: i32,
     offset: i64,
+    epoch: u64,
     attempt: u32,
     message: Message,
 }
@@ -321,7 +322,7 @@ impl Groups {
                     self.given_back = true;
                 } else {
                     // The next owner reads it again.
-                    partition.ledger.give_back(held.offset);
+                    partition.ledger.give_back(held.offset, held.epoch);
                 }
             }
             Verdict::GivenUp => {
@@ -333,11 +334,11 @@ impl Groups {
                     held.offset,
                 );
                 if kept {
-                    partition.ledger.done(held.offset);
+                    partition.ledger.done(held.offset, held.epoch);
                 }
             }
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
-            _ => partition.ledger.done(held.offset),
+            _ => partition.ledger.done(held.offset, held.epoch),
         }
         if entry.sinks.is_empty() {
             self.leave_idle(&id, &topic);
@@ -587,7 +588,7 @@ impl Group {
                 entry.back = left;
                 let gone: VecDeque<Held> = gone;
                 for held in gone {
-                    state.ledger.give_back(held.offset);
+                    state.ledger.give_back(held.offset, held.epoch);
                 }
             }
         }
@@ -732,7 +733,7 @@ fn report_gap(
         return;
     };
     let missed = if offset < expected {
-        state.ledger = Ledger::default();
+        state.ledger.renew();
         None
     } else {
         // Transactions and compaction leave holes in the offsets, which are not losses.
@@ -794,12 +795,13 @@ impl Topic {
             Ok(raw) => match record::read(&key, desk.contact.config.max_message, &raw) {
                 Err(error) => error.to_string(),
                 Ok(message) => {
-                    state.ledger.deliver(offset);
+                    let epoch = state.ledger.deliver(offset);
                     let held = Held {
                         consumer_group: id.to_owned(),
                         topic: Arc::clone(topic),
                         partition,
                         offset,
+                        epoch,
                         attempt: 1,
                         message,
                     };

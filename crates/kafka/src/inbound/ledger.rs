@@ -16,12 +16,22 @@ pub(crate) struct Ledger {
     next: Option<i64>,
     /// The first offset that was read in this ownership. Offsets before it are already committed.
     first: i64,
+    /// How often the topic was made again. Offsets of an earlier topic mean nothing in this one.
+    epoch: u64,
 }
 
 impl Ledger {
     /// Called when the partition is owned again: it is then read from its committed offset.
     pub(crate) fn restart(&mut self) {
         self.next = None;
+    }
+
+    /// Called when the topic was made again: the messages that handlers hold belong to the earlier topic.
+    pub(crate) fn renew(&mut self) {
+        *self = Ledger {
+            epoch: self.epoch + 1,
+            ..Ledger::default()
+        };
     }
 
     /// The offset that should be read next, if one has been read.
@@ -38,13 +48,17 @@ impl Ledger {
         !self.entries.contains_key(&offset)
     }
 
-    /// Called when a message was delivered.
-    pub(crate) fn deliver(&mut self, offset: i64) {
+    /// Called when a message was delivered. Returns the epoch of its topic.
+    pub(crate) fn deliver(&mut self, offset: i64) -> u64 {
         self.entries.insert(offset, false);
+        self.epoch
     }
 
     /// Called when a handler is done with a message.
-    pub(crate) fn done(&mut self, offset: i64) {
+    pub(crate) fn done(&mut self, offset: i64, epoch: u64) {
+        if epoch != self.epoch {
+            return;
+        }
         if let Some(done) = self.entries.get_mut(&offset) {
             *done = true;
         }
@@ -52,8 +66,10 @@ impl Ledger {
     }
 
     /// Called when a message is given back: if it is read again, it is delivered again.
-    pub(crate) fn give_back(&mut self, offset: i64) {
-        self.entries.remove(&offset);
+    pub(crate) fn give_back(&mut self, offset: i64, epoch: u64) {
+        if epoch == self.epoch {
+            self.entries.remove(&offset);
+        }
     }
 
     /// Removes the entries of messages that may be committed.
@@ -88,11 +104,11 @@ mod tests {
             ledger.deliver(offset);
         }
         assert_eq!(ledger.position(), Some(5));
-        ledger.done(6);
+        ledger.done(6, 0);
         assert_eq!(ledger.position(), Some(5));
-        ledger.done(5);
+        ledger.done(5, 0);
         assert_eq!(ledger.position(), Some(7));
-        ledger.done(7);
+        ledger.done(7, 0);
         assert_eq!(ledger.position(), Some(8));
     }
 
@@ -103,7 +119,7 @@ mod tests {
         ledger.deliver(3);
         assert!(ledger.read(9));
         ledger.deliver(9);
-        ledger.done(3);
+        ledger.done(3, 0);
         assert_eq!(ledger.position(), Some(9));
     }
 
@@ -114,16 +130,16 @@ mod tests {
             ledger.read(offset);
             ledger.deliver(offset);
         }
-        ledger.done(1);
+        ledger.done(1, 0);
         ledger.restart();
         assert_eq!(ledger.position(), None);
-        ledger.done(0);
+        ledger.done(0, 0);
         assert!(!ledger.read(0), "it is done");
         assert!(!ledger.read(1), "it is done");
         assert!(!ledger.read(2), "it is held");
         assert_eq!(ledger.position(), Some(2));
-        ledger.done(2);
-        ledger.done(3);
+        ledger.done(2, 0);
+        ledger.done(3, 0);
         assert_eq!(ledger.position(), Some(3), "3 has not been read again");
         assert!(ledger.read(4));
         assert_eq!(ledger.position(), Some(5));
@@ -137,7 +153,25 @@ mod tests {
         ledger.restart();
         ledger.read(7);
         ledger.deliver(7);
-        ledger.done(7);
+        ledger.done(7, 0);
         assert_eq!(ledger.position(), Some(8));
+    }
+    #[test]
+    fn what_is_held_of_a_topic_settles_nothing_of_the_one_that_was_made_after_it() {
+        let mut ledger = Ledger::default();
+        ledger.read(3);
+        let before = ledger.deliver(3);
+        ledger.renew();
+        for offset in 0..4 {
+            assert!(ledger.read(offset));
+            assert_ne!(ledger.deliver(offset), before);
+        }
+        ledger.give_back(0, before);
+        assert!(!ledger.read(0));
+        for offset in 0..3 {
+            ledger.done(offset, before + 1);
+        }
+        ledger.done(3, before);
+        assert_eq!(ledger.position(), Some(3));
     }
 }
