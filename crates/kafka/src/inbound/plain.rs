@@ -299,7 +299,7 @@ impl Plain {
         let ready = part.behind.sinks.iter().filter_map(|id| {
             let reading = self.sinks.get(id)?;
             // Not for each place separately, because reading again delays all other subscriptions.
-            let enough = reading.sink.room() > reading.sink.buffer() / 2;
+            let enough = 2 * reading.sink.room() >= reading.sink.buffer();
             enough.then(|| reading.next[at])
         });
         let Some(target) = ready.min() else {
