@@ -45,7 +45,7 @@ pub(crate) struct Member {
     pub(crate) group: Vec<u8>,
     pub(crate) consumer: Vec<u8>,
     /// The entries that handlers have, by tag.
-    pub(crate) held: HashMap<u64, Position>,
+    pub(crate) held: HashMap<u64, Held>,
     next_tag: u64,
     /// Where the reading of its own pending entries goes on, after a fault.
     pub(crate) recover: Option<Position>,
@@ -53,6 +53,14 @@ pub(crate) struct Member {
     pub(crate) watch: Position,
     /// It takes no more entries, and is forgotten when it holds none.
     pub(crate) closed: bool,
+}
+
+/// An entry that was delivered, and is not settled.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) position: Position,
+    /// The number of this delivery, counted over all members.
+    pub(crate) attempt: u32,
 }
 
 /// The outcome of delivering the entries that were read.
@@ -195,7 +203,7 @@ impl Member {
         let mut delivered = Delivered::default();
         // Only entries that are read again can be held already.
         let held: HashSet<Position> = match self.recover {
-            Some(_) => self.held.values().copied().collect(),
+            Some(_) => self.held.values().map(|held| held.position).collect(),
             None => HashSet::new(),
         };
         let mut last = self.recover;
@@ -221,7 +229,7 @@ impl Member {
                         return delivered;
                     }
                     self.next_tag += 1;
-                    self.held.insert(tag, position);
+                    self.held.insert(tag, Held { position, attempt });
                     delivered.count += 1;
                 }
                 Err(bad) => {

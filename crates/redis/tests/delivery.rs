@@ -4,10 +4,11 @@ mod common;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
-use fanfeed_broker::{Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
+use fanfeed_broker::{Context, Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
 
 #[test]
@@ -397,4 +398,49 @@ fn taking_what_others_gave_back_skips_nothing_of_its_own() {
     tally.wait_complete(LONG);
     wait_until("all are acknowledged", || foreign.pending() == 0);
     tally.assert_exactly_once();
+}
+
+#[test]
+fn messages_that_no_handler_saw_have_not_been_tried() {
+    const ALL: usize = 1_000;
+    let server = RedisServer::start(Release::Old);
+    let mut foreign = Foreign::new(&server);
+    let writer = connect(config(&server));
+    drop(writer.subscribe_group("k", "g", |_, _| Ok(())).unwrap());
+    publish(&writer, "k", 0..ALL);
+    writer.flush(LONG).unwrap();
+    // Some members take all that is left, one after the other, and handle little of it.
+    for _ in 0..3 {
+        let (begun, began) = crossbeam_channel::bounded::<()>(1);
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let handler = move |_: &Message, _: &Context| {
+            let _ = begun.try_send(());
+            let _ = gate.recv();
+            Ok(())
+        };
+        let reader = connect(config(&server));
+        let options = SubscribeOptions::new().buffer(ALL);
+        let request = Subscribe::new("k", handler).group("g").options(options);
+        let member = reader.subscribe_with(request).unwrap();
+        began.recv_timeout(LONG).unwrap();
+        wait_until("it has read all", || {
+            let group: Vec<HashMap<String, redis::Value>> =
+                foreign.run("XINFO GROUPS fanfeed:s:{k}");
+            let taken = reader.health().pending as i64;
+            group[0]["lag"] == redis::Value::Int(0) && taken + 100 > foreign.pending()
+        });
+        let left = thread::spawn(move || drop(member));
+        wait_until("it is leaving", || reader.health().subscriptions == 0);
+        drop(go);
+        left.join().unwrap();
+        reader.close(LONG).unwrap();
+    }
+    let left = foreign.pending() as usize;
+    assert!(left > 0, "the others have handled all");
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let handler = move |_: &Message, context: &Context| Ok(tx.send(context.attempt())?);
+    let _member = writer.subscribe_group("k", "g", handler).unwrap();
+    let attempts = (0..left).map(|_| rx.recv_timeout(LONG).unwrap());
+    let most = attempts.max().unwrap();
+    assert_eq!(most, 1);
 }

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::outbound::link;
 use crate::position::Position;
 use crate::reply::entries;
-use crate::subscription::Subscription;
+use crate::subscription::{Held, Subscription};
 
 /// The consumer that holds entries that members gave back. It is never alive, and any member may take its entries.
 pub(super) const NOBODY: &[u8] = b"handover";
@@ -29,7 +29,8 @@ const KEPT: &[u8] = b"1024";
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
-    given: HashMap<u64, Vec<Position>>,
+    /// By subscription, and by how many deliveries the server is to count, where that differs from its own count.
+    given: HashMap<(u64, Option<u32>), Vec<Position>>,
     buried: VecDeque<(u64, Position)>,
     /// Dead letters that the server refused to store. They stay pending until a sweep tries again.
     unburied: Vec<(u64, Position)>,
@@ -40,8 +41,9 @@ impl Settled {
         self.acknowledged.entry(id).or_default().push(position);
     }
 
-    pub(super) fn give(&mut self, id: u64, position: Position) {
-        self.given.entry(id).or_default().push(position);
+    pub(super) fn give(&mut self, id: u64, position: Position, attempts: Option<u32>) {
+        let given = self.given.entry((id, attempts)).or_default();
+        given.push(position);
     }
 
     pub(super) fn bury(&mut self, id: u64, position: Position) {
@@ -64,12 +66,14 @@ impl RedisInbound {
         let Some(member) = self.kept.member_mut(id) else {
             return;
         };
-        let Some(position) = member.held.remove(&tag) else {
+        let Some(Held { position, attempt }) = member.held.remove(&tag) else {
             return;
         };
         match verdict {
             Verdict::GivenUp => self.kept.settled.bury(id, position),
-            Verdict::Requeued | Verdict::Abandoned => self.kept.settled.give(id, position),
+            Verdict::Requeued => self.kept.settled.give(id, position, None),
+            // Most likely no handler has begun with it: this delivery does not count.
+            Verdict::Abandoned => self.kept.settled.give(id, position, Some(attempt - 1)),
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => self.kept.settled.acknowledge(id, position),
         }
@@ -115,15 +119,25 @@ impl RedisInbound {
     fn settlements(&self) -> (Commands, Vec<u64>) {
         let mut commands = Commands::new();
         let mut ids = Vec::new();
-        let known = |(id, _): &(&u64, &Vec<Position>)| self.kept.subscriptions.contains_key(*id);
-        for (id, positions) in self.kept.settled.acknowledged.iter().filter(known) {
+        let known = |id| self.kept.subscriptions.contains_key(id);
+        for (id, positions) in &self.kept.settled.acknowledged {
+            if !known(id) {
+                continue;
+            }
             self.of_member(&mut commands, *id, b"XACK", &[], positions, &[]);
             ids.push(*id);
         }
         let mut rung = Vec::new();
-        for (id, positions) in self.kept.settled.given.iter().filter(known) {
+        for ((id, attempts), positions) in &self.kept.settled.given {
+            if !known(id) {
+                continue;
+            }
             ids.push(*id);
-            let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
+            let attempts = attempts.map(|attempts| attempts.to_string());
+            let mut tail = vec![&b"IDLE"[..], GIVEN, b"JUSTID"];
+            if let Some(attempts) = &attempts {
+                tail.extend([&b"RETRYCOUNT"[..], attempts.as_bytes()]);
+            }
             self.of_member(
                 &mut commands,
                 *id,
