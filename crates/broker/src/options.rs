@@ -124,6 +124,11 @@ impl SubscribeOptions {
 
     /// How often a message is given to the handler before it is given up, which is reported and counted. 0 means without
     /// limit.
+    ///
+    /// For a message that comes again, the server's count of deliveries is included, and with it those that ended before a
+    /// handler was called. So with [`Redelivery::InPlace`] a message that comes with a count is given up after its second
+    /// failure in this subscription at the earliest. With [`Redelivery::Requeue`] that count is all there is: choose a limit
+    /// that leaves room for members that leave.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

@@ -14,7 +14,7 @@ use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_broker::driver::{Engine, EngineOptions, Verdict};
 use fanfeed_broker::{
     Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
-    Publisher, ReadyError, SubscriberExt,
+    Publisher, ReadyError, Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -377,4 +377,56 @@ fn nothing_is_left_of_a_broker_that_ends_while_the_server_is_away() {
     eventually("the transport is dropped", || {
         Arc::strong_count(&fake.line) == 1
     });
+}
+
+/// A server counts deliveries. One that no handler saw says nothing about the message.
+#[test]
+fn a_message_is_not_given_up_at_its_first_failure() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let mut events = broker.events();
+    let gate = common::Gate::new();
+    let handler = {
+        let gate = gate.clone();
+        move |_: &Message, _: &fanfeed_broker::Context| {
+            gate.pass();
+            Ok(())
+        }
+    };
+    let limited = SubscribeOptions::new().attempts(2).backoff(Duration::ZERO);
+    let request = Subscribe::new("jobs", handler).group("workers");
+    let member = broker
+        .subscribe_with(request.options(limited.clone()))
+        .unwrap();
+    for n in 0..3 {
+        broker.publish(common::payload("jobs", n)).unwrap();
+    }
+    gate.wait_for_visitor();
+    eventually("the others wait", || broker.health().pending == 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| member.unsubscribe());
+        eventually("it has left", || broker.health().subscriptions == 0);
+        gate.open();
+    });
+    eventually("the others are abandoned", || {
+        fake.server.settled().len() == 3
+    });
+    let (tx, rx) = unbounded();
+    let handler = move |message: &Message, context: &fanfeed_broker::Context| {
+        tx.send((message.payload().clone(), context.attempt()))?;
+        match &message.payload()[..] {
+            b"1" if context.attempt() > 2 => Ok(()),
+            _ => Err(HandlerError::failed("an error that the test wants")),
+        }
+    };
+    let request = Subscribe::new("jobs", handler).group("workers");
+    let _other = broker.subscribe_with(request.options(limited)).unwrap();
+    let got = [(); 4].map(|()| rx.recv_timeout(SOON).unwrap());
+    let wanted = [("1", 2), ("1", 3), ("2", 2), ("2", 3)];
+    assert_eq!(got, wanted.map(|(n, attempt)| (n.into(), attempt)));
+    eventually("the other one is given up", || {
+        fake.server.settled().contains(&(2, Verdict::GivenUp))
+    });
+    let gave_up = |event: &Event| matches!(event, Event::GaveUp { .. });
+    assert_eq!(events.try_iter().filter(gave_up).count(), 1);
 }

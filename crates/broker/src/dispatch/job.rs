@@ -397,7 +397,12 @@ impl Job {
         };
         quietly(|| drop(error));
         let limit = self.member.attempts();
-        let is_last = limit != 0 && arrival.attempt >= limit;
+        let requeues =
+            self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
+        // A server counts deliveries, also those that no handler saw. So a message that comes with a count is tried once
+        // more before it is given up. Where each attempt is a delivery, there is no other count.
+        let is_counted = requeues || arrival.attempt == 1 || backoff.is_some();
+        let is_last = limit != 0 && arrival.attempt >= limit && is_counted;
         if is_last || is_rejected {
             tally.given_up += 1;
             let attempts = arrival.attempt;
@@ -412,8 +417,6 @@ impl Job {
         }
         let mut backoff = backoff.unwrap_or_else(|| Backoff::new(self.member.backoff()));
         let wait = wanted.unwrap_or_else(|| backoff.next_wait(Duration::ZERO));
-        let requeues =
-            self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
         if requeues && self.lane.settles() {
             self.lane.settle(arrival.tag, Verdict::Requeued);
             return None;

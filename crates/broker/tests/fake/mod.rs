@@ -283,7 +283,7 @@ impl Drop for In {
         for (name, at) in self.taken.get_mut().unwrap().drain() {
             let group = state.groups.entry(name).or_default();
             if let Some(attempt) = group.attempts.remove(&at) {
-                group.again.push_back((at, attempt));
+                group.again.push_back((at, attempt + 1));
             }
         }
         self.server.changed.notify_all();
@@ -388,8 +388,8 @@ impl Inbound for In {
         let group = state.groups.entry(name).or_default();
         let attempt = group.attempts.remove(&at).unwrap_or(1);
         match verdict {
-            Verdict::Requeued => group.again.push_back((at, attempt + 1)),
-            Verdict::Abandoned => group.again.push_back((at, attempt)),
+            // It counts deliveries, not calls of handlers.
+            Verdict::Requeued | Verdict::Abandoned => group.again.push_back((at, attempt + 1)),
             _ => {}
         }
         self.server.changed.notify_all();
