@@ -133,19 +133,7 @@ impl RedisInbound {
                 continue;
             }
             ids.push(*id);
-            let attempts = attempts.map(|attempts| attempts.to_string());
-            let mut tail = vec![&b"IDLE"[..], GIVEN, b"JUSTID"];
-            if let Some(attempts) = &attempts {
-                tail.extend([&b"RETRYCOUNT"[..], attempts.as_bytes()]);
-            }
-            self.of_member(
-                &mut commands,
-                *id,
-                b"XCLAIM",
-                &[NOBODY, b"0"],
-                positions,
-                &tail,
-            );
+            self.give(&mut commands, *id, *attempts, positions);
             if let Some(subscription) = self.kept.subscriptions.get(id) {
                 rung.push(&subscription.escaped[..]);
             }
@@ -167,7 +155,17 @@ impl RedisInbound {
         (commands, ids)
     }
 
-    /// Sends a command on entries of a member's group.
+    /// Adds the command that gives entries back, with the number of deliveries that the server is to count for them.
+    fn give(&self, commands: &mut Commands, id: u64, attempts: Option<u32>, all: &[Position]) {
+        let attempts = attempts.map(|attempts| attempts.to_string());
+        let mut tail = vec![&b"IDLE"[..], GIVEN, b"JUSTID"];
+        if let Some(attempts) = &attempts {
+            tail.extend([&b"RETRYCOUNT"[..], attempts.as_bytes()]);
+        }
+        self.of_member(commands, id, b"XCLAIM", &[NOBODY, b"0"], all, &tail);
+    }
+
+    /// Adds a command on entries of a member's group.
     fn of_member(
         &self,
         commands: &mut Commands,
@@ -319,16 +317,15 @@ impl RedisInbound {
                 return Err(link(&Fault::confused("XPENDING")));
             }
             let mut commands = Commands::new();
-            let positions: Vec<Position> = left.into_iter().map(|(position, _)| position).collect();
-            let tail = [&b"IDLE"[..], GIVEN, b"JUSTID"];
-            self.of_member(
-                &mut commands,
-                id,
-                b"XCLAIM",
-                &[NOBODY, b"0"],
-                &positions,
-                &tail,
-            );
+            // No handler has begun with these: their delivery to this member does not count.
+            let mut given: HashMap<u32, Vec<Position>> = HashMap::new();
+            for (position, times) in left {
+                let attempts = times.saturating_sub(1);
+                given.entry(attempts).or_default().push(position);
+            }
+            for (attempts, positions) in &given {
+                self.give(&mut commands, id, Some(*attempts), positions);
+            }
             let handover = self.shared.names.handover();
             let escaped = subscription.escaped.as_bytes();
             commands.push(&[
