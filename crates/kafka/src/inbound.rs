@@ -43,6 +43,13 @@ pub(crate) struct Kept {
     wake: Wake,
 }
 
+impl Kept {
+    /// Leaves the groups, which commits their offsets.
+    pub(crate) fn leave(&mut self) {
+        self.groups.leave();
+    }
+}
+
 /// Wakes the receiving thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Wake {
@@ -195,8 +202,7 @@ impl Inbound for KafkaInbound {
     }
 
     fn finish(&mut self) {
-        // Leaves the groups, which commits their offsets.
-        self.kept().groups.leave();
+        self.kept().leave();
     }
 }
 

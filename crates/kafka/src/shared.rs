@@ -1,5 +1,7 @@
 //! The state that the two sides of a broker share, and that outlives a connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::config::Config;
@@ -14,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Mutex<Option<Pipeline>>,
     /// The receiving side takes it when it is opened, and puts it back when it is dropped.
     pub(crate) kept: Mutex<Option<Kept>>,
+    /// Whether one of the engine's two threads has ended.
+    ended: AtomicBool,
 }
 
 impl Shared {
@@ -22,6 +26,21 @@ impl Shared {
             config,
             pipeline: Mutex::new(None),
             kept: Mutex::new(None),
+            ended: AtomicBool::new(false),
         }
+    }
+
+    /// Called by each of the engine's two threads at its end. The later one drops the clients, because that takes time and
+    /// the last handle of a user may outlive the broker. The earlier one must not: the other side may still need its own.
+    pub(crate) fn ended(&self) {
+        // ORDERING: both threads swap, so the later one sees what the side of the earlier one put back.
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (kept, pipeline) = (self.kept.lock().take(), self.pipeline.lock().take());
+        if let Some(mut kept) = kept {
+            kept.leave();
+        }
+        drop(pipeline);
     }
 }

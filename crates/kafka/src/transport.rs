@@ -84,6 +84,10 @@ impl Transport for KafkaTransport {
         client::probe(&self.shared.config)?;
         Ok(Box::new(KafkaInbound::open(Arc::clone(&self.shared))?))
     }
+
+    fn ended(&self) {
+        self.shared.ended();
+    }
 }
 
 impl fmt::Debug for KafkaTransport {

@@ -475,3 +475,35 @@ fn a_thousand_subscriptions_are_live_when_they_are_returned() {
         drop(subscription);
     }
 }
+
+#[test]
+fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_others() {
+    const ALL: usize = 100;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 4);
+    // Messages on all partitions.
+    let config = cluster
+        .config()
+        .record_key(|message| message.payload().to_vec());
+    let (closed, other) = (connect(config.clone()), connect(config));
+    let (first, tally) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
+    let member = closed.subscribe_group("k", "g", count(&first)).unwrap();
+    publish(&other, "k", 0..ALL);
+    first.wait_complete(LONG);
+    let mut events = closed.events();
+    cluster.mock().broker_down(1).unwrap();
+    loop {
+        if let Event::Disconnected { .. } = events.recv_timeout(LONG).unwrap() {
+            break;
+        }
+    }
+    // If something is left to be committed, this takes all of its time.
+    closed.close(Duration::from_secs(1)).unwrap();
+    cluster.mock().broker_up(1).unwrap();
+    let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
+    publish(&other, "k", 0..ALL);
+    // The messages of the first round may come again.
+    tally.wait_complete(LONG);
+    // The handles outlive the broker.
+    drop((member, closed));
+}
