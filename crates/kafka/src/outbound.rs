@@ -28,7 +28,7 @@ use crate::record;
 use crate::shared::Shared;
 
 /// The extra bytes, beyond the largest message, for a record's key, the headers of this crate and framing.
-const OVERHEAD: usize = 64 * 1024;
+pub(crate) const OVERHEAD: usize = 64 * 1024;
 
 /// How often a waiting thread checks whether the cluster is away.
 const LOOK: Duration = Duration::from_millis(50);

@@ -507,3 +507,35 @@ fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_ot
     // The handles outlive the broker.
     drop((member, closed));
 }
+
+#[test]
+fn dead_letters_are_as_large_as_messages_and_their_loss_is_reported() {
+    let cluster = Cluster::start(1);
+    let broker = connect(cluster.config().max_message(2_000_000));
+    let reject = |key: &str| {
+        let subscribed = broker.subscribe_group(key, "g", |_, _| Err(HandlerError::Reject));
+        subscribed.unwrap()
+    };
+    let _members = ["large", "denied"].map(reject);
+    broker
+        .publish(Message::new("large", vec![0; 1_500_000]))
+        .unwrap();
+    let (dead, letters) = crossbeam_channel::unbounded();
+    let request = Subscribe::new("dead.large", move |message: &Message, _: &Context| {
+        Ok(dead.send(message.payload().len())?)
+    });
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let _dead = broker.subscribe_with(request).unwrap();
+    assert_eq!(letters.recv_timeout(LONG), Ok(1_500_000));
+    let mut events = broker.events();
+    cluster.topic("dead.denied", 1);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    cluster.mock().topic_error("dead.denied", denied).unwrap();
+    broker.publish(Message::new("denied", "x")).unwrap();
+    loop {
+        if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
+            assert!(error.contains("dead.denied may not be used"), "{error}");
+            break;
+        }
+    }
+}

@@ -389,6 +389,12 @@ impl Groups {
         for group in self.groups.values_mut() {
             group.heed(&self.contact);
         }
+        let mut topics = self.groups.values().flat_map(|group| group.topics.values());
+        if let Some(sink) = topics.find_map(|topic| topic.sinks.first())
+            && let Some(reason) = self.dead.take_lost()
+        {
+            sink.undecodable(format!("a dead letter was lost: {reason}"));
+        }
     }
 
     /// Goes on in partitions that waited for room and now have some.

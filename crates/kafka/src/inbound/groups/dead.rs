@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use fanfeed_broker::Message;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ThreadedProducer};
+use parking_lot::Mutex;
+use rdkafka::Message as KafkaMessage;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 
 use crate::client::{self, Reporter};
 use crate::config::Config;
 use crate::inbound::contact::Contact;
 use crate::names;
+use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
@@ -18,7 +24,34 @@ use crate::record;
 pub(crate) struct DeadLetters {
     config: Arc<Config>,
     reporter: Reporter,
-    producer: Option<ThreadedProducer<Reporter>>,
+    producer: Option<ThreadedProducer<Letters>>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+/// Notes which dead letters the cluster refuses.
+struct Letters {
+    reporter: Reporter,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl ClientContext for Letters {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _text: &str) {}
+
+    fn stats(&self, _statistics: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reporter.report(&error, reason);
+    }
+}
+
+impl ProducerContext for Letters {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, message)) = result {
+            *self.lost.lock() = Some(explain(error, message.topic()));
+        }
+    }
 }
 
 impl DeadLetters {
@@ -27,6 +60,7 @@ impl DeadLetters {
             config: Arc::clone(&contact.config),
             reporter: contact.reporter.clone(),
             producer: None,
+            lost: Arc::default(),
         }
     }
 
@@ -120,18 +154,39 @@ impl DeadLetters {
             .headers(headers);
         match producer.send(record) {
             Ok(()) => true,
-            Err((error, _)) => error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull),
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                false
+            }
+            Err((error, _)) => {
+                *self.lost.lock() = Some(explain(&error, &name));
+                true
+            }
         }
     }
 
-    fn producer(&mut self) -> Option<&ThreadedProducer<Reporter>> {
+    /// Why a dead letter was lost since the last call, if one was.
+    pub(crate) fn take_lost(&self) -> Option<String> {
+        self.lost.lock().take()
+    }
+
+    fn producer(&mut self) -> Option<&ThreadedProducer<Letters>> {
         if self.producer.is_none() {
             let mut settings = client::settings(&self.config);
             settings
                 .set("enable.idempotence", "true")
                 .set("message.timeout.ms", "0")
+                .set(
+                    "message.max.bytes",
+                    (self.config.max_message + 2 * OVERHEAD)
+                        .max(1_000_000)
+                        .to_string(),
+                )
                 .set("partitioner", "murmur2_random");
-            self.producer = client::create(&self.config, settings, self.reporter.clone()).ok();
+            let context = Letters {
+                reporter: self.reporter.clone(),
+                lost: Arc::clone(&self.lost),
+            };
+            self.producer = client::create(&self.config, settings, context).ok();
         }
         self.producer.as_ref()
     }
