@@ -190,16 +190,22 @@ impl Pool {
 
     /// Lets the threads end once they have run the jobs that wait.
     pub(crate) fn close(&self) {
-        let timers = {
+        let (timers, jobs) = {
             let mut state = self.shared.state.lock();
             state.closed = true;
-            std::mem::take(&mut state.timers)
+            // Where no thread could be started, none will come for the jobs.
+            let jobs = match state.threads {
+                0 => std::mem::take(&mut state.jobs),
+                _ => VecDeque::new(),
+            };
+            (std::mem::take(&mut state.timers), jobs)
         };
         self.shared.work.notify_all();
         self.shared.watch.notify_all();
         for what in timers.into_all() {
             what.abandon();
         }
+        jobs.into_iter().for_each(Job::abandon);
     }
 }
 
@@ -401,11 +407,22 @@ mod tests {
     use std::time::Duration;
 
     use super::PoolOptions;
-    use crate::{HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
+    use crate::{Broker, HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
 
     std::thread_local! {
         /// Whether threads that this one wants cannot be started.
         pub(super) static HAS_NO_THREADS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[test]
+    fn what_no_thread_came_for_is_given_back_at_the_end() {
+        let broker = MemoryOptions::new().build();
+        let subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
+        HAS_NO_THREADS.set(true);
+        broker.publish(Message::new("k", "x")).unwrap();
+        broker.close(Duration::ZERO).unwrap_err();
+        HAS_NO_THREADS.set(false);
+        assert!(subscription.closed().wait_timeout(Duration::from_secs(10)));
     }
 
     #[test]
