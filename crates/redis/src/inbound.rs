@@ -197,7 +197,7 @@ impl RedisInbound {
         }
     }
 
-    /// Closes subscriptions that have ended. The engine does not close those that ended while there was no connection.
+    /// Closes subscriptions that ended while there was no connection, before any is opened again.
     fn drop_ended(&mut self) {
         let all = self.kept.subscriptions.iter();
         let ended: Vec<u64> = all
