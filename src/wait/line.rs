@@ -1,5 +1,7 @@
 //! A list in order of arrival with constant-time insertion and removal.
 
+use std::num::NonZeroU32;
+
 /// Marks the end of a chain of slots.
 const NONE: u32 = u32::MAX;
 /// What `previous` says of a slot that is not in the line.
@@ -40,9 +42,20 @@ struct Slot<T> {
     next: u32,
 }
 
-/// The place of a value in a [`Line`].
+/// The place of a value in a [`Line`]: the complement of its slot's number, so that an `Option` of it takes no more room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key(u32);
+pub(crate) struct Key(NonZeroU32);
+
+impl Key {
+    fn of(index: u32) -> Self {
+        // No slot has the greatest number: it is `NONE`.
+        Self(NonZeroU32::new(!index).expect("a slot's number is less than 2^32 - 2"))
+    }
+
+    fn index(self) -> u32 {
+        !self.0.get()
+    }
+}
 
 impl<T> Line<T> {
     /// The size of a slot.
@@ -92,13 +105,13 @@ impl<T> Line<T> {
         self.used += 1;
         self.slots[index as usize].value = Some(value);
         self.link(index, self.last, NONE);
-        Key(index)
+        Key::of(index)
     }
 
     /// Puts a value that is aside at the front of the line.
     pub(crate) fn push_front(&mut self, key: Key) {
         debug_assert!(!self.is_in_line(key));
-        self.link(key.0, NONE, self.first);
+        self.link(key.index(), NONE, self.first);
     }
 
     /// Takes the first value out of the line, and leaves it aside.
@@ -106,22 +119,22 @@ impl<T> Line<T> {
         let first = self.first;
         (first != NONE).then(|| {
             self.unlink(first);
-            Key(first)
+            Key::of(first)
         })
     }
 
     /// Whether the value is in the line, and not aside.
     pub(crate) fn is_in_line(&self, key: Key) -> bool {
-        self.slots[key.0 as usize].previous != ASIDE
+        self.slots[key.index() as usize].previous != ASIDE
     }
 
     /// Whether the value is the first in the line.
     pub(crate) fn is_first(&self, key: Key) -> bool {
-        self.first == key.0
+        self.first == key.index()
     }
 
     pub(crate) fn get(&mut self, key: Key) -> &mut T {
-        self.slots[key.0 as usize]
+        self.slots[key.index() as usize]
             .value
             .as_mut()
             .expect("a key is used until its value is removed")
@@ -130,10 +143,10 @@ impl<T> Line<T> {
     /// Removes a value, in the line or aside. The key must not be used after this.
     pub(crate) fn remove(&mut self, key: Key) -> T {
         if self.is_in_line(key) {
-            self.unlink(key.0);
+            self.unlink(key.index());
         }
-        let slot = &mut self.slots[key.0 as usize];
-        slot.next = std::mem::replace(&mut self.free, key.0);
+        let slot = &mut self.slots[key.index() as usize];
+        slot.next = std::mem::replace(&mut self.free, key.index());
         let value = slot.value.take();
         self.used -= 1;
         if self.used == 0 && self.slots.capacity() > KEPT {
