@@ -96,6 +96,8 @@ struct State {
     /// How many runs of jobs have ended: the watching thread sees progress by this.
     ended: u64,
     threads: usize,
+    /// Threads that were started and have not run yet.
+    starting: usize,
     /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
     idle: usize,
     notified: usize,
@@ -248,7 +250,10 @@ impl Shared {
         let shared = Arc::clone(self);
         // If no thread could be started now, the watching thread tries again while jobs wait.
         match spawn("fanfeed-handler", move || shared.work()) {
-            true => state.threads += 1,
+            true => {
+                state.threads += 1;
+                state.starting += 1;
+            }
             false => self.wake_watch(state),
         }
     }
@@ -275,6 +280,7 @@ impl Shared {
     /// What a thread of the pool does.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
+        state.starting -= 1;
         let mut searches = 0;
         loop {
             if let Some(job) = state.jobs.pop_front() {
@@ -346,6 +352,8 @@ impl Shared {
                 state.watching = Watching::Asleep;
                 exhausted = false;
                 stalled = 0;
+            } else if state.starting > 0 {
+                // The system is too busy to run the last ones that were started: more of them would not help.
             } else if state.watching == Watching::Awake && state.ended == seen {
                 stalled += 1;
                 if state.threads < self.options.limit {
