@@ -31,7 +31,7 @@ pub enum Event {
         error: Arc<str>,
     },
     /// Messages were dropped because a buffer was full, or because a group had no member. To spare the observer, this is
-    /// reported only when `total` is a power of two.
+    /// reported only when `total` has reached a power of two.
     Dropped {
         /// The key.
         key: Key,

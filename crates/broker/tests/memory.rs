@@ -319,6 +319,7 @@ fn thousands_of_subscriptions_on_one_key_come_and_go() {
 #[test]
 fn a_group_without_members_drops_and_counts_what_was_queued() {
     let broker = MemoryBroker::new();
+    let mut events = broker.events();
     let gate = Gate::new();
     let member = {
         let gate = gate.clone();
@@ -335,6 +336,11 @@ fn a_group_without_members_drops_and_counts_what_was_queued() {
     gate.wait_for_visitor();
     member.cancel();
     assert_eq!(broker.stats().dropped, 9);
+    let reported = events.try_iter().find_map(|event| match event {
+        Event::Dropped { total, .. } => Some(total),
+        _ => None,
+    });
+    assert_eq!(reported, Some(9), "the total has passed 8, and not met it");
     broker.publish(payload("k", 10)).unwrap();
     assert_eq!(broker.stats().unrouted, 1);
 }

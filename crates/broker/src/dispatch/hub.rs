@@ -120,9 +120,9 @@ impl Hub {
         self.events.send(event);
     }
 
-    /// Reports the number of drops if it is a power of two.
-    pub(crate) fn emit_dropped(&self, total: u64, event: impl FnOnce(u64) -> Event) {
-        if total.is_power_of_two() {
+    /// Reports the number of drops, of which the last `count` are new, if these have reached a power of two.
+    pub(crate) fn emit_dropped(&self, count: u64, total: u64, event: impl FnOnce(u64) -> Event) {
+        if total.checked_ilog2() != (total - count).checked_ilog2() {
             self.emit(event(total));
         }
     }

@@ -495,7 +495,7 @@ impl Lane {
 
     fn report_dropped(&self, count: u64, total: u64) {
         self.hub.counters.dropped(count);
-        self.hub.emit_dropped(total, |total| Event::Dropped {
+        self.hub.emit_dropped(count, total, |total| Event::Dropped {
             key: self.key.clone(),
             group: self.group.clone(),
             total,
