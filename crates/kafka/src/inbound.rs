@@ -101,7 +101,7 @@ pub(crate) struct KafkaInbound {
 impl KafkaInbound {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Self, ConnectError> {
         let kept = shared.kept.lock().take();
-        let mut kept = match kept {
+        let kept = match kept {
             Some(kept) => kept,
             None => {
                 let wake = Wake::new();
@@ -116,9 +116,6 @@ impl KafkaInbound {
         // Errors that were reported before this connection do not count.
         kept.plain.take_lost();
         kept.groups.take_lost();
-        // The engine does not close subscriptions that ended while there was no connection.
-        kept.plain.drop_ended();
-        kept.groups.drop_ended();
         Ok(KafkaInbound {
             shared,
             kept: Some(kept),
