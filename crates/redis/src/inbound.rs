@@ -189,23 +189,10 @@ impl RedisInbound {
             largest: 1024,
             shared,
         };
-        inbound.drop_ended();
         match inbound.find_bells() {
             Ok(()) => Ok(inbound),
             Err(fault) if fault.is("NOPERM") => Err(ConnectError::Denied(fault.to_string().into())),
             Err(fault) => Err(ConnectError::Failed(fault.to_string().into())),
-        }
-    }
-
-    /// Closes subscriptions that ended while there was no connection, before any is opened again.
-    fn drop_ended(&mut self) {
-        let all = self.kept.subscriptions.iter();
-        let ended: Vec<u64> = all
-            .filter(|(_, subscription)| subscription.sink.is_closed() && !subscription.is_closed())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            self.close_sink(id);
         }
     }
 

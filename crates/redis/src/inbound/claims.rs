@@ -60,7 +60,6 @@ impl RedisInbound {
 
     /// Marks all streams to be read, and looks for entries that other members left behind.
     pub(super) fn sweep(&mut self) {
-        self.drop_ended();
         for (id, subscription) in &self.kept.subscriptions {
             self.work.swept.push(*id);
             match &subscription.role {
