@@ -1,4 +1,4 @@
-//! The replay of the flights, with its workers in other processes, over each driver.
+//! The examples as a user runs them, over each driver.
 
 use std::process::Command;
 
@@ -31,31 +31,31 @@ fn loses_nothing(url: &str) {
 }
 
 #[test]
-fn in_memory() {
+fn flights_in_memory() {
     loses_nothing("memory:");
 }
 
 #[test]
-fn over_redis() {
+fn flights_over_redis() {
     let server = RedisServer::start(Release::Old);
     loses_nothing(&server.url());
 }
 
 #[test]
-fn over_jetstream() {
+fn flights_over_jetstream() {
     let server = NatsServer::builder(Release::Old).jetstream().start();
     loses_nothing(&format!("{}?ack_wait=2s", server.url()));
 }
 
 #[test]
-fn over_nats_core_it_says_what_is_missing() {
+fn flights_over_nats_core_say_what_is_missing() {
     let server = NatsServer::start(Release::Old);
     let printed = replay(&format!("{}?mode=core", server.url()));
     assert!(printed.contains(" of 20000 flights counted"), "{printed}");
 }
 
 #[test]
-fn over_kafka() {
+fn flights_over_kafka() {
     let cluster: BaseProducer = ClientConfig::new()
         .set("test.mock.num.brokers", "1")
         .create()
@@ -68,4 +68,35 @@ fn over_kafka() {
     loses_nothing(&format!(
         "kafka://{servers}?session_timeout=2s&rdkafka.heartbeat.interval.ms=200"
     ));
+}
+
+/// Publishes and bills all orders, over the broker of that URL.
+#[track_caller]
+fn bills_all(url: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_workers"))
+        .arg(url)
+        .output()
+        .expect("the example runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && printed.contains("billed 100 orders here"),
+        "{printed}\n{errors}"
+    );
+}
+
+#[test]
+fn workers_in_memory() {
+    bills_all("memory:");
+}
+
+#[test]
+fn workers_over_redis() {
+    bills_all(&RedisServer::start(Release::Old).url());
+}
+
+#[test]
+fn workers_over_jetstream() {
+    let server = NatsServer::builder(Release::Old).jetstream().start();
+    bills_all(&server.url());
 }
