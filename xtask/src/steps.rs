@@ -128,7 +128,14 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "test/all",
             Invocation::new("cargo test -p fanfeed --all-features", TESTS),
         ),
-        Step::tests("test/release", optimized()),
+    ]);
+    // A test of the next step runs the examples, which Cargo builds by itself only where it builds everything.
+    steps.extend(examples()?);
+    steps.extend([
+        Step::tests(
+            "test/release",
+            optimized("cargo test", "--lib --tests", TESTS),
+        ),
         // Only a nightly compiler looks at the codes of errors that are expected.
         Step::tests(
             "refusals",
@@ -142,7 +149,6 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         doc("doc/default", "cargo doc -p fanfeed --no-deps"),
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
-    steps.extend(examples()?);
     for layer in LAYERS {
         steps.extend(layer_steps(layer)?);
     }
@@ -180,10 +186,10 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         // A short run, which shows that it works; to find something, run it for longer.
         Step::run(
             "soak",
-            Invocation::new(
+            built_soon(Invocation::new(
                 "cargo run --quiet -p fanfeed-soak --release -- --minutes 0.2",
                 BUILD,
-            ),
+            )),
         ),
         Step::run("bench", smoke("cargo bench -p fanfeed-benches -- --test")),
     ]);
@@ -340,15 +346,17 @@ fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
         .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
 }
 
-/// As users run it: without the assertions that the library makes of itself, and with other timing. Optimization within
-/// each crate alone, and no debug information, build it in three quarters of the time.
-fn optimized() -> Invocation {
-    Invocation::new(
-        "cargo test -p fanfeed --release --all-features --lib --tests",
-        TESTS,
-    )
-    .env("CARGO_PROFILE_RELEASE_LTO", "off")
-    .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+/// As users run it: without the assertions that the library makes of itself, and with other timing.
+fn optimized(command: &str, targets: &str, limit: Duration) -> Invocation {
+    let line = format!("{command} -p fanfeed --release --all-features {targets}");
+    built_soon(Invocation::new(&line, limit))
+}
+
+/// Optimization within each unit of code generation alone, and no debug information, build in three quarters of the time.
+fn built_soon(release: Invocation) -> Invocation {
+    release
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
 }
 
 /// Benches that only have to work: built as quickly as the profile allows.
@@ -385,17 +393,14 @@ fn examples() -> io::Result<Vec<Step>> {
     let examples = examples::in_folder(Path::new("examples"))?;
     let mut steps = Vec::new();
     if !examples.is_empty() {
-        let build = "cargo build -p fanfeed --release --all-features --examples";
-        steps.push(Step::run("example", Invocation::new(build, BUILD)));
+        let build = optimized("cargo build", "--examples", BUILD);
+        steps.push(Step::run("example", build));
     }
     for example in examples {
         let work = match example.how {
             How::Run(arguments) => {
-                let line = format!(
-                    "cargo run -p fanfeed --release --all-features --example {}",
-                    example.name
-                );
-                let mut command = Invocation::new(&line, EXAMPLE);
+                let program = format!("--example {}", example.name);
+                let mut command = optimized("cargo run", &program, EXAMPLE);
                 if !arguments.is_empty() {
                     command = command.arg("--");
                 }
