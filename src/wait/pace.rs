@@ -4,18 +4,19 @@ use std::mem;
 
 use crate::sync::{MODELLED, spin_loop};
 
-/// What a receiver had taken when it last found itself at the end of what it knew.
+/// How many values a receiver had taken when it last had none left that it knew of.
 ///
-/// If a receiver polls, and takes values as fast as they come, a few at a time, then the senders wait for a cache line with
-/// each of them. So it pauses, and then finds several.
+/// A receiver that polls may take values as fast as they come, a few at a time. Then the senders wait for a cache line with each
+/// value. So the receiver pauses, and then finds several values.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     taken: u32,
 }
 
 impl Pace {
-    /// How few values a receiver takes from one end to the next, for it to pause.
+    /// A receiver pauses if it has taken fewer values than this since the last time.
     const FEW: u32 = 32;
+
     /// For a receiver whose count of taken values begins at `taken`, and may wrap.
     pub(crate) fn new(taken: u32) -> Self {
         Self { taken }
@@ -33,7 +34,8 @@ impl Pace {
     }
 }
 
-/// 0.8 microseconds where a spin hint takes 24 ns. Out of the way of those who do not pause.
+/// Takes 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the code of a receiver that does not pause
+/// stays short.
 #[cold]
 #[inline(never)]
 fn pause() {
