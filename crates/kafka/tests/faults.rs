@@ -9,33 +9,14 @@ use std::time::Duration;
 
 use common::{Cluster, LONG, connect, count, number, publish, quick};
 use fanfeed_broker::{
-    Broker, Context, Event, HandlerError, Message, Redelivery, Start, Subscribe, SubscribeOptions,
+    Broker, Context, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
     SubscriberExt,
 };
-use fanfeed_testkit::{Tally, wait_until};
+use fanfeed_testkit::numbers::{Census, under_load};
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{Tally, scenario, wait_until};
 use rdkafka::mocking::MockCoordinator;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
-/// Publishes `0..all` while `disturb` is called each time another part is on its way.
-fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: impl FnMut(usize)) {
-    let sent = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0..all {
-                writer
-                    .publish(Message::new(key, number.to_string()))
-                    .unwrap();
-                sent.store(number + 1, Ordering::Release);
-            }
-        });
-        for part in 1..=3 {
-            wait_until("another part is sent", || {
-                sent.load(Ordering::Acquire) >= part * all / 4
-            });
-            disturb(part);
-        }
-    });
-}
 
 /// The state of all subscriptions of the tests below: one plain, two members of a group in two brokers.
 ///
@@ -44,23 +25,18 @@ fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: impl
 /// that for a sign that the earlier batch is there too, and reports it delivered. For the same reason a batch whose
 /// confirmation was lost with the connection is appended twice, so that repetitions say something of this crate only where
 /// no connection was lost.
-fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> (usize, usize) {
+fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> Census {
     let one_at_a_time = ("max.in.flight.requests.per.connection", "1");
     let writer = connect(cluster.config().property(one_at_a_time.0, one_at_a_time.1));
     let (reader, other) = (cluster.connect(), cluster.connect());
-    let (plain, group) = (Arc::new(Tally::new(all)), Arc::new(Tally::new(all)));
-    let _plain = reader.subscribe("k", count(&plain)).unwrap();
-    let _one = reader.subscribe_group("k", "g", count(&group)).unwrap();
-    let _two = other.subscribe_group("k", "g", count(&group)).unwrap();
+    let census = Census::start(&[&reader, &other], all);
     under_load(&writer, "k", all, disturb);
     writer.flush(LONG).unwrap();
-    plain.wait_complete(LONG);
-    group.wait_complete(LONG);
-    assert!(plain.report().is_complete() && group.report().is_complete());
+    census.complete();
     for broker in [writer, reader, other] {
         broker.close(LONG).unwrap();
     }
-    (plain.report().repeated.len(), group.report().repeated.len())
+    census
 }
 
 #[test]
@@ -69,13 +45,12 @@ fn nothing_is_lost_when_servers_go_away_and_come_back() {
     let cluster = Cluster::start(3);
     cluster.topic("k", 4);
     let mock = cluster.mock();
-    let (plain, group) = count_through(&cluster, ALL, |part| {
+    count_through(&cluster, ALL, |part| {
         let server = part as i32;
         mock.broker_down(server).unwrap();
         thread::sleep(Duration::from_millis(300));
         mock.broker_up(server).unwrap();
     });
-    println!("of {ALL} repeated: plain {plain}, group {group}");
 }
 
 #[test]
@@ -84,14 +59,13 @@ fn nothing_is_lost_when_the_whole_cluster_goes_away_and_comes_back() {
     let cluster = Cluster::start(2);
     cluster.topic("k", 4);
     let mock = cluster.mock();
-    let (plain, group) = count_through(&cluster, ALL, |_| {
+    count_through(&cluster, ALL, |_| {
         mock.broker_down(1).unwrap();
         mock.broker_down(2).unwrap();
         thread::sleep(Duration::from_millis(300));
         mock.broker_up(1).unwrap();
         mock.broker_up(2).unwrap();
     });
-    println!("of {ALL} repeated: plain {plain}, group {group}");
 }
 
 #[test]
@@ -102,7 +76,7 @@ fn nothing_is_lost_when_leaders_move_and_requests_fail() {
     let cluster = Cluster::start(3);
     cluster.topic("k", 4);
     let mock = cluster.mock();
-    let (plain, group) = count_through(&cluster, ALL, |part| {
+    let census = count_through(&cluster, ALL, |part| {
         let next = part as i32;
         mock.partition_leader("k", 0, Some(next)).unwrap();
         mock.partition_leader("k", 1, Some(1 + next % 3)).unwrap();
@@ -129,11 +103,8 @@ fn nothing_is_lost_when_leaders_move_and_requests_fail() {
             ],
         );
     });
-    println!("of {ALL} repeated: plain {plain}, group {group}");
-    assert_eq!(
-        plain, 0,
-        "no connection was lost: the producer repeats nothing, and a plain reader goes on where it was"
-    );
+    // No connection was lost: the producer repeats nothing, and a plain reader goes on where it was.
+    census.plain.assert_exactly_once();
 }
 
 #[test]
@@ -165,20 +136,14 @@ fn the_loss_of_the_cluster_is_reported_and_its_return_too() {
     tally.wait_for(1, LONG);
     let mut events = broker.events();
     cluster.mock().broker_down(1).unwrap();
-    loop {
-        if let Event::Disconnected { .. } = events.recv_timeout(LONG).unwrap() {
-            break;
-        }
-    }
+    scenario::disconnected(&mut events);
     assert!(!broker.health().is_up());
     let pending = broker.subscribe("late", |_, _| Ok(())).unwrap();
     publish(&broker, "k", 1..2);
     cluster.mock().broker_up(1).unwrap();
-    loop {
-        if let Event::Connected = events.recv_timeout(LONG).unwrap() {
-            break;
-        }
-    }
+    scenario::event(&mut events, |event| {
+        matches!(event, Event::Connected).then_some(())
+    });
     pending.ready(LONG).unwrap();
     tally.wait_complete(LONG);
     tally.assert_exactly_once();
@@ -253,11 +218,7 @@ fn what_was_removed_before_it_was_read_is_reported_with_its_size() {
     }
     writer.flush(LONG).unwrap();
     drop(go);
-    let missed = loop {
-        if let Event::Gap { missed, .. } = events.recv_timeout(LONG).unwrap() {
-            break missed.unwrap() as usize;
-        }
-    };
+    let missed = scenario::gap(&mut events).1.unwrap() as usize;
     assert!(missed > 0);
     wait_until("what is left arrives", || {
         seen.load(Ordering::Acquire) + missed >= ALL
@@ -265,52 +226,18 @@ fn what_was_removed_before_it_was_read_is_reported_with_its_size() {
     assert_eq!(seen.load(Ordering::Acquire) + missed, ALL);
 }
 
-/// A process with a member in it, which this test binary runs as a child.
 #[test]
 fn the_messages_of_a_killed_process_go_to_the_others() {
-    if let Ok(url) = std::env::var("FANFEED_KAFKA_MEMBER") {
-        // The child: it takes messages and never finishes one.
-        let broker = connect(quick(&url));
-        let _member = broker
-            .subscribe_group("k", "g", |_, _| {
-                println!("took one");
-                loop {
-                    thread::park();
-                }
-            })
-            .unwrap();
-        loop {
-            thread::park();
-        }
-    }
-    const ALL: usize = 2_000;
+    scenario::be_killed_if_child(|url| connect(quick(url)));
     let cluster = Cluster::start(1);
     cluster.topic("k", 1);
-    let broker = cluster.connect();
-    let tally = Arc::new(Tally::new(ALL));
-    // So that the group has its offsets before the child.
-    drop(broker.subscribe_group("k", "g", count(&tally)).unwrap());
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_messages_of_a_killed_process_go_to_the_others",
-            "--nocapture",
-        ])
-        .env("FANFEED_KAFKA_MEMBER", cluster.url())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    publish(&broker, "k", 0..ALL);
-    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
-    let took = std::io::BufRead::lines(lines)
-        .map_while(Result::ok)
-        .any(|line| line.contains("took one"));
-    assert!(took, "the child took nothing");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let _member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
-    tally.wait_complete(LONG);
-    tally.assert_exactly_once();
+    let test = "the_messages_of_a_killed_process_go_to_the_others";
+    drop(scenario::killed_process(
+        test,
+        &cluster.connect(),
+        &cluster.url(),
+        2_000,
+    ));
 }
 
 #[test]
@@ -357,47 +284,15 @@ fn publish_until(broker: &Arc<dyn Broker>, mut condition: impl FnMut() -> bool) 
 fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
     let cluster = Cluster::start(1);
     let broker = cluster.connect();
-    let tally = Arc::new(Tally::new(20));
-    let failures = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let _members = [(); 2].map(|()| {
-        let (counting, failures, most) = (count(&tally), Arc::clone(&failures), Arc::clone(&most));
-        let handler = move |message: &Message, context: &Context| {
-            most.fetch_max(context.attempt() as usize, Ordering::AcqRel);
-            if number(message) == 3 && failures.fetch_add(1, Ordering::AcqRel) < 3 {
-                return Err(HandlerError::failed("not yet"));
-            }
-            counting(message, context)
-        };
-        let options = SubscribeOptions::new()
-            .redelivery(Redelivery::Requeue)
-            .backoff(Duration::from_millis(10));
-        let request = Subscribe::new("k", handler).group("g").options(options);
-        broker.subscribe_with(request).unwrap()
-    });
-    publish(&broker, "k", 0..20);
-    tally.wait_complete(LONG);
-    tally.assert_exactly_once();
-    assert_eq!(failures.load(Ordering::Acquire), 4);
-    assert_eq!(most.load(Ordering::Acquire), 4);
+    let options = SubscribeOptions::new().backoff(Duration::from_millis(10));
+    assert_eq!(scenario::requeued([&broker, &broker], options), 4);
 }
 
 #[test]
 fn a_message_that_is_given_up_is_kept_with_the_dead() {
     let cluster = Cluster::start(1);
     let broker = cluster.connect();
-    let tally = Arc::new(Tally::new(3));
-    let counting = count(&tally);
-    let member = broker
-        .subscribe_group("k", "g", move |message, context| {
-            if number(message) == 1 {
-                return Err(HandlerError::Reject);
-            }
-            counting(message, context)
-        })
-        .unwrap();
-    publish(&broker, "k", 0..3);
-    tally.wait_for(2, LONG);
+    let member = scenario::rejects_one(&broker, "k", "g");
     let (dead, letters) = crossbeam_channel::unbounded();
     let request = Subscribe::new("dead.k", move |message: &Message, _: &Context| {
         Ok(dead.send(message.clone())?)
@@ -498,11 +393,7 @@ fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_ot
     first.wait_complete(LONG);
     let mut events = closed.events();
     cluster.mock().broker_down(1).unwrap();
-    loop {
-        if let Event::Disconnected { .. } = events.recv_timeout(LONG).unwrap() {
-            break;
-        }
-    }
+    scenario::disconnected(&mut events);
     // If something is left to be committed, this takes all of its time.
     closed.close(Duration::from_secs(1)).unwrap();
     cluster.mock().broker_up(1).unwrap();
@@ -538,10 +429,6 @@ fn dead_letters_are_as_large_as_messages_and_their_loss_is_reported() {
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.mock().topic_error("dead.denied", denied).unwrap();
     broker.publish(Message::new("denied", "x")).unwrap();
-    loop {
-        if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
-            assert!(error.contains("dead.denied may not be used"), "{error}");
-            break;
-        }
-    }
+    let error = scenario::undecodable(&mut events);
+    says(&error, &["dead.denied may not be used"]);
 }

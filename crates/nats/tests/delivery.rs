@@ -6,18 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use common::{LONG, RELEASES, connect, core, count, jetstream, number, publish, quick};
+use common::{LONG, RELEASES, connect, core, count, jetstream, publish, quick, with_jetstream};
 use fanfeed_broker::{
-    Broker, Drivers, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
-    SubscriberExt,
+    Drivers, HandlerError, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
 };
 use fanfeed_nats::Mode;
-use fanfeed_testkit::{NatsServer, Release, Tally, wait_until};
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{NatsServer, Release, Tally, scenario, wait_until};
 use serde_json::Value;
-
-fn with_jetstream(release: Release) -> NatsServer {
-    NatsServer::builder(release).jetstream().start()
-}
 
 /// Another program: the client library alone.
 struct Foreign {
@@ -97,14 +93,9 @@ fn what_other_programs_write_is_delivered() {
         foreign.publish("fanfeed.k.chat.42", HeaderMap::new(), &"x".repeat(200));
         foreign.publish("fanfeed.k.chat.42", HeaderMap::new(), "last");
         assert_eq!(rx.recv_timeout(LONG).unwrap().payload(), &b"last"[..]);
-        let mut told = Vec::new();
-        while told.len() < 2 {
-            if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
-                told.push(error);
-            }
+        for part in ["Fanfeed-Time", "at most 100"] {
+            says(scenario::undecodable(&mut events), &[part]);
         }
-        assert!(told[0].contains("Fanfeed-Time"), "{told:?}");
-        assert!(told[1].contains("at most 100"), "{told:?}");
     }
 }
 
@@ -148,18 +139,7 @@ fn operators_find_groups_and_dead_letters_by_their_names() {
     for release in RELEASES {
         let server = with_jetstream(release);
         let broker = connect(jetstream(&server));
-        let tally = Arc::new(Tally::new(3));
-        let counting = count(&tally);
-        let _member = broker
-            .subscribe_group("chat.42", "mail", move |message, context| {
-                if number(message) == 1 {
-                    return Err(HandlerError::Reject);
-                }
-                counting(message, context)
-            })
-            .unwrap();
-        publish(&broker, "chat.42", 0..3);
-        tally.wait_for(2, LONG);
+        let _member = scenario::rejects_one(&broker, "chat.42", "mail");
         let foreign = Foreign::new(&server);
         wait_until("everything is acknowledged", || {
             let info = foreign.ask("$JS.API.CONSUMER.INFO.fanfeed.mail@chat=2E42");
@@ -254,19 +234,14 @@ async fn a_broker_is_used_and_dropped_inside_a_runtime() {
             .connect(&url)
             .unwrap();
         assert_eq!(broker.driver(), format!("nats-{mode}"));
-        let tally = Arc::new(Tally::new(10));
-        let subscription = broker.subscribe("k", count(&tally)).unwrap();
-        publish(&broker, "k", 0..10);
-        tally.wait_complete(LONG);
-        drop(subscription);
-        drop(broker);
+        scenario::used_and_dropped(broker);
     }
 }
 
 #[tokio::test]
 async fn a_broker_is_used_and_dropped_inside_a_runtime_of_one_thread() {
     let server = NatsServer::start(Release::New);
-    let broker: Arc<dyn Broker> = connect(core(&server));
+    let broker = connect(core(&server));
     let tally = Arc::new(Tally::new(10));
     let _subscription = broker.subscribe("k", count(&tally)).unwrap();
     publish(&broker, "k", 0..10);

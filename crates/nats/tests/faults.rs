@@ -3,43 +3,17 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{LONG, RELEASES, connect, core, count, jetstream, number, publish, quick};
+use common::{LONG, RELEASES, connect, core, count, jetstream, publish, quick, with_jetstream};
 use fanfeed_broker::{
-    Broker, Context, Event, Handler, HandlerError, Message, Redelivery, Subscribe,
-    SubscribeOptions, SubscriberExt,
+    Context, Event, HandlerError, Message, Subscribe, SubscribeOptions, SubscriberExt,
 };
 use fanfeed_nats::Mode;
-use fanfeed_testkit::proxy::Way;
-use fanfeed_testkit::{NatsServer, Proxy, Release, Tally, wait_until};
-
-/// Publishes `0..all` while `disturb` is called each time another quarter is on its way.
-fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: impl FnMut(usize)) {
-    let sent = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0..all {
-                writer
-                    .publish(Message::new(key, number.to_string()))
-                    .unwrap();
-                sent.store(number + 1, Ordering::Release);
-            }
-        });
-        for quarter in 1..=3 {
-            wait_until("another part is sent", || {
-                sent.load(Ordering::Acquire) >= quarter * all / 4
-            });
-            disturb(quarter);
-        }
-    });
-}
-
-fn with_jetstream(release: Release) -> NatsServer {
-    NatsServer::builder(release).jetstream().start()
-}
+use fanfeed_testkit::numbers::{Census, under_load};
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{Line, NatsServer, Proxy, Release, Tally, scenario, wait_until};
 
 #[test]
 fn a_stream_loses_nothing_when_the_server_is_killed_and_restarted() {
@@ -48,26 +22,18 @@ fn a_stream_loses_nothing_when_the_server_is_killed_and_restarted() {
         let mut server = with_jetstream(release);
         let brokers = [(); 3].map(|()| connect(jetstream(&server)));
         let [writer, reader, other] = &brokers;
-        let (plain, group) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
-        let _plain = reader.subscribe("k", count(&plain)).unwrap();
-        let _one = reader.subscribe_group("k", "g", count(&group)).unwrap();
-        let _two = other.subscribe_group("k", "g", count(&group)).unwrap();
+        let census = Census::start(&[reader, other], ALL);
         under_load(writer, "k", ALL, |_| {
             server.kill();
             server.restart();
         });
-        plain.wait_complete(LONG);
-        group.wait_complete(LONG);
-        assert!(plain.report().is_complete() && group.report().is_complete());
-        // The server dropped what was published again: a plain subscription gets all in order, and nothing twice.
-        let in_order = plain.order() == Vec::from_iter(0..ALL);
+        census.complete();
+        // The server drops what is published again: the plain subscription usually gets all in order.
+        let in_order = census.plain.order() == Vec::from_iter(0..ALL);
+        println!("{release:?}: plain in order: {in_order}");
         for broker in &brokers {
             broker.close(LONG).unwrap();
         }
-        let (plain, group) = (plain.report().repeated.len(), group.report().repeated.len());
-        println!(
-            "{release:?}: of {ALL} repeated: plain {plain} (in order: {in_order}), group {group}"
-        );
     }
 }
 
@@ -78,25 +44,10 @@ fn a_stream_loses_nothing_when_connections_are_cut_delayed_and_half_closed() {
     let proxy = Proxy::start(server.address());
     let through = || connect(quick(&server.url_through(proxy.address())));
     let (writer, reader) = (through(), through());
-    let (plain, group) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
-    let _plain = reader.subscribe("k", count(&plain)).unwrap();
-    let _member = reader.subscribe_group("k", "g", count(&group)).unwrap();
-    under_load(&writer, "k", ALL, |part| match part {
-        1 => proxy.cut(),
-        2 => {
-            proxy.delay(Duration::from_millis(5));
-            proxy.half_close(Way::ToServer);
-        }
-        _ => {
-            proxy.half_close(Way::ToClient);
-            proxy.delay(Duration::ZERO);
-            proxy.cut();
-        }
-    });
-    plain.wait_complete(LONG);
-    group.wait_complete(LONG);
-    plain.assert_exactly_once();
-    assert!(group.report().is_complete());
+    let census = Census::start(&[&reader], ALL);
+    under_load(&writer, "k", ALL, scenario::spoil(&proxy));
+    census.complete();
+    census.plain.assert_exactly_once();
 }
 
 #[test]
@@ -152,25 +103,13 @@ fn a_server_that_stalls_is_left_and_found_again() {
             .answer_timeout(Duration::from_millis(300))
             .dial_timeout(Duration::from_millis(300));
         let (writer, reader) = (connect(config.clone()), connect(config));
-        let tally = Arc::new(Tally::new(200));
-        let member = reader.subscribe_group("k", "g", count(&tally)).unwrap();
-        publish(&writer, "k", 0..100);
-        tally.wait_for(100, LONG);
-        let mut events = reader.events();
-        server.pause();
-        loop {
-            if let Event::Disconnected { reason } = events.recv_timeout(LONG).unwrap() {
-                assert!(reason.contains("did not answer within"), "{reason}");
-                break;
-            }
-        }
-        server.resume();
-        wait_until("both are back", || {
-            writer.health().is_up() && reader.health().is_up()
+        let reason = "did not answer within";
+        scenario::stalls([&writer, &reader], &server, reason, |member| {
+            wait_until("both are back", || {
+                writer.health().is_up() && reader.health().is_up()
+            });
+            member.ready(LONG).unwrap();
         });
-        member.ready(LONG).unwrap();
-        publish(&writer, "k", 100..200);
-        tally.wait_complete(LONG);
     }
 }
 
@@ -192,12 +131,7 @@ fn what_the_client_library_drops_is_reported_or_read_again() {
                 tally.wait_complete(LONG);
                 assert_eq!(tally.order(), Vec::from_iter(0..2_000));
             }
-            Mode::Core => loop {
-                if let Event::Gap { missed, .. } = events.recv_timeout(LONG).unwrap() {
-                    assert_eq!(missed, None);
-                    break;
-                }
-            },
+            Mode::Core => assert_eq!(scenario::gap(&mut events).1, None),
         }
     }
 }
@@ -206,141 +140,39 @@ fn what_the_client_library_drops_is_reported_or_read_again() {
 fn a_stream_and_a_group_that_were_deleted_are_made_again_and_reported() {
     let mut server = with_jetstream(Release::Old);
     let broker = connect(jetstream(&server));
-    let (plain, group) = (Arc::new(Tally::new(20)), Arc::new(Tally::new(20)));
-    let _plain = broker.subscribe("k", count(&plain)).unwrap();
-    let _member = broker.subscribe_group("k", "g", count(&group)).unwrap();
-    publish(&broker, "k", 0..10);
-    plain.wait_for(10, LONG);
-    group.wait_for(10, LONG);
-    let mut events = broker.events();
+    scenario::forgets(&broker, &broker, || forget(&mut server));
+}
+
+/// The server loses its streams.
+fn forget(server: &mut NatsServer) {
     server.kill();
     std::fs::remove_dir_all(server.folder().join("jetstream")).unwrap();
     server.restart();
-    let mut gaps = Vec::new();
-    while gaps.len() < 2 {
-        if let Event::Gap { group, missed, .. } = events.recv_timeout(LONG).unwrap() {
-            assert_eq!(missed, None);
-            gaps.push(group.map(|group| group.to_string()));
-        }
-    }
-    gaps.sort();
-    assert_eq!(gaps, [None, Some("g".to_owned())]);
-    publish(&broker, "k", 10..20);
-    plain.wait_complete(LONG);
-    group.wait_complete(LONG);
 }
 
-/// A process with a member in it, which this test binary runs as a child.
 #[test]
 fn the_messages_of_a_killed_process_go_to_the_others() {
-    if let Ok(url) = std::env::var("FANFEED_NATS_MEMBER") {
-        // The child: it takes messages and never finishes one.
-        let broker = connect(quick(&url));
-        let _member = broker
-            .subscribe_group("k", "g", |_, _| {
-                println!("took one");
-                loop {
-                    thread::park();
-                }
-            })
-            .unwrap();
-        loop {
-            thread::park();
-        }
-    }
+    scenario::be_killed_if_child(|url| connect(quick(url)));
     let server = with_jetstream(Release::Old);
     let broker = connect(jetstream(&server));
-    let tally = Arc::new(Tally::new(100));
-    // So that the group is there before the child.
-    drop(broker.subscribe_group("k", "g", count(&tally)).unwrap());
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "the_messages_of_a_killed_process_go_to_the_others",
-            "--nocapture",
-        ])
-        .env("FANFEED_NATS_MEMBER", server.url())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    publish(&broker, "k", 0..100);
-    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
-    let took = std::io::BufRead::lines(lines)
-        .map_while(Result::ok)
-        .any(|line| line.contains("took one"));
-    assert!(took, "the child took nothing");
-    let attempts = Arc::new(AtomicUsize::new(0));
-    let (counting, most) = (count(&tally), Arc::clone(&attempts));
-    let _member = broker
-        .subscribe_group("k", "g", move |message, context| {
-            most.fetch_max(context.attempt() as usize, Ordering::Relaxed);
-            counting(message, context)
-        })
-        .unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    tally.wait_complete(LONG);
-    tally.assert_exactly_once();
-    assert!(
-        attempts.load(Ordering::Relaxed) >= 2,
-        "the server counted the earlier delivery"
-    );
+    let test = "the_messages_of_a_killed_process_go_to_the_others";
+    let (_member, attempts) = scenario::killed_process(test, &broker, &server.url(), 100);
+    assert!(attempts >= 2, "the server counted the earlier delivery");
 }
 
 #[test]
 fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = with_jetstream(Release::Old);
+    // A quarter of the time that the handler takes.
     let config = jetstream(&server).ack_wait(Duration::from_millis(500));
-    let (one, two) = (connect(config.clone()), connect(config));
-    let tally = Arc::new(Tally::new(10));
-    let (slow, counting) = (Arc::new(AtomicBool::new(true)), count(&tally));
-    let handler = move |message: &Message, context: &Context| {
-        if slow.swap(false, Ordering::AcqRel) {
-            // Four times what makes a silent member dead.
-            thread::sleep(Duration::from_millis(2_000));
-        }
-        counting(message, context)
-    };
-    let handler: Arc<dyn Handler> = Arc::new(handler);
-    let _one = one
-        .subscribe_with(Subscribe::shared("k", Arc::clone(&handler)).group("g"))
-        .unwrap();
-    let _two = two
-        .subscribe_with(Subscribe::shared("k", handler).group("g"))
-        .unwrap();
-    publish(&one, "k", 0..10);
-    tally.wait_complete(LONG);
-    one.close(LONG).unwrap();
-    two.close(LONG).unwrap();
-    tally.assert_exactly_once();
+    scenario::long_handler([(); 2].map(|()| connect(config.clone())));
 }
 
 #[test]
 fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
     let server = with_jetstream(Release::New);
-    let brokers = [(); 2].map(|()| connect(jetstream(&server)));
-    let tally = Arc::new(Tally::new(20));
-    let failures = Arc::new(AtomicUsize::new(0));
-    let members: Vec<_> = brokers
-        .iter()
-        .map(|broker| {
-            let (counting, failures) = (count(&tally), Arc::clone(&failures));
-            let handler = move |message: &Message, context: &Context| {
-                if number(message) == 3 && failures.fetch_add(1, Ordering::AcqRel) < 3 {
-                    return Err(HandlerError::failed("not yet"));
-                }
-                counting(message, context)
-            };
-            let options = SubscribeOptions::new().redelivery(Redelivery::Requeue);
-            let request = Subscribe::new("k", handler).group("g").options(options);
-            broker.subscribe_with(request).unwrap()
-        })
-        .collect();
-    publish(&brokers[0], "k", 0..20);
-    tally.wait_complete(LONG);
-    tally.assert_exactly_once();
-    assert_eq!(failures.load(Ordering::Acquire), 4);
-    drop(members);
+    let [one, two] = [(); 2].map(|()| connect(jetstream(&server)));
+    scenario::requeued([&one, &two], SubscribeOptions::new());
 }
 
 #[test]
@@ -378,10 +210,7 @@ fn one_message_at_a_time_keeps_the_order_over_members_that_die() {
         .subscribe_group("k3", "g", |_, _| Ok(()))
         .map(drop)
         .unwrap_err();
-    assert!(
-        error.to_string().contains("max_ack_pending 1024"),
-        "{error}"
-    );
+    says(&error, &["max_ack_pending 1024"]);
 }
 
 #[test]
@@ -389,19 +218,7 @@ fn a_subscription_made_while_the_server_is_away_becomes_live() {
     for mode in [Mode::Core, Mode::JetStream] {
         let mut server = with_jetstream(Release::Old);
         let broker = connect(quick(&server.url()).mode(mode));
-        let mut events = broker.events();
-        server.kill();
-        while !matches!(
-            events.recv_timeout(LONG).unwrap(),
-            Event::Disconnected { .. }
-        ) {}
-        let tally = Arc::new(Tally::new(10));
-        let subscription = broker.subscribe("k", count(&tally)).unwrap();
-        assert!(subscription.ready(Duration::from_millis(10)).is_err());
-        server.restart();
-        subscription.ready(LONG).unwrap();
-        publish(&broker, "k", 0..10);
-        tally.wait_complete(LONG);
+        scenario::becomes_live(&broker, &mut server);
     }
 }
 
@@ -436,21 +253,11 @@ fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
     proxy.refuse(true);
     proxy.cut();
     wait_until("the reader is cut off", || !reader.health().is_up());
-    server.kill();
-    std::fs::remove_dir_all(server.folder().join("jetstream")).unwrap();
-    server.restart();
+    forget(&mut server);
     publish(&writer, "k", 10..40);
     writer.flush(LONG).unwrap();
     proxy.refuse(false);
-    let mut gaps = Vec::new();
-    while gaps.len() < 2 {
-        if let Event::Gap { group, missed, .. } = events.recv_timeout(LONG).unwrap() {
-            assert_eq!(missed, None);
-            gaps.push(group.map(|group| group.to_string()));
-        }
-    }
-    gaps.sort();
-    assert_eq!(gaps, [None, Some("g".to_owned())]);
+    scenario::gaps_of_both(&mut events);
     plain.wait_complete(LONG);
     plain.assert_exactly_once();
     wait_until("the member has all", || reader.health().pending == 39);

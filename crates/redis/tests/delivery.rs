@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
 use fanfeed_broker::{Context, Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
-use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
+use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, scenario, wait_until};
 
 #[test]
 fn a_message_arrives_whole() {
@@ -229,13 +229,10 @@ fn a_slow_plain_reader_loses_nothing_and_holds_nobody() {
     let (go, gate) = crossbeam_channel::bounded::<()>(0);
     let _slow = reader
         .subscribe_with(
-            Subscribe::new(
-                "k",
-                move |message: &Message, context: &fanfeed_broker::Context| {
-                    let _ = gate.recv();
-                    counting(message, context)
-                },
-            )
+            Subscribe::new("k", move |message: &Message, context: &Context| {
+                let _ = gate.recv();
+                counting(message, context)
+            })
             .options(SubscribeOptions::new().buffer(4)),
         )
         .unwrap();
@@ -262,7 +259,7 @@ fn a_buffer_that_was_full_is_filled_again_without_a_sweep() {
         let tally = Arc::new(Tally::new(400));
         let (go, gate) = crossbeam_channel::unbounded::<()>();
         let counting = count(&tally);
-        let handler = move |message: &Message, context: &fanfeed_broker::Context| {
+        let handler = move |message: &Message, context: &Context| {
             let _ = gate.recv_timeout(LONG);
             counting(message, context)
         };
@@ -295,56 +292,27 @@ fn foreign_entries_are_delivered_or_reported() {
         })
         .unwrap();
     let _member = reader.subscribe_group("k", "g", |_, _| Ok(())).unwrap();
-    let mut foreign = redis::Client::open(server.url())
-        .unwrap()
-        .get_connection()
-        .unwrap();
-    let mut add = |fields: &[(&str, &str)]| {
-        let mut command = redis::cmd("XADD");
-        command.arg("fanfeed:s:{k}").arg("*");
-        for (name, value) in fields {
-            command.arg(name).arg(value);
-        }
-        command.query::<String>(&mut foreign).unwrap()
-    };
-    add(&[("nothing", "of ours")]);
-    add(&[("payload", &"x".repeat(200))]);
-    let id = add(&[("payload", "7"), ("more", "ignored")]);
+    let mut foreign = Foreign::new(&server);
+    let mut add = |fields: &str| foreign.run::<String>(&format!("XADD fanfeed:s:{{k}} * {fields}"));
+    add("nothing of-ours");
+    add(&format!("payload {}", "x".repeat(200)));
+    let id = add("payload 7 more ignored");
     let got = rx.recv_timeout(LONG).unwrap();
     assert_eq!((number(&got), got.id().to_string()), (7, id));
     // Each of the two is reported by both subscriptions, and the group's are kept with the dead.
-    let mut reported = Vec::new();
-    while reported.len() < 4 {
-        if let fanfeed_broker::Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap()
-        {
-            reported.push(error.to_string());
-        }
+    let reported = [(); 4].map(|()| scenario::undecodable(&mut events));
+    for part in ["no field `payload`", "at most 100"] {
+        assert!(reported.iter().any(|text| text.contains(part)), "{part}");
     }
-    assert!(
-        reported
-            .iter()
-            .any(|text| text.contains("no field `payload`"))
-    );
-    assert!(reported.iter().any(|text| text.contains("at most 100")));
-    let mut length = || {
-        let command = redis::cmd("XLEN")
-            .arg("fanfeed:dead:{k}")
-            .query::<usize>(&mut foreign);
-        command.unwrap()
-    };
-    wait_until("the dead are kept", || length() == 2);
+    wait_until("the dead are kept", || {
+        foreign.run::<usize>("XLEN fanfeed:dead:{k}") == 2
+    });
 }
 
 #[tokio::test]
 async fn it_can_be_used_and_dropped_in_async_code() {
     let server = RedisServer::start(Release::Old);
-    let broker = connect(config(&server));
-    let tally = Arc::new(Tally::new(10));
-    let subscription = broker.subscribe("k", count(&tally)).unwrap();
-    publish(&broker, "k", 0..10);
-    tally.wait_complete(LONG);
-    drop(subscription);
-    drop(broker);
+    scenario::used_and_dropped(connect(config(&server)));
 }
 
 #[test]

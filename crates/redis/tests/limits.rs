@@ -12,7 +12,8 @@ use fanfeed_broker::{
     SubscriberExt,
 };
 use fanfeed_redis::Config;
-use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, scenario, wait_until};
 
 #[test]
 fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
@@ -63,20 +64,12 @@ fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
                 Err(error) => break error.to_string(),
             }
         };
-        assert!(
-            error.contains("OOM") && error.contains("max_entries"),
-            "{error}"
-        );
+        says(&error, &["OOM", "max_entries"]);
         // An entry might still find room, a small one above all.
         let () = foreign.run("CONFIG SET maxmemory 3mb");
         // What is refused after `publish` returned is an event.
         writer.publish(padded(accepted)).unwrap();
-        loop {
-            if let Event::PublishFailed { error, .. } = events.recv_timeout(LONG).unwrap() {
-                assert!(error.contains("OOM"), "{error}");
-                break;
-            }
-        }
+        says(scenario::publish_failed(&mut events).1, &["OOM"]);
         // Everything that was taken is handled, though memory is full.
         plain.wait_for(accepted, LONG);
         drop(full);
@@ -124,16 +117,9 @@ fn permissions_that_are_taken_away_are_told_and_nothing_is_lost() {
     let mut events = writer.events();
     let () = foreign.run("ACL SETUSER writer -xadd");
     publish(&writer, "k", 1_000..1_001);
-    loop {
-        if let Event::PublishFailed { error, .. } = events.recv_timeout(LONG).unwrap() {
-            assert!(
-                error.contains("NOPERM") && error.contains("give the user XADD"),
-                "{error}"
-            );
-            assert!(!error.contains("hunter2"), "{error}");
-            break;
-        }
-    }
+    let (_, error) = scenario::publish_failed(&mut events);
+    says(&error, &["NOPERM", "give the user XADD"]);
+    assert!(!error.contains("hunter2"), "{error}");
     let () = foreign.run("ACL SETUSER writer +xadd");
     publish(&writer, "k", 1_000..2_000);
     group.wait_for(2_000, LONG);
@@ -143,10 +129,7 @@ fn permissions_that_are_taken_away_are_told_and_nothing_is_lost() {
     let () = foreign.run("ACL SETUSER reader -xreadgroup");
     publish(&writer, "k", 2_000..3_000);
     let error = errors.err().recv_timeout(LONG).unwrap().to_string();
-    assert!(
-        error.contains("NOPERM") && error.contains("XREADGROUP"),
-        "{error}"
-    );
+    says(&error, &["NOPERM", "XREADGROUP"]);
     group.wait_complete(LONG);
     group.assert_exactly_once();
 }
@@ -258,12 +241,7 @@ fn a_server_that_refuses_writes_for_a_while_ends_no_subscription() {
         // There is no replica. A server that cannot write its data to disk refuses the same commands.
         let () = foreign.run("CONFIG SET min-replicas-to-write 1");
         publish(&writer, "k", ALL / 2..ALL);
-        loop {
-            if let Event::Disconnected { reason } = events.recv_timeout(LONG).unwrap() {
-                assert!(reason.contains("NOREPLICAS"), "{reason}");
-                break;
-            }
-        }
+        says(scenario::disconnected(&mut events), &["NOREPLICAS"]);
         drop(go);
         wait_until("it was tried again", || {
             let stats: String = foreign.run("INFO commandstats");
@@ -374,7 +352,7 @@ fn a_member_that_may_not_settle_ends_and_its_messages_go_to_others() {
         drop(go);
         let error = member.err().recv_timeout(LONG).unwrap().to_string();
         let name = denied.to_uppercase();
-        assert!(error.contains("NOPERM") && error.contains(&name), "{error}");
+        says(&error, &["NOPERM", &name]);
         // What was not settled is handed on, once that is permitted.
         set_reader(&mut foreign, "+xclaim");
         let tally = Arc::new(Tally::new(1));
@@ -412,10 +390,7 @@ fn a_member_that_may_not_take_over_is_told() {
     };
     let member = reader.subscribe_with(request()).unwrap();
     let error = member.err().recv_timeout(LONG).unwrap().to_string();
-    assert!(
-        error.contains("NOPERM") && error.contains("XCLAIM"),
-        "{error}"
-    );
+    says(&error, &["NOPERM", "XCLAIM"]);
     set_reader(&mut foreign, "+xclaim");
     let _member = reader.subscribe_with(request()).unwrap();
     tally.wait_complete(LONG);
@@ -444,10 +419,7 @@ fn a_member_that_is_refused_after_a_reconnect_hands_on_what_it_had() {
     wait_until("it is refused", || reader.health().subscriptions == 0);
     drop(go);
     let error = member.err().recv_timeout(LONG).unwrap().to_string();
-    assert!(
-        error.contains("NOPERM") && error.contains("XGROUP"),
-        "{error}"
-    );
+    says(&error, &["NOPERM", "XGROUP"]);
     let other = connect(config(&server));
     let _other = other.subscribe_group("k", "g", count(&tally)).unwrap();
     tally.wait_complete(LONG);

@@ -5,29 +5,17 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{LONG, RELEASES, config, connect, count, publish, quick};
+use common::{Foreign, LONG, RELEASES, config, connect, count, publish, quick};
 use fanfeed_broker::{
-    Event, Message, PublishError, Start, Subscribe, SubscribeError, SubscribeOptions, SubscriberExt,
+    ConnectError, Message, PublishError, Start, Subscribe, SubscribeError, SubscribeOptions,
+    SubscriberExt,
 };
 use fanfeed_redis::{Config, Mode};
-use fanfeed_testkit::{Proxy, RedisServer, Release, Tally, wait_until};
+use fanfeed_testkit::refusal::says;
+use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, assert_is, scenario, wait_until};
 
 fn pubsub(config: Config) -> Config {
     config.mode(Mode::PubSub)
-}
-
-fn client(server: &RedisServer) -> redis::Connection {
-    let client = redis::Client::open(server.url()).unwrap();
-    client.get_connection().unwrap()
-}
-
-/// The next gap that is reported.
-fn gap(mut next: impl FnMut() -> Event) -> Option<u64> {
-    loop {
-        if let Event::Gap { missed, .. } = next() {
-            return missed;
-        }
-    }
 }
 
 #[test]
@@ -54,14 +42,9 @@ fn all_subscriptions_get_all_in_order() {
         }
         drop(subscriptions);
         // The channel is left when its last subscription ends.
-        let mut foreign = client(&server);
+        let mut foreign = Foreign::new(&server);
         wait_until("the server forgets the channel", || {
-            let heard: i64 = redis::cmd("PUBLISH")
-                .arg("fanfeed:all")
-                .arg("x")
-                .query(&mut foreign)
-                .unwrap();
-            heard == 0
+            foreign.run::<i64>("PUBLISH fanfeed:all x") == 0
         });
     }
 }
@@ -84,8 +67,8 @@ fn a_lost_connection_is_a_gap_of_each_subscription() {
     publish(&writer, "one", 10..15);
     writer.flush(LONG).unwrap();
     proxy.refuse(false);
-    let mut next = || events.recv_timeout(LONG).unwrap();
-    assert_eq!([gap(&mut next), gap(&mut next)], [None, None]);
+    let gaps = [(); 2].map(|()| scenario::gap(&mut events).1);
+    assert_eq!(gaps, [None, None]);
     publish(&writer, "one", 15..20);
     publish(&writer, "two", 0..1);
     one.wait_for(15, LONG);
@@ -107,7 +90,7 @@ fn a_line_that_stalls_is_left_and_reported() {
     proxy.stall(true);
     wait_until("the loss is seen", || !reader.health().is_up());
     proxy.stall(false);
-    assert_eq!(gap(|| events.recv_timeout(LONG).unwrap()), None);
+    assert_eq!(scenario::gap(&mut events).1, None);
     let writer = connect(pubsub(config(&server)));
     publish(&writer, "k", 0..10);
     tally.wait_complete(LONG);
@@ -120,13 +103,9 @@ fn a_message_whose_connection_was_lost_is_not_published_again() {
     let mut events = writer.events();
     server.pause();
     let sent = writer.publish_confirmed(Message::new("k", "x"), Duration::from_secs(20));
-    assert!(matches!(sent, Err(PublishError::Uncertain(_))), "{sent:?}");
-    loop {
-        if let Event::PublishFailed { error, .. } = events.recv_timeout(LONG).unwrap() {
-            assert!(error.contains("before the server confirmed"), "{error}");
-            break;
-        }
-    }
+    assert_is!(sent, Err(PublishError::Uncertain(_)));
+    let (_, error) = scenario::publish_failed(&mut events);
+    says(&error, &["before the server confirmed"]);
     server.resume();
     server.stop();
 }
@@ -167,7 +146,7 @@ fn what_others_publish_is_heard_and_what_is_too_large_is_reported() {
             Ok(())
         })
         .unwrap();
-    let mut foreign = client(&server);
+    let mut foreign = Foreign::new(&server).0;
     for text in [&"x".repeat(200)[..], "fanfeed/1\nno head", "hello"] {
         let publish = redis::cmd("PUBLISH")
             .arg("fanfeed:chat%2042")
@@ -176,13 +155,8 @@ fn what_others_publish_is_heard_and_what_is_too_large_is_reported() {
         publish.unwrap();
     }
     assert_eq!(rx.recv_timeout(LONG).unwrap().payload(), "hello");
-    for says in ["at most 100", "head"] {
-        loop {
-            if let Event::Undecodable { error, .. } = events.recv_timeout(LONG).unwrap() {
-                assert!(error.contains(says), "{error}");
-                break;
-            }
-        }
+    for part in ["at most 100", "head"] {
+        says(scenario::undecodable(&mut events), &[part]);
     }
 }
 
@@ -191,23 +165,17 @@ fn groups_and_old_messages_are_refused() {
     let server = RedisServer::start(Release::Old);
     let broker = connect(pubsub(config(&server)));
     let error = broker.subscribe_group("k", "g", |_, _| Ok(())).unwrap_err();
-    assert!(matches!(error, SubscribeError::Unsupported(_)), "{error:?}");
+    assert_is!(error, SubscribeError::Unsupported(_));
     let options = SubscribeOptions::new().start(Start::After("1-0".into()));
     let old = Subscribe::new("k", |_: &Message, _: &fanfeed_broker::Context| Ok(()));
     let error = broker.subscribe_with(old.options(options)).unwrap_err();
-    assert!(matches!(error, SubscribeError::Unsupported(_)), "{error:?}");
+    assert_is!(error, SubscribeError::Unsupported(_));
 }
 
 #[tokio::test]
 async fn it_can_be_used_and_dropped_in_async_code() {
     let server = RedisServer::start(Release::Old);
-    let broker = connect(pubsub(config(&server)));
-    let tally = Arc::new(Tally::new(10));
-    let subscription = broker.subscribe("k", count(&tally)).unwrap();
-    publish(&broker, "k", 0..10);
-    tally.wait_complete(LONG);
-    drop(subscription);
-    drop(broker);
+    scenario::used_and_dropped(connect(pubsub(config(&server))));
 }
 
 #[test]
@@ -219,23 +187,14 @@ fn permissions() {
     let user = |name: &str| pubsub(config(&server)).user(name).password("hunter2");
     // It may not even hear itself.
     let error = fanfeed_redis::connect(user("deaf"), common::options()).unwrap_err();
-    assert!(
-        matches!(&error, fanfeed_broker::ConnectError::Denied(text) if text.contains("channels of the prefix")),
-        "{error:?}"
-    );
+    assert_is!(error, ConnectError::Denied(text) if text.contains("channels of the prefix"));
     let broker = connect(user("mute"));
     let error = broker.subscribe("k", |_, _| Ok(())).unwrap_err();
-    assert!(
-        error.to_string().contains("channels of the prefix"),
-        "{error}"
-    );
+    says(&error, &["channels of the prefix"]);
     let error = broker
         .publish_confirmed(Message::new("k", "x"), LONG)
         .unwrap_err();
-    assert!(
-        error.to_string().contains("channels of the prefix"),
-        "{error}"
-    );
+    says(&error, &["channels of the prefix"]);
 }
 
 #[test]
@@ -247,22 +206,10 @@ fn a_permission_that_is_taken_away_is_told() {
     let tally = Arc::new(Tally::new(10));
     let subscription = broker.subscribe("k", count(&tally)).unwrap();
     let mut events = broker.events();
-    let mut foreign = client(&server);
-    let mut rule = |rules: &[&str]| {
-        let command = redis::cmd("ACL")
-            .arg("SETUSER")
-            .arg("u")
-            .arg(rules)
-            .exec(&mut foreign);
-        command.unwrap();
-    };
-    rule(&["resetchannels"]);
-    loop {
-        if let Event::Disconnected { .. } = events.recv_timeout(LONG).unwrap() {
-            break;
-        }
-    }
-    rule(&["&*"]);
+    let mut foreign = Foreign::new(&server);
+    let () = foreign.run("ACL SETUSER u resetchannels");
+    scenario::disconnected(&mut events);
+    let () = foreign.run("ACL SETUSER u &*");
     wait_until("it is connected again", || broker.health().is_up());
     publish(&broker, "k", 0..10);
     tally.wait_complete(LONG);

@@ -2,34 +2,24 @@
 
 mod common;
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{LONG, RELEASES, connect, options};
+use common::{Foreign, LONG, RELEASES, connect, options};
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
 use fanfeed_redis::Config;
 #[cfg(feature = "tls")]
 use fanfeed_redis::Tls;
 #[cfg(feature = "tls")]
 use fanfeed_testkit::Authority;
+use fanfeed_testkit::refusal::{self, saying, says};
 use fanfeed_testkit::server::free_port;
-use fanfeed_testkit::{NatsServer, Proxy, RedisServer, Release};
+use fanfeed_testkit::{Line, NatsServer, Proxy, RedisServer, Release, assert_is};
 
 fn refused(config: Config) -> ConnectError {
-    let started = Instant::now();
-    let error = fanfeed_redis::connect(config.dial_timeout(Duration::from_secs(1)), options())
-        .map(drop)
-        .unwrap_err();
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "it took too long: {error}"
-    );
-    for text in [error.to_string(), format!("{error:?}")] {
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-    error
+    let config = config.dial_timeout(Duration::from_secs(1));
+    refusal::refused(Duration::from_secs(20), || {
+        fanfeed_redis::connect(config, options())
+    })
 }
 
 fn config(url: &str) -> Config {
@@ -39,30 +29,20 @@ fn config(url: &str) -> Config {
 #[test]
 fn a_server_that_is_not_there() {
     let error = refused(Config::new("127.0.0.1", free_port()).password("hunter2"));
-    assert!(
-        matches!(error, ConnectError::Unreachable { .. }),
-        "{error:?}"
-    );
-    assert!(error.to_string().contains("127.0.0.1:"), "{error}");
+    assert_is!(error, ConnectError::Unreachable { .. });
+    says(&error, &["127.0.0.1:"]);
 }
 
 #[test]
 fn a_name_that_nobody_has() {
     let error = refused(Config::new("no-such-host.invalid", 6379));
-    assert!(
-        matches!(error, ConnectError::Unreachable { .. }),
-        "{error:?}"
-    );
+    assert_is!(error, ConnectError::Unreachable { .. });
 }
 
 #[test]
 fn a_server_that_does_not_answer() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = refused(Config::new(
-        "127.0.0.1",
-        listener.local_addr().unwrap().port(),
-    ));
-    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+    let error = refused(Config::new("127.0.0.1", saying("").port()));
+    assert_is!(error, ConnectError::Timeout { .. });
 }
 
 #[test]
@@ -71,26 +51,18 @@ fn a_paused_server_through_a_stalled_proxy() {
     let proxy = Proxy::start(server.address());
     proxy.stall(true);
     let error = refused(config(&server.url_through(proxy.address())));
-    assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
+    assert_is!(error, ConnectError::Timeout { .. });
 }
 
 #[test]
 fn a_server_of_another_kind() {
     let nats = NatsServer::start(Release::Old);
     let error = refused(Config::new("127.0.0.1", nats.address().port()).password("hunter2"));
-    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+    assert_is!(error, ConnectError::WrongProtocol(_));
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let _ = stream
-                .unwrap()
-                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        }
-    });
-    let error = refused(Config::new("127.0.0.1", address.port()));
-    assert!(matches!(error, ConnectError::WrongProtocol(_)), "{error:?}");
+    let http = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let error = refused(Config::new("127.0.0.1", http.port()));
+    assert_is!(error, ConnectError::WrongProtocol(_));
 }
 
 #[test]
@@ -98,20 +70,9 @@ fn a_server_that_greets_as_an_old_one() {
     let greeting = "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n6.0.9\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:3\r\n\
                     $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n";
     for answer in [greeting, "-ERR unknown command `HELLO`, with args\r\n"] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            // They stay open until the process ends.
-            let mut open = Vec::new();
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                stream.write_all(answer.as_bytes()).unwrap();
-                open.push(stream);
-            }
-        });
-        let error = refused(Config::new("127.0.0.1", address.port()));
-        assert!(matches!(error, ConnectError::TooOld { .. }), "{error:?}");
-        assert!(error.to_string().contains("Redis 7.0"), "{error}");
+        let error = refused(Config::new("127.0.0.1", saying(answer).port()));
+        assert_is!(error, ConnectError::TooOld { .. });
+        says(&error, &["Redis 7.0"]);
     }
 }
 
@@ -121,15 +82,15 @@ fn passwords() {
         let server = RedisServer::builder(release).password("right").start();
         let port = server.address().port();
         let error = refused(Config::new("127.0.0.1", port).password("hunter2"));
-        assert!(error.to_string().contains("WRONGPASS"), "{error}");
+        says(&error, &["WRONGPASS"]);
         let error = refused(
             Config::new("127.0.0.1", port)
                 .user("ann")
                 .password("hunter2"),
         );
-        assert!(matches!(error, ConnectError::Denied(_)), "{error:?}");
+        assert_is!(error, ConnectError::Denied(_));
         let error = refused(Config::new("127.0.0.1", port));
-        assert!(error.to_string().contains("asks for a password"), "{error}");
+        says(&error, &["asks for a password"]);
         connect(config(&server.url())).close(LONG).unwrap();
     }
 }
@@ -138,25 +99,15 @@ fn passwords() {
 fn databases() {
     let server = RedisServer::start(Release::Old);
     let error = refused(config(&server.url()).database(99));
-    assert!(
-        error.to_string().contains("most servers have 0 to 15"),
-        "{error}"
-    );
+    says(&error, &["most servers have 0 to 15"]);
     let broker = connect(config(&server.url()).database(3));
     broker
         .publish_confirmed(Message::new("k", "x"), LONG)
         .unwrap();
     let other = connect(config(&server.url()).database(4));
-    let mut foreign = redis::Client::open(server.url())
-        .unwrap()
-        .get_connection()
-        .unwrap();
-    redis::cmd("SELECT").arg(3).exec(&mut foreign).unwrap();
-    let length: usize = redis::cmd("XLEN")
-        .arg("fanfeed:s:{k}")
-        .query(&mut foreign)
-        .unwrap();
-    assert_eq!(length, 1);
+    let mut foreign = Foreign::new(&server);
+    let () = foreign.run("SELECT 3");
+    assert_eq!(foreign.run::<usize>("XLEN fanfeed:s:{k}"), 1);
     drop(other);
 }
 
@@ -172,10 +123,7 @@ fn permissions() {
     let error = broker
         .publish_confirmed(Message::new("k", "x"), LONG)
         .unwrap_err();
-    assert!(
-        error.to_string().contains("NOPERM") && error.to_string().contains("give the user XADD"),
-        "{error}"
-    );
+    says(&error, &["NOPERM", "give the user XADD"]);
     for name in ["reader", "elsewhere"] {
         let error = refused(user(name));
         assert!(
@@ -192,29 +140,18 @@ fn permissions() {
 #[test]
 fn names_that_others_use() {
     let server = RedisServer::start(Release::Old);
-    let mut foreign = redis::Client::open(server.url())
-        .unwrap()
-        .get_connection()
-        .unwrap();
-    redis::cmd("SET")
-        .arg("fanfeed:s:{k}")
-        .arg("x")
-        .exec(&mut foreign)
-        .unwrap();
+    let () = Foreign::new(&server).run("SET fanfeed:s:{k} x");
     let broker = connect(config(&server.url()));
     let error = broker
         .publish_confirmed(Message::new("k", "x"), LONG)
         .unwrap_err();
-    assert!(
-        error.to_string().contains("choose another prefix"),
-        "{error}"
-    );
+    says(&error, &["choose another prefix"]);
     for result in [
         broker.subscribe("k", |_, _| Ok(())),
         broker.subscribe_group("k", "g", |_, _| Ok(())),
     ] {
         let error = result.map(drop).unwrap_err();
-        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+        says(&error, &["WRONGTYPE"]);
     }
     // Others are not harmed.
     broker
@@ -234,10 +171,7 @@ fn a_server_without_memory() {
         broker.publish_confirmed(message, LONG).err()
     });
     let text = full.expect("memory ends").to_string();
-    assert!(
-        text.contains("OOM") && text.contains("more memory"),
-        "{text}"
-    );
+    says(&text, &["OOM", "more memory"]);
 }
 
 #[test]
@@ -247,15 +181,12 @@ fn urls() {
         .connect("redis://:hunter2@localhost/x")
         .map(drop)
         .unwrap_err();
-    assert!(matches!(error, ConnectError::BadUrl(_)), "{error:?}");
+    assert_is!(error, ConnectError::BadUrl(_));
     let error = drivers()
         .connect("http://:hunter2@localhost")
         .map(drop)
         .unwrap_err();
-    assert!(
-        matches!(error, ConnectError::UnknownScheme { .. }),
-        "{error:?}"
-    );
+    assert_is!(error, ConnectError::UnknownScheme { .. });
     let server = RedisServer::start(Release::New);
     let broker = drivers()
         .connect(&server.url().replace("redis", "valkey"))
@@ -280,26 +211,23 @@ fn tls() {
 
     let stranger = Authority::new("another one");
     let error = refused(config(&url).tls(Tls::new().authority(stranger.certificate())));
-    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    assert_is!(error, ConnectError::Tls(_));
     let error = refused(config(&url).tls(Tls::new()));
-    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    assert_is!(error, ConnectError::Tls(_));
     let error = refused(config(&url).tls(Tls::new().authority("/no/such/file")));
-    assert!(error.to_string().contains("/no/such/file"), "{error}");
+    says(&error, &["/no/such/file"]);
     // A name that the certificate does not have.
     let error = refused(config(&url.replace("127.0.0.1", "127.0.0.2")).tls(trusted()));
-    assert!(
-        matches!(
-            error,
-            ConnectError::Tls(_) | ConnectError::Unreachable { .. }
-        ),
-        "{error:?}"
+    assert_is!(
+        error,
+        ConnectError::Tls(_) | ConnectError::Unreachable { .. }
     );
     // TLS to a server without it, and the other way round.
     let plain = RedisServer::start(Release::Old);
     let error = refused(config(&plain.url()).tls(trusted()));
-    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    assert_is!(error, ConnectError::Tls(_));
     let error = refused(config(&url.replace("rediss", "redis")));
-    assert!(error.to_string().contains("rediss://"), "{error}");
+    says(&error, &["rediss://"]);
 }
 
 #[cfg(feature = "tls")]
@@ -326,16 +254,16 @@ fn client_certificates() {
     connect(config(&url)).close(LONG).unwrap();
 
     let error = refused(config(&server.url()).tls(tls()));
-    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    assert_is!(error, ConnectError::Tls(_));
     let stranger = Authority::new("another one").client("stranger");
     let error =
         refused(config(&server.url()).tls(tls().identity(&stranger.certificate, &stranger.key)));
-    assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+    assert_is!(error, ConnectError::Tls(_));
 }
 
 #[cfg(not(feature = "tls"))]
 #[test]
 fn tls_that_was_left_out() {
     let error = refused(config("rediss://127.0.0.1:6379"));
-    assert!(error.to_string().contains("feature `tls`"), "{error}");
+    says(&error, &["feature `tls`"]);
 }

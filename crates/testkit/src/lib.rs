@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`wait`] | waiting for a condition, with a deadline that fails loudly |
 //! | [`tally`] | which of `n` numbered messages arrived, how often, and in what order |
+//! | [`numbers`] | publishing numbered messages, and handlers that count them |
+//! | [`scenario`] | what drivers have to survive, each in the same way |
+//! | [`refusal`] | servers that cannot be used, and the errors that drivers report |
 //! | [`counted`] | values that count themselves, wakers that count their wakes |
 //! | [`server`] | a server as a child process on a free port, which can be killed and restarted |
 //! | [`redis`], [`nats`] | the servers, old and new |
@@ -17,8 +20,11 @@
 pub mod counted;
 pub mod kafka;
 pub mod nats;
+pub mod numbers;
 pub mod proxy;
 pub mod redis;
+pub mod refusal;
+pub mod scenario;
 pub mod server;
 pub mod tally;
 pub mod tls;
@@ -29,7 +35,7 @@ mod folder;
 pub use counted::{Counted, CountingWaker, Population};
 pub use kafka::KafkaServer;
 pub use nats::NatsServer;
-pub use proxy::Proxy;
+pub use proxy::{Line, Proxy, Way};
 pub use redis::RedisServer;
 pub use server::{Release, Server};
 pub use tally::Tally;

@@ -6,21 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use fanfeed_broker::conformance::{Line, Way};
+
 /// A proxy on a free port of the loopback interface. On drop it closes every connection and its port.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
-}
-
-/// One way through a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// From the client to the server.
-    ToServer,
-    /// From the server to the client.
-    ToClient,
 }
 
 #[derive(Debug)]
@@ -103,42 +96,39 @@ impl Proxy {
         let state = self.shared.lock();
         match way {
             Way::ToServer => state.to_server,
-            Way::ToClient => state.to_client,
+            Way::ToBroker => state.to_client,
         }
     }
+}
 
-    /// Closes every open connection, both ways. New ones are accepted.
-    pub fn cut(&self) {
+impl Line for Proxy {
+    fn cut(&self) {
         for connection in &self.shared.lock().open {
             connection.cut();
         }
     }
 
-    /// Closes one way of every open connection; the other way goes on.
-    pub fn half_close(&self, way: Way) {
+    fn half_close(&self, way: Way) {
         for connection in &self.shared.lock().open {
             let (from, to) = match way {
                 Way::ToServer => (&connection.client, &connection.server),
-                Way::ToClient => (&connection.server, &connection.client),
+                Way::ToBroker => (&connection.server, &connection.client),
             };
             let _ = from.shutdown(Shutdown::Read);
             let _ = to.shutdown(Shutdown::Write);
         }
     }
 
-    /// Whether new connections are closed at once.
-    pub fn refuse(&self, refuses: bool) {
-        self.shared.set(|state| state.refuses = refuses);
+    fn delay(&self, delay: Duration) {
+        self.shared.set(|state| state.delay = delay);
     }
 
-    /// Whether nothing passes, while connections stay open and are accepted.
-    pub fn stall(&self, stalls: bool) {
+    fn stall(&self, stalls: bool) {
         self.shared.set(|state| state.stalls = stalls);
     }
 
-    /// Holds each piece that is read, either way, for this long.
-    pub fn delay(&self, delay: Duration) {
-        self.shared.set(|state| state.delay = delay);
+    fn refuse(&self, refuses: bool) {
+        self.shared.set(|state| state.refuses = refuses);
     }
 }
 
@@ -195,7 +185,7 @@ impl Shared {
         let copy = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
         let pumps = [
             (copy(&client), copy(&server), Way::ToServer),
-            (copy(&server), copy(&client), Way::ToClient),
+            (copy(&server), copy(&client), Way::ToBroker),
         ];
         let mut state = self.lock();
         if state.ended {
@@ -227,7 +217,7 @@ impl Shared {
             let mut state = self.lock();
             let passed = match way {
                 Way::ToServer => &mut state.to_server,
-                Way::ToClient => &mut state.to_client,
+                Way::ToBroker => &mut state.to_client,
             };
             *passed += count as u64;
         }

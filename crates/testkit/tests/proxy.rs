@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfeed_testkit::proxy::Way;
+use fanfeed_testkit::proxy::{Line, Way};
 use fanfeed_testkit::{Proxy, wait_until};
 
 /// A server that sends back what it gets, and closes a connection when its client does.
@@ -55,7 +55,7 @@ fn bytes_pass_both_ways_and_are_counted() {
     ask(&mut stream, b"hello");
     assert_eq!((proxy.accepted(), proxy.open()), (1, 1));
     wait_until("both ways are counted", || {
-        proxy.passed(Way::ToServer) == 5 && proxy.passed(Way::ToClient) == 5
+        proxy.passed(Way::ToServer) == 5 && proxy.passed(Way::ToBroker) == 5
     });
     drop(stream);
     wait_until("the connection is forgotten", || proxy.open() == 0);

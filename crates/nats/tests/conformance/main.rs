@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fanfeed_broker::Broker;
 use fanfeed_broker::conformance::Server;
-use fanfeed_broker::driver::EngineOptions;
 use fanfeed_nats::{Config, Mode};
+use fanfeed_testkit::numbers::options;
 use fanfeed_testkit::{NatsServer, Release};
 
 /// A server of its own for each case.
@@ -35,8 +35,7 @@ impl Server for Nats {
     fn connect(&self) -> Arc<dyn Broker> {
         let config: Config = self.server.lock().unwrap().url().parse().unwrap();
         let config = config.mode(self.mode).ack_wait(Duration::from_secs(2));
-        let options = EngineOptions::new().reconnect(Duration::from_millis(200));
-        Arc::new(fanfeed_nats::connect(config, options).unwrap())
+        Arc::new(fanfeed_nats::connect(config, options()).unwrap())
     }
 
     fn restart(&self) -> bool {

@@ -1,16 +1,14 @@
 //! What the tests of the driver share.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, reason = "each test uses some of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfeed_broker::driver::EngineOptions;
-use fanfeed_broker::{Broker, Context, Message, Outcome};
+use fanfeed_broker::Broker;
 use fanfeed_redis::Config;
-use fanfeed_testkit::{RedisServer, Release, Tally};
-
-/// Long enough for anything, on a loaded machine too.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) use fanfeed_testkit::PATIENCE as LONG;
+pub(crate) use fanfeed_testkit::numbers::{count, number, options, publish};
+use fanfeed_testkit::{RedisServer, Release};
 
 pub(crate) const RELEASES: [Release; 2] = [Release::Old, Release::New];
 
@@ -27,38 +25,8 @@ pub(crate) fn quick(url: &str) -> Config {
         .read_timeout(Duration::from_secs(2))
 }
 
-pub(crate) fn options() -> EngineOptions {
-    EngineOptions::new().reconnect(Duration::from_millis(200))
-}
-
 pub(crate) fn connect(config: Config) -> Arc<dyn Broker> {
     Arc::new(fanfeed_redis::connect(config, options()).unwrap())
-}
-
-/// Counts the number that each payload holds.
-pub(crate) fn count(
-    tally: &Arc<Tally>,
-) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
-    let tally = Arc::clone(tally);
-    move |message, _| {
-        tally.saw(number(message));
-        Ok(())
-    }
-}
-
-pub(crate) fn number(message: &Message) -> usize {
-    std::str::from_utf8(message.payload())
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-pub(crate) fn publish(broker: &Arc<dyn Broker>, key: &str, numbers: std::ops::Range<usize>) {
-    for number in numbers {
-        broker
-            .publish(Message::new(key, number.to_string()))
-            .unwrap();
-    }
 }
 
 /// Another program's connection.

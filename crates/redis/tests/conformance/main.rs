@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfeed_broker::Broker;
-use fanfeed_broker::conformance::{Line, Server, Way};
-use fanfeed_broker::driver::EngineOptions;
+use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_redis::{Config, Mode};
-use fanfeed_testkit::{Proxy, RedisServer, Release, proxy};
+use fanfeed_testkit::numbers::options;
+use fanfeed_testkit::{Proxy, RedisServer, Release};
 
 /// A server of its own for each case. It has its data on disk, so that nothing is lost when it is killed.
 struct Redis {
@@ -32,8 +32,7 @@ impl Redis {
             .read_timeout(Duration::from_secs(1))
             .heartbeat(Duration::from_millis(300))
             .sweep(Duration::from_millis(500));
-        let options = EngineOptions::new().reconnect(Duration::from_millis(200));
-        Arc::new(fanfeed_redis::connect(config, options).unwrap())
+        Arc::new(fanfeed_redis::connect(config, options()).unwrap())
     }
 }
 
@@ -55,7 +54,7 @@ impl Server for Redis {
         let server = self.server.lock().unwrap();
         let proxy = Proxy::start(server.address());
         let broker = self.connect_to(&server.url_through(proxy.address()));
-        Some((broker, Box::new(Through(proxy))))
+        Some((broker, Box::new(proxy)))
     }
 
     fn many_keys(&self) -> usize {
@@ -68,33 +67,6 @@ impl Server for Redis {
 
     fn patience(&self) -> Duration {
         Duration::from_secs(180)
-    }
-}
-
-struct Through(Proxy);
-
-impl Line for Through {
-    fn cut(&self) {
-        self.0.cut();
-    }
-
-    fn half_close(&self, way: Way) {
-        self.0.half_close(match way {
-            Way::ToServer => proxy::Way::ToServer,
-            Way::ToBroker => proxy::Way::ToClient,
-        });
-    }
-
-    fn delay(&self, delay: Duration) {
-        self.0.delay(delay);
-    }
-
-    fn stall(&self, stalls: bool) {
-        self.0.stall(stalls);
-    }
-
-    fn refuse(&self, refuses: bool) {
-        self.0.refuse(refuses);
     }
 }
 
