@@ -3,12 +3,12 @@
 //!
 //! | what panics | at the verbs of a feed | elsewhere |
 //! |---|---|---|
-//! | `T::clone` | `values`, `tests/panics.rs` | receives from a ring: `values`, `tests/ring/reading.rs`; retries: `values` |
+//! | `T::clone` | `values`, `tests/feed/panics.rs` | receives from a ring: `values`, `tests/ring/reading.rs`; retries: `values` |
 //! | `T::drop` | `values` | rings: `tests/ring/panics.rs`; receivers, retries: `values`; the mux: `callbacks` |
-//! | a closure, a carrier | `callbacks`, `tests/panics.rs` | retries, `send_async`, the mux, joins, scopes: `callbacks` |
-//! | a handler | | `tests/channel.rs`, `tests/ring/reading.rs`, `tests/ring/in_place.rs`, `callbacks` |
-//! | an iterator | | `tests/batch.rs`, `tests/ring/panics.rs` |
-//! | a producer, `resubscribe`'s `f` | | `tests/spawn.rs`, `tests/join.rs`, `tests/resubscribe.rs` |
+//! | a closure, a carrier | `callbacks`, `tests/feed/panics.rs` | retries, `send_async`, the mux, joins, scopes: `callbacks` |
+//! | a handler | | `tests/feed/channel.rs`, `tests/ring/reading.rs`, `tests/ring/in_place.rs`, `callbacks` |
+//! | an iterator | | `tests/feed/batch.rs`, `tests/ring/panics.rs` |
+//! | a producer, `resubscribe`'s `f` | | `tests/subscriptions/spawn.rs`, `tests/subscriptions/join.rs`, `tests/subscriptions/resubscribe.rs` |
 //! | a waker | `wakers` | `wakers` |
 
 #[path = "../common/mod.rs"]

@@ -5,6 +5,7 @@
 mod paths;
 mod rules;
 mod tokens;
+mod trust;
 
 use rules::breaches;
 use std::collections::BTreeMap;

@@ -27,6 +27,7 @@ macro_rules! with_each_sender {
 mod batches;
 mod capacity;
 mod carrying;
+mod claims;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64"),
@@ -44,6 +45,7 @@ mod order;
 mod panics;
 mod positions;
 mod reading;
+mod retention;
 mod sending;
 #[cfg(feature = "async")]
 mod sending_async;

@@ -1,0 +1,118 @@
+//! Closing a feed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use fanfeed::{Feed, RecvError, RecvTimeoutError, TryRecvError};
+
+use crate::common::{PATIENCE, blocked_send, eventually, join, watchdog};
+
+#[test]
+fn closing_releases_blocked_sends_and_lets_receivers_drain() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut own = feed.channel(1).unwrap();
+    let (tx, crossbeam) = crossbeam_channel::bounded(1);
+    let crossbeam_subscription = feed.subscribe(tx);
+    let (tx, std_rx) = std::sync::mpsc::sync_channel(1);
+    let std_subscription = feed.subscribe(tx);
+    let errors = [
+        own.subscription().err(),
+        crossbeam_subscription.err(),
+        std_subscription.err(),
+    ];
+    assert_eq!(feed.send(1), 3);
+    let senders = [
+        blocked_send(&feed, own.subscription(), 2),
+        blocked_send(&feed, own.subscription(), 3),
+    ];
+    feed.close();
+    for sender in senders {
+        assert_eq!(join(sender), 0);
+    }
+    assert_eq!(feed.subscriber_count(), 0);
+    assert!(own.is_closed() && crossbeam_subscription.is_closed() && std_subscription.is_closed());
+    // What was in the channels is still there, and then they end.
+    assert_eq!(own.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(own.try_recv(), Err(TryRecvError::Closed));
+    assert_eq!(own.recv_timeout(PATIENCE), Err(RecvTimeoutError::Closed));
+    assert_eq!(crossbeam.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(std_rx.iter().collect::<Vec<_>>(), [1]);
+    for errors in errors {
+        assert_eq!(
+            errors.try_recv().unwrap_err(),
+            crossbeam_channel::TryRecvError::Disconnected
+        );
+    }
+    feed.close();
+}
+
+#[test]
+fn dropping_the_last_handle_releases_a_receiver_that_waits() {
+    let _watchdog = watchdog();
+    let feed = Feed::<u8>::new();
+    let mut receiver = feed.channel(1).unwrap();
+    let waiting = Arc::new(AtomicBool::new(false));
+    let reader = thread::spawn({
+        let waiting = Arc::clone(&waiting);
+        move || {
+            waiting.store(true, Ordering::Release);
+            receiver.recv()
+        }
+    });
+    eventually(|| waiting.load(Ordering::Acquire));
+    drop(feed);
+    assert_eq!(join(reader), Err(RecvError::Closed));
+}
+
+#[test]
+fn a_subscription_to_a_closed_feed_has_ended_at_once() {
+    let feed = Feed::<u8>::new();
+    feed.close();
+    let (tx, rx) = crossbeam_channel::unbounded::<u8>();
+    let subscription = feed.subscribe(tx);
+    assert!(subscription.is_closed());
+    assert_eq!(
+        rx.try_recv(),
+        Err(crossbeam_channel::TryRecvError::Disconnected)
+    );
+    assert!(subscription.err().recv().is_err());
+    subscription.closed().wait();
+    subscription.unsubscribe();
+    let mut receiver = feed.channel(3).unwrap();
+    assert_eq!(receiver.recv(), Err(RecvError::Closed));
+    assert!(feed.subscribe_fn(|_| unreachable!()).is_closed());
+    assert_eq!(feed.subscriber_count(), 0);
+    assert_eq!(feed.send(1), 0);
+}
+
+#[test]
+fn nothing_is_put_on_any_channel_once_close_has_returned() {
+    let _watchdog = watchdog();
+    for round in 0..60 {
+        let feed = Feed::new();
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let _subscription = feed.subscribe(tx);
+        let own = feed.channel(4096).unwrap();
+        let after_close = Arc::new(AtomicBool::new(false));
+        let called_late = Arc::new(AtomicBool::new(false));
+        let _closure = feed.subscribe_fn({
+            let (after_close, called_late) = (Arc::clone(&after_close), Arc::clone(&called_late));
+            move |_| called_late.store(after_close.load(Ordering::SeqCst), Ordering::SeqCst)
+        });
+        let senders: Vec<_> = (0..3)
+            .map(|_| {
+                let feed = feed.clone();
+                thread::spawn(move || while feed.try_send(1).is_ok_and(|reached| reached != 0) {})
+            })
+            .collect();
+        eventually(|| own.stats().delivered > round * 3);
+        feed.close();
+        after_close.store(true, Ordering::SeqCst);
+        let counts = (rx.len(), own.len());
+        senders.into_iter().for_each(join);
+        assert_eq!((rx.len(), own.len()), counts);
+        assert!(!called_late.load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,34 @@
+//! Feeds, as their users see them.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../deadline/mod.rs"]
+mod deadline;
+
+mod batch;
+mod blocked;
+mod carriers;
+mod channel;
+mod close;
+mod delivery;
+mod destructors;
+mod endings;
+mod figures;
+mod forgotten;
+mod go_ethereum;
+mod handles;
+mod missed;
+mod panics;
+#[cfg(feature = "async")]
+mod receiving_async;
+mod reentrancy;
+mod sole_sender;
+#[cfg(feature = "async")]
+mod turns;
+mod types;
+mod undelivered;
+mod unsubscribe;
+mod values;
+mod verbs;
+#[cfg(feature = "async")]
+mod waiting;

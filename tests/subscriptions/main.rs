@@ -1,0 +1,14 @@
+//! What a feed or a ring does not make: producers, sources, scopes, joined subscriptions and retries.
+
+#[cfg(target_os = "linux")]
+#[path = "../common/child.rs"]
+mod child;
+#[path = "../deadline/mod.rs"]
+mod deadline;
+
+mod backoff;
+mod join;
+mod resubscribe;
+mod scope;
+mod source;
+mod spawn;
