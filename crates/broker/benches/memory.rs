@@ -173,7 +173,8 @@ fn slow(minutes: f64) {
     }
 }
 
-/// Adds the percentiles of what was measured since the last call: number of windows, sums of p50 and p99, the maximum.
+/// Takes the latencies measured since the last call, and adds them to `sums`: one window, its p50, its p99, and the
+/// longest latency so far.
 fn summarize(latencies: &std::sync::Mutex<Vec<u32>>, sums: &mut [u64; 4]) {
     let mut latencies = std::mem::take(&mut *latencies.lock().unwrap());
     latencies.sort_unstable();

@@ -27,14 +27,14 @@ use crate::subscription::BrokerSubscription;
 /// A handler that is a task of a tokio runtime.
 ///
 /// Each message is handled by a task on the handler's runtime. While the task runs no thread waits for it, so a hundred
-/// thousand handlers may be pending. (A [middleware](crate::middleware) needs the outcome: wrapped in one, a handler keeps a
-/// thread of the pool waiting.)
+/// thousand handlers may be pending. (A handler that is wrapped in a [middleware](crate::middleware) keeps a thread of
+/// the pool waiting, because the middleware needs the outcome.)
 ///
 /// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped. When
-/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: either the unsubscribing
-/// thread drops it, without a thread of the runtime, or the thread that polls it does so after that poll. So the poll must not
-/// wait for the unsubscribing thread. Inside the poll of a handler nothing waits for handlers, as inside a handler that is not
-/// async.
+/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: either the
+/// unsubscribing thread drops it, without a thread of the runtime, or the thread that polls it does so after that poll.
+/// So the poll must not wait for the unsubscribing thread. Inside the poll of a handler, `unsubscribe` and `close` do
+/// not wait for handlers. The same holds inside a handler that is not async.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -68,17 +68,17 @@ where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// A handler on the runtime of the caller.
+    /// Makes a handler that runs on the runtime of the caller.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime; see [`on`](Self::on).
+    /// If the caller is not inside a runtime; see [`on`](Self::on).
     #[track_caller]
     pub fn new(make: F) -> Self {
         Self::on(Handle::current(), make)
     }
 
-    /// A handler on the runtime of this handle.
+    /// Makes a handler that runs on the runtime of this handle.
     pub fn on(runtime: Handle, make: F) -> Self {
         Self { runtime, make }
     }
@@ -141,9 +141,9 @@ type Finish = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A handler under way.
 ///
-/// The future is in `state`, and is taken out while a thread polls it. A thread that finds it there may drop it: one of the
-/// runtime, or the one that unsubscribes. A thread that does not find it leaves a mark, and the polling thread drops it. The
-/// thread that dropped the future then calls `finish`.
+/// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or the thread that
+/// unsubscribes, drops the future if it is there. Otherwise it leaves a mark, and the polling thread drops the future.
+/// The thread that dropped the future then calls `finish`.
 struct Task {
     state: Mutex<State>,
     lane: Arc<Lane>,
@@ -257,54 +257,55 @@ impl<F> fmt::Debug for AsyncHandler<F> {
 
 /// The blocking methods as futures, for `Arc`s of brokers in a tokio runtime.
 ///
-/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread. If the
-/// future is dropped while it waits, the message is not put where there was no room. The other methods wait on one of the
-/// runtime's threads for blocking work; if the future is dropped, that wait still runs to its end.
+/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread.
+/// If the future is dropped while it waits, the message is not published to the buffers that had no room. The other
+/// methods wait on one of the runtime's threads for blocking work; if the future is dropped, that wait still runs to
+/// its end.
 pub trait AsyncBroker {
-    /// As [`publish`](crate::Publisher::publish).
+    /// The async variant of [`publish`](crate::Publisher::publish).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`publish`](crate::Publisher::publish).
     fn publish_async(
         &self,
         message: Message,
     ) -> impl Future<Output = Result<(), PublishError>> + Send;
 
-    /// As [`publish_confirmed`](crate::Publisher::publish_confirmed).
+    /// The async variant of [`publish_confirmed`](crate::Publisher::publish_confirmed).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`publish_confirmed`](crate::Publisher::publish_confirmed).
     fn publish_confirmed_async(
         &self,
         message: Message,
         timeout: Duration,
     ) -> impl Future<Output = Result<Receipt, PublishError>> + Send;
 
-    /// As [`flush`](crate::Publisher::flush).
+    /// The async variant of [`flush`](crate::Publisher::flush).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`flush`](crate::Publisher::flush).
     fn flush_async(&self, timeout: Duration)
     -> impl Future<Output = Result<(), FlushError>> + Send;
 
-    /// As [`subscribe_with`](crate::Subscriber::subscribe_with).
+    /// The async variant of [`subscribe_with`](crate::Subscriber::subscribe_with).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`subscribe_with`](crate::Subscriber::subscribe_with).
     fn subscribe_async(
         &self,
         request: Subscribe,
     ) -> impl Future<Output = Result<BrokerSubscription, SubscribeError>> + Send;
 
-    /// As [`close`](Broker::close).
+    /// The async variant of [`close`](Broker::close).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of [`close`](Broker::close).
     fn close_async(
         &self,
         deadline: Duration,

@@ -11,7 +11,7 @@ use crate::publisher::Publisher;
 use crate::stats::{BrokerStats, Health};
 use crate::subscriber::Subscriber;
 
-/// A broker: publishes messages and subscribes to them, whatever carries them.
+/// A broker: it publishes messages and subscribes to them. A driver carries the messages.
 ///
 /// `Arc<dyn Broker>` is what [`Drivers::connect`](crate::Drivers::connect) returns. Dropping the last handle ends the
 /// broker without waiting; [`close`](Self::close) drains it first.
@@ -22,8 +22,8 @@ pub trait Broker: Publisher + Subscriber {
     /// What the driver promises.
     fn capabilities(&self) -> &'static Capabilities;
 
-    /// Returns a receiver of the events from now on. It holds 1,024 events. If it is not read it loses the oldest, learns
-    /// how many ([`Lagged`](fanfeed::RecvError::Lagged)), and delays nobody.
+    /// Returns a receiver of the events from now on. It holds 1,024 events. A receiver that is not read delays nobody:
+    /// it loses the oldest events, and then learns how many it lost ([`Lagged`](fanfeed::RecvError::Lagged)).
     fn events(&self) -> Receiver<Event>;
 
     /// The counters.

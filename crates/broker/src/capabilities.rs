@@ -12,7 +12,7 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
-/// What happens to a message to a group that has no member now.
+/// What happens to a message for a group that has no member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WithoutMember {
@@ -34,20 +34,20 @@ pub struct Capabilities {
     pub group: Delivery,
     /// Groups without a member.
     pub without_member: WithoutMember,
-    /// Whether [`Overflow::Block`](crate::Overflow::Block) can be asked for.
+    /// Whether a subscription may use [`Overflow::Block`](crate::Overflow::Block).
     pub blocking: bool,
     /// Whether a new subscription can get messages that were published before it.
     pub replay: bool,
     /// Whether messages outlive this process.
     pub durable: bool,
-    /// Whether other processes are reached.
+    /// Whether messages reach other processes.
     pub remote: bool,
     /// Whether a group keeps the order of a key while it has one member.
     pub group_order: bool,
 }
 
 impl Capabilities {
-    /// The smallest promise: plain subscriptions at most once. Drivers start from it.
+    /// The smallest promise: plain subscriptions, at most once. A driver starts with it and adds to it.
     pub const fn new(driver: &'static str) -> Self {
         Self {
             driver,
@@ -69,7 +69,7 @@ impl Capabilities {
         self
     }
 
-    /// Sets how groups deliver, and what they do without a member.
+    /// Sets how groups deliver, and what happens to messages while a group has no member.
     #[must_use]
     pub const fn group(mut self, delivery: Delivery, without_member: WithoutMember) -> Self {
         self.group = delivery;

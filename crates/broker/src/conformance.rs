@@ -1,6 +1,6 @@
 //! The suite that every driver passes.
 //!
-//! Only a driver's [`Capabilities`] decide what it has to show. A driver's tests name a function that makes a
+//! A driver's [`Capabilities`] alone decide which cases it has to pass. A driver's tests name a function that makes a
 //! [`Server`], and the macro makes a test of each case:
 //!
 //! ```
@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! No case sleeps to be right: each waits for its condition, and panics when that did not come true within
+//! No case relies on a sleep: each waits for a condition, and panics if the condition does not hold within
 //! [`Server::patience`].
 
 mod delivery;
@@ -76,7 +76,7 @@ pub trait Server: Send + Sync {
         None
     }
 
-    /// How long something may take.
+    /// How long a case waits for a condition before it fails.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
     }
@@ -87,21 +87,21 @@ pub trait Server: Send + Sync {
     }
 }
 
-/// What all TCP connections of one broker go through. The `Proxy` of this project's testkit is one.
+/// A line that all TCP connections of one broker go through. The `Proxy` of this project's testkit is one.
 pub trait Line: Send + Sync {
     /// Closes all connections, both ways. New ones are accepted, unless the line [refuses](Self::refuse) them.
     fn cut(&self);
 
-    /// Closes one way of all connections; the other way stays open.
+    /// Closes one direction of all connections; the other direction stays open.
     fn half_close(&self, way: Way);
 
-    /// Holds each piece that passes, either way, for this long.
+    /// Delays all data, in both directions, by `delay`.
     fn delay(&self, delay: Duration);
 
-    /// Whether nothing passes, while connections stay open and are accepted.
+    /// With `true`, the line stops passing data. Connections stay open, and new ones are accepted.
     fn stall(&self, stalls: bool);
 
-    /// Whether new connections are closed at once.
+    /// With `true`, the line closes each new connection at once.
     fn refuse(&self, refuses: bool);
 }
 
@@ -127,7 +127,7 @@ impl<L: Line + ?Sized> Line for Arc<L> {
     }
 }
 
-/// One way through a connection.
+/// One direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// From the broker to the server.
@@ -139,7 +139,7 @@ pub enum Way {
 /// One case of the suite.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// Its name, which is that of its test.
+    /// The name of the case, and of its test.
     pub name: &'static str,
     needs: fn(&Capabilities) -> bool,
     run: fn(&Env<'_>),
@@ -157,8 +157,8 @@ fn group(capabilities: &Capabilities) -> bool {
     capabilities.group != Delivery::Unsupported
 }
 
-/// Whether members of a group hand on what they had not begun. With a server and delivery at most once, messages on their way
-/// to a leaving member are lost.
+/// Whether a member of a group that leaves hands on the messages that it had not begun. With a server and delivery at
+/// most once, messages on their way to a leaving member are lost.
 fn handing_group(capabilities: &Capabilities) -> bool {
     match capabilities.group {
         Delivery::AtLeastOnce => true,
@@ -316,7 +316,7 @@ macro_rules! conformance_tests {
             }
         )*
 
-        /// So that no case of the suite is left out.
+        /// Checks that each case of the suite has a test.
         #[test]
         fn every_case_has_a_test() {
             let tests = [$(stringify!($name)),*];

@@ -1,4 +1,4 @@
-//! What a handler is told besides the message.
+//! What a handler learns besides the message.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
 
-/// What a handler is told besides the message: which attempt this is, where the message comes from, and whether to stop.
+/// What a handler learns besides the message: which attempt this is, where the message comes from, and whether to stop.
 pub struct Context {
     /// Marks that the handler is being called. The mark ends with the context.
     entry: Entry,
@@ -57,7 +57,7 @@ impl Context {
         }
     }
 
-    /// What the handler of this message has to finish, if it goes on without its thread.
+    /// The completion of this message, which its handler has to finish if it continues without its thread.
     #[cfg(feature = "tokio")]
     pub(crate) fn completion(&self) -> crate::dispatch::Completion {
         let parking = self.parking.get_or_init(Arc::default);
@@ -81,7 +81,7 @@ impl Context {
         self.attempt
     }
 
-    /// The key that is subscribed to.
+    /// The key of the subscription.
     pub fn key(&self) -> &Key {
         self.lane().key()
     }
@@ -101,7 +101,7 @@ impl Context {
         self.member().is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
     }
 
-    /// Reports that the message cannot be decoded into what the handler takes.
+    /// Reports that the message cannot be decoded into the type that the handler takes.
     #[cfg(feature = "serde")]
     pub(crate) fn report_undecodable(&self, error: String) {
         self.lane().hub().emit(crate::event::Event::Undecodable {

@@ -1,4 +1,4 @@
-//! Dispatch: brings the messages that arrived to the handlers. All drivers share it.
+//! Dispatch: gives the messages that arrived to the handlers. All drivers share it.
 //!
 //! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or several (a group). A [`Job`]
 //! takes deliveries from the lane for one member and calls its handler. A member has at most as many jobs
@@ -6,9 +6,9 @@
 //!
 //! # Invariants
 //!
-//! 1. While a lane has deliveries, each of its members has all its jobs: `offer`, `join` and every hand-back make the
-//!    missing ones (`Lane::recruit`), and a job ends only under the lane's lock, after it has seen the queue empty (it *gives
-//!    up its place*). So a delivery never waits while a member is idle.
+//! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency: `offer`, `join` and every
+//!    hand-back make the missing ones (`Lane::recruit`). A job ends only under the lane's lock, after it has seen the
+//!    queue empty; this is called *giving up its place*. So a delivery never waits while a member is idle.
 //! 2. A delivery is in one place: the queue of its lane, the batch of a job, held by a job that will try it again, or with a
 //!    job that is parked while its handler goes on as a future. A job that finds its member cancelled hands back everything it
 //!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands

@@ -35,7 +35,7 @@ pub enum Event {
     Dropped {
         /// The key.
         key: Key,
-        /// The group, if it is one.
+        /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
         /// How many messages this subscription or group has dropped so far.
         total: u64,
@@ -44,7 +44,7 @@ pub enum Event {
     Gap {
         /// The key.
         key: Key,
-        /// The group, if it is one.
+        /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
         /// How many, where it is known.
         missed: Option<u64>,
@@ -55,7 +55,7 @@ pub enum Event {
         id: MessageId,
         /// Its key.
         key: Key,
-        /// The group, if it is one.
+        /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
         /// How often the message has been given to the handler.
         attempt: u32,
@@ -68,7 +68,7 @@ pub enum Event {
         id: MessageId,
         /// Its key.
         key: Key,
-        /// The group, if it is one.
+        /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
         /// The timeout.
         timeout: Duration,
@@ -79,7 +79,7 @@ pub enum Event {
         id: MessageId,
         /// Its key.
         key: Key,
-        /// The group, if it is one.
+        /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
         /// How often it was tried.
         attempts: u32,

@@ -101,7 +101,7 @@ impl SubscribeOptions {
         self
     }
 
-    /// How many messages may be handled at a time. With more than one, their order is lost.
+    /// How many messages may be handled at the same time. If more than one, their order is lost.
     #[must_use]
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;
@@ -125,10 +125,10 @@ impl SubscribeOptions {
     /// How often a message is given to the handler before it is given up, which is reported and counted. 0 means without
     /// limit.
     ///
-    /// For a message that comes again, the server's count of deliveries is included, and with it those that ended before a
-    /// handler was called. So with [`Redelivery::InPlace`] a message that comes with a count is given up after its second
-    /// failure in this subscription at the earliest. With [`Redelivery::Requeue`] that count is all there is: choose a limit
-    /// that leaves room for members that leave.
+    /// If a server delivers a message again, the server's count of deliveries is included. That count also has
+    /// deliveries that ended before a handler was called. So with [`Redelivery::InPlace`] such a message is given up
+    /// after its second failure in this subscription at the earliest. With [`Redelivery::Requeue`] there is no other
+    /// count: choose a limit that leaves room for deliveries to members that have left since.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

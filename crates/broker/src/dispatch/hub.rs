@@ -40,11 +40,11 @@ struct Logging {
     over: crossbeam_channel::Receiver<()>,
 }
 
-/// All messages are taken.
+/// The broker accepts all messages.
 const OPEN: u8 = 0;
-/// `close` waits for the messages that were taken. Only messages that handlers publish are still taken.
+/// `close` waits for the messages that were accepted. The broker accepts only messages that handlers publish.
 const DRAINING: u8 = 1;
-/// No message is taken.
+/// The broker accepts no message.
 const CLOSED: u8 = 2;
 
 /// How many events a receiver holds.
@@ -176,7 +176,7 @@ impl Hub {
         self.left_over.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns the count since the last call.
+    /// Returns how many there were since the last call.
     pub(crate) fn take_left_over(&self) -> usize {
         self.left_over.swap(0, Ordering::Relaxed)
     }

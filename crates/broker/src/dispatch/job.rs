@@ -26,7 +26,7 @@ pub(crate) struct Arrival {
     pub(crate) message: Message,
     /// Identifies the delivery for the driver.
     pub(crate) tag: u64,
-    /// How often it has been given to a handler, this time included.
+    /// How often it has been given to a handler, including this time.
     pub(crate) attempt: u32,
 }
 
@@ -68,7 +68,7 @@ const LOOKS: u32 = 8;
 /// lock for each message delays the publisher, and its cache lines move between cores all the time.
 const FEW: usize = 16;
 const GATHER: u32 = 16;
-/// How often it looks before that without yielding.
+/// How often a job looks at its empty lane without yielding, before it begins to yield.
 const SPINS: u32 = 64;
 
 /// How a run of a job ends.
@@ -77,9 +77,9 @@ enum End {
     Done,
     /// Other jobs wait, so it goes to the end of the pool's queue.
     Yield,
-    /// It goes on at the given time, with the deliveries that it holds.
+    /// It continues at the given time, with the deliveries that it holds.
     At(Instant),
-    /// It goes on when the handler, which went on without this thread, has ended.
+    /// It continues when the handler, which continues without this thread, has ended.
     Later(Arc<Parking>, Arrival, Option<Backoff>, Instant),
 }
 
@@ -277,7 +277,7 @@ impl Job {
         }
     }
 
-    /// Looks for what comes next. True if others should have the thread first.
+    /// Looks for the next delivery. Returns true if other jobs should have the thread first.
     fn look(&self, few: bool) -> bool {
         let pool = &self.lane.hub().pool;
         for look in 0..SPINS + LOOKS {

@@ -230,8 +230,8 @@ impl Shared {
         self.call_for_help(&mut state);
     }
 
-    /// Makes sure that a thread comes for the waiting jobs, one thread at a time: each thread that takes a job calls the next.
-    /// While a thread is searching, none has to be called.
+    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and each thread that
+    /// takes a job wakes the next. While a thread is searching for a job, none has to be woken.
     fn call_for_help(self: &Arc<Self>, state: &mut State) {
         if state.jobs.is_empty() || state.searching > 0 {
             return;
@@ -258,7 +258,7 @@ impl Shared {
         }
     }
 
-    /// Has the watching thread look every tick. If there can be none now, the next call tries again.
+    /// Makes the watching thread look every tick. If it cannot be started now, the next call tries again.
     fn wake_watch(self: &Arc<Self>, state: &mut State) {
         self.watch(state);
         if state.watching == Watching::Asleep {
@@ -267,7 +267,7 @@ impl Shared {
         }
     }
 
-    /// Makes sure that there is a watching thread.
+    /// Makes sure that the watching thread runs.
     fn watch(self: &Arc<Self>, state: &mut State) {
         if state.watching == Watching::Absent {
             let shared = Arc::clone(self);

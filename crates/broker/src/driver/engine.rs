@@ -122,9 +122,9 @@ impl EngineOptions {
         self
     }
 
-    /// Sets a callback that gets each event, in order, on a thread of its own. While it is busy up to 8,192 events wait;
-    /// beyond that it misses the oldest, and learns how many. [`close`](Broker::close) waits for it at most a second beyond
-    /// the deadline.
+    /// Sets a callback that gets each event, in order, on a thread of its own. While the callback is busy, up to 8,192
+    /// events wait. If there are more, it misses the oldest, and then learns how many. [`close`](Broker::close) waits
+    /// for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));

@@ -1,30 +1,31 @@
-//! What the parameters of URLs say.
+//! Parsing of the parameters of URLs.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::ConnectError;
 
-/// The error of a URL that is wrong. The text must not hold the URL, which may have a password.
+/// Makes the error for a URL that is wrong. The text must not contain the URL, which may contain a password.
 pub fn bad_url(what: impl Into<String>) -> ConnectError {
     ConnectError::BadUrl(what.into().into())
 }
 
-/// The number that a parameter is.
+/// Parses the value of a parameter as a number.
 ///
 /// # Errors
 ///
-/// [`ConnectError::BadUrl`] if it is none, or too large.
+/// [`ConnectError::BadUrl`] if the value is not a number, or is too large.
 pub fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
     let number = value.parse();
     number.map_err(|_| bad_url(format!("its parameter `{name}` is no number that fits")))
 }
 
-/// The time that a parameter is: `250ms`, `5s`, `2m`, `12h` or `30d`.
+/// Parses the value of a parameter as a duration: `250ms`, `5s`, `2m`, `12h` or `30d`.
 ///
 /// # Errors
 ///
-/// [`ConnectError::BadUrl`] if it is none. What is too long to count is the longest time.
+/// [`ConnectError::BadUrl`] if the value is not a duration. A duration that is too long to count becomes the longest
+/// one.
 ///
 /// ```
 /// use std::time::Duration;

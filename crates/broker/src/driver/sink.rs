@@ -28,7 +28,7 @@ struct Shared {
     closed: AtomicBool,
 }
 
-/// There was no room for the message, which this gives back.
+/// The error of a delivery that found no room. It gives the message back.
 pub struct Full(pub Message);
 
 impl fmt::Debug for Full {
@@ -70,7 +70,7 @@ impl Sink {
         self.shared.id
     }
 
-    /// The key that is subscribed to.
+    /// The key of the subscription.
     pub fn key(&self) -> &Key {
         self.shared.lane.key()
     }
@@ -155,7 +155,7 @@ impl Sink {
         });
     }
 
-    /// Reports that something arrived that is not a message, or is too large. The text must not contain its content.
+    /// Reports that a message arrived that cannot be read or is too large. The text must not contain its content.
     pub fn undecodable(&self, reason: impl Into<Arc<str>>) {
         let lane = &self.shared.lane;
         lane.hub().emit(Event::Undecodable {
@@ -164,8 +164,8 @@ impl Sink {
         });
     }
 
-    /// What the driver noted with [`set_position`](Self::set_position). At first it is the text of [`Start::After`], if the
-    /// subscription has one. It outlives the connection.
+    /// The position that the driver recorded with [`set_position`](Self::set_position). At first it is the text of
+    /// [`Start::After`], if the subscription has one. It outlives the connection.
     pub fn position(&self) -> Option<Arc<str>> {
         self.shared.position.lock().clone()
     }

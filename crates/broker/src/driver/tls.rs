@@ -6,10 +6,10 @@ use crate::error::ConnectError;
 
 use super::parameter::bad_url;
 
-/// Whom an encrypted connection trusts, and what it shows.
+/// The options of an encrypted connection: which certificates it trusts, and which one it shows.
 ///
-/// Without a certificate authority of its own it trusts those that the system trusts. The name or address in the URL has to be
-/// in the server's certificate.
+/// Without a certificate authority of its own, a connection trusts the authorities that the system trusts. The name or
+/// address in the URL has to be in the server's certificate.
 ///
 /// ```
 /// use fanfeed_broker::driver::Tls;
@@ -24,7 +24,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trusts what the system trusts, and shows no certificate.
+    /// Trusts the authorities that the system trusts, and shows no certificate.
     pub fn new() -> Self {
         Self::default()
     }
@@ -43,7 +43,7 @@ impl Tls {
         self
     }
 
-    /// The file of the certificates that it trusts, if it does not trust what the system trusts.
+    /// The file of the certificates that it trusts, or `None` if it trusts the authorities that the system trusts.
     pub fn authority_file(&self) -> Option<&Path> {
         self.authority.as_deref()
     }
@@ -64,7 +64,7 @@ pub struct TlsParameters {
 }
 
 impl TlsParameters {
-    /// Takes the parameter, if it is one of the three.
+    /// Takes the parameter if it is one of the three, and returns whether it is.
     pub fn take(&mut self, name: &str, value: &str) -> bool {
         let file = match name {
             "ca" => &mut self.authority,
@@ -76,11 +76,13 @@ impl TlsParameters {
         true
     }
 
-    /// What they say of a connection, which is encrypted or not. URLs of encrypted ones have this scheme.
+    /// Returns the options, or `None` for a connection that is not encrypted. `scheme` is the scheme of URLs of
+    /// encrypted connections, for the error.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BadUrl`] if it is not encrypted and there is one of them, or one of `cert` and `key` alone.
+    /// [`ConnectError::BadUrl`] if a parameter was given for a connection that is not encrypted, or only one of `cert`
+    /// and `key` was given.
     pub fn finish(self, encrypted: bool, scheme: &str) -> Result<Option<Tls>, ConnectError> {
         let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
         if !encrypted {

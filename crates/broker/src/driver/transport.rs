@@ -56,12 +56,12 @@ pub trait Transport: Send + Sync + 'static {
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError>;
 
     /// Called by each of the two threads at its end, after its side was dropped and while a
-    /// [`close`](crate::Broker::close) waits: drops what the transport keeps for the next connection, where that must not
-    /// happen on a thread of the user. The other thread may still use its side.
+    /// [`close`](crate::Broker::close) waits. Here a transport drops what it keeps for the next connection, if a thread
+    /// of the user must not drop it. The other thread may still use its side.
     fn ended(&self) {}
 }
 
-/// The side that publishes.
+/// The publishing side of a connection.
 pub trait Outbound {
     /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch) messages, and returns
     /// what became of each, in their order. If fewer are returned, the others count as [`Published::Unsent`].
@@ -88,33 +88,34 @@ pub trait Outbound {
 pub enum Published {
     /// The server has it.
     Done(Receipt),
-    /// The server refused it for good: the text says why.
+    /// The server refused it permanently; the text says why.
     Refused(Arc<str>),
     /// It was not sent: the engine puts it into the next batch.
     Unsent,
 }
 
-/// The side that receives. All calls come from the thread that opened it.
+/// The receiving side of a connection. All calls come from the thread that opened it.
 pub trait Inbound {
-    /// Opens a subscription. When it returns, the subscription is live on the server. After a reconnect the engine calls
-    /// it again for each subscription; what the driver has to remember until then is in
-    /// [`Sink::position`](crate::driver::Sink::position).
+    /// Opens a subscription. When it returns, the subscription is live on the server. After a reconnect, the engine
+    /// calls `open` again for each subscription. [`Sink::position`](crate::driver::Sink::position) then returns the
+    /// position that the driver recorded last.
     ///
     /// # Errors
     ///
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
-    /// Closes a subscription. The sink takes nothing more. One that ended while there was no connection, or that could not
-    /// be opened, is closed too: a side does nothing about a subscription that it does not know.
+    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription that ended while there
+    /// was no connection, or that could not be opened: a side ignores a subscription that it does not know.
     fn close(&mut self, sink: &Sink);
 
-    /// Called when a handler is done with the delivery that had this tag. It may have been delivered on an earlier
+    /// Called when a handler is done with the delivery that had this tag. The delivery may have come over an earlier
     /// connection, and the subscription may have been closed.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
-    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter was
-    /// called, because there is something to open, close or settle, or a sink that was full has room again.
+    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter is
+    /// called: the engine calls it when it has something to open, close or settle, or when a sink that was full has
+    /// room again.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ pub trait Inbound {
 pub enum Verdict {
     /// It was handled: acknowledge it.
     Handled,
-    /// It was rejected or given up: dead-letter it or acknowledge it, but do not deliver it again.
+    /// It was rejected or given up: keep it as a dead letter or acknowledge it, but do not deliver it again.
     GivenUp,
     /// It failed, and any member may try it again ([`Redelivery::Requeue`](crate::Redelivery::Requeue)).
     Requeued,
@@ -192,7 +193,7 @@ impl Error for LinkError {}
 pub enum SinkError {
     /// The connection was lost: it is opened again after the reconnect.
     Link(LinkError),
-    /// The server refused it for good, for this reason. The subscription ends with this error.
+    /// The server refused it permanently, for this reason. The subscription ends with this error.
     Refused(Arc<str>),
 }
 
