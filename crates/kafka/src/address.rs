@@ -1,6 +1,6 @@
-//! Configurations as URLs.
+//! Parsing of a configuration from a URL.
 //!
-//! No error repeats the URL, which may hold a password.
+//! No error contains the URL, which may contain a password.
 
 use std::str::FromStr;
 

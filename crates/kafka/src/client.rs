@@ -121,7 +121,7 @@ impl Status {
         }
     }
 
-    /// Why no server can be reached, if that was reported since the last call.
+    /// The reason if it was reported since the last call that no server can be reached.
     pub(crate) fn take_lost(&self) -> Option<String> {
         let mut state = self.state.lock();
         if !std::mem::take(&mut state.lost) {

@@ -1,4 +1,4 @@
-//! How to connect, and how keys map onto topics.
+//! The configuration: how to connect, and how keys map to topics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use fanfeed_broker::{ConnectError, Key, Message};
 
 use crate::names;
 
-/// The addresses of a cluster, the user that connects, the topics, and the limits.
+/// The configuration of a broker: the cluster, the user, the topics, and the limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Config {
 
 pub(crate) type RecordKey = Arc<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
 
-/// What the topic of a key is.
+/// How a key maps to a topic.
 #[derive(Clone)]
 pub(crate) enum Topics {
     PerKey,
@@ -51,11 +51,11 @@ pub(crate) enum Topics {
     Shared(Arc<dyn Fn(&Key) -> String + Send + Sync>),
 }
 
-/// How a password is shown to the server.
+/// The SASL mechanism, by which the server checks the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// As it is: over TLS, or in networks that are trusted.
+    /// PLAIN: the password is sent as it is. Use it over TLS, or in a network that you trust.
     #[default]
     Plain,
     /// SCRAM with SHA-256. It needs the feature `tls` of this crate.
@@ -75,9 +75,9 @@ impl Mechanism {
 }
 
 impl Config {
-    /// A cluster, by the addresses of some of its servers (`host:port`), without TLS and without a password. No prefix, a
-    /// topic for each key, messages of at most 1 MiB, 5 s to connect, 30 s for a confirmation, sessions of 10 s, commits
-    /// each 500 ms, a look for new partitions each 30 s, dead letters kept.
+    /// The defaults for a cluster, which is given by the addresses of some of its servers (`host:port`): no TLS, no
+    /// password, no prefix, a topic for each key, messages of at most 1 MiB, 5 s to connect, 30 s for a confirmation,
+    /// sessions of 10 s, a commit every 500 ms, a check for new partitions every 30 s. Dead letters are kept.
     pub fn new<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> Self {
         Config {
             servers: servers.into_iter().map(Into::into).collect(),
@@ -98,14 +98,14 @@ impl Config {
         }
     }
 
-    /// The user and the password, for SASL.
+    /// Sets the user and the password, for SASL.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.user = Some((user.into(), Secret::new(password)));
         self
     }
 
-    /// How the password is shown to the server.
+    /// Sets the SASL mechanism. The default is PLAIN.
     #[must_use]
     pub fn mechanism(mut self, mechanism: Mechanism) -> Self {
         self.mechanism = mechanism;
@@ -119,27 +119,28 @@ impl Config {
         self
     }
 
-    /// What the name of each topic and of each consumer group begins with. Brokers with different prefixes do not see each
-    /// other.
+    /// Sets the prefix of all topics and consumer groups. Brokers with different prefixes do not see each other's
+    /// messages.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The topic of a key, instead of a topic for each key. The prefix is put before it. Several keys may share a topic:
-    /// each record has its key, and readers leave out the records of other keys. A name that Kafka does not take is refused
-    /// when it is used.
+    /// Sets a function that returns the topic of a key; the prefix is put before it. By default each key has a topic of
+    /// its own. Several keys may share a topic: each record carries its key, and readers skip the records of other
+    /// keys. A name that Kafka does not accept is refused when it is used.
     ///
-    /// On such a topic each key of a group has a consumer group, and a connection, of its own.
+    /// On such a topic, each pair of a group and a key has a consumer group and a client of its own.
     #[must_use]
     pub fn topics(mut self, topic: impl Fn(&Key) -> String + Send + Sync + 'static) -> Self {
         self.topics = Topics::Shared(Arc::new(topic));
         self
     }
 
-    /// The key of a record, which chooses its partition, instead of the key of the message. The order of messages is that
-    /// of their partition, and members of a group in different processes share the work by partitions.
+    /// Sets a function that returns the key of a record, by which Kafka chooses the record's partition. By default it
+    /// is the key of the message. Messages are in order within a partition, and the processes of a group share the work
+    /// by partitions.
     ///
     /// ```
     /// use fanfeed_kafka::Config;
@@ -155,73 +156,75 @@ impl Config {
         self
     }
 
-    /// The largest message, in bytes of key, name, headers and payload together. A larger one is refused when it is
-    /// published, and reported and skipped when it is received. The server has a limit of its own, `max.message.bytes`.
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
+    /// larger message, and skips and reports a larger message that it receives. The server has a limit of its own,
+    /// `max.message.bytes`.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// How long it may take to connect, and to learn of a topic.
+    /// Sets the timeout for connecting, and for questions about a topic.
     #[must_use]
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial = timeout;
         self
     }
 
-    /// How long the server may confirm nothing of what is published before the connection counts as lost. What was not
-    /// confirmed is not lost: it is published as soon as the server is back.
+    /// Sets the timeout for confirmations: if the cluster confirms none of the published messages for this long, the
+    /// connection counts as lost. Messages that were not confirmed are not lost: they are published when the cluster is
+    /// back.
     #[must_use]
     pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
         self.confirm = timeout;
         self
     }
 
-    /// How long a member of a group may be silent before its partitions go to others. Servers take from 6 s to 5 minutes
-    /// unless they are told otherwise.
+    /// Sets how long a member of a group may be silent before its partitions go to others. By default, servers accept
+    /// from 6 s to 5 minutes.
     #[must_use]
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
         self.session = timeout;
         self
     }
 
-    /// How often the offsets of handled messages are committed. A process that is killed leaves what it handled since the
-    /// last commit to be handled again.
+    /// Sets how often the offsets of handled messages are committed. If a process is killed, the messages that it
+    /// handled since its last commit are handled again.
     #[must_use]
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit = interval;
         self
     }
 
-    /// How often the driver looks for new partitions, and for topics that were deleted and made again.
+    /// Sets how often the driver checks for new partitions, and for topics that were deleted and made again.
     #[must_use]
     pub fn refresh(mut self, interval: Duration) -> Self {
         self.refresh = interval;
         self
     }
 
-    /// Whether messages that a group gives up, or cannot read, are kept in the topic `dead.TOPIC`, behind the prefix.
+    /// Sets whether messages that a group gives up or cannot read are kept in the topic `dead.TOPIC`, after the prefix.
     #[must_use]
     pub fn dead_letters(mut self, kept: bool) -> Self {
         self.dead_letters = kept;
         self
     }
 
-    /// Sets a property of librdkafka, such as `compression.type`, over what this crate sets. Properties on which delivery
-    /// depends, such as `enable.idempotence`, should be left alone.
+    /// Sets a property of librdkafka, such as `compression.type`. It replaces the value that this crate sets. Do not
+    /// change properties on which delivery depends, such as `enable.idempotence`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), Secret::new(value)));
         self
     }
 
-    /// The addresses, as errors show them.
+    /// The addresses, as error messages show them.
     pub(crate) fn address(&self) -> String {
         self.servers.join(",")
     }
 
-    /// What a server or a library said, without secrets.
+    /// A text from a server or a library, without secrets.
     pub(crate) fn redact(&self, text: &str) -> String {
         let password = self.user.iter().map(|(_, password)| password);
         let sensitive = |name: &str| name.contains("password") || name.contains("secret");
@@ -234,7 +237,8 @@ impl Config {
             .fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
 
-    /// The topic of a key, and whether its records are all of this key; or why Kafka cannot have it.
+    /// The topic of a key, and whether all its records belong to this key. The error says why Kafka cannot have such a
+    /// topic.
     pub(crate) fn topic(&self, key: &Key) -> Result<(String, bool), String> {
         match &self.topics {
             Topics::PerKey => Ok(names::topic(&self.prefix, key.as_str())),
@@ -261,7 +265,7 @@ impl Config {
         }
     }
 
-    /// Refuses what cannot work.
+    /// Checks the configuration.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let bad = |what: &str| Err(ConnectError::BadConfig(what.into()));
         if self.servers.is_empty() || self.servers.iter().any(String::is_empty) {

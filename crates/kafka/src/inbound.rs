@@ -1,4 +1,4 @@
-//! The side that receives.
+//! The receiving side.
 //!
 //! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]), whose partitions are
 //! assigned by hand, a second one for those that fell behind, and one consumer for each group ([`groups`]). They
@@ -68,13 +68,13 @@ impl Wake {
         }
     }
 
-    /// A consumer has something.
+    /// A consumer has an event.
     pub(crate) fn ring(&self) {
         // If the channel is full, the thread has been woken already.
         let _ = self.sender.try_send(());
     }
 
-    /// The engine wants the thread.
+    /// The engine has work for the thread.
     fn nudge(&self) {
         // ORDERING: pairs with the swap in `take_nudge`: after it, the thread sees what the engine wrote before this call.
         self.nudged.store(true, Ordering::Release);

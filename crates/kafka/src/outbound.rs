@@ -1,4 +1,4 @@
-//! The side that publishes: an idempotent producer that outlives the connection.
+//! The publishing side: an idempotent producer that outlives the connection.
 //!
 //! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So when the cluster is
 //! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection; messages
@@ -27,7 +27,7 @@ use crate::position::position;
 use crate::record;
 use crate::shared::Shared;
 
-/// The extra bytes, beyond the largest message, for a record's key, the headers of this crate and framing.
+/// The bytes that a record may have beyond the largest message: its key, the headers of this crate and framing.
 pub(crate) const OVERHEAD: usize = 64 * 1024;
 
 /// How often a waiting thread checks whether the cluster is away.

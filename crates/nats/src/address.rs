@@ -1,6 +1,6 @@
-//! Configurations as URLs.
+//! Parsing of a configuration from a URL.
 //!
-//! No error repeats the URL, which may hold a password.
+//! No error contains the URL, which may contain a password.
 
 use std::str::FromStr;
 
@@ -62,7 +62,7 @@ impl FromStr for Config {
     }
 }
 
-/// The URL with the first of its hosts alone, and the others.
+/// The URL with only the first of its hosts, and the other hosts.
 fn first_host(text: &str) -> (String, Vec<String>) {
     let whole = || (text.to_owned(), Vec::new());
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -151,7 +151,7 @@ fn parameter(
         "ack_wait" => config.ack_wait(duration(name, value)?),
         "max_age" => config.max_age(Some(duration(name, value)?)),
         _ if files.take(name, value) => config,
-        // The name may be anything, and its value may be a secret.
+        // The value of an unknown parameter may be a secret.
         _ => {
             return Err(bad_url(format!(
                 "it has the parameter `{name}`; there are {PARAMETERS}"

@@ -1,4 +1,4 @@
-//! How to connect, and what to keep.
+//! The configuration: how to connect, and what the server keeps.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{Secret, Tls};
 
-/// What carries the messages.
+/// Which part of NATS carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// NATS core: at most once. The server keeps nothing. Loss is reported, of unknown size.
+    /// NATS core: at most once. The server keeps nothing. Losses are reported as gaps of unknown size.
     Core,
-    /// JetStream: at least once. Messages and the places of groups are in a stream of the server.
+    /// JetStream: at least once. A stream on the server keeps the messages, and remembers how far each group has read.
     #[default]
     JetStream,
 }
 
-/// The servers, how to log in, what carries the messages, and the limits of what the server keeps.
+/// The configuration of a broker: the servers, the login, the mode, and how much the server keeps.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Config {
     pub(crate) max_ack_pending: u32,
 }
 
-/// How a client logs in.
+/// How a broker logs in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Login {
     #[default]
@@ -65,9 +65,10 @@ pub(crate) enum Login {
 }
 
 impl Config {
-    /// A server without TLS and without a login. JetStream, prefix `fanfeed`, inboxes below `_INBOX`, messages of at most
-    /// 1 MiB, 5 s to connect and for an answer, a heartbeat of 5 s. A stream on disk, without replicas, that keeps 100,000
-    /// messages of a key for ever; 30 s to acknowledge, at most 1,024 messages of a group at work.
+    /// The defaults for a server: no TLS, no login, JetStream, prefix `fanfeed`, inboxes below `_INBOX`, messages of at
+    /// most 1 MiB, 5 s to connect, 5 s for an answer, a heartbeat every 5 s. The stream is on disk, has no further
+    /// replica, and keeps 100,000 messages of each key without a limit of time. A member of a group has 30 s to
+    /// acknowledge a message, and a group may have 1,024 unacknowledged messages.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Config {
             servers: vec![(host.into(), port)],
@@ -90,7 +91,7 @@ impl Config {
         }
     }
 
-    /// Another server of the same cluster, which is tried when the others are away.
+    /// Adds another server of the same cluster. The broker tries it when the others cannot be reached.
     #[must_use]
     pub fn server(mut self, host: impl Into<String>, port: u16) -> Self {
         self.servers.push((host.into(), port));
@@ -125,8 +126,8 @@ impl Config {
         self
     }
 
-    /// Encrypts the connection. Without this, a connection is encrypted if the server asks for it, and trusts what the
-    /// system trusts.
+    /// Encrypts the connections. Without this, a connection is encrypted only if the server asks for that, and then
+    /// trusts the authorities that the system trusts.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -140,107 +141,112 @@ impl Config {
         self
     }
 
-    /// What all subjects begin with, and the name of the stream: letters, digits, `-` and `_`. Brokers with different
-    /// prefixes do not see each other.
+    /// Sets the prefix of all subjects, which is also the name of the stream: letters, digits, `-` and `_`. Brokers
+    /// with different prefixes do not see each other's messages.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// What the subjects of answers begin with, for users that may not use `_INBOX`.
+    /// Sets the prefix of the subjects on which the server answers, for users that may not use `_INBOX`.
     #[must_use]
     pub fn inbox(mut self, prefix: impl Into<String>) -> Self {
         self.inbox = prefix.into();
         self
     }
 
-    /// The largest message, in bytes of key, name, headers and payload together. A larger one is refused when it is
-    /// published, and reported and skipped when it is received. The server has a limit of its own (`max_payload`, 1 MiB
-    /// unless it is told otherwise), which counts what is sent.
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
+    /// larger message, and skips and reports a larger message that it receives. The server has a limit of its own for
+    /// what is sent (`max_payload`, 1 MiB by default).
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// How long a connection may take, with logging in.
+    /// Sets the timeout for connecting and logging in.
     #[must_use]
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial = timeout;
         self
     }
 
-    /// How long the server may take to answer.
+    /// Sets the timeout for answers of the server.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer = timeout;
         self
     }
 
-    /// How often a connection without other answers is looked at.
+    /// Sets how often a broker checks a connection over which no other answers come.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
         self
     }
 
-    /// How many messages of one subscription the client library may hold before this driver takes them. What it drops
-    /// beyond is reported as a gap of unknown size. With JetStream no more are asked for.
+    /// Sets how many messages of one subscription the client library may hold before this driver takes them. With NATS
+    /// core the library drops further messages, which are reported as a gap of unknown size. With JetStream the driver
+    /// does not request more.
     #[must_use]
     pub fn client_buffer(mut self, messages: usize) -> Self {
         self.client_buffer = messages;
         self
     }
 
-    /// How many messages of each key the stream keeps, when this broker makes the stream; `None` keeps all, until the disk
-    /// is full. The oldest are removed, whether groups have acknowledged them or not.
+    /// Sets how many messages of each key the stream keeps. With `None` it keeps all, until the disk is full. The
+    /// server removes the oldest messages, whether groups have acknowledged them or not. This takes effect when the
+    /// broker makes the stream.
     #[must_use]
     pub fn max_per_key(mut self, messages: impl Into<Option<u64>>) -> Self {
         self.max_per_key = messages.into();
         self
     }
 
-    /// How long the stream keeps a message, when this broker makes the stream; `None` for ever.
+    /// Sets how long the stream keeps a message; `None` is no limit. This takes effect when the broker makes the
+    /// stream.
     #[must_use]
     pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
         self
     }
 
-    /// On how many servers of a cluster the stream is, from 1 to 5, when this broker makes the stream.
+    /// Sets how many servers of a cluster keep the stream, from 1 to 5. This takes effect when the broker makes the
+    /// stream.
     #[must_use]
     pub fn replicas(mut self, servers: u8) -> Self {
         self.replicas = servers;
         self
     }
 
-    /// Whether the stream is in memory, when this broker makes the stream. A server that is restarted has lost it.
+    /// Sets whether the stream is in memory: a server that restarts then loses it. This takes effect when the broker
+    /// makes the stream.
     #[must_use]
     pub fn in_memory(mut self, memory: bool) -> Self {
         self.memory = memory;
         self
     }
 
-    /// How long a member of a group may be silent about a message before another one gets it. A member that lives says
-    /// every third of this that it is still at work, however long its handler takes. It is set when a group is made;
-    /// afterwards what the server has is kept.
+    /// Sets how long a member of a group may be silent about a message before another member gets it. While its handler
+    /// runs, a member reports after every third of this time that it is still working. This takes effect when a group
+    /// is made; later the server keeps the value that it has.
     #[must_use]
     pub fn ack_wait(mut self, time: Duration) -> Self {
         self.ack_wait = time;
         self
     }
 
-    /// How many messages a group may have at work, all members together. With 1, messages come
-    /// for the first time in the order of the key, whatever happens: the next one is given out when the one before it was
-    /// acknowledged. It is set when a group is made.
+    /// Sets how many messages of a group may be unacknowledged, for all members together. With 1, the first deliveries
+    /// are always in the order of the key: the server delivers a message when the one before it was acknowledged. This
+    /// takes effect when a group is made.
     #[must_use]
     pub fn max_ack_pending(mut self, messages: u32) -> Self {
         self.max_ack_pending = messages;
         self
     }
 
-    /// Hosts and ports, as errors show them.
+    /// Hosts and ports, as error messages show them.
     pub(crate) fn address(&self) -> String {
         let one = |(host, port): &(String, u16)| match host.contains(':') {
             true => format!("[{host}]:{port}"),
@@ -250,7 +256,7 @@ impl Config {
         all.join(", ")
     }
 
-    /// What a server or a library said, without secrets.
+    /// A text from a server or a library, without secrets.
     pub(crate) fn redact(&self, text: &str) -> String {
         match &self.login {
             Login::User(_, secret) | Login::Token(secret) => secret.redact(text),
@@ -258,7 +264,7 @@ impl Config {
         }
     }
 
-    /// Refuses what cannot work.
+    /// Checks the configuration.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let bad = |what: &str| Err(ConnectError::BadConfig(what.into()));
         if self.servers.iter().any(|(host, _)| host.is_empty()) {

@@ -35,7 +35,7 @@ pub(crate) struct Link {
     runtime: Option<Runtime>,
 }
 
-/// What a task needs of a connection.
+/// The part of a connection that tasks need.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) client: Client,
@@ -73,7 +73,7 @@ impl Link {
         }
     }
 
-    /// Runs a piece of work, and the connection's tasks meanwhile.
+    /// Runs `work`, and the connection's tasks meanwhile.
     pub(crate) fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Wire) -> T) -> T {
         let runtime = self
             .runtime
@@ -132,7 +132,7 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Checks, before anything is sent on the connection, whether it has ended meanwhile.
+    /// Checks whether the connection has ended, before anything is sent over it.
     pub(crate) async fn look(&self) -> Result<(), LinkError> {
         // One task reads from the connection, and another one passes the events on.
         for _ in 0..3 {
@@ -144,7 +144,7 @@ impl Wire {
         }
     }
 
-    /// Waits for `work`, but not beyond the end of the connection or the time to answer.
+    /// Waits for `work`, until the connection ends or the timeout for answers is over.
     pub(crate) async fn within<T>(
         &self,
         limit: Duration,

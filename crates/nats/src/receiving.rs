@@ -73,13 +73,13 @@ pub(crate) struct Kept {
     settled: Vec<Settlement>,
     /// Numbers the consumers of plain subscriptions.
     made: u64,
-    /// When the stream was made that all of this is about, once it is known.
+    /// The time at which the stream was made that these positions belong to, once it is known.
     stream: Value,
 }
 
 impl Kept {
-    /// Looks whether the stream is another one. Then positions of the old one mean nothing, and whatever is told about its
-    /// messages would be taken for messages of the new one.
+    /// Checks whether the stream was made again. If so, positions in the old stream mean nothing, and outcomes of its
+    /// messages must not be sent: the server would apply them to messages of the new stream.
     fn compare(&mut self, state: &Value) {
         let is_new = self.stream != state[stream::CREATED];
         let old = std::mem::replace(&mut self.stream, state[stream::CREATED].clone());
@@ -128,7 +128,7 @@ struct Plain {
     position: Option<u64>,
     /// How many messages its consumer has delivered.
     counted: u64,
-    /// The stream that `position` is about is gone.
+    /// Whether the stream that `position` belongs to is gone.
     is_lost: bool,
 }
 

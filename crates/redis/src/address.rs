@@ -1,6 +1,6 @@
-//! Configurations as URLs.
+//! Parsing of a configuration from a URL.
 //!
-//! No error repeats the URL, which may hold a password.
+//! No error contains the URL, which may contain a password.
 
 use std::str::FromStr;
 
@@ -108,7 +108,7 @@ fn parameter(
         "heartbeat" => config.heartbeat(duration(name, value)?),
         "sweep" => config.sweep(duration(name, value)?),
         _ if files.take(name, value) => config,
-        // Whatever a stranger's name may be, its value may be a secret.
+        // The value of an unknown parameter may be a secret.
         _ => {
             return Err(bad_url(format!(
                 "it has the parameter `{name}`; there are {PARAMETERS}"

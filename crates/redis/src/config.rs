@@ -1,11 +1,11 @@
-//! How to connect, and what to keep.
+//! The configuration: how to connect, and what the server keeps.
 
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{Secret, Tls};
 
-/// The address of a server, the user that connects, and the limits of what the server keeps.
+/// The configuration of a broker: the server, the user, and how much the server keeps.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,21 +38,21 @@ pub struct Config {
     pub(crate) sweep: Duration,
 }
 
-/// What messages are carried by. Brokers of different modes do not see each other's messages.
+/// Which feature of Redis carries the messages. Brokers of different modes do not see each other's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Streams: at least once, with groups; the server keeps what was published.
+    /// Streams: at least once, with groups. The server keeps the messages.
     #[default]
     Streams,
-    /// Channels of pub/sub: at most once, without groups; the server keeps nothing. What a loss of the connection
-    /// costs is reported as a gap of unknown size.
+    /// Pub/sub channels: at most once, without groups. The server keeps nothing. Messages that are lost with a
+    /// connection are reported as a gap of unknown size.
     PubSub,
 }
 
 impl Config {
-    /// A server without TLS and without a password. Database 0, prefix `fanfeed:`, messages of at most 1 MiB, about
-    /// 100,000 entries to a stream, 5 s to connect, 3 s to read and to write, a heartbeat and a sweep each 5 s.
+    /// The defaults for a server: no TLS, no password, database 0, prefix `fanfeed:`, messages of at most 1 MiB, about
+    /// 100,000 entries for each stream, 5 s to connect, 3 s to read and to write, a heartbeat and a sweep every 5 s.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Config {
             host: host.into(),
@@ -73,105 +73,106 @@ impl Config {
         }
     }
 
-    /// The user of an access control list. Without one the server's `default` user connects.
+    /// Sets the user (of the server's access control list) that connects. By default the server's user `default`
+    /// connects.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// The password.
+    /// Sets the password.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(Secret::new(password));
         self
     }
 
-    /// The database, from 0. Servers have 16 unless they are told otherwise.
+    /// Sets the number of the database, from 0. By default a server has 16.
     #[must_use]
     pub fn database(mut self, number: u32) -> Self {
         self.database = number;
         self
     }
 
-    /// Encrypts the connection.
+    /// Encrypts the connections.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// What messages are carried by: streams, unless it says otherwise.
+    /// Sets the mode. The default is streams.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// What every name on the server begins with. Brokers with different prefixes do not see each other.
+    /// Sets the prefix of all names on the server. Brokers with different prefixes do not see each other's messages.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The largest message, in bytes of key, name, headers and payload together. A larger one is refused when it is
-    /// published, and reported and skipped when it is received.
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
+    /// larger message, and skips and reports a larger message that it receives.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// About how many entries the stream of a key keeps; `None` keeps all, until memory ends.
+    /// Sets about how many entries the stream of a key keeps. With `None` it keeps all, until the server has no memory
+    /// left.
     ///
-    /// The server removes whole blocks of entries, so that a stream may be longer by a hundred entries or so. It removes
-    /// the oldest, whether they were acknowledged or not: a reader that is further behind has a gap, which is
-    /// reported.
+    /// The server removes whole blocks of entries, so a stream may have about a hundred entries more. It removes the
+    /// oldest entries, whether they were acknowledged or not. A reader that had not read them yet reports a gap.
     #[must_use]
     pub fn max_entries(mut self, entries: impl Into<Option<u64>>) -> Self {
         self.max_entries = entries.into();
         self
     }
 
-    /// How long a connection may take, the name's resolution excepted.
+    /// Sets the timeout for connecting, which includes logging in but not the resolution of the host's name.
     #[must_use]
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial = timeout;
         self
     }
 
-    /// How long the server may take to answer. Reads that wait for messages are exempt.
+    /// Sets the timeout for answers of the server. It does not apply to reads that wait for messages.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.read = timeout;
         self
     }
 
-    /// How long a write may find no room.
+    /// Sets the timeout for writes to the connection.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write = timeout;
         self
     }
 
-    /// How often a member of groups says that it lives. One that has not said so for three intervals is dead, and its
-    /// messages go to others. All members should have the same interval.
+    /// Sets how often a member of groups sends a heartbeat. A member that has sent none for three intervals counts as
+    /// dead, and its messages go to others. All members should have the same interval.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
         self
     }
 
-    /// How often all streams are looked at, whether they were rung for or not. This is how late a message of a writer
-    /// that rings no doorbell can be.
+    /// Sets how often a broker looks at all streams, even if no doorbell was rung. A message from a program that rings
+    /// no doorbell can be late by this interval.
     #[must_use]
     pub fn sweep(mut self, interval: Duration) -> Self {
         self.sweep = interval;
         self
     }
 
-    /// Host and port, as errors show them.
+    /// Host and port, as error messages show them.
     pub(crate) fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -180,7 +181,7 @@ impl Config {
         }
     }
 
-    /// What a server or a library said, without the password.
+    /// A text from the server or a library, without the password.
     pub(crate) fn redact(&self, text: &str) -> String {
         match &self.password {
             Some(password) => password.redact(text),
@@ -188,7 +189,7 @@ impl Config {
         }
     }
 
-    /// Refuses what cannot work.
+    /// Checks the configuration.
     pub(crate) fn check(&self) -> Result<(), ConnectError> {
         let bad = |what: &str| Err(ConnectError::BadConfig(what.into()));
         if self.host.is_empty() {

@@ -1,4 +1,4 @@
-//! The side that receives.
+//! The receiving side.
 //!
 //! All work is done on the engine's thread, with one connection: reading without waiting, acknowledging, opening, heartbeats.
 //! Only waiting is left to the [`Waiter`], which has a connection and a thread of its own and sends its answers to the inbox.
@@ -45,14 +45,14 @@ use crate::wire::{Wire, accepted};
 use settling::Settled;
 use turns::Turns;
 
-/// Up to this many streams are waited for directly.
+/// The most streams that are waited for directly.
 const DIRECT: usize = 16;
 
 /// The state that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
-    /// The members that are closed, and are forgotten when their handlers hold nothing more.
+    /// Closed members. Each is forgotten once its handlers hold no more messages.
     closing: HashSet<u64>,
     /// Closed members whose entries the server would not hand on. They stay pending until a sweep tries again.
     stuck: HashSet<u64>,

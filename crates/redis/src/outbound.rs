@@ -1,4 +1,5 @@
-//! The side that publishes: one pipeline for each batch. For streams it ends with one ring: an entry for a doorbell.
+//! The publishing side: it sends one pipeline for each batch. For streams it ends with one ring: an entry for a
+//! doorbell.
 
 use std::sync::Arc;
 

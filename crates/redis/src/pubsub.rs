@@ -1,4 +1,4 @@
-//! The side that receives, in the mode of pub/sub.
+//! The receiving side, in the mode of pub/sub.
 //!
 //! The [`listener`] has the connection that is subscribed, and a thread that delivers the messages that come over it. That
 //! thread waits for the server and for nothing else, so this side wakes it through the server: it publishes a number on a
@@ -152,7 +152,7 @@ impl Inbound for PubSubInbound {
     fn close(&mut self, sink: &Sink) {
         let channel = self.shared.names.channel(sink.key().as_str()).into_bytes();
         if self.listener.remove(&channel, sink) {
-            // This is done when the listener wakes; until then it ignores messages of this subscription.
+            // The listener does this when it wakes. Before that, it ignores messages for this subscription.
             self.listener.tell(Task::Leave(channel));
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Member {
     /// The entries that handlers have, by tag.
     pub(crate) held: HashMap<u64, Held>,
     next_tag: u64,
-    /// Where the reading of its own pending entries goes on, after a fault.
+    /// The position from which it reads its own pending entries again, after a fault.
     pub(crate) recover: Option<Position>,
     /// The group has given out all entries up to here.
     pub(crate) watch: Position,
@@ -66,7 +66,7 @@ pub(crate) struct Held {
 /// The outcome of delivering the entries that were read.
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
-    /// How many the sink took.
+    /// How many entries the sink took.
     pub(crate) count: usize,
     /// Whether the sink had no room for the rest.
     pub(crate) full: bool,

@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::wire::{Wire, accepted};
 
-/// How long one wait lasts at most, and so how late a new wait can begin if the server does not let this one be ended early.
+/// The longest time that one wait lasts. If the server does not allow a wait to be ended early, a new wait can begin
+/// this much later.
 pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
 
 /// Notes to the receiving side from other threads.
@@ -59,7 +60,7 @@ impl Waiter {
         self.waits = self.jobs.send(command).is_ok();
     }
 
-    /// The server's number of the connection, for CLIENT UNBLOCK.
+    /// The number that the server gave the connection, for CLIENT UNBLOCK.
     pub(crate) fn client(&self) -> u64 {
         self.client
     }

@@ -107,7 +107,7 @@ impl Contact {
         }
     }
 
-    /// How many partitions a topic has, as one server says now. An error if one of them has no leader.
+    /// How many partitions a topic has, according to one server. It is an error if one of them has no leader.
     pub(crate) fn look<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -209,7 +209,8 @@ impl Contact {
         }
     }
 
-    /// Why a topic may not be read, if it may not. A consumer of its own tries it, because an error does not name its topic.
+    /// The reason if a topic may not be read. A separate consumer tries to read it, because an error does not name its
+    /// topic.
     pub(crate) fn denied(&self, topic: &str) -> Option<KafkaError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::End).ok()?;

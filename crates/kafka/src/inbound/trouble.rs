@@ -58,7 +58,7 @@ impl Trouble {
         }
     }
 
-    /// Why the consumer can read nothing any more, if that is so.
+    /// The reason if the consumer can read nothing any more.
     pub(crate) fn over(&self) -> Option<&KafkaError> {
         self.over.as_ref()
     }
@@ -100,7 +100,7 @@ impl Trouble {
         Finding::Denied(topic, error)
     }
 
-    /// Why a topic that was denied still is, if it is.
+    /// The reason if a topic that was denied is still denied.
     pub(crate) fn still_denied(&mut self, contact: &Contact, topic: &str) -> Option<KafkaError> {
         if !self.known.contains(topic) {
             return None;

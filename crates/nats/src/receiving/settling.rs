@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// ... and at most this long.
 const AGAIN_MOST: Duration = Duration::from_secs(5);
 
-/// What the server still has to be told. It outlives a connection.
+/// Outcomes that still have to be sent to the server. They outlive a connection.
 #[derive(Debug)]
 pub(super) enum Settlement {
     /// A reply about a message, to its acknowledgement subject.
@@ -57,7 +57,7 @@ impl Settlement {
         Settlement::tell(reply, GIVEN_BACK)
     }
 
-    /// What is left of it when the stream is gone.
+    /// The parts that are left of it when its stream is gone.
     pub(super) fn of_lost_stream(mut self) -> Option<Self> {
         match &mut self {
             Settlement::Tell { .. } => return None,
@@ -139,7 +139,7 @@ impl Work {
         self.forget_over(id);
     }
 
-    /// Tells the server everything that was settled. What could not be sent is sent on the next connection.
+    /// Sends all outcomes to the server. Those that cannot be sent now are sent over the next connection.
     pub(super) async fn settle_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
         if self.kept.settled.is_empty() {
             return Ok(());

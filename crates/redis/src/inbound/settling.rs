@@ -25,11 +25,12 @@ pub(super) const TAKEN_AFTER: &[u8] = b"43200000";
 /// About how many entries the stream `handover` keeps.
 const KEPT: &[u8] = b"1024";
 
-/// What the server still has to be told. It outlives a connection.
+/// Outcomes that still have to be sent to the server. They outlive a connection.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
-    /// By subscription, and by how many deliveries the server is to count, where that differs from its own count.
+    /// Entries to give back, by subscription, and by the number of deliveries that the server should count where it
+    /// differs from its own count.
     given: HashMap<(u64, Option<u32>), Vec<Position>>,
     buried: VecDeque<(u64, Position)>,
     /// Dead letters that the server refused to store. They stay pending until a sweep tries again.

@@ -164,7 +164,7 @@ impl DeadLetters {
         }
     }
 
-    /// Why a dead letter was lost since the last call, if one was.
+    /// The reason if a dead letter was lost since the last call.
     pub(crate) fn take_lost(&self) -> Option<String> {
         self.lost.lock().take()
     }
