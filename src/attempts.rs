@@ -8,9 +8,9 @@ use crate::error::SubscriptionError;
 /// What comes next, unless the resubscription was cancelled.
 #[derive(Debug)]
 pub enum Step {
-    /// To make an attempt, told why the one before failed.
+    /// Make an attempt. It is told the error of the attempt before.
     Attempt(Option<SubscriptionError>),
-    /// To wait for so long after an attempt that failed with this, and then to make the next.
+    /// Wait for this time after an attempt that failed with this error, and then make the next attempt.
     Wait(Duration, SubscriptionError),
     /// It has succeeded.
     End,

@@ -7,8 +7,8 @@ use std::time::Duration;
 ///
 /// The step starts at a tenth of `max` and doubles with each attempt that failed quickly, up to `max`. An attempt that
 /// has lasted longer than `max` before it failed puts it back to a tenth. Each wait is drawn evenly from the upper half
-/// of its step: it is never longer than the step, nor shorter than half of it, so that many who lost the same server do
-/// not come back to it in one moment.
+/// of its step: it is never longer than the step, nor shorter than half of it, so that many clients that lost the same
+/// server do not come back to it in one moment.
 ///
 /// | attempts that failed quickly | 1 | 2 | 3 | 4 | 5 and more |
 /// |---|---|---|---|---|---|

@@ -67,8 +67,8 @@ pub use undelivered::{Cause, Missed, Undelivered};
 /// 1. A value goes to every subscription that was made before the send began and not cancelled before its turn.
 /// 2. Values of one sending thread reach each subscriber in the order sent. Those of several threads interleave as they
 ///    may, and differently for each subscriber.
-/// 3. A full subscriber keeps the send waiting, never another subscriber: first everybody who has room is served, then
-///    the rest as they make room.
+/// 3. A full subscriber keeps the send waiting, never another subscriber: first all that have room are served, then the
+///    rest as they make room.
 /// 4. When [`Subscription::unsubscribe`] returns, nothing more is put on that channel by any thread.
 /// 5. A subscription whose receiver is gone ends by itself.
 /// 6. The same channel subscribed k times gets k copies; each subscription is cancelled on its own.
@@ -198,7 +198,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
         Undelivered::outcome(&self.core, delivery, Cause::Full)
     }
 
-    /// Sends a value to all subscribers, waits for so long for those that have no room, and returns how many it reached.
+    /// Sends a value to all subscribers, waits up to `timeout` for those that have no room, and returns how many it
+    /// reached.
     ///
     /// # Errors
     ///
@@ -212,11 +213,12 @@ impl<T: Clone + Send + 'static> Feed<T> {
         self.send_until(value, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends a value to all subscribers, waits until then for those that have no room, and returns how many it reached.
+    /// Sends a value to all subscribers, waits until `deadline` for those that have no room, and returns how many it
+    /// reached.
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] if some had none until then: it names them, and can be retried for those alone.
+    /// [`Undelivered`] if some had none by `deadline`: it names them, and can be retried for those alone.
     ///
     /// # Panics
     ///

@@ -26,12 +26,12 @@ pub use types::EventTypes;
 use registry::Registry;
 use types::TypeSet;
 
-/// Hands each event to those who have subscribed to its type.
+/// Hands each event to the subscribers of its type.
 ///
-/// It is here for those who come from go-ethereum's `event.TypeMux`, which is deprecated in favour of its `Feed`, and so
-/// is this one. A [`Feed`](crate::Feed) knows at compile time what it carries: receivers need no downcast, a send
-/// allocates nothing, and each subscriber has its own capacity and [`Overflow`](crate::Overflow). Events of several types
-/// that belong together are an `enum`.
+/// It is here for users of go-ethereum's `event.TypeMux`, which is deprecated in favour of its `Feed`, and so is this
+/// one. A [`Feed`](crate::Feed) knows at compile time what it carries: receivers need no downcast, a send allocates
+/// nothing, and each subscriber has its own capacity and [`Overflow`](crate::Overflow). Events of several types that
+/// belong together are an `enum`.
 ///
 /// # What it promises
 ///
@@ -133,7 +133,7 @@ impl TypeMux {
         TypeMuxSubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
     }
 
-    /// Hands an event to all who have subscribed to its type, waits for those that have no room, and returns how many it
+    /// Hands an event to all subscribers of its type, waits for those that have no room, and returns how many it
     /// reached.
     ///
     /// One that is under way when the mux is stopped goes on at once, and returns how many it had reached.

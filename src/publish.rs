@@ -38,18 +38,18 @@ pub trait Publish<T> {
     /// If somebody had no room.
     fn try_send(&mut self, value: T) -> Result<Self::Sent, Self::Unsent>;
 
-    /// Sends a value, and waits until then for subscribers that have no room.
+    /// Sends a value, and waits until `deadline` for subscribers that have no room.
     ///
     /// # Errors
     ///
-    /// If somebody had no room until then.
+    /// If a subscriber had no room by `deadline`.
     fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<Self::Sent, Self::Unsent>;
 
-    /// Sends a value, and waits for so long for subscribers that have no room.
+    /// Sends a value, and waits up to `timeout` for subscribers that have no room.
     ///
     /// # Errors
     ///
-    /// If somebody had no room in that time.
+    /// If a subscriber had no room within `timeout`.
     fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<Self::Sent, Self::Unsent>;
 
     /// Sends the values in order, and waits for subscribers that have no room.

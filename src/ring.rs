@@ -281,22 +281,22 @@ impl<T: Send + Sync> RingFeed<T> {
         self.claimant.try_send(value)
     }
 
-    /// Sends a value, and waits for so long for room.
+    /// Sends a value, and waits for room up to `timeout`.
     ///
     /// # Errors
     ///
-    /// As for [`try_send`](Self::try_send), `Full` once the time is up.
+    /// As for [`try_send`](Self::try_send), and `Full` if there is no room within `timeout`.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
         // A limit beyond what the clock can count is no limit.
         self.claimant
             .send_until(value, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends a value, and waits until then for room.
+    /// Sends a value, and waits for room until `deadline`.
     ///
     /// # Errors
     ///
-    /// As for [`try_send`](Self::try_send), `Full` once it is then.
+    /// As for [`try_send`](Self::try_send), and `Full` if there is no room by `deadline`.
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
         self.claimant.send_until(value, || Some(deadline))
     }

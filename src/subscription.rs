@@ -50,7 +50,7 @@ pub struct Subscription {
     source: SourceRef,
 }
 
-// A subscription ends once, whatever panics on the way: those who wait for its end are told each by themselves.
+// A subscription ends once, whatever panics on the way: each waiter is woken separately.
 impl UnwindSafe for Subscription {}
 impl RefUnwindSafe for Subscription {}
 
@@ -188,7 +188,7 @@ impl Subscription {
         self.source.take()
     }
 
-    /// The error it failed with, if it has, whoever has received that from `err`.
+    /// The error with which it failed, if it has failed. It does not matter whether `err` has yielded it.
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
         self.source().state().error()
     }

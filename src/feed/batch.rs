@@ -328,7 +328,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// Waits for those who had no room, one value after the other.
+    /// Waits for the subscribers that had no room, one value after the other.
     fn wait_for_late(&mut self, core: &Core<T>) {
         if self.late.is_empty() {
             return;

@@ -25,7 +25,7 @@ const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 const SELECTED: usize = 64;
 const SELECT_TIMER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
 
-/// Waits until everybody who had no room is served or gone. False if the deadline passed before that.
+/// Waits until all subscribers that had no room are served or gone. False if the deadline passed before that.
 #[cold]
 #[inline(never)]
 pub(crate) fn wait<T: Clone + Send + 'static>(

@@ -489,7 +489,7 @@ impl<T: Send + 'static> Reap for Core<T> {
 
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
-        // Nobody delivers any more: whoever does has the core. This is for what the deliverers have done before.
+        // Nobody delivers any more: a delivery holds the core. This is for what the deliverers have done before.
         self.records.join_all();
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {

@@ -1,7 +1,8 @@
 //! One value on its way to all subscribers.
 //!
-//! A delivery first serves everybody who has room, and remembers who has not ([`Pending`]); those are tried again, all
-//! of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe waits for.
+//! A delivery first serves all subscribers that have room, and remembers the others ([`Pending`]); those are tried
+//! again, all of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe
+//! waits for.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -19,7 +20,7 @@ use crate::error::SubscriptionError;
 use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
-/// A value, and who is still to get it.
+/// A value, and the subscribers that still have to get it.
 ///
 /// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more, clones that full subscribers
 /// gave back. A clone is made only where there is no spare and somebody else is still to be served; so there are never
@@ -32,7 +33,7 @@ pub(crate) struct Delivery<T> {
     late: Option<Box<Late<T>>>,
 }
 
-/// What is left of a delivery when everybody who has room was served.
+/// The rest of a delivery when all subscribers that have room were served.
 struct Late<T> {
     pending: Vec<Pending<T>>,
     /// Values at hand besides the original and the spare: clones that were refused together.
@@ -42,7 +43,7 @@ struct Late<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Serves everybody who has room.
+    /// Serves all subscribers that have room.
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
         let section = core.records().enter();
@@ -294,7 +295,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         listening
     }
 
-    /// Tries everybody again who had no room.
+    /// Tries all subscribers again that had no room.
     pub(crate) fn retry(&mut self, core: &Core<T>) {
         let mut all = std::mem::take(&mut self.late().pending);
         let mut others = all.len();
@@ -349,7 +350,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value for one of those who had no room, made before there is room for it. `None` if its clone panicked: then
+    /// A value for a subscriber that had no room, made before there is room for it. `None` if its clone panicked: then
     /// the first of them has missed it.
     pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
         let others = self.pending().len() > 1;
@@ -369,7 +370,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         self.put_back(value);
     }
 
-    /// Somebody who was waited for took what `prepare` gave.
+    /// A subscriber that the send waits for took the value from `prepare`.
     pub(crate) fn taken_by(&mut self, index: usize) {
         let mut pending = self.late().pending.remove(index);
         pending.served();
@@ -423,7 +424,7 @@ impl<T> Delivery<T> {
         !self.pending().is_empty()
     }
 
-    /// Those who are still to be served.
+    /// The subscribers that are still to be served.
     #[inline]
     pub(crate) fn pending(&self) -> &[Pending<T>] {
         self.late.as_ref().map_or(&[], |late| &late.pending)

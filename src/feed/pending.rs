@@ -237,7 +237,7 @@ pub(crate) enum Waiter {
     Task,
 }
 
-/// How those who have no room tell when they have.
+/// How subscribers without room report that they have room.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
     /// When it looks again without a wake-up.

@@ -155,7 +155,7 @@ impl<T> Receiver<T> {
             .map_err(RecvTimeoutError::without_limit)
     }
 
-    /// Takes the next value, and waits for it for so long.
+    /// Takes the next value, and waits for it up to `timeout`.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl<T> Receiver<T> {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
-    /// Takes the next value, and waits for it until then.
+    /// Takes the next value, and waits for it until `deadline`.
     ///
     /// # Errors
     ///

@@ -563,7 +563,7 @@ mod tests {
         let mut grace = records.observe(concern);
         assert!(!is_over(&mut grace));
         assert!(is_over(&mut records.observe(of(1))));
-        // To the same place: who sends without pause holds nobody up.
+        // To the same place: a sender that never pauses must not delay others.
         section.begin(place);
         assert!(is_over(&mut grace));
 

@@ -17,8 +17,8 @@ use crate::wait::{Alarm, not_completed, poll_turn};
 
 /// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
 ///
-/// Nothing happens until it is polled. The first poll serves everybody who has room; later ones serve those who make
-/// room. It completes with the number of subscribers that the value reached.
+/// Nothing happens until it is polled. The first poll serves all subscribers that have room; later polls serve those
+/// that make room. It completes with the number of subscribers that the value reached.
 ///
 /// # Dropping it
 ///

@@ -76,7 +76,7 @@ impl<T> Undelivered<T> {
         self.0.delivery.delivered()
     }
 
-    /// Those who have not got it. Some of them may have ended since.
+    /// The subscribers that have not got it. Some of them may have ended since.
     pub fn missed(&self) -> &[Missed] {
         &self.0.missed
     }
@@ -127,7 +127,7 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         })))
     }
 
-    /// Offers the value once more, without waiting, to those who missed it.
+    /// Offers the value again, without waiting, to the subscribers that missed it.
     ///
     /// # Errors
     ///
@@ -140,20 +140,20 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         Self::outcome(&core, delivery, Cause::Full)
     }
 
-    /// Offers the value once more to those who missed it, and waits for them for so long.
+    /// Offers the value again to the subscribers that missed it, and waits for them up to `timeout`.
     ///
     /// # Errors
     ///
-    /// `Undelivered` again if some of them have no room until then.
+    /// `Undelivered` again if some of them have no room within `timeout`.
     pub fn retry_timeout(self, timeout: Duration) -> Result<usize, Self> {
         self.retry_until(Instant::now().checked_add(timeout))
     }
 
-    /// Offers the value once more to those who missed it, and waits for them until then.
+    /// Offers the value again to the subscribers that missed it, and waits for them until `deadline`.
     ///
     /// # Errors
     ///
-    /// `Undelivered` again if some of them have no room until then.
+    /// `Undelivered` again if some of them have no room by `deadline`.
     pub fn retry_deadline(self, deadline: Instant) -> Result<usize, Self> {
         self.retry_until(Some(deadline))
     }

@@ -110,7 +110,7 @@ impl Registry {
                 taken
             } else {
                 feeds.stopped = true;
-                // They stay, so that whoever stops it at the same time waits as well.
+                // They stay, so that a thread that stops the mux at the same time waits as well.
                 feeds.by_type.values().cloned().collect()
             }
         };

@@ -16,7 +16,7 @@ thread_local! {
     static PASSED_OVER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a send, which returns how many it reached, and leaves out those who passed over the event.
+/// Runs a send, which returns how many it reached, and subtracts the subscribers that passed over the event.
 ///
 /// All of a send happens on the thread that calls it. A send inside a send, by a carrier, leaves the count as it was.
 pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {

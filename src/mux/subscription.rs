@@ -79,7 +79,7 @@ impl TypeMuxSubscription {
         }
     }
 
-    /// Takes the next event, and waits for it for so long.
+    /// Takes the next event, and waits for it up to `timeout`.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl TypeMuxSubscription {
         self.receiver.recv(Instant::now().checked_add(timeout))
     }
 
-    /// Takes the next event, and waits for it until then.
+    /// Takes the next event, and waits for it until `deadline`.
     ///
     /// # Errors
     ///

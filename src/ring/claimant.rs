@@ -373,7 +373,7 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Whether there is room, and whom to wait for if there is none.
+    /// Whether there is room, and if not, which reader to wait for.
     pub(crate) fn look_for_room(&self) -> Result<(), Held> {
         let claims = self.core.track.claims();
         let next = claims.next.load(Ordering::Acquire);
@@ -440,7 +440,7 @@ impl<T> Claimant<T> {
                 old.push(replaced);
             }
         }
-        // Backwards: who sees the first stamp sees all of them, and the values come out together.
+        // Backwards: a reader that sees the first stamp sees all of them, so the values come out together.
         for position in (claim.begin..claim.end).rev() {
             track.stamp(position);
         }

@@ -1,4 +1,4 @@
-//! What all handles and readers of a ring share: the track, who sleeps, and who the readers are.
+//! What all handles and readers of a ring share: the track, the sleepers and the readers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

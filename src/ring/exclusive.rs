@@ -151,22 +151,22 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send(value)
     }
 
-    /// Sends a value, and waits for so long for readers that keep the ring full.
+    /// Sends a value, and waits up to `timeout` for readers that keep the ring full.
     ///
     /// # Errors
     ///
-    /// As for [`try_send`](Self::try_send), `Full` once the time is up.
+    /// As for [`try_send`](Self::try_send), and `Full` if there is no room within `timeout`.
     pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
         // A limit beyond what the clock can count is no limit.
         self.writer
             .send_until(value, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends a value, and waits until then for readers that keep the ring full.
+    /// Sends a value, and waits until `deadline` for readers that keep the ring full.
     ///
     /// # Errors
     ///
-    /// As for [`try_send`](Self::try_send), `Full` once it is then.
+    /// As for [`try_send`](Self::try_send), and `Full` if there is no room by `deadline`.
     pub fn send_deadline(&mut self, value: T, deadline: Instant) -> Result<u64, TrySendError<T>> {
         self.writer.send_until(value, || Some(deadline))
     }

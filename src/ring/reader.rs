@@ -479,7 +479,7 @@ impl<T> Reader<T> {
     #[cold]
     fn rejoin(&mut self, kind: Progress) {
         if kind.is_fragile() {
-            // It stays an orphan, whom senders pass by.
+            // It stays an orphan, which senders pass by.
             return self.member.fail(SubscriptionError::Overflowed);
         }
         let core = &self.core;

@@ -61,7 +61,7 @@ pub struct RingReceiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
-    /// Its place among those who wait, of a task that was told to wait.
+    /// The place in the wake list of a task that was told to wait.
     ticket: Ticket,
     pace: Pace,
 }
@@ -283,7 +283,7 @@ impl<T> RingReceiver<T> {
             .map_err(RecvTimeoutError::without_limit)
     }
 
-    /// As [`wait`](Self::wait), for so long.
+    /// Like [`wait`](Self::wait), but waits at most `timeout`.
     ///
     /// # Errors
     ///
@@ -293,7 +293,7 @@ impl<T> RingReceiver<T> {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
-    /// As [`wait`](Self::wait), until then.
+    /// Like [`wait`](Self::wait), but waits until `deadline`.
     ///
     /// # Errors
     ///
@@ -372,7 +372,7 @@ impl<T> RingReceiver<T> {
         let reader = &mut self.reader;
         if !reader.has_unread() && !self.awake.wait(deadline, || reader.is_ready()) {
             if self.awake.waiting() == Waiting::Spin && !MODELLED {
-                // It spins until then.
+                // It has spun until the deadline.
                 return Err(RecvTimeoutError::Timeout);
             }
             self.park_until(deadline)?;
@@ -509,7 +509,7 @@ impl<T: Clone> RingReceiver<T> {
         Ok((self.position() - 1, value))
     }
 
-    /// Takes a clone of the next value, and waits for it for so long.
+    /// Takes a clone of the next value, and waits for it up to `timeout`.
     ///
     /// # Errors
     ///
@@ -523,7 +523,7 @@ impl<T: Clone> RingReceiver<T> {
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
-    /// Takes a clone of the next value, and waits for it until then.
+    /// Takes a clone of the next value, and waits for it until `deadline`.
     ///
     /// # Errors
     ///

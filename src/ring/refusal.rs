@@ -2,7 +2,7 @@
 
 use crate::error::TrySendError;
 
-/// Why there is no room for a value, for one who will not wait for it, or not any longer.
+/// Why there is no room for a value: returned to a sender that does not wait, or does not wait any longer.
 pub(crate) enum Refusal {
     Full,
     Closed,

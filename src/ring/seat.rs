@@ -134,7 +134,7 @@ impl Seat {
     #[inline]
     pub(crate) fn pin_strict(&self, position: u64) {
         self.reads_on_this_thread();
-        // ORDERING: as in `advance_strict`: who sees this may not have seen the word that it takes the place of.
+        // ORDERING: as in `advance_strict`: a thread that sees this word may not have seen the word before it.
         self.word.store(
             Progress::strict(position).pinned().0,
             order!(Release, "pin_is_stored_relaxed"),

@@ -124,7 +124,7 @@ impl Seats {
         &self.bucket(bucket).seats[index]
     }
 
-    /// The bucket of the seat with that number, to be held by who sits there, and its index in it.
+    /// The bucket of the seat with that number, which its reader keeps alive, and the seat's index in it.
     pub(crate) fn find(&self, number: usize) -> (Arc<Bucket>, u32) {
         let (bucket, index) = place(number);
         (Arc::clone(self.bucket(bucket)), index as u32)
@@ -174,7 +174,8 @@ impl Seats {
         let words = &self.bucket(bucket).words[index / 64];
         let before = words.of(is_lossy).fetch_and(!bit, Ordering::AcqRel);
         if before & bit != 0 && is_lossy {
-            // ORDERING: Release pairs with the Acquire in `has_lossy`: who finds nobody there does not look at the seat.
+            // ORDERING: Release pairs with the Acquire in `has_lossy`: a sender that finds nobody there does not look
+            // at the seat.
             self.lossy
                 .fetch_sub(1, order!(Release, "lossy_reader_leaves_relaxed"));
         }
@@ -194,7 +195,7 @@ impl Seats {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether anybody counts that is lossy. Exact for whoever has found the version unchanged.
+    /// Whether anybody counts that is lossy. Exact if the version has not changed meanwhile.
     pub(crate) fn has_lossy(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `ungate`: what lossy readers that left have read was read before.
         self.lossy.load(Ordering::Acquire) != 0

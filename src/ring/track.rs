@@ -128,7 +128,7 @@ impl<T> Track<T> {
             .store(position, order!(Release, "tail_is_published_relaxed"));
     }
 
-    /// The value at that position is there. For whoever claimed it in a shared ring.
+    /// The value at that position is there. Called by the sender that claimed it in a shared ring.
     #[inline(always)]
     pub(crate) fn stamp(&self, position: u64) {
         let lap = self.shape.lap(position);
@@ -158,7 +158,7 @@ impl<T> Track<T> {
                 // The stamp may be of a later lap: then the tail was moved before.
                 self.tail.load(Ordering::Acquire)
             } else {
-                // ORDERING: Release: who sees the tail sees all that was stamped before it.
+                // ORDERING: Release: a thread that sees the tail sees all that was stamped before it.
                 let moved = self.tail.compare_exchange(
                     tail,
                     position,

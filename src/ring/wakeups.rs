@@ -1,4 +1,4 @@
-//! Who sleeps, and who wakes whom.
+//! Sleeping readers and senders, and who wakes them.
 //!
 //! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs something only where somebody
 //! is about to sleep.
@@ -105,7 +105,7 @@ impl Wakeups {
         self.readers.leave(ticket, || false);
     }
 
-    /// The ring has ended: wakes everybody.
+    /// The ring has ended: wakes all sleepers.
     pub(crate) fn wake_all(&self) {
         self.readers.wake_all();
         self.senders.wake_all();

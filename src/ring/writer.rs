@@ -1,7 +1,7 @@
 //! Writing to a ring that one thread at a time sends on.
 //!
-//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the segment that it holds;
-//! it publishes them by one store of the tail, in which whoever reads the tail sees them.
+//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the segment that it
+//! holds; it publishes them by one store of the tail: a reader that sees the new tail sees the values.
 //!
 //! What every send needs lies apart from what few need, which is reached by reference alone: so where a sender is a local
 //! variable, the compiler may keep its position in a register.

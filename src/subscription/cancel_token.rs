@@ -14,9 +14,9 @@ use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
 ///
-/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or its handle dropped, and at
-/// the latest when the producer has ended, so nobody whom the producer gave a clone waits on it for ever. Once cancelled, it stays
-/// cancelled.
+/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or its handle dropped,
+/// and at the latest when the producer has ended, so a holder of a clone never waits on it for ever. Once cancelled, it
+/// stays cancelled.
 ///
 /// # Examples
 ///
@@ -92,7 +92,7 @@ impl CancelToken {
 
     /// Whether it has been cancelled.
     pub fn is_cancelled(&self) -> bool {
-        // ORDERING: pairs with the Release in `cancel`: who sees the cancellation sees what led to it.
+        // ORDERING: pairs with the Release in `cancel`: a thread that sees the cancellation sees what led to it.
         self.shared.cancelled.load(Ordering::Acquire)
     }
 
@@ -101,14 +101,14 @@ impl CancelToken {
         &self.shared.receiver
     }
 
-    /// Waits for so long, or until cancelled. Returns whether it has been cancelled.
+    /// Waits up to `timeout` until the token is cancelled. Returns whether it has been cancelled.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         // A limit beyond what the clock can count is no limit.
         self.wait_until(Instant::now().checked_add(timeout), |_| false)
     }
 
-    /// Waits until cancelled, until the deadline, or until `over`, which keeps the waker for when that may have changed.
-    /// Returns whether it has been cancelled.
+    /// Waits until the token is cancelled, until the deadline, or until `over` returns true. `over` keeps the waker, to
+    /// wake this thread when its result may have changed. Returns whether the token has been cancelled.
     pub(crate) fn wait_until(
         &self,
         deadline: Option<Instant>,
@@ -136,7 +136,7 @@ impl CancelToken {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Cancels it, and wakes everybody who waits for that. Harmless when it has been cancelled.
+    /// Cancels the token, and wakes all threads and tasks that wait for it. Cancelling it again does nothing.
     pub fn cancel(&self) {
         // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a waiter that joins and still
         // sees `false` is woken by it.
@@ -145,7 +145,7 @@ impl CancelToken {
             self.shared.waiting.wake_all();
         }
         let sender = self.shared.sender.lock().take();
-        // Outside the lock: it wakes those who select on the channel.
+        // Outside the lock: this wakes the threads that select on the channel.
         drop(sender);
     }
 }

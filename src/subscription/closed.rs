@@ -33,7 +33,7 @@ impl Closed {
         self.wait_until(None);
     }
 
-    /// Blocks the thread until the subscription has ended, or for so long. Returns whether it has ended.
+    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether it has ended.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
         // A limit beyond what the clock can count is no limit.
         self.wait_until(Instant::now().checked_add(timeout))

@@ -106,7 +106,7 @@ impl SubscriptionState {
     /// Whether the subscription has ended. Once true, it stays true. What the thread that ended it did before is visible to a
     /// thread that gets `true`.
     pub fn is_ended(&self) -> bool {
-        // ORDERING: pairs with the Release in `end`: who sees the end sees what led to it.
+        // ORDERING: pairs with the Release in `end`: a thread that sees the end sees what led to it.
         self.ended.load(Ordering::Acquire)
     }
 
@@ -250,7 +250,7 @@ impl SubscriptionState {
     pub(crate) fn forget_waker(&self, key: &mut Option<Key>) {
         let Some(key) = key.take() else { return };
         let forgotten = self.held(|wakers| wakers.remove(key));
-        // Outside the lock, as above; and who forgets it may be unwinding.
+        // Outside the lock, as above; and the thread that forgets it may be unwinding.
         quietly(|| drop(forgotten));
     }
 

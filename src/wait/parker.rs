@@ -56,7 +56,7 @@ impl Parker {
 
     /// Parks until woken, or until the deadline; without one, until woken.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
-        // ORDERING: pairs with the Release in `wake_by_ref`: what the waker did before is visible to who was woken.
+        // ORDERING: pairs with the Release in `wake_by_ref`: what the waker did before is visible to the woken thread.
         if self.signal.woken.swap(false, Ordering::Acquire) {
             return;
         }
