@@ -158,6 +158,25 @@ fn a_value_behind_another() {
     assert_eq!(receiver.drain(2, drop), Ok(1));
 }
 
+/// As above, with a receiver that drains: it looks at the last slot of a cache line first.
+fn a_drain_behind_another() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let other = {
+        let (ledger, feed) = (ledger.clone(), feed.clone());
+        thread::spawn(move || feed.send(ledger.token(1)))
+    };
+    assert_eq!(feed.send(ledger.token(2)), 1);
+    let mut sum = 0;
+    assert!(receiver.drain(2, |token| sum += token.number()).is_ok());
+    other.join().unwrap();
+    let _ = receiver.drain(2, |token| sum += token.number());
+    assert_eq!(sum, 3);
+    drop((receiver, feed));
+    ledger.assert_settled();
+}
+
 /// What was sent before the end is received, and then the end.
 fn a_close() {
     let ledger = Ledger::new();
@@ -339,6 +358,18 @@ fn a_claimed_place_must_not_count_as_empty() {
     Model::bound(3)
         .because(Why::Says("empty beside a completed value"))
         .fails_with("overtaking_is_not_noted", a_value_behind_another);
+}
+
+#[test]
+fn a_drain_waits_for_a_value_on_its_way() {
+    Model::bound(3).holds(a_drain_behind_another);
+}
+
+#[test]
+fn a_drain_has_to_look_whether_a_place_was_overtaken() {
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("overtaking_is_overlooked_by_drain", a_drain_behind_another);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::delivery::{Delivery, ring};
 use super::queue::Queue;
 use super::record::Section;
 use super::run::Run;
+use crate::sync::prefetch;
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 pub(super) struct Pass<T> {
@@ -18,26 +19,11 @@ pub(super) struct Pass<T> {
     pub(super) rung: u64,
     /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
     pub(super) cloning: bool,
-    /// Clones for seats that are not wanted any more, and not served yet.
-    pub(super) run: Run<Served<T>, T>,
+    /// Values for seats that are not wanted any more, and not served yet.
+    pub(super) run: Run<T>,
+    /// Whether values for the run are being made: its seats are still wanted then.
+    growing: bool,
 }
-
-/// How many seats ahead the processor fetches what the sender is to read.
-const AHEAD: usize = 8;
-
-/// A seat of an own channel in the visit, and its queue.
-pub(super) struct Served<T> {
-    bit: u64,
-    queue: *const Queue<T>,
-}
-
-impl<T> Clone for Served<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Served<T> {}
 
 impl<T> Pass<T> {
     pub(super) fn new() -> Self {
@@ -47,6 +33,18 @@ impl<T> Pass<T> {
             rung: 0,
             cloning: false,
             run: Run::new(),
+            growing: false,
+        }
+    }
+
+    /// After a panic: names the seat whose clone panicked, if it was one for the run.
+    pub(super) fn find_current(&mut self) {
+        if std::mem::take(&mut self.growing) {
+            self.wanted ^= self.run.seats();
+            let mut left = self.run.cut();
+            self.current = left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.wanted |= left;
         }
     }
 }
@@ -106,33 +104,23 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass<T>,
     ) {
         while plain != 0 {
-            // No code of others may run in a window, so the clones are made before.
-            pass.cloning = true;
-            let mut wanted = pass.wanted;
-            while plain != 0 && pass.run.len() < Run::<Served<T>, T>::CAPACITY {
-                let index = plain.trailing_zeros() as usize;
-                let bit = plain & plain.wrapping_neg();
-                // SAFETY: the visit to this chunk began before `live` was read, and the seats were live. The chunk says that
-                // this one is of an own channel.
-                let queue = unsafe { chunk.seat(index).own_unchecked() };
-                if !queue.has_room() {
-                    break;
-                }
-                if plain & bit << AHEAD != 0 {
-                    // SAFETY: as above.
-                    unsafe { chunk.seat(index + AHEAD) }.prefetch();
-                }
-                plain ^= bit;
-                wanted ^= bit;
-                (pass.current, pass.wanted) = (index, wanted);
-                let others = wanted != 0 || more;
-                let value = match &self.original {
-                    Some(original) if others && self.spare.is_none() => original.clone(),
-                    _ => self.take_value(others || self.has_pending()),
-                };
-                pass.run.push(Served { bit, queue }, value);
+            // Three loops, each over the same few seats, because each is small, and has the processor fetch what the next one
+            // uses. SAFETY of all three: the visit to this chunk began before `live` was read, and the seats were live. The
+            // chunk says that they are of own channels.
+            let seats = chunk.seats();
+            let count = pass.run.choose(plain, |seat| {
+                // SAFETY: see above.
+                let queue = unsafe { seats.seat(seat).own_unchecked() };
+                prefetch(queue);
+                queue
+            });
+            let others = more || pass.wanted != pass.run.seats();
+            self.fill_run(count, others, pass);
+            if pass.run.len() < count {
+                pass.run.cut();
             }
-            pass.cloning = false;
+            plain ^= pass.run.seats();
+            pass.wanted ^= pass.run.seats();
             if pass.run.len() != 0 {
                 self.give_run(core, chunk, by, pass);
             } else {
@@ -143,6 +131,29 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 self.serve_own(core, chunk, by, bit, more, pass);
             }
         }
+    }
+
+    /// Adds values for the queues of the run that have room, up to the first that has none. No code of others may run in a
+    /// window, so the clones are made before. `others` want the value besides these `count`. The visit to the chunk goes on.
+    #[inline(always)]
+    fn fill_run(&mut self, count: usize, others: bool, pass: &mut Pass<T>) {
+        (pass.cloning, pass.growing) = (true, true);
+        if let (Some(original), None) = (&self.original, &self.spare) {
+            let clones = if others {
+                count
+            } else {
+                count.saturating_sub(1)
+            };
+            // SAFETY: `clones` is at most `count`, and as the caller says.
+            unsafe { (pass.run).add_up_to(clones, Queue::has_room, |_| original.clone()) };
+        }
+        let take = |index| {
+            let others = others || index + 1 < count || self.has_pending();
+            self.take_value(others)
+        };
+        // SAFETY: so many were chosen, and as the caller says.
+        unsafe { pass.run.add_up_to(count, Queue::has_room, take) };
+        (pass.cloning, pass.growing) = (false, false);
     }
 
     /// Serves the seats of the run with its values.
@@ -157,18 +168,13 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let before = pass.run.len();
         let mut rung = 0;
         if let Some(window) = by.open() {
-            pass.run.offer(|Served { bit, queue }, value| {
-                // SAFETY: the visit to the chunk goes on.
-                if unsafe { &*queue }.offer_alone(value, &window)? {
-                    rung |= bit;
-                }
-                Ok(())
-            });
+            // SAFETY: the visit to the chunk goes on.
+            rung = unsafe { (pass.run).offer(|queue, value| queue.offer_alone(value, &window)) };
         }
         pass.rung |= rung;
         self.delivered += before - pass.run.len();
         // Other threads send now, or have closed the channel.
-        while let Some((Served { bit, .. }, value)) = pass.run.pop() {
+        while let Some((bit, value)) = pass.run.pop() {
             self.offer_own(core, chunk, by, bit, value, pass);
         }
     }

@@ -188,6 +188,38 @@ impl<T> Drop for Far<T> {
     }
 }
 
+/// The seats of a chunk, for a loop over several of them.
+pub(crate) struct Seats<'a, T> {
+    near: &'a [Cell<T>; NEAR],
+    far: *const [Cell<T>; FAR],
+}
+
+impl<'a, T> Seats<'a, T> {
+    /// # Safety
+    ///
+    /// The seat was filled before these were loaded.
+    #[inline(always)]
+    unsafe fn cell(&self, seat: usize) -> &'a Cell<T> {
+        if seat < NEAR {
+            return &self.near[seat];
+        }
+        // SAFETY: `fill` allocates the far seats before it sets the bit of the first of them, and they live as long as
+        // the chunk.
+        unsafe { &(&*self.far)[seat - NEAR] }
+    }
+
+    /// A live seat.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Chunk::seat`], and the seat was live before these were loaded.
+    #[inline(always)]
+    pub(crate) unsafe fn seat(&self, seat: usize) -> &'a Seat<T> {
+        // SAFETY: as the caller warrants.
+        unsafe { self.cell(seat) }.with(|cell| unsafe { (*cell).assume_init_ref() })
+    }
+}
+
 // SAFETY: seats are shared and changed as the invariant on the type says; what they hold is `Sync` and `Send` when
 // `T: Send`.
 unsafe impl<T: Send> Sync for Chunk<T> {}
@@ -260,15 +292,20 @@ impl<T> Chunk<T> {
         self.plain.load(Ordering::Relaxed)
     }
 
+    /// The seats that are live by now, for a caller that has loaded `live`.
+    #[inline(always)]
+    pub(crate) fn seats(&self) -> Seats<'_, T> {
+        Seats {
+            near: &self.near,
+            // ORDERING: ordered by the load of `live`, which comes first.
+            far: self.far.0.load(Ordering::Relaxed),
+        }
+    }
+
     #[inline]
     fn cell(&self, seat: usize) -> &Cell<T> {
-        if seat < NEAR {
-            return &self.near[seat];
-        }
-        let far = self.far.0.load(Ordering::Relaxed);
-        // SAFETY: `fill` allocates the far seats before it sets the bit of the first of them, and they live as long as
-        // the chunk. Whoever comes here saw such a bit with Acquire, or holds the registry's lock.
-        unsafe { &(&*far)[seat - NEAR] }
+        // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock.
+        unsafe { self.seats().cell(seat) }
     }
 
     /// A live seat.

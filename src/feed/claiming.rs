@@ -50,7 +50,7 @@ impl<T> Queue<T> {
     #[inline(always)]
     pub(crate) fn has_room(&self) -> bool {
         let tail = self.senders.tail.load(Ordering::Relaxed);
-        let has_room = self.free_from(tail, 1).is_ok();
+        let has_room = self.is_before_limit(tail) || self.free_up_to(tail, 1).is_ok();
         if has_room {
             prefetch_to_write(self.slot(tail));
         }
@@ -160,8 +160,13 @@ impl<T> Queue<T> {
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let senders = &self.senders;
         // Nobody else moves the tail, except for its closed bit.
-        let tail = senders.tail.load(Ordering::Relaxed);
-        let (next, free) = self.free_from(tail, wanted)?;
+        // ORDERING: Acquire pairs with the closing of the tail: whoever finds it closed finds it closing below.
+        let tail = senders.tail.load(Ordering::Acquire);
+        let (next, free) = if wanted == 1 && self.is_before_limit(tail) {
+            (tail + 1, 1)
+        } else {
+            self.free_from(tail, wanted)?
+        };
         self.move_tail_alone(next);
         // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
         if !mutant!("receiver_arms_without_heavy_fence") {
@@ -217,6 +222,13 @@ impl<T> Queue<T> {
                 Err(now) => tail = now,
             }
         }
+    }
+
+    /// Whether the place at that tail is free, and the next one is in the same lap; if the tail is not closed.
+    #[inline(always)]
+    fn is_before_limit(&self, tail: u64) -> bool {
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
+        tail < self.senders.limit.load(Ordering::Acquire)
     }
 
     /// The tail behind the places that are free from that tail on, at most `wanted`, and how many they are.

@@ -76,6 +76,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, more: bool) {
         let mut pass = Pass::new();
         while let Err(panic) = catch(|| self.serve_seats(core, chunk, by, more, &mut pass)) {
+            pass.find_current();
             // SAFETY: the visit goes on, and the seat was live in it.
             let seat = unsafe { chunk.seat(pass.current) };
             let entry = seat.entry();

@@ -25,6 +25,13 @@ impl FirstGap {
         self.0.load(Ordering::Relaxed) <= head || self.ignores_positions()
     }
 
+    /// The position. The receiver must have read the stamps of the values before which it looks for a gap with Acquire.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        // ORDERING: as in `is_before`.
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Whether a gap comes at `head`, where there is no value. The receiver must have read the tail
     /// with `SeqCst`.
     pub(crate) fn is_at(&self, head: u64) -> bool {

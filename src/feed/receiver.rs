@@ -227,12 +227,12 @@ impl<T> Receiver<T> {
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
         self.cursor.pauses();
-        // If nothing is there, one try finds out why.
-        let limit = self.queue.ready(&self.cursor, limit).max(limit.min(1));
-        let mut taken = 0;
-        if self.untold == 0 {
-            taken = self.queue.drain(&mut self.cursor, limit, &mut f);
+        if self.untold != 0 && limit != 0 {
+            return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
         }
+        let (there, mut taken) = self.queue.drain(&mut self.cursor, limit, &mut f);
+        // If nothing is there, one try finds out why.
+        let limit = there.max(limit.min(1));
         while taken < limit {
             match self.pop_now() {
                 Ok(value) => {

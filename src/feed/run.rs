@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
+use super::queue::Queue;
+
 /// The bytes of a run's values. They lie on the stack of each send.
 const SIZE: usize = 256;
 /// The most values of a run. More make it no cheaper.
@@ -12,17 +14,22 @@ const MOST: usize = 8;
 #[repr(C, align(16))]
 struct Room([MaybeUninit<u8>; SIZE]);
 
-/// Values, each for a place of type `K`.
+/// Queues of a chunk that get values together.
 ///
-/// Invariant: the first `len` elements of both arrays are there, and `len` is at most [`CAPACITY`](Self::CAPACITY).
-pub(crate) struct Run<K, T> {
+/// It is filled in two steps: first the queues are [chosen](Self::choose), then each gets a value, in their order.
+///
+/// Invariant: `seats` has a bit for each queue that was chosen, at most [`CAPACITY`](Self::CAPACITY), and the first elements
+/// of `queues` are these queues, from the lowest bit on. The first `len` elements of `room` are values, for the first `len`
+/// queues.
+pub(crate) struct Run<T> {
+    seats: u64,
+    queues: [MaybeUninit<*const Queue<T>>; MOST],
     len: usize,
-    places: [MaybeUninit<K>; MOST],
     room: Room,
     _values: PhantomData<T>,
 }
 
-impl<K: Copy, T> Run<K, T> {
+impl<T> Run<T> {
     /// How many values it holds: none, if they are large.
     pub(crate) const CAPACITY: usize = {
         let (size, align) = (size_of::<T>(), align_of::<T>());
@@ -38,16 +45,24 @@ impl<K: Copy, T> Run<K, T> {
     #[inline(always)]
     pub(crate) fn new() -> Self {
         Self {
+            seats: 0,
+            queues: [const { MaybeUninit::uninit() }; MOST],
             len: 0,
-            places: [const { MaybeUninit::uninit() }; MOST],
             room: Room([const { MaybeUninit::uninit() }; SIZE]),
             _values: PhantomData,
         }
     }
 
+    /// How many values it has.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The seats of its queues.
+    #[inline(always)]
+    pub(crate) fn seats(&self) -> u64 {
+        self.seats
     }
 
     #[inline(always)]
@@ -55,51 +70,110 @@ impl<K: Copy, T> Run<K, T> {
         self.room.0.as_mut_ptr().cast()
     }
 
-    /// Adds a value. There must be room for it.
+    /// Chooses the queues of the lowest seats, as many as it holds, and returns how many. It must be empty.
     #[inline(always)]
-    pub(crate) fn push(&mut self, place: K, value: T) {
-        let index = self.len;
-        assert!(index < Self::CAPACITY);
-        self.places[index].write(place);
-        // SAFETY: there is room for `CAPACITY` values, aligned for them.
-        unsafe { self.values().add(index).write(value) };
-        self.len += 1;
+    pub(crate) fn choose(&mut self, seats: u64, queue: impl Fn(usize) -> *const Queue<T>) -> usize {
+        debug_assert!(self.len == 0);
+        let (mut left, mut count) = (seats, 0);
+        while left != 0 && count < Self::CAPACITY {
+            self.queues[count].write(queue(left.trailing_zeros() as usize));
+            left &= left - 1;
+            count += 1;
+        }
+        self.seats = seats ^ left;
+        count
     }
 
-    /// Gives each value to `take`, and keeps those that come back. `take` does not panic.
+    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the next one has room.
+    ///
+    /// # Safety
+    ///
+    /// At least `count` queues were chosen, and they live.
     #[inline(always)]
-    pub(crate) fn offer(&mut self, mut take: impl FnMut(K, T) -> Result<(), T>) {
-        // No element is read twice: `len` covers only those that came back.
-        let len = std::mem::take(&mut self.len);
-        let values = self.values();
-        for index in 0..len {
-            // SAFETY: the element is there, by the invariant.
-            let (place, value) = unsafe {
-                let place = self.places.get_unchecked(index).assume_init();
-                (place, values.add(index).read())
-            };
-            if let Err(value) = take(place, value) {
-                self.push(place, value);
+    pub(crate) unsafe fn add_up_to(
+        &mut self,
+        count: usize,
+        has_room: impl Fn(&Queue<T>) -> bool,
+        mut value: impl FnMut(usize) -> T,
+    ) {
+        for index in self.len..count {
+            // SAFETY: as the caller warrants, and by the invariant.
+            if !has_room(unsafe { &*self.queues.get_unchecked(index).assume_init() }) {
+                return;
             }
+            let value = value(index);
+            // SAFETY: there is room for as many values as queues can be chosen, aligned for them.
+            unsafe { self.values().add(index).write(value) };
+            self.len = index + 1;
         }
     }
 
-    /// Takes the last value.
+    /// Leaves out the queues that have no value yet, and returns their seats.
     #[inline(always)]
-    pub(crate) fn pop(&mut self) -> Option<(K, T)> {
-        self.len = self.len.checked_sub(1)?;
-        let index = self.len;
+    pub(crate) fn cut(&mut self) -> u64 {
+        let mut left = self.seats;
+        for _ in 0..self.len {
+            left &= left - 1;
+        }
+        self.seats ^= left;
+        left
+    }
+
+    /// Gives each queue its value, and keeps those that come back. `give` says whether the receiver is to be woken, and does not
+    /// panic. Returns the seats of the receivers that are.
+    ///
+    /// # Safety
+    ///
+    /// The queues live.
+    #[inline(always)]
+    pub(crate) unsafe fn offer(&mut self, give: impl Fn(&Queue<T>, T) -> Result<bool, T>) -> u64 {
+        // No element is read twice: `len` covers only those that came back.
+        let len = std::mem::take(&mut self.len);
+        let (seats, mut rung) = (std::mem::take(&mut self.seats), 0);
+        let values = self.values();
+        for index in 0..len {
+            // SAFETY: the elements are there, by the invariant, and the queue lives.
+            let (queue, value) = unsafe {
+                let queue = self.queues.get_unchecked(index).assume_init();
+                (&*queue, values.add(index).read())
+            };
+            match give(queue, value) {
+                Ok(false) => {}
+                Ok(true) => rung |= bit_at(seats, index),
+                Err(value) => {
+                    self.seats |= bit_at(seats, index);
+                    self.queues[self.len].write(queue);
+                    // SAFETY: as many elements were read, at least.
+                    unsafe { values.add(self.len).write(value) };
+                    self.len += 1;
+                }
+            }
+        }
+        rung
+    }
+
+    /// Takes the last value, and the bit of its seat.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
+        let index = self.len.checked_sub(1)?;
+        self.len = index;
+        let bit = 1 << self.seats.ilog2();
+        self.seats ^= bit;
         // SAFETY: the element was there, by the invariant, and `len` does not count it any more.
-        Some(unsafe {
-            (
-                self.places[index].assume_init(),
-                self.values().add(index).read(),
-            )
-        })
+        Some((bit, unsafe { self.values().add(index).read() }))
     }
 }
 
-impl<K, T> Drop for Run<K, T> {
+/// The bit of which `index` lower ones are set.
+#[cold]
+fn bit_at(mut seats: u64, index: usize) -> u64 {
+    for _ in 0..index {
+        seats &= seats - 1;
+    }
+    seats & seats.wrapping_neg()
+}
+
+impl<T> Drop for Run<T> {
     fn drop(&mut self) {
         let values: *mut T = self.room.0.as_mut_ptr().cast();
         for index in 0..self.len {

@@ -62,7 +62,7 @@ impl<T> Shape<T> {
     }
 
     #[inline(always)]
-    fn index(&self, position: u64) -> usize {
+    pub(crate) fn index(&self, position: u64) -> usize {
         (position & self.index_bits) as usize
     }
 

@@ -22,6 +22,14 @@ fn is_soon(patience: &Patience) -> bool {
     patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
 }
 
+/// What a receiver finds.
+struct Ready {
+    /// How many values there are.
+    count: usize,
+    /// How many of them, from the first on, are known to be complete.
+    filled: usize,
+}
+
 impl<T> Queue<T> {
     #[inline(always)]
     fn filled_slot(&self, position: u64) -> &Slot<T> {
@@ -42,43 +50,76 @@ impl<T> Queue<T> {
     /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
-        let mut taken = None;
-        self.drain(cursor, 1, |value| taken = Some(value));
-        taken
-    }
-
-    /// Hands values that are there, at most `limit`, to `f`, and returns how many. Stops at the first that is not
-    /// there, and where values are missing.
-    #[inline(always)]
-    pub(crate) fn drain(&self, cursor: &mut Cursor, limit: usize, mut f: impl FnMut(T)) -> usize {
         let receiver = &self.receiver;
         let shape = receiver.shape;
         if shape.overflow() == Overflow::DropOldest {
-            return 0;
+            return None;
         }
+        let position = cursor.head;
+        let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
+            && !receiver.first_gap.is_before(position);
+        // SAFETY: the receiver has a share.
+        let slot = unsafe { shape.slot(position) };
+        // ORDERING: Acquire pairs with the Release in `fill`.
+        if slot.stamp.load(Ordering::Acquire) != position + 1
+            || !overlooks_gaps && receiver.first_gap.is_before(position)
+        {
+            return None;
+        }
+        // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
+        Some(unsafe { self.take_next(cursor, slot, shape.next(position)) })
+    }
+
+    /// Hands values that are there to `f`, at most `limit`. Stops at one that may not be complete, and where values are
+    /// missing. Returns how many values there were at the start, at most `limit`, and how many it has handed out.
+    #[inline(always)]
+    pub(crate) fn drain(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        mut f: impl FnMut(T),
+    ) -> (usize, usize) {
+        let receiver = &self.receiver;
+        let shape = receiver.shape;
+        let Ready { count, filled } = self.look(cursor, limit);
+        // What is recorded later comes behind these values, or may be reported later.
+        // ORDERING: ordered by the loads of the stamps in `look`, as in `is_before`.
+        let gap = receiver.first_gap.position();
         let mut position = cursor.head;
-        for taken in 0..limit {
-            let overlooks_gaps = mutant!("gaps_are_looked_for_before_the_stamp")
-                && !receiver.first_gap.is_before(position);
-            // SAFETY: the receiver has a share.
-            let slot = unsafe { shape.slot(position) };
-            // ORDERING: Acquire pairs with the Release in `fill`.
-            if slot.stamp.load(Ordering::Acquire) != position + 1
-                || !overlooks_gaps && receiver.first_gap.is_before(position)
-            {
-                return taken;
+        let mut last = shape.last_of_lap(position);
+        for taken in 0..filled {
+            if gap <= position && !mutant!("drain_overlooks_gaps") {
+                return (count, taken);
             }
-            position = shape.next(position);
-            // SAFETY: the stamp says that the slot is filled, and the caller is the receiver.
-            let value = unsafe { self.take_from(slot, position) };
-            cursor.head = position;
-            cursor.taken = cursor.taken.wrapping_add(1);
-            if receiver.room.is_waited_on() {
-                receiver.room.wake(1);
+            let mut next = position + 1;
+            if position == last {
+                next = shape.next(position);
+                last = shape.last_of_lap(next);
             }
+            // SAFETY: the receiver has a share. The slot is filled, and this is the receiver.
+            let value = unsafe { self.take_next(cursor, shape.slot(position), next) };
+            position = next;
             f(value);
         }
-        limit
+        (count, filled)
+    }
+
+    /// Takes the value of the slot at the cursor, moves the cursor on to `next`, and wakes a sender that waits for room.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take_from`](Self::take_from).
+    #[inline(always)]
+    unsafe fn take_next(&self, cursor: &mut Cursor, slot: &Slot<T>, next: u64) -> T {
+        // SAFETY: as the caller warrants.
+        let value = unsafe { self.take_from(slot, next) };
+        cursor.head = next;
+        cursor.taken = cursor.taken.wrapping_add(1);
+        let room = &self.receiver.room;
+        if room.is_waited_on() {
+            room.wake(1);
+        }
+        value
     }
 
     #[cold]
@@ -309,8 +350,8 @@ impl<T> Queue<T> {
     #[inline(always)]
     fn slots_to_end_of_line(&self, position: u64) -> usize {
         if MODELLED {
-            // Addresses differ from run to run.
-            return 1;
+            // Addresses differ from run to run. Two to a line, so that one may be looked at for both.
+            return 2 - self.receiver.shape.index(position) % 2;
         }
         let stamp = ptr::from_ref(&self.filled_slot(position).stamp).addr();
         (CACHE_LINE - stamp % CACHE_LINE).div_ceil(size_of::<Slot<T>>())
@@ -319,9 +360,17 @@ impl<T> Queue<T> {
     /// How many values are there for the receiver now, at most `limit`. Counts those that are being written where others
     /// behind them may be complete.
     pub(crate) fn ready(&self, cursor: &Cursor, limit: usize) -> usize {
+        self.look(cursor, limit).count
+    }
+
+    fn look(&self, cursor: &Cursor, limit: usize) -> Ready {
         let shape = self.receiver.shape;
+        let at_most = |limit: usize| Ready {
+            count: limit.min(self.len()),
+            filled: 0,
+        };
         if shape.overflow() == Overflow::DropOldest || self.is_closed() {
-            return limit.min(self.len());
+            return at_most(limit);
         }
         // The tail would tell, but it is the senders' cache line. Slots are filled in order, unless overtaken.
         let limit = limit.min(shape.capacity());
@@ -342,10 +391,14 @@ impl<T> Queue<T> {
         while filled < limit && is_filled(filled + 1) {
             filled += 1;
         }
-        if self.is_overtaken(cursor.head) {
-            return limit.min(self.len());
+        // Read after the stamps: the note is visible if a stamp behind an empty slot is.
+        if self.is_overtaken(cursor.head) && !mutant!("overtaking_is_overlooked_by_drain") {
+            return at_most(limit);
         }
-        filled
+        Ready {
+            count: filled,
+            filled,
+        }
     }
 
     /// Drops what is in the queue. The caller must be the only receiver.

@@ -1,11 +1,14 @@
 //! A thread that alone sends on a feed, and what other threads have to wait for when they begin to send.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use fanfeed::{Carrier, Feed, Overflow, TrySendError};
+use fanfeed::{Carrier, Feed, Overflow, RecvError, TryRecvError, TrySendError};
+
+use crate::common::{Counted, Random, Tally};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -185,4 +188,91 @@ fn threads_that_take_the_right_from_each_other_keep_their_order() {
             *expected += 1;
         }
     });
+}
+
+/// A number in a value of so many bytes, whose clone can panic.
+struct Padded<const BYTES: usize> {
+    counted: Counted,
+    _rest: [u8; BYTES],
+}
+
+impl<const BYTES: usize> Clone for Padded<BYTES> {
+    fn clone(&self) -> Self {
+        Self {
+            counted: self.counted.clone(),
+            _rest: [0; BYTES],
+        }
+    }
+}
+
+/// Channels of all kinds on one feed, some of them full, and clones that panic: each receiver has each value in its order, or is
+/// told that it missed it.
+fn values_of_any_size_reach_channels_of_all_kinds<const BYTES: usize>() {
+    let mut random = Random::new(BYTES as u64);
+    for channels in (1..20).chain([63, 64, 65, 70]) {
+        let tally = Tally::new();
+        let feed = Feed::new();
+        let mut receivers: Vec<_> = (0..channels)
+            .map(|_| {
+                let kinds = [
+                    Overflow::DropNewest,
+                    Overflow::DropNewest,
+                    Overflow::DropOldest,
+                ];
+                let builder = feed
+                    .subscriber()
+                    .overflow(kinds[random.below(3) as usize])
+                    .capacity(1 + random.below(5) as usize);
+                (builder.channel().unwrap(), 0)
+            })
+            .collect();
+        const VALUES: u64 = 100;
+        for number in 0..VALUES {
+            let value = Padded {
+                counted: tally.value(number),
+                _rest: [0; BYTES],
+            };
+            if random.below(4) == 0 {
+                tally.panic_after(random.below(channels));
+            }
+            let _ = catch_unwind(AssertUnwindSafe(|| feed.send(value)));
+            tally.panic_after(1 << 60);
+            for (receiver, next) in &mut receivers {
+                if random.below(3) != 0 {
+                    continue;
+                }
+                let limit = random.below(4) as usize;
+                let outcome = receiver.drain(limit, |value: Padded<BYTES>| {
+                    assert_eq!(value.counted.number, *next);
+                    *next += 1;
+                });
+                if let Err(TryRecvError::Lagged(missed)) = outcome {
+                    *next += missed;
+                }
+            }
+        }
+        drop(feed);
+        for (mut receiver, mut next) in receivers {
+            loop {
+                match receiver.recv() {
+                    Ok(value) => {
+                        assert_eq!(value.counted.number, next);
+                        next += 1;
+                    }
+                    Err(RecvError::Lagged(missed)) => next += missed,
+                    Err(_) => break,
+                }
+            }
+            assert_eq!(next, VALUES);
+        }
+        assert_eq!(tally.live(), 0);
+    }
+}
+
+#[test]
+fn values_reach_channels_of_all_kinds() {
+    // Eight of them are cloned for as many channels at once, two, and one.
+    values_of_any_size_reach_channels_of_all_kinds::<1>();
+    values_of_any_size_reach_channels_of_all_kinds::<100>();
+    values_of_any_size_reach_channels_of_all_kinds::<300>();
 }
