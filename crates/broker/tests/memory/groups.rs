@@ -1,0 +1,105 @@
+//! Groups: members that leave, and messages that are queued again.
+
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+use fanfeed_broker::{
+    Broker, Context, Event, HandlerError, MemoryBroker, Message, Publisher, Redelivery, Subscribe,
+    SubscribeOptions, Subscriber, SubscriberExt,
+};
+
+use crate::SOON;
+use crate::common::{Gate, eventually, payload};
+
+#[test]
+fn a_group_without_members_drops_and_counts_what_was_queued() {
+    let broker = MemoryBroker::new();
+    let mut events = broker.events();
+    let gate = Gate::new();
+    let member = {
+        let gate = gate.clone();
+        broker
+            .subscribe_group("k", "g", move |_, context| {
+                gate.pass_unless(|| context.is_cancelled());
+                Ok(())
+            })
+            .unwrap()
+    };
+    for n in 0..10 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    gate.wait_for_visitor();
+    member.cancel();
+    assert_eq!(broker.stats().dropped, 9);
+    let reported = events.try_iter().find_map(|event| match event {
+        Event::Dropped { total, .. } => Some(total),
+        _ => None,
+    });
+    assert_eq!(reported, Some(9), "the total has passed 8, and not met it");
+    broker.publish(payload("k", 10)).unwrap();
+    assert_eq!(broker.stats().unrouted, 1);
+}
+
+#[test]
+fn a_leaving_member_hands_on_what_it_had_not_started() {
+    let broker = MemoryBroker::new();
+    let options = SubscribeOptions::new().attempts(0);
+    let stuck = Subscribe::new("jobs", |_: &Message, _: &_| {
+        Err(HandlerError::Retry(Duration::from_secs(3600)))
+    });
+    let leaver = broker
+        .subscribe_with(stuck.group("workers").options(options))
+        .unwrap();
+    for n in 0..50 {
+        broker.publish(payload("jobs", n)).unwrap();
+    }
+    eventually("the first waits for its retry", || {
+        broker.health().pending == 49
+    });
+    let (tx, rx) = unbounded();
+    let gate = Gate::new();
+    let _stayer = {
+        let gate = gate.clone();
+        broker
+            .subscribe_group("jobs", "workers", move |message, context| {
+                gate.pass();
+                Ok(tx.send((message.clone(), context.attempt()))?)
+            })
+            .unwrap()
+    };
+    gate.wait_for_visitor();
+    leaver.unsubscribe();
+    gate.open();
+    let got: Vec<_> = (0..50).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
+    // The second was taken before the first was handed on, and it goes before the others.
+    let order: Vec<_> = [1, 0].into_iter().chain(2..50).collect();
+    for ((message, attempt), n) in got.iter().zip(order) {
+        assert_eq!(message.payload(), payload("jobs", n).payload());
+        assert_eq!(*attempt, if n == 0 { 2 } else { 1 });
+    }
+    assert_eq!(broker.stats().dropped, 0);
+}
+
+#[test]
+fn a_requeued_message_goes_behind_the_others() {
+    let broker = MemoryBroker::new();
+    let (tx, rx) = unbounded();
+    let request = Subscribe::new("jobs", move |message: &Message, context: &Context| {
+        tx.send((message.payload().clone(), context.attempt()))?;
+        match (&message.payload()[..], context.attempt()) {
+            (b"0", 1) => Err(HandlerError::Retry(Duration::from_millis(1))),
+            _ => Ok(()),
+        }
+    });
+    let options = SubscribeOptions::new().redelivery(Redelivery::Requeue);
+    let _member = broker
+        .subscribe_with(request.group("g").options(options))
+        .unwrap();
+    broker.publish(payload("jobs", 0)).unwrap();
+    broker.publish(payload("jobs", 1)).unwrap();
+    let got: Vec<_> = (0..3).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
+    let mut first_attempts: Vec<_> = got.iter().filter(|(_, attempt)| *attempt == 1).collect();
+    first_attempts.sort();
+    assert_eq!(first_attempts.len(), 2);
+    assert!(got.contains(&("0".into(), 2)));
+}

@@ -1,0 +1,15 @@
+//! What the memory driver promises beyond the suite that all drivers pass.
+
+mod buffers;
+mod close;
+#[path = "../common/mod.rs"]
+mod common;
+mod events;
+mod failures;
+mod groups;
+mod keys;
+mod pool;
+
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
