@@ -1,7 +1,7 @@
 //! The broker: what a leaving member of a group held goes to another, and the queue to a server survives a reconnect.
 //!
-//! Programs: two members of a group in memory of which one leaves while two publish; two that publish to a server whose
-//! connection breaks in the middle of a batch. The code is `crates/broker` as it is, over its `src/sync.rs`. Not modelled are
+//! Programs: two members of a group in memory of which one leaves while two publish; two that publish to followers of a log, of
+//! which one is full and one leaves; two that publish to a server whose connection breaks in the middle of a batch. The code is `crates/broker` as it is, over its `src/sync.rs`. Not modelled are
 //! arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
@@ -17,8 +17,8 @@ use fanfeed_broker::driver::{
     Verdict,
 };
 use fanfeed_broker::{
-    Capabilities, ConnectError, Context, HandlerError, MemoryOptions, Message, PoolOptions,
-    Publisher, Receipt, SubscriberExt,
+    Capabilities, ConnectError, Context, HandlerError, MemoryOptions, Message, Overflow,
+    PoolOptions, Publisher, Receipt, Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
 };
 use fanfeed_shuttle_tests::{Schedules, Why};
 use shuttle::sync::{Condvar, Mutex};
@@ -98,6 +98,61 @@ fn a_member_leaves() {
     leaving.join().unwrap();
     drop(stayer);
     assert_eq!(*handled.0.lock().unwrap(), 1, "a message came twice");
+}
+
+/// Two publish two messages each to three subscriptions that follow the log of a key. One holds one message and makes
+/// them wait, one holds one and drops, and one leaves. The first gets everything, in each publisher's order; the second
+/// handles or drops each message, and gets one more at the end, when it follows again.
+fn followers_get_what_is_added() {
+    let pool = PoolOptions::new().threads(1);
+    let broker = MemoryOptions::new().pool(pool).build();
+    let handled = Arc::new((Mutex::new([Vec::new(), Vec::new()]), Condvar::new()));
+    let subscribe = |which: usize, overflow| {
+        let handled = Arc::clone(&handled);
+        let handler = move |message: &Message, _: &Context| {
+            handled.0.lock().unwrap()[which].push(number(message));
+            handled.1.notify_all();
+            Ok(())
+        };
+        let options = SubscribeOptions::new().buffer(1).overflow(overflow);
+        let request = Subscribe::new("k", handler).options(options);
+        broker.subscribe_with(request).unwrap()
+    };
+    let blocking = subscribe(0, Overflow::Block);
+    let dropping = subscribe(1, Overflow::Drop);
+    let leaver = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    let publish = |first: usize| {
+        let broker = broker.clone();
+        thread::spawn(move || {
+            for n in first..first + 2 {
+                broker.publish(numbered("k", n)).unwrap();
+            }
+        })
+    };
+    let publishers = [publish(0), publish(10)];
+    let leaving = thread::spawn(move || drop(leaver));
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    leaving.join().unwrap();
+    let wait_for = |total: usize| {
+        let mut lists = handled.0.lock().unwrap();
+        while lists[0].len() < total || lists[1].len() + (dropping.dropped() as usize) < total {
+            lists = handled.1.wait(lists).unwrap();
+        }
+    };
+    wait_for(4);
+    broker.publish(numbered("k", 20)).unwrap();
+    wait_for(5);
+    drop((blocking, dropping));
+    let lists = handled.0.lock().unwrap().clone();
+    for list in &lists {
+        let of = |first: usize| list.iter().filter(move |n| (first..first + 2).contains(*n));
+        let is_sorted = of(0).is_sorted() && of(10).is_sorted();
+        assert!(is_sorted, "a message was overtaken: {lists:?}");
+        assert_eq!(list.last(), Some(&20), "{lists:?}");
+    }
+    assert_eq!(lists[0].len(), 5, "a message came twice: {lists:?}");
 }
 
 /// A server that is a list, and whose first connection breaks in the middle of a batch.
@@ -202,6 +257,18 @@ fn what_a_leaving_member_held_goes_to_another() {
 #[test]
 fn what_a_leaving_member_was_called_for_goes_to_another() {
     Schedules::new().hold(a_member_leaves);
+}
+
+#[test]
+fn what_is_added_to_a_log_reaches_its_followers() {
+    Schedules::new().hold(followers_get_what_is_added);
+}
+
+#[test]
+fn a_follower_rests_under_the_lock_of_its_log() {
+    Schedules::new()
+        .because(Why::Deadlock)
+        .find("broker::end_read_early", followers_get_what_is_added);
 }
 
 #[test]

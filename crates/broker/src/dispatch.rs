@@ -4,30 +4,39 @@
 //! takes deliveries from the lane for one member and calls its handler. A member has at most as many jobs
 //! as its concurrency. Jobs run on the [`Pool`], which grows when handlers block.
 //!
+//! In memory, plain subscriptions that keep up share a [`Log`] of their key and have no queue of their own: `log.rs`.
+//!
 //! # Invariants
 //!
 //! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency: `offer`, `join` and every
 //!    hand-back make the missing ones (`Lane::recruit`). A job ends only under the lane's lock, after it has seen the
 //!    queue empty; this is called *giving up its place*. So a delivery never waits while a member is idle.
-//! 2. A delivery is in one place: the queue of its lane, the batch of a job, held by a job that will try it again, or with a
+//! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the batch of a job,
+//!    held by a job that will try it again, or with a
 //!    job that is parked while its handler goes on as a future. A job that finds its member cancelled hands back everything it
 //!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands
 //!    on come before those that arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
 //!
-//! Everything shared is under the lock of one lane, one member or the pool, and a thread holds at most one of them.
+//! Everything shared is under the lock of one log, one lane, one member or the pool. A thread holds at most one of them, but
+//! may take the lock of a lane while it holds the lock of the lane's log.
 
+mod batch;
 mod counters;
+mod follower;
 mod hub;
 mod job;
 mod lane;
+mod lane_state;
 #[cfg_attr(
     not(feature = "tokio"),
     allow(dead_code, reason = "only async handlers go on without their thread")
 )]
 mod later;
+mod log;
 mod member;
 mod pool;
+mod segment;
 mod timers;
 
 pub(crate) use counters::{Counters, Tally};
@@ -38,6 +47,7 @@ pub(crate) use lane::{Lane, LaneOptions, Offer, Owner, wake};
 pub(crate) use later::{Completion, inside};
 pub(crate) use later::{Parked, Parking, Suspended};
 pub(crate) use later::{Started, Unfinished};
+pub(crate) use log::{Given, Log, Rare};
 pub(crate) use member::{Entry, Member};
 pub use pool::PoolOptions;
 

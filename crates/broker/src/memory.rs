@@ -1,6 +1,5 @@
 //! The driver in memory: messages stay in this process.
 
-mod roster;
 mod table;
 
 use std::collections::VecDeque;
@@ -16,7 +15,8 @@ use crate::broker::Broker;
 use crate::capabilities::{Capabilities, Delivery, WithoutMember};
 use crate::clock;
 use crate::dispatch::{
-    Arrival, Hub, Lane, LaneOptions, Member, Offer, Owner, PoolOptions, in_handler, is_handled_here,
+    Arrival, Given, Hub, Lane, LaneOptions, Log, Member, Offer, Owner, PoolOptions, Rare,
+    in_handler, is_handled_here,
 };
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
@@ -38,7 +38,7 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// The broker in memory. `memory:` is its URL.
 ///
 /// `publish` puts a message into the buffer of each subscription of its key, and of one member of each group, before it
-/// returns. A handler that fails is called again ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages
+/// returns. (A `publish` that waits for room has put it there already, beyond the capacity.) A handler that fails is called again ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages
 /// are delivered at most once.
 ///
 /// - A full buffer drops the message and counts it, or makes the publisher wait
@@ -46,6 +46,8 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// - The members of a group share one buffer, so a member that leaves hands on everything that it has not begun. When
 ///   the last member leaves, the messages in the buffer are dropped and counted.
 /// - Keys without subscriptions leave nothing behind.
+/// - Plain subscriptions that keep up share the messages of their key. A handler that blocks keeps the memory of what it has not
+///   handled, and of at most 63 messages (64 KiB and one message) that it has.
 ///
 /// A handle is cheap to clone. Dropping the last one ends the broker without waiting; [`close`](Broker::close) drains it.
 ///
@@ -182,18 +184,36 @@ enum Patience {
 
 impl Core {
     fn publish(&self, message: Message, patience: Patience) -> Result<(), PublishError> {
-        let full = self.begin(message)?;
-        match full.first() {
-            None => Ok(()),
-            Some((_, arrival)) => {
-                let message = arrival.message.clone();
-                self.wait_for_room(full, &message, patience)
-            }
+        // A publisher that may wait as long as it takes gives its message to followers that are full, and then waits. A
+        // handler may be the only one that can make room, so it must not.
+        let may_wait = || matches!(patience, Patience::Until(None)) && !in_handler();
+        let Some(rare) = self.begin(message, may_wait)? else {
+            return Ok(());
+        };
+        let Rare {
+            message,
+            full,
+            over,
+            ..
+        } = *rare;
+        let result = match full.is_empty() {
+            true => Ok(()),
+            false => self.wait_for_room(full, &message, patience),
+        };
+        over.iter().for_each(|lane| lane.wait_for_room());
+        if self.hub.refuses_publish() {
+            return Err(PublishError::Closed(message));
         }
+        result
     }
 
     /// Puts the message where there is room, and returns where there was none.
-    fn begin(&self, message: Message) -> Result<Vec<(Arc<Lane>, Arrival)>, PublishError> {
+    #[inline]
+    fn begin(
+        &self,
+        message: Message,
+        may_wait: impl Fn() -> bool,
+    ) -> Result<Option<Box<Rare>>, PublishError> {
         message.key().check()?;
         if message.size() > self.largest_message {
             return Err(PublishError::TooLarge {
@@ -205,41 +225,30 @@ impl Core {
             return Err(PublishError::Closed(message));
         }
         self.hub.counters.published();
-        let mut reached = 0_usize;
-        let mut gone = None;
-        let mut full = Vec::new();
-        let mut jobs = Vec::new();
+        let mut given = Given::default();
         let unrouted = self.table.with(message, |route, message| {
-            route.roster().give(message, |lane, message| {
-                match lane.offer_with(Arrival::first(message), &mut jobs) {
-                    Offer::Taken | Offer::Dropped => reached += 1,
-                    Offer::Full(arrival) => full.push((Arc::clone(lane), arrival)),
-                    Offer::Gone(arrival) => gone = Some(arrival.message),
-                }
-            });
+            route.log().give(message, &may_wait, &mut given)
         });
-        self.hub.pool.submit_all(jobs);
-        if reached == 0 && full.is_empty() {
+        self.hub.pool.submit_all(std::mem::take(&mut given.jobs));
+        let rare = given.conclude();
+        if given.reached == 0 && rare.is_none() {
             // `close` may just have ended the subscriptions, which is not the same as having none.
             if self.hub.refuses_publish()
-                && let Some(message) = unrouted.or(gone)
+                && let Some(message) = unrouted
             {
                 return Err(PublishError::Closed(message));
             }
             self.hub.counters.unrouted();
         }
-        Ok(full)
+        Ok(rare)
     }
 
     fn begin_publish(self: &Arc<Self>, message: Message) -> Begun {
-        let full = match self.begin(message) {
-            Ok(full) => full,
+        let Rare { message, full, .. } = match self.begin(message, || false) {
+            Ok(Some(rare)) => *rare,
+            Ok(None) => return Begun::Done(Ok(())),
             Err(error) => return Begun::Done(Err(error)),
         };
-        let Some((_, first)) = full.first() else {
-            return Begun::Done(Ok(()));
-        };
-        let message = first.message.clone();
         let count = full.len();
         let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
         let mut full: Vec<_> = others.collect();
@@ -298,7 +307,7 @@ impl Core {
                     full.push_back((lane, arrival));
                     turn = (turn * 2).min(LONGEST_TURN);
                 }
-                Offer::Taken | Offer::Dropped | Offer::Gone(_) => turn = FIRST_TURN,
+                Offer::Taken | Offer::Dropped(_) | Offer::Gone(_) => turn = FIRST_TURN,
             }
         }
         if self.hub.refuses_publish() {
@@ -329,13 +338,15 @@ impl Core {
             options,
             handler,
         } = request;
-        let make = || {
+        let make = |log: &Arc<Log>| {
             let lane = LaneOptions {
                 key: key.clone(),
                 group: group.clone(),
                 capacity: options.buffer,
                 overflow: options.overflow,
                 settles: false,
+                log: Some(Arc::clone(log)),
+                follows: group.is_none() && options.concurrency == 1,
             };
             Lane::new(
                 lane,
@@ -352,7 +363,7 @@ impl Core {
                     return member;
                 }
             }
-            let lane = make();
+            let lane = make(route.log());
             let member = Member::new(&lane, Arc::clone(&handler), &options);
             lane.join(&member, options.buffer);
             route.add(&lane);

@@ -1,6 +1,5 @@
 //! A job: takes deliveries from a lane for one member and calls its handler.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use fanfeed::Backoff;
 
 use crate::clock;
 use crate::context::Context;
+use crate::dispatch::batch::Batch;
 use crate::dispatch::timers::Timed;
 use crate::dispatch::{
     InHandler, Lane, Member, Parked, Parking, Started, Suspended, Tally, Unfinished, panic_text,
@@ -56,7 +56,7 @@ struct Held {
 
 /// What a run of a job works with.
 pub(crate) struct Turn {
-    batch: VecDeque<Arrival>,
+    batch: Batch,
     /// Dropped last: dropping it says that the handler is no longer running.
     context: Context,
 }
@@ -109,7 +109,7 @@ impl Job {
     /// Gives up the place, and hands back the deliveries that it holds.
     pub(crate) fn abandon(mut self) {
         let mut held = self.take_held().map(|held| held.arrival);
-        let mut batch = VecDeque::new();
+        let mut batch = Batch::default();
         if let Some(ended) = self.ended.take() {
             let (mut suspended, outcome) = *ended;
             suspended.turn.context.end();
@@ -152,7 +152,7 @@ impl Job {
             }
             None => match self.member.enter() {
                 Some(entry) => {
-                    let (batch, context) = (VecDeque::new(), Context::new(entry));
+                    let (batch, context) = (Batch::default(), Context::new(entry));
                     (Turn { batch, context }, None)
                 }
                 None => return self.abandon(),
@@ -257,32 +257,38 @@ impl Job {
             }
             let taken = turn.batch.len();
             let began = Instant::now();
-            while let Some(arrival) = turn.batch.pop_front() {
+            while !turn.batch.is_empty() {
                 // The first was begun when it was taken, under the lane's lock.
                 if !std::mem::take(&mut is_first) && self.member.is_cancelled() {
                     self.lane
-                        .hand_back(&self.member, Some(arrival), &mut turn.batch, true);
+                        .hand_back(&self.member, None, &mut turn.batch, true);
                     return End::Done;
                 }
-                self.member.set_begun(turn.batch.len());
-                if let Some(end) = self.serve(turn, arrival, None, tally) {
+                self.member.set_begun(turn.batch.len() - 1);
+                let end = match turn.batch.queue.pop_front() {
+                    Some(arrival) => self.serve(turn, arrival, None, tally),
+                    None => self.serve_run(turn, tally),
+                };
+                if end.is_some() {
                     self.count(tally, Some(began));
+                }
+                if let Some(end) = end {
                     return end;
                 }
             }
             self.count(tally, Some(began));
-            if self.look(taken < FEW) {
+            if self.look(turn, taken < FEW) {
                 return End::Yield;
             }
         }
     }
 
     /// Looks for the next delivery. Returns true if other jobs should have the thread first.
-    fn look(&self, few: bool) -> bool {
+    fn look(&self, turn: &Turn, few: bool) -> bool {
         let pool = &self.lane.hub().pool;
         for look in 0..SPINS + LOOKS {
             let others_wait = pool.has_backlog();
-            if self.lane.has_queued() {
+            if turn.batch.run.has_more() || self.lane.has_queued() {
                 if !others_wait && few {
                     for _ in 0..GATHER {
                         std::hint::spin_loop();
@@ -313,21 +319,54 @@ impl Job {
         if arrival.attempt > 1 {
             tally.redelivered += 1;
         }
-        let context = &mut turn.context;
-        context.begin(&arrival.message, arrival.attempt);
+        let started = Self::call(&mut turn.context, &arrival.message, arrival.attempt);
+        self.go_on_from(started, turn, arrival, backoff, tally)
+    }
+
+    /// Calls the handler with the first message of a run, where it is. Returns `Some` if the job cannot go on now.
+    #[inline]
+    fn serve_run(&mut self, turn: &mut Turn, tally: &mut Tally) -> Option<End> {
+        let Turn { batch, context } = turn;
+        let message = batch.run.first()?;
+        let started = Self::call(context, message, 1);
+        if let Started::Done(Ok(())) = started {
+            context.end();
+            batch.run.pass();
+            tally.delivered += 1;
+            return None;
+        }
+        let arrival = Arrival::first(message.clone());
+        batch.run.pass();
+        self.go_on_from(started, turn, arrival, None, tally)
+    }
+
+    #[inline]
+    fn call(context: &mut Context, message: &Message, attempt: u32) -> Started {
+        context.begin(message, attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            context.handler().start(&arrival.message, context)
+            context.handler().start(message, context)
         }));
-        let outcome = match called {
-            Ok(Started::Done(outcome)) => outcome,
-            Ok(Started::Later(unfinished)) => {
-                return Some(self.suspend(context, arrival, backoff, &unfinished));
-            }
-            Err(panic) => {
-                let error =
-                    HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)));
-                quietly(|| drop(panic));
-                Err(error)
+        called.unwrap_or_else(|panic| {
+            let error =
+                HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)));
+            quietly(|| drop(panic));
+            Started::Done(Err(error))
+        })
+    }
+
+    #[inline]
+    fn go_on_from(
+        &mut self,
+        started: Started,
+        turn: &mut Turn,
+        arrival: Arrival,
+        backoff: Option<Backoff>,
+        tally: &mut Tally,
+    ) -> Option<End> {
+        let outcome = match started {
+            Started::Done(outcome) => outcome,
+            Started::Later(unfinished) => {
+                return Some(self.suspend(&mut turn.context, arrival, backoff, &unfinished));
             }
         };
         turn.context.end();
@@ -373,7 +412,7 @@ impl Job {
         mut arrival: Arrival,
         error: HandlerError,
         backoff: Option<Backoff>,
-        batch: &mut VecDeque<Arrival>,
+        batch: &mut Batch,
         tally: &mut Tally,
     ) -> Option<End> {
         let hub = Arc::clone(self.lane.hub());

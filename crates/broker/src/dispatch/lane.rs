@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::dispatch::batch::Batch;
+use crate::dispatch::lane_state::{Inner, Seat, Told};
+use crate::dispatch::log::Log;
+use crate::dispatch::segment::Run;
 use crate::dispatch::{Arrival, Hub, Job, Member, quietly};
 use crate::driver::Verdict;
 use crate::event::Event;
@@ -41,62 +45,39 @@ pub(crate) struct LaneOptions {
     pub(crate) overflow: Overflow,
     /// Whether a server waits to hear what became of each delivery.
     pub(crate) settles: bool,
+    /// The log of its key, where messages come from one, and whether the lane may follow it.
+    pub(crate) log: Option<Arc<Log>>,
+    pub(crate) follows: bool,
 }
 
 pub(crate) struct Lane {
     key: Key,
     group: Option<Arc<str>>,
-    overflow: Overflow,
+    pub(super) overflow: Overflow,
     settles: bool,
     hub: Arc<Hub>,
     owner: Arc<dyn Owner>,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
     /// Whether there may be deliveries in the queue. Written under the lock. Jobs that look for new deliveries read it without
     /// the lock, so that they do not delay the sender that holds it.
-    queued: AtomicBool,
+    pub(super) queued: AtomicBool,
     /// Where publishers wait for room.
-    room: Condvar,
-    /// The place where the owner keeps the lane.
+    pub(super) room: Condvar,
+    pub(super) log: Option<Arc<Log>>,
+    pub(super) follows: bool,
+    /// The places where the log, or the owner, keeps the lane; and the place among the idle followers.
     place: AtomicUsize,
+    pub(super) idle_place: AtomicUsize,
 }
 
-struct Inner {
-    queue: VecDeque<Arrival>,
-    seats: Vec<Seat>,
-    /// How many more jobs the members may have, all together.
-    free: usize,
-    /// Where the search for a member that may have one more job begins, so that members take turns.
-    turn: usize,
-    capacity: usize,
-    /// There is room for at least this many more. Deliveries in the batches of jobs count against the capacity, and jobs update
-    /// those counts with each message: they are read only when this is used up.
-    room: usize,
-    dropped: u64,
-    /// How many publishers wait at `room`.
-    waiting: usize,
-    /// Publishers that wait for room without a thread.
-    wakers: Vec<Waker>,
-    /// Whether the owner saw that the lane is full, and has to be told when it has room.
-    was_full: bool,
-    /// How many deliveries wait for a timer before they are queued again.
-    delayed: usize,
-    /// How many deliveries jobs hold until they try them again.
-    parked: usize,
-    /// Set when the last member has left.
-    closed: bool,
-}
-
-/// A member, and how many of its jobs there are.
-struct Seat {
-    member: Arc<Member>,
-    jobs: usize,
-}
+/// The place of what is not in a list.
+pub(super) const NOWHERE: usize = usize::MAX;
 
 /// The result of offering a delivery to a lane.
 pub(crate) enum Offer {
     Taken,
-    /// It was full, and the delivery was dropped and counted.
-    Dropped,
+    /// It was full, and the delivery was dropped and counted. This many have been dropped in all.
+    Dropped(u64),
     /// It is full, and publishers wait for room.
     Full(Arrival),
     /// There is no member.
@@ -106,7 +87,7 @@ pub(crate) enum Offer {
 /// The most deliveries that a job takes at once.
 const BATCH: usize = 64;
 /// An idle lane keeps memory for this many deliveries.
-const KEPT: usize = 16;
+pub(super) const KEPT: usize = 16;
 
 impl Lane {
     pub(crate) fn new(options: LaneOptions, hub: Arc<Hub>, owner: Arc<dyn Owner>) -> Arc<Self> {
@@ -117,34 +98,32 @@ impl Lane {
             settles: options.settles,
             hub,
             owner,
-            inner: Mutex::new(Inner {
-                queue: VecDeque::new(),
-                seats: Vec::new(),
-                free: 0,
-                turn: 0,
-                capacity: options.capacity,
-                room: 0,
-                dropped: 0,
-                waiting: 0,
-                wakers: Vec::new(),
-                was_full: false,
-                delayed: 0,
-                parked: 0,
-                closed: false,
-            }),
+            inner: Mutex::new(Inner::new(options.capacity)),
             queued: AtomicBool::new(false),
             room: Condvar::new(),
-            place: AtomicUsize::new(0),
+            log: options.log,
+            follows: options.follows,
+            place: AtomicUsize::new(NOWHERE),
+            idle_place: AtomicUsize::new(NOWHERE),
         })
     }
 
-    // ORDERING: written and read under a lock of the owner.
+    // ORDERING: written and read under the lock of the log, or a lock of the owner.
     pub(crate) fn set_place(&self, place: usize) {
         self.place.store(place, Ordering::Relaxed);
     }
 
     pub(crate) fn place(&self) -> usize {
         self.place.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// The end of its log.
+    pub(super) fn end(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.end())
     }
 
     pub(crate) fn key(&self) -> &Key {
@@ -164,7 +143,7 @@ impl Lane {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.inner.lock().pending()
+        self.inner.lock().pending(self.end())
     }
 
     pub(crate) fn has_queued(&self) -> bool {
@@ -176,7 +155,7 @@ impl Lane {
     pub(crate) fn is_idle(&self) -> bool {
         let members = {
             let inner = self.inner.lock();
-            let waits = !inner.queue.is_empty() || inner.delayed > 0;
+            let waits = inner.pending(self.end()) > 0 || inner.delayed > 0;
             if waits || inner.seats.iter().any(|seat| seat.jobs > 0) {
                 return false;
             }
@@ -192,7 +171,7 @@ impl Lane {
         if inner.closed || self.hub.is_closing() {
             return 0;
         }
-        let free = inner.capacity.saturating_sub(inner.pending());
+        let free = inner.capacity.saturating_sub(inner.pending(self.end()));
         inner.was_full |= free == 0;
         free
     }
@@ -201,24 +180,24 @@ impl Lane {
     pub(crate) fn offer(self: &Arc<Self>, arrival: Arrival) -> Offer {
         let mut jobs = Vec::new();
         let offer = self.offer_with(arrival, &mut jobs);
+        if let Offer::Dropped(total) = &offer {
+            self.report_dropped(1, *total);
+        }
         self.hub.pool.submit_all(jobs);
         offer
     }
 
-    /// Puts a delivery in the queue if there is room. The caller has to submit the job that this may make.
+    /// Puts a delivery in the queue if there is room. The caller has to submit the job that this may make, and to report a drop.
     #[inline]
     pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
         let mut inner = self.inner.lock();
         if inner.closed || inner.seats.is_empty() {
             return Offer::Gone(arrival);
         }
-        if inner.is_full() {
+        if inner.is_full(self.end()) {
             if self.overflow == Overflow::Drop && !self.settles {
                 inner.dropped += 1;
-                let total = inner.dropped;
-                drop(inner);
-                self.report_dropped(1, total);
-                return Offer::Dropped;
+                return Offer::Dropped(inner.dropped);
             }
             inner.was_full = true;
             return Offer::Full(arrival);
@@ -227,7 +206,7 @@ impl Lane {
             self.queued.store(true, Ordering::Relaxed);
         }
         inner.queue.push_back(arrival);
-        inner.room -= 1;
+        inner.room = inner.room.saturating_sub(1);
         if let Some(member) = inner.next_free() {
             drop(inner);
             jobs.push(Job::new(Arc::clone(self), member));
@@ -247,7 +226,7 @@ impl Lane {
                 other => return other,
             };
             let mut inner = self.inner.lock();
-            if inner.closed || !inner.is_full() {
+            if inner.closed || !inner.is_full(self.end()) {
                 continue;
             }
             inner.waiting += 1;
@@ -259,7 +238,7 @@ impl Lane {
                 }
             };
             inner.waiting -= 1;
-            if timed_out && inner.is_full() && !inner.closed {
+            if timed_out && inner.is_full(self.end()) && !inner.closed {
                 return Offer::Full(arrival);
             }
         }
@@ -274,7 +253,7 @@ impl Lane {
                 other => return other,
             };
             let mut inner = self.inner.lock();
-            if !inner.closed && inner.is_full() {
+            if !inner.closed && inner.is_full(self.end()) {
                 if !inner.wakers.iter().any(|other| other.will_wake(waker)) {
                     inner.wakers.push(waker.clone());
                 }
@@ -283,64 +262,58 @@ impl Lane {
         }
     }
 
-    /// Takes deliveries into the batch of a job. If there are none, or the member has left, the job's place is given up, and
-    /// the answer is false.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        member: &Arc<Member>,
-        batch: &mut VecDeque<Arrival>,
-    ) -> bool {
-        let mut inner = self.inner.lock();
-        let count = inner.queue.len();
-        let taken = count > 0 && !member.is_cancelled();
-        if taken {
-            // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin.
-            let shared = (self.group.is_some() && !self.settles) || member.concurrency() > 1;
-            let most = match shared {
-                true => 1,
-                false => (inner.capacity / 4).clamp(1, BATCH),
+    /// Takes deliveries into the empty batch of a job. If there are none, or the member has left, the job's place is given up,
+    /// and the answer is false.
+    pub(crate) fn take(self: &Arc<Self>, member: &Arc<Member>, batch: &mut Batch) -> bool {
+        loop {
+            let mut garbage = Default::default();
+            let mut inner = self.inner.lock();
+            let taken = !member.is_cancelled() && {
+                // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin.
+                let shared = (self.group.is_some() && !self.settles) || member.concurrency() > 1;
+                let most = match shared {
+                    true => 1,
+                    false => (inner.capacity / 4).clamp(1, BATCH),
+                };
+                let taken;
+                (taken, garbage) = inner.take(most, batch);
+                taken
             };
-            if count <= most && batch.is_empty() {
-                std::mem::swap(&mut inner.queue, batch);
-            } else {
-                batch.extend(inner.queue.drain(..count.min(most)));
-            }
-            if inner.queue.is_empty() {
-                self.queued.store(false, Ordering::Relaxed);
-            }
-            // The job begins the first one at once.
-            member.set_begun(batch.len() - 1);
-        } else {
-            if mutant!("broker::place_given_up_late") {
+            if taken {
+                if inner.queue.is_empty() && self.has_queued() {
+                    self.queued.store(false, Ordering::Relaxed);
+                }
+                // The job begins the first one at once.
+                member.set_begun(batch.len() - 1);
+                let told = inner.tell(|| self.end());
                 drop(inner);
-                inner = self.inner.lock();
+                self.tell(told);
+            } else {
+                drop(inner);
+                quietly(|| batch.run = Run::default());
             }
-            inner.give_up_place(member);
-            if inner.queue.is_empty() && inner.queue.capacity() > KEPT {
-                inner.queue = VecDeque::new();
+            if garbage.iter().any(|garbage| !garbage.is_none()) {
+                quietly(|| drop(garbage));
+            }
+            if taken {
+                return true;
+            }
+            if self.rest(member) {
+                self.hub.finished_something();
+                return false;
             }
         }
-        // Publishers and the driver are told of room when half of the buffer is free, so that they find room for several
-        // messages. A lane that has deliveries has a job (invariant 1), so this always happens.
-        let roomy = inner.pending() <= inner.capacity / 2;
-        let waiting = roomy && inner.waiting > 0;
-        let was_full = roomy && std::mem::take(&mut inner.was_full);
-        let wakers = match roomy {
-            true => std::mem::take(&mut inner.wakers),
-            false => Vec::new(),
-        };
-        drop(inner);
-        if waiting {
+    }
+
+    /// Tells publishers and the owner that there is room.
+    pub(super) fn tell(self: &Arc<Self>, told: Told) {
+        if told.waiting {
             self.room.notify_all();
         }
-        wake(wakers);
-        if was_full {
+        wake(told.wakers);
+        if told.was_full {
             self.owner.has_room(self);
         }
-        if !taken {
-            self.hub.finished_something();
-        }
-        taken
     }
 
     /// Puts the deliveries that a job has not begun back to the front. The job gives up its place if `gone`; otherwise it
@@ -349,7 +322,7 @@ impl Lane {
         self: &Arc<Self>,
         member: &Arc<Member>,
         begun: Option<Arrival>,
-        batch: &mut VecDeque<Arrival>,
+        batch: &mut Batch,
         gone: bool,
     ) {
         let mut inner = self.inner.lock();
@@ -362,7 +335,8 @@ impl Lane {
         if inner.closed {
             drop(inner);
             let count = usize::from(begun.is_some()) + batch.len();
-            let left = begun.into_iter().chain(batch.drain(..));
+            let batch = std::mem::take(batch);
+            let left = begun.into_iter().chain(batch.queue);
             self.abandon(left, count);
             self.hub.finished_something();
             return;
@@ -441,6 +415,7 @@ impl Lane {
 
     /// Takes a member out. With the last one the lane closes, and its queue is abandoned.
     pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) {
+        let mut state = self.log.as_ref().map(|log| log.lock());
         let mut inner = self.inner.lock();
         let mut gone = 0;
         inner.seats.retain(|seat| {
@@ -455,13 +430,20 @@ impl Lane {
         let wakers = std::mem::take(&mut inner.wakers);
         let mut left = VecDeque::new();
         let mut begun_elsewhere = 0;
+        let mut garbage = Default::default();
         if last {
             inner.closed = true;
             // The member was cancelled before, so that its job begins nothing more.
             begun_elsewhere = member.not_begun() + inner.parked + inner.delayed;
+            begun_elsewhere += inner.left_in_log(self.end());
             left = std::mem::take(&mut inner.queue);
+            if let Some(state) = &mut state {
+                garbage = state.remove(self, &mut inner);
+            }
         }
         drop(inner);
+        drop(state);
+        quietly(|| drop(garbage));
         self.room.notify_all();
         wake(wakers);
         // `close` does not count what was dropped because a user ended the subscription.
@@ -493,7 +475,7 @@ impl Lane {
         }
     }
 
-    fn report_dropped(&self, count: u64, total: u64) {
+    pub(super) fn report_dropped(&self, count: u64, total: u64) {
         self.hub.counters.dropped(count);
         self.hub.emit_dropped(count, total, |total| Event::Dropped {
             key: self.key.clone(),
@@ -533,70 +515,6 @@ impl Lane {
 pub(crate) fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         quietly(|| waker.wake());
-    }
-}
-
-impl Inner {
-    fn members(&self) -> Vec<Arc<Member>> {
-        let members = self.seats.iter().map(|seat| Arc::clone(&seat.member));
-        members.collect()
-    }
-
-    /// How many deliveries wait for a handler: in the queue, or not yet begun in the batch of a job.
-    fn pending(&self) -> usize {
-        self.queue.len()
-            + self
-                .seats
-                .iter()
-                .map(|seat| seat.member.not_begun())
-                .sum::<usize>()
-    }
-
-    #[inline]
-    fn is_full(&mut self) -> bool {
-        if self.room == 0 {
-            self.room = self.capacity.saturating_sub(self.pending());
-        }
-        self.room == 0
-    }
-
-    /// Finds a member that has fewer jobs than its concurrency, and counts one more for it. The new job may find that its
-    /// member has been cancelled since: then the last job of that member, which hands back nothing, makes the missing job for
-    /// another member.
-    #[inline]
-    fn next_free(&mut self) -> Option<Arc<Member>> {
-        match self.free {
-            0 => None,
-            _ => self.find_free(),
-        }
-    }
-
-    fn find_free(&mut self) -> Option<Arc<Member>> {
-        let count = self.seats.len();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            let seat = &mut self.seats[at];
-            // A job of a member that is cancelled and has not left yet would only give up its place again.
-            if seat.jobs < seat.member.concurrency() && !seat.member.is_cancelled() {
-                seat.jobs += 1;
-                self.free -= 1;
-                self.turn = (at + 1) % count;
-                return Some(Arc::clone(&seat.member));
-            }
-        }
-        None
-    }
-
-    fn give_up_place(&mut self, member: &Arc<Member>) {
-        // A member that has left has no seat.
-        let seat = self
-            .seats
-            .iter_mut()
-            .find(|seat| Arc::ptr_eq(&seat.member, member));
-        if let Some(seat) = seat {
-            seat.jobs -= 1;
-            self.free += 1;
-        }
     }
 }
 

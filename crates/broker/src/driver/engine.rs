@@ -282,6 +282,8 @@ impl Core {
             capacity: options.buffer,
             overflow: options.overflow,
             settles: delivery == Delivery::AtLeastOnce,
+            log: None,
+            follows: false,
         };
         let lane = Lane::new(lane, Arc::clone(&self.hub), this);
         let member = Member::new(&lane, handler, &options);

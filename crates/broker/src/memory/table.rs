@@ -3,14 +3,15 @@
 //! It is 1,024 shards, each an arc-swapped snapshot in the order of the hashes: a key that comes or goes copies its shard,
 //! about a thousandth of the table. A route is in the table only while it has lanes.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use super::roster::Roster;
-use crate::dispatch::Lane;
+use crate::dispatch::{Lane, Log};
 use crate::key::Key;
 use crate::message::Message;
 use crate::sync::Mutex;
@@ -20,6 +21,20 @@ const SHARDS: usize = 1024;
 pub(crate) struct Table {
     shards: Box<[Shard]>,
     random: RandomState,
+    /// Distinguishes it from the other tables of this process.
+    number: u64,
+}
+
+/// The route that a thread published to last, if it did so twice in a row: then the next publish needs neither the hash nor
+/// the snapshot. A route that is no longer in the table has no lanes.
+struct Last {
+    table: u64,
+    hash: u64,
+    route: Option<Arc<Route>>,
+}
+
+crate::sync::thread_local! {
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
 }
 
 /// The routes of a shard by the hashes of their keys, in order.
@@ -56,7 +71,7 @@ struct Shard {
 #[derive(Debug)]
 pub(crate) struct Route {
     key: Arc<str>,
-    roster: Roster,
+    log: Arc<Log>,
     groups: Mutex<Vec<Arc<Lane>>>,
 }
 
@@ -64,13 +79,13 @@ impl Route {
     fn new(key: Arc<str>) -> Self {
         Self {
             key,
-            roster: Roster::new(),
+            log: Log::new(),
             groups: Mutex::default(),
         }
     }
 
-    pub(crate) fn roster(&self) -> &Roster {
-        &self.roster
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
     }
 
     /// The lane of a group.
@@ -89,14 +104,14 @@ impl Route {
             groups.retain(|other| other.group() != Some(name));
             groups.push(Arc::clone(lane));
         }
-        self.roster.add(lane);
+        self.log.add(lane);
     }
 
+    /// Forgets a lane, which has left the log.
     fn remove(&self, lane: &Arc<Lane>) {
         if lane.group().is_some() {
             self.groups.lock().retain(|other| !Arc::ptr_eq(other, lane));
         }
-        self.roster.remove(lane);
     }
 }
 
@@ -107,6 +122,10 @@ impl Table {
                 .take(SHARDS)
                 .collect(),
             random: RandomState::new(),
+            number: {
+                static NEXT: AtomicU64 = AtomicU64::new(0);
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            },
         }
     }
 
@@ -116,23 +135,54 @@ impl Table {
         (&self.shards[hash as usize % SHARDS], hash)
     }
 
-    /// Calls `f` with the message and the route of its key, or gives the message back if there is none. `f` must not wait:
-    /// this holds a guard of the snapshot.
+    /// Calls `f` with the message and the route of its key. Gives the message back if there is no route, or the route has no
+    /// lanes. `f` must not wait: this may hold a guard of the snapshot.
     #[inline]
     pub(crate) fn with(
         &self,
         message: Message,
-        f: impl FnOnce(&Route, Message),
+        mut f: impl FnMut(&Route, Message) -> Option<Message>,
+    ) -> Option<Message> {
+        let mut message = Some(message);
+        let hash = LAST.try_with(|last| {
+            let last = last.borrow();
+            let last = last.as_ref().filter(|last| last.table == self.number)?;
+            if let Some(route) = &last.route
+                && message
+                    .as_ref()
+                    .is_some_and(|message| *route.key == *message.key().as_str())
+            {
+                message = f(route, message.take()?);
+                return None;
+            }
+            Some(last.hash)
+        });
+        let hash = hash.ok().flatten().unwrap_or_default();
+        self.find_with(message?, hash, f)
+    }
+
+    fn find_with(
+        &self,
+        message: Message,
+        last: u64,
+        mut f: impl FnMut(&Route, Message) -> Option<Message>,
     ) -> Option<Message> {
         let key = message.key();
         let (shard, hash) = self.shard(key.as_str());
         let routes = shard.routes.load();
         let routes = routes.as_ref();
-        if let Some(route) = routes.and_then(|routes| routes.get(hash, key.as_str())) {
-            f(route, message);
-            return None;
-        }
-        Some(message)
+        let Some(route) = routes.and_then(|routes| routes.get(hash, key.as_str())) else {
+            return Some(message);
+        };
+        let back = f(route, message);
+        let last = Last {
+            table: self.number,
+            hash,
+            route: (hash == last).then(|| Arc::clone(route)),
+        };
+        let old = LAST.try_with(|cell| cell.replace(Some(last)));
+        drop(old);
+        back
     }
 
     /// Changes the route of a key, which is made if there is none.
@@ -155,7 +205,7 @@ impl Table {
         result
     }
 
-    /// Takes a lane out, and with the last one its route.
+    /// Forgets a lane, which has left its log, and with the last one its route.
     pub(crate) fn remove(&self, lane: &Arc<Lane>) {
         let key = lane.key().as_str();
         let (shard, hash) = self.shard(key);
@@ -169,7 +219,7 @@ impl Table {
         };
         let route = &routes.0[at].1;
         route.remove(lane);
-        if route.roster.is_empty() {
+        if route.log.is_empty() {
             let (before, behind) = (&routes.0[..at], &routes.0[at + 1..]);
             let shrunk = Routes(before.iter().chain(behind).cloned().collect());
             let shrunk = (!shrunk.0.is_empty()).then(|| Arc::new(shrunk));
@@ -193,7 +243,7 @@ impl Table {
         for shard in &self.shards {
             if let Some(routes) = &*shard.routes.load() {
                 for (_, route) in &routes.0 {
-                    route.roster.for_each(|lane| lanes.push(Arc::clone(lane)));
+                    route.log.for_each(|lane| lanes.push(Arc::clone(lane)));
                 }
             }
         }

@@ -6,6 +6,7 @@ mod close;
 mod common;
 mod events;
 mod failures;
+mod followers;
 mod groups;
 mod keys;
 mod pool;

@@ -1,0 +1,31 @@
+//! What a job has taken and not begun.
+
+use std::collections::VecDeque;
+
+use crate::dispatch::Arrival;
+use crate::dispatch::segment::Run;
+
+/// Deliveries from a lane's queue, or a run of the log that it follows. If there are both, the former come first.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(super) queue: VecDeque<Arrival>,
+    pub(super) run: Run,
+}
+
+impl Batch {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len() + self.run.len()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn pop_back(&mut self) -> Option<Arrival> {
+        let message = self.run.pop_back();
+        let last = message.map(Arrival::first);
+        last.or_else(|| self.queue.pop_back())
+    }
+}

@@ -1,0 +1,278 @@
+//! The memory of a log: segments that are filled once, and cursors that read them.
+//!
+//! # Invariants
+//!
+//! 1. Slots are filled in order, by the holder of the log's lock, and `next` is set after the last slot that is ever filled.
+//!    The first slot of a segment is filled before the segment becomes somebody's `next`.
+//! 2. A segment lives while the log writes to it, a follower has its cursor in it, or a job reads a run of it. A segment keeps
+//!    the ones behind it alive. So a message stays until the last follower has passed its segment.
+//! 3. Dropping the last reference drops messages, which is user code: no lock is held then.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::message::Message;
+
+/// The size of a log's first segment, which an idle log keeps. Later segments are twice as long as the one before.
+const FIRST: usize = 4;
+const LONGEST: usize = 64;
+/// A segment takes no more messages once they have this many bytes: handled messages stay until their segment is passed, so
+/// this bounds the memory that a slow handler keeps from being freed.
+const BYTES: usize = 64 * 1024;
+
+pub(super) struct Segment {
+    slots: Box<[OnceLock<Message>]>,
+    next: OnceLock<Arc<Segment>>,
+}
+
+impl Segment {
+    fn new(length: usize) -> Self {
+        Self {
+            slots: (0..length).map(|_| OnceLock::new()).collect(),
+            next: OnceLock::new(),
+        }
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<&Message> {
+        self.slots.get(at)?.get()
+    }
+}
+
+/// Follows the chain in a loop: by recursion, a long chain would overflow the stack.
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(mut segment) = next.and_then(Arc::into_inner) {
+            next = segment.next.take();
+        }
+    }
+}
+
+/// The end of a log where messages are added.
+#[derive(Default)]
+pub(super) struct Writer {
+    segment: Option<Arc<Segment>>,
+    used: usize,
+    bytes: usize,
+}
+
+/// What has to be dropped after the locks were released.
+#[derive(Default)]
+#[allow(dead_code, reason = "it is only dropped")]
+pub(super) enum Garbage {
+    #[default]
+    None,
+    Segment(Arc<Segment>),
+    Messages([Option<Message>; FIRST]),
+}
+
+impl Garbage {
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+impl Writer {
+    /// Adds a message. Returns the segment that has it and its place there.
+    #[inline]
+    pub(super) fn append(&mut self, message: Message) -> (&Arc<Segment>, usize) {
+        let room = match &self.segment {
+            Some(segment) => self.used < segment.slots.len() && self.bytes < BYTES,
+            None => false,
+        };
+        if !room {
+            return self.append_to_new(message);
+        }
+        self.bytes += message.size();
+        let at = self.used;
+        self.used += 1;
+        let segment = self.segment.as_ref().expect("it has room");
+        let set = segment.slots[at].set(message);
+        debug_assert!(set.is_ok(), "a slot is filled once");
+        (segment, at)
+    }
+
+    fn append_to_new(&mut self, message: Message) -> (&Arc<Segment>, usize) {
+        let old = self.segment.as_ref();
+        let length = old.map_or(FIRST, |old| (old.slots.len() * 2).min(LONGEST));
+        self.bytes = message.size();
+        self.used = 1;
+        let new = Arc::new(Segment::new(length));
+        let _ = new.slots[0].set(message);
+        if let Some(old) = old {
+            let _ = old.next.set(Arc::clone(&new));
+        }
+        (self.segment.insert(new), 0)
+    }
+
+    /// Takes out the messages, once no follower has a cursor.
+    pub(super) fn clear(&mut self) -> Garbage {
+        if self.used == 0 {
+            return Garbage::None;
+        }
+        self.used = 0;
+        self.bytes = 0;
+        if let Some(segment) = self.segment.as_mut().and_then(Arc::get_mut)
+            && segment.slots.len() == FIRST
+        {
+            return Garbage::Messages(std::array::from_fn(|at| segment.slots[at].take()));
+        }
+        self.segment.take().map_or(Garbage::None, Garbage::Segment)
+    }
+}
+
+/// Where a follower reads next.
+pub(super) struct Cursor {
+    segment: Arc<Segment>,
+    at: usize,
+    /// The number of this message in the log.
+    position: u64,
+}
+
+/// Messages that a job reads where they are.
+#[derive(Default)]
+pub(crate) struct Run {
+    segment: Option<Arc<Segment>>,
+    at: usize,
+    end: usize,
+}
+
+impl Cursor {
+    pub(super) fn new(segment: &Arc<Segment>, at: usize, position: u64) -> Self {
+        Self {
+            segment: Arc::clone(segment),
+            at,
+            position,
+        }
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Takes a run of at most `most` messages. Returns whether there were any, and what to drop.
+    #[inline]
+    pub(super) fn take(&mut self, most: usize, run: &mut Run) -> (bool, [Garbage; 2]) {
+        let mut garbage = [Garbage::None, Garbage::None];
+        if self.segment.get(self.at).is_none() {
+            // After `next` is set no slot of this segment is filled any more: invariant 1.
+            let Some(next) = self.segment.next.get().map(Arc::clone) else {
+                return (false, garbage);
+            };
+            if self.segment.get(self.at).is_none() {
+                garbage[0] = Garbage::Segment(std::mem::replace(&mut self.segment, next));
+                self.at = 0;
+            }
+        }
+        let mut end = self.at;
+        while end < self.at + most && self.segment.get(end).is_some() {
+            end += 1;
+        }
+        // A reference count is a line that other threads write: it is left alone while the run stays in its segment.
+        let known = run.segment.as_ref();
+        if known.is_none_or(|known| !Arc::ptr_eq(known, &self.segment))
+            && let Some(old) = run.segment.replace(Arc::clone(&self.segment))
+        {
+            garbage[1] = Garbage::Segment(old);
+        }
+        run.at = self.at;
+        run.end = end;
+        self.position += (end - self.at) as u64;
+        self.at = end;
+        (true, garbage)
+    }
+
+    /// Clones the messages up to this end of the log.
+    pub(super) fn clones(&self, end: u64) -> impl Iterator<Item = Message> {
+        let mut segment = &self.segment;
+        let mut at = self.at;
+        (self.position..end).map(move |_| {
+            if segment.get(at).is_none() {
+                segment = segment.next.get().expect("the log goes on to its end");
+                at = 0;
+            }
+            let message = segment.get(at).expect("slots are filled in order");
+            at += 1;
+            message.clone()
+        })
+    }
+
+    pub(super) fn into_garbage(self) -> Garbage {
+        Garbage::Segment(self.segment)
+    }
+}
+
+impl Run {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// The first message.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&Message> {
+        match self.at < self.end {
+            true => self.segment.as_ref()?.get(self.at),
+            false => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn pass(&mut self) {
+        self.at += 1;
+    }
+
+    /// Takes out the last message.
+    pub(super) fn pop_back(&mut self) -> Option<Message> {
+        if self.at == self.end {
+            return None;
+        }
+        self.end -= 1;
+        self.segment.as_ref()?.get(self.end).cloned()
+    }
+
+    /// Whether the log goes on behind this run.
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        self.segment
+            .as_ref()
+            .is_some_and(|segment| segment.get(self.end).is_some() || segment.next.get().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursor, Run, Writer};
+    use crate::Message;
+
+    #[test]
+    fn a_long_chain_is_dropped_without_recursion() {
+        let mut writer = Writer::default();
+        let (first, _) = writer.append(Message::new("k", ""));
+        let cursor = Cursor::new(first, 0, 0);
+        let message = Message::new("k", "x");
+        for _ in 0..10_000_000 / 64 * 16 {
+            writer.append(message.clone());
+        }
+        drop(writer);
+        drop(cursor);
+    }
+
+    #[test]
+    fn a_run_ends_with_its_segment_and_a_large_message_ends_that() {
+        let mut writer = Writer::default();
+        let (first, at) = writer.append(Message::new("k", vec![0; super::BYTES]));
+        let mut cursor = Cursor::new(first, at, 0);
+        for _ in 0..3 {
+            writer.append(Message::new("k", "x"));
+        }
+        let mut run = Run::default();
+        assert!(cursor.take(64, &mut run).0);
+        assert_eq!(run.len(), 1);
+        assert!(run.has_more());
+        assert!(cursor.take(64, &mut run).0);
+        assert_eq!((run.len(), cursor.position()), (3, 4));
+        assert!(!run.has_more());
+        assert!(!cursor.take(64, &mut run).0);
+    }
+}
