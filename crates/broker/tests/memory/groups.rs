@@ -69,6 +69,8 @@ fn a_leaving_member_hands_on_what_it_had_not_started() {
     };
     gate.wait_for_visitor();
     leaver.unsubscribe();
+    // Its job, which waited for the retry, does so soon on a thread of the pool.
+    eventually("the first is handed on", || broker.health().pending == 49);
     gate.open();
     let got: Vec<_> = (0..50).map(|_| rx.recv_timeout(SOON).unwrap()).collect();
     // The second was taken before the first was handed on, and it goes before the others.
