@@ -103,7 +103,9 @@ mod transport;
 
 pub use engine::{Engine, EngineOptions};
 pub use escape::Escape;
-pub use parameter::{bad_url, duration, number};
+pub use parameter::{
+    bad_url, check_durations, choice, decoded, duration, fragment, number, unknown_parameter,
+};
 pub use secret::Secret;
 pub use sink::{Full, Sink};
 pub use tls::{Tls, TlsParameters};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfeed_broker::driver::{Secret, Tls};
+use fanfeed_broker::driver::{Secret, Tls, check_durations};
 use fanfeed_broker::{ConnectError, Key, Message};
 
 use crate::names;
@@ -286,12 +286,7 @@ impl Config {
             ("commit interval", self.commit),
             ("refresh interval", self.refresh),
         ];
-        for (name, interval) in intervals {
-            if interval < Duration::from_millis(1) || interval > Duration::from_secs(60 * 60) {
-                let text = format!("the {name} is {interval:?}: give from 1 ms to an hour");
-                return Err(ConnectError::BadConfig(text.into()));
-            }
-        }
+        check_durations(&intervals, 1)?;
         let scram = self.user.is_some() && self.mechanism != Mechanism::Plain;
         if cfg!(not(feature = "tls")) && (self.tls.is_some() || scram) {
             return Err(ConnectError::Tls(

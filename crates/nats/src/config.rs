@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-use fanfeed_broker::driver::{Secret, Tls};
+use fanfeed_broker::driver::{Secret, Tls, check_durations};
 
 /// Which part of NATS carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -308,12 +308,7 @@ impl Config {
             ("heartbeat", self.heartbeat),
             ("time to acknowledge", self.ack_wait),
         ];
-        for (name, interval) in intervals {
-            if interval < Duration::from_millis(1) || interval > Duration::from_secs(24 * 60 * 60) {
-                let text = format!("the {name} is {interval:?}: give from 1 ms to a day");
-                return Err(ConnectError::BadConfig(text.into()));
-            }
-        }
+        check_durations(&intervals, 24)?;
         let ages = Duration::from_secs(1)..=Duration::from_secs(100 * 365 * 24 * 60 * 60);
         if self.max_age.is_some_and(|age| !ages.contains(&age)) {
             return bad("the stream keeps messages from 1 s to 100 years: give `None` for ever");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfeed_broker::ConnectError;
-use fanfeed_broker::driver::{Secret, Tls};
+use fanfeed_broker::driver::{Secret, Tls, check_durations};
 
 /// The configuration of a broker: the server, the user, and how much the server keeps.
 ///
@@ -209,6 +209,7 @@ impl Config {
                 "a stream that keeps 0 entries delivers nothing: give at least 1, or `None` to keep all",
             );
         }
+        // The server takes milliseconds, and the system no timeout of zero.
         let intervals = [
             ("dial timeout", self.dial),
             ("read timeout", self.read),
@@ -216,13 +217,6 @@ impl Config {
             ("heartbeat", self.heartbeat),
             ("sweep", self.sweep),
         ];
-        for (name, interval) in intervals {
-            // The server takes milliseconds, and the system no timeout of zero.
-            if interval < Duration::from_millis(1) || interval > Duration::from_secs(24 * 60 * 60) {
-                let text = format!("the {name} is {interval:?}: give from 1 ms to a day");
-                return Err(ConnectError::BadConfig(text.into()));
-            }
-        }
-        Ok(())
+        check_durations(&intervals, 24)
     }
 }
