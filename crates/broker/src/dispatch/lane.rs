@@ -413,8 +413,8 @@ impl Lane {
         true
     }
 
-    /// Takes a member out. With the last one the lane closes, and its queue is abandoned.
-    pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) {
+    /// Takes a member out. With the last one the lane closes, and its queue is abandoned; the answer is then true.
+    pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) -> bool {
         let mut state = self.log.as_ref().map(|log| log.lock());
         let mut inner = self.inner.lock();
         let mut gone = 0;
@@ -454,6 +454,7 @@ impl Lane {
         self.abandon(left.into_iter(), count);
         self.owner.left(self, last);
         self.hub.finished_something();
+        last
     }
 
     /// Gives up deliveries that no handler will get here. A server is told; without one, those of a group are dropped and

@@ -196,7 +196,7 @@ impl Member {
     pub(crate) fn end_with(&self, error: Option<SubscriptionError>, wait: bool) {
         // ORDERING: pairs with the load in `is_cancelled`.
         if !self.cancelled.swap(true, Ordering::AcqRel) {
-            self.leave(error);
+            self.leave(error, wait);
         }
         if !wait {
             return;
@@ -212,7 +212,7 @@ impl Member {
         }
     }
 
-    fn leave(&self, error: Option<SubscriptionError>) {
+    fn leave(&self, error: Option<SubscriptionError>, wait: bool) {
         let Some(this) = self.this.upgrade() else {
             // The member is being dropped, so no thread can wait for its end.
             return;
@@ -223,14 +223,17 @@ impl Member {
             life.left = true;
             life.error = error;
         }
-        self.lane.leave(&this);
+        let last = self.lane.leave(&this);
         let pool = &self.lane.hub().pool;
         if !mutant!("broker::no_hurry") {
             pool.hurry(&this);
         }
         // A job without a place: it finds the end, and drops the handler if no other thread has. It hands back nothing, and
         // so makes the jobs of other members for deliveries whose job was made for this cancelled member.
-        pool.submit(Job::new(Arc::clone(&self.lane), this));
+        // Not needed where this thread looks for the end itself, and there is no other member.
+        if !(wait && last) {
+            pool.submit(Job::new(Arc::clone(&self.lane), this));
+        }
     }
 
     /// Ends the member if the subscription was cancelled and no handler runs. Only one thread does so.
