@@ -255,6 +255,11 @@ struct Layer {
     test_needs: &'static [Tool],
 }
 
+/// Whether the feature only turns on one of the same name in `fanfeed-broker`, where it is linted.
+fn is_passed_on(name: &str, feature: &str) -> bool {
+    name != "broker" && matches!(feature, "tracing" | "metrics")
+}
+
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     let Layer { name, .. } = layer;
     let package = format!("fanfeed-{name}");
@@ -270,7 +275,10 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     };
     let mut steps = vec![clippy("none", "--no-default-features")];
     if !layer.lean {
-        for feature in &features {
+        for feature in features
+            .iter()
+            .filter(|feature| !is_passed_on(name, feature))
+        {
             let flags = format!("--no-default-features --features {feature}");
             steps.push(clippy(feature, &flags));
         }

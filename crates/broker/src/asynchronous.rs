@@ -19,6 +19,7 @@ use crate::dispatch::{Lane, Started, Unfinished, inside, panic_text, quietly};
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::handler::{Handler, HandlerError, Outcome};
 use crate::message::Message;
+use crate::observe::{Trace, Watch};
 use crate::publisher::Begun;
 use crate::receipt::Receipt;
 use crate::subscriber::Subscribe;
@@ -99,6 +100,7 @@ where
                 is_cancelled: false,
             }),
             lane: Arc::clone(context.lane()),
+            trace: Trace::current(),
             abort: OnceLock::new(),
         });
         let handle = self.runtime.spawn(Polled(Arc::clone(&task)));
@@ -132,7 +134,11 @@ where
 
     fn start(&self, message: &Message, context: &Context) -> Started {
         let completion = context.completion();
-        let finish = move |outcome| completion.finish(outcome);
+        let (hub, watch) = (Arc::clone(context.lane().hub()), Watch::start());
+        let finish = move |outcome| {
+            hub.counters.meters.handled(watch);
+            completion.finish(outcome);
+        };
         Started::Later(self.spawn(message, context, Box::new(finish)))
     }
 }
@@ -147,6 +153,7 @@ type Finish = Box<dyn FnOnce(Outcome) + Send>;
 struct Task {
     state: Mutex<State>,
     lane: Arc<Lane>,
+    trace: Trace,
     abort: OnceLock<AbortHandle>,
 }
 
@@ -162,7 +169,9 @@ struct Polled(Arc<Task>);
 impl Task {
     /// Drops the future, and then finishes.
     fn conclude(&self, future: Pin<Box<dyn Future<Output = Outcome> + Send>>, outcome: Outcome) {
-        inside(&self.lane, || quietly(|| drop(future)));
+        inside(&self.lane, || {
+            self.trace.inside(|| quietly(|| drop(future)))
+        });
         let finish = self.state.lock().finish.take();
         if let Some(finish) = finish {
             finish(outcome);
@@ -206,7 +215,9 @@ impl Future for Polled {
             return Poll::Ready(());
         };
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            inside(&task.lane, || future.as_mut().poll(cx))
+            inside(&task.lane, || {
+                task.trace.inside(|| future.as_mut().poll(cx))
+            })
         }));
         let outcome = match polled {
             Ok(Poll::Ready(outcome)) => outcome,

@@ -53,6 +53,14 @@ impl Headers {
             .map(|(_, value)| &**value)
     }
 
+    /// The value of a header, to be shared.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn shared(&self, name: &str) -> Option<&Arc<str>> {
+        let mut each = self.entries.iter();
+        let found = each.find(|(known, _)| &**known == name);
+        found.map(|(_, value)| value)
+    }
+
     /// All headers, in the order in which they were added.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.entries.iter().map(|(name, value)| (&**name, &**value))

@@ -89,6 +89,7 @@ mod key;
 mod memory;
 mod message;
 pub mod middleware;
+mod observe;
 mod options;
 mod publisher;
 mod receipt;

@@ -22,6 +22,7 @@ use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
 use crate::key::{self};
 use crate::message::Message;
+use crate::observe;
 use crate::publisher::{Begun, Publisher};
 use crate::receipt::Receipt;
 use crate::stats::{BrokerStats, Connection, Health};
@@ -125,7 +126,8 @@ impl MemoryOptions {
 
     /// Makes the broker.
     pub fn build(self) -> MemoryBroker {
-        let hub = Hub::new(self.pool);
+        let hub = Hub::new(CAPABILITIES.driver, self.pool);
+        hub.counters.meters.set_connected(true);
         if let Some(logger) = self.logger {
             hub.log(logger);
         }
@@ -428,14 +430,17 @@ impl Drop for Handle {
 
 impl Publisher for MemoryBroker {
     fn try_publish(&self, message: Message) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(CAPABILITIES.driver, message);
         self.core().publish(message, Patience::None)
     }
 
     fn publish(&self, message: Message) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(CAPABILITIES.driver, message);
         self.core().publish(message, Patience::Until(None))
     }
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(CAPABILITIES.driver, message);
         // A time limit that the clock cannot count is no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Patience::Until(deadline))
@@ -452,6 +457,7 @@ impl Publisher for MemoryBroker {
     }
 
     fn begin_publish(&self, message: Message) -> Begun {
+        let (message, _span) = observe::publishing(CAPABILITIES.driver, message);
         self.core().begin_publish(message)
     }
 
@@ -490,7 +496,7 @@ impl Broker for MemoryBroker {
 
     fn health(&self) -> Health {
         let lanes = self.core().lanes();
-        Health {
+        let health = Health {
             connection: match self.is_closed() {
                 true => Connection::Closed,
                 false => Connection::Up,
@@ -499,7 +505,10 @@ impl Broker for MemoryBroker {
             pending: lanes.iter().map(|lane| lane.queued()).sum(),
             threads: self.core().hub.pool.threads(),
             subscriptions: lanes.iter().map(|lane| lane.members().len()).sum(),
-        }
+        };
+        let meters = &self.core().hub.counters.meters;
+        meters.set_waiting(health.pending, health.outbound);
+        health
     }
 
     fn close(&self, deadline: Duration) -> Result<(), CloseError> {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use crate::observe::{Meter, Meters};
 use crate::stats::BrokerStats;
 
 /// Counters of the publishing side and of the handling side. The two are used on different cores and so have separate cache
 /// lines. There are several sets for the handling side, so that the threads of the pool do not contend at each run of a job.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
+    pub(crate) meters: Meters,
     publishing: CachePadded<Publishing>,
     handling: [CachePadded<Handling>; STRIPES],
 }
@@ -54,27 +56,44 @@ pub(crate) struct Tally {
 
 // ORDERING: no other data depends on a counter, so Relaxed.
 impl Counters {
+    pub(crate) fn new(driver: &'static str) -> Self {
+        Self {
+            meters: Meters::new(driver),
+            publishing: CachePadded::default(),
+            handling: Default::default(),
+        }
+    }
+
     pub(crate) fn published(&self) {
+        self.meters.add(Meter::Published, 1);
         self.publishing.published.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn confirmed(&self, n: u64) {
+        self.meters.add(Meter::Confirmed, n);
         self.publishing.confirmed.fetch_add(n, Ordering::Relaxed);
     }
 
     pub(crate) fn publish_failed(&self, n: u64) {
+        self.meters.add(Meter::PublishFailed, n);
         self.publishing.failed.fetch_add(n, Ordering::Relaxed);
     }
 
     pub(crate) fn unrouted(&self) {
+        self.meters.add(Meter::Unrouted, 1);
         self.publishing.unrouted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn dropped(&self, n: u64) {
+        self.meters.add(Meter::Dropped, n);
         self.publishing.dropped.fetch_add(n, Ordering::Relaxed);
     }
 
     pub(crate) fn handled(&self, tally: &Tally, took: Duration) {
+        self.meters.add(Meter::Delivered, tally.delivered);
+        self.meters.add(Meter::Redelivered, tally.redelivered);
+        self.meters.add(Meter::Failed, tally.failed);
+        self.meters.add(Meter::GivenUp, tally.given_up);
         let add = |counter: &AtomicU64, n: u64| {
             if n > 0 {
                 counter.fetch_add(n, Ordering::Relaxed);

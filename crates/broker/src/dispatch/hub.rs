@@ -58,7 +58,7 @@ const LOG_OUT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
-    pub(crate) fn new(pool: PoolOptions) -> Arc<Self> {
+    pub(crate) fn new(driver: &'static str, pool: PoolOptions) -> Arc<Self> {
         let events = Feed::new();
         let observers = events.clone();
         let limit = pool.limit;
@@ -67,7 +67,7 @@ impl Hub {
         };
         Arc::new(Self {
             pool: Pool::new(pool, Box::new(exhausted)),
-            counters: Counters::default(),
+            counters: Counters::new(driver),
             events,
             phase: AtomicU8::new(OPEN),
             drained_into: AtomicU64::new(0),
@@ -188,6 +188,7 @@ impl Hub {
             return;
         }
         self.pool.close();
+        self.counters.meters.set_connected(false);
         self.emit(Event::Closed);
         self.events.close();
     }

@@ -18,6 +18,7 @@ use crate::driver::Verdict;
 use crate::event::Event;
 use crate::handler::{HandlerError, Outcome};
 use crate::message::Message;
+use crate::observe::{self, Watch};
 use crate::options::Redelivery;
 use crate::sync::{mutant, thread};
 
@@ -343,9 +344,15 @@ impl Job {
     #[inline]
     fn call(context: &mut Context, message: &Message, attempt: u32) -> Started {
         context.begin(message, attempt);
+        let watch = Watch::start();
         let called = catch_unwind(AssertUnwindSafe(|| {
-            context.handler().start(message, context)
+            observe::handling(message, context, || {
+                context.handler().start(message, context)
+            })
         }));
+        if !matches!(called, Ok(Started::Later(_))) {
+            context.lane().hub().counters.meters.handled(watch);
+        }
         called.unwrap_or_else(|panic| {
             let error =
                 HandlerError::failed(format!("the handler panicked: {}", panic_text(&*panic)));

@@ -32,6 +32,7 @@ impl Connections {
             both && state.reported.replace(true) != Some(true)
         };
         if report {
+            hub.counters.meters.set_connected(true);
             hub.emit(Event::Connected);
         }
     }
@@ -43,6 +44,7 @@ impl Connections {
             state.reported.replace(false) != Some(false)
         };
         if report {
+            hub.counters.meters.set_connected(false);
             hub.emit(Event::Disconnected {
                 reason: reason.into(),
             });

@@ -22,6 +22,7 @@ use crate::error::{CloseError, ConnectError, FlushError, PublishError, Subscribe
 use crate::event::{Event, Logger};
 use crate::key;
 use crate::message::Message;
+use crate::observe;
 use crate::options::{Overflow, Start};
 use crate::publisher::{Begun, Publisher};
 use crate::receipt::Receipt;
@@ -159,7 +160,7 @@ impl Engine {
     ///
     /// The error of the side that failed first. A lazy engine returns an error only if the system cannot start a thread.
     pub fn start(transport: impl Transport, options: EngineOptions) -> Result<Self, ConnectError> {
-        let hub = Hub::new(options.pool);
+        let hub = Hub::new(transport.capabilities().driver, options.pool);
         if let Some(logger) = &options.logger {
             hub.log(Arc::clone(logger));
         }
@@ -389,14 +390,17 @@ impl Drop for Handle {
 
 impl Publisher for Engine {
     fn try_publish(&self, message: Message) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(self.driver(), message);
         self.core().publish(message, None)
     }
 
     fn publish(&self, message: Message) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(self.driver(), message);
         self.core().publish(message, Some(None))
     }
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
+        let (message, _span) = observe::publishing(self.driver(), message);
         // A time limit that the clock cannot count is no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Some(deadline))
@@ -407,6 +411,7 @@ impl Publisher for Engine {
         message: Message,
         timeout: Duration,
     ) -> Result<Receipt, PublishError> {
+        let (message, _span) = observe::publishing(self.driver(), message);
         self.core().check(&message)?;
         if self.core().hub.refuses_publish() {
             return Err(PublishError::Closed(message));
@@ -417,6 +422,7 @@ impl Publisher for Engine {
     }
 
     fn begin_publish(&self, message: Message) -> Begun {
+        let (message, _span) = observe::publishing(self.driver(), message);
         let core = self.core();
         let message = match core.publish(message, None) {
             Err(PublishError::Full(message)) => message,
@@ -472,7 +478,7 @@ impl Broker for Engine {
 
     fn health(&self) -> Health {
         let core = self.core();
-        Health {
+        let health = Health {
             connection: match (self.is_closed(), core.connections.are_up()) {
                 (true, _) => Connection::Closed,
                 (false, true) => Connection::Up,
@@ -487,7 +493,10 @@ impl Broker for Engine {
                 .sum(),
             threads: core.hub.pool.threads(),
             subscriptions: core.inbound.count(),
-        }
+        };
+        let meters = &core.hub.counters.meters;
+        meters.set_waiting(health.pending, health.outbound);
+        health
     }
 
     fn close(&self, deadline: Duration) -> Result<(), CloseError> {

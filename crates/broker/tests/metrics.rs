@@ -1,0 +1,184 @@
+//! What the feature `metrics` adds: what a recorder learns of the memory driver, and of a driver over the engine.
+
+mod common;
+#[allow(dead_code, reason = "the tests of the engine use the rest")]
+mod fake;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::eventually;
+use fake::{Fake, FakeServer};
+use fanfeed_broker::driver::{Engine, EngineOptions};
+use fanfeed_broker::{
+    Broker, Context, HandlerError, MemoryBroker, Message, Publisher, Subscribe, SubscribeOptions,
+    Subscriber, SubscriberExt,
+};
+use metrics::{
+    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+use parking_lot::Mutex;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// The values by name and driver, and the descriptions by name.
+#[derive(Default)]
+struct Book {
+    counters: Mutex<HashMap<String, Arc<AtomicU64>>>,
+    gauges: Mutex<HashMap<String, Arc<AtomicU64>>>,
+    histograms: Mutex<HashMap<String, Arc<Values>>>,
+    described: Mutex<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Values(Mutex<Vec<f64>>);
+
+impl HistogramFn for Values {
+    fn record(&self, value: f64) {
+        self.0.lock().push(value);
+    }
+}
+
+fn name(key: &Key) -> String {
+    let labels: Vec<_> = key.labels().map(|label| label.value()).collect();
+    format!("{} {}", key.name(), labels.join(" "))
+}
+
+impl Recorder for Book {
+    fn describe_counter(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.described.lock().push(key.as_str().to_owned());
+    }
+
+    fn describe_gauge(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.described.lock().push(key.as_str().to_owned());
+    }
+
+    fn describe_histogram(&self, key: KeyName, _: Option<Unit>, _: SharedString) {
+        self.described.lock().push(key.as_str().to_owned());
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let mut counters = self.counters.lock();
+        Counter::from_arc(Arc::clone(counters.entry(name(key)).or_default()))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let mut gauges = self.gauges.lock();
+        Gauge::from_arc(Arc::clone(gauges.entry(name(key)).or_default()))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let mut histograms = self.histograms.lock();
+        Histogram::from_arc(Arc::clone(histograms.entry(name(key)).or_default()))
+    }
+}
+
+impl Book {
+    fn count(&self, name: &str) -> u64 {
+        let name = format!("fanfeed_broker_{name}");
+        self.counters.lock()[&name].load(Ordering::Relaxed)
+    }
+
+    fn gauge(&self, name: &str) -> f64 {
+        let name = format!("fanfeed_broker_{name}");
+        f64::from_bits(self.gauges.lock()[&name].load(Ordering::Relaxed))
+    }
+
+    fn times(&self, name: &str) -> Vec<f64> {
+        let name = format!("fanfeed_broker_{name}");
+        self.histograms.lock()[&name].0.lock().clone()
+    }
+}
+
+#[test]
+fn a_recorder_learns_of_the_memory_driver() {
+    let book = Book::default();
+    let broker = metrics::with_local_recorder(&book, MemoryBroker::new);
+    assert_eq!(book.gauge("connected memory"), 1.0);
+    let options = SubscribeOptions::new().attempts(2);
+    let handler = |message: &Message, _: &Context| match &message.payload()[..] {
+        b"bad" => Err(HandlerError::Retry(Duration::ZERO)),
+        _ => {
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(())
+        }
+    };
+    let request = Subscribe::new("k", handler).options(options);
+    let _subscription = broker.subscribe_with(request).unwrap();
+    let gate = common::Gate::new();
+    let pass = gate.clone();
+    let small = SubscribeOptions::new().buffer(1);
+    let slow = Subscribe::new("slow", move |_: &Message, _: &Context| {
+        pass.pass();
+        Ok(())
+    });
+    let _slow = broker.subscribe_with(slow.options(small)).unwrap();
+    broker.publish(Message::new("slow", "")).unwrap();
+    gate.wait_for_visitor();
+    for _ in 0..3 {
+        broker.publish(Message::new("slow", "")).unwrap();
+    }
+    assert_eq!(broker.health().pending, 1);
+    assert_eq!(book.gauge("pending memory"), 1.0);
+    gate.open();
+    for payload in ["good", "bad", "good"] {
+        broker.publish(Message::new("k", payload)).unwrap();
+    }
+    broker.publish(Message::new("nobody", "")).unwrap();
+    broker.close(SOON).unwrap();
+    for (name, value) in [
+        ("published_total memory", 8),
+        ("unrouted_total memory", 1),
+        ("dropped_total memory", 2),
+        ("delivered_total memory", 4),
+        ("redelivered_total memory", 1),
+        ("given_up_total memory", 1),
+        ("failed_total memory", 0),
+        ("publish_failed_total memory", 0),
+    ] {
+        assert_eq!(book.count(name), value, "{name}");
+    }
+    let times = book.times("handler_seconds memory");
+    assert_eq!(times.len(), 6, "every call is timed: {times:?}");
+    assert!(times.iter().filter(|time| **time >= 0.002).count() >= 2);
+    assert_eq!(book.gauge("connected memory"), 0.0);
+    assert_eq!(book.described.lock().len(), 13);
+}
+
+#[test]
+fn a_recorder_learns_of_a_driver_with_a_server() {
+    let book = Book::default();
+    let fake = Fake::new(&FakeServer::started());
+    let options = EngineOptions::new().reconnect(Duration::from_millis(50));
+    let engine = metrics::with_local_recorder(&book, || Engine::start(fake.clone(), options));
+    let broker = engine.unwrap();
+    let driver = broker.driver();
+    let connected = format!("connected {driver}");
+    assert_eq!(book.gauge(&connected), 1.0);
+    let _subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    for n in 0..5 {
+        broker.publish(common::payload("k", n)).unwrap();
+    }
+    broker.flush(SOON).unwrap();
+    eventually("all are delivered", || {
+        book.count(&format!("delivered_total {driver}")) == 5
+    });
+    assert_eq!(book.count(&format!("published_total {driver}")), 5);
+    assert_eq!(book.count(&format!("confirmed_total {driver}")), 5);
+    fake.server.stop();
+    eventually("the loss of the connection is seen", || {
+        book.gauge(&connected) == 0.0
+    });
+    broker.publish(common::payload("k", 5)).unwrap();
+    assert_eq!(broker.health().outbound, 1);
+    assert_eq!(book.gauge(&format!("outbound {driver}")), 1.0);
+    fake.server.start();
+    eventually("it is back", || book.gauge(&connected) == 1.0);
+    eventually("what waited is confirmed", || {
+        book.count(&format!("confirmed_total {driver}")) == 6
+    });
+    broker.close(SOON).unwrap();
+    assert_eq!(book.gauge(&connected), 0.0);
+}
