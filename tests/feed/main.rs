@@ -22,6 +22,8 @@ mod panics;
 #[cfg(feature = "async")]
 mod receiving_async;
 mod reentrancy;
+#[cfg(feature = "async")]
+mod sending_async;
 mod sole_sender;
 #[cfg(feature = "async")]
 mod turns;

@@ -7,7 +7,7 @@ use crossbeam_channel::{bounded, unbounded};
 use fanfeed::{MuxClosed, TypeMux, TypeMuxEvent, TypeMuxSubscription};
 
 use crate::common::{eventually, join, watchdog};
-use crate::*;
+use crate::{Does, Letter, Number, assert_ended_well, blocked_post, numbers};
 
 #[test]
 fn a_channel_without_capacity_holds_the_post_until_the_event_is_received() {

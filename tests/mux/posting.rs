@@ -10,7 +10,7 @@ use fanfeed::{
 };
 
 use crate::common::{join, message, watchdog};
-use crate::*;
+use crate::{Does, Letter, Number, numbers};
 
 #[test]
 fn an_event_reaches_those_who_subscribed_to_its_type() {

@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use fanfeed::{Carrier, RecvError, Subscription, TrySendError, TypeMux, TypeMuxEvent};
 
 use crate::common::{Sleeper, eventually, join, watchdog};
-use crate::*;
+use crate::{Does, Letter, Number, assert_ended_well, blocked_post, full, numbers};
 
 #[test]
 fn after_stop_a_post_gives_the_event_back() {

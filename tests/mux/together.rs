@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use fanfeed::{TryRecvError, TypeMux, TypeMuxEvent, TypeMuxSubscription};
 
 use crate::common::{eventually, join, watchdog};
-use crate::*;
+use crate::{Does, Letter, Number};
 
 #[test]
 fn subscribers_come_and_go_while_others_post() {

@@ -7,7 +7,7 @@ use crossbeam_channel::{bounded, unbounded};
 use fanfeed::{RecvError, TypeMux};
 
 use crate::common::{Sleeper, join, watchdog};
-use crate::*;
+use crate::{Letter, Number, assert_ended_well, blocked_post, full, numbers};
 
 #[test]
 fn nothing_comes_after_unsubscribing() {
