@@ -163,9 +163,8 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
 #[test]
 fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = with_jetstream(Release::Old);
-    // A quarter of the time that the handler takes.
-    let config = jetstream(&server).ack_wait(Duration::from_millis(500));
-    scenario::long_handler([(); 2].map(|()| connect(config.clone())));
+    // The handler takes three times `ack_wait`.
+    scenario::long_handler([(); 2].map(|()| connect(jetstream(&server))));
 }
 
 #[test]

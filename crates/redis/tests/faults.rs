@@ -121,7 +121,7 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
 #[test]
 fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = RedisServer::start(Release::Old);
-    // The handler takes ten heartbeats.
+    // The handler takes fifteen heartbeats.
     scenario::long_handler([(); 2].map(|()| connect(config(&server))));
 }
 

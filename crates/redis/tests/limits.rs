@@ -308,6 +308,7 @@ fn what_may_not_be_handed_on_stays_pending_until_it_may() {
         let plain = Arc::new(Tally::new(100));
         for number in 0..100 {
             let subscription = reader.subscribe("other", count(&plain)).unwrap();
+            subscription.ready(LONG).unwrap();
             publish(&writer, "other", number..number + 1);
             plain.wait_for(number + 1, LONG);
             drop(subscription);

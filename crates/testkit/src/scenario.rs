@@ -235,7 +235,7 @@ pub fn killed_process(
     (member, attempts.load(Ordering::Relaxed))
 }
 
-/// A handler that takes two seconds keeps its message as long as its member lives. The driver's configuration takes a silent
+/// A handler that takes three seconds keeps its message as long as its member lives. The driver's configuration takes a silent
 /// member for dead sooner.
 ///
 /// # Panics
@@ -246,7 +246,7 @@ pub fn long_handler(brokers: [Arc<dyn Broker>; 2]) {
     let (slow, counting) = (AtomicBool::new(true), count(&tally));
     let handler: Arc<dyn Handler> = Arc::new(move |message: &Message, context: &Context| {
         if slow.swap(false, Ordering::AcqRel) {
-            thread::sleep(Duration::from_secs(2));
+            thread::sleep(Duration::from_secs(3));
         }
         counting(message, context)
     });

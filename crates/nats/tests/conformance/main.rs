@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfeed_broker::Broker;
-use fanfeed_broker::conformance::Server;
+use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_nats::{Config, Mode};
 use fanfeed_testkit::numbers::options;
-use fanfeed_testkit::{NatsServer, Release};
+use fanfeed_testkit::{NatsServer, Proxy, Release};
 
 /// A server of its own for each case.
 struct Nats {
@@ -29,18 +29,33 @@ impl Nats {
             many_keys,
         }
     }
+
+    fn connect_to(&self, url: &str) -> Arc<dyn Broker> {
+        let config: Config = url.parse().unwrap();
+        let config = config.mode(self.mode).ack_wait(Duration::from_secs(2));
+        Arc::new(fanfeed_nats::connect(config, options()).unwrap())
+    }
 }
 
 impl Server for Nats {
     fn connect(&self) -> Arc<dyn Broker> {
-        let config: Config = self.server.lock().unwrap().url().parse().unwrap();
-        let config = config.mode(self.mode).ack_wait(Duration::from_secs(2));
-        Arc::new(fanfeed_nats::connect(config, options()).unwrap())
+        self.connect_to(&self.server.lock().unwrap().url())
     }
 
-    fn restart(&self) -> bool {
-        self.server.lock().unwrap().restart();
+    fn kill(&self) -> bool {
+        self.server.lock().unwrap().kill();
         true
+    }
+
+    fn start(&self) {
+        self.server.lock().unwrap().restart();
+    }
+
+    fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
+        let server = self.server.lock().unwrap();
+        let proxy = Proxy::start(server.address());
+        let broker = self.connect_to(&server.url_through(proxy.address()));
+        Some((broker, Box::new(proxy)))
     }
 
     fn patience(&self) -> Duration {
