@@ -55,12 +55,14 @@
 //!
 //! # Trade-offs
 //!
-//! - The memory driver keeps each subscription's queue under a lock of its own, and not in a channel of a
-//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels allocate their slots at once, which is more
-//!   than the kibibyte that an idle subscription may cost here. The table of keys and the subscriptions of a key are read
-//!   without a lock.
-//! - The crate has no atomic protocol of its own: what threads share is under a lock, or behind an arc-swapped snapshot. So
-//!   there is no model in loom; programs under shuttle (`shuttle-tests/tests/broker.rs`) run its locks in random schedules.
+//! - The memory driver keeps the messages of a key in a log that its plain subscriptions share, and those of groups and of
+//!   subscriptions that fell behind in queues, and not in the channels of a [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for
+//!   each key and its channels allocate their slots at once, which is more than the kibibyte that an idle subscription may
+//!   cost here.
+//! - The table of keys is read without a lock. A publish takes the lock of its key, so publishers to one key take turns.
+//! - The crate has no atomic protocol of its own: what threads share is under a lock, behind an arc-swapped snapshot, or in
+//!   slots that are filled once. So there is no model in loom; programs under shuttle (`shuttle-tests/tests/broker.rs`) run its
+//!   locks in random schedules.
 //! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs; elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
