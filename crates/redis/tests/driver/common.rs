@@ -1,5 +1,4 @@
 //! What the tests of the driver share.
-#![allow(dead_code, unused_imports, reason = "each test uses some of it")]
 
 use std::sync::Arc;
 use std::time::Duration;

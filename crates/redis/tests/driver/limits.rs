@@ -1,12 +1,10 @@
 //! Memory ends, permissions are taken away and streams are trimmed while messages are on their way: each is told, and
 //! nothing is lost that was promised.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Foreign, LONG, config, connect, count, number, publish, quick};
+use crate::common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
 use fanfeed_broker::{
     Context, Event, HandlerError, Message, Redelivery, Start, Subscribe, SubscribeOptions,
     SubscriberExt,
@@ -18,7 +16,7 @@ use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, scenario, wait_u
 #[test]
 fn a_server_whose_memory_is_full_loses_nothing_and_is_used_again() {
     const ALL: usize = 2_000;
-    for release in common::RELEASES {
+    for release in RELEASES {
         let server = RedisServer::builder(release)
             .line("maxmemory 6mb")
             .line("maxmemory-policy noeviction")
@@ -217,7 +215,7 @@ fn a_start_behind_which_the_stream_was_trimmed_is_a_gap() {
 #[test]
 fn a_server_that_refuses_writes_for_a_while_ends_no_subscription() {
     const ALL: usize = 200;
-    for release in common::RELEASES {
+    for release in RELEASES {
         let server = RedisServer::start(release);
         let mut foreign = Foreign::new(&server);
         let (writer, reader) = (connect(config(&server)), connect(config(&server)));

@@ -1,13 +1,11 @@
 //! Messages arrive: plain, in groups, on few keys and on many, over old and new servers.
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
+use crate::common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
 use fanfeed_broker::{Context, Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, scenario, wait_until};
 

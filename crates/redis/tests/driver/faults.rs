@@ -1,12 +1,10 @@
 //! Servers are killed, connections are cut, members die: what was promised is counted.
 
-mod common;
-
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Foreign, LONG, RELEASES, config, connect, count, publish, quick};
+use crate::common::{Foreign, LONG, RELEASES, config, connect, count, publish, quick};
 use fanfeed_broker::{SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
@@ -105,7 +103,7 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
     scenario::be_killed_if_child(|url| connect(quick(url)));
     let server = RedisServer::start(Release::Old);
     let broker = connect(config(&server));
-    let test = "the_messages_of_a_killed_process_go_to_the_others";
+    let test = "faults::the_messages_of_a_killed_process_go_to_the_others";
     let (_member, attempts) = scenario::killed_process(test, &broker, &server.url(), 100);
     assert!(attempts >= 2, "the server counted the earlier delivery");
     let mut foreign = Foreign::new(&server);

@@ -1,10 +1,8 @@
 //! What cannot work is told, within its timeout, with what would be right, and without secrets.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Foreign, LONG, RELEASES, connect, options};
+use crate::common::{Foreign, LONG, RELEASES, connect, options};
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
 use fanfeed_redis::Config;
 #[cfg(feature = "tls")]

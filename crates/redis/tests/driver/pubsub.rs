@@ -1,11 +1,9 @@
 //! Channels of pub/sub: what is lost is reported, and what others publish is heard.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Foreign, LONG, RELEASES, config, connect, count, publish, quick};
+use crate::common::{Foreign, LONG, RELEASES, config, connect, count, options, publish, quick};
 use fanfeed_broker::{
     ConnectError, Message, PublishError, Start, Subscribe, SubscribeError, SubscribeOptions,
     SubscriberExt,
@@ -186,7 +184,7 @@ fn permissions() {
         .start();
     let user = |name: &str| pubsub(config(&server)).user(name).password("hunter2");
     // It may not even hear itself.
-    let error = fanfeed_redis::connect(user("deaf"), common::options()).unwrap_err();
+    let error = fanfeed_redis::connect(user("deaf"), options()).unwrap_err();
     assert_is!(error, ConnectError::Denied(text) if text.contains("channels of the prefix"));
     let broker = connect(user("mute"));
     let error = broker.subscribe("k", |_, _| Ok(())).unwrap_err();
