@@ -1,4 +1,4 @@
-//! What a job has taken and not begun.
+//! The deliveries that a job has taken and not begun.
 
 use std::collections::VecDeque;
 

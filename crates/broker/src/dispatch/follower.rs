@@ -84,7 +84,7 @@ impl Lane {
         }
     }
 
-    /// Gives up the place of a job, unless there is something to take. False if there is.
+    /// Gives up the place of a job, and returns true, unless there is something to take.
     pub(super) fn rest(self: &Arc<Self>, member: &Arc<Member>) -> bool {
         let log = self.log.as_ref().filter(|_| self.follows);
         let early = mutant!("broker::end_read_early").then(|| self.end());

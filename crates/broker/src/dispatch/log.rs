@@ -1,4 +1,4 @@
-//! The log of a key: what is published to it, once for all plain subscriptions that keep up.
+//! The log of a key: it keeps each published message once, for all plain subscriptions that keep up.
 //!
 //! A lane with one member that handles one message at a time *follows* the log: it has a cursor, and its job reads the
 //! messages where they are. A publish adds one message and starts a job for each follower that is idle, so its cost does not
@@ -46,7 +46,7 @@ pub(super) struct State {
     apart: Vec<Arc<Lane>>,
 }
 
-/// What a publish leads to.
+/// The result of adding a message.
 #[derive(Default)]
 pub(crate) struct Given {
     /// How many lanes got the message or dropped it.
@@ -57,7 +57,7 @@ pub(crate) struct Given {
     rare: Option<Box<Rare>>,
 }
 
-/// What a publish leads to where a lane is full.
+/// The part of the result that is about full lanes.
 pub(crate) struct Rare {
     pub(crate) message: Message,
     /// Lanes apart that are full.
@@ -80,7 +80,7 @@ impl Given {
         })
     }
 
-    /// Does what has to wait until no lock is held, and returns the lanes that are full, if there are any.
+    /// Does the work that must wait until no lock is held, and returns the full lanes, if there are any.
     #[inline]
     pub(crate) fn conclude(&mut self) -> Option<Box<Rare>> {
         if !self.dropped.is_empty() {

@@ -56,7 +56,7 @@ pub(super) struct Writer {
     bytes: usize,
 }
 
-/// What has to be dropped after the locks were released.
+/// Memory that is dropped after the locks were released.
 #[derive(Default)]
 #[allow(dead_code, reason = "it is only dropped")]
 pub(super) enum Garbage {
