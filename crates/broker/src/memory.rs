@@ -309,7 +309,7 @@ impl Core {
                     full.push_back((lane, arrival));
                     turn = (turn * 2).min(LONGEST_TURN);
                 }
-                Offer::Taken | Offer::Dropped(_) | Offer::Gone(_) => turn = FIRST_TURN,
+                Offer::Taken | Offer::Dropped(..) | Offer::Gone(_) => turn = FIRST_TURN,
             }
         }
         if self.hub.refuses_publish() {

@@ -77,7 +77,7 @@ pub(super) const NOWHERE: usize = usize::MAX;
 pub(crate) enum Offer {
     Taken,
     /// It was full, and the delivery was dropped and counted. This many have been dropped in all.
-    Dropped(u64),
+    Dropped(Arrival, u64),
     /// It is full, and publishers wait for room.
     Full(Arrival),
     /// There is no member.
@@ -180,7 +180,7 @@ impl Lane {
     pub(crate) fn offer(self: &Arc<Self>, arrival: Arrival) -> Offer {
         let mut jobs = Vec::new();
         let offer = self.offer_with(arrival, &mut jobs);
-        if let Offer::Dropped(total) = &offer {
+        if let Offer::Dropped(_, total) = &offer {
             self.report_dropped(1, *total);
         }
         self.hub.pool.submit_all(jobs);
@@ -197,7 +197,7 @@ impl Lane {
         if inner.is_full(self.end()) {
             if self.overflow == Overflow::Drop && !self.settles {
                 inner.dropped += 1;
-                return Offer::Dropped(inner.dropped);
+                return Offer::Dropped(arrival, inner.dropped);
             }
             inner.was_full = true;
             return Offer::Full(arrival);

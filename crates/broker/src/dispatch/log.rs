@@ -52,8 +52,8 @@ pub(crate) struct Given {
     /// How many lanes got the message or dropped it.
     pub(crate) reached: usize,
     pub(crate) jobs: Vec<Job>,
-    /// Lanes that dropped the message, and how many they have dropped.
-    dropped: Vec<(Arc<Lane>, u64)>,
+    /// Lanes that dropped the message, what they dropped (its destructor is user code), and how many they have dropped.
+    dropped: Vec<(Arc<Lane>, Arrival, u64)>,
     rare: Option<Box<Rare>>,
 }
 
@@ -84,8 +84,9 @@ impl Given {
     #[inline]
     pub(crate) fn conclude(&mut self) -> Option<Box<Rare>> {
         if !self.dropped.is_empty() {
-            for (lane, total) in std::mem::take(&mut self.dropped) {
+            for (lane, arrival, total) in std::mem::take(&mut self.dropped) {
                 lane.report_dropped(1, total);
+                quietly(|| drop(arrival));
             }
         }
         let mut rare = self.rare.take()?;
@@ -141,9 +142,9 @@ impl Log {
             let Some(own) = own else { continue };
             match lane.offer_with(Arrival::first(own), &mut given.jobs) {
                 Offer::Taken => given.reached += 1,
-                Offer::Dropped(total) => {
+                Offer::Dropped(arrival, total) => {
                     given.reached += 1;
-                    given.dropped.push((Arc::clone(lane), total));
+                    given.dropped.push((Arc::clone(lane), arrival, total));
                 }
                 Offer::Full(arrival) => {
                     let rare = given.rare(&arrival.message);

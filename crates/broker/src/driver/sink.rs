@@ -126,7 +126,7 @@ impl Sink {
         match self.shared.lane.offer(arrival) {
             Offer::Taken => Ok(()),
             Offer::Full(arrival) => Err(Full(arrival.message)),
-            Offer::Dropped(_) | Offer::Gone(_) => Err(Full(message)),
+            Offer::Dropped(..) | Offer::Gone(_) => Err(Full(message)),
         }
     }
 

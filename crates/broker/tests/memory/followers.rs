@@ -199,3 +199,55 @@ fn an_unsubscribe_inside_a_handler_ends_a_run() {
     broker.close(SOON).unwrap();
     assert_eq!(count.load(Ordering::Relaxed), 5);
 }
+
+/// A payload that publishes once when it is dropped.
+struct Echo(Option<MemoryBroker>);
+
+impl AsRef<[u8]> for Echo {
+    fn as_ref(&self) -> &[u8] {
+        b"echo"
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        if let Some(broker) = self.0.take() {
+            broker.publish(Message::new("k", "echoed")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_payloads_destructor_may_publish_wherever_it_is_dropped() {
+    let (done, over) = unbounded();
+    std::thread::spawn(move || {
+        let broker = MemoryBroker::new();
+        let gate = Gate::new();
+        // A follower that handles, and a group whose buffer is full.
+        let (follower, got) = listen(&broker, 256, Overflow::Drop);
+        let own = gate.clone();
+        let handler = move |_: &Message, _: &_| {
+            own.pass();
+            Ok(())
+        };
+        let options = SubscribeOptions::new().buffer(1);
+        let request = Subscribe::new("k", handler).group("g").options(options);
+        let member = broker.subscribe_with(request).unwrap();
+        let echo = || Message::new("k", Bytes::from_owner(Echo(Some(broker.clone()))));
+        broker.publish(payload("k", 0)).unwrap();
+        gate.wait_for_visitor();
+        broker.publish(payload("k", 1)).unwrap();
+        broker.publish(echo()).unwrap();
+        for _ in 0..4 {
+            // The handler's clone is dropped here, or the log drops the message.
+            drop(got.recv_timeout(SOON).unwrap());
+        }
+        follower.unsubscribe();
+        // The group is alone, and drops what it is given.
+        broker.publish(echo()).unwrap();
+        eventually("the echo is dropped too", || member.dropped() == 4);
+        gate.open();
+        done.send(()).unwrap();
+    });
+    over.recv_timeout(SOON).expect("no lock is held");
+}
