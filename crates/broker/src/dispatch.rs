@@ -11,10 +11,9 @@
 //! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency: `offer`, `join` and every
 //!    hand-back make the missing ones (`Lane::recruit`). A job ends only under the lane's lock, after it has seen the
 //!    queue empty; this is called *giving up its place*. So a delivery never waits while a member is idle.
-//! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the batch of a job,
-//!    held by a job that will try it again, or with a
-//!    job that is parked while its handler goes on as a future. A job that finds its member cancelled hands back everything it
-//!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands
+//! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the batch of a job, held by a job
+//!    that will try it again, or with a job that is parked while its handler goes on as a future. A job that finds its member
+//!    cancelled hands back everything it has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands
 //!    on come before those that arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
 //!
