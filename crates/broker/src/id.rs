@@ -25,6 +25,8 @@ enum Inner {
     Text(Arc<str>),
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl MessageId {
     /// A new identity. Its first 64 bits are random, drawn once for each thread; the others are a count.
     pub fn unique() -> Self {
@@ -51,23 +53,48 @@ impl MessageId {
         ))
     }
 
+    /// Whether it has the form of a [`unique`](Self::unique) one: nobody chose its text.
+    pub fn is_generated(&self) -> bool {
+        matches!(self.0, Inner::Unique(_))
+    }
+
     /// The identity that prints as this text.
     pub fn parse(text: &str) -> Self {
-        let canonical = text.len() == 32
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        match u128::from_str_radix(text, 16) {
-            Ok(number) if canonical => Self(Inner::Unique(number)),
-            _ => Self(Inner::Text(Arc::from(text))),
+        match number(text.as_bytes()) {
+            Some(number) => Self(Inner::Unique(number)),
+            None => Self(Inner::Text(Arc::from(text))),
         }
     }
+}
+
+/// The number that `Display` writes as these digits.
+fn number(digits: &[u8]) -> Option<u128> {
+    let half = |digits: &[u8]| {
+        digits.iter().try_fold(0_u64, |number, digit| {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(value))
+        })
+    };
+    let digits: &[u8; 32] = digits.try_into().ok()?;
+    let (high, low) = digits.split_at(16);
+    Some(u128::from(half(high)?) << 64 | u128::from(half(low)?))
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Unique(number) => write!(f, "{number:032x}"),
+            Inner::Unique(number) => {
+                let mut digits = [0; 32];
+                for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+                    pair[0] = HEX[usize::from(byte >> 4)];
+                    pair[1] = HEX[usize::from(byte & 15)];
+                }
+                f.write_str(std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"))
+            }
             Inner::Text(text) => f.write_str(text),
         }
     }
@@ -82,5 +109,45 @@ impl fmt::Debug for MessageId {
 impl From<&str> for MessageId {
     fn from(text: &str) -> Self {
         Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Inner, MessageId};
+
+    #[test]
+    fn numbers_are_written_as_32_digits_and_read_back() {
+        for number in [
+            0,
+            1,
+            0xf0,
+            u128::MAX,
+            u128::MAX >> 4,
+            1 << 64,
+            (1 << 64) - 1,
+        ] {
+            let id = MessageId(Inner::Unique(number));
+            assert_eq!(id.to_string(), format!("{number:032x}"));
+            assert_eq!(MessageId::parse(&id.to_string()), id);
+            assert!(id.is_generated());
+        }
+    }
+
+    #[test]
+    fn other_texts_are_kept_as_they_are() {
+        let digits = "0123456789abcdef";
+        for text in [
+            "",
+            "0",
+            &format!("{digits}{digits}0"),
+            &format!("{digits}0123456789ABCDEF"),
+            &format!("+{}", &digits.repeat(2)[1..]),
+            &"\u{e9}".repeat(16),
+        ] {
+            let id = MessageId::parse(text);
+            assert!(!id.is_generated(), "{text}");
+            assert_eq!(id.to_string(), text);
+        }
     }
 }

@@ -55,6 +55,25 @@ impl Message {
         }
     }
 
+    /// A message that came from a server, which has an identity and a time; for drivers.
+    pub fn received(
+        key: impl Into<Key>,
+        id: MessageId,
+        timestamp: SystemTime,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            content: Arc::new(Content {
+                id,
+                key: key.into(),
+                name: None,
+                timestamp,
+                headers: Headers::new(),
+                payload: payload.into(),
+            }),
+        }
+    }
+
     fn edit(&mut self) -> &mut Content {
         Arc::make_mut(&mut self.content)
     }

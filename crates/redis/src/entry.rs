@@ -199,10 +199,11 @@ impl Parts {
             Some(text) => text.parse().map_err(|_| BadEntry::NoTime)?,
             None => milliseconds,
         };
-        let mut message = Message::new(key, payload)
-            .with_id(id)
-            .with_timestamp(time(milliseconds).ok_or(BadEntry::NoTime)?)
-            .with_headers(self.headers);
+        let time = time(milliseconds).ok_or(BadEntry::NoTime)?;
+        let mut message = Message::received(key, id, time, payload);
+        if !self.headers.is_empty() {
+            message = message.with_headers(self.headers);
+        }
         if let Some(name) = self.name {
             message = message.name(name);
         }
