@@ -75,6 +75,10 @@ impl Transport for KafkaTransport {
         self.shared.config.max_message
     }
 
+    fn settles_plain(&self) -> bool {
+        false
+    }
+
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
         client::probe(&self.shared.config)?;
         Ok(Box::new(KafkaOutbound::open(Arc::clone(&self.shared))?))

@@ -95,6 +95,10 @@ impl Transport for RedisTransport {
         Ok(())
     }
 
+    fn settles_plain(&self) -> bool {
+        false
+    }
+
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {
         Ok(Box::new(RedisOutbound::open(Arc::clone(&self.shared))?))
     }

@@ -366,7 +366,9 @@ const LAST: Duration = Duration::from_millis(200);
 
 impl Owner for Core {
     fn settle(&self, lane: &Arc<Lane>, tag: u64, verdict: Verdict) {
-        self.inbound.settle(lane.place() as u64, tag, verdict);
+        if lane.group().is_some() || self.transport.settles_plain() {
+            self.inbound.settle(lane.place() as u64, tag, verdict);
+        }
     }
 
     fn left(&self, lane: &Arc<Lane>, _last: bool) {

@@ -267,10 +267,12 @@ impl InboundCommands {
             let mut state = self.state.lock();
             let opens = std::mem::take(&mut state.opens);
             let settles = std::mem::take(&mut state.settles);
+            // Verdicts about one subscription mostly follow each other.
+            let runs = settles.chunk_by(|(one, ..), (other, ..)| one == other);
             let wanted: HashSet<u64> = opens
                 .iter()
                 .map(|(id, _)| *id)
-                .chain(settles.iter().map(|(id, ..)| *id))
+                .chain(runs.map(|run| run[0].0))
                 .collect();
             let known = |id: &u64| state.sinks.get(id).map(|sink| (*id, sink.clone()));
             let sinks: HashMap<u64, Sink> = wanted.iter().filter_map(known).collect();
@@ -286,8 +288,14 @@ impl InboundCommands {
         let (mut settles, mut opens) = (settles.into_iter(), opens.into_iter());
         let mut closes = closes.into_iter();
         let done = (|| {
+            let mut last = None;
             for (id, tag, verdict) in settles.by_ref() {
-                if let Some(sink) = sinks.get(&id).or_else(|| gone.get(&id)) {
+                let known = match last {
+                    Some((last, sink)) if last == id => sink,
+                    _ => sinks.get(&id).or_else(|| gone.get(&id)),
+                };
+                last = Some((id, known));
+                if let Some(sink) = known {
                     guarded(|| {
                         link.settle(sink, tag, verdict);
                         Ok(())

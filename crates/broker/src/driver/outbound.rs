@@ -64,6 +64,36 @@ struct Outgoing {
     waiter: Option<Sender<Settled>>,
 }
 
+/// The messages that the thread publishes now, apart from what the driver does not need.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Message>,
+    rest: Vec<(u64, Option<Sender<Settled>>)>,
+}
+
+impl Batch {
+    fn of(outgoing: impl ExactSizeIterator<Item = Outgoing>) -> Self {
+        let mut batch = Batch {
+            messages: Vec::with_capacity(outgoing.len()),
+            rest: Vec::with_capacity(outgoing.len()),
+        };
+        for outgoing in outgoing {
+            batch.messages.push(outgoing.message);
+            batch.rest.push((outgoing.number, outgoing.waiter));
+        }
+        batch
+    }
+
+    fn into_outgoing(self) -> impl Iterator<Item = Outgoing> {
+        let all = self.messages.into_iter().zip(self.rest);
+        all.map(|(message, (number, waiter))| Outgoing {
+            number,
+            message,
+            waiter,
+        })
+    }
+}
+
 /// What became of a message that somebody waits for.
 enum Settled {
     Done(Receipt),
@@ -321,14 +351,9 @@ impl OutboundQueue {
             let Some(batch) = self.take(options.batch) else {
                 break;
             };
-            let result = if batch.is_empty() {
-                guarded(|| link.idle().map(|()| Vec::new()))
-            } else {
-                let messages: Vec<Message> = batch
-                    .iter()
-                    .map(|outgoing| outgoing.message.clone())
-                    .collect();
-                guarded(|| link.publish(&messages))
+            let result = match batch.messages.is_empty() {
+                true => guarded(|| link.idle().map(|()| Vec::new())),
+                false => guarded(|| link.publish(&batch.messages)),
             };
             match result {
                 Ok(published) => self.settle(batch, published, hub),
@@ -363,7 +388,7 @@ impl OutboundQueue {
     }
 
     /// Takes a batch. Empty if there was none for a while, `None` at the end.
-    fn take(&self, most: usize) -> Option<Vec<Outgoing>> {
+    fn take(&self, most: usize) -> Option<Batch> {
         let mut state = self.state.lock();
         loop {
             if state.aborted || (state.closed && state.queue.is_empty()) {
@@ -376,22 +401,22 @@ impl OutboundQueue {
                 && state.queue.is_empty()
                 && !state.closed
             {
-                return Some(Vec::new());
+                return Some(Batch::default());
             }
         }
         let count = state.queue.len().min(most);
-        let batch: Vec<Outgoing> = state.queue.drain(..count).collect();
-        state.in_flight = batch.iter().map(|outgoing| outgoing.number).collect();
+        let batch = Batch::of(state.queue.drain(..count));
+        state.in_flight = batch.rest.iter().map(|(number, _)| *number).collect();
         Some(batch)
     }
 
-    fn settle(&self, batch: Vec<Outgoing>, published: Vec<Published>, hub: &Hub) {
+    fn settle(&self, batch: Batch, published: Vec<Published>, hub: &Hub) {
         let mut published = published.into_iter();
         let mut unsent = Vec::new();
         let mut told = Vec::new();
         let mut refused = Vec::new();
         let mut confirmed = 0;
-        for outgoing in batch {
+        for outgoing in batch.into_outgoing() {
             match published.next() {
                 Some(Published::Done(receipt)) => {
                     confirmed += 1;
@@ -424,15 +449,14 @@ impl OutboundQueue {
     }
 
     /// The connection was lost with this batch.
-    fn lose(&self, batch: Vec<Outgoing>, again: bool, hub: &Hub) {
+    fn lose(&self, batch: Batch, again: bool, hub: &Hub) {
         if again {
-            let left = self.settle_state(batch, 0, 0);
+            let left = self.settle_state(batch.into_outgoing().collect(), 0, 0);
             give_up(left, hub);
             return;
         }
-        let count = batch.len();
-        self.settle_state(Vec::new(), 0, count);
-        for outgoing in batch {
+        self.settle_state(Vec::new(), 0, batch.messages.len());
+        for outgoing in batch.into_outgoing() {
             fail(
                 &outgoing.message,
                 "the connection was lost before the server confirmed it",

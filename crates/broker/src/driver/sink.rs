@@ -119,14 +119,15 @@ impl Sink {
             return Err(Full(message));
         }
         let arrival = Arrival {
-            message: message.clone(),
+            message,
             tag,
             attempt: attempt.max(1),
         };
         match self.shared.lane.offer(arrival) {
             Offer::Taken => Ok(()),
-            Offer::Full(arrival) => Err(Full(arrival.message)),
-            Offer::Dropped(..) | Offer::Gone(_) => Err(Full(message)),
+            Offer::Full(arrival) | Offer::Dropped(arrival, _) | Offer::Gone(arrival) => {
+                Err(Full(arrival.message))
+            }
         }
     }
 

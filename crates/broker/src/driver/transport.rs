@@ -29,6 +29,12 @@ pub trait Transport: Send + Sync + 'static {
         true
     }
 
+    /// Whether the driver wants to hear the verdicts about messages of plain subscriptions
+    /// ([`Inbound::settle`]). True by default. Without them, each message costs less.
+    fn settles_plain(&self) -> bool {
+        true
+    }
+
     /// Refuses a subscription that this driver does not support, before anything is sent. The engine has checked the key, the
     /// group, the options, and the [`capabilities`](Self::capabilities).
     ///
