@@ -23,7 +23,7 @@ use rdkafka::statistics::Statistics;
 
 use crate::client::{self, Reporter};
 use crate::config::Config;
-use crate::position::position;
+use crate::position::write_position;
 use crate::record;
 use crate::shared::Shared;
 
@@ -351,13 +351,16 @@ impl Outbound for KafkaOutbound {
         }
         pipeline.sent.clear();
         let results = pipeline.results.take();
+        let mut text = String::new();
         let published = batch
             .iter()
             .zip(results)
             .map(|(message, result)| match result {
                 Ok((partition, offset)) => {
-                    let position = position(partition, offset);
-                    Published::Done(Receipt::new(message.id().clone(), Some(position.into())))
+                    text.clear();
+                    write_position(&mut text, partition, offset);
+                    let position = Some(Arc::from(text.as_str()));
+                    Published::Done(Receipt::new(message.id().clone(), position))
                 }
                 Err(reason) => Published::Refused(reason.into()),
             });

@@ -125,11 +125,11 @@ pub(crate) fn read(key: &Key, limit: usize, raw: &Raw<'_>) -> Result<Message, To
         Some(id) => MessageId::parse(id),
         None => MessageId::parse(&format!("{}/{}@{}", raw.topic, raw.partition, raw.offset)),
     };
-    let mut message = Message::new(key, Bytes::copy_from_slice(payload))
-        .with_id(id)
-        .with_headers(headers);
-    if let Some(time) = time.or(raw.milliseconds).and_then(system_time) {
-        message = message.with_timestamp(time);
+    let time = time.or(raw.milliseconds).and_then(system_time);
+    let time = time.unwrap_or_else(SystemTime::now);
+    let mut message = Message::received(key, id, time, Bytes::copy_from_slice(payload));
+    if !headers.is_empty() {
+        message = message.with_headers(headers);
     }
     if let Some(name) = name {
         message = message.name(name);
