@@ -61,6 +61,7 @@ fn read(lines: &[(&str, &str)], payload: Bytes) -> Option<Message> {
         key: &key,
         subject: SUBJECT,
         limit: LIMIT,
+        stored: None,
     };
     let missing = || MessageId::parse("none");
     entry::read(&origin, lines.iter().copied(), payload, missing).ok()

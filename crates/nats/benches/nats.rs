@@ -9,7 +9,7 @@
 //! the server and the network have the same work. With JetStream the bare client sends all messages of a window of 512 before
 //! it waits for their acknowledgements, as the driver does with its batches.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, HeaderMap, Message as NatsMessage, Subscriber};
@@ -23,7 +23,7 @@ use futures_core::Stream;
 use tokio::runtime::Runtime;
 
 const PAYLOAD: Bytes = Bytes::from_static(&[b'x'; 64]);
-const WINDOW: usize = 512;
+const WINDOW: usize = fanfeed_nats::BATCH;
 const LONG: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -44,13 +44,14 @@ fn main() {
             .build()
             .unwrap(),
         keys: AtomicUsize::new(0),
+        lean: AtomicBool::new(false),
     };
     println!(
         "{release:?} server, {messages} messages of 64 bytes, median of {rounds}, messages a second"
     );
     println!(
-        "{:>22} {:>10} {:>10} {:>10} {:>8} {:>10}",
-        "", "bare", "+headers", "driver", "/ bare", "/ +headers"
+        "{:>22} {:>10} {:>10} {:>10} {:>8} {:>10} {:>10} {:>8}",
+        "", "bare", "+headers", "driver", "/ bare", "/ +headers", "lean", "/ bare"
     );
     for (name, bare, driver) in [
         (
@@ -70,22 +71,34 @@ fn main() {
             Bench::stream_deliver,
         ),
     ] {
-        let mut times = [vec![], vec![], vec![]];
+        if !is_wanted(name) {
+            continue;
+        }
+        let mut times = [const { Vec::new() }; 4];
         for _ in 0..rounds {
             times[0].push(bare(&bench, messages, false));
             times[1].push(bare(&bench, messages, true));
+            bench.lean.store(false, Ordering::Relaxed);
             times[2].push(driver(&bench, messages));
+            bench.lean.store(true, Ordering::Relaxed);
+            times[3].push(driver(&bench, messages));
         }
         let rates = times.map(|times| messages as f64 / median(times).as_secs_f64());
         println!(
-            "{name:>22} {:>10.0} {:>10.0} {:>10.0} {:>8.2} {:>10.2}",
+            "{name:>22} {:>10.0} {:>10.0} {:>10.0} {:>8.2} {:>10.2} {:>10.0} {:>8.2}",
             rates[0],
             rates[1],
             rates[2],
             rates[2] / rates[0],
-            rates[2] / rates[1]
+            rates[2] / rates[1],
+            rates[3],
+            rates[3] / rates[0]
         );
     }
+    if !is_wanted("latency") {
+        return;
+    }
+    bench.lean.store(false, Ordering::Relaxed);
     println!(
         "\n{:>22} {:>12} {:>12}   µs from publishing to the handler",
         "", "p50", "p99"
@@ -101,6 +114,15 @@ fn main() {
     }
 }
 
+/// Whether the arguments choose it: a part of its name does, and without any all are chosen.
+fn is_wanted(name: &str) -> bool {
+    let mut wanted = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .peekable();
+    wanted.peek().is_none() || wanted.any(|part| name.contains(&part))
+}
+
 type Bare = fn(&Bench, usize, bool) -> Duration;
 type Driver = fn(&Bench, usize) -> Duration;
 
@@ -113,6 +135,8 @@ struct Bench {
     server: NatsServer,
     runtime: Runtime,
     keys: AtomicUsize,
+    /// Whether the driver leaves out what nobody chose.
+    lean: AtomicBool,
 }
 
 impl Bench {
@@ -131,7 +155,10 @@ impl Bench {
 
     fn broker(&self, mode: Mode) -> Engine {
         let config: Config = self.server.url().parse().unwrap();
-        fanfeed_nats::connect(config.mode(mode), EngineOptions::new()).unwrap()
+        // As the driver has it when it is chosen by URL.
+        let options = EngineOptions::new().batch(fanfeed_nats::BATCH);
+        let config = config.mode(mode).lean(self.lean.load(Ordering::Relaxed));
+        fanfeed_nats::connect(config, options).unwrap()
     }
 
     fn bare_publish(&self, messages: usize, with_headers: bool) -> Duration {

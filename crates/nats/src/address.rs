@@ -14,9 +14,10 @@ use crate::config::{Config, Mode};
 
 const FORM: &str = "nats://user:password@host:4222";
 const MODES: &[(&str, Mode)] = &[("core", Mode::Core), ("jetstream", Mode::JetStream)];
+const HEADERS: &[(&str, bool)] = &[("full", false), ("lean", true)];
 const STORAGE: &[(&str, bool)] = &[("file", false), ("memory", true)];
 const PARAMETERS: &str = "mode, prefix, inbox, creds, nkey, max_message, dial_timeout, answer_timeout, heartbeat, client_buffer, \
-                          max_per_key, max_age, replicas, storage, ack_wait, max_ack_pending, ca, cert, key";
+                          max_per_key, max_age, replicas, storage, headers, ack_wait, max_ack_pending, ca, cert, key";
 
 /// `nats://user:password@host:4222,other:4222?mode=core`, `nats://token@host`; `tls` for TLS. See the crate's page for the
 /// parameters.
@@ -113,6 +114,7 @@ fn parameter(
     Ok(match name {
         "mode" => config.mode(choice(name, value, MODES)?),
         "storage" => config.in_memory(choice(name, value, STORAGE)?),
+        "headers" => config.lean(choice(name, value, HEADERS)?),
         "prefix" => config.prefix(value),
         "inbox" => config.inbox(value),
         "creds" => config.credentials(value),
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn a_long_url_is_read_whole() {
         let url = "tls://ann:p%40ss@[::1]:7000,b:7001,c?mode=core&prefix=shop&inbox=_I.x&max_message=10&dial_timeout=1s\
-                   &answer_timeout=250ms&heartbeat=2m&client_buffer=9&max_per_key=all&max_age=2d&replicas=3&storage=memory\
+                   &answer_timeout=250ms&heartbeat=2m&client_buffer=9&max_per_key=all&max_age=2d&replicas=3&storage=memory&headers=lean\
                    &ack_wait=1h&max_ack_pending=1&ca=/a&cert=/b&key=/c";
         let expected = Config::new("::1", 7000)
             .server("b", 7001)
@@ -176,6 +178,7 @@ mod tests {
             .max_age(Duration::from_secs(2 * 24 * 60 * 60))
             .replicas(3)
             .in_memory(true)
+            .lean(true)
             .ack_wait(Duration::from_secs(3600))
             .max_ack_pending(1)
             .tls(Tls::new().authority("/a").identity("/b", "/c"));
@@ -208,6 +211,7 @@ mod tests {
                 "nats://u:hunter2@h?storage=tape",
                 "none of `file`, `memory`",
             ),
+            ("nats://u:hunter2@h?headers=no", "none of `full`, `lean`"),
             ("nats://u:hunter2@h?max_message=x", "no number"),
             ("nats://u:hunter2@h?max_message=0", "at least 1"),
             ("nats://u:hunter2@h?max_per_key=0", "keep all"),

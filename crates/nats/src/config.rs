@@ -38,6 +38,7 @@ pub struct Config {
     pub(crate) mode: Mode,
     pub(crate) prefix: String,
     pub(crate) inbox: String,
+    pub(crate) lean: bool,
     pub(crate) max_message: usize,
     pub(crate) dial: Duration,
     pub(crate) answer: Duration,
@@ -77,6 +78,7 @@ impl Config {
             mode: Mode::JetStream,
             prefix: "fanfeed".to_owned(),
             inbox: "_INBOX".to_owned(),
+            lean: false,
             max_message: 1 << 20,
             dial: Duration::from_secs(5),
             answer: Duration::from_secs(5),
@@ -153,6 +155,18 @@ impl Config {
     #[must_use]
     pub fn inbox(mut self, prefix: impl Into<String>) -> Self {
         self.inbox = prefix.into();
+        self
+    }
+
+    /// With `true`, a message that has neither a name nor headers, and whose identity nobody chose, is sent without its
+    /// identity and its time, which is faster. Receivers then see, instead of these,
+    ///
+    /// - in core, an identity of their own and the time of receipt;
+    /// - with JetStream, the stream and the position as its identity, and the time at which it was stored. A batch that is
+    ///   sent again after the connection was lost may be stored twice, because the stream cannot tell.
+    #[must_use]
+    pub fn lean(mut self, lean: bool) -> Self {
+        self.lean = lean;
         self
     }
 

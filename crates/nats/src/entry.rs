@@ -3,11 +3,14 @@
 //! | header | meaning | without it |
 //! |---|---|---|
 //! | `Nats-Msg-Id` | the identity, `@`, and the subject | the caller's default |
-//! | `Fanfeed-Time` | milliseconds since 1970 | the caller's default |
+//! | `Fanfeed-Time` | milliseconds since 1970 | when the stream stored it; in core, now |
 //! | `Fanfeed-Name` | the name | none |
 //! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | sorted by name |
 //! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
 //! | any other | a header of the message | |
+//!
+//! In core, a message that has neither a name nor headers of its own gets no headers at all, because headers cost the client
+//! library more than the rest of a message. Its *mark*, `ID.TIME`, is then the end of its reply subject.
 //!
 //! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text there, even under another
 //! subject: a message that is passed on under another key would vanish.
@@ -17,10 +20,10 @@
 //! `Fanfeed-Escaped` says so. Other writers need not know any of this.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fanfeed_broker::{Headers, Key, Message, MessageId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -40,6 +43,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 const ENCODED_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// An identity of more bytes is sent in a header.
+const LONGEST_MARK: usize = 128;
 
 /// Why a NATS message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +114,45 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
     }
 }
 
+/// Whether a message has nothing but a payload, as far as its publisher said.
+pub(crate) fn is_bare(message: &Message) -> bool {
+    message.event_name().is_none() && message.headers().is_empty() && message.id().is_generated()
+}
+
+/// Appends the mark of a message. False if the message needs headers; the text then ends with something useless.
+pub(crate) fn write_mark(message: &Message, text: &mut BytesMut) -> bool {
+    if message.event_name().is_some() || !message.headers().is_empty() {
+        return false;
+    }
+    let start = text.len();
+    let written = write!(text, "{}", message.id());
+    let id = &text[start..];
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !(1..=LONGEST_MARK).contains(&id.len()) || !id.iter().all(is_token) {
+        return false;
+    }
+    let time = milliseconds(message.timestamp());
+    written.and_then(|()| write!(text, ".{time}")).is_ok()
+}
+
+/// Reads a message without headers that has this mark. `None` if it is no mark.
+pub(crate) fn read_marked(
+    origin: &Origin<'_>,
+    mark: &str,
+    payload: &Bytes,
+) -> Option<Result<Message, BadEntry>> {
+    let (id, time) = mark.split_once('.')?;
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(time.parse().ok()?))?;
+    Some(
+        origin
+            .check(origin.key.as_str().len() + payload.len())
+            .map(|()| {
+                let id = MessageId::parse(id);
+                Message::received(origin.key, id, time, payload.clone())
+            }),
+    )
+}
+
 /// Whether a line can hold the text as it is.
 fn is_line(text: &str) -> bool {
     // The common case, which needs no look at characters.
@@ -160,6 +205,18 @@ pub(crate) struct Origin<'a> {
     pub(crate) subject: &'a str,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
+    /// When the server stored it, if it did.
+    pub(crate) stored: Option<SystemTime>,
+}
+
+impl Origin<'_> {
+    fn check(&self, size: usize) -> Result<(), BadEntry> {
+        let limit = self.limit;
+        match size > limit {
+            true => Err(BadEntry::TooLarge { size, limit }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Reads a message. `missing` gives its identity if the headers have none.
@@ -193,12 +250,7 @@ pub(crate) fn read<'a>(
         + name.as_ref().map_or(0, String::len)
         + headers.bytes()
         + payload.len();
-    if size > origin.limit {
-        return Err(BadEntry::TooLarge {
-            size,
-            limit: origin.limit,
-        });
-    }
+    origin.check(size)?;
     let id = match id {
         Some(id) => {
             let own = id
@@ -214,11 +266,9 @@ pub(crate) fn read<'a>(
             let time = UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds));
             time.ok_or(BadEntry::NoTime)?
         }
-        None => SystemTime::now(),
+        None => origin.stored.unwrap_or_else(SystemTime::now),
     };
-    let mut message = Message::new(origin.key, payload)
-        .with_id(id)
-        .with_timestamp(time);
+    let mut message = Message::received(origin.key, id, time, payload);
     if !headers.is_empty() {
         message = message.with_headers(headers);
     }
@@ -266,8 +316,8 @@ fn decoded(header: &str, value: &str) -> Result<String, BadEntry> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadEntry, Origin, read, write};
-    use bytes::Bytes;
+    use super::{BadEntry, Origin, read, read_marked, write, write_mark};
+    use bytes::{Bytes, BytesMut};
     use fanfeed_broker::{Key, Message, MessageId};
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
@@ -292,6 +342,7 @@ mod tests {
             key,
             subject: SUBJECT,
             limit,
+            stored: Some(UNIX_EPOCH),
         };
         let lines = lines.iter().map(|(name, value)| (&**name, &**value));
         read(&origin, lines, payload, || MessageId::parse("none"))
@@ -380,6 +431,56 @@ mod tests {
                 limit: 19
             }
         );
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        let key = Key::new("k");
+        let origin = Origin {
+            key: &key,
+            subject: SUBJECT,
+            limit: 10,
+            stored: None,
+        };
+        for id in ["order-7", "0123456789abcdef0123456789abcdef"] {
+            let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+            let message = Message::new(&key, "x").with_id(id).with_timestamp(time);
+            let mut mark = BytesMut::new();
+            assert!(write_mark(&message, &mut mark));
+            assert_eq!(mark, format!("{id}.1700000000123"));
+            let mark = std::str::from_utf8(&mark).unwrap();
+            let back = read_marked(&origin, mark, message.payload()).unwrap();
+            let back = back.unwrap();
+            assert_eq!(back.id(), message.id());
+            assert_eq!(back.timestamp(), time);
+            assert_eq!(back.payload(), message.payload());
+        }
+        let large = read_marked(&origin, "a.1", &Bytes::from_static(&[0; 10])).unwrap();
+        let error = BadEntry::TooLarge {
+            size: 11,
+            limit: 10,
+        };
+        assert_eq!(large.unwrap_err(), error);
+        for no_mark in ["", "a", "a.", "a.b", "a.-1", "a.99999999999999999999"] {
+            assert!(read_marked(&origin, no_mark, &Bytes::new()).is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_mark_cannot_say_needs_headers() {
+        let message = |id: &str| Message::new("k", "x").with_id(id);
+        for message in [
+            message("a").name("Named"),
+            message("a").header("b", ""),
+            message(""),
+            message("a.b"),
+            message("a b"),
+            message("*"),
+            message("\u{e9}"),
+            message(&"a".repeat(129)),
+        ] {
+            assert!(!write_mark(&message, &mut BytesMut::new()), "{message:?}");
+        }
     }
 
     proptest! {

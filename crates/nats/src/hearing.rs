@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
+use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{Inbound, LinkError, Sink, SinkError, Verdict};
-use fanfeed_broker::{ConnectError, MessageId};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::entry::Origin;
 use crate::link::{Link, next};
 use crate::names::queue;
 use crate::reading;
@@ -71,12 +72,8 @@ impl CoreInbound {
             };
             let subscriber =
                 subscriber.map_err(|error| SinkError::Refused(error.to_string().into()))?;
-            let hear = hear(
-                subscriber,
-                Arc::clone(&sinks),
-                subject.clone(),
-                wire.shared.config.max_message,
-            );
+            let shared = Arc::clone(&wire.shared);
+            let hear = hear(subscriber, Arc::clone(&sinks), subject.clone(), shared);
             let task = tokio::spawn(hear).abort_handle();
             wire.echo().await?;
             match wire.signs.refusal("Subscription to", &subject) {
@@ -114,12 +111,19 @@ async fn hear(
     mut subscriber: Subscriber,
     sinks: Arc<Mutex<Vec<Sink>>>,
     subject: String,
-    limit: usize,
+    shared: Arc<Shared>,
 ) {
+    let marks = shared.names.marks();
     while let Some(message) = next(&mut subscriber).await {
         let sinks = sinks.lock();
         let Some(first) = sinks.first() else { continue };
-        match reading::read(first.key(), &subject, limit, &message, MessageId::unique) {
+        let origin = Origin {
+            key: first.key(),
+            subject: &subject,
+            limit: shared.config.max_message,
+            stored: None,
+        };
+        match reading::hear(&origin, &marks, &message) {
             Ok(message) => {
                 for sink in &sinks[1..] {
                     sink.deliver_or_drop(message.clone(), 0);

@@ -20,4 +20,4 @@ mod transport;
 
 pub use config::{Config, Mode};
 pub use fanfeed_broker::driver::Tls;
-pub use transport::{connect, driver};
+pub use transport::{BATCH, connect, driver};

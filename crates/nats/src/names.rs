@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `PREFIX.k.KEY` | the subject of a key |
 //! | `PREFIX.d.GROUP.KEY` | the subject of a group's dead letters |
+//! | `PREFIX.m.ID.TIME` | in core, the reply subject of a message without headers; nobody subscribes to it |
 //! | `PREFIX` | the stream of all keys |
 //! | `PREFIX=dead` | the stream of dead letters |
 //! | `GROUP@KEY` | the durable consumer of a group |
@@ -60,6 +61,11 @@ impl Names {
     /// The subjects of all dead letters.
     pub(crate) fn all_dead(&self) -> String {
         format!("{}.d.>", self.prefix)
+    }
+
+    /// The beginning of the reply subjects that carry an identity and a time.
+    pub(crate) fn marks(&self) -> String {
+        format!("{}.m.", self.prefix)
     }
 
     /// The stream of all keys.

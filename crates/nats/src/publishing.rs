@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::{Client, HeaderMap, HeaderName, Subject, Subscriber};
+use async_nats::{HeaderMap, HeaderName, Subject, Subscriber};
+use bytes::BytesMut;
 use fanfeed_broker::driver::{LinkError, Outbound, Published};
 use fanfeed_broker::{ConnectError, Message, Receipt};
 use serde_json::Value;
+use tokio::task::unconstrained;
 
 use crate::api;
 use crate::entry;
@@ -19,6 +21,8 @@ use crate::stream;
 
 /// How many subjects are remembered, so that a busy key is not escaped for each message.
 const SUBJECTS: usize = 1024;
+/// How many messages the library gets before it writes them. By itself the runtime would let it write after each 128.
+const CHUNK: usize = 512;
 /// A batch may take this much longer than an answer, for each of this many bytes.
 const SLOWEST: usize = 1 << 20;
 
@@ -29,10 +33,23 @@ const TIME: HeaderName = HeaderName::from_static(entry::TIME);
 #[derive(Debug, Default)]
 struct Subjects {
     known: HashMap<String, Subject>,
+    /// Messages of one key mostly follow each other.
+    last: Option<(String, Subject)>,
 }
 
 impl Subjects {
     fn of(&mut self, names: &Names, key: &str) -> Subject {
+        match &self.last {
+            Some((last, subject)) if last == key => subject.clone(),
+            _ => {
+                let subject = self.find(names, key);
+                self.last = Some((key.to_owned(), subject.clone()));
+                subject
+            }
+        }
+    }
+
+    fn find(&mut self, names: &Names, key: &str) -> Subject {
         if let Some(subject) = self.known.get(key) {
             return subject.clone();
         }
@@ -42,6 +59,36 @@ impl Subjects {
         let subject = Subject::from(names.subject(key));
         self.known.insert(key.to_owned(), subject.clone());
         subject
+    }
+}
+
+/// The reply subjects of a batch, which say what headers would.
+struct Marks {
+    start: String,
+    text: BytesMut,
+}
+
+impl Marks {
+    /// How long a mark usually is.
+    const USUAL: usize = 64;
+
+    fn new(names: &Names, messages: usize) -> Self {
+        let start = names.marks();
+        let size = (start.len() + Self::USUAL) * messages;
+        Marks {
+            start,
+            text: BytesMut::with_capacity(size),
+        }
+    }
+
+    /// The reply subject of a message, unless it needs headers.
+    fn of(&mut self, message: &Message) -> Option<Subject> {
+        self.text.clear();
+        self.text.extend_from_slice(self.start.as_bytes());
+        match entry::write_mark(message, &mut self.text) {
+            true => Subject::from_utf8(self.text.split()).ok(),
+            false => None,
+        }
     }
 }
 
@@ -58,7 +105,7 @@ pub(crate) fn headers(message: &Message, subject: &str) -> HeaderMap {
 
 /// How long the server may take for a batch.
 fn patience(shared: &Shared, batch: &[Message]) -> Duration {
-    let bytes: usize = batch.iter().map(Message::size).sum();
+    let bytes: usize = batch.iter().map(|message| message.payload().len()).sum();
     shared.config.answer * u32::try_from(1 + bytes / SLOWEST).unwrap_or(u32::MAX)
 }
 
@@ -103,19 +150,37 @@ impl Outbound for CoreOutbound {
             wire.look().await?;
             wire.signs.forget_errors();
             let mut published = Vec::with_capacity(batch.len());
+            let names = &wire.shared.names;
+            let mut marks = Marks::new(names, batch.len());
             let sending = async {
-                for message in batch {
-                    let subject = subjects.of(&wire.shared.names, message.key().as_str());
-                    let headers = headers(message, &subject);
+                for (number, message) in batch.iter().enumerate() {
+                    if number % CHUNK == CHUNK - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                    let subject = subjects.of(names, message.key().as_str());
                     let payload = message.payload().clone();
-                    let sent = wire.client.publish_with_headers(subject, headers, payload);
-                    published.push(match sent.await {
+                    let client = &wire.client;
+                    let is_bare = wire.shared.config.lean && entry::is_bare(message);
+                    let mark = match is_bare {
+                        true => None,
+                        false => marks.of(message),
+                    };
+                    let sent = match mark {
+                        _ if is_bare => client.publish(subject, payload).await,
+                        Some(mark) => client.publish_with_reply(subject, mark, payload).await,
+                        None => {
+                            let headers = headers(message, &subject);
+                            client.publish_with_headers(subject, headers, payload).await
+                        }
+                    };
+                    published.push(match sent {
                         Ok(()) => Published::Done(Receipt::new(message.id().clone(), None)),
                         Err(error) => send_failed(&error)?,
                     });
                 }
                 Ok(())
             };
+            let sending = unconstrained(sending);
             wire.within(patience(&wire.shared, batch), sending)
                 .await??;
             wire.echo().await?;
@@ -202,7 +267,8 @@ impl Outbound for StreamOutbound {
                     (first..).zip(batch.iter().zip(&mut published))
                 {
                     let subject = subjects.of(&wire.shared.names, message.key().as_str());
-                    let sent = send(&wire.client, message, subject, format!("{inbox}{number}"));
+                    let reply = format!("{inbox}{number}");
+                    let sent = send(wire, message, subject, reply);
                     if let Err(error) = sent.await {
                         *published = Some(send_failed(&error)?);
                         missing -= 1;
@@ -271,14 +337,20 @@ impl Outbound for StreamOutbound {
 }
 
 async fn send(
-    client: &Client,
+    wire: &Wire,
     message: &Message,
     subject: Subject,
     reply: String,
 ) -> Result<(), async_nats::PublishError> {
-    let headers = headers(message, &subject);
     let payload = message.payload().clone();
-    client
+    if wire.shared.config.lean && entry::is_bare(message) {
+        return wire
+            .client
+            .publish_with_reply(subject, reply, payload)
+            .await;
+    }
+    let headers = headers(message, &subject);
+    wire.client
         .publish_with_reply_and_headers(subject, reply, headers, payload)
         .await
 }
@@ -289,6 +361,10 @@ fn acknowledged(message: &Message, answer: &async_nats::Message) -> Result<Publi
         return Err(LinkError::new(
             "no stream takes the messages now: it was deleted, or JetStream is starting",
         ));
+    }
+    if let Some(position) = stored(&answer.payload) {
+        let receipt = Receipt::new(message.id().clone(), Some(position.into()));
+        return Ok(Published::Done(receipt));
     }
     let answer: Value = serde_json::from_slice(&answer.payload)
         .map_err(|_| LinkError::new("the acknowledgement of a stream cannot be read"))?;
@@ -301,4 +377,39 @@ fn acknowledged(message: &Message, answer: &async_nats::Message) -> Result<Publi
     let position = answer["seq"].as_u64().map(|seq| seq.to_string());
     let receipt = Receipt::new(message.id().clone(), position.map(Into::into));
     Ok(Published::Done(receipt))
+}
+
+/// The position in the usual answer, `{"stream":"NAME", "seq":NUMBER}`, and nothing else.
+fn stored(answer: &[u8]) -> Option<&str> {
+    let answer = std::str::from_utf8(answer).ok()?;
+    let (stream, position) = answer
+        .strip_prefix("{\"stream\":\"")?
+        .strip_suffix('}')?
+        .split_once("\",")?;
+    let position = position.trim_start().strip_prefix("\"seq\":")?.trim_start();
+    let is_number = !position.is_empty() && position.bytes().all(|byte| byte.is_ascii_digit());
+    // A name with anything escaped is left to the parser.
+    (is_number && !stream.contains(['\\', '"'])).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stored;
+
+    #[test]
+    fn only_the_usual_answer_is_read_without_the_parser() {
+        assert_eq!(stored(br#"{"stream":"fanfeed", "seq":17}"#), Some("17"));
+        assert_eq!(stored(br#"{"stream":"a=b","seq": 1}"#), Some("1"));
+        for other in [
+            &br#"{"stream":"s","seq":1,"duplicate":true}"#[..],
+            br#"{"error":{"code":503},"stream":"s","seq":0}"#,
+            br#"{"stream":"s\"","seq":1}"#,
+            br#"{"stream":"s","seq":}"#,
+            br#"{"stream":"s","seq":-1}"#,
+            b"",
+            b"\xff",
+        ] {
+            assert_eq!(stored(other), None, "{other:?}");
+        }
+    }
 }

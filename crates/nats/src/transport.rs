@@ -37,7 +37,12 @@ pub fn driver() -> impl Driver {
     NatsDriver
 }
 
-/// Connects as a [`Config`] says. It fails if the server cannot be used now.
+/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a batch before it publishes the
+/// next, so small batches cost time.
+pub const BATCH: usize = 2048;
+
+/// Connects as a [`Config`] says. It fails if the server cannot be used now. For throughput, set [`EngineOptions::batch`] to
+/// [`BATCH`].
 ///
 /// # Errors
 ///
@@ -55,7 +60,7 @@ impl Driver for NatsDriver {
     }
 
     fn connect(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError> {
-        let broker = connect(url.parse()?, EngineOptions::new().lazy(lazy))?;
+        let broker = connect(url.parse()?, EngineOptions::new().batch(BATCH).lazy(lazy))?;
         Ok(Arc::new(broker))
     }
 }
@@ -87,6 +92,10 @@ impl Transport for NatsTransport {
     fn publishes_again(&self) -> bool {
         // A stream drops a message whose `Nats-Msg-Id` it already has. In core, the message would come twice.
         self.shared.config.mode == Mode::JetStream
+    }
+
+    fn settles_plain(&self) -> bool {
+        false
     }
 
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError> {

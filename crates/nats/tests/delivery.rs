@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
 use common::{LONG, RELEASES, connect, core, count, jetstream, publish, quick, with_jetstream};
@@ -13,6 +15,7 @@ use fanfeed_broker::{
 use fanfeed_nats::Mode;
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{NatsServer, Release, Tally, scenario, wait_until};
+use futures_core::Stream;
 use serde_json::Value;
 
 /// Another program: the client library alone.
@@ -36,6 +39,23 @@ impl Foreign {
         serde_json::from_slice(&answer.payload).unwrap()
     }
 
+    /// Returns when the server knows the subscription.
+    fn subscribe(&self, subject: &str) -> async_nats::Subscriber {
+        let echo = self.client.new_inbox();
+        self.runtime.block_on(async {
+            let subscriber = self.client.subscribe(subject.to_owned()).await.unwrap();
+            let mut echoes = self.client.subscribe(echo.clone()).await.unwrap();
+            self.client.publish(echo, "".into()).await.unwrap();
+            next(&mut echoes).await;
+            subscriber
+        })
+    }
+
+    fn next(&self, subscriber: &mut async_nats::Subscriber) -> async_nats::Message {
+        let next = async { tokio::time::timeout(LONG, next(subscriber)).await };
+        self.runtime.block_on(next).expect("it comes in time")
+    }
+
     fn publish(&self, subject: &str, headers: HeaderMap, payload: &str) {
         self.runtime.block_on(async {
             let payload = payload.to_owned().into();
@@ -46,6 +66,11 @@ impl Foreign {
             self.client.flush().await.unwrap();
         });
     }
+}
+
+async fn next(subscriber: &mut async_nats::Subscriber) -> async_nats::Message {
+    let next = poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context));
+    next.await.expect("the subscription goes on")
 }
 
 #[test]
@@ -64,6 +89,79 @@ fn a_thousand_subscriptions_are_live_when_they_are_returned() {
         }
         tally.wait_complete(LONG);
         tally.assert_exactly_once();
+    }
+}
+
+#[test]
+fn a_message_of_core_needs_no_headers_for_its_identity_and_time() {
+    let server = NatsServer::start(Release::New);
+    let foreign = Foreign::new(&server);
+    let mut theirs = foreign.subscribe("fanfeed.k.k");
+    let (reader, writer) = (connect(core(&server)), connect(core(&server)));
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let _plain = reader
+        .subscribe("k", move |message, _| Ok(tx.send(message.clone())?))
+        .unwrap();
+    let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    let (chosen, named) = (Message::new("k", "1"), Message::new("k", "2"));
+    let (chosen, named) = (chosen.with_id("order-7"), named.name("Placed"));
+    for (sent, has_headers) in [
+        (Message::new("k", "0"), false),
+        (chosen, false),
+        (Message::new("k", "").with_id("a b"), true),
+        (named, true),
+    ] {
+        let sent = sent.with_timestamp(time);
+        writer.publish(sent.clone()).unwrap();
+        let got = rx.recv_timeout(LONG).unwrap();
+        assert_eq!(got.id(), sent.id());
+        assert_eq!(got.timestamp(), time);
+        assert_eq!(got.event_name(), sent.event_name());
+        let seen = foreign.next(&mut theirs);
+        assert_eq!(seen.payload, sent.payload());
+        assert_eq!(seen.headers.is_some(), has_headers);
+        let reply = format!("fanfeed.m.{}.1700000000123", sent.id());
+        let expected = (!has_headers).then_some(&*reply);
+        assert_eq!(seen.reply.as_deref(), expected);
+    }
+}
+
+#[test]
+fn lean_messages_have_only_what_somebody_chose() {
+    let server = with_jetstream(Release::New);
+    let foreign = Foreign::new(&server);
+    for mode in [Mode::Core, Mode::JetStream] {
+        // The readers need not know of it.
+        let reader = connect(quick(&server.url()).mode(mode));
+        let writer = connect(quick(&server.url()).mode(mode).lean(true));
+        let mut theirs = foreign.subscribe("fanfeed.k.lean");
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let _plain = reader
+            .subscribe("lean", move |message, _| Ok(tx.send(message.clone())?))
+            .unwrap();
+        let old = UNIX_EPOCH + Duration::from_secs(1);
+        let sent = Message::new("lean", "0").with_timestamp(old);
+        let receipt = writer.publish_confirmed(sent.clone(), LONG).unwrap();
+        assert_eq!(receipt.id, *sent.id());
+        let got = rx.recv_timeout(LONG).unwrap();
+        assert_eq!(got.payload(), sent.payload());
+        assert!(got.timestamp().elapsed().unwrap() < LONG, "{got:?}");
+        match receipt.position {
+            Some(position) => assert_eq!(got.id().to_string(), format!("fanfeed:{position}")),
+            None => assert!(got.id().is_generated() && got.id() != sent.id()),
+        }
+        assert!(foreign.next(&mut theirs).headers.is_none());
+        for sent in [
+            Message::new("lean", "1").with_id("order-7"),
+            Message::new("lean", "2").name("Placed"),
+            Message::new("lean", "3").header("a", "b"),
+        ] {
+            writer.publish(sent.clone()).unwrap();
+            let got = rx.recv_timeout(LONG).unwrap();
+            assert_eq!(got.id(), sent.id());
+            assert_eq!(got.headers(), sent.headers());
+            assert_eq!(got.event_name(), sent.event_name());
+        }
     }
 }
 

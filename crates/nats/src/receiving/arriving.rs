@@ -1,12 +1,13 @@
 //! Handles what the server sends: messages, and the ends of requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Message, Subject};
 use fanfeed_broker::MessageId;
 
 use super::settling::Settlement;
 use super::{Held, Role, Work};
+use crate::entry::Origin;
 use crate::reading;
 
 /// The contents of a message's acknowledgement subject.
@@ -19,6 +20,14 @@ struct Place<'a> {
     position: u64,
     /// Its number among the messages that the consumer delivered.
     number: u64,
+    /// When the stream stored it, in nanoseconds since 1970.
+    time: u64,
+}
+
+impl Place<'_> {
+    fn stored(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_nanos(self.time))
+    }
 }
 
 /// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain and an account after
@@ -35,6 +44,7 @@ fn place(reply: &str) -> Option<Place<'_>> {
         delivered: own[2].parse().ok()?,
         position: own[3].parse().ok()?,
         number: own[4].parse().ok()?,
+        time: own[5].parse().ok()?,
     })
 }
 
@@ -69,7 +79,13 @@ impl Work {
                     }
                     return;
                 }
-                match reading::read(sink.key(), &subscription.subject, limit, message, missing) {
+                let origin = Origin {
+                    key: sink.key(),
+                    subject: &subscription.subject,
+                    limit,
+                    stored: place.stored(),
+                };
+                match reading::read(&origin, message, missing) {
                     Ok(message) => {
                         if sink.deliver(message, place.position, 1).is_err() {
                             self.stale.insert(id);
@@ -123,7 +139,13 @@ impl Work {
         let limit = self.shared.config.max_message;
         let stream = self.shared.names.stream();
         let missing = || MessageId::parse(&format!("{stream}:{}", place.position));
-        let read = reading::read(sink.key(), &subscription.subject, limit, message, missing);
+        let origin = Origin {
+            key: sink.key(),
+            subject: &subscription.subject,
+            limit,
+            stored: place.stored(),
+        };
+        let read = reading::read(&origin, message, missing);
         let read = match read {
             Ok(read) => read,
             Err(error) => {
@@ -201,6 +223,7 @@ mod tests {
             delivered: 2,
             position: 30,
             number: 4,
+            time: 1_700_000_000,
         });
         assert_eq!(place("$JS.ACK.s.g@k.2.30.4.1700000000.7"), expected);
         let new = "$JS.ACK.domain.account.s.g@k.2.30.4.1700000000.7.token";
