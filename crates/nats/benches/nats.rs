@@ -5,9 +5,9 @@
 //! short run that shows that it works, and so is `cargo test`. `-- --old` takes Debian's server instead of the one from PyPI.
 //!
 //! Both sides carry the same payload of 64 bytes on one subject. The bare client has a runtime of two threads, sends
-//! without headers, and flushes at the end; `+headers` is the bare client with the headers that the driver writes, so that
-//! the server and the network have the same work. With JetStream the bare client sends all messages of a window of 512 before
-//! it waits for their acknowledgements, as the driver does with its batches.
+//! without headers, and flushes at the end; `+headers` is the bare client with an identity and a time in headers, and `lean`
+//! is the driver without them. With JetStream the bare client sends all messages of a window before it waits for their
+//! acknowledgements, as the driver does with its batches. Further arguments choose rows by a part of their names.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
