@@ -63,7 +63,7 @@ fn the_files_that_it_names_are_there() {
 #[test]
 fn it_names_all_models_programs_and_targets() {
     let page = page();
-    assert_eq!(column(&page, 2), files("loom-tests/tests"));
+    assert_eq!(column(&page, 2), files("loom-tests/tests/models"));
     let mut programs = column(&page, 3);
     // It is about the programs themselves.
     programs.insert("replay.rs".to_owned());

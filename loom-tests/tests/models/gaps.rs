@@ -5,10 +5,8 @@
 //! values, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test gaps
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models gaps::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use fanfeed::{Feed, Overflow, Receiver, RecvError, TryRecvError};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::thread;

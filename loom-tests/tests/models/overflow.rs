@@ -5,10 +5,8 @@
 //! three preemptions; with two, two senders take five minutes.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test overflow
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models overflow::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::thread;

@@ -4,12 +4,10 @@
 //! unsubscribe each other. Bounds: two or three threads, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test spawn
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models spawn::
 //! ```
 //!
 //! Not modelled: the token's channel, which is a crossbeam channel and opaque to loom.
-#![cfg(fanfeed_loom)]
-
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,13 +5,11 @@
 //! `SubscriptionSource` has it. Bounds: two or three threads, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test source
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models source::
 //! ```
 //!
 //! Not modelled: the channel of the error, which is a crossbeam channel and opaque to loom. It is only looked into once the
 //! end was waited for.
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 
 use fanfeed::{

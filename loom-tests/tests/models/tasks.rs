@@ -6,10 +6,8 @@
 //! preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test tasks
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models tasks::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

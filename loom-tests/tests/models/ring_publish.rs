@@ -5,14 +5,12 @@
 //! somebody. Bounds: two threads, one to six values, two to four preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_publish
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_publish::
 //! ```
 //!
 //! In a model a light fence is a full one. So the light fence of a publish covers for the full one that follows where a
 //! reader is drowsy; the two are told apart by a reader that has been drowsy for long. And the fence of a reader that joins
 //! the queue covers for the heavy one that it made before, growing drowsy: that one shows only together with the other.
-#![cfg(fanfeed_loom)]
-
 use std::time::Duration;
 
 use fanfeed::{ExclusiveRingFeed, RecvError, RecvTimeoutError, TryRecvError};

@@ -5,10 +5,8 @@
 //! two values, two subscriptions, three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test send_and_subscribe
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models send_and_subscribe::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 
 use fanfeed::Feed;

@@ -4,10 +4,8 @@
 //! right is taken over once, and then the feed is shared. Bounds: two threads, three to five preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test sole_sender
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models sole_sender::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use fanfeed::Feed;
 use fanfeed_loom_tests::{Ledger, Model};
 use loom::thread;

@@ -8,10 +8,8 @@
 //! three threads, two to five values, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_eviction
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_eviction::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use fanfeed::{ExclusiveRingFeed, RecvError, RingOverflow, RingReceiver, TryRecvError};
 use fanfeed_loom_tests::{Ledger, Model, Tally, Token, Why};
 use loom::thread::{self, JoinHandle};

@@ -5,15 +5,13 @@
 //! three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_senders
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_senders::
 //! ```
 //!
 //! Not modelled: a sender that finds room beside one that waits for another reader, which takes four threads; a reader that is
 //! ahead of the tail while another moves it, which takes too many preemptions to fail. `shuttle-tests/tests/ring.rs` has both.
 //!
 //! Where an ordering has to be shown the fences that a stream does not need are left out: see `without_fences!`.
-#![cfg(fanfeed_loom)]
-
 use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread::{self, JoinHandle};

@@ -6,13 +6,11 @@
 //! subscriptions; two or three preemptions, or all there can be (a bound of 30) where that takes seconds.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test send_and_unsubscribe
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models send_and_unsubscribe::
 //! ```
 //!
 //! The code leans on the single order of `SeqCst` accesses where a model has a fence: loom takes `SeqCst` accesses for
 //! `AcqRel` ones. So the models show that the order is needed, and enough, not that each access is `SeqCst`.
-#![cfg(fanfeed_loom)]
-
 use std::sync::{Arc, OnceLock};
 
 use fanfeed::{Feed, Subscription, TryRecvError};

@@ -4,10 +4,8 @@
 //! not fire. Bounds: two threads, two or three values, three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test own_channel
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models own_channel::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 

@@ -6,10 +6,8 @@
 //! two sends, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test directory
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models directory::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 
 use fanfeed::Feed;

@@ -5,12 +5,10 @@
 //! three threads, one to three preemptions; with two, two blocked senders take five minutes.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test blocked_send
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models blocked_send::
 //! ```
 //!
 //! Not modelled: senders of crossbeam channels, which wait in a select that loom does not see into.
-#![cfg(fanfeed_loom)]
-
 use std::time::Duration;
 
 use fanfeed::{Feed, Receiver};

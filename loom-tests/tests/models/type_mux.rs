@@ -5,9 +5,8 @@
 //! threads, one or two events, two preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test type_mux
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models type_mux::
 //! ```
-#![cfg(fanfeed_loom)]
 #![allow(deprecated)]
 
 use std::sync::Arc;

@@ -5,10 +5,8 @@
 //! wake-up that is lost is not made up for. Bounds: two or three threads, one to three values, one to three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_tasks
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_tasks::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

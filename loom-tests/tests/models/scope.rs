@@ -5,10 +5,8 @@
 //! preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test scope
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models scope::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 
 use fanfeed::{Feed, SubscriptionScope};

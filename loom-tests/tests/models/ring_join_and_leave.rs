@@ -6,10 +6,8 @@
 //! or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_join_and_leave
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_join_and_leave::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

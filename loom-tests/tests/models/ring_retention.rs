@@ -5,10 +5,8 @@
 //! been dropped before the ring is. Bounds: two or three threads, one to three values, two or three preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_retention
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_retention::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingOverflow, RingReceiver};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread;

@@ -5,10 +5,8 @@
 //! preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test ring_following
+//! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_following::
 //! ```
-#![cfg(fanfeed_loom)]
-
 use std::sync::Arc;
 
 use fanfeed::{ExclusiveRingFeed, RingFeed, RingReceiver, TryRecvError};
