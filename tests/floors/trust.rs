@@ -31,7 +31,9 @@ fn column(page: &str, index: usize) -> BTreeSet<String> {
 fn files(folder: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(root().join(folder)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".rs")).collect()
+    names
+        .filter(|name| name.ends_with(".rs") && name != "main.rs")
+        .collect()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
