@@ -11,9 +11,9 @@ use crate::sync::prefetch;
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 pub(super) struct Pass<T> {
-    /// Seats that are to be served; while it runs, those after the current one.
+    /// Seats that are to be served; while it runs, those after the current one. While the run grows, those of the run too.
     pub(super) wanted: u64,
-    /// The seat that is being served.
+    /// The seat that is being served, unless the run grows.
     pub(super) current: usize,
     /// Own channels that were given something, whose receivers wait and are to be woken.
     pub(super) rung: u64,
@@ -21,7 +21,7 @@ pub(super) struct Pass<T> {
     pub(super) cloning: bool,
     /// Values for seats that are not wanted any more, and not served yet.
     pub(super) run: Run<T>,
-    /// Whether values for the run are being made: its seats are still wanted then.
+    /// Whether values for the run are being made. Until they are, its seats are still in `wanted`.
     growing: bool,
 }
 
@@ -104,18 +104,19 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass<T>,
     ) {
         while plain != 0 {
-            // Three loops, each over the same few seats, because each is small, and has the processor fetch what the next one
-            // uses. SAFETY of all three: the visit to this chunk began before `live` was read, and the seats were live. The
-            // chunk says that they are of own channels.
+            // Three loops, each over the same few seats, because each is small, and the first two have the processor fetch what
+            // the next one uses.
             let seats = chunk.seats();
             let count = pass.run.choose(plain, |seat| {
-                // SAFETY: see above.
+                // SAFETY: the visit to this chunk began before `live` was read, and the seat was live. The chunk says that it
+                // is of an own channel.
                 let queue = unsafe { seats.seat(seat).own_unchecked() };
                 prefetch(queue);
                 queue
             });
             let others = more || pass.wanted != pass.run.seats();
-            self.fill_run(count, others, pass);
+            // SAFETY: so many were chosen, in this visit.
+            unsafe { self.fill_run(count, others, pass) };
             if pass.run.len() < count {
                 pass.run.cut();
             }
@@ -134,25 +135,33 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// Adds values for the queues of the run that have room, up to the first that has none. No code of others may run in a
-    /// window, so the clones are made before. `others` want the value besides these `count`. The visit to the chunk goes on.
+    /// window, so the clones are made before. `others`: whether a subscriber besides these `count` wants the value.
+    ///
+    /// # Safety
+    ///
+    /// `count` queues were chosen for the run in the visit to their chunk, which goes on.
     #[inline(always)]
-    fn fill_run(&mut self, count: usize, others: bool, pass: &mut Pass<T>) {
+    unsafe fn fill_run(&mut self, count: usize, others: bool, pass: &mut Pass<T>) {
         (pass.cloning, pass.growing) = (true, true);
+        let mut have_room = true;
         if let (Some(original), None) = (&self.original, &self.spare) {
             let clones = if others {
                 count
             } else {
                 count.saturating_sub(1)
             };
-            // SAFETY: `clones` is at most `count`, and as the caller says.
-            unsafe { (pass.run).add_up_to(clones, Queue::has_room, |_| original.clone()) };
+            // SAFETY: as the caller warrants; `clones` is at most `count`.
+            have_room =
+                unsafe { (pass.run).add_up_to(clones, Queue::has_room, |_| original.clone()) };
         }
-        let take = |index| {
-            let others = others || index + 1 < count || self.has_pending();
-            self.take_value(others)
-        };
-        // SAFETY: so many were chosen, and as the caller says.
-        unsafe { pass.run.add_up_to(count, Queue::has_room, take) };
+        if have_room {
+            let take = |index| {
+                let others = others || index + 1 < count || self.has_pending();
+                self.take_value(others)
+            };
+            // SAFETY: as the caller warrants.
+            unsafe { pass.run.add_up_to(count, Queue::has_room, take) };
+        }
         (pass.cloning, pass.growing) = (false, false);
     }
 

@@ -197,7 +197,7 @@ pub(crate) struct Seats<'a, T> {
 impl<'a, T> Seats<'a, T> {
     /// # Safety
     ///
-    /// The seat was filled before these were loaded.
+    /// The memory of the seat was allocated before these were loaded.
     #[inline(always)]
     unsafe fn cell(&self, seat: usize) -> &'a Cell<T> {
         if seat < NEAR {
@@ -304,7 +304,7 @@ impl<T> Chunk<T> {
 
     #[inline]
     fn cell(&self, seat: usize) -> &Cell<T> {
-        // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock.
+        // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock, and `fill` has allocated it.
         unsafe { self.seats().cell(seat) }
     }
 

@@ -52,7 +52,8 @@ impl<T> Queue<T> {
         let tail = self.senders.tail.load(Ordering::Relaxed);
         let has_room = self.is_before_limit(tail) || self.free_up_to(tail, 1).is_ok();
         if has_room {
-            prefetch_to_write(self.slot(tail));
+            // Where the queue is being closed, the tail may be no position for an instant: see `is_before_limit`.
+            prefetch_to_write(self.senders.shape.address(tail));
         }
         has_room
     }
@@ -77,7 +78,8 @@ impl<T> Queue<T> {
         let (line, ahead) = ((64 / slot).max(1) as u64, (256 / slot).max(2) as u64);
         let later = place.wrapping_add(ahead);
         if place.is_multiple_of(line) && later < self.senders.limit.load(Ordering::Relaxed) {
-            prefetch_to_write(self.slot(later));
+            // The limit may be in a later lap by now, and this no position.
+            prefetch_to_write(self.senders.shape.address(later));
         }
     }
 
@@ -160,7 +162,8 @@ impl<T> Queue<T> {
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let senders = &self.senders;
         // Nobody else moves the tail, except for its closed bit.
-        // ORDERING: Acquire pairs with the closing of the tail: whoever finds it closed finds it closing below.
+        // ORDERING: Acquire pairs with the closing in `close`. A tail that an earlier sole sender has put back is seen with what
+        // that one saw, by its window. Either way a thread that reads a closed tail finds `is_closing` set below.
         let tail = senders.tail.load(Ordering::Acquire);
         let (next, free) = if wanted == 1 && self.is_before_limit(tail) {
             (tail + 1, 1)
@@ -225,6 +228,10 @@ impl<T> Queue<T> {
     }
 
     /// Whether the place at that tail is free, and the next one is in the same lap; if the tail is not closed.
+    ///
+    /// A closed tail can be before the limit only after a claim was taken back, where another thread had stored a limit for the
+    /// next lap. A claim after it moves the tail, finds `is_closing`, and puts the tail back; a look for room before that says
+    /// that there is room, and the offer that follows does not find it.
     #[inline(always)]
     fn is_before_limit(&self, tail: u64) -> bool {
         // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.

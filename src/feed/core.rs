@@ -256,7 +256,7 @@ impl<T> Core<T> {
         (Some(ended), grace)
     }
 
-    /// Takes a live entry out of the live ones.The caller holds the lock, and ends the entry after it has
+    /// Takes a live entry out of the live ones. The caller holds the lock, and ends the entry after it has
     /// [observed](Records::observe) the deliveries.
     fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
         if mutant!("entry_is_cut_while_it_is_live") {

@@ -20,16 +20,9 @@ impl FirstGap {
     /// that value with Acquire.
     #[inline]
     pub(crate) fn is_before(&self, head: u64) -> bool {
-        // ORDERING: ordered by the Acquire load of the stamp: if a sender recorded a gap and then
-        // filled the slot, the receiver sees both.
+        // ORDERING: ordered by the Acquire load of the stamp, or of a later one (see `queue`): if a sender recorded a gap and
+        // then filled the slot, the receiver sees both.
         self.0.load(Ordering::Relaxed) <= head || self.ignores_positions()
-    }
-
-    /// The position. The receiver must have read the stamps of the values before which it looks for a gap with Acquire.
-    #[inline]
-    pub(crate) fn position(&self) -> u64 {
-        // ORDERING: as in `is_before`.
-        self.0.load(Ordering::Relaxed)
     }
 
     /// Whether a gap comes at `head`, where there is no value. The receiver must have read the tail

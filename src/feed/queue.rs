@@ -36,7 +36,9 @@
 //! missed has its position noted in any case. The receiver looks at the tail only while its head is before that position.
 //!
 //! For a value whose stamp can be seen: the slot before it was filled, or the note can be seen too, because it was made before
-//! the stamp. By induction the same holds for all places before it.
+//! the stamp. By induction the same holds for all places before it. These looks are acquiring, and stamps are stored with
+//! Release. So a receiver that has seen a stamp with Acquire, and no note behind its head after that, may read the values of
+//! all places before that stamp too: they were written before.
 //!
 //! # Closing
 //!
@@ -114,7 +116,7 @@ struct LineStart;
 pub(super) struct SenderSide<T> {
     pub(super) tail: AtomicU64,
     /// Positions before this are free, unless senders evict. It is not beyond the last position of the lap in which the tail was
-    /// when it was stored: so a position before it has the next number as its next position.
+    /// when it was stored. So a tail that is before it, and not closed, has the next number as its next position.
     pub(super) limit: AtomicU64,
     pub(super) shape: Shape<T>,
     /// Set before the tail is closed.

@@ -84,7 +84,8 @@ impl<T> Run<T> {
         count
     }
 
-    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the next one has room.
+    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the next one has room. Returns
+    /// whether all had.
     ///
     /// # Safety
     ///
@@ -95,17 +96,18 @@ impl<T> Run<T> {
         count: usize,
         has_room: impl Fn(&Queue<T>) -> bool,
         mut value: impl FnMut(usize) -> T,
-    ) {
+    ) -> bool {
         for index in self.len..count {
             // SAFETY: as the caller warrants, and by the invariant.
             if !has_room(unsafe { &*self.queues.get_unchecked(index).assume_init() }) {
-                return;
+                return false;
             }
             let value = value(index);
             // SAFETY: there is room for as many values as queues can be chosen, aligned for them.
             unsafe { self.values().add(index).write(value) };
             self.len = index + 1;
         }
+        true
     }
 
     /// Leaves out the queues that have no value yet, and returns their seats.
@@ -119,14 +121,15 @@ impl<T> Run<T> {
         left
     }
 
-    /// Gives each queue its value, and keeps those that come back. `give` says whether the receiver is to be woken, and does not
-    /// panic. Returns the seats of the receivers that are.
+    /// Gives each queue its value, and keeps the values that come back. Each queue has a value: see [`cut`](Self::cut). `give`
+    /// returns whether the receiver is to be woken, and does not panic. Returns the seats whose receivers are to be woken.
     ///
     /// # Safety
     ///
     /// The queues live.
     #[inline(always)]
     pub(crate) unsafe fn offer(&mut self, give: impl Fn(&Queue<T>, T) -> Result<bool, T>) -> u64 {
+        debug_assert_eq!(self.seats.count_ones() as usize, self.len);
         // No element is read twice: `len` covers only those that came back.
         let len = std::mem::take(&mut self.len);
         let (seats, mut rung) = (std::mem::take(&mut self.seats), 0);
@@ -152,9 +155,10 @@ impl<T> Run<T> {
         rung
     }
 
-    /// Takes the last value, and the bit of its seat.
+    /// Takes the last value, and the bit of its seat. Each queue has a value.
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
+        debug_assert_eq!(self.seats.count_ones() as usize, self.len);
         let index = self.len.checked_sub(1)?;
         self.len = index;
         let bit = 1 << self.seats.ilog2();

@@ -61,6 +61,12 @@ impl<T> Shape<T> {
         unsafe { &*self.slots.add(self.index(position)) }
     }
 
+    /// Where the slot of a position is. For a number that is no position, this is the address of no slot.
+    #[inline(always)]
+    pub(crate) fn address(&self, position: u64) -> *const Slot<T> {
+        self.slots.wrapping_add(self.index(position))
+    }
+
     #[inline(always)]
     pub(crate) fn index(&self, position: u64) -> usize {
         (position & self.index_bits) as usize

@@ -22,7 +22,7 @@ fn is_soon(patience: &Patience) -> bool {
     patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
 }
 
-/// What a receiver finds.
+/// What [`look`](Queue::look) finds.
 struct Ready {
     /// How many values there are.
     count: usize,
@@ -82,13 +82,11 @@ impl<T> Queue<T> {
         let receiver = &self.receiver;
         let shape = receiver.shape;
         let Ready { count, filled } = self.look(cursor, limit);
-        // What is recorded later comes behind these values, or may be reported later.
-        // ORDERING: ordered by the loads of the stamps in `look`, as in `is_before`.
-        let gap = receiver.first_gap.position();
         let mut position = cursor.head;
         let mut last = shape.last_of_lap(position);
         for taken in 0..filled {
-            if gap <= position && !mutant!("drain_overlooks_gaps") {
+            // Again for each value: `f` may give a value up.
+            if receiver.first_gap.is_before(position) && !mutant!("drain_overlooks_gaps") {
                 return (count, taken);
             }
             let mut next = position + 1;
@@ -96,7 +94,7 @@ impl<T> Queue<T> {
                 next = shape.next(position);
                 last = shape.last_of_lap(next);
             }
-            // SAFETY: the receiver has a share. The slot is filled, and this is the receiver.
+            // SAFETY: the receiver has a share. `look` says that the slot is filled, and this is the receiver.
             let value = unsafe { self.take_next(cursor, shape.slot(position), next) };
             position = next;
             f(value);
@@ -108,7 +106,7 @@ impl<T> Queue<T> {
     ///
     /// # Safety
     ///
-    /// As for [`take_from`](Self::take_from).
+    /// As for [`take_from`](Self::take_from). The slot is that of the cursor, and `next` is the position after it.
     #[inline(always)]
     unsafe fn take_next(&self, cursor: &mut Cursor, slot: &Slot<T>, next: u64) -> T {
         // SAFETY: as the caller warrants.
@@ -350,7 +348,7 @@ impl<T> Queue<T> {
     #[inline(always)]
     fn slots_to_end_of_line(&self, position: u64) -> usize {
         if MODELLED {
-            // Addresses differ from run to run. Two to a line, so that one may be looked at for both.
+            // Addresses differ from run to run. Two slots to a line, so that a look at the second stands for both.
             return 2 - self.receiver.shape.index(position) % 2;
         }
         let stamp = ptr::from_ref(&self.filled_slot(position).stamp).addr();
@@ -376,7 +374,8 @@ impl<T> Queue<T> {
         let limit = limit.min(shape.capacity());
         let is_filled = |count: usize| {
             let position = shape.after(cursor.head, count - 1);
-            // ORDERING: Acquire, so that the count covers every send that has returned before the caller's.
+            // ORDERING: Acquire, so that the count covers every send that has returned before the caller's. It pairs with the
+            // Release in `fill`, for this slot and those before it: see "Nothing there, or being written" in `queue`.
             self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
         };
         // The last slot of each cache line first. A line that has no value yet is the sender's: it is not touched.

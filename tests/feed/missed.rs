@@ -135,6 +135,23 @@ fn a_drain_stops_at_a_gap_under_every_policy() {
 }
 
 #[test]
+fn a_drain_stops_at_a_value_that_is_given_up_while_it_runs() {
+    let feed = Feed::new();
+    let mut receiver = channel(&feed, 2, Overflow::Block);
+    assert_eq!((feed.send(0), feed.send(1)), (1, 1));
+    let mut undelivered = Some(feed.try_send(2).unwrap_err());
+    assert_eq!(receiver.try_recv(), Ok(0));
+    assert_eq!(feed.send(3), 1);
+    let mut got = Vec::new();
+    let drained = receiver.drain(2, |value| {
+        drop(undelivered.take());
+        got.push(value);
+    });
+    assert_eq!((drained, got), (Ok(1), vec![1]));
+    assert_eq!(all(&mut receiver), [None, Some(3)]);
+}
+
+#[test]
 fn a_drain_leaves_a_gap_after_its_last_value_to_the_next_receive() {
     for overflow in [Overflow::Block, Overflow::DropNewest] {
         let feed = Feed::new();
