@@ -191,7 +191,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
                 BUILD,
             )),
         ),
-        Step::run("bench", smoke("cargo bench -p fanfeed-benches -- --test")),
+        Step::run("bench", smoke("fanfeed-benches")),
     ]);
     steps.extend(fuzz()?);
     Ok(steps)
@@ -307,9 +307,7 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
         ));
     }
     if layer.bench {
-        let profile = if layer.lean { " --profile dev" } else { "" };
-        let line = format!("cargo bench -p {package}{profile} -- --test");
-        steps.push(Step::run(format!("{name}/bench"), smoke(&line)));
+        steps.push(Step::run(format!("{name}/bench"), smoke(&package)));
     }
     Ok(steps)
 }
@@ -367,12 +365,10 @@ fn built_soon(release: Invocation) -> Invocation {
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
 }
 
-/// Benches that only have to work: built as quickly as the profile allows.
-fn smoke(line: &str) -> Invocation {
-    Invocation::new(line, BUILD)
-        .env("CARGO_PROFILE_BENCH_LTO", "off")
-        .env("CARGO_PROFILE_BENCH_CODEGEN_UNITS", "16")
-        .env("CARGO_PROFILE_BENCH_DEBUG", "false")
+/// Benches that only have to work: built as the tests are, without optimization.
+fn smoke(package: &str) -> Invocation {
+    let line = format!("cargo bench -p {package} --profile dev -- --test");
+    Invocation::new(&line, BUILD)
 }
 
 /// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
