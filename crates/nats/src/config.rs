@@ -162,8 +162,8 @@ impl Config {
     /// identity and its time, which is faster. Receivers then see, instead of these,
     ///
     /// - in core, an identity of their own and the time of receipt;
-    /// - with JetStream, the stream and the position as its identity, and the time at which it was stored. A batch that is
-    ///   sent again after the connection was lost may be stored twice, because the stream cannot tell.
+    /// - with JetStream, the stream, the position and the time at which it was stored as its identity, and that time. A
+    ///   batch that is sent again after the connection was lost may be stored twice, because the stream cannot tell.
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.lean = lean;

@@ -147,7 +147,11 @@ fn lean_messages_have_only_what_somebody_chose() {
         assert_eq!(got.payload(), sent.payload());
         assert!(got.timestamp().elapsed().unwrap() < LONG, "{got:?}");
         match receipt.position {
-            Some(position) => assert_eq!(got.id().to_string(), format!("fanfeed:{position}")),
+            Some(position) => {
+                let stored = got.timestamp().duration_since(UNIX_EPOCH).unwrap();
+                let id = format!("fanfeed:{position}:{}", stored.as_nanos());
+                assert_eq!(got.id().to_string(), id);
+            }
             None => assert!(got.id().is_generated() && got.id() != sent.id()),
         }
         assert!(foreign.next(&mut theirs).headers.is_none());

@@ -28,6 +28,12 @@ impl Place<'_> {
     fn stored(&self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(Duration::from_nanos(self.time))
     }
+
+    /// The identity of a message that has none of its own: `STREAM:POSITION:NANOSECONDS`. The time is part of it because a
+    /// stream that is made again begins again at position 1.
+    fn identity(&self, stream: &str) -> MessageId {
+        MessageId::parse(&format!("{stream}:{}:{}", self.position, self.time))
+    }
 }
 
 /// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain and an account after
@@ -69,7 +75,7 @@ impl Work {
         let limit = self.shared.config.max_message;
         let sink = &subscription.sink;
         let stream = self.shared.names.stream();
-        let missing = || MessageId::parse(&format!("{stream}:{}", place.position));
+        let missing = || place.identity(stream);
         match &mut subscription.role {
             Role::Plain(plain) => {
                 if place.number != plain.counted + 1 {
@@ -138,7 +144,7 @@ impl Work {
         }
         let limit = self.shared.config.max_message;
         let stream = self.shared.names.stream();
-        let missing = || MessageId::parse(&format!("{stream}:{}", place.position));
+        let missing = || place.identity(stream);
         let origin = Origin {
             key: sink.key(),
             subject: &subscription.subject,
@@ -157,6 +163,7 @@ impl Work {
                     message,
                     &member.group,
                     place.position,
+                    place.time,
                 ));
                 return;
             }
@@ -232,5 +239,13 @@ mod tests {
         for bad in ["", "_INBOX.x", "$JS.ACK.s.c.1", "$JS.ACK.s.c.x.1.1.1.1"] {
             assert_eq!(place(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_was_made_again_gives_other_identities() {
+        let first = place("$JS.ACK.s.c.1.30.4.1700000000.7").unwrap();
+        let again = place("$JS.ACK.s.c.1.30.4.1800000000.7").unwrap();
+        assert_eq!(first.identity("s").to_string(), "s:30:1700000000");
+        assert_ne!(first.identity("s"), again.identity("s"));
     }
 }

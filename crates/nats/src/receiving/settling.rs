@@ -77,16 +77,18 @@ impl Settlement {
         }
     }
 
-    /// Buries a message that could not be read, unchanged.
+    /// Buries a message that could not be read, unchanged. `time` is when the stream stored it, in nanoseconds since 1970:
+    /// with it, the stream of dead letters does not mistake a message of a stream that was made again for an earlier one.
     pub(super) fn bury_raw(
         reply: Subject,
         subject: String,
         message: &async_nats::Message,
         group: &str,
         position: u64,
+        time: u64,
     ) -> Self {
         let mut headers = message.headers.clone().unwrap_or_default();
-        headers.insert(entry::ID, format!("{position}@{subject}"));
+        headers.insert(entry::ID, format!("{position}:{time}@{subject}"));
         mark(&mut headers, group, position);
         Settlement::Bury {
             reply: Some(reply),
@@ -238,5 +240,38 @@ async fn tell(wire: &Wire, reply: &Subject, what: &Bytes) -> Result<(), LinkErro
     match wire.within(answer, sent).await? {
         Ok(()) => Ok(()),
         Err(error) => Err(LinkError::new(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::Message;
+    use bytes::Bytes;
+
+    use super::Settlement;
+    use crate::entry;
+
+    #[test]
+    fn a_dead_letter_of_a_stream_that_was_made_again_is_another_one() {
+        let id = |time| {
+            let message = Message {
+                subject: "p.k.k".into(),
+                reply: None,
+                payload: Bytes::new(),
+                headers: None,
+                status: None,
+                description: None,
+                length: 0,
+            };
+            let subject = "p.d.g.k".to_owned();
+            match Settlement::bury_raw("reply".into(), subject, &message, "g", 7, time) {
+                Settlement::Bury { headers, .. } => {
+                    headers.get(entry::ID).unwrap().as_str().to_owned()
+                }
+                Settlement::Tell { .. } => panic!("it is buried"),
+            }
+        };
+        assert_eq!(id(5), "7:5@p.d.g.k");
+        assert_ne!(id(5), id(6));
     }
 }
