@@ -162,10 +162,14 @@ impl Wire {
     /// Returns when the server has processed everything that was sent before on this connection. It sends a message to
     /// itself: a server processes a connection's input in order. The library's own `flush` proves nothing.
     pub(crate) async fn echo(&mut self) -> Result<(), LinkError> {
+        self.echo_within(self.shared.config.answer).await
+    }
+
+    /// The same with a timeout of its own, for an echo behind a batch that has yet to be sent.
+    pub(crate) async fn echo_within(&mut self, limit: Duration) -> Result<(), LinkError> {
         self.echoed += 1;
         let number = self.echoed.to_string();
         let subject = format!("{}.echo", self.inbox);
-        let limit = self.shared.config.answer;
         let (client, signs, shared) = (&self.client, &self.signs, &self.shared);
         let echoes = &mut self.echoes;
         let work = async {

@@ -180,10 +180,10 @@ impl Outbound for CoreOutbound {
                 }
                 Ok(())
             };
-            let sending = unconstrained(sending);
-            wire.within(patience(&wire.shared, batch), sending)
-                .await??;
-            wire.echo().await?;
+            let patience = patience(&wire.shared, batch);
+            wire.within(patience, unconstrained(sending)).await??;
+            // The client library has most of the batch still to write.
+            wire.echo_within(patience).await?;
             refuse(wire, batch, subjects, &mut published);
             Ok(published)
         })

@@ -118,6 +118,24 @@ fn a_server_that_stalls_is_left_and_found_again() {
     }
 }
 
+/// The echo waits behind megabytes that the client library has yet to write. The proxy passes on at most 64 KiB each 40 ms,
+/// so that 4 MiB take 2.6 s at least; they may take 10 s.
+#[test]
+fn a_large_batch_of_core_may_take_longer_than_an_answer() {
+    let builder = NatsServer::builder(Release::New).part("max_payload: 5000000");
+    let server = builder.start();
+    let proxy = Proxy::start(server.address());
+    let config = quick(&server.url_through(proxy.address()))
+        .mode(Mode::Core)
+        .max_message(5_000_000)
+        .heartbeat(LONG)
+        .answer_timeout(Duration::from_secs(2));
+    let writer = connect(config);
+    proxy.delay(Duration::from_millis(40));
+    let message = Message::new("k", vec![0; 4 << 20]);
+    writer.publish_confirmed(message, LONG).unwrap();
+}
+
 #[test]
 fn what_the_client_library_drops_is_reported_or_read_again() {
     let server = with_jetstream(Release::New);
