@@ -46,8 +46,10 @@ impl ApiError {
 
     /// Whether the same request may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        // Not available now; a cluster without a leader; a request that came too early.
-        matches!(self.number, 10008 | 10009 | 10004) || (self.code == 503 && self.number == 0)
+        // Not available now; a cluster without a leader; a request that came too early; too many messages that the server has
+        // received and not stored yet.
+        matches!(self.number, 10008 | 10009 | 10004 | 10167)
+            || (self.code == 503 && self.number == 0)
     }
 }
 
@@ -148,6 +150,27 @@ impl Wire {
         match error(&answer) {
             Some(error) => Err(ApiFault::Refused(error)),
             None => Ok(answer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error;
+    use serde_json::json;
+
+    #[test]
+    fn what_may_succeed_in_a_moment_is_no_refusal() {
+        for (code, number, passing) in [
+            (503, 10008, true),
+            (500, 10009, true),
+            (503, 0, true),
+            (429, 10167, true),
+            (400, 10054, false),
+            (500, 10047, false),
+        ] {
+            let answer = json!({ "error": { "code": code, "err_code": number } });
+            assert_eq!(error(&answer).unwrap().is_passing(), passing, "{number}");
         }
     }
 }

@@ -136,6 +136,21 @@ fn a_large_batch_of_core_may_take_longer_than_an_answer() {
     writer.publish_confirmed(message, LONG).unwrap();
 }
 
+/// The server refuses messages that it cannot store in time. They are sent again.
+#[test]
+fn a_message_that_a_busy_stream_refuses_is_sent_again() {
+    let part = "jetstream { store_dir: \"jetstream\", max_buffered_msgs: 400 }";
+    let server = NatsServer::builder(Release::New).part(part).start();
+    let broker = connect(jetstream(&server));
+    let tally = Arc::new(Tally::new(4_000));
+    let _plain = broker.subscribe("k", count(&tally)).unwrap();
+    publish(&broker, "k", 0..4_000);
+    broker.flush(LONG).unwrap();
+    assert_eq!(broker.stats().publish_failed, 0);
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+}
+
 #[test]
 fn what_the_client_library_drops_is_reported_or_read_again() {
     let server = with_jetstream(Release::New);
