@@ -202,7 +202,7 @@ impl Config {
 
     /// Sets how many messages of one subscription the client library may hold before this driver takes them. With NATS
     /// core the library drops further messages, which are reported as a gap of unknown size. With JetStream the driver
-    /// does not request more.
+    /// does not request more. The connection that publishes is not affected by smaller values than the default of 65,536.
     #[must_use]
     pub fn client_buffer(mut self, messages: usize) -> Self {
         self.client_buffer = messages;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::entry::Origin;
-use crate::link::{Link, next};
+use crate::link::{self, Link, next};
 use crate::names::queue;
 use crate::reading;
 use crate::shared::Shared;
@@ -41,7 +41,7 @@ struct Audience {
 impl CoreInbound {
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
         Ok(CoreInbound {
-            link: Link::open(shared, "in")?,
+            link: Link::open(shared, link::IN)?,
             interrupt: Arc::new(Notify::new()),
             plain: HashMap::new(),
             members: HashMap::new(),

@@ -27,6 +27,13 @@ use crate::signs::Signs;
 /// The oldest server that works: since this release, the subject of a request names the consumer.
 const OLDEST: (u32, u32) = (2, 9);
 
+/// The sides of a broker, as the names of their connections say.
+pub(crate) const OUT: &str = "out";
+pub(crate) const IN: &str = "in";
+
+/// How many answers the publishing side can hold at least: those to several usual batches.
+const ANSWERS: usize = 1 << 16;
+
 /// A connection and the runtime that drives it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -245,11 +252,16 @@ async fn options(
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let (events, connected) = (Arc::clone(signs), Arc::clone(signs));
+    // The answers to a whole batch may wait in one buffer. The limit that the user sets is for received messages.
+    let capacity = match side {
+        OUT => config.client_buffer.max(ANSWERS),
+        _ => config.client_buffer,
+    };
     let mut options = ConnectOptions::new()
         .name(format!("fanfeed {} {side}", shared.member))
         .connection_timeout(config.dial)
         .custom_inbox_prefix(&config.inbox)
-        .subscription_capacity(config.client_buffer)
+        .subscription_capacity(capacity)
         .request_timeout(Some(config.answer))
         .ping_interval(config.heartbeat)
         .skip_subject_validation(true)

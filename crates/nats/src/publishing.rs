@@ -14,7 +14,7 @@ use tokio::task::unconstrained;
 
 use crate::api;
 use crate::entry;
-use crate::link::{Link, Wire, is_refusal, next};
+use crate::link::{self, Link, Wire, is_refusal, next};
 use crate::names::Names;
 use crate::shared::Shared;
 use crate::stream;
@@ -137,7 +137,7 @@ pub(crate) struct CoreOutbound {
 impl CoreOutbound {
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
         Ok(CoreOutbound {
-            link: Link::open(shared, "out")?,
+            link: Link::open(shared, link::OUT)?,
             subjects: Subjects::default(),
         })
     }
@@ -232,7 +232,7 @@ pub(crate) struct StreamOutbound {
 
 impl StreamOutbound {
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
-        let mut link = Link::open(shared, "out")?;
+        let mut link = Link::open(shared, link::OUT)?;
         let (inbox, acknowledgements) = link.run(async |wire| {
             stream::ensure(wire).await?;
             let inbox = format!("{}.ack.", wire.inbox);

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use crate::link::{Link, Wire};
+use crate::link::{self, Link, Wire};
 use crate::names::durable;
 use crate::shared::Shared;
 use crate::stream;
@@ -223,7 +223,7 @@ fn position(tag: u64) -> u64 {
 
 impl StreamInbound {
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, ConnectError> {
-        let mut link = Link::open(shared, "in")?;
+        let mut link = Link::open(shared, link::IN)?;
         let state = link.run(async |wire| stream::ensure(wire).await)?;
         let mut kept = std::mem::take(&mut *shared.kept.lock());
         for subscription in kept.subscriptions.values_mut() {

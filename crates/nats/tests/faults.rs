@@ -156,8 +156,9 @@ fn what_the_client_library_drops_is_reported_or_read_again() {
     let server = with_jetstream(Release::New);
     for mode in [Mode::Core, Mode::JetStream] {
         let config = quick(&server.url()).mode(mode).prefix(format!("{mode:?}"));
-        let writer = connect(config.clone());
-        let reader = connect(config.client_buffer(1));
+        let config = config.client_buffer(1);
+        let (writer, reader) = (connect(config.clone()), connect(config));
+        let mut losses = writer.events();
         let tally = Arc::new(Tally::new(2_000));
         let options = SubscribeOptions::new().buffer(10_000);
         let request = Subscribe::new("k", count(&tally)).options(options);
@@ -171,6 +172,10 @@ fn what_the_client_library_drops_is_reported_or_read_again() {
             }
             Mode::Core => assert_eq!(scenario::gap(&mut events).1, None),
         }
+        // The answers to a batch are not dropped.
+        writer.flush(LONG).unwrap();
+        let is_loss = |event| matches!(event, Event::Disconnected { .. });
+        assert!(!losses.try_iter().any(is_loss));
     }
 }
 

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfeed_broker::Broker;
+use fanfeed_broker::driver::EngineOptions;
 use fanfeed_nats::{Config, Mode};
 pub(crate) use fanfeed_testkit::PATIENCE as LONG;
-pub(crate) use fanfeed_testkit::numbers::{count, number, options, publish};
+pub(crate) use fanfeed_testkit::numbers::{count, number, publish};
 use fanfeed_testkit::{NatsServer, Release};
 
 pub(crate) const RELEASES: [Release; 2] = [Release::Old, Release::New];
+
+/// With batches as brokers have them that are chosen by URL.
+pub(crate) fn options() -> EngineOptions {
+    fanfeed_testkit::numbers::options().batch(fanfeed_nats::BATCH)
+}
 
 /// NATS core on this server.
 pub(crate) fn core(server: &NatsServer) -> Config {

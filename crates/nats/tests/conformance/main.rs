@@ -33,7 +33,8 @@ impl Nats {
     fn connect_to(&self, url: &str) -> Arc<dyn Broker> {
         let config: Config = url.parse().unwrap();
         let config = config.mode(self.mode).ack_wait(Duration::from_secs(2));
-        Arc::new(fanfeed_nats::connect(config, options()).unwrap())
+        let options = options().batch(fanfeed_nats::BATCH);
+        Arc::new(fanfeed_nats::connect(config, options).unwrap())
     }
 }
 
