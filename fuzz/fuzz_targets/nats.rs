@@ -1,10 +1,10 @@
-//! What other writers put into the headers of a NATS message.
+//! What other writers put into the headers of a NATS message, or into its reply subject.
 //!
 //! The driver's own module is built here, without the client library, whose build with a sanitizer takes long.
 
 #![no_main]
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fanfeed_broker::{Key, Message, MessageId};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,6 +19,17 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
+    if let Some((id, time)) = entry::read_mark(text) {
+        let message = Message::new("k", "").with_id(id).with_timestamp(time);
+        let mut mark = BytesMut::new();
+        assert!(
+            entry::write_mark(&message, &mut mark),
+            "what a mark said needs headers"
+        );
+        let mark = std::str::from_utf8(&mark).expect("a mark is text");
+        let again = entry::read_mark(mark).expect("what was written can be read");
+        assert_eq!(again, (message.id().clone(), time));
+    }
     let (head, payload) = text.split_once("\n\n").unwrap_or((text, ""));
     let lines: Vec<(&str, &str)> = head
         .split('\n')
@@ -61,7 +72,7 @@ fn read(lines: &[(&str, &str)], payload: Bytes) -> Option<Message> {
         key: &key,
         subject: SUBJECT,
         limit: LIMIT,
-        stored: None,
+        time: None,
     };
     let missing = || MessageId::parse("none");
     entry::read(&origin, lines.iter().copied(), payload, missing).ok()

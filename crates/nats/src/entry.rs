@@ -3,7 +3,7 @@
 //! | header | meaning | without it |
 //! |---|---|---|
 //! | `Nats-Msg-Id` | the identity, `@`, and the subject | the caller's default |
-//! | `Fanfeed-Time` | milliseconds since 1970 | when the stream stored it; in core, now |
+//! | `Fanfeed-Time` | milliseconds since 1970 | when the stream stored it; in core, that of the mark, or now |
 //! | `Fanfeed-Name` | the name | none |
 //! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | sorted by name |
 //! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
@@ -126,31 +126,27 @@ pub(crate) fn write_mark(message: &Message, text: &mut BytesMut) -> bool {
     }
     let start = text.len();
     let written = write!(text, "{}", message.id());
-    let id = &text[start..];
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if !(1..=LONGEST_MARK).contains(&id.len()) || !id.iter().all(is_token) {
+    if !fits_mark(&text[start..]) {
         return false;
     }
     let time = milliseconds(message.timestamp());
     written.and_then(|()| write!(text, ".{time}")).is_ok()
 }
 
-/// Reads a message without headers that has this mark. `None` if it is no mark.
-pub(crate) fn read_marked(
-    origin: &Origin<'_>,
-    mark: &str,
-    payload: &Bytes,
-) -> Option<Result<Message, BadEntry>> {
+/// Whether a mark can have this identity.
+fn fits_mark(id: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=LONGEST_MARK).contains(&id.len()) && id.iter().all(is_token)
+}
+
+/// Reads the identity and the time of a mark. `None` if it is no mark.
+pub(crate) fn read_mark(mark: &str) -> Option<(MessageId, SystemTime)> {
     let (id, time) = mark.split_once('.')?;
+    if !fits_mark(id.as_bytes()) {
+        return None;
+    }
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(time.parse().ok()?))?;
-    Some(
-        origin
-            .check(origin.key.as_str().len() + payload.len())
-            .map(|()| {
-                let id = MessageId::parse(id);
-                Message::received(origin.key, id, time, payload.clone())
-            }),
-    )
+    Some((MessageId::parse(id), time))
 }
 
 /// Whether a line can hold the text as it is.
@@ -205,8 +201,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) subject: &'a str,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
-    /// When the server stored it, if it did.
-    pub(crate) stored: Option<SystemTime>,
+    /// When the server stored it, or the time of its mark.
+    pub(crate) time: Option<SystemTime>,
 }
 
 impl Origin<'_> {
@@ -266,7 +262,7 @@ pub(crate) fn read<'a>(
             let time = UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds));
             time.ok_or(BadEntry::NoTime)?
         }
-        None => origin.stored.unwrap_or_else(SystemTime::now),
+        None => origin.time.unwrap_or_else(SystemTime::now),
     };
     let mut message = Message::received(origin.key, id, time, payload);
     if !headers.is_empty() {
@@ -316,7 +312,7 @@ fn decoded(header: &str, value: &str) -> Result<String, BadEntry> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadEntry, Origin, read, read_marked, write, write_mark};
+    use super::{BadEntry, Origin, read, read_mark, write, write_mark};
     use bytes::{Bytes, BytesMut};
     use fanfeed_broker::{Key, Message, MessageId};
     use proptest::prelude::*;
@@ -342,7 +338,7 @@ mod tests {
             key,
             subject: SUBJECT,
             limit,
-            stored: Some(UNIX_EPOCH),
+            time: Some(UNIX_EPOCH),
         };
         let lines = lines.iter().map(|(name, value)| (&**name, &**value));
         read(&origin, lines, payload, || MessageId::parse("none"))
@@ -435,34 +431,21 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let key = Key::new("k");
-        let origin = Origin {
-            key: &key,
-            subject: SUBJECT,
-            limit: 10,
-            stored: None,
-        };
         for id in ["order-7", "0123456789abcdef0123456789abcdef"] {
             let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-            let message = Message::new(&key, "x").with_id(id).with_timestamp(time);
+            let message = Message::new("k", "x").with_id(id).with_timestamp(time);
             let mut mark = BytesMut::new();
             assert!(write_mark(&message, &mut mark));
             assert_eq!(mark, format!("{id}.1700000000123"));
             let mark = std::str::from_utf8(&mark).unwrap();
-            let back = read_marked(&origin, mark, message.payload()).unwrap();
-            let back = back.unwrap();
-            assert_eq!(back.id(), message.id());
-            assert_eq!(back.timestamp(), time);
-            assert_eq!(back.payload(), message.payload());
+            assert_eq!(read_mark(mark), Some((message.id().clone(), time)));
         }
-        let large = read_marked(&origin, "a.1", &Bytes::from_static(&[0; 10])).unwrap();
-        let error = BadEntry::TooLarge {
-            size: 11,
-            limit: 10,
-        };
-        assert_eq!(large.unwrap_err(), error);
         for no_mark in ["", "a", "a.", "a.b", "a.-1", "a.99999999999999999999"] {
-            assert!(read_marked(&origin, no_mark, &Bytes::new()).is_none());
+            assert_eq!(read_mark(no_mark), None, "{no_mark}");
+        }
+        // Such an identity is never written.
+        for id in ["", "a b", "\u{e9}", &"a".repeat(129)] {
+            assert_eq!(read_mark(&format!("{id}.5")), None, "{id}");
         }
     }
 

@@ -121,7 +121,7 @@ async fn hear(
             key: first.key(),
             subject: &subject,
             limit: shared.config.max_message,
-            stored: None,
+            time: None,
         };
         match reading::hear(&origin, &marks, &message) {
             Ok(message) => {

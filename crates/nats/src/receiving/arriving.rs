@@ -89,7 +89,7 @@ impl Work {
                     key: sink.key(),
                     subject: &subscription.subject,
                     limit,
-                    stored: place.stored(),
+                    time: place.stored(),
                 };
                 match reading::read(&origin, message, missing) {
                     Ok(message) => {
@@ -149,7 +149,7 @@ impl Work {
             key: sink.key(),
             subject: &subscription.subject,
             limit,
-            stored: place.stored(),
+            time: place.stored(),
         };
         let read = reading::read(&origin, message, missing);
         let read = match read {
