@@ -165,8 +165,10 @@ impl Inbound for KafkaInbound {
             let kept = self.kept();
             let nudged = kept.wake.take_nudge();
             if nudged || look {
-                kept.plain.look_for_room();
+                kept.plain.look_for_room(true);
                 kept.groups.look_for_room();
+            } else if kept.plain.is_due() {
+                kept.plain.look_for_room(false);
             }
             if look {
                 kept.plain.heed();

@@ -195,6 +195,39 @@ fn a_slow_subscriber_holds_nobody_and_loses_nothing() {
     assert_eq!(broker.stats().dropped, 0);
 }
 
+/// One subscription falls behind the other, which then stops for good.
+#[test]
+fn a_subscription_behind_goes_on_while_the_live_one_is_stuck() {
+    const ALL: usize = 400;
+    let cluster = Cluster::start(1);
+    let broker = cluster.connect();
+    let hold = |tally: &Arc<Tally>, gate: &crossbeam_channel::Receiver<()>| {
+        let (counting, gate) = (count(tally), gate.clone());
+        move |message: &Message, context: &Context| {
+            let _ = gate.recv();
+            counting(message, context)
+        }
+    };
+    let (stuck, behind) = (Arc::new(Tally::new(ALL)), Arc::new(Tally::new(ALL)));
+    let (release, gate) = crossbeam_channel::bounded::<()>(0);
+    let options = SubscribeOptions::new().buffer(200);
+    let request = Subscribe::new("k", hold(&stuck, &gate)).options(options);
+    let _stuck = broker.subscribe_with(request).unwrap();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let options = SubscribeOptions::new().buffer(20);
+    let request = Subscribe::new("k", hold(&behind, &gate)).options(options);
+    let _behind = broker.subscribe_with(request).unwrap();
+    publish(&broker, "k", 0..ALL);
+    wait_until("both are almost full", || broker.health().pending >= 210);
+    drop(go);
+    behind.wait_complete(LONG);
+    behind.assert_exactly_once();
+    assert_eq!(stuck.arrivals(), 0);
+    drop(release);
+    stuck.wait_complete(LONG);
+    stuck.assert_exactly_once();
+}
+
 #[test]
 fn what_was_removed_before_it_was_read_is_reported_with_its_size() {
     const ALL: usize = 60;

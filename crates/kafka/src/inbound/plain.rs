@@ -24,6 +24,7 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::client::Reporter;
+use crate::inbound::LONGEST;
 use crate::inbound::contact::{ALONE, Contact, raw, refused};
 use crate::inbound::trouble::Trouble;
 
@@ -48,6 +49,8 @@ pub(crate) struct Plain {
     sinks: HashMap<u64, Reading>,
     /// Partitions in which a subscription waits for room.
     waiting: HashSet<(Arc<str>, usize)>,
+    /// When these were looked at.
+    looked: Instant,
     /// Topics whose partitions are looked at next.
     looks: Vec<Arc<str>>,
     /// Whether an error said that a topic is gone.
@@ -63,6 +66,13 @@ struct Reading {
     alone: bool,
     /// The next offset in each partition.
     next: Vec<i64>,
+}
+
+impl Reading {
+    /// Whether half of its buffer is free. Less is not worth it, because reading again delays all other subscriptions.
+    fn has_room(&self) -> bool {
+        2 * self.sink.room() >= self.sink.buffer()
+    }
 }
 
 #[derive(Default)]
@@ -118,6 +128,7 @@ impl Plain {
             topics: HashMap::new(),
             sinks: HashMap::new(),
             waiting: HashSet::new(),
+            looked: Instant::now(),
             looks: Vec::new(),
             missing: false,
             trouble: Trouble::default(),
@@ -287,9 +298,7 @@ impl Plain {
         };
         let ready = part.behind.sinks.iter().filter_map(|id| {
             let reading = self.sinks.get(id)?;
-            // Not for each place separately, because reading again delays all other subscriptions.
-            let enough = 2 * reading.sink.room() >= reading.sink.buffer();
-            enough.then(|| reading.next[at])
+            reading.has_room().then(|| reading.next[at])
         });
         let Some(target) = ready.min() else {
             if !part.behind.sinks.is_empty() {
@@ -332,8 +341,16 @@ impl Plain {
         Ok(())
     }
 
-    /// Goes on in partitions where a subscription waited for room and now has some.
-    pub(crate) fn look_for_room(&mut self) {
+    /// Whether partitions have to be looked at although no subscription reported room. A subscription reports it once, when
+    /// half of its buffer is free. If records of another partition take some of that room first, it reports nothing more.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.waiting.is_empty() && self.looked.elapsed() >= LONGEST
+    }
+
+    /// Goes on in partitions where a subscription waited for room and now has some: with `any`, however little, if its
+    /// consumer is the live one.
+    pub(crate) fn look_for_room(&mut self, any: bool) {
+        self.looked = Instant::now();
         for (topic, at) in std::mem::take(&mut self.waiting) {
             let Some(part) = self
                 .topics
@@ -345,13 +362,12 @@ impl Plain {
             let room = |id: &u64| {
                 self.sinks
                     .get(id)
-                    .is_some_and(|reading| reading.sink.room() > 0)
+                    .is_some_and(|reading| reading.has_room() || any && reading.sink.room() > 0)
             };
             if part.live.stash.is_some() && !part.live.sinks.iter().any(room) {
-                self.waiting.insert((topic, at));
-                continue;
-            }
-            if let Some(stash) = part.live.stash.take() {
+                // Those behind go on nevertheless.
+                self.waiting.insert((Arc::clone(&topic), at));
+            } else if let Some(stash) = part.live.stash.take() {
                 self.retry(&topic, at, stash);
             } else if part.live.paused {
                 self.go_on(&topic, at);
