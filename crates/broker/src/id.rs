@@ -53,7 +53,8 @@ impl MessageId {
         ))
     }
 
-    /// Whether it has the form of a [`unique`](Self::unique) one: nobody chose its text.
+    /// Whether it has the form of a [`unique`](Self::unique) one, 32 lower-case hexadecimal digits. A text of this form that
+    /// a program chose cannot be told from one.
     pub fn is_generated(&self) -> bool {
         matches!(self.0, Inner::Unique(_))
     }

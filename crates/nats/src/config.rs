@@ -158,12 +158,14 @@ impl Config {
         self
     }
 
-    /// With `true`, a message that has neither a name nor headers, and whose identity nobody chose, is sent without its
-    /// identity and its time, which is faster. Receivers then see, instead of these,
+    /// With `true`, a message that has neither a name nor headers, and whose identity nobody chose
+    /// ([`MessageId::is_generated`](fanfeed_broker::MessageId::is_generated): 32 lower-case hexadecimal digits count as not
+    /// chosen), is sent without its identity and its time, which is faster. Receivers then see, instead of these,
     ///
     /// - in core, an identity of their own and the time of receipt;
     /// - with JetStream, the stream, the position and the time at which it was stored as its identity, and that time. A
-    ///   batch that is sent again after the connection was lost may be stored twice, because the stream cannot tell.
+    ///   batch that is sent again may be stored twice, because the stream cannot tell. It is sent again if the connection
+    ///   was lost, or if the server did not answer in time or was busy. The copies come after later messages.
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.lean = lean;
@@ -186,7 +188,7 @@ impl Config {
         self
     }
 
-    /// Sets the timeout for answers of the server.
+    /// Sets the timeout for answers of the server. For a batch of messages it is as much longer for each MiB.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer = timeout;

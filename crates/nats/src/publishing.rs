@@ -26,7 +26,7 @@ const CHUNK: usize = 512;
 /// A batch may take this much longer than an answer, for each of this many bytes.
 const SLOWEST: usize = 1 << 20;
 
-/// Every message has this header: its name is made only once.
+/// Every message that has headers has this one: its name is made only once.
 const TIME: HeaderName = HeaderName::from_static(entry::TIME);
 
 /// The subjects of keys that were published to.

@@ -90,7 +90,8 @@ impl Transport for NatsTransport {
     }
 
     fn publishes_again(&self) -> bool {
-        // A stream drops a message whose `Nats-Msg-Id` it already has. In core, the message would come twice.
+        // A stream drops a message whose `Nats-Msg-Id` it already has. Lean messages have none and may be stored twice,
+        // which at least once allows. In core, at most once, no message may come twice.
         self.shared.config.mode == Mode::JetStream
     }
 

@@ -115,8 +115,9 @@ pub trait Inbound {
     /// was no connection, or that could not be opened: a side ignores a subscription that it does not know.
     fn close(&mut self, sink: &Sink);
 
-    /// Called when a handler is done with the delivery that had this tag. The delivery may have come over an earlier
-    /// connection, and the subscription may have been closed.
+    /// Called when a handler is done with the delivery that had this tag: for a member of a group always, for a plain
+    /// subscription only if [`Transport::settles_plain`]. The delivery may have come over an earlier connection, and the
+    /// subscription may have been closed.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
     /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter is
