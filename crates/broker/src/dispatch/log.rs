@@ -12,9 +12,10 @@
 //!
 //! 1. A lane is in `followers` or in `apart` from `add` until `remove`, and moves between them under this lock. A message is
 //!    added, and offered to the lanes apart, under the same lock: each lane gets it once.
-//! 2. A follower is in `idle` if it has no cursor. Then it has handled, or has in its queue, everything before `end`. A job of
-//!    a follower gives up its place, and its lane becomes idle, in one step under this lock, after it has found nothing to
-//!    take. So a message finds either a job that will look again, or an idle lane, for which it makes a job.
+//! 2. A follower is in `idle` if it has no cursor; a lane apart is never there. An idle follower has handled, or has in its
+//!    queue, everything before `end`. A job of a follower gives up its place, and its lane becomes idle, in one step under
+//!    this lock, after it has found nothing to take. So a message finds either a job that will look again, or an idle lane,
+//!    for which it makes a job.
 //! 3. No follower is full before `clear_until`: only then are their cursors looked at.
 //!
 //! The lock of a lane may be taken under this one, never the reverse.
@@ -29,6 +30,7 @@ use crate::message::Message;
 use crate::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering},
+    mutant,
 };
 
 pub(crate) struct Log {
@@ -204,6 +206,19 @@ fn swap_remove(list: &mut Vec<Arc<Lane>>, at: usize) -> Arc<Lane> {
     lane
 }
 
+/// Takes a lane out of the idle ones, if it is there.
+fn leave_idle(idle: &mut Vec<Arc<Lane>>, lane: &Lane) {
+    let at = lane.idle_place();
+    if at == NOWHERE {
+        return;
+    }
+    idle.swap_remove(at);
+    if let Some(moved) = idle.get(at) {
+        moved.set_idle_place(at);
+    }
+    lane.set_idle_place(NOWHERE);
+}
+
 impl State {
     /// Looks at all followers: what is full either has to be waited for, or goes apart.
     #[cold]
@@ -214,6 +229,10 @@ impl State {
             let mut inner = lane.lock();
             let room = inner.room_before(end);
             if room == 0 && !(may_wait && lane.blocks()) {
+                // A follower that `offer` filled may be idle.
+                if !mutant!("broker::apart_and_idle") {
+                    leave_idle(&mut self.idle, lane);
+                }
                 given
                     .rare(message)
                     .garbage
@@ -240,7 +259,8 @@ impl State {
         self.followers.push(Arc::clone(lane));
         self.clear_until = self.clear_until.min(end + inner.room_before(end));
         self.set_idle(lane);
-        inner.follow();
+        let garbage = inner.follow();
+        debug_assert!(garbage.is_none(), "a lane apart has no cursor");
     }
 
     fn set_idle(&mut self, lane: &Arc<Lane>) {
@@ -265,14 +285,7 @@ impl State {
 
     /// Takes a lane out. Returns what to drop.
     pub(super) fn remove(&mut self, lane: &Arc<Lane>, inner: &mut Inner) -> [Garbage; 2] {
-        let idle_place = lane.idle_place();
-        if idle_place != NOWHERE {
-            self.idle.swap_remove(idle_place);
-            if let Some(moved) = self.idle.get(idle_place) {
-                moved.set_idle_place(idle_place);
-            }
-            lane.set_idle_place(NOWHERE);
-        }
+        leave_idle(&mut self.idle, lane);
         let list = match inner.is_follower() {
             true => &mut self.followers,
             false => &mut self.apart,

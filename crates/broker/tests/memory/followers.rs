@@ -11,7 +11,7 @@ use fanfeed_broker::{
 };
 
 use crate::SOON;
-use crate::common::{Gate, eventually, payload};
+use crate::common::{Gate, LIMIT, eventually, payload};
 
 /// A subscription that sends on what it gets.
 fn listen(
@@ -78,6 +78,37 @@ fn each_publishers_messages_keep_their_order_and_none_is_lost_uncounted() {
             );
         }
     }
+}
+
+/// A publisher that waits with a time limit puts its message into the queue of a follower that has just become idle. The
+/// follower is then full and idle, and the other publisher sends it apart.
+#[test]
+fn a_follower_that_is_full_and_idle_gets_each_message_once() {
+    const EACH: usize = 2000;
+    let broker = MemoryBroker::new();
+    let (_blocking, all) = listen(&broker, 1, Overflow::Block);
+    let (dropping, some) = listen(&broker, 1, Overflow::Drop);
+    std::thread::scope(|scope| {
+        for publisher in 0..2 {
+            let broker = &broker;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let message = payload("k", publisher * EACH + n);
+                    broker.publish_timeout(message, LIMIT).unwrap();
+                }
+            });
+        }
+    });
+    broker.close(SOON).unwrap();
+    let sorted = |got: &Receiver<Message>| {
+        let mut numbers: Vec<_> = got.try_iter().map(|message| number(&message)).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert!(sorted(&all).into_iter().eq(0..2 * EACH));
+    let some = sorted(&some);
+    assert!(some.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(some.len() + dropping.dropped() as usize, 2 * EACH);
 }
 
 /// A payload that counts how many of its kind there are.
