@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::dispatch::lane::NOWHERE;
 use crate::dispatch::lane_state::Inner;
-use crate::dispatch::segment::{Garbage, Writer};
+use crate::dispatch::segment::{Garbage, Segment, Writer};
 use crate::dispatch::{Arrival, Job, Lane, Offer, quietly};
 use crate::message::Message;
 use crate::sync::{
@@ -56,6 +56,8 @@ pub(crate) struct Given {
     pub(crate) jobs: Vec<Job>,
     /// Lanes that dropped the message, what they dropped (its destructor is user code), and how many they have dropped.
     dropped: Vec<(Arc<Lane>, Arrival, u64)>,
+    /// The segment that the log has filled, if the message began a new one. Dropping it may drop messages.
+    passed: Option<Arc<Segment>>,
     rare: Option<Box<Rare>>,
 }
 
@@ -90,6 +92,9 @@ impl Given {
                 lane.report_dropped(1, total);
                 quietly(|| drop(arrival));
             }
+        }
+        if let Some(passed) = self.passed.take() {
+            quietly(|| drop(passed));
         }
         let mut rare = self.rare.take()?;
         quietly(|| rare.garbage.clear());
@@ -166,7 +171,7 @@ impl Log {
         }
         // ORDERING: before the message is visible, so that a follower's position is never beyond the end.
         self.end.store(end + 1, Ordering::Release);
-        let (segment, at) = state.writer.append(message);
+        let (segment, at) = state.writer.append(message, &mut given.passed);
         for lane in state.idle.drain(..) {
             lane.set_idle_place(NOWHERE);
             lane.wake_at(segment, at, end, &mut given.jobs);
@@ -224,6 +229,7 @@ impl State {
     #[cold]
     fn look_for_full(&mut self, message: &Message, end: u64, may_wait: bool, given: &mut Given) {
         let mut clear_until = u64::MAX;
+        let followers = self.followers.len();
         let mut at = 0;
         while let Some(lane) = self.followers.get(at) {
             let mut inner = lane.lock();
@@ -251,6 +257,9 @@ impl State {
             at += 1;
         }
         self.clear_until = clear_until;
+        if self.followers.len() < followers {
+            given.rare(message).garbage.push(self.clear_if_idle());
+        }
     }
 
     /// Makes a lane a follower that has seen everything before `end`.

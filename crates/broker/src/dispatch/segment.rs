@@ -73,15 +73,20 @@ impl Garbage {
 }
 
 impl Writer {
-    /// Adds a message. Returns the segment that has it and its place there.
+    /// Adds a message. Returns the segment that has it and its place there. If that is a new segment, the one before is put
+    /// in `passed`, for the caller to drop when it holds no lock.
     #[inline]
-    pub(super) fn append(&mut self, message: Message) -> (&Arc<Segment>, usize) {
+    pub(super) fn append(
+        &mut self,
+        message: Message,
+        passed: &mut Option<Arc<Segment>>,
+    ) -> (&Arc<Segment>, usize) {
         let room = match &self.segment {
             Some(segment) => self.used < segment.slots.len() && self.bytes < BYTES,
             None => false,
         };
         if !room {
-            return self.append_to_new(message);
+            return self.append_to_new(message, passed);
         }
         self.bytes += message.size();
         let at = self.used;
@@ -92,16 +97,23 @@ impl Writer {
         (segment, at)
     }
 
-    fn append_to_new(&mut self, message: Message) -> (&Arc<Segment>, usize) {
-        let old = self.segment.as_ref();
-        let length = old.map_or(FIRST, |old| (old.slots.len() * 2).min(LONGEST));
+    fn append_to_new(
+        &mut self,
+        message: Message,
+        passed: &mut Option<Arc<Segment>>,
+    ) -> (&Arc<Segment>, usize) {
+        let old = self.segment.take();
+        let length = old
+            .as_ref()
+            .map_or(FIRST, |old| (old.slots.len() * 2).min(LONGEST));
         self.bytes = message.size();
         self.used = 1;
         let new = Arc::new(Segment::new(length));
         let _ = new.slots[0].set(message);
-        if let Some(old) = old {
+        if let Some(old) = &old {
             let _ = old.next.set(Arc::clone(&new));
         }
+        *passed = old;
         (self.segment.insert(new), 0)
     }
 
@@ -248,12 +260,14 @@ mod tests {
     #[test]
     fn a_long_chain_is_dropped_without_recursion() {
         let mut writer = Writer::default();
-        let (first, _) = writer.append(Message::new("k", ""));
+        let mut passed = None;
+        let (first, _) = writer.append(Message::new("k", ""), &mut passed);
         let cursor = Cursor::new(first, 0, 0);
         let message = Message::new("k", "x");
         for _ in 0..10_000_000 / 64 * 16 {
-            writer.append(message.clone());
+            writer.append(message.clone(), &mut passed);
         }
+        drop(passed);
         drop(writer);
         drop(cursor);
     }
@@ -261,11 +275,14 @@ mod tests {
     #[test]
     fn a_run_ends_with_its_segment_and_a_large_message_ends_that() {
         let mut writer = Writer::default();
-        let (first, at) = writer.append(Message::new("k", vec![0; super::BYTES]));
+        let mut passed = None;
+        let large = Message::new("k", vec![0; super::BYTES]);
+        let (first, at) = writer.append(large, &mut passed);
         let mut cursor = Cursor::new(first, at, 0);
         for _ in 0..3 {
-            writer.append(Message::new("k", "x"));
+            writer.append(Message::new("k", "x"), &mut passed);
         }
+        assert!(passed.is_some(), "the caller drops the first segment");
         let mut run = Run::default();
         assert!(cursor.take(64, &mut run).0);
         assert_eq!(run.len(), 1);

@@ -282,3 +282,49 @@ fn a_payloads_destructor_may_publish_wherever_it_is_dropped() {
     });
     over.recv_timeout(SOON).expect("no lock is held");
 }
+
+/// The only follower has handled the first message of the log's segment, and went apart in the middle of it. Another one
+/// comes, and the log goes on to its next segment.
+#[test]
+fn a_message_that_only_the_log_holds_is_dropped_without_a_lock() {
+    let (done, over) = unbounded();
+    std::thread::spawn(move || {
+        let broker = MemoryBroker::new();
+        let gates: [Gate; 3] = Default::default();
+        let [first, second, third] = gates.clone();
+        let slow = move |message: &Message, _: &_| {
+            match &message.payload()[..] {
+                b"0" => first.pass(),
+                b"2" => second.pass(),
+                _ => {}
+            }
+            Ok(())
+        };
+        let options = SubscribeOptions::new().buffer(4);
+        let request = Subscribe::new("k", slow).options(options);
+        let slow = broker.subscribe_with(request).unwrap();
+        broker.publish(payload("k", 0)).unwrap();
+        gates[0].wait_for_visitor();
+        let echo = Bytes::from_owner(Echo(Some(broker.clone())));
+        broker.publish(Message::new("k", echo)).unwrap();
+        for n in 2..6 {
+            broker.publish(payload("k", n)).unwrap();
+        }
+        assert_eq!(slow.dropped(), 1, "the last one sends it apart");
+        gates[0].open();
+        gates[1].wait_for_visitor();
+        let handler = move |_: &Message, _: &_| {
+            third.pass();
+            Ok(())
+        };
+        let other = broker.subscribe("k", handler).unwrap();
+        broker.publish(payload("k", 6)).unwrap();
+        gates[2].wait_for_visitor();
+        broker.publish(payload("k", 7)).unwrap();
+        gates.iter().for_each(Gate::open);
+        eventually("the other one goes on", || other.stats().delivered == 2);
+        broker.close(SOON).unwrap();
+        done.send(()).unwrap();
+    });
+    over.recv_timeout(SOON).expect("no lock is held");
+}
