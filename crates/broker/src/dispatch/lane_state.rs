@@ -136,7 +136,8 @@ impl Inner {
         } else if let Some(cursor) = &mut self.cursor {
             return cursor.take(most, &mut batch.run);
         }
-        (count > 0, [Garbage::None, Garbage::None])
+        // The next deliveries may come from the queue for a long time, while the log goes on.
+        (count > 0, [batch.run.release(), Garbage::None])
     }
 
     /// Publishers and the driver are told of room when half of the buffer is free, so that they find room for several

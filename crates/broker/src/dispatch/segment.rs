@@ -4,13 +4,15 @@
 //!
 //! 1. Slots are filled in order, by the holder of the log's lock, and `next` is set after the last slot that is ever filled.
 //!    The first slot of a segment is filled before the segment becomes somebody's `next`.
-//! 2. A segment lives while the log writes to it, a follower has its cursor in it, or a job reads a run of it. A segment keeps
-//!    the ones behind it alive. So a message stays until the last follower has passed its segment.
+//! 2. A segment lives while the log writes to it or a follower has its cursor in it, and keeps the ones behind it alive. Its
+//!    slots live also while a job reads a run of them. So a message stays until the last follower has passed its segment, and
+//!    a job whose handler blocks keeps one segment's messages, even where its lane is apart and the log goes on.
 //! 3. Dropping the last reference drops messages, which is user code: no lock is held then.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::message::Message;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// The size of a log's first segment, which an idle log keeps. Later segments are twice as long as the one before.
 const FIRST: usize = 4;
@@ -20,21 +22,68 @@ const LONGEST: usize = 64;
 const BYTES: usize = 64 * 1024;
 
 pub(super) struct Segment {
-    slots: Box<[OnceLock<Message>]>,
+    slots: Arc<Slots>,
     next: OnceLock<Arc<Segment>>,
+}
+
+/// The messages of a segment.
+pub(super) struct Row<T: ?Sized> {
+    /// Whether the log goes on in another segment.
+    ended: AtomicBool,
+    messages: T,
+}
+
+pub(super) type Slots = Row<[OnceLock<Message>]>;
+
+impl<const N: usize> Row<[OnceLock<Message>; N]> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            ended: AtomicBool::new(false),
+            messages: [const { OnceLock::new() }; N],
+        })
+    }
+}
+
+impl Slots {
+    fn of_length(length: usize) -> Arc<Self> {
+        match length {
+            FIRST => Row::<[_; FIRST]>::new(),
+            8 => Row::<[_; 8]>::new(),
+            16 => Row::<[_; 16]>::new(),
+            32 => Row::<[_; 32]>::new(),
+            _ => Row::<[_; LONGEST]>::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<&Message> {
+        self.messages.get(at)?.get()
+    }
 }
 
 impl Segment {
     fn new(length: usize) -> Self {
         Self {
-            slots: (0..length).map(|_| OnceLock::new()).collect(),
+            slots: Slots::of_length(length),
             next: OnceLock::new(),
         }
     }
 
     #[inline]
     fn get(&self, at: usize) -> Option<&Message> {
-        self.slots.get(at)?.get()
+        self.slots.get(at)
+    }
+
+    /// Says that the log goes on in this segment.
+    fn set_next(&self, next: &Arc<Self>) {
+        let set = self.next.set(Arc::clone(next));
+        debug_assert!(set.is_ok(), "a segment has one behind it");
+        // ORDERING: a hint for jobs. They look at `next` under the lock of their lane.
+        self.slots.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -63,6 +112,7 @@ pub(super) enum Garbage {
     #[default]
     None,
     Segment(Arc<Segment>),
+    Slots(Arc<Slots>),
     Messages([Option<Message>; FIRST]),
 }
 
@@ -92,7 +142,7 @@ impl Writer {
         let at = self.used;
         self.used += 1;
         let segment = self.segment.as_ref().expect("it has room");
-        let set = segment.slots[at].set(message);
+        let set = segment.slots.messages[at].set(message);
         debug_assert!(set.is_ok(), "a slot is filled once");
         (segment, at)
     }
@@ -109,9 +159,9 @@ impl Writer {
         self.bytes = message.size();
         self.used = 1;
         let new = Arc::new(Segment::new(length));
-        let _ = new.slots[0].set(message);
+        let _ = new.slots.messages[0].set(message);
         if let Some(old) = &old {
-            let _ = old.next.set(Arc::clone(&new));
+            old.set_next(&new);
         }
         *passed = old;
         (self.segment.insert(new), 0)
@@ -125,9 +175,10 @@ impl Writer {
         self.used = 0;
         self.bytes = 0;
         if let Some(segment) = self.segment.as_mut().and_then(Arc::get_mut)
-            && segment.slots.len() == FIRST
+            && let Some(slots) = Arc::get_mut(&mut segment.slots)
+            && slots.len() == FIRST
         {
-            return Garbage::Messages(std::array::from_fn(|at| segment.slots[at].take()));
+            return Garbage::Messages(std::array::from_fn(|at| slots.messages[at].take()));
         }
         self.segment.take().map_or(Garbage::None, Garbage::Segment)
     }
@@ -144,7 +195,7 @@ pub(super) struct Cursor {
 /// Messages that a job reads where they are.
 #[derive(Default)]
 pub(crate) struct Run {
-    segment: Option<Arc<Segment>>,
+    slots: Option<Arc<Slots>>,
     at: usize,
     end: usize,
 }
@@ -181,11 +232,12 @@ impl Cursor {
             end += 1;
         }
         // A reference count is a line that other threads write: it is left alone while the run stays in its segment.
-        let known = run.segment.as_ref();
-        if known.is_none_or(|known| !Arc::ptr_eq(known, &self.segment))
-            && let Some(old) = run.segment.replace(Arc::clone(&self.segment))
+        let slots = &self.segment.slots;
+        let known = run.slots.as_ref();
+        if known.is_none_or(|known| !Arc::ptr_eq(known, slots))
+            && let Some(old) = run.slots.replace(Arc::clone(slots))
         {
-            garbage[1] = Garbage::Segment(old);
+            garbage[1] = Garbage::Slots(old);
         }
         run.at = self.at;
         run.end = end;
@@ -224,7 +276,7 @@ impl Run {
     #[inline]
     pub(super) fn first(&self) -> Option<&Message> {
         match self.at < self.end {
-            true => self.segment.as_ref()?.get(self.at),
+            true => self.slots.as_ref()?.get(self.at),
             false => None,
         }
     }
@@ -240,15 +292,23 @@ impl Run {
             return None;
         }
         self.end -= 1;
-        self.segment.as_ref()?.get(self.end).cloned()
+        self.slots.as_ref()?.get(self.end).cloned()
     }
 
     /// Whether the log goes on behind this run.
     #[inline]
     pub(super) fn has_more(&self) -> bool {
-        self.segment
-            .as_ref()
-            .is_some_and(|segment| segment.get(self.end).is_some() || segment.next.get().is_some())
+        // ORDERING: see `set_next`.
+        self.slots.as_ref().is_some_and(|slots| {
+            slots.get(self.end).is_some() || slots.ended.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Takes out what keeps messages, once all of the run have been handled. Returns what to drop.
+    #[inline]
+    pub(super) fn release(&mut self) -> Garbage {
+        debug_assert_eq!(self.len(), 0, "the batch of the job is empty");
+        self.slots.take().map_or(Garbage::None, Garbage::Slots)
     }
 }
 

@@ -84,7 +84,7 @@ fn each_publishers_messages_keep_their_order_and_none_is_lost_uncounted() {
 /// follower is then full and idle, and the other publisher sends it apart.
 #[test]
 fn a_follower_that_is_full_and_idle_gets_each_message_once() {
-    const EACH: usize = 2000;
+    const EACH: usize = 5000;
     let broker = MemoryBroker::new();
     let (_blocking, all) = listen(&broker, 1, Overflow::Block);
     let (dropping, some) = listen(&broker, 1, Overflow::Drop);
@@ -173,6 +173,43 @@ fn handled_messages_are_freed() {
     eventually("nothing is kept for one that left", || {
         live.load(Ordering::Relaxed) == 0
     });
+}
+
+/// The blocked one has taken a message from the log, and went apart because its buffer was full.
+#[test]
+fn a_blocked_handler_does_not_keep_what_others_have_handled() {
+    const COUNT: usize = 10_000;
+    let broker = MemoryBroker::new();
+    let gate = Gate::new();
+    let own = gate.clone();
+    let handler = move |_: &Message, _: &_| {
+        own.pass();
+        Ok(())
+    };
+    let options = SubscribeOptions::new().buffer(4);
+    let blocked = Subscribe::new("k", handler).options(options.clone());
+    let blocked = broker.subscribe_with(blocked).unwrap();
+    let options = options.buffer(16).overflow(Overflow::Block);
+    let fast = Subscribe::new("k", |_: &Message, _: &_| Ok(())).options(options);
+    let fast = broker.subscribe_with(fast).unwrap();
+    let live = Arc::new(AtomicUsize::new(0));
+    let mut most = 0;
+    for n in 0..COUNT {
+        most = most.max(live.fetch_add(1, Ordering::Relaxed) + 1);
+        let payload = Bytes::from_owner(Counted(Arc::clone(&live)));
+        broker.publish(Message::new("k", payload)).unwrap();
+        if n == 0 {
+            gate.wait_for_visitor();
+        }
+    }
+    // Four in the buffer of the one, 16 in that of the other, and two or three segments of at most 64.
+    assert!(most < 256, "{most} messages were kept");
+    eventually("the fast one has got all", || {
+        fast.stats().delivered == COUNT as u64
+    });
+    assert_eq!(blocked.dropped(), COUNT as u64 - 5);
+    gate.open();
+    eventually("nothing is kept", || live.load(Ordering::Relaxed) == 0);
 }
 
 #[test]
