@@ -9,6 +9,7 @@ use fanfeed::Backoff;
 use crate::clock;
 use crate::context::Context;
 use crate::dispatch::batch::Batch;
+use crate::dispatch::segment::Run;
 use crate::dispatch::timers::Timed;
 use crate::dispatch::{
     InHandler, Lane, Member, Parked, Parking, Started, Suspended, Tally, Unfinished, panic_text,
@@ -163,7 +164,12 @@ impl Job {
             let mut tally = Tally::default();
             let end = {
                 let _inside = InHandler::enter(&self.lane);
-                self.work(&mut turn, resumed.take(), &mut tally)
+                let end = self.work(&mut turn, resumed.take(), &mut tally);
+                // This may drop messages, while the member counts this thread as inside its handler.
+                if !matches!(end, End::Later(..)) {
+                    quietly(|| turn.batch.run = Run::default());
+                }
+                end
             };
             self.count(&mut tally, None);
             let lane = Arc::clone(&self.lane);

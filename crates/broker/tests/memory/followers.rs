@@ -365,3 +365,101 @@ fn a_message_that_only_the_log_holds_is_dropped_without_a_lock() {
     });
     over.recv_timeout(SOON).expect("no lock is held");
 }
+
+/// A payload that does something when it is dropped.
+struct OnDrop(Option<Box<dyn FnOnce() + Send>>);
+
+impl AsRef<[u8]> for OnDrop {
+    fn as_ref(&self) -> &[u8] {
+        b"0"
+    }
+}
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
+}
+
+fn on_drop(key: &str, act: impl FnOnce() + Send + 'static) -> Message {
+    Message::new(key, Bytes::from_owner(OnDrop(Some(Box::new(act)))))
+}
+
+/// A subscription to `k` with a buffer of 4, whose job comes to hold the last reference to the first message: it handles
+/// that one and the next in one run, has no more room, and asks for a retry when `wait` opens. Returns what it was called
+/// with, by number.
+fn hold_the_first(broker: &MemoryBroker, first: Message, wait: &Gate) -> HoldsFirst {
+    let (tx, rx) = unbounded();
+    let gates = [Gate::new(), wait.clone()];
+    let own = gates.clone();
+    let handler = move |message: &Message, context: &fanfeed_broker::Context| {
+        let n = number(message);
+        tx.send(n)?;
+        if let Some(gate) = own.get(n) {
+            gate.pass();
+        }
+        match (n, context.attempt()) {
+            (1, 1) => Err(HandlerError::Retry(std::time::Duration::from_millis(1))),
+            _ => Ok(()),
+        }
+    };
+    let options = SubscribeOptions::new().buffer(4);
+    let request = Subscribe::new("k", handler).options(options);
+    let slow = broker.subscribe_with(request).unwrap();
+    let other = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    broker.publish(first).unwrap();
+    gates[0].wait_for_visitor();
+    broker.publish(payload("k", 1)).unwrap();
+    gates[0].open();
+    gates[1].wait_for_visitor();
+    for n in 2..=6 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    assert_eq!(slow.dropped(), 1, "the last one sends it apart");
+    eventually("the other one has passed the first segment", || {
+        other.stats().delivered == 7
+    });
+    HoldsFirst { slow, other, rx }
+}
+
+struct HoldsFirst {
+    slow: BrokerSubscription,
+    other: BrokerSubscription,
+    rx: Receiver<usize>,
+}
+
+#[test]
+fn a_payloads_destructor_may_end_the_subscription_whose_job_drops_it() {
+    let broker = MemoryBroker::new();
+    let slot = Arc::new(std::sync::Mutex::new(None::<BrokerSubscription>));
+    let (done, over) = unbounded();
+    let own = Arc::clone(&slot);
+    let first = on_drop("k", move || {
+        own.lock().unwrap().take().unwrap().unsubscribe();
+        done.send(()).unwrap();
+    });
+    let gate = Gate::new();
+    let HoldsFirst { slow, other, .. } = hold_the_first(&broker, first, &gate);
+    *slot.lock().unwrap() = Some(slow);
+    assert!(over.is_empty(), "the job holds the message");
+    gate.open();
+    over.recv_timeout(SOON).expect("it waits for itself");
+    eventually("it has left", || broker.health().subscriptions == 1);
+    other.unsubscribe();
+    broker.close(SOON).unwrap();
+}
+
+#[test]
+fn a_payloads_destructor_that_panics_does_not_end_a_job_that_waits() {
+    let broker = MemoryBroker::new();
+    let gate = Gate::new();
+    let first = on_drop("k", || panic!("a destructor"));
+    let holds = hold_the_first(&broker, first, &gate);
+    gate.open();
+    for n in [0, 1, 1, 2, 3, 4, 5] {
+        assert_eq!(holds.rx.recv_timeout(SOON), Ok(n));
+    }
+    broker.close(SOON).unwrap();
+}
