@@ -1,8 +1,9 @@
 //! The broker: what a leaving member of a group held goes to another, and the queue to a server survives a reconnect.
 //!
 //! Programs: two members of a group in memory of which one leaves while two publish; two that publish to followers of a log, of
-//! which one is full and one leaves; two that publish to a server whose connection breaks in the middle of a batch. The code is `crates/broker` as it is, over its `src/sync.rs`. Not modelled are
-//! arc-swap, crossbeam's channels and the clock.
+//! which one is full and one leaves; two that publish with a time limit to followers that are full; two that publish to a
+//! server whose connection breaks in the middle of a batch. The code is `crates/broker` as it is, over its `src/sync.rs`. Not
+//! modelled are arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test broker
@@ -17,8 +18,9 @@ use fanfeed_broker::driver::{
     Verdict,
 };
 use fanfeed_broker::{
-    Capabilities, ConnectError, Context, HandlerError, MemoryOptions, Message, Overflow,
-    PoolOptions, Publisher, Receipt, Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
+    BrokerSubscription, Capabilities, ConnectError, Context, HandlerError, MemoryOptions, Message,
+    Overflow, PoolOptions, Publisher, Receipt, Subscribe, SubscribeOptions, Subscriber,
+    SubscriberExt,
 };
 use fanfeed_shuttle_tests::{Schedules, Why};
 use shuttle::sync::{Condvar, Mutex};
@@ -155,6 +157,58 @@ fn followers_get_what_is_added() {
     assert_eq!(lists[0].len(), 5, "a message came twice: {lists:?}");
 }
 
+/// Two that publish with a time limit to two subscriptions. One holds one message and makes them wait, and a publisher that
+/// waited finds it idle. The other one has room.
+fn a_full_follower_is_idle() {
+    publish_with_a_limit(|_| {});
+}
+
+/// The same, and each publisher looks how many messages wait.
+fn a_full_follower_is_watched() {
+    publish_with_a_limit(|blocking| {
+        let depth = blocking.stats().depth.unwrap();
+        assert!(depth <= 1, "a buffer of one holds more");
+    });
+}
+
+fn publish_with_a_limit(look: fn(&BrokerSubscription)) {
+    const COUNT: usize = 2;
+    let pool = PoolOptions::new().threads(1);
+    let broker = MemoryOptions::new().pool(pool).build();
+    let handled = Arc::new((Mutex::new([0; 2 * COUNT]), Condvar::new()));
+    let in_handler = Arc::clone(&handled);
+    let handler = move |message: &Message, _: &Context| {
+        in_handler.0.lock().unwrap()[number(message)] += 1;
+        in_handler.1.notify_all();
+        Ok(())
+    };
+    let options = SubscribeOptions::new().buffer(1).overflow(Overflow::Block);
+    let request = Subscribe::new("k", handler).options(options);
+    let blocking = Arc::new(broker.subscribe_with(request).unwrap());
+    let other = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    let publishers = [0, COUNT].map(|first| {
+        let (broker, blocking) = (broker.clone(), Arc::clone(&blocking));
+        thread::spawn(move || {
+            for n in first..first + COUNT {
+                let limit = Duration::from_secs(3600);
+                broker.publish_timeout(numbered("k", n), limit).unwrap();
+                look(&blocking);
+            }
+        })
+    });
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    let mut counts = handled.0.lock().unwrap();
+    while counts.contains(&0) || blocking.stats().depth != Some(0) {
+        counts = handled.1.wait(counts).unwrap();
+    }
+    drop(counts);
+    drop((blocking, other));
+    let counts = *handled.0.lock().unwrap();
+    assert_eq!(counts, [1; 2 * COUNT], "a message came twice");
+}
+
 /// A server that is a list, and whose first connection breaks in the middle of a batch.
 #[derive(Clone, Default)]
 struct Server {
@@ -262,6 +316,25 @@ fn what_a_leaving_member_was_called_for_goes_to_another() {
 #[test]
 fn what_is_added_to_a_log_reaches_its_followers() {
     Schedules::new().hold(followers_get_what_is_added);
+}
+
+#[test]
+fn a_follower_that_is_full_and_idle_gets_each_message_once() {
+    Schedules::new().hold(a_full_follower_is_watched);
+}
+
+#[test]
+fn a_follower_that_goes_apart_is_not_idle() {
+    Schedules::new()
+        .because(Why::Says("a message came twice"))
+        .find("broker::apart_and_idle", a_full_follower_is_idle);
+}
+
+#[test]
+fn a_follower_has_no_more_than_it_has_room_for() {
+    Schedules::new()
+        .because(Why::Says("a buffer of one holds more"))
+        .find("broker::clear_for_too_long", a_full_follower_is_watched);
 }
 
 #[test]

@@ -179,7 +179,10 @@ impl Lane {
     /// Puts a delivery in the queue if there is room.
     pub(crate) fn offer(self: &Arc<Self>, arrival: Arrival) -> Offer {
         let mut jobs = Vec::new();
-        let offer = self.offer_with(arrival, &mut jobs);
+        let offer = match self.log.as_ref().filter(|_| self.follows) {
+            Some(log) => log.offer(self, arrival, &mut jobs),
+            None => self.offer_with(arrival, &mut jobs),
+        };
         if let Offer::Dropped(_, total) = &offer {
             self.report_dropped(1, *total);
         }

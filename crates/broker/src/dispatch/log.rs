@@ -16,7 +16,8 @@
 //!    queue, everything before `end`. A job of a follower gives up its place, and its lane becomes idle, in one step under
 //!    this lock, after it has found nothing to take. So a message finds either a job that will look again, or an idle lane,
 //!    for which it makes a job.
-//! 3. No follower is full before `clear_until`: only then are their cursors looked at.
+//! 3. No follower is full before `clear_until`: only then are their cursors looked at. A message that is put in the queue of a
+//!    follower makes that one earlier, because `end` stays.
 //!
 //! The lock of a lane may be taken under this one, never the reverse.
 
@@ -167,7 +168,13 @@ impl Log {
         let mut message = message?;
         // A key with one subscription and few messages needs no segment: fewer cache lines.
         if let ([_], [lane]) = (&state.followers[..], &state.idle[..]) {
-            message = lane.take_directly(message, &mut given.jobs)?;
+            match lane.take_directly(message, &mut given.jobs) {
+                Some(back) => message = back,
+                None => {
+                    state.fill_queue();
+                    return None;
+                }
+            }
         }
         // ORDERING: before the message is visible, so that a follower's position is never beyond the end.
         self.end.store(end + 1, Ordering::Release);
@@ -177,6 +184,16 @@ impl Log {
             lane.wake_at(segment, at, end, &mut given.jobs);
         }
         None
+    }
+
+    /// Offers a delivery to a lane that may follow the log.
+    pub(super) fn offer(&self, lane: &Arc<Lane>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
+        let mut state = self.state.lock();
+        let offer = lane.offer_with(arrival, jobs);
+        if let Offer::Taken = offer {
+            state.fill_queue();
+        }
+        offer
     }
 
     /// Adds a lane.
@@ -259,6 +276,13 @@ impl State {
         self.clear_until = clear_until;
         if self.followers.len() < followers {
             given.rare(message).garbage.push(self.clear_if_idle());
+        }
+    }
+
+    /// A message that is not in the log was put in the queue of a follower: invariant 3.
+    fn fill_queue(&mut self) {
+        if !mutant!("broker::clear_for_too_long") {
+            self.clear_until = self.clear_until.saturating_sub(1);
         }
     }
 

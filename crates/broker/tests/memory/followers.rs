@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, unbounded};
 use fanfeed_broker::{
-    Broker, BrokerSubscription, HandlerError, MemoryBroker, Message, Overflow, Publisher,
-    Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
+    Broker, BrokerSubscription, HandlerError, MemoryBroker, MemoryOptions, Message, Overflow,
+    PoolOptions, Publisher, Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
 };
 
 use crate::SOON;
@@ -80,21 +80,51 @@ fn each_publishers_messages_keep_their_order_and_none_is_lost_uncounted() {
     }
 }
 
+/// The messages wait where no thread is free, and the first one goes to the buffer without the log.
+#[test]
+fn a_buffer_takes_no_more_than_its_size() {
+    let pool = PoolOptions::new().threads(1).limit(1);
+    let broker = MemoryOptions::new().pool(pool).build();
+    let gate = Gate::new();
+    let own = gate.clone();
+    let handler = move |_: &Message, _: &_| {
+        own.pass();
+        Ok(())
+    };
+    let _busy = broker.subscribe("busy", handler).unwrap();
+    broker.publish(payload("busy", 0)).unwrap();
+    gate.wait_for_visitor();
+    let (subscription, rx) = listen(&broker, 2, Overflow::Drop);
+    for n in 0..4 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    assert_eq!(subscription.stats().depth, Some(2));
+    assert_eq!(subscription.dropped(), 2);
+    gate.open();
+    for n in 0..2 {
+        assert_eq!(number(&rx.recv_timeout(SOON).unwrap()), n);
+    }
+    broker.close(SOON).unwrap();
+    assert!(rx.is_empty());
+}
+
 /// A publisher that waits with a time limit puts its message into the queue of a follower that has just become idle. The
 /// follower is then full and idle, and the other publisher sends it apart.
 #[test]
 fn a_follower_that_is_full_and_idle_gets_each_message_once() {
     const EACH: usize = 5000;
     let broker = MemoryBroker::new();
-    let (_blocking, all) = listen(&broker, 1, Overflow::Block);
+    let (blocking, all) = listen(&broker, 1, Overflow::Block);
     let (dropping, some) = listen(&broker, 1, Overflow::Drop);
     std::thread::scope(|scope| {
         for publisher in 0..2 {
-            let broker = &broker;
+            let (broker, both) = (&broker, [&blocking, &dropping]);
             scope.spawn(move || {
                 for n in 0..EACH {
                     let message = payload("k", publisher * EACH + n);
                     broker.publish_timeout(message, LIMIT).unwrap();
+                    let depths = both.map(|one| one.stats().depth);
+                    assert!(depths.iter().all(|depth| *depth <= Some(1)), "{depths:?}");
                 }
             });
         }
