@@ -17,7 +17,8 @@ use fanfeed_broker::{
     Subscriber, SubscriberExt,
 };
 use metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 use parking_lot::Mutex;
 
@@ -145,6 +146,54 @@ fn a_recorder_learns_of_the_memory_driver() {
     assert!(times.iter().filter(|time| **time >= 0.002).count() >= 2);
     assert_eq!(book.gauge("connected memory"), 0.0);
     assert_eq!(book.described.lock().len(), 13);
+}
+
+/// A recorder whose metrics panic.
+struct Hostile;
+
+impl CounterFn for Hostile {
+    fn increment(&self, _: u64) {
+        panic!("in a counter")
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl HistogramFn for Hostile {
+    fn record(&self, _: f64) {
+        panic!("in a histogram")
+    }
+}
+
+impl Recorder for Hostile {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Self))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(Self))
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_costs_no_message() {
+    let broker = metrics::with_local_recorder(&Hostile, MemoryBroker::new);
+    let subscription = broker.subscribe("k", |_, _| Ok(())).unwrap();
+    for n in 1..4 {
+        broker.publish(common::payload("k", 0)).unwrap();
+        eventually("it is handled", || subscription.stats().delivered == n);
+    }
+    broker.close(SOON).unwrap();
 }
 
 #[test]

@@ -113,17 +113,25 @@ impl Job {
         let mut held = self.take_held().map(|held| held.arrival);
         let mut batch = Batch::default();
         if let Some(ended) = self.ended.take() {
-            let (mut suspended, outcome) = *ended;
-            suspended.turn.context.end();
-            match outcome {
-                Ok(()) => self.lane.settle(suspended.arrival.tag, Verdict::Handled),
+            let (suspended, outcome) = *ended;
+            let Suspended {
+                mut turn, arrival, ..
+            } = suspended;
+            turn.context.end();
+            let handled = match outcome {
+                Ok(()) => {
+                    self.lane.settle(arrival.tag, Verdict::Handled);
+                    Some(arrival)
+                }
                 Err(error) => {
                     quietly(|| drop(error));
-                    held = Some(suspended.arrival);
+                    held = Some(arrival);
+                    None
                 }
-            }
-            batch = std::mem::take(&mut suspended.turn.batch);
-            drop(suspended.turn);
+            };
+            batch = std::mem::take(&mut turn.batch);
+            drop(turn);
+            quietly(|| drop(handled));
         }
         self.lane.hand_back(&self.member, held, &mut batch, true);
         self.member.try_finish();
@@ -413,6 +421,7 @@ impl Job {
             Ok(()) => {
                 tally.delivered += 1;
                 self.lane.settle(arrival.tag, Verdict::Handled);
+                quietly(|| drop(arrival));
                 None
             }
             Err(error) => self.fail(arrival, error, backoff, &mut turn.batch, tally),
@@ -465,12 +474,14 @@ impl Job {
                 attempts,
             });
             self.lane.settle(arrival.tag, Verdict::GivenUp);
+            quietly(|| drop(arrival));
             return None;
         }
         let mut backoff = backoff.unwrap_or_else(|| Backoff::new(self.member.backoff()));
         let wait = wanted.unwrap_or_else(|| backoff.next_wait(Duration::ZERO));
         if requeues && self.lane.settles() {
             self.lane.settle(arrival.tag, Verdict::Requeued);
+            quietly(|| drop(arrival));
             return None;
         }
         arrival.attempt = arrival.attempt.saturating_add(1);

@@ -466,11 +466,13 @@ impl Lane {
         if count == 0 {
             return;
         }
-        if self.settles {
-            for arrival in arrivals {
+        for arrival in arrivals {
+            if self.settles {
                 self.owner.settle(self, arrival.tag, Verdict::Abandoned);
             }
-        } else if self.group.is_some() {
+            quietly(|| drop(arrival));
+        }
+        if !self.settles && self.group.is_some() {
             let mut inner = self.inner.lock();
             inner.dropped += count as u64;
             let total = inner.dropped;

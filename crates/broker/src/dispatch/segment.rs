@@ -7,10 +7,11 @@
 //! 2. A segment lives while the log writes to it or a follower has its cursor in it, and keeps the ones behind it alive. Its
 //!    slots live also while a job reads a run of them. So a message stays until the last follower has passed its segment, and
 //!    a job whose handler blocks keeps one segment's messages, even where its lane is apart and the log goes on.
-//! 3. Dropping the last reference drops messages, which is user code: no lock is held then.
+//! 3. Dropping the last reference drops messages, which is user code: no lock is held then. Panics of destructors end there.
 
 use std::sync::{Arc, OnceLock};
 
+use crate::dispatch::quietly;
 use crate::message::Message;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,22 +27,36 @@ pub(super) struct Segment {
     next: OnceLock<Arc<Segment>>,
 }
 
+type Slot = OnceLock<Message>;
+
 /// The messages of a segment.
-pub(super) struct Row<T: ?Sized> {
+pub(super) struct Row<T: ?Sized + AsMut<[Slot]>> {
     /// Whether the log goes on in another segment.
     ended: AtomicBool,
     messages: T,
 }
 
-pub(super) type Slots = Row<[OnceLock<Message>]>;
+pub(super) type Slots = Row<[Slot]>;
 
-impl<const N: usize> Row<[OnceLock<Message>; N]> {
+impl<const N: usize> Row<[Slot; N]> {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             ended: AtomicBool::new(false),
             messages: [const { OnceLock::new() }; N],
         })
     }
+}
+
+impl<T: ?Sized + AsMut<[Slot]>> Drop for Row<T> {
+    fn drop(&mut self) {
+        let messages = self.messages.as_mut().iter_mut();
+        drop_each(messages.filter_map(OnceLock::take));
+    }
+}
+
+/// Drops messages, whose destructors are user code: one that panics does not keep the others from being dropped.
+fn drop_each(mut messages: impl Iterator<Item = Message>) {
+    while quietly(|| messages.by_ref().for_each(drop)).is_none() {}
 }
 
 impl Slots {
@@ -105,7 +120,7 @@ pub(super) struct Writer {
     bytes: usize,
 }
 
-/// Memory that is dropped after the locks were released.
+/// Memory that is dropped after the locks were released. Dropping it does not panic.
 #[derive(Default)]
 #[allow(dead_code, reason = "it is only dropped")]
 pub(super) enum Garbage {
@@ -114,6 +129,14 @@ pub(super) enum Garbage {
     Segment(Arc<Segment>),
     Slots(Arc<Slots>),
     Messages([Option<Message>; FIRST]),
+}
+
+impl Drop for Garbage {
+    fn drop(&mut self) {
+        if let Self::Messages(messages) = self {
+            drop_each(messages.iter_mut().filter_map(Option::take));
+        }
+    }
 }
 
 impl Garbage {

@@ -6,6 +6,9 @@
 #[cfg(feature = "metrics")]
 use std::time::Instant;
 
+#[cfg(feature = "metrics")]
+use crate::dispatch::quietly;
+
 /// A counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meter {
@@ -69,7 +72,7 @@ const COUNTERS: [(Meter, &str, &str); 9] = [
     ),
 ];
 
-/// The metrics of a broker.
+/// The metrics of a broker. The recorder is user code, and is called where a panic would take a job along: it loses that value.
 pub(crate) struct Meters {
     #[cfg(feature = "metrics")]
     counters: [metrics::Counter; COUNTERS.len()],
@@ -131,22 +134,22 @@ impl Meters {
     #[inline]
     pub(crate) fn add(&self, meter: Meter, count: u64) {
         if count > 0 {
-            self.counters[meter as usize].increment(count);
+            quietly(|| self.counters[meter as usize].increment(count));
         }
     }
 
     pub(crate) fn set_connected(&self, is_connected: bool) {
-        self.connected.set(f64::from(u8::from(is_connected)));
+        quietly(|| self.connected.set(f64::from(u8::from(is_connected))));
     }
 
     pub(crate) fn set_waiting(&self, pending: usize, outbound: usize) {
-        self.pending.set(pending as f64);
-        self.outbound.set(outbound as f64);
+        quietly(|| self.pending.set(pending as f64));
+        quietly(|| self.outbound.set(outbound as f64));
     }
 
     #[inline]
     pub(crate) fn handled(&self, watch: Watch) {
-        self.handler.record(watch.0.elapsed());
+        quietly(|| self.handler.record(watch.0.elapsed()));
     }
 }
 

@@ -10,7 +10,8 @@ use fanfeed_broker::{
 };
 
 use crate::SOON;
-use crate::common::{eventually, payload};
+use crate::common::{Gate, eventually, payload};
+use crate::followers::on_drop;
 
 /// An error that panics when it is made a text, and when it is dropped.
 #[derive(Debug)]
@@ -54,6 +55,70 @@ fn an_error_that_panics_costs_its_message_and_no_other() {
         .filter(|event| matches!(event, Event::HandlerFailed { .. } | Event::GaveUp { .. }))
         .collect();
     assert_eq!(failures.len(), 2, "{failures:?}");
+}
+
+fn panics_when_dropped() -> Message {
+    on_drop("k", || panic!("in a payload's `drop`"))
+}
+
+/// The last reference to the message of a group is dropped by its job, after the handler.
+#[test]
+fn a_payload_that_panics_when_it_is_dropped_costs_no_other_message() {
+    for rejects in [false, true] {
+        let broker = MemoryBroker::new();
+        let (tx, rx) = unbounded();
+        let handler = move |message: &Message, _: &Context| {
+            tx.send(message.payload().to_vec())?;
+            match rejects {
+                true => Err(HandlerError::Reject),
+                false => Ok(()),
+            }
+        };
+        let _member = broker.subscribe_group("k", "g", handler).unwrap();
+        for n in 1..4 {
+            broker.publish(panics_when_dropped()).unwrap();
+            assert_eq!(rx.recv_timeout(SOON).unwrap(), b"0");
+            broker.publish(payload("k", n)).unwrap();
+            let text = n.to_string();
+            assert_eq!(rx.recv_timeout(SOON).unwrap(), text.as_bytes());
+        }
+        broker.close(SOON).unwrap();
+    }
+}
+
+#[test]
+fn payloads_that_panic_when_they_are_dropped_do_not_keep_a_subscription_from_its_end() {
+    let broker = MemoryBroker::new();
+    let gate = Gate::new();
+    let own = gate.clone();
+    let handler = move |_: &Message, context: &Context| {
+        own.pass_unless(|| context.is_cancelled());
+        Ok(())
+    };
+    let member = broker.subscribe_group("k", "g", handler).unwrap();
+    for _ in 0..4 {
+        broker.publish(panics_when_dropped()).unwrap();
+    }
+    gate.wait_for_visitor();
+    member.unsubscribe();
+    assert_eq!(broker.key_count(), 0);
+    broker.close(SOON).unwrap();
+}
+
+/// Two panics at once would end the process.
+#[test]
+fn several_payloads_that_panic_are_dropped_by_one_log() {
+    let broker = MemoryBroker::new();
+    let both = [(); 2].map(|()| broker.subscribe("k", |_, _| Ok(())).unwrap());
+    for n in 1..=20 {
+        broker.publish(panics_when_dropped()).unwrap();
+        if n % 10 == 0 {
+            eventually("all are handled", || {
+                both.iter().all(|one| one.stats().delivered == n)
+            });
+        }
+    }
+    broker.close(SOON).unwrap();
 }
 
 /// Joins a thread when it is dropped.

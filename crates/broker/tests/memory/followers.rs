@@ -413,7 +413,8 @@ impl Drop for OnDrop {
     }
 }
 
-fn on_drop(key: &str, act: impl FnOnce() + Send + 'static) -> Message {
+/// A message whose payload does that when it is dropped.
+pub(crate) fn on_drop(key: &str, act: impl FnOnce() + Send + 'static) -> Message {
     Message::new(key, Bytes::from_owner(OnDrop(Some(Box::new(act)))))
 }
 
