@@ -446,7 +446,6 @@ impl Lane {
         }
         drop(inner);
         drop(state);
-        quietly(|| drop(garbage));
         self.room.notify_all();
         wake(wakers);
         // `close` does not count what was dropped because a user ended the subscription.
@@ -457,6 +456,8 @@ impl Lane {
         self.abandon(left.into_iter(), count);
         self.owner.left(self, last);
         self.hub.finished_something();
+        // Last, so that no thread waits for it: a destructor may itself wait for what other threads do next.
+        quietly(|| drop(garbage));
         last
     }
 

@@ -494,3 +494,38 @@ fn a_payloads_destructor_that_panics_does_not_end_a_job_that_waits() {
     }
     broker.close(SOON).unwrap();
 }
+
+#[test]
+fn a_payloads_destructor_may_wait_for_a_publisher_that_its_subscription_blocked() {
+    let broker = MemoryBroker::new();
+    let gate = Gate::new();
+    let own = gate.clone();
+    let handler = move |_: &Message, _: &_| {
+        own.pass();
+        Ok(())
+    };
+    let options = SubscribeOptions::new().buffer(1).overflow(Overflow::Block);
+    let request = Subscribe::new("k", handler).options(options);
+    let subscription = broker.subscribe_with(request).unwrap();
+    broker.publish(payload("k", 0)).unwrap();
+    gate.wait_for_visitor();
+    let (returned, returns) = unbounded();
+    let (told, hears) = unbounded();
+    let own = gate.clone();
+    let waits = move || {
+        told.send(returns.recv_timeout(SOON).is_ok()).unwrap();
+        own.open();
+    };
+    broker.publish(on_drop("k", waits)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            broker.publish(payload("k", 2)).unwrap();
+            returned.send(()).unwrap();
+        });
+        eventually("the publisher waits", || {
+            subscription.stats().depth == Some(2)
+        });
+        subscription.unsubscribe();
+        assert_eq!(hears.recv_timeout(LIMIT), Ok(true));
+    });
+}
