@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 
 use crate::broker::Broker;
 use crate::context::Context;
-use crate::dispatch::{Lane, Started, Unfinished, inside, panic_text, quietly};
+use crate::dispatch::{Caller, Lane, Started, Unfinished, inside, panic_text, quietly};
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::handler::{Handler, HandlerError, Outcome};
 use crate::message::Message;
@@ -323,8 +323,11 @@ pub trait AsyncBroker {
     ) -> impl Future<Output = Result<(), CloseError>> + Send;
 }
 
-/// Runs a blocking method on a thread for blocking work. A panic there continues here.
+/// Runs a blocking method on a thread for blocking work, which counts as inside the handler that calls this, if one does.
+/// A panic there continues here.
 async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
+    let (caller, trace) = (Caller::current(), Trace::current());
+    let verb = move || caller.inside(|| trace.inside(verb));
     match spawn_blocking(verb).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

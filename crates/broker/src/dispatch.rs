@@ -84,8 +84,12 @@ struct InHandler {
 
 impl InHandler {
     fn enter(lane: &Arc<Lane>) -> Self {
+        Self::enter_at(Arc::as_ptr(lane))
+    }
+
+    fn enter_at(lane: *const Lane) -> Self {
         let _ = HANDLERS.try_with(|depth| depth.set(depth.get() + 1));
-        let outer = OWN_LANE.try_with(|own| own.replace(Arc::as_ptr(lane)));
+        let outer = OWN_LANE.try_with(|own| own.replace(lane));
         Self {
             outer: outer.unwrap_or(ptr::null()),
         }
@@ -96,6 +100,31 @@ impl Drop for InHandler {
     fn drop(&mut self) {
         let _ = HANDLERS.try_with(|depth| depth.set(depth.get() - 1));
         let _ = OWN_LANE.try_with(|own| own.set(self.outer));
+    }
+}
+
+/// Whether a thread is inside a handler, and of which lane, for another thread that works for it.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    /// The address of the lane, which is only compared.
+    own_lane: Option<usize>,
+}
+
+#[cfg(feature = "tokio")]
+impl Caller {
+    pub(crate) fn current() -> Self {
+        let own = OWN_LANE.try_with(|own| own.get().addr()).ok();
+        Self {
+            own_lane: own.filter(|_| in_handler()),
+        }
+    }
+
+    /// Calls `f` as the caller would.
+    pub(crate) fn inside<R>(self, f: impl FnOnce() -> R) -> R {
+        let enter = |lane| InHandler::enter_at(ptr::without_provenance(lane));
+        let _inside = self.own_lane.map(enter);
+        f()
     }
 }
 

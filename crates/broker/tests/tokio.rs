@@ -126,6 +126,45 @@ async fn the_future_of_an_overrun_is_dropped_and_a_panic_is_an_error() {
     .unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_handler_publishes_and_waits_for_the_answer_while_the_broker_drains() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    let (tx, mut rx) = tokio::sync::mpsc::channel(4);
+    let own = Arc::clone(&broker);
+    let answers = tx.clone();
+    let handler = AsyncHandler::new(move |_: Message| {
+        let (own, tx) = (Arc::clone(&own), answers.clone());
+        async move {
+            tx.send("begun".to_owned()).await?;
+            while !own.is_closed() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let next = Message::new("next", "");
+            let answer = own.publish_confirmed_async(next, SOON).await;
+            tx.send(format!("{:?}", answer.map(|_| ()))).await?;
+            Ok(())
+        }
+    });
+    let _first = broker
+        .subscribe_async(Subscribe::new("k", handler))
+        .await
+        .unwrap();
+    let handler = AsyncHandler::new(move |_: Message| {
+        let tx = tx.clone();
+        async move { Ok(tx.send("handled".to_owned()).await?) }
+    });
+    let _next = broker
+        .subscribe_async(Subscribe::new("next", handler))
+        .await
+        .unwrap();
+    broker.publish_async(Message::new("k", "")).await.unwrap();
+    assert_eq!(rx.recv().await.unwrap(), "begun");
+    broker.close_async(SOON).await.unwrap();
+    let mut last = [rx.recv().await.unwrap(), rx.recv().await.unwrap()];
+    last.sort();
+    assert_eq!(last, ["Ok(())", "handled"]);
+}
+
 /// A thousand that are pending hold no thread, and delay no other handler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn pending_handlers_hold_no_thread() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use fanfeed_broker::{
-    AsyncHandler, Broker, Context, HandlerError, MemoryBroker, Message, Publisher, Subscribe,
-    Subscriber, SubscriberExt,
+    AsyncBroker, AsyncHandler, Broker, Context, HandlerError, MemoryBroker, Message, Publisher,
+    Subscribe, Subscriber, SubscriberExt,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -68,12 +68,16 @@ fn spans_are_made_and_the_context_is_passed_on() {
         .enable_time()
         .build()
         .unwrap();
-    let own = broker.clone();
+    let own = Arc::new(broker.clone());
     let handler = AsyncHandler::on(runtime.handle().clone(), move |message: Message| {
         let own = own.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            own.publish(Message::new("three", message.payload().clone()))?;
+            let next = Message::new("three", message.payload().clone());
+            match &message.payload()[..] {
+                b"confirmed" => drop(own.publish_confirmed_async(next, SOON).await?),
+                _ => own.publish(next)?,
+            }
             Ok(())
         }
     });
@@ -94,6 +98,7 @@ fn spans_are_made_and_the_context_is_passed_on() {
     let context = |parent: &str| (Some(parent.to_owned()), Some("vendor=1".to_owned()));
     assert_eq!(carried(with(PARENT, "x")), context(PARENT));
     assert_eq!(carried(with(PARENT, "")), context(PARENT));
+    assert_eq!(carried(with(PARENT, "confirmed")), context(PARENT));
     // A message's own context stays; one that is malformed, or absent, is not passed on.
     assert_eq!(carried(with(PARENT, "own")), (Some(OTHER.to_owned()), None));
     assert_eq!(carried(with("nonsense", "x")), (None, None));
