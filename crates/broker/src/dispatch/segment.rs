@@ -32,16 +32,20 @@ type Slot = OnceLock<Message>;
 /// The messages of a segment.
 pub(super) struct Row<T: ?Sized + AsMut<[Slot]>> {
     /// Whether the log goes on in another segment.
-    ended: AtomicBool,
+    ended: Ended,
     messages: T,
 }
+
+/// As large as a slot and aligned to its size, so that no slot behind it is in two cache lines.
+#[repr(align(16))]
+struct Ended(AtomicBool);
 
 pub(super) type Slots = Row<[Slot]>;
 
 impl<const N: usize> Row<[Slot; N]> {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            ended: AtomicBool::new(false),
+            ended: Ended(AtomicBool::new(false)),
             messages: [const { OnceLock::new() }; N],
         })
     }
@@ -98,7 +102,7 @@ impl Segment {
         let set = self.next.set(Arc::clone(next));
         debug_assert!(set.is_ok(), "a segment has one behind it");
         // ORDERING: a hint for jobs. They look at `next` under the lock of their lane.
-        self.slots.ended.store(true, Ordering::Relaxed);
+        self.slots.ended.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -323,7 +327,7 @@ impl Run {
     pub(super) fn has_more(&self) -> bool {
         // ORDERING: see `set_next`.
         self.slots.as_ref().is_some_and(|slots| {
-            slots.get(self.end).is_some() || slots.ended.load(Ordering::Relaxed)
+            slots.get(self.end).is_some() || slots.ended.0.load(Ordering::Relaxed)
         })
     }
 
