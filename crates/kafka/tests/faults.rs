@@ -23,8 +23,8 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 /// The writer has one request on its way at a time. The mock cluster does not check the sequence numbers of a producer
 /// without transactions: it appends a batch although the one before it failed, where a server refuses it. librdkafka takes
 /// that for a sign that the earlier batch is there too, and reports it delivered. For the same reason a batch whose
-/// confirmation was lost with the connection is appended twice, so that repetitions say something of this crate only where
-/// no connection was lost.
+/// confirmation was lost with the connection is appended twice. So the plain subscription has to get as many messages as the
+/// topic has records: it goes on where it was.
 fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> Census {
     let one_at_a_time = ("max.in.flight.requests.per.connection", "1");
     let writer = connect(cluster.config().property(one_at_a_time.0, one_at_a_time.1));
@@ -33,9 +33,14 @@ fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> C
     under_load(&writer, "k", all, disturb);
     writer.flush(LONG).unwrap();
     census.complete();
+    let records = cluster.records("k", 4);
+    wait_until("the plain subscription has read the topic", || {
+        census.plain.arrivals() >= records
+    });
     for broker in [writer, reader, other] {
         broker.close(LONG).unwrap();
     }
+    assert_eq!(census.plain.arrivals(), records);
     census
 }
 

@@ -48,6 +48,12 @@ impl Cluster {
         format!("kafka://{}", self.servers().join(","))
     }
 
+    /// How many records a topic of so many partitions has.
+    pub(crate) fn records(&self, topic: &str, partitions: i32) -> usize {
+        let ends = (0..partitions).map(|at| self.holder.client().fetch_watermarks(topic, at, LONG));
+        ends.map(|ends| ends.unwrap().1 as usize).sum()
+    }
+
     /// A configuration with short intervals. The mock cluster answers a fetch that waits for data at its end alone.
     pub(crate) fn config(&self) -> Config {
         quick(&self.url())
