@@ -31,7 +31,8 @@ pub(crate) struct Hub {
     ended: AtomicBool,
     /// Deliveries that no handler had begun when their subscription was ended by `close`.
     left_over: AtomicUsize,
-    quiet: Mutex<()>,
+    /// How many pieces of work were finished while the broker closed.
+    finished: Mutex<u64>,
     changed: Condvar,
 }
 
@@ -54,7 +55,7 @@ const LOGGED: usize = 8192;
 /// How long `close` waits until the logger has been called with all events.
 const LOG_OUT: Duration = Duration::from_secs(1);
 
-/// After this time `wait_until` looks again without being notified. It is always notified; looking again costs nothing.
+/// After this time `wait_until` looks again without being notified, because a condition may depend on more than finished work.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
@@ -74,7 +75,7 @@ impl Hub {
             logging: OnceLock::new(),
             ended: AtomicBool::new(false),
             left_over: AtomicUsize::new(0),
-            quiet: Mutex::new(()),
+            finished: Mutex::new(0),
             changed: Condvar::new(),
         })
     }
@@ -208,7 +209,7 @@ impl Hub {
     /// Called after each piece of work that a `close` may wait for.
     pub(crate) fn finished_something(&self) {
         if self.is_closing() {
-            drop(self.quiet.lock());
+            *self.finished.lock() += 1;
             self.changed.notify_all();
         }
     }
@@ -216,6 +217,7 @@ impl Hub {
     /// Waits until the condition holds or the deadline has passed. Returns whether it holds.
     pub(crate) fn wait_until(&self, deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
         loop {
+            let seen = *self.finished.lock();
             if done() {
                 return true;
             }
@@ -223,8 +225,13 @@ impl Hub {
             if now >= deadline {
                 return false;
             }
-            let mut quiet = self.quiet.lock();
-            let _ = self.changed.wait_for(&mut quiet, LOOK.min(deadline - now));
+            let mut finished = self.finished.lock();
+            // Work that was finished since may have made the condition true after it was looked at.
+            if *finished == seen {
+                let _ = self
+                    .changed
+                    .wait_for(&mut finished, LOOK.min(deadline - now));
+            }
         }
     }
 }
