@@ -11,7 +11,7 @@ use fanfeed_broker::{
 
 use crate::SOON;
 use crate::common::{Gate, eventually, payload};
-use crate::followers::on_drop;
+use crate::destructors::on_drop;
 
 /// An error that panics when it is made a text, and when it is dropped.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ mod buffers;
 mod close;
 #[path = "../common/mod.rs"]
 mod common;
+mod destructors;
 mod events;
 mod failures;
 mod followers;
