@@ -1,4 +1,4 @@
-//! Sleeping readers and senders, and who wakes them.
+//! Readers and senders that sleep, and the threads that wake them.
 //!
 //! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs something only where somebody
 //! is about to sleep.

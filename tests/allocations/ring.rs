@@ -159,7 +159,7 @@ fn a_send_that_gives_up_leaves_nothing_behind_in_a_ring() {
     let _reader = ring.subscribe();
     ring.send_batch(0..4_u64);
     let give_up = || {
-        // Mostly long enough to come to stand in the line of those who wait.
+        // Mostly long enough for the sender to enter the line of waiting senders.
         for _ in 0..20 {
             assert!(ring.send_timeout(4, Duration::from_micros(200)).is_err());
         }

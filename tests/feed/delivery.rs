@@ -1,4 +1,4 @@
-//! Who gets a value, and in what order; a full subscriber holds up nobody else.
+//! Which subscribers get a value, and in what order; a full subscriber delays no other.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,7 +115,7 @@ fn who_subscribes_during_a_send_into_a_chunk_that_was_empty_does_not_disturb_it(
             Self(Arc::clone(&self.0))
         }
     }
-    /// Holds up whoever asks for its depth.
+    /// A carrier that blocks the thread that asks for its depth.
     struct Slow {
         asked: crossbeam_channel::Sender<()>,
         released: crossbeam_channel::Receiver<()>,

@@ -375,7 +375,7 @@ fn readers_join_while_a_batch_is_written() {
         }
     });
     for mut reader in readers {
-        // The slots of what is older were claimed, a whole eighth at a time.
+        // The slots of older values were claimed, a whole eighth at a time.
         assert_eq!(reader.position(), 8);
         assert!(reader.try_iter().eq(8..69));
         assert_eq!(reader.missed(), 0);

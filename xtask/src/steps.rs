@@ -219,7 +219,7 @@ const LAYERS: &[Layer] = &[
         name: "kafka",
         examples: &["orders -- mock"],
         bench: true,
-        // Another set of features, and another profile, would build librdkafka again, for minutes.
+        // Another set of features would build librdkafka again, for minutes.
         lean: true,
         // One of its tests is over a real server.
         test_needs: &[Tool::Servers],
@@ -227,7 +227,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "nats",
         examples: &[],
-        // `cargo test` runs it: another profile would build everything again.
+        // `cargo test` runs it.
         bench: false,
         lean: false,
         // Its tests start servers, old and new, kill them and restart them.
@@ -249,7 +249,7 @@ struct Layer {
     examples: &'static [&'static str],
     /// Whether it has benchmarks, which are run once over.
     bench: bool,
-    /// Whether it is built with its default features alone, in the profile of the tests alone.
+    /// Whether it is built with its default features alone.
     lean: bool,
     /// What its tests need.
     test_needs: &'static [Tool],

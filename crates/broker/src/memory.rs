@@ -47,8 +47,8 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// - The members of a group share one buffer, so a member that leaves hands on everything that it has not begun. When
 ///   the last member leaves, the messages in the buffer are dropped and counted.
 /// - Keys without subscriptions leave nothing behind.
-/// - Plain subscriptions that keep up share the messages of their key. A handler that blocks keeps the memory of what it has not
-///   handled, and of at most 63 messages (64 KiB and one message) that it has.
+/// - Plain subscriptions that keep up share the messages of their key. While a handler blocks, the messages that it has not
+///   handled stay in memory, and at most 63 (64 KiB and one message) that it has handled.
 ///
 /// A handle is cheap to clone. Dropping the last one ends the broker without waiting; [`close`](Broker::close) drains it.
 ///

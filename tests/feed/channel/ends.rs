@@ -17,7 +17,7 @@ fn dropping_the_receiver_ends_its_subscription_and_drops_what_is_in_it() {
     drop(receiver);
     assert_eq!((feed.subscriber_count(), tally.live()), (0, 0));
     assert_eq!(feed.send(tally.value(3)), 0);
-    // Whoever else has a handle of the subscription.
+    // The same with another handle of the subscription.
     let (receiver, _subscription) = feed.channel(4).unwrap().split();
     feed.send(tally.value(4));
     drop(receiver);

@@ -157,7 +157,7 @@ fn a_receiver_that_falls_behind_under_disconnect_drains_and_then_learns_why() {
             Err(RecvTimeoutError::Overflowed)
         );
     }
-    // One error, for whoever asks first, and then the end.
+    // The first call gets the error, later ones the end.
     assert!(matches!(errors.recv(), Ok(SubscriptionError::Overflowed)));
     assert!(errors.recv().is_err());
     assert!(receiver.subscription().err().recv().is_err());

@@ -164,7 +164,7 @@ fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
 /// Guards against a close that found everything cut by another thread already, and returned while that was not over.
 #[test]
 fn of_two_threads_that_close_at_once_neither_returns_too_early() {
-    /// Holds up whoever wakes it.
+    /// A waker that blocks the thread that wakes it.
     struct Slow {
         woken: crossbeam_channel::Sender<()>,
         released: crossbeam_channel::Receiver<()>,

@@ -70,7 +70,7 @@ pub(crate) struct Lane {
     pub(super) idle_place: AtomicUsize,
 }
 
-/// The place of what is not in a list.
+/// The place of a lane that is in no list.
 pub(super) const NOWHERE: usize = usize::MAX;
 
 /// The result of offering a delivery to a lane.

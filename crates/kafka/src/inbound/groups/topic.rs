@@ -1,4 +1,4 @@
-//! One topic of a group: who gets the next record.
+//! One topic of a group: it chooses the member that gets the next record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
