@@ -25,6 +25,17 @@ impl Position {
             sequence: number(sequence)?,
         })
     }
+
+    /// The smallest position that is greater, or the greatest of all.
+    pub(crate) fn next(self) -> Self {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Position { sequence, ..self },
+            None => Position {
+                milliseconds: self.milliseconds.saturating_add(1),
+                sequence: 0,
+            },
+        }
+    }
 }
 
 /// Parses digits only: `str::parse` would also accept a sign.

@@ -53,6 +53,8 @@ pub(crate) struct Member {
     pub(crate) watch: Position,
     /// It takes no more entries, and is forgotten when it holds none.
     pub(crate) closed: bool,
+    /// It is closed, and has given back all entries that its handlers did not have at that time.
+    pub(crate) handed_on: bool,
 }
 
 /// An entry that was delivered, and is not settled.
@@ -89,6 +91,7 @@ impl Subscription {
                 recover: None,
                 watch: Position::START,
                 closed: false,
+                handed_on: false,
             }),
         };
         Subscription {

@@ -264,8 +264,8 @@ impl RedisInbound {
         }
     }
 
-    /// Removes a dead member that has nothing left.
-    fn bury_member(
+    /// Removes a member that is dead or closed, if it has nothing left: the server would drop what it has.
+    pub(super) fn bury_member(
         &mut self,
         stream: &[u8],
         group: &[u8],

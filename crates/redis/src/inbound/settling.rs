@@ -1,6 +1,6 @@
 //! Acknowledging, giving back, and burying.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use fanfeed_broker::driver::{LinkError, Verdict};
 use redis::Value;
@@ -255,31 +255,39 @@ impl RedisInbound {
         }
     }
 
-    /// Forgets members that are closed and hold nothing, here and on the server.
+    /// Gives back what closed members hold and no handler has, and forgets those whose handlers have nothing left either.
     fn forget_closed(&mut self) -> Result<(), LinkError> {
         let Kept {
             closing,
             subscriptions,
             ..
         } = &self.kept;
-        let over = closing.iter().copied().filter(|id| {
+        let due = closing.iter().copied().filter(|id| {
             let member = subscriptions.get(id).and_then(Subscription::member);
-            member.is_none_or(|member| member.held.is_empty())
+            member.is_none_or(|member| member.held.is_empty() || !member.handed_on)
         });
-        let over: Vec<u64> = over.collect();
-        for id in over {
-            if self.give_rest(id)? {
-                self.forget(id);
-            } else {
+        let due: Vec<u64> = due.collect();
+        for id in due {
+            if !self.give_rest(id)? {
                 self.kept.closing.remove(&id);
                 self.kept.stuck.insert(id);
+                continue;
+            }
+            match self.kept.member_mut(id) {
+                Some(member) if !member.held.is_empty() => member.handed_on = true,
+                Some(member) => {
+                    let (group, consumer) = (member.group.clone(), member.consumer.clone());
+                    let stream = self.kept.subscriptions[&id].stream.clone();
+                    self.bury_member(&stream, &group, &consumer)?;
+                    self.forget(id);
+                }
+                None => self.forget(id),
             }
         }
         Ok(())
     }
 
-    /// Gives back the pending entries of a member that no handler has, and removes the member. Returns false if the
-    /// server refused to.
+    /// Gives back the pending entries of a member that no handler has. Returns false if the server refused to.
     fn give_rest(&mut self, id: u64) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(true);
@@ -287,43 +295,39 @@ impl RedisInbound {
         let Some(member) = subscription.member() else {
             return Ok(true);
         };
+        let held: HashSet<Position> = member.held.values().map(|held| held.position).collect();
+        let mut from = "-".to_owned();
         loop {
             let pending = Commands::one(&[
                 b"XPENDING",
                 &subscription.stream,
                 &member.group,
-                b"-",
+                from.as_bytes(),
                 b"+",
                 b"1000",
                 &member.consumer,
             ]);
             let left = match first(&mut self.wire, &pending)? {
-                // Removing the consumer removes its pending entries: the server must have listed none.
-                Ok(Value::Array(listed)) if listed.is_empty() => {
-                    let remove = Commands::one(&[
-                        b"XGROUP",
-                        b"DELCONSUMER",
-                        &subscription.stream,
-                        &member.group,
-                        &member.consumer,
-                    ]);
-                    // A consumer without entries does no harm if it stays.
-                    let _ = first(&mut self.wire, &remove)?;
-                    return Ok(true);
-                }
+                Ok(Value::Array(listed)) if listed.is_empty() => return Ok(true),
                 Ok(listed) => super::claims::pending_entries(&listed),
                 Err(fault) => return Ok(fault.is_vanished()),
             };
-            if left.is_empty() {
+            let Some((last, _)) = left.last() else {
                 return Err(link(&Fault::confused("XPENDING")));
-            }
-            let mut commands = Commands::new();
+            };
+            from = last.next().to_string();
             // No handler has begun with these: their delivery to this member does not count.
             let mut given: HashMap<u32, Vec<Position>> = HashMap::new();
             for (position, times) in left {
-                let attempts = times.saturating_sub(1);
-                given.entry(attempts).or_default().push(position);
+                if !held.contains(&position) {
+                    let attempts = times.saturating_sub(1);
+                    given.entry(attempts).or_default().push(position);
+                }
             }
+            if given.is_empty() {
+                continue;
+            }
+            let mut commands = Commands::new();
             for (attempts, positions) in &given {
                 self.give(&mut commands, id, Some(*attempts), positions);
             }

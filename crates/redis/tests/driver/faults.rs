@@ -140,9 +140,9 @@ fn a_member_that_leaves_hands_on_what_it_had_not_begun() {
         .unwrap();
     publish(&one, "k", 0..100);
     began.recv_timeout(LONG).unwrap();
-    let _staying = two.subscribe_group("k", "g", count(&tally)).unwrap();
-    // It waits for the handler that is running.
+    // It waits for the handler that is running. Most of what the group gave to it is not in its buffer yet.
     let left = thread::spawn(move || drop(leaving));
+    let _staying = two.subscribe_group("k", "g", count(&tally)).unwrap();
     // What the pool had taken in one go with the running one follows when that ends.
     tally.wait_for(30, LONG);
     drop(go);
