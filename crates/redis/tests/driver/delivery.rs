@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
+use crate::common::{
+    Foreign, LONG, RELEASES, config, connect, count, number, patient, publish, quick,
+};
 use fanfeed_broker::{Context, Message, Start, Subscribe, SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::{Line, Proxy, RedisServer, Release, Tally, scenario, wait_until};
 
@@ -60,7 +62,7 @@ fn all_plain_subscriptions_get_all_in_order() {
 fn a_group_shares_what_arrives() {
     for release in RELEASES {
         let server = RedisServer::start(release);
-        let brokers: Vec<_> = (0..3).map(|_| connect(config(&server))).collect();
+        let brokers: Vec<_> = (0..3).map(|_| connect(patient(&server))).collect();
         let tally = Arc::new(Tally::new(20_000));
         let parts: Vec<_> = (0..3).map(|_| Arc::new(Tally::new(20_000))).collect();
         let members: Vec<_> = brokers

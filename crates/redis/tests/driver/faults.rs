@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Foreign, LONG, RELEASES, config, connect, count, publish, quick};
+use crate::common::{Foreign, LONG, RELEASES, config, connect, count, patient, publish, quick};
 use fanfeed_broker::{SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
@@ -126,7 +126,7 @@ fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
 #[test]
 fn a_member_that_leaves_hands_on_what_it_had_not_begun() {
     let server = RedisServer::start(Release::Old);
-    let (one, two) = (connect(config(&server)), connect(config(&server)));
+    let (one, two) = (connect(patient(&server)), connect(patient(&server)));
     let tally = Arc::new(Tally::new(100));
     let (go, gate) = crossbeam_channel::bounded::<()>(0);
     let (begun, began) = crossbeam_channel::bounded::<()>(1);

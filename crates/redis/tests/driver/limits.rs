@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{Foreign, LONG, RELEASES, config, connect, count, number, publish, quick};
+use crate::common::{
+    Foreign, LONG, RELEASES, config, connect, count, number, patient, publish, quick,
+};
 use fanfeed_broker::{
     Context, Event, HandlerError, Message, Redelivery, Start, Subscribe, SubscribeOptions,
     SubscriberExt,
@@ -103,8 +105,8 @@ fn permissions_that_are_taken_away_are_told_and_nothing_is_lost() {
         .line("user reader on >hunter2 ~* +@all")
         .start();
     let mut foreign = Foreign::new(&server);
-    let user = |name: &str| connect(config(&server).user(name).password("hunter2"));
-    let (writer, reader, other) = (user("writer"), user("reader"), connect(config(&server)));
+    let user = |name: &str| connect(patient(&server).user(name).password("hunter2"));
+    let (writer, reader, other) = (user("writer"), user("reader"), connect(patient(&server)));
     let group = Arc::new(Tally::new(ALL));
     let member = reader.subscribe_group("k", "g", count(&group)).unwrap();
     let _other = other.subscribe_group("k", "g", count(&group)).unwrap();
