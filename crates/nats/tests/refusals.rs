@@ -312,7 +312,8 @@ fn client_certificates() {
         let tls = || Tls::new().authority(authority.certificate());
         let error = refused(core(&server).tls(tls()));
         assert_is!(error, ConnectError::Tls(_));
-        let stranger = Authority::new("another one").client("stranger");
+        let another = Authority::new("another one");
+        let stranger = another.client("stranger");
         let error =
             refused(core(&server).tls(tls().identity(&stranger.certificate, &stranger.key)));
         assert_is!(error, ConnectError::Tls(_));

@@ -253,7 +253,8 @@ fn client_certificates() {
 
     let error = refused(config(&server.url()).tls(tls()));
     assert_is!(error, ConnectError::Tls(_));
-    let stranger = Authority::new("another one").client("stranger");
+    let another = Authority::new("another one");
+    let stranger = another.client("stranger");
     let error =
         refused(config(&server.url()).tls(tls().identity(&stranger.certificate, &stranger.key)));
     assert_is!(error, ConnectError::Tls(_));
