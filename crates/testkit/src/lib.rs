@@ -12,12 +12,14 @@
 //! | [`redis`], [`nats`] | the servers, old and new |
 //! | [`kafka`] | a server that speaks Kafka's protocol |
 //! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
+//! | [`front`] | a TLS front for a server that has no TLS |
 //! | [`tls`] | a private certificate authority, and its certificates for servers and clients |
 //!
 //! A test whose server is not installed fails, and its message says how to install the server. It
 //! is never skipped: a skipped test looks like one that passed.
 
 pub mod counted;
+pub mod front;
 pub mod kafka;
 pub mod nats;
 pub mod numbers;
@@ -33,6 +35,7 @@ pub mod wait;
 mod folder;
 
 pub use counted::{Counted, CountingWaker, Population};
+pub use front::TlsFront;
 pub use kafka::KafkaServer;
 pub use nats::NatsServer;
 pub use proxy::{Line, Proxy, Way};
