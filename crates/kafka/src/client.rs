@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use crate::config::Config;
+use crate::refusal;
 
 /// The beginning of librdkafka's log line about each feature of a server.
 const FEATURES: &str = "Enabling feature ";
@@ -89,7 +90,7 @@ where
             text = format!("librdkafka refuses its property `{name}`: {what}");
         }
         match &error {
-            _ if text.contains("ssl.") || text.contains("SSL") => ConnectError::Tls(text.into()),
+            _ if text.contains("ssl.") || text.contains("SSL") => refusal::of_files(config, &text),
             KafkaError::ClientConfig(..) => ConnectError::BadConfig(text.into()),
             _ => ConnectError::Failed(text.into()),
         }
@@ -109,6 +110,8 @@ struct State {
     last: Option<(RDKafkaErrorCode, String)>,
     /// Whether a server has idempotent producers.
     idempotent: Option<bool>,
+    /// Whether a server that accepted a connection has not answered the handshake of TLS.
+    handshaking: bool,
 }
 
 impl Status {
@@ -134,6 +137,7 @@ impl Status {
         ))
     }
 
+    /// Whether no server can be reached, and what was reported last.
     fn last(&self) -> (bool, Option<(RDKafkaErrorCode, String)>) {
         let state = self.state.lock();
         (state.lost, state.last.clone())
@@ -172,6 +176,13 @@ impl ClientContext for Reporter {
                 RDKafkaErrorCode::BrokerTransportFailure,
                 self.config.redact(text),
             ),
+            "STATE" if text.ends_with("-> SSL_HANDSHAKE") => {
+                self.status.state.lock().handshaking = true;
+            }
+            // The first state after the handshake.
+            "STATE" if text.ends_with("-> APIVERSION_QUERY") => {
+                self.status.state.lock().handshaking = false;
+            }
             _ if text.contains(FEATURES) => {
                 let has = text.contains("IdempotentProducer");
                 let idempotent = &mut self.status.state.lock().idempotent;
@@ -200,7 +211,7 @@ pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
     let status = Arc::clone(&reporter.status);
     let mut client = settings(config);
     client
-        .set("debug", "feature")
+        .set("debug", "feature,broker")
         .set_log_level(RDKafkaLogLevel::Debug);
     let producer: BaseProducer<Reporter> = create(config, client, reporter)?;
     let deadline = Instant::now() + config.dial;
@@ -216,14 +227,15 @@ pub(crate) fn probe(config: &Config) -> Result<(), ConnectError> {
         if known.is_some() {
             return check_version(&status);
         }
-        if let Some(error) = last
-            .as_ref()
-            .and_then(|(code, reason)| refused(*code, reason))
+        let late = left.is_zero();
+        if let Some((code, reason)) = &last
+            && let Some(error) = refusal::at_once(*code, reason)
         {
             return Err(error);
         }
-        if lost || left.is_zero() {
-            return Err(unreachable(config, left.is_zero(), last));
+        if lost || late {
+            let handshaking = status.state.lock().handshaking;
+            return Err(refusal::at_last(config, late, handshaking, last));
         }
     }
 }
@@ -236,52 +248,5 @@ fn check_version(status: &Status) -> Result<(), ConnectError> {
             needed: "Kafka 0.11".into(),
         }),
         Some(true) | None => Ok(()),
-    }
-}
-
-/// The errors that another attempt cannot repair.
-fn refused(code: RDKafkaErrorCode, reason: &str) -> Option<ConnectError> {
-    match code {
-        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
-            Some(ConnectError::Denied(reason.into()))
-        }
-        RDKafkaErrorCode::SSL => Some(ConnectError::Tls(reason.into())),
-        _ => None,
-    }
-}
-
-fn unreachable(
-    config: &Config,
-    late: bool,
-    last: Option<(RDKafkaErrorCode, String)>,
-) -> ConnectError {
-    let address = config.address().into();
-    match last {
-        // The server closes the connection on the first request, or answers it with something else.
-        Some((_, reason))
-            if reason.contains("APIVERSION_QUERY")
-                || reason.contains("ApiVersion")
-                || reason.contains("Receive failed")
-                || reason.contains("protocol") =>
-        {
-            ConnectError::WrongProtocol(
-                format!(
-                    "it is not Kafka, or older than 0.10, or wants TLS or a password: {reason}"
-                )
-                .into(),
-            )
-        }
-        Some((_, reason)) if !reason.contains("timed out") => ConnectError::Unreachable {
-            address,
-            reason: reason.into(),
-        },
-        _ if late => ConnectError::Timeout {
-            address,
-            timeout: config.dial,
-        },
-        _ => ConnectError::Unreachable {
-            address,
-            reason: "no server can be reached".into(),
-        },
     }
 }

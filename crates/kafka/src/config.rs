@@ -287,8 +287,13 @@ impl Config {
             ("refresh interval", self.refresh),
         ];
         check_durations(&intervals, 1)?;
+        self.check_build(cfg!(feature = "tls"))
+    }
+
+    /// Checks whether a build of librdkafka with or without TLS has what is wanted.
+    fn check_build(&self, tls: bool) -> Result<(), ConnectError> {
         let scram = self.user.is_some() && self.mechanism != Mechanism::Plain;
-        if cfg!(not(feature = "tls")) && (self.tls.is_some() || scram) {
+        if !tls && (self.tls.is_some() || scram) {
             return Err(ConnectError::Tls(
                 "this build has neither TLS nor SCRAM: build `fanfeed-kafka` with its feature `tls`".into(),
             ));
@@ -315,5 +320,32 @@ impl fmt::Debug for Config {
             .field("dead_letters", &self.dead_letters)
             .field("properties", &self.properties)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Mechanism};
+    use fanfeed_broker::ConnectError;
+    use fanfeed_broker::driver::Tls;
+    use fanfeed_testkit::assert_is;
+    use fanfeed_testkit::refusal::{SECRET, says};
+
+    #[test]
+    fn what_was_not_built_is_refused() {
+        let config = || Config::new(["localhost:9092"]);
+        let with_password = || config().user("ann", SECRET);
+        for wants in [
+            config().tls(Tls::new()),
+            with_password().mechanism(Mechanism::ScramSha256),
+        ] {
+            let error = wants.check_build(false).unwrap_err();
+            assert_is!(error, ConnectError::Tls(_));
+            says(&error, &["`tls`"]);
+            wants.check_build(true).unwrap();
+        }
+        for open in [config(), with_password()] {
+            open.check_build(false).unwrap();
+        }
     }
 }

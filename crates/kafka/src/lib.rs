@@ -10,6 +10,7 @@ mod names;
 mod outbound;
 mod position;
 mod record;
+mod refusal;
 mod shared;
 mod transport;
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::{Cluster, LONG, connect, options};
 use fanfeed_broker::{
-    BrokerSubscription, ConnectError, Drivers, Message, PublishError, Start, Subscribe,
-    SubscribeError, SubscribeOptions, SubscriberExt,
+    BrokerSubscription, ConnectError, Message, PublishError, Start, Subscribe, SubscribeError,
+    SubscribeOptions, SubscriberExt,
 };
 use fanfeed_kafka::Config;
 use fanfeed_testkit::refusal::{self, SECRET, saying, says};
@@ -160,18 +160,6 @@ fn a_property_that_librdkafka_does_not_know() {
     );
     assert_is!(error, ConnectError::BadConfig(_));
     says(&error, &["no.such"]);
-}
-
-#[test]
-#[cfg(not(feature = "tls"))]
-fn tls_that_was_not_built() {
-    let error = Drivers::new()
-        .with(fanfeed_kafka::driver())
-        .connect("kafkas://localhost")
-        .err()
-        .unwrap();
-    assert_is!(error, ConnectError::Tls(_));
-    says(&error, &["`tls`"]);
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! The driver over a real server: Tansu 0.6.0, which keeps its data in memory.
+//!
+//! It is not killed here. Restarted without its topics, it answers a fetch with a new leader and no topic, at which librdkafka
+//! 2.12.1 reads through a null pointer (`rd_kafka_metadata_update_op`) and ends the process.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "tls")]
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{LONG, connect, count, options, publish, quick};
+use fanfeed_broker::{ConnectError, Message, SubscriberExt};
+use fanfeed_kafka::Config;
+use fanfeed_testkit::refusal::{self, SECRET, says};
+use fanfeed_testkit::{KafkaServer, Tally, assert_is};
+
+/// Everything that is published through one broker comes to a plain subscription and to a group of another one, once.
+fn works(config: &Config, all: usize) {
+    let (writer, reader) = (connect(config.clone()), connect(config.clone()));
+    let (plain, group) = (Arc::new(Tally::new(all)), Arc::new(Tally::new(all)));
+    let _plain = reader.subscribe("chat.42", count(&plain)).unwrap();
+    let _member = reader
+        .subscribe_group("chat.42", "g", count(&group))
+        .unwrap();
+    publish(&writer, "chat.42", 0..all);
+    writer
+        .publish_confirmed(Message::new("other", "x"), LONG)
+        .unwrap();
+    plain.wait_for(all, LONG);
+    group.wait_for(all, LONG);
+    plain.assert_exactly_once();
+    group.assert_exactly_once();
+    for broker in [writer, reader] {
+        broker.close(LONG).unwrap();
+    }
+}
+
+/// Connects with a timeout of 2 s, and returns the error, which has to come within 5 s.
+fn refused(config: Config) -> ConnectError {
+    let config = config.dial_timeout(Duration::from_secs(2));
+    refusal::refused(Duration::from_secs(5), || {
+        fanfeed_kafka::connect(config, options())
+    })
+}
+
+#[test]
+fn plain_subscriptions_and_groups_work() {
+    let server = KafkaServer::start();
+    works(&quick(&server.url()), 2_000);
+}
+
+#[test]
+fn a_server_that_wants_a_password() {
+    let server = KafkaServer::without_users();
+    let error = refused(quick(&server.url()));
+    assert_is!(error, ConnectError::Denied(_));
+    says(&error, &["may want a password", "user:password@"]);
+    // Tansu takes SCRAM alone.
+    let error = refused(quick(&server.url()).user("ann", SECRET));
+    assert_is!(error, ConnectError::Denied(_));
+    says(&error, &["PLAIN"]);
+}
