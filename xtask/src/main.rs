@@ -123,7 +123,7 @@ fn test(options: &Options) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    report::run(&steps, options.fail_fast)
+    report::run(&mut steps, options.fail_fast)
 }
 
 #[cfg(test)]

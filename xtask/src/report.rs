@@ -25,7 +25,7 @@ struct Entry<'a> {
 
 /// Runs them all in order. A failure does not keep the later steps from running unless `fail_fast` says so: one run
 /// then tells everything that is wrong.
-pub(crate) fn run(steps: &[Step], fail_fast: bool) -> ExitCode {
+pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
     let mut tools = Tools::default();
     let mut entries: Vec<Entry<'_>> = Vec::new();
     let mut stopped = false;
@@ -35,6 +35,9 @@ pub(crate) fn run(steps: &[Step], fail_fast: bool) -> ExitCode {
         let outcome = if stopped {
             Outcome::NotRun("an earlier step failed".to_owned())
         } else {
+            if let Some(reason) = step.settle(&mut tools) {
+                println!("\n    {} does less: {reason}", step.name);
+            }
             println!("\n==> {step}");
             demand(step, perform(step, &mut tools), is_ci)
         };

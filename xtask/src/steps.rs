@@ -4,7 +4,7 @@ use crate::examples::{self, How};
 use crate::invocation::Invocation;
 use crate::manifest;
 use crate::programs::Programs;
-use crate::tools::{self, Tool};
+use crate::tools::{self, Tool, Tools};
 use crate::verdict;
 use std::fmt;
 use std::fs;
@@ -36,6 +36,8 @@ pub(crate) struct Step {
     /// What is written before it works.
     pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
+    /// What it does instead where that tool cannot be had.
+    otherwise: Option<(Tool, Work)>,
 }
 
 /// What a step does.
@@ -56,6 +58,7 @@ impl Step {
             needs: Vec::new(),
             programs: None,
             work,
+            otherwise: None,
         }
     }
 
@@ -71,6 +74,20 @@ impl Step {
     fn needs(mut self, tools: &[Tool]) -> Self {
         self.needs.extend(tools);
         self
+    }
+
+    /// Without that tool, it does what `step` does.
+    fn otherwise(mut self, tool: Tool, step: Step) -> Self {
+        self.otherwise = Some((tool, step.work));
+        self
+    }
+
+    /// Decides what it does here. If that is not what it should do, the reason is returned.
+    pub(crate) fn settle(&mut self, tools: &mut Tools) -> Option<&'static str> {
+        let (tool, work) = self.otherwise.take()?;
+        let reason = tools.ensure(tool).err()?;
+        self.work = work;
+        Some(reason)
     }
 
     /// Whether `wanted` is this step or its group.
@@ -154,6 +171,16 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
     }
     steps.push(
         Step::tests(
+            "kafka/tls",
+            Invocation::new(
+                "cargo test -p fanfeed-kafka --features tls --test tansu tls::",
+                TESTS,
+            ),
+        )
+        .needs(&[Tool::OpenSsl, Tool::Servers]),
+    );
+    steps.push(
+        Step::tests(
             "testkit",
             Invocation::new("cargo test -p fanfeed-testkit", TESTS),
         )
@@ -191,7 +218,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
                 BUILD,
             )),
         ),
-        Step::run("bench", smoke("fanfeed-benches")),
+        Step::run("bench", smoke("fanfeed-benches", "")),
     ]);
     steps.extend(fuzz()?);
     Ok(steps)
@@ -203,7 +230,7 @@ const LAYERS: &[Layer] = &[
         name: "broker",
         examples: &["chat", "workers -- memory:"],
         bench: true,
-        lean: false,
+        tls: false,
         test_needs: &[],
     },
     Layer {
@@ -211,7 +238,7 @@ const LAYERS: &[Layer] = &[
         examples: &[],
         bench: false,
         // As `kafka`, of which it is a user.
-        lean: true,
+        tls: true,
         // Its tests run the programs over each driver.
         test_needs: &[Tool::Servers],
     },
@@ -219,9 +246,8 @@ const LAYERS: &[Layer] = &[
         name: "kafka",
         examples: &["orders -- mock"],
         bench: true,
-        // Another set of features would build librdkafka again, for minutes.
-        lean: true,
-        // One of its tests is over a real server.
+        tls: true,
+        // Some of its tests are over a real server.
         test_needs: &[Tool::Servers],
     },
     Layer {
@@ -229,7 +255,7 @@ const LAYERS: &[Layer] = &[
         examples: &[],
         // `cargo test` runs it.
         bench: false,
-        lean: false,
+        tls: false,
         // Its tests start servers, old and new, kill them and restart them.
         test_needs: &[Tool::Servers],
     },
@@ -237,7 +263,7 @@ const LAYERS: &[Layer] = &[
         name: "redis",
         examples: &[],
         bench: false,
-        lean: false,
+        tls: false,
         // Its tests start servers, old and new, kill them and restart them.
         test_needs: &[Tool::Servers],
     },
@@ -249,8 +275,9 @@ struct Layer {
     examples: &'static [&'static str],
     /// Whether it has benchmarks, which are run once over.
     bench: bool,
-    /// Whether it is built with its default features alone.
-    lean: bool,
+    /// Whether librdkafka is in it, which takes a minute to build and is built once: with the feature `tls` and no other, or
+    /// without it where OpenSSL's headers cannot be had.
+    tls: bool,
     /// What its tests need.
     test_needs: &'static [Tool],
 }
@@ -260,37 +287,50 @@ fn is_passed_on(name: &str, feature: &str) -> bool {
     name != "broker" && matches!(feature, "tracing" | "metrics")
 }
 
+/// The steps of a layer, and what they do where its feature `tls` cannot be built.
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
+    if !layer.tls {
+        return layer_steps_with(layer, " --all-features");
+    }
+    let without = layer_steps_with(layer, "")?;
+    let steps = layer_steps_with(layer, " --features tls")?.into_iter();
+    let steps = steps.zip(without);
+    Ok(steps
+        .map(|(step, without)| step.otherwise(Tool::OpenSsl, without))
+        .collect())
+}
+
+fn layer_steps_with(layer: &Layer, every: &str) -> io::Result<Vec<Step>> {
     let Layer { name, .. } = layer;
     let package = format!("fanfeed-{name}");
-    let every = if layer.lean { "" } else { " --all-features" };
-    let features = manifest::features(&fs::read_to_string(format!("crates/{name}/Cargo.toml"))?);
     let clippy = |step: &str, flags: &str| {
-        let line = format!("cargo clippy -p {package} --all-targets {flags} -- -D warnings");
-        Step::run(
-            format!("{name}/clippy-{step}"),
-            Invocation::new(&line, BUILD),
-        )
-        .needs(&[Tool::Clippy])
+        let line = format!("cargo clippy -p {package} --all-targets{flags} -- -D warnings");
+        Step::run(format!("{name}/{step}"), Invocation::new(&line, BUILD)).needs(&[Tool::Clippy])
     };
-    let mut steps = vec![clippy("none", "--no-default-features")];
-    if !layer.lean {
-        for feature in features
+    let mut steps = Vec::new();
+    if layer.tls {
+        steps.push(clippy("clippy", every));
+    } else {
+        let manifest = fs::read_to_string(format!("crates/{name}/Cargo.toml"))?;
+        steps.push(clippy("clippy-none", " --no-default-features"));
+        for feature in manifest::features(&manifest)
             .iter()
             .filter(|feature| !is_passed_on(name, feature))
         {
-            let flags = format!("--no-default-features --features {feature}");
-            steps.push(clippy(feature, &flags));
+            let flags = format!(" --no-default-features --features {feature}");
+            steps.push(clippy(&format!("clippy-{feature}"), &flags));
         }
-        steps.push(clippy("all", "--all-features"));
+        steps.push(clippy("clippy-all", every));
     }
     let oldest = format!("cargo {} check -p {package}{every}", tools::oldest());
     let oldest = Invocation::new(&oldest, BUILD);
+    // Tests of TLS have a step of their own.
+    let rest = if layer.tls { " -- --skip tls::" } else { "" };
     steps.extend([
         Step::run(format!("{name}/msrv"), oldest).needs(&[Tool::Oldest]),
         Step::tests(
             format!("{name}/test"),
-            Invocation::new(&format!("cargo test -p {package}{every}"), TESTS),
+            Invocation::new(&format!("cargo test -p {package}{every}{rest}"), TESTS),
         )
         .needs(layer.test_needs),
         doc(
@@ -307,7 +347,7 @@ fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
         ));
     }
     if layer.bench {
-        steps.push(Step::run(format!("{name}/bench"), smoke(&package)));
+        steps.push(Step::run(format!("{name}/bench"), smoke(&package, every)));
     }
     Ok(steps)
 }
@@ -326,8 +366,15 @@ fn clippy(features: &[String]) -> Vec<Step> {
         ));
     }
     steps.push(crate_with("all", "--all-features"));
-    let members = "cargo clippy --workspace --exclude fanfeed --all-targets -- -D warnings";
-    steps.push(Step::run("clippy/members", Invocation::new(members, BUILD)));
+    let members = |features: &str| {
+        let line = format!(
+            "cargo clippy --workspace --exclude fanfeed --all-targets{features} -- -D warnings"
+        );
+        Step::run("clippy/members", Invocation::new(&line, BUILD))
+    };
+    // With the feature that the steps of `kafka` have, for which librdkafka is built.
+    let with_tls = members(" --features fanfeed-kafka/tls");
+    steps.push(with_tls.otherwise(Tool::OpenSsl, members("")));
     // Under its cfg, or the code written for a checker is never looked at.
     for checker in ["loom", "shuttle"] {
         let models = format!("cargo clippy -p fanfeed-{checker}-tests --all-targets");
@@ -366,8 +413,8 @@ fn built_soon(release: Invocation) -> Invocation {
 }
 
 /// Benches that only have to work: built as the tests are, without optimization.
-fn smoke(package: &str) -> Invocation {
-    let line = format!("cargo bench -p {package} --profile dev -- --test");
+fn smoke(package: &str, features: &str) -> Invocation {
+    let line = format!("cargo bench -p {package}{features} --profile dev -- --test");
     Invocation::new(&line, BUILD)
 }
 
@@ -470,12 +517,39 @@ fn fuzz_run(target: &str) -> Step {
 #[cfg(test)]
 mod tests {
     use super::{Invocation, QUICK, Step, clippy};
+    use crate::tools::{Tool, Tools};
 
     #[test]
     fn a_step_is_chosen_by_its_name_or_its_group() {
         let step = Step::run("clippy/all", Invocation::new("true", QUICK));
         assert!(step.is("clippy") && step.is("clippy/all"));
         assert!(!step.is("clip") && !step.is("clippy/none") && !step.is("all"));
+    }
+
+    #[test]
+    fn librdkafka_is_built_with_tls_or_where_that_cannot_be_without() {
+        std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+        let reason = "there are no headers";
+        let mut tools = Tools::without(Tool::OpenSsl, reason);
+        let building = |name: &str| {
+            name == "clippy/members" || name.starts_with("kafka/") || name.starts_with("examples/")
+        };
+        let steps = super::all().unwrap();
+        let mut settled = 0;
+        for mut step in steps.into_iter().filter(|step| building(&step.name)) {
+            assert!(
+                step.to_string().contains("/tls") || step.to_string().contains("--features tls"),
+                "{step}"
+            );
+            if step.needs.contains(&Tool::OpenSsl) {
+                assert_eq!(step.name, "kafka/tls");
+                continue;
+            }
+            assert_eq!(step.settle(&mut tools), Some(reason), "{step}");
+            assert!(!step.to_string().contains("--features"), "{step}");
+            settled += 1;
+        }
+        assert!(settled > 5, "{settled}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::invocation::Invocation;
 use crate::servers;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub(crate) const LOOK: Duration = Duration::from_secs(60);
@@ -20,6 +21,8 @@ pub(crate) enum Tool {
     CargoFuzz,
     /// Redis, Valkey and NATS, old and new.
     Servers,
+    /// The headers of OpenSSL, with which librdkafka has TLS.
+    OpenSsl,
 }
 
 /// The release of cargo-fuzz that is installed. Another one is not used: it could find other things.
@@ -36,6 +39,14 @@ impl Tools {
     /// Why the tool cannot be had.
     pub(crate) fn ensure(&mut self, tool: Tool) -> Result<(), &'static str> {
         *self.known.entry(tool).or_insert_with(|| find(tool))
+    }
+
+    /// Tools of which that one cannot be had.
+    #[cfg(test)]
+    pub(crate) fn without(tool: Tool, reason: &'static str) -> Self {
+        Tools {
+            known: HashMap::from([(tool, Err(reason))]),
+        }
     }
 }
 
@@ -61,6 +72,14 @@ fn find(tool: Tool) -> Result<(), &'static str> {
             find_toolchain(&oldest(), "the oldest supported toolchain is not installed")
         }
         Tool::Servers => servers::ensure(),
+        Tool::OpenSsl => {
+            let found = || Invocation::new("pkg-config --exists openssl", LOOK).succeeds();
+            if found() || (added_by_apt("libssl-dev pkg-config") && found()) {
+                Ok(())
+            } else {
+                Err("the headers of OpenSSL are missing and could not be installed")
+            }
+        }
         Tool::CargoFuzz => {
             let look = Invocation::new("cargo fuzz --version", LOOK);
             let found = || {
@@ -109,6 +128,13 @@ fn find_or_add(look: &str, add: &str, missing: &'static str) -> Result<(), &'sta
 pub(crate) fn added(add: &str) -> bool {
     println!("    {add}");
     Invocation::new(add, INSTALL).run().is_ok()
+}
+
+/// Packages of Debian. Its lists are brought up to date once.
+pub(crate) fn added_by_apt(packages: &str) -> bool {
+    static UPDATED: OnceLock<bool> = OnceLock::new();
+    let install = format!("apt-get install -y {packages}");
+    *UPDATED.get_or_init(|| added("apt-get update")) && added(&install)
 }
 
 #[cfg(test)]
