@@ -1,9 +1,12 @@
 //! The threads that call the handlers.
 //!
 //! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
-//! wait: if none has ended since it last looked, it starts one thread, and after some such looks several, up to the limit. The
-//! same thread runs the timers: retries and timeouts of handlers. Threads that had nothing to do for ten
-//! seconds end.
+//! wait, and starts threads, up to the limit: if no job has ended since it last looked, one, and after some such looks several;
+//! and one if so many threads run the same job as before that the others are fewer than there are when no handler blocks. So a
+//! handler that takes long takes no thread away from the others. The same thread runs the timers: retries and timeouts of
+//! handlers. Threads that had nothing to do for ten seconds end.
+
+mod options;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::options::PoolOptions;
 use crate::dispatch::timers::{Timed, Timers};
 use crate::dispatch::{Job, Member};
 use crate::sync::{
@@ -18,47 +22,6 @@ use crate::sync::{
     atomic::{AtomicBool, Ordering},
     thread,
 };
-
-/// How many threads call handlers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolOptions {
-    pub(crate) threads: usize,
-    pub(crate) limit: usize,
-}
-
-impl PoolOptions {
-    /// One thread for each core, but at least 2 and at most 8; up to 512 when handlers block.
-    pub fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self {
-            threads: cores.clamp(2, 8),
-            limit: 512,
-        }
-    }
-
-    /// How many threads there are when no handler blocks, at least 1.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
-        self.limit = self.limit.max(self.threads);
-        self
-    }
-
-    /// The most threads that there are when handlers block. If all of them are blocked, the other handlers wait, and
-    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
-    #[must_use]
-    pub fn limit(mut self, threads: usize) -> Self {
-        self.limit = threads.max(1);
-        self.threads = self.threads.min(self.limit);
-        self
-    }
-}
-
-impl Default for PoolOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// How often the watching thread looks while jobs wait.
 const TICK: Duration = Duration::from_millis(1);
@@ -90,11 +53,17 @@ struct Shared {
     backlog: AtomicBool,
 }
 
+const NO_JOB: u64 = 0;
+const NO_THREAD: u64 = u64::MAX;
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
     /// How many runs of jobs have ended: the watching thread sees progress by this.
     ended: u64,
+    /// What each thread does: the number of a run of a job, from 1 on, or [`NO_JOB`]. [`NO_THREAD`] if there is none.
+    running: Vec<u64>,
+    begun: u64,
     threads: usize,
     /// Threads that were started and have not run yet.
     starting: usize,
@@ -217,6 +186,48 @@ impl Drop for Pool {
     }
 }
 
+impl State {
+    /// A place in `running` for a new thread.
+    fn take_place(&mut self) -> usize {
+        let free = self.running.iter().position(|job| *job == NO_THREAD);
+        let place = free.unwrap_or_else(|| {
+            self.running.push(NO_JOB);
+            self.running.len() - 1
+        });
+        self.running[place] = NO_JOB;
+        place
+    }
+
+    /// How many threads to start while jobs wait. `usual` is how many there are when no handler blocks.
+    fn wanted(&self, seen: &mut Option<Seen>, usual: usize) -> usize {
+        let last = seen.replace(Seen {
+            ended: self.ended,
+            running: self.running.clone(),
+            stalled: 0,
+        });
+        let (Some(last), Some(now)) = (last, seen) else {
+            return 0;
+        };
+        if last.ended == now.ended {
+            now.stalled = last.stalled + 1;
+            return growth(now.stalled);
+        }
+        let both = now.running.iter().zip(&last.running);
+        let busy = both
+            .filter(|(now, last)| now == last && ![NO_JOB, NO_THREAD].contains(now))
+            .count();
+        usize::from(self.threads - busy < usual)
+    }
+}
+
+/// What the watching thread saw when it looked.
+struct Seen {
+    ended: u64,
+    running: Vec<u64>,
+    /// In how many looks in a row jobs waited and none had ended.
+    stalled: u32,
+}
+
 impl Shared {
     fn submit(self: &Arc<Self>, jobs: Vec<Job>) {
         let mut state = self.state.lock();
@@ -281,6 +292,7 @@ impl Shared {
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
         state.starting -= 1;
+        let place = state.take_place();
         let mut searches = 0;
         loop {
             if let Some(job) = state.jobs.pop_front() {
@@ -288,6 +300,8 @@ impl Shared {
                     // ORDERING: see `has_backlog`.
                     self.backlog.store(false, Ordering::Relaxed);
                 }
+                state.begun += 1;
+                state.running[place] = state.begun;
                 self.call_for_help(&mut state);
                 drop(state);
                 searches = 0;
@@ -296,6 +310,7 @@ impl Shared {
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = self.state.lock();
                 state.ended += 1;
+                state.running[place] = NO_JOB;
                 continue;
             }
             if state.closed {
@@ -321,16 +336,16 @@ impl Shared {
                 break;
             }
         }
+        state.running[place] = NO_THREAD;
         state.threads -= 1;
     }
 
     /// What the watching thread does.
     fn keep_watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        let mut seen = state.ended;
+        // What it saw a tick ago.
+        let mut seen: Option<Seen> = None;
         let mut exhausted = false;
-        // Ticks in which jobs waited and none ended.
-        let mut stalled = 0;
         loop {
             let now = Instant::now();
             let mut due = Vec::new();
@@ -351,27 +366,24 @@ impl Shared {
             if state.jobs.is_empty() {
                 state.watching = Watching::Asleep;
                 exhausted = false;
-                stalled = 0;
+                seen = None;
             } else if state.starting > 0 {
                 // The system is too busy to run the last ones that were started: more of them would not help.
-            } else if state.watching == Watching::Awake && state.ended == seen {
-                stalled += 1;
-                if state.threads < self.options.limit {
-                    let room = self.options.limit - state.threads;
-                    for _ in 0..growth(stalled).min(room).min(state.jobs.len()) {
-                        self.start_thread(&mut state);
-                    }
-                } else if !exhausted {
+            } else {
+                state.watching = Watching::Awake;
+                let wanted = state.wanted(&mut seen, self.options.threads);
+                let room = self.options.limit.saturating_sub(state.threads);
+                for _ in 0..wanted.min(room).min(state.jobs.len()) {
+                    self.start_thread(&mut state);
+                }
+                let is_stalled = seen.as_ref().is_some_and(|seen| seen.stalled > 0);
+                if is_stalled && room == 0 && !exhausted {
                     exhausted = true;
                     drop(state);
                     let _ = catch_unwind(AssertUnwindSafe(|| (self.exhausted)()));
                     state = self.state.lock();
                 }
-            } else {
-                state.watching = Watching::Awake;
-                stalled = 0;
             }
-            seen = state.ended;
             let next = state.timers.next_due();
             let wait = match (state.watching, next) {
                 (Watching::Awake, _) => TICK,
@@ -414,12 +426,34 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use super::PoolOptions;
+    use super::{NO_JOB, PoolOptions, State};
     use crate::{Broker, HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
 
     std::thread_local! {
         /// Whether threads that this one wants cannot be started.
         pub(super) static HAS_NO_THREADS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    #[test]
+    fn a_thread_is_started_for_each_that_a_handler_blocks() {
+        let mut state = State::default();
+        let places = [(); 3].map(|()| state.take_place());
+        assert_eq!(places, [0, 1, 2]);
+        state.threads = 3;
+        let mut seen = None;
+        // Two threads run short jobs, and the third runs one that blocks.
+        let mut look = |usual: usize, blocked: u64, short: [u64; 2]| {
+            state.running = vec![short[0], blocked, short[1]];
+            state.ended += 1;
+            state.wanted(&mut seen, usual)
+        };
+        assert_eq!(look(3, 7, [5, 6]), 0, "it has seen nothing yet");
+        assert_eq!(look(3, 7, [8, NO_JOB]), 1);
+        assert_eq!(look(2, 7, [9, NO_JOB]), 0, "two are left");
+        assert_eq!(look(3, 10, [11, NO_JOB]), 0, "it has gone on");
+        // No job ends.
+        let growing = [(); 9].map(|()| state.wanted(&mut seen, 3));
+        assert_eq!(growing, [1, 1, 1, 1, 1, 1, 1, 2, 2]);
     }
 
     #[test]

@@ -1,0 +1,42 @@
+//! How large a pool is.
+
+/// How many threads call handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    pub(crate) threads: usize,
+    pub(crate) limit: usize,
+}
+
+impl PoolOptions {
+    /// One thread for each core, but at least 2 and at most 8; up to 512 when handlers block.
+    pub fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            threads: cores.clamp(2, 8),
+            limit: 512,
+        }
+    }
+
+    /// How many threads there are when no handler blocks, at least 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self.limit = self.limit.max(self.threads);
+        self
+    }
+
+    /// The most threads that there are when handlers block. If all of them are blocked, the other handlers wait, and
+    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
+    #[must_use]
+    pub fn limit(mut self, threads: usize) -> Self {
+        self.limit = threads.max(1);
+        self.threads = self.threads.min(self.limit);
+        self
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
