@@ -50,6 +50,45 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
+    /// Moves the value to the only subscriber, if that has an own channel with room, and this thread alone sends. No code of
+    /// others runs, except to wake the receiver.
+    #[inline(always)]
+    pub(super) fn serve_only_one_alone(&mut self, core: &Core<T>) -> bool {
+        let first = core.directory().first();
+        let is_plain = |live: u64| live.is_power_of_two() && live & first.plain() != 0;
+        // It may change before the visit begins. This look saves the visit where there are more subscribers.
+        if !is_plain(first.live().load()) || core.directory().has_live_beyond() {
+            return false;
+        }
+        let Some(visit) = core.records().enter_alone(first.place()) else {
+            return false;
+        };
+        let live = first.live().load();
+        if !is_plain(live) || core.directory().has_live_beyond() {
+            return false;
+        }
+        let Some(value) = self.original.take() else {
+            return false;
+        };
+        // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the chunk says that it is of an
+        // own channel.
+        let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
+        match queue.offer_alone(value, visit.window()) {
+            Ok(waits) => {
+                self.delivered += 1;
+                if waits {
+                    // SAFETY: the visit goes on.
+                    visit.end_with(|| unsafe { ring(first, live) });
+                }
+                true
+            }
+            Err(value) => {
+                self.original = Some(value);
+                false
+            }
+        }
+    }
+
     /// If there is one subscriber, with an own channel or a crossbeam sender, moves the value there. No code of others runs, so
     /// there is no panic to catch.
     #[inline(always)]

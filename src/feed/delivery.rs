@@ -46,6 +46,13 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Serves all subscribers that have room.
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
+        if !self.serve_only_one_alone(core) {
+            self.serve_all(core);
+        }
+    }
+
+    #[inline]
+    fn serve_all(&mut self, core: &Core<T>) {
         let section = core.records().enter();
         let first = core.directory().first();
         section.begin(first.place());
@@ -463,9 +470,15 @@ impl<T> Delivery<T> {
 
     /// The end of a delivery: the number delivered, or the panic that a value raised.
     #[inline]
-    pub(crate) fn finish(mut self) -> usize {
-        self.raise();
-        self.delivered
+    pub(crate) fn finish(self) -> usize {
+        // Taken apart, because nothing is left of most deliveries, and to drop one is a call.
+        let Self {
+            delivered, late, ..
+        } = self;
+        if let Some(panic) = late.and_then(|late| late.panic) {
+            panic.resume();
+        }
+        delivered
     }
 }
 

@@ -239,6 +239,34 @@ impl Records {
         self.enter_slow(lane, inside)
     }
 
+    /// Begins a visit to a place, and opens a window in it, with one look at the word; for a thread that alone sends, and is idle
+    /// here.
+    #[inline(always)]
+    pub(crate) fn enter_alone(&self, place: Place) -> Option<LoneVisit<'_>> {
+        let record = self.lanes.get(lane::current())?;
+        // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
+        // SAFETY: null, or a record that lives as long as `self`.
+        let record: &Record = unsafe { record.load(Ordering::Relaxed).as_ref() }?;
+        let last = record.at.own();
+        if At::place(last) != Place::IDLE {
+            return None;
+        }
+        let right = Right::new(&self.sole, &record.window);
+        if right.look() != Standing::Sole {
+            return None;
+        }
+        let visit = At::visit(last).wrapping_add(1);
+        let window = right.open_before_look();
+        record.at.begin_alone(visit, place);
+        let visit = LoneVisit {
+            window,
+            end: EndOfVisit { record, visit },
+        };
+        let is_alone =
+            right.is_unchanged() || mutant!("only_subscriber_is_served_beside_a_second_sender");
+        is_alone.then_some(visit)
+    }
+
     /// For a thread that has no record here yet, or whose record is in use by a delivery that this one is inside of, or
     /// that has no lane.
     #[cold]
@@ -473,6 +501,44 @@ impl Drop for Section<'_> {
             // ORDERING: pairs with the Acquire in `free_record`.
             self.record.busy.store(false, Ordering::Release);
         }
+    }
+}
+
+/// A visit of a thread that alone sends, and a window in it.
+#[derive(Debug)]
+pub(crate) struct LoneVisit<'a> {
+    // It is closed before the visit ends.
+    window: OpenWindow<'a>,
+    end: EndOfVisit<'a>,
+}
+
+impl<'a> LoneVisit<'a> {
+    #[inline(always)]
+    pub(crate) fn window(&self) -> &OpenWindow<'a> {
+        &self.window
+    }
+
+    /// Closes the window and runs code of others in the visit.
+    #[cold]
+    pub(crate) fn end_with(self, then: impl FnOnce()) {
+        let Self { window, end } = self;
+        drop(window);
+        let _inside = InDelivery::enter();
+        then();
+        drop(end);
+    }
+}
+
+#[derive(Debug)]
+struct EndOfVisit<'a> {
+    record: &'a Record,
+    visit: u32,
+}
+
+impl Drop for EndOfVisit<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.record.at.narrow(self.visit, Place::IDLE);
     }
 }
 

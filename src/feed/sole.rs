@@ -130,6 +130,7 @@ impl Window {
 }
 
 /// While this lives, the calling thread alone claims places in own channels. No code of others runs, and nothing waits.
+#[derive(Debug)]
 #[must_use]
 pub(crate) struct OpenWindow<'a>(&'a Window);
 
@@ -217,10 +218,17 @@ impl<'a> Right<'a> {
         self.open_again(all)
     }
 
+    /// Opens a window, after a look that found that this thread is the sole sender. The caller claims nothing before it has put
+    /// a light fence after this, and then found the word [unchanged](Self::is_unchanged).
+    #[inline(always)]
+    pub(crate) fn open_before_look(&self) -> OpenWindow<'a> {
+        self.window.0.store(true, Ordering::Relaxed);
+        OpenWindow(self.window)
+    }
+
     #[inline(always)]
     fn open_now(&self) -> Option<OpenWindow<'a>> {
-        self.window.0.store(true, Ordering::Relaxed);
-        let open = OpenWindow(self.window);
+        let open = self.open_before_look();
         // ORDERING: pairs with the heavy fence in `decide`.
         if !mutant!("sole_sender_is_revoked_without_heavy_fence") {
             light_fence!("window_is_opened_without_light_fence");

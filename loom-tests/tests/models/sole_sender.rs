@@ -89,6 +89,14 @@ fn the_only_sender_has_to_be_waited_for() {
 }
 
 #[test]
+fn a_sender_to_one_subscriber_has_to_look_again() {
+    Model::bound(5).fails_with(
+        "only_subscriber_is_served_beside_a_second_sender",
+        a_second_sender,
+    );
+}
+
+#[test]
 fn the_only_sender_has_to_be_revoked_in_order() {
     for mutant in [
         "window_is_opened_without_light_fence",
