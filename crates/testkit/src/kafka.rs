@@ -37,14 +37,22 @@ impl KafkaServer {
         Self::launch("tcp://localhost:$PORT", "--authentication")
     }
 
-    /// A server that is reached through `front`: it tells clients the address of the front.
+    /// A server that tells clients this port of `localhost`: it is reached through something else.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[track_caller]
+    pub fn known_as(port: u16) -> Self {
+        Self::launch(&format!("tcp://localhost:{port}"), "")
+    }
+
+    /// A server that is reached through `front`.
     ///
     /// # Panics
     /// As [`start`](Self::start).
     #[track_caller]
     pub fn behind(front: &TlsFront) -> Self {
-        let port = front.address().port();
-        let server = Self::launch(&format!("tcp://localhost:{port}"), "");
+        let server = Self::known_as(front.address().port());
         front.serve(server.address());
         server
     }

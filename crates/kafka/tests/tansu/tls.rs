@@ -1,6 +1,8 @@
 //! TLS and SCRAM, over Tansu. The mock cluster has neither, and Tansu asks no client for a certificate: a front ends the
 //! encryption before it.
 
+use std::time::Duration;
+
 use fanfeed_broker::driver::Tls;
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
 use fanfeed_kafka::{Config, Mechanism};
@@ -8,7 +10,8 @@ use fanfeed_testkit::refusal::{SECRET, saying, says};
 use fanfeed_testkit::{Authority, KafkaServer, TlsFront, assert_is};
 
 use crate::common::{Cluster, LONG, connect, quick};
-use crate::{refused, works};
+use crate::sasl::{Guard, USER};
+use crate::{refused, refused_within, works};
 
 /// A front, and the server behind it.
 struct Encrypted {
@@ -47,7 +50,7 @@ fn a_private_authority() {
     let authority = Authority::new("fanfeed tests");
     let server = Encrypted::start(&authority, "localhost", false);
     let trusted = || Tls::new().authority(authority.certificate());
-    works(&server.config(trusted()), 500);
+    works(&server.config(trusted()), "chat.42", 500);
 
     let stranger = Authority::new("another one");
     let untrusted = ["authority that is not trusted", "`ca`"];
@@ -81,7 +84,7 @@ fn client_certificates() {
         client.certificate.display(),
         client.key.display()
     );
-    works(&quick(&url), 500);
+    works(&quick(&url), "chat.42", 500);
     // The batches and the intervals of a broker that is chosen by its URL.
     let broker = Drivers::new()
         .with(fanfeed_kafka::driver())
@@ -150,19 +153,21 @@ fn files_that_cannot_be_used() {
 #[test]
 fn servers_without_tls() {
     let authority = Authority::new("fanfeed tests");
-    let refuses = |url: &str| {
+    let refuses = |url: &str, timeout| {
         let url = url.replace("kafka:", "kafkas:");
-        let error = refused(quick(&url).tls(Tls::new().authority(authority.certificate())));
+        let config = quick(&url).tls(Tls::new().authority(authority.certificate()));
+        let error = refused_within(config, timeout);
         assert_is!(error, ConnectError::Tls(_));
         says(&error, &["kafka:// instead of kafkas://"]);
     };
     // It waits for the rest of a long request.
-    refuses(&KafkaServer::start().url());
+    refuses(&KafkaServer::start().url(), Duration::from_secs(2));
+    let long = Duration::from_secs(10);
     // It closes the connection.
-    refuses(&Cluster::start(1).url());
+    refuses(&Cluster::start(1).url(), long);
     // It says something else.
     let address = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
-    refuses(&format!("kafka://{address}"));
+    refuses(&format!("kafka://{address}"), long);
 }
 
 #[test]
@@ -181,5 +186,114 @@ fn scram_refuses_a_user_that_it_does_not_know() {
         let error = refused(config(&open.url()));
         assert_is!(error, ConnectError::Denied(_));
         says(&error, &["Unsupported SASL mechanism", name]);
+    }
+}
+
+/// The server's side of SCRAM (RFC 5802, RFC 7677).
+pub(crate) struct Scram {
+    digest: &'static ring::digest::Algorithm,
+    hmac: ring::hmac::Algorithm,
+    pbkdf2: ring::pbkdf2::Algorithm,
+    /// The client's first message and the answer.
+    said: Option<String>,
+}
+
+impl Scram {
+    pub(crate) fn new(name: &str) -> Self {
+        use ring::{digest, hmac, pbkdf2};
+        let (digest, hmac, pbkdf2) = match name {
+            "SCRAM-SHA-256" => (
+                &digest::SHA256,
+                hmac::HMAC_SHA256,
+                pbkdf2::PBKDF2_HMAC_SHA256,
+            ),
+            "SCRAM-SHA-512" => (
+                &digest::SHA512,
+                hmac::HMAC_SHA512,
+                pbkdf2::PBKDF2_HMAC_SHA512,
+            ),
+            name => panic!("{name}"),
+        };
+        Scram {
+            digest,
+            hmac,
+            pbkdf2,
+            said: None,
+        }
+    }
+
+    /// The answer, and whether the client is signed in; `None` if it is refused.
+    pub(crate) fn step(&mut self, said: &str) -> Option<(String, bool)> {
+        const SALT: &[u8] = b"sea";
+        // A server has thousands. Here they would take half of the test's time.
+        const ROUNDS: u32 = 16;
+        let Some(before) = self.said.take() else {
+            let bare = said.strip_prefix("n,,")?;
+            let nonce = bare.strip_prefix(&format!("n={USER},r="))?;
+            let answer = format!("r={nonce}more,s={},i={ROUNDS}", base64(SALT));
+            self.said = Some(format!("{bare},{answer}"));
+            return Some((answer, false));
+        };
+        let (last, proof) = said.rsplit_once(",p=")?;
+        let all = format!("{before},{last}");
+        let sign = |key: &[u8], text: &[u8]| {
+            let key = ring::hmac::Key::new(self.hmac, key);
+            ring::hmac::sign(&key, text).as_ref().to_vec()
+        };
+        let mut salted = vec![0; self.digest.output_len()];
+        let rounds = ROUNDS.try_into().unwrap();
+        ring::pbkdf2::derive(self.pbkdf2, rounds, SALT, SECRET.as_bytes(), &mut salted);
+        let key = sign(&salted, b"Client Key");
+        let stored = ring::digest::digest(self.digest, &key);
+        let signature = sign(stored.as_ref(), all.as_bytes());
+        let right: Vec<u8> = key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let server = sign(&sign(&salted, b"Server Key"), all.as_bytes());
+        (proof == base64(&right)).then(|| (format!("v={}", base64(&server)), true))
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let mut three = [0; 4];
+        three[1..=chunk.len()].copy_from_slice(chunk);
+        let number = u32::from_be_bytes(three);
+        for at in 0..4 {
+            let digit = DIGITS[(number >> (18 - 6 * at)) as usize & 63];
+            text.push(if at <= chunk.len() { digit.into() } else { '=' });
+        }
+    }
+    text
+}
+
+#[test]
+fn the_right_password_is_let_in_over_tls() {
+    let authority = Authority::new("fanfeed tests");
+    let front = TlsFront::new(&authority, &["localhost"], false);
+    let guard = Guard::new();
+    let server = KafkaServer::known_as(front.address().port());
+    front.serve(guard.address());
+    guard.serve(server.address());
+    let url = format!("kafkas://localhost:{}", front.address().port());
+    let with = |password: &str, mechanism| {
+        let tls = Tls::new().authority(authority.certificate());
+        quick(&url)
+            .tls(tls)
+            .user(USER, password)
+            .mechanism(mechanism)
+    };
+    works(&with(SECRET, Mechanism::ScramSha512), "chat.42", 200);
+    for mechanism in [
+        Mechanism::Plain,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha512,
+    ] {
+        connect(with(SECRET, mechanism))
+            .publish_confirmed(Message::new("k", "x"), LONG)
+            .unwrap();
+        let error = refused(with("mistaken", mechanism));
+        assert_is!(error, ConnectError::Denied(_));
+        says(&error, &["wrong password"]);
     }
 }
