@@ -1,7 +1,10 @@
 //! TLS and SCRAM, over Tansu. The mock cluster has neither, and Tansu asks no client for a certificate: a front ends the
 //! encryption before it.
 
-use std::time::Duration;
+use std::net::TcpListener;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fanfeed_broker::driver::Tls;
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
@@ -9,7 +12,7 @@ use fanfeed_kafka::{Config, Mechanism};
 use fanfeed_testkit::refusal::{SECRET, saying, says};
 use fanfeed_testkit::{Authority, KafkaServer, TlsFront, assert_is};
 
-use crate::common::{Cluster, LONG, connect, quick};
+use crate::common::{LONG, connect, options, quick};
 use crate::sasl::{Guard, USER};
 use crate::{refused, refused_within, works};
 
@@ -125,6 +128,52 @@ fn connections_that_break_are_made_again() {
     broker.close(LONG).unwrap();
 }
 
+/// At the end of a process, OpenSSL frees what its threads use, unless it was told not to before it was used.
+#[test]
+fn a_process_may_end_while_it_connects() {
+    const URL: &str = "FANFEED_TLS_URL";
+    const TEST: &str = "tls::a_process_may_end_while_it_connects";
+    if let Ok(url) = std::env::var(URL) {
+        end_while_it_connects(&url);
+    }
+    let authority = Authority::new("fanfeed tests");
+    let server = Encrypted::start(&authority, "localhost", false);
+    let url = format!("{}?ca={}", server.url(), authority.certificate().display());
+    let started = Instant::now();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", TEST, "--nocapture"])
+        .env(URL, &url)
+        .status();
+    assert_eq!(child.unwrap().code(), Some(0));
+    // What uses OpenSSL after its end can also hang, for 20 s.
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+fn end_while_it_connects(url: &str) -> ! {
+    extern "C" fn goes_on() {
+        thread::sleep(Duration::from_millis(300));
+    }
+    unsafe extern "C" {
+        fn atexit(function: extern "C" fn()) -> std::ffi::c_int;
+    }
+    // SAFETY: the function takes nothing and does not unwind. What is registered first is called last, after OpenSSL.
+    assert_eq!(unsafe { atexit(goes_on) }, 0);
+    let (connected, connections) = crossbeam_channel::unbounded();
+    for _ in 0..2 {
+        let (url, connected) = (url.to_owned(), connected.clone());
+        thread::spawn(move || {
+            loop {
+                // An error after the end of OpenSSL is no harm.
+                let broker = fanfeed_kafka::connect(quick(&url), options());
+                let _ = connected.send(broker.map(drop));
+            }
+        });
+    }
+    connections.recv_timeout(LONG).unwrap().unwrap();
+    std::process::exit(0)
+}
+
 #[test]
 fn files_that_cannot_be_used() {
     let authority = Authority::new("fanfeed tests");
@@ -164,7 +213,10 @@ fn servers_without_tls() {
     refuses(&KafkaServer::start().url(), Duration::from_secs(2));
     let long = Duration::from_secs(10);
     // It closes the connection.
-    refuses(&Cluster::start(1).url(), long);
+    let closing = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = closing.local_addr().unwrap();
+    thread::spawn(move || closing.incoming().for_each(drop));
+    refuses(&format!("kafka://{address}"), long);
     // It says something else.
     let address = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
     refuses(&format!("kafka://{address}"), long);
