@@ -31,154 +31,24 @@
 //! Chunks are taken out of sight of deliveries and freed in the same way; see
 //! [`directory`](super::directory).
 
+mod grace;
+mod lone;
+mod word;
+
 use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use super::chunk::SEATS;
+pub(crate) use self::grace::Grace;
+use self::grace::Visit;
+use self::lone::{EndOfVisit, LoneVisit};
+use self::word::{At, Record};
+pub(crate) use self::word::{Concern, Place};
 use super::lane::{self, InDelivery};
 use super::sole::{OpenWindow, Right, Sole, Standing, Window};
-use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU64, Ordering, heavy_fence, light_fence, mutant, order,
-    seq_cst_order,
-};
-
-/// Where a delivery can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place(u32);
-
-impl Place {
-    const IDLE: Self = Self(0);
-    const PER_CHUNK: u32 = SEATS as u32 + 1;
-
-    /// A chunk, by its key.
-    pub(crate) fn chunk(key: u32) -> Self {
-        // Keys of channels are small. Those of closures are as small except for the highest bit,
-        // which the product keeps, because the factor is odd.
-        Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
-    }
-
-    /// One seat of a chunk.
-    pub(crate) fn seat(key: u32, seat: usize) -> Self {
-        Self(Self::chunk(key).0.wrapping_add(1 + seat as u32))
-    }
-}
-
-/// The word of a record: the number of the visit and the place. It owns the orderings of both protocols.
-#[derive(Debug)]
-struct At(AtomicU64);
-
-impl At {
-    fn idle() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    fn pack(visit: u32, place: Place) -> u64 {
-        u64::from(visit) << 32 | u64::from(place.0)
-    }
-
-    fn place(word: u64) -> Place {
-        Place(word as u32)
-    }
-
-    fn visit(word: u64) -> u32 {
-        (word >> 32) as u32
-    }
-
-    /// Only the record's thread stores, so it may load without ordering.
-    #[inline(always)]
-    fn own(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Begins a visit.
-    #[inline]
-    fn begin(&self, visit: u32, place: Place) {
-        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`, `Entry::cut`, the swap
-        // of a pointer in the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`,
-        // `Directory::bucket`, `Bucket::chunk`).
-        // Release, because it may end a visit to another place.
-        // Those are all four of each protocol. What a visit loads with `Relaxed` are the bits of the directory and of crossbeam
-        // senders: the former need no order (see `directory`), the latter follow a `SeqCst` load of the live word.
-        self.0.store(Self::pack(visit, place), Ordering::SeqCst);
-        seq_cst_order!("delivery_begins_without_order");
-    }
-
-    /// Begins a visit of a thread that alone sends. It then looks whether it still does.
-    #[inline]
-    fn begin_alone(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
-        self.0.store(Self::pack(visit, place), Ordering::Release);
-        if !mutant!("deliveries_are_observed_without_heavy_fence") {
-            light_fence!("sole_delivery_begins_without_light_fence");
-        }
-    }
-
-    /// Narrows the place within a visit, or ends it.
-    #[inline]
-    fn narrow(&self, visit: u32, place: Place) {
-        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower one.
-        let order = order!(Release, "delivery_ends_relaxed");
-        self.0.store(Self::pack(visit, place), order);
-    }
-
-    fn observe(&self) -> u64 {
-        // ORDERING: SeqCst with the store in `begin`; Acquire pairs with the Release stores above.
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-/// Which deliveries an unsubscribe has to wait for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Concern {
-    /// All of the feed's.
-    All,
-    /// Visits to one seat of a chunk.
-    Seat { chunk: Place, seat: Place },
-    /// Visits to anything in `count` chunks of successive keys.
-    Chunks { first: Place, count: u32 },
-}
-
-impl Concern {
-    fn is_about(self, place: Place) -> bool {
-        match self {
-            _ if place == Place::IDLE => false,
-            Self::All => true,
-            Self::Seat { chunk, seat } => place == chunk || place == seat,
-            Self::Chunks { first, count } => {
-                place.0.wrapping_sub(first.0) < count * Place::PER_CHUNK
-            }
-        }
-    }
-}
-
-/// One thread's record with one feed, or one nested delivery's.
-#[derive(Debug)]
-pub(crate) struct Record {
-    at: At,
-    /// Whether its thread claims places in own channels by plain stores.
-    window: Window,
-    /// Whether a delivery uses the record, or a lane keeps it.
-    busy: AtomicBool,
-    /// What `at` was when something was left to be freed after that visit, else 0. See
-    /// [`Records::has_moved_on`].
-    awaited: AtomicU64,
-    next: *const CachePadded<Record>,
-}
-
-impl Record {
-    fn new(next: *const CachePadded<Self>) -> Self {
-        Self {
-            at: At::idle(),
-            window: Window::new(),
-            busy: AtomicBool::new(true),
-            awaited: AtomicU64::new(0),
-            next,
-        }
-    }
-}
+use crate::sync::{AtomicPtr, Ordering, heavy_fence, mutant};
 
 /// All records of a feed. They are made at need and freed with the feed.
 #[derive(Debug)]
@@ -501,109 +371,6 @@ impl Drop for Section<'_> {
             // ORDERING: pairs with the Acquire in `free_record`.
             self.record.busy.store(false, Ordering::Release);
         }
-    }
-}
-
-/// A visit of a thread that alone sends, and a window in it.
-#[derive(Debug)]
-pub(crate) struct LoneVisit<'a> {
-    // It is closed before the visit ends.
-    window: OpenWindow<'a>,
-    end: EndOfVisit<'a>,
-}
-
-impl<'a> LoneVisit<'a> {
-    #[inline(always)]
-    pub(crate) fn window(&self) -> &OpenWindow<'a> {
-        &self.window
-    }
-
-    /// Closes the window and runs code of others in the visit.
-    #[cold]
-    pub(crate) fn end_with(self, then: impl FnOnce()) {
-        let Self { window, end } = self;
-        drop(window);
-        let _inside = InDelivery::enter();
-        then();
-        drop(end);
-    }
-}
-
-#[derive(Debug)]
-struct EndOfVisit<'a> {
-    record: &'a Record,
-    visit: u32,
-}
-
-impl Drop for EndOfVisit<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.record.at.narrow(self.visit, Place::IDLE);
-    }
-}
-
-/// The deliveries that were under way when something was taken out of their sight.
-#[derive(Debug, Clone)]
-pub(crate) struct Grace {
-    concern: Concern,
-    visits: Vec<Visit>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Visit {
-    record: *const Record,
-    /// The word at the last observation.
-    word: u64,
-}
-
-// SAFETY: the pointers are to records of a feed, which are `Sync` and outlive the `Grace`: see `Grace::is_over`.
-unsafe impl Send for Grace {}
-
-impl Grace {
-    /// Whether all of them have ended.
-    ///
-    /// # Safety
-    ///
-    /// The [`Records`] that made this must be alive.
-    pub(crate) unsafe fn is_over(&mut self) -> bool {
-        self.visits.retain_mut(|visit| {
-            let last = visit.word;
-            // SAFETY: the caller keeps the records alive.
-            visit.word = unsafe { &*visit.record }.at.observe();
-            At::visit(visit.word) == At::visit(last) && self.concern.is_about(At::place(visit.word))
-        });
-        self.visits.is_empty()
-    }
-
-    /// Makes [`Records::has_moved_on`] report the end of a visit that was under way when
-    /// [`is_over`](Self::is_over) looked. The caller holds the registry's lock.
-    ///
-    /// # Safety
-    ///
-    /// The [`Records`] that made this must be alive.
-    pub(crate) unsafe fn leave(&self) {
-        for visit in &self.visits {
-            // SAFETY: the caller keeps the records alive.
-            let awaited = unsafe { &(*visit.record).awaited };
-            // What is there is of the same visit, and of no narrower a place: `forget_ended` came before.
-            if awaited.load(Ordering::Relaxed) == 0 {
-                awaited.store(visit.word, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Whether all noted visits within `concern` have ended. This grace's own concern includes
-    /// `concern`. Once true, it stays true: a visit only ever narrows its place.
-    ///
-    /// # Safety
-    ///
-    /// The [`Records`] that made this must be alive.
-    pub(crate) unsafe fn is_over_at(&self, concern: Concern) -> bool {
-        self.visits.iter().all(|visit| {
-            // SAFETY: the caller keeps the records alive.
-            let word = unsafe { &*visit.record }.at.observe();
-            At::visit(word) != At::visit(visit.word) || !concern.is_about(At::place(word))
-        })
     }
 }
 

@@ -1,0 +1,142 @@
+//! One record, and its word: where a delivery is.
+
+use crossbeam_utils::CachePadded;
+
+use crate::feed::chunk::SEATS;
+use crate::feed::sole::Window;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, light_fence, mutant, order, seq_cst_order};
+
+/// Where a delivery can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    pub(super) const IDLE: Self = Self(0);
+    const PER_CHUNK: u32 = SEATS as u32 + 1;
+
+    /// A chunk, by its key.
+    pub(crate) fn chunk(key: u32) -> Self {
+        // Keys of channels are small. Those of closures are as small except for the highest bit,
+        // which the product keeps, because the factor is odd.
+        Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
+    }
+
+    /// One seat of a chunk.
+    pub(crate) fn seat(key: u32, seat: usize) -> Self {
+        Self(Self::chunk(key).0.wrapping_add(1 + seat as u32))
+    }
+}
+
+/// The word of a record: the number of the visit and the place. It owns the orderings of both protocols.
+#[derive(Debug)]
+pub(super) struct At(AtomicU64);
+
+impl At {
+    pub(super) fn idle() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(super) fn pack(visit: u32, place: Place) -> u64 {
+        u64::from(visit) << 32 | u64::from(place.0)
+    }
+
+    pub(super) fn place(word: u64) -> Place {
+        Place(word as u32)
+    }
+
+    pub(super) fn visit(word: u64) -> u32 {
+        (word >> 32) as u32
+    }
+
+    /// Only the record's thread stores, so it may load without ordering.
+    #[inline(always)]
+    pub(super) fn own(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Begins a visit.
+    #[inline]
+    pub(super) fn begin(&self, visit: u32, place: Place) {
+        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`, `Entry::cut`, the swap
+        // of a pointer in the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`,
+        // `Directory::bucket`, `Bucket::chunk`).
+        // Release, because it may end a visit to another place.
+        // Those are all four of each protocol. What a visit loads with `Relaxed` are the bits of the directory and of crossbeam
+        // senders: the former need no order (see `directory`), the latter follow a `SeqCst` load of the live word.
+        self.0.store(Self::pack(visit, place), Ordering::SeqCst);
+        seq_cst_order!("delivery_begins_without_order");
+    }
+
+    /// Begins a visit of a thread that alone sends. It then looks whether it still does.
+    #[inline]
+    pub(super) fn begin_alone(&self, visit: u32, place: Place) {
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
+        self.0.store(Self::pack(visit, place), Ordering::Release);
+        if !mutant!("deliveries_are_observed_without_heavy_fence") {
+            light_fence!("sole_delivery_begins_without_light_fence");
+        }
+    }
+
+    /// Narrows the place within a visit, or ends it.
+    #[inline]
+    pub(super) fn narrow(&self, visit: u32, place: Place) {
+        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower one.
+        let order = order!(Release, "delivery_ends_relaxed");
+        self.0.store(Self::pack(visit, place), order);
+    }
+
+    pub(super) fn observe(&self) -> u64 {
+        // ORDERING: SeqCst with the store in `begin`; Acquire pairs with the Release stores above.
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Which deliveries an unsubscribe has to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Concern {
+    /// All of the feed's.
+    All,
+    /// Visits to one seat of a chunk.
+    Seat { chunk: Place, seat: Place },
+    /// Visits to anything in `count` chunks of successive keys.
+    Chunks { first: Place, count: u32 },
+}
+
+impl Concern {
+    pub(super) fn is_about(self, place: Place) -> bool {
+        match self {
+            _ if place == Place::IDLE => false,
+            Self::All => true,
+            Self::Seat { chunk, seat } => place == chunk || place == seat,
+            Self::Chunks { first, count } => {
+                place.0.wrapping_sub(first.0) < count * Place::PER_CHUNK
+            }
+        }
+    }
+}
+
+/// One thread's record with one feed, or one nested delivery's.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(super) at: At,
+    /// Whether its thread claims places in own channels by plain stores.
+    pub(super) window: Window,
+    /// Whether a delivery uses the record, or a lane keeps it.
+    pub(super) busy: AtomicBool,
+    /// What `at` was when something was left to be freed after that visit, else 0. See
+    /// [`Records::has_moved_on`](super::Records::has_moved_on).
+    pub(super) awaited: AtomicU64,
+    pub(super) next: *const CachePadded<Record>,
+}
+
+impl Record {
+    pub(super) fn new(next: *const CachePadded<Self>) -> Self {
+        Self {
+            at: At::idle(),
+            window: Window::new(),
+            busy: AtomicBool::new(true),
+            awaited: AtomicU64::new(0),
+            next,
+        }
+    }
+}
