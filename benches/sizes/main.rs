@@ -1,5 +1,6 @@
 //! How cost grows with size: `cargo bench --bench sizes`, with `-- --quick` in a fraction of the time, and with `-- --list`
-//! and `-- --only SERIES` for one series.
+//! and `-- --only SERIES` for one series. All of it takes about three minutes; `--only`, `--row`, `--from` and `--up-to` run
+//! a part.
 //!
 //! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers that come, receive and
 //! go; threads that are blocked in a send; tasks that wait. All contenders take turns at every size in every round, and
@@ -56,7 +57,7 @@ fn main() {
     let watchdog = Watchdog::start(LIMIT);
     for series in SERIES.iter().filter(|series| options.runs(series.key)) {
         println!("\n## {} ({})\n{}", series.title, series.key, series.note);
-        let measured = series.run(&plan, &watchdog);
+        let measured = series.run(&plan, |name| options.runs_row(name), &watchdog);
         if plan.is_smoke {
             println!("  {} contenders work", measured.rows.len());
         } else if measured.sizes.is_empty() {

@@ -21,9 +21,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SERIES", value_parser = series_keys())]
     only: Vec<String>,
 
-    /// How many rounds to run, instead of 5, or of 3 with --quick
+    /// Run only the rows whose names contain this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    row: Vec<String>,
+
+    /// How many rounds to run, instead of 5 (of 3 with a million subscribers, or with --quick)
     #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
+
+    /// Leave out smaller sizes
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    from: usize,
 
     /// Leave out greater sizes
     #[arg(long, value_name = "SIZE", default_value_t = usize::MAX, hide_default_value = true)]
@@ -54,11 +67,20 @@ impl Options {
             Self { quick: true, .. } => Plan::QUICK,
             _ => Plan::FULL,
         };
+        let [rounds, rounds_of_most] = [plan.rounds, plan.rounds_of_most]
+            .map(|rounds| self.rounds.map_or(rounds, |rounds| rounds as usize));
         Plan {
+            from: self.from,
             up_to: self.up_to,
-            rounds: self.rounds.map_or(plan.rounds, |rounds| rounds as usize),
+            rounds,
+            rounds_of_most,
             ..plan
         }
+    }
+
+    /// Whether the row with this name is to be run.
+    pub(crate) fn runs_row(&self, name: &str) -> bool {
+        self.row.is_empty() || self.row.iter().any(|row| name.contains(row))
     }
 
     /// Whether this series is to be run.

@@ -71,10 +71,17 @@ pub(crate) struct Row {
 impl Series {
     /// Runs all contenders at all sizes, in rounds. The first round at a small size finds cold memory, so each contender runs
     /// once at the smallest size before.
-    pub(crate) fn run(&self, plan: &Plan, watchdog: &Watchdog) -> Measured {
+    pub(crate) fn run(
+        &self,
+        plan: &Plan,
+        runs_row: impl Fn(&str) -> bool,
+        watchdog: &Watchdog,
+    ) -> Measured {
         let sizes = (self.sizes)(plan);
         let sizes = &sizes[..sizes.partition_point(|&size| size <= plan.up_to)];
+        let sizes = &sizes[sizes.partition_point(|&size| size < plan.from)..];
         let mut contenders = (self.contenders)(*plan);
+        contenders.retain(|contender| runs_row(contender.name));
         let mut rows: Vec<Row> = contenders
             .iter()
             .map(|contender| Row {
@@ -88,8 +95,11 @@ impl Series {
                 (contender.run)(smallest);
             }
         }
-        for _ in 0..plan.rounds {
+        for round in 0..plan.rounds {
             for (index, &size) in sizes.iter().enumerate() {
+                if round >= plan.rounds_at(size) {
+                    continue;
+                }
                 for (contender, row) in contenders.iter_mut().zip(&mut rows) {
                     let what = format!("{}, {}, {size}", self.key, contender.name);
                     let figures = watchdog.watch(what, || (contender.run)(size));

@@ -135,10 +135,11 @@ impl Step {
 
 fn pairs(measured: &Measured) -> impl Iterator<Item = (&Row, &Row)> {
     measured.rows.iter().flat_map(move |row| {
-        row.peers.iter().map(move |name| {
-            let peer = measured.rows.iter().find(|peer| peer.name == *name);
-            (row, peer.expect("a peer is a contender"))
-        })
+        // A peer may be left out.
+        let peer = |name| measured.rows.iter().find(|peer| peer.name == name);
+        row.peers
+            .iter()
+            .filter_map(move |&name| Some((row, peer(name)?)))
     })
 }
 
