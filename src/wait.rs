@@ -1,8 +1,9 @@
 //! Floor 1: how a thread or a task waits, and how it is woken.
 //!
 //! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share one protocol: a
-//! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values), [`WakerSet`] has
-//! many (senders that wait for room). [`Patience`] is for the short waits that nobody wakes.
+//! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values). [`WakerSet`] has
+//! many, of which one is woken for each place (senders that wait for room), and [`WakeList`] many that are woken together
+//! (readers of a ring). [`Patience`] is for the short waits that nobody wakes.
 //!
 //! Wakers are code of others: they are woken, cloned and dropped outside of locks, and what panics when it is woken, or
 //! dropped on behalf of somebody else, keeps nobody else waiting ([`quietly`]).
@@ -18,6 +19,7 @@ mod patience;
 mod quietly;
 #[cfg(feature = "async")]
 mod turn;
+mod wake_list;
 mod waker_cell;
 mod waker_set;
 
@@ -34,5 +36,6 @@ pub(crate) use patience::Patience;
 pub(crate) use quietly::{Caught, catch, quietly, wake};
 #[cfg(feature = "async")]
 pub(crate) use turn::{not_completed, poll_turn};
+pub(crate) use wake_list::{ListPlace, WakeList};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
-use crate::wait::{Pace, Parker, Ticket};
+use crate::wait::{ListPlace, Pace, Parker};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -61,8 +61,8 @@ pub struct RingReceiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
-    /// The place in the wake list of a task that was told to wait.
-    ticket: Ticket,
+    /// The place in the wake list of a reader that was told to wait.
+    place: ListPlace,
     pace: Pace,
 }
 
@@ -77,9 +77,7 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
-            // Each value wakes all waiters, so no wake-up has to be passed on if a task does not
-            // act on it.
-            ticket: Ticket::of_thread(),
+            place: ListPlace::default(),
             pace,
         }
     }
@@ -408,7 +406,7 @@ impl<T> RingReceiver<T> {
         self.grow_drowsy();
         let outcome = loop {
             let wakeups = &self.reader.core().wakeups;
-            wakeups.join_readers(&mut self.ticket, parker.waker());
+            wakeups.join_readers(&mut self.place, parker.waker());
             if self.reader.is_ready() {
                 break Ok(());
             }
@@ -423,7 +421,7 @@ impl<T> RingReceiver<T> {
 
     pub(crate) fn leave_line(&mut self) {
         let wakeups = &self.reader.core().wakeups;
-        wakeups.leave_readers(&mut self.ticket);
+        wakeups.leave_readers(&mut self.place);
     }
 }
 
@@ -583,7 +581,7 @@ impl<T: Clone> RingReceiver<T> {
                 Err(TryRecvError::Empty) => {
                     self.grow_drowsy();
                     let wakeups = &self.reader.core().wakeups;
-                    wakeups.join_readers(&mut self.ticket, context.waker());
+                    wakeups.join_readers(&mut self.place, context.waker());
                     is_in_line = true;
                     continue;
                 }

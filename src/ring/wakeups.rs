@@ -17,7 +17,7 @@ use crate::sync::{
     Ordering, Word, deregister_word, free_fence, heavy_fence, mutant, register_word,
     store_load_fence,
 };
-use crate::wait::{Ticket, WakerSet};
+use crate::wait::{ListPlace, WakeList};
 
 use super::blocked_senders::BlockedSenders;
 
@@ -26,7 +26,7 @@ pub(crate) struct Wakeups {
     /// [`free_fence`].
     drowsy: Word,
     /// Readers that wait for values.
-    readers: WakerSet,
+    readers: WakeList,
     /// Senders that wait for room.
     pub(crate) senders: BlockedSenders,
 }
@@ -35,7 +35,7 @@ impl Wakeups {
     pub(crate) fn new() -> Self {
         Self {
             drowsy: Word::default(),
-            readers: WakerSet::new(),
+            readers: WakeList::new(),
             senders: BlockedSenders::new(),
         }
     }
@@ -68,16 +68,20 @@ impl Wakeups {
     #[cold]
     #[inline(never)]
     fn rouse(&self) {
-        // ORDERING: pairs with the fence in `WakerSet::join`.
+        // ORDERING: pairs with the fence in `WakeList::join`.
         store_load_fence!("sender_rouses_without_fence");
         if self.readers.is_waited_on() {
             self.readers.wake_all();
         }
     }
 
-    /// Wakes all readers, whatever they wait for.
+    /// Wakes all readers, whatever they wait for: something has ended.
     pub(crate) fn wake_readers(&self) {
-        self.readers.wake_all();
+        // ORDERING: pairs with the fence in `WakeList::join`.
+        store_load_fence!("end_looks_for_readers_without_fence");
+        if self.readers.is_waited_on() {
+            self.readers.wake_all();
+        }
     }
 
     /// From now on senders look whether this reader is parked.
@@ -95,19 +99,18 @@ impl Wakeups {
     }
 
     /// A drowsy reader stands in the queue. It has to look once more before it parks.
-    pub(crate) fn join_readers(&self, ticket: &mut Ticket, waker: &Waker) {
-        self.readers.join(ticket, waker);
+    pub(crate) fn join_readers(&self, place: &mut ListPlace, waker: &Waker) {
+        self.readers.join(place, waker);
     }
 
     /// A reader waits no longer.
-    pub(crate) fn leave_readers(&self, ticket: &mut Ticket) {
-        // Everybody is woken for each value: nobody has to be woken in its stead.
-        self.readers.leave(ticket, || false);
+    pub(crate) fn leave_readers(&self, place: &mut ListPlace) {
+        self.readers.leave(place);
     }
 
     /// The ring has ended: wakes all sleepers.
     pub(crate) fn wake_all(&self) {
-        self.readers.wake_all();
+        self.wake_readers();
         self.senders.wake_all();
     }
 }

@@ -1,8 +1,8 @@
-//! A ring's exclusive sender and one strict reader: publish and read, round and round, park and wake on both ends.
+//! A ring's exclusive sender and one strict reader, or two: publish and read, round and round, park and wake on both ends.
 //!
-//! Modelled: one thread that sends and closes, and one that reads by clones or by reference; capacities 1, 2 and 4, so
+//! Modelled: one thread that sends and closes, and one or two that read by clones or by reference; capacities 1, 2 and 4, so
 //! that slots are used again and, with 4, that a segment has two. Timers do not fire, so every wake-up has to come from
-//! somebody. Bounds: two threads, one to six values, two to four preemptions.
+//! somebody. Bounds: two or three threads, one to six values, two to four preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_publish::
@@ -106,6 +106,38 @@ fn one_value_for_a_drowsy_reader() {
     });
     assert_eq!(reader.recv(), Ok(7));
     drop(sender.join().unwrap());
+}
+
+/// The ring ends beside a reader that has been drowsy for long.
+fn a_close() {
+    let mut ring = ExclusiveRingFeed::<u32>::new(1).unwrap();
+    let mut reader = ring.subscribe();
+    let timeout = reader.wait_timeout(Duration::ZERO);
+    assert_eq!(timeout, Err(RecvTimeoutError::Timeout));
+    let closer = thread::spawn(move || {
+        ring.close();
+        ring
+    });
+    assert_eq!(reader.recv(), Err(RecvError::Closed));
+    drop(closer.join().unwrap());
+}
+
+/// Two readers, each of which waits for one value after the other.
+fn two_readers() {
+    let mut ring = ExclusiveRingFeed::new(2).unwrap();
+    let mut readers = [ring.subscribe(), ring.subscribe()];
+    for reader in &mut readers {
+        let timeout = reader.wait_timeout(Duration::ZERO);
+        assert_eq!(timeout, Err(RecvTimeoutError::Timeout));
+    }
+    let reading = readers.map(|mut reader| {
+        thread::spawn(move || assert_eq!([reader.recv(), reader.recv()], [Ok(1), Ok(2)]))
+    });
+    ring.send(1);
+    ring.send(2);
+    for reader in reading {
+        reader.join().unwrap();
+    }
 }
 
 /// Published in stretches of a segment, read by reference.
@@ -322,15 +354,39 @@ fn a_drowsy_reader_needs_no_light_fence() {
 fn a_reader_has_to_fence_before_it_parks() {
     Model::bound(2)
         .because(Why::Deadlock)
-        .fails_with("waiter_joins_without_fence", one_value);
+        .fails_with("list_is_joined_without_fence", one_value);
 }
 
 #[test]
 fn a_reader_that_is_drowsy_has_to_fence_before_it_parks() {
-    let both = "waiter_joins_without_fence reader_grows_drowsy_without_heavy_fence";
+    let both = "list_is_joined_without_fence reader_grows_drowsy_without_heavy_fence";
     Model::bound(2)
         .because(Why::Deadlock)
         .fails_with(both, one_value_for_a_drowsy_reader);
+}
+
+#[test]
+fn a_close_wakes_a_parked_reader() {
+    Model::bound(4).holds(a_close);
+}
+
+#[test]
+fn a_close_has_to_look_for_parked_readers_in_order() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("end_looks_for_readers_without_fence", a_close);
+}
+
+#[test]
+fn readers_that_are_woken_together_wait_again() {
+    Model::bound(2).holds(two_readers);
+}
+
+#[test]
+fn a_reader_that_was_woken_must_not_take_another_one_out_of_the_list() {
+    Model::bound(2)
+        .because(Why::Says("index out of bounds"))
+        .fails_with("place_of_an_earlier_round_is_left", two_readers);
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! Waiters that are all woken at once: readers that wait for a ring's next value.
+
+use std::mem;
+use std::task::Waker;
+
+use super::quietly::{quietly, wake};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, mutant, prefetch, store_load_fence};
+
+/// Marks the end of the chain of free slots.
+const NONE: u32 = u32::MAX;
+
+/// How many wakers ahead memory is fetched.
+const AHEAD: usize = 4;
+
+/// The wakers of those that wait for the next event, which wakes all of them.
+///
+/// A waiter [joins](Self::join), which fences, and looks once more before it waits. A thread that
+/// brings about an event fences, asks whether [anybody waits](Self::is_waited_on), and if so
+/// [wakes all](Self::wake_all). Of the two fences one comes first: either the waiter sees the
+/// event, or the thread sees the waiter.
+///
+/// **The invariant.** A [`ListPlace`] of the current round has its waker in the list. If it is of
+/// an earlier round, its waker was taken out to be woken. Only `wake_all` begins a round; it does so
+/// under the lock, and takes all wakers out.
+///
+/// So a waiter that was woken has nothing to take back, and leaves by a look at the round. That is
+/// the difference from a [`WakerSet`](super::WakerSet), where a woken waiter keeps its place in
+/// line until it acts: a thousand tasks that are woken for each value do not touch a place each.
+///
+/// The list keeps memory for as many waiters as there were at once, 32 bytes for each.
+#[derive(Debug)]
+pub(crate) struct WakeList {
+    /// How many wait. Written under the lock.
+    count: AtomicU32,
+    /// How often all were woken, modulo 2^40. Written under the lock.
+    round: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    /// A waker, or the number of the next free slot.
+    slots: Vec<Result<Waker, u32>>,
+    /// The first free slot.
+    free: u32,
+    /// Empty. Its memory is for the next round.
+    spare: Vec<Result<Waker, u32>>,
+}
+
+/// A waiter's place in a [`WakeList`]: `round << 24 | index`. The default is none.
+///
+/// A round's number comes again after 2^40 rounds, a day of ten million a second. Only a waiter that
+/// was woken and did not act until that very round could take it for the current one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ListPlace(u64);
+
+const INDEX_BITS: u32 = 24;
+const INDEXES: u64 = 1 << INDEX_BITS;
+
+impl ListPlace {
+    const NONE: Self = Self(u64::MAX);
+
+    fn new(round: u64, index: u32) -> Self {
+        Self(round << INDEX_BITS | u64::from(index))
+    }
+
+    fn round(&self) -> u64 {
+        self.0 >> INDEX_BITS
+    }
+
+    fn index(&self) -> usize {
+        (self.0 & (INDEXES - 1)) as usize
+    }
+}
+
+impl Default for ListPlace {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl WakeList {
+    pub(crate) fn new() -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            round: AtomicU64::new(0),
+            waiters: Mutex::new(Waiters {
+                slots: Vec::new(),
+                free: NONE,
+                spare: Vec::new(),
+            }),
+        }
+    }
+
+    /// Whether the place is of the current round. Exact under the lock.
+    fn is_current(&self, place: &ListPlace) -> bool {
+        *place != ListPlace::NONE && self.round.load(Ordering::Relaxed) == place.round()
+    }
+
+    /// Joins the list, unless the waiter is in it with this waker. It must look once more after this.
+    pub(crate) fn join(&self, place: &mut ListPlace, waker: &Waker) {
+        if !self.has(place, waker) {
+            // Cloned and dropped outside the lock, because that runs user code.
+            let waker = waker.clone();
+            let replaced = self.put(place, waker);
+            drop(replaced);
+        }
+        // ORDERING: pairs with the fence of a thread that asks whether anybody waits.
+        store_load_fence!("list_is_joined_without_fence");
+    }
+
+    fn has(&self, place: &ListPlace, waker: &Waker) -> bool {
+        if !self.is_current(place) {
+            return false;
+        }
+        let waiters = self.waiters.lock();
+        let held = || waiters.slots[place.index()].as_ref();
+        self.is_current(place) && held().is_ok_and(|held| held.will_wake(waker))
+    }
+
+    /// Puts a waker in the list, or into the place that the waiter has there. Returns the waker that
+    /// was in that place.
+    fn put(&self, place: &mut ListPlace, waker: Waker) -> Option<Waker> {
+        let mut waiters = self.waiters.lock();
+        if self.is_current(place) {
+            let slot = &mut waiters.slots[place.index()];
+            return mem::replace(slot, Ok(waker)).ok();
+        }
+        *place = ListPlace::new(self.round.load(Ordering::Relaxed), waiters.add(waker));
+        let count = self.count.load(Ordering::Relaxed);
+        self.count.store(count + 1, Ordering::Relaxed);
+        None
+    }
+
+    /// Leaves the list, unless the waiter was woken.
+    pub(crate) fn leave(&self, place: &mut ListPlace) {
+        let place = mem::take(place);
+        if place == ListPlace::NONE {
+            return;
+        }
+        // The round only grows, so a place of an earlier one stays so. This may be out of date.
+        if !self.is_current(&place) && !mutant!("place_of_an_earlier_round_is_left") {
+            return;
+        }
+        let waker = {
+            let mut waiters = self.waiters.lock();
+            if !self.is_current(&place) && !mutant!("place_of_an_earlier_round_is_left") {
+                return;
+            }
+            let count = self.count.load(Ordering::Relaxed);
+            self.count.store(count - 1, Ordering::Relaxed);
+            waiters.remove(place.index())
+        };
+        // The waiter may be unwinding, and has more to do than this.
+        quietly(|| drop(waker));
+    }
+
+    /// Whether anybody waits. The caller has fenced since the event.
+    #[inline]
+    pub(crate) fn is_waited_on(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
+    /// Wakes all that wait, in about the order in which they joined.
+    #[cold]
+    pub(crate) fn wake_all(&self) {
+        let mut slots = {
+            let mut waiters = self.waiters.lock();
+            let next = ListPlace::new(self.round.load(Ordering::Relaxed) + 1, 0);
+            self.round.store(next.round(), Ordering::Relaxed);
+            self.count.store(0, Ordering::Relaxed);
+            waiters.free = NONE;
+            let spare = mem::take(&mut waiters.spare);
+            mem::replace(&mut waiters.slots, spare)
+        };
+        for index in 0..slots.len() {
+            if let Some(Ok(waker)) = slots.get(index + AHEAD) {
+                prefetch(waker.data());
+            }
+            if let Ok(waker) = mem::replace(&mut slots[index], Err(NONE)) {
+                wake(waker);
+            }
+        }
+        slots.clear();
+        let mut waiters = self.waiters.lock();
+        if waiters.spare.capacity() < slots.capacity() {
+            waiters.spare = slots;
+        }
+    }
+}
+
+impl Waiters {
+    fn add(&mut self, waker: Waker) -> u32 {
+        let index = self.free;
+        match self.slots.get_mut(index as usize) {
+            Some(slot) => {
+                if let Err(next) = mem::replace(slot, Ok(waker)) {
+                    self.free = next;
+                }
+                index
+            }
+            None => {
+                let index = self.slots.len();
+                assert!(
+                    (index as u64) < INDEXES - 1,
+                    "fewer than 2^24 wait in one list"
+                );
+                self.slots.push(Ok(waker));
+                index as u32
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Waker> {
+        let waker = mem::replace(&mut self.slots[index], Err(self.free)).ok();
+        self.free = index as u32;
+        waker
+    }
+}
+
+#[cfg(test)]
+mod tests;
