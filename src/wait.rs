@@ -30,7 +30,7 @@ pub use alarm::has_alarm_thread;
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Pace, PaceBefore};
 pub(crate) use parker::Parker;
 pub(crate) use patience::Patience;
 pub(crate) use quietly::{Caught, catch, quietly, wake};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
 use crate::sync::MODELLED;
-use crate::wait::{ListPlace, Pace, Parker};
+use crate::wait::{ListPlace, PaceBefore, Parker};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -63,7 +63,7 @@ pub struct RingReceiver<T> {
     awake: Awake,
     /// The place in the wake list of a reader that was told to wait.
     place: ListPlace,
-    pace: Pace,
+    pace: PaceBefore,
 }
 
 // A value counts as read before code of others sees it, so what panics then leaves the reader behind that value.
@@ -72,7 +72,7 @@ impl<T> RefUnwindSafe for RingReceiver<T> {}
 
 impl<T: Send + Sync + 'static> RingReceiver<T> {
     pub(crate) fn new(reader: Reader<T>, waiting: Waiting) -> Self {
-        let pace = Pace::new(reader.position() as u32);
+        let pace = PaceBefore::new(reader.position());
         Self {
             subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
             reader,
@@ -89,7 +89,7 @@ impl<T> RingReceiver<T> {
     fn pause_if_few(&mut self) {
         // A reader that has waited knows of a value, and gets it at once.
         if !self.reader.has_unread() {
-            self.pace.pauses(self.reader.position() as u32);
+            self.pace.pause(self.reader.position());
         }
     }
 
@@ -120,8 +120,10 @@ impl<T> RingReceiver<T> {
     ///
     /// A call that knows of no value, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
     /// microsecond, or less) and looks then. If it did not, a thread that polls without a break would move a cache line between
-    /// the cores for each value, and senders would wait for it. A reader that finds nothing twice does not pause again, and
-    /// after [`wait`](Self::wait) there is no pause. The same holds for all reads that do not wait.
+    /// the cores for each value, and senders would wait for it. If other readers have looked on this thread meanwhile, the pause is
+    /// shorter by two hints for each: a thread that polls more than sixteen readers in turn does not pause. A reader that finds
+    /// nothing twice does not pause again, and after [`wait`](Self::wait) there is no pause. The same holds for all reads that do
+    /// not wait.
     ///
     /// # Stopping
     ///
