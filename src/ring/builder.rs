@@ -210,7 +210,7 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
             return Ok(RingReceiver::new(reader, self.waiting));
         }
         // It has joined at the nearest position that there was, for which nobody has asked.
-        reader.member.leave();
+        reader.member.leave(false);
         Err(if position > self.begin {
             PositionError::Gone { oldest: position }
         } else {

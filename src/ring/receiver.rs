@@ -604,7 +604,10 @@ impl<T> Drop for RingReceiver<T> {
     fn drop(&mut self) {
         self.leave_line();
         self.grow_lively();
-        self.reader.member.leave();
+        // This receiver has two references, in the reader and in the subscription. References that
+        // others make of those that the ring has do not ask for figures.
+        let has_handles = Arc::strong_count(&self.reader.member) > 2;
+        self.reader.member.leave(has_handles);
     }
 }
 
