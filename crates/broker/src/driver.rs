@@ -104,7 +104,8 @@ mod transport;
 pub use engine::{Engine, EngineOptions};
 pub use escape::Escape;
 pub use parameter::{
-    bad_url, check_durations, choice, decoded, duration, fragment, number, unknown_parameter,
+    bad_url, check_durations, choice, decoded, duration, fragment, number, parameters,
+    unknown_parameter, unknown_scheme,
 };
 pub use secret::Secret;
 pub use sink::{Full, Sink};

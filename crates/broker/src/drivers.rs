@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::driver::Driver;
+use crate::driver::{Driver, unknown_scheme};
 use crate::error::ConnectError;
 use crate::memory::MemoryBroker;
 
@@ -91,10 +91,7 @@ impl Drivers {
                 )),
             };
         }
-        Err(ConnectError::UnknownScheme {
-            scheme: scheme.into(),
-            known: self.schemes().join(", ").into(),
-        })
+        Err(unknown_scheme(url, &self.schemes().join(", ")))
     }
 
     /// The schemes that have drivers.

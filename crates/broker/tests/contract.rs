@@ -41,6 +41,10 @@ fn a_broker_is_chosen_by_its_url() {
     let error = drivers.connect("redis://user:hunter2@host").err().unwrap();
     assert!(matches!(error, ConnectError::UnknownScheme { .. }));
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+    // The scheme was forgotten: the text before the colon is no scheme.
+    let error = drivers.connect("hunter2:foo@host").err().unwrap();
+    assert!(matches!(error, ConnectError::BadUrl(_)));
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
     let error = drivers.connect("memory:hunter2").err().unwrap();
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{
-    TlsParameters, bad_url, choice, decoded, duration, fragment, number, unknown_parameter,
+    TlsParameters, bad_url, choice, decoded, duration, fragment, number, parameters,
+    unknown_parameter, unknown_scheme,
 };
 
 use crate::config::{Config, Mechanism};
@@ -31,18 +32,15 @@ impl FromStr for Config {
         let tls = match scheme.to_ascii_lowercase().as_str() {
             "kafka" => false,
             "kafkas" => true,
-            scheme => {
-                return Err(ConnectError::UnknownScheme {
-                    scheme: scheme.into(),
-                    known: "kafka, kafkas".into(),
-                });
-            }
+            _ => return Err(unknown_scheme(text, "kafka, kafkas")),
         };
         let rest = rest.strip_prefix("//").ok_or_else(|| bad_url(FORM))?;
         if rest.contains('#') {
             return Err(fragment());
         }
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // First, so that a `?` in a password is told as such, and not as a bad port.
+        let read = parameters(query)?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (user, servers) = match authority.rsplit_once('@') {
             Some((user, servers)) => (Some(user), servers),
@@ -57,10 +55,8 @@ impl FromStr for Config {
             config = config.user(decoded(name, "user")?, decoded(password, "password")?);
         }
         let mut files = TlsParameters::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decoded(&value.replace('+', " "), "query")?;
-            config = parameter(config, &mut files, name, &value)?;
+        for (name, value) in read {
+            config = parameter(config, &mut files, &name, &value)?;
         }
         config.tls = files.finish(tls, "kafkas")?;
         config.check()?;
@@ -160,6 +156,18 @@ mod tests {
             ("localhost", "kafka://user:password@host"),
             ("http://u:hunter2@h", "known schemes are kafka"),
             ("kafka:hunter2@h", "kafka://user:password@host"),
+            ("hunter2:foo@h", "known schemes are kafka"),
+            ("kafka://u:12?hunter2@h", "%3F"),
+            ("kafka://u:x?a=b&hunter2=c@h", "%3F"),
+            ("kafka://h?hunter2%40h=x", "there are prefix"),
+            (
+                "kafka://u:hunter2@h?refresh=1s&refresh=2s",
+                "`refresh` twice",
+            ),
+            (
+                "kafka://u:hunter2@h?rdkafka.acks=1&rdkafka.acks=all",
+                "`rdkafka.acks` twice",
+            ),
             ("kafka://", "no host"),
             ("kafka://u:hunter2@h,", "no host"),
             ("kafka://u:hunter2@h/topic", "?prefix="),

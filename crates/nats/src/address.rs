@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{
-    TlsParameters, bad_url, choice, decoded, duration, fragment, number, unknown_parameter,
+    TlsParameters, bad_url, choice, decoded, duration, fragment, number, parameters,
+    unknown_parameter, unknown_scheme,
 };
 use url::Url;
 
@@ -52,10 +53,12 @@ impl FromStr for Config {
             return Err(fragment());
         }
         if !matches!(url.path(), "" | "/") {
-            return Err(bad_url(format!("it has a path, and NATS has none: {FORM}")));
+            return Err(bad_url(format!(
+                "it has a path, and NATS has none: {FORM} (write a `/` in a password or token as %2F)"
+            )));
         }
         let mut files = TlsParameters::default();
-        for (name, value) in url.query_pairs() {
+        for (name, value) in parameters(url.query().unwrap_or_default())? {
             config = parameter(config, &mut files, &name, &value)?;
         }
         config.tls = files.finish(encrypted, "tls")?;
@@ -88,10 +91,7 @@ fn parse(text: &str) -> Result<Url, ConnectError> {
         Url::parse(text).map_err(|error| bad_url(format!("{error}; it has the form {FORM}")))?;
     match url.scheme() {
         "nats" | "tls" => Ok(url),
-        scheme => Err(ConnectError::UnknownScheme {
-            scheme: scheme.into(),
-            known: "nats, tls".into(),
-        }),
+        _ => Err(unknown_scheme(text, "nats, tls")),
     }
 }
 
@@ -197,6 +197,16 @@ mod tests {
             ("", "nats://user:password@host"),
             ("localhost:4222", "known schemes are nats"),
             ("http://u:hunter2@h", "known schemes are nats"),
+            ("hunter2:foo@h", "known schemes are nats"),
+            ("nats://tok?hunter2@h", "%3F"),
+            ("nats://u:12?a=b&hunter2=c@h,other", "%3F"),
+            ("nats://h?hunter2%40h=x", "there are mode"),
+            (
+                "nats://u:hunter2@h?ack_wait=1s&ack_wait=2s",
+                "`ack_wait` twice",
+            ),
+            ("nats://u:hunter2@h?key=/a&key=/b", "`key` twice"),
+            ("nats://u:12/hunter2@h", "%2F"),
             ("nats://", "no host"),
             ("nats://u:hunter2@h,", "no host"),
             ("nats://u:hunter2@h/x", "a path"),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{
-    TlsParameters, bad_url, choice, decoded, duration, fragment, number, unknown_parameter,
+    TlsParameters, bad_url, choice, decoded, duration, fragment, number, parameters,
+    unknown_parameter, unknown_scheme,
 };
 use url::Url;
 
@@ -30,12 +31,7 @@ impl FromStr for Config {
         let tls = match url.scheme() {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
-            scheme => {
-                return Err(ConnectError::UnknownScheme {
-                    scheme: scheme.into(),
-                    known: SCHEMES.into(),
-                });
-            }
+            _ => return Err(unknown_scheme(text, SCHEMES)),
         };
         let host = match url.host_str() {
             Some(host) if !host.is_empty() => host.trim_matches(['[', ']']),
@@ -57,7 +53,7 @@ impl FromStr for Config {
         }
         config.database = database(url.path())?;
         let mut files = TlsParameters::default();
-        for (name, value) in url.query_pairs() {
+        for (name, value) in parameters(url.query().unwrap_or_default())? {
             config = parameter(config, &mut files, &name, &value)?;
         }
         config.tls = files.finish(tls, "rediss")?;
@@ -71,7 +67,9 @@ fn database(path: &str) -> Result<u32, ConnectError> {
         "" => Ok(0),
         digits => digits
             .parse()
-            .map_err(|_| bad_url("its path is no database: write a number, such as /0")),
+            .map_err(|_| bad_url(
+                "its path is no database: write a number, such as /0 (and a `/` in a password as %2F)",
+            )),
     }
 }
 
@@ -144,6 +142,14 @@ mod tests {
             ("", "redis://user:password@host"),
             ("localhost:6379", "known schemes are redis"),
             ("http://u:hunter2@h", "known schemes are redis"),
+            ("hunter2:foo@h", "known schemes are redis"),
+            ("redis://user:12?hunter2@h", "%3F"),
+            ("redis://user:12?a=b&hunter2=c@h", "%3F"),
+            ("redis://h/0?hunter2%40h=x", "there are mode, prefix"),
+            ("redis://:hunter2@h/0?sweep=1s&sweep=2s", "`sweep` twice"),
+            ("redis://:hunter2@h/0?ca=/a&ca=/b", "`ca` twice"),
+            ("redis://:hunter2@h/0?%ff=x", "UTF-8"),
+            ("redis://user:12/hunter2@h", "%2F"),
             ("redis://", "no host"),
             ("redis://:hunter2@h/x", "number, such as /0"),
             ("redis://:hunter2@h/-1", "number, such as /0"),

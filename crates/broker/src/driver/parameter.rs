@@ -13,9 +13,82 @@ pub fn bad_url(what: impl Into<String>) -> ConnectError {
 }
 
 /// Makes the error for a URL with a parameter that is not among the `known` ones. It does not contain the value, which may be
-/// a secret.
+/// a secret, and contains the name only if that looks like the name of a parameter.
 pub fn unknown_parameter(name: &str, known: &str) -> ConnectError {
-    bad_url(format!("it has the parameter `{name}`; there are {known}"))
+    match is_name(name) {
+        true => bad_url(format!("it has the parameter `{name}`; there are {known}")),
+        false => bad_url(format!("it has an unknown parameter; there are {known}")),
+    }
+}
+
+/// Whether a text may be shown as the name of a parameter.
+fn is_name(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=64).contains(&text.len()) && text.chars().all(letter)
+}
+
+/// Makes the error for a URL whose scheme is not among the `known` ones. It contains the scheme only if `//` follows it:
+/// in a URL whose scheme was forgotten, the text before the first colon may be a user or a token.
+///
+/// ```
+/// use fanfeed_broker::driver::unknown_scheme;
+///
+/// let error = unknown_scheme("http://host", "redis, rediss").to_string();
+/// assert!(error.contains("no driver is known for `http:`"));
+/// let error = unknown_scheme("token:x@host", "redis, rediss").to_string();
+/// assert!(error.contains("it has to begin with a scheme and `://`") && !error.contains("token"));
+/// ```
+pub fn unknown_scheme(url: &str, known: &str) -> ConnectError {
+    match url.split_once(':') {
+        Some((scheme, rest)) if rest.starts_with("//") => ConnectError::UnknownScheme {
+            scheme: scheme.to_ascii_lowercase().into(),
+            known: known.into(),
+        },
+        _ => bad_url(format!(
+            "it has to begin with a scheme and `://`: the known schemes are {known}"
+        )),
+    }
+}
+
+/// Splits the query of a URL into names and values, and decodes them. A `+` stands for a space.
+///
+/// # Errors
+///
+/// [`ConnectError::BadUrl`] if a parameter is given twice, if one is not UTF-8 when it is decoded, or if the query has an
+/// `@`. An `@` there usually means that a `?` in a password ended the rest of the URL too early: the query then holds a
+/// part of the password, so the error contains none of it.
+///
+/// ```
+/// use fanfeed_broker::driver::parameters;
+///
+/// let read = parameters("prefix=my+shop%3A&sweep=5s")?;
+/// assert_eq!(read[0], ("prefix".to_owned(), "my shop:".to_owned()));
+/// let error = parameters("topsecret@host").unwrap_err().to_string();
+/// assert!(error.contains("%3F") && !error.contains("topsecret"));
+/// let error = parameters("sweep=5s&sweep=6s").unwrap_err().to_string();
+/// assert!(error.contains("it has the parameter `sweep` twice: give it once"));
+/// # Ok::<(), fanfeed_broker::ConnectError>(())
+/// ```
+pub fn parameters(query: &str) -> Result<Vec<(String, String)>, ConnectError> {
+    if query.contains('@') {
+        return Err(bad_url(
+            "it has an `@` after a `?`: write a `?` in a user, password or token as %3F, and an `@` in a parameter as %40",
+        ));
+    }
+    let mut read: Vec<(String, String)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decoded(&name.replace('+', " "), "query")?;
+        let value = decoded(&value.replace('+', " "), "query")?;
+        if read.iter().any(|(earlier, _)| *earlier == name) {
+            return Err(match is_name(&name) {
+                true => bad_url(format!("it has the parameter `{name}` twice: give it once")),
+                false => bad_url("it has a parameter twice: give it once"),
+            });
+        }
+        read.push((name, value));
+    }
+    Ok(read)
 }
 
 /// Makes the error for a URL with a fragment.

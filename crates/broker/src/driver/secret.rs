@@ -25,18 +25,53 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with the secret replaced, for texts from a server or a library.
+    /// `text` with the secret replaced, for texts from a server or a library. A secret of fewer than 6 characters is
+    /// replaced only where it is not a part of a longer word: otherwise it could make the text unreadable, and the place
+    /// of the replacement would show the secret.
+    ///
+    /// ```
+    /// use fanfeed_broker::driver::Secret;
+    ///
+    /// let secret = Secret::new("p");
+    /// assert_eq!(secret.redact("sasl_plaintext: p, `p`"), "sasl_plaintext: <redacted>, `<redacted>`");
+    /// ```
     pub fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() {
-            text.to_owned()
-        } else {
-            text.replace(&self.0, "<redacted>")
+        let secret = &*self.0;
+        if secret.is_empty() {
+            return text.to_owned();
         }
+        if secret.chars().count() >= LONG {
+            return text.replace(secret, REDACTED);
+        }
+        let mut redacted = String::with_capacity(text.len());
+        let mut done = 0;
+        for (at, _) in text.match_indices(secret) {
+            let end = at + secret.len();
+            if goes_on(&text[..at], &text[at..]) || goes_on(&text[..end], &text[end..]) {
+                continue;
+            }
+            redacted.push_str(&text[done..at]);
+            redacted.push_str(REDACTED);
+            done = end;
+        }
+        redacted.push_str(&text[done..]);
+        redacted
     }
+}
+
+const REDACTED: &str = "<redacted>";
+
+/// From this number of characters on, a secret is also replaced inside of words.
+const LONG: usize = 6;
+
+/// Whether a word goes on from the first text to the second.
+fn goes_on(before: &str, after: &str) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    is_word(before.chars().next_back()) && is_word(after.chars().next())
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
+        f.write_str(REDACTED)
     }
 }
