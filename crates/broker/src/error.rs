@@ -183,11 +183,12 @@ const CLOSED: &str = "the broker was closed: connect a new one";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// This many messages were not confirmed within the timeout.
+    /// This many messages were not confirmed within the timeout. They are still on their way, and a later flush tells if
+    /// they fail.
     Timeout(usize),
-    /// The connection changed meanwhile: this many messages may have arrived or not.
+    /// The connection was lost before the server confirmed this many messages, which may have arrived or not.
     Uncertain(usize),
-    /// The server refused this many messages, or the broker gave them up: their events say which.
+    /// The server refused this many messages, or the broker gave them up. Their events `PublishFailed` say which.
     Failed(usize),
     /// The broker was closed.
     Closed,
@@ -199,7 +200,7 @@ impl fmt::Display for FlushError {
             Self::Timeout(n) => write!(f, "{n} messages were not confirmed within the timeout"),
             Self::Uncertain(n) => write!(
                 f,
-                "the connection changed meanwhile: {n} messages may have arrived or not"
+                "the connection was lost before {n} messages were confirmed: they may have arrived or not"
             ),
             Self::Failed(n) => write!(
                 f,

@@ -79,11 +79,23 @@ pub trait Publisher: Send + Sync {
         Begun::Blocks(message)
     }
 
-    /// Waits up to `timeout` until everything that was published before is on the server.
+    /// Waits up to `timeout` until the outcome of everything that was published before is known. `Ok` says that it is on the
+    /// server, except for messages whose failure was already told. In memory, everything is delivered when `publish`
+    /// returns, and there is nothing to tell.
+    ///
+    /// Each failure since the broker was made is told once, no matter when it happened: by the next flush that returns,
+    /// and by every other flush that began before that one returned. The failures may be of messages of other callers, or of
+    /// ones that were published during the flush. Callers that flush the same broker at different times take them from
+    /// each other: if each has to know about its own messages, use [`publish_confirmed`](Self::publish_confirmed), whose
+    /// caller alone is told, or the events.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](FlushError::Timeout), [`Uncertain`](FlushError::Uncertain) if the connection changed meanwhile,
-    /// [`Failed`](FlushError::Failed) if messages were refused or given up, [`Closed`](FlushError::Closed).
+    /// - [`Timeout`](FlushError::Timeout) if messages are still on their way. This tells no failure: a later flush does.
+    /// - [`Uncertain`](FlushError::Uncertain) if the connection was lost before messages were confirmed, and the driver
+    ///   does not publish again.
+    /// - [`Failed`](FlushError::Failed) if messages were refused or given up. If there are uncertain messages too, this
+    ///   flush tells those, and the next one tells the failed ones.
+    /// - [`Closed`](FlushError::Closed) after `close`.
     fn flush(&self, timeout: Duration) -> Result<(), FlushError>;
 }

@@ -6,11 +6,16 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerStats {
-    /// Messages that `publish` took.
+    /// Messages that the queue to the server took, by whichever method. Each is counted later as `confirmed` or
+    /// `publish_failed`; the others are on their way ([`Health::outbound`]). In memory: messages that were given to the
+    /// subscriptions, including those for which some subscription had no room.
     pub published: u64,
-    /// Messages that the server confirmed. In memory: as `published`.
+    /// Messages that the server confirmed, also after a caller of `publish_confirmed` had stopped waiting. In memory: as
+    /// `published`.
     pub confirmed: u64,
-    /// Messages that failed after `publish` returned.
+    /// Messages of `published` that were refused by the server, given up at the end, or lost on the way for all that is
+    /// known. Each is also an event `PublishFailed`. A message of `publish_confirmed` that fails is counted too. What
+    /// `publish` refuses itself, such as a message that is too large, is not.
     pub publish_failed: u64,
     /// Messages for which nobody was subscribed, where the driver can tell.
     pub unrouted: u64,

@@ -2,6 +2,7 @@
 
 mod common;
 mod fake;
+mod publishing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

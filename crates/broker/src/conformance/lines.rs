@@ -11,6 +11,8 @@ use super::{Line, Way};
 use crate::broker::Broker;
 use crate::capabilities::Delivery;
 use crate::context::Context;
+use crate::error::FlushError;
+use crate::event::Event;
 use crate::message::Message;
 use crate::subscriber::Subscribe;
 use crate::subscription::BrokerSubscription;
@@ -109,7 +111,14 @@ pub(crate) fn publishing_goes_on_over_a_bad_line(env: &Env<'_>) {
     let Some((writer, line)) = env.server.connect_over() else {
         return;
     };
+    let mut events = writer.events();
+    let mut published = HashSet::new();
     for round in 0..ROUNDS {
+        for n in 0..10 {
+            let message = numbered(&key, n);
+            published.insert(message.id().clone());
+            publish(&*writer, message, env.patience());
+        }
         disturb(round, &*line);
         env.eventually("a message is confirmed again", || {
             writer
@@ -117,6 +126,29 @@ pub(crate) fn publishing_goes_on_over_a_bad_line(env: &Env<'_>) {
                 .is_ok()
         });
     }
+    // What failed was told to the callers of `publish_confirmed`, or is told now, once.
+    let mut told = 0;
+    env.eventually("a flush has nothing more to tell", || {
+        match writer.flush(env.patience()) {
+            Ok(()) => true,
+            Err(FlushError::Failed(n) | FlushError::Uncertain(n)) => {
+                told += n;
+                false
+            }
+            Err(other) => panic!("{other}"),
+        }
+    });
+    let mut failed = 0;
+    env.eventually("the flushes have told what the events tell", || {
+        let ids = events.try_iter().filter_map(|event| match event {
+            Event::PublishFailed { id, .. } => Some(id),
+            _ => None,
+        });
+        failed += ids.filter(|id| published.contains(id)).count();
+        failed == told
+    });
+    let stats = writer.stats();
+    assert_eq!(stats.published, stats.confirmed + stats.publish_failed);
 }
 
 pub(crate) fn a_stalled_line_times_out(env: &Env<'_>) {

@@ -54,7 +54,7 @@ pub(crate) struct Tally {
     pub(crate) given_up: u64,
 }
 
-// ORDERING: no other data depends on a counter, so Relaxed.
+// ORDERING: no other data depends on a counter, so Relaxed, except as `read` says.
 impl Counters {
     pub(crate) fn new(driver: &'static str) -> Self {
         Self {
@@ -71,12 +71,12 @@ impl Counters {
 
     pub(crate) fn confirmed(&self, n: u64) {
         self.meters.add(Meter::Confirmed, n);
-        self.publishing.confirmed.fetch_add(n, Ordering::Relaxed);
+        self.publishing.confirmed.fetch_add(n, Ordering::Release);
     }
 
     pub(crate) fn publish_failed(&self, n: u64) {
         self.meters.add(Meter::PublishFailed, n);
-        self.publishing.failed.fetch_add(n, Ordering::Relaxed);
+        self.publishing.failed.fetch_add(n, Ordering::Release);
     }
 
     pub(crate) fn unrouted(&self) {
@@ -115,10 +115,15 @@ impl Counters {
             let each = self.handling.iter();
             each.map(|handling| get(counter(handling))).sum()
         };
+        // ORDERING: pairs with the Release in `confirmed` and `publish_failed`. A message is counted as published before the
+        // thread that counts its outcome gets it, so `published` is read last and is never less than the other two together.
+        let outcome = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        let confirmed = outcome(&self.publishing.confirmed);
+        let publish_failed = outcome(&self.publishing.failed);
         BrokerStats {
             published: get(&self.publishing.published),
-            confirmed: get(&self.publishing.confirmed),
-            publish_failed: get(&self.publishing.failed),
+            confirmed,
+            publish_failed,
             unrouted: get(&self.publishing.unrouted),
             dropped: get(&self.publishing.dropped),
             delivered: sum(|handling| &handling.delivered),

@@ -230,9 +230,7 @@ impl Core {
         if self.hub.refuses_publish() {
             return Err(PublishError::Closed(message));
         }
-        self.outbound.push(message, wait)?;
-        self.hub.counters.published();
-        Ok(())
+        self.outbound.push(message, wait, &self.hub)
     }
 
     fn check_request(&self, request: &Subscribe) -> Result<Delivery, SubscribeError> {
@@ -418,9 +416,8 @@ impl Publisher for Engine {
         if self.core().hub.refuses_publish() {
             return Err(PublishError::Closed(message));
         }
-        let receipt = self.core().outbound.confirmed(message, timeout)?;
-        self.core().hub.counters.published();
-        Ok(receipt)
+        let core = self.core();
+        core.outbound.confirmed(message, timeout, &core.hub)
     }
 
     fn begin_publish(&self, message: Message) -> Begun {
@@ -436,16 +433,12 @@ impl Publisher for Engine {
             let Some(waiting) = message.take() else {
                 return Poll::Pending;
             };
-            match core.outbound.poll_push(waiting, cx.waker()) {
-                Ok(()) => {
-                    core.hub.counters.published();
-                    Poll::Ready(Ok(()))
-                }
+            match core.outbound.poll_push(waiting, cx.waker(), &core.hub) {
                 Err(PublishError::Full(waiting)) => {
                     message = Some(waiting);
                     Poll::Pending
                 }
-                Err(error) => Poll::Ready(Err(error)),
+                result => Poll::Ready(result),
             }
         })))
     }

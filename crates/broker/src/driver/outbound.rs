@@ -45,8 +45,9 @@ struct State {
     /// The numbers in the batch of the thread.
     in_flight: VecDeque<u64>,
     next: u64,
-    failed: usize,
-    uncertain: usize,
+    /// The messages that have failed so far, and how many of them a flush has told.
+    failed: Failures,
+    told: Failures,
     waiting: usize,
     /// Publishers that wait for room without a thread.
     wakers: Vec<Waker>,
@@ -56,6 +57,14 @@ struct State {
     aborted: bool,
     /// The thread has ended.
     ended: bool,
+}
+
+/// Messages that failed, except those whose failure a caller of `publish_confirmed` was told.
+#[derive(Default, Clone, Copy)]
+struct Failures {
+    /// Refused by the server, or given up.
+    refused: usize,
+    uncertain: usize,
 }
 
 struct Outgoing {
@@ -119,6 +128,28 @@ impl State {
     fn unsettled(&self) -> usize {
         self.queue.len() + self.in_flight.len()
     }
+
+    /// Tells the caller of `publish_confirmed` that its message failed. If there is none, or it has stopped waiting, counts
+    /// the message for a flush. A caller stops waiting under the lock, so that it or a flush is told.
+    fn fail(&mut self, waiter: Option<Sender<Settled>>, settled: Settled) {
+        let count = match settled {
+            Settled::Uncertain => &mut self.failed.uncertain,
+            _ => &mut self.failed.refused,
+        };
+        if waiter.is_none_or(|waiter| waiter.send(settled).is_err()) {
+            *count += 1;
+        }
+    }
+
+    /// Takes the messages that will not be sent because the broker ends. They have failed.
+    fn give_up(&mut self) -> Vec<Message> {
+        let left = std::mem::take(&mut self.queue);
+        let give_up = |outgoing: Outgoing| {
+            self.fail(outgoing.waiter, Settled::LeftOver);
+            outgoing.message
+        };
+        left.into_iter().map(give_up).collect()
+    }
 }
 
 impl OutboundQueue {
@@ -141,8 +172,9 @@ impl OutboundQueue {
         &self,
         message: Message,
         wait: Option<Option<Instant>>,
+        hub: &Hub,
     ) -> Result<(), PublishError> {
-        self.push_with(message, None, wait)
+        self.push_with(message, None, wait, hub)
     }
 
     fn push_with(
@@ -150,6 +182,7 @@ impl OutboundQueue {
         message: Message,
         waiter: Option<Sender<Settled>>,
         wait: Option<Option<Instant>>,
+        hub: &Hub,
     ) -> Result<(), PublishError> {
         let mut state = self.state.lock();
         loop {
@@ -177,6 +210,8 @@ impl OutboundQueue {
         }
         let number = state.next;
         state.next += 1;
+        // Under the lock, so that it is counted before the thread can count its outcome.
+        hub.counters.published();
         state.queue.push_back(Outgoing {
             number,
             message,
@@ -191,10 +226,15 @@ impl OutboundQueue {
     }
 
     /// Puts a message in the queue, or has the task woken once there is room.
-    pub(crate) fn poll_push(&self, message: Message, waker: &Waker) -> Result<(), PublishError> {
+    pub(crate) fn poll_push(
+        &self,
+        message: Message,
+        waker: &Waker,
+        hub: &Hub,
+    ) -> Result<(), PublishError> {
         let mut message = message;
         loop {
-            message = match self.push_with(message, None, None) {
+            message = match self.push_with(message, None, None, hub) {
                 Err(PublishError::Full(message)) => message,
                 other => return other,
             };
@@ -213,15 +253,27 @@ impl OutboundQueue {
         &self,
         message: Message,
         timeout: Duration,
+        hub: &Hub,
     ) -> Result<Receipt, PublishError> {
         let deadline = Instant::now().checked_add(timeout);
         let (sender, receiver) = bounded(1);
-        self.push_with(message.clone(), Some(sender), Some(deadline))?;
+        self.push_with(message.clone(), Some(sender), Some(deadline), hub)?;
         let settled = match deadline {
             Some(deadline) => receiver
                 .recv_deadline(deadline)
                 .map_err(|error| error.is_timeout()),
             None => receiver.recv().map_err(|_| false),
+        };
+        let settled = match settled {
+            Err(true) => {
+                let state = self.state.lock();
+                let settled = receiver.try_recv();
+                // Under the lock: see `State::fail`.
+                drop(receiver);
+                drop(state);
+                settled.map_err(|_| true)
+            }
+            settled => settled,
         };
         match settled {
             Ok(Settled::Done(receipt)) => Ok(receipt),
@@ -232,7 +284,7 @@ impl OutboundQueue {
         }
     }
 
-    /// Waits until everything published before is settled.
+    /// Waits until everything published before is settled. Tells the failures that no flush had told before this one began.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state.lock();
@@ -240,7 +292,7 @@ impl OutboundQueue {
             return Err(FlushError::Closed);
         }
         let target = state.next;
-        let (failed, uncertain) = (state.failed, state.uncertain);
+        let told = state.told;
         while state.floor() < target {
             if state.ended {
                 return Err(FlushError::Closed);
@@ -260,10 +312,20 @@ impl OutboundQueue {
                 ));
             }
         }
-        match (state.uncertain - uncertain, state.failed - failed) {
+        let failed = state.failed;
+        match (
+            failed.uncertain - told.uncertain,
+            failed.refused - told.refused,
+        ) {
             (0, 0) => Ok(()),
-            (0, failed) => Err(FlushError::Failed(failed)),
-            (uncertain, _) => Err(FlushError::Uncertain(uncertain)),
+            (0, refused) => {
+                state.told.refused = failed.refused;
+                Err(FlushError::Failed(refused))
+            }
+            (uncertain, _) => {
+                state.told.uncertain = failed.uncertain;
+                Err(FlushError::Uncertain(uncertain))
+            }
         }
     }
 
@@ -291,7 +353,7 @@ impl OutboundQueue {
         let mut state = self.state.lock();
         state.closed = true;
         state.aborted = true;
-        let left = std::mem::take(&mut state.queue);
+        let left = state.give_up();
         // The batch that the driver is sending may still arrive; nobody waits for its result.
         let count = left.len() + state.in_flight.len();
         let wakers = std::mem::take(&mut state.wakers);
@@ -300,7 +362,7 @@ impl OutboundQueue {
         self.room.notify_all();
         self.work.notify_all();
         self.settled.notify_all();
-        give_up(left, hub);
+        report_left_over(left, hub);
         count
     }
 
@@ -376,15 +438,12 @@ impl OutboundQueue {
             state.ended = true;
             state.closed = true;
             state.in_flight.clear();
-            (
-                std::mem::take(&mut state.queue),
-                std::mem::take(&mut state.wakers),
-            )
+            (state.give_up(), std::mem::take(&mut state.wakers))
         };
         wake(wakers);
         self.settled.notify_all();
         self.room.notify_all();
-        give_up(left, hub);
+        report_left_over(left, hub);
     }
 
     /// Takes a batch. Empty if there was none for a while, `None` at the end.
@@ -413,72 +472,65 @@ impl OutboundQueue {
     fn settle(&self, batch: Batch, published: Vec<Published>, hub: &Hub) {
         let mut published = published.into_iter();
         let mut unsent = Vec::new();
-        let mut told = Vec::new();
+        let mut done = Vec::new();
         let mut refused = Vec::new();
         let mut confirmed = 0;
         for outgoing in batch.into_outgoing() {
             match published.next() {
                 Some(Published::Done(receipt)) => {
                     confirmed += 1;
-                    told.extend(
-                        outgoing
-                            .waiter
-                            .map(|waiter| (waiter, Settled::Done(receipt))),
-                    );
+                    done.extend(outgoing.waiter.map(|waiter| (waiter, receipt)));
                 }
-                Some(Published::Refused(reason)) => {
-                    refused.push((outgoing.message, Arc::clone(&reason)));
-                    told.extend(
-                        outgoing
-                            .waiter
-                            .map(|waiter| (waiter, Settled::Refused(reason))),
-                    );
-                }
+                Some(Published::Refused(reason)) => refused.push((outgoing, reason)),
                 Some(Published::Unsent) | None => unsent.push(outgoing),
             }
         }
         hub.counters.confirmed(confirmed);
-        let left = self.settle_state(unsent, refused.len(), 0);
-        for (waiter, settled) in told {
-            let _ = waiter.send(settled);
+        let mut failed = Vec::with_capacity(refused.len());
+        let left = self.settle_state(unsent, |state| {
+            for (outgoing, reason) in refused {
+                state.fail(outgoing.waiter, Settled::Refused(Arc::clone(&reason)));
+                failed.push((outgoing.message, reason));
+            }
+        });
+        for (waiter, receipt) in done {
+            let _ = waiter.send(Settled::Done(receipt));
         }
-        for (message, reason) in refused {
-            fail(&message, &reason, hub);
+        for (message, reason) in failed {
+            report(&message, &reason, hub);
         }
-        give_up(left, hub);
+        report_left_over(left, hub);
     }
 
     /// The connection was lost with this batch.
     fn lose(&self, batch: Batch, again: bool, hub: &Hub) {
         if again {
-            let left = self.settle_state(batch.into_outgoing().collect(), 0, 0);
-            give_up(left, hub);
+            let left = self.settle_state(batch.into_outgoing().collect(), |_| {});
+            report_left_over(left, hub);
             return;
         }
-        self.settle_state(Vec::new(), 0, batch.messages.len());
-        for outgoing in batch.into_outgoing() {
-            fail(
-                &outgoing.message,
+        let Batch { messages, rest } = batch;
+        let left = self.settle_state(Vec::new(), |state| {
+            for (_, waiter) in rest {
+                state.fail(waiter, Settled::Uncertain);
+            }
+        });
+        for message in messages {
+            report(
+                &message,
                 "the connection was lost before the server confirmed it",
                 hub,
             );
-            if let Some(waiter) = outgoing.waiter {
-                let _ = waiter.send(Settled::Uncertain);
-            }
         }
+        report_left_over(left, hub);
     }
 
-    /// Puts the batch's unsent messages back to the front, and counts the others. Returns what is left over after an abort.
-    fn settle_state(
-        &self,
-        unsent: Vec<Outgoing>,
-        failed: usize,
-        uncertain: usize,
-    ) -> VecDeque<Outgoing> {
+    /// Puts the batch's unsent messages back to the front, and counts those that failed. Returns what is left over after an
+    /// abort.
+    fn settle_state(&self, unsent: Vec<Outgoing>, fail: impl FnOnce(&mut State)) -> Vec<Message> {
         let mut state = self.state.lock();
         state.in_flight.clear();
-        state.failed += failed;
-        state.uncertain += uncertain;
+        fail(&mut state);
         for outgoing in unsent.into_iter().rev() {
             if mutant!("broker::batch_forgotten") {
                 continue;
@@ -490,8 +542,8 @@ impl OutboundQueue {
             state.queue.push_front(outgoing);
         }
         let left = match state.aborted {
-            true => std::mem::take(&mut state.queue),
-            false => VecDeque::new(),
+            true => state.give_up(),
+            false => Vec::new(),
         };
         let waiting = state.waiting > 0;
         let wakers = match state.unsettled() < self.capacity {
@@ -522,8 +574,8 @@ impl OutboundQueue {
     }
 }
 
-/// A message that was published and did not arrive.
-fn fail(message: &Message, reason: &str, hub: &Hub) {
+/// Reports a message that was published and did not arrive.
+fn report(message: &Message, reason: &str, hub: &Hub) {
     hub.counters.publish_failed(1);
     hub.emit(Event::PublishFailed {
         id: message.id().clone(),
@@ -532,16 +584,13 @@ fn fail(message: &Message, reason: &str, hub: &Hub) {
     });
 }
 
-fn give_up(left: VecDeque<Outgoing>, hub: &Hub) {
-    for outgoing in left {
-        fail(
-            &outgoing.message,
+fn report_left_over(left: Vec<Message>, hub: &Hub) {
+    for message in left {
+        report(
+            &message,
             "the broker was closed before it could be sent",
             hub,
         );
-        if let Some(waiter) = outgoing.waiter {
-            let _ = waiter.send(Settled::LeftOver);
-        }
     }
 }
 

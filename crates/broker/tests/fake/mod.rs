@@ -125,13 +125,19 @@ pub(crate) struct Fake {
     pub(crate) server: Arc<FakeServer>,
     /// What the connections of one broker go through.
     pub(crate) line: Arc<FakeLine>,
+    /// Whether a batch whose connection was lost is published again.
+    pub(crate) again: bool,
 }
+
+/// A key whose messages the server refuses.
+pub(crate) const REFUSED: &str = "refused";
 
 impl Fake {
     pub(crate) fn new(server: &Arc<FakeServer>) -> Self {
         Self {
             server: Arc::clone(server),
             line: Arc::default(),
+            again: true,
         }
     }
 
@@ -225,6 +231,10 @@ impl Transport for Fake {
         }))
     }
 
+    fn publishes_again(&self) -> bool {
+        self.again
+    }
+
     fn ended(&self) {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         self.server.lock().ended.push(name);
@@ -250,6 +260,10 @@ impl Outbound for Out {
         };
         let mut published = Vec::new();
         for message in &batch[..sent] {
+            if message.key().as_str() == REFUSED {
+                published.push(Published::Refused("it is a key that nobody may use".into()));
+                continue;
+            }
             let log = state.logs.entry(message.key().to_string()).or_default();
             log.push(message.clone());
             let position = (log.len() - 1).to_string();
