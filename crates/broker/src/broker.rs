@@ -33,8 +33,10 @@ pub trait Broker: Publisher + Subscriber {
     fn health(&self) -> Health;
 
     /// Waits up to `deadline` until everything that arrived is handled and everything published is on the server, and then
-    /// ends all subscriptions. From inside a handler it does not wait for handlers. Closing again is harmless. Afterwards
-    /// publishing and subscribing return `Closed`.
+    /// ends all subscriptions. When it returns before the deadline, they have ended: `is_closed()` is true for each, and
+    /// the handlers and what they had captured have been dropped. From inside a handler, or a destructor of what a handler
+    /// had captured, it does not wait for handlers nor for the end of the subscriptions, which end as soon as the handlers
+    /// have returned. Closing again is harmless. Afterwards publishing and subscribing return `Closed`.
     ///
     /// While it waits, only handlers may publish, so that a handler that turns one message into another can finish its work;
     /// a thread or a task that the handler has started does not count as the handler. What handlers publish is drained too:

@@ -23,6 +23,7 @@ use crate::event::{Event, Logger};
 use crate::key::{self};
 use crate::message::Message;
 use crate::observe;
+use crate::options::Start;
 use crate::publisher::{Begun, Publisher};
 use crate::receipt::Receipt;
 use crate::stats::{BrokerStats, Connection, Health};
@@ -172,6 +173,8 @@ impl Default for MemoryBroker {
         Self::new()
     }
 }
+
+const NO_OLD_MESSAGES: &str = "memory has no old messages: start with `New`";
 
 /// How long a publish waits for room in one of several full buffers before it tries the next one: at first, and at most.
 const FIRST_TURN: Duration = Duration::from_micros(100);
@@ -331,6 +334,9 @@ impl Core {
             key::check_group(group)?;
         }
         request.options.check()?;
+        if matches!(request.options.start, Start::After(_)) {
+            return Err(SubscribeError::Unsupported(NO_OLD_MESSAGES.into()));
+        }
         if self.hub.is_closing() {
             return Err(SubscribeError::Closed);
         }
@@ -397,6 +403,7 @@ impl Core {
             running += member.running();
             member.end_with(None, false);
         }
+        self.hub.wait_members(deadline);
         self.hub.end();
         self.hub.log_out(deadline);
         match (self.hub.take_left_over(), running) {

@@ -7,7 +7,7 @@ use super::tools::{Env, Gate, number, numbered, publish, roomy};
 use crate::capabilities::{Delivery, WithoutMember};
 use crate::context::Context;
 use crate::message::Message;
-use crate::options::Start;
+use crate::options::{Start, SubscribeOptions};
 use crate::subscriber::Subscribe;
 
 pub(crate) fn a_message_arrives_as_it_was_published(env: &Env<'_>) {
@@ -237,10 +237,17 @@ pub(crate) fn a_confirmed_message_has_a_receipt(env: &Env<'_>) {
     assert!(env.broker.health().is_up());
 }
 
-/// Checks the row of the driver in the table of the docs. Drivers outside this project have none.
+/// Checks the row of the driver in the table of the docs. Drivers outside this project have none. A driver without old
+/// messages refuses to start after a position.
 pub(crate) fn the_docs_say_what_it_promises(env: &Env<'_>) {
     let page = include_str!("../docs/choosing.md");
     let promises = env.capabilities;
+    if !promises.replay && promises.plain != Delivery::Unsupported {
+        let after = SubscribeOptions::new().start(Start::After("x".into()));
+        let request = Subscribe::new(&*env.key("old"), |_: &Message, _: &Context| Ok(()));
+        let refused = env.broker.subscribe_with(request.options(after));
+        assert!(refused.is_err_and(|error| error.is_unsupported()));
+    }
     let start = format!("| `{}` |", promises.driver);
     let Some(row) = page.lines().find(|line| line.starts_with(&start)) else {
         return;

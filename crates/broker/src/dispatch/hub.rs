@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
 
 use crate::dispatch::pool::Pool;
-use crate::dispatch::{Counters, PoolOptions, in_handler, quietly};
+use crate::dispatch::{Counters, Member, PoolOptions, in_handler, quietly};
 use crate::event::{Event, Logger};
 use crate::sync::{
     Condvar, Mutex,
@@ -31,6 +31,8 @@ pub(crate) struct Hub {
     ended: AtomicBool,
     /// Deliveries that no handler had begun when their subscription was ended by `close`.
     left_over: AtomicUsize,
+    /// Subscriptions that have not ended, or whose handler has not been dropped.
+    members: AtomicUsize,
     /// How many pieces of work were finished while the broker closed.
     finished: Mutex<u64>,
     changed: Condvar,
@@ -75,6 +77,7 @@ impl Hub {
             logging: OnceLock::new(),
             ended: AtomicBool::new(false),
             left_over: AtomicUsize::new(0),
+            members: AtomicUsize::new(0),
             finished: Mutex::new(0),
             changed: Condvar::new(),
         })
@@ -180,6 +183,26 @@ impl Hub {
     /// Returns how many there were since the last call.
     pub(crate) fn take_left_over(&self) -> usize {
         self.left_over.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts a subscription, before another thread can see it.
+    pub(crate) fn member_begins(&self) {
+        self.members.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts down a subscription that has ended and whose handler has been dropped.
+    pub(crate) fn member_is_over(&self) {
+        // ORDERING: pairs with the Acquire in `wait_members`, so that `close` returns after what the destructors did.
+        self.members.fetch_sub(1, Ordering::Release);
+        self.finished_something();
+    }
+
+    /// Waits until all subscriptions have ended and their handlers have been dropped, or the deadline has passed. A handler,
+    /// and a destructor of a handler, does not wait: it could be waiting for itself.
+    pub(crate) fn wait_members(&self, deadline: Instant) {
+        if !in_handler() && !Member::is_finishing_here() {
+            self.wait_until(deadline, || self.members.load(Ordering::Acquire) == 0);
+        }
     }
 
     /// Ends the pool and the events, once all subscriptions have ended.

@@ -1,5 +1,6 @@
 //! One subscription: its handler, its options and its end.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -49,7 +50,30 @@ struct Life {
     /// The thread that ends the member. User code that it calls may unsubscribe again, and must not wait for this thread.
     finishing: Option<ThreadId>,
     over: bool,
+    /// The hub no longer counts it.
+    counted_down: bool,
     error: Option<SubscriptionError>,
+}
+
+crate::sync::thread_local! {
+    /// How many members this thread is finishing: a destructor may end another one.
+    static FINISHING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Marks the calling thread as ending a member.
+struct Finishing;
+
+impl Finishing {
+    fn begin() -> Self {
+        let _ = FINISHING.try_with(|depth| depth.set(depth.get() + 1));
+        Self
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        let _ = FINISHING.try_with(|depth| depth.set(depth.get() - 1));
+    }
 }
 
 #[derive(Default)]
@@ -97,6 +121,7 @@ impl Member {
         handler: Arc<dyn Handler>,
         options: &SubscribeOptions,
     ) -> Arc<Self> {
+        lane.hub().member_begins();
         Arc::new_cyclic(|this| Self {
             state: SubscriptionState::new(options.name.clone()),
             lane: Arc::clone(lane),
@@ -115,6 +140,7 @@ impl Member {
                 left: false,
                 finishing: None,
                 over: false,
+                counted_down: false,
                 error: None,
             }),
             ended: Condvar::new(),
@@ -246,6 +272,7 @@ impl Member {
             life.finishing = Some(thread::current().id());
             (life.handler.take(), life.error.take())
         };
+        let finishing = Finishing::begin();
         self.state.end(error);
         if let Some(live) = self.live.get() {
             drop(live.state.lock());
@@ -253,8 +280,24 @@ impl Member {
         }
         self.life.lock().over = true;
         self.ended.notify_all();
-        // Last, so that no thread waits for it: a destructor may itself wait for what other threads do next.
+        // Last, so that only `close` waits for it, up to its deadline: a destructor may itself wait for what other threads
+        // do next.
         quietly(|| drop(handler));
+        drop(finishing);
+        self.count_down();
+    }
+
+    /// Counts it as over, once.
+    fn count_down(&self) {
+        let is_first = !std::mem::replace(&mut self.life.lock().counted_down, true);
+        if is_first {
+            self.lane.hub().member_is_over();
+        }
+    }
+
+    /// Whether the calling thread is ending a member, and has been called by user code of it.
+    pub(crate) fn is_finishing_here() -> bool {
+        FINISHING.try_with(Cell::get).is_ok_and(|depth| depth > 0)
     }
 
     /// How many threads are inside its handler.
@@ -436,6 +479,13 @@ impl SubscriptionSource for Member {
         stats.dropped = self.lane.dropped();
         stats.depth = Some(self.lane.queued());
         stats
+    }
+}
+
+impl Drop for Member {
+    /// A member that was made and never joined its lane has no other end.
+    fn drop(&mut self) {
+        self.count_down();
     }
 }
 

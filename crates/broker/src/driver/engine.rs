@@ -336,6 +336,7 @@ impl Core {
         let last = deadline.max(Instant::now() + LAST);
         self.inbound.wait_ended(last);
         self.outbound.wait_ended(last);
+        self.hub.wait_members(deadline);
         self.hub.end();
         self.hub.log_out(deadline);
         match (outbound, self.hub.take_left_over(), running) {

@@ -1,11 +1,12 @@
 //! Closing: what is drained, and what is left over.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{bounded, unbounded};
 use fanfeed_broker::{
-    Broker, CloseError, Context, MemoryBroker, Message, Publisher, Subscribe, SubscribeError,
-    Subscriber, SubscriberExt,
+    Broker, CloseError, Context, MemoryBroker, MemoryOptions, Message, PoolOptions, Publisher,
+    Subscribe, SubscribeError, Subscriber, SubscriberExt,
 };
 
 use crate::SOON;
@@ -82,4 +83,106 @@ fn a_handler_may_publish_while_close_drains() {
         assert_eq!(closing.join().unwrap(), Ok(()));
     });
     assert_eq!(rx.try_iter().count(), 100);
+}
+
+/// What a handler captured. Dropping it does something.
+struct Captured<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Captured<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn holding<T: Send + Sync + 'static>(
+    captured: T,
+) -> impl Fn(&Message, &Context) -> fanfeed_broker::Outcome {
+    move |_, _| {
+        let _ = &captured;
+        Ok(())
+    }
+}
+
+#[test]
+fn close_returns_when_the_subscriptions_have_ended_and_their_handlers_are_dropped() {
+    for _ in 0..100 {
+        let broker = MemoryBroker::new();
+        let captured = Arc::new(());
+        let subscriptions: Vec<_> = [("a", None), ("a", Some("g")), ("b", Some("g"))]
+            .into_iter()
+            .map(|(key, group)| {
+                let request = Subscribe::new(key, holding(Arc::clone(&captured)));
+                let request = match group {
+                    Some(group) => request.group(group),
+                    None => request,
+                };
+                broker.subscribe_with(request).unwrap()
+            })
+            .collect();
+        broker
+            .subscribe("c", holding(Arc::clone(&captured)))
+            .unwrap()
+            .detach();
+        broker.publish(payload("a", 0)).unwrap();
+        broker.close(SOON).unwrap();
+        assert!(subscriptions.iter().all(|each| each.is_closed()));
+        assert_eq!(Arc::strong_count(&captured), 1);
+    }
+}
+
+#[test]
+fn a_destructor_that_takes_too_long_does_not_hold_close_beyond_its_deadline() {
+    let broker = MemoryBroker::new();
+    let (release, released) = bounded::<()>(0);
+    let captured = Captured(move || assert!(released.recv().is_err()));
+    let subscription = broker.subscribe("k", holding(captured)).unwrap();
+    let began = Instant::now();
+    assert_eq!(broker.close(Duration::from_millis(50)), Ok(()));
+    assert!(began.elapsed() >= Duration::from_millis(50));
+    assert!(subscription.is_closed(), "only its destructor is late");
+    drop(release);
+}
+
+/// Neither waits for itself, although the pool has no other thread.
+#[test]
+fn a_handler_and_a_destructor_may_close_the_broker() {
+    let began = Instant::now();
+    let pool = PoolOptions::new().limit(1);
+    let broker = MemoryOptions::new().pool(pool).build();
+    let (tx, rx) = unbounded();
+    let (own, other) = (broker.clone(), broker.clone());
+    let captured = Captured(move || other.close(SOON).unwrap());
+    let subscription = broker
+        .subscribe("k", move |_, _| {
+            let _ = &captured;
+            let closed = own.close(SOON);
+            Ok(tx.send(closed)?)
+        })
+        .unwrap();
+    let idle = broker.subscribe("idle", |_, _| Ok(())).unwrap();
+    broker.publish(payload("k", 0)).unwrap();
+    let told = rx.recv_timeout(SOON).unwrap();
+    let CloseError::Undelivered { running, .. } = told.unwrap_err() else {
+        panic!("it runs itself");
+    };
+    assert_eq!(running, 1);
+    eventually("both end", || subscription.is_closed() && idle.is_closed());
+    assert!(began.elapsed() < SOON / 2, "it waited for itself");
+}
+
+#[test]
+fn a_start_after_a_position_is_refused() {
+    let broker = MemoryBroker::new();
+    let start = fanfeed_broker::Start::After("garbage".into());
+    let options = fanfeed_broker::SubscribeOptions::new().start(start);
+    for group in [None, Some("g")] {
+        let mut request = Subscribe::new("k", holding(())).options(options.clone());
+        if let Some(group) = group {
+            request = request.group(group);
+        }
+        let error = broker.subscribe_with(request).unwrap_err();
+        assert!(error.is_unsupported());
+        assert!(error.to_string().contains("start with `New`"), "{error}");
+    }
+    assert_eq!(broker.key_count(), 0);
 }
