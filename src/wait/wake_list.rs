@@ -138,13 +138,13 @@ impl WakeList {
         if place == ListPlace::NONE {
             return;
         }
-        // The round only grows, so a place of an earlier one stays so. This may be out of date.
-        if !self.is_current(&place) && !mutant!("place_of_an_earlier_round_is_left") {
+        // A place of an earlier round stays one. This look may be out of date.
+        if !self.is_left_to_take(&place) {
             return;
         }
         let waker = {
             let mut waiters = self.waiters.lock();
-            if !self.is_current(&place) && !mutant!("place_of_an_earlier_round_is_left") {
+            if !self.is_left_to_take(&place) {
                 return;
             }
             let count = self.count.load(Ordering::Relaxed);
@@ -153,6 +153,11 @@ impl WakeList {
         };
         // The waiter may be unwinding, and has more to do than this.
         quietly(|| drop(waker));
+    }
+
+    /// Whether the waker of a place is still in the list. Exact under the lock.
+    fn is_left_to_take(&self, place: &ListPlace) -> bool {
+        self.is_current(place) || mutant!("place_of_an_earlier_round_is_left")
     }
 
     /// Whether anybody waits. The caller has fenced since the event.
