@@ -218,6 +218,41 @@ fn what_a_leaving_member_holds_for_a_retry_goes_to_another() {
     assert_eq!(got, Vec::from_iter(0..20));
 }
 
+/// Guards against a job that kept several deliveries of a group while its handler was busy with the first of them.
+#[test]
+fn what_no_handler_has_begun_goes_back_while_a_handler_runs() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let (begun, began) = unbounded();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let member = broker
+        .subscribe_group("jobs", "workers", move |_, _| {
+            begun.send(())?;
+            let _ = gate.recv();
+            Ok(())
+        })
+        .unwrap();
+    for n in 0..20 {
+        broker.publish(common::payload("jobs", n)).unwrap();
+    }
+    began.recv_timeout(SOON).unwrap();
+    eventually("the others wait behind the first", || {
+        broker.health().pending == 19
+    });
+    go.send_timeout((), SOON).unwrap();
+    began.recv_timeout(SOON).unwrap();
+    let leaving = std::thread::spawn(move || member.unsubscribe());
+    eventually("all others go back", || {
+        let settled = fake.server.settled();
+        let back = settled
+            .iter()
+            .filter(|(_, said)| *said == Verdict::Abandoned);
+        back.count() == 18
+    });
+    drop(go);
+    leaving.join().unwrap();
+}
+
 /// The server is away when `close` begins, and the handlers' results still arrive.
 #[test]
 fn a_handler_may_publish_while_close_drains() {

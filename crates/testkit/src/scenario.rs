@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use fanfeed::Receiver;
 use fanfeed_broker::{
-    Broker, BrokerSubscription, Context, Event, Handler, HandlerError, Message, Redelivery,
-    Subscribe, SubscribeOptions, SubscriberExt,
+    Broker, BrokerSubscription, CloseError, Context, Event, Handler, HandlerError, Message,
+    Redelivery, Subscribe, SubscribeOptions, SubscriberExt,
 };
 
 use crate::numbers::{Census, count, number, publish};
 use crate::proxy::{Line, Proxy, Way};
 use crate::server::Server;
 use crate::tally::Tally;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, wait_until};
 
 /// The environment variable that tells a child process where to connect.
 const MEMBER: &str = "FANFEED_TEST_MEMBER";
@@ -260,6 +260,47 @@ pub fn long_handler(brokers: [Arc<dyn Broker>; 2]) {
         broker.close(PATIENCE).unwrap();
     }
     tally.assert_exactly_once();
+}
+
+/// A member whose broker closes while its handler runs hands on all other messages, although the handler is still not done
+/// when the time for closing is over. The brokers must not need it to find out that a member is dead.
+///
+/// # Panics
+/// If another member does not get them.
+#[track_caller]
+pub fn closes_with_a_running_handler([leaving, staying]: [Arc<dyn Broker>; 2]) {
+    const ALL: usize = 3_000;
+    const LONG: usize = 1_000;
+    let tally = Arc::new(Tally::new(ALL));
+    let (begun, over) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (begins, goes_on, counting) = (Arc::clone(&begun), Arc::clone(&over), count(&tally));
+    let handler = move |message: &Message, context: &Context| {
+        if number(message) == LONG {
+            begins.store(true, Ordering::Release);
+            wait_until("it may end", || goes_on.load(Ordering::Acquire));
+            return Ok(());
+        }
+        counting(message, context)
+    };
+    let _leaving = leaving.subscribe_group("k", "g", handler).unwrap();
+    publish(&leaving, "k", 0..ALL);
+    leaving.flush(PATIENCE).unwrap();
+    wait_until("it has begun", || begun.load(Ordering::Acquire));
+    wait_until("others wait behind it", || leaving.health().pending > 0);
+    let _staying = staying
+        .subscribe_group("k", "g", count(&tally))
+        .expect("it joins");
+    let closed = leaving.close(Duration::from_millis(50));
+    assert!(
+        matches!(closed, Err(CloseError::Undelivered { running: 1, .. })),
+        "{closed:?}"
+    );
+    tally.wait_for(ALL - 1, PATIENCE);
+    assert_eq!(tally.different(), ALL - 1, "a message came twice");
+    over.store(true, Ordering::Release);
 }
 
 /// A message that fails three times and is requeued is tried again by any member. Returns the highest attempt.

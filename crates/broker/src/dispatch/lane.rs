@@ -272,8 +272,9 @@ impl Lane {
             let mut garbage = Default::default();
             let mut inner = self.inner.lock();
             let taken = !member.is_cancelled() && {
-                // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin.
-                let shared = (self.group.is_some() && !self.settles) || member.concurrency() > 1;
+                // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin, or that
+                // another member of the group could get when this one leaves.
+                let shared = self.group.is_some() || member.concurrency() > 1;
                 let most = match shared {
                     true => 1,
                     false => (inner.capacity / 4).clamp(1, BATCH),

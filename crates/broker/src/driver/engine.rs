@@ -360,8 +360,8 @@ impl Core {
     }
 }
 
-/// How long `close` waits beyond its deadline for a driver to send what it holds back.
-const LAST: Duration = Duration::from_millis(200);
+/// How long `close` waits beyond its deadline for a driver to send what it holds back, such as the messages that it hands on.
+const LAST: Duration = Duration::from_millis(500);
 
 impl Owner for Core {
     fn settle(&self, lane: &Arc<Lane>, tag: u64, verdict: Verdict) {
