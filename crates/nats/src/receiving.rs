@@ -11,11 +11,14 @@
 //!    this side tells the server after every third of `ack_wait` that it is being handled; if it comes again, it is
 //!    not delivered again.
 //! 3. The `position` of a plain subscription is that of the last message that its sink took.
+//! 4. A member gives messages back only when it has no open request ([`ending`]).
 
 mod arriving;
 mod asking;
+mod ending;
 mod opening;
 mod settling;
+mod unseen;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,13 +30,14 @@ use fanfeed_broker::{ConnectError, Message};
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::AbortHandle;
 
 use crate::link::{self, Link, Wire};
 use crate::names::durable;
 use crate::shared::Shared;
 use crate::stream;
+use ending::{Answer, Listener};
 use settling::Settlement;
+use unseen::Unseen;
 
 /// How many messages are taken before this side checks for other work.
 const ARRIVALS: usize = 4096;
@@ -48,8 +52,8 @@ struct Work {
     shared: Arc<Shared>,
     kept: Kept,
     interrupt: Arc<Notify>,
-    arrivals: UnboundedReceiver<(u64, async_nats::Message)>,
-    sender: UnboundedSender<(u64, async_nats::Message)>,
+    arrivals: UnboundedReceiver<(u64, Answer)>,
+    sender: UnboundedSender<(u64, Answer)>,
     /// The state of the stream when this side was opened.
     state: Value,
     /// Subscriptions that may request more messages.
@@ -71,7 +75,8 @@ struct Work {
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
     settled: Vec<Settlement>,
-    /// Numbers the consumers of plain subscriptions.
+    unseen: Unseen,
+    /// Numbers the consumers of plain subscriptions, and the listeners.
     made: u64,
     /// The time at which the stream was made that these positions belong to, once it is known.
     stream: Value,
@@ -91,10 +96,12 @@ impl Kept {
                 Role::Plain(plain) => plain.is_lost = plain.position.is_some(),
                 Role::Member(member) => {
                     member.held.clear();
+                    member.late.clear();
                     member.epoch += 1;
                 }
             }
         }
+        self.unseen.clear();
         self.settled = std::mem::take(&mut self.settled)
             .into_iter()
             .filter_map(Settlement::of_lost_stream)
@@ -112,8 +119,8 @@ struct Subscription {
     generation: u64,
     asked: usize,
     asked_at: Instant,
-    /// The task that passes on messages of this connection.
-    task: Option<AbortHandle>,
+    /// The task that passes on messages of this connection. A member without one has no open request.
+    listener: Option<Listener>,
 }
 
 #[derive(Debug)]
@@ -137,13 +144,15 @@ struct Member {
     group: String,
     /// The messages that are being handled, by their tags.
     held: HashMap<u64, Held>,
+    /// The messages to give back as soon as its requests have ended.
+    late: Vec<Subject>,
     /// Counts the streams that were lost: a late verdict about a message of one is not about the message that has the same
     /// position in the next.
     epoch: u64,
     ack_wait: Duration,
     /// Whether the server once had the group.
     known: bool,
-    /// The subscription has ended. Messages that still come are given back.
+    /// The subscription has ended. It requests nothing more.
     closed: bool,
 }
 
@@ -165,6 +174,7 @@ impl Subscription {
                 let member = Member {
                     group: group.to_owned(),
                     held: HashMap::new(),
+                    late: Vec::new(),
                     epoch: 0,
                     ack_wait: shared.config.ack_wait,
                     known: false,
@@ -181,7 +191,7 @@ impl Subscription {
             generation: 0,
             asked: 0,
             asked_at: Instant::now(),
-            task: None,
+            listener: None,
         }
     }
 
@@ -202,7 +212,8 @@ impl Subscription {
     /// Whether it has ended and nothing is left to do for it.
     fn is_over(&self) -> bool {
         self.member()
-            .is_some_and(|member| member.closed && member.held.is_empty() && self.asked == 0)
+            .is_some_and(|member| member.closed && member.held.is_empty())
+            && self.listener.is_none()
     }
 }
 
@@ -226,11 +237,16 @@ impl StreamInbound {
         let mut link = Link::open(shared, link::IN)?;
         let state = link.run(async |wire| stream::ensure(wire).await)?;
         let mut kept = std::mem::take(&mut *shared.kept.lock());
-        for subscription in kept.subscriptions.values_mut() {
-            subscription.asked = 0;
-            subscription.task = None;
-        }
         kept.compare(&state);
+        // The requests ended with their connection.
+        let Kept {
+            subscriptions,
+            settled,
+            ..
+        } = &mut kept;
+        for subscription in subscriptions.values_mut() {
+            subscription.end_requests(settled);
+        }
         kept.subscriptions
             .retain(|_, subscription| !subscription.is_over());
         let (sender, arrivals) = unbounded_channel();
@@ -272,13 +288,13 @@ impl Work {
             () = self.interrupt.notified() => None,
             () = tokio::time::sleep_until(until.into()) => None,
         };
-        if let Some((id, message)) = arrived {
-            self.arrived(id, &message);
+        if let Some((id, answer)) = arrived {
+            self.answered(id, answer);
             for _ in 1..ARRIVALS {
-                let Ok((id, message)) = self.arrivals.try_recv() else {
+                let Ok((id, answer)) = self.arrivals.try_recv() else {
                     break;
                 };
-                self.arrived(id, &message);
+                self.answered(id, answer);
             }
             self.ask_all(wire).await?;
         }
@@ -286,6 +302,7 @@ impl Work {
             self.chore = Instant::now();
             self.tell_progress();
             self.ask_overdue();
+            self.end_overdue();
             if self.beat.elapsed() >= self.shared.config.heartbeat {
                 self.beat = Instant::now();
                 wire.echo().await?;
@@ -334,10 +351,8 @@ impl Work {
     }
 
     fn forget(&mut self, id: u64) -> Option<Subscription> {
-        let subscription = self.kept.subscriptions.remove(&id)?;
-        if let Some(task) = &subscription.task {
-            task.abort();
-        }
+        let mut subscription = self.kept.subscriptions.remove(&id)?;
+        subscription.end_requests(&mut self.kept.settled);
         for set in [
             &mut self.ready,
             &mut self.full,
@@ -380,6 +395,7 @@ impl Inbound for StreamInbound {
         let work = &mut self.work;
         // If something does not get through, other members get its messages again.
         let _ = self.link.run(async |wire| {
+            work.end_all(wire).await?;
             work.settle_all(wire).await?;
             wire.echo().await
         });

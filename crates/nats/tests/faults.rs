@@ -4,11 +4,16 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use common::{LONG, RELEASES, connect, core, count, jetstream, publish, quick, with_jetstream};
+use common::{
+    LONG, RELEASES, connect, core, count, jetstream, number, publish, quick, with_jetstream,
+};
+use crossbeam_channel::{Receiver, Sender};
 use fanfeed_broker::{
-    Context, Event, HandlerError, Message, Subscribe, SubscribeOptions, SubscriberExt,
+    Broker, BrokerSubscription, Context, Event, HandlerError, Message, Outcome, Subscribe,
+    SubscribeOptions, SubscriberExt,
 };
 use fanfeed_nats::Mode;
 use fanfeed_testkit::numbers::{Census, under_load};
@@ -208,6 +213,98 @@ fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = with_jetstream(Release::Old);
     // The handler takes three times `ack_wait`.
     scenario::long_handler([(); 2].map(|()| connect(jetstream(&server))));
+}
+
+#[test]
+fn a_member_whose_broker_closes_hands_on_what_no_handler_has_begun() {
+    for release in RELEASES {
+        let server = with_jetstream(release);
+        let config = || jetstream(&server).ack_wait(Duration::from_secs(600));
+        scenario::closes_with_a_running_handler([(); 2].map(|()| connect(config())));
+    }
+}
+
+/// A member with a handler that blocks until the returned sender is dropped, and nine messages behind it.
+fn busy(broker: &Arc<dyn Broker>) -> (BrokerSubscription, Sender<()>) {
+    let (begun, began) = crossbeam_channel::bounded::<()>(1);
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let handler = move |_: &Message, _: &Context| {
+        let _ = begun.try_send(());
+        let _ = gate.recv();
+        Ok(())
+    };
+    let member = broker.subscribe_group("k", "g", handler).unwrap();
+    publish(broker, "k", 0..10);
+    began.recv_timeout(LONG).unwrap();
+    wait_until("the others wait behind the first", || {
+        broker.health().pending == 9
+    });
+    (member, go)
+}
+
+/// Takes the nine messages, and returns their numbers and the highest attempt.
+fn rest(got: &Receiver<(usize, u32)>) -> (Vec<usize>, u32) {
+    let got: Vec<_> = (0..9).map(|_| got.recv_timeout(LONG).unwrap()).collect();
+    let most = got.iter().map(|(_, attempt)| *attempt).max();
+    let mut numbers: Vec<usize> = got.iter().map(|(number, _)| *number).collect();
+    numbers.sort_unstable();
+    (numbers, most.unwrap_or(0))
+}
+
+fn collect() -> (
+    impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static,
+    Receiver<(usize, u32)>,
+) {
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let handler = move |message: &Message, context: &Context| {
+        Ok(tx.send((number(message), context.attempt()))?)
+    };
+    (handler, rx)
+}
+
+/// Guards against a member that gave messages back while it had open requests: they came back to it many times, and each
+/// time the server counted an attempt.
+#[test]
+fn a_leaving_member_gives_each_message_back_once() {
+    for release in RELEASES {
+        let server = with_jetstream(release);
+        let config = || jetstream(&server).ack_wait(Duration::from_secs(600));
+        let [one, two] = [(); 2].map(|()| connect(config()));
+        let (member, go) = busy(&one);
+        let (handler, got) = collect();
+        let request = Subscribe::new("k", handler).group("g");
+        let small = SubscribeOptions::new().buffer(1);
+        let _other = two.subscribe_with(request.options(small)).unwrap();
+        let left = thread::spawn(move || drop(member));
+        // It waits for the handler that is running, while the others get the rest.
+        let (numbers, most) = rest(&got);
+        assert_eq!(numbers, Vec::from_iter(1..10));
+        assert_eq!(most, 2, "the delivery to the leaving member counts");
+        drop(go);
+        left.join().unwrap();
+        one.close(LONG).unwrap();
+        two.close(LONG).unwrap();
+        assert!(got.try_recv().is_err(), "a message came twice");
+    }
+}
+
+#[test]
+fn a_delivery_that_no_handler_of_the_process_saw_is_no_attempt() {
+    for release in RELEASES {
+        let server = with_jetstream(release);
+        let broker = connect(jetstream(&server).ack_wait(Duration::from_secs(600)));
+        for _ in 0..3 {
+            let (member, go) = busy(&broker);
+            let left = thread::spawn(move || drop(member));
+            let (handler, got) = collect();
+            let _other = broker.subscribe_group("k", "g", handler).unwrap();
+            let (numbers, most) = rest(&got);
+            assert_eq!(numbers, Vec::from_iter(1..10));
+            assert_eq!(most, 1);
+            drop(go);
+            left.join().unwrap();
+        }
+    }
 }
 
 #[test]

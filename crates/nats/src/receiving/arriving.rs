@@ -104,26 +104,10 @@ impl Work {
                 plain.position = Some(place.position);
             }
             Role::Member(member) if member.closed => {
-                let heir = self.heir(&place);
-                match heir {
-                    Some(heir) => self.hand(heir, &place, reply, message),
-                    None => self.kept.settled.push(Settlement::give(reply.clone())),
-                }
-                self.forget_over(id);
+                self.give_back(id, place.position, reply.clone());
             }
             Role::Member(_) => self.hand(id, &place, reply, message),
         }
-    }
-
-    /// Finds a member to take messages that a member of the same group requested before it left. They came over this
-    /// connection before the messages that the new member requests, so the order is kept.
-    fn heir(&self, place: &Place<'_>) -> Option<u64> {
-        let mut all = self.kept.subscriptions.iter();
-        let heir = all.find(|(_, subscription)| {
-            subscription.consumer == place.consumer
-                && subscription.member().is_some_and(|member| !member.closed)
-        });
-        heir.map(|(id, _)| *id)
     }
 
     /// Gives a message to a member, or back to its group.
@@ -168,9 +152,11 @@ impl Work {
                 return;
             }
         };
-        let attempt = u32::try_from(place.delivered).unwrap_or(u32::MAX);
+        let unseen = &self.kept.unseen;
+        let attempt = unseen.attempt(place.consumer, place.position, place.delivered);
         if sink.deliver(read.clone(), tag, attempt).is_err() {
-            self.kept.settled.push(Settlement::give(reply.clone()));
+            // It has ended, or its broker is closing.
+            self.give_back(id, place.position, reply.clone());
             return;
         }
         let held = Held {

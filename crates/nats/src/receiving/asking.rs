@@ -31,7 +31,7 @@ impl Work {
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return Ok(());
         };
-        if self.stale.contains(&id) || subscription.task.is_none() {
+        if self.stale.contains(&id) || subscription.listener.is_none() || subscription.is_ending() {
             return Ok(());
         }
         let room = subscription.sink.room();

@@ -6,9 +6,10 @@ use fanfeed_broker::Start;
 use fanfeed_broker::driver::{LinkError, Sink, SinkError};
 use serde_json::{Value, json};
 
+use super::ending::Listener;
 use super::{Role, Subscription, Work};
 use crate::api::{ApiError, ApiFault, NO_CONSUMER};
-use crate::link::{Wire, next};
+use crate::link::Wire;
 use crate::stream;
 
 /// How long the server keeps the consumer of a plain subscription without requests, after its connection is gone.
@@ -54,6 +55,7 @@ impl Work {
     pub(super) async fn open_sink(&mut self, wire: &Wire, sink: &Sink) -> Result<(), SinkError> {
         let id = sink.id();
         // Messages that were given back have to come before those that this subscription asks for.
+        self.end_left(wire, sink).await?;
         self.settle_all(wire).await?;
         let is_new = !self.kept.subscriptions.contains_key(&id);
         if self.kept.subscriptions.is_empty() {
@@ -74,6 +76,19 @@ impl Work {
         opened
     }
 
+    /// Ends the requests of members of the same group that have left.
+    async fn end_left(&mut self, wire: &Wire, sink: &Sink) -> Result<(), LinkError> {
+        let all = self.kept.subscriptions.iter();
+        let left = all.filter(|(_, of)| {
+            of.sink.is_closed() && of.sink.key() == sink.key() && of.sink.group() == sink.group()
+        });
+        let left: Vec<u64> = left.map(|(id, _)| *id).collect();
+        for id in left {
+            self.begin_to_end(id);
+        }
+        self.wait_for_ends(wire).await
+    }
+
     pub(super) async fn close_sink(&mut self, wire: &Wire, id: u64) {
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return;
@@ -81,6 +96,7 @@ impl Work {
         match &mut subscription.role {
             Role::Member(member) => {
                 member.closed = true;
+                self.begin_to_end(id);
                 self.forget_over(id);
             }
             Role::Plain(_) => {
@@ -113,10 +129,9 @@ impl Work {
             let is_closed = subscription.member().is_some_and(|member| member.closed);
             if is_closed {
                 self.stale.remove(&id);
-                if let Some(subscription) = self.kept.subscriptions.get_mut(&id) {
-                    subscription.asked = 0;
-                }
-                self.forget_over(id);
+                continue;
+            }
+            if subscription.is_ending() {
                 continue;
             }
             if subscription.sink.room() == 0 {
@@ -156,21 +171,18 @@ impl Work {
         };
         subscription.generation += 1;
         subscription.asked = 0;
-        if subscription.task.is_none() {
+        if subscription.listener.is_none() {
             let subject = format!("{}.s{id}.*", wire.inbox);
             let subscribed = wire.client.subscribe(subject);
             let answer = self.shared.config.answer;
             let subscribed = wire.within(answer, subscribed).await?;
-            let mut subscriber = subscribed.map_err(|error| LinkError::new(error.to_string()))?;
+            let subscriber = subscribed.map_err(|error| LinkError::new(error.to_string()))?;
+            let own = format!("{}.s{id}.end", wire.inbox);
+            let own = (wire.client.clone(), own);
+            self.kept.made += 1;
+            let number = (id, self.kept.made);
             let sender = self.sender.clone();
-            let pass = async move {
-                while let Some(message) = next(&mut subscriber).await {
-                    if sender.send((id, message)).is_err() {
-                        break;
-                    }
-                }
-            };
-            subscription.task = Some(tokio::spawn(pass).abort_handle());
+            subscription.listener = Some(Listener::start(number, subscriber, own, sender));
         }
         self.ready.insert(id);
         self.ask_all(wire).await?;

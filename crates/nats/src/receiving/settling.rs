@@ -118,12 +118,16 @@ impl Work {
         let Some(held) = member.held.remove(&tag) else {
             return;
         };
+        let place = position(tag);
+        if !matches!(verdict, Verdict::Requeued | Verdict::Abandoned) {
+            self.kept.unseen.forget(&subscription.consumer, place);
+        }
         let settlement = match verdict {
             Verdict::GivenUp => {
                 let key = subscription.sink.key().as_str();
                 let subject = self.shared.names.dead(&member.group, key);
                 let mut headers = headers(&held.message, &subject);
-                mark(&mut headers, &member.group, position(tag));
+                mark(&mut headers, &member.group, place);
                 Settlement::Bury {
                     reply: Some(held.reply),
                     subject,
@@ -132,7 +136,11 @@ impl Work {
                 }
             }
             Verdict::Requeued => Settlement::again(held.reply),
-            Verdict::Abandoned => Settlement::give(held.reply),
+            Verdict::Abandoned => {
+                self.give_back(id, place, held.reply);
+                self.forget_over(id);
+                return;
+            }
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => Settlement::tell(held.reply, HANDLED),
         };
