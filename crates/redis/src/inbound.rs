@@ -76,8 +76,14 @@ struct Work {
     apart: HashSet<u64>,
     /// Subscriptions that would be ready if their sinks had room.
     full: HashSet<u64>,
+    /// Members that have as many entries as they should ([`Pace`](crate::pace::Pace)), and their stream may have more. They
+    /// read again when their handlers have settled some. No direct wait names their streams for them until a read has shown
+    /// that there is no more.
+    ahead: HashSet<u64>,
     /// Members of groups for which to look for entries that other members left behind.
     claims: Turns,
+    /// Members that found more such entries than they had room for. They look again when there is room.
+    short: HashSet<u64>,
     /// Plain readers whose places have to be checked.
     places: Turns,
 }
@@ -106,8 +112,14 @@ impl Work {
         ] {
             turns.remove(id);
         }
-        self.apart.remove(&id);
-        self.full.remove(&id);
+        for set in [
+            &mut self.apart,
+            &mut self.full,
+            &mut self.ahead,
+            &mut self.short,
+        ] {
+            set.remove(&id);
+        }
     }
 }
 
@@ -216,13 +228,14 @@ impl RedisInbound {
     fn look_for_room(&mut self) {
         let RedisInbound { work, kept, .. } = self;
         let mut found = false;
+        // The engine signals room when half of the buffer is free. Other nudges come sooner, and a few entries are not worth a
+        // round.
+        let is_full = |sink: &Sink| 2 * sink.room() < sink.buffer();
         work.full.retain(|id| {
             let Some(subscription) = kept.subscriptions.get(id) else {
                 return false;
             };
-            // The engine signals room when half of the buffer is free. Other nudges come sooner, and a few entries are not
-            // worth a round.
-            let full = 2 * subscription.sink.room() < subscription.sink.buffer();
+            let full = is_full(&subscription.sink);
             if !full {
                 work.ready.push(*id);
                 found = true;
@@ -231,6 +244,38 @@ impl RedisInbound {
         });
         // A direct wait leaves out what had no room.
         self.stale |= found && self.direct;
+        work.short.retain(|id| {
+            let Some(subscription) = kept.subscriptions.get(id) else {
+                return false;
+            };
+            let low = subscription
+                .member()
+                .is_some_and(|member| member.pace.is_low(member.held.len()));
+            let short = !low || is_full(&subscription.sink);
+            if !short {
+                work.claims.push(*id);
+            }
+            short
+        });
+    }
+
+    /// Called when a member has settled entries.
+    fn look_for_work(&mut self, id: u64) {
+        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            return;
+        };
+        let Some(member) = subscription.member() else {
+            return;
+        };
+        if !member.pace.is_low(member.held.len()) {
+            return;
+        }
+        if self.work.ahead.contains(&id) {
+            self.work.ready.push(id);
+        }
+        if subscription.sink.room() > 0 && self.work.short.remove(&id) {
+            self.work.claims.push(id);
+        }
     }
 
     /// Ends a subscription for which the server refused a command. If it is a member, its entries go to others.

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod inbound;
 mod names;
 mod outbound;
+mod pace;
 mod position;
 mod pubsub;
 mod reply;

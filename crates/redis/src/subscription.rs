@@ -1,12 +1,14 @@
 //! One subscription: where it reads next, and which entries it delivered.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use fanfeed_broker::driver::Sink;
 
 use crate::command::Commands;
 use crate::entry;
 use crate::names::{Names, escape};
+use crate::pace::Pace;
 use crate::position::Position;
 use crate::reply::RawEntry;
 
@@ -47,6 +49,7 @@ pub(crate) struct Member {
     /// The entries that handlers have, by tag.
     pub(crate) held: HashMap<u64, Held>,
     next_tag: u64,
+    pub(crate) pace: Pace,
     /// The position from which it reads its own pending entries again, after a fault.
     pub(crate) recover: Option<Position>,
     /// The group has given out all entries up to here.
@@ -88,6 +91,7 @@ impl Subscription {
                 consumer: format!("{member}.{}", sink.id()).into_bytes(),
                 held: HashMap::new(),
                 next_tag: 0,
+                pace: Pace::new(sink.concurrency(), sink.buffer()),
                 recover: None,
                 watch: Position::START,
                 closed: false,
@@ -118,6 +122,18 @@ impl Subscription {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.member().is_some_and(|member| member.closed)
+    }
+
+    /// How many more entries it should have. 0 also if its sink has no room.
+    pub(crate) fn room(&mut self) -> usize {
+        let room = self.sink.room();
+        match &mut self.role {
+            Role::Plain(_) => room,
+            Role::Member(member) => {
+                let window = member.pace.window(Instant::now());
+                room.min(window.saturating_sub(member.held.len()))
+            }
+        }
     }
 
     /// Adds the command that reads at most `count` entries without waiting.

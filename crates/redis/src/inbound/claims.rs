@@ -189,15 +189,15 @@ impl RedisInbound {
 
     /// Takes over entries of another consumer, as many as there is room for.
     fn claim(&mut self, id: u64, consumer: &[u8], idle: &[u8]) -> Result<(), LinkError> {
-        let Some(subscription) = self.kept.subscriptions.get(&id) else {
+        let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return Ok(());
         };
+        let room = subscription.room().min(TAKEN);
         let Some(member) = subscription.member() else {
             return Ok(());
         };
-        let room = subscription.sink.room().min(TAKEN);
         if room == 0 {
-            // The next sweep looks again.
+            self.work.short.insert(id);
             return Ok(());
         }
         let (stream, group) = (subscription.stream.clone(), member.group.clone());

@@ -126,15 +126,18 @@ impl RedisInbound {
             let Some(id) = ready.or_else(|| self.work.swept.pop()) else {
                 break;
             };
-            let Some(subscription) = self.kept.subscriptions.get(&id) else {
+            let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
                 continue;
             };
             if subscription.is_closed() || subscription.sink.is_closed() || !seen.insert(id) {
                 continue;
             }
-            match subscription.sink.room() {
-                0 => {
+            match subscription.room() {
+                0 if subscription.sink.room() == 0 => {
                     self.work.full.insert(id);
+                }
+                0 => {
+                    self.work.ahead.insert(id);
                 }
                 room => chosen.push((id, room)),
             }
@@ -220,9 +223,15 @@ impl RedisInbound {
         }
         if delivered.full {
             self.work.full.insert(id);
-        } else if recovering || count == asked {
+            return delivered.count > 0;
+        }
+        if recovering || count == asked {
             self.work.ready.push(id);
-        } else if let Some(look) = look
+            return delivered.count > 0;
+        }
+        // A direct wait has left it out.
+        self.stale |= self.work.ahead.remove(&id) && self.direct;
+        if let Some(look) = look
             && let Some(member) = subscription.member_mut()
         {
             // Fewer than asked for: the group has given out all entries that XINFO saw.

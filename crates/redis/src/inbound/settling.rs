@@ -70,6 +70,7 @@ impl RedisInbound {
         let Some(Held { position, attempt }) = member.held.remove(&tag) else {
             return;
         };
+        member.pace.settle();
         match verdict {
             Verdict::GivenUp => self.kept.settled.bury(id, position),
             Verdict::Requeued => self.kept.settled.give(id, position, None),
@@ -78,6 +79,7 @@ impl RedisInbound {
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => self.kept.settled.acknowledge(id, position),
         }
+        self.look_for_work(id);
     }
 
     pub(super) fn close_sink(&mut self, id: u64) {

@@ -117,7 +117,10 @@ impl RedisInbound {
                 let Some(subscription) = self.kept.subscriptions.get(id) else {
                     continue;
                 };
-                if subscription.is_closed() || self.work.full.contains(id) {
+                if subscription.is_closed()
+                    || self.work.full.contains(id)
+                    || self.work.ahead.contains(id)
+                {
                     continue;
                 }
                 let room = subscription.sink.room();

@@ -143,13 +143,23 @@ fn a_member_that_leaves_hands_on_what_it_had_not_begun() {
     // It waits for the handler that is running. Most of what the group gave to it is not in its buffer yet.
     let left = thread::spawn(move || drop(leaving));
     let _staying = two.subscribe_group("k", "g", count(&tally)).unwrap();
-    // What the pool had taken in one go with the running one follows when that ends.
-    tally.wait_for(30, LONG);
+    tally.wait_for(99, LONG);
     drop(go);
     left.join().unwrap();
     tally.wait_complete(LONG);
     two.close(LONG).unwrap();
     tally.assert_exactly_once();
+}
+
+#[test]
+fn a_member_whose_broker_closes_hands_on_what_no_handler_has_begun() {
+    let server = RedisServer::start(Release::Old);
+    // Nobody finds a member dead in time, and no sweep looks for what is left over.
+    let slow = || {
+        let config = config(&server).heartbeat(Duration::from_secs(600));
+        config.sweep(Duration::from_secs(3600))
+    };
+    scenario::closes_with_a_running_handler([(); 2].map(|()| connect(slow())));
 }
 
 #[test]
