@@ -122,10 +122,11 @@ pub trait Driver: Send + Sync {
     /// The schemes of its URLs, without the colon, in lower case.
     fn schemes(&self) -> &'static [&'static str];
 
-    /// Connects to the server of the URL. With `lazy`, a server that is away is no error.
+    /// Connects to the server of the URL with the options of the caller. A driver that needs large batches for its
+    /// throughput sets [`EngineOptions::default_batch`].
     ///
     /// # Errors
     ///
     /// See [`ConnectError`]. The error must not hold the URL, which may have a password.
-    fn connect(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError>;
+    fn connect(&self, url: &str, options: EngineOptions) -> Result<Arc<dyn Broker>, ConnectError>;
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::broker::Broker;
-use crate::driver::{Driver, unknown_scheme};
+use crate::driver::{Driver, EngineOptions, unknown_scheme};
 use crate::error::ConnectError;
-use crate::memory::MemoryBroker;
+use crate::memory::MemoryOptions;
 
 /// The drivers that a program knows. `memory:` is always there.
 ///
@@ -48,20 +48,44 @@ impl Drivers {
     ///
     /// See [`ConnectError`]. None of them holds the URL or a password.
     pub fn connect(&self, url: &str) -> Result<Arc<dyn Broker>, ConnectError> {
-        self.open(url, false)
+        self.connect_with(url, EngineOptions::new())
     }
 
     /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again until it is connected,
-    /// and subscriptions are pending meanwhile.
+    /// and subscriptions are pending meanwhile. [`health`](Broker::health) says why it is not connected.
     ///
     /// # Errors
     ///
     /// If the URL cannot be used.
     pub fn connect_lazy(&self, url: &str) -> Result<Arc<dyn Broker>, ConnectError> {
-        self.open(url, true)
+        self.connect_with(url, EngineOptions::new().lazy(true))
     }
 
-    fn open(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError> {
+    /// As [`connect`](Self::connect), with options: a logger, the pool, the queue to the server, timeouts, or
+    /// [`lazy`](EngineOptions::lazy). `memory:` uses the logger and the pool, since it has no server to which the other options
+    /// could apply. What only one driver has is in its URL.
+    ///
+    /// ```
+    /// use fanfeed_broker::driver::EngineOptions;
+    /// use fanfeed_broker::{Broker, Drivers, PoolOptions};
+    ///
+    /// let options = EngineOptions::new()
+    ///     .logger(|event| eprintln!("{event}"))
+    ///     .pool(PoolOptions::new().limit(64))
+    ///     .queue(1000);
+    /// let url = std::env::var("BROKER").unwrap_or_else(|_| "memory:".into());
+    /// let broker = Drivers::new().connect_with(&url, options)?;
+    /// # Ok::<(), fanfeed_broker::ConnectError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(
+        &self,
+        url: &str,
+        options: EngineOptions,
+    ) -> Result<Arc<dyn Broker>, ConnectError> {
         let Some((scheme, rest)) = url.split_once(':') else {
             return Err(ConnectError::BadUrl(
                 "it has no scheme: it has to begin with one, such as `memory:` or `redis://`"
@@ -81,11 +105,11 @@ impl Drivers {
             .rev()
             .find(|driver| driver.schemes().contains(&&*scheme));
         if let Some(driver) = known {
-            return driver.connect(url, lazy);
+            return driver.connect(url, options);
         }
         if scheme == "memory" {
             return match rest {
-                "" | "//" => Ok(Arc::new(MemoryBroker::new())),
+                "" | "//" => Ok(Arc::new(MemoryOptions::from(options).build())),
                 _ => Err(ConnectError::BadUrl(
                     "`memory:` takes nothing after the colon".into(),
                 )),

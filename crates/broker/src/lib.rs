@@ -27,6 +27,7 @@
 //! | async code | `AsyncBroker` and `AsyncHandler`, feature `tokio` |
 //! | dead letters, deduplication | [`middleware`] |
 //! | to see what happens | [`Broker::events`], [`Broker::stats`], [`Broker::health`], a logger in the options |
+//! | options next to a URL: logger, pool, queue, timeouts | [`Drivers::connect_with`] and [`driver::EngineOptions`] |
 //! | to choose a driver, and to know what it loses | [`docs::choosing`] |
 //! | to run it in production | [`docs::production`] |
 //! | the names of a `Broadcaster`, or of an event source | [`docs::names`] |

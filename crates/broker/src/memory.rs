@@ -18,6 +18,7 @@ use crate::dispatch::{
     Arrival, Given, Hub, Lane, LaneOptions, Log, Member, Offer, Owner, PoolOptions, Rare,
     in_handler, is_handled_here,
 };
+use crate::driver::EngineOptions;
 use crate::error::{CloseError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
 use crate::key::{self};
@@ -139,6 +140,17 @@ impl MemoryOptions {
         });
         MemoryBroker {
             handle: Arc::new(Handle { core }),
+        }
+    }
+}
+
+/// Takes what applies in memory: the pool and the logger.
+impl From<EngineOptions> for MemoryOptions {
+    fn from(options: EngineOptions) -> Self {
+        Self {
+            pool: options.pool,
+            largest_message: None,
+            logger: options.logger,
         }
     }
 }
@@ -508,6 +520,8 @@ impl Broker for MemoryBroker {
                 true => Connection::Closed,
                 false => Connection::Up,
             },
+            outbound_fault: None,
+            inbound_fault: None,
             outbound: 0,
             pending: lanes.iter().map(|lane| lane.queued()).sum(),
             threads: self.core().hub.pool.threads(),

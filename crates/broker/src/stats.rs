@@ -1,5 +1,6 @@
 //! The counters and the state of a broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The counters of a broker since it was made. While the broker works, each value is one that was true a moment ago.
@@ -46,11 +47,16 @@ pub enum Connection {
 }
 
 /// The state of a broker now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// The connection.
     pub connection: Connection,
+    /// Why the side that publishes is down: the last error of an attempt to connect, or of the connection that was lost.
+    /// `None` while it is up, before its first attempt has ended, and in memory.
+    pub outbound_fault: Option<Arc<str>>,
+    /// Why the side that receives is down, in the same way.
+    pub inbound_fault: Option<Arc<str>>,
     /// Messages that wait for the server.
     pub outbound: usize,
     /// Messages that arrived and wait for their handlers.

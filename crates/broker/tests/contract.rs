@@ -1,10 +1,12 @@
 //! What the types promise: they are shared between threads, they do not show secrets, and they are found by their names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use fanfeed_broker::driver::EngineOptions;
 use fanfeed_broker::{
-    Broker, Capabilities, ConnectError, Drivers, Handler, MemoryBroker, Message, PublishError,
-    Publisher, Subscriber, SubscriberExt,
+    Broker, Capabilities, ConnectError, Drivers, Handler, MemoryBroker, Message, PoolOptions,
+    PublishError, Publisher, Subscriber, SubscriberExt,
 };
 
 #[test]
@@ -63,4 +65,48 @@ fn debug_shows_neither_payloads_nor_values_of_headers() {
         shown.contains("authorization") && !shown.contains("hunter2"),
         "{shown}"
     );
+}
+
+/// A driver that notes the options that it gets.
+#[derive(Clone, Default)]
+struct Noting(Arc<std::sync::Mutex<String>>);
+
+impl fanfeed_broker::Driver for Noting {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["noting"]
+    }
+
+    fn connect(&self, _: &str, options: EngineOptions) -> Result<Arc<dyn Broker>, ConnectError> {
+        *self.0.lock().unwrap() = format!("{:?}", options.default_batch(7));
+        Err(ConnectError::Failed("it only takes notes".into()))
+    }
+}
+
+#[test]
+fn options_go_with_any_url() {
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let options = EngineOptions::new()
+        .logger(move |event| drop(tx.send(event.to_string())))
+        .pool(PoolOptions::new().threads(1).limit(1))
+        .queue(9);
+    let noting = Noting::default();
+    let drivers = Drivers::new().with(noting.clone());
+    for (options, parts) in [
+        (options.clone(), ["queue: 9", "batch: 7", "lazy: false"]),
+        (
+            options.clone().batch(3).lazy(true),
+            ["queue: 9", "batch: 3", "lazy: true"],
+        ),
+    ] {
+        let refused = drivers.connect_with("noting://h", options);
+        assert!(refused.is_err());
+        let noted = noting.0.lock().unwrap().clone();
+        assert!(parts.iter().all(|part| noted.contains(part)), "{noted}");
+    }
+    assert!(drivers.connect_lazy("noting://h").is_err());
+    assert!(noting.0.lock().unwrap().contains("lazy: true"));
+
+    let broker = drivers.connect_with("memory:", options).unwrap();
+    broker.close(Duration::from_secs(10)).unwrap();
+    assert_eq!(rx.recv_timeout(Duration::from_secs(10)).unwrap(), "closed");
 }

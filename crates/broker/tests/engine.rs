@@ -65,6 +65,14 @@ fn connecting_fails_fast_unless_it_is_lazy() {
     let broker = Engine::start(fake.clone(), options().lazy(true)).unwrap();
     let mut events = broker.events();
     assert_eq!(broker.health().connection, Connection::Down);
+    // The events may have begun after the first failure; the reason can be asked for at any time.
+    eventually("both sides say why they are down", || {
+        let health = broker.health();
+        let faults = [health.outbound_fault, health.inbound_fault];
+        faults
+            .into_iter()
+            .all(|fault| fault.is_some_and(|fault| fault.contains("it is stopped")))
+    });
     let (tx, rx) = unbounded();
     let subscription = broker
         .subscribe("k", move |message, _| Ok(tx.send(message.clone())?))
@@ -78,6 +86,8 @@ fn connecting_fails_fast_unless_it_is_lazy() {
     broker.publish(Message::new("k", "x")).unwrap();
     assert_eq!(rx.recv_timeout(SOON).unwrap().payload(), &b"x"[..]);
     eventually("it is up", || broker.health().is_up());
+    let health = broker.health();
+    assert_eq!((health.outbound_fault, health.inbound_fault), (None, None));
     assert!(
         events
             .try_iter()

@@ -59,8 +59,8 @@ impl Driver for NatsDriver {
         &["nats", "tls"]
     }
 
-    fn connect(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError> {
-        let broker = connect(url.parse()?, EngineOptions::new().batch(BATCH).lazy(lazy))?;
+    fn connect(&self, url: &str, options: EngineOptions) -> Result<Arc<dyn Broker>, ConnectError> {
+        let broker = connect(url.parse()?, options.default_batch(BATCH))?;
         Ok(Arc::new(broker))
     }
 }

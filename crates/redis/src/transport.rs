@@ -56,8 +56,8 @@ impl Driver for RedisDriver {
         &["redis", "rediss", "valkey", "valkeys"]
     }
 
-    fn connect(&self, url: &str, lazy: bool) -> Result<Arc<dyn Broker>, ConnectError> {
-        let broker = connect(url.parse()?, EngineOptions::new().lazy(lazy))?;
+    fn connect(&self, url: &str, options: EngineOptions) -> Result<Arc<dyn Broker>, ConnectError> {
+        let broker = connect(url.parse()?, options)?;
         Ok(Arc::new(broker))
     }
 }

@@ -53,26 +53,28 @@ struct Core {
     inbound: InboundCommands,
 }
 
-/// The options that all drivers with a server have.
+/// The options of a broker: of all drivers with a server, and in part of the memory driver.
+///
+/// [`Drivers::connect_with`](crate::Drivers::connect_with) takes them next to the URL.
 #[derive(Clone)]
 pub struct EngineOptions {
     pub(super) lazy: bool,
     pub(super) queue: usize,
-    pub(super) batch: usize,
+    pub(super) batch: Option<usize>,
     pub(super) reconnect: Duration,
     pub(super) subscribe_timeout: Duration,
-    pub(super) pool: PoolOptions,
-    pub(super) logger: Option<Logger>,
+    pub(crate) pool: PoolOptions,
+    pub(crate) logger: Option<Logger>,
 }
 
 impl EngineOptions {
-    /// Not lazy, a queue of 8,192 messages, batches of 512, at most 5 s between attempts to connect, 10 s for the server to
+    /// Not lazy, a queue of 8,192 messages, batches of 512 (by URL: of the driver's default), at most 5 s between attempts to connect, 10 s for the server to
     /// answer a subscription, the default pool, no logger.
     pub fn new() -> Self {
         Self {
             lazy: false,
             queue: 8192,
-            batch: 512,
+            batch: None,
             reconnect: Duration::from_secs(5),
             subscribe_timeout: Duration::from_secs(10),
             pool: PoolOptions::new(),
@@ -97,8 +99,19 @@ impl EngineOptions {
     /// The most messages in a batch, at least 1.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
-        self.batch = messages.max(1);
+        self.batch = Some(messages.max(1));
         self
+    }
+
+    /// For drivers: the most messages in a batch if the caller chose no number, at least 1.
+    #[must_use]
+    pub fn default_batch(mut self, messages: usize) -> Self {
+        self.batch.get_or_insert(messages.max(1));
+        self
+    }
+
+    pub(super) fn batch_size(&self) -> usize {
+        self.batch.unwrap_or(512)
     }
 
     /// The longest wait between attempts to connect. The first wait is a tenth of it, and the waits double
@@ -144,7 +157,7 @@ impl fmt::Debug for EngineOptions {
         f.debug_struct("EngineOptions")
             .field("lazy", &self.lazy)
             .field("queue", &self.queue)
-            .field("batch", &self.batch)
+            .field("batch", &self.batch_size())
             .field("reconnect", &self.reconnect)
             .field("subscribe_timeout", &self.subscribe_timeout)
             .field("pool", &self.pool)
@@ -474,7 +487,10 @@ impl Broker for Engine {
 
     fn health(&self) -> Health {
         let core = self.core();
+        let [outbound_fault, inbound_fault] = core.connections.faults();
         let health = Health {
+            outbound_fault,
+            inbound_fault,
             connection: match (self.is_closed(), core.connections.are_up()) {
                 (true, _) => Connection::Closed,
                 (false, true) => Connection::Up,

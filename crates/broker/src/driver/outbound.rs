@@ -410,7 +410,7 @@ impl OutboundQueue {
                 }
                 continue;
             };
-            let Some(batch) = self.take(options.batch) else {
+            let Some(batch) = self.take(options.batch_size()) else {
                 break;
             };
             let result = match batch.messages.is_empty() {
