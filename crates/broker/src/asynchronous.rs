@@ -85,28 +85,65 @@ where
     }
 }
 
-impl<F, R> AsyncHandler<F>
+/// Runs the handler of a message on the runtime. `make` makes its future, on this thread.
+fn spawn<R>(
+    runtime: &Handle,
+    context: &Context,
+    make: impl FnOnce() -> R,
+    finish: Finish,
+) -> Arc<Task>
 where
-    F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Runs the handler for one message on its runtime.
-    fn spawn(&self, message: &Message, context: &Context, finish: Finish) -> Arc<Task> {
-        let future = Box::pin((self.make)(message.clone()));
-        let task = Arc::new(Task {
-            state: Mutex::new(State {
-                future: Some(future),
-                finish: Some(finish),
-                is_cancelled: false,
-            }),
-            lane: Arc::clone(context.lane()),
-            trace: Trace::current(),
-            abort: OnceLock::new(),
-        });
-        let handle = self.runtime.spawn(Polled(Arc::clone(&task)));
-        let _ = task.abort.set(handle.abort_handle());
-        task
+    let task = Arc::new(Task {
+        state: Mutex::new(State {
+            future: Some(Box::pin(make())),
+            finish: Some(finish),
+            is_cancelled: false,
+        }),
+        lane: Arc::clone(context.lane()),
+        trace: Trace::current(),
+        abort: OnceLock::new(),
+    });
+    let handle = runtime.spawn(Polled(Arc::clone(&task)));
+    let _ = task.abort.set(handle.abort_handle());
+    task
+}
+
+/// Runs the handler of a message, and waits for its outcome. For a handler inside another one that needs the outcome, such as
+/// a middleware.
+pub(crate) fn run<R>(runtime: &Handle, context: &Context, make: impl FnOnce() -> R) -> Outcome
+where
+    R: Future<Output = Outcome> + Send + 'static,
+{
+    let token = context.token();
+    let (sender, receiver) = bounded(1);
+    let finish = move |outcome| {
+        let _ = sender.send(outcome);
+    };
+    let task = spawn(runtime, context, make, Box::new(finish));
+    let lost = || Err(HandlerError::failed("the handler was dropped"));
+    select! {
+        recv(receiver) -> outcome => outcome.unwrap_or_else(|_| lost()),
+        recv(token.channel()) -> _ => {
+            task.end();
+            receiver.recv().unwrap_or_else(|_| lost())
+        }
     }
+}
+
+/// Starts the handler of a message, which goes on without this thread.
+pub(crate) fn start<R>(runtime: &Handle, context: &Context, make: impl FnOnce() -> R) -> Started
+where
+    R: Future<Output = Outcome> + Send + 'static,
+{
+    let completion = context.completion();
+    let (hub, watch) = (Arc::clone(context.lane().hub()), Watch::start());
+    let finish = move |outcome| {
+        hub.counters.meters.handled(watch);
+        completion.finish(outcome);
+    };
+    Started::Later(spawn(runtime, context, make, Box::new(finish)))
 }
 
 impl<F, R> Handler for AsyncHandler<F>
@@ -116,30 +153,11 @@ where
 {
     /// Called inside another handler that needs the outcome, such as a middleware: this thread waits for it.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
-        let token = context.token();
-        let (sender, receiver) = bounded(1);
-        let finish = move |outcome| {
-            let _ = sender.send(outcome);
-        };
-        let task = self.spawn(message, context, Box::new(finish));
-        let lost = || Err(HandlerError::failed("the handler was dropped"));
-        select! {
-            recv(receiver) -> outcome => outcome.unwrap_or_else(|_| lost()),
-            recv(token.channel()) -> _ => {
-                task.end();
-                receiver.recv().unwrap_or_else(|_| lost())
-            }
-        }
+        run(&self.runtime, context, || (self.make)(message.clone()))
     }
 
     fn start(&self, message: &Message, context: &Context) -> Started {
-        let completion = context.completion();
-        let (hub, watch) = (Arc::clone(context.lane().hub()), Watch::start());
-        let finish = move |outcome| {
-            hub.counters.meters.handled(watch);
-            completion.finish(outcome);
-        };
-        Started::Later(self.spawn(message, context, Box::new(finish)))
+        start(&self.runtime, context, || (self.make)(message.clone()))
     }
 }
 

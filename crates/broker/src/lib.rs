@@ -23,7 +23,7 @@
 //! | to publish | [`Publisher`]: `publish`, `try_publish`, `publish_timeout`, `publish_confirmed`, `flush` |
 //! | to subscribe with a closure | [`SubscriberExt`]: `subscribe`, `subscribe_group` |
 //! | to subscribe with options | [`Subscriber::subscribe_with`] and [`SubscribeOptions`] |
-//! | values instead of bytes | `BrokerExt`, feature `serde` |
+//! | values instead of bytes | `BrokerExt`, and `JsonHandler` with options or middleware, feature `serde`; `AsyncBrokerExt` and `AsyncJsonHandler`, with `tokio` too |
 //! | async code | `AsyncBroker` and `AsyncHandler`, feature `tokio` |
 //! | dead letters, deduplication | [`middleware`] |
 //! | to see what happens | [`Broker::events`], [`Broker::stats`], [`Broker::health`], a logger in the options |
@@ -117,9 +117,12 @@ pub use event::Event;
 pub use handler::{Handler, HandlerError, Outcome};
 pub use headers::Headers;
 pub use id::MessageId;
+#[cfg(all(feature = "serde", feature = "tokio"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "serde", feature = "tokio"))))]
+pub use json::{AsyncBrokerExt, AsyncJsonHandler};
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-pub use json::{BrokerExt, PublishJsonError};
+pub use json::{BrokerExt, JsonHandler, PublishJsonError};
 pub use key::{Key, namespace};
 pub use memory::{MemoryBroker, MemoryOptions};
 pub use message::Message;
