@@ -38,6 +38,9 @@ pub trait Broker: Publisher + Subscriber {
     /// had captured, it does not wait for handlers nor for the end of the subscriptions, which end as soon as the handlers
     /// have returned. Closing again is harmless. Afterwards publishing and subscribing return `Closed`.
     ///
+    /// With a server, what was published a moment ago is drained to the server, and not received back: plain subscriptions of
+    /// this process may end before they get it.
+    ///
     /// While it waits, only handlers may publish, so that a handler that turns one message into another can finish its work;
     /// a thread or a task that the handler has started does not count as the handler. What handlers publish is drained too:
     /// in memory it is also handled, with a server it is sent but not received again. All other callers get `Closed` from the

@@ -59,7 +59,7 @@
 //! - The memory driver keeps the messages of a key in a log that its plain subscriptions share, and those of groups and of
 //!   subscriptions that fell behind in queues, and not in the channels of a [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for
 //!   each key and its channels allocate their slots at once, which is more than the kibibyte that an idle subscription may
-//!   cost here.
+//!   request here (its handle and the allocator's overhead come on top of that).
 //! - The table of keys is read without a lock. A publish takes the lock of its key, so publishers to one key take turns.
 //! - The crate has no atomic protocol of its own: what threads share is under a lock, behind an arc-swapped snapshot, or in
 //!   slots that are filled once. So there is no model in loom; programs under shuttle (`shuttle-tests/tests/broker.rs`) run its
