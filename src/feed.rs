@@ -7,6 +7,7 @@ mod builder;
 mod chunk;
 mod claiming;
 mod core;
+mod crossbeam;
 mod delivery;
 mod directory;
 mod entry;

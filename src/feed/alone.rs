@@ -11,12 +11,15 @@ use crate::sync::prefetch;
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 pub(super) struct Pass<T> {
-    /// Seats that are to be served; while it runs, those after the current one. While the run grows, those of the run too.
+    /// Seats that are to be served; while it runs, those after the current one. While the run grows, those of the run too. While
+    /// seats are served backwards, only the others.
     pub(super) wanted: u64,
     /// The seat that is being served, unless the run grows.
     pub(super) current: usize,
     /// Own channels that were given something, whose receivers wait and are to be woken.
     pub(super) rung: u64,
+    /// Seats that are being served from the last to the first.
+    pub(super) backwards: u64,
     /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
     pub(super) cloning: bool,
     /// Values for seats that are not wanted any more, and not served yet.
@@ -31,14 +34,20 @@ impl<T> Pass<T> {
             wanted: u64::MAX,
             current: 0,
             rung: 0,
+            backwards: 0,
             cloning: false,
             run: Run::new(),
             growing: false,
         }
     }
 
-    /// After a panic: names the seat whose clone panicked, if it was one for the run.
-    pub(super) fn find_current(&mut self) {
+    /// After a panic: names the seat whose clone panicked, if it was one for the run, and those that are still wanted. Returns how
+    /// many were served and not counted yet.
+    pub(super) fn find_current(&mut self) -> usize {
+        let backwards = std::mem::take(&mut self.backwards);
+        let current = 1 << self.current;
+        self.wanted |= backwards & (current - 1);
+        let served = (backwards & !current & !(current - 1)).count_ones();
         if std::mem::take(&mut self.growing) {
             self.wanted ^= self.run.seats();
             let mut left = self.run.cut();
@@ -46,6 +55,7 @@ impl<T> Pass<T> {
             left &= left - 1;
             self.wanted |= left;
         }
+        served as usize
     }
 }
 

@@ -20,6 +20,9 @@ use crate::error::SubscriptionError;
 use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
+/// Crossbeam senders alone, none of which has a seat from this bit on, are so few that a loop of their own gains nothing.
+const FEW: u64 = 1 << 3;
+
 /// A value, and the subscribers that still have to get it.
 ///
 /// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more, clones that full subscribers
@@ -83,7 +86,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, more: bool) {
         let mut pass = Pass::new();
         while let Err(panic) = catch(|| self.serve_seats(core, chunk, by, more, &mut pass)) {
-            pass.find_current();
+            self.delivered += pass.find_current();
             // SAFETY: the visit goes on, and the seat was live in it.
             let seat = unsafe { chunk.seat(pass.current) };
             let entry = seat.entry();
@@ -95,8 +98,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves those live seats that the pass wants: crossbeam senders first, because a loop over one kind is faster than
-    /// one over all.
+    /// Serves those live seats that the pass wants: crossbeam senders first, if they are many or not alone, because a loop over one
+    /// kind is faster than one over all.
     #[inline]
     fn serve_seats(
         &mut self,
@@ -111,23 +114,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             self.give_run(core, chunk, by, pass);
         }
         let mut left = chunk.live().load() & pass.wanted;
-        let mut crossbeam = left & chunk.crossbeam();
-        left ^= crossbeam;
-        while crossbeam != 0 {
-            pass.current = crossbeam.trailing_zeros() as usize;
-            crossbeam &= crossbeam - 1;
-            pass.wanted = left | crossbeam;
-            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
-            let (sender, entry) = unsafe { chunk.seat(pass.current).crossbeam_unchecked() };
-            if crossbeam != 0 {
-                // SAFETY: as above.
-                unsafe { chunk.seat(crossbeam.trailing_zeros() as usize) }.prefetch();
-            }
-            let value = self.value_for(pass, left | crossbeam != 0, more);
-            match entry.offer_crossbeam(sender, value, by.lane()) {
-                Ok(()) => self.delivered += 1,
-                Err(refusal) => self.not_taken(core, entry, refusal),
-            }
+        let crossbeam = left & chunk.crossbeam();
+        if crossbeam >= FEW || crossbeam != 0 && crossbeam != left {
+            left ^= crossbeam;
+            self.serve_crossbeam(core, chunk, by.lane(), (crossbeam, left), more, pass);
         }
         if by.is_sole() {
             let plain = left & chunk.plain();
@@ -137,7 +127,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         while left != 0 {
             pass.current = left.trailing_zeros() as usize;
-            // SAFETY: as above.
+            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
             let seat = unsafe { chunk.seat(pass.current) };
             let bit = left & left.wrapping_neg();
             left &= left - 1;

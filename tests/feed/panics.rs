@@ -62,6 +62,35 @@ fn everybody_else_is_served_before_the_panic_of_a_clone_goes_on() {
 }
 
 #[test]
+fn one_of_many_crossbeam_channels_misses_the_value_whose_clone_panics() {
+    // They are served from the last to the first.
+    for (bad, missing) in [(0, 5), (2, 3), (4, 1)] {
+        let tally = Tally::new();
+        let feed = Feed::new();
+        let (subscriptions, receivers): (Vec<_>, Vec<_>) = (0..6)
+            .map(|_| crossbeam_channel::unbounded())
+            .map(|(tx, rx)| (feed.subscribe(tx), rx))
+            .unzip();
+        tally.panic_after(bad);
+        let caught = catch_unwind(AssertUnwindSafe(|| feed.send(tally.value(1))));
+        assert!(message(&*caught.expect_err("the panic goes on")).contains("a clone that panics"));
+        assert_eq!(feed.send(tally.value(2)), 6);
+        for (index, (subscription, rx)) in subscriptions.iter().zip(&receivers).enumerate() {
+            let numbers: Vec<_> = rx.try_iter().map(|value| value.number).collect();
+            let missed = index == missing;
+            let expected: &[u64] = if missed { &[2] } else { &[1, 2] };
+            assert_eq!(numbers, expected, "subscriber {index}");
+            let stats = subscription.stats();
+            assert_eq!(
+                (stats.dropped, stats.delivered),
+                (missed.into(), 2 - u64::from(missed))
+            );
+        }
+        assert_eq!(tally.live(), 0);
+    }
+}
+
+#[test]
 fn the_panic_of_a_clone_goes_on_from_each_verb() {
     let feed = Feed::new();
     let (tx, rx) = crossbeam_channel::unbounded();

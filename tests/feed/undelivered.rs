@@ -49,6 +49,40 @@ fn it_names_those_who_missed_the_value_and_counts_the_others() {
 }
 
 #[test]
+fn of_many_crossbeam_channels_it_names_the_full_ones_in_the_order_of_subscribing() {
+    let feed = Feed::new();
+    let (subscriptions, receivers): (Vec<_>, Vec<_>) = (0..6)
+        .map(|_| crossbeam_channel::bounded(1))
+        .map(|(tx, rx)| (feed.subscribe(tx), rx))
+        .unzip();
+    for full in [&[1, 4][..], &[0, 5], &[0, 1, 2, 3, 4, 5]] {
+        assert_eq!(feed.send(String::from("first")), 6);
+        for (index, rx) in receivers.iter().enumerate() {
+            assert!(full.contains(&index) || rx.try_recv().is_ok());
+        }
+        let undelivered = feed.try_send(String::from("second")).unwrap_err();
+        assert_eq!(undelivered.delivered(), 6 - full.len());
+        let missed: Vec<_> = undelivered
+            .missed()
+            .iter()
+            .map(|missed| missed.id)
+            .collect();
+        let expected: Vec<_> = full
+            .iter()
+            .map(|index| subscriptions[*index].id())
+            .collect();
+        assert_eq!(missed, expected);
+        for index in full {
+            assert_eq!(receivers[*index].try_recv().unwrap(), "first");
+        }
+        assert_eq!(undelivered.retry().unwrap(), 6);
+        for rx in &receivers {
+            assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["second"]);
+        }
+    }
+}
+
+#[test]
 fn its_cause_says_whether_the_send_waited() {
     let feed = Feed::new();
     let _full = feed.channel(1).unwrap();
