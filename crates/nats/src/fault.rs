@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::ConnectErrorKind;
@@ -10,6 +11,7 @@ use async_nats::rustls;
 use fanfeed_broker::ConnectError;
 
 use crate::config::Config;
+use crate::shared::Shared;
 
 /// The error of the client library when it could not connect.
 pub(crate) fn connecting(config: &Config, error: &async_nats::ConnectError) -> ConnectError {
@@ -26,6 +28,9 @@ pub(crate) fn connecting(config: &Config, error: &async_nats::ConnectError) -> C
                 format!("{text}: check the user and the password, the token, the nkey or the credentials").into(),
             )
         }
+        _ if text.contains("InvalidContentType") => ConnectError::Tls(
+            format!("{text}: the server does not answer with TLS; write nats:// if the port has none").into(),
+        ),
         ConnectErrorKind::Tls => ConnectError::Tls(text.into()),
         _ if is_tls(error) => ConnectError::Tls(text.into()),
         ConnectErrorKind::Io => match io_kind(error) {
@@ -55,30 +60,55 @@ fn wrong_protocol(text: &str) -> ConnectError {
     )
 }
 
-/// Called when no server greeted in time. A server of another protocol may wait for a request: this sends one, and a server
-/// that answers it is not a NATS server.
+/// Called when no server greeted in time.
 pub(crate) fn timed_out(config: &Config) -> ConnectError {
-    let said = config.servers.iter().find_map(|(host, port)| {
-        let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
-        let limit = Duration::from_millis(500).min(config.dial);
-        let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
-        stream.set_read_timeout(Some(limit)).ok()?;
-        stream.write_all(b"PING\r\n").ok()?;
-        let mut answer = [0; 64];
-        let count = stream.read(&mut answer).ok()?;
-        let said = String::from_utf8_lossy(&answer[..count]).into_owned();
-        (count > 0 && !said.starts_with("INFO ")).then_some(said)
-    });
+    let said = config
+        .servers
+        .iter()
+        .find_map(|server| says(config, server));
     match said {
-        Some(said) => {
-            let line = said.lines().next().unwrap_or_default();
-            wrong_protocol(&format!("it answers {line:?}"))
-        }
+        Some(said) => answers(&said),
         None => ConnectError::Timeout {
             address: config.address().into(),
             timeout: config.dial,
         },
     }
+}
+
+/// How long a server may take for its greeting before [`other_protocol`] asks it.
+const GREETS: Duration = Duration::from_millis(500);
+
+/// Returns when every server has answered, some time after it should have greeted, as no NATS server does.
+pub(crate) async fn other_protocol(shared: &Arc<Shared>) -> ConnectError {
+    tokio::time::sleep(GREETS).await;
+    let shared = Arc::clone(shared);
+    let asked = tokio::task::spawn_blocking(move || {
+        let config = &shared.config;
+        let said = config.servers.iter().map(|server| says(config, server));
+        said.collect::<Option<Vec<String>>>()
+    });
+    match asked.await {
+        Ok(Some(said)) if !said.is_empty() => answers(&said[0]),
+        _ => std::future::pending().await,
+    }
+}
+
+fn answers(said: &str) -> ConnectError {
+    let line = said.lines().next().unwrap_or_default();
+    wrong_protocol(&format!("it answers {line:?}"))
+}
+
+/// What a server of another protocol says. It may wait for a request: this sends one.
+fn says(config: &Config, (host, port): &(String, u16)) -> Option<String> {
+    let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
+    let limit = Duration::from_millis(500).min(config.dial);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream.write_all(b"PING\r\n").ok()?;
+    let mut answer = [0; 64];
+    let count = stream.read(&mut answer).ok()?;
+    let said = String::from_utf8_lossy(&answer[..count]).into_owned();
+    (count > 0 && !said.starts_with("INFO ")).then_some(said)
 }
 
 /// The text of an error and of its causes.

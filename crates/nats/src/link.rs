@@ -63,9 +63,12 @@ impl Link {
         })?;
         let dial = shared.config.dial;
         let wire = runtime.block_on(async {
-            match timeout(dial, Wire::open(shared, side)).await {
-                Ok(opened) => opened,
-                Err(_) => Err(fault::timed_out(&shared.config)),
+            tokio::select! {
+                biased;
+                opened = timeout(dial, Wire::open(shared, side)) => {
+                    opened.unwrap_or_else(|_| Err(fault::timed_out(&shared.config)))
+                }
+                error = fault::other_protocol(shared) => Err(error),
             }
         });
         match wire {

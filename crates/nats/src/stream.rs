@@ -36,9 +36,14 @@ async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value,
             // It is no error if another broker makes it at the same time, unless with another configuration.
             match wire.ask(&format!("STREAM.CREATE.{name}"), &wanted).await {
                 Ok(made) => made,
-                Err(ApiFault::Refused(_)) => {
-                    wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null)
-                        .await?
+                Err(ApiFault::Refused(refused)) => {
+                    match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
+                        // Nobody made it: the refusal says why.
+                        Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
+                            return Err(ApiFault::Refused(refused));
+                        }
+                        other => other?,
+                    }
                 }
                 Err(fault) => return Err(fault),
             }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, RELEASES, connect, core, jetstream, options, quick};
+use common::{LONG, RELEASES, connect, core, jetstream, options, quick, with_jetstream};
 use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
 use fanfeed_nats::{Config, Mode, Tls};
 use fanfeed_testkit::refusal::{self, saying, says};
@@ -61,6 +61,19 @@ fn a_server_of_another_kind() {
     let http = saying("HTTP/1.1 400 Bad Request\r\n\r\n");
     let error = refused(Config::new("127.0.0.1", http.port()));
     assert_is!(error, ConnectError::WrongProtocol(_));
+    // Its answer is told although there is time left to connect.
+    let patient = Config::new("127.0.0.1", redis.address().port()).dial_timeout(2 * LONG);
+    let error = refusal::refused(LONG, || fanfeed_nats::connect(patient, options()));
+    assert_is!(error, ConnectError::WrongProtocol(_));
+}
+
+#[test]
+fn a_stream_that_cannot_be_made_is_refused_with_the_reason() {
+    for release in RELEASES {
+        let server = with_jetstream(release);
+        let error = refused(config(&format!("{}?replicas=3", server.url())));
+        says(&error, &["10074", "replicas"]);
+    }
 }
 
 #[test]
@@ -290,6 +303,7 @@ fn tls() {
         let plain = NatsServer::start(release);
         let error = refused(core(&plain).tls(trusted()));
         assert_is!(error, ConnectError::Tls(_));
+        says(&error, &["nats://"]);
     }
 }
 
