@@ -54,7 +54,7 @@ impl fmt::Display for BadEntry {
             BadEntry::NoHead => f.write_str("the message's head is not understood"),
             BadEntry::TooLarge { size, limit } => write!(
                 f,
-                "the entry has {size} bytes (key, name, headers and payload), and at most {limit} are taken"
+                "the message has {size} bytes (key, name, headers and payload), and at most {limit} are taken"
             ),
         }
     }

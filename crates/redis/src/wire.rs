@@ -165,7 +165,9 @@ impl Wire {
                             .into(),
                     ),
                     "NOPERM" => ConnectError::Denied(text.into()),
-                    _ if text.contains("unknown command") => too_old("a server without HELLO"),
+                    _ if text.contains("unknown command") => {
+                        too_old("older than Redis 6: it does not know HELLO")
+                    }
                     _ => ConnectError::Failed(text.into()),
                 })
             }

@@ -71,6 +71,10 @@ fn a_server_that_greets_as_an_old_one() {
         let error = refused(Config::new("127.0.0.1", saying(answer).port()));
         assert_is!(error, ConnectError::TooOld { .. });
         says(&error, &["Redis 7.0"]);
+        assert!(
+            !error.to_string().contains("the server is a server"),
+            "{error}"
+        );
     }
 }
 
