@@ -32,7 +32,7 @@ pub(crate) struct Hub {
     /// Deliveries that no handler had begun when their subscription was ended by `close`.
     left_over: AtomicUsize,
     /// Subscriptions that have not ended, or whose handler has not been dropped.
-    members: AtomicUsize,
+    members: std::sync::atomic::AtomicUsize,
     /// How many pieces of work were finished while the broker closed.
     finished: Mutex<u64>,
     changed: Condvar,
@@ -77,7 +77,7 @@ impl Hub {
             logging: OnceLock::new(),
             ended: AtomicBool::new(false),
             left_over: AtomicUsize::new(0),
-            members: AtomicUsize::new(0),
+            members: Default::default(),
             finished: Mutex::new(0),
             changed: Condvar::new(),
         })

@@ -50,8 +50,6 @@ struct Life {
     /// The thread that ends the member. User code that it calls may unsubscribe again, and must not wait for this thread.
     finishing: Option<ThreadId>,
     over: bool,
-    /// The hub no longer counts it.
-    counted_down: bool,
     error: Option<SubscriptionError>,
 }
 
@@ -140,7 +138,6 @@ impl Member {
                 left: false,
                 finishing: None,
                 over: false,
-                counted_down: false,
                 error: None,
             }),
             ended: Condvar::new(),
@@ -284,15 +281,7 @@ impl Member {
         // do next.
         quietly(|| drop(handler));
         drop(finishing);
-        self.count_down();
-    }
-
-    /// Counts it as over, once.
-    fn count_down(&self) {
-        let is_first = !std::mem::replace(&mut self.life.lock().counted_down, true);
-        if is_first {
-            self.lane.hub().member_is_over();
-        }
+        self.lane.hub().member_is_over();
     }
 
     /// Whether the calling thread is ending a member, and has been called by user code of it.
@@ -485,7 +474,9 @@ impl SubscriptionSource for Member {
 impl Drop for Member {
     /// A member that was made and never joined its lane has no other end.
     fn drop(&mut self) {
-        self.count_down();
+        if !self.state.is_ended() {
+            self.lane.hub().member_is_over();
+        }
     }
 }
 
