@@ -64,6 +64,8 @@ struct Work {
     later: HashSet<u64>,
     /// Subscriptions whose consumer is gone, or that missed a message.
     stale: HashSet<u64>,
+    /// Subscriptions whose listener has ended, and whose requests the server may still have.
+    over: HashSet<u64>,
     beat: Instant,
     chore: Instant,
     /// Whether the stream of dead letters is known to exist.
@@ -261,6 +263,7 @@ impl StreamInbound {
             full: HashSet::new(),
             later: HashSet::new(),
             stale: HashSet::new(),
+            over: HashSet::new(),
             beat: Instant::now(),
             chore: Instant::now(),
             has_dead_stream: false,
@@ -358,6 +361,7 @@ impl Work {
             &mut self.full,
             &mut self.later,
             &mut self.stale,
+            &mut self.over,
         ] {
             set.remove(&id);
         }

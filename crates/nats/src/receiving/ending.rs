@@ -14,12 +14,14 @@ use std::time::Instant;
 use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use fanfeed_broker::driver::LinkError;
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::settling::Settlement;
 use super::{Subscription, Work};
+use crate::api::ApiFault;
 use crate::link::{Wire, next};
 
 /// How many more messages than requested may be on their way: reports of the server about requests.
@@ -151,10 +153,31 @@ impl Work {
                 let subscription = self.kept.subscriptions.get(&id);
                 let listener = subscription.and_then(|of| of.listener.as_ref());
                 if listener.is_some_and(|listener| listener.number == number) {
-                    self.ended(id);
+                    self.over.insert(id);
                 }
             }
         }
+    }
+
+    /// Ends the requests whose listener has ended.
+    ///
+    /// The server removes a request that nobody waits for when it next looks for one. If it has taken a message for it by
+    /// then, server 2.9 forgets the message until `ack_wait` is over. A question about the consumer makes it look before.
+    pub(super) async fn end_over(&mut self, wire: &Wire) -> Result<(), LinkError> {
+        let over: Vec<u64> = self.over.drain().collect();
+        for id in over {
+            let Some(subscription) = self.kept.subscriptions.get(&id) else {
+                continue;
+            };
+            let (stream, consumer) = (self.shared.names.stream(), &subscription.consumer);
+            let info = format!("CONSUMER.INFO.{stream}.{consumer}");
+            // A consumer that is gone has no requests.
+            if let Err(ApiFault::Lost(error)) = wire.ask(&info, &Value::Null).await {
+                return Err(error);
+            }
+            self.ended(id);
+        }
+        Ok(())
     }
 
     /// Gives a message back to its group, at once or when the requests of the member have ended.
@@ -229,6 +252,7 @@ impl Work {
                 arrived = self.arrivals.recv() => {
                     if let Some((id, answer)) = arrived {
                         self.answered(id, answer);
+                        self.end_over(wire).await?;
                     }
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {

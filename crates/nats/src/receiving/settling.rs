@@ -151,6 +151,7 @@ impl Work {
 
     /// Sends all outcomes to the server. Those that cannot be sent now are sent over the next connection.
     pub(super) async fn settle_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
+        self.end_over(wire).await?;
         if self.kept.settled.is_empty() {
             return Ok(());
         }
