@@ -66,7 +66,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         pass.backwards = 0;
         self.delivered += delivered;
-        // They are named in the order in which they have subscribed.
+        // They are named in the order of their seats.
         if let Some(refused) = self.pending_mut().get_mut(pending_before..) {
             refused.reverse();
         }

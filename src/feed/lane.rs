@@ -48,6 +48,12 @@ pub(crate) fn current() -> usize {
     if lane < SHARED { lane } else { look(lane) }
 }
 
+/// The calling thread's lane, or `SHARED` or more. It does not count as a send.
+#[inline]
+pub(crate) fn held() -> usize {
+    LANE.with(Cell::get)
+}
+
 /// The slow path, for a thread without a lane of its own.
 #[cold]
 fn look(lane: usize) -> usize {

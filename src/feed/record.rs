@@ -113,7 +113,7 @@ impl Records {
     /// here.
     #[inline(always)]
     pub(crate) fn enter_alone(&self, place: Place) -> Option<LoneVisit<'_>> {
-        let record = self.lanes.get(lane::current())?;
+        let record = self.lanes.get(lane::held())?;
         // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
         // SAFETY: null, or a record that lives as long as `self`.
         let record: &Record = unsafe { record.load(Ordering::Relaxed).as_ref() }?;

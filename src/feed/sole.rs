@@ -129,7 +129,8 @@ impl Window {
     }
 }
 
-/// While this lives, the calling thread alone claims places in own channels. No code of others runs, and nothing waits.
+/// While this lives, and once the word was found unchanged, the calling thread alone claims places in own channels. No code of
+/// others runs, and nothing waits.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct OpenWindow<'a>(&'a Window);
@@ -274,7 +275,7 @@ impl<'a> Right<'a> {
         if word != revoked && self.exchange(word, revoked).is_err() {
             return;
         }
-        // ORDERING: pairs with the light fence in `open_now`.
+        // ORDERING: pairs with the light fences in `open_now`, and in `At::begin_alone` for `Records::enter_alone`.
         heavy_fence!("sole_sender_is_revoked_without_heavy_fence");
         for window in all() {
             let mut patience = Patience::new();

@@ -120,8 +120,9 @@ impl<T> RingReceiver<T> {
     ///
     /// A call that knows of no value, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
     /// microsecond, or less) and looks then. If it did not, a thread that polls without a break would move a cache line between
-    /// the cores for each value, and senders would wait for it. If other readers have looked on this thread meanwhile, the pause is
-    /// shorter by two hints for each: a thread that polls more than sixteen readers in turn does not pause. A reader that finds
+    /// the cores for each value, and senders would wait for it. The pause is shorter by two
+    /// hints for each look of another reader on this thread meanwhile, after few values too: a thread that polls more than sixteen
+    /// such readers in turn does not pause. A reader that finds
     /// nothing twice does not pause again, and after [`wait`](Self::wait) there is no pause. The same holds for all reads that do
     /// not wait.
     ///
@@ -416,6 +417,10 @@ impl<T> RingReceiver<T> {
                 break Err(RecvTimeoutError::Timeout);
             }
             parker.park(deadline);
+            // Mostly it was woken, and is in the list no more.
+            if self.reader.is_ready() {
+                break Ok(());
+            }
         };
         self.leave_line();
         outcome

@@ -9,6 +9,9 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, mutant, prefetch, store
 /// Marks the end of the chain of free slots.
 const NONE: u32 = u32::MAX;
 
+/// For how many waiters a list keeps memory while nobody waits, or few do.
+const KEPT: usize = 64;
+
 /// How many wakers ahead memory is fetched.
 const AHEAD: usize = 4;
 
@@ -27,7 +30,8 @@ const AHEAD: usize = 4;
 /// the difference from a [`WakerSet`](super::WakerSet), where a woken waiter keeps its place in
 /// line until it acts: a thousand tasks that are woken for each value do not touch a place each.
 ///
-/// The list keeps memory for as many waiters as there were at once, 32 bytes for each.
+/// The list has memory for as many waiters as there are at once, and for as many as were woken last: 32 to 64 bytes for each. It
+/// frees that of more than [`KEPT`] when the last one leaves, or when few were woken.
 #[derive(Debug)]
 pub(crate) struct WakeList {
     /// How many wait. Written under the lock.
@@ -139,25 +143,26 @@ impl WakeList {
             return;
         }
         // A place of an earlier round stays one. This look may be out of date.
-        if !self.is_left_to_take(&place) {
+        if !self.is_current(&place) {
             return;
         }
+        let mut unused = [Vec::new(), Vec::new()];
         let waker = {
             let mut waiters = self.waiters.lock();
-            if !self.is_left_to_take(&place) {
+            if !self.is_current(&place) && !mutant!("place_of_an_earlier_round_is_left") {
                 return;
             }
             let count = self.count.load(Ordering::Relaxed);
             self.count.store(count - 1, Ordering::Relaxed);
-            waiters.remove(place.index())
+            let waker = waiters.remove(place.index());
+            if count == 1 {
+                unused = waiters.take_unused();
+            }
+            waker
         };
+        drop(unused);
         // The waiter may be unwinding, and has more to do than this.
         quietly(|| drop(waker));
-    }
-
-    /// Whether the waker of a place is still in the list. Exact under the lock.
-    fn is_left_to_take(&self, place: &ListPlace) -> bool {
-        self.is_current(place) || mutant!("place_of_an_earlier_round_is_left")
     }
 
     /// Whether anybody waits. The caller has fenced since the event.
@@ -186,9 +191,10 @@ impl WakeList {
                 wake(waker);
             }
         }
+        let is_far_too_large = slots.capacity() > KEPT && slots.len() < slots.capacity() / 4;
         slots.clear();
         let mut waiters = self.waiters.lock();
-        if waiters.spare.capacity() < slots.capacity() {
+        if waiters.spare.capacity() < slots.capacity() && !is_far_too_large {
             waiters.spare = slots;
         }
     }
@@ -214,6 +220,15 @@ impl Waiters {
                 index as u32
             }
         }
+    }
+
+    /// Takes out the memory that is kept for more than a few waiters. Nobody waits.
+    fn take_unused(&mut self) -> [Vec<Result<Waker, u32>>; 2] {
+        if self.slots.capacity() + self.spare.capacity() <= KEPT {
+            return [Vec::new(), Vec::new()];
+        }
+        self.free = NONE;
+        [mem::take(&mut self.slots), mem::take(&mut self.spare)]
     }
 
     fn remove(&mut self, index: usize) -> Option<Waker> {

@@ -97,6 +97,11 @@ fn a_sender_to_one_subscriber_has_to_look_again() {
 }
 
 #[test]
+fn a_sender_to_one_subscriber_has_to_show_itself_first() {
+    Model::bound(5).fails_with("sole_delivery_begins_without_light_fence", a_second_sender);
+}
+
+#[test]
 fn the_only_sender_has_to_be_revoked_in_order() {
     for mutant in [
         "window_is_opened_without_light_fence",

@@ -70,7 +70,8 @@ impl At {
     /// Begins a visit of a thread that alone sends. It then looks whether it still does.
     #[inline]
     pub(super) fn begin_alone(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`; and, after
+        // `Right::open_before_look`, with the one in `Right::decide`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
         if !mutant!("deliveries_are_observed_without_heavy_fence") {
             light_fence!("sole_delivery_begins_without_light_fence");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
-use super::{ListPlace, WakeList};
+use super::{KEPT, ListPlace, WakeList};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -168,4 +168,27 @@ fn a_waiter_may_join_while_all_are_woken() {
     }
     // The list and its waiter would keep one another.
     list.waiters.lock().slots.clear();
+}
+
+#[test]
+fn the_memory_of_a_crowd_is_freed_when_it_has_left() {
+    let list = WakeList::new();
+    let capacity = || {
+        let waiters = list.waiters.lock();
+        waiters.slots.capacity() + waiters.spare.capacity()
+    };
+    let mut crowd = waiting::<1000>(&list);
+    list.wake_all();
+    crowd.iter_mut().for_each(|waiting| waiting.join(&list));
+    assert!(capacity() >= 2000);
+    crowd.iter_mut().for_each(|waiting| waiting.leave(&list));
+    assert_eq!(capacity(), 0);
+    // Woken, and not seen again.
+    waiting::<1000>(&list);
+    list.wake_all();
+    for _ in 0..2 {
+        waiting::<1>(&list);
+        list.wake_all();
+    }
+    assert!(capacity() <= 2 * KEPT);
 }
