@@ -82,14 +82,20 @@ const GREETS: Duration = Duration::from_millis(500);
 pub(crate) async fn other_protocol(shared: &Arc<Shared>) -> ConnectError {
     tokio::time::sleep(GREETS).await;
     let shared = Arc::clone(shared);
-    let asked = tokio::task::spawn_blocking(move || {
-        let config = &shared.config;
-        let said = config.servers.iter().map(|server| says(config, server));
-        said.collect::<Option<Vec<String>>>()
-    });
-    match asked.await {
-        Ok(Some(said)) if !said.is_empty() => answers(&said[0]),
-        _ => std::future::pending().await,
+    loop {
+        let shared = Arc::clone(&shared);
+        let asked = tokio::task::spawn_blocking(move || {
+            let config = &shared.config;
+            let said = config.servers.iter().map(|server| says(config, server));
+            said.collect::<Option<Vec<String>>>()
+        });
+        if let Ok(Some(said)) = asked.await
+            && !said.is_empty()
+        {
+            return answers(&said[0]);
+        }
+        // A server that is busy may answer the next time.
+        tokio::time::sleep(GREETS).await;
     }
 }
 

@@ -399,6 +399,8 @@ impl Inbound for StreamInbound {
         let work = &mut self.work;
         // If something does not get through, other members get its messages again.
         let _ = self.link.run(async |wire| {
+            // Ending the requests may take longer than `close` waits, and what was handled is not to come again.
+            work.settle_all(wire).await?;
             work.end_all(wire).await?;
             work.settle_all(wire).await?;
             wire.echo().await

@@ -323,8 +323,9 @@ impl Inbound for RedisInbound {
             }
             self.keep_time()?;
             self.settle_all()?;
-            word |= self.round()?;
+            // First, so that no backlog of new entries keeps a member from those that others left behind.
             self.claim_some()?;
+            word |= self.round()?;
             self.check_places()?;
             self.wait_again()?;
             if word {

@@ -248,6 +248,9 @@ impl Member {
                         return delivered;
                     }
                     self.next_tag += 1;
+                    if self.held.is_empty() {
+                        self.pace.begin(Instant::now());
+                    }
                     self.held.insert(tag, Held { position, attempt });
                     delivered.count += 1;
                 }

@@ -1,10 +1,11 @@
 //! The threads that call the handlers.
 //!
 //! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
-//! wait, and starts threads, up to the limit: if no job has ended since it last looked, one, and after some such looks several;
-//! and one if so many threads run the same job as before that the others are fewer than there are when no handler blocks. So a
-//! handler that takes long takes no thread away from the others. The same thread runs the timers: retries and timeouts of
-//! handlers. Threads that had nothing to do for ten seconds end.
+//! wait, and starts threads, up to the limit: if no job has ended since it last looked, one, and after some such looks several.
+//! Every ten looks it starts one more if so many threads still run the same job that the others are fewer than there are when
+//! no handler blocks, up to [`CROWD`] times as many: so a handler that takes long takes no thread away from the others. It cannot
+//! tell handlers that wait from those that compute. The same thread runs the timers: retries and timeouts of handlers. Threads
+//! that had nothing to do for ten seconds end.
 
 mod options;
 
@@ -25,6 +26,10 @@ use crate::sync::{
 
 /// How often the watching thread looks while jobs wait.
 const TICK: Duration = Duration::from_millis(1);
+/// After how many looks a job that is still running counts as long.
+const LONG: u32 = 10;
+/// How many times as many threads as usual there may be because of long jobs, while other jobs end.
+const CROWD: usize = 8;
 /// How often a thread that finds no job yields and looks again before it sleeps. These few microseconds spare a stream of
 /// messages the cost of wake-ups.
 const SEARCHES: u32 = 16;
@@ -200,32 +205,44 @@ impl State {
 
     /// How many threads to start while jobs wait. `usual` is how many there are when no handler blocks.
     fn wanted(&self, seen: &mut Option<Seen>, usual: usize) -> usize {
-        let last = seen.replace(Seen {
-            ended: self.ended,
-            running: self.running.clone(),
-            stalled: 0,
-        });
-        let (Some(last), Some(now)) = (last, seen) else {
+        let Some(last) = seen else {
+            *seen = Some(Seen {
+                ended: self.ended,
+                stalled: 0,
+                running: self.running.clone(),
+                looks: 0,
+            });
             return 0;
         };
-        if last.ended == now.ended {
-            now.stalled = last.stalled + 1;
-            return growth(now.stalled);
+        let has_stalled = last.ended == self.ended;
+        last.ended = self.ended;
+        last.stalled = if has_stalled { last.stalled + 1 } else { 0 };
+        last.looks += 1;
+        let mut is_crowded = false;
+        if last.looks == LONG {
+            let both = self.running.iter().zip(&last.running);
+            let long = both
+                .filter(|(now, last)| now == last && ![NO_JOB, NO_THREAD].contains(now))
+                .count();
+            is_crowded = self.threads - long < usual && self.threads < CROWD * usual;
+            last.looks = 0;
+            last.running.clone_from(&self.running);
         }
-        let both = now.running.iter().zip(&last.running);
-        let busy = both
-            .filter(|(now, last)| now == last && ![NO_JOB, NO_THREAD].contains(now))
-            .count();
-        usize::from(self.threads - busy < usual)
+        match has_stalled {
+            true => growth(last.stalled),
+            false => usize::from(is_crowded),
+        }
     }
 }
 
 /// What the watching thread saw when it looked.
 struct Seen {
     ended: u64,
-    running: Vec<u64>,
     /// In how many looks in a row jobs waited and none had ended.
     stalled: u32,
+    /// What was running some looks ago.
+    running: Vec<u64>,
+    looks: u32,
 }
 
 impl Shared {
@@ -426,7 +443,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use super::{NO_JOB, PoolOptions, State};
+    use super::{LONG, NO_JOB, PoolOptions, State};
     use crate::{Broker, HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
 
     std::thread_local! {
@@ -442,15 +459,19 @@ mod tests {
         state.threads = 3;
         let mut seen = None;
         // Two threads run short jobs, and the third runs one that blocks.
-        let mut look = |usual: usize, blocked: u64, short: [u64; 2]| {
-            state.running = vec![short[0], blocked, short[1]];
-            state.ended += 1;
-            state.wanted(&mut seen, usual)
+        let mut looks = |usual: usize, blocked: u64| {
+            let looks = (0..LONG).map(|_| {
+                state.begun += 2;
+                state.ended += 1;
+                state.running = vec![state.begun, blocked, NO_JOB];
+                state.wanted(&mut seen, usual)
+            });
+            looks.sum::<usize>()
         };
-        assert_eq!(look(3, 7, [5, 6]), 0, "it has seen nothing yet");
-        assert_eq!(look(3, 7, [8, NO_JOB]), 1);
-        assert_eq!(look(2, 7, [9, NO_JOB]), 0, "two are left");
-        assert_eq!(look(3, 10, [11, NO_JOB]), 0, "it has gone on");
+        assert_eq!(looks(3, 7), 0, "it has seen nothing yet");
+        assert_eq!(looks(3, 7), 1, "it is still there");
+        assert_eq!(looks(2, 7), 0, "two others are enough");
+        assert_eq!(looks(3, 9), 0, "it has gone on");
         // No job ends.
         let growing = [(); 9].map(|()| state.wanted(&mut seen, 3));
         assert_eq!(growing, [1, 1, 1, 1, 1, 1, 1, 2, 2]);

@@ -239,8 +239,7 @@ impl RedisInbound {
         // They are this member's by now, and are read again on the next connection.
         let taken = entries(answer).ok_or_else(|| link(&Fault::confused("XCLAIM")))?;
         let attempts: HashMap<Position, u32> = found.iter().copied().collect();
-        // Otherwise another member was faster.
-        let more = found.len() == room && !taken.is_empty();
+        let more = found.len() == room;
         self.take_over(id, taken, &attempts);
         if more {
             self.work.claims.push(id);

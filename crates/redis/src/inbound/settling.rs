@@ -1,6 +1,7 @@
 //! Acknowledging, giving back, and burying.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use fanfeed_broker::driver::{LinkError, Verdict};
 use redis::Value;
@@ -70,7 +71,7 @@ impl RedisInbound {
         let Some(Held { position, attempt }) = member.held.remove(&tag) else {
             return;
         };
-        member.pace.settle();
+        member.pace.settle(Instant::now());
         match verdict {
             Verdict::GivenUp => self.kept.settled.bury(id, position),
             Verdict::Requeued => self.kept.settled.give(id, position, None),

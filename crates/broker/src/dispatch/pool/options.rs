@@ -8,7 +8,8 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// One thread for each core, but at least 2 and at most 8; up to 512 when handlers block.
+    /// One thread for each core, but at least 2 and at most 8; up to eight times as many while some handlers take 10 ms or
+    /// longer, whether they wait or compute, and up to 512 when all threads are blocked.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
