@@ -38,8 +38,8 @@ pub(crate) struct Member<T> {
     bucket: Arc<Bucket>,
     index: u32,
     /// What the reader has to look at when it stops reading, and its followers when they look how
-    /// far it is: [`CUT`] and so on. [`GONE`] is set under the lock of `last`, under which the seat
-    /// is the member's until then.
+    /// far it is: [`CUT`] and so on. [`GONE`] is set under the lock of `last`. Until then, a thread
+    /// that holds this lock may use the seat.
     flags: AtomicU32,
     core: Arc<Core<T>>,
     /// The figures, once the member is gone, if any handle remained.

@@ -1,5 +1,4 @@
-//! Sets of waiters: senders that wait for room in one channel, readers that wait for a ring's
-//! values.
+//! Sets of waiters: senders that wait for room in a channel or ring, and threads and tasks that wait for an end.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -275,7 +274,7 @@ impl WakerSet {
             .wake();
     }
 
-    /// Wakes all waiters: for ends, and for events that concern all of them.
+    /// Wakes all waiters: something has ended.
     ///
     /// A waiter that joins after this sees what was done before it.
     #[cold]

@@ -34,9 +34,9 @@ pub trait Broker: Publisher + Subscriber {
 
     /// Waits up to `deadline` until everything that arrived is handled and everything published is on the server, and then
     /// ends all subscriptions. When it returns before the deadline, they have ended: `is_closed()` is true for each, and
-    /// the handlers and what they had captured have been dropped. From inside a handler, or a destructor of what a handler
-    /// had captured, it does not wait for handlers nor for the end of the subscriptions, which end as soon as the handlers
-    /// have returned. Closing again is harmless. Afterwards publishing and subscribing return `Closed`.
+    /// the handlers and what they had captured have been dropped. A call inside a handler, or inside the destructor of a
+    /// value that a handler captured, waits neither for handlers nor for the end of the subscriptions: these end when the
+    /// handlers have returned. Closing again is harmless. Afterwards publishing and subscribing return `Closed`.
     ///
     /// With a server, what was published a moment ago is drained to the server, and not received back: plain subscriptions of
     /// this process may end before they get it.

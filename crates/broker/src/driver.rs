@@ -93,8 +93,10 @@
 mod connection;
 mod engine;
 mod escape;
+mod guarded;
 mod inbound;
 mod outbound;
+mod outgoing;
 mod parameter;
 mod secret;
 mod sink;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// For how long the handlers of a member should at least have work without another read.
 const AHEAD: Duration = Duration::from_millis(20);
 
-/// A member that has settled nothing for so long is taken for a slow one again.
+/// After this time without a settled entry, a member counts as slow again.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The measured pace of a member's handlers.

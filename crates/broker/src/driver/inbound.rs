@@ -10,7 +10,7 @@ use fanfeed::Backoff;
 
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
-use super::outbound::{guarded, open};
+use super::guarded::{guarded, open};
 use super::sink::Sink;
 use super::transport::{Inbound, LinkError, SinkError, Transport, Verdict};
 use crate::dispatch::Hub;

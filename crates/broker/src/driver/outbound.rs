@@ -11,8 +11,10 @@ use fanfeed::Backoff;
 
 use super::connection::{Connections, Side};
 use super::engine::EngineOptions;
-use super::transport::{LinkError, Outbound, Published, Transport};
-use crate::dispatch::{Hub, panic_text, wake};
+use super::guarded::{guarded, open};
+use super::outgoing::{Batch, Outgoing, Settled};
+use super::transport::{Outbound, Published, Transport};
+use crate::dispatch::{Hub, wake};
 use crate::error::{ConnectError, FlushError, PublishError};
 use crate::event::Event;
 use crate::message::Message;
@@ -65,50 +67,6 @@ struct Failures {
     /// Refused by the server, or given up.
     refused: usize,
     uncertain: usize,
-}
-
-struct Outgoing {
-    number: u64,
-    message: Message,
-    waiter: Option<Sender<Settled>>,
-}
-
-/// The messages that the thread publishes now, apart from what the driver does not need.
-#[derive(Default)]
-struct Batch {
-    messages: Vec<Message>,
-    rest: Vec<(u64, Option<Sender<Settled>>)>,
-}
-
-impl Batch {
-    fn of(outgoing: impl ExactSizeIterator<Item = Outgoing>) -> Self {
-        let mut batch = Batch {
-            messages: Vec::with_capacity(outgoing.len()),
-            rest: Vec::with_capacity(outgoing.len()),
-        };
-        for outgoing in outgoing {
-            batch.messages.push(outgoing.message);
-            batch.rest.push((outgoing.number, outgoing.waiter));
-        }
-        batch
-    }
-
-    fn into_outgoing(self) -> impl Iterator<Item = Outgoing> {
-        let all = self.messages.into_iter().zip(self.rest);
-        all.map(|(message, (number, waiter))| Outgoing {
-            number,
-            message,
-            waiter,
-        })
-    }
-}
-
-/// What became of a message that somebody waits for.
-enum Settled {
-    Done(Receipt),
-    Refused(Arc<str>),
-    Uncertain,
-    LeftOver,
 }
 
 /// How long the thread waits for messages before it looks whether the connection lives.
@@ -592,20 +550,4 @@ fn report_left_over(left: Vec<Message>, hub: &Hub) {
             hub,
         );
     }
-}
-
-/// Opens a side. A panic of the driver is an error.
-pub(super) fn open<T>(open: impl FnOnce() -> Result<T, ConnectError>) -> Result<T, ConnectError> {
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
-        let text = format!("the driver panicked: {}", panic_text(&*panic));
-        Err(ConnectError::Failed(text.into()))
-    })
-}
-
-/// Calls a side. A panic of the driver is a loss of the connection.
-pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, LinkError>) -> Result<T, LinkError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = format!("the driver panicked: {}", panic_text(&*panic));
-        Err(LinkError::new(text))
-    })
 }
