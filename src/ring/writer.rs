@@ -268,8 +268,9 @@ impl<T> Writer<T> {
 
     #[inline(always)]
     fn publish(&mut self, end: u64) {
-        self.next = end;
         self.core.track.publish(end);
+        // After the tail: the next send loads it, and gets it sooner if no other store follows this one.
+        self.next = end;
         // In a ring that drops values once they are read, the count of drowsy readers is never 0. A
         // reader that is not at `end` or beyond was not beyond the first of these values either, or
         // has joined since they were published, and has looked itself.
