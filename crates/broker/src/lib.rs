@@ -99,7 +99,11 @@ mod receipt;
 mod stats;
 mod subscriber;
 mod subscription;
+#[cfg(not(fanfeed_shuttle))]
 mod sync;
+#[cfg(fanfeed_shuttle)]
+#[doc(hidden)]
+pub mod sync;
 
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

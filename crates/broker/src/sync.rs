@@ -15,8 +15,9 @@ pub(crate) use std::thread_local;
 
 #[cfg(fanfeed_shuttle)]
 mod model;
+// Public, for the programs of the crates that stand on this one.
 #[cfg(fanfeed_shuttle)]
-pub(crate) use model::{Condvar, Mutex, MutexGuard, atomic, thread, thread_local};
+pub use model::{Condvar, Mutex, MutexGuard, atomic, thread, thread_local};
 
 /// True while a program runs the named mutant of the code; always false elsewhere. A program has to fail with it.
 macro_rules! mutant {

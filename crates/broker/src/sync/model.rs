@@ -7,35 +7,35 @@ use std::time::{Duration, Instant};
 
 use fanfeed::sync::mutants::timers_fire;
 
-pub(crate) use shuttle::sync::atomic;
-pub(crate) use shuttle::thread;
-pub(crate) use shuttle::thread_local;
+pub use shuttle::sync::atomic;
+pub use shuttle::thread;
+pub use shuttle::thread_local;
 
 #[derive(Default)]
-pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+pub struct Mutex<T>(shuttle::sync::Mutex<T>);
 
-pub(crate) struct MutexGuard<'a, T> {
+pub struct MutexGuard<'a, T> {
     lock: &'a Mutex<T>,
     held: Option<shuttle::sync::MutexGuard<'a, T>>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(shuttle::sync::Condvar);
+pub struct Condvar(shuttle::sync::Condvar);
 
-pub(crate) struct WaitTimeoutResult(bool);
+pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    pub(crate) fn timed_out(&self) -> bool {
+    pub fn timed_out(&self) -> bool {
         self.0
     }
 }
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub fn new(value: T) -> Self {
         Self(shuttle::sync::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard {
             lock: self,
             held: Some(self.0.lock().expect("no holder panics")),
@@ -64,24 +64,24 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 impl Condvar {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(shuttle::sync::Condvar::new())
     }
 
-    pub(crate) fn notify_one(&self) {
+    pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
-    pub(crate) fn notify_all(&self) {
+    pub fn notify_all(&self) {
         self.0.notify_all();
     }
 
-    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let held = guard.held.take().expect("it is held");
         guard.held = Some(self.0.wait(held).expect("no holder panics"));
     }
 
-    pub(crate) fn wait_for<T>(
+    pub fn wait_for<T>(
         &self,
         guard: &mut MutexGuard<'_, T>,
         _: Duration,
@@ -96,7 +96,7 @@ impl Condvar {
         WaitTimeoutResult(true)
     }
 
-    pub(crate) fn wait_until<T>(
+    pub fn wait_until<T>(
         &self,
         guard: &mut MutexGuard<'_, T>,
         _: Instant,

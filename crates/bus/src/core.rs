@@ -1,0 +1,67 @@
+//! The parts of a bus.
+//!
+//! [`Shared`] is what the handles of one bus share. [`call`] dispatches: it reads the [`table`], makes a [visit](visits), and
+//! calls listeners or sends [`Job`]s to the [`pool`]. A [`Source`] is the subscription of one listener. [`Progress`] is a
+//! dispatch that is not done when `dispatch` returns. [`waits`] refuses waits that would never end.
+
+pub(crate) mod call;
+mod job;
+mod log;
+mod observers;
+mod overrun;
+mod pending;
+pub(crate) mod pool;
+mod progress;
+mod shared;
+mod source;
+mod table;
+pub(crate) mod visits;
+mod waits;
+
+pub(crate) use job::Job;
+pub(crate) use overrun::Overrun;
+#[cfg(feature = "tokio")]
+pub(crate) use overrun::Timer;
+pub(crate) use pool::blocking;
+pub(crate) use progress::Progress;
+pub(crate) use shared::Shared;
+#[cfg(feature = "tokio")]
+pub(crate) use source::Entry;
+pub(crate) use source::{Place, Run, Source, Target};
+pub(crate) use waits::Wait;
+
+use std::sync::Arc;
+
+/// A call that goes on without a thread.
+pub(crate) trait Unfinished: Send + Sync {
+    /// Tells it to end. No user code runs here.
+    fn cancel(&self);
+
+    /// Ends it, on this thread unless another is in it.
+    fn end(self: Arc<Self>);
+}
+
+/// Marks the calling thread as being inside an asynchronous listener of a dispatch.
+#[cfg(feature = "tokio")]
+pub(crate) struct InTask<'a> {
+    visit: Option<visits::Visit<'a>>,
+    _running: waits::Running,
+    shared: &'a Shared,
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) fn enter_task(progress: &Progress) -> InTask<'_> {
+    InTask {
+        visit: Some(progress.shared.visits.enter_at(progress.epoch)),
+        _running: waits::Running::enter(progress.number()),
+        shared: &progress.shared,
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Drop for InTask<'_> {
+    fn drop(&mut self) {
+        drop(self.visit.take());
+        self.shared.left();
+    }
+}

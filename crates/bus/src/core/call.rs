@@ -1,0 +1,232 @@
+//! One dispatch, and one call of a listener.
+
+use std::any::TypeId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::job::Job;
+use crate::core::overrun::Timer;
+use crate::core::pool::Work;
+use crate::core::source::{Entry, Run, Source};
+use crate::core::table::Route;
+use crate::core::visits::{BETWEEN, Visit};
+use crate::core::{Progress, Shared};
+use crate::dispatch::Dispatch;
+use crate::error::{BusError, EventError};
+use crate::event::{self, AnyEvent, DynEvent, Event, OnStack};
+use crate::listener::Context;
+use crate::observe::{self, Trace, Watch};
+use crate::quietly::{catch, quietly};
+use crate::sync::mutant;
+
+/// Dispatches a typed event.
+#[inline]
+pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, event: E) -> Dispatch {
+    let table = shared.table.load();
+    let route = table.route(TypeId::of::<E>(), E::NAME);
+    let _span = observe::dispatching(E::NAME);
+    shared.meters.dispatched();
+    if E::NAME.is_empty() {
+        quietly(|| drop(event));
+        return refused(shared, E::NAME, BusError::BadName);
+    }
+    if route.is_asynchronous {
+        let name = match route.name.is_empty() {
+            true => E::NAME.into(),
+            false => Arc::clone(&route.name),
+        };
+        let event = Arc::new(event);
+        let event: Arc<dyn AnyEvent> = Arc::new(event::Shared { name, event });
+        let dispatch = later(shared, route, &event);
+        quietly(|| drop(event));
+        return dispatch;
+    }
+    let event = OnStack(event);
+    let dispatch = here(shared, route, &event);
+    if std::mem::needs_drop::<E>() {
+        quietly(|| drop(event));
+    }
+    dispatch
+}
+
+/// Calls listeners that are all synchronous.
+#[inline]
+fn here(shared: &Arc<Shared>, route: &Route, event: &DynEvent) -> Dispatch {
+    let mut errors = Vec::new();
+    let first = match route.listeners.first() {
+        Some(first) => first.source.word(),
+        None if shared.is_open() => return Dispatch::done_well(),
+        None => BETWEEN,
+    };
+    let visit = shared.visits.enter(|| shared.epoch(), first);
+    if shared.refuses(&visit) {
+        drop(visit);
+        shared.left();
+        return refused(shared, event.name(), BusError::Closed);
+    }
+    let mut before: Option<&Entry> = None;
+    for entry in &route.listeners {
+        if let Some(before) = before {
+            visit.set(entry.source.word());
+            before.source.left();
+        }
+        call(shared, entry, event, &mut Sink::List(&mut errors));
+        before = Some(entry);
+    }
+    drop(visit);
+    if let Some(before) = before {
+        before.source.left();
+    }
+    shared.left();
+    Dispatch::finished(errors)
+}
+
+/// Calls the synchronous listeners, and sends the others on their way, in order.
+pub(crate) fn later(shared: &Arc<Shared>, route: &Route, event: &Arc<dyn AnyEvent>) -> Dispatch {
+    let visit = shared.visits.enter(|| shared.epoch(), BETWEEN);
+    if shared.refuses(&visit) {
+        drop(visit);
+        shared.left();
+        return refused(shared, event.name(), BusError::Closed);
+    }
+    let progress = Progress::begin(shared, visit.epoch());
+    for entry in &route.listeners {
+        send(shared, &visit, entry, event, &progress);
+    }
+    drop(visit);
+    shared.left();
+    progress.finish_one();
+    Dispatch::under_way(progress)
+}
+
+fn send(
+    shared: &Arc<Shared>,
+    visit: &Visit<'_>,
+    entry: &Arc<Entry>,
+    event: &Arc<dyn AnyEvent>,
+    progress: &Arc<Progress>,
+) {
+    match &entry.run {
+        Run::Here => {
+            visit.set(entry.source.word());
+            call(shared, entry, &**event, &mut Sink::Progress(progress));
+            visit.set(BETWEEN);
+            entry.source.left();
+        }
+        Run::Pool => {
+            progress.add_one();
+            shared.pool.submit(Work::Call(Job {
+                entry: Arc::clone(entry),
+                event: Arc::clone(event),
+                progress: Arc::clone(progress),
+                trace: Trace::current(),
+            }));
+        }
+        #[cfg(feature = "tokio")]
+        Run::Task { make, runtime } => {
+            visit.set(entry.source.word());
+            if let Some(runtime) = runtime
+                && may_call(entry)
+            {
+                progress.add_one();
+                crate::asynchronous::start(entry, &**make, runtime, event, progress);
+            }
+            visit.set(BETWEEN);
+            entry.source.left();
+        }
+    }
+}
+
+#[cold]
+fn refused(shared: &Shared, event: &str, error: BusError) -> Dispatch {
+    let error = EventError::new(event, None, error);
+    shared.report(&error);
+    Dispatch::finished(vec![error])
+}
+
+/// Whether the listener gets this event. The caller's visit has its word.
+#[inline]
+fn may_call(entry: &Entry) -> bool {
+    let source = &entry.source;
+    if source.is_ended() && !mutant!("bus::calls_without_a_look") {
+        return false;
+    }
+    source.claim()
+}
+
+/// Where the errors of a call go, besides the bus.
+pub(crate) enum Sink<'a> {
+    List(&'a mut Vec<EventError>),
+    Progress(&'a Arc<Progress>),
+}
+
+impl Sink<'_> {
+    #[cold]
+    fn push(&mut self, error: EventError) {
+        match self {
+            Self::List(errors) => errors.push(error),
+            Self::Progress(progress) => progress.fail(error),
+        }
+    }
+}
+
+/// Calls a listener on this thread, whose visit has the listener's word.
+#[inline]
+pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: &mut Sink<'_>) {
+    if !may_call(entry) {
+        return;
+    }
+    let source = &*entry.source;
+    let mut context = Context::new(shared, source);
+    let timer = source
+        .timeout
+        .map(|timeout| begin_timeout(shared, &context, source, timeout, event, sink));
+    let called = {
+        let call = || entry.target().call(event, &context);
+        let watch = Watch::start();
+        let called = catch(|| observe::handling(event, source.label(), call));
+        shared.meters.handled(watch);
+        called
+    };
+    if let Some(timer) = timer
+        && let Some(error) = timer.end(shared)
+        // On a dispatch under way it stands already.
+        && let Sink::List(errors) = sink
+    {
+        errors.push(error);
+    }
+    context.end();
+    match called {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => sink.push(failed(shared, entry, event, error)),
+        Err(text) => sink.push(failed(shared, entry, event, BusError::Panicked(text))),
+    }
+    if source.is_once {
+        shared.unregister(source);
+    }
+}
+
+#[cold]
+fn begin_timeout(
+    shared: &Arc<Shared>,
+    context: &Context<'_>,
+    source: &Source,
+    timeout: Duration,
+    event: &DynEvent,
+    sink: &Sink<'_>,
+) -> Timer {
+    let progress = match sink {
+        Sink::List(_) => None,
+        Sink::Progress(progress) => Some(*progress),
+    };
+    let token = context.token();
+    Timer::set(shared, source, timeout, token, event.name(), progress, None)
+}
+
+#[cold]
+fn failed(shared: &Shared, entry: &Entry, event: &DynEvent, error: BusError) -> EventError {
+    let label = Some(Arc::clone(entry.source.label()));
+    let error = EventError::new(event.name(), label, error);
+    shared.report(&error);
+    error
+}

@@ -1,0 +1,63 @@
+//! A call of an asynchronous listener, on its way to a thread.
+
+use std::sync::Arc;
+
+use crate::core::Progress;
+use crate::core::call::{Sink, call};
+use crate::core::source::Entry;
+use crate::core::waits::Running;
+use crate::error::{BusError, EventError};
+use crate::event::AnyEvent;
+use crate::observe::Trace;
+use crate::quietly::quietly;
+
+pub(crate) struct Job {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) event: Arc<dyn AnyEvent>,
+    pub(crate) progress: Arc<Progress>,
+    /// Of the thread that dispatched.
+    pub(crate) trace: Trace,
+}
+
+impl Job {
+    pub(crate) fn run(self) {
+        let Self {
+            entry,
+            event,
+            progress,
+            trace,
+        } = self;
+        let shared = &progress.shared;
+        {
+            let _running = Running::enter(progress.number());
+            let visit = shared.visits.enter_at(progress.epoch);
+            visit.set(entry.source.word());
+            trace.inside(|| call(shared, &entry, &*event, &mut Sink::Progress(&progress)));
+            drop(visit);
+            entry.source.left();
+            shared.left();
+        }
+        quietly(|| drop(event));
+        drop(entry);
+        progress.finish_one();
+    }
+
+    /// No thread will run it.
+    pub(crate) fn abandon(self) {
+        let Self {
+            entry,
+            event,
+            progress,
+            ..
+        } = self;
+        if !entry.source.is_ended() {
+            let label = Some(Arc::clone(entry.source.label()));
+            let error = EventError::new(event.name(), label, BusError::Cancelled);
+            progress.shared.report(&error);
+            progress.fail(error);
+        }
+        quietly(|| drop(event));
+        drop(entry);
+        progress.finish_one();
+    }
+}

@@ -1,0 +1,93 @@
+//! The timeout of one call of a listener.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use fanfeed::CancelToken;
+
+use crate::core::{Progress, Shared, Source, Unfinished};
+use crate::dispatch::deadline;
+use crate::error::{BusError, EventError};
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+const RUNNING: u8 = 0;
+const RETURNED: u8 = 1;
+const OVERRAN: u8 = 2;
+
+/// A call that has a timeout. Either the call returns first, or the timer fires first: `state` says which.
+pub(crate) struct Overrun {
+    shared: Weak<Shared>,
+    state: AtomicU8,
+    token: CancelToken,
+    error: EventError,
+    progress: Option<Arc<Progress>>,
+    unfinished: Option<Arc<dyn Unfinished>>,
+}
+
+/// A timer that was set for a call.
+pub(crate) struct Timer {
+    overrun: Arc<Overrun>,
+    key: (Instant, u64),
+}
+
+impl Timer {
+    /// Begins the timeout of a call.
+    pub(crate) fn set(
+        shared: &Arc<Shared>,
+        source: &Source,
+        timeout: Duration,
+        token: CancelToken,
+        event: &str,
+        progress: Option<&Arc<Progress>>,
+        unfinished: Option<Arc<dyn Unfinished>>,
+    ) -> Self {
+        let label = Arc::clone(source.label());
+        let overrun = Arc::new(Overrun {
+            shared: Arc::downgrade(shared),
+            state: AtomicU8::new(RUNNING),
+            token,
+            error: EventError::new(event, Some(label), BusError::Overran(timeout)),
+            progress: progress.cloned(),
+            unfinished,
+        });
+        let key = shared
+            .pool
+            .set_timer(deadline(timeout), Arc::clone(&overrun));
+        Self { overrun, key }
+    }
+
+    /// The call has returned. Gives the error if it overran; if the timer has the dispatch, it has told it.
+    pub(crate) fn end(self, shared: &Shared) -> Option<EventError> {
+        // ORDERING: pairs with `fire`, which changes it at most once too.
+        let had = self.overrun.state.swap(RETURNED, Ordering::AcqRel);
+        if had != OVERRAN {
+            shared.pool.take_timer(self.key);
+            return None;
+        }
+        Some(self.overrun.error.clone())
+    }
+}
+
+impl Overrun {
+    /// The time is over.
+    pub(crate) fn fire(&self) {
+        let (order, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        // ORDERING: pairs with `Timer::end`.
+        let exchanged = self
+            .state
+            .compare_exchange(RUNNING, OVERRAN, order, failure);
+        if exchanged.is_err() {
+            return;
+        }
+        if let Some(progress) = &self.progress {
+            progress.fail(self.error.clone());
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.report(&self.error);
+        }
+        self.token.cancel();
+        if let Some(unfinished) = &self.unfinished {
+            Arc::clone(unfinished).end();
+        }
+    }
+}

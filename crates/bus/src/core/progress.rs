@@ -1,0 +1,179 @@
+//! How far a dispatch with asynchronous listeners has come.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::core::Shared;
+use crate::core::waits::number;
+use crate::error::EventError;
+use crate::quietly::quietly;
+use crate::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+    mutant, thread,
+};
+
+/// How often a thread that waits looks and yields before it sleeps. An asynchronous listener that returns at once is then
+/// waited for without a system call on either side.
+const LOOKS: u32 = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
+
+/// A dispatch whose listeners have not all returned when `dispatch` does.
+///
+/// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch` itself. Whoever takes it
+/// to zero ends the dispatch: marks it done under the lock, wakes those that wait, and then takes it off the bus.
+pub(crate) struct Progress {
+    number: u64,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) epoch: u64,
+    remaining: AtomicUsize,
+    is_done: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    errors: Vec<EventError>,
+    is_done: bool,
+    sender: Option<Sender<Infallible>>,
+    receiver: Option<Receiver<Infallible>>,
+    wakers: Vec<Waker>,
+}
+
+impl Progress {
+    /// Begins a dispatch, which the bus then waits for. It counts the caller; `finish_one` ends that.
+    pub(crate) fn begin(shared: &Arc<Shared>, epoch: u64) -> Arc<Self> {
+        shared.begin_dispatch(epoch);
+        Arc::new(Self {
+            number: number(),
+            shared: Arc::clone(shared),
+            epoch,
+            remaining: AtomicUsize::new(1),
+            is_done: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Its number among the things that can be waited for.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Counts an asynchronous listener.
+    pub(crate) fn add_one(&self) {
+        // ORDERING: the caller is counted, so this cannot be the first; it is published with the job.
+        self.remaining.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds an error, unless the dispatch is done.
+    pub(crate) fn fail(&self, error: EventError) {
+        self.state.lock().errors.push(error);
+    }
+
+    /// Says that a listener, or the call of `dispatch`, has returned.
+    pub(crate) fn finish_one(&self) {
+        // ORDERING: Release, so that the last one has what all others did before; Acquire for the last one.
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let (sender, wakers) = {
+            let mut state = self.state.lock();
+            state.is_done = true;
+            // ORDERING: pairs with the Acquire in `is_done`.
+            self.is_done.store(true, Ordering::Release);
+            (state.sender.take(), std::mem::take(&mut state.wakers))
+        };
+        if !mutant!("bus::last_listener_wakes_nobody") {
+            self.changed.notify_all();
+        }
+        drop(sender);
+        for waker in wakers {
+            quietly(|| waker.wake());
+        }
+        self.shared.end_dispatch(self.epoch);
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        // ORDERING: pairs with the Release in `finish_one`.
+        self.is_done.load(Ordering::Acquire)
+    }
+
+    /// False at the deadline.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        for _ in 0..LOOKS {
+            if self.is_done() {
+                return true;
+            }
+            thread::yield_now();
+        }
+        let looked = mutant!("bus::waiter_looks_before_the_lock") && !self.is_done();
+        let mut state = self.state.lock();
+        while looked || !state.is_done {
+            match deadline {
+                None => self.changed.wait(&mut state),
+                Some(deadline) => {
+                    if Instant::now() >= deadline {
+                        return false;
+                    }
+                    let _ = self.changed.wait_until(&mut state, deadline);
+                }
+            }
+            if looked {
+                break;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn done(&self) -> Receiver<Infallible> {
+        let mut state = self.state.lock();
+        if let Some(receiver) = &state.receiver {
+            return receiver.clone();
+        }
+        let (sender, receiver) = bounded(0);
+        state.receiver = Some(receiver.clone());
+        if !state.is_done {
+            state.sender = Some(sender);
+        }
+        receiver
+    }
+
+    pub(crate) fn errors(&self) -> Vec<EventError> {
+        self.state.lock().errors.clone()
+    }
+
+    /// Has the waker woken when it is done. False if it is done already.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wake_when_done(&self, waker: &Waker) -> bool {
+        // Cloned and dropped outside the lock: that runs code of others.
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        if state.is_done {
+            drop(state);
+            quietly(|| drop(waker));
+            return false;
+        }
+        if let Some(same) = state.wakers.iter().position(|each| each.will_wake(&waker)) {
+            let old = std::mem::replace(&mut state.wakers[same], waker);
+            drop(state);
+            quietly(|| drop(old));
+        } else {
+            state.wakers.push(waker);
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("done", &self.is_done())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,365 @@
+//! What all parts of one bus share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::core::log::ErrorLog;
+use crate::core::observers::Observers;
+use crate::core::pool::{Pool, Work};
+#[cfg(feature = "tokio")]
+use crate::core::source::Run;
+use crate::core::source::{Entry, Place, Source};
+use crate::core::table::Table;
+use crate::core::visits::{Visit, Visits};
+use crate::core::waits::{Wait, number};
+use crate::core::{blocking, pending::Pending};
+use crate::error::{BusError, EventError};
+use crate::observe::Meters;
+use crate::observer::BusEvent;
+use crate::options::BusOptions;
+use crate::register::Register;
+use crate::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    mutant,
+};
+
+/// The bus takes events and listeners.
+const OPEN: u8 = 0;
+/// `close` waits. The bus takes only events that its listeners dispatch.
+const DRAINING: u8 = 1;
+/// The bus takes nothing.
+const CLOSED: u8 = 2;
+
+/// # Invariants
+///
+/// 1. `table` changes only under `registry`; old tables are dropped after the lock was released, because that may run
+///    destructors of users.
+/// 2. A dispatch that is under way has a visit, or is counted in `pending`, or both: it is counted before its visit ends.
+///    So whoever finds no visits, and then nothing pending, has waited for all dispatches that could not begin meanwhile.
+/// 3. A dispatch from inside a listener has the epoch of that listener's dispatch. `wait` begins a new epoch and waits for
+///    those before it: so it waits for all that follows from what it waits for, but not for other dispatches that begin
+///    later.
+/// 4. No user code runs under a lock.
+pub(crate) struct Shared {
+    pub(crate) number: u64,
+    pub(crate) table: ArcSwap<Table>,
+    /// Whether listeners can be registered.
+    registry: Mutex<Registry>,
+    pub(crate) visits: Visits,
+    phase: AtomicU8,
+    epoch: AtomicU64,
+    pending: Mutex<Pending>,
+    /// How many threads wait at `changed`.
+    waiting: AtomicUsize,
+    changed: Condvar,
+    /// Whether what is left has been ended.
+    is_ended: AtomicBool,
+    pub(crate) pool: Pool,
+    pub(crate) errors: ErrorLog,
+    pub(crate) observers: Observers,
+    pub(crate) meters: Meters,
+}
+
+#[derive(Default)]
+struct Registry {
+    is_closed: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(options: BusOptions) -> Arc<Self> {
+        let number = number();
+        let observers = Observers::new();
+        let exhausted = observers.exhausted(options.limit);
+        let shared = Arc::new(Self {
+            number,
+            table: ArcSwap::from_pointee(Table::new()),
+            registry: Mutex::default(),
+            visits: Visits::new(number),
+            phase: AtomicU8::new(OPEN),
+            epoch: AtomicU64::new(0),
+            pending: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            changed: Condvar::new(),
+            is_ended: AtomicBool::new(false),
+            pool: Pool::new(options.threads, options.limit, exhausted),
+            errors: ErrorLog::new(options.errors),
+            observers,
+            meters: Meters::new(),
+        });
+        if let Some(logger) = options.logger {
+            shared.observers.log(logger);
+        }
+        shared
+    }
+
+    // Phases and epochs.
+
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        // ORDERING: whoever waits for a dispatch knows of it from a thread that was inside it; that orders this load too.
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        // ORDERING: see `visits`.
+        self.phase.load(Ordering::SeqCst) == OPEN
+    }
+
+    /// Whether the dispatch that has this visit is refused. While the bus drains it takes what listeners dispatch: otherwise
+    /// a listener that turns one event into another could not finish its work.
+    #[inline]
+    pub(crate) fn refuses(&self, visit: &Visit<'_>) -> bool {
+        if mutant!("bus::dispatch_does_not_look_at_the_phase") {
+            return false;
+        }
+        // ORDERING: see `visits`.
+        match self.phase.load(Ordering::SeqCst) {
+            OPEN => false,
+            DRAINING => !visit.is_nested(),
+            _ => true,
+        }
+    }
+
+    // Listeners.
+
+    pub(crate) fn register(self: &Arc<Self>, register: Register) -> Result<Arc<Source>, BusError> {
+        let Register {
+            place,
+            typed,
+            run,
+            target,
+            label,
+            name,
+            timeout,
+            is_once,
+        } = register;
+        let is_named = match &place {
+            Place::Name(name) => !name.is_empty(),
+            Place::All => true,
+        };
+        if !is_named {
+            return Err(BusError::BadName);
+        }
+        #[cfg(feature = "tokio")]
+        if matches!(&run, Run::Task { runtime: None, .. }) {
+            return Err(BusError::NoRuntime);
+        }
+        let source = Source::new(self, place, name, label, timeout, is_once);
+        let source = Arc::new(source);
+        let entry = Arc::new(Entry::new(Arc::clone(&source), run, target));
+        let old = {
+            let registry = self.registry.lock();
+            if registry.is_closed {
+                return Err(BusError::Closed);
+            }
+            let table = self.table.load().with(&entry, typed);
+            self.table.swap(Arc::new(table))
+        };
+        drop(old);
+        Ok(source)
+    }
+
+    /// Takes ended listeners of a place out of the table.
+    pub(crate) fn forget(&self, place: &Place) {
+        let old = {
+            let _registry = self.registry.lock();
+            let table = self
+                .table
+                .load()
+                .without(place, |entry| entry.source.is_ended());
+            self.table.swap(Arc::new(table))
+        };
+        drop(old);
+    }
+
+    /// Does the same on a thread of the pool, because it may run destructors of users.
+    pub(crate) fn forget_soon(self: &Arc<Self>, place: &Place) {
+        let (shared, place) = (Arc::clone(self), place.clone());
+        let forget = move || shared.forget(&place);
+        self.pool.submit(Work::Run(Box::new(forget)));
+    }
+
+    /// Ends the listeners that were registered for a name. Returns how many.
+    pub(crate) fn unregister_all(&self, name: &str) -> usize {
+        let sources: Vec<_> = {
+            let table = self.table.load();
+            let each = table.of_name(name);
+            each.map(|entry| Arc::clone(&entry.source)).collect()
+        };
+        self.end_sources(&sources)
+    }
+
+    /// Ends listeners and waits for their calls, as `unsubscribe` does.
+    pub(crate) fn end_sources(&self, sources: &[Arc<Source>]) -> usize {
+        use fanfeed::SubscriptionSource;
+
+        let begun: Vec<_> = sources.iter().filter(|source| source.begin_end()).collect();
+        let mut places: Vec<_> = begun.iter().map(|source| &source.place).collect();
+        places.dedup();
+        for place in places {
+            self.forget(place);
+        }
+        for source in &begun {
+            source.complete_end();
+        }
+        for source in sources {
+            source.cancel();
+        }
+        begun.len()
+    }
+
+    /// Ends the listener that this thread is inside of.
+    #[cold]
+    pub(crate) fn unregister(&self, source: &Source) {
+        if source.begin_end() {
+            self.forget(&source.place);
+            source.complete_end();
+        }
+    }
+
+    /// Reports an error of a listener, or of a dispatch, on the bus.
+    #[cold]
+    pub(crate) fn report(&self, error: &EventError) {
+        self.meters.failed();
+        self.errors.push(error.clone());
+        self.observers.emit(BusEvent::Error(error.clone()));
+    }
+
+    // Dispatches under way.
+
+    /// Counts a dispatch that has asynchronous listeners.
+    pub(crate) fn begin_dispatch(&self, epoch: u64) {
+        self.pending.lock().add(epoch);
+    }
+
+    pub(crate) fn end_dispatch(&self, epoch: u64) {
+        let is_over = self.pending.lock().remove(epoch);
+        if is_over {
+            self.left();
+        }
+    }
+
+    /// Wakes the threads that wait for the bus. Called after a visit has ended.
+    #[inline]
+    pub(crate) fn left(&self) {
+        // ORDERING: see `visits`. For `pending`, its lock orders the two.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // With the lock, so that the waiter is not between its look and its wait.
+        drop(self.pending.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything of this epoch and of older ones is over. False at the deadline.
+    fn wait_for(&self, epoch: u64, deadline: Option<Instant>) -> bool {
+        // ORDERING: see `visits`.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut pending = self.pending.lock();
+        // Visits first: invariant 2.
+        let is_over =
+            |pending: &Pending| !self.visits.has_until(epoch) && !pending.has_until(epoch);
+        let over = loop {
+            if is_over(&pending) {
+                break true;
+            }
+            match deadline {
+                None => self.changed.wait(&mut pending),
+                Some(deadline) if Instant::now() >= deadline => break false,
+                Some(deadline) => {
+                    let _ = self.changed.wait_until(&mut pending, deadline);
+                }
+            }
+        };
+        drop(pending);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        over
+    }
+
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<(), BusError> {
+        let _wait = Wait::begin(self.number)?;
+        // ORDERING: a dispatch that reads the new epoch begins later than this. See `epoch`.
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel);
+        match blocking(|| self.wait_for(epoch, deadline)) {
+            true => Ok(()),
+            false => Err(BusError::Timeout),
+        }
+    }
+
+    // The end.
+
+    /// From now on only listeners may dispatch, and nobody may register.
+    fn begin_draining(&self) {
+        self.registry.lock().is_closed = true;
+        // ORDERING: see `visits`.
+        self.phase.fetch_max(DRAINING, Ordering::SeqCst);
+    }
+
+    pub(crate) fn close(&self, deadline: Option<Instant>) -> Result<(), BusError> {
+        self.begin_draining();
+        let _wait = Wait::begin(self.number)?;
+        let is_over =
+            mutant!("bus::close_does_not_wait") || blocking(|| self.wait_for(u64::MAX, deadline));
+        // ORDERING: see `visits`.
+        self.phase.fetch_max(CLOSED, Ordering::SeqCst);
+        let unfinished = self.pending.lock().total();
+        self.end();
+        self.observers.log_out(deadline);
+        match is_over {
+            true => Ok(()),
+            false => Err(BusError::CloseTimeout { unfinished }),
+        }
+    }
+
+    /// Ends what is left, without waiting for listeners that run.
+    fn end(&self) {
+        // ORDERING: only makes one caller do this; nothing else is read because of it.
+        if self.is_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Before the listeners end, or jobs that were not begun would be no failures.
+        self.pool.abandon_jobs();
+        let old = {
+            let _registry = self.registry.lock();
+            self.table.swap(Arc::new(Table::new()))
+        };
+        for entry in old.each() {
+            if entry.source.begin_end() {
+                entry.source.complete_end();
+            }
+            entry.source.end_unfinished();
+        }
+        drop(old);
+        self.pool.close();
+        self.observers.close();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let table = self.table.swap(Arc::new(Table::new()));
+        for entry in table.each() {
+            if entry.source.begin_end() {
+                entry.source.complete_end();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("open", &self.is_open())
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! The table of listeners: a snapshot that is replaced as a whole, under a lock, and read without one.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::core::source::{Entry, Place, Run};
+
+/// The listeners that get the events of one name, in the order in which they were registered.
+pub(crate) struct Route {
+    pub(crate) name: Arc<str>,
+    pub(crate) listeners: Box<[Arc<Entry>]>,
+    /// Whether a listener outlives the call of `dispatch`.
+    pub(crate) is_asynchronous: bool,
+}
+
+impl Route {
+    fn new(name: Arc<str>, listeners: Box<[Arc<Entry>]>) -> Arc<Self> {
+        let mut each = listeners.iter();
+        Arc::new(Self {
+            name,
+            is_asynchronous: each.any(|entry| !matches!(entry.run, Run::Here)),
+            listeners,
+        })
+    }
+
+    /// Whether a listener was registered for this name.
+    fn is_wanted(&self) -> bool {
+        let mut each = self.listeners.iter();
+        each.any(|entry| entry.source.place != Place::All)
+    }
+}
+
+/// A route for each name that has listeners, and the same by the type of the event, since a type is found sooner than a name.
+#[derive(Clone)]
+pub(crate) struct Table {
+    names: HashMap<Arc<str>, Arc<Route>>,
+    types: HashMap<TypeId, Arc<Route>, BuildHasherDefault<TypeHasher>>,
+    /// For events of all other names.
+    all: Arc<Route>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self {
+            names: HashMap::new(),
+            types: HashMap::default(),
+            all: Route::new("".into(), Box::default()),
+        }
+    }
+
+    /// The route of a type of events that is dispatched under this name.
+    #[inline]
+    pub(crate) fn route(&self, of: TypeId, name: &str) -> &Route {
+        match self.types.get(&of) {
+            Some(route) => route,
+            None => self.route_of_name(name),
+        }
+    }
+
+    #[inline(never)]
+    fn route_of_name(&self, name: &str) -> &Route {
+        self.names.get(name).unwrap_or(&self.all)
+    }
+
+    /// The table with one more listener.
+    pub(crate) fn with(&self, entry: &Arc<Entry>, typed: Option<TypeId>) -> Self {
+        let mut table = self.clone();
+        let add = |route: &Route, name: &Arc<str>| {
+            let each = route.listeners.iter().chain([entry]).cloned();
+            Route::new(Arc::clone(name), each.collect())
+        };
+        match &entry.source.place {
+            Place::Name(name) => {
+                let route = add(self.names.get(name).unwrap_or(&self.all), name);
+                table.set(route);
+            }
+            Place::All => {
+                table.all = add(&self.all, &self.all.name);
+                for route in self.names.values() {
+                    table.set(add(route, &route.name));
+                }
+            }
+        }
+        if let (Some(typed), Place::Name(name)) = (typed, &entry.source.place)
+            && let Some(route) = table.names.get(name)
+        {
+            table.types.insert(typed, Arc::clone(route));
+        }
+        table
+    }
+
+    fn set(&mut self, route: Arc<Route>) {
+        let each = self.types.values_mut();
+        for typed in each.filter(|typed| typed.name == route.name) {
+            *typed = Arc::clone(&route);
+        }
+        self.names.insert(Arc::clone(&route.name), route);
+    }
+
+    /// The table without the listeners of a place that `is_gone`.
+    pub(crate) fn without(&self, place: &Place, is_gone: impl Fn(&Entry) -> bool) -> Self {
+        let mut table = self.clone();
+        let rest = |route: &Route| {
+            let rest = route.listeners.iter().filter(|entry| !is_gone(entry));
+            Route::new(Arc::clone(&route.name), rest.cloned().collect())
+        };
+        let mut shrink = |route: &Route| {
+            let route = rest(route);
+            if route.is_wanted() {
+                table.set(route);
+            } else {
+                table.names.remove(&route.name);
+                table.types.retain(|_, typed| typed.name != route.name);
+            }
+        };
+        match place {
+            Place::Name(name) => {
+                if let Some(route) = self.names.get(name) {
+                    shrink(route);
+                }
+            }
+            Place::All => {
+                self.names.values().for_each(|route| shrink(route));
+                table.all = rest(&self.all);
+            }
+        }
+        table
+    }
+
+    /// The listeners that were registered for this name.
+    pub(crate) fn of_name(&self, name: &str) -> impl Iterator<Item = &Arc<Entry>> {
+        let route = self.names.get(name).into_iter();
+        let each = route.flat_map(|route| &route.listeners);
+        each.filter(|entry| entry.source.place != Place::All)
+    }
+
+    /// All listeners.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let routes = self.names.keys().flat_map(|name| self.of_name(name));
+        routes.chain(&self.all.listeners)
+    }
+}
+
+/// A [`TypeId`] is a hash already.
+#[derive(Default)]
+pub(crate) struct TypeHasher(u64);
+
+impl Hasher for TypeHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

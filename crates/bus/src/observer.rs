@@ -1,0 +1,45 @@
+//! What happens on a bus, for its observers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::EventError;
+
+/// The callback that gets each event of the bus.
+pub(crate) type Logger = Arc<dyn Fn(&BusEvent) + Send + Sync>;
+
+/// Something that happened on a bus.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum BusEvent {
+    /// A listener failed, panicked or overran its timeout, or an event was not delivered.
+    Error(EventError),
+    /// Listeners block all threads of the bus, and it has reached its limit: the other asynchronous listeners wait.
+    PoolExhausted {
+        /// The limit of threads.
+        limit: usize,
+    },
+    /// The logger was too slow, and missed this many. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
+    EventsMissed {
+        /// How many.
+        missed: u64,
+    },
+    /// The bus was closed.
+    Closed,
+}
+
+impl fmt::Display for BusEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => error.fmt(f),
+            Self::PoolExhausted { limit } => write!(
+                f,
+                "listeners block all {limit} threads, and the other listeners wait"
+            ),
+            Self::EventsMissed { missed } => {
+                write!(f, "the logger was too slow and missed {missed} events")
+            }
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}

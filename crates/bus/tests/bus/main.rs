@@ -1,0 +1,14 @@
+//! The bus in memory. One program, so that it is linked once.
+
+#![allow(missing_docs)]
+
+mod asynchronous;
+mod close;
+mod events;
+mod failures;
+mod inside;
+mod listeners;
+mod support;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod unregister;
