@@ -270,6 +270,7 @@ impl Task {
         }
         let unfinished: Arc<dyn Unfinished> = Arc::clone(self) as _;
         self.entry.source.remove_unfinished(&unfinished);
+        shared.bell.ring();
         self.progress.finish_one();
     }
 }

@@ -4,6 +4,7 @@
 //! calls listeners or sends [`Job`]s to the [`pool`]. A [`Source`] is the subscription of one listener. [`Progress`] is a
 //! dispatch that is not done when `dispatch` returns. [`waits`] refuses waits that would never end.
 
+mod bell;
 pub(crate) mod call;
 mod job;
 mod log;
@@ -13,8 +14,14 @@ mod pending;
 pub(crate) mod pool;
 mod progress;
 mod shared;
+#[allow(
+    unsafe_code,
+    reason = "the word of a visit protects the table in its slot"
+)]
+mod slot;
 mod source;
 mod table;
+#[allow(unsafe_code, reason = "as `slot`")]
 pub(crate) mod visits;
 mod waits;
 

@@ -24,12 +24,6 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// All is done, and nothing went wrong.
-    #[inline]
-    pub(crate) fn done_well() -> Self {
-        Self::finished(Vec::new())
-    }
-
     #[inline]
     pub(crate) fn finished(errors: Vec<EventError>) -> Self {
         Self {

@@ -29,7 +29,7 @@
 //! bus.close()?;
 //! # Ok::<(), fanfeed_bus::BusError>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "tokio")]

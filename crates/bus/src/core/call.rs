@@ -1,15 +1,17 @@
 //! One dispatch, and one call of a listener.
 
 use std::any::TypeId;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::job::Job;
 use crate::core::overrun::Timer;
 use crate::core::pool::Work;
+use crate::core::slot::BETWEEN;
 use crate::core::source::{Entry, Run, Source};
-use crate::core::table::Route;
-use crate::core::visits::{BETWEEN, Visit};
+use crate::core::table::{Route, TypeHasher};
+use crate::core::visits::Visit;
 use crate::core::{Progress, Shared};
 use crate::dispatch::Dispatch;
 use crate::error::{BusError, EventError};
@@ -22,14 +24,16 @@ use crate::sync::mutant;
 /// Dispatches a typed event.
 #[inline]
 pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, event: E) -> Dispatch {
-    let table = shared.table.load();
-    let route = table.route(TypeId::of::<E>(), E::NAME);
     let _span = observe::dispatching(E::NAME);
     shared.meters.dispatched();
     if E::NAME.is_empty() {
         quietly(|| drop(event));
         return refused(shared, E::NAME, BusError::BadName);
     }
+    let of = TypeId::of::<E>();
+    let kind = kind(&of);
+    let visit = shared.visits.enter(|| shared.epoch(), kind);
+    let route = visit.table().route(of, E::NAME);
     if route.is_asynchronous {
         let name = match route.name.is_empty() {
             true => E::NAME.into(),
@@ -37,64 +41,74 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, event: E) -> Dispatch {
         };
         let event = Arc::new(event);
         let event: Arc<dyn AnyEvent> = Arc::new(event::Shared { name, event });
-        let dispatch = later(shared, route, &event);
+        let dispatch = later(shared, &visit, route, &event);
+        drop(visit);
+        shared.left();
         quietly(|| drop(event));
         return dispatch;
     }
     let event = OnStack(event);
-    let dispatch = here(shared, route, &event);
+    let dispatch = here(shared, &visit, route, &event, kind);
+    drop(visit);
+    shared.left();
     if std::mem::needs_drop::<E>() {
         quietly(|| drop(event));
     }
     dispatch
 }
 
+/// Tells types apart, mostly.
+#[inline]
+fn kind(of: &TypeId) -> u64 {
+    let mut hasher = TypeHasher::default();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Calls listeners that are all synchronous.
 #[inline]
-fn here(shared: &Arc<Shared>, route: &Route, event: &DynEvent) -> Dispatch {
-    let mut errors = Vec::new();
-    let first = match route.listeners.first() {
-        Some(first) => first.source.word(),
-        None if shared.is_open() => return Dispatch::done_well(),
-        None => BETWEEN,
-    };
-    let visit = shared.visits.enter(|| shared.epoch(), first);
-    if shared.refuses(&visit) {
-        drop(visit);
-        shared.left();
+fn here(
+    shared: &Arc<Shared>,
+    visit: &Visit<'_>,
+    route: &Route,
+    event: &DynEvent,
+    kind: u64,
+) -> Dispatch {
+    let first = route.listeners.first();
+    let first = first.map_or(BETWEEN, |first| first.source.word());
+    if visit.begin(first, kind) {
+        shared.bell.ring();
+    }
+    if shared.refuses(visit) {
         return refused(shared, event.name(), BusError::Closed);
     }
-    let mut before: Option<&Entry> = None;
-    for entry in &route.listeners {
-        if let Some(before) = before {
+    let mut errors = Vec::new();
+    for (at, entry) in route.listeners.iter().enumerate() {
+        if at > 0 {
             visit.set(entry.source.word());
-            before.source.left();
+            shared.bell.ring();
         }
         call(shared, entry, event, &mut Sink::List(&mut errors));
-        before = Some(entry);
     }
-    drop(visit);
-    if let Some(before) = before {
-        before.source.left();
-    }
-    shared.left();
     Dispatch::finished(errors)
 }
 
 /// Calls the synchronous listeners, and sends the others on their way, in order.
-pub(crate) fn later(shared: &Arc<Shared>, route: &Route, event: &Arc<dyn AnyEvent>) -> Dispatch {
-    let visit = shared.visits.enter(|| shared.epoch(), BETWEEN);
-    if shared.refuses(&visit) {
-        drop(visit);
-        shared.left();
+pub(crate) fn later(
+    shared: &Arc<Shared>,
+    visit: &Visit<'_>,
+    route: &Route,
+    event: &Arc<dyn AnyEvent>,
+) -> Dispatch {
+    visit.set(BETWEEN);
+    shared.bell.ring();
+    if shared.refuses(visit) {
         return refused(shared, event.name(), BusError::Closed);
     }
     let progress = Progress::begin(shared, visit.epoch());
     for entry in &route.listeners {
-        send(shared, &visit, entry, event, &progress);
+        send(shared, visit, entry, event, &progress);
     }
-    drop(visit);
-    shared.left();
     progress.finish_one();
     Dispatch::under_way(progress)
 }
@@ -111,7 +125,7 @@ fn send(
             visit.set(entry.source.word());
             call(shared, entry, &**event, &mut Sink::Progress(progress));
             visit.set(BETWEEN);
-            entry.source.left();
+            shared.bell.ring();
         }
         Run::Pool => {
             progress.add_one();
@@ -132,7 +146,7 @@ fn send(
                 crate::asynchronous::start(entry, &**make, runtime, event, progress);
             }
             visit.set(BETWEEN);
-            entry.source.left();
+            shared.bell.ring();
         }
     }
 }

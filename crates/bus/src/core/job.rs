@@ -34,7 +34,6 @@ impl Job {
             visit.set(entry.source.word());
             trace.inside(|| call(shared, &entry, &*event, &mut Sink::Progress(&progress)));
             drop(visit);
-            entry.source.left();
             shared.left();
         }
         quietly(|| drop(event));

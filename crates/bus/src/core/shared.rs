@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-
+use crate::core::bell::Bell;
 use crate::core::log::ErrorLog;
 use crate::core::observers::Observers;
 use crate::core::pool::{Pool, Work};
@@ -36,7 +35,7 @@ const CLOSED: u8 = 2;
 
 /// # Invariants
 ///
-/// 1. `table` changes only under `registry`; old tables are dropped after the lock was released, because that may run
+/// 1. The table changes only under `registry`; old tables are dropped after the lock was released, because that may run
 ///    destructors of users.
 /// 2. A dispatch that is under way has a visit, or is counted in `pending`, or both: it is counted before its visit ends.
 ///    So whoever finds no visits, and then nothing pending, has waited for all dispatches that could not begin meanwhile.
@@ -46,10 +45,12 @@ const CLOSED: u8 = 2;
 /// 4. No user code runs under a lock.
 pub(crate) struct Shared {
     pub(crate) number: u64,
-    pub(crate) table: ArcSwap<Table>,
     /// Whether listeners can be registered.
     registry: Mutex<Registry>,
+    /// The table, and the dispatches that use it.
     pub(crate) visits: Visits,
+    /// Where threads wait for calls to end.
+    pub(crate) bell: Bell,
     phase: AtomicU8,
     epoch: AtomicU64,
     pending: Mutex<Pending>,
@@ -76,9 +77,9 @@ impl Shared {
         let exhausted = observers.exhausted(options.limit);
         let shared = Arc::new(Self {
             number,
-            table: ArcSwap::from_pointee(Table::new()),
             registry: Mutex::default(),
             visits: Visits::new(number),
+            bell: Bell::default(),
             phase: AtomicU8::new(OPEN),
             epoch: AtomicU64::new(0),
             pending: Mutex::default(),
@@ -157,10 +158,10 @@ impl Shared {
             if registry.is_closed {
                 return Err(BusError::Closed);
             }
-            let table = self.table.load().with(&entry, typed);
-            self.table.swap(Arc::new(table))
+            let table = self.visits.table().with(&entry, typed);
+            self.visits.replace_table(table)
         };
-        drop(old);
+        self.drop_table(old);
         Ok(source)
     }
 
@@ -168,13 +169,17 @@ impl Shared {
     pub(crate) fn forget(&self, place: &Place) {
         let old = {
             let _registry = self.registry.lock();
-            let table = self
-                .table
-                .load()
-                .without(place, |entry| entry.source.is_ended());
-            self.table.swap(Arc::new(table))
+            let table = self.visits.table();
+            let table = table.without(place, |entry| entry.source.is_ended());
+            self.visits.replace_table(table)
         };
+        self.drop_table(old);
+    }
+
+    /// Drops a table that was replaced, here and where idle threads have it.
+    fn drop_table(&self, old: Arc<Table>) {
         drop(old);
+        self.visits.drop_stale();
     }
 
     /// Does the same on a thread of the pool, because it may run destructors of users.
@@ -187,7 +192,7 @@ impl Shared {
     /// Ends the listeners that were registered for a name. Returns how many.
     pub(crate) fn unregister_all(&self, name: &str) -> usize {
         let sources: Vec<_> = {
-            let table = self.table.load();
+            let table = self.visits.table();
             let each = table.of_name(name);
             each.map(|entry| Arc::clone(&entry.source)).collect()
         };
@@ -248,9 +253,10 @@ impl Shared {
     #[inline]
     pub(crate) fn left(&self) {
         // ORDERING: see `visits`. For `pending`, its lock orders the two.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.waiting.load(Ordering::SeqCst) > 0 && !mutant!("bus::visit_wakes_nobody") {
             self.wake();
         }
+        self.bell.ring();
     }
 
     #[cold]
@@ -330,7 +336,7 @@ impl Shared {
         self.pool.abandon_jobs();
         let old = {
             let _registry = self.registry.lock();
-            self.table.swap(Arc::new(Table::new()))
+            self.visits.replace_table(Table::new())
         };
         for entry in old.each() {
             if entry.source.begin_end() {
@@ -338,7 +344,7 @@ impl Shared {
             }
             entry.source.end_unfinished();
         }
-        drop(old);
+        self.drop_table(old);
         self.pool.close();
         self.observers.close();
     }
@@ -346,12 +352,13 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let table = self.table.swap(Arc::new(Table::new()));
+        let table = self.visits.replace_table(Table::new());
         for entry in table.each() {
             if entry.source.begin_end() {
                 entry.source.complete_end();
             }
         }
+        self.drop_table(table);
     }
 }
 

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use fanfeed::{CancelToken, SubscriptionSource, SubscriptionState};
 
-use crate::core::visits::{BETWEEN, is_inside};
+use crate::core::slot::BETWEEN;
+use crate::core::visits::is_inside;
 use crate::core::{Shared, Unfinished};
 use crate::error::BusError;
 use crate::event::DynEvent;
 use crate::listener::Context;
 use crate::quietly::quietly;
 use crate::sync::{
-    Condvar, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    Mutex,
+    atomic::{AtomicBool, Ordering},
     mutant,
 };
 
@@ -95,10 +96,7 @@ pub(crate) struct Source {
     ended: AtomicBool,
     /// Whether a listener that is called once has been given its event.
     claimed: AtomicBool,
-    /// How many threads wait at `over`.
-    waited: AtomicUsize,
     calls: Mutex<Calls>,
-    over: Condvar,
 }
 
 #[derive(Default)]
@@ -126,9 +124,7 @@ impl Source {
             is_once,
             ended: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
-            waited: AtomicUsize::new(0),
             calls: Mutex::default(),
-            over: Condvar::new(),
         }
     }
 
@@ -153,22 +149,6 @@ impl Source {
     pub(crate) fn claim(&self) -> bool {
         // ORDERING: only one caller gets `true`; nothing else depends on it.
         !self.is_once || !self.claimed.swap(true, Ordering::Relaxed)
-    }
-
-    /// Wakes the threads that wait for the end of calls. Called after a visit has left this source.
-    #[inline]
-    pub(crate) fn left(&self) {
-        // ORDERING: see `visits`.
-        if self.waited.load(Ordering::SeqCst) > 0 && !mutant!("bus::listener_wakes_nobody") {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        // With the lock, so that the waiter is not between its look and its wait.
-        drop(self.calls.lock());
-        self.over.notify_all();
     }
 
     pub(crate) fn make_token(&self) -> CancelToken {
@@ -206,7 +186,6 @@ impl Source {
             .lock()
             .unfinished
             .retain(|each| !Arc::ptr_eq(each, call));
-        self.over.notify_all();
     }
 
     /// Cancels the tokens of the calls under way, and tells those without a thread to end. No user code runs here.
@@ -245,14 +224,8 @@ impl Source {
         if mutant!("bus::unsubscribe_does_not_wait") {
             return;
         }
-        // ORDERING: see `visits`.
-        self.waited.fetch_add(1, Ordering::SeqCst);
-        let mut calls = self.calls.lock();
-        while !calls.unfinished.is_empty() || shared.visits.has(self.word()) {
-            self.over.wait(&mut calls);
-        }
-        drop(calls);
-        self.waited.fetch_sub(1, Ordering::SeqCst);
+        let is_over = || !shared.visits.has(self.word()) && self.calls.lock().unfinished.is_empty();
+        shared.bell.wait_until(is_over);
     }
 }
 

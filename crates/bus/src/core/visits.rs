@@ -13,46 +13,30 @@
 //! |---|---|---|
 //! | `Source::ended` (unsubscribe) | has the word of this source | `ended`: it does not call the listener |
 //! | `Shared::phase` (close) | is in use | `phase`: it calls nobody |
-//! | `Source::waited`, `Shared::waiting` (to be woken) | as above | `waited`, `waiting`, after the word changed: it wakes the waiter |
+//! | `Bell::waiting` (to be woken) | as above | `waiting`, after the word changed: it wakes the waiters |
+//! | `version` (a new table) | (does not wait) | `version`, after its last word: it drops the old table |
 //!
 //! ORDERING: all these accesses are `SeqCst`. Each line is a store and then a load on either side, so in the single order of
 //! the `SeqCst` accesses one side sees the other's store: the waiter sees the word, or the visitor sees what the waiter
 //! stored. No thread writes to a cache line of another thread's slot, so dispatching threads do not contend.
 //!
-//! A visit that finds no frame (more than [`DEPTH`] nested dispatches, or a thread whose locals are destroyed) is entered in
+//! A visit that finds no frame (more than [`DEPTH`](crate::core::slot::DEPTH) nested dispatches, or a thread whose locals are destroyed) is entered in
 //! `crowd`, under a lock.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use crossbeam_utils::CachePadded;
+use arc_swap::ArcSwap;
 
+use crate::core::slot::{BETWEEN, Cached, Frame, IDLE, LOCKED, ThreadSlot};
+use crate::core::table::Table;
+use crate::quietly::quietly;
 use crate::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
     thread_local,
 };
-
-/// No visit uses the frame.
-const IDLE: u64 = 0;
-/// A visit is between two listeners. Sources have numbers above this.
-pub(crate) const BETWEEN: u64 = 1;
-/// How many visits of one bus may be nested on a thread before they are entered in the crowd.
-const DEPTH: usize = 8;
-
-#[derive(Default)]
-struct Frame {
-    word: AtomicU64,
-    /// The epoch of the visit. Written before the word.
-    epoch: AtomicU64,
-}
-
-struct ThreadSlot {
-    frames: CachePadded<[Frame; DEPTH]>,
-    /// Whether a thread owns the slot. Taken under the lock of `slots`, given back without it.
-    is_owned: AtomicBool,
-}
 
 struct Crowded {
     key: u64,
@@ -60,12 +44,20 @@ struct Crowded {
     epoch: u64,
 }
 
-/// The visits of one bus.
+type Slots = Arc<Mutex<Vec<Arc<ThreadSlot>>>>;
+
+/// The table of one bus, and the visits of its dispatches.
 pub(crate) struct Visits {
     bus: u64,
-    slots: Arc<Mutex<Vec<Arc<ThreadSlot>>>>,
+    table: ArcSwap<Table>,
+    /// How often the table was replaced. Written after the table.
+    version: AtomicU64,
+    slots: Slots,
     crowd: Mutex<Vec<Crowded>>,
 }
+
+/// How many first words a thread remembers.
+const HINTS: usize = 8;
 
 /// What a thread knows of its visits to one bus.
 struct Local {
@@ -76,10 +68,17 @@ struct Local {
     depth: Cell<usize>,
     /// The epoch of the innermost visit.
     epoch: Cell<u64>,
+    /// The words that the last visits began with, by the type of the event. A visit must have a word before it may look at the
+    /// table: if it begins with the right one, it need not write another.
+    hints: [Cell<u64>; HINTS],
+    /// The version of the table in the slot, unless another thread took it out.
+    version: Cell<u64>,
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
+        let cached = self.slot.try_take(|_| true);
+        quietly(|| drop(cached));
         // ORDERING: pairs with the Acquire in `Visits::join`: the next owner finds the frames idle.
         self.slot.is_owned.store(false, Ordering::Release);
     }
@@ -120,41 +119,83 @@ impl Visits {
     pub(crate) fn new(bus: u64) -> Self {
         Self {
             bus,
+            table: ArcSwap::from_pointee(Table::new()),
+            version: AtomicU64::new(1),
             slots: Arc::default(),
             crowd: Mutex::default(),
         }
     }
 
-    /// Begins a visit of the given epoch, or of the epoch of the visit that it is nested in. `word` is the first one.
-    #[inline]
-    pub(crate) fn enter(&self, epoch: impl FnOnce() -> u64, word: u64) -> Visit<'_> {
-        let local = LOCALS.try_with(|locals| {
-            let local = self.local(locals);
-            locals.depth.set(locals.depth.get() + 1);
-            local
-        });
-        let Ok(local) = local else {
-            let epoch = epoch();
-            return self.crowd_in(None, epoch, epoch, word);
+    /// The table now.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Replaces the table. One thread at a time does so. The caller drops the old one, outside of its locks, and then calls
+    /// [`drop_stale`](Self::drop_stale).
+    pub(crate) fn replace_table(&self, table: Table) -> Arc<Table> {
+        let old = self.table.swap(Arc::new(table));
+        // ORDERING: see the module. Whoever reads the new version finds the new table, or a later one.
+        self.version.fetch_add(1, Ordering::SeqCst);
+        old
+    }
+
+    /// Drops the old tables that idle threads have. Called without locks, since it may run destructors of users.
+    pub(crate) fn drop_stale(&self) {
+        let stale: Vec<_> = {
+            let slots = self.slots.lock();
+            let each = slots.iter();
+            each.filter_map(|slot| slot.try_take(|cached| self.is_stale(cached)))
+                .collect()
         };
-        let at = local.depth.get();
-        let outer = local.epoch.get();
+        drop(stale);
+    }
+
+    #[inline]
+    fn is_stale(&self, cached: &Cached) -> bool {
+        // ORDERING: see the module.
+        cached.version != self.version.load(Ordering::SeqCst)
+    }
+
+    #[cold]
+    fn read(&self) -> Cached {
+        // ORDERING: Acquire comes with `SeqCst`: the table is the one of this version or a later one.
+        let version = self.version.load(Ordering::SeqCst);
+        let table = self.table.load_full();
+        Cached { version, table }
+    }
+
+    /// Begins a visit of the given epoch, or of the epoch of the visit that it is nested in. `kind` tells events of different
+    /// types apart, mostly. The first word is the one that [`Visit::begin`] was given in the last visit of this kind.
+    #[inline]
+    pub(crate) fn enter(&self, epoch: impl FnOnce() -> u64, kind: u64) -> Visit<'_> {
+        let Some(local) = self.step_in() else {
+            let epoch = epoch();
+            return self.crowd_in(None, epoch, epoch, BETWEEN);
+        };
+        let (at, outer) = (local.depth.get(), local.epoch.get());
         let epoch = if at == 0 { epoch() } else { outer };
+        let word = local.hints[kind as usize % HINTS].get();
         self.begin(local, at, outer, epoch, word)
     }
 
-    /// Begins a visit of exactly this epoch.
+    /// Begins a visit of exactly this epoch, between listeners.
     pub(crate) fn enter_at(&self, epoch: u64) -> Visit<'_> {
-        let local = LOCALS.try_with(|locals| {
-            let local = self.local(locals);
-            locals.depth.set(locals.depth.get() + 1);
-            local
-        });
-        let Ok(local) = local else {
+        let Some(local) = self.step_in() else {
             return self.crowd_in(None, epoch, epoch, BETWEEN);
         };
         let (at, outer) = (local.depth.get(), local.epoch.get());
         self.begin(local, at, outer, epoch, BETWEEN)
+    }
+
+    #[inline]
+    fn step_in(&self) -> Option<Rc<Local>> {
+        let step_in = |locals: &Locals| {
+            let local = self.local(locals);
+            locals.depth.set(locals.depth.get() + 1);
+            local
+        };
+        LOCALS.try_with(step_in).ok()
     }
 
     #[inline]
@@ -166,15 +207,47 @@ impl Visits {
         };
         // ORDERING: the word publishes it.
         frame.epoch.store(epoch, Ordering::Relaxed);
-        // ORDERING: see the module.
-        frame.word.swap(word, Ordering::SeqCst);
+        match at {
+            0 => local.slot.claim(word),
+            // ORDERING: see the module.
+            _ => {
+                frame.word.swap(word, Ordering::SeqCst);
+            }
+        }
+        let own_table = self.find_table(&local, at == 0);
         Visit {
             visits: self,
             local: Some(local),
             outer,
             epoch,
+            word: Cell::new(word),
+            own_table,
             place: InFrame(at),
         }
+    }
+
+    /// Makes sure that the slot has the table now. An inner visit cannot do that: it returns the table instead.
+    #[inline]
+    fn find_table(&self, local: &Local, is_outermost: bool) -> Option<Arc<Table>> {
+        // SAFETY: the slot is this thread's, and its first frame is in use. The result is not kept.
+        let cached = unsafe { local.slot.cached() };
+        if cached.is_some_and(|cached| !self.is_stale(cached)) {
+            return None;
+        }
+        self.find_new_table(local, is_outermost)
+    }
+
+    #[cold]
+    fn find_new_table(&self, local: &Local, is_outermost: bool) -> Option<Arc<Table>> {
+        if !is_outermost {
+            return Some(self.table.load_full());
+        }
+        let new = self.read();
+        local.version.set(new.version);
+        // SAFETY: the slot is this thread's, and its first frame was claimed a moment ago: no visit has the table yet.
+        let old = unsafe { local.slot.refresh(new) };
+        drop(old);
+        None
     }
 
     #[cold]
@@ -187,6 +260,8 @@ impl Visits {
             local,
             outer,
             epoch,
+            word: Cell::new(word),
+            own_table: Some(self.table.load_full()),
             place: InCrowd(key),
         }
     }
@@ -211,10 +286,7 @@ impl Visits {
                 .iter()
                 .find(|slot| !slot.is_owned.load(Ordering::Acquire));
             let slot = free.cloned().unwrap_or_else(|| {
-                let slot = Arc::new(ThreadSlot {
-                    frames: CachePadded::default(),
-                    is_owned: AtomicBool::new(false),
-                });
+                let slot = Arc::new(ThreadSlot::new());
                 slots.push(Arc::clone(&slot));
                 slot
             });
@@ -227,6 +299,8 @@ impl Visits {
             slots: Arc::downgrade(&self.slots),
             depth: Cell::new(0),
             epoch: Cell::new(0),
+            version: Cell::new(0),
+            hints: [const { Cell::new(BETWEEN) }; HINTS],
         });
         let mut each = locals.each.borrow_mut();
         // The buses that are gone.
@@ -242,7 +316,7 @@ impl Visits {
 
     /// Whether a visit of this epoch or an older one is under way.
     pub(crate) fn has_until(&self, epoch: u64) -> bool {
-        self.any(|word, of| word != IDLE && of <= epoch)
+        self.any(|word, of| word != IDLE && word != LOCKED && of <= epoch)
     }
 
     fn any(&self, matches: impl Fn(u64, u64) -> bool) -> bool {
@@ -275,10 +349,30 @@ pub(crate) struct Visit<'a> {
     /// The epoch of the visit that this one is nested in.
     outer: u64,
     epoch: u64,
+    /// The word now.
+    word: Cell<u64>,
+    /// The table, if it is not the one in the slot.
+    own_table: Option<Arc<Table>>,
     place: At,
 }
 
 impl Visit<'_> {
+    /// The table. It does not change during the visit.
+    #[inline]
+    pub(crate) fn table(&self) -> &Table {
+        match (&self.own_table, &self.local) {
+            (None, Some(local)) => {
+                // SAFETY: the slot is this thread's. Its first frame is in use, by this visit or by one that it is nested in,
+                // until after this visit; the result borrows this visit. Only an outermost visit refreshes, before it is made.
+                let cached = unsafe { local.slot.cached() };
+                &cached
+                    .expect("a visit without a table of its own has found this")
+                    .table
+            }
+            (own, _) => own.as_ref().expect("a visit without a slot has its own"),
+        }
+    }
+
     /// Whether it is nested in another visit of the same bus.
     #[inline]
     pub(crate) fn is_nested(&self) -> bool {
@@ -291,9 +385,24 @@ impl Visit<'_> {
         self.epoch
     }
 
+    /// Begins to call listeners, with the one that has this word. `kind` is that of [`Visits::enter`]. True if the visit had
+    /// another word, for which a thread may wait.
+    #[inline]
+    pub(crate) fn begin(&self, word: u64, kind: u64) -> bool {
+        if self.word.get() == word {
+            return false;
+        }
+        if let Some(local) = &self.local {
+            local.hints[kind as usize % HINTS].set(word);
+        }
+        self.set(word);
+        true
+    }
+
     /// Goes on to a source. The listener before it has returned.
     #[inline]
     pub(crate) fn set(&self, word: u64) {
+        self.word.set(word);
         match (&self.place, &self.local) {
             (InFrame(at), Some(local)) => {
                 // ORDERING: see the module.
@@ -311,6 +420,13 @@ impl Visit<'_> {
             own.word = word;
         }
     }
+
+    /// Drops the table of the slot, which another thread has replaced meanwhile.
+    #[cold]
+    fn drop_stale(&self, local: &Local) {
+        let stale = local.slot.try_take(|cached| self.visits.is_stale(cached));
+        drop(stale);
+    }
 }
 
 impl Drop for Visit<'_> {
@@ -320,10 +436,13 @@ impl Drop for Visit<'_> {
             InFrame(_) => self.set(IDLE),
             InCrowd(key) => self.visits.crowd.lock().retain(|each| each.key != key),
         }
-        if let Some(local) = &self.local {
-            local.depth.set(local.depth.get() - 1);
-            local.epoch.set(self.outer);
-            let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
+        let Some(local) = &self.local else { return };
+        local.depth.set(local.depth.get() - 1);
+        local.epoch.set(self.outer);
+        let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
+        // ORDERING: see the module.
+        if local.version.get() != self.visits.version.load(Ordering::SeqCst) {
+            self.drop_stale(local);
         }
     }
 }
