@@ -3,6 +3,7 @@
 use crate::sync::{
     Condvar, Mutex,
     atomic::{AtomicUsize, Ordering},
+    mutant,
 };
 
 /// Wakes the threads that wait until no thread is inside a listener.
@@ -29,7 +30,7 @@ impl Bell {
     #[inline]
     pub(crate) fn ring(&self) {
         // ORDERING: see `visits`.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.waiting.load(Ordering::SeqCst) > 0 && !mutant!("bus::listener_wakes_nobody") {
             self.wake();
         }
     }

@@ -35,7 +35,7 @@ use crate::quietly::quietly;
 use crate::sync::{
     Mutex,
     atomic::{AtomicU64, Ordering},
-    thread_local,
+    mutant, thread_local,
 };
 
 struct Crowded {
@@ -174,7 +174,8 @@ impl Visits {
             return self.crowd_in(None, epoch, epoch, BETWEEN);
         };
         let (at, outer) = (local.depth.get(), local.epoch.get());
-        let epoch = if at == 0 { epoch() } else { outer };
+        let is_new = at == 0 || mutant!("bus::what_follows_is_new");
+        let epoch = if is_new { epoch() } else { outer };
         let word = local.hints[kind as usize % HINTS].get();
         self.begin(local, at, outer, epoch, word)
     }
@@ -441,7 +442,9 @@ impl Drop for Visit<'_> {
         local.epoch.set(self.outer);
         let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
         // ORDERING: see the module.
-        if local.version.get() != self.visits.version.load(Ordering::SeqCst) {
+        if local.version.get() != self.visits.version.load(Ordering::SeqCst)
+            && !mutant!("bus::visit_does_not_look_at_the_version")
+        {
             self.drop_stale(local);
         }
     }
