@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+mod allocations;
 mod asynchronous;
 mod close;
 mod events;

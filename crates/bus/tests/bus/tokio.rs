@@ -200,9 +200,11 @@ async fn inside_a_listener_awaiting_its_own_dispatch_is_refused() {
     let dispatch = bus.dispatch(Placed(1));
     let done = dispatch.done();
     give.send(dispatch).unwrap();
-    tokio::task::spawn_blocking(move || drop(done.recv()))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || {
+        let _ = done.recv();
+    })
+    .await
+    .unwrap();
     assert!(rx.recv().unwrap().unwrap_err().is_would_deadlock());
     drop(subscription);
 }
