@@ -62,3 +62,8 @@ pub use payload::{Map, Value};
 pub use register::Register;
 
 pub use fanfeed::{CancelToken, Subscription};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

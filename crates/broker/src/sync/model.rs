@@ -1,5 +1,10 @@
 //! Shuttle's primitives with the calls of `parking_lot`'s. Time does not pass: a timed wait ends only when it is
 //! woken or, if a program asks for that, once others have run.
+#![allow(
+    missing_debug_implementations,
+    missing_docs,
+    reason = "public for the models of other crates alone"
+)]
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -81,11 +86,7 @@ impl Condvar {
         guard.held = Some(self.0.wait(held).expect("no holder panics"));
     }
 
-    pub fn wait_for<T>(
-        &self,
-        guard: &mut MutexGuard<'_, T>,
-        _: Duration,
-    ) -> WaitTimeoutResult {
+    pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) -> WaitTimeoutResult {
         if !timers_fire() {
             self.wait(guard);
             return WaitTimeoutResult(false);
@@ -96,11 +97,7 @@ impl Condvar {
         WaitTimeoutResult(true)
     }
 
-    pub fn wait_until<T>(
-        &self,
-        guard: &mut MutexGuard<'_, T>,
-        _: Instant,
-    ) -> WaitTimeoutResult {
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> WaitTimeoutResult {
         self.wait_for(guard, Duration::ZERO)
     }
 }
