@@ -1,6 +1,6 @@
 //! The bus: who is called while listeners are unregistered and the bus is closed, and who is woken by the last one.
 //!
-//! Programs: two threads that dispatch while a listener is unregistered; a dispatch that is waited for by its handle and by the
+//! Programs: two threads that dispatch while a listener is unregistered, and one that stays; a dispatch that is waited for by its handle and by the
 //! bus; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
 //! that waits on the only thread of the bus. The code is `crates/bus` as it is, over its `src/sync.rs`. Not modelled are arc-swap,
 //! crossbeam's channels and the clock.
@@ -68,6 +68,26 @@ fn a_listener_leaves() {
         "what it captured is still held"
     );
     drop((leaver, stayer));
+}
+
+/// A thread dispatches while another one unregisters the listener, and stays. It drops the table that has the listener.
+fn a_listener_leaves_a_thread_that_stays() {
+    let bus = bus();
+    let held = Arc::new(());
+    let captured = Arc::clone(&held);
+    let leaver = bus.register(move |_: &First, _: &Context| {
+        let _captured = &captured;
+        Ok(())
+    });
+    let leaver = leaver.unwrap();
+    let leaving = thread::spawn(move || drop(leaver));
+    bus.dispatch(First);
+    leaving.join().unwrap();
+    assert_eq!(
+        Arc::strong_count(&held),
+        1,
+        "what it captured is still held"
+    );
 }
 
 /// One thread waits for the handle of a dispatch, and one for the bus. Both find the asynchronous listener done.
@@ -157,7 +177,11 @@ fn the_bus_is_closed() {
     let are_refusals = errors.iter().all(|error| error.error().is_closed());
     assert!(are_refusals, "{errors:?}");
     let called = called.load(Ordering::SeqCst);
-    assert_eq!(called + refused, 3, "an event was lost");
+    assert_eq!(
+        called + refused,
+        3,
+        "an event was lost, since close has returned"
+    );
 }
 
 /// A listener on the only thread of the bus waits for another one.
@@ -203,6 +227,11 @@ fn a_call_that_ends_wakes_unsubscribe() {
 }
 
 #[test]
+fn what_a_listener_captured_is_dropped() {
+    Schedules::new().hold(a_listener_leaves_a_thread_that_stays);
+}
+
+#[test]
 fn an_idle_thread_loses_its_old_table() {
     Schedules::new()
         .because(Why::Says("what it captured is still held"))
@@ -213,7 +242,10 @@ fn an_idle_thread_loses_its_old_table() {
 fn a_busy_thread_drops_its_old_table_after_its_visit() {
     Schedules::new()
         .because(Why::Says("what it captured is still held"))
-        .find("bus::visit_does_not_look_at_the_version", a_listener_leaves);
+        .find(
+            "bus::visit_does_not_look_at_the_version",
+            a_listener_leaves_a_thread_that_stays,
+        );
 }
 
 #[test]

@@ -296,6 +296,10 @@ impl Shared {
             }
         }
         state.threads -= 1;
+        if state.is_closed {
+            // It ends when the last job is done.
+            self.watch.notify_all();
+        }
         drop(state);
         let own = OWN.try_with(|own| own.take());
         drop(own);

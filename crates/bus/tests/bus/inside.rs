@@ -245,7 +245,8 @@ fn wait_for_another_bus() {
     both(|is_asynchronous| {
         let (bus, other) = (EventBus::new(), BusOptions::new().threads(1).build());
         let slow = Register::event(|_: &Paid, _: &Context| {
-            Ok(std::thread::sleep(Duration::from_millis(2)))
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(())
         });
         let slow = other.register_with(slow.asynchronous()).unwrap();
         let inside = other.clone();
@@ -319,8 +320,10 @@ fn drop_the_last_handle() {
         let bus = EventBus::new();
         let held = Arc::new(Mutex::new(None));
         let inside = Arc::clone(&held);
-        let listener =
-            Register::event(move |_: &Placed, _: &Context| Ok(drop(inside.lock().unwrap().take())));
+        let listener = Register::event(move |_: &Placed, _: &Context| {
+            drop(inside.lock().unwrap().take());
+            Ok(())
+        });
         let subscription = register(&bus, is_asynchronous, listener);
         *held.lock().unwrap() = Some(bus.clone());
         bus.dispatch(Placed(1)).wait().unwrap();
