@@ -90,6 +90,32 @@ fn a_listener_leaves_a_thread_that_stays() {
     );
 }
 
+/// Two threads unregister listeners, and neither the table without the first nor the one without the second stays in the slot
+/// of a thread that has dispatched.
+fn two_listeners_leave() {
+    let bus = bus();
+    let held = Arc::new(());
+    let leavers = [(), ()].map(|()| {
+        let captured = Arc::clone(&held);
+        let listener = move |_: &First, _: &Context| {
+            let _captured = &captured;
+            Ok(())
+        };
+        bus.register(listener).unwrap()
+    });
+    bus.dispatch(First);
+    let leaving = leavers.map(|leaver| thread::spawn(move || drop(leaver)));
+    bus.dispatch(First);
+    for thread in leaving {
+        thread.join().unwrap();
+    }
+    assert_eq!(
+        Arc::strong_count(&held),
+        1,
+        "what it captured is still held"
+    );
+}
+
 /// One thread waits for the handle of a dispatch, and one for the bus. Both find the asynchronous listener done.
 fn the_last_listener_is_waited_for() {
     let bus = bus();
@@ -229,6 +255,18 @@ fn a_call_that_ends_wakes_unsubscribe() {
 #[test]
 fn what_a_listener_captured_is_dropped() {
     Schedules::new().hold(a_listener_leaves_a_thread_that_stays);
+}
+
+#[test]
+fn what_two_listeners_captured_is_dropped() {
+    Schedules::new().hold(two_listeners_leave);
+}
+
+#[test]
+fn a_slot_that_is_locked_is_looked_at_again() {
+    Schedules::new()
+        .because(Why::Says("what it captured is still held"))
+        .find("bus::locked_slot_is_left", two_listeners_leave);
 }
 
 #[test]

@@ -187,10 +187,13 @@ impl Sink<'_> {
 /// Calls a listener on this thread, whose visit has the listener's word.
 #[inline]
 pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: &mut Sink<'_>) {
+    let source = &*entry.source;
     if !may_call(entry) {
+        if shared.is_closed() {
+            sink.push(failed(shared, entry, event, BusError::Cancelled));
+        }
         return;
     }
-    let source = &*entry.source;
     let mut context = Context::new(shared, source);
     let timer = source
         .timeout
@@ -238,7 +241,12 @@ fn begin_timeout(
 }
 
 #[cold]
-fn failed(shared: &Shared, entry: &Entry, event: &DynEvent, error: BusError) -> EventError {
+pub(crate) fn failed(
+    shared: &Shared,
+    entry: &Entry,
+    event: &DynEvent,
+    error: BusError,
+) -> EventError {
     let label = Some(Arc::clone(entry.source.label()));
     let error = EventError::new(event.name(), label, error);
     shared.report(&error);

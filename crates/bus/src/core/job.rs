@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::core::Progress;
-use crate::core::call::{Sink, call};
+use crate::core::call::{Sink, call, failed};
 use crate::core::source::Entry;
 use crate::core::waits::Running;
-use crate::error::{BusError, EventError};
+use crate::error::BusError;
 use crate::event::AnyEvent;
 use crate::observe::Trace;
 use crate::quietly::quietly;
@@ -49,11 +49,9 @@ impl Job {
             progress,
             ..
         } = self;
-        if !entry.source.is_ended() {
-            let label = Some(Arc::clone(entry.source.label()));
-            let error = EventError::new(event.name(), label, BusError::Cancelled);
-            progress.shared.report(&error);
-            progress.fail(error);
+        let shared = &progress.shared;
+        if !entry.source.is_ended() || shared.is_closed() {
+            progress.fail(failed(shared, &entry, &*event, BusError::Cancelled));
         }
         quietly(|| drop(event));
         drop(entry);

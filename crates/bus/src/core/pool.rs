@@ -169,7 +169,13 @@ impl Pool {
     }
 
     pub(crate) fn take_timer(&self, key: (Instant, u64)) {
-        let taken = self.shared.state.lock().timers.remove(&key);
+        let mut state = self.shared.state.lock();
+        let taken = state.timers.remove(&key);
+        if state.is_closed {
+            // The watching thread ends with the last timer.
+            self.shared.watch.notify_all();
+        }
+        drop(state);
         drop(taken);
     }
 

@@ -111,6 +111,13 @@ impl Shared {
         self.phase.load(Ordering::SeqCst) == OPEN
     }
 
+    /// Whether `close` has returned or given up.
+    #[cold]
+    pub(crate) fn is_closed(&self) -> bool {
+        // ORDERING: see `visits`.
+        self.phase.load(Ordering::SeqCst) == CLOSED
+    }
+
     /// Whether the dispatch that has this visit is refused. While the bus drains it takes what listeners dispatch: otherwise
     /// a listener that turns one event into another could not finish its work.
     #[inline]

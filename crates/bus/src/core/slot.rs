@@ -116,9 +116,14 @@ impl ThreadSlot {
         let first = &self.frames[0].word;
         // ORDERING: `SeqCst`: after the store of the version, and before the owner's look at the version if this fails. The
         // owner's swap to `IDLE` releases the cache to this thread.
-        first
-            .compare_exchange(IDLE, LOCKED, Ordering::SeqCst, Ordering::SeqCst)
-            .ok()?;
+        let (order, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        while let Err(word) = first.compare_exchange(IDLE, LOCKED, order, failure) {
+            // The thread that has the lock may have looked at the version before this one changed it.
+            if word != LOCKED || mutant!("bus::locked_slot_is_left") {
+                return None;
+            }
+            thread::yield_now();
+        }
         // SAFETY: the word is `LOCKED`, which this thread put there.
         let cache = unsafe { &mut *self.cache.get() };
         let taken = match cache {

@@ -33,8 +33,13 @@ mod on {
 #[cfg(not(feature = "tracing"))]
 mod on {
     use crate::event::AnyEvent;
+    /// Nothing.
+    pub(crate) struct Dispatching;
+
     #[inline]
-    pub(crate) fn dispatching(_event: &str) {}
+    pub(crate) fn dispatching(_event: &str) -> Dispatching {
+        Dispatching
+    }
 
     #[inline]
     pub(crate) fn handling<R>(
