@@ -347,6 +347,8 @@ impl Shared {
                     drop(state);
                     quietly(|| (self.exhausted)());
                     state = self.state.lock();
+                    // The pool may have been closed meanwhile.
+                    continue;
                 }
             } else {
                 state.watching = Watching::Awake;

@@ -213,11 +213,11 @@ impl Shared {
         let begun: Vec<_> = sources.iter().filter(|source| source.begin_end()).collect();
         let mut places: Vec<_> = begun.iter().map(|source| &source.place).collect();
         places.dedup();
+        for source in sources {
+            source.complete_end();
+        }
         for place in places {
             self.forget(place);
-        }
-        for source in &begun {
-            source.complete_end();
         }
         for source in sources {
             source.cancel();
@@ -229,8 +229,8 @@ impl Shared {
     #[cold]
     pub(crate) fn unregister(&self, source: &Source) {
         if source.begin_end() {
-            self.forget(&source.place);
             source.complete_end();
+            self.forget(&source.place);
         }
     }
 

@@ -84,7 +84,7 @@ impl Drop for Entry {
 
 /// The subscription of a listener.
 ///
-/// It ends once: `ended` is set, the table forgets the listener, the tokens of its calls are cancelled, the state ends. See
+/// It ends once: `ended` is set, the tokens of its calls are cancelled, the state ends, the table forgets the listener. See
 /// [`visits`](crate::core::visits) for how `cancel` knows that no call is under way.
 pub(crate) struct Source {
     state: SubscriptionState,
@@ -214,7 +214,7 @@ impl Source {
         true
     }
 
-    /// Completes the end, once the table has forgotten the listener.
+    /// Completes the end. Again: harmless.
     pub(crate) fn complete_end(&self) {
         self.state.end(None);
     }
@@ -236,11 +236,11 @@ impl SubscriptionSource for Source {
 
     fn cancel(&self) {
         let shared = self.shared.upgrade();
-        if self.begin_end() {
-            if let Some(shared) = &shared {
-                shared.forget(&self.place);
-            }
-            self.complete_end();
+        let is_first = self.begin_end();
+        // Also where another thread began it, and before the table forgets it: what is not in the table has ended.
+        self.complete_end();
+        if is_first && let Some(shared) = &shared {
+            shared.forget(&self.place);
         }
         let Some(shared) = shared else { return };
         self.end_unfinished();
@@ -251,10 +251,10 @@ impl SubscriptionSource for Source {
 
     fn cancel_soon(&self) {
         if self.begin_end() {
+            self.complete_end();
             if let Some(shared) = self.shared.upgrade() {
                 shared.forget_soon(&self.place);
             }
-            self.complete_end();
         }
     }
 }
