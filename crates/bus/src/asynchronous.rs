@@ -268,10 +268,10 @@ impl Task {
         if self.entry.source.is_once {
             shared.unregister(&self.entry.source);
         }
+        self.progress.finish_one();
         let unfinished: Arc<dyn Unfinished> = Arc::clone(self) as _;
         self.entry.source.remove_unfinished(&unfinished);
         shared.bell.ring();
-        self.progress.finish_one();
     }
 }
 
