@@ -131,7 +131,7 @@ impl EventBus {
     /// Unregisters the listeners that were registered for this name, by type or by name. Those for all events stay. Returns
     /// how many there were. Again: harmless.
     ///
-    /// It waits for their calls as [unregistering](Self::register#unregistering) one of them does.
+    /// It waits for their calls as [`register`](Self::register) says of one of them.
     pub fn unregister_all(&self, name: &str) -> usize {
         self.shared.unregister_all(name)
     }

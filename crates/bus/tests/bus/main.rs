@@ -9,7 +9,11 @@ mod events;
 mod failures;
 mod inside;
 mod listeners;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod support;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod unregister;

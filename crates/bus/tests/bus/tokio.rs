@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ::tokio::runtime::Builder;
+use ::tokio::sync::{Notify, oneshot};
 use crossbeam_channel::unbounded;
 use fanfeed_bus::{AnyEvent, BusError, Context, Dispatch, EventBus, Register};
-use tokio::runtime::Builder;
-use tokio::sync::{Notify, oneshot};
 
 use crate::support::{LONG, OtherPlaced, Paid, Placed, soon};
 
