@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use crossbeam_channel::bounded;
-use fanfeed_bus::{Context, Event, EventBus, Register, Subscription};
+use fanfeed_bus::{AnyEvent, Context, Event, EventBus, Register, Subscription};
 
 struct OrderPlaced {
     order: u64,
@@ -93,7 +93,7 @@ fn bus(listeners: usize) -> (EventBus, Vec<Subscription>) {
     let bus = EventBus::new();
     let mut subscriptions = Vec::new();
     for name in NAMES {
-        let listener = Register::named(name, |_: &dyn fanfeed_bus::AnyEvent, _: &Context| Ok(()));
+        let listener = Register::named(name, |_: &dyn AnyEvent, _: &Context| Ok(()));
         subscriptions.push(bus.register_with(listener).unwrap());
     }
     for _ in 0..listeners {
@@ -254,7 +254,8 @@ fn asynchronous(rounds: usize, count: usize) {
     thread.join().unwrap();
 }
 
-/// So many dispatches, each with a listener that is registered before it and unregistered after it.
+/// So many dispatches, each with a listener that is registered before it and unregistered after it; then some beside 10,000
+/// other names.
 fn churn(count: u64) {
     let (bus, subscriptions) = bus(1);
     let run = |count: u64| {
@@ -264,15 +265,26 @@ fn churn(count: u64) {
             bus.dispatch(OrderPlaced { order });
             drop(own);
         }
-        started.elapsed()
+        started.elapsed().as_nanos() as f64 / count as f64
     };
     run(count / 10);
     let before = resident();
-    let took = run(count);
-    let each = took.as_nanos() as f64 / count as f64;
+    let each = run(count);
     let after = resident();
     println!(
         "churn: {count} listeners come and go, {each:.0} ns each, memory {before} -> {after} KiB"
+    );
+    let names = (0..count.min(10_000)).map(|n| format!("other.{n}"));
+    let others: Vec<_> = names
+        .map(|name| {
+            bus.register_named(name, |_: &dyn AnyEvent, _| Ok(()))
+                .unwrap()
+        })
+        .collect();
+    let each = run(count / 1000 + 1) / 1000.0;
+    println!(
+        "churn: beside {} other names {each:.0} us each",
+        others.len()
     );
     drop(subscriptions);
 }

@@ -64,7 +64,8 @@ impl EventBus {
     /// The subscription ends with [`unsubscribe`](Subscription::unsubscribe), or when it is dropped. When that returns, the
     /// listener is not running on another thread and is never called again: it waits for calls under way, whose tokens are
     /// cancelled. Inside a listener, of any bus, it does not wait. What the closure captured is dropped by the last thread
-    /// that was dispatching meanwhile, perhaps a moment later.
+    /// that was dispatching meanwhile, perhaps a moment later. Its [`stats`](Subscription::stats) stay at zero; the feature
+    /// `metrics` counts.
     ///
     /// # Errors
     ///
@@ -185,6 +186,12 @@ impl EventBus {
     /// Forgets the errors, and how many were dropped.
     pub fn clear_errors(&self) {
         self.shared.errors.clear();
+    }
+
+    /// How many dispatches have asynchronous listeners that have not returned. A number that grows says that they are too slow:
+    /// what waits for a thread is not bounded.
+    pub fn pending(&self) -> usize {
+        self.shared.pending()
     }
 
     /// What happens on the bus from now on. A receiver that is not read loses the oldest, and is told how many.

@@ -38,8 +38,10 @@ pub enum BusError {
     Timeout,
     /// At the deadline of [`close_timeout`](crate::EventBus::close_timeout) not all listeners had returned.
     CloseTimeout {
-        /// How many dispatches had asynchronous listeners that ran or waited for a thread.
-        unfinished: usize,
+        /// How many dispatches had asynchronous listeners that had not returned.
+        pending: usize,
+        /// How many threads were inside listeners.
+        running: usize,
     },
     /// The caller is inside a listener, and waits for something that ends only when that listener has returned. Wait
     /// outside of the listener, or do not wait.
@@ -89,9 +91,9 @@ impl fmt::Display for BusError {
                 f.write_str("the listener was ended before it had handled the event")
             }
             Self::Timeout => f.write_str("not all listeners returned in time"),
-            Self::CloseTimeout { unfinished } => write!(
+            Self::CloseTimeout { pending, running } => write!(
                 f,
-                "the bus was closed at the deadline, before {unfinished} asynchronous dispatches were done"
+                "the bus was closed at the deadline, with {pending} dispatches pending and {running} threads inside listeners"
             ),
             Self::WouldDeadlock => f.write_str(
                 "a listener waits for something that ends only when it has returned; wait outside of the listener",

@@ -256,6 +256,11 @@ impl Shared {
         }
     }
 
+    /// How many dispatches with asynchronous listeners are under way.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.lock().total()
+    }
+
     /// Wakes the threads that wait for the bus. Called after a visit has ended.
     #[inline]
     pub(crate) fn left(&self) {
@@ -324,12 +329,12 @@ impl Shared {
             mutant!("bus::close_does_not_wait") || blocking(|| self.wait_for(u64::MAX, deadline));
         // ORDERING: see `visits`.
         self.phase.fetch_max(CLOSED, Ordering::SeqCst);
-        let unfinished = self.pending.lock().total();
+        let (pending, running) = (self.pending(), self.visits.count());
         self.end();
         self.observers.log_out(deadline);
         match is_over {
             true => Ok(()),
-            false => Err(BusError::CloseTimeout { unfinished }),
+            false => Err(BusError::CloseTimeout { pending, running }),
         }
     }
 

@@ -74,23 +74,23 @@ impl Table {
         match &entry.source.place {
             Place::Name(name) => {
                 let route = add(self.names.get(name).unwrap_or(&self.all), name);
+                if let Some(typed) = typed {
+                    table.types.insert(typed, Arc::clone(&route));
+                }
                 table.set(route);
             }
             Place::All => {
                 table.all = add(&self.all, &self.all.name);
-                for route in self.names.values() {
-                    table.set(add(route, &route.name));
+                for route in table.names.values_mut() {
+                    *route = add(route, &route.name);
                 }
+                table.set_types();
             }
-        }
-        if let (Some(typed), Place::Name(name)) = (typed, &entry.source.place)
-            && let Some(route) = table.names.get(name)
-        {
-            table.types.insert(typed, Arc::clone(route));
         }
         table
     }
 
+    /// Replaces the route of a name.
     fn set(&mut self, route: Arc<Route>) {
         let each = self.types.values_mut();
         for typed in each.filter(|typed| typed.name == route.name) {
@@ -106,27 +106,35 @@ impl Table {
             let rest = route.listeners.iter().filter(|entry| !is_gone(entry));
             Route::new(Arc::clone(&route.name), rest.cloned().collect())
         };
-        let mut shrink = |route: &Route| {
-            let route = rest(route);
-            if route.is_wanted() {
-                table.set(route);
-            } else {
-                table.names.remove(&route.name);
-                table.types.retain(|_, typed| typed.name != route.name);
-            }
-        };
         match place {
             Place::Name(name) => {
-                if let Some(route) = self.names.get(name) {
-                    shrink(route);
+                let route = self.names.get(name).map(|route| rest(route));
+                match route.filter(|route| route.is_wanted()) {
+                    Some(route) => table.set(route),
+                    None => {
+                        table.names.remove(name);
+                        table.types.retain(|_, typed| typed.name != *name);
+                    }
                 }
             }
             Place::All => {
-                self.names.values().for_each(|route| shrink(route));
+                for route in table.names.values_mut() {
+                    *route = rest(route);
+                }
                 table.all = rest(&self.all);
+                table.set_types();
             }
         }
         table
+    }
+
+    /// Lets all types have the routes of their names.
+    fn set_types(&mut self) {
+        for typed in self.types.values_mut() {
+            if let Some(route) = self.names.get(&typed.name) {
+                *typed = Arc::clone(route);
+            }
+        }
     }
 
     /// The listeners that were registered for this name.

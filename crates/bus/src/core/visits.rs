@@ -320,6 +320,17 @@ impl Visits {
         self.any(|word, of| word != IDLE && word != LOCKED && of <= epoch)
     }
 
+    /// How many threads are in a visit.
+    pub(crate) fn count(&self) -> usize {
+        let slots = self.slots.lock();
+        let words = slots
+            .iter()
+            .map(|slot| slot.frames[0].word.load(Ordering::SeqCst));
+        words
+            .filter(|word| *word != IDLE && *word != LOCKED)
+            .count()
+    }
+
     fn any(&self, matches: impl Fn(u64, u64) -> bool) -> bool {
         let in_frame = |frame: &Frame| {
             // ORDERING: see the module. The epoch may be that of a later visit: then this one is over, and that one will wake.

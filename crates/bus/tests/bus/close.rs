@@ -84,7 +84,13 @@ fn at_the_deadline_tokens_are_cancelled_and_what_was_not_begun_is_given_up() {
     let waiting = bus.dispatch(Placed(2));
     let error = bus.close_timeout(Duration::from_millis(5)).unwrap_err();
     assert!(
-        matches!(error, BusError::CloseTimeout { unfinished: 2 }),
+        matches!(
+            error,
+            BusError::CloseTimeout {
+                pending: 2,
+                running: 1
+            }
+        ),
         "{error}"
     );
     assert!(subscription.is_closed());

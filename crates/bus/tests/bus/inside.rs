@@ -70,6 +70,75 @@ fn dispatch_of_the_same_event_a_hundred_deep() {
 }
 
 #[test]
+fn unsubscribe_on_another_thread_waits_for_the_innermost_of_twenty_calls() {
+    soon(|| {
+        let bus = EventBus::new();
+        let (entered, has_entered) = bounded::<()>(0);
+        let (go, gate) = bounded::<()>(0);
+        let left = Arc::new(AtomicUsize::new(0));
+        let leaving = Arc::clone(&left);
+        let inner = bus.register(move |_: &Paid, context: &Context| {
+            let token = context.token();
+            entered.send(())?;
+            gate.recv()?;
+            assert!(token.wait_timeout(LONG));
+            leaving.store(1, Ordering::SeqCst);
+            Ok(())
+        });
+        let outer = bus.register(|event: &Placed, context: &Context| {
+            match event.0 {
+                0 => context.bus().dispatch(Paid(0)),
+                n => context.bus().dispatch(Placed(n - 1)),
+            };
+            Ok(())
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| bus.dispatch(Placed(18)));
+            has_entered.recv().unwrap();
+            go.send(()).unwrap();
+            inner.unwrap().unsubscribe();
+            assert_eq!(left.load(Ordering::SeqCst), 1);
+        });
+        bus.close().unwrap();
+        assert!(bus.errors().is_empty(), "{:?}", bus.errors());
+        drop(outer);
+    });
+}
+
+#[test]
+fn dispatch_in_the_destructor_of_a_thread_local() {
+    struct Last(EventBus);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            assert!(self.0.dispatch(Placed(2)).errors().is_empty());
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::OnceCell<Last> = const { std::cell::OnceCell::new() };
+    }
+    soon(|| {
+        let bus = EventBus::new();
+        let (tx, rx) = unbounded();
+        let nested = bus.register(move |event: &Paid, _: &Context| Ok(tx.send(event.0)?));
+        let listener = bus.register(|event: &Placed, context: &Context| {
+            context.bus().dispatch(Paid(event.0));
+            Ok(())
+        });
+        let other = bus.clone();
+        let thread = std::thread::spawn(move || {
+            // Destroyed after the thread's place on the bus, which is made later, or before it.
+            LAST.with(|last| drop(last.set(Last(other.clone()))));
+            other.dispatch(Placed(1));
+        });
+        thread.join().unwrap();
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1, 2]);
+        listener.unwrap().unsubscribe();
+        nested.unwrap().unsubscribe();
+        bus.close().unwrap();
+    });
+}
+
+#[test]
 fn register_which_gets_the_next_event() {
     both(|is_asynchronous| {
         let bus = EventBus::new();

@@ -192,6 +192,35 @@ fn an_event_without_a_name_is_refused() {
 }
 
 #[test]
+fn a_listener_for_all_events_comes_and_goes_beside_others() {
+    let (bus, log) = (EventBus::new(), Log::default());
+    let own = Arc::clone(&log);
+    let typed = bus
+        .register(move |_: &Placed, _: &Context| add(&own, "typed"))
+        .unwrap();
+    let own = Arc::clone(&log);
+    let all = bus
+        .register_all(move |_: &dyn AnyEvent, _| add(&own, "all"))
+        .unwrap();
+    bus.dispatch(Placed(1));
+    typed.unsubscribe();
+    bus.dispatch(Placed(1));
+    let own = Arc::clone(&log);
+    let again = bus
+        .register(move |_: &Placed, _: &Context| add(&own, "again"))
+        .unwrap();
+    bus.dispatch(Placed(1));
+    all.unsubscribe();
+    bus.dispatch(Placed(1));
+    bus.dispatch(Paid(1));
+    assert_eq!(
+        *log.lock().unwrap(),
+        ["typed", "all", "all", "all", "again", "again"]
+    );
+    drop(again);
+}
+
+#[test]
 fn many_names_and_types_come_and_go() {
     let bus = EventBus::new();
     let subscriptions: Vec<_> = (0..200)

@@ -152,7 +152,13 @@ async fn at_the_deadline_of_close_futures_are_dropped() {
     let dispatch = bus.dispatch(Placed(1));
     begun.notified().await;
     let error = bus.close_timeout(Duration::from_millis(5)).unwrap_err();
-    assert!(matches!(error, BusError::CloseTimeout { unfinished: 1 }));
+    assert!(matches!(
+        error,
+        BusError::CloseTimeout {
+            pending: 1,
+            running: 0
+        }
+    ));
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
     assert!(dispatch.is_done());
 }
