@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -73,13 +74,14 @@ impl ThreadSlot {
     #[inline]
     pub(crate) fn claim(&self, word: u64) {
         let first = &self.frames[0].word;
+        let mut turn = 0;
         // ORDERING: `SeqCst` for the reasons in `visits`. It pairs with the Release in `try_take`.
         while first
             .compare_exchange(IDLE, word, Ordering::SeqCst, Ordering::Relaxed)
             .is_err()
         {
-            // The thread that has the lock moves one pointer.
-            thread::yield_now();
+            pause(turn);
+            turn += 1;
         }
     }
 
@@ -117,12 +119,14 @@ impl ThreadSlot {
         // ORDERING: `SeqCst`: after the store of the version, and before the owner's look at the version if this fails. The
         // owner's swap to `IDLE` releases the cache to this thread.
         let (order, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        let mut turn = 0;
         while let Err(word) = first.compare_exchange(IDLE, LOCKED, order, failure) {
             // The thread that has the lock may have looked at the version before this one changed it.
             if word != LOCKED {
                 return None;
             }
-            thread::yield_now();
+            pause(turn);
+            turn += 1;
         }
         // SAFETY: the word is `LOCKED`, which this thread put there.
         let cache = unsafe { &mut *self.cache.get() };
@@ -133,5 +137,15 @@ impl ThreadSlot {
         // ORDERING: pairs with `claim`, and with the exchange above on another thread.
         first.store(IDLE, Ordering::Release);
         taken
+    }
+}
+
+/// Waits for the thread that has the lock. It moves one pointer, so it is seldom waited for, and not for long unless the system
+/// took its core away. It may have a lower priority than this thread: so this one sleeps in the end.
+#[cold]
+fn pause(turn: u32) {
+    match turn {
+        0..32 => thread::yield_now(),
+        _ => thread::sleep(Duration::from_micros(50)),
     }
 }

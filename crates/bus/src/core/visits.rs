@@ -303,10 +303,15 @@ impl Visits {
             version: Cell::new(0),
             hints: [const { Cell::new(BETWEEN) }; HINTS],
         });
-        let mut each = locals.each.borrow_mut();
-        // The buses that are gone.
-        each.retain(|local| local.slots.strong_count() > 0);
-        each.push(Rc::clone(&local));
+        let gone: Vec<_> = {
+            let mut each = locals.each.borrow_mut();
+            let all = std::mem::take(&mut *each).into_iter();
+            let (live, gone) = all.partition(|local| local.slots.strong_count() > 0);
+            *each = live;
+            each.push(Rc::clone(&local));
+            gone
+        };
+        drop(gone);
         local
     }
 
