@@ -379,8 +379,8 @@ impl Visit<'_> {
     pub(crate) fn table(&self) -> &Table {
         match (&self.own_table, &self.local) {
             (None, Some(local)) => {
-                // SAFETY: the slot is this thread's. Its first frame is in use, by this visit or by one that it is nested in,
-                // until after this visit; the result borrows this visit. Only an outermost visit refreshes, before it is made.
+                // SAFETY: the slot is this thread's. Its first frame is in use until no visit of the thread is left; the result
+                // borrows this visit. A visit refreshes only where there is no other, before it is made.
                 let cached = unsafe { local.slot.cached() };
                 &cached
                     .expect("a visit without a table of its own has found this")
@@ -449,13 +449,22 @@ impl Visit<'_> {
 impl Drop for Visit<'_> {
     #[inline]
     fn drop(&mut self) {
+        let depth = self.local.as_ref().map_or(0, |local| {
+            local.depth.set(local.depth.get() - 1);
+            local.epoch.set(self.outer);
+            local.depth.get()
+        });
         match self.place {
+            InFrame(0) if depth > 0 => self.set(BETWEEN),
             InFrame(_) => self.set(IDLE),
             InCrowd(key) => self.visits.crowd.lock().retain(|each| each.key != key),
         }
         let Some(local) = &self.local else { return };
-        local.depth.set(local.depth.get() - 1);
-        local.epoch.set(self.outer);
+        // Visits end in the reverse order, unless two coroutines with stacks of their own share the thread. Then the first frame
+        // stays in use until the last of them has ended, since they share its table.
+        if depth == 0 && !matches!(self.place, InFrame(0)) {
+            local.slot.frames[0].word.swap(IDLE, Ordering::SeqCst);
+        }
         let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
         // ORDERING: see the module.
         if local.version.get() != self.visits.version.load(Ordering::SeqCst)
@@ -463,5 +472,36 @@ impl Drop for Visit<'_> {
         {
             self.drop_stale(local);
         }
+    }
+}
+
+#[cfg(all(test, not(fanfeed_shuttle)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Visits;
+    use crate::core::table::Table;
+
+    #[test]
+    fn a_table_stays_until_the_last_visit_has_ended_in_whatever_order() {
+        let visits = Visits::new(0);
+        let first = visits.enter(|| 0, 0);
+        let second = visits.enter(|| 0, 0);
+        let deep: Vec<_> = (0..10).map(|_| visits.enter(|| 0, 0)).collect();
+        let table = Arc::downgrade(&visits.table());
+        let now = std::ptr::from_ref(first.table());
+        assert!(std::ptr::eq(now, second.table()));
+        drop(first);
+        drop(visits.replace_table(Table::new()));
+        visits.drop_stale();
+        assert!(std::ptr::eq(now, second.table()), "it is still held");
+        drop(second);
+        visits.drop_stale();
+        assert!(table.upgrade().is_some(), "it is still held");
+        drop(deep);
+        assert!(table.upgrade().is_none(), "the last visit has dropped it");
+        assert!(!visits.has_until(u64::MAX));
+        let after = visits.enter(|| 0, 0);
+        assert!(std::ptr::eq(after.table(), &*visits.table()));
     }
 }
