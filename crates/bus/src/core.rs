@@ -60,7 +60,7 @@ pub(crate) struct InTask<'a> {
 pub(crate) fn enter_task(progress: &Progress) -> InTask<'_> {
     InTask {
         visit: Some(progress.shared.visits.enter_at(progress.epoch)),
-        _running: waits::Running::enter(progress.number()),
+        _running: waits::Running::enter(progress),
         shared: &progress.shared,
     }
 }
@@ -68,7 +68,8 @@ pub(crate) fn enter_task(progress: &Progress) -> InTask<'_> {
 #[cfg(feature = "tokio")]
 impl Drop for InTask<'_> {
     fn drop(&mut self) {
-        drop(self.visit.take());
-        self.shared.left();
+        if let Some(visit) = self.visit.take() {
+            visit.end(|| self.shared.left());
+        }
     }
 }

@@ -42,15 +42,13 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, event: E) -> Dispatch {
         let event = Arc::new(event);
         let event: Arc<dyn AnyEvent> = Arc::new(event::Shared { name, event });
         let dispatch = later(shared, &visit, route, &event);
-        drop(visit);
-        shared.left();
+        visit.end(|| shared.left());
         quietly(|| drop(event));
         return dispatch;
     }
     let event = OnStack(event);
     let dispatch = here(shared, &visit, route, &event, kind);
-    drop(visit);
-    shared.left();
+    visit.end(|| shared.left());
     if std::mem::needs_drop::<E>() {
         quietly(|| drop(event));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::core::Progress;
 use crate::core::call::{Sink, call, failed};
+use crate::core::slot::BETWEEN;
 use crate::core::source::Entry;
 use crate::core::waits::Running;
 use crate::error::BusError;
@@ -28,16 +29,17 @@ impl Job {
             trace,
         } = self;
         let shared = &progress.shared;
-        {
-            let _running = Running::enter(progress.number());
-            let visit = shared.visits.enter_at(progress.epoch);
-            visit.set(entry.source.word());
-            trace.inside(|| call(shared, &entry, &*event, &mut Sink::Progress(&progress)));
-            drop(visit);
-            shared.left();
-        }
+        // Until `finish_one`: the destructors of the event and of the listener are part of the dispatch too.
+        let running = Running::enter(&progress);
+        let visit = shared.visits.enter_at(progress.epoch);
+        visit.set(entry.source.word());
+        trace.inside(|| call(shared, &entry, &*event, &mut Sink::Progress(&progress)));
+        visit.set(BETWEEN);
+        shared.bell.ring();
         quietly(|| drop(event));
         drop(entry);
+        visit.end(|| shared.left());
+        drop(running);
         progress.finish_one();
     }
 
@@ -50,11 +52,15 @@ impl Job {
             ..
         } = self;
         let shared = &progress.shared;
+        let running = Running::enter(&progress);
+        let visit = shared.visits.enter_at(progress.epoch);
         if !entry.source.is_ended() || shared.is_closed() {
             progress.fail(failed(shared, &entry, &*event, BusError::Cancelled));
         }
         quietly(|| drop(event));
         drop(entry);
+        visit.end(|| shared.left());
+        drop(running);
         progress.finish_one();
     }
 }

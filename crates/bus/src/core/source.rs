@@ -8,7 +8,7 @@ use fanfeed::{CancelToken, SubscriptionSource, SubscriptionState};
 
 use crate::core::slot::BETWEEN;
 use crate::core::visits::is_inside;
-use crate::core::{Shared, Unfinished};
+use crate::core::{Shared, Unfinished, blocking};
 use crate::error::BusError;
 use crate::event::DynEvent;
 use crate::listener::Context;
@@ -225,7 +225,7 @@ impl Source {
             return;
         }
         let is_over = || !shared.visits.has(self.word()) && self.calls.lock().unfinished.is_empty();
-        shared.bell.wait_until(is_over);
+        blocking(|| shared.bell.wait_until(is_over));
     }
 }
 

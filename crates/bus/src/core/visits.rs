@@ -56,6 +56,9 @@ pub(crate) struct Visits {
     crowd: Mutex<Vec<Crowded>>,
 }
 
+/// The table of a visit, if it is not the one in the slot; and the one that was in the slot before, if it was replaced.
+type Tables = (Option<Arc<Table>>, Option<Arc<Table>>);
+
 /// How many first words a thread remembers.
 const HINTS: usize = 8;
 
@@ -85,7 +88,7 @@ impl Drop for Local {
 }
 
 struct Locals {
-    /// How many visits are under way on this thread, of all buses.
+    /// How many visits are under way on this thread, of all buses, and calls of asynchronous listeners ([`Inside`]).
     depth: Cell<usize>,
     each: RefCell<Vec<Rc<Local>>>,
 }
@@ -102,6 +105,22 @@ pub(crate) fn is_inside() -> bool {
     LOCALS
         .try_with(|locals| locals.depth.get() > 0)
         .unwrap_or(true)
+}
+
+/// Makes [`is_inside`] true for the calling thread without a visit.
+pub(crate) struct Inside(());
+
+impl Inside {
+    pub(crate) fn enter() -> Self {
+        let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() + 1));
+        Self(())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
+    }
 }
 
 /// The buses of the visits that are under way on the calling thread.
@@ -206,8 +225,9 @@ impl Visits {
         let Some(frame) = local.slot.frames.get(at) else {
             return self.crowd_in(Some(local), outer, epoch, word);
         };
-        // ORDERING: the word publishes it.
-        frame.epoch.store(epoch, Ordering::Relaxed);
+        // ORDERING: the word publishes it. Release pairs with the Acquire in `any`: a thread that finds this epoch beside the word
+        // of the visit before it has seen all that happened in that one.
+        frame.epoch.store(epoch, Ordering::Release);
         match at {
             0 => local.slot.claim(word),
             // ORDERING: see the module.
@@ -215,7 +235,7 @@ impl Visits {
                 frame.word.swap(word, Ordering::SeqCst);
             }
         }
-        let own_table = self.find_table(&local, at == 0);
+        let (own_table, old_table) = self.find_table(&local, at == 0);
         Visit {
             visits: self,
             local: Some(local),
@@ -223,32 +243,35 @@ impl Visits {
             epoch,
             word: Cell::new(word),
             own_table,
+            _old_table: old_table,
+            is_over: false,
             place: InFrame(at),
         }
     }
 
-    /// Makes sure that the slot has the table now. An inner visit cannot do that: it returns the table instead.
+    /// Makes sure that the slot has the table now. An inner visit cannot do that: it gets the table instead. An outermost visit gets
+    /// the old table of the slot, to be dropped when it has ended: inside the visit, whose word is only a guess yet, the
+    /// destructors of listeners would seem to be that listener.
     #[inline]
-    fn find_table(&self, local: &Local, is_outermost: bool) -> Option<Arc<Table>> {
+    fn find_table(&self, local: &Local, is_outermost: bool) -> Tables {
         // SAFETY: the slot is this thread's, and its first frame is in use. The result is not kept.
         let cached = unsafe { local.slot.cached() };
         if cached.is_some_and(|cached| !self.is_stale(cached)) {
-            return None;
+            return (None, None);
         }
         self.find_new_table(local, is_outermost)
     }
 
     #[cold]
-    fn find_new_table(&self, local: &Local, is_outermost: bool) -> Option<Arc<Table>> {
+    fn find_new_table(&self, local: &Local, is_outermost: bool) -> Tables {
         if !is_outermost {
-            return Some(self.table.load_full());
+            return (Some(self.table.load_full()), None);
         }
         let new = self.read();
         local.version.set(new.version);
         // SAFETY: the slot is this thread's, and its first frame was claimed a moment ago: no visit has the table yet.
         let old = unsafe { local.slot.refresh(new) };
-        drop(old);
-        None
+        (None, old.map(|old| old.table))
     }
 
     #[cold]
@@ -263,6 +286,8 @@ impl Visits {
             epoch,
             word: Cell::new(word),
             own_table: Some(self.table.load_full()),
+            _old_table: None,
+            is_over: false,
             place: InCrowd(key),
         }
     }
@@ -340,7 +365,7 @@ impl Visits {
         let in_frame = |frame: &Frame| {
             // ORDERING: see the module. The epoch may be that of a later visit: then this one is over, and that one will wake.
             let word = frame.word.load(Ordering::SeqCst);
-            matches(word, frame.epoch.load(Ordering::Relaxed))
+            matches(word, frame.epoch.load(Ordering::Acquire))
         };
         let slots = self.slots.lock();
         slots.iter().any(|slot| slot.frames.iter().any(in_frame))
@@ -358,7 +383,7 @@ enum At {
 }
 use At::{InCrowd, InFrame};
 
-/// A visit under way. It ends when this is dropped.
+/// A visit under way. [`end`](Self::end) ends it.
 pub(crate) struct Visit<'a> {
     visits: &'a Visits,
     /// `None` if the thread's locals are destroyed.
@@ -370,6 +395,9 @@ pub(crate) struct Visit<'a> {
     word: Cell<u64>,
     /// The table, if it is not the one in the slot.
     own_table: Option<Arc<Table>>,
+    /// The table that was in the slot before. Dropped when the visit is over.
+    _old_table: Option<Arc<Table>>,
+    is_over: bool,
     place: At,
 }
 
@@ -438,17 +466,40 @@ impl Visit<'_> {
         }
     }
 
-    /// Drops the table of the slot, which another thread has replaced meanwhile.
+    /// Ends the visit, and calls `left`, which wakes the threads that wait. Then it drops old tables: that may run destructors
+    /// of users, and such a destructor may wait in turn for a thread that waits for this visit.
+    #[inline]
+    pub(crate) fn end(mut self, left: impl FnOnce()) {
+        let drops_first = mutant!("bus::visit_drops_before_it_wakes");
+        self.leave();
+        if drops_first {
+            self.drop_stale();
+        }
+        left();
+        self.drop_stale();
+    }
+
+    /// Drops the table of the slot, if another thread has replaced it meanwhile.
+    #[inline]
+    fn drop_stale(&self) {
+        let Some(local) = &self.local else { return };
+        // ORDERING: see the module.
+        if local.version.get() != self.visits.version.load(Ordering::SeqCst)
+            && !mutant!("bus::visit_does_not_look_at_the_version")
+        {
+            self.drop_stale_of(local);
+        }
+    }
+
     #[cold]
-    fn drop_stale(&self, local: &Local) {
+    fn drop_stale_of(&self, local: &Local) {
         let stale = local.slot.try_take(|cached| self.visits.is_stale(cached));
         drop(stale);
     }
-}
 
-impl Drop for Visit<'_> {
     #[inline]
-    fn drop(&mut self) {
+    fn leave(&mut self) {
+        self.is_over = true;
         let depth = self.local.as_ref().map_or(0, |local| {
             local.depth.set(local.depth.get() - 1);
             local.epoch.set(self.outer);
@@ -466,11 +517,15 @@ impl Drop for Visit<'_> {
             local.slot.frames[0].word.swap(IDLE, Ordering::SeqCst);
         }
         let _ = LOCALS.try_with(|locals| locals.depth.set(locals.depth.get() - 1));
-        // ORDERING: see the module.
-        if local.version.get() != self.visits.version.load(Ordering::SeqCst)
-            && !mutant!("bus::visit_does_not_look_at_the_version")
-        {
-            self.drop_stale(local);
+    }
+}
+
+impl Drop for Visit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.leave();
+            self.drop_stale();
         }
     }
 }
@@ -481,6 +536,24 @@ mod tests {
 
     use super::Visits;
     use crate::core::table::Table;
+
+    #[test]
+    fn old_tables_are_dropped_after_the_visit_has_woken_those_that_wait() {
+        let visits = Visits::new(0);
+        visits.enter(|| 0, 0).end(|| {});
+        let first = Arc::downgrade(&visits.table());
+        drop(visits.replace_table(Table::new()));
+        // The thread has the first table, and finds the second one.
+        let visit = visits.enter(|| 0, 0);
+        let second = Arc::downgrade(&visits.table());
+        drop(visits.replace_table(Table::new()));
+        assert!(first.upgrade().is_some(), "it is dropped in the visit");
+        visit.end(|| {
+            assert!(!visits.has_until(u64::MAX), "the visit is not over");
+            assert!(first.upgrade().is_some() && second.upgrade().is_some());
+        });
+        assert!(first.upgrade().is_none() && second.upgrade().is_none());
+    }
 
     #[test]
     fn a_table_stays_until_the_last_visit_has_ended_in_whatever_order() {

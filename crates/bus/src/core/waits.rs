@@ -1,18 +1,20 @@
 //! Who waits for whom, so that a listener that waits for itself gets an error instead of a deadlock.
 //!
 //! A thread inside listeners keeps what it is inside of from ending: the buses of its visits, and the dispatch whose
-//! asynchronous listener it runs. While such a thread waits for a bus or a dispatch, there is an edge from each of these to
+//! asynchronous listeners it runs, with their buses. The latter includes the destructors of the event and of the listener, which
+//! may run after the visit has ended. While such a thread waits for a bus or a dispatch, there is an edge from each of these to
 //! what it waits for. A wait that would close a circle is refused. Edges are added and looked at under one lock, so of the
 //! waits that would make up a circle the last one is refused.
 //!
 //! Waits of threads that are not inside a listener keep nothing from ending and have no edges.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::core::visits::visited_buses;
+use crate::core::Progress;
+use crate::core::visits::{Inside, visited_buses};
 use crate::error::BusError;
 use crate::sync::thread_local;
 
@@ -34,27 +36,45 @@ struct Edge {
 static EDGES: Mutex<Vec<Edge>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The dispatch whose asynchronous listener this thread runs, or 0.
-    static DISPATCH: Cell<u64> = const { Cell::new(0) };
+    /// The dispatches whose asynchronous listeners this thread runs, the innermost last.
+    static RUNNING: RefCell<Vec<Run>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A call of an asynchronous listener.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Run {
+    bus: u64,
+    dispatch: u64,
 }
 
 /// Marks the calling thread as running an asynchronous listener of a dispatch.
 pub(crate) struct Running {
-    outer: u64,
+    run: Run,
+    _inside: Inside,
 }
 
 impl Running {
-    pub(crate) fn enter(dispatch: u64) -> Self {
-        let outer = DISPATCH.try_with(|own| own.replace(dispatch));
+    pub(crate) fn enter(progress: &Progress) -> Self {
+        let run = Run {
+            bus: progress.shared.number,
+            dispatch: progress.number(),
+        };
+        let _ = RUNNING.try_with(|running| running.borrow_mut().push(run));
         Self {
-            outer: outer.unwrap_or(0),
+            run,
+            _inside: Inside::enter(),
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = DISPATCH.try_with(|own| own.set(self.outer));
+        let _ = RUNNING.try_with(|running| {
+            let mut running = running.borrow_mut();
+            if let Some(own) = running.iter().rposition(|each| *each == self.run) {
+                running.remove(own);
+            }
+        });
     }
 }
 
@@ -66,10 +86,10 @@ impl Wait {
     /// Begins to wait for a bus or a dispatch.
     pub(crate) fn begin(to: u64) -> Result<Self, BusError> {
         let mut own = visited_buses();
-        let dispatch = DISPATCH.try_with(Cell::get).unwrap_or(0);
-        if dispatch > 0 {
-            own.push(dispatch);
-        }
+        let _ = RUNNING.try_with(|running| {
+            let running = running.borrow();
+            own.extend(running.iter().flat_map(|run| [run.bus, run.dispatch]));
+        });
         if own.is_empty() {
             return Ok(Self(None));
         }

@@ -5,6 +5,7 @@
 mod allocations;
 mod asynchronous;
 mod close;
+mod destructors;
 mod events;
 mod failures;
 mod inside;
