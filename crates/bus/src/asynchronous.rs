@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -207,17 +208,7 @@ pub(crate) fn start(
         return task.end();
     }
     if let Some(timeout) = entry.source.timeout {
-        let token = fanfeed::CancelToken::new();
-        let timer = Timer::set(
-            &progress.shared,
-            &entry.source,
-            timeout,
-            token,
-            event.name(),
-            Some(progress),
-            Some(unfinished),
-        );
-        task.set_timer(timer);
+        task.set_timer(timeout, unfinished);
     }
     let handle = runtime.spawn(Polled(Arc::clone(&task)));
     let _ = task.abort.set(handle.abort_handle());
@@ -234,15 +225,21 @@ fn fail(entry: &Entry, event: &str, progress: &Progress, error: BusError) {
 }
 
 impl Task {
-    fn set_timer(&self, timer: Timer) {
+    fn set_timer(&self, timeout: Duration, unfinished: Arc<dyn Unfinished>) {
+        // Under the lock, or a timer that fires at once would end the call before the call knows that it overran.
         let mut state = self.state.lock();
-        // It may have fired already, and the call be over.
+        // If it was unregistered meanwhile, the call is over or about to be.
         if !state.is_cancelled {
-            state.timer = Some(timer);
-            return;
+            state.timer = Some(Timer::set(
+                &self.progress.shared,
+                &self.entry.source,
+                timeout,
+                fanfeed::CancelToken::new(),
+                &self.name,
+                Some(&self.progress),
+                Some(unfinished),
+            ));
         }
-        drop(state);
-        timer.end(&self.progress.shared);
     }
 
     /// Drops the future, and ends the call.
@@ -347,6 +344,14 @@ pub struct DispatchFuture {
     dispatch: Dispatch,
     /// The wait under way, in the first poll of which it was checked.
     wait: Option<Wait>,
+}
+
+impl Drop for DispatchFuture {
+    fn drop(&mut self) {
+        if let Some(progress) = self.dispatch.progress() {
+            progress.wake_nobody();
+        }
+    }
 }
 
 impl Future for DispatchFuture {

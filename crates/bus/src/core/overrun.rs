@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use fanfeed::CancelToken;
 
+use crate::core::pool::Work;
 use crate::core::{Progress, Shared, Source, Unfinished};
 use crate::dispatch::deadline;
 use crate::error::{BusError, EventError};
@@ -15,6 +16,8 @@ const RETURNED: u8 = 1;
 const OVERRAN: u8 = 2;
 
 /// A call that has a timeout. Either the call returns first, or the timer fires first: `state` says which.
+///
+/// It is counted in `progress`, by the one that came first: so the dispatch is not done before the overrun stands on it.
 pub(crate) struct Overrun {
     shared: Weak<Shared>,
     state: AtomicU8,
@@ -41,6 +44,9 @@ impl Timer {
         progress: Option<&Arc<Progress>>,
         unfinished: Option<Arc<dyn Unfinished>>,
     ) -> Self {
+        if let Some(progress) = progress {
+            progress.add_one();
+        }
         let label = Arc::clone(source.label());
         let overrun = Arc::new(Overrun {
             shared: Arc::downgrade(shared),
@@ -62,6 +68,7 @@ impl Timer {
         let had = self.overrun.state.swap(RETURNED, Ordering::AcqRel);
         if had != OVERRAN {
             shared.pool.take_timer(self.key);
+            self.overrun.finish();
             return None;
         }
         Some(self.overrun.error.clone())
@@ -70,7 +77,7 @@ impl Timer {
 
 impl Overrun {
     /// The time is over.
-    pub(crate) fn fire(&self) {
+    pub(crate) fn fire(self: &Arc<Self>) {
         let (order, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         // ORDERING: pairs with `Timer::end`.
         let exchanged = self
@@ -85,9 +92,25 @@ impl Overrun {
         if let Some(shared) = self.shared.upgrade() {
             shared.report(&self.error);
         }
+        // On this thread, and not on one of the pool: a listener may have the last one of these, and wait for its token.
         self.token.cancel();
-        if let Some(unfinished) = &self.unfinished {
-            Arc::clone(unfinished).end();
+        match (&self.unfinished, self.shared.upgrade()) {
+            // That runs destructors of users, which may take long. This thread has other timers, and starts threads.
+            (Some(unfinished), Some(shared)) => {
+                let (overrun, unfinished) = (Arc::clone(self), Arc::clone(unfinished));
+                let end = move || {
+                    unfinished.end();
+                    overrun.finish();
+                };
+                shared.pool.submit(Work::Run(Box::new(end)));
+            }
+            _ => self.finish(),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(progress) = &self.progress {
+            progress.finish_one();
         }
     }
 }

@@ -25,7 +25,8 @@ const LOOKS: u32 = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
 /// A dispatch whose listeners have not all returned when `dispatch` does.
 ///
 /// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch` itself. Whoever takes it
-/// to zero ends the dispatch: marks it done under the lock, wakes those that wait, and then takes it off the bus.
+/// to zero ends the dispatch: marks it done under the lock, takes it off the bus, and then wakes those that wait, since their
+/// wakers may run code that waits for the bus.
 pub(crate) struct Progress {
     number: u64,
     pub(crate) shared: Arc<Shared>,
@@ -42,7 +43,8 @@ struct State {
     is_done: bool,
     sender: Option<Sender<Infallible>>,
     receiver: Option<Receiver<Infallible>>,
-    wakers: Vec<Waker>,
+    /// Of the future, if the dispatch is awaited. There is one at most.
+    waker: Option<Waker>,
 }
 
 impl Progress {
@@ -82,21 +84,21 @@ impl Progress {
         if self.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let (sender, wakers) = {
+        let (sender, waker) = {
             let mut state = self.state.lock();
             state.is_done = true;
             // ORDERING: pairs with the Acquire in `is_done`.
             self.is_done.store(true, Ordering::Release);
-            (state.sender.take(), std::mem::take(&mut state.wakers))
+            (state.sender.take(), state.waker.take())
         };
+        self.shared.end_dispatch(self.epoch);
         if !mutant!("bus::last_listener_wakes_nobody") {
             self.changed.notify_all();
         }
         drop(sender);
-        for waker in wakers {
+        if let Some(waker) = waker {
             quietly(|| waker.wake());
         }
-        self.shared.end_dispatch(self.epoch);
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -159,14 +161,17 @@ impl Progress {
             quietly(|| drop(waker));
             return false;
         }
-        if let Some(same) = state.wakers.iter().position(|each| each.will_wake(&waker)) {
-            let old = std::mem::replace(&mut state.wakers[same], waker);
-            drop(state);
-            quietly(|| drop(old));
-        } else {
-            state.wakers.push(waker);
-        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        quietly(|| drop(old));
         true
+    }
+
+    /// Forgets the waker.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wake_nobody(&self) {
+        let waker = self.state.lock().waker.take();
+        quietly(|| drop(waker));
     }
 }
 

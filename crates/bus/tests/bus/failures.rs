@@ -232,3 +232,25 @@ fn a_logger_hears_of_errors_and_of_the_end() {
     until(|| heard.load(Ordering::Relaxed) == 2);
     drop(subscription);
 }
+
+#[test]
+fn an_overrun_stands_on_a_dispatch_that_is_done() {
+    // The listener returns at the moment at which its timer fires.
+    let bus = EventBus::new();
+    let listener = Register::event(|_: &Placed, context: &Context| {
+        assert!(context.token().wait_timeout(LONG));
+        Ok(())
+    });
+    let timeout = Duration::from_micros(50);
+    let subscription = bus.register_with(listener.asynchronous().timeout(timeout));
+    for n in 0..200 {
+        let dispatch = bus.dispatch(Placed(n));
+        dispatch.wait().unwrap();
+        let errors = dispatch.errors();
+        assert!(
+            matches!(errors[..], [ref error] if matches!(error.error(), BusError::Overran(_))),
+            "{errors:?}"
+        );
+    }
+    drop(subscription);
+}

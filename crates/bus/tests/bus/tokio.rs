@@ -1,6 +1,6 @@
 //! Async listeners, and dispatches that are awaited.
 
-use std::future::pending;
+use std::future::{Future, IntoFuture, pending};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ::tokio::sync::{Notify, oneshot};
 use crossbeam_channel::unbounded;
 use fanfeed_bus::{AnyEvent, BusError, Context, Dispatch, EventBus, Register};
 
-use crate::support::{LONG, OtherPlaced, Paid, Placed, soon};
+use crate::support::{LONG, OtherPlaced, Paid, Placed, soon, until};
 
 #[tokio::test]
 async fn async_listeners_run_on_the_runtime_and_a_dispatch_is_awaited() {
@@ -313,5 +313,105 @@ fn the_last_handle_may_be_dropped_inside_a_runtime() {
             drop(bus);
             subscription.closed().await;
         });
+    });
+}
+
+#[test]
+fn a_timeout_of_nothing_is_reported_once() {
+    soon(|| {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let bus = EventBus::new();
+        let (dropped, begun) = <(Arc<AtomicUsize>, Arc<Notify>)>::default();
+        let register = endless(&dropped, &begun).on(runtime.handle().clone());
+        let subscription = bus.register_with(register.timeout(Duration::ZERO));
+        for n in 0..300 {
+            let dispatch = bus.dispatch(Placed(n));
+            dispatch.wait().unwrap();
+            let errors = dispatch.errors();
+            assert!(
+                matches!(errors[..], [ref error] if matches!(error.error(), BusError::Overran(_))),
+                "{errors:?}"
+            );
+        }
+        drop(subscription);
+    });
+}
+
+/// Waits for a sender when it is dropped.
+struct Waits(crossbeam_channel::Receiver<()>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+#[test]
+fn a_future_that_overran_and_is_slow_to_drop_holds_up_no_other_timeout() {
+    soon(|| {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let bus = EventBus::new();
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let slow = Register::async_event(move |_: Arc<Placed>| {
+            let waits = Waits(gate.clone());
+            async move {
+                pending::<()>().await;
+                drop(waits);
+                Ok(())
+            }
+        });
+        let slow = slow.on(runtime.handle().clone());
+        let slow = bus.register_with(slow.timeout(Duration::from_millis(1)));
+        let first = bus.dispatch(Placed(1));
+        let other = Register::event(|_: &Paid, context: &Context| {
+            assert!(context.token().wait_timeout(LONG));
+            Ok(())
+        });
+        let other = bus.register_with(other.timeout(Duration::from_millis(20)));
+        let errors = bus.dispatch(Paid(1)).errors();
+        assert!(matches!(errors[0].error(), BusError::Overran(_)));
+        assert!(!first.is_done(), "its future has not been dropped");
+        drop(go);
+        first.wait().unwrap();
+        drop((slow, other));
+    });
+}
+
+#[test]
+fn a_dispatch_keeps_the_last_waker_alone_and_wakes_it_when_nothing_is_pending() {
+    struct Asks(EventBus, AtomicUsize);
+    impl std::task::Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            self.0.wait().unwrap();
+            self.1.store(1 + self.0.pending(), Ordering::SeqCst);
+        }
+    }
+    soon(|| {
+        let bus = EventBus::new();
+        let (go, gate) = crossbeam_channel::bounded::<()>(0);
+        let listener = Register::event(move |_: &Placed, _: &Context| {
+            let _ = gate.recv();
+            Ok(())
+        });
+        let subscription = bus.register_with(listener.asynchronous());
+        let mut future = Box::pin(bus.dispatch(Placed(1)).into_future());
+        let wakers = [(); 3].map(|()| Arc::new(Asks(bus.clone(), AtomicUsize::new(0))));
+        for waker in &wakers {
+            let waker = std::task::Waker::from(Arc::clone(waker));
+            let polled = future
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(&waker));
+            assert!(polled.is_pending());
+        }
+        assert_eq!([0, 1, 2].map(|n| Arc::strong_count(&wakers[n])), [1, 1, 2]);
+        drop(go);
+        until(|| wakers[2].1.load(Ordering::SeqCst) == 1);
+        drop((future, subscription));
     });
 }
