@@ -340,23 +340,26 @@ impl Shared {
 
     /// Ends what is left, without waiting for listeners that run.
     fn end(&self) {
-        // ORDERING: only makes one caller do this; nothing else is read because of it.
-        if self.is_ended.swap(true, Ordering::Relaxed) {
-            return;
-        }
         // Before the listeners end, or jobs that were not begun would be no failures.
         self.pool.abandon_jobs();
+        // Each caller ends what it finds, so that all has ended when the first one returns. Before the table is replaced: what is
+        // not in the table has ended.
+        let table = self.visits.table();
+        for entry in table.each() {
+            entry.source.begin_end();
+            entry.source.complete_end();
+            entry.source.end_unfinished();
+        }
+        drop(table);
         let old = {
             let _registry = self.registry.lock();
             self.visits.replace_table(Table::new())
         };
-        for entry in old.each() {
-            if entry.source.begin_end() {
-                entry.source.complete_end();
-            }
-            entry.source.end_unfinished();
-        }
         self.drop_table(old);
+        // ORDERING: only makes one caller do the rest; nothing else is read because of it.
+        if self.is_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.pool.close();
         self.observers.close();
     }

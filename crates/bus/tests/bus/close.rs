@@ -134,6 +134,9 @@ fn several_threads_close_while_others_dispatch() {
             refused.load(Ordering::SeqCst),
         );
         assert_eq!(called + refused, 200, "{:?}", bus.errors());
+        let errors = bus.errors();
+        let mut each = errors.iter();
+        assert!(each.all(|error| error.error().is_closed()), "{errors:?}");
     }
 }
 
@@ -145,4 +148,24 @@ fn the_last_handle_ends_the_subscriptions() {
     drop(bus);
     subscription.closed().wait();
     assert!(err.recv().is_err());
+}
+
+#[test]
+fn each_of_two_that_close_finds_the_subscriptions_ended() {
+    for _ in 0..300 {
+        let bus = EventBus::new();
+        let subscriptions: Vec<_> = (0..20)
+            .map(|_| bus.register(|_: &Placed, _: &Context| Ok(())).unwrap())
+            .collect();
+        let start = std::sync::Barrier::new(2);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    start.wait();
+                    bus.close().unwrap();
+                    assert!(subscriptions.iter().all(|each| each.is_closed()));
+                });
+            }
+        });
+    }
 }
