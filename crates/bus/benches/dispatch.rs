@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use crossbeam_channel::bounded;
-use fanfeed_bus::{AnyEvent, Context, Event, EventBus, Register, Subscription};
+use fanfeed_bus::{AnyEvent, BusOptions, Context, Event, EventBus, Register, Subscription};
 
 struct OrderPlaced {
     order: u64,
@@ -115,23 +115,23 @@ fn pin(core: usize) {
     }
 }
 
-/// The time of `count` calls on each of `threads` threads, each on a core of its own.
+/// The longest time that one of `threads` threads takes for `count` calls, each on a core of its own.
 fn timed(threads: usize, count: usize, call: impl Fn(u64) + Sync) -> Duration {
-    let barrier = Barrier::new(threads + 1);
+    let barrier = Barrier::new(threads);
     std::thread::scope(|scope| {
-        for core in 0..threads {
+        let run = |core| {
             let (barrier, call) = (&barrier, &call);
             scope.spawn(move || {
                 pin(core);
                 barrier.wait();
+                let started = Instant::now();
                 (0..count as u64).for_each(call);
-                barrier.wait();
-            });
-        }
-        barrier.wait();
-        let started = Instant::now();
-        barrier.wait();
-        started.elapsed()
+                started.elapsed()
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(run).collect();
+        let each = threads.into_iter().map(|thread| thread.join().unwrap());
+        each.max().unwrap_or_default()
     })
 }
 
@@ -226,13 +226,14 @@ fn asynchronous(rounds: usize, count: usize) {
             let _ = answers.send(request);
         }
     });
-    let bus = EventBus::new();
+    // One thread, as the peer has.
+    let bus = BusOptions::new().threads(1).limit(1).build();
     let listener = Register::event(|event: &OrderPlaced, _: &Context| {
         black_box(event.order);
         Ok(())
     });
     let subscription = bus.register_with(listener.asynchronous()).unwrap();
-    // From this thread, which is not pinned, so that those of the bus are not.
+    // From this thread, which is not pinned, so that the thread of the bus is not: a thread has the cores of the one that starts it.
     bus.dispatch(OrderPlaced { order: 0 }).wait().unwrap();
     compare(
         "pair: asynchronous, dispatch and wait",
