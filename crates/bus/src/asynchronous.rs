@@ -25,6 +25,11 @@ type Listening = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// Makes the future of a call.
 pub(crate) trait Make: Send + Sync {
     fn make(&self, event: &Arc<dyn AnyEvent>) -> Result<Listening, BusError>;
+
+    /// Whether the event is of the listener's type.
+    fn takes(&self, _event: &DynEvent) -> bool {
+        true
+    }
 }
 
 struct Typed<E, F> {
@@ -44,6 +49,10 @@ where
             Some(event) => Ok(Box::pin((self.make)(event))),
             None => Err(wrong_type::<E>(&**event)),
         }
+    }
+
+    fn takes(&self, event: &DynEvent) -> bool {
+        event.as_any().is::<E>()
     }
 }
 
@@ -187,6 +196,9 @@ pub(crate) fn start(
         Ok(future) => future,
         Err(error) => {
             fail(entry, event.name(), progress, error);
+            if entry.is_only(&**event) {
+                progress.shared.unregister(&entry.source);
+            }
             return progress.finish_one();
         }
     };
@@ -200,7 +212,7 @@ pub(crate) fn start(
         entry: Arc::clone(entry),
         name: event.name().into(),
         progress: Arc::clone(progress),
-        trace: Trace::current(),
+        trace: Trace::listening(event.name(), entry.source.label()),
         abort: OnceLock::new(),
     });
     let unfinished: Arc<dyn Unfinished> = Arc::clone(&task) as _;

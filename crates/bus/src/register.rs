@@ -114,6 +114,8 @@ impl Register {
     }
 
     /// Unregisters the listener when it gets its first event. It gets exactly one, also if several threads dispatch at once.
+    /// An event of another type under the same name does not count: it is reported as
+    /// [`WrongType`](BusError::WrongType), and the listener stays.
     pub fn once(mut self) -> Self {
         self.is_once = true;
         self
@@ -150,6 +152,10 @@ impl<E: Event, L: Listener<E>> Target for Typed<E, L> {
                 .map_err(BusError::failed),
             None => Err(wrong_type::<E>(event)),
         }
+    }
+
+    fn takes(&self, event: &DynEvent) -> bool {
+        event.as_any().is::<E>()
     }
 }
 

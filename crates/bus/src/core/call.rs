@@ -138,7 +138,7 @@ fn send(
         Run::Task { make, runtime } => {
             visit.set(entry.source.word());
             if let Some(runtime) = runtime
-                && may_call(entry)
+                && may_call(entry, &**event)
             {
                 progress.add_one();
                 crate::asynchronous::start(entry, &**make, runtime, event, progress);
@@ -158,12 +158,12 @@ fn refused(shared: &Shared, event: &str, error: BusError) -> Dispatch {
 
 /// Whether the listener gets this event. The caller's visit has its word.
 #[inline]
-fn may_call(entry: &Entry) -> bool {
+fn may_call(entry: &Entry, event: &DynEvent) -> bool {
     let source = &entry.source;
     if source.is_ended() && !mutant!("bus::calls_without_a_look") {
         return false;
     }
-    source.claim()
+    !entry.is_only(event) || source.claim()
 }
 
 /// Where the errors of a call go, besides the bus.
@@ -186,8 +186,8 @@ impl Sink<'_> {
 #[inline]
 pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: &mut Sink<'_>) {
     let source = &*entry.source;
-    if !may_call(entry) {
-        if shared.is_closed() {
+    if !may_call(entry, event) {
+        if shared.is_closed() && !source.is_claimed() {
             sink.push(failed(shared, entry, event, BusError::Cancelled));
         }
         return;
@@ -216,7 +216,7 @@ pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: 
         Ok(Err(error)) => sink.push(failed(shared, entry, event, error)),
         Err(text) => sink.push(failed(shared, entry, event, BusError::Panicked(text))),
     }
-    if source.is_once {
+    if entry.is_only(event) {
         shared.unregister(source);
     }
 }

@@ -54,7 +54,7 @@ impl Job {
         let shared = &progress.shared;
         let running = Running::enter(&progress);
         let visit = shared.visits.enter_at(progress.epoch);
-        if !entry.source.is_ended() || shared.is_closed() {
+        if !entry.source.is_claimed() && (!entry.source.is_ended() || shared.is_closed()) {
             progress.fail(failed(shared, &entry, &*event, BusError::Cancelled));
         }
         quietly(|| drop(event));

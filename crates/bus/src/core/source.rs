@@ -44,6 +44,11 @@ pub(crate) enum Run {
 /// What calls the user's code.
 pub(crate) trait Target: Send + Sync {
     fn call(&self, event: &DynEvent, context: &Context<'_>) -> Result<(), BusError>;
+
+    /// Whether the event is of the listener's type.
+    fn takes(&self, _event: &DynEvent) -> bool {
+        true
+    }
 }
 
 /// A listener in the table. The table owns it, and so do dispatches under way; so the user's code is dropped, by the last of
@@ -67,6 +72,20 @@ impl Entry {
     pub(crate) fn target(&self) -> &dyn Target {
         let target = self.target.as_deref();
         target.expect("it is taken only when this is dropped")
+    }
+
+    /// Whether this event would be the only one that the listener gets.
+    #[inline]
+    pub(crate) fn is_only(&self, event: &DynEvent) -> bool {
+        self.source.is_once && self.takes(event)
+    }
+
+    fn takes(&self, event: &DynEvent) -> bool {
+        match &self.run {
+            #[cfg(feature = "tokio")]
+            Run::Task { make, .. } => make.takes(event),
+            _ => self.target().takes(event),
+        }
     }
 }
 
@@ -144,11 +163,16 @@ impl Source {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Whether this call may be made. Of the calls of a listener that is called once, one may.
-    #[inline]
+    /// Claims a listener that is called once. One caller may call it.
     pub(crate) fn claim(&self) -> bool {
         // ORDERING: only one caller gets `true`; nothing else depends on it.
-        !self.is_once || !self.claimed.swap(true, Ordering::Relaxed)
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether a listener that is called once has its event.
+    pub(crate) fn is_claimed(&self) -> bool {
+        // ORDERING: as `claim`.
+        self.claimed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn make_token(&self) -> CancelToken {

@@ -243,3 +243,27 @@ fn a_payload_prints_as_json() {
     let map = Placed(7).payload();
     assert_eq!(Value::from(map).to_string(), r#"{"order":7}"#);
 }
+
+#[test]
+fn an_event_of_another_type_is_not_the_one_of_a_once_listener() {
+    for is_asynchronous in [false, true] {
+        let bus = EventBus::new();
+        let listener = Register::event(|_: &Placed, _: &Context| Ok(())).once();
+        let listener = match is_asynchronous {
+            true => listener.asynchronous(),
+            false => listener,
+        };
+        let subscription = bus.register_with(listener).unwrap();
+        let other = bus.dispatch(OtherPlaced);
+        other.wait().unwrap();
+        assert!(matches!(
+            other.errors()[0].error(),
+            BusError::WrongType { .. }
+        ));
+        assert!(!subscription.is_closed());
+        let own = bus.dispatch(Placed(1));
+        own.wait().unwrap();
+        assert!(own.errors().is_empty());
+        assert!(subscription.is_closed());
+    }
+}
