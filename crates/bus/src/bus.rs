@@ -159,7 +159,8 @@ impl EventBus {
     /// # Errors
     ///
     /// [`WouldDeadlock`](BusError::WouldDeadlock) inside a listener of this bus, or inside one of another bus that listeners of
-    /// this one wait for.
+    /// this one wait for. It hangs on the only thread of a tokio runtime while async listeners on that runtime are under way: use
+    /// `wait_async` there. The same is true of [`close`](Self::close) and `close_async`.
     pub fn wait(&self) -> Result<(), BusError> {
         self.shared.wait(None)
     }
@@ -219,6 +220,61 @@ impl EventBus {
     /// As [`close`](Self::close), and [`CloseTimeout`](BusError::CloseTimeout) if not everything was done by then.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
+    }
+
+    /// [`wait`](Self::wait) without a thread, with the feature `tokio`. It begins when it is first polled. To give up after some
+    /// time, drop it: `tokio::time::timeout(timeout, bus.wait_async())`.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    #[cfg(feature = "tokio")]
+    pub fn wait_async(&self) -> impl Future<Output = Result<(), BusError>> + Send + use<> {
+        crate::twins::wait(&self.shared)
+    }
+
+    /// [`close`](Self::close) for async code, with the feature `tokio`: the thread that polls it goes on to run async listeners.
+    /// It begins when it is first polled. The bus is closed all the same if it is dropped after that.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// use std::sync::Arc;
+    /// use fanfeed_bus::{Event, EventBus, Register};
+    ///
+    /// struct Ping;
+    /// impl Event for Ping {
+    ///     const NAME: &'static str = "ping";
+    /// }
+    ///
+    /// let bus = EventBus::new();
+    /// let listener = Register::async_event(|_: Arc<Ping>| async { Ok(()) });
+    /// bus.register_with(listener)?.detach();
+    /// bus.dispatch(Ping);
+    /// bus.close_async().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`close`](Self::close).
+    #[cfg(feature = "tokio")]
+    pub fn close_async(&self) -> impl Future<Output = Result<(), BusError>> + Send + use<> {
+        crate::twins::close(&self.shared, || None)
+    }
+
+    /// [`close_timeout`](Self::close_timeout) for async code, as [`close_async`](Self::close_async).
+    ///
+    /// # Errors
+    ///
+    /// As [`close_timeout`](Self::close_timeout).
+    #[cfg(feature = "tokio")]
+    pub fn close_timeout_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), BusError>> + Send + use<> {
+        crate::twins::close(&self.shared, move || Some(deadline(timeout)))
     }
 
     /// Whether the bus takes events. Once false, it stays false.

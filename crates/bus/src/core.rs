@@ -36,6 +36,8 @@ pub(crate) use shared::Shared;
 pub(crate) use source::Entry;
 pub(crate) use source::{Place, Run, Source, Target};
 pub(crate) use waits::Wait;
+#[cfg(feature = "tokio")]
+pub(crate) use waits::number;
 
 use std::sync::Arc;
 

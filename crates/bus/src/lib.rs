@@ -47,6 +47,8 @@ mod payload;
 mod quietly;
 mod register;
 mod sync;
+#[cfg(feature = "tokio")]
+mod twins;
 
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]

@@ -57,6 +57,9 @@ pub(crate) struct Shared {
     /// How many threads wait at `changed`.
     waiting: AtomicUsize,
     changed: Condvar,
+    /// Of the futures that wait, by a number. They are counted in `waiting` too.
+    #[cfg(feature = "tokio")]
+    pub(crate) wakers: Mutex<Vec<(u64, std::task::Waker)>>,
     /// Whether what is left has been ended.
     is_ended: AtomicBool,
     pub(crate) pool: Pool,
@@ -85,6 +88,8 @@ impl Shared {
             pending: Mutex::default(),
             waiting: AtomicUsize::new(0),
             changed: Condvar::new(),
+            #[cfg(feature = "tokio")]
+            wakers: Mutex::default(),
             is_ended: AtomicBool::new(false),
             pool: Pool::new(options.threads, options.limit, exhausted),
             errors: ErrorLog::new(options.errors),
@@ -276,18 +281,21 @@ impl Shared {
         // With the lock, so that the waiter is not between its look and its wait.
         drop(self.pending.lock());
         self.changed.notify_all();
+        #[cfg(feature = "tokio")]
+        {
+            let wakers = std::mem::take(&mut *self.wakers.lock());
+            for (_, waker) in wakers {
+                crate::quietly::quietly(|| waker.wake());
+            }
+        }
     }
 
     /// Waits until everything of this epoch and of older ones is over. False at the deadline.
     fn wait_for(&self, epoch: u64, deadline: Option<Instant>) -> bool {
-        // ORDERING: see `visits`.
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.begin_waiting();
         let mut pending = self.pending.lock();
-        // Visits first: invariant 2.
-        let is_over =
-            |pending: &Pending| !self.visits.has_until(epoch) && !pending.has_until(epoch);
         let over = loop {
-            if is_over(&pending) {
+            if self.is_over(epoch, &pending) {
                 break true;
             }
             match deadline {
@@ -299,14 +307,39 @@ impl Shared {
             }
         };
         drop(pending);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.end_waiting();
         over
+    }
+
+    pub(crate) fn begin_waiting(&self) {
+        // ORDERING: see `visits`.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_waiting(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn is_over(&self, epoch: u64, pending: &Pending) -> bool {
+        // Visits first: invariant 2.
+        !self.visits.has_until(epoch) && !pending.has_until(epoch)
+    }
+
+    /// Whether everything of this epoch and of older ones is over. The caller has begun to wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_over_until(&self, epoch: u64) -> bool {
+        self.is_over(epoch, &self.pending.lock())
+    }
+
+    /// Begins a new epoch. Gives the one before it.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        // ORDERING: a dispatch that reads the new epoch begins later than this. See `epoch`.
+        self.epoch.fetch_add(1, Ordering::AcqRel)
     }
 
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<(), BusError> {
         let _wait = Wait::begin(self.number)?;
-        // ORDERING: a dispatch that reads the new epoch begins later than this. See `epoch`.
-        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel);
+        let epoch = self.next_epoch();
         match blocking(|| self.wait_for(epoch, deadline)) {
             true => Ok(()),
             false => Err(BusError::Timeout),
@@ -316,7 +349,7 @@ impl Shared {
     // The end.
 
     /// From now on only listeners may dispatch, and nobody may register.
-    fn begin_draining(&self) {
+    pub(crate) fn begin_draining(&self) {
         self.registry.lock().is_closed = true;
         // ORDERING: see `visits`.
         self.phase.fetch_max(DRAINING, Ordering::SeqCst);

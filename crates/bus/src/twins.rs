@@ -1,0 +1,126 @@
+//! The async twins of what waits for the bus.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use crate::core::{Shared, Wait, number};
+use crate::error::BusError;
+use crate::quietly::quietly;
+use crate::sync::{Mutex, thread};
+
+/// A wait for the bus without a thread.
+struct Waiting {
+    shared: Arc<Shared>,
+    /// Among the wakers.
+    number: u64,
+    epoch: u64,
+    _wait: Wait,
+}
+
+impl Waiting {
+    fn begin(shared: Arc<Shared>) -> Result<Self, BusError> {
+        let wait = Wait::begin(shared.number)?;
+        shared.begin_waiting();
+        Ok(Self {
+            number: number(),
+            epoch: shared.next_epoch(),
+            shared,
+            _wait: wait,
+        })
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<()> {
+        let waker = waker.clone();
+        let old = {
+            let mut wakers = self.shared.wakers.lock();
+            let old = wakers.iter().position(|(number, _)| *number == self.number);
+            let old = old.map(|old| wakers.swap_remove(old));
+            wakers.push((self.number, waker));
+            old
+        };
+        quietly(|| drop(old));
+        // After the waker is there: whatever ends later wakes it.
+        match self.shared.is_over_until(self.epoch) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.end_waiting();
+        let own = {
+            let mut wakers = self.shared.wakers.lock();
+            let own = wakers.iter().position(|(number, _)| *number == self.number);
+            own.map(|own| wakers.swap_remove(own))
+        };
+        quietly(|| drop(own));
+    }
+}
+
+pub(crate) fn wait(
+    shared: &Arc<Shared>,
+) -> impl Future<Output = Result<(), BusError>> + Send + use<> {
+    let shared = Arc::clone(shared);
+    async move {
+        let waiting = Waiting::begin(shared)?;
+        poll_fn(|cx| waiting.poll(cx.waker())).await;
+        Ok(())
+    }
+}
+
+/// What the thread that closes leaves for the future.
+#[derive(Default)]
+struct Closing {
+    result: Option<Result<(), BusError>>,
+    waker: Option<Waker>,
+}
+
+/// Closes on a thread of its own, since that runs destructors of users and waits for the logger. `deadline` gives the time at which to
+/// give up, when the future is first polled.
+pub(crate) fn close<F: FnOnce() -> Option<Instant> + Send>(
+    shared: &Arc<Shared>,
+    deadline: F,
+) -> impl Future<Output = Result<(), BusError>> + Send + use<F> {
+    let shared = Arc::clone(shared);
+    async move {
+        let deadline = deadline();
+        shared.begin_draining();
+        // Of the listener that polls this. The thread that closes is in none.
+        let _wait = Wait::begin(shared.number)?;
+        let closing = Arc::new(Mutex::new(Closing::default()));
+        let own = (Arc::clone(&closing), Arc::clone(&shared));
+        let thread = thread::Builder::new().name("fanfeed-bus-close".into());
+        let started = thread.spawn(move || {
+            let (closing, shared) = own;
+            let result = shared.close(deadline);
+            let waker = {
+                let mut closing = closing.lock();
+                closing.result = Some(result);
+                closing.waker.take()
+            };
+            if let Some(waker) = waker {
+                quietly(|| waker.wake());
+            }
+        });
+        if started.is_err() {
+            return shared.close(deadline);
+        }
+        poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let mut closing = closing.lock();
+            if let Some(result) = closing.result.take() {
+                drop(closing);
+                return Poll::Ready(result);
+            }
+            let old = closing.waker.replace(waker);
+            drop(closing);
+            quietly(|| drop(old));
+            Poll::Pending
+        })
+        .await
+    }
+}
