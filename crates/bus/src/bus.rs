@@ -145,7 +145,8 @@ impl EventBus {
     /// A bus that is closed delivers nothing: [`Closed`](BusError::Closed) stands on the dispatch and on the bus. While
     /// [`close`](Self::close) waits, that is so for all but the listeners that it waits for.
     ///
-    /// Without asynchronous listeners and errors this takes no lock and allocates nothing.
+    /// Without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a timeout, asks
+    /// for its token or is registered for once.
     #[inline]
     pub fn dispatch<E: Event>(&self, event: E) -> Dispatch {
         call::dispatch(&self.shared, event)
@@ -218,6 +219,9 @@ impl EventBus {
     /// # Errors
     ///
     /// As [`close`](Self::close), and [`CloseTimeout`](BusError::CloseTimeout) if not everything was done by then.
+    ///
+    /// It may take longer than `timeout`: a logger that is slow is given a second, and the destructors of what is dropped run on
+    /// the calling thread.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
     }

@@ -46,7 +46,29 @@ impl Dispatch {
             .is_none_or(|progress| progress.is_done())
     }
 
-    /// Waits until all listeners have returned. Whether they succeeded stands in [`errors`](Self::errors).
+    /// Waits until all listeners have returned. `Ok` says that they have, not that they succeeded: that stands in
+    /// [`errors`](Self::errors).
+    ///
+    /// ```
+    /// # use fanfeed_bus::{Context, Event, EventBus};
+    /// # struct Ping;
+    /// # impl Event for Ping {
+    /// #     const NAME: &'static str = "ping";
+    /// # }
+    /// # let bus = EventBus::new();
+    /// # let ping = bus.register(|_: &Ping, _: &Context| Err("no".into()))?;
+    /// fn succeed(bus: &EventBus) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let dispatch = bus.dispatch(Ping);
+    ///     dispatch.wait()?;
+    ///     match dispatch.errors().pop() {
+    ///         Some(error) => Err(error.into()),
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// assert!(succeed(&bus).is_err());
+    /// # drop(ping);
+    /// # Ok::<(), fanfeed_bus::BusError>(())
+    /// ```
     ///
     /// On a thread of the bus another thread takes the place of this one meanwhile, so that waiting listeners hold up nobody.
     ///

@@ -32,7 +32,8 @@ pub enum BusError {
     /// An async listener was made outside of a runtime, and was given none.
     NoRuntime,
     /// The listener was ended before it had handled the event: it was unregistered, its runtime was shut down, or
-    /// [`close_timeout`](crate::EventBus::close_timeout) reached its deadline.
+    /// [`close_timeout`](crate::EventBus::close_timeout) reached its deadline. A call on a thread of the bus that had not begun
+    /// when the listener was unregistered is not made, and is no error.
     Cancelled,
     /// What was waited for did not happen in time.
     Timeout,

@@ -107,7 +107,8 @@ impl Register {
 
     /// How long a call may take. If the listener overruns it, the token of its [`Context`] is cancelled and
     /// [`Overran`](BusError::Overran) is reported; the call itself cannot be stopped. The future of an async listener is
-    /// dropped. No limit by default.
+    /// dropped, on a thread of the bus. No limit by default. A call with a timeout allocates and takes locks; if the system starts no
+    /// thread for the timers, they do not fire.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

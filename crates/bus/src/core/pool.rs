@@ -189,16 +189,13 @@ impl Pool {
         jobs.into_iter().for_each(Work::abandon);
     }
 
-    /// Lets the threads end once they have run the jobs that wait.
+    /// Lets the threads end. Jobs that still wait are abandoned, on the calling thread: all threads may be stuck in listeners, or none
+    /// could be started.
     pub(crate) fn close(&self) {
         let jobs = {
             let mut state = self.shared.state.lock();
             state.is_closed = true;
-            // Where no thread could be started, none will come for the jobs.
-            match state.threads {
-                0 => std::mem::take(&mut state.jobs),
-                _ => VecDeque::new(),
-            }
+            std::mem::take(&mut state.jobs)
         };
         self.shared.work.notify_all();
         self.shared.watch.notify_all();

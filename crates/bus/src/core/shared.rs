@@ -155,16 +155,17 @@ impl Shared {
             Place::Name(name) => !name.is_empty(),
             Place::All => true,
         };
+        let source = Source::new(self, place, name, label, timeout, is_once);
+        let source = Arc::new(source);
+        // Before it may be refused: an entry drops the listener quietly.
+        let entry = Arc::new(Entry::new(Arc::clone(&source), run, target));
         if !is_named {
             return Err(BusError::BadName);
         }
         #[cfg(feature = "tokio")]
-        if matches!(&run, Run::Task { runtime: None, .. }) {
+        if matches!(&entry.run, Run::Task { runtime: None, .. }) {
             return Err(BusError::NoRuntime);
         }
-        let source = Source::new(self, place, name, label, timeout, is_once);
-        let source = Arc::new(source);
-        let entry = Arc::new(Entry::new(Arc::clone(&source), run, target));
         let old = {
             let registry = self.registry.lock();
             if registry.is_closed {

@@ -78,6 +78,17 @@ struct Local {
     version: Cell<u64>,
 }
 
+impl Local {
+    /// The first frame after the first one that no visit uses; or one that there is not. It is not always that of the depth:
+    /// coroutines on one thread may end out of order.
+    fn free_frame(&self) -> usize {
+        let mut frames = self.slot.frames.iter().enumerate().skip(1);
+        // ORDERING: only this thread writes to these words.
+        let free = frames.find(|(_, frame)| frame.word.load(Ordering::Relaxed) == IDLE);
+        free.map_or(self.slot.frames.len(), |(at, _)| at)
+    }
+}
+
 impl Drop for Local {
     fn drop(&mut self) {
         let cached = self.slot.try_take(|_| true);
@@ -222,6 +233,10 @@ impl Visits {
     fn begin(&self, local: Rc<Local>, at: usize, outer: u64, epoch: u64, word: u64) -> Visit<'_> {
         local.depth.set(at + 1);
         local.epoch.set(epoch);
+        let at = match at {
+            0 => 0,
+            _ => local.free_frame(),
+        };
         let Some(frame) = local.slot.frames.get(at) else {
             return self.crowd_in(Some(local), outer, epoch, word);
         };
@@ -553,6 +568,22 @@ mod tests {
             assert!(first.upgrade().is_some() && second.upgrade().is_some());
         });
         assert!(first.upgrade().is_none() && second.upgrade().is_none());
+    }
+
+    #[test]
+    fn visits_that_end_out_of_order_keep_their_words() {
+        let visits = Visits::new(0);
+        let first = visits.enter(|| 0, 0);
+        let second = visits.enter(|| 0, 0);
+        second.set(100);
+        drop(first);
+        let third = visits.enter(|| 0, 0);
+        third.set(200);
+        assert!(visits.has(100) && visits.has(200));
+        drop(third);
+        assert!(visits.has(100) && !visits.has(200));
+        drop(second);
+        assert!(!visits.has_until(u64::MAX));
     }
 
     #[test]

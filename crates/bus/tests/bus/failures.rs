@@ -254,3 +254,19 @@ fn an_overrun_stands_on_a_dispatch_that_is_done() {
     }
     drop(subscription);
 }
+
+#[test]
+fn a_destructor_that_panics_goes_no_further_where_a_listener_is_refused() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let (bus, panics) = (EventBus::new(), Panics);
+    let refused = bus.register_named("", move |_, _| {
+        let _captured = &panics;
+        Ok(())
+    });
+    assert!(matches!(refused, Err(BusError::BadName)));
+}
