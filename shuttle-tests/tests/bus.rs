@@ -1,7 +1,7 @@
 //! The bus: who is called while listeners are unregistered and the bus is closed, and who is woken by the last one.
 //!
 //! Programs: two threads that dispatch while a listener is unregistered, and one that stays; a dispatch that is waited for by its handle and by the
-//! bus; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
+//! bus; a destructor that waits for the thread that unregisters; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
 //! that waits on the only thread of the bus. The code is `crates/bus` as it is, over its `src/sync.rs`. Not modelled are arc-swap,
 //! crossbeam's channels and the clock.
 //!
@@ -114,6 +114,43 @@ fn two_listeners_leave() {
         1,
         "what it captured is still held"
     );
+}
+
+/// Waits until it is told to go on when it is dropped, unless by the thread that tells it.
+struct Waits {
+    told: Arc<(Mutex<bool>, Condvar)>,
+    by: thread::ThreadId,
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if thread::current().id() == self.by {
+            return;
+        }
+        let mut is_told = self.told.0.lock().unwrap();
+        while !*is_told {
+            is_told = self.told.1.wait(is_told).unwrap();
+        }
+    }
+}
+
+/// A thread that dispatches drops what a listener captured. That waits for the thread that unregisters the listener.
+fn a_destructor_waits() {
+    let bus = bus();
+    let told = Arc::new((Mutex::new(false), Condvar::new()));
+    let waits = Waits {
+        told: Arc::clone(&told),
+        by: thread::current().id(),
+    };
+    let leaver = bus.register(move |_: &First, _: &Context| {
+        let _captured = &waits;
+        Ok(())
+    });
+    let dispatching = dispatching(&bus, 1);
+    leaver.unwrap().unsubscribe();
+    *told.0.lock().unwrap() = true;
+    told.1.notify_all();
+    assert_eq!(dispatching.join().unwrap(), 0);
 }
 
 /// One thread waits for the handle of a dispatch, and one for the bus. Both find the asynchronous listener done.
@@ -280,6 +317,18 @@ fn a_busy_thread_drops_its_old_table_after_its_visit() {
             "bus::visit_does_not_look_at_the_version",
             a_listener_leaves_a_thread_that_stays,
         );
+}
+
+#[test]
+fn a_destructor_keeps_nobody_waiting() {
+    Schedules::new().hold(a_destructor_waits);
+}
+
+#[test]
+fn a_visit_wakes_before_it_drops() {
+    Schedules::new()
+        .because(Why::Deadlock)
+        .find("bus::visit_drops_before_it_wakes", a_destructor_waits);
 }
 
 #[test]
