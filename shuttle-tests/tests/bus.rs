@@ -1,7 +1,7 @@
 //! The bus: who is called while listeners are unregistered and the bus is closed, and who is woken by the last one.
 //!
 //! Programs: two threads that dispatch while a listener is unregistered, and one that stays; a dispatch that is waited for by its handle and by the
-//! bus; a destructor that waits for the thread that unregisters; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
+//! bus; a destructor that waits for the thread that unregisters; a listener whose timeout ends as it returns; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
 //! that waits on the only thread of the bus. The code is `crates/bus` as it is, over its `src/sync.rs`. Not modelled are arc-swap,
 //! crossbeam's channels and the clock.
 //!
@@ -11,6 +11,7 @@
 #![cfg(fanfeed_shuttle)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfeed_bus::{BusOptions, Context, Event, EventBus, Register};
 use fanfeed_shuttle_tests::{Schedules, Why};
@@ -263,6 +264,31 @@ fn a_listener_waits() {
     dispatch.wait().unwrap();
     assert!(dispatch.errors().is_empty());
     bus.close().unwrap();
+}
+
+/// A listener returns while its timer fires. What is reported stands on the dispatch once that is done.
+fn a_listener_overruns() {
+    let bus = bus();
+    let listener = Register::event(|_: &First, _: &Context| Ok(()));
+    let listener = listener.asynchronous().timeout(Duration::ZERO);
+    bus.register_with(listener).unwrap().detach();
+    let dispatch = bus.dispatch(First);
+    dispatch.wait().unwrap();
+    let on_dispatch = dispatch.errors().len();
+    bus.close().unwrap();
+    assert_eq!(dispatch.errors().len(), on_dispatch, "it came too late");
+}
+
+#[test]
+fn an_overrun_stands_on_the_dispatch() {
+    Schedules::new().hold(a_listener_overruns);
+}
+
+#[test]
+fn a_timer_counts_in_its_dispatch() {
+    Schedules::new()
+        .because(Why::Says("it came too late"))
+        .find("bus::timer_does_not_count", a_listener_overruns);
 }
 
 #[test]

@@ -9,7 +9,10 @@ use crate::core::pool::Work;
 use crate::core::{Progress, Shared, Source, Unfinished};
 use crate::dispatch::deadline;
 use crate::error::{BusError, EventError};
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{
+    atomic::{AtomicU8, Ordering},
+    mutant,
+};
 
 const RUNNING: u8 = 0;
 const RETURNED: u8 = 1;
@@ -25,6 +28,10 @@ pub(crate) struct Overrun {
     error: EventError,
     progress: Option<Arc<Progress>>,
     unfinished: Option<Arc<dyn Unfinished>>,
+}
+
+fn is_counted() -> bool {
+    !mutant!("bus::timer_does_not_count")
 }
 
 /// A timer that was set for a call.
@@ -44,7 +51,9 @@ impl Timer {
         progress: Option<&Arc<Progress>>,
         unfinished: Option<Arc<dyn Unfinished>>,
     ) -> Self {
-        if let Some(progress) = progress {
+        if let Some(progress) = progress
+            && is_counted()
+        {
             progress.add_one();
         }
         let label = Arc::clone(source.label());
@@ -109,7 +118,9 @@ impl Overrun {
     }
 
     fn finish(&self) {
-        if let Some(progress) = &self.progress {
+        if let Some(progress) = &self.progress
+            && is_counted()
+        {
             progress.finish_one();
         }
     }
