@@ -56,6 +56,11 @@ impl EventBus {
         Self { shared }
     }
 
+    #[cfg(feature = "broker")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Registers a closure for events of one type. It is called on the thread that dispatches, after the listeners that were
     /// registered before it.
     ///

@@ -32,7 +32,7 @@ pub(crate) use overrun::Timer;
 pub(crate) use pool::blocking;
 pub(crate) use progress::Progress;
 pub(crate) use shared::Shared;
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", feature = "broker"))]
 pub(crate) use source::Entry;
 pub(crate) use source::{Place, Run, Source, Target};
 pub(crate) use waits::Wait;

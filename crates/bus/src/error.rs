@@ -44,6 +44,36 @@ pub enum BusError {
         /// How many threads were inside listeners.
         running: usize,
     },
+    /// The bus is in memory: it has no types of events and no groups. Make it with `EventBus::over`, in one process over a
+    /// `MemoryBroker`.
+    NoBroker,
+    /// No type is registered for this event, so other processes do not get it. The local listeners did.
+    NotRegistered {
+        /// The type of the event.
+        type_name: &'static str,
+    },
+    /// The event cannot be written as JSON.
+    Encode(Arc<str>),
+    /// The event is too large for other processes. The local listeners got it.
+    TooLarge {
+        /// The size of its envelope in bytes.
+        size: usize,
+        /// The largest size in bytes.
+        limit: usize,
+    },
+    /// The broker did not take the event, or gave it up later. The local listeners got it.
+    NotPublished(Arc<str>),
+    /// The broker did not subscribe. The text says why.
+    NotSubscribed(Arc<str>),
+    /// Something arrived from another process that is no event for this bus.
+    Undelivered {
+        /// What is wrong with it.
+        reason: Undelivered,
+        /// What arrived.
+        arrived: Arrived,
+    },
+    /// There is no connection to the server. The text says why.
+    NotConnected(Arc<str>),
     /// The caller is inside a listener, and waits for something that ends only when that listener has returned. Wait
     /// outside of the listener, or do not wait.
     WouldDeadlock,
@@ -96,6 +126,27 @@ impl fmt::Display for BusError {
                 f,
                 "the bus was closed at the deadline, with {pending} dispatches pending and {running} threads inside listeners"
             ),
+            Self::NoBroker => f.write_str(
+                "the bus is in memory and has no types and no groups; make it with `EventBus::over`",
+            ),
+            Self::NotRegistered { type_name } => write!(
+                f,
+                "the type {type_name} is not registered, so other processes do not get the event; register it with \
+                 `register_type`"
+            ),
+            Self::Encode(reason) => write!(f, "the event cannot be written as JSON: {reason}"),
+            Self::TooLarge { size, limit } => write!(
+                f,
+                "the event has {size} bytes in its envelope, and the bus takes at most {limit}"
+            ),
+            Self::NotPublished(reason) => write!(f, "the event was not published: {reason}"),
+            Self::NotSubscribed(reason) => {
+                write!(f, "the broker did not subscribe to the event: {reason}")
+            }
+            Self::Undelivered { reason, arrived } => {
+                write!(f, "{} bytes arrived and were not delivered: {reason}", arrived.size())
+            }
+            Self::NotConnected(reason) => write!(f, "there is no connection: {reason}"),
             Self::WouldDeadlock => f.write_str(
                 "a listener waits for something that ends only when it has returned; wait outside of the listener",
             ),
@@ -109,6 +160,115 @@ impl Error for BusError {
             Self::Failed(failure) => Some(failure.error()),
             _ => None,
         }
+    }
+}
+
+/// Why something that arrived from another process was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Undelivered {
+    /// It is no envelope. The text says where it is wrong.
+    Malformed(Arc<str>),
+    /// The envelope has a version that this release does not know.
+    FutureVersion {
+        /// The version of the envelope.
+        found: u64,
+        /// The latest version that this release knows.
+        known: u64,
+    },
+    /// The envelope is of a bus with another prefix.
+    OtherBus {
+        /// The prefix in the envelope.
+        found: Arc<str>,
+        /// The prefix of this bus.
+        expected: Arc<str>,
+    },
+    /// The envelope has another name than the channel on which it arrived.
+    OtherName {
+        /// The name in the envelope.
+        found: Arc<str>,
+    },
+    /// No type is registered under the name.
+    NotRegistered,
+    /// The payload is not what the registered type takes. The text says where it is wrong.
+    BadPayload(Arc<str>),
+    /// It is larger than this in bytes.
+    TooLarge {
+        /// The largest size in bytes.
+        limit: usize,
+    },
+    /// The broker could not read it.
+    Unreadable(Arc<str>),
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(reason) => write!(f, "they are no envelope: {reason}"),
+            Self::FutureVersion { found, known } => write!(
+                f,
+                "the envelope has version {found}, and the latest known one is {known}; update this program first"
+            ),
+            Self::OtherBus { found, expected } => write!(
+                f,
+                "the envelope is of a bus with the prefix {found:?}, and this one has {expected:?}"
+            ),
+            Self::OtherName { found } => write!(f, "the envelope is of the event {found:?}"),
+            Self::NotRegistered => f.write_str(
+                "no type is registered under the name; register it with `register_type_as`",
+            ),
+            Self::BadPayload(reason) => {
+                write!(
+                    f,
+                    "the payload is not what the registered type takes: {reason}"
+                )
+            }
+            Self::TooLarge { limit } => write!(f, "the bus takes at most {limit} bytes"),
+            Self::Unreadable(reason) => write!(f, "the broker could not read them: {reason}"),
+        }
+    }
+}
+
+/// What arrived from another process: its size, and its beginning. `Debug` shows only the size, since it may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Arrived {
+    size: usize,
+    beginning: Arc<str>,
+}
+
+impl Arrived {
+    /// The longest beginning that is kept, in bytes.
+    pub const BEGINNING: usize = 256;
+
+    #[cfg(feature = "broker")]
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let beginning = &bytes[..bytes.len().min(Self::BEGINNING)];
+        let mut text = String::from_utf8_lossy(beginning).into_owned();
+        while text.len() > Self::BEGINNING {
+            text.pop();
+        }
+        Self {
+            size: bytes.len(),
+            beginning: text.into(),
+        }
+    }
+
+    /// Its size in bytes, or 0 if the broker did not say.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Its first bytes, at most [`BEGINNING`](Self::BEGINNING). What is not UTF-8 is replaced.
+    pub fn beginning(&self) -> &str {
+        &self.beginning
+    }
+}
+
+impl fmt::Debug for Arrived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrived")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 

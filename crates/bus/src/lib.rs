@@ -37,6 +37,7 @@ mod asynchronous;
 mod bus;
 mod core;
 mod dispatch;
+pub mod docs;
 mod error;
 mod event;
 mod listener;
@@ -46,6 +47,8 @@ mod options;
 mod payload;
 mod quietly;
 mod register;
+#[cfg(feature = "broker")]
+mod remote;
 mod sync;
 #[cfg(feature = "tokio")]
 mod twins;
@@ -55,13 +58,19 @@ mod twins;
 pub use asynchronous::DispatchFuture;
 pub use bus::{EventBus, WeakEventBus};
 pub use dispatch::Dispatch;
-pub use error::{BusError, EventError, ListenerFailure};
+pub use error::{Arrived, BusError, EventError, ListenerFailure, Undelivered};
 pub use event::{AnyEvent, Event};
 pub use listener::{Context, Listener, Outcome};
 pub use observer::BusEvent;
 pub use options::BusOptions;
 pub use payload::{Map, Value};
 pub use register::Register;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use remote::{BusConfig, RedisConfig, Wire};
+#[cfg(feature = "broker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
+pub use remote::{Codec, EventRegistry, GoEvent, RemoteOptions};
 
 pub use fanfeed::{CancelToken, Subscription};
 

@@ -24,6 +24,11 @@ pub enum BusEvent {
         /// How many.
         missed: u64,
     },
+    /// Something happened in the broker that carries the events to other processes. What makes an event fail is an
+    /// [`Error`](Self::Error) instead.
+    #[cfg(feature = "broker")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
+    Broker(fanfeed_broker::Event),
     /// The bus was closed.
     Closed,
 }
@@ -39,6 +44,8 @@ impl fmt::Display for BusEvent {
             Self::EventsMissed { missed } => {
                 write!(f, "the logger was too slow and missed {missed} events")
             }
+            #[cfg(feature = "broker")]
+            Self::Broker(event) => write!(f, "the broker: {event}"),
             Self::Closed => f.write_str("closed"),
         }
     }

@@ -41,6 +41,8 @@ pub struct Register {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) is_once: bool,
+    #[cfg(feature = "broker")]
+    pub(crate) group: Option<Arc<str>>,
 }
 
 impl Register {
@@ -86,6 +88,8 @@ impl Register {
             name: None,
             timeout: None,
             is_once: false,
+            #[cfg(feature = "broker")]
+            group: None,
         }
     }
 

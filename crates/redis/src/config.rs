@@ -28,6 +28,7 @@ pub struct Config {
     pub(crate) database: u32,
     pub(crate) tls: Option<Tls>,
     pub(crate) mode: Mode,
+    pub(crate) bare: bool,
     pub(crate) prefix: String,
     pub(crate) max_message: usize,
     pub(crate) max_entries: Option<u64>,
@@ -62,6 +63,7 @@ impl Config {
             database: 0,
             tls: None,
             mode: Mode::Streams,
+            bare: false,
             prefix: "fanfeed:".to_owned(),
             max_message: 1 << 20,
             max_entries: Some(100_000),
@@ -106,6 +108,15 @@ impl Config {
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Publishes only payloads in the mode of pub/sub, on channels whose names are the prefix and the key as they are: for
+    /// subscribers of other programs. Identity, name, time and headers of the messages are lost. Off by default. Streams are not
+    /// affected.
+    #[must_use]
+    pub fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
         self
     }
 

@@ -24,13 +24,23 @@ pub(crate) const BELLS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     prefix: Arc<str>,
+    /// Whether channels have the names of their keys as they are.
+    bare: bool,
 }
 
 impl Names {
     pub(crate) fn new(prefix: impl Into<Arc<str>>) -> Self {
         Names {
             prefix: prefix.into(),
+            bare: false,
         }
+    }
+
+    /// Whether channels have the names of their keys as they are. Then a key in braces could have the channel of
+    /// [`wake`](Self::wake), if it guessed the random name.
+    pub(crate) fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
+        self
     }
 
     /// The stream of a key.
@@ -73,7 +83,10 @@ impl Names {
 
     /// The channel of a key.
     pub(crate) fn channel(&self, key: &str) -> String {
-        format!("{}{}", self.prefix, escape(key))
+        match self.bare {
+            true => format!("{}{key}", self.prefix),
+            false => format!("{}{}", self.prefix, escape(key)),
+        }
     }
 
     /// The channel with which a broker wakes its own listener. No key has this channel, because no escaped key has a brace.
@@ -135,6 +148,13 @@ mod tests {
         let names = Names::new("fanfeed:");
         assert_eq!(names.stream("chat.42"), "fanfeed:s:{chat.42}");
         assert_eq!(names.bell(7), "fanfeed:bell:{7}");
+    }
+
+    #[test]
+    fn a_bare_channel_is_the_prefix_and_the_key() {
+        let names = Names::new("goevent:");
+        assert_eq!(names.channel("Ünder way"), "goevent:%C3%9Cnder%20way");
+        assert_eq!(names.bare(true).channel("Ünder way"), "goevent:Ünder way");
     }
 
     #[test]

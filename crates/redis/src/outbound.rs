@@ -64,7 +64,12 @@ impl RedisOutbound {
                 channel = self.shared.names.channel(key.as_str());
                 last = Some(key);
             }
-            frame::write(&mut text, message);
+            if self.shared.config.bare {
+                text.clear();
+                text.extend_from_slice(message.payload());
+            } else {
+                frame::write(&mut text, message);
+            }
             self.commands.push(&[b"PUBLISH", channel.as_bytes(), &text]);
         }
     }

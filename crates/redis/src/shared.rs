@@ -24,7 +24,7 @@ impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         let random = RandomState::new().hash_one(process::id());
         Shared {
-            names: Names::new(&config.prefix[..]),
+            names: Names::new(&config.prefix[..]).bare(config.bare),
             member: format!("{}-{random:016x}", process::id()),
             kept: Mutex::default(),
             config,

@@ -30,6 +30,10 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, event: E) -> Dispatch {
         quietly(|| drop(event));
         return refused(shared, E::NAME, BusError::BadName);
     }
+    #[cfg(feature = "broker")]
+    if let Some(outlet) = shared.outlet() {
+        return crate::remote::dispatch(shared, outlet, event);
+    }
     let of = TypeId::of::<E>();
     let kind = kind(&of);
     let visit = shared.visits.enter(|| shared.epoch(), kind);
@@ -98,17 +102,54 @@ pub(crate) fn later(
     route: &Route,
     event: &Arc<dyn AnyEvent>,
 ) -> Dispatch {
+    between(shared, visit, route, event, |_| (), |_, ()| ())
+}
+
+/// The same between two steps, which run unless the dispatch is refused.
+pub(crate) fn between<T>(
+    shared: &Arc<Shared>,
+    visit: &Visit<'_>,
+    route: &Route,
+    event: &Arc<dyn AnyEvent>,
+    before: impl FnOnce(&Arc<Progress>) -> T,
+    after: impl FnOnce(&Arc<Progress>, T),
+) -> Dispatch {
     visit.set(BETWEEN);
     shared.bell.ring();
     if shared.refuses(visit) {
         return refused(shared, event.name(), BusError::Closed);
     }
     let progress = Progress::begin(shared, visit.epoch());
+    let begun = before(&progress);
     for entry in &route.listeners {
         send(shared, visit, entry, event, &progress);
     }
+    after(&progress, begun);
     progress.finish_one();
     Dispatch::under_way(progress)
+}
+
+/// Gives an event to one listener, which is not in the table.
+#[cfg(feature = "broker")]
+pub(crate) fn one(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    event: &Arc<dyn AnyEvent>,
+) -> Result<Arc<Progress>, BusError> {
+    let visit = shared.visits.enter(|| shared.epoch(), 0);
+    visit.set(BETWEEN);
+    shared.bell.ring();
+    if shared.refuses(&visit) {
+        drop(visit);
+        shared.left();
+        return Err(BusError::Closed);
+    }
+    let progress = Progress::begin(shared, visit.epoch());
+    send(shared, &visit, entry, event, &progress);
+    progress.finish_one();
+    drop(visit);
+    shared.left();
+    Ok(progress)
 }
 
 fn send(
@@ -150,7 +191,7 @@ fn send(
 }
 
 #[cold]
-fn refused(shared: &Shared, event: &str, error: BusError) -> Dispatch {
+pub(crate) fn refused(shared: &Shared, event: &str, error: BusError) -> Dispatch {
     let error = EventError::new(event, None, error);
     shared.report(&error);
     Dispatch::finished(vec![error])

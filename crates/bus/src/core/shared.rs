@@ -66,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) errors: ErrorLog,
     pub(crate) observers: Observers,
     pub(crate) meters: Meters,
+    /// The way to other processes, set once, before the bus is used.
+    #[cfg(feature = "broker")]
+    pub(crate) outlet: std::sync::OnceLock<Arc<crate::remote::Outlet>>,
 }
 
 #[derive(Default)]
@@ -95,6 +98,8 @@ impl Shared {
             errors: ErrorLog::new(options.errors),
             observers,
             meters: Meters::new(),
+            #[cfg(feature = "broker")]
+            outlet: std::sync::OnceLock::new(),
         });
         if let Some(logger) = options.logger {
             shared.observers.log(logger);
@@ -138,11 +143,27 @@ impl Shared {
         }
     }
 
+    #[cfg(feature = "broker")]
+    #[inline]
+    pub(crate) fn outlet(&self) -> Option<&Arc<crate::remote::Outlet>> {
+        self.outlet.get()
+    }
+
+    /// Opens or closes the subscriptions of the broker that the listeners of this place need, or need no longer.
+    #[cfg(feature = "broker")]
+    fn reconcile(&self, place: &Place) -> Result<(), BusError> {
+        match self.outlet() {
+            Some(outlet) => outlet.reconcile_place(self, place),
+            None => Ok(()),
+        }
+    }
+
     // Listeners.
 
     pub(crate) fn register(self: &Arc<Self>, register: Register) -> Result<Arc<Source>, BusError> {
         let Register {
-            place,
+            #[cfg_attr(not(feature = "broker"), allow(unused_mut))]
+            mut place,
             typed,
             run,
             target,
@@ -150,7 +171,15 @@ impl Shared {
             name,
             timeout,
             is_once,
+            #[cfg(feature = "broker")]
+            group,
         } = register;
+        #[cfg(feature = "broker")]
+        if let (Some(outlet), Some(typed)) = (self.outlet(), typed)
+            && let Some(name) = outlet.name_of(typed)
+        {
+            place = Place::Name(name);
+        }
         let is_named = match &place {
             Place::Name(name) => !name.is_empty(),
             Place::All => true,
@@ -166,6 +195,13 @@ impl Shared {
         if matches!(&entry.run, Run::Task { runtime: None, .. }) {
             return Err(BusError::NoRuntime);
         }
+        #[cfg(feature = "broker")]
+        if let Some(group) = group {
+            return match self.outlet() {
+                Some(outlet) => outlet.listen_group(group, entry).map(|()| source),
+                None => Err(BusError::NoBroker),
+            };
+        }
         let old = {
             let registry = self.registry.lock();
             if registry.is_closed {
@@ -175,6 +211,11 @@ impl Shared {
             self.visits.replace_table(table)
         };
         self.drop_table(old);
+        #[cfg(feature = "broker")]
+        if let Err(error) = self.reconcile(&source.place) {
+            self.unregister(&source);
+            return Err(error);
+        }
         Ok(source)
     }
 
@@ -187,6 +228,10 @@ impl Shared {
             self.visits.replace_table(table)
         };
         self.drop_table(old);
+        #[cfg(feature = "broker")]
+        if let Err(error) = self.reconcile(place) {
+            self.report(&EventError::new(place.name(), None, error));
+        }
     }
 
     /// Drops a table that was replaced, here and where idle threads have it.
@@ -208,6 +253,11 @@ impl Shared {
             let table = self.visits.table();
             let each = table.of_name(name);
             each.map(|entry| Arc::clone(&entry.source)).collect()
+        };
+        #[cfg(feature = "broker")]
+        let sources = match self.outlet() {
+            Some(outlet) => [sources, outlet.group_sources(name)].concat(),
+            None => sources,
         };
         self.end_sources(&sources)
     }
@@ -359,14 +409,26 @@ impl Shared {
     pub(crate) fn close(&self, deadline: Option<Instant>) -> Result<(), BusError> {
         self.begin_draining();
         let _wait = Wait::begin(self.number)?;
+        #[cfg(feature = "broker")]
+        if let Some(outlet) = self.outlet() {
+            outlet.end_subscriptions();
+        }
         let is_over =
             mutant!("bus::close_does_not_wait") || blocking(|| self.wait_for(u64::MAX, deadline));
         // ORDERING: see `visits`.
         self.phase.fetch_max(CLOSED, Ordering::SeqCst);
         let (pending, running) = (self.pending(), self.visits.count());
+        #[cfg(feature = "broker")]
+        let flushed = match self.outlet() {
+            Some(outlet) => outlet.flush(self, deadline),
+            None => Ok(()),
+        };
         self.end();
         self.observers.log_out(deadline);
         match is_over {
+            #[cfg(feature = "broker")]
+            true => flushed,
+            #[cfg(not(feature = "broker"))]
             true => Ok(()),
             false => Err(BusError::CloseTimeout { pending, running }),
         }
@@ -390,6 +452,10 @@ impl Shared {
             self.visits.replace_table(Table::new())
         };
         self.drop_table(old);
+        #[cfg(feature = "broker")]
+        if let Some(outlet) = self.outlet() {
+            outlet.end_groups();
+        }
         // ORDERING: only makes one caller do the rest; nothing else is read because of it.
         if self.is_ended.swap(true, Ordering::Relaxed) {
             return;
@@ -408,6 +474,10 @@ impl Drop for Shared {
             }
         }
         self.drop_table(table);
+        #[cfg(feature = "broker")]
+        if let Some(outlet) = self.outlet() {
+            outlet.end_groups();
+        }
     }
 }
 

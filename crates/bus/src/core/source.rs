@@ -26,6 +26,17 @@ pub(crate) enum Place {
     Name(Arc<str>),
 }
 
+#[cfg(feature = "broker")]
+impl Place {
+    /// The name, for errors.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::All => "*",
+            Self::Name(name) => name,
+        }
+    }
+}
+
 /// Where a listener runs.
 #[derive(Clone)]
 pub(crate) enum Run {

@@ -60,7 +60,7 @@ impl Table {
     }
 
     #[inline(never)]
-    fn route_of_name(&self, name: &str) -> &Route {
+    pub(crate) fn route_of_name(&self, name: &str) -> &Route {
         self.names.get(name).unwrap_or(&self.all)
     }
 
@@ -142,6 +142,12 @@ impl Table {
         let route = self.names.get(name).into_iter();
         let each = route.flat_map(|route| &route.listeners);
         each.filter(|entry| entry.source.place != Place::All)
+    }
+
+    /// Whether there is a listener for all events.
+    #[cfg(feature = "broker")]
+    pub(crate) fn has_listeners_for_all(&self) -> bool {
+        !self.all.listeners.is_empty()
     }
 
     /// All listeners.

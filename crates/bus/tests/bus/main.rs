@@ -12,6 +12,8 @@ mod inside;
 mod listeners;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "broker")]
+mod remote;
 mod support;
 #[cfg(feature = "tokio")]
 mod tokio;

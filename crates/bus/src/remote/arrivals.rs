@@ -1,0 +1,154 @@
+//! Events that arrive from other processes.
+
+use std::sync::{Arc, Weak};
+
+use fanfeed_broker::{Context, HandlerError, Message, Outcome};
+
+use crate::core::{Shared, call};
+use crate::error::{Arrived, BusError, EventError, Undelivered};
+use crate::event::AnyEvent;
+use crate::quietly::quietly;
+use crate::remote::outlet::Outlet;
+
+/// Handles the messages of a name for the listeners of the bus.
+pub(crate) fn handler(
+    shared: Weak<Shared>,
+    name: Arc<str>,
+) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
+    move |message, _| {
+        let Some(shared) = shared.upgrade() else {
+            return Ok(());
+        };
+        if let Some(outlet) = shared.outlet() {
+            outlet.arrive(&shared, &name, message);
+        }
+        Ok(())
+    }
+}
+
+/// What a message is to a bus.
+pub(crate) enum Arrival {
+    /// An event, and its mark in the window of events that were seen, if it is deduplicated.
+    Event(Arc<dyn AnyEvent>, Option<[u64; 2]>),
+    /// It is to be ignored: this bus has dispatched it, or it was seen.
+    Known,
+}
+
+impl Outlet {
+    fn arrive(&self, shared: &Arc<Shared>, name: &Arc<str>, message: &Message) {
+        match self.read(name, None, message) {
+            Ok(Arrival::Event(event, mark)) => {
+                if let Some(mark) = mark
+                    && !self.seen.lock().insert(mark)
+                {
+                    return;
+                }
+                let visit = shared.visits.enter(|| shared.epoch(), 0);
+                let route = visit.table().route_of_name(name);
+                let dispatch = call::later(shared, &visit, route, &event);
+                drop(visit);
+                shared.left();
+                quietly(|| drop(event));
+                drop(dispatch);
+            }
+            Ok(Arrival::Known) => {}
+            Err(reason) => self.undelivered(shared, name, message, reason),
+        }
+    }
+
+    /// Reads a message for the listeners of a group, or for all others.
+    pub(crate) fn read(
+        &self,
+        name: &Arc<str>,
+        group: Option<&str>,
+        message: &Message,
+    ) -> Result<Arrival, Undelivered> {
+        let bytes = message.payload();
+        if bytes.len() > self.max_event {
+            return Err(Undelivered::TooLarge {
+                limit: self.max_event,
+            });
+        }
+        let incoming = self.codec.read(bytes)?;
+        if let Some(bus) = &incoming.bus
+            && **bus != *self.bus
+        {
+            return Err(Undelivered::OtherBus {
+                found: short(bus),
+                expected: Arc::clone(&self.bus),
+            });
+        }
+        if incoming.name != **name {
+            return Err(Undelivered::OtherName {
+                found: short(&incoming.name),
+            });
+        }
+        if group.is_none() && incoming.origin == *self.origin {
+            return Ok(Arrival::Known);
+        }
+        let mark = (!incoming.origin.is_empty()).then(|| {
+            let seen = self.seen.lock();
+            let mark = seen.mark(group, &incoming.origin, &incoming.id);
+            (mark, seen.has(&mark))
+        });
+        if let Some((_, true)) = mark {
+            return Ok(Arrival::Known);
+        }
+        let registered = self.registry.of_name(name);
+        let registered = registered.ok_or(Undelivered::NotRegistered)?;
+        let event = registered.decode(&incoming.payload)?;
+        Ok(Arrival::Event(event, mark.map(|(mark, _)| mark)))
+    }
+
+    pub(crate) fn undelivered(
+        &self,
+        shared: &Shared,
+        name: &str,
+        message: &Message,
+        reason: Undelivered,
+    ) {
+        let error = BusError::Undelivered {
+            reason,
+            arrived: Arrived::new(message.payload()),
+        };
+        shared.report(&EventError::new(name, None, error));
+    }
+
+    /// Handles a message for one member of a group. An error makes the broker deliver it again.
+    pub(crate) fn arrive_at(
+        &self,
+        shared: &Arc<Shared>,
+        name: &Arc<str>,
+        group: &str,
+        entry: &Arc<crate::core::Entry>,
+        message: &Message,
+    ) -> Outcome {
+        let (event, mark) = match self.read(name, Some(group), message) {
+            Ok(Arrival::Event(event, mark)) => (event, mark),
+            Ok(Arrival::Known) => return Ok(()),
+            Err(reason) => {
+                self.undelivered(shared, name, message, reason);
+                return Err(HandlerError::Reject);
+            }
+        };
+        // An ended listener is not called: another member gets the event.
+        if entry.source.is_ended() {
+            return Err(HandlerError::failed(BusError::Cancelled));
+        }
+        let progress = call::one(shared, entry, &event).map_err(HandlerError::failed)?;
+        progress.wait_until(None);
+        quietly(|| drop(event));
+        if let Some(error) = progress.errors().into_iter().next() {
+            return Err(HandlerError::failed(error));
+        }
+        if let Some(mark) = mark {
+            self.seen.lock().insert(mark);
+        }
+        Ok(())
+    }
+}
+
+/// Text from elsewhere, bounded.
+fn short(text: &str) -> Arc<str> {
+    text.chars().take(64).collect::<String>().into()
+}

@@ -1,0 +1,118 @@
+//! What a bus over a broker can do besides.
+
+use std::sync::Arc;
+
+use fanfeed::Subscription;
+use fanfeed_broker::Broker;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bus::EventBus;
+use crate::error::BusError;
+use crate::event::Event;
+use crate::listener::{Context, Outcome};
+use crate::register::Register;
+use crate::remote::options::RemoteOptions;
+use crate::remote::registry::EventRegistry;
+
+/// Between processes, with the feature `broker`.
+impl EventBus {
+    /// A bus over a broker, with the default options. See [`RemoteOptions`] for others.
+    ///
+    /// Local listeners get the typed event at once. Other buses over the same broker get it in an envelope, as JSON, if its
+    /// type is [registered](Self::register_type).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use fanfeed_broker::MemoryBroker;
+    /// use fanfeed_bus::{Context, Event, EventBus};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct OrderPlaced {
+    ///     order: u64,
+    /// }
+    /// impl Event for OrderPlaced {
+    ///     const NAME: &'static str = "order.placed";
+    /// }
+    ///
+    /// // Each process has its own broker, for instance of `redis://..`.
+    /// let broker = Arc::new(MemoryBroker::new());
+    /// let (orders, mail) = (EventBus::over(broker.clone()), EventBus::over(broker));
+    /// orders.register_type::<OrderPlaced>()?;
+    /// mail.register_type::<OrderPlaced>()?;
+    ///
+    /// let (tx, rx) = crossbeam_channel::unbounded();
+    /// let _listener = mail.register(move |event: &OrderPlaced, _: &Context| Ok(tx.send(event.order)?))?;
+    /// orders.dispatch(OrderPlaced { order: 42 });
+    /// assert_eq!(rx.recv()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # What may block
+    ///
+    /// Registering a listener waits until the broker has subscribed to its name. Dispatching waits for the broker only if it
+    /// has no room, after the listeners have been called, and at most for [`RemoteOptions::patience`].
+    pub fn over(broker: Arc<dyn Broker>) -> Self {
+        RemoteOptions::new().over(broker)
+    }
+
+    /// The types that this bus exchanges with other processes. `None` if it is in memory.
+    pub fn registry(&self) -> Option<EventRegistry> {
+        self.shared().outlet().map(|outlet| outlet.registry.clone())
+    }
+
+    /// Registers a type of events that this bus exchanges with other processes, under its [name](Event::NAME). Before its
+    /// listeners: see [`EventRegistry`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoBroker`](BusError::NoBroker) if the bus is in memory. Otherwise as [`EventRegistry::register_as`].
+    pub fn register_type<E: Event + Serialize + DeserializeOwned>(&self) -> Result<(), BusError> {
+        self.register_type_as::<E>(E::NAME)
+    }
+
+    /// Registers a type under another name, such as one with a version. A type that is registered twice is dispatched under
+    /// the last name.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_type`](Self::register_type).
+    pub fn register_type_as<E: Event + Serialize + DeserializeOwned>(
+        &self,
+        name: impl Into<Arc<str>>,
+    ) -> Result<(), BusError> {
+        match self.registry() {
+            Some(registry) => registry.register_as::<E>(name),
+            None => Err(BusError::NoBroker),
+        }
+    }
+
+    /// Registers a listener that is called in one process of a group: each event goes to one of the group's listeners,
+    /// wherever it was dispatched. The event comes through the broker only, so [`Dispatch`](crate::Dispatch) does not wait for
+    /// it, and it is delivered as the broker promises for groups. If the listener fails, the broker delivers the event again.
+    ///
+    /// # Errors
+    ///
+    /// [`NoBroker`](BusError::NoBroker) if the bus is in memory, and [`NotSubscribed`](BusError::NotSubscribed) if the
+    /// broker has no groups. Otherwise as [`register`](Self::register).
+    pub fn listen_group<E, F>(
+        &self,
+        group: impl Into<Arc<str>>,
+        listener: F,
+    ) -> Result<Subscription, BusError>
+    where
+        E: Event,
+        F: Fn(&E, &Context<'_>) -> Outcome + Send + Sync + 'static,
+    {
+        self.register_with(Register::event(listener).group(group))
+    }
+}
+
+impl Register {
+    /// Makes the listener a member of a group: see [`EventBus::listen_group`].
+    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+}

@@ -1,0 +1,76 @@
+//! How events are written for other processes, and read.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::value::RawValue;
+
+use crate::error::Undelivered;
+use crate::remote::envelope;
+use crate::remote::goevent::GoEvent;
+
+/// How events are written for other processes.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Codec {
+    /// The envelope of this crate: see [`docs::envelope`](crate::docs::envelope).
+    #[default]
+    Json,
+    /// The envelope of goevent, for Go services.
+    GoEvent(GoEvent),
+}
+
+/// An event on its way out.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) origin: &'a str,
+    pub(crate) bus: &'a str,
+    pub(crate) type_name: &'static str,
+    pub(crate) time: SystemTime,
+    pub(crate) payload: &'a RawValue,
+}
+
+/// An event that arrived.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
+    /// Empty if it has none: then it is not deduplicated.
+    pub(crate) origin: Cow<'a, str>,
+    /// The prefix of its bus, if it says so.
+    pub(crate) bus: Option<Cow<'a, str>>,
+    pub(crate) payload: Cow<'a, str>,
+}
+
+impl Codec {
+    pub(crate) fn write(&self, event: &Outgoing<'_>) -> Result<Vec<u8>, Arc<str>> {
+        match self {
+            Self::Json => envelope::write(event),
+            Self::GoEvent(options) => options.write(event),
+        }
+    }
+
+    pub(crate) fn read<'a>(&self, bytes: &'a [u8]) -> Result<Incoming<'a>, Undelivered> {
+        match self {
+            Self::Json => envelope::read(bytes),
+            Self::GoEvent(options) => options.read(bytes),
+        }
+    }
+}
+
+/// What is wrong, without what the JSON contains.
+pub(crate) fn reason(error: &serde_json::Error) -> Arc<str> {
+    let text = error.to_string();
+    // Names of fields are those of the type.
+    if text.starts_with("missing field") && text.len() < 200 {
+        return text.into();
+    }
+    let what = match error.classify() {
+        serde_json::error::Category::Syntax => "no JSON",
+        serde_json::error::Category::Eof => "JSON that ends too soon",
+        _ => "not the JSON that was expected",
+    };
+    format!("{what}, at line {} column {}", error.line(), error.column()).into()
+}

@@ -1,0 +1,224 @@
+//! The way of a bus to other processes.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use fanfeed::Subscription;
+use fanfeed_broker::{Broker, BrokerSubscription, FlushError, MessageId, Subscribe};
+use fanfeed_broker::{SubscribeError, SubscribeOptions};
+
+use crate::core::{Place, Shared};
+use crate::error::{BusError, EventError};
+use crate::remote::arrivals;
+use crate::remote::codec::Codec;
+use crate::remote::groups::Group;
+use crate::remote::options::RemoteOptions;
+use crate::remote::publish::Recent;
+use crate::remote::registry::EventRegistry;
+use crate::remote::seen::Seen;
+use crate::remote::watcher;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+/// How long `close` waits for the broker, unless it has a deadline.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// The subscription of one name. Its lock is held while the broker subscribes, and never while a subscription ends: that waits
+/// for handlers, which may need the lock.
+type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
+
+/// # Invariants
+///
+/// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all events. Whoever changes that
+///    calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the name. So the last one leaves what
+///    is wanted.
+/// 2. After `is_closed` was set, nothing is subscribed to: it is looked at under the same lock.
+/// 3. Subscriptions end on a thread of their own, because that waits for handlers, which may never return.
+pub(crate) struct Outlet {
+    pub(crate) broker: Arc<dyn Broker>,
+    /// Whether the broker is closed with the bus.
+    owns: bool,
+    pub(crate) codec: Codec,
+    pub(crate) registry: EventRegistry,
+    /// Of the events of this bus.
+    pub(crate) origin: Arc<str>,
+    pub(crate) prefix: Arc<str>,
+    pub(crate) bus: Arc<str>,
+    pub(crate) max_event: usize,
+    pub(crate) buffer: usize,
+    pub(crate) patience: Duration,
+    pub(crate) seen: Mutex<Seen>,
+    pub(crate) recent: Mutex<Recent>,
+    pub(crate) groups: Mutex<Vec<Group>>,
+    pub(crate) shared: Weak<Shared>,
+    names: Mutex<HashMap<Arc<str>, Opened>>,
+    is_closed: AtomicBool,
+    /// Ends the thread that watches the broker.
+    watcher: OnceLock<Subscription>,
+}
+
+impl Outlet {
+    /// Gives a bus that is not in use yet its way to other processes.
+    pub(crate) fn attach(
+        shared: &Arc<Shared>,
+        options: RemoteOptions,
+        broker: Arc<dyn Broker>,
+        bus: Arc<str>,
+        owns: bool,
+    ) {
+        let registry = options.registry.unwrap_or_default();
+        let outlet = Arc::new(Self {
+            owns,
+            codec: options.codec,
+            registry: registry.clone(),
+            origin: MessageId::unique().to_string().into(),
+            prefix: options.prefix,
+            bus,
+            max_event: options.max_event,
+            buffer: options.buffer,
+            patience: options.patience,
+            seen: Mutex::new(Seen::new(options.window)),
+            recent: Mutex::default(),
+            groups: Mutex::default(),
+            shared: Arc::downgrade(shared),
+            names: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            watcher: OnceLock::new(),
+            broker,
+        });
+        if let Some(watching) = watcher::start(&outlet) {
+            let _ = outlet.watcher.set(watching);
+        }
+        let _ = shared.outlet.set(outlet);
+        registry.watch(shared);
+    }
+
+    /// The key of an event in the broker.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The name under which events of this type are dispatched, if it is registered.
+    pub(crate) fn name_of(&self, of: TypeId) -> Option<Arc<str>> {
+        self.registry.of_type(of).map(|registered| registered.name)
+    }
+
+    /// Whether this bus holds a subscription of this name.
+    pub(crate) fn listens_to(&self, name: &str) -> bool {
+        self.names.lock().contains_key(name)
+            || self.groups.lock().iter().any(|group| group.is_of(name))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // ORDERING: every reader that matters holds a lock that `end_subscriptions` takes after it stored this.
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    fn is_wanted(&self, shared: &Shared, name: &str) -> bool {
+        let table = shared.visits.table();
+        let is_wanted = table.of_name(name).next().is_some()
+            || (table.has_listeners_for_all() && self.registry.is_registered(name));
+        is_wanted && !self.is_closed()
+    }
+
+    /// Subscribes to the names of a place, or ends their subscriptions, as they are wanted.
+    pub(crate) fn reconcile_place(&self, shared: &Shared, place: &Place) -> Result<(), BusError> {
+        self.reap();
+        match place {
+            Place::Name(name) => self.reconcile(shared, name),
+            Place::All => {
+                let mut names = self.registry.names();
+                names.extend(self.names.lock().keys().cloned());
+                let mut result = Ok(());
+                for name in &names {
+                    result = result.and(self.reconcile(shared, name));
+                }
+                result
+            }
+        }
+    }
+
+    /// Subscribes to a name, or ends its subscription, as it is wanted.
+    pub(crate) fn reconcile(&self, shared: &Shared, name: &Arc<str>) -> Result<(), BusError> {
+        let opened = Arc::clone(self.names.lock().entry(Arc::clone(name)).or_default());
+        let mut result = Ok(());
+        let ended = {
+            let mut opened = opened.lock();
+            match (self.is_wanted(shared, name), opened.is_some()) {
+                (true, false) => {
+                    result = self.subscribe(name).map(|open| *opened = Some(open));
+                    None
+                }
+                (false, true) => opened.take(),
+                _ => None,
+            }
+        };
+        end_soon(ended.into_iter().collect());
+        let mut names = self.names.lock();
+        // The map and this thread have it: nobody else can be about to use it.
+        if Arc::strong_count(&opened) == 2 && opened.lock().is_none() {
+            names.remove(name);
+        }
+        result
+    }
+
+    fn subscribe(&self, name: &Arc<str>) -> Result<BrokerSubscription, BusError> {
+        let options = SubscribeOptions::new().buffer(self.buffer).name("bus");
+        let handler = arrivals::handler(Weak::clone(&self.shared), Arc::clone(name));
+        let request = Subscribe::new(self.key(name), handler).options(options);
+        self.broker.subscribe_with(request).map_err(not_subscribed)
+    }
+
+    /// Ends all subscriptions, without waiting for their handlers. There will be no others.
+    pub(crate) fn end_subscriptions(&self) {
+        // ORDERING: see `is_closed`.
+        self.is_closed.store(true, Ordering::Relaxed);
+        let names: Vec<_> = self.names.lock().drain().collect();
+        let each = names.iter();
+        end_soon(
+            each.filter_map(|(_, opened)| opened.lock().take())
+                .collect(),
+        );
+        self.close_groups();
+    }
+
+    /// Waits until what was published is on the server. Once the listeners are done.
+    pub(crate) fn flush(&self, shared: &Shared, deadline: Option<Instant>) -> Result<(), BusError> {
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + FLUSH);
+        let rest = || deadline.saturating_duration_since(Instant::now());
+        let flushed = match self.broker.flush(rest()) {
+            Ok(()) | Err(FlushError::Closed) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        let closed = match self.owns {
+            true => self.broker.close(rest()).map_err(|error| error.to_string()),
+            false => Ok(()),
+        };
+        flushed.and(closed).map_err(|reason| {
+            let error = BusError::NotPublished(reason.into());
+            shared.report(&EventError::new("*", None, error.clone()));
+            error
+        })
+    }
+}
+
+/// Ends subscriptions on a thread of its own.
+pub(crate) fn end_soon(subscriptions: Vec<BrokerSubscription>) {
+    if !subscriptions.is_empty() {
+        let thread = thread::Builder::new().name("fanfeed-bus-end".into());
+        // If there is no thread left, the closure is dropped here, and ends them.
+        let _ = thread.spawn(move || drop(subscriptions));
+    }
+}
+
+pub(crate) fn not_subscribed(error: SubscribeError) -> BusError {
+    match error {
+        SubscribeError::Closed => BusError::Closed,
+        error => BusError::NotSubscribed(error.to_string().into()),
+    }
+}

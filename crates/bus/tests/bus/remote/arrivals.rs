@@ -1,0 +1,159 @@
+use fanfeed_broker::{Message, Publisher, SubscriberExt};
+use fanfeed_bus::{BusError, BusEvent, EventBus, RemoteOptions, Undelivered};
+
+use super::{Ordered, broker, bus, next, orders};
+use crate::support::LONG;
+
+fn envelope(fields: &str) -> String {
+    format!(r#"{{"fanfeed":1,"id":"1","name":"order.ordered","time":0,"origin":"them"{fields}}}"#)
+}
+
+const GOOD: &str = r#","bus":"events:","payload":{"order":7}"#;
+
+type Is<'a> = &'a dyn Fn(&Undelivered) -> bool;
+
+/// Waits for the next error of the bus.
+fn undelivered(events: &mut fanfeed::Receiver<BusEvent>) -> (Undelivered, String) {
+    loop {
+        if let BusEvent::Error(error) = events.recv_timeout(LONG).unwrap()
+            && let BusError::Undelivered { reason, arrived } = error.error()
+        {
+            assert_eq!(error.event(), "order.ordered");
+            return (reason.clone(), arrived.beginning().to_owned());
+        }
+    }
+}
+
+#[test]
+fn whatever_arrives_is_delivered_or_reported() {
+    let broker = broker();
+    let bus = RemoteOptions::new().max_event(1000).over(broker.clone());
+    bus.register_type::<Ordered>().unwrap();
+    let heard = orders(&bus);
+    let mut events = bus.events();
+    let malformed = |reason: &Undelivered| matches!(reason, Undelivered::Malformed(_));
+    let payload = |reason: &Undelivered| matches!(reason, Undelivered::BadPayload(_));
+    let cases: [(&str, Vec<u8>, Is<'_>); 13] = [
+        ("empty", Vec::new(), &malformed),
+        ("no JSON", b"hello".to_vec(), &malformed),
+        (
+            "not UTF-8",
+            b"{\"fanfeed\":1,\"id\":\"\xff\"}".to_vec(),
+            &malformed,
+        ),
+        (
+            "half",
+            envelope(GOOD).into_bytes()[..50].to_vec(),
+            &malformed,
+        ),
+        ("no payload", envelope("").into(), &malformed),
+        (
+            "twice",
+            envelope(r#","id":"2","payload":1"#).into(),
+            &malformed,
+        ),
+        ("deep", "[".repeat(900).into(), &malformed),
+        ("no version", br#"{"id":"1"}"#.to_vec(), &malformed),
+        (
+            "wrong type",
+            envelope(r#","payload":{"order":"x"}"#).into(),
+            &payload,
+        ),
+        (
+            "field",
+            envelope(r#","payload":{}"#).into(),
+            &|reason| matches!(reason, Undelivered::BadPayload(text) if text.contains("`order`")),
+        ),
+        (
+            "future",
+            br#"{"fanfeed":2,"shape":[]}"#.to_vec(),
+            &|reason| *reason == Undelivered::FutureVersion { found: 2, known: 1 },
+        ),
+        (
+            "other bus",
+            envelope(r#","bus":"x","payload":{"order":7}"#).into(),
+            &|reason| matches!(reason, Undelivered::OtherBus { found, expected } if &**found == "x" && &**expected == "events:"),
+        ),
+        ("large", vec![b' '; 1001], &|reason| {
+            *reason == Undelivered::TooLarge { limit: 1000 }
+        }),
+    ];
+    for (what, bytes, is) in cases {
+        broker
+            .publish(Message::new("events:order.ordered", bytes.clone()))
+            .unwrap();
+        let (reason, arrived) = undelivered(&mut events);
+        assert!(is(&reason), "{what}: {reason:?}");
+        assert!(arrived.len() <= 256, "{what}");
+        assert!(String::from_utf8_lossy(&bytes).starts_with(&arrived) || what == "not UTF-8");
+    }
+    let renamed = envelope(GOOD).replace("order.ordered", "order.other");
+    broker
+        .publish(Message::new("events:order.ordered", renamed))
+        .unwrap();
+    assert!(
+        matches!(undelivered(&mut events).0, Undelivered::OtherName { found } if &*found == "order.other")
+    );
+    // Those that come after are delivered, with fields that this version does not know.
+    let good = envelope(&format!(r#","later":[1]{GOOD}"#));
+    broker
+        .publish(Message::new("events:order.ordered", good))
+        .unwrap();
+    assert_eq!(next(&heard), 7);
+    assert!(heard.try_recv().is_err());
+    // Nothing that arrived stands in what is printed.
+    assert!(!format!("{:?}", bus.errors()).contains("hello"));
+}
+
+#[test]
+fn an_event_that_arrives_twice_is_delivered_once_within_the_window() {
+    let broker = broker();
+    let bus = RemoteOptions::new().window(2).over(broker.clone());
+    bus.register_type::<Ordered>().unwrap();
+    let heard = orders(&bus);
+    for (id, order) in [(1, 1), (1, 2), (2, 3), (1, 4), (3, 5), (1, 6)] {
+        let text = format!(
+            r#"{{"fanfeed":1,"id":"{id}","name":"order.ordered","time":0,"origin":"them","payload":{{"order":{order}}}}}"#
+        );
+        broker
+            .publish(Message::new("events:order.ordered", text))
+            .unwrap();
+    }
+    assert_eq!([0; 4].map(|_| next(&heard)), [1, 3, 5, 6]);
+}
+
+#[test]
+fn a_name_without_a_type_is_reported_when_it_arrives() {
+    let broker = broker();
+    let listening = EventBus::over(broker.clone());
+    let mut events = listening.events();
+    let _named = listening
+        .register_named("order.ordered", |_, _| Ok(()))
+        .unwrap();
+    bus(&broker).dispatch(Ordered { order: 7 });
+    assert_eq!(undelivered(&mut events).0, Undelivered::NotRegistered);
+}
+
+#[test]
+fn the_envelope_is_as_documented() {
+    let broker = broker();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let _raw = broker
+        .subscribe("events:order.ordered", move |message, _| {
+            Ok(tx.send(message.clone())?)
+        })
+        .unwrap();
+    bus(&broker).dispatch(Ordered { order: 7 });
+    let message = next(&rx);
+    let text = std::str::from_utf8(message.payload()).unwrap();
+    assert!(text.starts_with(r#"{"fanfeed":1,"id":""#), "{text}");
+    assert!(
+        text.ends_with(r#","bus":"events:","payload":{"order":7}}"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(r#""id":"{}""#, message.id())),
+        "{text}"
+    );
+    assert_eq!(message.event_name(), Some("order.ordered"));
+}

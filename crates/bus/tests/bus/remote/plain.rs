@@ -1,0 +1,305 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+use fanfeed_broker::{Broker, MemoryBroker, Message, SubscriberExt};
+use fanfeed_bus::{AnyEvent, BusError, Context, Event, EventBus, EventRegistry, RemoteOptions};
+
+use super::{Ordered, TheirOrdered, broker, bus, next, orders};
+use crate::support::{Placed, until};
+
+fn subscriptions(broker: &MemoryBroker) -> usize {
+    broker.health().subscriptions
+}
+
+#[test]
+fn an_event_reaches_the_listeners_of_all_buses_once() {
+    let broker = broker();
+    let buses = [bus(&broker), bus(&broker), bus(&broker)];
+    let heard = buses.each_ref().map(orders);
+    for (order, bus) in (0..).zip(&buses) {
+        let dispatch = bus.dispatch(Ordered { order });
+        dispatch.wait().unwrap();
+        assert!(dispatch.errors().is_empty(), "{:?}", dispatch.errors());
+    }
+    for heard in &heard {
+        let mut got: Vec<_> = (0..3).map(|_| next(heard)).collect();
+        got.sort_unstable();
+        assert_eq!(got, [0, 1, 2]);
+    }
+    for bus in &buses {
+        bus.close().unwrap();
+    }
+    assert!(heard.iter().all(|heard| heard.try_recv().is_err()));
+}
+
+#[test]
+fn a_local_listener_gets_the_event_itself_at_once() {
+    let broker = broker();
+    let bus = bus(&broker);
+    let heard = orders(&bus);
+    bus.dispatch(Ordered { order: 7 });
+    assert_eq!(heard.try_recv(), Ok(7));
+}
+
+#[test]
+fn another_codebase_has_another_type_of_the_name() {
+    let broker = broker();
+    let ours = bus(&broker);
+    let theirs = EventBus::over(broker.clone());
+    theirs.register_type::<TheirOrdered>().unwrap();
+    let (tx, rx) = unbounded();
+    let listener = move |event: &TheirOrdered, _: &Context<'_>| {
+        Ok(tx.send((event.order, event.note.clone()))?)
+    };
+    let _listener = theirs.register(listener).unwrap();
+    let heard = orders(&ours);
+    ours.dispatch(Ordered { order: 7 });
+    assert_eq!(next(&rx), (7, None));
+    theirs.dispatch(TheirOrdered {
+        order: 8,
+        note: Some("fast".to_owned()),
+    });
+    assert_eq!([next(&heard), next(&heard)], [7, 8]);
+}
+
+#[test]
+fn a_versioned_event_has_a_name_for_each_version() {
+    let broker = broker();
+    let old = EventBus::over(broker.clone());
+    old.register_type_as::<TheirOrdered>("order.ordered.v1")
+        .unwrap();
+    let new = EventBus::over(broker.clone());
+    // Reads both versions, and writes the last.
+    new.register_type_as::<TheirOrdered>("order.ordered.v1")
+        .unwrap();
+    new.register_type_as::<Ordered>("order.ordered.v2").unwrap();
+    let (tx, rx) = unbounded();
+    let (one, two) = (tx.clone(), tx);
+    let _v1 = new
+        .register(move |event: &TheirOrdered, _: &Context<'_>| {
+            Ok(one.send(("v1", u64::from(event.order)))?)
+        })
+        .unwrap();
+    let _v2 = new
+        .register(move |event: &Ordered, _: &Context<'_>| Ok(two.send(("v2", event.order))?))
+        .unwrap();
+    old.dispatch(TheirOrdered {
+        order: 1,
+        note: None,
+    });
+    assert_eq!(next(&rx), ("v1", 1));
+    let sender = bus(&broker);
+    sender
+        .register_type_as::<Ordered>("order.ordered.v2")
+        .unwrap();
+    sender.dispatch(Ordered { order: 2 });
+    assert_eq!(next(&rx), ("v2", 2));
+}
+
+#[test]
+fn a_type_that_is_registered_twice_is_dispatched_under_the_last_name() {
+    let bus = bus(&broker());
+    bus.register_type_as::<Ordered>("a").unwrap();
+    bus.register_type_as::<Ordered>("b").unwrap();
+    let (tx, rx) = unbounded();
+    let _all = bus
+        .register_all(move |event: &dyn AnyEvent, _: &Context<'_>| {
+            Ok(tx.send(event.name().to_owned())?)
+        })
+        .unwrap();
+    bus.dispatch(Ordered { order: 1 });
+    assert_eq!(next(&rx), "b");
+    let registry = bus.registry().unwrap();
+    let names: Vec<_> = registry
+        .names()
+        .iter()
+        .map(|name| name.to_string())
+        .collect();
+    assert_eq!(names, ["a", "b", Ordered::NAME]);
+    assert!(registry.is_registered("a") && !registry.is_registered("c"));
+}
+
+#[test]
+fn a_type_that_is_not_registered_is_local_and_reported() {
+    let broker = broker();
+    let bus = bus(&broker);
+    let (tx, rx) = unbounded();
+    let _listener = bus
+        .register(move |event: &Placed, _: &Context<'_>| Ok(tx.send(event.0)?))
+        .unwrap();
+    let dispatch = bus.dispatch(Placed(7));
+    assert_eq!(rx.try_recv(), Ok(7));
+    let errors = dispatch.errors();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        matches!(errors[0].error(), BusError::NotRegistered { type_name } if type_name.ends_with("Placed"))
+    );
+    assert_eq!(errors[0].listener(), None);
+    assert!(errors[0].to_string().contains("register_type"));
+    assert_eq!(bus.errors().len(), 1);
+}
+
+#[test]
+fn what_cannot_be_published_stands_on_the_dispatch() {
+    let broker = broker();
+    let small = RemoteOptions::new().max_event(64).over(broker.clone());
+    small.register_type::<Ordered>().unwrap();
+    let heard = orders(&small);
+    let errors = small.dispatch(Ordered { order: 7 }).errors();
+    assert!(matches!(errors[0].error(), BusError::TooLarge { limit: 64, size } if *size > 64));
+    assert_eq!(next(&heard), 7);
+
+    let bad = bus(&broker);
+    bad.register_type_as::<Ordered>("a*b").unwrap();
+    let errors = bad.dispatch(Ordered { order: 7 }).errors();
+    assert!(matches!(errors[0].error(), BusError::NotPublished(text) if text.contains('*')));
+    let refused = bad
+        .register(|_: &Ordered, _: &Context<'_>| Ok(()))
+        .unwrap_err();
+    assert!(matches!(refused, BusError::NotSubscribed(_)), "{refused}");
+
+    let closed = bus(&broker);
+    broker.close(Duration::from_secs(1)).unwrap();
+    let errors = closed.dispatch(Ordered { order: 7 }).errors();
+    assert!(matches!(errors[0].error(), BusError::NotPublished(_)));
+    assert_eq!(closed.errors().len(), 1);
+}
+
+#[test]
+fn listeners_for_all_events_hear_names_that_are_registered_later() {
+    let broker = broker();
+    let listening = EventBus::over(broker.clone());
+    let (tx, rx) = unbounded();
+    let all = listening
+        .register_all(move |event: &dyn AnyEvent, _: &Context<'_>| {
+            Ok(tx.send((event.name().to_owned(), event.payload()))?)
+        })
+        .unwrap();
+    assert_eq!(subscriptions(&broker), 0);
+    listening.register_type::<Ordered>().unwrap();
+    assert_eq!(subscriptions(&broker), 1);
+    bus(&broker).dispatch(Ordered { order: 7 });
+    let (name, payload) = next(&rx);
+    assert_eq!(
+        (&*name, payload["order"].to_string()),
+        ("order.ordered", "7".to_owned())
+    );
+    all.unsubscribe();
+    until(|| subscriptions(&broker) == 0);
+}
+
+#[test]
+fn buses_can_share_a_registry() {
+    let registry = EventRegistry::new();
+    let broker = broker();
+    let [one, other] = [(); 2].map(|()| {
+        RemoteOptions::new()
+            .registry(registry.clone())
+            .over(broker.clone())
+    });
+    one.register_type::<Ordered>().unwrap();
+    let heard = orders(&other);
+    one.dispatch(Ordered { order: 7 });
+    assert_eq!(next(&heard), 7);
+    EventRegistry::global()
+        .register_as::<Ordered>("global")
+        .unwrap();
+    assert!(EventRegistry::global().is_registered("global"));
+}
+
+#[test]
+fn the_broker_holds_a_subscription_for_each_name_that_has_listeners() {
+    let broker = broker();
+    let bus = bus(&broker);
+    let listener = || bus.register(|_: &Ordered, _: &Context<'_>| Ok(())).unwrap();
+    let (one, other) = (listener(), listener());
+    assert_eq!(subscriptions(&broker), 1);
+    one.unsubscribe();
+    assert_eq!(subscriptions(&broker), 1);
+    other.unsubscribe();
+    until(|| subscriptions(&broker) == 0);
+    listener().detach();
+    listener().detach();
+    assert_eq!(bus.unregister_all(Ordered::NAME), 2);
+    assert_eq!(bus.unregister_all(Ordered::NAME), 0);
+    until(|| subscriptions(&broker) == 0);
+    listener().detach();
+    bus.close().unwrap();
+    until(|| subscriptions(&broker) == 0);
+    assert!(!broker.is_closed());
+    let dropped = super::bus(&broker);
+    dropped
+        .register(|_: &Ordered, _: &Context<'_>| Ok(()))
+        .unwrap()
+        .detach();
+    drop(dropped);
+    until(|| subscriptions(&broker) == 0);
+}
+
+#[test]
+fn a_bus_in_memory_has_no_types_and_no_groups() {
+    let bus = EventBus::new();
+    assert!(matches!(
+        bus.register_type::<Ordered>(),
+        Err(BusError::NoBroker)
+    ));
+    let group = bus.listen_group("g", |_: &Ordered, _: &Context<'_>| Ok(()));
+    assert!(matches!(group, Err(BusError::NoBroker)));
+}
+
+#[test]
+fn a_listener_registers_and_unregisters_while_events_arrive() {
+    let broker = broker();
+    let (sending, listening) = (bus(&broker), bus(&broker));
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&calls);
+    let _listener = listening
+        .register(move |event: &Ordered, context: &Context<'_>| {
+            let inner = context
+                .bus()
+                .register(|_: &Ordered, _: &Context<'_>| Ok(()))?;
+            context.bus().dispatch(Placed(event.order));
+            inner.unsubscribe();
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    for order in 0..50 {
+        sending.dispatch(Ordered { order });
+    }
+    until(|| calls.load(Ordering::Relaxed) == 50);
+    sending.close().unwrap();
+    listening.close().unwrap();
+}
+
+#[test]
+fn what_a_listener_dispatches_in_turn_is_published_after_its_event() {
+    let broker = broker();
+    let bus = bus(&broker);
+    bus.register_type_as::<TheirOrdered>("second").unwrap();
+    let _chain = bus
+        .register(|_: &Ordered, context: &Context<'_>| {
+            context.bus().dispatch(TheirOrdered {
+                order: 2,
+                note: None,
+            });
+            Ok(())
+        })
+        .unwrap();
+    let (tx, rx) = unbounded();
+    let _raw = ["events:second", "events:order.ordered"].map(|key| {
+        let tx = tx.clone();
+        let handler = move |message: &Message, _: &fanfeed_broker::Context| {
+            Ok(tx.send((message.id().clone(), message.channel().to_owned()))?)
+        };
+        broker.subscribe(key, handler).unwrap()
+    });
+    bus.dispatch(Ordered { order: 1 });
+    let mut published = [next(&rx), next(&rx)];
+    // Of one thread, identities grow.
+    published.sort();
+    assert_eq!(published[0].1, "events:order.ordered");
+    assert_eq!(published[1].1, "events:second");
+}
