@@ -39,10 +39,10 @@ pub enum Wire {
     /// `fanfeed_broker::docs::choosing`.
     #[default]
     Streams,
-    /// Pub/sub channels and the envelope of this crate. At most once, without groups.
+    /// Pub/sub channels, whose names are the prefix and the name of the event, and nothing but the envelope of this crate. At
+    /// most once, without groups.
     PubSub,
-    /// Pub/sub channels and the envelope of goevent, so that Go services hear this bus and are heard. At most once, without
-    /// groups.
+    /// The same with the envelope of goevent, so that Go services hear this bus and are heard.
     GoEvent(GoEvent),
 }
 
@@ -227,7 +227,8 @@ impl RedisConfig {
                 Wire::Streams => Mode::Streams,
                 Wire::PubSub | Wire::GoEvent(_) => Mode::PubSub,
             })
-            .bare(matches!(self.wire, Wire::GoEvent(_)));
+            // The envelope says it all.
+            .bare(!matches!(self.wire, Wire::Streams));
         if let Some(user) = &self.user {
             config = config.user(user);
         }

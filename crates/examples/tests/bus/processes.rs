@@ -1,0 +1,168 @@
+//! `shop` as several processes, one of them in Python.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fanfeed_testkit::{NatsServer, RedisServer, Release};
+
+/// A process that is killed when the test ends.
+struct Process {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, output }
+    }
+
+    fn shop(arguments: &[&str]) -> Self {
+        Self::start(Command::new(env!("CARGO_BIN_EXE_shop")).args(arguments))
+    }
+
+    /// Starts one that has said that it is ready.
+    fn billing(arguments: &[&str]) -> Self {
+        let mut billing = Self::shop(&[&["billing"], arguments].concat());
+        assert_eq!(billing.line(), "ready");
+        billing
+    }
+
+    fn python(port: u16, kind: &str, count: &str) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/billing.py");
+        let arguments = [script, &port.to_string(), kind, count];
+        let mut billing = Self::start(Command::new("python3").args(arguments));
+        assert_eq!(billing.line(), "ready");
+        billing
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it prints text");
+        line.trim_end().to_owned()
+    }
+
+    fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(killed.expect("there is `kill`").success());
+    }
+
+    /// What it still prints, and whether it ends well.
+    fn end(mut self) -> (String, bool) {
+        let mut rest = String::new();
+        self.output
+            .read_to_string(&mut rest)
+            .expect("it prints text");
+        let status = self.child.wait().expect("it ends");
+        (rest, status.success())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Places orders in one process and bills them in another, which then ends in good order.
+#[track_caller]
+fn all_are_paid(url: &str) {
+    let billing = Process::billing(&[url]);
+    for version in [&[][..], &["v1"]] {
+        let orders = Process::shop(&[&["orders", url, "20"], version].concat());
+        let (printed, is_well) = orders.end();
+        assert!(printed.ends_with("20 of 20 paid\n") && is_well, "{printed}");
+    }
+    billing.terminate();
+    let (printed, is_well) = billing.end();
+    assert!(printed == "taken 40, paid 40\n" && is_well, "{printed}");
+}
+
+#[test]
+fn orders_and_billing_over_redis_streams() {
+    all_are_paid(&RedisServer::start(Release::Old).url());
+}
+
+#[test]
+fn orders_and_billing_over_pubsub() {
+    let server = RedisServer::start(Release::Old);
+    all_are_paid(&format!("pubsub:{}", server.address()));
+    all_are_paid(&format!("goevent:{}", server.address()));
+}
+
+#[test]
+fn orders_and_billing_over_jetstream() {
+    all_are_paid(&NatsServer::builder(Release::Old).jetstream().start().url());
+}
+
+#[test]
+fn orders_and_billing_over_nats_core() {
+    let server = NatsServer::start(Release::Old);
+    all_are_paid(&format!("{}?mode=core", server.url()));
+}
+
+/// Another language takes part, with only the documents.
+#[track_caller]
+fn python_bills(scheme: &str, kind: &str) {
+    let server = RedisServer::start(Release::Old);
+    let billing = Process::python(server.port(), kind, "21");
+    let url = format!("{scheme}:{}", server.address());
+    let (printed, is_well) = Process::shop(&["orders", &url, "21"]).end();
+    assert!(printed.ends_with("21 of 21 paid\n") && is_well, "{printed}");
+    assert!(billing.end().1);
+}
+
+#[test]
+fn python_reads_and_writes_the_envelope() {
+    python_bills("pubsub", "envelope");
+}
+
+#[test]
+fn python_reads_and_writes_the_envelope_of_goevent() {
+    python_bills("goevent", "goevent");
+}
+
+#[test]
+fn a_process_that_is_told_to_end_finishes_what_it_has_taken() {
+    let server = RedisServer::start(Release::Old);
+    let url = server.url();
+    let billing = Process::billing(&[&url]);
+    let mut orders = Process::shop(&["orders", &url, "2000"]);
+    assert_eq!(orders.line(), "placed 2000");
+    billing.terminate();
+    let (printed, is_well) = billing.end();
+    let counts = printed.trim_end().strip_prefix("taken ");
+    let (taken, paid) = counts
+        .and_then(|counts| counts.split_once(", paid "))
+        .expect("it counts");
+    assert!(taken == paid && is_well, "{printed}");
+}
+
+#[test]
+fn a_process_whose_listeners_are_stuck_ends_at_the_deadline() {
+    let server = RedisServer::start(Release::Old);
+    let url = server.url();
+    let mut billing = Process::billing(&[&url, "stuck"]);
+    let mut orders = Process::shop(&["orders", &url, "3"]);
+    assert_eq!(orders.line(), "placed 3");
+    let begun = Instant::now();
+    billing.terminate();
+    let printed = billing.line();
+    assert!(
+        printed.starts_with("taken ") && printed.ends_with(", paid 0"),
+        "{printed}"
+    );
+    let (printed, is_well) = billing.end();
+    assert!(
+        !is_well && printed.contains("closed at the deadline"),
+        "{printed}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}

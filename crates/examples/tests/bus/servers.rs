@@ -1,0 +1,1 @@
+//! Buses of this process over real servers.
