@@ -40,6 +40,8 @@ mod dispatch;
 pub mod docs;
 mod error;
 mod event;
+#[cfg(all(fuzzing, feature = "broker"))]
+pub mod fuzzing;
 mod listener;
 mod observe;
 mod observer;

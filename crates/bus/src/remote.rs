@@ -5,7 +5,7 @@
 
 mod arrivals;
 mod bus;
-mod codec;
+pub(crate) mod codec;
 #[cfg(feature = "redis")]
 mod config;
 mod envelope;

@@ -210,7 +210,9 @@ impl RedisConfig {
             return bad("the port of the address is no number; give one, such as localhost:6379");
         };
         if self.pool < 4 {
-            return bad("the pool is too small; a bus needs up to 4 connections");
+            return bad(
+                "the pool is too small; a bus needs up to 4 connections, so give at least 4",
+            );
         }
         if self.idle > self.pool {
             return bad("more connections are to be idle than the pool has");

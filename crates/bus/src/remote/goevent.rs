@@ -17,8 +17,8 @@ const MARK: &str = "fanfeed-";
 /// The envelope of goevent: JSON with `event_name`, `event_type`, `event_data`, `handle_id` and `timestamp` (seconds since
 /// 1970), published as it is on the channel that is the prefix and the name.
 ///
-/// It is read leniently: `event_data` is the event as JSON, or a text that contains the JSON, as it is or in base64 (which is
-/// how Go writes a `[]byte`). It is written as JSON.
+/// It is read leniently: `event_data` is the event as JSON, or a text that contains the JSON of an object, as it is or in base64
+/// (which is how Go writes a `[]byte`). It is written as JSON.
 ///
 /// ```
 /// use fanfeed_bus::{Codec, GoEvent};
@@ -87,20 +87,25 @@ impl GoEvent {
         let read: Read<'a> = serde_json::from_slice(bytes)
             .map_err(|error| Undelivered::Malformed(reason(&error)))?;
         let handle = read.handle_id.unwrap_or_default();
-        // Of the events of Go services it is not known what makes a handle unique. Pub/sub delivers them once anyway.
-        let (origin, id) = match handle
+        let ours = handle
             .strip_prefix(MARK)
-            .and_then(|ours| ours.split_once('-'))
-        {
-            Some((origin, id)) => (origin.to_owned().into(), id.to_owned().into()),
-            None => (Cow::Borrowed(""), handle),
+            .and_then(|ours| ours.split_once('-'));
+        let (origin, id, payload) = match ours {
+            // A bus of this crate, which writes the event as a value.
+            Some((origin, id)) => (
+                origin.to_owned().into(),
+                id.to_owned().into(),
+                read.event_data.get().into(),
+            ),
+            // It is not known what makes a handle of a Go service unique. Pub/sub delivers once anyway.
+            None => (Cow::Borrowed(""), handle, payload(read.event_data)),
         };
         Ok(Incoming {
             id,
             name: read.event_name,
             origin,
             bus: None,
-            payload: payload(read.event_data),
+            payload,
         })
     }
 }
@@ -110,12 +115,15 @@ fn payload(data: &RawValue) -> Cow<'_, str> {
     let Ok(text) = serde_json::from_str::<String>(data.get()) else {
         return data.get().into();
     };
-    let is_json = |text: &str| serde_json::from_str::<&RawValue>(text).is_ok();
-    if is_json(&text) {
+    // Go's events are structs.
+    let is_object = |text: &str| {
+        text.trim_start().starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok()
+    };
+    if is_object(&text) {
         return text.into();
     }
     match base64(&text).and_then(|bytes| String::from_utf8(bytes).ok()) {
-        Some(inner) if is_json(&inner) => inner.into(),
+        Some(inner) if is_object(&inner) => inner.into(),
         // The event is a text.
         _ => data.get().into(),
     }

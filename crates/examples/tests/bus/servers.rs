@@ -1,1 +1,252 @@
 //! Buses of this process over real servers.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use fanfeed_broker::Event as Happened;
+use fanfeed_bus::{BusConfig, BusError, BusEvent, Context, Event, EventBus, GoEvent, RedisConfig};
+use fanfeed_bus::{Undelivered, Wire};
+use fanfeed_examples::connect;
+use fanfeed_testkit::{NatsServer, RedisServer, Release};
+use serde::{Deserialize, Serialize};
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[derive(Serialize, Deserialize)]
+struct Ordered {
+    order: u64,
+    #[serde(default)]
+    note: String,
+}
+
+impl Event for Ordered {
+    const NAME: &'static str = "order.ordered";
+}
+
+fn ordered(order: u64) -> Ordered {
+    Ordered {
+        order,
+        note: String::new(),
+    }
+}
+
+fn orders(bus: &EventBus) -> Receiver<u64> {
+    bus.register_type::<Ordered>().unwrap();
+    let (tx, rx) = unbounded();
+    let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    bus.register(listener).unwrap().detach();
+    rx
+}
+
+fn config(server: &RedisServer) -> RedisConfig {
+    RedisConfig::new().address(server.address().to_string())
+}
+
+fn error(events: &mut fanfeed::Receiver<BusEvent>) -> BusError {
+    loop {
+        if let BusEvent::Error(error) = events.recv_timeout(LONG).unwrap() {
+            return error.error().clone();
+        }
+    }
+}
+
+/// Two buses over a broker of their own each hear one another once, and share the work of a group.
+#[track_caller]
+fn exchanges(open: impl Fn() -> EventBus, has_groups: bool) {
+    let buses = [open(), open()];
+    let heard = buses.each_ref().map(orders);
+    let (tx, rx) = unbounded();
+    if has_groups {
+        for bus in &buses {
+            let tx = tx.clone();
+            let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+            bus.listen_group("billing", listener).unwrap().detach();
+        }
+    }
+    for order in 0..20 {
+        let dispatch = buses[order as usize % 2].dispatch(ordered(order));
+        dispatch.wait().unwrap();
+        assert!(dispatch.errors().is_empty(), "{:?}", dispatch.errors());
+    }
+    let all: Vec<_> = (0..20).collect();
+    let take = |heard: &Receiver<u64>| {
+        let mut got: Vec<_> = (0..20).map(|_| heard.recv_timeout(LONG).unwrap()).collect();
+        got.sort_unstable();
+        got
+    };
+    for heard in &heard {
+        assert_eq!(take(heard), all);
+    }
+    if has_groups {
+        assert_eq!(take(&rx), all);
+    }
+    for bus in buses {
+        bus.close_timeout(LONG).unwrap();
+        assert!(bus.errors().is_empty(), "{:?}", bus.errors());
+    }
+    assert!(heard.iter().all(Receiver::is_empty) && rx.is_empty());
+}
+
+#[test]
+fn buses_exchange_events_over_redis() {
+    let server = RedisServer::start(Release::Old);
+    exchanges(|| EventBus::over(connect(&server.url()).unwrap()), true);
+    exchanges(|| EventBus::from_config(config(&server)).unwrap(), true);
+    for wire in [Wire::PubSub, Wire::GoEvent(GoEvent::new())] {
+        let config = config(&server).wire(wire);
+        exchanges(|| EventBus::from_config(config.clone()).unwrap(), false);
+    }
+}
+
+#[test]
+fn buses_exchange_events_over_nats() {
+    let server = NatsServer::builder(Release::Old).jetstream().start();
+    let core = format!("{}?mode=core", server.url());
+    for url in [server.url(), core] {
+        exchanges(|| EventBus::over(connect(&url).unwrap()), true);
+    }
+}
+
+#[test]
+fn a_configuration_without_a_server_has_types_and_groups() {
+    let bus = EventBus::from_config(BusConfig::Memory).unwrap();
+    let heard = orders(&bus);
+    let (tx, rx) = unbounded();
+    let group = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    let _group = bus.listen_group("billing", group).unwrap();
+    bus.dispatch(ordered(7));
+    assert_eq!(heard.recv_timeout(LONG), Ok(7));
+    assert_eq!(rx.recv_timeout(LONG), Ok(7));
+    bus.close().unwrap();
+}
+
+#[test]
+fn pubsub_has_no_groups_and_prefixes_keep_buses_apart() {
+    let server = RedisServer::start(Release::Old);
+    let bus = EventBus::from_config(config(&server).wire(Wire::PubSub)).unwrap();
+    let other = config(&server).wire(Wire::PubSub).prefix("other:");
+    let other = EventBus::from_config(other).unwrap();
+    let group = bus.listen_group("billing", |_: &Ordered, _: &Context<'_>| Ok(()));
+    assert!(
+        matches!(group, Err(BusError::NotSubscribed(_))),
+        "{group:?}"
+    );
+    let heard = [orders(&bus), orders(&other)];
+    bus.dispatch(ordered(1));
+    other.dispatch(ordered(2));
+    assert_eq!(heard[0].recv_timeout(LONG), Ok(1));
+    assert_eq!(heard[1].recv_timeout(LONG), Ok(2));
+    bus.close().unwrap();
+    other.close().unwrap();
+    assert!(heard[0].is_empty() && heard[1].is_empty());
+}
+
+#[test]
+fn what_others_publish_is_delivered_or_reported() {
+    let server = RedisServer::start(Release::Old);
+    let bus = config(&server)
+        .wire(Wire::GoEvent(GoEvent::new()))
+        .max_event(500);
+    let bus = EventBus::from_config(bus).unwrap();
+    let heard = orders(&bus);
+    let mut events = bus.events();
+    let publish = |text: &str| {
+        let mut redis = std::process::Command::new("redis-cli");
+        redis.args(["-p", &server.port().to_string()]);
+        let output = redis
+            .args(["PUBLISH", "goevent:order.ordered", text])
+            .output();
+        assert!(output.unwrap().status.success());
+    };
+    publish("hello");
+    let reason = error(&mut events);
+    assert!(
+        matches!(&reason, BusError::Undelivered { reason: Undelivered::Malformed(_), arrived }
+        if arrived.beginning() == "hello" && arrived.size() == 5),
+        "{reason:?}"
+    );
+    publish(&"x".repeat(5000));
+    assert!(matches!(error(&mut events), BusError::Undelivered { .. }));
+    publish(
+        r#"{"event_name":"other","event_type":"","event_data":{},"handle_id":"","timestamp":0}"#,
+    );
+    assert!(matches!(
+        error(&mut events),
+        BusError::Undelivered {
+            reason: Undelivered::OtherName { .. },
+            ..
+        }
+    ));
+    // Go writes `[]byte` in base64: {"order":7}.
+    publish(
+        r#"{"event_name":"order.ordered","event_type":"x","event_data":"eyJvcmRlciI6N30=","timestamp":0}"#,
+    );
+    assert_eq!(heard.recv_timeout(LONG), Ok(7));
+    bus.close().unwrap();
+}
+
+#[test]
+fn a_server_that_goes_and_comes_back_is_told() {
+    let mut server = RedisServer::builder(Release::Old).append_only().start();
+    let open = || EventBus::from_config(config(&server)).unwrap();
+    let (sending, listening) = (open(), open());
+    sending.register_type::<Ordered>().unwrap();
+    let heard = orders(&listening);
+    let mut events = listening.events();
+    sending.dispatch(ordered(1));
+    assert_eq!(heard.recv_timeout(LONG), Ok(1));
+    server.kill();
+    loop {
+        if let BusEvent::Broker(Happened::Disconnected { .. }) = events.recv_timeout(LONG).unwrap()
+        {
+            break;
+        }
+    }
+    // It waits in the queue to the server.
+    assert!(sending.dispatch(ordered(2)).errors().is_empty());
+    server.restart();
+    assert_eq!(heard.recv_timeout(LONG), Ok(2));
+    sending.close().unwrap();
+    listening.close().unwrap();
+}
+
+#[test]
+fn what_the_broker_gives_up_later_is_told_to_the_dispatch() {
+    let mut server = RedisServer::start(Release::Old);
+    let bus = EventBus::from_config(config(&server).wire(Wire::PubSub)).unwrap();
+    bus.register_type::<Ordered>().unwrap();
+    server.kill();
+    let dispatch = bus.dispatch(ordered(1));
+    let closed = bus.close_timeout(Duration::from_millis(300));
+    assert!(closed.is_err());
+    let errors = [dispatch.errors(), bus.errors()].concat();
+    let mut each = errors.iter();
+    assert!(
+        each.any(|error| matches!(error.error(), BusError::NotPublished(_))),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_bad_configuration_says_what_would_be_right_and_hides_the_password() {
+    let config = RedisConfig::new().password("hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for (config, part) in [
+        (config.clone().address("localhost"), "localhost:6379"),
+        (config.clone().address("localhost:x"), "localhost:6379"),
+        (config.clone().pool_size(3), "at least 4"),
+        (config.clone().min_idle(11), "idle"),
+        (config.clone().address("127.0.0.1:1"), "127.0.0.1:1"),
+    ] {
+        let error = EventBus::from_config(config).unwrap_err().to_string();
+        assert!(
+            error.contains(part) && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    let away = config.address("127.0.0.1:1");
+    let bus = EventBus::from_config_lazy(away).unwrap();
+    bus.register_type::<Ordered>().unwrap();
+    assert!(bus.is_open());
+    drop(bus);
+}
