@@ -37,6 +37,8 @@ mod asynchronous;
 mod bus;
 mod core;
 mod dispatch;
+#[cfg(feature = "broker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
 pub mod docs;
 mod error;
 mod event;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 use fanfeed_broker::Event as Happened;
+use fanfeed_broker::driver::Tls;
 use fanfeed_bus::{BusConfig, BusError, BusEvent, Context, Event, EventBus, GoEvent, RedisConfig};
 use fanfeed_bus::{Undelivered, Wire};
 use fanfeed_examples::connect;
-use fanfeed_testkit::{NatsServer, RedisServer, Release};
+use fanfeed_testkit::{Authority, NatsServer, RedisServer, Release};
 use serde::{Deserialize, Serialize};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -96,6 +97,29 @@ fn buses_exchange_events_over_redis() {
         let config = config(&server).wire(wire);
         exchanges(|| EventBus::from_config(config.clone()).unwrap(), false);
     }
+}
+
+#[test]
+fn buses_exchange_events_over_tls_with_a_password() {
+    let authority = Authority::new("bus");
+    let builder = RedisServer::builder(Release::Old).password("hunter2");
+    let server = builder.tls(&authority, false).start();
+    let open = |password: &str| {
+        let tls = Tls::new().authority(authority.certificate());
+        let config = config(&server).password(password).tls(tls);
+        EventBus::from_config(config)
+    };
+    exchanges(|| open("hunter2").unwrap(), true);
+    let error = open("hunter3").unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter3"), "{error}");
+}
+
+#[test]
+fn buses_exchange_events_over_newer_servers() {
+    let server = RedisServer::start(Release::New);
+    exchanges(|| EventBus::from_config(config(&server)).unwrap(), true);
+    let server = NatsServer::builder(Release::New).jetstream().start();
+    exchanges(|| EventBus::over(connect(&server.url()).unwrap()), true);
 }
 
 #[test]

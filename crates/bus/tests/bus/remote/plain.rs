@@ -303,3 +303,72 @@ fn what_a_listener_dispatches_in_turn_is_published_after_its_event() {
     assert_eq!(published[0].1, "events:order.ordered");
     assert_eq!(published[1].1, "events:second");
 }
+
+#[test]
+fn a_name_is_subscribed_to_if_it_has_listeners_whatever_threads_do() {
+    let broker = broker();
+    let (sending, listening) = (bus(&broker), bus(&broker));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let listener = |_: &Ordered, _: &Context<'_>| Ok(());
+                    listening.register(listener).unwrap().unsubscribe();
+                }
+            });
+        }
+        for order in 0..100 {
+            sending.dispatch(Ordered { order });
+        }
+    });
+    until(|| subscriptions(&broker) == 0);
+    let heard = orders(&listening);
+    assert_eq!(subscriptions(&broker), 1);
+    sending.dispatch(Ordered { order: 7 });
+    assert_eq!(next(&heard), 7);
+    assert!(listening.errors().is_empty(), "{:?}", listening.errors());
+}
+
+#[test]
+fn a_listener_that_is_registered_while_the_bus_closes_is_refused_or_ended() {
+    for _ in 0..20 {
+        let broker = broker();
+        let bus = bus(&broker);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let listener = |_: &Ordered, _: &Context<'_>| Ok(());
+                    let (plain, group) = (
+                        bus.register(listener),
+                        bus.listen_group("billing", listener),
+                    );
+                    for listener in [plain, group] {
+                        match listener {
+                            Ok(listener) => listener.closed().wait(),
+                            Err(error) => assert!(error.is_closed(), "{error}"),
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| bus.close().unwrap());
+        });
+        until(|| subscriptions(&broker) == 0);
+    }
+}
+
+#[test]
+fn what_was_dispatched_is_flushed_when_the_bus_is_closed() {
+    let broker = broker();
+    let (sending, listening) = (bus(&broker), bus(&broker));
+    let heard = orders(&listening);
+    for order in 0..100 {
+        sending.dispatch(Ordered { order });
+    }
+    sending.close().unwrap();
+    let errors = sending.dispatch(Ordered { order: 100 }).errors();
+    assert!(errors[0].error().is_closed());
+    let got: Vec<_> = (0..100).map(|_| next(&heard)).collect();
+    assert_eq!(got, (0..100).collect::<Vec<_>>());
+    listening.close().unwrap();
+    assert!(heard.is_empty());
+}
