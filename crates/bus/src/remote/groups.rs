@@ -50,11 +50,16 @@ impl Outlet {
             .subscribe_with(request)
             .map_err(not_subscribed)?;
         self.groups.lock().push(Group {
-            source,
+            source: Arc::clone(&source),
             subscription: Some(subscription),
         });
+        // After it was pushed: the closing thread has set this, and looks for groups afterwards.
         if self.is_closed() {
-            self.close_groups();
+            if source.begin_end() {
+                source.complete_end();
+            }
+            self.reap();
+            return Err(BusError::Closed);
         }
         Ok(())
     }

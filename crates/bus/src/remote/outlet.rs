@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use fanfeed::Subscription;
 use fanfeed_broker::{Broker, BrokerSubscription, FlushError, MessageId, Subscribe};
 use fanfeed_broker::{SubscribeError, SubscribeOptions};
 
@@ -18,7 +17,7 @@ use crate::remote::options::RemoteOptions;
 use crate::remote::publish::Recent;
 use crate::remote::registry::EventRegistry;
 use crate::remote::seen::Seen;
-use crate::remote::watcher;
+use crate::remote::watcher::{self, Watcher};
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
@@ -58,8 +57,7 @@ pub(crate) struct Outlet {
     pub(crate) shared: Weak<Shared>,
     names: Mutex<HashMap<Arc<str>, Opened>>,
     is_closed: AtomicBool,
-    /// Ends the thread that watches the broker.
-    watcher: OnceLock<Subscription>,
+    watcher: OnceLock<Watcher>,
 }
 
 impl Outlet {
@@ -199,6 +197,9 @@ impl Outlet {
             true => self.broker.close(rest()).map_err(|error| error.to_string()),
             false => Ok(()),
         };
+        if let Some(watcher) = self.watcher.get() {
+            watcher.finish();
+        }
         flushed.and(closed).map_err(|reason| {
             let error = BusError::NotPublished(reason.into());
             shared.report(&EventError::new("*", None, error.clone()));

@@ -1,8 +1,9 @@
 //! Tells the bus what happens in its broker.
 
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use fanfeed::{RecvError, Subscription};
 use fanfeed_broker::{Event, Key};
 
@@ -10,13 +11,38 @@ use crate::core::Shared;
 use crate::error::{Arrived, BusError, EventError, Undelivered};
 use crate::observer::BusEvent;
 use crate::remote::outlet::Outlet;
+use crate::sync::thread::{self, ThreadId};
 
-/// Starts the thread that reads the events of the broker. It ends with the subscription. `None` if there are no threads left:
+/// How long the end of a bus waits at most for what the broker has told already.
+const REST: Duration = Duration::from_secs(1);
+
+/// The thread that reads the events of the broker.
+pub(crate) struct Watcher {
+    /// Ends the thread, which reads first what was told before.
+    subscription: Subscription,
+    thread: ThreadId,
+    /// Disconnected when the thread ends.
+    over: Receiver<()>,
+}
+
+impl Watcher {
+    /// Waits until the bus knows what the broker has told, and ends the thread.
+    pub(crate) fn finish(&self) {
+        self.subscription.unsubscribe();
+        if thread::current().id() != self.thread {
+            let _ = self.over.recv_deadline(Instant::now() + REST);
+        }
+    }
+}
+
+/// Starts the thread that reads the events of the broker. `None` if there are no threads left:
 /// then nothing is told.
-pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Subscription> {
+pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Watcher> {
     let (mut events, subscription) = outlet.broker.events().split();
     let shared = Weak::clone(&outlet.shared);
+    let (ended, over) = bounded(0);
     let watch = move || {
+        let _ended: Sender<()> = ended;
         loop {
             let event = match events.recv() {
                 Ok(event) => event,
@@ -32,7 +58,12 @@ pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Subscription> {
         }
     };
     let thread = thread::Builder::new().name("fanfeed-bus-broker".into());
-    thread.spawn(watch).ok().map(|_| subscription)
+    let handle = thread.spawn(watch).ok()?;
+    Some(Watcher {
+        subscription,
+        thread: handle.thread().id(),
+        over,
+    })
 }
 
 impl Outlet {

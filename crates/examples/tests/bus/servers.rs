@@ -241,8 +241,8 @@ fn what_the_broker_gives_up_later_is_told_to_the_dispatch() {
     bus.register_type::<Ordered>().unwrap();
     server.kill();
     let dispatch = bus.dispatch(ordered(1));
-    let closed = bus.close_timeout(Duration::from_millis(300));
-    assert!(closed.is_err());
+    // It may be given up before, or here.
+    let _ = bus.close_timeout(Duration::from_millis(300));
     let errors = [dispatch.errors(), bus.errors()].concat();
     let mut each = errors.iter();
     assert!(
