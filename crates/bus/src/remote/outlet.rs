@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use fanfeed_broker::{Broker, BrokerSubscription, FlushError, MessageId, Subscribe};
-use fanfeed_broker::{SubscribeError, SubscribeOptions};
+use fanfeed_broker::{Broker, BrokerSubscription, CloseError, FlushError, MessageId};
+use fanfeed_broker::{Subscribe, SubscribeError, SubscribeOptions};
 
 use crate::core::{Place, Shared};
 use crate::error::{BusError, EventError};
@@ -193,9 +193,12 @@ impl Outlet {
             Ok(()) | Err(FlushError::Closed) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
-        let closed = match self.owns {
-            true => self.broker.close(rest()).map_err(|error| error.to_string()),
-            false => Ok(()),
+        let closed = match self.owns.then(|| self.broker.close(rest())) {
+            // What has arrived and is not handled belongs to subscriptions that have ended.
+            Some(Err(error @ CloseError::Undelivered { outbound, .. })) if outbound > 0 => {
+                Err(error.to_string())
+            }
+            _ => Ok(()),
         };
         if let Some(watcher) = self.watcher.get() {
             watcher.finish();
