@@ -191,7 +191,9 @@ fn bill(bus: &EventBus, takes: Duration) -> Result<ExitCode, Failure> {
         let counts = Arc::clone(&counts);
         move |order, cents, currency: &str, context: &Context<'_>| {
             let [taken, paid] = &*counts;
-            taken.fetch_add(1, Ordering::Relaxed);
+            if taken.fetch_add(1, Ordering::Relaxed) == 0 {
+                println!("the first order is here");
+            }
             // A bank that is slow to answer.
             context.token().wait_timeout(takes);
             if context.is_cancelled() {
