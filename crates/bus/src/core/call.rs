@@ -140,15 +140,13 @@ pub(crate) fn one(
     visit.set(BETWEEN);
     shared.bell.ring();
     if shared.refuses(&visit) {
-        drop(visit);
-        shared.left();
+        visit.end(|| shared.left());
         return Err(BusError::Closed);
     }
     let progress = Progress::begin(shared, visit.epoch());
     send(shared, &visit, entry, event, &progress);
     progress.finish_one();
-    drop(visit);
-    shared.left();
+    visit.end(|| shared.left());
     Ok(progress)
 }
 

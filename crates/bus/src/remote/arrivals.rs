@@ -46,8 +46,7 @@ impl Outlet {
                 let visit = shared.visits.enter(|| shared.epoch(), 0);
                 let route = visit.table().route_of_name(name);
                 let dispatch = call::later(shared, &visit, route, &event);
-                drop(visit);
-                shared.left();
+                visit.end(|| shared.left());
                 quietly(|| drop(event));
                 drop(dispatch);
             }

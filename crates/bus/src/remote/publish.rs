@@ -88,8 +88,7 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, outlet: &Arc<Outlet>, eve
         }
     };
     let dispatch = call::between(shared, &visit, route, &event, before, after);
-    drop(visit);
-    shared.left();
+    visit.end(|| shared.left());
     quietly(|| drop(event));
     dispatch
 }
