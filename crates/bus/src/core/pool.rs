@@ -278,7 +278,7 @@ impl Shared {
             if state.is_closed {
                 break;
             }
-            if searches < SEARCHES {
+            if searches != SEARCHES {
                 searches += 1;
                 state.searching += 1;
                 drop(state);

@@ -20,7 +20,7 @@ use crate::sync::{
 
 /// How often a thread that waits looks and yields before it sleeps. An asynchronous listener that returns at once is then
 /// waited for without a system call on either side.
-const LOOKS: u32 = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
+const LOOKS: usize = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
 
 /// A dispatch whose listeners have not all returned when `dispatch` does.
 ///
@@ -108,7 +108,7 @@ impl Progress {
 
     /// False at the deadline.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        for _ in 0..LOOKS {
+        for () in std::iter::repeat_n((), LOOKS) {
             if self.is_done() {
                 return true;
             }
