@@ -91,6 +91,16 @@ pub enum Event {
         /// What is wrong with it.
         error: Arc<str>,
     },
+    /// A subscription ended with an error after `subscribe` had returned, such as a permission that was taken away. It
+    /// receives nothing more: subscribe again.
+    SubscriptionFailed {
+        /// The key.
+        key: Key,
+        /// The group, or `None` for a plain subscription.
+        group: Option<Arc<str>>,
+        /// Why.
+        error: Arc<str>,
+    },
     /// Handlers block all threads of the pool, and the pool has reached its limit: the other handlers wait.
     PoolExhausted {
         /// The limit of threads.
@@ -168,6 +178,13 @@ impl fmt::Display for Event {
             ),
             Self::Undecodable { key, error } => {
                 write!(f, "a message on {key} cannot be read: {error}")
+            }
+            Self::SubscriptionFailed { key, group, error } => {
+                write!(
+                    f,
+                    "{} is not subscribed any more: {error}",
+                    Place(key, group)
+                )
             }
             Self::PoolExhausted { limit } => {
                 write!(

@@ -393,7 +393,9 @@ impl Core {
         let subscription = BrokerSubscription::new(member);
         // A concurrent `close` may have looked for subscriptions before this one was added.
         if self.hub.is_closing() {
-            subscription.cancel();
+            // Its handler may have been called meanwhile, and may need a lock that the caller holds: so without waiting for it.
+            subscription.cancel_soon();
+            subscription.detach();
             return Err(SubscribeError::Closed);
         }
         Ok(subscription)

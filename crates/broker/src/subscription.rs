@@ -47,6 +47,13 @@ impl BrokerSubscription {
         self.subscription.unsubscribe();
     }
 
+    /// Ends the subscription without waiting for a running handler, whose token tells it to stop: the handler is not called
+    /// again. It runs no user code, and may be called under a lock that the handler needs. Dropping the handle waits all the
+    /// same; [`detach`](Self::detach) does not.
+    pub fn cancel_soon(&self) {
+        self.member.end_with(None, false);
+    }
+
     /// How many messages were dropped because the buffer was full. Members of a group share the count.
     pub fn dropped(&self) -> u64 {
         self.member.lane().dropped()

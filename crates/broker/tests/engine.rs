@@ -15,7 +15,7 @@ use fanfeed_broker::conformance::{Line, Server};
 use fanfeed_broker::driver::{Engine, EngineOptions, Verdict};
 use fanfeed_broker::{
     Broker, CloseError, ConnectError, Connection, Event, HandlerError, Message, PublishError,
-    Publisher, ReadyError, Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
+    Publisher, ReadyError, Subscribe, SubscribeError, SubscribeOptions, Subscriber, SubscriberExt,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -423,6 +423,58 @@ fn nothing_is_left_of_a_broker_that_ends_while_the_server_is_away() {
     eventually("the transport is dropped", || {
         Arc::strong_count(&fake.line) == 1
     });
+}
+
+#[test]
+fn a_subscription_that_is_refused_is_an_event_only_if_subscribe_has_returned() {
+    let fake = server();
+    fake.server.stop();
+    let broker = Engine::start(fake.clone(), options().lazy(true)).unwrap();
+    let mut events = broker.events();
+    let late = broker.subscribe(fake::REFUSED, |_, _| Ok(())).unwrap();
+    fake.server.start();
+    let failed = loop {
+        if let Event::SubscriptionFailed { key, group, error } = events.recv_timeout(SOON).unwrap()
+        {
+            break (key.to_string(), group, error);
+        }
+    };
+    assert_eq!((&*failed.0, failed.1), (fake::REFUSED, None));
+    assert!(failed.2.contains("nobody may read"), "{}", failed.2);
+    assert!(late.is_closed());
+
+    eventually("it is up", || broker.health().is_up());
+    let refused = broker.subscribe(fake::REFUSED, |_, _| Ok(())).unwrap_err();
+    assert!(matches!(refused, SubscribeError::Refused(_)), "{refused}");
+    broker.close(SOON).unwrap();
+    let mut rest = events.try_iter();
+    assert!(!rest.any(|event| matches!(event, Event::SubscriptionFailed { .. })));
+}
+
+/// Guards against a deadlock of a caller that subscribes under a lock which the handler needs.
+#[test]
+fn a_subscription_that_is_answered_too_late_ends_without_waiting_for_its_handler() {
+    let fake = server();
+    let options = options().subscribe_timeout(Duration::from_millis(500));
+    let broker = Engine::start(fake.clone(), options).unwrap();
+    fake.server.hold_open(true);
+    let (begun, began) = unbounded();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let (tx, rx) = unbounded();
+    let subscribing = broker.clone();
+    std::thread::spawn(move || {
+        let subscribed = subscribing.subscribe("k", move |_, _| {
+            begun.send(())?;
+            let _ = gate.recv();
+            Ok(())
+        });
+        let _ = tx.send(subscribed.map(drop));
+    });
+    began.recv_timeout(SOON).unwrap();
+    let subscribed = rx.recv_timeout(SOON).expect("it waits for the handler");
+    assert!(matches!(subscribed, Err(SubscribeError::Timeout(_))));
+    drop(go);
+    fake.server.hold_open(false);
 }
 
 /// A server counts deliveries. One that no handler saw says nothing about the message.

@@ -51,6 +51,8 @@ struct Life {
     finishing: Option<ThreadId>,
     over: bool,
     error: Option<SubscriptionError>,
+    /// Whether the caller of `subscribe` gets the error, so that it is no event.
+    is_told: bool,
 }
 
 crate::sync::thread_local! {
@@ -139,6 +141,7 @@ impl Member {
                 finishing: None,
                 over: false,
                 error: None,
+                is_told: false,
             }),
             ended: Condvar::new(),
             tokens: Mutex::default(),
@@ -261,16 +264,25 @@ impl Member {
 
     /// Ends the member if the subscription was cancelled and no handler runs. Only one thread does so.
     pub(crate) fn try_finish(&self) {
-        let (handler, error) = {
+        let (handler, error, is_told) = {
             let mut life = self.life.lock();
             if !life.left || life.running > 0 || life.finishing.is_some() {
                 return;
             }
             life.finishing = Some(thread::current().id());
-            (life.handler.take(), life.error.take())
+            (life.handler.take(), life.error.take(), life.is_told)
         };
         let finishing = Finishing::begin();
+        let failure = error.as_ref().filter(|_| !is_told);
+        let failure = failure.map(|error| error.to_string());
         self.state.end(error);
+        if let Some(failure) = failure {
+            self.lane.hub().emit(Event::SubscriptionFailed {
+                key: self.lane.key().clone(),
+                group: self.lane.group().cloned(),
+                error: failure.into(),
+            });
+        }
         if let Some(live) = self.live.get() {
             drop(live.state.lock());
             live.changed.notify_all();
@@ -282,6 +294,11 @@ impl Member {
         quietly(|| drop(handler));
         drop(finishing);
         self.lane.hub().member_is_over();
+    }
+
+    /// The caller of `subscribe` gets the error with which it ends.
+    pub(crate) fn set_told(&self) {
+        self.life.lock().is_told = true;
     }
 
     /// Whether the calling thread is ending a member, and has been called by user code of it.

@@ -307,16 +307,22 @@ impl Core {
         let subscription = BrokerSubscription::new(member);
         let was_up = self.connections.is_inbound_up();
         let (answer, answers) = bounded(1);
+        // If nobody waits for the answer, a refusal is an event.
+        let answers = was_up.then_some(answers);
         if !self.inbound.open(sink, answer) {
             return Err(SubscribeError::Closed);
         }
-        if !was_up {
+        let Some(answers) = answers else {
             return Ok(subscription);
-        }
+        };
         match answers.recv_timeout(self.options.subscribe_timeout) {
             Ok(Opened::Live | Opened::Pending) => Ok(subscription),
             Ok(Opened::Refused(reason)) => Err(SubscribeError::Refused(reason)),
             Err(error) if error.is_timeout() => {
+                // It may have become live meanwhile. To wait for its handler here could be a deadlock: the handler may need a
+                // lock that the caller holds.
+                subscription.cancel_soon();
+                subscription.detach();
                 Err(SubscribeError::Timeout(self.options.subscribe_timeout))
             }
             Err(_) => Err(SubscribeError::Closed),

@@ -358,11 +358,7 @@ fn open_sink(
     sink: &Sink,
     answer: Option<&Sender<Opened>>,
 ) -> Result<(), LinkError> {
-    let tell = |opened| {
-        if let Some(answer) = answer {
-            let _ = answer.send(opened);
-        }
-    };
+    let tell = |opened| answer.is_some_and(|answer| answer.send(opened).is_ok());
     let result = guarded(|| Ok(link.open(sink)));
     match result {
         Ok(Ok(())) => {
@@ -371,7 +367,9 @@ fn open_sink(
             Ok(())
         }
         Ok(Err(SinkError::Refused(reason))) => {
-            tell(Opened::Refused(Arc::clone(&reason)));
+            if tell(Opened::Refused(Arc::clone(&reason))) {
+                sink.member().set_told();
+            }
             sink.fail(SinkError::Refused(reason));
             Ok(())
         }

@@ -41,6 +41,8 @@ struct State {
     closed: Vec<u64>,
     /// The next subscription is not opened: the connection is lost.
     loses_open: bool,
+    /// A subscription gets a message while it is opened, and the answer does not come before this is false.
+    holds_open: bool,
 }
 
 #[derive(Default)]
@@ -92,6 +94,11 @@ impl FakeServer {
         self.lock().loses_open = true;
     }
 
+    pub(crate) fn hold_open(&self, holds: bool) {
+        self.lock().holds_open = holds;
+        self.changed.notify_all();
+    }
+
     pub(crate) fn ended(&self) -> Vec<String> {
         self.lock().ended.clone()
     }
@@ -129,7 +136,7 @@ pub(crate) struct Fake {
     pub(crate) again: bool,
 }
 
-/// A key whose messages the server refuses.
+/// A key whose messages and subscriptions the server refuses.
 pub(crate) const REFUSED: &str = "refused";
 
 impl Fake {
@@ -362,6 +369,17 @@ impl Inbound for In {
         let mut state = self.place.connected()?;
         if std::mem::take(&mut state.loses_open) {
             return Err(LinkError::new("an open that the test loses").into());
+        }
+        if sink.key().as_str() == REFUSED {
+            return Err(SinkError::Refused("a key that nobody may read".into()));
+        }
+        if state.holds_open {
+            let early = sink.deliver(Message::new(sink.key().as_str(), "early"), 0, 1);
+            assert!(early.is_ok(), "the subscription has room");
+            while state.holds_open {
+                let waited = self.server.changed.wait(state);
+                state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
         }
         let end = state.logs.entry(sink.key().to_string()).or_default().len();
         let is_first = !self.sinks.iter().any(|open| open.id() == sink.id());
