@@ -179,6 +179,8 @@ fn send(
             if let Some(runtime) = runtime
                 && may_call(entry, &**event)
             {
+                #[cfg(feature = "broker")]
+                progress.set_called();
                 progress.add_one();
                 crate::asynchronous::start(entry, &**make, runtime, event, progress);
             }
@@ -230,6 +232,10 @@ pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: 
             sink.push(failed(shared, entry, event, BusError::Cancelled));
         }
         return;
+    }
+    #[cfg(feature = "broker")]
+    if let Sink::Progress(progress) = sink {
+        progress.set_called();
     }
     let mut context = Context::new(shared, source);
     let timer = source

@@ -33,6 +33,9 @@ pub(crate) struct Progress {
     pub(crate) epoch: u64,
     remaining: AtomicUsize,
     is_done: AtomicBool,
+    /// Whether a listener was called. One that ended before its turn is not, and that is no error.
+    #[cfg(feature = "broker")]
+    was_called: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -57,6 +60,8 @@ impl Progress {
             epoch,
             remaining: AtomicUsize::new(1),
             is_done: AtomicBool::new(false),
+            #[cfg(feature = "broker")]
+            was_called: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -73,7 +78,21 @@ impl Progress {
         self.remaining.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds an error, unless the dispatch is done.
+    /// Says that a listener is being called.
+    #[cfg(feature = "broker")]
+    pub(crate) fn set_called(&self) {
+        // ORDERING: whoever reads it has waited for the end, which is published in `finish_one`.
+        self.was_called.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a listener was called, once it is done.
+    #[cfg(feature = "broker")]
+    pub(crate) fn was_called(&self) -> bool {
+        // ORDERING: see `set_called`.
+        self.was_called.load(Ordering::Relaxed)
+    }
+
+    /// Adds an error, also after the dispatch is done: the broker may give an event up later.
     pub(crate) fn fail(&self, error: EventError) {
         self.state.lock().errors.push(error);
     }

@@ -140,6 +140,10 @@ impl Outlet {
         if let Some(error) = progress.errors().into_iter().next() {
             return Err(HandlerError::failed(error));
         }
+        // It ended before its turn, which is no error of the listener. Nobody has handled the event.
+        if !progress.was_called() {
+            return Err(HandlerError::failed(BusError::Cancelled));
+        }
         if let Some(mark) = mark {
             self.seen.lock().insert(mark);
         }
