@@ -399,20 +399,21 @@ impl Shared {
 
     // The end.
 
-    /// From now on only listeners may dispatch, and nobody may register.
+    /// From now on only listeners may dispatch, nobody may register, and nothing arrives from other processes.
     pub(crate) fn begin_draining(&self) {
         self.registry.lock().is_closed = true;
         // ORDERING: see `visits`.
         self.phase.fetch_max(DRAINING, Ordering::SeqCst);
+        // What arrives now is refused: so nothing is to arrive, also if the caller cannot wait for the end.
+        #[cfg(feature = "broker")]
+        if let Some(outlet) = self.outlet() {
+            outlet.end_subscriptions();
+        }
     }
 
     pub(crate) fn close(&self, deadline: Option<Instant>) -> Result<(), BusError> {
         self.begin_draining();
         let _wait = Wait::begin(self.number)?;
-        #[cfg(feature = "broker")]
-        if let Some(outlet) = self.outlet() {
-            outlet.end_subscriptions();
-        }
         let is_over =
             mutant!("bus::close_does_not_wait") || blocking(|| self.wait_for(u64::MAX, deadline));
         // ORDERING: see `visits`.

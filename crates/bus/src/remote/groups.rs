@@ -11,7 +11,7 @@ use crate::remote::outlet::{Outlet, end_soon, not_subscribed};
 /// A listener that is a member of a group.
 pub(crate) struct Group {
     source: Arc<Source>,
-    /// `None` once the bus is being closed.
+    /// `None` while the broker subscribes, and once the bus is being closed.
     subscription: Option<BrokerSubscription>,
 }
 
@@ -45,23 +45,35 @@ impl Outlet {
         };
         let options = SubscribeOptions::new().buffer(self.buffer).name("bus");
         let request = Subscribe::new(key, handler).group(group).options(options);
-        let subscription = self
-            .broker
-            .subscribe_with(request)
-            .map_err(not_subscribed)?;
+        // Before the broker subscribes: the listener may be called, and end, before that returns.
         self.groups.lock().push(Group {
             source: Arc::clone(&source),
-            subscription: Some(subscription),
+            subscription: None,
         });
-        // After it was pushed: the closing thread has set this, and looks for groups afterwards.
-        if self.is_closed() {
-            if source.begin_end() {
-                source.complete_end();
+        let subscribed = self.broker.subscribe_with(request).map_err(not_subscribed);
+        let subscribed = subscribed.map(|subscription| {
+            let mut groups = self.groups.lock();
+            let mut each = groups.iter_mut();
+            match each.find(|group| Arc::ptr_eq(&group.source, &source)) {
+                Some(group) => {
+                    group.subscription = Some(subscription);
+                    None
+                }
+                // It has ended meanwhile.
+                None => Some(subscription),
             }
-            self.reap();
-            return Err(BusError::Closed);
+        });
+        // After it was noted: the closing thread has set this, and looks for groups afterwards.
+        let is_closed = self.is_closed();
+        if (is_closed || subscribed.is_err()) && source.begin_end() {
+            source.complete_end();
         }
-        Ok(())
+        self.reap();
+        end_soon(subscribed?);
+        match is_closed {
+            true => Err(BusError::Closed),
+            false => Ok(()),
+        }
     }
 
     /// Ends the subscriptions of members whose listeners have ended.
@@ -74,7 +86,7 @@ impl Outlet {
             ended
         };
         let each = ended.into_iter();
-        end_soon(each.filter_map(|group| group.subscription).collect());
+        end_soon(each.filter_map(|group| group.subscription));
     }
 
     /// Ends the subscriptions of all members. Their listeners last until they have returned.
@@ -103,5 +115,6 @@ impl Outlet {
             }
             group.source.end_unfinished();
         }
+        end_soon(groups.into_iter().filter_map(|group| group.subscription));
     }
 }

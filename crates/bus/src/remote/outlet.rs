@@ -21,23 +21,23 @@ use crate::remote::watcher::{self, Watcher};
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
-    thread,
 };
 
 /// How long `close` waits for the broker, unless it has a deadline.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// The subscription of one name. Its lock is held while the broker subscribes, and never while a subscription ends: that waits
-/// for handlers, which may need the lock.
+/// The subscription of one name. Its lock is held while the broker subscribes. Nobody waits for a handler under it: the handler
+/// may need the lock.
 type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
 
 /// # Invariants
 ///
-/// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all events. Whoever changes that
+/// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all events. (Unless the server
+///    has refused it: that is reported, and the next listener of the name tries again.) Whoever changes that
 ///    calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the name. So the last one leaves what
 ///    is wanted.
 /// 2. After `is_closed` was set, nothing is subscribed to: it is looked at under the same lock.
-/// 3. Subscriptions end on a thread of their own, because that waits for handlers, which may never return.
+/// 3. Nothing waits for the end of a subscription: that waits for handlers, which may never return.
 pub(crate) struct Outlet {
     pub(crate) broker: Arc<dyn Broker>,
     /// Whether the broker is closed with the bus.
@@ -89,10 +89,11 @@ impl Outlet {
             watcher: OnceLock::new(),
             broker,
         });
+        // Before the watcher, which drops what it hears while there is no outlet.
+        let _ = shared.outlet.set(Arc::clone(&outlet));
         if let Some(watching) = watcher::start(&outlet) {
             let _ = outlet.watcher.set(watching);
         }
-        let _ = shared.outlet.set(outlet);
         registry.watch(shared);
     }
 
@@ -147,16 +148,21 @@ impl Outlet {
         let mut result = Ok(());
         let ended = {
             let mut opened = opened.lock();
-            match (self.is_wanted(shared, name), opened.is_some()) {
-                (true, false) => {
-                    result = self.subscribe(name).map(|open| *opened = Some(open));
-                    None
-                }
-                (false, true) => opened.take(),
-                _ => None,
+            // One that the server has refused meanwhile has ended.
+            let is_live = opened.as_ref().is_some_and(|open| !open.is_closed());
+            match (self.is_wanted(shared, name), is_live) {
+                (true, false) => match self.subscribe(name) {
+                    Ok(open) => opened.replace(open),
+                    Err(error) => {
+                        result = Err(error);
+                        opened.take()
+                    }
+                },
+                (true, true) => None,
+                (false, _) => opened.take(),
             }
         };
-        end_soon(ended.into_iter().collect());
+        end_soon(ended);
         let mut names = self.names.lock();
         // The map and this thread have it: nobody else can be about to use it.
         if Arc::strong_count(&opened) == 2 && opened.lock().is_none() {
@@ -176,13 +182,14 @@ impl Outlet {
     pub(crate) fn end_subscriptions(&self) {
         // ORDERING: see `is_closed`.
         self.is_closed.store(true, Ordering::Relaxed);
-        let names: Vec<_> = self.names.lock().drain().collect();
-        let each = names.iter();
-        end_soon(
-            each.filter_map(|(_, opened)| opened.lock().take())
-                .collect(),
-        );
+        // First: what a member refuses counts as an attempt, and the lock of a name may be held for as long as the server takes
+        // to answer.
         self.close_groups();
+        let names: Vec<_> = self.names.lock().drain().collect();
+        for (_, opened) in names {
+            let open = opened.lock().take();
+            end_soon(open);
+        }
     }
 
     /// Waits until what was published is on the server. Once the listeners are done.
@@ -211,12 +218,11 @@ impl Outlet {
     }
 }
 
-/// Ends subscriptions on a thread of its own.
-pub(crate) fn end_soon(subscriptions: Vec<BrokerSubscription>) {
-    if !subscriptions.is_empty() {
-        let thread = thread::Builder::new().name("fanfeed-bus-end".into());
-        // If there is no thread left, the closure is dropped here, and ends them.
-        let _ = thread.spawn(move || drop(subscriptions));
+/// Ends subscriptions without waiting for their handlers. When this returns, the broker calls none of the handlers again.
+pub(crate) fn end_soon(subscriptions: impl IntoIterator<Item = BrokerSubscription>) {
+    for subscription in subscriptions {
+        subscription.cancel_soon();
+        subscription.detach();
     }
 }
 

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{bounded, unbounded};
 use fanfeed_broker::Broker;
-use fanfeed_bus::{Context, Event, Register};
+use fanfeed_bus::{BusError, BusOptions, Context, Event, Register, RemoteOptions};
 
-use super::{Ordered, broker, bus, next};
-use crate::support::until;
+use super::{Ordered, broker, bus, next, orders};
+use crate::support::{Placed, until};
 
 #[test]
 fn an_event_goes_to_one_listener_of_a_group() {
@@ -92,9 +93,14 @@ fn unregister_all_ends_groups_too_and_close_waits_for_them() {
     let listener = bus.listen_group("billing", listener).unwrap();
     bus.dispatch(Ordered { order: 7 });
     assert_eq!(next(&rx), 7);
-    drop(go);
+    let closing = bus.clone();
+    let releasing = thread::spawn(move || {
+        until(|| !closing.is_open());
+        drop(go);
+    });
     bus.close().unwrap();
     assert_eq!(rx.try_recv(), Ok(107));
+    releasing.join().unwrap();
     assert!(listener.is_closed());
 
     let bus = super::bus(&broker);
@@ -104,4 +110,92 @@ fn unregister_all_ends_groups_too_and_close_waits_for_them() {
     assert_eq!(bus.unregister_all(Ordered::NAME), 1);
     assert!(listener.is_closed());
     until(|| broker.health().subscriptions == 0);
+}
+
+/// Guards against an event that was acknowledged because its listener, which had ended before its turn, had not failed.
+#[test]
+fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
+    let broker = broker();
+    let one_thread = BusOptions::new().threads(1).limit(1);
+    let leaving = RemoteOptions::new().bus(one_thread).over(broker.clone());
+    leaving.register_type::<Ordered>().unwrap();
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let blocked = move |_: &Placed, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    let blocked = Register::event(blocked).asynchronous();
+    leaving.register_with(blocked).unwrap().detach();
+    let (tx, rx) = unbounded();
+    let to = |at: &'static str| {
+        let tx = tx.clone();
+        move |event: &Ordered, _: &Context<'_>| Ok(tx.send((at, event.order))?)
+    };
+    let leaver = Register::event(to("leaver"))
+        .group("billing")
+        .asynchronous();
+    let leaver = leaving.register_with(leaver).unwrap();
+    leaving.dispatch(Placed(1));
+    next(&began);
+    let other = bus(&broker);
+    other.dispatch(Ordered { order: 7 });
+    // The event waits for the thread.
+    until(|| leaving.pending() == 2);
+    let _other = other.listen_group("billing", to("other")).unwrap();
+    leaver.unsubscribe();
+    drop(go);
+    assert_eq!(next(&rx), ("other", 7));
+    leaving.close().unwrap();
+}
+
+/// Guards against members that a bus which was being closed told to end one after another.
+#[test]
+fn all_members_leave_a_bus_that_is_closed_though_one_of_them_is_busy() {
+    let broker = broker();
+    let (closing, other) = (bus(&broker), bus(&broker));
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let busy = move |_: &Ordered, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    closing.listen_group("busy", busy).unwrap().detach();
+    let idle = |_: &Ordered, _: &Context<'_>| Ok(());
+    closing.listen_group("idle", idle).unwrap().detach();
+    let _plain = orders(&closing);
+    other.dispatch(Ordered { order: 1 });
+    next(&began);
+    let close = {
+        let closing = closing.clone();
+        thread::spawn(move || closing.close())
+    };
+    until(|| broker.health().subscriptions == 0);
+    let (tx, rx) = unbounded();
+    let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    let _idle = other.listen_group("idle", listener).unwrap();
+    other.dispatch(Ordered { order: 2 });
+    assert_eq!(next(&rx), 2);
+    drop(go);
+    close.join().unwrap().unwrap();
+}
+
+/// Guards against members that stayed at the broker and refused each event, because `close` had given up.
+#[test]
+fn a_bus_that_is_closed_inside_a_listener_hears_other_processes_no_more() {
+    let broker = broker();
+    let (closing, other) = (bus(&broker), bus(&broker));
+    let (tx, rx) = unbounded();
+    let close = move |_: &Ordered, context: &Context<'_>| Ok(tx.send(context.bus().close())?);
+    closing.register(close).unwrap().detach();
+    let idle = |_: &Ordered, _: &Context<'_>| Ok(());
+    closing.listen_group("idle", idle).unwrap().detach();
+    other.dispatch(Ordered { order: 1 });
+    assert!(matches!(next(&rx), Err(BusError::WouldDeadlock)));
+    until(|| broker.health().subscriptions == 0);
+    let refused = closing.listen_group("idle", idle).unwrap_err();
+    assert!(refused.is_closed(), "{refused}");
+    closing.close().unwrap();
 }
