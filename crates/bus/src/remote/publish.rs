@@ -16,8 +16,8 @@ use crate::remote::codec::Outgoing;
 use crate::remote::outlet::Outlet;
 use crate::remote::registry::Registered;
 
-/// How many published events are remembered, for failures that are told later.
-const RECENT: usize = 4096;
+/// How many published events are remembered, for failures that are told later: twice the queue of a broker by default.
+const RECENT: usize = 16_384;
 
 /// The latest events that were published, and their dispatches.
 #[derive(Default)]

@@ -69,8 +69,14 @@ pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Watcher> {
 impl Outlet {
     fn tell(&self, shared: &Shared, event: Event) {
         match event {
-            Event::PublishFailed { id, error, .. } => {
-                let Some((name, progress)) = self.recent.lock().take(&id) else {
+            Event::PublishFailed { id, key, error } => {
+                let known = self.recent.lock().take(&id);
+                let Some((name, progress)) = known else {
+                    // Forgotten, or of another publisher of the broker.
+                    if key.as_str().starts_with(&*self.prefix) {
+                        let event = Event::PublishFailed { id, key, error };
+                        shared.observers.emit(BusEvent::Broker(event));
+                    }
                     return;
                 };
                 let error = EventError::new(&name, None, BusError::NotPublished(error));
@@ -85,6 +91,16 @@ impl Outlet {
                         reason: Undelivered::Unreadable(error),
                         arrived: Arrived::new(b""),
                     };
+                    shared.report(&EventError::new(name, None, error));
+                }
+            }
+            Event::SubscriptionFailed { key, group, error } => {
+                if let Some(name) = self.own(&key) {
+                    let reason = match group {
+                        Some(group) => format!("group {group}: {error}").into(),
+                        None => error,
+                    };
+                    let error = BusError::NotSubscribed(reason);
                     shared.report(&EventError::new(name, None, error));
                 }
             }

@@ -1,7 +1,9 @@
 //! Buses that exchange events over a broker in memory.
 
 mod arrivals;
+mod failures;
 mod groups;
+mod hooked;
 mod plain;
 
 use std::sync::Arc;
