@@ -62,9 +62,8 @@ impl Codec {
 
 /// What is wrong, without what the JSON contains.
 pub(crate) fn reason(error: &serde_json::Error) -> Arc<str> {
-    let text = error.to_string();
     // Names of fields are those of the type.
-    if text.starts_with("missing field") && text.len() < 200 {
+    if let Some(text) = missing_field(error) {
         return text.into();
     }
     let what = match error.classify() {
@@ -73,4 +72,14 @@ pub(crate) fn reason(error: &serde_json::Error) -> Arc<str> {
         _ => "not the JSON that was expected",
     };
     format!("{what}, at line {} column {}", error.line(), error.column()).into()
+}
+
+/// The text of an error that serde makes itself for a field that is missing. An error of the type's own code may have the value
+/// in its text.
+fn missing_field(error: &serde_json::Error) -> Option<String> {
+    let text = error.to_string();
+    let place = format!("` at line {} column {}", error.line(), error.column());
+    let field = text.strip_prefix("missing field `")?.strip_suffix(&place)?;
+    let is_name = |each: char| each.is_alphanumeric() || "_-.$".contains(each);
+    (field.len() < 100 && field.chars().all(is_name)).then_some(text)
 }

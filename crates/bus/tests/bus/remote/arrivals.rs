@@ -1,5 +1,7 @@
 use fanfeed_broker::{Message, Publisher, SubscriberExt};
-use fanfeed_bus::{BusError, BusEvent, EventBus, RemoteOptions, Undelivered};
+use fanfeed_bus::{BusError, BusEvent, Context, Event, EventBus, RemoteOptions, Undelivered};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Ordered, broker, bus, next, orders};
 use crate::support::LONG;
@@ -33,7 +35,7 @@ fn whatever_arrives_is_delivered_or_reported() {
     let mut events = bus.events();
     let malformed = |reason: &Undelivered| matches!(reason, Undelivered::Malformed(_));
     let payload = |reason: &Undelivered| matches!(reason, Undelivered::BadPayload(_));
-    let cases: [(&str, Vec<u8>, Is<'_>); 13] = [
+    let cases: [(&str, Vec<u8>, Is<'_>); 14] = [
         ("empty", Vec::new(), &malformed),
         ("no JSON", b"hello".to_vec(), &malformed),
         (
@@ -53,6 +55,16 @@ fn whatever_arrives_is_delivered_or_reported() {
             &malformed,
         ),
         ("deep", "[".repeat(900).into(), &malformed),
+        (
+            "deep payload",
+            envelope(&format!(
+                r#","payload":{}{}"#,
+                "[".repeat(400),
+                "]".repeat(400)
+            ))
+            .into(),
+            &payload,
+        ),
         ("no version", br#"{"id":"1"}"#.to_vec(), &malformed),
         (
             "wrong type",
@@ -85,6 +97,7 @@ fn whatever_arrives_is_delivered_or_reported() {
         let (reason, arrived) = undelivered(&mut events);
         assert!(is(&reason), "{what}: {reason:?}");
         assert!(arrived.len() <= 256, "{what}");
+        assert_eq!(arrived.is_empty(), bytes.is_empty(), "{what}");
         assert!(String::from_utf8_lossy(&bytes).starts_with(&arrived) || what == "not UTF-8");
     }
     let renamed = envelope(GOOD).replace("order.ordered", "order.other");
@@ -102,7 +115,52 @@ fn whatever_arrives_is_delivered_or_reported() {
     assert_eq!(next(&heard), 7);
     assert!(heard.try_recv().is_err());
     // Nothing that arrived stands in what is printed.
-    assert!(!format!("{:?}", bus.errors()).contains("hello"));
+    assert!(!printed(&bus).contains("hello"));
+}
+
+/// All that the errors of a bus print.
+fn printed(bus: &EventBus) -> String {
+    let each = bus.errors().into_iter();
+    each.map(|error| format!("{error} {error:?}\n")).collect()
+}
+
+/// Shows what it is read from where it should not.
+#[derive(Serialize)]
+struct Talkative(String);
+
+impl<'de> Deserialize<'de> for Talkative {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        assert!(!text.starts_with("panic"), "{text}");
+        match text.is_empty() {
+            true => Ok(Self(text)),
+            false => Err(D::Error::custom(format!("missing field {text}"))),
+        }
+    }
+}
+
+impl Event for Talkative {
+    const NAME: &'static str = "order.ordered";
+}
+
+#[test]
+fn what_arrived_stands_in_no_error_of_a_type_that_shows_it() {
+    let broker = broker();
+    let bus = EventBus::over(broker.clone());
+    bus.register_type::<Talkative>().unwrap();
+    let _listener = bus
+        .register(|_: &Talkative, _: &Context<'_>| Ok(()))
+        .unwrap();
+    let mut events = bus.events();
+    for text in ["panic s3cret", "s3cret", "`s3cret s3cret`"] {
+        let envelope = envelope(&format!(r#","payload":"{text}""#));
+        broker
+            .publish(Message::new("events:order.ordered", envelope))
+            .unwrap();
+        let (reason, _) = undelivered(&mut events);
+        assert!(matches!(reason, Undelivered::BadPayload(_)), "{reason:?}");
+    }
+    assert!(!printed(&bus).contains("s3cret"), "{}", printed(&bus));
 }
 
 #[test]
