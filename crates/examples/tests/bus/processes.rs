@@ -137,8 +137,8 @@ fn a_process_that_is_told_to_end_finishes_what_it_has_taken() {
     let server = RedisServer::start(Release::Old);
     let url = server.url();
     let mut billing = Process::billing(&[&url]);
-    let mut orders = Process::shop(&["orders", &url, "2000"]);
-    assert_eq!(orders.line(), "placed 2000");
+    let mut orders = Process::shop(&["orders", &url, "200"]);
+    assert_eq!(orders.line(), "placed 200");
     assert_eq!(billing.line(), "the first order is here");
     billing.terminate();
     let (printed, is_well) = billing.end();

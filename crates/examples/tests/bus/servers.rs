@@ -51,6 +51,13 @@ fn error(events: &mut fanfeed::Receiver<BusEvent>) -> BusError {
     }
 }
 
+/// Has the server do something, as an administrator.
+fn redis_cli(server: &RedisServer, command: &[&str]) {
+    let mut redis = std::process::Command::new("redis-cli");
+    redis.args(["-p", &server.port().to_string()]).args(command);
+    assert!(redis.output().unwrap().status.success());
+}
+
 /// Two buses over a broker of their own each hear one another once, and share the work of a group.
 #[track_caller]
 fn exchanges(open: impl Fn() -> EventBus, has_groups: bool) {
@@ -174,14 +181,7 @@ fn what_others_publish_is_delivered_or_reported() {
     let bus = EventBus::from_config(bus).unwrap();
     let heard = orders(&bus);
     let mut events = bus.events();
-    let publish = |text: &str| {
-        let mut redis = std::process::Command::new("redis-cli");
-        redis.args(["-p", &server.port().to_string()]);
-        let output = redis
-            .args(["PUBLISH", "goevent:order.ordered", text])
-            .output();
-        assert!(output.unwrap().status.success());
-    };
+    let publish = |text: &str| redis_cli(&server, &["PUBLISH", "goevent:order.ordered", text]);
     publish("hello");
     let reason = error(&mut events);
     assert!(
@@ -243,12 +243,72 @@ fn what_the_broker_gives_up_later_is_told_to_the_dispatch() {
     let dispatch = bus.dispatch(ordered(1));
     // It may be given up before, or here.
     let _ = bus.close_timeout(Duration::from_millis(300));
-    let errors = [dispatch.errors(), bus.errors()].concat();
+    // The bus has an error of `close` too.
+    let errors = dispatch.errors();
     let mut each = errors.iter();
     assert!(
         each.any(|error| matches!(error.error(), BusError::NotPublished(_))),
         "{errors:?}"
     );
+}
+
+#[test]
+fn what_was_dispatched_is_on_the_server_when_the_bus_is_closed() {
+    const ALL: u64 = 2000;
+    let server = RedisServer::start(Release::Old);
+    let open = || EventBus::from_config(config(&server)).unwrap();
+    let (sending, listening) = (open(), open());
+    sending.register_type::<Ordered>().unwrap();
+    let heard = orders(&listening);
+    for order in 0..ALL {
+        sending.dispatch(ordered(order));
+    }
+    sending.close_timeout(LONG).unwrap();
+    drop(sending);
+    let got: Vec<_> = (0..ALL)
+        .map(|_| heard.recv_timeout(LONG).unwrap())
+        .collect();
+    assert_eq!(got, (0..ALL).collect::<Vec<_>>());
+    listening.close().unwrap();
+}
+
+#[test]
+fn a_subscription_that_the_server_refuses_later_is_reported() {
+    let server = RedisServer::builder(Release::Old)
+        .line("user reader on >hunter2 ~* &* +@all")
+        .start();
+    let sending = EventBus::from_config(config(&server)).unwrap();
+    sending.register_type::<Ordered>().unwrap();
+    let reader = config(&server).user("reader").password("hunter2");
+    let listening = EventBus::from_config(reader).unwrap();
+    listening.register_type::<Ordered>().unwrap();
+    let mut events = listening.events();
+    let (tx, rx) = unbounded();
+    let listen = || {
+        let tx = tx.clone();
+        let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+        listening
+            .listen_group("billing", listener)
+            .unwrap()
+            .detach();
+    };
+    listen();
+    redis_cli(&server, &["ACL", "SETUSER", "reader", "-xreadgroup"]);
+    sending.dispatch(ordered(1));
+    let refused = error(&mut events);
+    assert!(
+        matches!(&refused, BusError::NotSubscribed(text)
+        if text.contains("group billing") && text.contains("XREADGROUP")),
+        "{refused:?}"
+    );
+    redis_cli(&server, &["ACL", "SETUSER", "reader", "+xreadgroup"]);
+    listen();
+    sending.dispatch(ordered(2));
+    let mut got = [(); 2].map(|()| rx.recv_timeout(LONG).unwrap());
+    got.sort_unstable();
+    assert_eq!(got, [1, 2]);
+    sending.close().unwrap();
+    listening.close().unwrap();
 }
 
 #[test]
@@ -258,10 +318,15 @@ fn a_bad_configuration_says_what_would_be_right_and_hides_the_password() {
     for (config, part) in [
         (config.clone().address("localhost"), "localhost:6379"),
         (config.clone().address("localhost:x"), "localhost:6379"),
+        (
+            config.clone().address(":hunter2@localhost:6379"),
+            "`password`",
+        ),
         (config.clone().pool_size(3), "at least 4"),
         (config.clone().min_idle(11), "idle"),
         (config.clone().address("127.0.0.1:1"), "127.0.0.1:1"),
     ] {
+        assert!(!format!("{config:?}").contains("hunter2"));
         let error = EventBus::from_config(config).unwrap_err().to_string();
         assert!(
             error.contains(part) && !error.contains("hunter2"),
