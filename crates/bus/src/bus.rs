@@ -41,6 +41,9 @@ use crate::register::Register;
 /// [`close`](Self::close) ends a bus. When its last handle is dropped instead, the asynchronous listeners finish what was
 /// dispatched, and then the subscriptions end. A listener that owns a handle keeps the bus alive until it is unregistered or
 /// the bus is closed: use [`Context::bus`], or a [`WeakEventBus`].
+///
+/// A bus from a configuration closes its connection when its last handle is dropped, without waiting: events that were
+/// dispatched a moment ago may then not reach the server, and nothing reports that. So [`close`](Self::close) it.
 #[derive(Clone)]
 pub struct EventBus {
     shared: Arc<Shared>,
@@ -150,7 +153,11 @@ impl EventBus {
     /// A bus that is closed delivers nothing: [`Closed`](BusError::Closed) stands on the dispatch and on the bus. While
     /// [`close`](Self::close) waits, that is so for all but the listeners that it waits for.
     ///
-    /// Without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a timeout, asks
+    /// Over a broker it may block, if the broker's queue has no room: for at most `RemoteOptions::patience`, after the listeners
+    /// have been called. Where nothing may block, set that to zero. Over a broker, registering a listener or a type, and
+    /// `from_config`, block too and have no async twins: call them from `spawn_blocking`.
+    ///
+    /// In memory, without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a timeout, asks
     /// for its token or is registered for once.
     #[inline]
     pub fn dispatch<E: Event>(&self, event: E) -> Dispatch {
@@ -212,7 +219,13 @@ impl EventBus {
     /// # Errors
     ///
     /// [`WouldDeadlock`](BusError::WouldDeadlock) where [`wait`](Self::wait) gives it. The bus refuses events and listeners from
-    /// then on; its subscriptions end when `close` is called outside of the listener, or when its last handle is dropped.
+    /// then on, and hears other processes no more; its listeners end when `close` is called outside of the listener, or when
+    /// its last handle is dropped.
+    ///
+    /// Over a broker also `NotPublished`, if events could not be published. For the listeners it waits as long as they take; for
+    /// the server it then waits at most 5 s, and gives up the events that are not there by then: use
+    /// [`close_timeout`](Self::close_timeout) if a server may be away for longer. `EventBus::over` says what the broker of
+    /// several users tells.
     pub fn close(&self) -> Result<(), BusError> {
         self.shared.close(None)
     }
@@ -226,7 +239,9 @@ impl EventBus {
     /// As [`close`](Self::close), and [`CloseTimeout`](BusError::CloseTimeout) if not everything was done by then.
     ///
     /// It may take longer than `timeout`: a logger that is slow is given a second, and the destructors of what is dropped run on
-    /// the calling thread.
+    /// the calling thread. Over a broker, a registration under way on another thread may hold it up until the server has
+    /// answered that one, for 10 s by default. If listeners use up the time, none is left for the broker's queue: of a bus
+    /// from a configuration what waits there is given up, although the server may be well.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
     }

@@ -129,7 +129,8 @@ impl Dispatch {
         }
     }
 
-    /// What has gone wrong so far. Complete once [`is_done`](Self::is_done).
+    /// What has gone wrong so far. Complete once [`is_done`](Self::is_done), except for one thing: if the broker gives the event
+    /// up later, that is added later.
     pub fn errors(&self) -> Vec<EventError> {
         match &self.progress {
             Some(progress) => progress.errors(),

@@ -53,6 +53,14 @@ impl EventBus {
     ///
     /// Registering a listener waits until the broker has subscribed to its name. Dispatching waits for the broker only if it
     /// has no room, after the listeners have been called, and at most for [`RemoteOptions::patience`].
+    ///
+    /// # A broker that others use too
+    ///
+    /// [`close`](Self::close) does not close the broker, and does not wait until the broker has told the server that the
+    /// subscriptions have ended. It flushes the broker. A flush tells each failure once, of all publishers of the broker: so
+    /// `close` may return [`NotPublished`](BusError::NotPublished) for a message of another user of the broker, or for one whose
+    /// failure was reported before, and may take such a failure from a user that flushes later. What has failed of this bus
+    /// stands on its dispatches and in its [`errors`](Self::errors).
     pub fn over(broker: Arc<dyn Broker>) -> Self {
         RemoteOptions::new().over(broker)
     }
@@ -90,7 +98,19 @@ impl EventBus {
 
     /// Registers a listener that is called in one process of a group: each event goes to one of the group's listeners,
     /// wherever it was dispatched. The event comes through the broker only, so [`Dispatch`](crate::Dispatch) does not wait for
-    /// it, and it is delivered as the broker promises for groups. If the listener fails, the broker delivers the event again.
+    /// it, and it is delivered as the broker promises for groups: at least once over Redis Streams, JetStream and Kafka, at most
+    /// once in memory and over NATS core.
+    ///
+    /// # Failures
+    ///
+    /// If the listener fails, panics or overruns, it gets the event again, after waits of up to 5 s; meanwhile the member
+    /// handles no other. After ten attempts the group gives the event up: `BusEvent::Broker` with `GaveUp`, and the driver's page
+    /// says whether the server keeps it elsewhere. The number is fixed. An overrun counts as a failure though the listener
+    /// returns `Ok` in the end. An event that the process cannot read (an envelope of a later version, no registered type, a
+    /// payload that does not fit) is reported and given up at once, for the whole group: so register the types first, and
+    /// update all members before other processes dispatch what only new ones read.
+    ///
+    /// A member whose bus closes, or whose listener is unregistered, hands on what it had not begun.
     ///
     /// # Errors
     ///

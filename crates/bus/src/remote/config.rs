@@ -40,9 +40,12 @@ pub enum Wire {
     #[default]
     Streams,
     /// Pub/sub channels, whose names are the prefix and the name of the event, and nothing but the envelope of this crate. At
-    /// most once, without groups.
+    /// most once, without groups. The trace context of `tracing` does not travel.
+    ///
+    /// Each bus also publishes a number about once a second on a channel of its own, the prefix and a random name in braces: a
+    /// program that subscribes to a pattern such as `goevent:*` gets that too, and has to ignore it.
     PubSub,
-    /// The same with the envelope of goevent, so that Go services hear this bus and are heard.
+    /// The same with the envelope of goevent, so that Go services hear this bus and are heard, if [`GoEvent`] has it right.
     GoEvent(GoEvent),
 }
 
@@ -203,6 +206,11 @@ impl RedisConfig {
 
     fn config(&self) -> Result<Config, BusError> {
         let bad = |what: &str| Err(BusError::NotConnected(what.into()));
+        if self.address.contains('@') {
+            return bad(
+                "the address contains a user or a password; give them by `user` and `password`",
+            );
+        }
         let Some((host, port)) = self.address.rsplit_once(':') else {
             return bad("the address has no port; give a host and a port, such as localhost:6379");
         };
@@ -264,7 +272,11 @@ impl Default for RedisConfig {
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
-            .field("address", &self.address)
+            // What stands before an `@` may be a password, though `config` refuses that.
+            .field(
+                "address",
+                &self.address.rsplit('@').next().unwrap_or_default(),
+            )
             .field("user", &self.user)
             .field("password", &self.password)
             .field("database", &self.database)
@@ -289,7 +301,8 @@ impl EventBus {
     }
 
     /// As [`from_config`](Self::from_config), but a server that is away is no error: the bus connects when it is there, and
-    /// listeners hear other processes from then on.
+    /// listeners hear other processes from then on. If the server then refuses a subscription, that is
+    /// [`NotSubscribed`](BusError::NotSubscribed) on the bus; the next listener of the name that is registered tries again.
     ///
     /// # Errors
     ///

@@ -17,6 +17,15 @@ const MARK: &str = "fanfeed-";
 /// The envelope of goevent: JSON with `event_name`, `event_type`, `event_data`, `handle_id` and `timestamp` (seconds since
 /// 1970), published as it is on the channel that is the prefix and the name.
 ///
+/// # What is assumed
+///
+/// The names of the fields, and the seconds, are as goevent is described to users. Its source was not at hand: it was not tested
+/// against a Go service. It is assumed that a Go service reads an `event_data` that is a value, such as a `json.RawMessage`, and
+/// takes any text as `handle_id`. If its field is a `[]byte` or a `string`, it cannot read the events of this bus, though this bus
+/// reads its events. Try it with one event first.
+///
+/// # How it is read
+///
 /// It is read leniently: `event_data` is the event as JSON, or a text that contains the JSON of an object, as it is or in base64
 /// (which is how Go writes a `[]byte`). It is written as JSON.
 ///

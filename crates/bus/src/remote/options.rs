@@ -97,6 +97,10 @@ impl RemoteOptions {
 
     /// Sets how many events of a name may wait for its listeners. Where the broker keeps nothing, more of them are dropped and
     /// reported.
+    ///
+    /// This bounds what waits for synchronous listeners, and for members of groups. An event that arrives for other
+    /// asynchronous listeners is queued for the threads of the bus, or spawned, at once, and nothing bounds how many wait there:
+    /// watch [`EventBus::pending`]. Where a fast sender must not fill the memory, use a synchronous listener or a group.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events;
         self
