@@ -112,8 +112,8 @@ impl Config {
     }
 
     /// Publishes only payloads in the mode of pub/sub, on channels whose names are the prefix and the key as they are: for
-    /// subscribers of other programs. Identity, name, time and headers of the messages are lost. Off by default. Streams are not
-    /// affected.
+    /// subscribers of other programs. Identity, name, time and headers of the messages are lost. The broker wakes itself on a channel
+    /// `fanfeed-wake:{..}`, which its user must be allowed to use. Off by default. Streams are not affected.
     #[must_use]
     pub fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;

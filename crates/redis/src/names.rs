@@ -89,9 +89,13 @@ impl Names {
         }
     }
 
-    /// The channel with which a broker wakes its own listener. No key has this channel, because no escaped key has a brace.
+    /// The channel with which a broker wakes its own listener. No key has this channel, because no escaped key has a brace. A
+    /// bare channel is for other programs, which may listen to all that begin with the prefix: so it does not begin with it.
     pub(crate) fn wake(&self, member: &str) -> String {
-        format!("{}{{{member}}}", self.prefix)
+        match self.bare {
+            true => format!("fanfeed-wake:{{{member}}}"),
+            false => format!("{}{{{member}}}", self.prefix),
+        }
     }
 
     /// The heartbeat of a member.
@@ -154,7 +158,10 @@ mod tests {
     fn a_bare_channel_is_the_prefix_and_the_key() {
         let names = Names::new("goevent:");
         assert_eq!(names.channel("Ünder way"), "goevent:%C3%9Cnder%20way");
-        assert_eq!(names.bare(true).channel("Ünder way"), "goevent:Ünder way");
+        assert_eq!(names.wake("1-a"), "goevent:{1-a}");
+        let names = names.bare(true);
+        assert_eq!(names.channel("Ünder way"), "goevent:Ünder way");
+        assert_eq!(names.wake("1-a"), "fanfeed-wake:{1-a}");
     }
 
     #[test]

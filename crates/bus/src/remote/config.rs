@@ -42,8 +42,7 @@ pub enum Wire {
     /// Pub/sub channels, whose names are the prefix and the name of the event, and nothing but the envelope of this crate. At
     /// most once, without groups. The trace context of `tracing` does not travel.
     ///
-    /// Each bus also publishes a number about once a second on a channel of its own, the prefix and a random name in braces: a
-    /// program that subscribes to a pattern such as `goevent:*` gets that too, and has to ignore it.
+    /// Each bus also publishes a number about once a second on a channel of its own, `fanfeed-wake:` and a random name in braces.
     PubSub,
     /// The same with the envelope of goevent, so that Go services hear this bus and are heard, if [`GoEvent`] has it right.
     GoEvent(GoEvent),
