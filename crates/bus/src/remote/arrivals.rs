@@ -1,26 +1,36 @@
 //! Events that arrive from other processes.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use fanfeed_broker::{Context, HandlerError, Message, Outcome};
 
-use crate::core::{Shared, call};
+use crate::core::{Progress, Shared, call};
 use crate::error::{Arrived, BusError, EventError, Undelivered};
 use crate::event::AnyEvent;
 use crate::quietly::quietly;
 use crate::remote::outlet::Outlet;
+use crate::sync::Mutex;
 
-/// Handles the messages of a name for the listeners of the bus.
+/// The latest events of one name that its asynchronous listeners may not have finished, the oldest first.
+/// Weak, because a dispatch keeps the bus alive, and the bus these.
+type Unfinished = Mutex<VecDeque<Weak<Progress>>>;
+
+/// Handles the messages of a name for the listeners of the bus. The broker calls it for one message after another.
 pub(crate) fn handler(
     shared: Weak<Shared>,
     name: Arc<str>,
 ) -> impl Fn(&Message, &Context) -> Outcome + Send + Sync + 'static {
+    let unfinished = Unfinished::default();
     move |message, _| {
         let Some(shared) = shared.upgrade() else {
             return Ok(());
         };
         if let Some(outlet) = shared.outlet() {
-            outlet.arrive(&shared, &name, message);
+            let arrived = outlet.arrive(&shared, &name, message);
+            if let Some(progress) = arrived {
+                outlet.make_room(&unfinished, &progress);
+            }
         }
         Ok(())
     }
@@ -35,23 +45,51 @@ pub(crate) enum Arrival {
 }
 
 impl Outlet {
-    fn arrive(&self, shared: &Arc<Shared>, name: &Arc<str>, message: &Message) {
+    /// Gives a message to the listeners of its name. The result is its dispatch, if that is not done.
+    fn arrive(
+        &self,
+        shared: &Arc<Shared>,
+        name: &Arc<str>,
+        message: &Message,
+    ) -> Option<Arc<Progress>> {
         match self.read(name, None, message) {
             Ok(Arrival::Event(event, mark)) => {
                 if let Some(mark) = mark
                     && !self.seen.lock().insert(mark)
                 {
-                    return;
+                    return None;
                 }
                 let visit = shared.visits.enter(|| shared.epoch(), 0);
                 let route = visit.table().route_of_name(name);
                 let dispatch = call::later(shared, &visit, route, &event);
                 visit.end(|| shared.left());
                 quietly(|| drop(event));
-                drop(dispatch);
+                dispatch.into_progress()
             }
-            Ok(Arrival::Known) => {}
-            Err(reason) => self.undelivered(shared, name, message, reason),
+            Ok(Arrival::Known) => None,
+            Err(reason) => {
+                self.undelivered(shared, name, message, reason);
+                None
+            }
+        }
+    }
+
+    /// Notes a dispatch that is under way. If there are too many, waits for the oldest of them: meanwhile the broker
+    /// keeps the messages that arrive, or drops and reports them, as it does for a slow synchronous listener.
+    fn make_room(&self, unfinished: &Unfinished, progress: &Arc<Progress>) {
+        let oldest = {
+            let mut unfinished = unfinished.lock();
+            unfinished.push_back(Arc::downgrade(progress));
+            if unfinished.len() >= self.buffer {
+                unfinished.retain(|each| each.upgrade().is_some_and(|each| !each.is_done()));
+            }
+            match unfinished.len() >= self.buffer {
+                true => unfinished.pop_front().and_then(|oldest| oldest.upgrade()),
+                false => None,
+            }
+        };
+        if let Some(oldest) = oldest {
+            oldest.wait_until(None);
         }
     }
 

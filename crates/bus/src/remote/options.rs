@@ -95,12 +95,12 @@ impl RemoteOptions {
         self
     }
 
-    /// Sets how many events of a name may wait for its listeners. Where the broker keeps nothing, more of them are dropped and
-    /// reported.
+    /// Sets how many events of a name may wait at the broker for its listeners. Where the broker keeps nothing, more of them
+    /// are dropped and reported.
     ///
-    /// This bounds what waits for synchronous listeners, and for members of groups. An event that arrives for other
-    /// asynchronous listeners is queued for the threads of the bus, or spawned, at once, and nothing bounds how many wait there:
-    /// watch [`EventBus::pending`]. Where a fast sender must not fill the memory, use a synchronous listener or a group.
+    /// As many more may be under way to asynchronous listeners: queued for the threads of the bus, or spawned. While they are,
+    /// the bus takes no further event of that name from the broker, so a fast sender does not fill the memory. For members
+    /// of groups, the event that is handled is the only one under way.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events;
         self

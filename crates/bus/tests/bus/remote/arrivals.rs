@@ -1,10 +1,12 @@
-use fanfeed_broker::{Message, Publisher, SubscriberExt};
-use fanfeed_bus::{BusError, BusEvent, Context, Event, EventBus, RemoteOptions, Undelivered};
+use crossbeam_channel::{bounded, unbounded};
+use fanfeed_broker::{Broker, Event as Happened, Message, Publisher, SubscriberExt};
+use fanfeed_bus::{AnyEvent, BusError, BusEvent, BusOptions, Context, Event, EventBus};
+use fanfeed_bus::{Register, RemoteOptions, Undelivered};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Ordered, broker, bus, next, orders};
-use crate::support::LONG;
+use crate::support::{LONG, until};
 
 fn envelope(fields: &str) -> String {
     format!(r#"{{"fanfeed":1,"id":"1","name":"order.ordered","time":0,"origin":"them"{fields}}}"#)
@@ -178,6 +180,91 @@ fn an_event_that_arrives_twice_is_delivered_once_within_the_window() {
             .unwrap();
     }
     assert_eq!([0; 4].map(|_| next(&heard)), [1, 3, 5, 6]);
+}
+
+#[test]
+fn a_group_handles_an_event_that_arrives_twice_once() {
+    let broker = broker();
+    let bus = bus(&broker);
+    let (tx, rx) = unbounded();
+    let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    let _member = bus.listen_group("billing", listener).unwrap();
+    for (id, order) in [(1, 1), (1, 2), (2, 3)] {
+        let text = format!(
+            r#"{{"fanfeed":1,"id":"{id}","name":"order.ordered","time":0,"origin":"them","payload":{{"order":{order}}}}}"#
+        );
+        broker
+            .publish(Message::new("events:order.ordered", text))
+            .unwrap();
+    }
+    assert_eq!([next(&rx), next(&rx)], [1, 3]);
+}
+
+/// Guards against memory that a fast sender fills.
+#[test]
+fn arrivals_for_asynchronous_listeners_are_bounded_and_the_rest_is_reported() {
+    const ALL: u64 = 100;
+    let broker = broker();
+    let one_thread = BusOptions::new().threads(1).limit(1);
+    let options = RemoteOptions::new().bus(one_thread).buffer(3);
+    let listening = options.over(broker.clone());
+    listening.register_type::<Ordered>().unwrap();
+    let mut events = listening.events();
+    let (tx, rx) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let slow = move |event: &Ordered, _: &Context<'_>| {
+        tx.send(event.order)?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    let slow = Register::event(slow).asynchronous();
+    listening.register_with(slow).unwrap().detach();
+    let sending = bus(&broker);
+    sending.dispatch(Ordered { order: 0 });
+    next(&rx);
+    for order in 1..ALL {
+        sending.dispatch(Ordered { order });
+    }
+    until(|| listening.pending() == 3);
+    until(|| broker.stats().dropped > 0);
+    drop(go);
+    until(|| rx.len() as u64 + broker.stats().dropped == ALL - 1);
+    assert!(rx.len() <= 6, "{}", rx.len());
+    let told = loop {
+        if let BusEvent::Broker(Happened::Dropped { key, .. }) = events.recv_timeout(LONG).unwrap()
+        {
+            break key;
+        }
+    };
+    assert_eq!(told.as_str(), "events:order.ordered");
+    listening.close().unwrap();
+}
+
+#[test]
+fn a_listener_of_an_arrival_dispatches_and_waits() {
+    let broker = broker();
+    let listening = bus(&broker);
+    let (tx, rx) = unbounded();
+    let inner = Register::named("inner", |_: &dyn AnyEvent, _: &Context<'_>| Ok(()));
+    listening
+        .register_with(inner.asynchronous())
+        .unwrap()
+        .detach();
+    let listener = move |_: &Ordered, context: &Context<'_>| {
+        let waited = context.bus().dispatch(Inner).wait();
+        Ok(tx.send((waited, context.bus().wait()))?)
+    };
+    listening.register(listener).unwrap().detach();
+    bus(&broker).dispatch(Ordered { order: 7 });
+    let (dispatch, bus) = next(&rx);
+    dispatch.unwrap();
+    assert!(matches!(bus, Err(BusError::WouldDeadlock)), "{bus:?}");
+}
+
+struct Inner;
+
+impl Event for Inner {
+    const NAME: &'static str = "inner";
 }
 
 #[test]
