@@ -25,6 +25,8 @@ use crate::sync::{
 
 /// How long `close` waits for the broker, unless it has a deadline.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long it waits at least: the listeners may have used up the time, and a server that is well takes what is queued at once.
+const LAST: Duration = Duration::from_millis(250);
 
 /// The subscription of one name. Its lock is held while the broker subscribes. Nobody waits for a handler under it: the handler
 /// may need the lock.
@@ -58,6 +60,8 @@ pub(crate) struct Outlet {
     names: Mutex<HashMap<Arc<str>, Opened>>,
     is_closed: AtomicBool,
     watcher: OnceLock<Watcher>,
+    /// Held by the thread that flushes the broker.
+    flushing: Mutex<()>,
 }
 
 impl Outlet {
@@ -87,6 +91,7 @@ impl Outlet {
             names: Mutex::default(),
             is_closed: AtomicBool::new(false),
             watcher: OnceLock::new(),
+            flushing: Mutex::default(),
             broker,
         });
         // Before the watcher, which drops what it hears while there is no outlet.
@@ -194,7 +199,10 @@ impl Outlet {
 
     /// Waits until what was published is on the server. Once the listeners are done.
     pub(crate) fn flush(&self, shared: &Shared, deadline: Option<Instant>) -> Result<(), BusError> {
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + FLUSH);
+        let now = Instant::now();
+        let deadline = deadline.map_or(now + FLUSH, |deadline| deadline.max(now + LAST));
+        // A second caller finds the broker closed. It would end the observers before the first one's failures are told.
+        let _flushing = self.flushing.try_lock_until(deadline);
         let rest = || deadline.saturating_duration_since(Instant::now());
         let flushed = match self.broker.flush(rest()) {
             Ok(()) | Err(FlushError::Closed) => Ok(()),
@@ -227,8 +235,9 @@ pub(crate) fn end_soon(subscriptions: impl IntoIterator<Item = BrokerSubscriptio
 }
 
 pub(crate) fn not_subscribed(error: SubscribeError) -> BusError {
-    match error {
-        SubscribeError::Closed => BusError::Closed,
-        error => BusError::NotSubscribed(error.to_string().into()),
-    }
+    let reason = match error {
+        SubscribeError::Closed => "the broker is closed".into(),
+        error => error.to_string().into(),
+    };
+    BusError::NotSubscribed(reason)
 }

@@ -11,7 +11,7 @@ use crate::core::{Progress, Shared, call};
 use crate::dispatch::Dispatch;
 use crate::error::{BusError, EventError};
 use crate::event::{self, AnyEvent, Event};
-use crate::quietly::quietly;
+use crate::quietly::{catch, quietly};
 use crate::remote::codec::Outgoing;
 use crate::remote::outlet::Outlet;
 use crate::remote::registry::Registered;
@@ -81,10 +81,11 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, outlet: &Arc<Outlet>, eve
         })
     };
     let after = |progress: &Arc<Progress>, message: Option<Message>| {
-        if let Some(message) = message
-            && let Err(error) = outlet.broker.publish_timeout(message, outlet.patience)
-        {
-            fail(progress, not_published(error));
+        if let Some(message) = message {
+            let publish = || outlet.broker.publish_timeout(message, outlet.patience);
+            if let Err(error) = published(publish) {
+                fail(progress, error);
+            }
         }
     };
     let dispatch = call::between(shared, &visit, route, &event, before, after);
@@ -131,10 +132,25 @@ impl Outlet {
 
     /// Publishes a message, or gives it back if there is no room.
     fn try_publish(&self, message: Message) -> Result<Option<Message>, BusError> {
-        match self.broker.try_publish(message) {
-            Ok(()) => Ok(None),
-            Err(PublishError::Full(message)) => Ok(Some(message)),
-            Err(error) => Err(not_published(error)),
+        let mut full = None;
+        published(|| match self.broker.try_publish(message) {
+            Err(PublishError::Full(message)) => {
+                full = Some(message);
+                Ok(())
+            }
+            result => result,
+        })?;
+        Ok(full)
+    }
+}
+
+/// Calls the broker. If it panics, as one of somebody else may, the dispatch is done all the same.
+fn published(publish: impl FnOnce() -> Result<(), PublishError>) -> Result<(), BusError> {
+    match catch(publish) {
+        Ok(result) => result.map_err(not_published),
+        Err(text) => {
+            let reason = format!("the broker panicked: {text}");
+            Err(BusError::NotPublished(reason.into()))
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::unbounded;
-use fanfeed_broker::{Broker, Event as Happened, Message, MessageId, Publisher};
+use crossbeam_channel::{bounded, unbounded};
+use fanfeed_broker::{Broker, Event as Happened, FlushError, Message, MessageId, Publisher};
 use fanfeed_bus::{BusError, BusEvent, Context, EventBus, Register};
 
 use super::hooked::Hooked;
@@ -93,4 +95,91 @@ fn what_a_listener_dispatches_in_turn_is_published_after_its_event() {
     bus.dispatch(Ordered { order: 1 });
     let expected = ["events:order.ordered", "events:second"];
     assert_eq!(broker.published(), expected);
+}
+
+#[test]
+fn a_broker_that_panics_is_reported_and_the_dispatch_is_done() {
+    let broker = Hooked::new(|_| ());
+    let bus = bus(&broker);
+    let heard = orders(&bus);
+    broker.on_publish(|_| panic!("it cannot"));
+    let dispatch = bus.dispatch(Ordered { order: 7 });
+    dispatch.wait().unwrap();
+    assert_eq!(next(&heard), 7);
+    let errors = dispatch.errors();
+    assert!(
+        matches!(errors[0].error(), BusError::NotPublished(text) if text.contains("it cannot")),
+        "{errors:?}"
+    );
+    bus.close().unwrap();
+}
+
+#[test]
+fn the_queue_is_flushed_though_listeners_have_used_up_the_time() {
+    let broker = Hooked::new(|_| ());
+    let bus = bus(&broker);
+    let (tx, timeouts) = unbounded();
+    broker.on_flush(move |timeout| {
+        tx.send(timeout).unwrap();
+        Ok(())
+    });
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let stuck = move |_: &Ordered, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    let stuck = Register::event(stuck).asynchronous();
+    bus.register_with(stuck).unwrap().detach();
+    bus.dispatch(Ordered { order: 7 });
+    next(&began);
+    let error = bus.close_timeout(Duration::ZERO).unwrap_err();
+    assert!(matches!(error, BusError::CloseTimeout { .. }), "{error}");
+    assert!(next(&timeouts) >= Duration::from_millis(100));
+    drop(go);
+}
+
+/// Guards against a second `close`, beside the first, after which nobody heard what the first one's flush told.
+#[test]
+fn a_second_close_waits_until_the_first_has_told_what_failed() {
+    let broker = Hooked::new(|_| ());
+    let bus = bus(&broker);
+    let mut events = bus.events();
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    broker.on_flush(move |_| {
+        begun.send(()).unwrap();
+        gate.recv().map_err(|_| FlushError::Closed)
+    });
+    let (tx, closed) = unbounded();
+    let closing: Vec<_> = ["first", "second"]
+        .into_iter()
+        .map(|name| {
+            let (bus, tx) = (bus.clone(), tx.clone());
+            let closing = thread::spawn(move || {
+                bus.close().unwrap();
+                tx.send(name).unwrap();
+            });
+            if name == "first" {
+                next(&began);
+            }
+            closing
+        })
+        .collect();
+    assert!(closed.recv_timeout(Duration::from_millis(50)).is_err());
+    broker.events.send(Happened::PublishFailed {
+        id: MessageId::parse("forgotten"),
+        key: "events:order.ordered".into(),
+        error: "NOPERM".into(),
+    });
+    drop(go);
+    for thread in closing {
+        thread.join().unwrap();
+    }
+    let told = events.recv_timeout(LONG).unwrap();
+    assert!(
+        matches!(told, BusEvent::Broker(Happened::PublishFailed { .. })),
+        "{told}"
+    );
 }

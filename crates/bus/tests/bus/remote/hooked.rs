@@ -12,6 +12,8 @@ use fanfeed_broker::{
 use crate::support::LONG;
 
 type Hook = Box<dyn Fn(&MemoryBroker) + Send + Sync>;
+type OnPublish = Arc<dyn Fn(&Message) + Send + Sync>;
+type OnFlush = Arc<dyn Fn(Duration) -> Result<(), FlushError> + Send + Sync>;
 
 pub(crate) struct Hooked {
     inner: Mutex<Arc<MemoryBroker>>,
@@ -20,6 +22,8 @@ pub(crate) struct Hooked {
     published: Mutex<Vec<String>>,
     /// Called when a subscription is live, before the caller has it.
     subscribed: Hook,
+    on_publish: Mutex<Option<OnPublish>>,
+    on_flush: Mutex<Option<OnFlush>>,
 }
 
 impl Hooked {
@@ -29,7 +33,22 @@ impl Hooked {
             events: Feed::new(),
             published: Mutex::default(),
             subscribed: Box::new(subscribed),
+            on_publish: Mutex::default(),
+            on_flush: Mutex::default(),
         })
+    }
+
+    /// Sets what is called before a message is published.
+    pub(crate) fn on_publish(&self, f: impl Fn(&Message) + Send + Sync + 'static) {
+        *self.on_publish.lock().unwrap() = Some(Arc::new(f));
+    }
+
+    /// Sets what is called in place of `flush`.
+    pub(crate) fn on_flush(
+        &self,
+        f: impl Fn(Duration) -> Result<(), FlushError> + Send + Sync + 'static,
+    ) {
+        *self.on_flush.lock().unwrap() = Some(Arc::new(f));
     }
 
     pub(crate) fn inner(&self) -> Arc<MemoryBroker> {
@@ -50,6 +69,10 @@ impl Hooked {
     fn note(&self, message: &Message) {
         let key = message.key().to_string();
         self.published.lock().unwrap().push(key);
+        let hook = self.on_publish.lock().unwrap().clone();
+        if let Some(hook) = hook {
+            hook(message);
+        }
     }
 }
 
@@ -79,7 +102,11 @@ impl Publisher for Hooked {
     }
 
     fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
-        self.inner().flush(timeout)
+        let hook = self.on_flush.lock().unwrap().clone();
+        match hook {
+            Some(hook) => hook(timeout),
+            None => self.inner().flush(timeout),
+        }
     }
 }
 
