@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Arrived, BusError};
 use crate::remote::codec::{Codec, Outgoing};
-use crate::remote::{EventRegistry, GoEvent};
+use crate::remote::{EventRegistry, GoData, GoEvent};
 
 /// Reads `bytes` as an envelope of this crate.
 ///
@@ -21,7 +21,9 @@ pub fn envelope(bytes: &[u8]) {
 /// # Panics
 /// If an event is not read back as it was written.
 pub fn goevent(bytes: &[u8]) {
-    round(&Codec::GoEvent(GoEvent::new()), bytes);
+    for data in [GoData::Value, GoData::Text, GoData::Base64] {
+        round(&Codec::GoEvent(GoEvent::new().data(data)), bytes);
+    }
 }
 
 /// Reads `bytes` as the payload of an event that `registry` knows under this name.
