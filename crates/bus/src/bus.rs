@@ -154,8 +154,7 @@ impl EventBus {
     /// [`close`](Self::close) waits, that is so for all but the listeners that it waits for.
     ///
     /// Over a broker it may block, if the broker's queue has no room: for at most `RemoteOptions::patience`, after the listeners
-    /// have been called. Where nothing may block, set that to zero. Over a broker, registering a listener or a type, and
-    /// `from_config`, block too and have no async twins: call them from `spawn_blocking`.
+    /// have been called. Where nothing may block, set that to zero.
     ///
     /// In memory, without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a timeout, asks
     /// for its token or is registered for once.
@@ -240,8 +239,7 @@ impl EventBus {
     ///
     /// It may take longer than `timeout`: a logger that is slow is given a second, and the destructors of what is dropped run on
     /// the calling thread. Over a broker, a registration under way on another thread may hold it up until the server has
-    /// answered that one, for 10 s by default. If listeners use up the time, none is left for the broker's queue: of a bus
-    /// from a configuration what waits there is given up, although the server may be well.
+    /// answered that one, for 10 s by default; and if listeners use up the time, the broker's queue gets 250 ms more.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
     }

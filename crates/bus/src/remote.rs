@@ -16,12 +16,14 @@ mod outlet;
 mod publish;
 mod registry;
 mod seen;
+#[cfg(feature = "tokio")]
+mod twins;
 mod watcher;
 
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use config::{BusConfig, RedisConfig, Wire};
-pub use goevent::GoEvent;
+pub use goevent::{GoData, GoEvent};
 pub use options::RemoteOptions;
 pub(crate) use outlet::Outlet;
 pub(crate) use publish::dispatch;

@@ -72,11 +72,52 @@ pub(crate) fn wait(
     }
 }
 
-/// What the thread that closes leaves for the future.
-#[derive(Default)]
-struct Closing {
-    result: Option<Result<(), BusError>>,
+/// What the thread leaves for the future.
+struct Answer<T> {
+    result: Option<T>,
     waker: Option<Waker>,
+}
+
+/// Runs what blocks on a thread of its own, or here if there is no thread left. It goes on if the future is dropped.
+pub(crate) async fn aside<T, F>(name: &str, f: F) -> T
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (result, waker) = (None, None);
+    let answer = Arc::new(Mutex::new(Answer { result, waker }));
+    let f = Arc::new(Mutex::new(Some(f)));
+    let take = |f: &Mutex<Option<F>>| f.lock().take().expect("it is taken once");
+    let own = (Arc::clone(&answer), Arc::clone(&f));
+    let thread = thread::Builder::new().name(name.into());
+    let started = thread.spawn(move || {
+        let (answer, f) = own;
+        let result = take(&f)();
+        let waker = {
+            let mut answer = answer.lock();
+            answer.result = Some(result);
+            answer.waker.take()
+        };
+        if let Some(waker) = waker {
+            quietly(|| waker.wake());
+        }
+    });
+    if started.is_err() {
+        return take(&f)();
+    }
+    poll_fn(|cx| {
+        let waker = cx.waker().clone();
+        let mut answer = answer.lock();
+        if let Some(result) = answer.result.take() {
+            drop(answer);
+            return Poll::Ready(result);
+        }
+        let old = answer.waker.replace(waker);
+        drop(answer);
+        quietly(|| drop(old));
+        Poll::Pending
+    })
+    .await
 }
 
 /// Closes on a thread of its own, since that runs destructors of users and waits for the logger. `deadline` gives the time at which to
@@ -91,36 +132,6 @@ pub(crate) fn close<F: FnOnce() -> Option<Instant> + Send>(
         shared.begin_draining();
         // Of the listener that polls this. The thread that closes is in none.
         let _wait = Wait::begin(shared.number)?;
-        let closing = Arc::new(Mutex::new(Closing::default()));
-        let own = (Arc::clone(&closing), Arc::clone(&shared));
-        let thread = thread::Builder::new().name("fanfeed-bus-close".into());
-        let started = thread.spawn(move || {
-            let (closing, shared) = own;
-            let result = shared.close(deadline);
-            let waker = {
-                let mut closing = closing.lock();
-                closing.result = Some(result);
-                closing.waker.take()
-            };
-            if let Some(waker) = waker {
-                quietly(|| waker.wake());
-            }
-        });
-        if started.is_err() {
-            return shared.close(deadline);
-        }
-        poll_fn(|cx| {
-            let waker = cx.waker().clone();
-            let mut closing = closing.lock();
-            if let Some(result) = closing.result.take() {
-                drop(closing);
-                return Poll::Ready(result);
-            }
-            let old = closing.waker.replace(waker);
-            drop(closing);
-            quietly(|| drop(old));
-            Poll::Pending
-        })
-        .await
+        aside("fanfeed-bus-close", move || shared.close(deadline)).await
     }
 }

@@ -52,7 +52,8 @@ impl EventBus {
     /// # What may block
     ///
     /// Registering a listener waits until the broker has subscribed to its name. Dispatching waits for the broker only if it
-    /// has no room, after the listeners have been called, and at most for [`RemoteOptions::patience`].
+    /// has no room, after the listeners have been called, and at most for [`RemoteOptions::patience`]: where nothing may block,
+    /// set that to zero. With the feature `tokio`, `register_with_async` and `register_type_as_async` wait without the thread.
     ///
     /// # A broker that others use too
     ///
@@ -63,6 +64,11 @@ impl EventBus {
     /// stands on its dispatches and in its [`errors`](Self::errors).
     pub fn over(broker: Arc<dyn Broker>) -> Self {
         RemoteOptions::new().over(broker)
+    }
+
+    /// The broker, for its [`health`](Broker::health), its counters and its limits. `None` if the bus is in memory.
+    pub fn broker(&self) -> Option<&Arc<dyn Broker>> {
+        self.shared().outlet().map(|outlet| &outlet.broker)
     }
 
     /// The types that this bus exchanges with other processes. `None` if it is in memory.

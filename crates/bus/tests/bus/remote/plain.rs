@@ -250,6 +250,65 @@ fn a_bus_in_memory_has_no_types_and_no_groups() {
 }
 
 #[test]
+fn a_bus_over_a_broker_shows_it() {
+    let broker = broker();
+    let bus = bus(&broker);
+    let _heard = orders(&bus);
+    let health = bus.broker().unwrap().health();
+    assert!(health.is_up() && health.subscriptions == 1);
+    assert!(EventBus::new().broker().is_none());
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn what_waits_for_the_broker_has_async_twins() {
+    use fanfeed_bus::Register;
+
+    let broker = broker();
+    let sending = bus(&broker);
+    let listening = EventBus::over(broker.clone());
+    let (tx, rx) = unbounded();
+    let all = tx.clone();
+    let all = Register::all(move |event: &dyn AnyEvent, _: &Context<'_>| {
+        Ok(all.send(event.name().to_owned())?)
+    });
+    let _all = listening.register_with_async(all).await.unwrap();
+    let name = Ordered::NAME;
+    let typed = listening.register_type_as_async::<Ordered>(name);
+    typed.await.unwrap();
+    let listener = Register::async_event(move |event: Arc<Ordered>| {
+        let tx = tx.clone();
+        async move { Ok(tx.send(event.order.to_string())?) }
+    });
+    let listener = listening.register_with_async(listener).await.unwrap();
+    sending.dispatch(Ordered { order: 7 });
+    let take = move || {
+        let mut got = [next(&rx), next(&rx)];
+        got.sort();
+        got
+    };
+    let got = tokio::task::spawn_blocking(take).await.unwrap();
+    assert_eq!(got, ["7", name]);
+    listener.unsubscribe();
+    listening.close_async().await.unwrap();
+    let late = Register::event(|_: &Ordered, _: &Context<'_>| Ok(()));
+    let late = listening.register_with_async(late).await.unwrap_err();
+    assert!(late.is_closed(), "{late}");
+}
+
+#[cfg(all(feature = "tokio", feature = "redis"))]
+#[tokio::test]
+async fn a_bus_from_a_configuration_is_made_in_async_code() {
+    use fanfeed_bus::{BusConfig, RedisConfig};
+
+    let bus = EventBus::from_config_async(BusConfig::Memory);
+    bus.await.unwrap().close_async().await.unwrap();
+    let away = RedisConfig::new().address("127.0.0.1:1");
+    let error = EventBus::from_config_async(away).await.unwrap_err();
+    assert!(matches!(error, BusError::NotConnected(_)), "{error}");
+}
+
+#[test]
 fn a_listener_registers_and_unregisters_while_events_arrive() {
     let broker = broker();
     let (sending, listening) = (bus(&broker), bus(&broker));
