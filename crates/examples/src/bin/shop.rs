@@ -7,7 +7,10 @@
 //! ```
 //!
 //! `nats://localhost:4222` works too. `goevent:localhost:6379` speaks with Go services, and `pubsub:localhost:6379` with
-//! whoever reads the envelope in `fanfeed_bus::docs::envelope`.
+//! programs that read the envelope in `fanfeed_bus::docs::envelope`.
+//!
+//! Several `billing` processes share the orders, as a group, unless the broker has no groups (pub/sub): there each bills all. If one
+//! is killed, the others get what it had not finished, where the broker keeps events.
 //!
 //! `billing` ends at SIGTERM: it finishes what it has taken, for at most two seconds.
 
@@ -18,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
+use fanfeed_broker::Delivery;
 use fanfeed_bus::{BusOptions, Context, EventBus, GoEvent, RedisConfig, Register};
 use fanfeed_bus::{RemoteOptions, Wire};
 use fanfeed_examples::connect;
@@ -222,9 +226,15 @@ fn bill(bus: &EventBus, takes: Duration) -> Result<ExitCode, Failure> {
             context,
         )
     };
+    let broker = bus.broker().ok_or("the bus is in memory")?;
+    let has_groups = broker.capabilities().group != Delivery::Unsupported;
     for register in [Register::event(old), Register::event(new)] {
-        bus.register_with(register.name("bank").asynchronous())?
-            .detach();
+        let register = register.name("bank").asynchronous();
+        let register = match has_groups {
+            true => register.group("billing"),
+            false => register,
+        };
+        bus.register_with(register)?.detach();
     }
     println!("ready");
     stopped.recv()?;

@@ -111,6 +111,39 @@ fn orders_and_billing_over_nats_core() {
     all_are_paid(&format!("{}?mode=core", server.url()));
 }
 
+/// Two processes share the orders, and one of them is killed while it has some.
+#[track_caller]
+fn all_are_paid_though_one_is_killed(url: &str) {
+    let mut killed = Process::billing(&[url]);
+    let other = Process::billing(&[url]);
+    let orders = Process::shop(&["orders", url, "300"]);
+    assert_eq!(killed.line(), "the first order is here");
+    killed.child.kill().expect("it runs");
+    let (printed, is_well) = orders.end();
+    assert!(
+        printed.ends_with("300 of 300 paid\n") && is_well,
+        "{printed}"
+    );
+    other.terminate();
+    let (printed, is_well) = other.end();
+    let counts = printed.trim_end().rsplit_once("taken ");
+    let counts = counts.and_then(|(_, counts)| counts.split_once(", paid "));
+    let (taken, paid) = counts.expect("it counts");
+    assert!(taken == paid && is_well, "{printed}");
+}
+
+#[test]
+fn a_billing_process_is_killed_over_redis_streams() {
+    let server = RedisServer::start(Release::Old);
+    all_are_paid_though_one_is_killed(&format!("{}?heartbeat=300ms&sweep=300ms", server.url()));
+}
+
+#[test]
+fn a_billing_process_is_killed_over_jetstream() {
+    let server = NatsServer::builder(Release::Old).jetstream().start();
+    all_are_paid_though_one_is_killed(&format!("{}?ack_wait=2s", server.url()));
+}
+
 /// Another language takes part, with only the documents.
 #[track_caller]
 fn python_bills(scheme: &str, kind: &str) {

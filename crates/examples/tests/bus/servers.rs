@@ -40,7 +40,9 @@ fn orders(bus: &EventBus) -> Receiver<u64> {
 }
 
 fn config(server: &RedisServer) -> RedisConfig {
-    RedisConfig::new().address(server.address().to_string())
+    let config = RedisConfig::new().address(server.address().to_string());
+    // A machine under load may take longer than the default.
+    config.dial_timeout(LONG)
 }
 
 fn error(events: &mut fanfeed::Receiver<BusEvent>) -> BusError {
