@@ -346,6 +346,18 @@ impl<T> Queue<T> {
         wanted.min(self.senders.shape.capacity() - self.len())
     }
 
+    /// Whether a sender finds no room at this moment. False for queues whose senders evict.
+    pub(crate) fn is_full(&self) -> bool {
+        let senders = &self.senders;
+        let number = |position| senders.shape.number(position & !senders.shape.closed_bit());
+        // ORDERING: nothing is read by these; a claim has its own. The fence in `WakerSet::join` comes before them: they see a
+        // head that was stored before a fence of the receiver that overlooked the sender.
+        let tail = number(senders.tail.load(Ordering::Relaxed));
+        let head = number(self.receiver.head.load(Ordering::Relaxed));
+        senders.shape.overflow() != Overflow::DropOldest
+            && tail.saturating_sub(head) >= self.capacity() as u64
+    }
+
     /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and returns how many.
     /// `next` must not panic, and calls no code of others. `Err` if the queue is closed.
     ///

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::directory::Kind;
 use super::entry::{Entry, Seating};
 use super::lane;
-use super::pending::{Listening, Pending, Waiter};
+use super::pending::{Listening, Pending, PendingList, Waiter};
 use super::record::{Place, Section};
 use super::refusal::{End, Refusal};
 use crate::error::SubscriptionError;
@@ -32,13 +32,13 @@ pub(crate) struct Delivery<T> {
     pub(super) original: Option<T>,
     pub(super) spare: Option<T>,
     pub(super) delivered: usize,
-    /// What most deliveries have not: kept apart, so that they have it cheaply.
+    /// The subscribers that had no room.
+    pending: PendingList<T>,
+    /// Slow-path state, boxed to keep the common case small.
     late: Option<Box<Late<T>>>,
 }
 
-/// The rest of a delivery when all subscribers that have room were served.
 struct Late<T> {
-    pending: Vec<Pending<T>>,
     /// Values at hand besides the original and the spare: clones that were refused together.
     spares: Vec<T>,
     /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody else was served.
@@ -178,13 +178,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     #[inline(never)]
     pub(super) fn not_taken(&mut self, core: &Core<T>, entry: &Arc<Entry<T>>, refusal: Refusal<T>) {
         if self.refused(core, entry, refusal) {
-            let pending = Pending::new(Arc::clone(entry));
-            let all = &mut self.late().pending;
-            if all.is_empty() {
-                // Mostly it stays alone, and a vector would begin with four places.
-                all.reserve_exact(1);
-            }
-            all.push(pending);
+            self.pending.push(Pending::new(Arc::clone(entry)));
         }
     }
 
@@ -295,8 +289,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// Tries all subscribers again that had no room.
     pub(crate) fn retry(&mut self, core: &Core<T>) {
-        let mut all = std::mem::take(&mut self.late().pending);
-        let mut others = all.len();
+        if self.pending().iter().all(Pending::is_full) {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.pending);
+        let mut others = all.as_slice().len();
         let section = core.records().enter();
         all.retain_mut(|pending| {
             let Seating { chunk, seat } = pending.entry().seating();
@@ -313,7 +310,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             }
             is_full
         });
-        self.late().pending = all;
+        self.pending = all;
     }
 
     /// Tries one again, in a visit to its place in which it was not cut. True if it still has no room.
@@ -355,7 +352,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         match catch(|| self.take_value(others)) {
             Ok(value) => Some(value),
             Err(panic) => {
-                let mut pending = self.late().pending.swap_remove(0);
+                let mut pending = self.pending.remove(0);
                 pending.blamed();
                 self.after_panic(core, pending.entry(), pending.place(), true, panic);
                 None
@@ -370,7 +367,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 
     /// A subscriber that the send waits for took the value from `prepare`.
     pub(crate) fn taken_by(&mut self, index: usize) {
-        let mut pending = self.late().pending.remove(index);
+        let mut pending = self.pending.remove(index);
         pending.served();
         pending.entry().count_delivered(lane::current());
         self.delivered += 1;
@@ -383,6 +380,7 @@ impl<T> Delivery<T> {
             original: Some(value),
             spare: None,
             delivered: 0,
+            pending: PendingList::default(),
             late: None,
         }
     }
@@ -390,21 +388,14 @@ impl<T> Delivery<T> {
     /// A delivery to these alone.
     pub(crate) fn to(value: T, pending: Vec<Pending<T>>) -> Self {
         Self {
-            original: Some(value),
-            spare: None,
-            delivered: 0,
-            late: Some(Box::new(Late {
-                pending,
-                spares: Vec::new(),
-                panic: None,
-            })),
+            pending: PendingList::Many(pending),
+            ..Self::new(value)
         }
     }
 
     fn late(&mut self) -> &mut Late<T> {
         self.late.get_or_insert_with(|| {
             Box::new(Late {
-                pending: Vec::new(),
                 spares: Vec::new(),
                 panic: None,
             })
@@ -425,11 +416,11 @@ impl<T> Delivery<T> {
     /// The subscribers that are still to be served.
     #[inline]
     pub(crate) fn pending(&self) -> &[Pending<T>] {
-        self.late.as_ref().map_or(&[], |late| &late.pending)
+        self.pending.as_slice()
     }
 
     pub(crate) fn pending_mut(&mut self) -> &mut [Pending<T>] {
-        self.late.as_mut().map_or(&mut [], |late| &mut late.pending)
+        self.pending.as_mut_slice()
     }
 
     /// The value of a delivery that somebody has not got.

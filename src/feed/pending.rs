@@ -1,5 +1,7 @@
 //! A subscriber that had no room, and how it is waited for.
 
+use std::mem;
+use std::slice;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
@@ -22,6 +24,68 @@ pub(crate) struct Pending<T> {
     served: bool,
     /// Whether it is counted already that it has not got the value.
     blamed: bool,
+}
+
+/// The subscribers that had no room, in the order in which they were tried. Most often it is one,
+/// which takes no allocation.
+#[derive(Default)]
+pub(crate) enum PendingList<T> {
+    #[default]
+    Empty,
+    One(Pending<T>),
+    Many(Vec<Pending<T>>),
+}
+
+impl<T> PendingList<T> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[Pending<T>] {
+        match self {
+            Self::Empty => &[],
+            Self::One(pending) => slice::from_ref(pending),
+            Self::Many(all) => all,
+        }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Pending<T>] {
+        match self {
+            Self::Empty => &mut [],
+            Self::One(pending) => slice::from_mut(pending),
+            Self::Many(all) => all,
+        }
+    }
+
+    pub(crate) fn push(&mut self, pending: Pending<T>) {
+        *self = match mem::take(self) {
+            Self::Empty => Self::One(pending),
+            Self::One(first) => Self::Many(vec![first, pending]),
+            Self::Many(mut all) => {
+                all.push(pending);
+                Self::Many(all)
+            }
+        };
+    }
+
+    pub(crate) fn remove(&mut self, index: usize) -> Pending<T> {
+        if let Self::Many(all) = self {
+            return all.remove(index);
+        }
+        match mem::take(self) {
+            Self::One(pending) => pending,
+            _ => panic!("nobody is pending"),
+        }
+    }
+
+    pub(crate) fn retain_mut(&mut self, mut keeps: impl FnMut(&mut Pending<T>) -> bool) {
+        match self {
+            Self::Empty => {}
+            Self::One(pending) => {
+                if !keeps(pending) {
+                    *self = Self::Empty;
+                }
+            }
+            Self::Many(all) => all.retain_mut(keeps),
+        }
+    }
 }
 
 /// A waker of this send's own, for a carrier. Carriers tell wakers apart, and one task may wait in
@@ -64,6 +128,12 @@ impl<T> Pending<T> {
     /// The position that the value would have had in the subscriber's stream.
     pub(crate) fn place(&self) -> u64 {
         self.place
+    }
+
+    /// Whether a try now would find no room. A carrier can only be tried.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = self.entry.queue().is_some_and(|queue| queue.is_full());
+        is_full && !self.entry.is_cut()
     }
 
     /// The send begins to wait for it, if it has not yet.
@@ -150,7 +220,7 @@ impl<T> Pending<T> {
         let Some(own) = self.own.take() else {
             return;
         };
-        if !std::mem::take(&mut self.carrier_has) {
+        if !mem::take(&mut self.carrier_has) {
             return quietly(|| drop(own));
         }
         let Some(gate) = self.entry.enter_gate() else {
@@ -178,13 +248,14 @@ impl<T: Send + 'static> Pending<T> {
         listening: &mut Listening,
     ) -> Result<(), Caught> {
         let again = self.join(waker, waiter);
-        let entry = Arc::clone(&self.entry);
-        if waiter == Waiter::Thread || entry.queue().is_none() {
+        let is_own = self.entry.queue().is_some();
+        if waiter == Waiter::Thread || !is_own {
             listening.again = listening.again.max(again);
         }
-        if entry.queue().is_some() {
+        if is_own {
             return Ok(());
         }
+        let entry = Arc::clone(&self.entry);
         let Some(gate) = entry.enter_gate() else {
             return Ok(());
         };

@@ -46,8 +46,7 @@ pub struct SendAsync<T> {
     delivery: Option<Delivery<T>>,
     is_begun: bool,
     timer: Timer,
-    /// When the future looks again without a wake-up.
-    next_try: Option<Instant>,
+    /// Wakes the task to look again without a wake-up from a subscriber.
     alarm: Alarm,
 }
 
@@ -65,7 +64,6 @@ impl<T> SendAsync<T> {
             delivery: Some(Delivery::new(value)),
             is_begun: false,
             timer: Timer::new(),
-            next_try: None,
             alarm: Alarm::default(),
         }
     }
@@ -96,6 +94,9 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             }
             this.is_begun = true;
             delivery.serve(&this.core);
+        } else {
+            // After a wake-up there is mostly room, and this takes less than joining the line again first.
+            delivery.retry(&this.core);
         }
         if delivery.has_pending() {
             let mut listening = delivery.listen(&this.core, context.waker(), Waiter::Task);
@@ -105,9 +106,8 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             if delivery.has_pending() {
                 if let Some(range) = listening.timer_range() {
                     let now = Instant::now();
-                    let next_try = this.next_try.filter(|at| *at > now);
+                    let next_try = this.alarm.at().filter(|at| *at > now);
                     let at = next_try.unwrap_or_else(|| now + this.timer.next_wait(range));
-                    this.next_try = Some(at);
                     this.alarm.set(at, context.waker());
                 } else {
                     this.alarm.cancel();

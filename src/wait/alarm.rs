@@ -43,6 +43,11 @@ struct Alarms {
 pub(crate) struct Alarm(Option<Key>);
 
 impl Alarm {
+    /// The time that is set, which may have come.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.0.map(|(at, _)| at)
+    }
+
     /// Wakes `waker` at that time instead of the time set before. An alarm that is already set for
     /// both is left as it is.
     ///

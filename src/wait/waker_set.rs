@@ -75,7 +75,7 @@ struct Waiters {
     is_fenced: bool,
     /// Whether the count is 0.
     is_unseen: bool,
-    /// The time since when the count is not 0, where that matters.
+    /// The time since when the count is not 0, where that matters, for at least [`BOUND`].
     since: Option<Instant>,
     /// How many waiters were woken and have not acted: threads, and tasks whose wake-up was not
     /// passed on.
@@ -316,17 +316,23 @@ impl Waiters {
     fn keep(&mut self, key: Key, waker: &Waker) -> Option<Again> {
         let held = self.line.get(key).waker.as_ref();
         let is_same = held.is_some_and(|held| held.will_wake(waker));
-        is_same.then(|| self.again(key))
+        is_same.then(|| {
+            let is_young = self.is_young();
+            self.again(key, is_young)
+        })
     }
 
     /// Puts a waiter in line, or replaces its waker. Returns the waker that it had.
     fn join(&mut self, ticket: &mut Ticket, waker: Waker) -> (Again, Option<Waker>) {
         let is_task = !ticket.is_thread;
-        if self.is_unseen {
+        let is_young = if self.is_unseen {
             // No clock is read in a model.
             self.since = (!self.is_fenced && !MODELLED).then(Instant::now);
             self.watch.has_young = false;
-        }
+            self.since.is_some()
+        } else {
+            self.is_young()
+        };
         let (key, replaced) = match ticket.key {
             None => {
                 let key = self.line.push(Waiter {
@@ -347,20 +353,22 @@ impl Waiters {
             }
         };
         ticket.key = Some(key);
-        self.watch.has_young |= is_task && self.is_young();
-        (self.again(key), replaced)
+        self.watch.has_young |= is_task && is_young;
+        (self.again(key, is_young), replaced)
     }
 
     /// Whether a waiter that joins now may be overlooked by threads that make places.
-    fn is_young(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() < BOUND)
+    fn is_young(&mut self) -> bool {
+        // Once it is too long ago, no clock is read any more.
+        self.since = self.since.filter(|since| since.elapsed() < BOUND);
+        self.since.is_some()
     }
 
     /// When a waiter that has just joined looks again by itself.
-    fn again(&mut self, key: Key) -> Again {
+    fn again(&mut self, key: Key, is_young: bool) -> Again {
         if !self.is_fenced && self.line.is_first(key) {
             Again::Repeatedly
-        } else if self.is_young() {
+        } else if is_young {
             Again::Once
         } else {
             Again::Never
