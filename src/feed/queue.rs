@@ -157,10 +157,11 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// For a receiver that looks again and again, and has found nothing. True if it has [paused](Pace).
+    /// For a receiver that looks again and again in a queue of that capacity, and has found nothing. True if it has
+    /// [paused](Pace).
     #[inline]
-    pub(crate) fn pauses(&mut self) -> bool {
-        self.pace.pauses(self.taken as u32)
+    pub(crate) fn pauses(&mut self, capacity: usize) -> bool {
+        self.pace.pauses(self.taken as u32, capacity)
     }
 }
 

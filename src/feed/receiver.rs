@@ -130,8 +130,8 @@ impl<T> Receiver<T> {
     ///
     /// # A receiver that polls
     ///
-    /// A call that finds nothing, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
-    /// microsecond, or less) and looks once more. If it did not, a thread that polls without a break would move the cache line
+    /// A call that finds nothing, after fewer than 32 values (and fewer than the channel's capacity) since another call did,
+    /// pauses for 32 spin hints (about a microsecond, or less) and looks once more. If it did not, a thread that polls without a break would move the cache line
     /// of each value between the cores, and senders would wait for it. A receiver that finds nothing again returns at once.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl<T> Receiver<T> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         match self.pop_now() {
-            Err(TryRecvError::Empty) if self.cursor.pauses() => self.pop_now(),
+            Err(TryRecvError::Empty) if self.cursor.pauses(self.queue.capacity()) => self.pop_now(),
             popped => popped,
         }
     }
@@ -215,8 +215,8 @@ impl<T> Receiver<T> {
     /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
     ///
     /// Values that come while it runs are left for the next call, so it ends however fast senders
-    /// are. It stops early at missed values: the next receive reports how many. If the last call found fewer than 32 values, it
-    /// first pauses, as [`try_recv`](Self::try_recv) does where it finds nothing.
+    /// are. It stops early at missed values: the next receive reports how many. If the last call found fewer than 32 values
+    /// and fewer than the capacity, it first pauses, as [`try_recv`](Self::try_recv) does where it finds nothing.
     ///
     /// # Errors
     ///
@@ -226,7 +226,7 @@ impl<T> Receiver<T> {
     ///
     /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
-        self.cursor.pauses();
+        self.cursor.pauses(self.queue.capacity());
         if self.untold != 0 && limit != 0 {
             return Err(TryRecvError::Lagged(std::mem::take(&mut self.untold)));
         }

@@ -15,14 +15,15 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A receiver pauses if it has taken fewer values than this since the last time.
+    /// A receiver pauses if it has taken fewer values than this since the last time, and than there can be at once.
     const FEW: u32 = 32;
 
-    /// The receiver has taken so many values, and knows of no other. True if it has paused.
+    /// The receiver has taken so many values, and knows of no other. There can be `most` at once. True if it has paused.
     #[inline]
-    pub(crate) fn pauses(&mut self, taken: u32) -> bool {
+    pub(crate) fn pauses(&mut self, taken: u32, most: usize) -> bool {
         let since = taken.wrapping_sub(mem::replace(&mut self.taken, taken));
-        let keeps_pace = !MODELLED && (1..Self::FEW).contains(&since);
+        let few = most.min(Self::FEW as usize) as u32;
+        let keeps_pace = !MODELLED && (1..few).contains(&since);
         if keeps_pace {
             pause(HINTS);
         }
@@ -108,9 +109,16 @@ mod tests {
     fn a_receiver_pauses_once_after_few_values() {
         let mut pace = Pace { taken: u32::MAX };
         let taken: [u32; 8] = [u32::MAX, 0, 0, 31, 63, 94, 94, 200];
-        let paused = taken.map(|taken| pace.pauses(taken));
+        let paused = taken.map(|taken| pace.pauses(taken, 64));
         let expected = [false, true, false, true, false, true, false, false];
         assert_eq!(paused, expected);
+    }
+
+    #[test]
+    fn a_receiver_that_has_taken_all_that_there_can_be_does_not_pause() {
+        for (most, paused) in [(1, false), (2, false), (3, true)] {
+            assert_eq!(Pace { taken: 0 }.pauses(2, most), paused);
+        }
     }
 
     /// For how many hints a look pauses.
