@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::mpsc::error::{SendError, TrySendError as TokioTrySendError};
 use tokio::sync::mpsc::{OwnedPermit, Sender, UnboundedSender};
 
 use crate::carrier::{Carrier, Room};
 use crate::error::TrySendError;
-use crate::sync::{AtomicUsize, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, OnceLock, Ordering};
 use crate::wait::WakerSet;
 
 impl<T: Send + 'static> Carrier<T> for Sender<T> {
@@ -53,11 +54,34 @@ pub(crate) struct TokioCarrier<T> {
     state: Mutex<State<T>>,
     /// How many permits are put by. Written under the lock, read without it.
     permits: AtomicUsize,
-    /// Wakes the first in line.
-    waker: OnceLock<Waker>,
+    /// Made by the first reservation.
+    bell: OnceLock<(Arc<Bell>, Waker)>,
     /// Makes a reservation. Kept as a function, because making one takes `T: Send`, which leaving
     /// the line does not.
     reserve: fn(Sender<T>) -> Reserve<T>,
+}
+
+/// Wakes the first in line for a reservation.
+struct Bell {
+    /// Whether it was rung since the reservation was last polled. If it was not, another poll would
+    /// find nothing.
+    ///
+    /// A send that was woken by this reads it after it has taken the line's lock, and the lock of
+    /// the carrier's state. Another send may read it too early: the one that was woken comes later.
+    is_rung: AtomicBool,
+    line: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // ORDERING: Release pairs with the Acquire in `take_reservation`.
+        self.is_rung.store(true, Ordering::Release);
+        self.line.wake_by_ref();
+    }
 }
 
 struct State<T> {
@@ -89,7 +113,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
                     permits: Vec::new(),
                 }),
                 permits: AtomicUsize::new(0),
-                waker: OnceLock::new(),
+                bell: OnceLock::new(),
                 reserve: |sender| Box::pin(sender.reserve_owned()),
             });
         }
@@ -171,7 +195,13 @@ impl<T> TokioCarrier<T> {
     fn advance(&self, line: &WakerSet) -> bool {
         let mut is_ready = false;
         while let Some(mut reserve) = self.take_reservation(line) {
-            let waker = self.waker.get_or_init(|| line.first_waker());
+            let (_, waker) = self.bell.get_or_init(|| {
+                let bell = Arc::new(Bell {
+                    is_rung: AtomicBool::new(false),
+                    line: line.first_waker(),
+                });
+                (Arc::clone(&bell), Waker::from(bell))
+            });
             let polled = reserve.as_mut().poll(&mut Context::from_waker(waker));
             let is_pending = polled.is_pending();
             let (is_asked_for, over) = {
@@ -210,11 +240,21 @@ impl<T> TokioCarrier<T> {
         is_ready
     }
 
-    /// Takes the reservation to poll: the one that waits, or a new one if a send is in line.
+    /// Takes the reservation to poll: the one that waits, if its waker was woken, or a new one if a
+    /// send is in line.
     fn take_reservation(&self, line: &WakerSet) -> Option<Reserve<T>> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.reservation, Reservation::InHand(false)) {
-            Reservation::Waits(reserve) => Some(reserve),
+            Reservation::Waits(reserve) => {
+                // ORDERING: Acquire pairs with the Release in `Bell::wake_by_ref`.
+                let is_rung =
+                    |(bell, _): &(Arc<Bell>, _)| bell.is_rung.swap(false, Ordering::Acquire);
+                if self.bell.get().is_some_and(is_rung) {
+                    return Some(reserve);
+                }
+                state.reservation = Reservation::Waits(reserve);
+                None
+            }
             Reservation::None if line.has_line() => Some((self.reserve)(self.sender.clone())),
             Reservation::None => {
                 state.reservation = Reservation::None;

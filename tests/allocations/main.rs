@@ -332,6 +332,42 @@ fn the_slots_of_a_channel_whose_receiver_is_dropped_in_a_delivery_go_after_it() 
 
 #[cfg(feature = "async")]
 #[test]
+fn a_send_that_waits_for_one_subscriber_allocates_nothing() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let own = Feed::new();
+    let mut receiver = own.channel(1).unwrap();
+    let foreign = Feed::new();
+    let (tokio, mut tokio_rx) = tokio::sync::mpsc::channel(1);
+    let _tokio = foreign.subscribe(tokio);
+    let context = &mut Context::from_waker(Waker::noop());
+    for feed in [&own, &foreign] {
+        feed.send(0_u64);
+    }
+    // The first of a line allocates the line, and a reservation in tokio's queue.
+    let first = [&own, &foreign].map(|feed| {
+        let mut first = Box::pin(feed.send_async(1));
+        assert!(first.as_mut().poll(context).is_pending());
+        first
+    });
+    let (mut to_own, mut to_foreign) = (pin!(own.send_async(2)), pin!(foreign.send_async(2)));
+    let allocated = allocations(|| {
+        for _ in 0..2 {
+            assert!(to_own.as_mut().poll(context).is_pending());
+            assert!(to_foreign.as_mut().poll(context).is_pending());
+        }
+    });
+    assert_eq!(allocated, 0, "a send that waits is all in its future");
+    drop(first);
+    assert_eq!((receiver.try_recv(), tokio_rx.try_recv()), (Ok(0), Ok(0)));
+    assert!(to_own.as_mut().poll(context).is_ready());
+    assert!(to_foreign.as_mut().poll(context).is_ready());
+}
+
+#[cfg(feature = "async")]
+#[test]
 fn a_pending_future_may_be_polled_for_ever() {
     use std::future::Future;
     use std::pin::pin;
