@@ -4,8 +4,8 @@ use fanfeed_benches::stats::Spread;
 
 use crate::series::{Measured, Row, Series};
 
-/// A step grows faster than a peer's if its median is greater than this, and if it was greater than 1 in every round: what is
-/// less is noise.
+/// A step grows faster than a peer's if the median of its growth over the peer's is greater than this, and both this and its own
+/// growth were greater than 1 in every round: what is less is noise.
 const LIMIT: f64 = 1.25;
 
 /// How the comparisons came out.
@@ -13,7 +13,7 @@ const LIMIT: f64 = 1.25;
 pub(crate) struct Outcome {
     compared: usize,
     faster: usize,
-    /// Of those that grow faster: how many cost less than the peer nevertheless, at the end of each such step.
+    /// Those that grow faster at no step but where they cost less than the peer, at both sizes.
     cheaper: usize,
 }
 
@@ -23,9 +23,11 @@ impl Outcome {
         println!(
             "\nGrowth is what an item costs at the greater size over what it costs at the smaller. A step GROWS FASTER than a \
              peer's if its growth is more than {LIMIT} times the peer's in the median of the rounds, and more than the \
-             peer's in every round. Growth is relative: if fanfeed takes 12 ns where the peer takes 32, and both take 51 once \
-             the memory of all subscribers is larger than the caches, then fanfeed's growth is the greater one. So each verdict \
-             has the costs, too. An item whose cost did not depend on caches would grow by 1.00, and by 10 for each ten \
+             peer's, and than 1, in every round: where the peer only became cheaper, nothing of fanfeed's has grown. Growth is \
+             relative: if fanfeed takes 12 ns where the peer takes 32, and both take 51 once the memory of all subscribers is \
+             larger than the caches, then fanfeed's growth is the greater one. So each verdict has the costs, too. Steps at which \
+             fanfeed costs less than the peer at both sizes are named and counted apart: nobody pays for that growth, as \
+             far as it was measured. An item whose cost did not depend on caches would grow by 1.00, and by 10 for each ten \
              times as many if the algorithm were quadratic."
         );
     }
@@ -38,8 +40,8 @@ impl Outcome {
             cheaper,
         } = self;
         println!(
-            "\n{faster} of {compared} comparisons say GROWS FASTER; in {cheaper} of these fanfeed costs less than the peer even \
-             at the greater size"
+            "\n{faster} of {compared} comparisons say GROWS FASTER; {cheaper} others grow faster only where fanfeed costs less than \
+             the peer at both sizes"
         );
     }
 }
@@ -151,39 +153,49 @@ fn verdict(
     measure: usize,
     outcome: &mut Outcome,
 ) -> String {
-    let mut is_cheaper = true;
-    let faster: Vec<_> = steps
-        .iter()
-        .filter_map(|step| {
-            let growth = step.relative(row, peer, measure);
-            let is_faster = growth.median > LIMIT && growth.least > 1.0;
-            is_faster.then(|| {
-                let cost = |row, size| figures(row, measure, size).median;
-                is_cheaper &= cost(row, step.to) < cost(peer, step.to);
-                let costs = [row, peer].map(|row| {
-                    let [from, to] = [step.from, step.to].map(|size| short(cost(row, size)));
-                    format!("{from} to {to} ns")
-                });
-                format!(
-                    "{} (x {}: {}, the peer {})",
-                    step.label(measured),
-                    short(growth.median),
-                    costs[0],
-                    costs[1]
-                )
-            })
-        })
-        .collect();
-    let (ours, theirs) = (row.name, peer.name);
+    let cost = |row, size| figures(row, measure, size).median;
+    let is_faster = |step: &&Step| {
+        let over_peer = step.relative(row, peer, measure);
+        over_peer.median > LIMIT && over_peer.least > 1.0 && step.growth(row, measure).least > 1.0
+    };
+    let is_cheaper = |step: &&Step| {
+        cost(row, step.from) < cost(peer, step.from) && cost(row, step.to) < cost(peer, step.to)
+    };
+    let (cheaper, dearer): (Vec<_>, Vec<_>) = steps.iter().filter(is_faster).partition(is_cheaper);
+    let named = |steps: Vec<&Step>| {
+        let name = |step: &Step| {
+            let costs = [row, peer].map(|row| {
+                let [from, to] = [step.from, step.to].map(|size| short(cost(row, size)));
+                format!("{from} to {to} ns")
+            });
+            format!(
+                "{} (x {}: {}, the peer {})",
+                step.label(measured),
+                short(step.relative(row, peer, measure).median),
+                costs[0],
+                costs[1]
+            )
+        };
+        steps.into_iter().map(name).collect::<Vec<_>>().join(", ")
+    };
     outcome.compared += 1;
-    if faster.is_empty() {
-        format!("verdict: {ours} grows no faster than {theirs}")
-    } else {
-        outcome.faster += 1;
-        outcome.cheaper += usize::from(is_cheaper);
-        let steps = faster.join(", ");
-        format!("verdict: {ours} GROWS FASTER than {theirs} from {steps}")
+    outcome.faster += usize::from(!dearer.is_empty());
+    outcome.cheaper += usize::from(dearer.is_empty() && !cheaper.is_empty());
+    let (ours, theirs) = (row.name, peer.name);
+    let mut parts = Vec::new();
+    if !dearer.is_empty() {
+        parts.push(format!("GROWS FASTER than {theirs} from {}", named(dearer)));
     }
+    if !cheaper.is_empty() {
+        let steps = named(cheaper);
+        parts.push(format!(
+            "grows faster than {theirs}, but costs less, from {steps}"
+        ));
+    }
+    if parts.is_empty() {
+        parts.push(format!("grows no faster than {theirs}"));
+    }
+    format!("verdict: {ours} {}", parts.join("; it "))
 }
 
 fn figures(row: &Row, measure: usize, size: usize) -> Spread {
