@@ -17,6 +17,7 @@ mod figures;
 mod forgotten;
 mod go_ethereum;
 mod handles;
+mod many_crossbeam;
 mod missed;
 mod panics;
 #[cfg(feature = "async")]
