@@ -171,6 +171,10 @@ fn replay(capabilities: &Capabilities) -> bool {
     capabilities.replay && plain(capabilities)
 }
 
+fn at_least_once_group(capabilities: &Capabilities) -> bool {
+    capabilities.group == Delivery::AtLeastOnce
+}
+
 fn durable_group(capabilities: &Capabilities) -> bool {
     capabilities.group == Delivery::AtLeastOnce && capabilities.durable
 }
@@ -210,6 +214,7 @@ cases! {
     groups::two_groups_get_all_messages_each needs group;
     groups::a_leaving_member_loses_nothing needs handing_group;
     groups::a_group_without_members_does_what_it_promises needs group;
+    groups::a_message_that_fails_after_its_member_left_is_not_lost needs at_least_once_group;
     groups::a_group_keeps_the_order_of_a_failing_message needs group;
     failures::a_failed_message_is_delivered_again needs plain;
     failures::a_panic_is_a_failure needs plain;
@@ -277,6 +282,7 @@ macro_rules! conformance_tests {
             two_groups_get_all_messages_each
             a_leaving_member_loses_nothing
             a_group_without_members_does_what_it_promises
+            a_message_that_fails_after_its_member_left_is_not_lost
             a_group_keeps_the_order_of_a_failing_message
             a_failed_message_is_delivered_again
             a_panic_is_a_failure

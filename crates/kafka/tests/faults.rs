@@ -470,3 +470,67 @@ fn dead_letters_are_as_large_as_messages_and_their_loss_is_reported() {
     let error = scenario::undecodable(&mut events);
     says(&error, &["dead.denied may not be used"]);
 }
+
+#[test]
+fn dead_letters_that_there_was_no_room_for_are_tried_again() {
+    const ALL: usize = 3;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    let leader = |server| {
+        cluster
+            .mock()
+            .partition_leader("dead.k", 0, server)
+            .unwrap()
+    };
+    let writer = cluster.connect();
+    let one = ("queue.buffering.max.messages", "1");
+    let broker = connect(cluster.config().property(one.0, one.1));
+    let member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    // The first letter fills the producer as long as the topic has no leader.
+    leader(None);
+    publish(&writer, "k", 0..ALL);
+    wait_until("all are given up", || broker.stats().given_up == ALL as u64);
+    leader(Some(1));
+    let tally = Arc::new(Tally::new(ALL));
+    let request = Subscribe::new("dead.k", count(&tally));
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let _dead = writer.subscribe_with(request).unwrap();
+    tally.wait_complete(LONG);
+    // Their offsets are committed.
+    drop(member);
+    broker.close(LONG).unwrap();
+    let next = Arc::new(Tally::new(ALL + 1));
+    let _next = writer.subscribe_group("k", "g", count(&next)).unwrap();
+    publish(&writer, "k", ALL..ALL + 1);
+    next.wait_for(1, LONG);
+    assert_eq!(next.order(), [ALL]);
+    tally.assert_exactly_once();
+}
+
+#[test]
+fn what_a_leaving_member_did_not_begin_was_no_attempt() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = cluster.connect();
+    let member = broker
+        .subscribe_group("k", "g", |_, context| {
+            assert!(context.token().wait_timeout(LONG));
+            Ok(())
+        })
+        .unwrap();
+    publish(&broker, "k", 0..4);
+    wait_until("the member has them", || broker.health().pending == 3);
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let _next = broker
+        .subscribe_group("k", "g", move |message, context| {
+            Ok(sender.send((number(message), context.attempt()))?)
+        })
+        .unwrap();
+    member.unsubscribe();
+    for n in 1..4 {
+        assert_eq!(receiver.recv_timeout(LONG), Ok((n, 1)));
+    }
+}

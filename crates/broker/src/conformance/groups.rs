@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::tools::{Env, Gate, number, numbered, roomy};
 use crate::capabilities::WithoutMember;
 use crate::context::Context;
 use crate::handler::HandlerError;
 use crate::message::Message;
+use crate::options::Redelivery;
 use crate::subscriber::Subscribe;
 
 pub(crate) fn one_of_a_group_gets_each_message(env: &Env<'_>) {
@@ -105,6 +107,52 @@ pub(crate) fn a_group_without_members_does_what_it_promises(env: &Env<'_>) {
     assert_eq!(member.numbers(expected.len()), expected);
 }
 
+/// The last member's handler runs until its subscription is over, and then fails.
+pub(crate) fn a_message_that_fails_after_its_member_left_is_not_lost(env: &Env<'_>) {
+    let ways = [
+        (false, Redelivery::InPlace),
+        (false, Redelivery::Requeue),
+        (true, Redelivery::InPlace),
+    ];
+    for (close, redelivery) in ways {
+        let (key, group) = (env.key("work"), env.key(&format!("{close}{redelivery:?}")));
+        let broker = env.server.connect();
+        let gate = Gate::new(env.patience());
+        let handler = {
+            let (gate, patience) = (gate.clone(), env.patience());
+            move |_: &Message, context: &Context| {
+                let token = context.token();
+                gate.pass();
+                assert!(token.wait_timeout(patience), "the token is cancelled");
+                Err(HandlerError::failed("it has to stop"))
+            }
+        };
+        let request = Subscribe::new(&*key, handler)
+            .group(&*group)
+            .options(roomy().redelivery(redelivery));
+        let member = broker.subscribe_with(request).expect("the member joins");
+        member.ready(env.patience()).expect("the member is live");
+        for n in 0..3 {
+            env.publish(numbered(&key, n));
+        }
+        gate.wait_for_visitor();
+        gate.open();
+        let mut closed = member.closed();
+        match close {
+            // The handler is told to stop at the deadline.
+            true => drop(broker.close(Duration::ZERO)),
+            false => member.unsubscribe(),
+        }
+        assert!(closed.wait_timeout(env.patience()), "it ends");
+        let next = env.collect(&*env.broker, &key, Some(&group));
+        let mut got = Vec::new();
+        env.eventually("the next member gets all messages", || {
+            got.extend(next.try_next());
+            (0..3).all(|n| got.contains(&n))
+        });
+    }
+}
+
 pub(crate) fn a_group_keeps_the_order_of_a_failing_message(env: &Env<'_>) {
     if !env.capabilities.group_order {
         return;
@@ -120,7 +168,7 @@ pub(crate) fn a_group_keeps_the_order_of_a_failing_message(env: &Env<'_>) {
             let n = number(message);
             seen.lock().push(n);
             if n == 1 && !failed.swap(true, Ordering::SeqCst) {
-                return Err(HandlerError::Retry(std::time::Duration::from_millis(5)));
+                return Err(HandlerError::Retry(Duration::from_millis(5)));
             }
             Ok(())
         }

@@ -44,6 +44,9 @@ pub(crate) struct Groups {
     /// Whether there are messages that were given back since the last look for room.
     given_back: bool,
     dead: DeadLetters,
+    /// Messages that were given up while the producer of dead letters had no room. [`heed`](Self::heed) tries them again. The
+    /// committed offsets do not pass them.
+    unburied: Vec<Held>,
 }
 
 /// A message that a handler holds.
@@ -101,6 +104,7 @@ impl Groups {
             held: HashMap::new(),
             next_tag: 0,
             given_back: false,
+            unburied: Vec::new(),
         }
     }
 
@@ -208,6 +212,9 @@ impl Groups {
             return;
         }
         group.store();
+        // The next member gets these again.
+        self.unburied
+            .retain(|held| held.consumer_group != id || held.topic != *topic);
         if group.topics.len() == 1 {
             // Dropping it leaves the group, and commits.
             self.groups.remove(id);
@@ -226,10 +233,11 @@ impl Groups {
         self.groups.clear();
         self.sinks.clear();
         self.held.clear();
+        self.unburied.clear();
     }
 
     pub(crate) fn settle(&mut self, tag: u64, verdict: Verdict) {
-        let Some(held) = self.held.remove(&tag) else {
+        let Some(mut held) = self.held.remove(&tag) else {
             return;
         };
         let id = held.consumer_group.clone();
@@ -244,7 +252,12 @@ impl Groups {
         let partition = entry.partitions.entry(held.partition).or_default();
         match verdict {
             Verdict::Requeued | Verdict::Abandoned => {
-                if partition.owned && !entry.sinks.is_empty() {
+                // Without members it stays there: the offsets that are committed when the topic is left do not pass it.
+                if partition.owned {
+                    if verdict == Verdict::Abandoned {
+                        // Its member left before it was handled: this was no attempt.
+                        held.attempt -= 1;
+                    }
                     entry.back.push_back(held);
                     group.waiting.insert(Arc::clone(&topic));
                     self.given_back = true;
@@ -254,15 +267,10 @@ impl Groups {
                 }
             }
             Verdict::GivenUp => {
-                let kept = self.dead.keep(
-                    &group.name,
-                    &held.message,
-                    &held.topic,
-                    held.partition,
-                    held.offset,
-                );
-                if kept {
+                if self.dead.keep(&group.name, &held) {
                     partition.ledger.done(held.offset, held.epoch);
+                } else {
+                    self.unburied.push(held);
                 }
             }
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
@@ -317,11 +325,34 @@ impl Groups {
         for group in self.groups.values_mut() {
             group.heed(&self.contact);
         }
+        self.bury_again();
         let mut topics = self.groups.values().flat_map(|group| group.topics.values());
         if let Some(sink) = topics.find_map(|topic| topic.sinks.first())
             && let Some(reason) = self.dead.take_lost()
         {
             sink.undecodable(format!("a dead letter was lost: {reason}"));
+        }
+    }
+
+    /// Tries the dead letters again that there was no room for.
+    fn bury_again(&mut self) {
+        for held in std::mem::take(&mut self.unburied) {
+            let Some(group) = self.groups.get_mut(&held.consumer_group) else {
+                continue;
+            };
+            let topic = group.topics.get_mut(&held.topic);
+            let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(&held.partition))
+            else {
+                continue;
+            };
+            if !partition.owned {
+                // The next owner gets it again.
+                partition.ledger.give_back(held.offset, held.epoch);
+            } else if self.dead.keep(&group.name, &held) {
+                partition.ledger.done(held.offset, held.epoch);
+            } else {
+                self.unburied.push(held);
+            }
         }
     }
 

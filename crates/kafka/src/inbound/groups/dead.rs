@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use fanfeed_broker::Message;
 use parking_lot::Mutex;
 use rdkafka::Message as KafkaMessage;
 use rdkafka::client::ClientContext;
@@ -12,6 +11,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 
+use super::Held;
 use crate::client::{self, Reporter};
 use crate::config::Config;
 use crate::inbound::contact::Contact;
@@ -65,14 +65,8 @@ impl DeadLetters {
     }
 
     /// Keeps a message. False if it cannot be kept now: then its offset must not be committed.
-    pub(crate) fn keep(
-        &mut self,
-        group: &str,
-        message: &Message,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> bool {
+    pub(super) fn keep(&mut self, group: &str, held: &Held) -> bool {
+        let message = &held.message;
         let mut headers = OwnedHeaders::new();
         record::headers(message, true, |key, value| {
             let taken = std::mem::take(&mut headers);
@@ -86,8 +80,8 @@ impl DeadLetters {
             message.key().as_str(),
             message.payload(),
             group,
-            topic,
-            &position(partition, offset),
+            &held.topic,
+            &position(held.partition, held.offset),
             "given up",
         )
     }
