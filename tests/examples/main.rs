@@ -115,6 +115,17 @@ it has ended well
 ",
     ),
     (
+        "stages",
+        "\
+stopped at order Some(600), to go on at position 600
+went on with Ok((600, 601))
+stopped at order Some(1000)
+values before the engine: 0
+written 1000
+written 1000
+",
+    ),
+    (
         "static_feed",
         "\
 reached after the end: 0
