@@ -198,17 +198,14 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "package/verify",
             Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
         ),
-        Step::tests(
-            "loom",
-            modelled("loom", "cargo test -p fanfeed-loom-tests --release", MODELS),
-        ),
+        Step::tests("loom", models()),
         Step::tests(
             "shuttle",
-            modelled(
+            built_soon(modelled(
                 "shuttle",
                 "cargo test -p fanfeed-shuttle-tests --release",
                 MODELS,
-            ),
+            )),
         ),
         // A short run, which shows that it works; to find something, run it for longer.
         Step::run(
@@ -409,6 +406,21 @@ fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
         .arg("--target-dir")
         .arg(format!("{}/{checker}", target_folder()))
         .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
+}
+
+/// The models. Only logs pass through the packages that are not optimized, and no model logs.
+fn models() -> Invocation {
+    let line = "cargo test -p fanfeed-loom-tests --release";
+    ["regex-automata", "regex-syntax", "tracing-subscriber"]
+        .iter()
+        .fold(
+            built_soon(modelled("loom", line, MODELS)),
+            |models, package| {
+                models
+                    .arg("--config")
+                    .arg(format!("profile.release.package.{package}.opt-level=0"))
+            },
+        )
 }
 
 /// As users run it: without the assertions that the library makes of itself, and with other timing.
