@@ -235,12 +235,12 @@ fn room_releases_two() {
 
 #[test]
 fn room_releases_it_again() {
-    Model::bound(3).holds(room_twice);
+    Model::bound(2).holds(room_twice);
 }
 
 #[test]
 fn a_sender_that_has_acted_must_not_count() {
-    Model::bound(3).fails_with("sender_that_has_acted_still_counts", room_twice);
+    Model::bound(2).fails_with("sender_that_has_acted_still_counts", room_twice);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Modelled: a sender that gives values up, under `Block` and `DropNewest`, beside the receiver and beside another sender;
 //! gaps at the end, and gaps that come while the receiver waits. Timers do not fire. Bounds: two or three threads, two to five
-//! values, two or three preemptions.
+//! values, two to four preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models gaps::
@@ -179,7 +179,7 @@ fn a_gap_of_two_senders() {
 
 #[test]
 fn values_given_up_are_told_in_their_place() {
-    Model::bound(3).holds(given_up_under_block);
+    Model::bound(2).holds(given_up_under_block);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_last_gap_is_told_before_the_end() {
 
 #[test]
 fn two_senders_share_a_gap() {
-    Model::bound(3).holds(a_gap_of_two_senders);
+    Model::bound(2).holds(a_gap_of_two_senders);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn a_sender_of_a_gap_has_to_look_in_order() {
 
 #[test]
 fn gaps_have_to_be_looked_for_after_the_stamp() {
-    Model::bound(3)
+    Model::bound(2)
         .because(Why::Says("a miss is out of order"))
         .fails_with("gaps_are_looked_for_before_the_stamp", given_up_under_block);
 }
@@ -269,7 +269,7 @@ fn a_gap_must_not_follow_the_end() {
 
 #[test]
 fn the_last_gap_has_to_be_looked_at_again() {
-    Model::bound(3)
+    Model::bound(2)
         .because(Why::Says("a miss is out of order"))
         .fails_with("last_gap_is_looked_at_once", a_gap_that_grows);
 }

@@ -151,7 +151,7 @@ fn block_loses_nothing() {
 
 #[test]
 fn drop_newest_tells_its_misses_in_order() {
-    Model::bound(3).holds(|| one_sender(Overflow::DropNewest));
+    Model::bound(2).holds(|| one_sender(Overflow::DropNewest));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn drop_newest_counts_the_misses_of_two() {
 
 #[test]
 fn drop_oldest_counts_the_misses_of_two() {
-    Model::bound(2).holds(|| two_senders(Overflow::DropOldest));
+    Model::bound(1).holds(|| two_senders(Overflow::DropOldest));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn disconnect_ends_for_one_of_two() {
 
 #[test]
 fn an_evicted_slot_has_to_be_given_back() {
-    Model::bound(3)
+    Model::bound(2)
         .because(Why::Race)
         .fails_with("evicted_slot_is_freed_relaxed", || {
             one_sender(Overflow::DropOldest);
