@@ -176,6 +176,11 @@ pub(crate) fn explain(error: &KafkaError, topic: &str) -> String {
         Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
             format!("the group on the topic {topic} may not be used by this user")
         }
+        Some(RDKafkaErrorCode::LeaderNotAvailable) => {
+            format!(
+                "the topic {topic} has a partition without a leader: start its servers, or wait until they are back"
+            )
+        }
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
             format!("the topic {topic} takes no message of this size: see its max.message.bytes")
         }

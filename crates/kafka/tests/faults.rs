@@ -534,3 +534,61 @@ fn what_a_leaving_member_did_not_begin_was_no_attempt() {
         assert_eq!(receiver.recv_timeout(LONG), Ok((n, 1)));
     }
 }
+
+#[test]
+fn a_partition_without_a_leader_stops_no_other_topic() {
+    let cluster = Cluster::start(1);
+    cluster.topic("stuck", 1);
+    let leader = |server| {
+        let moved = cluster.mock().partition_leader("stuck", 0, server);
+        moved.unwrap();
+    };
+    let config = cluster.config().dial_timeout(Duration::from_millis(500));
+    let (writer, reader) = (cluster.connect(), connect(config));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&seen);
+    let _other = reader
+        .subscribe("other", move |_, _| {
+            counting.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        })
+        .unwrap();
+    let mut events = reader.events();
+    leader(None);
+    for group in [None, Some("g")] {
+        let mut request = Subscribe::new("stuck", |_: &Message, _: &Context| Ok(()));
+        if let Some(group) = group {
+            request = request.group(group);
+        }
+        let error = reader.subscribe_with(request).unwrap_err();
+        says(&error, &["stuck", "a partition without a leader"]);
+    }
+    publish(&writer, "other", 0..1);
+    wait_until("the other goes on", || seen.load(Ordering::Acquire) == 1);
+    let lost = events
+        .try_iter()
+        .any(|event| matches!(event, Event::Disconnected { .. }));
+    assert!(!lost, "the connection was given up");
+    leader(Some(1));
+    let tally = Arc::new(Tally::new(1));
+    let _late = reader.subscribe_group("stuck", "g", count(&tally)).unwrap();
+    publish(&writer, "stuck", 0..1);
+    tally.wait_complete(LONG);
+}
+
+#[test]
+fn a_partition_without_a_leader_holds_no_other_key_for_long_if_messages_have_a_timeout() {
+    let cluster = Cluster::start(1);
+    cluster.topic("stuck", 1);
+    let moved = cluster.mock().partition_leader("stuck", 0, None);
+    moved.unwrap();
+    let config = cluster.config().property("message.timeout.ms", "1000");
+    let broker = connect(config);
+    let mut events = broker.events();
+    let tally = Arc::new(Tally::new(1));
+    let _other = broker.subscribe("other", count(&tally)).unwrap();
+    publish(&broker, "stuck", 0..1);
+    publish(&broker, "other", 0..1);
+    tally.wait_complete(LONG);
+    assert_eq!(scenario::publish_failed(&mut events).0, "stuck");
+}

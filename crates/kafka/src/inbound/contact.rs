@@ -96,12 +96,7 @@ impl Contact {
                 return Err(SinkError::Refused(explain(&error, topic).into()));
             }
             if left.is_zero() {
-                return Err(match error.rdkafka_error_code() {
-                    Some(
-                        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-                    ) => SinkError::Refused(explain(&error, topic).into()),
-                    _ => LinkError::new(explain(&error, topic)).into(),
-                });
+                return Err(lasting(&error, topic));
             }
             pause.wait(left);
         }
@@ -122,12 +117,15 @@ impl Contact {
                 RDKafkaErrorCode::UnknownTopicOrPartition,
             ));
         };
-        let leaderless = found
-            .partitions()
-            .iter()
-            .find_map(|partition| partition.error());
-        if let Some(error) = found.error().or(leaderless) {
+        if let Some(error) = found.error() {
             return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        let mut partitions = found.partitions().iter();
+        if let Some(partition) = partitions.find(|part| part.error().is_some() || part.leader() < 0)
+        {
+            let none = RDKafkaErrorCode::LeaderNotAvailable;
+            let error = partition.error().map_or(none, RDKafkaErrorCode::from);
+            return Err(KafkaError::MetadataFetch(error));
         }
         match i32::try_from(found.partitions().len()) {
             Ok(count) if count > 0 => Ok(count),
@@ -203,7 +201,12 @@ impl Contact {
             }
             // A leader is being elected, or the topic is new to the server that was asked.
             if left.is_zero() {
-                return Err(LinkError::new(explain(&error, topic)).into());
+                // The error of a request to a leader that is away is that of a lost connection.
+                let cause = self.look(consumer, topic, TRY).err();
+                return Err(match cause {
+                    Some(cause) => lasting(&cause, topic),
+                    None => SinkError::Refused(explain(&error, topic).into()),
+                });
             }
             pause.wait(left);
         }
@@ -285,6 +288,15 @@ pub(crate) fn refused(error: &KafkaError, topic: &str) -> SinkError {
     SinkError::Refused(explain(error, topic).into())
 }
 
+/// The error if a topic could not be looked at within the time for that. If the cluster answered, the other subscriptions
+/// can go on, and this one is refused.
+fn lasting(error: &KafkaError, topic: &str) -> SinkError {
+    match is_of_connection(error) {
+        true => LinkError::new(explain(error, topic)).into(),
+        false => refused(error, topic),
+    }
+}
+
 fn offsets(
     list: &TopicPartitionList,
     topic: &str,
@@ -332,6 +344,23 @@ pub(crate) fn is_denied(error: &KafkaError) -> bool {
 /// Whether an error says that a group may not be used.
 pub(crate) fn is_group_denied(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+}
+
+/// Whether an error says that no server answered, or none that can be used.
+pub(crate) fn is_of_connection(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        None | Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::SSL
+        )
+    )
 }
 
 /// Whether a consumer's error says that a topic or a partition is gone.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::inbound::contact::Contact;
+use crate::inbound::contact::{Contact, is_of_connection};
 
 /// The least time between two reports of errors that end nothing.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -43,18 +43,9 @@ impl Trouble {
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => self.over = Some(error),
             Some(Code::Fatal | Code::GroupAuthorizationFailed) => self.over = Some(error),
             Some(Code::TopicAuthorizationFailed) => self.denied = Some(error),
-            // The loss of the connection, which the client's context reports.
-            Some(
-                Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::SSL,
-            )
-            | None => {}
-            Some(_) => self.other = Some(error),
+            // The client's context reports the loss of the connection.
+            _ if is_of_connection(&error) => {}
+            _ => self.other = Some(error),
         }
     }
 
