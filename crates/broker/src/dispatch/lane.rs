@@ -155,8 +155,7 @@ impl Lane {
     pub(crate) fn is_idle(&self) -> bool {
         let members = {
             let inner = self.inner.lock();
-            let waits = inner.pending(self.end()) > 0 || inner.delayed > 0;
-            if waits || inner.seats.iter().any(|seat| seat.jobs > 0) {
+            if inner.pending(self.end()) > 0 || inner.seats.iter().any(|seat| seat.jobs > 0) {
                 return false;
             }
             inner.members()
@@ -365,7 +364,10 @@ impl Lane {
 
     /// Counts a delivery that waits for its timer.
     pub(crate) fn delay(&self) {
-        self.inner.lock().delayed += 1;
+        let mut inner = self.inner.lock();
+        inner.delayed += 1;
+        // It counted as begun when the room was looked at.
+        inner.room = 0;
     }
 
     /// Puts a delivery whose timer is due at the end of the queue.

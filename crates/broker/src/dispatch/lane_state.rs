@@ -141,11 +141,15 @@ impl Inner {
     }
 
     /// Publishers and the driver are told of room when half of the buffer is free, so that they find room for several
-    /// messages. A lane that has deliveries has a job (invariant 1), so this always happens.
+    /// messages. A lane that has deliveries has a job (invariant 1), so this always happens. Deliveries that wait for a timer
+    /// have no job: those do not count, as long as there is room at all.
     #[inline]
     pub(super) fn tell(&mut self, end: impl FnOnce() -> u64) -> Told {
-        let nobody = self.waiting == 0 && !self.was_full && self.wakers.is_empty();
-        if nobody || self.pending(end()) > self.capacity / 2 {
+        if self.waiting == 0 && !self.was_full && self.wakers.is_empty() {
+            return Told::default();
+        }
+        let pending = self.pending(end());
+        if pending >= self.capacity || pending - self.delayed > self.capacity / 2 {
             return Told::default();
         }
         Told {
@@ -160,10 +164,12 @@ impl Inner {
         members.collect()
     }
 
-    /// How many deliveries wait for a handler: in the queue, in the log up to this end, or not yet begun in the batch of a job.
+    /// How many deliveries wait for a handler: in the queue, in the log up to this end, not yet begun in the batch of a job, or
+    /// for their timer.
     pub(super) fn pending(&self, end: u64) -> usize {
         self.queue.len()
             + self.behind(end)
+            + self.delayed
             + self
                 .seats
                 .iter()

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use fanfeed_broker::{
-    Broker, Context, Event, HandlerError, MemoryBroker, Message, Publisher, Redelivery, Subscribe,
-    SubscribeOptions, Subscriber, SubscriberExt,
+    Broker, Context, Event, HandlerError, MemoryBroker, Message, Overflow, Publisher, Redelivery,
+    Subscribe, SubscribeOptions, Subscriber, SubscriberExt,
 };
 
 use crate::SOON;
@@ -104,4 +104,53 @@ fn a_requeued_message_goes_behind_the_others() {
     first_attempts.sort();
     assert_eq!(first_attempts.len(), 2);
     assert!(got.contains(&("0".into(), 2)));
+}
+
+/// Messages that wait for their next attempt fill the buffer, as others do.
+#[test]
+fn requeued_messages_count_against_the_buffer() {
+    let broker = MemoryBroker::new();
+    let (tx, rx) = unbounded();
+    let later = move |_: &Message, _: &Context| {
+        tx.send(())?;
+        Err(HandlerError::Retry(Duration::from_secs(3600)))
+    };
+    let options = SubscribeOptions::new()
+        .redelivery(Redelivery::Requeue)
+        .buffer(4);
+    let member = Subscribe::new("k", later).group("g").options(options);
+    let _member = broker.subscribe_with(member).unwrap();
+    for n in 0..4 {
+        broker.publish(payload("k", n)).unwrap();
+        rx.recv_timeout(SOON).unwrap();
+    }
+    eventually("all wait for their timers", || broker.health().pending == 4);
+    for n in 4..100 {
+        broker.publish(payload("k", n)).unwrap();
+    }
+    assert_eq!(broker.stats().dropped, 96);
+}
+
+/// Publishers that wait for room get it while some messages wait for a long time.
+#[test]
+fn a_blocking_buffer_goes_on_beside_requeued_messages() {
+    let broker = MemoryBroker::new();
+    let (tx, rx) = unbounded();
+    let handler = move |message: &Message, _: &Context| match &message.payload()[..] {
+        b"0" | b"1" | b"2" => Err(HandlerError::Retry(Duration::from_secs(3600))),
+        _ => Ok(tx.send(message.payload().clone())?),
+    };
+    let options = SubscribeOptions::new()
+        .redelivery(Redelivery::Requeue)
+        .overflow(Overflow::Block)
+        .buffer(4);
+    let member = Subscribe::new("k", handler).group("g").options(options);
+    let _member = broker.subscribe_with(member).unwrap();
+    for n in 0..200 {
+        broker.publish_timeout(payload("k", n), SOON).unwrap();
+    }
+    for n in 3..200 {
+        assert_eq!(rx.recv_timeout(SOON).unwrap(), n.to_string());
+    }
+    assert_eq!(broker.stats().dropped, 0);
 }
