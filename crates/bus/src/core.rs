@@ -8,6 +8,7 @@ mod bell;
 pub(crate) mod call;
 mod job;
 mod log;
+mod names;
 mod observers;
 mod overrun;
 mod pending;

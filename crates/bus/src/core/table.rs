@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::core::names::Names;
 use crate::core::source::{Entry, Place, Run};
 
 /// The listeners that get the events of one name, in the order in which they were registered.
@@ -16,7 +17,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn new(name: Arc<str>, listeners: Box<[Arc<Entry>]>) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, listeners: Box<[Arc<Entry>]>) -> Arc<Self> {
         let mut each = listeners.iter();
         Arc::new(Self {
             name,
@@ -32,10 +33,11 @@ impl Route {
     }
 }
 
-/// A route for each name that has listeners, and the same by the type of the event, since a type is found sooner than a name.
+/// A route for each name that has listeners, and the same by the type of the event, since a type is found sooner than a name. A
+/// program has few types, and may make many names.
 #[derive(Clone)]
 pub(crate) struct Table {
-    names: HashMap<Arc<str>, Arc<Route>>,
+    names: Names,
     types: HashMap<TypeId, Arc<Route>, BuildHasherDefault<TypeHasher>>,
     /// For events of all other names.
     all: Arc<Route>,
@@ -44,7 +46,7 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new() -> Self {
         Self {
-            names: HashMap::new(),
+            names: Names::new(),
             types: HashMap::default(),
             all: Route::new("".into(), Box::default()),
         }
@@ -96,7 +98,7 @@ impl Table {
         for typed in each.filter(|typed| typed.name == route.name) {
             *typed = Arc::clone(&route);
         }
-        self.names.insert(Arc::clone(&route.name), route);
+        self.names.insert(route);
     }
 
     /// The table without the listeners of a place that `is_gone`.
