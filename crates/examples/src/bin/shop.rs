@@ -10,7 +10,8 @@
 //! programs that read the envelope in `fanfeed_bus::docs::envelope`.
 //!
 //! Several `billing` processes share the orders, as a group, unless the broker has no groups (pub/sub): there each bills all. If one
-//! is killed, the others get what it had not finished, where the broker keeps events.
+//! is killed, the others get what it had not finished, where the broker keeps events: over Redis after 15 s, over NATS after 30 s
+//! (`?heartbeat=1s`, `?ack_wait=2s`).
 //!
 //! `billing` ends at SIGTERM: it finishes what it has taken, for at most two seconds.
 
@@ -27,6 +28,8 @@ use fanfeed_bus::{RemoteOptions, Wire};
 use fanfeed_examples::connect;
 
 const GRACE: Duration = Duration::from_secs(2);
+/// How long no payment may arrive. Over Redis it takes 15 s until a member that was killed counts as dead.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -171,7 +174,7 @@ fn place(bus: &EventBus, count: u64, is_old: bool) -> Result<ExitCode, Failure> 
     println!("placed {count}");
     let mut open: Vec<_> = (0..count).collect();
     while !open.is_empty() {
-        match payments.recv_timeout(Duration::from_secs(10)) {
+        match payments.recv_timeout(PATIENCE) {
             Ok(order) => open.retain(|each| *each != order),
             Err(_) => break,
         }
@@ -204,11 +207,20 @@ fn bill(bus: &EventBus, takes: Duration) -> Result<ExitCode, Failure> {
                 return Err("the bank has not answered".into());
             }
             let currency = currency.to_owned();
-            context.bus().dispatch(billing::OrderPaid {
+            let bus = context.bus();
+            let dispatch = bus.dispatch(billing::OrderPaid {
                 order,
                 cents,
                 currency,
             });
+            if let Some(error) = dispatch.errors().into_iter().next() {
+                return Err(error.into());
+            }
+            // When this returns, the group is done with the order. If the process is killed then, the payment must be on the
+            // server, and no longer in a queue of the process.
+            if let Some(broker) = bus.broker() {
+                broker.flush(GRACE)?;
+            }
             paid.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
