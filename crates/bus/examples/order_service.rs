@@ -105,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .timeout(Duration::from_secs(5));
     let _mail = bus.register_with(mail)?;
 
-    let counts = Arc::default();
+    let counts = Arc::<Mutex<BTreeMap<_, _>>>::default();
     let flag: Subscription = bus.register_with(analytics(&counts))?;
 
     let placed = AtomicUsize::new(0);
@@ -114,6 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (bus, placed) = (&bus, &placed);
             scope.spawn(move || {
                 for order in (shop..20).step_by(2) {
+                    thread::sleep(Duration::from_millis(1));
                     // One order is too dear.
                     let cents = if order == 13 { 20_000 } else { 100 * order };
                     placed.fetch_add(usize::from(place(bus, order, cents)), Ordering::Relaxed);
@@ -121,7 +122,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             });
         }
         // The flag is turned off while orders are placed. Afterwards the analytics get nothing more.
-        scope.spawn(move || flag.unsubscribe());
+        let counts = &counts;
+        scope.spawn(move || {
+            while counts.lock().unwrap().is_empty() {
+                thread::yield_now();
+            }
+            flag.unsubscribe();
+        });
     });
 
     assert_eq!(placed.load(Ordering::Relaxed), 19);
