@@ -138,6 +138,25 @@ fn an_own_channel() {
     ledger.assert_settled();
 }
 
+/// The second send of the thread begins its visit and its window before one look.
+fn an_own_channel_and_two_sends() {
+    let ledger = Ledger::new();
+    let feed = Feed::new();
+    let (mut receiver, subscription) = feed.channel(2).unwrap().split();
+    assert_eq!(feed.send(ledger.token(1)), 1);
+    let other = thread::spawn(move || {
+        subscription.unsubscribe();
+        subscription
+    });
+    let sent = feed.send(ledger.token(2));
+    let subscription = other.join().unwrap();
+    let arrived = receiver.iter().count();
+    assert_eq!(receiver.try_recv().unwrap_err(), TryRecvError::Closed);
+    assert_eq!(arrived, 1 + sent);
+    drop((receiver, subscription, feed));
+    ledger.assert_settled();
+}
+
 /// What a closure has captured, which is dropped with it.
 fn closure(post: Post<Token>) -> impl Fn(&Token) {
     use fanfeed::Carrier;
@@ -323,6 +342,24 @@ fn an_unsubscribe_beside_another_waits_too() {
 #[test]
 fn an_own_channel_gets_nothing_afterwards() {
     Model::bound(30).holds(an_own_channel);
+}
+
+#[test]
+fn an_only_own_channel_gets_nothing_afterwards() {
+    Model::bound(5).holds(an_own_channel_and_two_sends);
+}
+
+#[test]
+fn a_visit_to_an_only_own_channel_has_to_begin_in_order() {
+    // The fence of the claim would order it as well.
+    let claim = "sole_sender_looks_without_light_fence";
+    Model::bound(5).holds_with(claim, an_own_channel_and_two_sends);
+    for both in [
+        "sole_delivery_begins_without_light_fence sole_sender_looks_without_light_fence",
+        "deliveries_are_observed_without_heavy_fence sole_sender_looks_without_light_fence",
+    ] {
+        Model::bound(5).fails_with(both, an_own_channel_and_two_sends);
+    }
 }
 
 #[test]

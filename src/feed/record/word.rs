@@ -73,9 +73,14 @@ impl At {
         // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`; and, after
         // `Right::open_before_look`, with the one in `Right::decide`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
-        if !mutant!("deliveries_are_observed_without_heavy_fence") {
-            light_fence!("sole_delivery_begins_without_light_fence");
+        // Without the other half this is no fence.
+        if mutant!("deliveries_are_observed_without_heavy_fence") {
+            return;
         }
+        if mutant!("sole_sender_is_revoked_without_heavy_fence") {
+            return;
+        }
+        light_fence!("sole_delivery_begins_without_light_fence");
     }
 
     /// Narrows the place within a visit, or ends it.
