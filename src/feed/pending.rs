@@ -249,7 +249,8 @@ impl<T: Send + 'static> Pending<T> {
     ) -> Result<(), Caught> {
         let again = self.join(waker, waiter);
         let is_own = self.entry.queue().is_some();
-        if waiter == Waiter::Thread || !is_own {
+        // A task that joins a new line needs no alarm: the line's watch wakes it.
+        if waiter == Waiter::Thread || !is_own && again == Again::Repeatedly {
             listening.again = listening.again.max(again);
         }
         if is_own {
@@ -276,7 +277,10 @@ impl<T: Send + 'static> Pending<T> {
                 Room::Waking => None,
                 room => Some(room),
             },
-            (Port::Carrier(carrier), Some(own)) => Some(carrier.poll_room(own)),
+            (Port::Carrier(carrier), Some(own)) => {
+                listening.again = listening.again.max(again);
+                Some(carrier.poll_room(own))
+            }
             (Port::Own(_) | Port::Carrier(_) | Port::Closure(_), _) => None,
         })?;
         // A panic from here on comes from the waker, and the carrier is not to blame for it.
