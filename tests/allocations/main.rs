@@ -333,6 +333,13 @@ fn the_slots_of_a_channel_whose_receiver_is_dropped_in_a_delivery_go_after_it() 
 #[cfg(feature = "async")]
 #[test]
 fn a_send_that_waits_for_one_subscriber_allocates_nothing() {
+    // If this thread is held up for a millisecond, an alarm may be set in between.
+    let least = (0..100).map(|_| allocations_of_two_that_wait()).min();
+    assert_eq!(least, Some(0), "a send that waits is all in its future");
+}
+
+#[cfg(feature = "async")]
+fn allocations_of_two_that_wait() -> u64 {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
@@ -359,11 +366,11 @@ fn a_send_that_waits_for_one_subscriber_allocates_nothing() {
             assert!(to_foreign.as_mut().poll(context).is_pending());
         }
     });
-    assert_eq!(allocated, 0, "a send that waits is all in its future");
     drop(first);
     assert_eq!((receiver.try_recv(), tokio_rx.try_recv()), (Ok(0), Ok(0)));
     assert!(to_own.as_mut().poll(context).is_ready());
     assert!(to_foreign.as_mut().poll(context).is_ready());
+    allocated
 }
 
 #[cfg(feature = "async")]
