@@ -571,7 +571,8 @@ fn a_partition_without_a_leader_stops_no_other_topic() {
     assert!(!lost, "the connection was given up");
     leader(Some(1));
     let tally = Arc::new(Tally::new(1));
-    let _late = reader.subscribe_group("stuck", "g", count(&tally)).unwrap();
+    let late = reader.subscribe_group("stuck", "g", count(&tally)).unwrap();
+    late.ready(LONG).unwrap();
     publish(&writer, "stuck", 0..1);
     tally.wait_complete(LONG);
 }

@@ -82,6 +82,8 @@ impl Contact {
     ) -> Result<i32, SinkError> {
         let deadline = Instant::now() + self.config.dial;
         let mut pause = Pause::default();
+        // What the cluster last said. The time of the last look may be too short for an answer.
+        let mut said = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.look(consumer, topic, left) {
@@ -95,8 +97,11 @@ impl Contact {
             if !passing {
                 return Err(SinkError::Refused(explain(&error, topic).into()));
             }
+            if !is_of_connection(&error) {
+                said = Some(error.clone());
+            }
             if left.is_zero() {
-                return Err(lasting(&error, topic));
+                return Err(lasting(said.as_ref().unwrap_or(&error), topic));
             }
             pause.wait(left);
         }
