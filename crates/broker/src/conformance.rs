@@ -25,6 +25,9 @@
 //! # }
 //! ```
 //!
+//! Each case runs inside a tokio runtime, as in an async program: there a driver that blocks on a runtime of its own on the
+//! caller's thread panics.
+//!
 //! No case relies on a sleep: each waits for a condition, and panics if the condition does not hold within
 //! [`Server::patience`].
 
@@ -254,12 +257,23 @@ cases! {
 pub fn run_case(name: &str, server: &dyn Server) {
     let case = CASES.iter().find(|case| case.name == name);
     let case = case.unwrap_or_else(|| panic!("there is no case `{name}`"));
-    let broker = server.connect();
-    let capabilities = broker.capabilities();
-    if (case.needs)(capabilities) {
-        (case.run)(&Env::new(server, broker, capabilities));
+    let run = || {
+        let broker = server.connect();
+        let capabilities = broker.capabilities();
+        if (case.needs)(capabilities) {
+            (case.run)(&Env::new(server, broker, capabilities));
+        }
+    };
+    if name == HAS_A_RUNTIME {
+        return run();
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("the system has a runtime");
+    runtime.block_on(async { run() });
 }
+
+/// The case that makes a runtime of its own.
+const HAS_A_RUNTIME: &str = "a_broker_works_and_is_dropped_inside_a_runtime";
 
 /// Makes a test of each case of the suite. The argument is the name of a function that returns a
 /// [`Server`](crate::conformance::Server).

@@ -30,7 +30,8 @@ pub type Outcome = Result<(), HandlerError>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {
-    /// The message has to be tried again after this time.
+    /// The message has to be tried again after this time. With [`Redelivery::Requeue`](crate::Redelivery::Requeue), a driver that
+    /// delivers at least once decides how long the wait is.
     Retry(Duration),
     /// The message can never be handled: it is given up at once, reported and counted.
     Reject,

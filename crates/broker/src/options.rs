@@ -42,6 +42,12 @@ pub enum Redelivery {
     #[default]
     InPlace,
     /// The message goes to the end of the queue, and any member may get it (with Kafka, any in the same process).
+    ///
+    /// Where delivery is at most once, it counts against the buffer until it is tried again. Where delivery is at least once,
+    /// it goes back at once, and the driver decides when it comes again: neither
+    /// [`HandlerError::Retry`](crate::HandlerError::Retry) nor [`backoff`](SubscribeOptions::backoff) sets the wait. With
+    /// Redis and Kafka there is none, so ten attempts are over within milliseconds. To outlast the failure of a database, use
+    /// [`InPlace`](Self::InPlace), or wait in the handler.
     Requeue,
 }
 
@@ -136,7 +142,7 @@ impl SubscribeOptions {
     }
 
     /// The longest wait between attempts. The first wait is a tenth of it, and the waits double
-    /// ([`Backoff`](fanfeed::Backoff)).
+    /// ([`Backoff`](fanfeed::Backoff)). See [`Redelivery::Requeue`] for what it does not apply to.
     #[must_use]
     pub fn backoff(mut self, longest: Duration) -> Self {
         self.backoff = longest;
