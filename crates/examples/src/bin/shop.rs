@@ -28,7 +28,7 @@ use fanfeed_bus::{RemoteOptions, Wire};
 use fanfeed_examples::connect;
 
 const GRACE: Duration = Duration::from_secs(2);
-/// How long no payment may arrive. Over Redis it takes 15 s until a member that was killed counts as dead.
+/// How long the server, or a payment, may be waited for. Over Redis it takes 15 s until a member that was killed counts as dead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -219,7 +219,7 @@ fn bill(bus: &EventBus, takes: Duration) -> Result<ExitCode, Failure> {
             // When this returns, the group is done with the order. If the process is killed then, the payment must be on the
             // server, and no longer in a queue of the process.
             if let Some(broker) = bus.broker() {
-                broker.flush(GRACE)?;
+                broker.flush(PATIENCE)?;
             }
             paid.fetch_add(1, Ordering::Relaxed);
             Ok(())
