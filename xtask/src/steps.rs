@@ -25,6 +25,9 @@ const EXAMPLE: Duration = minutes(2);
 /// The run is some 10 s.
 const FUZZ: Duration = minutes(5);
 
+/// How many schedules each program of shuttle is run under by each scheduler.
+const SCHEDULES: &str = "FANFEED_SHUTTLE_SCHEDULES";
+
 /// How many programs each fuzz target runs beside its seeds: about 10 s.
 const FUZZ_PROGRAMS: u32 = 4000;
 
@@ -149,10 +152,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
     // A test of the next step runs the examples, which Cargo builds by itself only where it builds everything.
     steps.extend(examples()?);
     steps.extend([
-        Step::tests(
-            "test/release",
-            optimized("cargo test", "--lib --tests", TESTS),
-        ),
+        Step::tests("test/release", release()?),
         // Only a nightly compiler looks at the codes of errors that are expected.
         Step::tests(
             "refusals",
@@ -198,15 +198,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "package/verify",
             Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
         ),
-        Step::tests("loom", models()),
-        Step::tests(
-            "shuttle",
-            built_soon(modelled(
-                "shuttle",
-                "cargo test -p fanfeed-shuttle-tests --release",
-                MODELS,
-            )),
-        ),
+        Step::tests("loom", loom()),
+        Step::tests("shuttle", shuttle()),
         // A short run, which shows that it works; to find something, run it for longer.
         Step::run(
             "soak",
@@ -409,7 +402,7 @@ fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
 }
 
 /// The models. Only logs pass through the packages that are not optimized, and no model logs.
-fn models() -> Invocation {
+fn loom() -> Invocation {
     let line = "cargo test -p fanfeed-loom-tests --release";
     ["regex-automata", "regex-syntax", "tracing-subscriber"]
         .iter()
@@ -423,10 +416,38 @@ fn models() -> Invocation {
         )
 }
 
+/// The programs of shuttle, under half of the schedules that they have by themselves, unless a number is given.
+fn shuttle() -> Invocation {
+    let line = "cargo test -p fanfeed-shuttle-tests --release";
+    let programs = built_soon(modelled("shuttle", line, MODELS));
+    match std::env::var_os(SCHEDULES) {
+        Some(_) => programs,
+        None => programs.env(SCHEDULES, "5000"),
+    }
+}
+
 /// As users run it: without the assertions that the library makes of itself, and with other timing.
 fn optimized(command: &str, targets: &str, limit: Duration) -> Invocation {
     let line = format!("{command} -p fanfeed --release --all-features {targets}");
     built_soon(Invocation::new(&line, limit))
+}
+
+/// The tests that run the library for long. The others read the source, hold what any profile compiles alike, or run the
+/// examples, which have steps of their own in this profile.
+fn release() -> io::Result<Invocation> {
+    let mut tests = Vec::new();
+    for entry in fs::read_dir("tests")? {
+        let path = entry?.path();
+        let is_test =
+            path.extension().is_some_and(|is| is == "rs") || path.join("main.rs").is_file();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if is_test && !["contracts", "examples", "floors"].contains(&&*name) {
+            tests.push(format!("--test {name}"));
+        }
+    }
+    tests.sort();
+    let targets = format!("--lib {}", tests.join(" "));
+    Ok(optimized("cargo test", &targets, TESTS))
 }
 
 /// Optimization within each unit of code generation alone, and no debug information, build in three quarters of the time.
