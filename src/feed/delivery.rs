@@ -4,6 +4,7 @@
 //! again, all of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe
 //! waits for.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -144,7 +145,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                         // A carrier may take long. Receivers that have a value already do not wait
                         // for it.
                         // SAFETY: as above.
-                        unsafe { ring(chunk, std::mem::take(&mut pass.rung)) };
+                        unsafe { ring(chunk, mem::take(&mut pass.rung)) };
                     }
                     // SAFETY: as above.
                     unsafe { seat.offer(value, by) }
@@ -292,7 +293,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         if self.pending().iter().all(Pending::is_full) {
             return;
         }
-        let mut all = std::mem::take(&mut self.pending);
+        let mut all = mem::take(&mut self.pending);
         let mut others = all.as_slice().len();
         let section = core.records().enter();
         all.retain_mut(|pending| {
@@ -388,7 +389,7 @@ impl<T> Delivery<T> {
     /// A delivery to these alone.
     pub(crate) fn to(value: T, pending: Vec<Pending<T>>) -> Self {
         Self {
-            pending: PendingList::Many(pending),
+            pending: pending.into(),
             ..Self::new(value)
         }
     }
@@ -410,7 +411,7 @@ impl<T> Delivery<T> {
     /// Whether somebody is still to be served.
     #[inline]
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending().is_empty()
+        !self.pending.is_empty()
     }
 
     /// The subscribers that are still to be served.
@@ -449,13 +450,18 @@ impl<T> Delivery<T> {
         self.late.as_mut()?.panic.take()
     }
 
-    /// The end of a delivery: the number delivered, or the panic that a value raised.
+    /// Ends a delivery with no subscriber left to serve: the number delivered, or the panic that a value raised.
     #[inline]
     pub(crate) fn finish(self) -> usize {
         // Taken apart, because nothing is left of most deliveries, and to drop one is a call.
         let Self {
-            delivered, late, ..
+            delivered,
+            pending,
+            late,
+            ..
         } = self;
+        debug_assert!(pending.is_empty());
+        mem::forget(pending);
         if let Some(panic) = late.and_then(|late| late.panic) {
             panic.resume();
         }

@@ -33,10 +33,16 @@ pub(crate) enum PendingList<T> {
     #[default]
     Empty,
     One(Pending<T>),
+    /// Not empty.
     Many(Vec<Pending<T>>),
 }
 
 impl<T> PendingList<T> {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
     #[inline]
     pub(crate) fn as_slice(&self) -> &[Pending<T>] {
         match self {
@@ -66,12 +72,14 @@ impl<T> PendingList<T> {
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> Pending<T> {
-        if let Self::Many(all) = self {
-            return all.remove(index);
-        }
         match mem::take(self) {
+            Self::Empty => panic!("nobody is pending"),
             Self::One(pending) => pending,
-            _ => panic!("nobody is pending"),
+            Self::Many(mut all) => {
+                let pending = all.remove(index);
+                *self = all.into();
+                pending
+            }
         }
     }
 
@@ -83,8 +91,20 @@ impl<T> PendingList<T> {
                     *self = Self::Empty;
                 }
             }
-            Self::Many(all) => all.retain_mut(keeps),
+            Self::Many(all) => {
+                all.retain_mut(keeps);
+                *self = mem::take(all).into();
+            }
         }
+    }
+}
+
+impl<T> From<Vec<Pending<T>>> for PendingList<T> {
+    fn from(all: Vec<Pending<T>>) -> Self {
+        if all.is_empty() {
+            return Self::Empty;
+        }
+        Self::Many(all)
     }
 }
 
