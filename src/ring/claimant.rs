@@ -301,6 +301,10 @@ impl<T> Claimant<T> {
     ///
     /// As [`room::wait`] does for a thread, a newcomer gives way to senders in line that were passed over; and a sender that
     /// joins the line looks once more, unless the one before it in line sees to its being woken.
+    ///
+    /// If another sender is in the way and no reader, the task neither joins the line nor tends it. There is room as far as
+    /// the line knows, so to tend would wake the first in line, which may be this task. If it was in line it keeps its place,
+    /// or keeps the wake-up until it has sent or has left.
     #[cfg(feature = "async")]
     pub(crate) fn poll_send(
         &self,
@@ -315,8 +319,13 @@ impl<T> Claimant<T> {
         } else {
             self.send_from::<false>(value, place)
         };
-        if let Ok(position) = sent {
-            return Standing::Sent(position);
+        match sent {
+            Ok(position) => return Standing::Sent(position),
+            // A newcomer that is to give way is told the same.
+            Err(Held::Shortly) if !is_newcomer || senders.is_first_come() => {
+                return Standing::BehindAnotherSender;
+            }
+            Err(_) => {}
         }
         place.is_in_line = true;
         if is_newcomer {
@@ -482,7 +491,7 @@ pub(crate) enum Standing {
     Sent(u64),
     /// It is woken when there is room.
     InLine,
-    /// It is in line, and another sender has to fill its slot first, which wakes nobody.
+    /// Another sender has to fill its slot first, which wakes nobody. The task has to look again by itself.
     BehindAnotherSender,
 }
 
@@ -548,6 +557,61 @@ mod tests {
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Counts how often a thread has woken it.
+    #[cfg(feature = "async")]
+    struct CountHere(std::thread::ThreadId, AtomicUsize);
+
+    #[cfg(feature = "async")]
+    impl Wake for CountHere {
+        fn wake(self: Arc<Self>) {
+            if std::thread::current().id() == self.0 {
+                self.1.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn a_task_behind_a_sender_that_does_not_go_on_soon_stops_waking_itself() {
+        use std::future::Future;
+        use std::pin::pin;
+        use std::task::{Context, Poll};
+
+        use super::super::send_async::RingSendAsync;
+
+        for (was_in_line, is_starved) in
+            [(false, false), (true, false), (false, true), (true, true)]
+        {
+            let claimant = Claimant::new(1, false).unwrap();
+            let reader = was_in_line.then(|| claimant.core().join(Joining::default()));
+            // A sender that was preempted before it has stamped.
+            let claim = claimant.claim::<false>(1).ok().unwrap();
+            if is_starved {
+                claimant.core().wakeups.senders.starve();
+            }
+            let here = std::thread::current().id();
+            let count = Arc::new(CountHere(here, AtomicUsize::new(0)));
+            let waker = Waker::from(Arc::clone(&count));
+            let mut context = Context::from_waker(&waker);
+            let mut send = pin!(RingSendAsync::new(&claimant, 7));
+            assert!(send.as_mut().poll(&mut context).is_pending());
+            if let Some(reader) = reader {
+                assert_eq!(count.1.load(Ordering::SeqCst), 0, "it waits for the reader");
+                reader.member.leave(false);
+                assert_eq!(count.1.load(Ordering::SeqCst), 1);
+            }
+            for _ in 0..40 {
+                assert!(send.as_mut().poll(&mut context).is_pending());
+            }
+            let woken = count.1.load(Ordering::SeqCst);
+            assert!((16..20).contains(&woken), "{woken} times");
+            // It wakes itself, but not at once.
+            claimant.fill_one(&claim, 0);
+            assert_eq!(send.as_mut().poll(&mut context), Poll::Ready(1));
+            assert!(claimant.core().wakeups.senders.is_empty());
         }
     }
 
