@@ -15,11 +15,14 @@
 //!
 //! # Waking
 //!
-//! A follower parks among the ring's readers. A leader that has followers does what a sender does
-//! after it has published: it stores its cursor, makes a light fence, and wakes readers if any is
-//! drowsy ([`Wakeups::published`](super::wakeups::Wakeups::published)). Other readers do not look: a
+//! A follower parks in a list of its own. A leader that has followers does what a sender does after
+//! it has published: it stores its cursor, makes a light fence, and wakes that list if any reader is
+//! drowsy ([`Wakeups::passed`](super::wakeups::Wakeups::passed)). Other readers do not look: a
 //! leader is marked as such before a follower can park, and the follower's heavy fence lies between
 //! the mark and its last look at the leader's cursor.
+//!
+//! A follower waits for a sender instead ([`waits_for`](Leaders::waits_for)) where its leaders are
+//! ahead of the tail, and once no leader is left. Then it parks among the readers that senders wake.
 //!
 //! # Leaders that end
 //!
@@ -34,12 +37,15 @@ use crate::sync::mutant;
 
 use super::member::Member;
 use super::track::Track;
+use super::wakeups::WaitsFor;
 
 /// The leaders of one follower. There is at least one.
 pub(crate) struct Leaders<T> {
     members: Vec<Arc<Member<T>>>,
     /// A cursor beyond this position was reached by reading, so all before it was published.
     sure_beyond: u64,
+    /// What the follower waits for if the last look showed it nothing to read.
+    waits_for: WaitsFor,
 }
 
 impl<T> Leaders<T> {
@@ -54,7 +60,12 @@ impl<T> Leaders<T> {
         Some(Box::new(Self {
             members,
             sure_beyond: track.next(),
+            waits_for: WaitsFor::Sender,
         }))
+    }
+
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        self.waits_for
     }
 
     /// Up to where all leaders have passed what was published. The follower knows that all before
@@ -72,8 +83,15 @@ impl<T> Leaders<T> {
         if self.members.is_empty() {
             return None;
         }
+        self.waits_for = WaitsFor::Leaders;
         if limit <= self.sure_beyond && !mutant!("leader_is_trusted_where_it_began") {
-            limit = limit.min(track.published(known));
+            let published = track.published(known);
+            if published < limit {
+                limit = published;
+                if !mutant!("follower_waits_for_leaders_alone") {
+                    self.waits_for = WaitsFor::Sender;
+                }
+            }
         }
         Some(limit)
     }

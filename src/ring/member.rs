@@ -202,7 +202,7 @@ impl<T> Member<T> {
         // The light fence in `BlockedSenders::moved` is between the store to the seat and this load.
         if self.flags.load(Ordering::Relaxed) & FOLLOWED != 0 && !mutant!("followers_are_not_woken")
         {
-            self.core.wakeups.published();
+            self.core.wakeups.passed();
         }
     }
 

@@ -28,6 +28,7 @@ use super::member::Member;
 use super::seat::{Progress, Seat};
 use super::storage::{Found, SegmentRef, Values};
 use super::track::Track;
+use super::wakeups::WaitsFor;
 
 /// A handler of the values that are read.
 pub(crate) trait Visit<T> {
@@ -151,6 +152,15 @@ impl<T> Reader<T> {
             self.leaders = None;
             track.published(known)
         })
+    }
+
+    /// What it waits for if the last look showed it nothing to read.
+    #[inline]
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match &self.leaders {
+            Some(leaders) => leaders.waits_for(),
+            None => WaitsFor::Sender,
+        }
     }
 
     /// Whether there is something to read without a look.

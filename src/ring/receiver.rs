@@ -6,12 +6,13 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 #[cfg(feature = "async")]
 use std::ptr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::subscription::{Stats, Subscription};
-use crate::sync::MODELLED;
-use crate::wait::{ListPlace, PaceBefore, Parker};
+use crate::sync::{MODELLED, mutant};
+use crate::wait::{PaceBefore, Parker};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
@@ -20,6 +21,7 @@ use super::event::{Events, RingEvent};
 use super::iter::{RingIter, RingTryIter};
 use super::reader::Reader;
 use super::waiting::{Awake, Waiting};
+use super::wakeups::{ReaderPlace, WaitsFor};
 
 /// A reader of a [`RingFeed`](crate::RingFeed). Dropping it unsubscribes, and its slots are free at once.
 ///
@@ -61,8 +63,8 @@ pub struct RingReceiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
-    /// The place in the wake list of a reader that was told to wait.
-    place: ListPlace,
+    /// Its place in a wake list while it waits.
+    place: ReaderPlace,
     pace: PaceBefore,
 }
 
@@ -77,7 +79,7 @@ impl<T: Send + Sync + 'static> RingReceiver<T> {
             subscription: Subscription::from_source(Arc::clone(&reader.member) as _),
             reader,
             awake: Awake::new(waiting),
-            place: ListPlace::default(),
+            place: ReaderPlace::default(),
             pace,
         }
     }
@@ -408,10 +410,12 @@ impl<T> RingReceiver<T> {
         let parker = Parker::current();
         self.grow_drowsy();
         let outcome = loop {
-            let wakeups = &self.reader.core().wakeups;
-            wakeups.join_readers(&mut self.place, parker.waker());
+            let list = self.join_line(parker.waker());
             if self.reader.is_ready() {
                 break Ok(());
+            }
+            if self.reader.waits_for() != list && !mutant!("reader_stays_in_its_list") {
+                continue;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break Err(RecvTimeoutError::Timeout);
@@ -424,6 +428,15 @@ impl<T> RingReceiver<T> {
         };
         self.leave_line();
         outcome
+    }
+
+    /// Joins the list of readers that wait for the same. It has to look once more, and to join again if it then waits for
+    /// something else.
+    fn join_line(&mut self, waker: &Waker) -> WaitsFor {
+        let list = self.reader.waits_for();
+        let wakeups = &self.reader.core().wakeups;
+        wakeups.join_readers(&mut self.place, list, waker);
+        list
     }
 
     pub(crate) fn leave_line(&mut self) {
@@ -574,22 +587,20 @@ impl<T: Clone> RingReceiver<T> {
         if poll_turn(context, ptr::from_ref(&*self).cast()).is_pending() {
             return Poll::Pending;
         }
-        let mut is_in_line = false;
+        let mut list = None;
         loop {
             let result = match self.take() {
                 Ok(value) => Ok(value),
                 Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
                 Err(TryRecvError::Closed) => Err(RecvError::Closed),
                 Err(TryRecvError::Overflowed) => Err(RecvError::Overflowed),
-                Err(TryRecvError::Empty) if is_in_line => {
+                Err(TryRecvError::Empty) if list == Some(self.reader.waits_for()) => {
                     not_completed();
                     return Poll::Pending;
                 }
                 Err(TryRecvError::Empty) => {
                     self.grow_drowsy();
-                    let wakeups = &self.reader.core().wakeups;
-                    wakeups.join_readers(&mut self.place, context.waker());
-                    is_in_line = true;
+                    list = Some(self.join_line(context.waker()));
                     continue;
                 }
             };

@@ -9,6 +9,11 @@
 //! gone for a while without parking. So a running stream costs no fence, and a trickle costs one for each value and no
 //! heavy one.
 //!
+//! A reader waits either for a sender or, if it [follows](super::leaders) others, for its leaders. There is a list for each, so
+//! that neither a sender nor a leader wakes readers that wait for the other. What a reader waits for may change with each look.
+//! So a reader compares what it waits for after its last look with the list in which it stands, and changes to the other list
+//! and looks again if they differ.
+//!
 //! For *senders* that wait for room, see [`BlockedSenders`].
 
 use std::task::Waker;
@@ -21,12 +26,31 @@ use crate::wait::{ListPlace, WakeList};
 
 use super::blocked_senders::BlockedSenders;
 
+/// What a reader waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// A value that has yet to be published.
+    #[default]
+    Sender,
+    /// A value that has been published, and that a leader has not passed.
+    Leaders,
+}
+
+/// A reader's place in one of the two lists.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderPlace {
+    list: WaitsFor,
+    place: ListPlace,
+}
+
 pub(crate) struct Wakeups {
     /// How many readers may park. Also not 0 if senders must always make full fences: see
     /// [`free_fence`].
     drowsy: Word,
-    /// Readers that wait for values.
+    /// Readers that wait for a sender.
     readers: WakeList,
+    /// Readers that wait for their leaders.
+    followers: WakeList,
     /// Senders that wait for room.
     pub(crate) senders: BlockedSenders,
 }
@@ -36,6 +60,7 @@ impl Wakeups {
         Self {
             drowsy: Word::default(),
             readers: WakeList::new(),
+            followers: WakeList::new(),
             senders: BlockedSenders::new(),
         }
     }
@@ -54,24 +79,35 @@ impl Wakeups {
     /// drowsy readers is not 0.
     #[inline(always)]
     pub(crate) fn published(&self) -> bool {
+        self.wake(&self.readers)
+    }
+
+    /// A leader has passed values: wakes the readers that wait for leaders.
+    pub(crate) fn passed(&self) {
+        self.wake(&self.followers);
+    }
+
+    /// Wakes the readers in that list, if any reader is drowsy. Returns whether one is.
+    #[inline(always)]
+    fn wake(&self, list: &WakeList) -> bool {
         // ORDERING: pairs with the heavy fence in `grow_drowsy`.
         if !mutant!("sender_publishes_without_light_fence") {
             free_fence();
         }
         let is_drowsy = self.drowsy.load(Ordering::Relaxed) != 0;
         if is_drowsy {
-            self.rouse();
+            Self::rouse(list);
         }
         is_drowsy
     }
 
     #[cold]
     #[inline(never)]
-    fn rouse(&self) {
+    fn rouse(list: &WakeList) {
         // ORDERING: pairs with the fence in `WakeList::join`.
         store_load_fence!("sender_rouses_without_fence");
-        if self.readers.is_waited_on() {
-            self.readers.wake_all();
+        if list.is_waited_on() {
+            list.wake_all();
         }
     }
 
@@ -79,8 +115,10 @@ impl Wakeups {
     pub(crate) fn wake_readers(&self) {
         // ORDERING: pairs with the fence in `WakeList::join`.
         store_load_fence!("end_looks_for_readers_without_fence");
-        if self.readers.is_waited_on() {
-            self.readers.wake_all();
+        for list in [&self.readers, &self.followers] {
+            if list.is_waited_on() {
+                list.wake_all();
+            }
         }
     }
 
@@ -98,14 +136,26 @@ impl Wakeups {
         self.drowsy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A drowsy reader stands in the queue. It has to look once more before it parks.
-    pub(crate) fn join_readers(&self, place: &mut ListPlace, waker: &Waker) {
-        self.readers.join(place, waker);
+    fn list(&self, list: WaitsFor) -> &WakeList {
+        match list {
+            WaitsFor::Sender => &self.readers,
+            WaitsFor::Leaders => &self.followers,
+        }
+    }
+
+    /// A drowsy reader stands in that list. It has to look once more before it parks, and to join again if it then waits
+    /// for something else.
+    pub(crate) fn join_readers(&self, place: &mut ReaderPlace, list: WaitsFor, waker: &Waker) {
+        if place.list != list {
+            self.leave_readers(place);
+            place.list = list;
+        }
+        self.list(list).join(&mut place.place, waker);
     }
 
     /// A reader waits no longer.
-    pub(crate) fn leave_readers(&self, place: &mut ListPlace) {
-        self.readers.leave(place);
+    pub(crate) fn leave_readers(&self, place: &mut ReaderPlace) {
+        self.list(place.list).leave(&mut place.place);
     }
 
     /// The ring has ended: wakes all sleepers.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +11,11 @@ use fanfeed::{
     ExclusiveRingFeed, FollowError, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError,
     Waiting,
 };
+#[cfg(feature = "async")]
+use futures_util::{FutureExt, StreamExt};
 
+#[cfg(feature = "async")]
+use crate::common::tasks::counting_waker;
 use crate::common::{Random, Sleeper, Tally, eventually, join, watchdog};
 use crate::{WAITINGS, leader_and_follower};
 
@@ -212,6 +218,53 @@ fn followers_sleep_until_their_leaders_have_passed_something_or_end() {
                 assert_eq!(leader.try_recv(), Ok(7));
             }
             assert_eq!(join(waiter), Ok(7));
+        });
+    }
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn tasks_that_follow_are_woken_by_leaders_and_other_readers_by_senders() {
+    for ends in [false, true] {
+        with_each_sender!(8, |ring| {
+            let (mut leader, mut follower) = leader_and_follower(&ring.handle());
+            let mut reader = ring.subscribe();
+            let [(of_follower, follows), (of_reader, reads)] = [(); 2].map(|()| counting_waker());
+            let woken = || [&of_follower, &of_reader].map(|count| count.0.load(Ordering::SeqCst));
+            let [mut follows, mut reads] = [&follows, &reads].map(Context::from_waker);
+            assert!(follower.poll_next_unpin(&mut follows).is_pending());
+            assert!(reader.poll_next_unpin(&mut reads).is_pending());
+            ring.send(0);
+            // The first value wakes it: until it has seen a value, nothing tells which it waits for.
+            assert_eq!(woken()[1], 1);
+            assert!(follower.recv_async().poll_unpin(&mut follows).is_pending());
+            assert!(follower.poll_next_unpin(&mut follows).is_pending());
+            let [before, _] = woken();
+            ring.send(1);
+            assert_eq!(
+                woken(),
+                [before, 1],
+                "a sender wakes those that wait for it"
+            );
+            assert!(reader.try_iter().eq(0..2));
+            assert!(reader.poll_next_unpin(&mut reads).is_pending());
+            assert_eq!(leader.try_recv(), Ok(0));
+            assert_eq!(woken(), [before + 1, 1], "a leader wakes its followers");
+            let polled = follower.poll_next_unpin(&mut follows);
+            assert_eq!(polled, Poll::Ready(Some(0)));
+            assert!(follower.poll_next_unpin(&mut follows).is_pending());
+            if ends {
+                drop(leader);
+                assert_eq!(woken(), [before + 2, 1]);
+                assert!(follower.try_iter().eq(1..2));
+                // From now on it waits for the sender.
+                assert!(follower.poll_next_unpin(&mut follows).is_pending());
+                ring.send(2);
+                assert_eq!(woken(), [before + 3, 2]);
+            } else {
+                ring.close();
+                assert_eq!(woken(), [before + 2, 2], "the end wakes all");
+            }
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Readers of a ring that follow others: what they see, who wakes them, and what the end of a leader does.
 //!
 //! Modelled: one leader and one follower, with values that are there before, or a sender of its own; an end by dropping and
-//! by unsubscribing; a leader whose seat another reader takes. Bounds: two or three threads, one or two values, two to three
+//! by unsubscribing, and before a value is sent; a leader whose seat another reader takes, or that begins ahead of the tail. Bounds: two or three threads, one or two values, two to three
 //! preemptions.
 //!
 //! ```text
@@ -102,6 +102,36 @@ fn ending(unsubscribes: bool) {
     });
     assert_eq!(follower.recv(), Ok(0));
     drop(ending.join().unwrap());
+}
+
+/// The leader ends, and then a value is sent.
+fn ending_before_a_value() {
+    let mut ring = ExclusiveRingFeed::new(2).unwrap();
+    let (leader, mut follower) = pair(&ring);
+    let sending = thread::spawn(move || {
+        drop(leader);
+        ring.send(0);
+        ring
+    });
+    assert_eq!(follower.recv(), Ok(0));
+    drop(sending.join().unwrap());
+}
+
+/// A follower waits for a value that was claimed before its leader began.
+fn parking_behind_the_tail() {
+    let ring = RingFeed::new(4).unwrap();
+    let handle = ring.handle();
+    let following = thread::spawn(move || {
+        let leader = handle.subscribe();
+        let after = [leader.cursor()];
+        let options = handle.subscriber().after(&after).unwrap();
+        let mut follower = options.history(1).subscribe();
+        if leader.position() == 1 {
+            assert_eq!(follower.recv(), Ok(7));
+        }
+    });
+    ring.send(7);
+    following.join().unwrap();
 }
 
 /// The leader is unsubscribed when it may read.
@@ -219,6 +249,30 @@ fn a_leader_that_is_dropped_has_to_wake_its_followers() {
     Model::bound(2)
         .because(Why::Deadlock)
         .fails_with("followers_are_not_woken", || ending(false));
+}
+
+#[test]
+fn a_follower_whose_leader_ends_waits_for_the_sender() {
+    Model::bound(3).holds(ending_before_a_value);
+}
+
+#[test]
+fn a_follower_whose_leader_ends_has_to_wait_for_the_sender() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("reader_stays_in_its_list", ending_before_a_value);
+}
+
+#[test]
+fn a_follower_behind_the_tail_waits_for_the_sender() {
+    Model::bound(3).holds(parking_behind_the_tail);
+}
+
+#[test]
+fn a_follower_behind_the_tail_has_to_wait_for_the_sender() {
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("follower_waits_for_leaders_alone", parking_behind_the_tail);
 }
 
 #[test]
