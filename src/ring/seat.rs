@@ -157,7 +157,7 @@ impl Seat {
         // ORDERING: as in `advance_strict`.
         self.word.store(
             Progress::strict(position).0,
-            order!(Release, "slots_are_freed_relaxed"),
+            order!(Release, "reader_stops_relaxed"),
         );
     }
 

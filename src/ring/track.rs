@@ -197,7 +197,7 @@ impl<T> Track<T> {
         if self.tail.load(Ordering::Relaxed) + self.shape.capacity() < limit {
             // ORDERING: as in `follow`.
             self.tail
-                .fetch_max(stamped, order!(AcqRel, "tail_follows_relaxed"));
+                .fetch_max(stamped, order!(AcqRel, "tail_is_kept_near_relaxed"));
         }
     }
 

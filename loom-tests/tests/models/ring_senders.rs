@@ -154,6 +154,21 @@ fn two_readers() {
     drop(ring);
 }
 
+/// A sender moves the tail on when it opens a segment, and a reader reads by that.
+fn a_sender_moves_the_tail() {
+    let ring = RingFeed::new(2).unwrap();
+    ring.send(0);
+    let mut reader = ring.subscribe();
+    let senders = [1, 2].map(|value| {
+        let ring = ring.clone();
+        thread::spawn(move || ring.try_send(value).is_ok())
+    });
+    let _ = reader.try_recv();
+    let sent = senders.map(|sender| sender.join().unwrap());
+    assert!(sent.into_iter().any(|sent| sent));
+    drop((reader, ring));
+}
+
 /// A reader that joins begins at what was claimed, and the tail is behind that until somebody moves it. While it looks,
 /// another one moves the tail, and not as far.
 fn a_reader_ahead_of_the_tail() {
@@ -343,6 +358,19 @@ fn two_senders_of_a_ring_of_two_lose_nothing() {
 #[test]
 fn a_reader_reads_by_the_tail_that_another_moved() {
     Model::bound(3).holds_with(without_fences!(), two_readers);
+}
+
+#[test]
+fn a_reader_reads_by_the_tail_that_a_sender_moved() {
+    Model::bound(3).holds_with(without_fences!(), a_sender_moves_the_tail);
+}
+
+#[test]
+fn a_sender_has_to_move_the_tail_in_order() {
+    Model::bound(3).because(Why::Race).fails_with(
+        without_fences!("tail_is_kept_near_relaxed"),
+        a_sender_moves_the_tail,
+    );
 }
 
 #[test]
