@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::error::SubscriptionError;
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
+use crate::wait::{Reap, may_reap, postpone};
 
 use super::blocked_senders::Look;
 use super::member::Member;
@@ -184,6 +185,17 @@ impl<T> Core<T> {
         }
     }
 
+    /// In a delivery or a callback, makes the outermost one drop the values that all readers have
+    /// passed.
+    pub(crate) fn postpone(self: &Arc<Self>)
+    where
+        T: Send + Sync + 'static,
+    {
+        if self.track.retention.is_some() && !may_reap() {
+            postpone(Arc::clone(self) as Arc<dyn Reap>);
+        }
+    }
+
     /// Gives a seat back, whose reader has stood up.
     pub(crate) fn give_back(&self, number: usize, was_lossy: bool) {
         let mut registry = self.registry.lock();
@@ -321,6 +333,12 @@ impl<T> Core<T> {
     /// Whether the ring has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.track.is_closed()
+    }
+}
+
+impl<T: Send + Sync + 'static> Reap for Core<T> {
+    fn reap_now(&self) {
+        self.drop_passed();
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::SubscriptionError;
 use crate::subscription::{Stats, SubscriptionSource, SubscriptionState};
 use crate::sync::{AtomicU32, Mutex, Ordering, heavy_fence, light_fence, mutant};
+use crate::wait::may_wait;
 
 use super::core::Core;
 use super::cuts;
@@ -227,9 +228,11 @@ impl<T> Member<T> {
             );
         }
         self.cut_off();
+        self.core.drop_passed();
     }
 
     /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read. False if it is gone.
+    /// In a ring with `drop_when_read` the caller drops what only this reader has not passed.
     fn cut_off(&self) -> bool {
         {
             let _seated = self.last.lock();
@@ -249,10 +252,9 @@ impl<T> Member<T> {
             // Last, so that whatever was read is before it. (Senders may have moved the seat on until just now.)
             self.seat().end_at(self.core.track.next());
         }
-        // Outside the lock, because wakers and drops are user code.
+        // Outside the lock, because wakers are user code.
         self.core.wakeups.senders.moved(self.seat());
         self.wake_followers();
-        self.core.drop_passed();
         true
     }
 
@@ -333,12 +335,21 @@ impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
         // Again if it is being cut off already: what this promises is to hold when it returns.
         if self.cut_off() {
             self.core.wakeups.wake_readers();
+            if may_wait() {
+                self.core.drop_passed();
+            } else {
+                self.core.postpone();
+            }
         }
     }
 
     fn cancel_soon(&self) {
-        // Does not wait.
-        self.cancel();
+        self.end();
+        if self.cut_off() {
+            self.core.wakeups.wake_readers();
+            // Outside of a delivery the caller cancels later, as scopes do.
+            self.core.postpone();
+        }
     }
 
     fn stats(&self) -> Stats {

@@ -1,8 +1,12 @@
 //! Rings that drop what every reader has passed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
+use fanfeed::{
+    Feed, RingFeed, RingOverflow, RingReceiver, Subscription, SubscriptionScope, TryRecvError,
+};
 
 use crate::common::{Counted, Tally, join, watchdog};
 
@@ -133,6 +137,53 @@ fn a_lossy_reader_keeps_values_until_it_has_read_or_missed_them() {
         assert_eq!(tally.live(), 16);
         drop(lossy);
         assert_eq!(tally.live(), 0);
+    });
+}
+
+/// Says whether another subscription had been told to end when it was dropped.
+struct Late(Subscription, Arc<AtomicUsize>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let number = if self.0.is_closed() { 1 } else { 100 };
+        self.1.fetch_add(number, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_scope_tells_all_its_members_to_end_before_it_drops_what_one_has_not_read() {
+    with_each_dropping_sender!(8, |ring| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let scope = SubscriptionScope::new();
+        let (reader, subscription) = ring.subscribe().split();
+        let feed = Feed::<u32>::new();
+        scope.track(subscription).unwrap().detach();
+        // Told after the reader, because it was made later.
+        let other = scope.track(feed.subscribe_fn(|_| {})).unwrap();
+        ring.send(Late(other, Arc::clone(&dropped)));
+        scope.close();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        drop(reader);
+    });
+}
+
+#[test]
+fn in_a_delivery_an_unsubscribe_leaves_the_drops_to_its_end() {
+    with_each_dropping_sender!(8, |ring| {
+        let tally = Tally::new();
+        let (reader, subscription) = ring.subscribe().split();
+        ring.send_batch((0..3).map(|number| tally.value(number)));
+        let feed = Feed::<u32>::new();
+        let closure = {
+            let tally = Arc::clone(&tally);
+            feed.subscribe_fn(move |_| {
+                subscription.unsubscribe();
+                assert_eq!(tally.live(), 3);
+            })
+        };
+        feed.send(1);
+        assert_eq!(tally.live(), 0);
+        drop((reader, closure));
     });
 }
 
