@@ -44,10 +44,17 @@ impl<T> RingBuilder<T> {
     /// after it was published. A value that a reader has not read when it leaves or is unsubscribed
     /// is dropped then. By default a value stays until another takes its slot.
     ///
-    /// A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a
-    /// value or missed it. Such a reader may still read a part of the ring that blocking readers
-    /// and senders have left behind. What it reads there is dropped when it stops, and the rest of
-    /// that eighth once blocking readers have passed it.
+    /// What no reader has come to read is kept, for as long as it may be read:
+    ///
+    /// - Closing the ring drops nothing that a reader may still read. To drop it, drop or unsubscribe
+    ///   the reader.
+    /// - A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a
+    ///   value or missed it. It misses values only when senders need their slots. So one that does
+    ///   not read keeps up to a ring of values, for as long as fewer values than that are sent.
+    ///
+    /// A reader that drops the oldest may still read a part of the ring that blocking readers and
+    /// senders have left behind. What it reads there is dropped when it stops, and the rest of that
+    /// eighth once blocking readers have passed it.
     ///
     /// Such a ring keeps no history: with [`history`](crate::RingSubscriberBuilder::history), a
     /// later reader gets only what other readers have not read yet. Each read, and each send, makes
