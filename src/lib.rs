@@ -84,9 +84,9 @@
 //! ([`Receiver`](Receiver#lagging)), and for other channels [`Stats::dropped`] counts it.
 //! [`Subscription::stats`] says which subscribers keep sends waiting, how often and for how long.
 //!
-//! The readers of a ring share its capacity. Each has its own answer to being a whole ring behind ([`RingOverflow`]): the send
-//! waits for it, or it misses the oldest values and learns how many, or it is cut off. A reader that waits does so in a way
-//! of its own choice ([`Waiting`]).
+//! The readers of a ring share its capacity. Each has its own answer to falling behind ([`RingOverflow`]): a send waits for it
+//! when it is a whole ring behind; or from seven eighths of the ring on it misses the oldest values and learns how many, or is
+//! cut off. A reader that waits does so in a way of its own choice ([`Waiting`]).
 //!
 //! # Order
 //!

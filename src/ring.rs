@@ -87,7 +87,8 @@ pub use waiting::Waiting;
 /// 3. Readers read by reference, in batches ([`RingReceiver::drain`]), or take clones.
 /// 4. Readers come and go while senders run. One that leaves, or panics, frees its slots at once.
 /// 5. How a reader waits is its own choice ([`Waiting`]). A sender pays for waking only while a reader may be parked, and
-///    one that waits for room backs off, then parks.
+///    one that waits for room looks for 10 µs, or for up to 100 µs in all while the readers in the way move on or the
+///    ring's last wait was that short, then parks.
 /// 6. Every value is dropped exactly once. Usually this happens a lap later, when another value
 ///    takes its slot: the thread that sends the new value drops the old one, after the new one was
 ///    published. Otherwise the values are dropped when the last sender and the last reader are
@@ -348,9 +349,9 @@ impl<T: Send + Sync> RingFeed<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] with the values that found no room, because of a reader or of a sender that has been at its slot for a whole lap; [`TrySendError::Closed`] with those that were
-    /// left when the ring was closed. The ones before them have been sent. So the iterator is taken to its end in any
-    /// case, and must have one. An empty batch does not fail.
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader or of a sender that has been at its slot
+    /// for a whole lap; [`TrySendError::Closed`] with those that were left when the ring was closed. The ones before them have
+    /// been sent. So the iterator is taken to its end in any case, and must have one. An empty batch does not fail.
     ///
     /// # Panics
     ///

@@ -119,18 +119,27 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// A reader has passed a value when the read that handed it out has returned; of a
     /// [`drain`](RingReceiver::drain) of more than half of the ring, the first half when it begins
     /// with the second. What a leader's handler did before that, the follower sees. What was sent
-    /// before a leader joined counts as passed by it.
+    /// before a leader joined counts as passed by it, and so does what the leader
+    /// [skips](RingReceiver::skip_to_newest).
+    ///
+    /// A leader whose handler panics has passed the value that it was given. If the panic ends its
+    /// thread, the leader is dropped, and its followers go on without it. A follower that must not
+    /// do so (an engine behind a journal) looks at the leader's [`position`](RingCursor::position)
+    /// before it acts: it is `None` once the leader has ended.
     ///
     /// Readers join and leave at run time. When a leader ends, because it is dropped or unsubscribed,
     /// its followers go on behind those that are left, or behind the senders if none is left. What a
     /// `drain` under way has in hand then counts as passed when the drain has returned. A leader that
-    /// stops reading without ending holds its followers, as it holds the senders.
+    /// stops reading without ending holds its followers, as it holds the senders. A follower cannot be
+    /// given another leader later: subscribe a new one [from](Self::from) its position.
     ///
-    /// A follower waits in [its own way](Self::waiting). One that parks is woken by its leaders, which
-    /// pay for that as senders do, and only while they have followers.
+    /// A follower waits in [its own way](Self::waiting). One that parks is woken by leaders and not by
+    /// senders: by each read of each leader of the ring, also one that it does not follow. Leaders pay
+    /// for that as senders do, and only while they have followers.
     ///
     /// A follower may drop values itself ([`overflow`](Self::overflow)): it then misses what it did not
-    /// read in time after its leaders.
+    /// read in time after its leaders, and also what its leaders had not passed when a sender needed
+    /// the slots.
     ///
     /// # Errors
     ///

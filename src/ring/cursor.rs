@@ -45,7 +45,8 @@ impl<T> RingCursor<T> {
         self.member.name().map(|name| &**name)
     }
 
-    /// The position that the reader is to read next, as others see it; `None` once it was dropped.
+    /// The position that the reader is to read next, as others see it; `None` once it was dropped or
+    /// unsubscribed and reads no more.
     ///
     /// While a [`drain`](crate::RingReceiver::drain) is under way, this is where the drain began, or
     /// half a ring behind what it reads.
@@ -53,8 +54,8 @@ impl<T> RingCursor<T> {
         self.member.position()
     }
 
-    /// How many values were sent that the reader has not passed; `None` once it was dropped. A
-    /// snapshot, as [`position`](Self::position) is.
+    /// How many values were sent that the reader has not passed; `None` where
+    /// [`position`](Self::position) is. A snapshot.
     pub fn lag(&self) -> Option<u64> {
         let next = self.member.core().track.next();
         Some(next.saturating_sub(self.position()?))

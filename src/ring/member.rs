@@ -296,11 +296,12 @@ impl<T> Member<T> {
         self.state.shared_name()
     }
 
-    /// The position that the reader is to read next; `None` once it is gone.
+    /// The position that the reader is to read next; `None` once it is gone or cut off, unless it still reads.
     pub(crate) fn position(&self) -> Option<u64> {
         // The seat is the member's while the lock is held.
         let _seated = self.last.lock();
-        (!self.is_gone()).then(|| self.seat().progress().position())
+        let progress = (!self.is_gone()).then(|| self.seat().progress())?;
+        (progress.is_pinned() || !self.is_cut()).then(|| progress.position())
     }
 
     fn figures(&self) -> Stats {

@@ -24,7 +24,7 @@ impl RingReaderStats {
         self.name.as_deref()
     }
 
-    /// The position that it reads next, as senders see it: a read under way counts for each eighth of the ring, and when it
+    /// The position that it reads next, as senders see it: a read under way counts for each half of the ring, and when it
     /// ends.
     pub fn position(&self) -> u64 {
         self.position

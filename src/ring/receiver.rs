@@ -151,8 +151,8 @@ impl<T> RingReceiver<T> {
     }
 
     /// Hands a batch of the values that are there to `f`, each with its position; `f` can stop it. Returns
-    /// `Continue` with the number of values if the batch was handed out to its end, and `Break` with what `f` returned if `f`
-    /// stopped it.
+    /// `Continue` with the number of values that `f` was given if it was given the whole batch, or if the subscription was
+    /// cancelled meanwhile; and `Break` with what `f` returned if `f` stopped it.
     ///
     /// A batch is what [`drain`](Self::drain) would hand out; only for a reader that is not
     /// [blocking](crate::RingOverflow::Block) it ends with that eighth of the ring, because values may be missing after it.

@@ -1,5 +1,6 @@
 //! Readers that follow others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "async")]
@@ -137,6 +138,53 @@ fn what_an_unsubscribed_leader_has_in_hand_is_passed_when_its_drain_returns() {
 }
 
 #[test]
+fn a_value_whose_handling_panics_has_been_passed() {
+    with_each_sender!(8, |ring| {
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
+        let watched = leader.cursor();
+        ring.send_batch(0..3);
+        let drained = catch_unwind(AssertUnwindSafe(|| {
+            leader.drain(|value| assert_ne!(*value, 1, "as planned"))
+        }));
+        assert!(drained.is_err());
+        // The follower gets the value at which its leader failed, and no later one.
+        assert_eq!(watched.position(), Some(2));
+        assert!(follower.try_iter().eq(0..2));
+        assert_eq!(leader.try_recv(), Ok(2));
+        assert_eq!(follower.try_recv(), Ok(2));
+    });
+}
+
+#[test]
+fn the_followers_of_a_leader_whose_thread_dies_go_on_and_can_see_that_it_is_gone() {
+    let _watchdog = watchdog();
+    with_each_sender!(8, |ring| {
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
+        let watched = leader.cursor();
+        let leading = thread::spawn(move || {
+            while leader.wait().is_ok() {
+                let _ = leader.drain(|value| assert_ne!(*value, 1, "as planned"));
+            }
+        });
+        ring.send_batch(0..2);
+        assert!(leading.join().is_err());
+        assert_eq!(watched.position(), None);
+        ring.send(2);
+        assert!(follower.try_iter().eq(0..3));
+    });
+}
+
+#[test]
+fn what_a_leader_skips_has_been_passed() {
+    with_each_sender!(8, |ring| {
+        let (mut leader, mut follower) = leader_and_follower(&ring.handle());
+        ring.send_batch(0..3);
+        assert_eq!(leader.skip_to_newest(), Ok(2));
+        assert!(follower.try_iter().eq(0..2));
+    });
+}
+
+#[test]
 fn followers_get_what_their_leaders_pass_of_a_ring_that_has_ended() {
     with_each_sender!(8, |ring| {
         let (mut leader, mut follower) = leader_and_follower(&ring.handle());
@@ -235,35 +283,29 @@ fn tasks_that_follow_are_woken_by_leaders_and_other_readers_by_senders() {
             assert!(follower.poll_next_unpin(&mut follows).is_pending());
             assert!(reader.poll_next_unpin(&mut reads).is_pending());
             ring.send(0);
-            // The first value wakes it: until it has seen a value, nothing tells which it waits for.
-            assert_eq!(woken()[1], 1);
+            assert_eq!(woken(), [0, 1], "a sender wakes those that wait for it");
             assert!(follower.recv_async().poll_unpin(&mut follows).is_pending());
             assert!(follower.poll_next_unpin(&mut follows).is_pending());
-            let [before, _] = woken();
             ring.send(1);
-            assert_eq!(
-                woken(),
-                [before, 1],
-                "a sender wakes those that wait for it"
-            );
+            assert_eq!(woken(), [0, 1]);
             assert!(reader.try_iter().eq(0..2));
             assert!(reader.poll_next_unpin(&mut reads).is_pending());
             assert_eq!(leader.try_recv(), Ok(0));
-            assert_eq!(woken(), [before + 1, 1], "a leader wakes its followers");
+            assert_eq!(woken(), [1, 1], "a leader wakes its followers");
             let polled = follower.poll_next_unpin(&mut follows);
             assert_eq!(polled, Poll::Ready(Some(0)));
             assert!(follower.poll_next_unpin(&mut follows).is_pending());
             if ends {
                 drop(leader);
-                assert_eq!(woken(), [before + 2, 1]);
+                assert_eq!(woken(), [2, 1]);
                 assert!(follower.try_iter().eq(1..2));
                 // From now on it waits for the sender.
                 assert!(follower.poll_next_unpin(&mut follows).is_pending());
                 ring.send(2);
-                assert_eq!(woken(), [before + 3, 2]);
+                assert_eq!(woken(), [3, 2]);
             } else {
                 ring.close();
-                assert_eq!(woken(), [before + 2, 2], "the end wakes all");
+                assert_eq!(woken(), [2, 2], "the end wakes all");
             }
         });
     }
@@ -312,20 +354,26 @@ fn values_that_are_dropped_once_read_are_dropped_behind_the_followers() {
 }
 
 #[test]
-fn a_cursor_tells_where_its_reader_is_until_it_is_gone() {
-    with_each_sender!(8, |ring| {
-        let mut reader = ring.subscriber().name("first").subscribe();
-        let cursor = reader.cursor();
-        let told = || (cursor.position(), cursor.lag());
-        ring.send_batch(0..5);
-        assert_eq!(told(), (Some(0), Some(5)));
-        assert_eq!(reader.drain_up_to(3, |_| {}), Ok(3));
-        assert_eq!(told(), (Some(3), Some(2)));
-        assert_eq!(cursor.name(), Some("first"));
-        assert!(format!("{cursor:?}").contains("position: Some(3)"));
-        drop(reader);
-        assert_eq!(told(), (None, None));
-    });
+fn a_cursor_tells_where_its_reader_is_until_it_has_ended() {
+    for unsubscribes in [false, true] {
+        with_each_sender!(8, |ring| {
+            let mut reader = ring.subscriber().name("first").subscribe();
+            let cursor = reader.cursor();
+            let told = || (cursor.position(), cursor.lag());
+            ring.send_batch(0..5);
+            assert_eq!(told(), (Some(0), Some(5)));
+            assert_eq!(reader.drain_up_to(3, |_| {}), Ok(3));
+            assert_eq!(told(), (Some(3), Some(2)));
+            assert_eq!(cursor.name(), Some("first"));
+            assert!(format!("{cursor:?}").contains("position: Some(3)"));
+            if unsubscribes {
+                reader.subscription().unsubscribe();
+                assert_eq!(told(), (None, None), "it holds nobody any more");
+            }
+            drop(reader);
+            assert_eq!(told(), (None, None));
+        });
+    }
 }
 
 /// Values that count who has handled them: the stage in the upper bits must be the one expected.
