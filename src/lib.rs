@@ -139,8 +139,9 @@
 //! - A send costs some nanoseconds for each subscriber. It is the sending thread that pays.
 //! - A feed has no replay: a subscriber gets what is sent after it has subscribed. A ring's reader can begin with what the ring
 //!   still holds ([`history`](RingSubscriberBuilder::history)).
-//! - On a ring nothing is cloned to be sent, and sending costs the same for one reader and for a thousand. But one blocking
-//!   reader that stops reading holds all senders, and values are dropped only when their slots are used again.
+//! - On a ring nothing is cloned to be sent, and sending costs nearly the same for one reader and for a thousand (but once for
+//!   each eighth of the ring a send looks at all readers that may miss values). One blocking reader that stops reading holds
+//!   all senders, and values are dropped only when their slots are used again.
 //! - A ring takes its slots, 2.4 KiB and a byte for each slot (two where several threads may send), and for each reader 0.25 KiB;
 //!   a lossy reader another eighth of the slots.
 //! - A feed takes 0.8 KiB and 128 bytes for each thread that sends on it; a channel of its own 1 KiB beside its slots, a

@@ -192,7 +192,8 @@ impl<T> RingFeed<T> {
     }
 
     /// Where each reader is whose subscription has not ended, and how far behind, for monitoring. The order is that of their
-    /// places in the ring, which later readers take over from earlier ones.
+    /// places in the ring, which later readers take over from earlier ones. A close ends all subscriptions, so after it the
+    /// list is empty, even while readers still take what was sent: their [cursors](RingReceiver::cursor) tell where they are.
     ///
     /// It takes the lock under which readers come and go, for some nanoseconds for each reader, and stops neither senders nor
     /// readers: while they run, the figures of two readers are of different moments.
