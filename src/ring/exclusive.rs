@@ -329,7 +329,8 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_batch_with(count, write)
     }
 
-    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now.
+    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now. With a count of 1 it writes one value
+    /// in place without waiting.
     ///
     /// # Errors
     ///
