@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: OnceLock<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -58,10 +58,20 @@ impl Proxy {
     /// # Panics
     /// If the loopback has no free port.
     pub fn start(target: SocketAddr) -> Self {
+        let proxy = Self::without_target();
+        proxy.aim(target);
+        proxy
+    }
+
+    /// A proxy whose target is not there yet: it closes each connection until it has one.
+    ///
+    /// # Panics
+    /// If the loopback has no free port.
+    pub fn without_target() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
-            target,
+            target: OnceLock::new(),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -74,6 +84,11 @@ impl Proxy {
             shared,
             acceptor: Some(acceptor),
         }
+    }
+
+    /// Passes everything on to `target` from now on. It has one target at most.
+    pub fn aim(&self, target: SocketAddr) {
+        let _ = self.shared.target.set(target);
     }
 
     /// Where clients connect.
@@ -172,7 +187,8 @@ impl Shared {
             let number = state.accepted;
             drop(state);
             // The server is away: the client's connection is closed, as a restarted host would do.
-            let Ok(server) = TcpStream::connect(self.target) else {
+            let server = self.target.get().map(TcpStream::connect);
+            let Some(Ok(server)) = server else {
                 continue;
             };
             self.join(number, client, server);

@@ -15,8 +15,9 @@ use std::time::Duration;
 use common::{LONG, connect, count, options, publish, quick};
 use fanfeed_broker::{ConnectError, Message, SubscriberExt};
 use fanfeed_kafka::Config;
+use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::{self, SECRET, says};
-use fanfeed_testkit::{KafkaServer, Tally, assert_is};
+use fanfeed_testkit::{KafkaServer, Proxy, Tally, assert_is, scenario};
 
 /// Everything that is published through one broker comes to a plain subscription and to a group of another one, once.
 ///
@@ -70,4 +71,25 @@ fn a_server_that_wants_a_password() {
     let error = refused(quick(&server.url()).user("ann", SECRET));
     assert_is!(error, ConnectError::Denied(_));
     says(&error, &["PLAIN"]);
+}
+
+#[test]
+fn nothing_is_lost_over_a_bad_line() {
+    let proxy = Proxy::without_target();
+    let port = proxy.address().port();
+    let server = KafkaServer::known_as(port);
+    proxy.aim(server.address());
+    let config = quick(&format!("kafka://localhost:{port}"));
+    let (writer, reader, other) = (
+        connect(config.clone()),
+        connect(config.clone()),
+        connect(config),
+    );
+    let census = Census::start(&[&reader, &other], 8_000);
+    under_load(&writer, "k", 8_000, scenario::spoil(&proxy));
+    writer.flush(LONG).unwrap();
+    census.complete();
+    for broker in [writer, reader, other] {
+        broker.close(LONG).unwrap();
+    }
 }
