@@ -21,7 +21,8 @@ pub struct MessageId(Inner);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Inner {
-    Unique(u128),
+    /// The random half, and the count. Not a `u128`, whose alignment would make each message larger.
+    Unique(u64, u64),
     Text(Arc<str>),
 }
 
@@ -48,28 +49,26 @@ impl MessageId {
                 let random = RandomState::new();
                 (random.hash_one(0_u8), random.hash_one(1_u8))
             });
-        Self(Inner::Unique(
-            (u128::from(random) << 64) | u128::from(count),
-        ))
+        Self(Inner::Unique(random, count))
     }
 
     /// Whether it has the form of a [`unique`](Self::unique) one, 32 lower-case hexadecimal digits. A text of this form that
     /// a program chose cannot be told from one.
     pub fn is_generated(&self) -> bool {
-        matches!(self.0, Inner::Unique(_))
+        matches!(self.0, Inner::Unique(..))
     }
 
     /// The identity that prints as this text.
     pub fn parse(text: &str) -> Self {
-        match number(text.as_bytes()) {
-            Some(number) => Self(Inner::Unique(number)),
+        match halves(text.as_bytes()) {
+            Some((high, low)) => Self(Inner::Unique(high, low)),
             None => Self(Inner::Text(Arc::from(text))),
         }
     }
 }
 
-/// The number that `Display` writes as these digits.
-fn number(digits: &[u8]) -> Option<u128> {
+/// The two halves that `Display` writes as these digits.
+fn halves(digits: &[u8]) -> Option<(u64, u64)> {
     let half = |digits: &[u8]| {
         digits.iter().try_fold(0_u64, |number, digit| {
             let value = match digit {
@@ -82,13 +81,14 @@ fn number(digits: &[u8]) -> Option<u128> {
     };
     let digits: &[u8; 32] = digits.try_into().ok()?;
     let (high, low) = digits.split_at(16);
-    Some(u128::from(half(high)?) << 64 | u128::from(half(low)?))
+    Some((half(high)?, half(low)?))
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Unique(number) => {
+            Inner::Unique(high, low) => {
+                let number = u128::from(*high) << 64 | u128::from(*low);
                 let mut digits = [0; 32];
                 for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
                     pair[0] = HEX[usize::from(byte >> 4)];
@@ -128,7 +128,7 @@ mod tests {
             1 << 64,
             (1 << 64) - 1,
         ] {
-            let id = MessageId(Inner::Unique(number));
+            let id = MessageId(Inner::Unique((number >> 64) as u64, number as u64));
             assert_eq!(id.to_string(), format!("{number:032x}"));
             assert_eq!(MessageId::parse(&id.to_string()), id);
             assert!(id.is_generated());

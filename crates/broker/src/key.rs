@@ -32,13 +32,13 @@ pub struct Key {
     fault: Option<Fault>,
 }
 
-/// What is wrong with a key.
+/// What is wrong with a key. Small, because each message has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Empty,
-    TooLong { bytes: usize },
-    Reserved { character: char, at: usize },
-    Control { character: char, at: usize },
+    TooLong { bytes: u32 },
+    Reserved { character: char, at: u8 },
+    Control { character: char, at: u8 },
 }
 
 /// The longest key, in bytes.
@@ -120,9 +120,12 @@ fn fault(text: &str) -> Option<Fault> {
         return Some(Fault::Empty);
     }
     if text.len() > LONGEST {
-        return Some(Fault::TooLong { bytes: text.len() });
+        let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        return Some(Fault::TooLong { bytes });
     }
     text.char_indices().find_map(|(at, character)| {
+        // A text of up to `LONGEST` bytes.
+        let at = u8::try_from(at).unwrap_or(u8::MAX);
         if matches!(character, '*' | '>') {
             Some(Fault::Reserved { character, at })
         } else if character.is_control() {
