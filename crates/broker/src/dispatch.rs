@@ -36,6 +36,7 @@ mod log;
 mod member;
 mod pool;
 mod segment;
+mod spent;
 mod timers;
 
 pub(crate) use counters::{Counters, Tally};
@@ -49,6 +50,7 @@ pub(crate) use later::{Started, Unfinished};
 pub(crate) use log::{Given, Log, Rare};
 pub(crate) use member::{Entry, Member};
 pub use pool::PoolOptions;
+pub(crate) use spent::Spent;
 
 use std::any::Any;
 use std::cell::Cell;

@@ -110,7 +110,7 @@ pub use parameter::{
     unknown_parameter, unknown_scheme,
 };
 pub use secret::Secret;
-pub use sink::{Full, Sink};
+pub use sink::{Burst, Full, Sink};
 pub use tls::{Tls, TlsParameters};
 pub use transport::{Inbound, LinkError, Outbound, Published, SinkError, Transport, Verdict};
 

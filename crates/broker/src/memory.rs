@@ -128,7 +128,7 @@ impl MemoryOptions {
 
     /// Makes the broker.
     pub fn build(self) -> MemoryBroker {
-        let hub = Hub::new(CAPABILITIES.driver, self.pool);
+        let hub = Hub::new(CAPABILITIES.driver, self.pool, None);
         hub.counters.meters.set_connected(true);
         if let Some(logger) = self.logger {
             hub.log(logger);

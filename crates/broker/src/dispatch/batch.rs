@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 
 use crate::dispatch::Arrival;
 use crate::dispatch::segment::Run;
+use crate::message::Message;
 
 /// Deliveries from a lane's queue, or a run of the log that it follows. If there are both, the former come first.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(super) queue: VecDeque<Arrival>,
     pub(super) run: Run,
+    /// Handled messages, for the thread that delivered them.
+    pub(super) spent: Vec<Message>,
 }
 
 impl Batch {

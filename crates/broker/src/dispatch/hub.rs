@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use fanfeed::{Feed, Overflow, Receiver, RecvError};
 
 use crate::dispatch::pool::Pool;
-use crate::dispatch::{Counters, Member, PoolOptions, in_handler, quietly};
+use crate::dispatch::{Counters, Member, PoolOptions, Spent, in_handler, quietly};
 use crate::event::{Event, Logger};
 use crate::sync::{
     Condvar, Mutex,
@@ -20,6 +20,8 @@ use crate::sync::{
 pub(crate) struct Hub {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
+    /// Handled messages, for the thread that receives them from a server. `None` without a server.
+    pub(crate) spent: Option<Spent>,
     events: Feed<Event>,
     /// [`OPEN`], [`DRAINING`] from the first `close` on, then [`CLOSED`].
     phase: AtomicU8,
@@ -61,7 +63,7 @@ const LOG_OUT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
-    pub(crate) fn new(driver: &'static str, pool: PoolOptions) -> Arc<Self> {
+    pub(crate) fn new(driver: &'static str, pool: PoolOptions, spent: Option<Spent>) -> Arc<Self> {
         let events = Feed::new();
         let observers = events.clone();
         let limit = pool.limit;
@@ -71,6 +73,7 @@ impl Hub {
         Arc::new(Self {
             pool: Pool::new(pool, Box::new(exhausted)),
             counters: Counters::new(driver),
+            spent,
             events,
             phase: AtomicU8::new(OPEN),
             drained_into: AtomicU64::new(0),

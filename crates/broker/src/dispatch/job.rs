@@ -10,10 +10,11 @@ use crate::clock;
 use crate::context::Context;
 use crate::dispatch::batch::Batch;
 use crate::dispatch::segment::Run;
+use crate::dispatch::spent::MANY;
 use crate::dispatch::timers::Timed;
 use crate::dispatch::{
-    InHandler, Lane, Member, Parked, Parking, Started, Suspended, Tally, Unfinished, panic_text,
-    quietly,
+    InHandler, Lane, Member, Parked, Parking, Spent, Started, Suspended, Tally, Unfinished,
+    panic_text, quietly,
 };
 use crate::driver::Verdict;
 use crate::event::Event;
@@ -173,6 +174,11 @@ impl Job {
             let end = {
                 let _inside = InHandler::enter(&self.lane);
                 let end = self.work(&mut turn, resumed.take(), &mut tally);
+                if let Some(spent) = &self.lane.hub().spent
+                    && !turn.batch.spent.is_empty()
+                {
+                    spent.keep(&mut turn.batch.spent);
+                }
                 // This may drop messages, while the member counts this thread as inside its handler.
                 if !matches!(end, End::Later(..)) {
                     quietly(|| turn.batch.run = Run::default());
@@ -421,7 +427,17 @@ impl Job {
             Ok(()) => {
                 tally.delivered += 1;
                 self.lane.settle(arrival.tag, Verdict::Handled);
-                quietly(|| drop(arrival));
+                match &self.lane.hub().spent {
+                    Some(spent) if Spent::takes(&arrival.message) => {
+                        turn.batch.spent.push(arrival.message);
+                        if turn.batch.spent.len() >= MANY {
+                            spent.keep(&mut turn.batch.spent);
+                        }
+                    }
+                    _ => {
+                        quietly(|| drop(arrival));
+                    }
+                }
                 None
             }
             Err(error) => self.fail(arrival, error, backoff, &mut turn.batch, tally),

@@ -216,6 +216,25 @@ impl Lane {
         Offer::Taken
     }
 
+    /// Puts deliveries in the queue, whether there is room or not. The sender has asked for room before.
+    pub(crate) fn offer_all(self: &Arc<Self>, arrivals: &mut VecDeque<Arrival>) {
+        let mut inner = self.inner.lock();
+        if inner.closed || inner.seats.is_empty() {
+            drop(inner);
+            let count = arrivals.len();
+            self.abandon(arrivals.drain(..), count);
+            return;
+        }
+        inner.room = inner.room.saturating_sub(arrivals.len());
+        if inner.queue.is_empty() {
+            self.queued.store(true, Ordering::Relaxed);
+            std::mem::swap(&mut inner.queue, arrivals);
+        } else {
+            inner.queue.append(arrivals);
+        }
+        self.recruit(inner);
+    }
+
     /// Puts a delivery in the queue, and waits for room until the deadline.
     pub(crate) fn offer_until(
         self: &Arc<Self>,

@@ -17,7 +17,7 @@ use super::transport::{Transport, Verdict};
 use crate::broker::Broker;
 use crate::capabilities::{Capabilities, Delivery};
 use crate::clock;
-use crate::dispatch::{Hub, Lane, LaneOptions, Member, Owner, PoolOptions, in_handler};
+use crate::dispatch::{Hub, Lane, LaneOptions, Member, Owner, PoolOptions, Spent, in_handler};
 use crate::error::{CloseError, ConnectError, FlushError, PublishError, SubscribeError};
 use crate::event::{Event, Logger};
 use crate::key;
@@ -173,7 +173,11 @@ impl Engine {
     ///
     /// The error of the side that failed first. A lazy engine returns an error only if the system cannot start a thread.
     pub fn start(transport: impl Transport, options: EngineOptions) -> Result<Self, ConnectError> {
-        let hub = Hub::new(transport.capabilities().driver, options.pool);
+        let hub = Hub::new(
+            transport.capabilities().driver,
+            options.pool,
+            Some(Spent::default()),
+        );
         if let Some(logger) = &options.logger {
             hub.log(Arc::clone(logger));
         }

@@ -182,6 +182,9 @@ impl InboundCommands {
                 }
                 continue;
             };
+            if let Some(spent) = &hub.spent {
+                spent.drop_all();
+            }
             let stopped = match self.obey(&mut **link, &mut gone) {
                 Ok(true) => break,
                 Ok(false) => guarded(|| link.pump(PUMP)),

@@ -1,5 +1,6 @@
 //! Where a driver delivers what arrived for one subscription.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +35,32 @@ pub struct Full(pub Message);
 impl fmt::Debug for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Full").field(self.0.id()).finish()
+    }
+}
+
+/// Messages for one [`Sink`] that arrived together, and go into its buffer together: [`Sink::gather`].
+#[derive(Default)]
+pub struct Burst {
+    arrivals: VecDeque<Arrival>,
+    /// How many more fit into the burst and into the buffer.
+    room: usize,
+}
+
+/// The most messages of a burst.
+const BURST: usize = 256;
+
+impl fmt::Debug for Burst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Burst")
+            .field("messages", &self.arrivals.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Burst {
+    /// Whether it has no messages.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
     }
 }
 
@@ -124,10 +151,67 @@ impl Sink {
             attempt: attempt.max(1),
         };
         match self.shared.lane.offer(arrival) {
-            Offer::Taken => Ok(()),
+            Offer::Taken => {
+                self.drop_spent();
+                Ok(())
+            }
             Offer::Full(arrival) | Offer::Dropped(arrival, _) | Offer::Gone(arrival) => {
                 Err(Full(arrival.message))
             }
+        }
+    }
+
+    /// Delivers a message as [`deliver`](Self::deliver) does, but with others: it is kept in `burst` until that has 256
+    /// messages or as many as fit, or until [`deliver_burst`](Self::deliver_burst). So the messages share the costs of the
+    /// buffer's lock, and of waking a handler.
+    ///
+    /// A burst belongs to one sink, and only one thread delivers to that sink. That thread calls `deliver_burst` once
+    /// nothing more has arrived, before it waits or asks for [`room`](Self::room).
+    ///
+    /// # Errors
+    ///
+    /// As [`deliver`](Self::deliver).
+    pub fn gather(
+        &self,
+        burst: &mut Burst,
+        message: Message,
+        tag: u64,
+        attempt: u32,
+    ) -> Result<(), Full> {
+        if self.shared.lane.hub().is_closing() {
+            return Err(Full(message));
+        }
+        if burst.room == 0 {
+            burst.room = self.shared.lane.free().min(BURST);
+        }
+        if burst.room == 0 {
+            return Err(Full(message));
+        }
+        burst.arrivals.push_back(Arrival {
+            message,
+            tag,
+            attempt: attempt.max(1),
+        });
+        burst.room -= 1;
+        if burst.room == 0 {
+            self.deliver_burst(burst);
+        }
+        Ok(())
+    }
+
+    /// Delivers the messages of a burst. If the subscription has ended, they are left to others, as those in its buffer are.
+    pub fn deliver_burst(&self, burst: &mut Burst) {
+        burst.room = 0;
+        if !burst.is_empty() {
+            self.shared.lane.offer_all(&mut burst.arrivals);
+            self.drop_spent();
+        }
+    }
+
+    /// Drops messages that were handled, on the thread that delivers.
+    fn drop_spent(&self) {
+        if let Some(spent) = &self.shared.lane.hub().spent {
+            spent.drop_many();
         }
     }
 
@@ -143,6 +227,7 @@ impl Sink {
         {
             self.shared.lane.count_drop();
         }
+        self.drop_spent();
     }
 
     /// Reports that messages were lost on the way, and how many if it is known.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fanfeed_broker::driver::{
-    Inbound, LinkError, Outbound, Published, Sink, SinkError, Transport, Verdict,
+    Burst, Inbound, LinkError, Outbound, Published, Sink, SinkError, Transport, Verdict,
 };
 use fanfeed_broker::{
     Capabilities, ConnectError, Delivery, Message, Receipt, Start, WithoutMember,
@@ -318,6 +318,7 @@ impl In {
         let State { logs, groups, .. } = state;
         let log = logs.entry(key.clone()).or_default();
         let mut any = false;
+        let mut burst = Burst::default();
         for _ in 0..sink.room() {
             let (at, attempt) = match sink.group() {
                 Some(group) => {
@@ -343,7 +344,14 @@ impl In {
                 }
             };
             any = true;
-            if sink.deliver(log[at].clone(), at as u64, attempt).is_err() {
+            let message = log[at].clone();
+            // A group of an odd name gathers, as plain subscriptions do.
+            let gathers = sink.group().is_none_or(|group| group.len() % 2 == 1);
+            let delivered = match gathers {
+                true => sink.gather(&mut burst, message, at as u64, attempt),
+                false => sink.deliver(message, at as u64, attempt),
+            };
+            if delivered.is_err() {
                 match sink.group() {
                     Some(group) => {
                         let group = groups.entry((key.clone(), group.to_owned())).or_default();
@@ -354,6 +362,7 @@ impl In {
                 break;
             }
         }
+        sink.deliver_burst(&mut burst);
         any
     }
 }

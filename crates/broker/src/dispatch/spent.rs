@@ -1,0 +1,67 @@
+//! Handled messages, on their way back to the thread that delivered them.
+//!
+//! The thread that receives from a server allocates each message, and the thread that handles it would free it. Then both
+//! wait for each other at the lock of the allocator, and wake each other there, which costs more than the rest of the
+//! delivery. So handlers collect what they have handled, and the receiving thread drops it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::dispatch::quietly;
+use crate::message::Message;
+use crate::sync::Mutex;
+
+/// The largest message that is kept. Larger ones are dropped where they were handled, so that their memory is free at once.
+const SMALL: usize = 1024;
+/// A job collects this many messages, and the receiving thread drops at least this many at a time.
+pub(super) const MANY: usize = 64;
+/// The most messages that are kept.
+const MOST: usize = 1024;
+
+#[derive(Default)]
+pub(crate) struct Spent {
+    messages: Mutex<Vec<Message>>,
+    /// How many there are. Written under the lock.
+    count: AtomicUsize,
+}
+
+impl Spent {
+    pub(super) fn takes(message: &Message) -> bool {
+        message.size() <= SMALL
+    }
+
+    /// Keeps handled messages for the receiving thread, or drops them if many wait for it.
+    pub(super) fn keep(&self, spent: &mut Vec<Message>) {
+        let mut messages = self.messages.lock();
+        if messages.is_empty() {
+            std::mem::swap(&mut *messages, spent);
+        } else if messages.len() + spent.len() <= MOST {
+            messages.append(spent);
+        }
+        // ORDERING: a hint for the receiving thread, which takes the lock before it takes messages.
+        self.count.store(messages.len(), Ordering::Relaxed);
+        drop(messages);
+        if !spent.is_empty() {
+            quietly(|| spent.clear());
+        }
+    }
+
+    /// Drops the messages if there are many. Called by the receiving thread.
+    #[inline]
+    pub(crate) fn drop_many(&self) {
+        // ORDERING: a hint. The messages are dropped by a later call if it is old.
+        if self.count.load(Ordering::Relaxed) >= MANY {
+            self.drop_all();
+        }
+    }
+
+    /// Drops all messages. Called by the receiving thread, also while nothing arrives.
+    pub(crate) fn drop_all(&self) {
+        let mut messages = self.messages.lock();
+        let spent = std::mem::take(&mut *messages);
+        self.count.store(0, Ordering::Relaxed);
+        drop(messages);
+        if !spent.is_empty() {
+            quietly(|| drop(spent));
+        }
+    }
+}
