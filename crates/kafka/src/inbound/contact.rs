@@ -66,7 +66,7 @@ impl Contact {
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.error.backoff.ms", "100")
-            .set("fetch.queue.backoff.ms", "20");
+            .set("fetch.queue.backoff.ms", "5");
         set(&mut settings);
         let mut consumer: BaseConsumer<C> = client::create(&self.config, settings, context)?;
         let wake = self.wake.clone();
@@ -322,6 +322,14 @@ fn offsets(
 
 /// Reads a received record, or returns why it cannot be read.
 pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str> {
+    raw_of(message.topic(), message)
+}
+
+/// Reads a received record of this topic: the client library looks up and checks the name each time.
+pub(crate) fn raw_of<'a, M: KafkaMessage>(
+    topic: &'a str,
+    message: &'a M,
+) -> Result<Raw<'a>, &'static str> {
     // The client library panics if the name of a header is not UTF-8.
     let headers = catch_unwind(AssertUnwindSafe(|| {
         let headers = message.headers().into_iter();
@@ -331,7 +339,7 @@ pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str>
             .collect()
     }));
     Ok(Raw {
-        topic: message.topic(),
+        topic,
         partition: message.partition(),
         offset: message.offset(),
         key: message.key(),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::ConnectError;
-use fanfeed_broker::driver::{LinkError, Sink, SinkError};
+use fanfeed_broker::driver::{Burst, LinkError, Sink, SinkError};
 use rdkafka::Message as KafkaMessage;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedMessage;
@@ -56,11 +56,15 @@ pub(crate) struct Plain {
     /// Whether an error said that a topic is gone.
     missing: bool,
     trouble: Trouble,
+    /// The subscriptions whose bursts may have messages. None has any when `poll` returns, nor where the
+    /// room of a subscription is looked at.
+    gathering: Vec<u64>,
 }
 
 /// One subscription.
 struct Reading {
     sink: Sink,
+    burst: Burst,
     topic: Arc<str>,
     /// Whether it takes each record of its topic.
     alone: bool,
@@ -132,6 +136,7 @@ impl Plain {
             looks: Vec::new(),
             missing: false,
             trouble: Trouble::default(),
+            gathering: Vec::new(),
             contact,
         })
     }
@@ -174,6 +179,7 @@ impl Plain {
             id,
             Reading {
                 sink: sink.clone(),
+                burst: Burst::default(),
                 topic: Arc::clone(&topic),
                 alone,
                 next: next.clone(),
@@ -379,10 +385,21 @@ impl Plain {
         }
     }
 
+    /// Gives the gathered messages to their subscriptions.
+    fn deliver_bursts(&mut self) {
+        for id in self.gathering.drain(..) {
+            if let Some(reading) = self.sinks.get_mut(&id) {
+                reading.sink.deliver_burst(&mut reading.burst);
+            }
+        }
+    }
+
     /// Delivers a record that nobody had room for.
     fn retry(&mut self, topic: &Arc<str>, at: usize, stash: OwnedMessage) {
         let offset = stash.offset();
-        if !self.deliver(Which::Live, topic, at, offset, &raw(&stash)) {
+        let delivered = self.deliver(Which::Live, topic, at, offset, &raw(&stash));
+        self.deliver_bursts();
+        if !delivered {
             if let Some(part) = self.part(topic, at) {
                 part.live.stash = Some(stash);
             }

@@ -10,7 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{Part, Plain, ROUND, Reading, Which};
-use crate::inbound::contact::{is_group_denied, is_missing, raw};
+use crate::inbound::contact::{is_group_denied, is_missing, raw, raw_of};
 use crate::record::{self, Raw};
 
 impl Plain {
@@ -20,6 +20,7 @@ impl Plain {
         if self.behind.is_some() {
             more |= self.poll_one(Which::Behind);
         }
+        self.deliver_bursts();
         more
     }
 
@@ -42,6 +43,7 @@ impl Plain {
                 Some(Err(error)) if is_group_denied(&error) => {}
                 Some(Err(error)) => self.trouble.note(error),
                 None => {
+                    self.deliver_bursts();
                     nothing += 1;
                     if nothing > crate::inbound::NOTHING {
                         return false;
@@ -55,9 +57,10 @@ impl Plain {
     /// Takes one record.
     fn take(&mut self, which: Which, message: &BorrowedMessage<'_>) {
         let (offset, at) = (message.offset(), message.partition() as usize);
+        let topic = message.topic();
         let Some(part) = self
             .topics
-            .get_mut(message.topic())
+            .get_mut(topic)
             .and_then(|entry| entry.parts.get_mut(at))
         else {
             return;
@@ -75,19 +78,19 @@ impl Plain {
             let limit = self.contact.config.max_message;
             if deliver(
                 part,
-                &mut self.sinks,
+                (&mut self.sinks, &mut self.gathering),
                 limit,
                 which,
                 at,
                 offset,
-                &raw(message),
+                &raw_of(topic, message),
             ) == Delivered::ToAll
             {
                 part.cursor(which).next = offset + 1;
                 return;
             }
         }
-        if let Some((topic, _)) = self.topics.get_key_value(message.topic()) {
+        if let Some((topic, _)) = self.topics.get_key_value(topic) {
             let topic = Arc::clone(topic);
             self.take_slowly(which, &topic, at, message);
         }
@@ -100,6 +103,8 @@ impl Plain {
         at: usize,
         message: &BorrowedMessage<'_>,
     ) {
+        // What follows may take time, and looks at the room of subscriptions.
+        self.deliver_bursts();
         let offset = message.offset();
         let Some(part) = self.part(topic, at) else {
             return;
@@ -109,6 +114,7 @@ impl Plain {
             self.jump(which, topic, at, expected, offset);
         }
         let taken = self.deliver(which, topic, at, offset, &raw(message));
+        self.deliver_bursts();
         let Some(part) = self.part(topic, at) else {
             return;
         };
@@ -203,7 +209,8 @@ impl Plain {
             return true;
         };
         let limit = self.contact.config.max_message;
-        let full = match deliver(part, &mut self.sinks, limit, which, at, offset, raw) {
+        let sinks = (&mut self.sinks, &mut self.gathering);
+        let full = match deliver(part, sinks, limit, which, at, offset, raw) {
             Delivered::ToAll => return true,
             Delivered::Without(full) => full,
         };
@@ -263,7 +270,7 @@ enum Delivered {
 /// Delivers a record to all subscriptions of a cursor that have not had it.
 fn deliver(
     part: &mut Part,
-    sinks: &mut HashMap<u64, Reading>,
+    (sinks, gathering): (&mut HashMap<u64, Reading>, &mut Vec<u64>),
     limit: usize,
     which: Which,
     at: usize,
@@ -303,7 +310,13 @@ fn deliver(
                         if cursor.sinks.len() > 1 {
                             last = Some(message.clone());
                         }
-                        reading.sink.deliver(message, 0, 1).is_ok() || reading.sink.is_closed()
+                        let is_first = reading.burst.is_empty();
+                        let burst = &mut reading.burst;
+                        let gathered = reading.sink.gather(burst, message, 0, 1).is_ok();
+                        if is_first && !burst.is_empty() {
+                            gathering.push(*id);
+                        }
+                        gathered || reading.sink.is_closed()
                     }
                     Err(error) => {
                         reading.sink.undecodable(error.to_string());
