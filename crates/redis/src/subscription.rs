@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use fanfeed_broker::driver::Sink;
+use fanfeed_broker::driver::{Burst, Sink};
 
 use crate::command::Commands;
 use crate::entry;
@@ -169,15 +169,24 @@ impl Subscription {
         attempts: &HashMap<Position, u32>,
         limit: usize,
     ) -> Delivered {
-        match &mut self.role {
-            Role::Plain(plain) => plain.deliver(&self.sink, entries, limit),
-            Role::Member(member) => member.deliver(&self.sink, entries, attempts, limit),
-        }
+        let (sink, mut burst) = (&self.sink, Burst::default());
+        let delivered = match &mut self.role {
+            Role::Plain(plain) => plain.deliver(sink, &mut burst, entries, limit),
+            Role::Member(member) => member.deliver(sink, &mut burst, entries, attempts, limit),
+        };
+        sink.deliver_burst(&mut burst);
+        delivered
     }
 }
 
 impl Plain {
-    fn deliver(&mut self, sink: &Sink, entries: Vec<RawEntry>, limit: usize) -> Delivered {
+    fn deliver(
+        &mut self,
+        sink: &Sink,
+        burst: &mut Burst,
+        entries: Vec<RawEntry>,
+        limit: usize,
+    ) -> Delivered {
         let mut delivered = Delivered::default();
         for entry in entries {
             let position = entry.position;
@@ -187,7 +196,7 @@ impl Plain {
             }
             match entry::read(sink.key(), limit, entry) {
                 Ok(message) => {
-                    if sink.deliver(message, 0, 1).is_err() {
+                    if sink.gather(burst, message, 0, 1).is_err() {
                         delivered.full = true;
                         break;
                     }
@@ -215,6 +224,7 @@ impl Member {
     fn deliver(
         &mut self,
         sink: &Sink,
+        burst: &mut Burst,
         entries: Vec<RawEntry>,
         attempts: &HashMap<Position, u32>,
         limit: usize,
@@ -241,7 +251,7 @@ impl Member {
                 Ok(message) => {
                     let tag = self.next_tag;
                     let attempt = attempts.get(&position).copied().unwrap_or(0) + 1;
-                    if sink.deliver(message, tag, attempt).is_err() {
+                    if sink.gather(burst, message, tag, attempt).is_err() {
                         delivered.full = true;
                         // The entry is already this member's: the rest of the batch is read again from here.
                         self.recover_from(before(position));
