@@ -27,7 +27,7 @@ mod tally;
 mod why;
 
 pub use ledger::{Ledger, Token};
-pub use model::Model;
+pub use model::{FailingModel, Model};
 pub use post::{Post, PostBox, post};
 pub use tally::Tally;
 pub use why::Why;

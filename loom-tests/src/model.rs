@@ -5,7 +5,7 @@ use std::panic::Location;
 use fanfeed::sync::mutants;
 
 use crate::child::{self, Outcome};
-use crate::why::{self, Why};
+use crate::why::Why;
 
 /// A model of fewer executions than this has little to interleave, and says why that is enough.
 const MANY: usize = 100;
@@ -15,14 +15,21 @@ const MANY: usize = 100;
 /// A model fails at its first panic, wherever that is: an assertion of the model, a data race, a deadlock or a livelock
 /// that loom reports. That a delivery catches the panics of what it calls does not hide it.
 #[derive(Debug, Clone, Copy)]
-#[must_use = "a model does nothing until `holds`, `fails` or `fails_with` runs it"]
+#[must_use = "a model does nothing until `holds` runs it, or `because` says why it fails"]
 pub struct Model {
     preemptions: usize,
     branches: usize,
     timers: bool,
     plain_fences: bool,
     few: Option<&'static str>,
-    why: Option<Why>,
+}
+
+/// A model that has to fail, for a reason.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "a model does nothing until `fails` or `fails_with` runs it"]
+pub struct FailingModel {
+    model: Model,
+    why: Why,
 }
 
 impl Model {
@@ -34,7 +41,6 @@ impl Model {
             timers: false,
             plain_fences: false,
             few: None,
-            why: None,
         }
     }
 
@@ -57,28 +63,15 @@ impl Model {
         self
     }
 
-    /// Has it fail for this reason and no other.
-    pub fn because(mut self, why: Why) -> Self {
-        self.why = Some(why);
-        self
+    /// The same model, which has to fail for this reason and no other.
+    pub fn because(self, why: Why) -> FailingModel {
+        FailingModel { model: self, why }
     }
 
     /// Asserts that every execution of the model goes well.
     #[track_caller]
     pub fn holds(self, f: impl Fn() + Send + Sync + 'static) {
         self.assert_holds(None, f);
-    }
-
-    /// Asserts that some execution of the model fails.
-    #[track_caller]
-    pub fn fails(self, f: impl Fn() + Send + Sync + 'static) {
-        self.assert_fails(None, f);
-    }
-
-    /// Asserts that the model fails with that mutant of the code.
-    #[track_caller]
-    pub fn fails_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
-        self.assert_fails(Some(mutant), f);
     }
 
     /// Asserts that every execution of the model goes well with that mutant of the code: it is not what this model needs.
@@ -101,20 +94,6 @@ impl Model {
             ),
             Some(_) => assert!(executions < MANY, "{executions} executions are not few"),
         }
-    }
-
-    #[track_caller]
-    fn assert_fails(self, mutant: Option<&'static str>, f: impl Fn() + Send + Sync + 'static) {
-        let Some(outcome) = self.run(mutant, f) else {
-            return;
-        };
-        let subject = mutant.unwrap_or("the code as it is");
-        assert!(!outcome.holds, "the model holds with {subject}");
-        let is_why = match self.why {
-            Some(why) => why.explains(&outcome.said),
-            None => why::fails(&outcome.said),
-        };
-        assert!(is_why, "not {:?}: {}", self.why, outcome.said);
     }
 
     /// Runs the model in a child process. `None` in the child of another model.
@@ -158,5 +137,30 @@ impl Model {
         } else {
             explore();
         }
+    }
+}
+
+impl FailingModel {
+    /// Asserts that some execution of the model fails.
+    #[track_caller]
+    pub fn fails(self, f: impl Fn() + Send + Sync + 'static) {
+        self.assert_fails(None, f);
+    }
+
+    /// Asserts that the model fails with that mutant of the code.
+    #[track_caller]
+    pub fn fails_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
+        self.assert_fails(Some(mutant), f);
+    }
+
+    #[track_caller]
+    fn assert_fails(self, mutant: Option<&'static str>, f: impl Fn() + Send + Sync + 'static) {
+        let Some(outcome) = self.model.run(mutant, f) else {
+            return;
+        };
+        let subject = mutant.unwrap_or("the code as it is");
+        assert!(!outcome.holds, "the model holds with {subject}");
+        let is_why = self.why.explains(&outcome.said);
+        assert!(is_why, "not {:?}: {}", self.why, outcome.said);
     }
 }

@@ -57,6 +57,6 @@ mod why;
 pub use ledger::{Ledger, Token};
 pub use order::{Order, Stream};
 pub use post::{Post, PostBox, post};
-pub use schedules::Schedules;
+pub use schedules::{FailingSchedules, Schedules};
 pub use sequence::{Sequence, value};
 pub use why::Why;

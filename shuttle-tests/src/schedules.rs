@@ -10,7 +10,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Schedul
 use shuttle::{Config, MaxSteps, Runner};
 
 use crate::child::{self, Outcome};
-use crate::why::{self, Why};
+use crate::why::Why;
 
 const SCHEDULES: &str = "FANFEED_SHUTTLE_SCHEDULES";
 const SEED: &str = "FANFEED_SHUTTLE_SEED";
@@ -27,11 +27,18 @@ const DEFAULT_SEED: u64 = 0x6661_6e66_6565_6400;
 /// more steps than any schedule of it should need. That a delivery catches the panics of what it calls does not hide it. A
 /// panic that is part of the program is begun by [`resume_unwind`](std::panic::resume_unwind), which tells nobody of it.
 #[derive(Debug, Clone, Copy)]
-#[must_use = "a program is not run until `hold`, `find` or `find_again` does"]
+#[must_use = "a program is not run until `hold` does, or `because` says why it fails"]
 pub struct Schedules {
     steps: usize,
     timers: bool,
-    why: Option<Why>,
+}
+
+/// Some thousands of schedules of a program that has to fail with its mutant, for a reason.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "a program is not run until `find` or `find_again` does"]
+pub struct FailingSchedules {
+    schedules: Schedules,
+    why: Why,
 }
 
 /// Which schedules.
@@ -78,7 +85,6 @@ impl Schedules {
         Self {
             steps: 100_000,
             timers: false,
-            why: None,
         }
     }
 
@@ -88,26 +94,12 @@ impl Schedules {
         self
     }
 
-    /// Has it fail with its mutant for this reason and no other.
-    pub fn because(mut self, why: Why) -> Self {
-        self.why = Some(why);
-        self
-    }
-
-    /// Whether it failed, for its reason.
-    #[track_caller]
-    fn is_found(self, outcome: &Outcome) -> bool {
-        let is_why = match self.why {
-            Some(why) => why.explains(&outcome.said),
-            None => why::fails(&outcome.said),
-        };
-        assert!(
-            outcome.holds || is_why,
-            "not {:?}: {}",
-            self.why,
-            outcome.said
-        );
-        !outcome.holds
+    /// The same schedules, of a program that has to fail with its mutant for this reason and no other.
+    pub fn because(self, why: Why) -> FailingSchedules {
+        FailingSchedules {
+            schedules: self,
+            why,
+        }
     }
 
     /// Asserts that the program goes well under all schedules.
@@ -132,45 +124,6 @@ impl Schedules {
                 outcome.said,
                 failing_schedule(&outcome).unwrap_or("(it was not told)")
             );
-        }
-    }
-
-    /// Asserts that the program fails with that mutant of the code, under one schedule of either scheduler.
-    #[track_caller]
-    pub fn find(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
-        let program = Program::new(Some(mutant), f);
-        if let Ok(schedule) = env::var(SCHEDULE) {
-            let _ = self.run(Draw::Replay, Some(&schedule), &program);
-            return;
-        }
-        let found = Self::DRAWS
-            .into_iter()
-            .filter_map(|draw| self.run(draw, None, &program))
-            .any(|outcome| self.is_found(&outcome));
-        assert!(found || child::is_child(), "no schedule notices `{mutant}`");
-    }
-
-    /// Asserts that the program fails with that mutant of the code, under a schedule that either scheduler draws, and that
-    /// it fails in the same way when that schedule is replayed.
-    #[track_caller]
-    pub fn find_again(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
-        let program = Program::new(Some(mutant), f);
-        let found: Vec<_> = Self::DRAWS
-            .into_iter()
-            .filter_map(|draw| self.run(draw, None, &program))
-            .filter(|outcome| self.is_found(outcome))
-            .collect();
-        if child::is_child() {
-            // The schedule comes from the parent.
-            self.run(Draw::Replay, None, &program);
-            return;
-        }
-        assert!(!found.is_empty(), "no schedule notices `{mutant}`");
-        for outcome in &found {
-            let schedule = failing_schedule(outcome).expect("a failure tells its schedule");
-            let again = self.run(Draw::Replay, Some(schedule), &program);
-            let again = again.expect("this is no child");
-            assert_eq!(again.said, format!("1 executions: {}", reason(outcome)));
         }
     }
 
@@ -227,6 +180,59 @@ impl Schedules {
             child::count_execution();
             f();
         });
+    }
+}
+
+impl FailingSchedules {
+    /// Asserts that the program fails with that mutant of the code, under one schedule of either scheduler.
+    #[track_caller]
+    pub fn find(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
+        let program = Program::new(Some(mutant), f);
+        if let Ok(schedule) = env::var(SCHEDULE) {
+            let _ = self.schedules.run(Draw::Replay, Some(&schedule), &program);
+            return;
+        }
+        let found = Schedules::DRAWS
+            .into_iter()
+            .filter_map(|draw| self.schedules.run(draw, None, &program))
+            .any(|outcome| self.is_found(&outcome));
+        assert!(found || child::is_child(), "no schedule notices `{mutant}`");
+    }
+
+    /// Asserts that the program fails with that mutant of the code, under a schedule that either scheduler draws, and that
+    /// it fails in the same way when that schedule is replayed.
+    #[track_caller]
+    pub fn find_again(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
+        let program = Program::new(Some(mutant), f);
+        let found: Vec<_> = Schedules::DRAWS
+            .into_iter()
+            .filter_map(|draw| self.schedules.run(draw, None, &program))
+            .filter(|outcome| self.is_found(outcome))
+            .collect();
+        if child::is_child() {
+            // The schedule comes from the parent.
+            self.schedules.run(Draw::Replay, None, &program);
+            return;
+        }
+        assert!(!found.is_empty(), "no schedule notices `{mutant}`");
+        for outcome in &found {
+            let schedule = failing_schedule(outcome).expect("a failure tells its schedule");
+            let again = self.schedules.run(Draw::Replay, Some(schedule), &program);
+            let again = again.expect("this is no child");
+            assert_eq!(again.said, format!("1 executions: {}", reason(outcome)));
+        }
+    }
+
+    /// Whether it failed, for its reason.
+    #[track_caller]
+    fn is_found(self, outcome: &Outcome) -> bool {
+        assert!(
+            outcome.holds || self.why.explains(&outcome.said),
+            "not {:?}: {}",
+            self.why,
+            outcome.said
+        );
+        !outcome.holds
     }
 }
 

@@ -389,14 +389,22 @@ fn mutants_are_found() {
     Schedules::new()
         .because(Why::Says("after the channel was unsubscribed"))
         .find("closed_scope_tracks", a_scope);
-    Schedules::new().find("cancel_wakes_nobody", a_producer);
-    Schedules::new().find("producer_is_not_waited_for", a_producer);
+    Schedules::new()
+        .because(Why::Deadlock)
+        .find("cancel_wakes_nobody", a_producer);
+    Schedules::new()
+        .because(Why::Says("ended.load(Ordering::SeqCst)"))
+        .find("producer_is_not_waited_for", a_producer);
     Schedules::new()
         .because(Why::Says("joined.err()"))
         .find("member_is_counted_before_its_failure", sources);
-    Schedules::new().find("circle_is_looked_for_before_it_is_told", a_circle);
-    Schedules::new().find(
-        "feeds_are_taken_before_the_mux_is_stopped",
-        late_subscribers,
-    );
+    Schedules::new()
+        .because(Why::Deadlock)
+        .find("circle_is_looked_for_before_it_is_told", a_circle);
+    Schedules::new()
+        .because(Why::Says("subscription.is_closed()"))
+        .find(
+            "feeds_are_taken_before_the_mux_is_stopped",
+            late_subscribers,
+        );
 }

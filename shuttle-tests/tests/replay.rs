@@ -6,7 +6,7 @@
 #![cfg(fanfeed_shuttle)]
 
 use fanfeed::{Feed, Overflow};
-use fanfeed_shuttle_tests::{Schedules, post};
+use fanfeed_shuttle_tests::{Schedules, Why, post};
 use shuttle::thread;
 
 /// Three send, and one unsubscribes meanwhile.
@@ -58,7 +58,7 @@ fn two_senders() {
         .into_iter()
         .map(|sender| sender.join().unwrap())
         .sum();
-    assert_eq!(receiver.len(), sent);
+    assert_eq!(receiver.len(), sent, "values were lost");
 }
 
 #[test]
@@ -78,22 +78,26 @@ fn misses_that_are_right_never_fail() {
 
 #[test]
 fn a_failure_can_be_replayed() {
-    Schedules::new().find_again("sole_sender_is_not_waited_for", two_senders);
+    Schedules::new()
+        .because(Why::Says("values were lost"))
+        .find_again("sole_sender_is_not_waited_for", two_senders);
 }
 
 #[test]
 fn a_deadlock_can_be_replayed() {
-    Schedules::new().find_again("end_wakes_no_sender", || {
-        let feed = Feed::new();
-        let receiver = feed.channel(1).unwrap();
-        feed.send(0);
-        let senders = [1, 2].map(|value| {
-            let feed = feed.clone();
-            thread::spawn(move || feed.send(value))
+    Schedules::new()
+        .because(Why::Deadlock)
+        .find_again("end_wakes_no_sender", || {
+            let feed = Feed::new();
+            let receiver = feed.channel(1).unwrap();
+            feed.send(0);
+            let senders = [1, 2].map(|value| {
+                let feed = feed.clone();
+                thread::spawn(move || feed.send(value))
+            });
+            receiver.subscription().unsubscribe();
+            for sender in senders {
+                sender.join().unwrap();
+            }
         });
-        receiver.subscription().unsubscribe();
-        for sender in senders {
-            sender.join().unwrap();
-        }
-    });
 }

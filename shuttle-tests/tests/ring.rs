@@ -14,7 +14,7 @@ use std::time::Duration;
 use fanfeed::{
     ExclusiveRingFeed, RecvError, RingFeed, RingOverflow, RingReceiver, TryRecvError, TrySendError,
 };
-use fanfeed_shuttle_tests::{Ledger, Order, Schedules, Stream, Token};
+use fanfeed_shuttle_tests::{Ledger, Order, Schedules, Stream, Token, Why};
 use shuttle::thread::{self, JoinHandle};
 
 /// A thread with a ring, and the books.
@@ -458,10 +458,18 @@ fn the_ring_of_one_sender_keeps_the_same_promises() {
 
 #[test]
 fn mutants_of_lossy_readers_are_found() {
-    Schedules::new().find("any_orphan_gives_the_segment_back", || everyone(2));
-    Schedules::new().find("segment_is_looked_up_after_the_pin", || overtaken(4));
-    Schedules::new().find("orphan_rejoins_without_a_look", || overtaken(2));
-    Schedules::new().find("misses_are_told_after_the_end", || visitors(2));
+    Schedules::new()
+        .because(Why::Race)
+        .find("any_orphan_gives_the_segment_back", || everyone(2));
+    Schedules::new()
+        .because(Why::Says("not the order"))
+        .find("segment_is_looked_up_after_the_pin", || overtaken(4));
+    Schedules::new()
+        .because(Why::Says("not the order"))
+        .find("orphan_rejoins_without_a_look", || overtaken(2));
+    Schedules::new()
+        .because(Why::Says("right: Closed"))
+        .find("misses_are_told_after_the_end", || visitors(2));
 }
 
 #[test]

@@ -194,7 +194,9 @@ fn readers_leave_a_ring_that_has_ended() {
 
 #[test]
 fn nobody_drops_what_was_read_in_a_ring_that_is_freed() {
-    Model::bound(3).fails_with("ring_is_freed_beside_retention", both_leave);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("ring_is_freed_beside_retention", both_leave);
 }
 
 #[test]
@@ -207,5 +209,7 @@ fn a_ring_that_is_closed_beside_a_send_keeps_no_value() {
 
 #[test]
 fn no_sender_passes_the_gate_of_a_closed_ring() {
-    Model::bound(2).fails_with("gate_opens_after_the_end", || closed_beside_a_send(true));
+    Model::bound(2)
+        .because(Why::Says("a segment is used after the ring was freed"))
+        .fails_with("gate_opens_after_the_end", || closed_beside_a_send(true));
 }

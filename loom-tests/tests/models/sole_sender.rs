@@ -7,7 +7,7 @@
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models sole_sender::
 //! ```
 use fanfeed::Feed;
-use fanfeed_loom_tests::{Ledger, Model};
+use fanfeed_loom_tests::{Ledger, Model, Why};
 use loom::thread;
 
 /// The one that was first goes on while the second begins. Nothing is lost, and nothing comes twice.
@@ -85,12 +85,14 @@ fn two_first_senders_lose_nothing() {
 
 #[test]
 fn the_only_sender_has_to_be_waited_for() {
-    Model::bound(3).fails_with("sole_sender_is_not_waited_for", a_second_sender);
+    Model::bound(3)
+        .because(Why::Race)
+        .fails_with("sole_sender_is_not_waited_for", a_second_sender);
 }
 
 #[test]
 fn a_sender_to_one_subscriber_has_to_look_again() {
-    Model::bound(5).fails_with(
+    Model::bound(5).because(Why::Race).fails_with(
         "only_subscriber_is_served_beside_a_second_sender",
         a_second_sender,
     );
@@ -98,7 +100,9 @@ fn a_sender_to_one_subscriber_has_to_look_again() {
 
 #[test]
 fn a_sender_to_one_subscriber_has_to_show_itself_first() {
-    Model::bound(5).fails_with("sole_delivery_begins_without_light_fence", a_second_sender);
+    Model::bound(5)
+        .because(Why::Race)
+        .fails_with("sole_delivery_begins_without_light_fence", a_second_sender);
 }
 
 #[test]
@@ -107,6 +111,8 @@ fn the_only_sender_has_to_be_revoked_in_order() {
         "window_is_opened_without_light_fence",
         "sole_sender_is_revoked_without_heavy_fence",
     ] {
-        Model::bound(5).fails_with(mutant, a_second_sender);
+        Model::bound(5)
+            .because(Why::Race)
+            .fails_with(mutant, a_second_sender);
     }
 }
