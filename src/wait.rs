@@ -10,6 +10,7 @@
 
 #[cfg(feature = "async")]
 mod alarm;
+mod identity;
 mod line;
 mod looks;
 mod nesting;
@@ -27,6 +28,7 @@ mod waker_set;
 pub(crate) use alarm::Alarm;
 #[cfg(all(feature = "async", any(fanfeed_loom, fanfeed_shuttle)))]
 pub use alarm::has_alarm_thread;
+pub(crate) use identity::{Identity, identity};
 pub(crate) use line::{Key, Line};
 pub(crate) use looks::Looks;
 pub(crate) use nesting::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};

@@ -5,7 +5,7 @@
 //! feed. All of it is under one lock, which is held for a few instructions; it is built on `sync` alone, so that loom
 //! sees through it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -16,13 +16,17 @@ use super::event::TypeMuxEvent;
 use crate::carrier::{Carrier, Room, Sealed};
 use crate::error::{RecvTimeoutError, TrySendError};
 use crate::sync::{AtomicUsize, MODELLED, Mutex, Ordering, mutant};
-use crate::wait::{Parker, wake};
+use crate::wait::{Identity, Parker, Ticket, WakerSet, identity, wake};
 
 struct Shared {
     capacity: usize,
     /// How many events there are; written under the lock, and read without it where it need not be exact.
     len: AtomicUsize,
     queue: Mutex<Queue>,
+    /// Where posts wait for room, first come, first woken, one for each event that is taken.
+    room: WakerSet,
+    /// The places in that line, by the wakers of the posts. Each post has a waker of its own.
+    blocked: Mutex<BTreeMap<Identity, Ticket>>,
 }
 
 #[derive(Default)]
@@ -32,18 +36,23 @@ struct Queue {
     closed: bool,
     /// The receiver, while it waits for an event.
     receiver: Option<Waker>,
-    /// Posts that wait for room.
-    blocked: Vec<Waker>,
 }
 
 impl Shared {
     fn close(&self) {
-        let (receiver, blocked) = {
+        let receiver = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            (queue.receiver.take(), std::mem::take(&mut queue.blocked))
+            queue.receiver.take()
         };
-        receiver.into_iter().chain(blocked).for_each(wake);
+        receiver.into_iter().for_each(wake);
+        self.room.wake_all();
+    }
+
+    /// Whether a post need not wait: there is room, or the channel has ended.
+    fn is_ready(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.closed || queue.events.len() < self.capacity
     }
 }
 
@@ -54,6 +63,8 @@ pub(super) fn bounded(capacity: usize) -> (Sender, Receiver) {
         capacity,
         len: AtomicUsize::new(0),
         queue: Mutex::new(Queue::default()),
+        room: WakerSet::new(),
+        blocked: Mutex::new(BTreeMap::new()),
     });
     let sender = Sender(Arc::new(Sending(Arc::clone(&shared))));
     (sender, Receiver(shared))
@@ -93,25 +104,27 @@ impl Carrier<TypeMuxEvent> for Sender {
     }
 
     fn poll_room(&self, waker: &Waker) -> Room {
-        // Cloned and dropped outside the lock, because that runs user code.
-        let clone = waker.clone();
-        let mut queue = self.0.0.queue.lock();
-        if queue.closed || queue.events.len() < self.0.0.capacity {
+        let shared = &*self.0.0;
+        if shared.is_ready() {
             return Room::Ready;
         }
-        if !queue.blocked.iter().any(|held| held.will_wake(waker)) {
-            queue.blocked.push(clone);
-        }
+        let identity = identity(waker);
+        let held = shared.blocked.lock().remove(&identity);
+        // A post is a thread's: it acts on each wake-up.
+        let mut ticket = held.unwrap_or_else(Ticket::of_thread);
+        shared.room.join(&mut ticket, waker);
+        shared.blocked.lock().insert(identity, ticket);
+        // The post tries once more after this. If it finds the channel full again, the lock of the
+        // queue orders its place in line before the look in `take` at who waits.
         Room::Waking
     }
 
     fn forget_waker(&self, waker: &Waker) {
-        // As above.
-        let _forgotten = {
-            let mut queue = self.0.0.queue.lock();
-            let held = queue.blocked.iter().position(|held| held.will_wake(waker));
-            held.map(|index| queue.blocked.swap_remove(index))
-        };
+        let shared = &*self.0.0;
+        let ticket = shared.blocked.lock().remove(&identity(waker));
+        if let Some(mut ticket) = ticket {
+            shared.room.leave(&mut ticket, || shared.is_ready());
+        }
     }
 
     fn depth(&self) -> Option<usize> {
@@ -144,7 +157,7 @@ impl Receiver {
     fn take(&mut self, waker: Option<&Waker>) -> Poll<Option<TypeMuxEvent>> {
         // Cloned and dropped outside the lock: that runs code of others.
         let mut waker = waker.cloned();
-        let (event, blocked) = {
+        let event = {
             let mut queue = self.0.queue.lock();
             let Some(event) = queue.events.pop_front() else {
                 if queue.closed {
@@ -156,10 +169,11 @@ impl Receiver {
                 return Poll::Pending;
             };
             self.0.len.store(queue.events.len(), Ordering::Relaxed);
-            (event, std::mem::take(&mut queue.blocked))
+            event
         };
-        // All of them, because one of them may have been served by then, and would keep the wake-up to itself.
-        blocked.into_iter().for_each(wake);
+        if self.0.room.is_waited_on() && !mutant!("mux_event_wakes_no_post") {
+            self.0.room.wake(1);
+        }
         Poll::Ready(Some(event))
     }
 
@@ -239,31 +253,51 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_room_is_woken_by_room_and_by_the_end() {
+    fn room_for_one_wakes_one_post_and_the_end_wakes_all() {
         let (sender, mut receiver) = bounded(1);
-        let [(one, waker), (other, other_waker)] = [waker(), waker()];
-        assert_eq!(sender.poll_room(&waker), Room::Ready);
+        let posts = [(); 4].map(|()| waker());
+        let woken = || posts.each_ref().map(|(woken, _)| times(woken));
+        let full = || sender.try_send(TypeMuxEvent::new(1)).unwrap_err().is_full();
+        assert_eq!(sender.poll_room(&posts[0].1), Room::Ready);
         sender.try_send(TypeMuxEvent::new(0)).unwrap();
-        assert!(sender.try_send(TypeMuxEvent::new(1)).unwrap_err().is_full());
-        for waker in [&waker, &waker, &other_waker] {
+        assert!(full());
+        for (_, waker) in &posts {
+            assert_eq!(sender.poll_room(waker), Room::Waking);
             assert_eq!(sender.poll_room(waker), Room::Waking);
         }
         assert!(receiver.try_recv().is_ready());
-        assert_eq!((times(&one), times(&other)), (1, 1));
+        assert_eq!(woken(), [1, 0, 0, 0], "the first in line alone");
 
-        sender.try_send(TypeMuxEvent::new(2)).unwrap();
-        assert_eq!(sender.poll_room(&other_waker), Room::Waking);
-        assert_eq!(sender.poll_room(&waker), Room::Waking);
-        sender.forget_waker(&other_waker);
+        // Another post has taken the place. The first keeps its own place in line.
+        sender.try_send(TypeMuxEvent::new(0)).unwrap();
+        assert_eq!(sender.poll_room(&posts[0].1), Room::Waking);
+        assert!(receiver.try_recv().is_ready());
+        assert_eq!(woken(), [1, 0, 0, 0], "the first in line alone");
+
+        // It gives up, and leaves room for the next.
+        sender.forget_waker(&posts[0].1);
+        assert_eq!(woken(), [0, 1, 0, 0]);
+        // That one is served, and leaves no room.
+        sender.try_send(TypeMuxEvent::new(0)).unwrap();
+        sender.forget_waker(&posts[1].1);
+        assert_eq!(woken(), [0; 4]);
+        // One that was not woken has no wake-up to hand on.
+        sender.forget_waker(&posts[2].1);
+        assert_eq!(woken(), [0; 4]);
+
         drop(receiver);
-        assert_eq!((times(&one), times(&other)), (1, 0));
+        assert_eq!(woken(), [0, 0, 0, 1]);
         assert!(
             sender
                 .try_send(TypeMuxEvent::new(3))
                 .unwrap_err()
                 .is_closed()
         );
-        assert_eq!(sender.poll_room(&waker), Room::Ready);
+        assert_eq!(sender.poll_room(&posts[0].1), Room::Ready);
+        sender.forget_waker(&posts[3].1);
+        assert!(sender.0.0.blocked.lock().is_empty());
+        // No waker is kept.
+        assert!(posts.iter().all(|(woken, _)| Arc::strong_count(woken) == 2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::error::{CapacityError, TrySendError};
 use crate::sync::{Mutex, Ordering, mutant, order};
-use crate::wait::{Patience, Ticket};
+use crate::wait::{Identity, Patience, Ticket, identity};
 
 use super::core::Core;
 use super::gate::{Gate, Held};
@@ -493,16 +493,6 @@ pub(crate) enum Standing {
     InLine,
     /// Another sender has to fill its slot first, which wakes nobody. The task has to look again by itself.
     BehindAnotherSender,
-}
-
-/// Distinguishes one waker from another.
-type Identity = (usize, usize);
-
-fn identity(waker: &Waker) -> Identity {
-    (
-        waker.data().addr(),
-        std::ptr::from_ref(waker.vtable()).addr(),
-    )
 }
 
 /// The place in line of a send on a feed. It is taken out of the list of waiters while the line is

@@ -1,8 +1,8 @@
 //! A post and a subscribe against the stop of a mux: when `stop` has returned, nothing arrives any more, and every
 //! subscription has ended. A post against an unsubscribe: when that has returned, the channel has ended.
 //!
-//! Modelled: one thread that posts or subscribes, and one that stops or unsubscribes; a post that is blocked. Bounds: two
-//! threads, one or two events, two preemptions.
+//! Modelled: one thread that posts or subscribes, and one that stops or unsubscribes; one or two posts that are blocked.
+//! Bounds: two or three threads, one to three events, one to ten preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models type_mux::
@@ -42,6 +42,26 @@ fn a_blocked_post() {
     assert_eq!(subscription.len(), 1);
 }
 
+/// Both wait for room, and each event that is taken wakes one of them.
+fn two_blocked_posts() {
+    let mux = Arc::new(TypeMux::new());
+    let mut subscription = mux.subscriber::<(u32,)>().capacity(1).channel().unwrap();
+    mux.post(0_u32).unwrap();
+    let posters = [1_u32, 2].map(|number| {
+        let mux = Arc::clone(&mux);
+        thread::spawn(move || mux.post(number).unwrap())
+    });
+    let received: u32 = subscription
+        .iter()
+        .take(3)
+        .map(|event| *event.downcast_ref::<u32>().unwrap())
+        .sum();
+    assert_eq!(received, 3);
+    for poster in posters {
+        assert_eq!(poster.join().unwrap(), 1);
+    }
+}
+
 fn a_subscribe() {
     let mux = Arc::new(TypeMux::new());
     let subscriber = {
@@ -76,6 +96,18 @@ fn nothing_arrives_after_a_stop() {
 #[test]
 fn a_stop_releases_a_blocked_post() {
     Model::bound(2).holds(a_blocked_post);
+}
+
+#[test]
+fn room_releases_two_blocked_posts() {
+    Model::bound(1).holds(two_blocked_posts);
+}
+
+#[test]
+fn an_event_that_is_taken_has_to_wake_a_post() {
+    Model::bound(1)
+        .because(Why::Deadlock)
+        .fails_with("mux_event_wakes_no_post", two_blocked_posts);
 }
 
 #[test]
