@@ -10,7 +10,7 @@ use super::{SEATS, Taken, discard};
 use crate::feed::entry::Port;
 use crate::feed::record::Place;
 use crate::feed::refusal::End;
-use crate::{CarrierOverflow, Feed};
+use crate::{Carrier, CarrierOverflow, Feed, Receiver, TrySendError};
 
 /// How many chunks of channels there are besides the first, and how many of closures.
 fn chunks(feed: &Feed<u8>) -> [u32; 2] {
@@ -277,4 +277,48 @@ fn what_a_thread_waits_for_is_left_to_that_thread() {
     };
     discard(seat);
     assert_eq!(Arc::strong_count(&token), 1);
+}
+
+/// A carrier that holds a token.
+struct Holding {
+    _token: Arc<()>,
+}
+
+impl Carrier<u8> for Holding {
+    fn try_send(&self, _: u8) -> Result<(), TrySendError<u8>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn whoever_comes_or_goes_frees_what_a_visit_has_left() {
+    let calls: [(&str, fn(&Feed<u8>, &mut Vec<Receiver<u8>>)); 3] = [
+        ("subscribe", |feed, all| all.push(feed.channel(1).unwrap())),
+        ("unsubscribe", |_, all| all[0].subscription().unsubscribe()),
+        ("close", |feed, _| feed.close()),
+    ];
+    for (name, call) in calls {
+        let feed = Feed::new();
+        let mut all = vec![feed.channel(1).unwrap()];
+        let token = Arc::new(());
+        let carrier = Holding {
+            _token: Arc::clone(&token),
+        };
+        let port = Port::Carrier(Box::new(carrier));
+        let entry = feed.core.subscribe(port, CarrierOverflow::Block, None);
+        let section = feed.core.records().enter();
+        section.begin(Place::chunk(0));
+        // Runs on another thread: this one is in a delivery, in which it frees nothing.
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                feed.core.end(&entry, End::Closed, None);
+                feed.core.tidy();
+            });
+        });
+        let retiring = || feed.core.registry.lock().retiring.len();
+        assert_eq!((Arc::strong_count(&token), retiring()), (2, 1));
+        drop(section);
+        call(&feed, &mut all);
+        assert_eq!((Arc::strong_count(&token), retiring()), (1, 0), "{name}");
+    }
 }
