@@ -186,7 +186,7 @@ impl<T> Entry<T> {
             vacated: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
-            // Although a carrier is trusted to wake, it is tried again at intervals.
+            // A carrier may forget to wake, so the first in line looks again at intervals.
             blocked_sends: WakerSet::unfenced(),
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
@@ -374,7 +374,7 @@ impl<T> Entry<T> {
         if let Some(queue) = &self.queue {
             queue.wake_all();
         }
-        if !mutant!("end_wakes_no_sender") {
+        if !mutant!("end_wakes_no_sender_of_a_carrier") {
             self.blocked_sends.wake_all();
         }
         ended.wakers.wake_all();

@@ -7,7 +7,8 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::entry::{Entry, Port};
-use crate::carrier::Room;
+use crate::carrier::{Room, Sealed};
+use crate::sync::mutant;
 use crate::wait::{Again, Caught, Ticket, catch, quietly};
 
 /// A subscriber that had no room.
@@ -204,9 +205,9 @@ impl<T> Pending<T> {
             let queue = self.entry.queue();
             queue.is_some_and(|queue| queue.room_for(1) != 0)
         };
-        self.entry
-            .blocked_sends()
-            .leave(&mut self.ticket, is_room_left);
+        let line = self.entry.blocked_sends();
+        let has_watched = self.carrier_has && line.has_none_before(&self.ticket);
+        line.leave(&mut self.ticket, is_room_left);
         #[cfg(feature = "async")]
         if since.is_some()
             && self.entry.queue().is_none()
@@ -215,7 +216,7 @@ impl<T> Pending<T> {
         {
             carrier.left(self.entry.blocked_sends());
         }
-        self.forget();
+        self.forget(has_watched);
     }
 
     /// The waker for its carrier, which wakes `task`. A carrier forgets the one that it replaces.
@@ -225,7 +226,7 @@ impl<T> Pending<T> {
         {
             return own.waker.clone();
         }
-        self.forget();
+        self.forget(false);
         let waker = Waker::from(Arc::new(Forward(task.clone())));
         let own = Own {
             task: task.clone(),
@@ -235,8 +236,10 @@ impl<T> Pending<T> {
         waker
     }
 
-    /// Tells the carrier that nobody waits with its waker any more.
-    fn forget(&mut self) {
+    /// Tells the carrier that nobody waits with its waker any more. If this send `has_watched` the
+    /// carrier, the next in line does so from now on: only the first looks again without a wake-up,
+    /// and the carrier may forget to wake.
+    fn forget(&mut self, has_watched: bool) {
         let Some(own) = self.own.take() else {
             return;
         };
@@ -250,7 +253,12 @@ impl<T> Pending<T> {
             return;
         };
         let told = catch(|| carrier.forget_waker(&own.waker));
+        let hands_on = has_watched && !carrier.wakes_reliably(Sealed);
         drop(gate);
+        let line = self.entry.blocked_sends();
+        if hands_on && line.is_waited_on() && !mutant!("watch_of_a_carrier_is_not_handed_on") {
+            line.wake(1);
+        }
         quietly(|| drop(own));
         if let Err(panic) = told {
             self.entry.fail(&panic);

@@ -166,6 +166,25 @@ fn a_carriers_unsubscribe() {
     assert_eq!(sender.join().unwrap(), 0);
 }
 
+/// Two wait for a carrier that forgets to wake. The first looks again by itself, and then makes the second look.
+fn a_carrier_that_forgets() {
+    let feed = Feed::new();
+    let (post, post_box) = post(2);
+    let _subscription = feed.subscribe(post);
+    assert_eq!(feed.send(0) + feed.send(0), 2);
+    let senders = [(); 2].map(|()| {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1))
+    });
+    assert_eq!(
+        [post_box.take_silently(), post_box.take_silently()],
+        [Some(0); 2]
+    );
+    for sender in senders {
+        assert_eq!(sender.join().unwrap(), 1);
+    }
+}
+
 fn a_carriers_room() {
     let feed = Feed::new();
     let (post, post_box) = post(1);
@@ -263,6 +282,22 @@ fn a_carriers_room_releases_it() {
 }
 
 #[test]
+fn a_carrier_that_forgets_to_wake_keeps_no_send_for_ever() {
+    Model::bound(1).with_timers().holds(a_carrier_that_forgets);
+}
+
+#[test]
+fn who_watches_a_carrier_has_to_hand_that_on() {
+    Model::bound(1)
+        .with_timers()
+        .because(Why::Deadlock)
+        .fails_with(
+            "watch_of_a_carrier_is_not_handed_on",
+            a_carrier_that_forgets,
+        );
+}
+
+#[test]
 fn a_blocked_send_holds_up_no_unsubscribe() {
     Model::bound(2).holds(another_subscriber);
 }
@@ -278,7 +313,7 @@ fn a_close_has_to_wake() {
 fn an_end_has_to_wake_a_carriers_senders() {
     Model::bound(2)
         .because(Why::Deadlock)
-        .fails_with("end_wakes_no_sender", a_carriers_unsubscribe);
+        .fails_with("end_wakes_no_sender_of_a_carrier", a_carriers_unsubscribe);
 }
 
 /// The try that follows has an order of its own in a model, as its visit begins with one. Outside, that is the order of
