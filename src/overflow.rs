@@ -13,6 +13,9 @@ pub enum Overflow {
     /// The value is lost to this subscriber, which learns how many it missed at that point of the stream.
     DropNewest,
     /// The oldest value in the channel makes room. The subscriber learns how many it missed before it gets the next.
+    ///
+    /// The send drops that value during its delivery. An unsubscribe on another thread may wait for
+    /// the delivery, so the value's destructor must not wait for such a thread.
     DropOldest,
     /// The subscription ends: its receiver gets what is in the channel, then an error of its own kind.
     Disconnect,

@@ -248,13 +248,17 @@ impl Subscription {
     ///
     /// This waits only for deliveries that are under way to this subscription and its neighbours
     /// (at most 64, together), and for threads that query the carrier at that moment. These
-    /// deliveries do not block, but they clone values: where `T::clone` takes long, this may take
-    /// long too. Calling it again, from any thread, is harmless, and waits in the same way.
+    /// deliveries do not block, but they run user code: they clone values, drop values that are
+    /// pushed out (of a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of a
+    /// ring that is subscribed to a feed), and wake receivers. Where that takes long, this may take
+    /// long too. It must not wait for the thread that unsubscribes: that is a deadlock. Calling this
+    /// again, from any thread, is harmless, and waits in the same way.
     ///
     /// Inside a delivery (in a closure, a carrier, or a `clone` or `drop` of a value) this does not
     /// wait, and drops nothing. The carrier is dropped when the outermost delivery on this thread
-    /// ends. If other threads still use the carrier then, the last of them drops it. The same holds
-    /// for more than 16 nested destructors.
+    /// ends. If other threads still use the carrier then, the last of them drops it, or the next
+    /// send, subscribe or unsubscribe on that feed. The same holds for more than 16 nested
+    /// destructors.
     pub fn unsubscribe(&self) {
         self.source().cancel();
     }

@@ -283,7 +283,8 @@ impl<T> Receiver<T> {
     }
 
     /// Whether [`len`](Self::len) is 0. While senders run, a result of true may be outdated a
-    /// moment later. If it is false, [`try_recv`](Self::try_recv) does not return `Empty`.
+    /// moment later. If it is false, [`try_recv`](Self::try_recv) does not return `Empty` unless it
+    /// has waited 100 ms for a sender, as it says.
     pub fn is_empty(&self) -> bool {
         self.queue.ready(&self.cursor, 1) == 0
     }
@@ -298,7 +299,8 @@ impl<T> Receiver<T> {
         self.queue.is_closed()
     }
 
-    /// How many values this receiver has missed so far, by the order of the stream: up to the last value it took.
+    /// How many values this receiver has missed so far, by the order of the stream: up to the last value it took. After a
+    /// [`drain`](Self::drain) that stopped at a gap it may count that gap too, which the next call returns as `Lagged`.
     pub fn missed(&self) -> u64 {
         self.missed
     }

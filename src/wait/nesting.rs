@@ -6,8 +6,10 @@
 //! for it: the destructor of a carrier or closure, or the wakers of threads and tasks that wait for
 //! an end. Two rules follow:
 //!
-//! - **Inside a delivery a thread does not wait, and drops no user values.** Otherwise an
-//!   unsubscribe on another thread would wait for that destructor.
+//! - **Inside a delivery a thread does not wait, and drops no carriers or closures.** Otherwise an
+//!   unsubscribe on another thread would wait for that destructor. It does run other user code for
+//!   which an unsubscribe waits: it clones values, drops those that it pushes out, and wakes
+//!   receivers. `Subscription::unsubscribe` says what that code must not do.
 //! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a
 //!   bounded depth. Otherwise ten thousand destructors that send would run inside one another.
 //!
