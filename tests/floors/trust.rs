@@ -90,3 +90,30 @@ fn it_names_all_files_with_unsafe_in_them() {
         assert!(!is_unsafe || named.contains(path), "{path} is not named");
     }
 }
+
+/// What `cargo mutants` is told to run, and to leave out, is there.
+#[test]
+fn the_mutants_are_run_against_tests_that_are_there() {
+    let settings = fs::read_to_string(root().join(".cargo/mutants.toml")).unwrap();
+    let targets: Vec<_> = settings
+        .split("\"--test\", \"")
+        .skip(1)
+        .map(|rest| rest.split_once('"').unwrap().0)
+        .collect();
+    assert!(targets.len() > 5, "{targets:?}");
+    for target in targets {
+        let paths = [
+            format!("tests/{target}.rs"),
+            format!("tests/{target}/main.rs"),
+        ];
+        let is_there = paths.iter().any(|path| root().join(path).is_file());
+        assert!(is_there, "there is no test `{target}`");
+    }
+    let excluded = settings.lines().filter_map(|line| {
+        let (path, _) = line.trim().strip_prefix('\'')?.split_once("\\.rs")?;
+        Some(format!("{path}.rs"))
+    });
+    for path in excluded {
+        assert!(root().join(&path).is_file(), "there is no {path}");
+    }
+}
