@@ -256,11 +256,37 @@ mod membarrier {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
+
+    /// The folder in which the system tells of the calling thread, where there is one.
+    fn this_thread() -> Option<PathBuf> {
+        let link = fs::read_link("/proc/thread-self").ok()?;
+        Some(Path::new("/proc").join(link))
+    }
+
+    /// Waits until a thread sleeps, or for a moment where the system does not tell.
+    fn wait_until_asleep(thread: &Option<PathBuf>) {
+        let Some(folder) = thread else {
+            return thread::sleep(Duration::from_millis(100));
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            if state.starts_with('S') {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it does not sleep: {stat}");
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_call_that_works_leaves_light_fences_free() {
@@ -289,15 +315,21 @@ mod tests {
             is_entered.recv().unwrap();
             // New light fences are full ones already.
             assert_eq!(fences.state.load(Ordering::Relaxed), RETIRING);
+            let (began, has_begun) = mpsc::channel();
             let others: Vec<_> = [true, false]
                 .into_iter()
                 .map(|works| {
+                    let began = began.clone();
                     scope.spawn(move || {
+                        began.send(this_thread()).unwrap();
                         fences.heavy(|| works, || unreachable!("drained twice"));
                         assert!(drained.load(Ordering::Relaxed), "returned too early");
                     })
                 })
                 .collect();
+            for _ in &others {
+                wait_until_asleep(&has_begun.recv().unwrap());
+            }
             assert!(others.iter().all(|other| !other.is_finished()));
             go_on.send(()).unwrap();
         });

@@ -88,6 +88,23 @@ async fn a_rings_receives_give_way() {
 }
 
 #[tokio::test]
+#[allow(deprecated)]
+async fn a_muxs_receives_give_way() {
+    let mux = fanfeed::TypeMux::new();
+    let subscriber = mux.subscriber::<(usize,)>().capacity(STEPS);
+    let mut subscription = subscriber.channel().unwrap();
+    for value in 0..STEPS {
+        mux.post(value).unwrap();
+    }
+    let shared = std::cell::RefCell::new(&mut subscription);
+    gives_way("stream of a mux", || async {
+        let mut subscription = shared.borrow_mut();
+        subscription.next().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sends_give_way() {
     let feed = Feed::new();
     let _receiver = feed.channel(STEPS).unwrap();
