@@ -334,7 +334,7 @@ fn a_feed_that_closes_one_leaves_the_others_and_a_failure_ends_them() {
 /// Guards against ends, cancellations, figures and drops that go down a chain by recursion, or through it again and again.
 #[test]
 fn a_chain_of_joined_subscriptions_may_be_of_any_length() {
-    const LINKS: usize = 50_000;
+    const LINKS: usize = 20_000;
     for way in 0..4 {
         let feed = Feed::<u8>::new();
         let (tell, first) = told_to_end();
