@@ -116,14 +116,6 @@ pub trait Carrier<T>: Send + Sync {
     /// override this.
     #[doc(hidden)]
     fn disconnect(&self, _: Sealed) {}
-
-    /// Whether each waker is woken when there is room. `true` only for carriers of this crate. Any
-    /// other carrier is looked at again at intervals while a send waits for it. No other crate can
-    /// override this.
-    #[doc(hidden)]
-    fn wakes_reliably(&self, _: Sealed) -> bool {
-        false
-    }
 }
 
 /// Keeps other crates from overriding or calling a method.

@@ -45,7 +45,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::carrier::{Carrier, Room, Sealed};
+use crate::carrier::{Carrier, Room};
 use crate::error::{CapacityError, TrySendError};
 use crate::publish::Publish;
 
@@ -522,10 +522,6 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
 
     fn depth(&self) -> Option<usize> {
         carrier::depth(self.claimant.core())
-    }
-
-    fn wakes_reliably(&self, _: Sealed) -> bool {
-        true
     }
 }
 

@@ -122,11 +122,6 @@ impl<T> PostBox<T> {
         Some(value)
     }
 
-    /// Takes a value, if there is one, and forgets to wake who waits for room.
-    pub fn take_silently(&self) -> Option<T> {
-        self.shared.inside.lock().unwrap().values.pop_front()
-    }
-
     /// How many sends wait for room.
     pub fn waiting(&self) -> usize {
         self.shared.inside.lock().unwrap().wakers.len()

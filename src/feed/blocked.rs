@@ -16,8 +16,8 @@ use crate::wait::{Again, BOUND, Looks, Parker, catch};
 const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 
 /// The delays, first and longest, after which the first waiter in line looks again without a
-/// wake-up. See [`queue`](super::queue) for the reason. A carrier that forgets to wake delays
-/// the first send in line by at most a second; a send that leaves makes the next one look.
+/// wake-up. See [`queue`](super::queue) for the reason. A carrier that forgets to wake delays a
+/// send by at most a second.
 const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
 /// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If

@@ -186,7 +186,7 @@ impl<T> Entry<T> {
             vacated: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
-            // A carrier may forget to wake, so the first in line looks again at intervals.
+            // Although a carrier is trusted to wake, it is tried again at intervals.
             blocked_sends: WakerSet::unfenced(),
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),

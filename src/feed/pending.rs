@@ -7,8 +7,7 @@ use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::entry::{Entry, Port};
-use crate::carrier::{Room, Sealed};
-use crate::sync::mutant;
+use crate::carrier::Room;
 use crate::wait::{Again, Caught, Ticket, catch, quietly};
 
 /// A subscriber that had no room.
@@ -205,9 +204,9 @@ impl<T> Pending<T> {
             let queue = self.entry.queue();
             queue.is_some_and(|queue| queue.room_for(1) != 0)
         };
-        let line = self.entry.blocked_sends();
-        let has_watched = self.carrier_has && line.has_none_before(&self.ticket);
-        line.leave(&mut self.ticket, is_room_left);
+        self.entry
+            .blocked_sends()
+            .leave(&mut self.ticket, is_room_left);
         #[cfg(feature = "async")]
         if since.is_some()
             && self.entry.queue().is_none()
@@ -216,7 +215,7 @@ impl<T> Pending<T> {
         {
             carrier.left(self.entry.blocked_sends());
         }
-        self.forget(has_watched);
+        self.forget();
     }
 
     /// The waker for its carrier, which wakes `task`. A carrier forgets the one that it replaces.
@@ -226,7 +225,7 @@ impl<T> Pending<T> {
         {
             return own.waker.clone();
         }
-        self.forget(false);
+        self.forget();
         let waker = Waker::from(Arc::new(Forward(task.clone())));
         let own = Own {
             task: task.clone(),
@@ -236,10 +235,8 @@ impl<T> Pending<T> {
         waker
     }
 
-    /// Tells the carrier that nobody waits with its waker any more. If this send `has_watched` the
-    /// carrier, the next in line does so from now on: only the first looks again without a wake-up,
-    /// and the carrier may forget to wake.
-    fn forget(&mut self, has_watched: bool) {
+    /// Tells the carrier that nobody waits with its waker any more.
+    fn forget(&mut self) {
         let Some(own) = self.own.take() else {
             return;
         };
@@ -253,12 +250,7 @@ impl<T> Pending<T> {
             return;
         };
         let told = catch(|| carrier.forget_waker(&own.waker));
-        let hands_on = has_watched && !carrier.wakes_reliably(Sealed);
         drop(gate);
-        let line = self.entry.blocked_sends();
-        if hands_on && line.is_waited_on() && !mutant!("watch_of_a_carrier_is_not_handed_on") {
-            line.wake(1);
-        }
         quietly(|| drop(own));
         if let Err(panic) = told {
             self.entry.fail(&panic);

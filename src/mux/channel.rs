@@ -131,10 +131,6 @@ impl Carrier<TypeMuxEvent> for Sender {
         Some(self.0.0.len.load(Ordering::Relaxed))
     }
 
-    fn wakes_reliably(&self, _: Sealed) -> bool {
-        true
-    }
-
     /// Ends the channel for all clones: the end of the subscription to one type is its end for all
     /// types. The drop of the last clone wakes the receiver and the posts that wait, because wakers
     /// are user code. All of these see the end if they look earlier.

@@ -88,10 +88,6 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
     fn disconnect(&self, sealed: Sealed) {
         self.carrier.disconnect(sealed);
     }
-
-    fn wakes_reliably(&self, sealed: Sealed) -> bool {
-        self.carrier.wakes_reliably(sealed)
-    }
 }
 
 #[cfg(test)]

@@ -220,16 +220,6 @@ impl WakerSet {
         ticket.key.is_some_and(is_first)
     }
 
-    /// Whether this waiter has a place, and no waiter in line is before it: it is the first, or it
-    /// was woken.
-    pub(crate) fn has_none_before(&self, ticket: &Ticket) -> bool {
-        let has_none_before = |key| {
-            let line = &self.shared().waiters.lock().line;
-            line.is_first(key) || !line.is_in_line(key)
-        };
-        ticket.key.is_some_and(has_none_before)
-    }
-
     /// Whether this waiter is in line, and was not woken since it joined.
     #[cfg(feature = "async")]
     pub(crate) fn is_in_line(&self, ticket: &Ticket) -> bool {

@@ -166,25 +166,6 @@ fn a_carriers_unsubscribe() {
     assert_eq!(sender.join().unwrap(), 0);
 }
 
-/// Two wait for a carrier that forgets to wake. The first looks again by itself, and then makes the second look.
-fn a_carrier_that_forgets() {
-    let feed = Feed::new();
-    let (post, post_box) = post(2);
-    let _subscription = feed.subscribe(post);
-    assert_eq!(feed.send(0) + feed.send(0), 2);
-    let senders = [(); 2].map(|()| {
-        let feed = feed.clone();
-        thread::spawn(move || feed.send(1))
-    });
-    assert_eq!(
-        [post_box.take_silently(), post_box.take_silently()],
-        [Some(0); 2]
-    );
-    for sender in senders {
-        assert_eq!(sender.join().unwrap(), 1);
-    }
-}
-
 fn a_carriers_room() {
     let feed = Feed::new();
     let (post, post_box) = post(1);
@@ -279,22 +260,6 @@ fn a_carriers_room_releases_it() {
     let model =
         Model::bound(6).few("all of it goes through the one lock of the model's own channel");
     model.holds(a_carriers_room);
-}
-
-#[test]
-fn a_carrier_that_forgets_to_wake_keeps_no_send_for_ever() {
-    Model::bound(1).with_timers().holds(a_carrier_that_forgets);
-}
-
-#[test]
-fn who_watches_a_carrier_has_to_hand_that_on() {
-    Model::bound(1)
-        .with_timers()
-        .because(Why::Deadlock)
-        .fails_with(
-            "watch_of_a_carrier_is_not_handed_on",
-            a_carrier_that_forgets,
-        );
 }
 
 #[test]

@@ -37,23 +37,6 @@ fn a_carrier_that_wakes_is_not_tried_on_a_fast_timer() {
 }
 
 #[test]
-fn a_carrier_that_forgets_to_wake_keeps_no_send_for_ever() {
-    let _watchdog = watchdog();
-    let feed = Feed::new();
-    let (tx, rx) = shelf(1, Room::Waking);
-    let subscription = feed.subscribe(tx);
-    feed.send(0);
-    let senders = [1, 2, 3].map(|value| blocked_send(&feed, &subscription, value));
-    for _ in 0..4 {
-        // Nobody is woken by this.
-        eventually(|| rx.0.values.lock().unwrap().pop_front().is_some());
-    }
-    for sender in senders {
-        assert_eq!(join(sender), 1);
-    }
-}
-
-#[test]
 fn a_carrier_is_told_when_a_send_waits_for_it_no_longer() {
     let _watchdog = watchdog();
     let feed = Feed::new();
