@@ -21,6 +21,7 @@ pub struct Model {
     branches: usize,
     timers: bool,
     plain_fences: bool,
+    shared_feeds: bool,
     few: Option<&'static str>,
 }
 
@@ -40,6 +41,7 @@ impl Model {
             branches: 2_000,
             timers: false,
             plain_fences: false,
+            shared_feeds: false,
             few: None,
         }
     }
@@ -54,6 +56,12 @@ impl Model {
     /// many does.
     pub fn with_plain_fences(mut self) -> Self {
         self.plain_fences = true;
+        self
+    }
+
+    /// Has each feed begin as one on which several threads have sent.
+    pub fn with_shared_feeds(mut self) -> Self {
+        self.shared_feeds = true;
         self
     }
 
@@ -130,6 +138,10 @@ impl Model {
         };
         let explore = || match self.plain_fences {
             true => mutants::with_plain_fences(explore),
+            false => explore(),
+        };
+        let explore = || match self.shared_feeds {
+            true => mutants::with_shared_feeds(explore),
             false => explore(),
         };
         if self.timers {

@@ -5,7 +5,7 @@ use super::chunk::Chunk;
 use super::core::Core;
 use super::delivery::{Delivery, ring};
 use super::queue::Queue;
-use super::record::Section;
+use super::record::{Lone, Section};
 use super::run::Run;
 use crate::sync::prefetch;
 
@@ -60,17 +60,17 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Moves the value to the only subscriber, if that has an own channel with room, and this thread alone sends. No code of
-    /// others runs, except to wake the receiver.
+    /// Moves the value to the only subscriber, if that has an own channel with room, and this thread is known. No code of others
+    /// runs, except to wake the receiver.
     #[inline(always)]
-    pub(super) fn serve_only_one_alone(&mut self, core: &Core<T>) -> bool {
+    pub(super) fn serve_only_one_quickly(&mut self, core: &Core<T>) -> bool {
         let first = core.directory().first();
         let is_plain = |live: u64| live.is_power_of_two() && live & first.plain() != 0;
         // It may change before the visit begins. This look saves the visit where there are more subscribers.
         if !is_plain(first.live().load()) || core.directory().has_live_beyond() {
             return false;
         }
-        let Some(visit) = core.records().enter_alone(first.place()) else {
+        let Some(visit) = core.records().enter_lone(first.place()) else {
             return false;
         };
         let live = first.live().load();
@@ -83,7 +83,11 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the chunk says that it is of an
         // own channel.
         let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
-        match queue.offer_alone(value, visit.window()) {
+        let offered = match &visit {
+            Lone::Alone(visit) => queue.offer_alone(value, visit.window()),
+            Lone::Among(_) => queue.offer_among(value),
+        };
+        match offered {
             Ok(waits) => {
                 self.delivered += 1;
                 if waits {

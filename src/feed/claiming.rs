@@ -70,6 +70,18 @@ impl<T> Queue<T> {
         Ok(waits)
     }
 
+    /// Puts a value into the queue, as one of several senders; for queues whose senders do not evict. True if the receiver waits.
+    /// Gives the value back if there is no room, or the queue is closed.
+    #[inline(always)]
+    pub(crate) fn offer_among(&self, value: T) -> Result<bool, T> {
+        let Ok((place, _)) = self.claim_places(1, None) else {
+            return Err(value);
+        };
+        let waits = self.put(place, value);
+        self.fetch_ahead(place);
+        Ok(waits)
+    }
+
     /// Has the cache line fetched to which a sender will write some values later. The receiver has read it long ago, so it comes
     /// from another core.
     #[inline(always)]

@@ -50,7 +50,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     /// Serves all subscribers that have room.
     #[inline]
     pub(crate) fn serve(&mut self, core: &Core<T>) {
-        if !self.serve_only_one_alone(core) {
+        if !self.serve_only_one_quickly(core) {
             self.serve_all(core);
         }
     }
@@ -61,8 +61,10 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let first = core.directory().first();
         section.begin(first.place());
         if core.directory().has_live_beyond() {
+            section.turn_heavy();
             self.serve_directory(core, &section);
         } else if !self.serve_only_one(core, first, &section) {
+            section.turn_heavy();
             self.serve_chunk(core, first, &section, false);
         }
     }

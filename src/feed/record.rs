@@ -26,6 +26,12 @@
 //! observes later sees either the word that names the sender, and makes the fence, or a later word, before which another
 //! thread has made one.
 //!
+//! Where several threads send, and to one subscriber alone, that store is an ordinary one as well. The record says so: the
+//! sender marks it as *light* before its first such visit, with a read-modify-write. A thread that observes either sees a
+//! record that is marked, and makes a heavy fence; or it has taken the subscriber out before the record was marked, and the
+//! sender's visits after that do not see the subscriber. A sender that finds more than one subscriber takes the mark away, in
+//! a visit that began with `SeqCst`. So where many come and go, no thread makes heavy fences for them.
+//!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
 //!
 //! Chunks are taken out of sight of deliveries and freed in the same way; see
@@ -43,12 +49,13 @@ use crossbeam_utils::CachePadded;
 
 pub(crate) use self::grace::Grace;
 use self::grace::Visit;
+pub(crate) use self::lone::Lone;
 use self::lone::{EndOfVisit, LoneVisit};
 use self::word::{At, Record};
 pub(crate) use self::word::{Concern, Place};
 use super::lane::{self, InDelivery};
 use super::sole::{OpenWindow, Right, Sole, Standing, Window};
-use crate::sync::{AtomicPtr, Ordering, heavy_fence, mutant};
+use crate::sync::{AtomicPtr, Ordering, heavy_fence, light_fences_are_free, mutant};
 
 /// All records of a feed. They are made at need and freed with the feed.
 #[derive(Debug)]
@@ -109,10 +116,10 @@ impl Records {
         self.enter_slow(lane, inside)
     }
 
-    /// Begins a visit to a place, and opens a window in it, with one look at the word; for a thread that alone sends, and is idle
-    /// here.
+    /// Begins a visit to a place in which no code of others runs, with one look at the word; for a thread that has a lane and is
+    /// idle here.
     #[inline(always)]
-    pub(crate) fn enter_alone(&self, place: Place) -> Option<LoneVisit<'_>> {
+    pub(crate) fn enter_lone(&self, place: Place) -> Option<Lone<'_>> {
         let record = self.lanes.get(lane::held())?;
         // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
         // SAFETY: null, or a record that lives as long as `self`.
@@ -122,19 +129,34 @@ impl Records {
             return None;
         }
         let right = Right::new(&self.sole, &record.window);
-        if right.look() != Standing::Sole {
-            return None;
-        }
         let visit = At::visit(last).wrapping_add(1);
-        let window = right.open_before_look();
-        record.at.begin_alone(visit, place);
-        let visit = LoneVisit {
-            window,
-            end: EndOfVisit { record, visit },
-        };
-        let is_alone =
-            right.is_unchanged() || mutant!("only_subscriber_is_served_beside_a_second_sender");
-        is_alone.then_some(visit)
+        match right.look() {
+            Standing::Sole => {
+                let window = right.open_before_look();
+                record.at.begin_alone(visit, place);
+                let end = EndOfVisit { record, visit };
+                let visit = LoneVisit { window, end };
+                let is_alone = right.is_unchanged()
+                    || mutant!("only_subscriber_is_served_beside_a_second_sender");
+                is_alone.then_some(Lone::Alone(visit))
+            }
+            Standing::OneOfMany if record.light.is_on() || Self::turn_light(record) => {
+                record.at.begin_light(visit, place);
+                Some(Lone::Among(EndOfVisit { record, visit }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets visits of the calling thread begin with a light fence, if that costs nothing.
+    #[cold]
+    #[inline(never)]
+    fn turn_light(record: &Record) -> bool {
+        let is_free = light_fences_are_free();
+        if is_free {
+            record.light.turn_on();
+        }
+        is_free
     }
 
     /// For a thread that has no record here yet, or whose record is in use by a delivery that this one is inside of, or
@@ -217,8 +239,9 @@ impl Records {
                 visits: Vec::new(),
             };
         }
-        // ORDERING: pairs with the light fence in `begin_alone`.
-        if self.sole.is_another() {
+        // ORDERING: pairs with the light fences in `begin_alone` and `begin_light`.
+        let are_light = || self.each().any(|record| record.light.is_seen());
+        if self.sole.is_another() || are_light() && !mutant!("light_visits_are_overlooked") {
             heavy_fence!("deliveries_are_observed_without_heavy_fence");
         }
         let seen = self
@@ -354,6 +377,14 @@ impl<'a> Section<'a> {
     fn begin_slow(&self, visit: u32, place: Place) {
         self.right.ask(|| self.records.windows());
         self.record.at.begin(visit, place);
+    }
+
+    /// In a visit: has later visits of the thread begin with a fence, and the threads that observe them make none.
+    #[inline]
+    pub(crate) fn turn_heavy(&self) {
+        if self.record.light.is_on() {
+            self.record.light.turn_off();
+        }
     }
 
     /// Narrows the visit to a place within its place.

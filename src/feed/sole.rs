@@ -29,8 +29,8 @@
 use std::cell::Cell;
 
 use crate::sync::{
-    AtomicBool, AtomicU64, MODELLED, Ordering, fence, global, heavy_fence, light_fence,
-    light_fences_are_free, mutant, thread_local,
+    AtomicBool, AtomicU64, MODELLED, Ordering, feeds_are_shared, fence, global, heavy_fence,
+    light_fence, light_fences_are_free, mutant, thread_local,
 };
 use crate::wait::Patience;
 
@@ -80,7 +80,7 @@ pub(crate) struct Sole(AtomicU64);
 impl Default for Sole {
     fn default() -> Self {
         // Where a light fence costs as much as any other, plain stores gain nothing.
-        let word = if light_fences_are_free() {
+        let word = if light_fences_are_free() && !feeds_are_shared() {
             NOBODY
         } else {
             MANY

@@ -53,7 +53,7 @@ pub(crate) type Word = AtomicUsize;
 /// Free fences are enough in a model.
 pub(crate) unsafe fn register_word(_: &Word) {}
 
-pub(crate) use super::mutants::light_fences_are_free;
+pub(crate) use super::mutants::{feeds_are_shared, light_fences_are_free};
 
 /// See [`register_word`].
 pub(crate) fn deregister_word(_: &Word) {}

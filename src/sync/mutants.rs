@@ -8,6 +8,7 @@ std::thread_local! {
     static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     static TIMERS: Cell<bool> = const { Cell::new(false) };
     static PLAIN_FENCES: Cell<bool> = const { Cell::new(false) };
+    static SHARED_FEEDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `f` with the named mutant in place of the code it was made from. Several are named with a space between them.
@@ -31,6 +32,11 @@ pub fn with_timers<R>(f: impl FnOnce() -> R) -> R {
 /// Runs `f` in a world where light fences are not free, so that a feed has no sole sender.
 pub fn with_plain_fences<R>(f: impl FnOnce() -> R) -> R {
     with_set(&PLAIN_FENCES, f)
+}
+
+/// Runs `f` in a world where each feed is one on which several threads have sent.
+pub fn with_shared_feeds<R>(f: impl FnOnce() -> R) -> R {
+    with_set(&SHARED_FEEDS, f)
 }
 
 fn with_set<R>(world: &'static std::thread::LocalKey<Cell<bool>>, f: impl FnOnce() -> R) -> R {
@@ -60,4 +66,9 @@ pub fn timers_fire() -> bool {
 /// Whether light fences cost less than others.
 pub(crate) fn light_fences_are_free() -> bool {
     !PLAIN_FENCES.get()
+}
+
+/// Whether a feed begins as one on which several threads have sent.
+pub(crate) fn feeds_are_shared() -> bool {
+    SHARED_FEEDS.get()
 }

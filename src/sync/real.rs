@@ -20,6 +20,12 @@ pub(crate) fn timers_fire() -> bool {
     true
 }
 
+/// Only a model has feeds that begin as if several threads had sent on them.
+#[inline(always)]
+pub(crate) fn feeds_are_shared() -> bool {
+    false
+}
+
 /// Distinguishes this thread from other running threads. Takes two instructions.
 #[inline(always)]
 pub(crate) fn this_thread() -> usize {

@@ -36,6 +36,22 @@ fn a_carrier() {
     ledger.assert_settled();
 }
 
+/// The only subscriber, of a feed on which several threads have sent. The second send knows the thread.
+fn the_only_channel_and_two_sends() {
+    let feed = Feed::new();
+    let mut receiver = feed.channel(2).unwrap();
+    let sender = {
+        let feed = feed.clone();
+        thread::spawn(move || feed.send(1) + feed.send(2))
+    };
+    receiver.subscription().unsubscribe();
+    let there = receiver.len();
+    let sent = sender.join().unwrap();
+    let arrived: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(arrived, [1, 2][..sent]);
+    assert_eq!(arrived.len(), there, "nothing comes afterwards");
+}
+
 /// Two sends, so that the unsubscribe may wait for one while the next begins.
 fn a_carrier_and_two_sends() {
     let feed = Feed::new();
@@ -434,6 +450,27 @@ fn a_delivery_of_the_only_sender_has_to_begin_in_order() {
         Model::bound(3)
             .because(Why::Race)
             .fails_with(mutant, a_carrier_and_two_sends);
+    }
+}
+
+#[test]
+fn an_only_channel_gets_nothing_of_one_of_many_afterwards() {
+    Model::bound(6)
+        .with_shared_feeds()
+        .holds(the_only_channel_and_two_sends);
+    Model::bound(4).holds(the_only_channel_and_two_sends);
+}
+
+#[test]
+fn a_light_visit_has_to_begin_in_order() {
+    for mutant in [
+        "light_visit_begins_without_light_fence",
+        "light_visits_are_overlooked",
+    ] {
+        Model::bound(3)
+            .with_shared_feeds()
+            .because(Why::Race)
+            .fails_with(mutant, the_only_channel_and_two_sends);
     }
 }
 

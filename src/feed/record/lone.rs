@@ -1,8 +1,31 @@
 //! The visit to an only subscriber.
+//!
+//! No code of others runs in it. So it is enough that the thread is idle on this feed: it need not be noted that it is inside a
+//! delivery.
 
 use super::word::{Place, Record};
 use crate::feed::lane::InDelivery;
 use crate::feed::sole::OpenWindow;
+
+/// A visit, by what the thread found.
+#[derive(Debug)]
+pub(crate) enum Lone<'a> {
+    /// It alone sends.
+    Alone(LoneVisit<'a>),
+    /// Others send too.
+    Among(EndOfVisit<'a>),
+}
+
+impl Lone<'_> {
+    /// Runs code of others in the visit.
+    #[cold]
+    pub(crate) fn end_with(self, then: impl FnOnce()) {
+        match self {
+            Self::Alone(visit) => visit.end_with(then),
+            Self::Among(visit) => visit.end_with(then),
+        }
+    }
+}
 
 /// A visit of a thread that alone sends, and a window in it.
 #[derive(Debug)]
@@ -23,16 +46,25 @@ impl<'a> LoneVisit<'a> {
     pub(crate) fn end_with(self, then: impl FnOnce()) {
         let Self { window, end } = self;
         drop(window);
-        let _inside = InDelivery::enter();
-        then();
-        drop(end);
+        end.end_with(then);
     }
 }
 
+/// A visit, which ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct EndOfVisit<'a> {
+pub(crate) struct EndOfVisit<'a> {
     pub(super) record: &'a Record,
     pub(super) visit: u32,
+}
+
+impl EndOfVisit<'_> {
+    /// Runs code of others in the visit.
+    #[cold]
+    pub(crate) fn end_with(self, then: impl FnOnce()) {
+        let _inside = InDelivery::enter();
+        then();
+        drop(self);
+    }
 }
 
 impl Drop for EndOfVisit<'_> {

@@ -83,6 +83,16 @@ impl At {
         light_fence!("sole_delivery_begins_without_light_fence");
     }
 
+    /// Begins a visit of one of several senders, after [`Light::turn_on`].
+    #[inline]
+    pub(super) fn begin_light(&self, visit: u32, place: Place) {
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
+        self.0.store(Self::pack(visit, place), Ordering::Release);
+        if !mutant!("light_visits_are_overlooked") {
+            light_fence!("light_visit_begins_without_light_fence");
+        }
+    }
+
     /// Narrows the place within a visit, or ends it.
     #[inline]
     pub(super) fn narrow(&self, visit: u32, place: Place) {
@@ -93,6 +103,38 @@ impl At {
 
     pub(super) fn observe(&self) -> u64 {
         // ORDERING: SeqCst with the store in `begin`; Acquire pairs with the Release stores above.
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Whether visits of a record may begin with a light fence although others send too. The record's thread changes it. It owns
+/// its orderings.
+#[derive(Debug)]
+pub(super) struct Light(AtomicBool);
+
+impl Light {
+    /// For the record's thread.
+    #[inline(always)]
+    pub(super) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn turn_on(&self) {
+        // ORDERING: SeqCst with the load in `is_seen`, the changes of what is live, and the loads of it that follow this. Either
+        // the thread that observes sees this, and makes a heavy fence; or it has taken the subscriber out of the live ones
+        // before this, and all visits after this see that. Models take light fences for full ones, and so do not need this.
+        self.0.swap(true, Ordering::SeqCst);
+    }
+
+    /// After a visit that began by `At::begin`.
+    pub(super) fn turn_off(&self) {
+        // ORDERING: Release pairs with the Acquire in `is_seen`: the last light visit has ended.
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// For a thread that observes.
+    pub(super) fn is_seen(&self) -> bool {
+        // ORDERING: see `turn_on` and `turn_off`.
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -127,6 +169,7 @@ pub(crate) struct Record {
     pub(super) at: At,
     /// Whether its thread claims places in own channels by plain stores.
     pub(super) window: Window,
+    pub(super) light: Light,
     /// Whether a delivery uses the record, or a lane keeps it.
     pub(super) busy: AtomicBool,
     /// What `at` was when something was left to be freed after that visit, else 0. See
@@ -140,6 +183,7 @@ impl Record {
         Self {
             at: At::idle(),
             window: Window::new(),
+            light: Light(AtomicBool::new(false)),
             busy: AtomicBool::new(true),
             awaited: AtomicU64::new(0),
             next,
