@@ -37,7 +37,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         pending.blocks(Waiter::Thread);
     }
     if nobody_is_in_line(delivery)
-        && Looks::of_sender().until(|| looks_again(delivery, core, deadline)) == Some(true)
+        && Looks::until_room(|| looks_again(delivery, core, deadline)) == Some(true)
     {
         return true;
     }

@@ -24,17 +24,27 @@ impl Looks {
     /// Looks after that. A sender on the same core gets its turn.
     const YIELDS: u32 = 4;
 
-    /// For a sender that waits for room: its first look is far off already, so that the receiver makes room for several values.
-    pub(crate) fn of_sender() -> Self {
-        Self { first: 5 }
+    /// Looks until something is there, or it is time to park.
+    pub(crate) fn until<R>(&mut self, look: impl FnMut() -> Option<R>) -> Option<R> {
+        self.until_round(Self::ROUNDS, Self::YIELDS, look)
     }
 
-    /// Looks until something is there, or it is time to park.
-    pub(crate) fn until<R>(&mut self, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    /// For a sender that waits for room. Its first look is far off already, so that the receiver makes room for several values.
+    /// It yields early and often: the receiver may be on the same core, or a sender that waits as well.
+    pub(crate) fn until_room<R>(look: impl FnMut() -> Option<R>) -> Option<R> {
+        Self { first: 5 }.until_round(7, 2 * Self::YIELDS, look)
+    }
+
+    fn until_round<R>(
+        &mut self,
+        rounds: u32,
+        yields: u32,
+        mut look: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
         if MODELLED {
             return None;
         }
-        for round in self.first..Self::ROUNDS {
+        for round in self.first..rounds {
             for _ in 0..1 << round {
                 spin_loop();
             }
@@ -48,7 +58,7 @@ impl Looks {
             }
         }
         self.first = self.first.saturating_sub(1);
-        (0..Self::YIELDS).find_map(|_| {
+        (0..yields).find_map(|_| {
             yield_now();
             look()
         })
