@@ -163,6 +163,12 @@ impl Cursor {
     pub(crate) fn pauses(&mut self, capacity: usize) -> bool {
         self.pace.pauses(self.taken as u32, capacity)
     }
+
+    /// For a receiver that has taken as many values as it wanted.
+    #[inline]
+    pub(crate) fn goes_on(&mut self) {
+        self.pace.goes_on(self.taken as u32);
+    }
 }
 
 impl<T> Queue<T> {

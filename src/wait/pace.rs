@@ -9,25 +9,52 @@ use crate::sync::{MODELLED, spin_loop, thread_local};
 ///
 /// A receiver that polls may take values as fast as they come, a few at a time. Then the senders wait for a cache line with each
 /// value. So the receiver pauses, and then finds several values.
+///
+/// Where several values have come, the stream is quick, and a longer pause lets it fill many cache lines. It is the shorter the
+/// more other receivers the thread polls, because their looks are a pause, too.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     taken: u32,
+    /// The thread's [`LOOKS`] after the last look that counted.
+    looks: u16,
 }
 
 impl Pace {
     /// A receiver pauses if it has taken fewer values than this since the last time, and than there can be at once.
     const FEW: u32 = 32;
+    /// A stream is quick if there were so many values or more.
+    const MANY: u32 = 8;
 
-    /// The receiver has taken so many values, and knows of no other. There can be `most` at once. True if it has paused.
+    /// The receiver of a channel of this capacity has taken so many values, and knows of no other. True if it has paused.
     #[inline]
-    pub(crate) fn pauses(&mut self, taken: u32, most: usize) -> bool {
+    pub(crate) fn pauses(&mut self, taken: u32, capacity: usize) -> bool {
         let since = taken.wrapping_sub(mem::replace(&mut self.taken, taken));
-        let few = most.min(Self::FEW as usize) as u32;
+        let few = capacity.min(Self::FEW as usize) as u32;
         let keeps_pace = !MODELLED && (1..few).contains(&since);
         if keeps_pace {
-            pause(HINTS);
+            pause(self.hints(since, capacity));
         }
         keeps_pace
+    }
+
+    /// The receiver has taken so many values, and may know of others.
+    #[inline]
+    pub(crate) fn goes_on(&mut self, taken: u32) {
+        self.taken = taken;
+    }
+
+    /// For how many spin hints to pause after that many values, which are few.
+    #[cold]
+    #[inline(never)]
+    fn hints(&mut self, since: u32, capacity: usize) -> u32 {
+        let others = others_since(&mut self.looks);
+        // The pause may bring eight times as many values. They take up half of the channel at most.
+        if since < Self::MANY || since as usize * 16 > capacity {
+            return HINTS;
+        }
+        HINTS_OF_QUICK
+            .saturating_sub(HINTS_OF_QUICK / 16 * u32::from(others))
+            .max(HINTS)
     }
 }
 
@@ -44,9 +71,16 @@ pub(crate) struct PaceBefore {
 }
 
 thread_local! {
-    /// How many looks of this kind receivers have made on this thread. Looks after many values do not count.
+    /// How many looks receivers have made on this thread. Looks after many values do not count.
     // Without a destructor, so it can be used while the thread's other locals are destroyed.
     static LOOKS: Cell<u16> = const { Cell::new(0) };
+}
+
+/// Counts a look, and returns how many others the thread has made since the count was as in `last`, which becomes this one.
+fn others_since(last: &mut u16) -> u16 {
+    let looks = LOOKS.with(Cell::get);
+    LOOKS.with(|all| all.set(looks.wrapping_add(1)));
+    looks.wrapping_sub(mem::replace(last, looks.wrapping_add(1)))
 }
 
 /// How many spin hints take about as long as another receiver's look and its taking a value.
@@ -80,9 +114,7 @@ impl PaceBefore {
     #[cold]
     #[inline(never)]
     fn hints(&mut self, since: u16) -> u32 {
-        let looks = LOOKS.with(Cell::get);
-        LOOKS.with(|all| all.set(looks.wrapping_add(1)));
-        let others = looks.wrapping_sub(mem::replace(&mut self.looks, looks.wrapping_add(1)));
+        let others = others_since(&mut self.looks);
         if since == 0 {
             return 0;
         }
@@ -92,8 +124,10 @@ impl PaceBefore {
 
 /// How long a pause is, in spin hints.
 const HINTS: u32 = 32;
+/// How long a pause in a quick stream is.
+const HINTS_OF_QUICK: u32 = 256;
 
-/// Takes 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the code of a receiver that does not pause
+/// 32 hints take 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the code of a receiver that does not pause
 /// stays short.
 #[cold]
 #[inline(never)]
@@ -103,11 +137,14 @@ fn pause(hints: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::{HINTS, HINTS_OF_LOOK, Pace, PaceBefore};
+    use super::{HINTS, HINTS_OF_LOOK, HINTS_OF_QUICK, Pace, PaceBefore};
 
     #[test]
     fn a_receiver_pauses_once_after_few_values() {
-        let mut pace = Pace { taken: u32::MAX };
+        let mut pace = Pace {
+            taken: u32::MAX,
+            looks: 0,
+        };
         let taken: [u32; 8] = [u32::MAX, 0, 0, 31, 63, 94, 94, 200];
         let paused = taken.map(|taken| pace.pauses(taken, 64));
         let expected = [false, true, false, true, false, true, false, false];
@@ -119,6 +156,43 @@ mod tests {
         for (most, paused) in [(1, false), (2, false), (3, true)] {
             assert_eq!(Pace { taken: 0 }.pauses(2, most), paused);
         }
+    }
+
+    #[test]
+    fn a_receiver_of_a_quick_stream_pauses_for_longer() {
+        let mut pace = Pace::default();
+        let hints = |pace: &mut Pace, since, capacity| {
+            // The thread's first look may come after many others.
+            pace.hints(since, capacity);
+            pace.hints(since, capacity)
+        };
+        for (since, capacity, expected) in [
+            (7, 1024, HINTS),
+            (8, 1024, HINTS_OF_QUICK),
+            (31, 1024, HINTS_OF_QUICK),
+            (8, 128, HINTS_OF_QUICK),
+            (9, 128, HINTS),
+            (31, 256, HINTS),
+        ] {
+            assert_eq!(hints(&mut pace, since, capacity), expected, "{since}");
+        }
+        let mut all: Vec<_> = (0..16).map(|_| Pace::default()).collect();
+        let mut turn = |count: usize| {
+            let hints = all[..count].iter_mut().map(|pace| pace.hints(31, 1024));
+            hints.max()
+        };
+        turn(16);
+        assert_eq!(turn(16), Some(HINTS));
+        turn(4);
+        assert_eq!(turn(4), Some(HINTS_OF_QUICK / 16 * 13));
+    }
+
+    #[test]
+    fn a_receiver_that_may_know_of_others_does_not_pause() {
+        let mut pace = Pace::default();
+        pace.goes_on(8);
+        assert!(!pace.pauses(8, 1024));
+        assert!(pace.pauses(16, 1024));
     }
 
     /// For how many hints a look pauses.
