@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_receiver_that_has_taken_all_that_there_can_be_does_not_pause() {
         for (most, paused) in [(1, false), (2, false), (3, true)] {
-            assert_eq!(Pace { taken: 0 }.pauses(2, most), paused);
+            assert_eq!(Pace::default().pauses(2, most), paused);
         }
     }
 
