@@ -292,7 +292,8 @@ impl Carrier<u8> for Holding {
 
 #[test]
 fn whoever_comes_or_goes_frees_what_a_visit_has_left() {
-    let calls: [(&str, fn(&Feed<u8>, &mut Vec<Receiver<u8>>)); 3] = [
+    type Call = fn(&Feed<u8>, &mut Vec<Receiver<u8>>);
+    let calls: [(&str, Call); 3] = [
         ("subscribe", |feed, all| all.push(feed.channel(1).unwrap())),
         ("unsubscribe", |_, all| all[0].subscription().unsubscribe()),
         ("close", |feed, _| feed.close()),
