@@ -134,7 +134,7 @@ impl<T> Receiver<T> {
     /// pauses for 32 spin hints (about a microsecond, or less) and looks once more. If it did not, a thread that polls without a
     /// break would move the cache line of each value between the cores, and senders would wait for it. If there were 8 values or
     /// more, and the channel holds 16 times as many, values come quickly, and it pauses for up to 256 hints (6 microseconds where
-    /// a hint takes 24 ns): for the less the more receivers the thread polls. A receiver that finds nothing again returns at once.
+    /// a hint takes 24 ns): for less if the thread polls other such receivers. A receiver that finds nothing again returns at once.
     ///
     /// # Errors
     ///

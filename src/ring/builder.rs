@@ -133,9 +133,9 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
     /// stops reading without ending holds its followers, as it holds the senders. A follower cannot be
     /// given another leader later: subscribe a new one [from](Self::from) its position.
     ///
-    /// A follower waits in [its own way](Self::waiting). One that parks is woken by leaders and not by
-    /// senders: by each read of each leader of the ring, also one that it does not follow. Leaders pay
-    /// for that as senders do, and only while they have followers.
+    /// A follower waits in [its own way](Self::waiting). One that parks while its
+    /// leaders are behind is woken by leaders: by each read of each leader of the ring, also one that
+    /// it does not follow. Leaders pay for that as senders do, and only while they have followers.
     ///
     /// A follower may drop values itself ([`overflow`](Self::overflow)): it then misses what it did not
     /// read in time after its leaders, and also what its leaders had not passed when a sender needed

@@ -11,7 +11,7 @@ use crate::sync::{MODELLED, spin_loop, thread_local};
 /// value. So the receiver pauses, and then finds several values.
 ///
 /// Where several values have come, the stream is quick, and a longer pause lets it fill many cache lines. It is the shorter the
-/// more other receivers the thread polls, because their looks are a pause, too.
+/// more other receivers have paused on the thread since, because a receiver's turn is a pause for the others, too.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     taken: u32,

@@ -219,7 +219,8 @@ impl Lane {
     /// Puts deliveries in the queue, whether there is room or not. The sender has asked for room before.
     pub(crate) fn offer_all(self: &Arc<Self>, arrivals: &mut VecDeque<Arrival>) {
         let mut inner = self.inner.lock();
-        if inner.closed || inner.seats.is_empty() {
+        // While the broker closes, handlers finish what they have, and get nothing more.
+        if inner.closed || inner.seats.is_empty() || self.hub.is_closing() {
             drop(inner);
             let count = arrivals.len();
             self.abandon(arrivals.drain(..), count);

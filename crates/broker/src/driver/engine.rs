@@ -354,6 +354,8 @@ impl Core {
         self.hub.end_draining();
         let outbound = self.outbound.close(deadline, &self.hub);
         let running = self.end_subscriptions();
+        // A subscription that ended before, and whose handler still ran, has an acknowledgement to give, too.
+        self.hub.wait_members(deadline);
         self.inbound.stop();
         // The last acknowledgements are sent by the deadline, or within a moment after it.
         let last = deadline.max(Instant::now() + LAST);

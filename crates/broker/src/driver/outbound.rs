@@ -444,18 +444,17 @@ impl OutboundQueue {
             }
         }
         hub.counters.confirmed(confirmed);
-        let mut failed = Vec::with_capacity(refused.len());
+        // First, so that the events are there when a flush returns.
+        for (outgoing, reason) in &refused {
+            report(&outgoing.message, reason, hub);
+        }
         let left = self.settle_state(unsent, |state| {
             for (outgoing, reason) in refused {
-                state.fail(outgoing.waiter, Settled::Refused(Arc::clone(&reason)));
-                failed.push((outgoing.message, reason));
+                state.fail(outgoing.waiter, Settled::Refused(reason));
             }
         });
         for (waiter, receipt) in done {
             let _ = waiter.send(Settled::Done(receipt));
-        }
-        for (message, reason) in failed {
-            report(&message, &reason, hub);
         }
         report_left_over(left, hub);
     }
@@ -468,11 +467,6 @@ impl OutboundQueue {
             return;
         }
         let Batch { messages, rest } = batch;
-        let left = self.settle_state(Vec::new(), |state| {
-            for (_, waiter) in rest {
-                state.fail(waiter, Settled::Uncertain);
-            }
-        });
         for message in messages {
             report(
                 &message,
@@ -480,6 +474,11 @@ impl OutboundQueue {
                 hub,
             );
         }
+        let left = self.settle_state(Vec::new(), |state| {
+            for (_, waiter) in rest {
+                state.fail(waiter, Settled::Uncertain);
+            }
+        });
         report_left_over(left, hub);
     }
 

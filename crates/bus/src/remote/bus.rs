@@ -58,7 +58,7 @@ impl EventBus {
     /// # A broker that others use too
     ///
     /// [`close`](Self::close) does not close the broker, and does not wait until the broker has told the server that the
-    /// subscriptions have ended. It flushes the broker. A flush tells each failure once, of all publishers of the broker: so
+    /// subscriptions have ended, nor until it has acknowledged the last events of groups: close the broker after it. It flushes the broker. A flush tells each failure once, of all publishers of the broker: so
     /// `close` may return [`NotPublished`](BusError::NotPublished) for a message of another user of the broker, or for one whose
     /// failure was reported before, and may take such a failure from a user that flushes later. What has failed of this bus
     /// stands on its dispatches and in its [`errors`](Self::errors).
