@@ -6,7 +6,7 @@ mod publishing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::eventually;
 use crossbeam_channel::unbounded;
@@ -293,6 +293,43 @@ fn a_handler_may_publish_while_close_drains() {
         assert_eq!(closing.join().unwrap(), Ok(()));
     });
     assert!(fake.server.log("out").len() >= 20);
+}
+
+/// Guards against a `close` that stopped the receiving side before the last handler of a subscription that had been ended.
+#[test]
+fn the_result_of_a_handler_whose_subscription_has_ended_is_told_before_close_returns() {
+    let fake = server();
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let gate = common::Gate::new();
+    let handler = {
+        let gate = gate.clone();
+        move |_: &Message, _: &fanfeed_broker::Context| {
+            gate.pass();
+            Ok(())
+        }
+    };
+    let member = broker.subscribe_group("jobs", "workers", handler).unwrap();
+    broker.publish(common::payload("jobs", 0)).unwrap();
+    gate.wait_for_visitor();
+    member.cancel_soon();
+    member.detach();
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| broker.close(SOON));
+        // As long as the handler runs, that thread must not end. The mistake takes some milliseconds to show.
+        let has_ended = || {
+            fake.server
+                .ended()
+                .iter()
+                .any(|side| side == "fanfeed-inbound")
+        };
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until && !has_ended() {
+            std::thread::yield_now();
+        }
+        gate.open();
+        assert_eq!(closing.join().unwrap(), Ok(()));
+    });
+    assert_eq!(fake.server.settled(), [(0, Verdict::Handled)]);
 }
 
 #[test]
