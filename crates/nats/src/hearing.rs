@@ -19,6 +19,7 @@ use crate::link::{self, Link, next};
 use crate::names::queue;
 use crate::reading;
 use crate::shared::Shared;
+use crate::signs::subject_of;
 
 pub(crate) struct CoreInbound {
     link: Link,
@@ -60,7 +61,6 @@ impl CoreInbound {
         }
         let sinks = Arc::new(Mutex::new(vec![sink.clone()]));
         let task = self.link.run(async |wire| {
-            wire.signs.forget_errors();
             let answer = wire.shared.config.answer;
             let name = subject.clone();
             let subscriber = match sink.group() {
@@ -80,6 +80,7 @@ impl CoreInbound {
                 None => Ok(task),
                 Some(error) => {
                     task.abort();
+                    wire.signs.forget_about(&subject);
                     let text = format!("{error}: allow the user to subscribe to it");
                     Err(SinkError::Refused(text.into()))
                 }
@@ -93,6 +94,39 @@ impl CoreInbound {
                 self.plain.insert(subject, Audience { sinks, task });
             }
         }
+        Ok(())
+    }
+
+    /// Subscribes again where the server has ended a subscription, as it does when the user loses the permission. Those that
+    /// are refused then end.
+    fn subscribe_refused(&mut self) -> Result<(), LinkError> {
+        for error in self.link.wire.signs.take_refusals() {
+            let names = &self.link.wire.shared.names;
+            let subject = subject_of(&error);
+            let is_lost = |sink: &&Sink| subject == Some(&names.subject(sink.key().as_str()));
+            let lost: Vec<Sink> = self.sinks.values().filter(is_lost).cloned().collect();
+            for sink in &lost {
+                self.close(sink);
+            }
+            for sink in lost {
+                match self.subscribe_sink(&sink) {
+                    Ok(()) => {}
+                    Err(SinkError::Link(error)) => return Err(error),
+                    Err(error) => sink.fail(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn subscribe_sink(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        self.subscribe(sink)?;
+        self.sinks.insert(sink.id(), sink.clone());
+        // It was live earlier: messages that were published meanwhile are lost.
+        if sink.position().is_some() {
+            sink.gap(None);
+        }
+        sink.set_position("heard");
         Ok(())
     }
 
@@ -141,14 +175,9 @@ async fn hear(
 
 impl Inbound for CoreInbound {
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
-        self.subscribe(sink)?;
-        self.sinks.insert(sink.id(), sink.clone());
-        // It was live on an earlier connection: messages that were published meanwhile are lost.
-        if sink.position().is_some() {
-            sink.gap(None);
-        }
-        sink.set_position("heard");
-        Ok(())
+        // An error that has come already is about an earlier subscription.
+        self.subscribe_refused()?;
+        self.subscribe_sink(sink)
     }
 
     fn close(&mut self, sink: &Sink) {
@@ -195,7 +224,8 @@ impl Inbound for CoreInbound {
             self.beat = Instant::now();
         }
         self.report_slow();
-        waited
+        waited?;
+        self.subscribe_refused()
     }
 
     fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync> {

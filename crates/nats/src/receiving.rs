@@ -34,7 +34,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::link::{self, Link, Wire};
 use crate::names::durable;
 use crate::shared::Shared;
+use crate::signs::subject_of;
 use crate::stream;
+use arriving::place;
+use asking::REQUESTS;
 use ending::{Answer, Listener};
 use settling::Settlement;
 use unseen::Unseen;
@@ -229,6 +232,14 @@ impl Member {
     }
 }
 
+/// The consumer that a request for messages or an acknowledgement is sent to, from its subject.
+fn consumer_of(subject: &str) -> Option<&str> {
+    match subject.strip_prefix(REQUESTS) {
+        Some(rest) => rest.split('.').nth(1),
+        None => place(subject).map(|place| place.consumer),
+    }
+}
+
 /// The position in the stream of the message that has this tag.
 fn position(tag: u64) -> u64 {
     tag & ((1 << POSITION_BITS) - 1)
@@ -314,7 +325,28 @@ impl Work {
         if wire.signs.take_slow() > 0 {
             self.read_again();
         }
+        self.end_refused(wire);
         Ok(())
+    }
+
+    /// Ends the subscriptions whose requests or acknowledgements the server refused, as it does when the user loses the
+    /// permission. Other refusals concern requests that have had their answer.
+    fn end_refused(&mut self, wire: &Wire) {
+        for error in wire.signs.take_refusals() {
+            let Some(consumer) = subject_of(&error).and_then(consumer_of) else {
+                continue;
+            };
+            let all = self.kept.subscriptions.iter();
+            let refused = all.filter(|(_, of)| of.consumer == consumer);
+            let refused: Vec<u64> = refused.map(|(id, _)| *id).collect();
+            let text = format!("{error}: allow the user to publish to `$JS.API.>` and `$JS.ACK.>`");
+            for id in refused {
+                if let Some(subscription) = self.forget(id) {
+                    let error = SinkError::Refused(text.as_str().into());
+                    subscription.sink.fail(error);
+                }
+            }
+        }
     }
 
     /// Called when the library dropped messages; it does not say whose. Plain subscriptions go back to the last message that

@@ -7,6 +7,8 @@ use async_nats::Event;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::link::is_refusal;
+
 /// How many errors of the server are kept at most until they are read.
 const KEPT: usize = 100;
 
@@ -114,9 +116,26 @@ impl Signs {
         found.cloned()
     }
 
+    /// Takes the errors that say that the user is not allowed to do something.
+    pub(crate) fn take_refusals(&self) -> Vec<Arc<str>> {
+        let mut errors = self.errors.lock();
+        errors.extract_if(.., |error| is_refusal(error)).collect()
+    }
+
+    /// Forgets the errors about a subject.
+    pub(crate) fn forget_about(&self, subject: &str) {
+        let mut errors = self.errors.lock();
+        errors.retain(|error| subject_of(error) != Some(subject));
+    }
+
     /// How often the library dropped messages since the last call.
     pub(crate) fn take_slow(&self) -> u64 {
         // ORDERING: a count; no other data depends on it.
         self.slow.swap(0, Ordering::Relaxed)
     }
+}
+
+/// The subject that an error of the server names.
+pub(crate) fn subject_of(error: &str) -> Option<&str> {
+    error.split('"').nth(1)
 }

@@ -2,14 +2,21 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{LONG, RELEASES, connect, core, jetstream, options, quick, with_jetstream};
-use fanfeed_broker::{ConnectError, Drivers, Message, SubscriberExt};
+use common::{
+    LONG, RELEASES, connect, core, count, jetstream, options, publish, quick, with_jetstream,
+};
+use fanfeed_broker::{ConnectError, Drivers, Event, Message, SubscriberExt};
 use fanfeed_nats::{Config, Mode, Tls};
+use fanfeed_testkit::nats::Builder;
 use fanfeed_testkit::refusal::{self, saying, says};
 use fanfeed_testkit::server::free_port;
-use fanfeed_testkit::{Authority, Line, NatsServer, Proxy, RedisServer, Release, assert_is};
+use fanfeed_testkit::{
+    Authority, Line, NatsServer, Proxy, RedisServer, Release, Tally, assert_is, scenario,
+    wait_until,
+};
 
 fn refused(config: Config) -> ConnectError {
     let config = config.dial_timeout(Duration::from_secs(1));
@@ -190,6 +197,89 @@ fn permissions() {
         let error = refused(user("noapi").mode(Mode::JetStream));
         assert_is!(error, ConnectError::Denied(_));
         says(&error, &["$JS.API.>"]);
+    }
+}
+
+/// A server on which the user `ann` may do all but this.
+fn denying(server: Builder, publish: &str, subscribe: &str) -> Builder {
+    let rules = format!(
+        "publish: {{ allow: \">\", deny: [{publish}] }}, subscribe: {{ allow: \">\", deny: [{subscribe}] }}"
+    );
+    server.part(&format!(
+        "authorization {{ users = [ {{ user: ann, password: hunter2, permissions: {{ {rules} }} }} ] }}"
+    ))
+}
+
+#[test]
+fn a_subscription_of_core_that_is_no_longer_allowed_ends_and_others_go_on() {
+    for release in RELEASES {
+        let denying = |subject: &str| denying(NatsServer::builder(release), "", subject);
+        let mut server = denying("").start();
+        let broker = connect(core(&server).user("ann", "hunter2"));
+        let plain = broker.subscribe("gone", |_, _| Ok(())).unwrap();
+        let member = broker.subscribe_group("gone", "g", |_, _| Ok(())).unwrap();
+        let tally = Arc::new(Tally::new(20));
+        let _stays = broker.subscribe("stays", count(&tally)).unwrap();
+        let mut events = broker.events();
+
+        server.reload(denying("\"fanfeed.k.gone\""));
+        for ended in [plain, member] {
+            let ended = ended.into_subscription();
+            let error = ended.err().recv_timeout(LONG).unwrap().to_string();
+            says(&error, &["fanfeed.k.gone", "allow the user to subscribe"]);
+        }
+        publish(&broker, "stays", 0..10);
+        tally.wait_for(10, LONG);
+        let again = broker.subscribe("gone", |_, _| Ok(()));
+        says(again.unwrap_err(), &["allow the user to subscribe"]);
+        let is_gap = |event| matches!(event, Event::Gap { .. });
+        assert!(!events.try_iter().any(is_gap));
+
+        server.reload(denying(""));
+        let _again = broker.subscribe("gone", count(&tally)).unwrap();
+        publish(&broker, "gone", 10..20);
+        tally.wait_complete(LONG);
+
+        // Without the server's answers, the connection is of no use.
+        server.reload(denying("\"_INBOX.>\""));
+        scenario::disconnected(&mut events);
+        server.reload(denying(""));
+        wait_until("it is connected again", || broker.health().is_up());
+    }
+}
+
+#[test]
+fn a_subscription_to_a_stream_that_is_no_longer_allowed_ends_and_others_go_on() {
+    for release in RELEASES {
+        let denying =
+            |subject: &str| denying(NatsServer::builder(release).jetstream(), subject, "");
+        let mut server = denying("").start();
+        let broker = connect(jetstream(&server).user("ann", "hunter2"));
+        for (key, denied) in [
+            ("one", "$JS.API.CONSUMER.MSG.NEXT.fanfeed.g@one"),
+            ("two", "$JS.ACK.fanfeed.g@two.>"),
+        ] {
+            let (tally, all) = (Arc::new(Tally::new(2_000)), Arc::new(Tally::new(2_000)));
+            let member = broker.subscribe_group(key, "g", |_, _| Ok(())).unwrap();
+            let _stays = broker.subscribe_group(key, "h", count(&tally)).unwrap();
+
+            server.reload(denying(&format!("\"{denied}\"")));
+            // More than were asked for before.
+            publish(&broker, key, 0..1_000);
+            let ended = member.into_subscription();
+            let error = ended.err().recv_timeout(LONG).unwrap().to_string();
+            let subject = denied.trim_end_matches('>');
+            says(&error, &[subject, "allow the user to publish"]);
+            tally.wait_for(1_000, LONG);
+
+            server.reload(denying(""));
+            let _again = broker.subscribe_group(key, "g", count(&all)).unwrap();
+            publish(&broker, key, 1_000..2_000);
+            tally.wait_complete(LONG);
+            // What it could not acknowledge comes again.
+            let handled = if key == "two" { 2_000 } else { 1_000 };
+            all.wait_for(handled, LONG);
+        }
     }
 }
 

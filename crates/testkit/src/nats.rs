@@ -41,6 +41,13 @@ impl NatsServer {
         }
     }
 
+    /// Gives the running server another configuration (SIGHUP), and waits until it has taken effect.
+    #[track_caller]
+    pub fn reload(&mut self, to: Builder) {
+        self.server
+            .reload(to.lines, "Reloaded server configuration");
+    }
+
     /// `nats://..`.
     pub fn url(&self) -> String {
         self.url_through(self.address())

@@ -157,6 +157,23 @@ impl Server {
         );
     }
 
+    /// Gives the running server another configuration, and waits until it says `done` in its log.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, extra: String, done: &str) {
+        self.extra = extra;
+        let folder = self.folder.path();
+        let log = folder.join(format!("log.{}", self.starts));
+        let count = || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.matches(done).count()
+        };
+        let before = count();
+        let text = (self.configure)(&self.extra, self.port, folder, &log);
+        fs::write(folder.join("configuration"), text).expect("the folder can be written");
+        self.signal("HUP");
+        crate::wait::wait_until("the server has its new configuration", || count() > before);
+    }
+
     /// Starts it again on the same port and with the same data; if it runs, kills it first.
     #[track_caller]
     pub fn restart(&mut self) {

@@ -12,8 +12,8 @@ use crate::reading;
 
 /// The contents of a message's acknowledgement subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place<'a> {
-    consumer: &'a str,
+pub(super) struct Place<'a> {
+    pub(super) consumer: &'a str,
     /// How often it was delivered, this time included.
     delivered: u64,
     /// Its position in the stream.
@@ -38,7 +38,7 @@ impl Place<'_> {
 
 /// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain and an account after
 /// `$JS.ACK`, and more at the end.
-fn place(reply: &str) -> Option<Place<'_>> {
+pub(super) fn place(reply: &str) -> Option<Place<'_>> {
     let parts: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let own = match parts.len() {
         7 => &parts[..],

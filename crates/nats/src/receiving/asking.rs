@@ -8,6 +8,8 @@ use fanfeed_broker::driver::LinkError;
 use super::{Role, Work};
 use crate::link::Wire;
 
+/// What the subject of a request begins with; the stream and the consumer follow.
+pub(super) const REQUESTS: &str = "$JS.API.CONSUMER.MSG.NEXT.";
 /// How long the server keeps a request. When it reports that this time is over, it gets another request.
 const EXPIRES: Duration = Duration::from_secs(20);
 /// How much later that report may come.
@@ -55,7 +57,7 @@ impl Work {
         subscription.asked_at = Instant::now();
         let stream = self.shared.names.stream();
         let consumer = &subscription.consumer;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let subject = format!("{REQUESTS}{stream}.{consumer}");
         let reply = format!("{}.s{id}.{}", wire.inbox, subscription.generation);
         let expires = EXPIRES.as_nanos();
         let request = Bytes::from(format!("{{\"batch\":{batch},\"expires\":{expires}}}"));
