@@ -1,6 +1,6 @@
 //! Requests to JetStream.
 
-use async_nats::{Request, RequestErrorKind};
+use async_nats::{Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{LinkError, SinkError};
@@ -107,14 +107,34 @@ impl Wire {
             Value::Null => Bytes::new(),
             body => Bytes::from(body.to_string()),
         };
+        let request = Request::new().payload(payload);
+        let message = self.request(&subject, "$JS.API.>", request).await?;
+        let answer: Value = serde_json::from_slice(&message.payload).map_err(|_| {
+            ApiFault::Lost(LinkError::new(format!(
+                "JetStream's answer to {verb} cannot be read"
+            )))
+        })?;
+        match error(&answer) {
+            Some(error) => Err(ApiFault::Refused(error)),
+            None => Ok(answer),
+        }
+    }
+
+    /// Sends a request, and returns the answer. A user who is not allowed to send it is told to allow `needed`.
+    pub(crate) async fn request(
+        &self,
+        subject: &str,
+        needed: &str,
+        request: Request,
+    ) -> Result<Message, ApiFault> {
         let answer = self.shared.config.answer;
-        let request = Request::new().payload(payload).timeout(Some(answer));
-        let asked = self.client.send_request(subject.clone(), request);
+        let request = request.timeout(Some(answer));
+        let asked = self.client.send_request(subject.to_owned(), request);
         // A request that is not allowed gets no answer.
         let signs = &self.signs;
         let refused = async {
             loop {
-                if let Some(error) = signs.refusal("Publish to", &subject) {
+                if let Some(error) = signs.refusal("Publish to", subject) {
                     return error;
                 }
                 signs.next_error().await;
@@ -128,28 +148,17 @@ impl Wire {
             }
         };
         let answered = self.within(answer * 2, asked).await;
-        let message = match answered.map_err(ApiFault::Lost)? {
+        match answered.map_err(ApiFault::Lost)? {
             Err(error) => {
-                let text = format!("{error}: allow the user to publish to `$JS.API.>`");
-                return Err(ApiFault::Denied(text));
+                let text = format!("{error}: allow the user to publish to `{needed}`");
+                Err(ApiFault::Denied(text))
             }
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                return Err(ApiFault::Off);
-            }
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Err(ApiFault::Off),
             Ok(Err(error)) => {
-                let text = format!("JetStream did not answer to {verb}: {error}");
-                return Err(ApiFault::Lost(LinkError::new(text)));
+                let text = format!("JetStream did not answer to {subject}: {error}");
+                Err(ApiFault::Lost(LinkError::new(text)))
             }
-            Ok(Ok(message)) => message,
-        };
-        let answer: Value = serde_json::from_slice(&message.payload).map_err(|_| {
-            ApiFault::Lost(LinkError::new(format!(
-                "JetStream's answer to {verb} cannot be read"
-            )))
-        })?;
-        match error(&answer) {
-            Some(error) => Err(ApiFault::Refused(error)),
-            None => Ok(answer),
+            Ok(Ok(message)) => Ok(message),
         }
     }
 }

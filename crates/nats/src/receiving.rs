@@ -39,7 +39,7 @@ use crate::stream;
 use arriving::place;
 use asking::REQUESTS;
 use ending::{Answer, Listener};
-use settling::Settlement;
+use settling::{Letter, Settlement};
 use unseen::Unseen;
 
 /// How many messages are taken before this side checks for other work.
@@ -73,6 +73,8 @@ struct Work {
     chore: Instant,
     /// Whether the stream of dead letters is known to exist.
     has_dead_stream: bool,
+    /// When the next dead letter may be sent.
+    burial: Instant,
 }
 
 /// The state that outlives a connection.
@@ -80,6 +82,8 @@ struct Work {
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
     settled: Vec<Settlement>,
+    /// Dead letters that could not be kept yet.
+    unburied: Vec<Letter>,
     unseen: Unseen,
     /// Numbers the consumers of plain subscriptions, and the listeners.
     made: u64,
@@ -111,6 +115,7 @@ impl Kept {
             .into_iter()
             .filter_map(Settlement::of_lost_stream)
             .collect();
+        self.unburied.iter_mut().for_each(Letter::lose_stream);
     }
 }
 
@@ -278,6 +283,7 @@ impl StreamInbound {
             beat: Instant::now(),
             chore: Instant::now(),
             has_dead_stream: false,
+            burial: Instant::now(),
         };
         Ok(StreamInbound { link, work })
     }
@@ -315,6 +321,7 @@ impl Work {
         if self.chore.elapsed() >= every {
             self.chore = Instant::now();
             self.tell_progress();
+            self.bury_again();
             self.ask_overdue();
             self.end_overdue();
             if self.beat.elapsed() >= self.shared.config.heartbeat {

@@ -10,7 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use common::{LONG, RELEASES, connect, core, count, jetstream, publish, quick, with_jetstream};
 use fanfeed_broker::{
-    Drivers, HandlerError, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
+    Context, Drivers, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
 };
 use fanfeed_nats::Mode;
 use fanfeed_testkit::refusal::says;
@@ -270,9 +271,18 @@ fn operators_find_groups_and_dead_letters_by_their_names() {
 fn a_burial_that_nobody_answers_is_tried_again() {
     let server = with_jetstream(Release::Old);
     let broker = connect(jetstream(&server).answer_timeout(Duration::from_millis(300)));
-    let _member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+    let handled = Arc::new(Tally::new(2));
+    let counting = count(&handled);
+    let rejecting = move |message: &Message, context: &Context| {
+        counting(message, context)?;
+        Err(HandlerError::Reject)
+    };
+    let _member = broker.subscribe_group("k", "g", rejecting).unwrap();
+    let others = Arc::new(Tally::new(10));
+    let _other = broker
+        .subscribe_group("other", "g", count(&others))
         .unwrap();
+    let mut events = broker.events();
     let foreign = Foreign::new(&server);
     let letters = || foreign.ask("$JS.API.STREAM.INFO.fanfeed=dead")["state"]["messages"].clone();
     publish(&broker, "k", 0..1);
@@ -281,11 +291,16 @@ fn a_burial_that_nobody_answers_is_tried_again() {
     let _listener = foreign.runtime.block_on(listening).unwrap();
     foreign.ask("$JS.API.STREAM.DELETE.fanfeed=dead");
     publish(&broker, "k", 1..2);
+    publish(&broker, "other", 0..10);
+    others.wait_complete(LONG);
     wait_until("the second is with the dead", || letters() == 1);
     wait_until("both are acknowledged", || {
         let info = foreign.ask("$JS.API.CONSUMER.INFO.fanfeed.g@k");
-        info["num_ack_pending"] == 0 && info["ack_floor"]["stream_seq"] == 2
+        info["num_ack_pending"] == 0 && info["ack_floor"]["consumer_seq"] == 2
     });
+    handled.assert_exactly_once();
+    let is_lost = |event| matches!(event, Event::Disconnected { .. });
+    assert!(!events.try_iter().any(is_lost));
 }
 
 #[test]

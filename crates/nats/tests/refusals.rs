@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{
     LONG, RELEASES, connect, core, count, jetstream, options, publish, quick, with_jetstream,
 };
-use fanfeed_broker::{ConnectError, Drivers, Event, Message, SubscriberExt};
+use fanfeed_broker::{ConnectError, Context, Drivers, Event, HandlerError, Message, SubscriberExt};
 use fanfeed_nats::{Config, Mode, Tls};
 use fanfeed_testkit::nats::Builder;
 use fanfeed_testkit::refusal::{self, saying, says};
@@ -280,6 +280,42 @@ fn a_subscription_to_a_stream_that_is_no_longer_allowed_ends_and_others_go_on() 
             let handled = if key == "two" { 2_000 } else { 1_000 };
             all.wait_for(handled, LONG);
         }
+    }
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_is_reported() {
+    for release in RELEASES {
+        let denying = |subject| denying(NatsServer::builder(release).jetstream(), subject, "");
+        let mut server = denying("\"fanfeed.d.>\"").start();
+        let config = jetstream(&server).user("ann", "hunter2");
+        let broker = connect(config.answer_timeout(2 * LONG));
+        let reject = |_: &Message, _: &Context| Err(HandlerError::Reject);
+        let _member = broker.subscribe_group("k", "g", reject).unwrap();
+        let mut events = broker.events();
+        publish(&broker, "k", 0..1);
+        let reason = scenario::undecodable(&mut events);
+        says(reason, &["not kept", "fanfeed.d.g.k", "allow the user"]);
+        // The next one is kept, if it may be.
+        server.reload(denying(""));
+        publish(&broker, "k", 1..2);
+        let options = async_nats::ConnectOptions::new();
+        let options = options.user_and_password("ann".into(), "hunter2".into());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = runtime.block_on(options.connect(server.url())).unwrap();
+        let info = "$JS.API.STREAM.INFO.fanfeed=dead";
+        wait_until("the next one is kept", || {
+            let answer = runtime.block_on(client.request(info, "".into())).unwrap();
+            let answer = String::from_utf8(answer.payload.to_vec()).unwrap();
+            answer.contains("\"messages\":1")
+        });
+        let is_bad = |event| {
+            matches!(
+                event,
+                Event::Undecodable { .. } | Event::Disconnected { .. }
+            )
+        };
+        assert!(!events.try_iter().any(is_bad));
     }
 }
 

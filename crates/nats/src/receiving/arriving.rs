@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_nats::{Message, Subject};
 use fanfeed_broker::MessageId;
 
-use super::settling::Settlement;
+use super::settling::{Letter, Settlement, raw_headers};
 use super::{Held, Role, Work};
 use crate::entry::Origin;
 use crate::reading;
@@ -17,11 +17,11 @@ pub(super) struct Place<'a> {
     /// How often it was delivered, this time included.
     delivered: u64,
     /// Its position in the stream.
-    position: u64,
+    pub(super) position: u64,
     /// Its number among the messages that the consumer delivered.
     number: u64,
     /// When the stream stored it, in nanoseconds since 1970.
-    time: u64,
+    pub(super) time: u64,
 }
 
 impl Place<'_> {
@@ -141,14 +141,10 @@ impl Work {
             Err(error) => {
                 sink.undecodable(error.to_string());
                 let subject = self.shared.names.dead(&member.group, sink.key().as_str());
-                self.kept.settled.push(Settlement::bury_raw(
-                    reply.clone(),
-                    subject,
-                    message,
-                    &member.group,
-                    place.position,
-                    place.time,
-                ));
+                let headers = raw_headers(message, &subject, &member.group, place);
+                let payload = message.payload.clone();
+                let letter = Letter::new(sink, member, reply.clone(), subject, headers, payload);
+                self.kept.settled.push(Settlement::Bury(letter));
                 return;
             }
         };

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Request, Subject};
 use bytes::Bytes;
-use fanfeed_broker::driver::{LinkError, SinkError, Verdict};
+use fanfeed_broker::driver::{LinkError, Sink, SinkError, Verdict};
 use serde_json::Value;
 
-use super::{Role, Work, position};
-use crate::api;
+use super::arriving::Place;
+use super::{Member, Role, Work, position};
+use crate::api::{self, ApiFault};
 use crate::entry;
 use crate::link::Wire;
 use crate::publishing::headers;
@@ -24,6 +25,10 @@ const GROUP: &str = "Fanfeed-Group";
 /// The header with a dead letter's position in the stream.
 const POSITION: &str = "Fanfeed-Position";
 
+/// After a dead letter that got no answer, this many times its wait passes before the next one: the subscriptions wait
+/// meanwhile.
+const BURIAL_PAUSE: u32 = 8;
+
 /// The wait before any member tries a failed message again: this long for each attempt so far, ...
 const AGAIN: Duration = Duration::from_millis(20);
 /// ... and at most this long.
@@ -35,13 +40,48 @@ pub(super) enum Settlement {
     /// A reply about a message, to its acknowledgement subject.
     Tell { reply: Subject, what: Bytes },
     /// A message to keep as a dead letter; the server is then told that it is over.
-    Bury {
-        /// `None` if the message is gone with its stream.
-        reply: Option<Subject>,
+    Bury(Letter),
+}
+
+/// A dead letter.
+#[derive(Debug)]
+pub(super) struct Letter {
+    sink: Sink,
+    /// `None` if the message is gone with its stream.
+    reply: Option<Subject>,
+    subject: String,
+    headers: HeaderMap,
+    payload: Bytes,
+    /// When the server was last told that the message is being handled.
+    told: Instant,
+    /// How often it has to be told.
+    every: Duration,
+}
+
+impl Letter {
+    pub(super) fn new(
+        sink: &Sink,
+        member: &Member,
+        reply: Subject,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
-    },
+    ) -> Self {
+        Letter {
+            sink: sink.clone(),
+            reply: Some(reply),
+            subject,
+            headers,
+            payload,
+            told: Instant::now(),
+            every: member.ack_wait / 3,
+        }
+    }
+
+    /// Called when the stream of the message is gone.
+    pub(super) fn lose_stream(&mut self) {
+        self.reply = None;
+    }
 }
 
 impl Settlement {
@@ -61,7 +101,7 @@ impl Settlement {
     pub(super) fn of_lost_stream(mut self) -> Option<Self> {
         match &mut self {
             Settlement::Tell { .. } => return None,
-            Settlement::Bury { reply, .. } => *reply = None,
+            Settlement::Bury(letter) => letter.lose_stream(),
         }
         Some(self)
     }
@@ -76,27 +116,22 @@ impl Settlement {
             what: Bytes::from(format!("-NAK {{\"delay\":{wait}}}")),
         }
     }
+}
 
-    /// Buries a message that could not be read, unchanged. `time` is when the stream stored it, in nanoseconds since 1970:
-    /// with it, the stream of dead letters does not mistake a message of a stream that was made again for an earlier one.
-    pub(super) fn bury_raw(
-        reply: Subject,
-        subject: String,
-        message: &async_nats::Message,
-        group: &str,
-        position: u64,
-        time: u64,
-    ) -> Self {
-        let mut headers = message.headers.clone().unwrap_or_default();
-        headers.insert(entry::ID, format!("{position}:{time}@{subject}"));
-        mark(&mut headers, group, position);
-        Settlement::Bury {
-            reply: Some(reply),
-            subject,
-            headers,
-            payload: message.payload.clone(),
-        }
-    }
+/// The headers of a dead letter whose message could not be read, and is kept unchanged. The time at which the stream stored it
+/// is in the identity: so the stream of dead letters does not mistake a message of a stream that was made again for an
+/// earlier one.
+pub(super) fn raw_headers(
+    message: &async_nats::Message,
+    subject: &str,
+    group: &str,
+    place: &Place<'_>,
+) -> HeaderMap {
+    let mut headers = message.headers.clone().unwrap_or_default();
+    let (position, time) = (place.position, place.time);
+    headers.insert(entry::ID, format!("{position}:{time}@{subject}"));
+    mark(&mut headers, group, position);
+    headers
 }
 
 /// Adds the origin of a dead letter.
@@ -128,12 +163,10 @@ impl Work {
                 let subject = self.shared.names.dead(&member.group, key);
                 let mut headers = headers(&held.message, &subject);
                 mark(&mut headers, &member.group, place);
-                Settlement::Bury {
-                    reply: Some(held.reply),
-                    subject,
-                    headers,
-                    payload: held.message.payload().clone(),
-                }
+                let payload = held.message.payload().clone();
+                let sink = &subscription.sink;
+                let letter = Letter::new(sink, member, held.reply, subject, headers, payload);
+                Settlement::Bury(letter)
             }
             Verdict::Requeued => Settlement::again(held.reply),
             Verdict::Abandoned => {
@@ -157,23 +190,15 @@ impl Work {
         }
         let mut settled = std::mem::take(&mut self.kept.settled).into_iter();
         while let Some(settlement) = settled.next() {
-            let told = match &settlement {
-                Settlement::Tell { reply, what } => tell(wire, reply, what).await,
-                Settlement::Bury {
-                    reply,
-                    subject,
-                    headers,
-                    payload,
-                } => {
-                    let buried = self.bury(wire, subject, headers, payload).await;
-                    match (buried, reply) {
-                        (Ok(()), Some(reply)) => tell(wire, reply, &Bytes::from_static(OVER)).await,
-                        (buried, _) => buried,
-                    }
-                }
+            let (reply, what) = match settlement {
+                Settlement::Tell { reply, what } => (reply, what),
+                Settlement::Bury(letter) => match self.bury(wire, letter).await {
+                    Some(reply) => (reply, Bytes::from_static(OVER)),
+                    None => continue,
+                },
             };
-            if let Err(error) = told {
-                self.kept.settled.push(settlement);
+            if let Err(error) = tell(wire, &reply, &what).await {
+                self.kept.settled.push(Settlement::Tell { reply, what });
                 self.kept.settled.extend(settled);
                 return Err(error);
             }
@@ -181,46 +206,52 @@ impl Work {
         Ok(())
     }
 
-    /// Keeps a dead letter. If the server refuses it for good, the message is still in the stream of its key.
-    async fn bury(
-        &mut self,
-        wire: &Wire,
-        subject: &str,
-        headers: &HeaderMap,
-        payload: &Bytes,
-    ) -> Result<(), LinkError> {
-        if !self.has_dead_stream {
-            match stream::ensure_dead(wire).await {
-                Ok(()) => self.has_dead_stream = true,
-                Err(fault) => match fault.opening() {
-                    SinkError::Link(error) => return Err(error),
-                    _ => return Ok(()),
-                },
-            }
-        }
-        let answer = self.shared.config.answer;
-        let request = Request::new()
-            .headers(headers.clone())
-            .payload(payload.clone())
-            .timeout(Some(answer));
-        let asked = wire.client.send_request(subject.to_owned(), request);
-        match wire.within(answer * 2, asked).await? {
-            Ok(message) => {
-                let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
-                match api::error(&answer) {
-                    Some(error) if error.is_passing() => Err(LinkError::new(error.text)),
-                    _ => Ok(()),
+    /// Keeps a dead letter, and returns where to tell that its message is over. If the letter cannot be kept now, it is put
+    /// aside, and the message counts as being handled. If it cannot be kept at all, that is reported.
+    async fn bury(&mut self, wire: &Wire, letter: Letter) -> Option<Subject> {
+        let began = Instant::now();
+        if began >= self.burial {
+            match self.keep(wire, &letter).await {
+                Ok(()) => return letter.reply,
+                Err(SinkError::Link(_)) => {
+                    self.has_dead_stream = false;
+                    self.burial = Instant::now() + began.elapsed() * BURIAL_PAUSE;
+                }
+                Err(error) => {
+                    let sink = &letter.sink;
+                    sink.undecodable(format!("a message that was given up is not kept: {error}"));
+                    return letter.reply;
                 }
             }
-            Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => {
-                self.has_dead_stream = false;
-                Err(LinkError::new("the stream of dead letters is gone"))
-            }
-            // A message that is not allowed gets no answer.
-            Err(_) if wire.signs.refusal("Publish to", subject).is_some() => Ok(()),
-            Err(error) => Err(LinkError::new(format!(
-                "the stream of dead letters did not answer: {error}"
-            ))),
+        }
+        self.kept.unburied.push(letter);
+        None
+    }
+
+    async fn keep(&mut self, wire: &Wire, letter: &Letter) -> Result<(), SinkError> {
+        if !self.has_dead_stream {
+            let made = stream::ensure_dead(wire).await;
+            made.map_err(ApiFault::opening)?;
+            self.has_dead_stream = true;
+        }
+        let request = Request::new()
+            .headers(letter.headers.clone())
+            .payload(letter.payload.clone());
+        let subject = &letter.subject;
+        let answer = wire.request(subject, subject, request).await;
+        let answer = answer.map_err(ApiFault::opening)?;
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+        match api::error(&answer) {
+            Some(error) => Err(ApiFault::Refused(error).opening()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the dead letters be sent again that were put aside.
+    pub(super) fn bury_again(&mut self) {
+        if Instant::now() >= self.burial {
+            let letters = self.kept.unburied.drain(..);
+            self.kept.settled.extend(letters.map(Settlement::Bury));
         }
     }
 
@@ -237,6 +268,14 @@ impl Work {
                     held.told = Instant::now();
                     settled.push(Settlement::tell(held.reply.clone(), AT_WORK));
                 }
+            }
+        }
+        for letter in &mut self.kept.unburied {
+            if let Some(reply) = &letter.reply
+                && letter.told.elapsed() >= letter.every
+            {
+                letter.told = Instant::now();
+                settled.push(Settlement::tell(reply.clone(), AT_WORK));
             }
         }
         self.kept.settled.extend(settled);
@@ -257,7 +296,8 @@ mod tests {
     use async_nats::Message;
     use bytes::Bytes;
 
-    use super::Settlement;
+    use super::super::arriving::place;
+    use super::raw_headers;
     use crate::entry;
 
     #[test]
@@ -272,13 +312,9 @@ mod tests {
                 description: None,
                 length: 0,
             };
-            let subject = "p.d.g.k".to_owned();
-            match Settlement::bury_raw("reply".into(), subject, &message, "g", 7, time) {
-                Settlement::Bury { headers, .. } => {
-                    headers.get(entry::ID).unwrap().as_str().to_owned()
-                }
-                Settlement::Tell { .. } => panic!("it is buried"),
-            }
+            let reply = format!("$JS.ACK.s.g@k.1.7.1.{time}.0");
+            let headers = raw_headers(&message, "p.d.g.k", "g", &place(&reply).unwrap());
+            headers.get(entry::ID).unwrap().as_str().to_owned()
         };
         assert_eq!(id(5), "7:5@p.d.g.k");
         assert_ne!(id(5), id(6));
