@@ -48,6 +48,9 @@ use turns::Turns;
 /// The most streams that are waited for directly.
 const DIRECT: usize = 16;
 
+/// The size of an entry, in bytes, that the first rounds reckon with.
+const LARGE: usize = 1 << 16;
+
 /// The state that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
@@ -198,7 +201,8 @@ impl RedisInbound {
             alive: false,
             beat: now,
             swept: now,
-            largest: 1024,
+            // Entries may be large until the first are seen; the number falls quickly.
+            largest: shared.config.max_message.min(LARGE),
             shared,
         };
         match inbound.find_bells() {

@@ -174,6 +174,34 @@ fn what_a_trimmed_doorbell_rang_for_is_read() {
     drop(subscriptions);
 }
 
+/// Entries may have a mebibyte each, and all that a command brings is in memory.
+#[test]
+fn the_first_reads_ask_for_few_entries() {
+    type Call = (i64, i64, i64, Vec<String>, String, String);
+    const ALL: usize = 2_000;
+    let server = RedisServer::builder(Release::Old)
+        .line("slowlog-log-slower-than 0")
+        .line("slowlog-max-len 10000")
+        .start();
+    let writer = connect(config(&server));
+    publish(&writer, "k", 0..ALL);
+    writer.flush(LONG).unwrap();
+    let reader = connect(config(&server));
+    let tally = Arc::new(Tally::new(ALL));
+    let options = SubscribeOptions::new().buffer(ALL).start(Start::Earliest);
+    let request = Subscribe::new("k", count(&tally)).options(options);
+    let _subscription = reader.subscribe_with(request).unwrap();
+    tally.wait_complete(LONG);
+
+    let calls: Vec<Call> = Foreign::new(&server).run("SLOWLOG GET 10000");
+    let has = |call: &Call, word: &str| call.3.iter().any(|other| other == word);
+    let is_read =
+        |call: &&Call| has(call, "XREAD") && has(call, "fanfeed:s:{k}") && !has(call, "BLOCK");
+    // The newest call comes first; the third word is the number after COUNT.
+    let first = calls.iter().rev().find(is_read).unwrap();
+    assert!(first.3[2].parse::<usize>().unwrap() <= 128, "{first:?}");
+}
+
 #[test]
 fn a_start_behind_which_the_stream_was_trimmed_is_a_gap() {
     let server = RedisServer::start(Release::New);
