@@ -19,7 +19,7 @@ use redis::{
 use redis::{ClientTlsConfig, TlsCertificates};
 
 use crate::command::Commands;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::fault::Fault;
 use crate::reply::{field, integer};
 
@@ -125,6 +125,13 @@ impl Wire {
             .and_then(|digits| digits.parse().ok());
         if major.is_none_or(|major: u32| major < OLDEST.0) {
             return Err(too_old(&format!("Redis {version}")));
+        }
+        let is_cluster =
+            |mode: &Value| matches!(mode, Value::BulkString(mode) if mode == b"cluster");
+        if config.mode == Mode::Streams && field(&answer, "mode").is_some_and(is_cluster) {
+            let what = "it is a node of a cluster, and streams of a cluster are not supported: \
+                        take one server, or a primary with replicas";
+            return Err(ConnectError::Failed(what.into()));
         }
         self.client = field(&answer, "id").and_then(integer).unwrap_or(0);
         Ok(())

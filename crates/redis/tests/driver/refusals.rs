@@ -79,6 +79,18 @@ fn a_server_that_greets_as_an_old_one() {
 }
 
 #[test]
+fn a_cluster() {
+    for release in RELEASES {
+        let server = RedisServer::builder(release)
+            .line("cluster-enabled yes")
+            .start();
+        let error = refused(config(&server.url()));
+        assert_is!(error, ConnectError::Failed(_));
+        says(&error, &["cluster", "not supported"]);
+    }
+}
+
+#[test]
 fn passwords() {
     for release in RELEASES {
         let server = RedisServer::builder(release).password("right").start();
