@@ -303,6 +303,47 @@ pub fn closes_with_a_running_handler([leaving, staying]: [Arc<dyn Broker>; 2]) {
     over.store(true, Ordering::Release);
 }
 
+/// A member whose connection is cut, and whose broker has many subscriptions to open again over a slow line, keeps the message
+/// that its handler has. Opening all takes 3 s at least, which has to be longer than a member may be silent.
+///
+/// # Panics
+/// If another member gets the message.
+#[track_caller]
+pub fn opens_many_again([many, other]: [Arc<dyn Broker>; 2], proxy: &Proxy) {
+    const IDLE: usize = 300;
+    let (begun, over) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (begins, goes_on) = (Arc::clone(&begun), Arc::clone(&over));
+    let handler = move |_: &Message, _: &Context| {
+        begins.store(true, Ordering::Release);
+        wait_until("it may end", || goes_on.load(Ordering::Acquire));
+        Ok(())
+    };
+    let _member = many.subscribe_group("k", "g", handler).unwrap();
+    let idle = |number| many.subscribe(format!("idle{number}"), |_, _| Ok(()));
+    let _idle: Vec<_> = (0..IDLE).map(|number| idle(number).unwrap()).collect();
+    let mut events = many.events();
+    publish(&other, "k", 0..1);
+    wait_until("it has begun", || begun.load(Ordering::Acquire));
+    let repeated = Arc::new(AtomicUsize::new(0));
+    let repeats = Arc::clone(&repeated);
+    let repeat = move |_: &Message, _: &Context| {
+        repeats.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    };
+    let _other = other.subscribe_group("k", "g", repeat).unwrap();
+    proxy.delay(Duration::from_millis(5));
+    proxy.cut();
+    disconnected(&mut events);
+    wait_until("all are open again", || many.health().is_up());
+    proxy.delay(Duration::ZERO);
+    let repeated = repeated.load(Ordering::Acquire);
+    over.store(true, Ordering::Release);
+    assert_eq!(repeated, 0, "its handler still has the message");
+}
+
 /// A message that fails three times and is requeued is tried again by any member. Returns the highest attempt.
 ///
 /// # Panics

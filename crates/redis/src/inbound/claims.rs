@@ -35,8 +35,22 @@ impl RedisInbound {
 
     /// Does the chores that are due.
     pub(super) fn keep_time(&mut self) -> Result<(), LinkError> {
-        let (heartbeat, sweep) = (self.shared.config.heartbeat, self.shared.config.sweep);
-        if self.beat.elapsed() >= heartbeat {
+        self.keep_alive()?;
+        if self.swept.elapsed() >= self.shared.config.sweep {
+            self.swept = Instant::now();
+            self.kept.settled.try_again();
+            self.kept.closing.extend(self.kept.stuck.drain());
+            // A sweep may take longer than its interval: the next one does not begin before it is over.
+            if self.work.swept.is_empty() {
+                self.sweep();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the heartbeat if it is due. Work that takes many round trips calls this in between.
+    pub(super) fn keep_alive(&mut self) -> Result<(), LinkError> {
+        if self.beat.elapsed() >= self.shared.config.heartbeat {
             self.beat = Instant::now();
             if self.has_members() {
                 match self.say_alive() {
@@ -44,15 +58,6 @@ impl RedisInbound {
                     Err(fault) if fault.is("OOM") => {}
                     said => said.map_err(refused)?,
                 }
-            }
-        }
-        if self.swept.elapsed() >= sweep {
-            self.swept = Instant::now();
-            self.kept.settled.try_again();
-            self.kept.closing.extend(self.kept.stuck.drain());
-            // A sweep may take longer than its interval: the next one does not begin before it is over.
-            if self.work.swept.is_empty() {
-                self.sweep();
             }
         }
         Ok(())

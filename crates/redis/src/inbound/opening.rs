@@ -97,6 +97,7 @@ impl Plain {
 
 impl RedisInbound {
     pub(super) fn open_sink(&mut self, sink: &Sink) -> Result<(), SinkError> {
+        self.keep_alive()?;
         let id = sink.id();
         let known = match self.kept.subscriptions.get(&id) {
             // It has ended, and only settles.

@@ -208,6 +208,7 @@ impl RedisInbound {
                 false => self.kept.settled.unburied.push((id, position)),
             }
             self.kept.settled.buried.pop_front();
+            self.keep_alive()?;
         }
         Ok(())
     }

@@ -117,6 +117,16 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
 }
 
 #[test]
+fn a_member_with_many_subscriptions_to_open_again_keeps_its_message() {
+    let server = RedisServer::start(Release::Old);
+    let proxy = Proxy::start(server.address());
+    // It counts as dead after 1.5 s.
+    let config = |url: &str| quick(url).heartbeat(Duration::from_millis(500));
+    let many = connect(config(&server.url_through(proxy.address())));
+    scenario::opens_many_again([many, connect(config(&server.url()))], &proxy);
+}
+
+#[test]
 fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = RedisServer::start(Release::Old);
     // The handler takes fifteen heartbeats.
