@@ -71,6 +71,8 @@ struct Work {
     over: HashSet<u64>,
     beat: Instant,
     chore: Instant,
+    /// When the server was last told about the messages that are being handled, while subscriptions are opened.
+    told: Instant,
     /// Whether the stream of dead letters is known to exist.
     has_dead_stream: bool,
     /// When the next dead letter may be sent.
@@ -282,6 +284,7 @@ impl StreamInbound {
             over: HashSet::new(),
             beat: Instant::now(),
             chore: Instant::now(),
+            told: Instant::now(),
             has_dead_stream: false,
             burial: Instant::now(),
         };

@@ -209,6 +209,15 @@ fn the_messages_of_a_killed_process_go_to_the_others() {
 }
 
 #[test]
+fn a_member_with_many_subscriptions_to_open_again_keeps_its_message() {
+    let server = with_jetstream(Release::New);
+    let proxy = Proxy::start(server.address());
+    let config = |url: &str| quick(url).ack_wait(Duration::from_millis(1_500));
+    let many = connect(config(&server.url_through(proxy.address())));
+    scenario::opens_many_again([many, connect(config(&server.url()))], &proxy);
+}
+
+#[test]
 fn a_long_handler_keeps_its_message_as_long_as_its_member_lives() {
     let server = with_jetstream(Release::Old);
     // The handler takes three times `ack_wait`.

@@ -1,6 +1,6 @@
 //! Making consumers, and checking those that exist.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfeed_broker::Start;
 use fanfeed_broker::driver::{LinkError, Sink, SinkError};
@@ -54,6 +54,11 @@ fn start(sink: &Sink) -> Result<From, SinkError> {
 impl Work {
     pub(super) async fn open_sink(&mut self, wire: &Wire, sink: &Sink) -> Result<(), SinkError> {
         let id = sink.id();
+        // Opening all subscriptions again can take longer than a member may be silent.
+        if self.told.elapsed() >= self.chore_interval() {
+            self.told = Instant::now();
+            self.tell_progress();
+        }
         // Messages that were given back have to come before those that this subscription asks for.
         self.end_left(wire, sink).await?;
         self.settle_all(wire).await?;
