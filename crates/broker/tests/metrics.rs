@@ -5,8 +5,8 @@ mod common;
 mod fake;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use common::eventually;
@@ -194,6 +194,57 @@ fn a_recorder_that_panics_costs_no_message() {
         eventually("it is handled", || subscription.stats().delivered == n);
     }
     broker.close(SOON).unwrap();
+}
+
+/// A recorder that asks the broker for its health whenever something is published.
+#[derive(Default)]
+struct Curious(Arc<OnceLock<Weak<dyn Broker>>>);
+
+impl CounterFn for Curious {
+    fn increment(&self, _: u64) {
+        let broker = self.0.get().and_then(Weak::upgrade).unwrap();
+        assert!(broker.health().is_up());
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl Recorder for Curious {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        match key.name() {
+            "fanfeed_broker_published_total" => {
+                Counter::from_arc(Arc::new(Curious(Arc::clone(&self.0))))
+            }
+            _ => Counter::noop(),
+        }
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn a_recorder_may_use_the_broker() {
+    let curious = Curious::default();
+    let fake = Fake::new(&FakeServer::started());
+    let options = EngineOptions::new();
+    let engine = metrics::with_local_recorder(&curious, || Engine::start(fake, options));
+    let broker: Arc<dyn Broker> = Arc::new(engine.unwrap());
+    assert!(curious.0.set(Arc::downgrade(&broker)).is_ok());
+    let (done, published) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(broker.publish(common::payload("k", 0)).is_ok()));
+    assert_eq!(published.recv_timeout(SOON), Ok(true));
 }
 
 #[test]

@@ -65,8 +65,18 @@ impl Counters {
     }
 
     pub(crate) fn published(&self) {
-        self.meters.add(Meter::Published, 1);
+        self.count_published();
+        self.record_published();
+    }
+
+    /// The first half of `published`, which may be called under a lock.
+    pub(crate) fn count_published(&self) {
         self.publishing.published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The second half. The recorder is user code, and may use the broker.
+    pub(crate) fn record_published(&self) {
+        self.meters.add(Meter::Published, 1);
     }
 
     pub(crate) fn confirmed(&self, n: u64) {

@@ -169,7 +169,7 @@ impl OutboundQueue {
         let number = state.next;
         state.next += 1;
         // Under the lock, so that it is counted before the thread can count its outcome.
-        hub.counters.published();
+        hub.counters.count_published();
         state.queue.push_back(Outgoing {
             number,
             message,
@@ -180,6 +180,7 @@ impl OutboundQueue {
         if first {
             self.work.notify_one();
         }
+        hub.counters.record_published();
         Ok(())
     }
 
