@@ -15,7 +15,9 @@
 //!
 //! Where the docs leave freedom, it is taken at two moments of a call instead of one:
 //!
-//! - an *unsubscribe* ends the queue for senders first and for the receiver then, who may find it empty in between;
+//! - an *unsubscribe* ends the queue for sends that begin first, then for those under way, and then for the receiver, who may
+//!   find it empty in between;
+//! - a *send* finds the subscriber first, and puts its value into the queue then: in between another send may find nobody;
 //! - a *send* that is refused finds the queue full first, and counts itself then: receives in between do not tell of it;
 //! - a *send* takes its place first, and then fills it: beside others the queue may be found empty in between;
 //! - a *send* that pushes the oldest value out does that first; if the end comes then, it reaches nobody.
@@ -50,6 +52,8 @@ struct Channel {
 #[derive(Debug)]
 enum Call {
     Subscribe,
+    /// A send finds the subscriber.
+    Found,
     /// A value that was put into the queue.
     Put(u32),
     /// A value that was not: what became of the others for it.
@@ -58,16 +62,24 @@ enum Call {
     Counted(u32),
     Receive(Received),
     /// Of an unsubscribe, or of a close.
-    EndForSenders,
+    EndForNewSends,
+    EndForSends,
     EndForReceiver,
 }
 
 /// An unsubscribe, or a close.
-const END: [Call; 2] = [Call::EndForSenders, Call::EndForReceiver];
+const END: [Call; 3] = [
+    Call::EndForNewSends,
+    Call::EndForSends,
+    Call::EndForReceiver,
+];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Queue {
+    /// For sends that begin.
     is_live: bool,
+    /// For sends under way.
+    is_open: bool,
     /// For the receiver.
     has_ended: bool,
     /// The values, each with the gap in front of it.
@@ -123,31 +135,44 @@ impl Specification for Channel {
         let is_allowed = match call {
             Call::Receive(Err(TryRecvError::Empty)) if self.several_send => !queue.has_ended,
             Call::Subscribe => {
-                queue.is_live = true;
+                (queue.is_live, queue.is_open) = (true, true);
                 true
             }
+            Call::Found => queue.is_live,
             Call::Put(value) => {
                 if is_full && self.overflow == Overflow::DropOldest {
                     queue.push_out();
                 }
                 let gap = std::mem::take(&mut queue.gap);
                 queue.values.push_back((gap, *value));
-                queue.is_live && queue.values.len() <= self.capacity
+                queue.is_open && queue.values.len() <= self.capacity
             }
             Call::Refused(value) => {
-                let counts = queue.is_live && is_full && self.overflow == Overflow::DropNewest;
-                queue.refused.push((*value, u64::from(counts)));
-                queue.refused.sort_unstable();
-                if queue.is_live && is_full && self.overflow == Overflow::DropOldest {
-                    // It pushes out the oldest at once, or only when it counts.
-                    let mut late = queue.clone();
-                    late.late.push(*value);
-                    late.late.sort_unstable();
-                    queue.push_out();
-                    return vec![queue, late];
-                } else {
-                    counts || !queue.is_live
+                let refused_for = |count| {
+                    let mut queue = queue.clone();
+                    queue.refused.push((*value, count));
+                    queue.refused.sort_unstable();
+                    queue
+                };
+                let mut outcomes = Vec::new();
+                if !queue.is_live {
+                    outcomes.push(refused_for(0));
                 }
+                if queue.is_open && is_full {
+                    match self.overflow {
+                        Overflow::DropNewest => outcomes.push(refused_for(1)),
+                        Overflow::DropOldest => {
+                            // It pushes out the oldest at once, or only when it counts.
+                            let (mut now, mut late) = (refused_for(0), refused_for(0));
+                            now.push_out();
+                            late.late.push(*value);
+                            late.late.sort_unstable();
+                            outcomes.extend([now, late]);
+                        }
+                        _ => {}
+                    }
+                }
+                return outcomes;
             }
             Call::Counted(value) => {
                 let index = queue
@@ -170,13 +195,17 @@ impl Specification for Channel {
                 }
             }
             Call::Receive(received) => queue.receive(received),
-            Call::EndForSenders => {
+            Call::EndForNewSends => {
                 queue.is_live = false;
+                true
+            }
+            Call::EndForSends => {
+                queue.is_open = false;
                 true
             }
             Call::EndForReceiver => {
                 queue.has_ended = true;
-                !queue.is_live
+                !queue.is_open
             }
         };
         if is_allowed { vec![queue] } else { Vec::new() }
@@ -194,7 +223,7 @@ fn a_subscriber(capacity: usize, overflow: Overflow, senders: u32, closes: bool)
                 for value in 10 * sender..10 * sender + 4 - senders.min(2) {
                     history.record_steps(|| match feed.send(value) {
                         0 => vec![Call::Refused(value), Call::Counted(value)],
-                        _ => vec![Call::Put(value)],
+                        _ => vec![Call::Found, Call::Put(value)],
                     });
                 }
             })
@@ -445,9 +474,35 @@ fn two_orders_in_one_ring_are_noticed() {
 
 #[test]
 #[should_panic(expected = "not linearizable")]
+fn a_send_that_begins_while_another_finds_nobody_is_noticed() {
+    let [new, sends, receiver] = END;
+    let history = one_by_one([
+        Call::Subscribe,
+        new,
+        Call::Found,
+        Call::Put(1),
+        sends,
+        receiver,
+    ]);
+    history.assert_is_allowed_by(&Channel {
+        capacity: 2,
+        overflow: Overflow::Block,
+        several_send: true,
+    });
+}
+
+#[test]
+#[should_panic(expected = "not linearizable")]
 fn a_value_that_comes_after_an_unsubscribe_is_noticed() {
-    let [senders, receiver] = END;
-    let history = one_by_one([Call::Subscribe, senders, receiver, Call::Put(1)]);
+    let [new, sends, receiver] = END;
+    let history = one_by_one([
+        Call::Subscribe,
+        Call::Found,
+        new,
+        sends,
+        receiver,
+        Call::Put(1),
+    ]);
     history.assert_is_allowed_by(&Channel {
         capacity: 2,
         overflow: Overflow::Block,
