@@ -311,6 +311,9 @@ impl Drop for In {
     }
 }
 
+/// How long a pump waits at most. One that has just looked may miss an interruption.
+const LOOK: Duration = Duration::from_millis(5);
+
 impl In {
     /// Delivers what is there. True if there was something.
     fn deliver(&self, state: &mut State, sink: &Sink) -> bool {
@@ -446,7 +449,7 @@ impl Inbound for In {
             drop(
                 self.server
                     .changed
-                    .wait_timeout(state, timeout)
+                    .wait_timeout(state, timeout.min(LOOK))
                     .unwrap_or_else(|poisoned| poisoned.into_inner()),
             );
         }
@@ -458,8 +461,8 @@ impl Inbound for In {
         let (server, interrupted) = (Arc::clone(&self.server), Arc::clone(&self.interrupted));
         Arc::new(move || {
             interrupted.store(true, Ordering::SeqCst);
-            // The lock, so that a pump that has just looked is waiting by now.
-            drop(server.lock());
+            // Not under the lock: a pump holds it while it delivers, and what it delivers to a subscription that has just
+            // ended interrupts it.
             server.changed.notify_all();
         })
     }
