@@ -237,9 +237,9 @@ impl EventBus {
     ///
     /// As [`close`](Self::close), and [`CloseTimeout`](BusError::CloseTimeout) if not everything was done by then.
     ///
-    /// It may take longer than `timeout`: a logger that is slow is given a second, and the destructors of what is dropped run on
-    /// the calling thread. Over a broker, a registration under way on another thread may hold it up until the server has
-    /// answered that one, for 10 s by default; and if listeners use up the time, the broker's queue gets 250 ms more.
+    /// The call may take longer than `timeout`: it waits up to a second for a slow logger, and destructors of values that it
+    /// drops run on the calling thread. Over a broker, it waits for a registration under way on another thread until the
+    /// server has answered that one, for 10 s by default; and if listeners use up the time, the broker's queue gets 250 ms more.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
     }

@@ -291,7 +291,7 @@ impl Carrier<u8> for Holding {
 }
 
 #[test]
-fn whoever_comes_or_goes_frees_what_a_visit_has_left() {
+fn subscribe_unsubscribe_and_close_free_what_a_visit_has_left() {
     type Call = fn(&Feed<u8>, &mut Vec<Receiver<u8>>);
     let calls: [(&str, Call); 3] = [
         ("subscribe", |feed, all| all.push(feed.channel(1).unwrap())),

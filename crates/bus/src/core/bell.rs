@@ -15,7 +15,7 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    /// Waits until the condition holds. Whoever may make it true rings after that.
+    /// Waits until the condition holds. A thread that may have made it true rings afterwards.
     pub(crate) fn wait_until(&self, holds: impl Fn() -> bool) {
         // ORDERING: see `visits`.
         self.waiting.fetch_add(1, Ordering::SeqCst);

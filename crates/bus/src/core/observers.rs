@@ -1,4 +1,4 @@
-//! Who hears of what happens on a bus: receivers, and the logger.
+//! The receivers of a bus's events, and its logger.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -24,9 +24,9 @@ const LOOKS: usize = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
 
 /// A dispatch whose listeners have not all returned when `dispatch` does.
 ///
-/// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch` itself. Whoever takes it
-/// to zero ends the dispatch: marks it done under the lock, takes it off the bus, and then wakes those that wait, since their
-/// wakers may run code that waits for the bus.
+/// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch` itself. The thread
+/// that takes it to zero ends the dispatch: it marks the dispatch done under the lock, takes it off the bus, and then wakes those
+/// that wait, since their wakers may run code that waits for the bus.
 pub(crate) struct Progress {
     number: u64,
     pub(crate) shared: Arc<Shared>,
@@ -81,7 +81,7 @@ impl Progress {
     /// Says that a listener is being called.
     #[cfg(feature = "broker")]
     pub(crate) fn set_called(&self) {
-        // ORDERING: whoever reads it has waited for the end, which is published in `finish_one`.
+        // ORDERING: a thread that reads it has waited for the end, which is published in `finish_one`.
         self.was_called.store(true, Ordering::Relaxed);
     }
 

@@ -38,7 +38,7 @@ const CLOSED: u8 = 2;
 /// 1. The table changes only under `registry`; old tables are dropped after the lock was released, because that may run
 ///    destructors of users.
 /// 2. A dispatch that is under way has a visit, or is counted in `pending`, or both: it is counted before its visit ends.
-///    So whoever finds no visits, and then nothing pending, has waited for all dispatches that could not begin meanwhile.
+///    So a thread that finds no visits, and then nothing pending, has waited for all dispatches but those that have begun since.
 /// 3. A dispatch from inside a listener has the epoch of that listener's dispatch. `wait` begins a new epoch and waits for
 ///    those before it: so it waits for all that follows from what it waits for, but not for other dispatches that begin
 ///    later.
@@ -111,7 +111,7 @@ impl Shared {
 
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        // ORDERING: whoever waits for a dispatch knows of it from a thread that was inside it; that orders this load too.
+        // ORDERING: a thread that waits for a dispatch knows of it from a thread that was inside it; that orders this load too.
         self.epoch.load(Ordering::Relaxed)
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Cached {
 
 /// # Invariant
 ///
-/// The word of the first frame says who may use `cache`:
+/// The word of the first frame says which thread may use `cache`:
 ///
 /// | word | `cache` |
 /// |---|---|

@@ -165,7 +165,7 @@ impl Visits {
     /// [`drop_stale`](Self::drop_stale).
     pub(crate) fn replace_table(&self, table: Table) -> Arc<Table> {
         let old = self.table.swap(Arc::new(table));
-        // ORDERING: see the module. Whoever reads the new version finds the new table, or a later one.
+        // ORDERING: see the module. A thread that reads the new version finds the new table, or a later one.
         self.version.fetch_add(1, Ordering::SeqCst);
         old
     }

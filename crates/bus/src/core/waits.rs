@@ -1,4 +1,4 @@
-//! Who waits for whom, so that a listener that waits for itself gets an error instead of a deadlock.
+//! The waits under way, and for what each waits, so that a listener that waits for itself gets an error instead of a deadlock.
 //!
 //! A thread inside listeners keeps what it is inside of from ending: the buses of its visits, and the dispatch whose
 //! asynchronous listeners it runs, with their buses. The latter includes the destructors of the event and of the listener, which

@@ -40,7 +40,7 @@ pub(crate) fn handler(
 pub(crate) enum Arrival {
     /// An event, and its mark in the window of events that were seen, if it is deduplicated.
     Event(Arc<dyn AnyEvent>, Option<[u64; 2]>),
-    /// It is to be ignored: this bus has dispatched it, or it was seen.
+    /// This bus ignores it: it has dispatched the event itself, or has seen it before.
     Known,
 }
 

@@ -35,9 +35,9 @@ type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
 /// # Invariants
 ///
 /// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all events. (Unless the server
-///    has refused it: that is reported, and the next listener of the name tries again.) Whoever changes that
-///    calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the name. So the last one leaves what
-///    is wanted.
+///    has refused it: that is reported, and the next listener of the name tries again.) A thread
+///    that changes whether it is wanted calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the
+///    name. So the last of these threads leaves it as is wanted.
 /// 2. After `is_closed` was set, nothing is subscribed to: it is looked at under the same lock.
 /// 3. Nothing waits for the end of a subscription: that waits for handlers, which may never return.
 pub(crate) struct Outlet {
