@@ -1,5 +1,7 @@
 //! The steps of `cargo xtask test`: what fails fast comes first.
 
+mod layers;
+
 use crate::examples::{self, How};
 use crate::invocation::Invocation;
 use crate::manifest;
@@ -166,9 +168,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         doc("doc/default", "cargo doc -p fanfeed --no-deps"),
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
-    for layer in LAYERS {
-        steps.extend(layer_steps(layer)?);
-    }
+    steps.extend(layers::steps()?);
     steps.push(
         Step::tests(
             "kafka/tls",
@@ -211,146 +211,6 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         Step::run("bench", smoke("fanfeed-benches", "")),
     ]);
     steps.extend(fuzz()?);
-    Ok(steps)
-}
-
-/// The packages under `crates/` that have steps of their own, and the arguments of their examples.
-const LAYERS: &[Layer] = &[
-    Layer {
-        name: "broker",
-        examples: &["chat", "workers -- memory:"],
-        bench: true,
-        tls: false,
-        test_needs: &[],
-    },
-    Layer {
-        name: "bus",
-        examples: &["order_service"],
-        bench: true,
-        tls: false,
-        test_needs: &[],
-    },
-    Layer {
-        name: "examples",
-        examples: &[],
-        bench: false,
-        // As `kafka`, of which it is a user.
-        tls: true,
-        // Its tests run the programs over each driver.
-        test_needs: &[Tool::Servers],
-    },
-    Layer {
-        name: "kafka",
-        examples: &["orders -- mock"],
-        bench: true,
-        tls: true,
-        // Some of its tests are over a real server.
-        test_needs: &[Tool::Servers],
-    },
-    Layer {
-        name: "nats",
-        examples: &[],
-        // `cargo test` runs it.
-        bench: false,
-        tls: false,
-        // Its tests start servers, old and new, kill them and restart them.
-        test_needs: &[Tool::Servers],
-    },
-    Layer {
-        name: "redis",
-        examples: &[],
-        bench: false,
-        tls: false,
-        // Its tests start servers, old and new, kill them and restart them.
-        test_needs: &[Tool::Servers],
-    },
-];
-
-/// A package under `crates/`. Its steps are the group of its name, so that they can be run alone.
-struct Layer {
-    name: &'static str,
-    examples: &'static [&'static str],
-    /// Whether it has benchmarks, which are run once over.
-    bench: bool,
-    /// Whether librdkafka is in it, which takes a minute to build and is built once: with the feature `tls` and no other, or
-    /// without it where OpenSSL's headers cannot be had.
-    tls: bool,
-    /// What its tests need.
-    test_needs: &'static [Tool],
-}
-
-/// Whether the feature is linted with others and not alone: most of these only turn on one of the same name in `fanfeed-broker`,
-/// where it is linted alone. `clippy/members` lints the bus with `broker` and `redis`, and the fuzz targets build it with `broker`.
-fn is_linted_with_others(name: &str, feature: &str) -> bool {
-    match name {
-        "broker" => false,
-        "bus" => feature != "tokio",
-        _ => matches!(feature, "tracing" | "metrics"),
-    }
-}
-
-/// The steps of a layer, and what they do where its feature `tls` cannot be built.
-fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
-    if !layer.tls {
-        return layer_steps_with(layer, " --all-features");
-    }
-    let without = layer_steps_with(layer, "")?;
-    let steps = layer_steps_with(layer, " --features tls")?.into_iter();
-    let steps = steps.zip(without);
-    Ok(steps
-        .map(|(step, without)| step.otherwise(Tool::OpenSsl, without))
-        .collect())
-}
-
-fn layer_steps_with(layer: &Layer, every: &str) -> io::Result<Vec<Step>> {
-    let Layer { name, .. } = layer;
-    let package = format!("fanfeed-{name}");
-    let clippy = |step: &str, flags: &str| {
-        let line = format!("cargo clippy -p {package} --all-targets{flags} -- -D warnings");
-        Step::run(format!("{name}/{step}"), Invocation::new(&line, BUILD)).needs(&[Tool::Clippy])
-    };
-    let mut steps = Vec::new();
-    if layer.tls {
-        steps.push(clippy("clippy", every));
-    } else {
-        let manifest = fs::read_to_string(format!("crates/{name}/Cargo.toml"))?;
-        steps.push(clippy("clippy-none", " --no-default-features"));
-        for feature in manifest::features(&manifest)
-            .iter()
-            .filter(|feature| !is_linted_with_others(name, feature))
-        {
-            let flags = format!(" --no-default-features --features {feature}");
-            steps.push(clippy(&format!("clippy-{feature}"), &flags));
-        }
-        steps.push(clippy("clippy-all", every));
-    }
-    let oldest = format!("cargo {} check -p {package}{every}", tools::oldest());
-    let oldest = Invocation::new(&oldest, BUILD);
-    // Tests of TLS have a step of their own.
-    let rest = if layer.tls { " -- --skip tls::" } else { "" };
-    steps.extend([
-        Step::run(format!("{name}/msrv"), oldest).needs(&[Tool::Oldest]),
-        Step::tests(
-            format!("{name}/test"),
-            Invocation::new(&format!("cargo test -p {package}{every}{rest}"), TESTS),
-        )
-        .needs(layer.test_needs),
-        doc(
-            &format!("{name}/doc"),
-            &format!("cargo doc -p {package} --no-deps{every}"),
-        ),
-    ]);
-    for example in layer.examples {
-        let line = format!("cargo run -p {package}{every} --example {example}");
-        let short = example.split(' ').next().unwrap_or_default();
-        steps.push(Step::run(
-            format!("{name}/example-{short}"),
-            Invocation::new(&line, EXAMPLE),
-        ));
-    }
-    if layer.bench {
-        steps.push(Step::run(format!("{name}/bench"), smoke(&package, every)));
-    }
     Ok(steps)
 }
 

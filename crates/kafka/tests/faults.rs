@@ -1,6 +1,7 @@
 //! What happens at faults: every message is counted.
 
 mod common;
+mod letters;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,10 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Cluster, LONG, connect, count, number, publish, quick};
-use fanfeed_broker::{
-    Broker, Context, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
-    SubscriberExt,
-};
+use fanfeed_broker::{Broker, Context, Event, Message, Subscribe, SubscribeOptions, SubscriberExt};
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
@@ -327,40 +325,6 @@ fn a_failing_message_is_tried_again_by_any_member_if_it_is_requeued() {
 }
 
 #[test]
-fn a_message_that_is_given_up_is_kept_with_the_dead() {
-    let cluster = Cluster::start(1);
-    let broker = cluster.connect();
-    let member = scenario::rejects_one(&broker, "k", "g");
-    let (dead, letters) = crossbeam_channel::unbounded();
-    let request = Subscribe::new("dead.k", move |message: &Message, _: &Context| {
-        Ok(dead.send(message.clone())?)
-    });
-    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
-    let _dead = broker.subscribe_with(request).unwrap();
-    let letter = letters.recv_timeout(LONG).unwrap();
-    assert_eq!(number(&letter), 1);
-    assert_eq!(letter.headers().get("ff-dead-group"), Some("g"));
-    assert_eq!(letter.headers().get("ff-dead-topic"), Some("k"));
-    // It does not come again to the next member.
-    drop(member);
-    let seen = Arc::new(AtomicUsize::new(0));
-    let last = Arc::new(AtomicUsize::new(0));
-    let (counting, telling) = (Arc::clone(&seen), Arc::clone(&last));
-    let _next = broker
-        .subscribe_group("k", "g", move |message, _| {
-            counting.fetch_add(1, Ordering::AcqRel);
-            telling.store(number(message), Ordering::Release);
-            Ok(())
-        })
-        .unwrap();
-    publish(&broker, "k", 7..8);
-    wait_until("the next message comes", || {
-        last.load(Ordering::Acquire) == 7
-    });
-    assert_eq!(seen.load(Ordering::Acquire), 1);
-}
-
-#[test]
 fn keys_may_share_a_topic() {
     let cluster = Cluster::start(1);
     let config = cluster
@@ -441,73 +405,6 @@ fn a_member_that_is_closed_while_the_cluster_is_away_leaves_its_partitions_to_ot
     tally.wait_complete(LONG);
     // The handles outlive the broker.
     drop((member, closed));
-}
-
-#[test]
-fn dead_letters_are_as_large_as_messages_and_their_loss_is_reported() {
-    let cluster = Cluster::start(1);
-    let broker = connect(cluster.config().max_message(2_000_000));
-    let reject = |key: &str| {
-        let subscribed = broker.subscribe_group(key, "g", |_, _| Err(HandlerError::Reject));
-        subscribed.unwrap()
-    };
-    let _members = ["large", "denied"].map(reject);
-    broker
-        .publish(Message::new("large", vec![0; 1_500_000]))
-        .unwrap();
-    let (dead, letters) = crossbeam_channel::unbounded();
-    let request = Subscribe::new("dead.large", move |message: &Message, _: &Context| {
-        Ok(dead.send(message.payload().len())?)
-    });
-    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
-    let _dead = broker.subscribe_with(request).unwrap();
-    assert_eq!(letters.recv_timeout(LONG), Ok(1_500_000));
-    let mut events = broker.events();
-    cluster.topic("dead.denied", 1);
-    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-    cluster.mock().topic_error("dead.denied", denied).unwrap();
-    broker.publish(Message::new("denied", "x")).unwrap();
-    let error = scenario::undecodable(&mut events);
-    says(&error, &["dead.denied may not be used"]);
-}
-
-#[test]
-fn dead_letters_that_there_was_no_room_for_are_tried_again() {
-    const ALL: usize = 3;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
-    let leader = |server| {
-        cluster
-            .mock()
-            .partition_leader("dead.k", 0, server)
-            .unwrap()
-    };
-    let writer = cluster.connect();
-    let one = ("queue.buffering.max.messages", "1");
-    let broker = connect(cluster.config().property(one.0, one.1));
-    let member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    // The first letter fills the producer as long as the topic has no leader.
-    leader(None);
-    publish(&writer, "k", 0..ALL);
-    wait_until("all are given up", || broker.stats().given_up == ALL as u64);
-    leader(Some(1));
-    let tally = Arc::new(Tally::new(ALL));
-    let request = Subscribe::new("dead.k", count(&tally));
-    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
-    let _dead = writer.subscribe_with(request).unwrap();
-    tally.wait_complete(LONG);
-    // Their offsets are committed.
-    drop(member);
-    broker.close(LONG).unwrap();
-    let next = Arc::new(Tally::new(ALL + 1));
-    let _next = writer.subscribe_group("k", "g", count(&next)).unwrap();
-    publish(&writer, "k", ALL..ALL + 1);
-    next.wait_for(1, LONG);
-    assert_eq!(next.order(), [ALL]);
-    tally.assert_exactly_once();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![cfg(fanfeed_loom)]
 
 mod blocked_send;
+mod closures;
 mod directory;
 mod gaps;
 mod overflow;
