@@ -31,6 +31,8 @@ const DEFAULT_SEED: u64 = 0x6661_6e66_6565_6400;
 pub struct Schedules {
     steps: usize,
     timers: bool,
+    /// How many times the usual number of schedules is tried.
+    times: usize,
 }
 
 /// Some thousands of schedules of a program that has to fail with its mutant, for a reason.
@@ -85,6 +87,7 @@ impl Schedules {
         Self {
             steps: 100_000,
             timers: false,
+            times: 1,
         }
     }
 
@@ -135,7 +138,7 @@ impl Schedules {
             f: _,
         } = program;
         let subject = mutant.unwrap_or("the code as it is");
-        let this = format!("{place}, {draw}, with {subject}");
+        let this = format!("{place}, {draw}, {} times, with {subject}", self.times);
         let variables = schedule.map(|schedule| (SCHEDULE, schedule));
         let outcome = child::run(&this, variables.as_slice(), || {
             let explore = || self.explore(draw, program);
@@ -150,7 +153,7 @@ impl Schedules {
 
     /// Runs the program in this process.
     fn explore(self, draw: Draw, program: &Program) {
-        let count = number(SCHEDULES).unwrap_or(DEFAULT_SCHEDULES) as usize;
+        let count = number(SCHEDULES).unwrap_or(DEFAULT_SCHEDULES) as usize * self.times;
         let seed = number(SEED).unwrap_or(DEFAULT_SEED);
         let explore = || match draw {
             Draw::Random => self.schedule(RandomScheduler::new_from_seed(seed, count), program),
@@ -184,6 +187,10 @@ impl Schedules {
 }
 
 impl FailingSchedules {
+    /// How many times the usual number of schedules is tried for a mutant that none of those noticed. The search ends at the
+    /// first that does, so that a mutant which is seldom noticed costs time only where chance was against it.
+    const MORE: usize = 20;
+
     /// Asserts that the program fails with that mutant of the code, under one schedule of either scheduler.
     #[track_caller]
     pub fn find(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
@@ -192,9 +199,16 @@ impl FailingSchedules {
             let _ = self.schedules.run(Draw::Replay, Some(&schedule), &program);
             return;
         }
-        let found = Schedules::DRAWS
+        let found = [1, Self::MORE]
             .into_iter()
-            .filter_map(|draw| self.schedules.run(draw, None, &program))
+            .flat_map(|times| Schedules::DRAWS.map(|draw| (times, draw)))
+            .filter_map(|(times, draw)| {
+                let schedules = Schedules {
+                    times,
+                    ..self.schedules
+                };
+                schedules.run(draw, None, &program)
+            })
             .any(|outcome| self.is_found(&outcome));
         assert!(found || child::is_child(), "no schedule notices `{mutant}`");
     }
