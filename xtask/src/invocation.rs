@@ -93,6 +93,27 @@ impl Invocation {
             .map_err(Failure::NotStarted)
     }
 
+    /// Runs it without showing anything. Returns what it wrote, to standard output and to standard error, in the order in which
+    /// it wrote that.
+    pub(crate) fn run_unseen(&self) -> (String, Result<(), Failure>) {
+        let started = io::pipe().and_then(|(reader, writer)| {
+            let mut command = self.command();
+            command.stdout(writer.try_clone()?).stderr(writer);
+            // The command is dropped here, and with it our ends of the pipe: only the child's keep it open.
+            Ok((reader, command.spawn()?))
+        });
+        let (mut reader, child) = match started {
+            Ok(started) => started,
+            Err(error) => return (String::new(), Err(Failure::NotStarted(error))),
+        };
+        let reader = thread::spawn(move || copy(&mut reader, false));
+        let ended = self.finish(child);
+        match reader.join().expect("the reader does not panic") {
+            Ok(text) => (text, ended),
+            Err(error) => (String::new(), ended.and(Err(Failure::NotStarted(error)))),
+        }
+    }
+
     /// Whether it succeeds; it is not heard.
     pub(crate) fn succeeds(&self) -> bool {
         let child = self
@@ -251,6 +272,15 @@ mod tests {
             Invocation::new("echo a b", MINUTE).output(false).unwrap(),
             "a b\n"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_it_writes_unseen_is_told_in_order() {
+        let command = Invocation::new("sh -c", MINUTE).arg("echo a; echo b >&2; echo c; exit 3");
+        let (text, ended) = command.run_unseen();
+        assert_eq!(text, "a\nb\nc\n");
+        assert!(matches!(ended, Err(Failure::Ended(status)) if status.code() == Some(3)));
     }
 
     #[cfg(unix)]

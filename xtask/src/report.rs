@@ -5,6 +5,9 @@ use crate::tools::Tools;
 use crate::unavailable;
 use std::fmt::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How a step ended.
@@ -23,40 +26,50 @@ struct Entry<'a> {
     took: Duration,
 }
 
-/// Runs them all in order. A failure does not keep the later steps from running unless `fail_fast` says so: one run
-/// then tells everything that is wrong.
+/// Runs them all: in order, and beside these those that can be, in order too, because most of the time one of two processors
+/// would wait. A failure does not keep the later steps from running unless `fail_fast` says so: one run then tells everything
+/// that is wrong.
 pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
-    let mut tools = Tools::default();
-    let mut entries: Vec<Entry<'_>> = Vec::new();
-    let mut stopped = false;
-    let is_ci = unavailable::is_ci();
-    for step in steps {
-        let started = Instant::now();
-        let outcome = if stopped {
-            Outcome::NotRun("an earlier step failed".to_owned())
-        } else {
-            if let Some(reason) = step.settle(&mut tools) {
-                println!("\n    {} does less: {reason}", step.name);
+    let run = Run {
+        tools: Mutex::default(),
+        stopped: AtomicBool::new(false),
+        fail_fast,
+        is_ci: unavailable::is_ci(),
+    };
+    // Steps that run alone are seen while they run.
+    let is_divided = steps.iter().any(|step| !step.is_beside);
+    let (beside, shown): (Vec<_>, Vec<_>) = steps
+        .iter_mut()
+        .enumerate()
+        .partition(|(_, step)| is_divided && step.is_beside);
+    let mut entries = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let run = &run;
+        scope.spawn(move || {
+            for (place, step) in beside {
+                let mut text = String::new();
+                let entry = run.step(step, Some(&mut text));
+                if sender.send((place, entry, text)).is_err() {
+                    break;
+                }
             }
-            println!("\n==> {step}");
-            demand(step, perform(step, &mut tools), is_ci)
-        };
-        let took = started.elapsed();
-        match &outcome {
-            Outcome::Passed => println!("<== {}: passed in {}", step.name, seconds(took)),
-            Outcome::Failed(why) => {
-                println!("<== {}: FAILED in {}: {why}", step.name, seconds(took));
-                stopped = fail_fast;
-            }
-            Outcome::NotRun(_) if stopped => {}
-            Outcome::NotRun(why) => println!("<== {}: not run: {why}", step.name),
-        }
-        entries.push(Entry {
-            step,
-            outcome,
-            took,
         });
-    }
+        let mut entries = Vec::new();
+        for (place, step) in shown {
+            entries.push((place, run.step(step, None)));
+            for (place, entry, text) in receiver.try_iter() {
+                print!("{text}");
+                entries.push((place, entry));
+            }
+        }
+        for (place, entry, text) in receiver {
+            print!("{text}");
+            entries.push((place, entry));
+        }
+        entries
+    });
+    entries.sort_by_key(|(place, _)| *place);
+    let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
     let mut text = String::new();
     let passed = summarise(&entries, &mut text).expect("a string takes everything");
     print!("{text}");
@@ -64,6 +77,70 @@ pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// What all steps of a run share.
+struct Run {
+    tools: Mutex<Tools>,
+    /// Set when a step failed after which no other is to run.
+    stopped: AtomicBool,
+    fail_fast: bool,
+    is_ci: bool,
+}
+
+impl Run {
+    /// Runs a step, and says so: into `unseen`, with what its command writes, or to standard output, where that goes by itself.
+    fn step<'a>(&self, step: &'a mut Step, mut unseen: Option<&mut String>) -> Entry<'a> {
+        let started = Instant::now();
+        let outcome = if self.stopped.load(Relaxed) {
+            Outcome::NotRun("an earlier step failed".to_owned())
+        } else {
+            let mut tools = self.tools.lock().expect("a step does not panic");
+            if let Some(reason) = step.settle(&mut tools) {
+                let note = format!("    {} does less: {reason}", step.name);
+                say(&mut unseen, &format!("\n{note}"));
+            }
+            say(&mut unseen, &format!("\n==> {step}"));
+            let ready = prepare(step, &mut tools);
+            drop(tools);
+            let outcome = ready.unwrap_or_else(|| perform(step, &mut unseen));
+            demand(step, outcome, self.is_ci)
+        };
+        let took = started.elapsed();
+        let name = &step.name;
+        match &outcome {
+            Outcome::Passed => say(
+                &mut unseen,
+                &format!("<== {name}: passed in {}", seconds(took)),
+            ),
+            Outcome::Failed(why) => {
+                say(
+                    &mut unseen,
+                    &format!("<== {name}: FAILED in {}: {why}", seconds(took)),
+                );
+                if self.fail_fast {
+                    self.stopped.store(true, Relaxed);
+                }
+            }
+            Outcome::NotRun(_) if self.stopped.load(Relaxed) => {}
+            Outcome::NotRun(why) => say(&mut unseen, &format!("<== {name}: not run: {why}")),
+        }
+        Entry {
+            step,
+            outcome,
+            took,
+        }
+    }
+}
+
+fn say(unseen: &mut Option<&mut String>, line: &str) {
+    match unseen {
+        Some(text) => {
+            text.push_str(line);
+            text.push('\n');
+        }
+        None => println!("{line}"),
     }
 }
 
@@ -80,28 +157,39 @@ fn demand(step: &Step, outcome: Outcome, is_ci: bool) -> Outcome {
     }
 }
 
-fn perform(step: &Step, tools: &mut Tools) -> Outcome {
+/// Adds what the step needs. Returns how the step ended if it cannot begin.
+fn prepare(step: &Step, tools: &mut Tools) -> Option<Outcome> {
     for tool in &step.needs {
         if let Err(reason) = tools.ensure(*tool) {
-            return Outcome::NotRun(reason.to_owned());
+            return Some(Outcome::NotRun(reason.to_owned()));
         }
     }
-    if let Some(programs) = &step.programs
-        && let Err(error) = programs.write()
-    {
-        return Outcome::Failed(format!("its programs could not be written: {error}"));
-    }
-    match &step.work {
-        Work::Run(command) => match command.run() {
-            Ok(()) => Outcome::Passed,
-            Err(failure) => Outcome::Failed(failure.to_string()),
-        },
-        Work::Judge(command, judge) => match command.output(true) {
-            Ok(text) => judge(&text).map_or_else(Outcome::Failed, |()| Outcome::Passed),
-            Err(failure) => Outcome::Failed(failure.to_string()),
-        },
-        Work::Leave(reason) => Outcome::NotRun(reason.clone()),
-    }
+    let programs = step.programs.as_ref()?;
+    let error = programs.write().err()?;
+    Some(Outcome::Failed(format!(
+        "its programs could not be written: {error}"
+    )))
+}
+
+fn perform(step: &Step, unseen: &mut Option<&mut String>) -> Outcome {
+    let (command, judge) = match &step.work {
+        Work::Run(command) => (command, None),
+        Work::Judge(command, judge) => (command, Some(judge)),
+        Work::Leave(reason) => return Outcome::NotRun(reason.clone()),
+    };
+    let written = match (unseen, judge) {
+        (Some(text), _) => {
+            let (written, ended) = command.run_unseen();
+            text.push_str(&written);
+            ended.map(|()| written)
+        }
+        (None, Some(_)) => command.output(true),
+        (None, None) => command.run().map(|()| String::new()),
+    };
+    let judged = written
+        .map_err(|failure| failure.to_string())
+        .and_then(|written| judge.map_or(Ok(()), |judge| judge(&written)));
+    judged.map_or_else(Outcome::Failed, |()| Outcome::Passed)
 }
 
 /// Writes how each step ended, and last, on a line of their own, the three numbers. Returns whether the run passed.

@@ -41,6 +41,9 @@ pub(crate) struct Step {
     /// What is written before it works.
     pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
+    /// Whether it runs beside the other steps. Such a step has a target folder of its own, because Cargo lets only one command
+    /// at a time into one.
+    pub(crate) is_beside: bool,
     /// What it does instead where that tool cannot be had.
     otherwise: Option<(Tool, Work)>,
 }
@@ -63,6 +66,7 @@ impl Step {
             needs: Vec::new(),
             programs: None,
             work,
+            is_beside: false,
             otherwise: None,
         }
     }
@@ -78,6 +82,11 @@ impl Step {
 
     fn needs(mut self, tools: &[Tool]) -> Self {
         self.needs.extend(tools);
+        self
+    }
+
+    fn beside(mut self) -> Self {
+        self.is_beside = true;
         self
     }
 
@@ -112,7 +121,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Every step, in the order in which they are run. The current folder is the workspace.
+/// Every step. Those that run beside others are run in this order, and so are the others. The current folder is the workspace.
 pub(crate) fn all() -> io::Result<Vec<Step>> {
     let features = manifest::features(&fs::read_to_string("Cargo.toml")?);
     let mut steps = vec![
@@ -164,7 +173,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             ),
         )
         .needs(&[Tool::Nightly]),
-        Step::tests("test/plain-fences", plain_fences()),
+        Step::tests("test/plain-fences", plain_fences()).beside(),
         doc("doc/default", "cargo doc -p fanfeed --no-deps"),
         doc("doc/all", "cargo doc -p fanfeed --no-deps --all-features"),
     ]);
@@ -198,8 +207,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "package/verify",
             Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
         ),
-        Step::tests("loom", loom()),
-        Step::tests("shuttle", shuttle()),
+        Step::tests("loom", loom()).beside(),
+        Step::tests("shuttle", shuttle()).beside(),
         // A short run, which shows that it works; to find something, run it for longer.
         Step::run(
             "soak",
@@ -210,7 +219,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
         Step::run("bench", smoke("fanfeed-benches", "")),
     ]);
-    steps.extend(fuzz()?);
+    steps.extend(fuzz()?.into_iter().map(Step::beside));
     Ok(steps)
 }
 
@@ -241,10 +250,11 @@ fn clippy(features: &[String]) -> Vec<Step> {
     for checker in ["loom", "shuttle"] {
         let models = format!("cargo clippy -p fanfeed-{checker}-tests --all-targets");
         let models = modelled(checker, &models, BUILD);
-        steps.push(Step::run(
+        let step = Step::run(
             format!("clippy/{checker}"),
             models.arg("--").arg("-D").arg("warnings"),
-        ));
+        );
+        steps.push(step.beside());
     }
     steps
         .into_iter()
