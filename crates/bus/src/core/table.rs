@@ -83,9 +83,7 @@ impl Table {
             }
             Place::All => {
                 table.all = add(&self.all, &self.all.name);
-                for route in table.names.values_mut() {
-                    *route = add(route, &route.name);
-                }
+                table.names.replace_all(|route| add(route, &route.name));
                 table.set_types();
             }
         }
@@ -120,9 +118,7 @@ impl Table {
                 }
             }
             Place::All => {
-                for route in table.names.values_mut() {
-                    *route = rest(route);
-                }
+                table.names.replace_all(rest);
                 table.all = rest(&self.all);
                 table.set_types();
             }
@@ -153,9 +149,17 @@ impl Table {
     }
 
     /// All listeners.
-    pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        let routes = self.names.keys().flat_map(|name| self.of_name(name));
-        routes.chain(&self.all.listeners)
+    pub(crate) fn each(&self) -> Vec<Arc<Entry>> {
+        let mut each = self.all.listeners.to_vec();
+        for route in self.names.routes() {
+            let of_name = route.listeners.iter();
+            each.extend(
+                of_name
+                    .filter(|entry| entry.source.place != Place::All)
+                    .cloned(),
+            );
+        }
+        each
     }
 }
 
