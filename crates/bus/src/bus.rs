@@ -238,10 +238,16 @@ impl EventBus {
     /// As [`close`](Self::close), and [`CloseTimeout`](BusError::CloseTimeout) if not everything was done by then.
     ///
     /// The call may take longer than `timeout`: it waits up to a second for a slow logger, and destructors of values that it
-    /// drops run on the calling thread. Over a broker, it waits for a registration under way on another thread until the
-    /// server has answered that one, for 10 s by default; and if listeners use up the time, the broker's queue gets 250 ms more.
+    /// drops run on the calling thread. Over a broker, if listeners use up the time, the broker's queue gets 250 ms more.
     pub fn close_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.shared.close(Some(deadline(timeout)))
+    }
+
+    /// [`unregister_all`](Self::unregister_all) for async code, with the feature `tokio`. It waits on a thread of its own; inside a
+    /// listener it does not wait. It begins when it is first polled, and goes on if it is dropped after that.
+    #[cfg(feature = "tokio")]
+    pub fn unregister_all_async(&self, name: &str) -> impl Future<Output = usize> + Send + use<> {
+        crate::twins::unregister_all(&self.shared, name.to_owned())
     }
 
     /// [`wait`](Self::wait) without a thread, with the feature `tokio`. It begins when it is first polled. To give up after some

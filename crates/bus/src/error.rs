@@ -65,8 +65,8 @@ pub enum BusError {
     /// the event may have arrived. The local listeners got it. Of the latest 16,384 events it stands on the dispatch; of older
     /// ones the bus has a `BusEvent::Broker` instead.
     NotPublished(Arc<str>),
-    /// The broker did not subscribe, or the server refused the subscription later; then this is reported on the bus, and the
-    /// next listener of the name that is registered subscribes again. The text says why.
+    /// The broker did not subscribe, or the listener of a group was refused; or the server refused the subscription later: then
+    /// the bus reports this, and the next listener of the name that is registered subscribes again. The text says why.
     NotSubscribed(Arc<str>),
     /// Something arrived from another process that is no event for this bus.
     Undelivered {

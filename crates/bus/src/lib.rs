@@ -74,7 +74,7 @@ pub use register::Register;
 pub use remote::{BusConfig, RedisConfig, Wire};
 #[cfg(feature = "broker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
-pub use remote::{Codec, EventRegistry, GoData, GoEvent, RemoteOptions};
+pub use remote::{Codec, EventRegistry, GoData, GoEvent, GroupOptions, RemoteOptions};
 
 pub use fanfeed::{CancelToken, Subscription};
 

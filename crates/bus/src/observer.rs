@@ -29,6 +29,18 @@ pub enum BusEvent {
     #[cfg(feature = "broker")]
     #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
     Broker(fanfeed_broker::Event),
+    /// A type was registered under another name than this listener of the type hears. The listener keeps its name, and does not
+    /// get what is dispatched under the other one: register types before their listeners.
+    #[cfg(feature = "broker")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
+    Renamed {
+        /// The name of the listener, or of its type.
+        listener: Arc<str>,
+        /// The name that the listener hears.
+        from: Arc<str>,
+        /// The name under which the bus dispatches events of the type from now on.
+        to: Arc<str>,
+    },
     /// The bus was closed.
     Closed,
 }
@@ -46,6 +58,12 @@ impl fmt::Display for BusEvent {
             }
             #[cfg(feature = "broker")]
             Self::Broker(event) => write!(f, "the broker: {event}"),
+            #[cfg(feature = "broker")]
+            Self::Renamed { listener, from, to } => write!(
+                f,
+                "the listener {listener} hears {from}, and its type is dispatched under {to} from now on; register types before \
+                 their listeners"
+            ),
             Self::Closed => f.write_str("closed"),
         }
     }

@@ -42,7 +42,7 @@ pub struct Register {
     pub(crate) timeout: Option<Duration>,
     pub(crate) is_once: bool,
     #[cfg(feature = "broker")]
-    pub(crate) group: Option<Arc<str>>,
+    pub(crate) group: Option<(Arc<str>, crate::remote::GroupOptions)>,
 }
 
 impl Register {

@@ -8,6 +8,7 @@ mod bus;
 pub(crate) mod codec;
 #[cfg(feature = "redis")]
 mod config;
+mod confirmed;
 mod envelope;
 mod goevent;
 mod groups;
@@ -24,6 +25,7 @@ pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use config::{BusConfig, RedisConfig, Wire};
 pub use goevent::{GoData, GoEvent};
+pub use groups::GroupOptions;
 pub use options::RemoteOptions;
 pub(crate) use outlet::Outlet;
 pub(crate) use publish::dispatch;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use crate::core::visits::is_inside;
 use crate::core::{Shared, Wait, number};
 use crate::error::BusError;
 use crate::quietly::quietly;
@@ -118,6 +119,23 @@ where
         Poll::Pending
     })
     .await
+}
+
+pub(crate) fn unregister_all(
+    shared: &Arc<Shared>,
+    name: String,
+) -> impl Future<Output = usize> + Send + use<> {
+    let shared = Arc::clone(shared);
+    async move {
+        // A thread of its own would wait for the listener that polls this.
+        if is_inside() {
+            return shared.unregister_all(&name);
+        }
+        aside("fanfeed-bus-unregister", move || {
+            shared.unregister_all(&name)
+        })
+        .await
+    }
 }
 
 /// Closes on a thread of its own, since that runs destructors of users and waits for the logger. `deadline` gives the time at which to

@@ -114,19 +114,35 @@ pub(crate) fn between<T>(
     before: impl FnOnce(&Arc<Progress>) -> T,
     after: impl FnOnce(&Arc<Progress>, T),
 ) -> Dispatch {
-    visit.set(BETWEEN);
-    shared.bell.ring();
-    if shared.refuses(visit) {
+    let Some(progress) = admit(shared, visit) else {
         return refused(shared, event.name(), BusError::Closed);
-    }
-    let progress = Progress::begin(shared, visit.epoch());
+    };
     let begun = before(&progress);
-    for entry in &route.listeners {
-        send(shared, visit, entry, event, &progress);
-    }
+    deliver(shared, visit, route, event, &progress);
     after(&progress, begun);
     progress.finish_one();
     Dispatch::under_way(progress)
+}
+
+/// Begins a dispatch, which counts the caller. `None` if the bus refuses it.
+pub(crate) fn admit(shared: &Arc<Shared>, visit: &Visit<'_>) -> Option<Arc<Progress>> {
+    visit.set(BETWEEN);
+    shared.bell.ring();
+    let is_refused = shared.refuses(visit);
+    (!is_refused).then(|| Progress::begin(shared, visit.epoch()))
+}
+
+/// Gives the event of a dispatch that has begun to its listeners.
+pub(crate) fn deliver(
+    shared: &Arc<Shared>,
+    visit: &Visit<'_>,
+    route: &Route,
+    event: &Arc<dyn AnyEvent>,
+    progress: &Arc<Progress>,
+) {
+    for entry in &route.listeners {
+        send(shared, visit, entry, event, progress);
+    }
 }
 
 /// Gives an event to one listener, which is not in the table.
@@ -137,13 +153,10 @@ pub(crate) fn one(
     event: &Arc<dyn AnyEvent>,
 ) -> Result<Arc<Progress>, BusError> {
     let visit = shared.visits.enter(|| shared.epoch(), 0);
-    visit.set(BETWEEN);
-    shared.bell.ring();
-    if shared.refuses(&visit) {
+    let Some(progress) = admit(shared, &visit) else {
         visit.end(|| shared.left());
         return Err(BusError::Closed);
-    }
-    let progress = Progress::begin(shared, visit.epoch());
+    };
     send(shared, &visit, entry, event, &progress);
     progress.finish_one();
     visit.end(|| shared.left());

@@ -187,7 +187,13 @@ impl Shared {
         let source = Source::new(self, place, name, label, timeout, is_once);
         let source = Arc::new(source);
         // Before it may be refused: an entry drops the listener quietly.
-        let entry = Arc::new(Entry::new(Arc::clone(&source), run, target));
+        #[cfg_attr(not(feature = "broker"), allow(unused_mut))]
+        let mut entry = Entry::new(Arc::clone(&source), run, target);
+        #[cfg(feature = "broker")]
+        {
+            entry.typed = typed;
+        }
+        let entry = Arc::new(entry);
         if !is_named {
             return Err(BusError::BadName);
         }
@@ -196,9 +202,9 @@ impl Shared {
             return Err(BusError::NoRuntime);
         }
         #[cfg(feature = "broker")]
-        if let Some(group) = group {
+        if let Some((group, options)) = group {
             return match self.outlet() {
-                Some(outlet) => outlet.listen_group(group, entry).map(|()| source),
+                Some(outlet) => outlet.listen_group(group, &options, entry).map(|()| source),
                 None => Err(BusError::NoBroker),
             };
         }
@@ -302,10 +308,12 @@ impl Shared {
 
     /// Counts a dispatch that has asynchronous listeners.
     pub(crate) fn begin_dispatch(&self, epoch: u64) {
+        self.meters.begun();
         self.pending.lock().add(epoch);
     }
 
     pub(crate) fn end_dispatch(&self, epoch: u64) {
+        self.meters.ended();
         let is_over = self.pending.lock().remove(epoch);
         if is_over {
             self.left();

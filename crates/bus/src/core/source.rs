@@ -67,6 +67,9 @@ pub(crate) trait Target: Send + Sync {
 pub(crate) struct Entry {
     pub(crate) source: Arc<Source>,
     pub(crate) run: Run,
+    /// The type of the events, if the listener was registered by type.
+    #[cfg(feature = "broker")]
+    pub(crate) typed: Option<std::any::TypeId>,
     target: Option<Box<dyn Target>>,
 }
 
@@ -75,6 +78,8 @@ impl Entry {
         Self {
             source,
             run,
+            #[cfg(feature = "broker")]
+            typed: None,
             target: Some(target),
         }
     }

@@ -1,4 +1,4 @@
-//! The feature `metrics`: counters and a histogram by the facade `metrics`.
+//! The feature `metrics`: counters, a gauge and a histogram by the facade `metrics`.
 //!
 //! A bus asks the recorder for its metrics once, when it is made. The recorder is user code: if it panics, that value is lost.
 
@@ -6,8 +6,10 @@
 mod on {
     use std::time::Instant;
 
-    use metrics::histogram;
-    use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram};
+    use metrics::{Counter, Gauge, Histogram, Unit};
+    use metrics::{
+        counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    };
 
     use crate::quietly::quietly;
 
@@ -15,6 +17,7 @@ mod on {
         dispatched: Counter,
         handled: Histogram,
         failed: Counter,
+        pending: Gauge,
     }
 
     impl Meters {
@@ -23,6 +26,11 @@ mod on {
             let handled = "fanfeed_bus_listener_seconds";
             describe_counter!(dispatched, "Events that were dispatched.");
             describe_counter!(failed, "Errors that were reported on the bus.");
+            let pending = "fanfeed_bus_pending";
+            describe_gauge!(
+                pending,
+                "Dispatches whose asynchronous listeners have not all returned."
+            );
             describe_histogram!(
                 handled,
                 Unit::Seconds,
@@ -32,6 +40,7 @@ mod on {
                 dispatched: counter!(dispatched),
                 handled: histogram!(handled),
                 failed: counter!(failed),
+                pending: gauge!(pending),
             }
         }
 
@@ -47,6 +56,14 @@ mod on {
 
         pub(crate) fn failed(&self) {
             quietly(|| self.failed.increment(1));
+        }
+
+        pub(crate) fn begun(&self) {
+            quietly(|| self.pending.increment(1));
+        }
+
+        pub(crate) fn ended(&self) {
+            quietly(|| self.pending.decrement(1));
         }
     }
 
@@ -77,6 +94,10 @@ mod on {
         pub(crate) fn handled(&self, _watch: Watch) {}
 
         pub(crate) fn failed(&self) {}
+
+        pub(crate) fn begun(&self) {}
+
+        pub(crate) fn ended(&self) {}
     }
 
     pub(crate) struct Watch;

@@ -1,6 +1,7 @@
 //! What a bus over a broker can do besides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfeed::Subscription;
 use fanfeed_broker::Broker;
@@ -8,10 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bus::EventBus;
+use crate::dispatch::Dispatch;
 use crate::error::BusError;
 use crate::event::Event;
 use crate::listener::{Context, Outcome};
 use crate::register::Register;
+use crate::remote::confirmed;
+use crate::remote::groups::GroupOptions;
 use crate::remote::options::RemoteOptions;
 use crate::remote::registry::EventRegistry;
 
@@ -102,6 +106,26 @@ impl EventBus {
         }
     }
 
+    /// Dispatches an event, and waits up to `timeout` until the server has it. Then it calls the local listeners, as
+    /// [`dispatch`](Self::dispatch) does.
+    ///
+    /// This is for an event that must not be lost in the queue of the process: a listener of a group that returns `Ok` after it
+    /// knows that what it has dispatched is on the server. The caller alone is told of a failure, unlike with a flush of the broker.
+    ///
+    /// # Errors
+    ///
+    /// No local listener is called then, and the error stands on the bus too. [`NotPublished`](BusError::NotPublished) if the
+    /// server refused the event, or has not confirmed it in time: then other processes may get it all the same.
+    /// [`NotRegistered`](BusError::NotRegistered), [`Encode`](BusError::Encode) and [`TooLarge`](BusError::TooLarge) as they stand
+    /// on a dispatch, [`Closed`](BusError::Closed), and [`NoBroker`](BusError::NoBroker) if the bus is in memory.
+    pub fn dispatch_confirmed<E: Event>(
+        &self,
+        event: E,
+        timeout: Duration,
+    ) -> Result<Dispatch, BusError> {
+        confirmed::dispatch(self.shared(), event, timeout)
+    }
+
     /// Registers a listener that is called in one process of a group: each event goes to one of the group's listeners,
     /// wherever it was dispatched. The event comes through the broker only, so [`Dispatch`](crate::Dispatch) does not wait for
     /// it, and it is delivered as the broker promises for groups: at least once over Redis Streams, JetStream and Kafka, at most
@@ -111,17 +135,18 @@ impl EventBus {
     ///
     /// If the listener fails, panics or overruns, it gets the event again, after waits of up to 5 s; meanwhile the member
     /// handles no other. After ten attempts the group gives the event up: `BusEvent::Broker` with `GaveUp`, and the driver's page
-    /// says whether the server keeps it elsewhere. The number is fixed. An overrun counts as a failure though the listener
-    /// returns `Ok` in the end. An event that the process cannot read (an envelope of a later version, no registered type, a
-    /// payload that does not fit) is reported and given up at once, for the whole group: so register the types first, and
-    /// update all members before other processes dispatch what only new ones read.
+    /// says whether the server keeps it elsewhere. [`GroupOptions`] has other numbers. An overrun counts as a failure though the
+    /// listener returns `Ok` in the end. An event that the process cannot read (an envelope of a later version, a payload that does
+    /// not fit) is reported and given up at once, for the whole group: so update all members before other processes dispatch what
+    /// only new ones read.
     ///
     /// A member whose bus closes, or whose listener is unregistered, hands on what it had not begun.
     ///
     /// # Errors
     ///
-    /// [`NoBroker`](BusError::NoBroker) if the bus is in memory, and [`NotSubscribed`](BusError::NotSubscribed) if the
-    /// broker has no groups. Otherwise as [`register`](Self::register).
+    /// [`NoBroker`](BusError::NoBroker) if the bus is in memory. [`NotSubscribed`](BusError::NotSubscribed) if the broker has no
+    /// groups, and if no type is registered for the name yet: the member could read no event, and would give up those that wait
+    /// for the group. Otherwise as [`register`](Self::register).
     pub fn listen_group<E, F>(
         &self,
         group: impl Into<Arc<str>>,
@@ -137,8 +162,13 @@ impl EventBus {
 
 impl Register {
     /// Makes the listener a member of a group: see [`EventBus::listen_group`].
-    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
-        self.group = Some(group.into());
+    pub fn group(self, group: impl Into<Arc<str>>) -> Self {
+        self.group_with(group, GroupOptions::new())
+    }
+
+    /// Makes the listener a member of a group, with options.
+    pub fn group_with(mut self, group: impl Into<Arc<str>>, options: GroupOptions) -> Self {
+        self.group = Some((group.into(), options));
         self
     }
 }

@@ -10,6 +10,7 @@ use fanfeed_broker::{Subscribe, SubscribeError, SubscribeOptions};
 
 use crate::core::{Place, Shared};
 use crate::error::{BusError, EventError};
+use crate::observer::BusEvent;
 use crate::remote::arrivals;
 use crate::remote::codec::Codec;
 use crate::remote::groups::Group;
@@ -21,6 +22,7 @@ use crate::remote::watcher::{self, Watcher};
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
+    mutant,
 };
 
 /// How long `close` waits for the broker, unless it has a deadline.
@@ -38,7 +40,9 @@ type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
 ///    has refused it: that is reported, and the next listener of the name tries again.) A thread
 ///    that changes whether it is wanted calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the
 ///    name. So the last of these threads leaves it as is wanted.
-/// 2. After `is_closed` was set, nothing is subscribed to: it is looked at under the same lock.
+/// 2. `is_closed` is set under the lock of `names`, and ends what the map has. The closing thread does not wait for a thread
+///    that has the lock of a name, which waits for the server: that one looks at `is_closed` under the lock of `names` when it has
+///    released the lock of the name, and ends what it has subscribed to. So nothing stays subscribed to.
 /// 3. Nothing waits for the end of a subscription: that waits for handlers, which may never return.
 pub(crate) struct Outlet {
     pub(crate) broker: Arc<dyn Broker>,
@@ -112,6 +116,23 @@ impl Outlet {
         self.registry.of_type(of).map(|registered| registered.name)
     }
 
+    /// Tells of the listeners that hear `from`, though events of their type are dispatched under `to` from now on.
+    pub(crate) fn renamed(&self, shared: &Shared, of: TypeId, from: &Arc<str>, to: &Arc<str>) {
+        let table = shared.visits.table();
+        let each = table.of_name(from);
+        let typed = each.filter(|entry| entry.typed == Some(of));
+        let sources = typed.map(|entry| Arc::clone(&entry.source));
+        for source in sources.chain(self.typed_sources(from, of)) {
+            if !source.is_ended() {
+                shared.observers.emit(BusEvent::Renamed {
+                    listener: Arc::clone(source.label()),
+                    from: Arc::clone(from),
+                    to: Arc::clone(to),
+                });
+            }
+        }
+    }
+
     /// Whether this bus holds a subscription of this name.
     pub(crate) fn listens_to(&self, name: &str) -> bool {
         self.names.lock().contains_key(name)
@@ -119,7 +140,7 @@ impl Outlet {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        // ORDERING: every reader that matters holds a lock that `end_subscriptions` takes after it stored this.
+        // ORDERING: every reader that matters holds a lock that `end_subscriptions` takes when it stores this, or later.
         self.is_closed.load(Ordering::Relaxed)
     }
 
@@ -151,11 +172,14 @@ impl Outlet {
     pub(crate) fn reconcile(&self, shared: &Shared, name: &Arc<str>) -> Result<(), BusError> {
         let opened = Arc::clone(self.names.lock().entry(Arc::clone(name)).or_default());
         let mut result = Ok(());
+        let looks_early = mutant!("bus::name_is_wanted_before_the_lock");
+        let early = looks_early.then(|| self.is_wanted(shared, name));
         let ended = {
             let mut opened = opened.lock();
             // One that the server has refused meanwhile has ended.
             let is_live = opened.as_ref().is_some_and(|open| !open.is_closed());
-            match (self.is_wanted(shared, name), is_live) {
+            let is_wanted = early.unwrap_or_else(|| self.is_wanted(shared, name));
+            match (is_wanted, is_live) {
                 (true, false) => match self.subscribe(name) {
                     Ok(open) => opened.replace(open),
                     Err(error) => {
@@ -169,8 +193,16 @@ impl Outlet {
         };
         end_soon(ended);
         let mut names = self.names.lock();
+        if self.is_closed() && !mutant!("bus::subscribed_without_a_look_at_the_end") {
+            names.remove(name);
+            drop(names);
+            let late = opened.lock().take();
+            end_soon(late);
+            return result;
+        }
         // The map and this thread have it: nobody else can be about to use it.
-        if Arc::strong_count(&opened) == 2 && opened.lock().is_none() {
+        let is_unused = Arc::strong_count(&opened) == 2 || mutant!("bus::name_is_forgotten_in_use");
+        if is_unused && opened.lock().is_none() {
             names.remove(name);
         }
         result
@@ -185,14 +217,17 @@ impl Outlet {
 
     /// Ends all subscriptions, without waiting for their handlers. There will be no others.
     pub(crate) fn end_subscriptions(&self) {
-        // ORDERING: see `is_closed`.
-        self.is_closed.store(true, Ordering::Relaxed);
-        // First: what a member refuses counts as an attempt, and the lock of a name may be held for as long as the server takes
-        // to answer.
+        let names: Vec<_> = {
+            let mut names = self.names.lock();
+            // ORDERING: see `is_closed`.
+            self.is_closed.store(true, Ordering::Relaxed);
+            names.drain().collect()
+        };
+        // First: what a member refuses counts as an attempt.
         self.close_groups();
-        let names: Vec<_> = self.names.lock().drain().collect();
         for (_, opened) in names {
-            let open = opened.lock().take();
+            // See invariant 2.
+            let open = opened.try_lock().and_then(|mut open| open.take());
             end_soon(open);
         }
     }

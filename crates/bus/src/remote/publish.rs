@@ -95,7 +95,7 @@ pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, outlet: &Arc<Outlet>, eve
 }
 
 impl Outlet {
-    fn message(
+    pub(crate) fn message(
         &self,
         registered: Option<&Registered>,
         event: &dyn AnyEvent,
@@ -145,7 +145,9 @@ impl Outlet {
 }
 
 /// Calls the broker. If it panics, as one of somebody else may, the dispatch is done all the same.
-fn published(publish: impl FnOnce() -> Result<(), PublishError>) -> Result<(), BusError> {
+pub(crate) fn published(
+    publish: impl FnOnce() -> Result<(), PublishError>,
+) -> Result<(), BusError> {
     match catch(publish) {
         Ok(result) => result.map_err(not_published),
         Err(text) => {

@@ -46,7 +46,8 @@ use crate::sync::Mutex;
 ///
 /// A type that is registered twice is dispatched under the last name; events of the first name are still decoded into it. A
 /// name that is registered twice is decoded into the last type. A listener for a type gets the name that the type has when the
-/// listener is registered. So register all types first.
+/// listener is registered, and keeps it: if the type is then registered under another name, the bus reports that
+/// ([`BusEvent::Renamed`](crate::BusEvent::Renamed)). So register all types first.
 #[derive(Clone, Default)]
 pub struct EventRegistry {
     inner: Arc<Inner>,
@@ -149,18 +150,24 @@ impl EventRegistry {
             return Err(BusError::BadName);
         }
         let registered = Registered::new::<E>(Arc::clone(&name));
-        let buses: Vec<_> = {
+        let of = TypeId::of::<E>();
+        let (buses, before): (Vec<_>, _) = {
             let mut watchers = self.inner.watchers.lock();
             let mut types = Types::clone(&self.inner.types.load());
             types.by_name.insert(Arc::clone(&name), registered.clone());
-            types.by_type.insert(TypeId::of::<E>(), registered);
+            let before = types.by_type.insert(of, registered);
             self.inner.types.store(Arc::new(types));
             watchers.retain(|bus| bus.strong_count() > 0);
-            watchers.iter().filter_map(Weak::upgrade).collect()
+            let buses = watchers.iter().filter_map(Weak::upgrade);
+            (buses.collect(), before)
         };
+        let before = before.map_or_else(|| E::NAME.into(), |before| before.name);
         let mut result = Ok(());
         for bus in buses {
             if let Some(outlet) = bus.outlet() {
+                if before != name {
+                    outlet.renamed(&bus, of, &before, &name);
+                }
                 result = result.and(outlet.reconcile(&bus, &name));
             }
         }

@@ -2,17 +2,20 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfeed::Subscription;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bus::EventBus;
+use crate::dispatch::Dispatch;
 use crate::error::BusError;
 use crate::event::Event;
 use crate::register::Register;
 #[cfg(feature = "redis")]
 use crate::remote::config::BusConfig;
+use crate::remote::confirmed;
 use crate::twins::aside;
 
 /// Between processes, in async code, with the features `broker` and `tokio`.
@@ -45,6 +48,20 @@ impl EventBus {
         aside("fanfeed-bus-register", move || {
             bus.register_type_as::<E>(name)
         })
+    }
+
+    /// [`dispatch_confirmed`](Self::dispatch_confirmed) for async code. The thread that polls it calls the local listeners. If the
+    /// future is dropped before, no local listener is called, and other processes may get the event all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`dispatch_confirmed`](Self::dispatch_confirmed).
+    pub fn dispatch_confirmed_async<E: Event>(
+        &self,
+        event: E,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Dispatch, BusError>> + Send + use<E> {
+        confirmed::dispatch_async(Arc::clone(self.shared()), event, timeout)
     }
 
     /// [`from_config`](Self::from_config) for async code.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use fanfeed::SubscriptionScope;
+use fanfeed::{Subscription, SubscriptionScope};
 use fanfeed_bus::{
     AnyEvent, BusError, Context, Event, EventBus, Listener, Outcome, Register, Value,
 };
@@ -155,6 +155,25 @@ fn a_scope_ends_listeners() {
     let tracked = scope.track(subscription);
     scope.close();
     assert!(tracked.is_none_or(|tracked| tracked.is_closed()));
+}
+
+#[test]
+fn listeners_of_two_buses_are_joined_in_one_subscription() {
+    let buses = [EventBus::new(), EventBus::new()];
+    let count = Arc::new(AtomicUsize::new(0));
+    let joined = Subscription::join(buses.iter().map(|bus| {
+        let counted = Arc::clone(&count);
+        let listener = move |_: &Placed, _: &Context| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        bus.register(listener).unwrap()
+    }));
+    let dispatch = || buses.iter().for_each(|bus| drop(bus.dispatch(Placed(1))));
+    dispatch();
+    joined.unsubscribe();
+    dispatch();
+    assert_eq!(count.load(Ordering::Relaxed), 2);
 }
 
 #[test]

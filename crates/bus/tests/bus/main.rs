@@ -5,6 +5,7 @@
 mod allocations;
 mod asynchronous;
 mod close;
+mod crowds;
 mod destructors;
 mod events;
 mod failures;

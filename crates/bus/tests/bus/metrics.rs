@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 use fanfeed_bus::{Context, EventBus, Register};
 
-use crate::support::Placed;
+use crate::support::{Paid, Placed};
 
 /// Counters, and how often each histogram was given a value.
 #[derive(Default)]
@@ -27,6 +28,20 @@ impl HistogramFn for Times {
         // A recorder that panics loses its value.
         panic!("recorded");
     }
+}
+
+struct Number(Arc<AtomicU64>);
+
+impl GaugeFn for Number {
+    fn increment(&self, by: f64) {
+        self.0.fetch_add(by as u64, Ordering::Relaxed);
+    }
+
+    fn decrement(&self, by: f64) {
+        self.0.fetch_sub(by as u64, Ordering::Relaxed);
+    }
+
+    fn set(&self, _: f64) {}
 }
 
 impl Book {
@@ -61,8 +76,8 @@ impl Recorder for Book {
         Counter::from_arc(self.of(key))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::new(Number(self.of(key))))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -86,10 +101,21 @@ fn dispatches_calls_and_errors_are_counted() {
     for n in 0..3 {
         bus.dispatch(Placed(n)).wait().unwrap();
     }
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let blocked = Register::event(move |_: &Paid, _: &Context| {
+        let _ = gate.recv();
+        Ok(())
+    });
+    bus.register_with(blocked.asynchronous()).unwrap().detach();
+    let blocked = bus.dispatch(Paid(1));
+    assert_eq!(book.get("fanfeed_bus_pending"), 1);
+    drop(go);
+    blocked.wait().unwrap();
     bus.close().unwrap();
-    assert_eq!(book.get("fanfeed_bus_dispatched_total"), 3);
-    assert_eq!(book.get("fanfeed_bus_listener_seconds"), 6);
+    assert_eq!(book.get("fanfeed_bus_dispatched_total"), 4);
+    assert_eq!(book.get("fanfeed_bus_listener_seconds"), 7);
     assert_eq!(book.get("fanfeed_bus_errors_total"), 1);
-    assert_eq!(book.described.load(Ordering::Relaxed), 3);
+    assert_eq!(book.get("fanfeed_bus_pending"), 0);
+    assert_eq!(book.described.load(Ordering::Relaxed), 4);
     drop(subscriptions);
 }

@@ -1,6 +1,7 @@
 //! Buses that exchange events over a broker in memory.
 
 mod arrivals;
+mod confirmed;
 mod failures;
 mod groups;
 mod hooked;

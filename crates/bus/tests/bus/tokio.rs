@@ -522,3 +522,57 @@ async fn a_bus_that_is_waited_for_wakes() {
     }
     drop(subscription);
 }
+
+#[tokio::test]
+async fn all_listeners_of_a_name_are_unregistered_without_the_thread() {
+    let bus = EventBus::new();
+    let (begun, began) = crossbeam_channel::unbounded();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let blocked = Register::event(move |_: &Placed, _: &Context| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    });
+    let blocked = bus.register_with(blocked.asynchronous()).unwrap();
+    bus.dispatch(Placed(1));
+    began.recv_timeout(LONG).unwrap();
+    let unregistered = tokio::spawn(bus.unregister_all_async("order.placed"));
+    let closed = blocked.closed();
+    tokio::task::spawn_blocking(move || closed.wait())
+        .await
+        .unwrap();
+    // This thread runs other tasks, while the call is waited for.
+    assert!(!unregistered.is_finished());
+    drop(go);
+    assert_eq!(unregistered.await.unwrap(), 1);
+    assert_eq!(bus.unregister_all_async("order.placed").await, 0);
+
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let own = Register::async_event(move |_: Arc<Placed>| {
+        let (bus, tx) = (bus.clone(), tx.clone());
+        async move { Ok(tx.send(bus.unregister_all_async("order.placed").await)?) }
+    });
+    let other = EventBus::new();
+    other.register_with(own).unwrap().detach();
+    other.dispatch(Placed(1)).await.unwrap();
+    assert_eq!(rx.try_recv(), Ok(0));
+}
+
+/// It would wait for itself.
+#[tokio::test]
+async fn inside_a_listener_unregistering_all_of_its_name_does_not_wait() {
+    let bus = EventBus::new();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    let weak = bus.downgrade();
+    let own = Register::async_event(move |_: Arc<Placed>| {
+        let (bus, tx) = (weak.upgrade(), tx.clone());
+        async move {
+            let bus = bus.ok_or("it is gone")?;
+            Ok(tx.send(bus.unregister_all_async("order.placed").await)?)
+        }
+    });
+    bus.register_with(own).unwrap().detach();
+    bus.dispatch(Placed(1)).await.unwrap();
+    assert_eq!(rx.try_recv(), Ok(1));
+    bus.close_async().await.unwrap();
+}

@@ -8,7 +8,7 @@ use fanfeed_bus::{BusError, BusEvent, Context, EventBus, Register};
 
 use super::hooked::Hooked;
 use super::{Ordered, TheirOrdered, next, orders};
-use crate::support::{LONG, until};
+use crate::support::{LONG, soon, until};
 
 fn bus(broker: &Arc<Hooked>) -> EventBus {
     let bus = EventBus::over(broker.clone());
@@ -182,4 +182,30 @@ fn a_second_close_waits_until_the_first_has_told_what_failed() {
         matches!(told, BusEvent::Broker(Happened::PublishFailed { .. })),
         "{told}"
     );
+}
+
+/// Guards against a `close` that waited, beyond its deadline, for a server that did not answer another thread.
+#[test]
+fn close_does_not_wait_for_a_subscription_under_way_which_ends_later() {
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let broker = Hooked::new(move |_| {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+    });
+    let bus = bus(&broker);
+    let registering = {
+        let bus = bus.clone();
+        thread::spawn(move || bus.register(|_: &Ordered, _: &Context<'_>| Ok(())))
+    };
+    next(&began);
+    let closing = bus.clone();
+    soon(move || closing.close_timeout(Duration::from_millis(20))).unwrap();
+    assert_eq!(broker.inner().health().subscriptions, 1);
+    drop(go);
+    match registering.join().unwrap() {
+        Ok(listener) => listener.closed().wait(),
+        Err(error) => assert!(error.is_closed(), "{error}"),
+    }
+    until(|| broker.inner().health().subscriptions == 0);
 }

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use fanfeed_broker::Broker;
-use fanfeed_bus::{BusError, BusOptions, Context, Event, Register, RemoteOptions};
+use fanfeed_broker::{Broker, Event as Happened};
+use fanfeed_bus::{BusError, BusEvent, BusOptions, Context, Event, EventBus, GroupOptions};
+use fanfeed_bus::{Register, RemoteOptions};
 
 use super::{Ordered, broker, bus, next, orders};
-use crate::support::{Placed, until};
+use crate::support::{LONG, Placed, until};
 
 #[test]
 fn an_event_goes_to_one_listener_of_a_group() {
@@ -198,4 +200,84 @@ fn a_bus_that_is_closed_inside_a_listener_hears_other_processes_no_more() {
     let refused = closing.listen_group("idle", idle).unwrap_err();
     assert!(refused.is_closed(), "{refused}");
     closing.close().unwrap();
+}
+
+#[test]
+fn a_member_handles_as_many_events_at_once_as_it_is_told_to() {
+    let bus = bus(&broker());
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let blocked = move |event: &Ordered, _: &Context<'_>| {
+        begun.send(event.order)?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    let options = GroupOptions::new().concurrency(3);
+    let blocked = Register::event(blocked).group_with("billing", options);
+    bus.register_with(blocked).unwrap().detach();
+    for order in 0..4 {
+        bus.dispatch(Ordered { order });
+    }
+    let mut first = [(); 3].map(|()| next(&began));
+    first.sort_unstable();
+    assert_eq!(first, [0, 1, 2]);
+    assert!(began.recv_timeout(Duration::from_millis(50)).is_err());
+    drop(go);
+    assert_eq!(next(&began), 3);
+    bus.close().unwrap();
+}
+
+#[test]
+fn a_group_gives_an_event_up_after_as_many_attempts_as_it_is_told() {
+    let bus = bus(&broker());
+    let mut events = bus.events();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let fails = move |_: &Ordered, _: &Context<'_>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Err("no".into())
+    };
+    let options = GroupOptions::new()
+        .attempts(3)
+        .backoff(Duration::from_millis(1));
+    let fails = Register::event(fails).group_with("billing", options);
+    bus.register_with(fails).unwrap().detach();
+    bus.dispatch(Ordered { order: 7 });
+    while !matches!(
+        events.recv_timeout(LONG).unwrap(),
+        BusEvent::Broker(Happened::GaveUp { .. })
+    ) {}
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+    assert_eq!(bus.errors().len(), 3);
+    bus.close().unwrap();
+}
+
+/// Guards against a member that could read nothing, and gave up what waited for the group.
+#[test]
+fn a_member_whose_name_has_no_type_yet_is_refused_and_told_what_would_be_right() {
+    let broker = broker();
+    let bus = EventBus::over(broker.clone());
+    let listener = |_: &Ordered, _: &Context<'_>| Ok(());
+    let refused = bus.listen_group("billing", listener).unwrap_err();
+    assert!(
+        matches!(&refused, BusError::NotSubscribed(text)
+            if text.contains("order.ordered") && text.contains("`register_type`")),
+        "{refused}"
+    );
+    assert_eq!(broker.health().subscriptions, 0);
+    bus.register_type_as::<Ordered>("order.ordered.v2").unwrap();
+    let member = bus.listen_group("billing", listener).unwrap();
+    assert_eq!(broker.health().subscriptions, 1);
+    drop(member);
+    bus.close().unwrap();
+}
+
+#[test]
+fn options_of_a_group_that_make_no_sense_are_refused() {
+    let bus = bus(&broker());
+    let listener = |_: &Ordered, _: &Context<'_>| Ok(());
+    let options = GroupOptions::new().concurrency(0);
+    let register = Register::event(listener).group_with("billing", options);
+    let refused = bus.register_with(register).unwrap_err();
+    assert!(refused.to_string().contains("at least 1"), "{refused}");
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use fanfeed_broker::{Broker, MemoryBroker};
-use fanfeed_bus::{AnyEvent, BusError, Context, Event, EventBus, EventRegistry, RemoteOptions};
+use fanfeed_bus::{AnyEvent, BusError, BusEvent, Context, Event, EventBus, EventRegistry};
+use fanfeed_bus::{Register, RemoteOptions};
 
 use super::{Ordered, TheirOrdered, broker, bus, next, orders};
 use crate::support::{Placed, until};
@@ -119,6 +120,30 @@ fn a_type_that_is_registered_twice_is_dispatched_under_the_last_name() {
         .collect();
     assert_eq!(names, ["a", "b", Ordered::NAME]);
     assert!(registry.is_registered("a") && !registry.is_registered("c"));
+}
+
+/// Guards against events that a listener misses in silence.
+#[test]
+fn a_listener_of_a_type_that_gets_another_name_later_is_told() {
+    let bus = EventBus::over(broker());
+    let mut events = bus.events();
+    let listener = Register::event(|_: &Ordered, _: &Context<'_>| Ok(())).name("early");
+    let _early = bus.register_with(listener).unwrap();
+    let _other = bus.register(|_: &Placed, _: &Context<'_>| Ok(())).unwrap();
+    bus.register_type_as::<Ordered>("v2").unwrap();
+    let BusEvent::Renamed { listener, from, to } = events.try_recv().unwrap() else {
+        panic!("it is something else");
+    };
+    assert_eq!((&*listener, &*from, &*to), ("early", Ordered::NAME, "v2"));
+    let member = |_: &Ordered, _: &Context<'_>| Ok(());
+    let _member = bus.listen_group("billing", member).unwrap();
+    bus.register_type_as::<Ordered>("v3").unwrap();
+    let told = events.try_recv().unwrap().to_string();
+    assert!(
+        told.contains("hears v2") && told.contains("under v3"),
+        "{told}"
+    );
+    assert!(events.try_recv().is_err());
 }
 
 #[test]
@@ -262,8 +287,6 @@ fn a_bus_over_a_broker_shows_it() {
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn what_waits_for_the_broker_has_async_twins() {
-    use fanfeed_bus::Register;
-
     let broker = broker();
     let sending = bus(&broker);
     let listening = EventBus::over(broker.clone());
