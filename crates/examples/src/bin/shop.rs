@@ -208,19 +208,14 @@ fn bill(bus: &EventBus, takes: Duration) -> Result<ExitCode, Failure> {
             }
             let currency = currency.to_owned();
             let bus = context.bus();
-            let dispatch = bus.dispatch(billing::OrderPaid {
+            // When this returns, the group is done with the order. If the process is killed then, the payment must be on the
+            // server, and no longer in a queue of the process.
+            let event = billing::OrderPaid {
                 order,
                 cents,
                 currency,
-            });
-            if let Some(error) = dispatch.errors().into_iter().next() {
-                return Err(error.into());
-            }
-            // When this returns, the group is done with the order. If the process is killed then, the payment must be on the
-            // server, and no longer in a queue of the process.
-            if let Some(broker) = bus.broker() {
-                broker.flush(PATIENCE)?;
-            }
+            };
+            bus.dispatch_confirmed(event, PATIENCE)?;
             paid.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }

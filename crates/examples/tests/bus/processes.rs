@@ -73,7 +73,7 @@ impl Drop for Process {
 
 /// Places orders in one process and bills them in another, which then ends in good order.
 #[track_caller]
-fn all_are_paid(url: &str) {
+pub(crate) fn all_are_paid(url: &str) {
     let billing = Process::billing(&[url]);
     for version in [&[][..], &["v1"]] {
         let orders = Process::shop(&[&["orders", url, "20"], version].concat());
@@ -113,7 +113,7 @@ fn orders_and_billing_over_nats_core() {
 
 /// Two processes share the orders, and one of them is killed while it has some.
 #[track_caller]
-fn all_are_paid_though_one_is_killed(url: &str) {
+pub(crate) fn all_are_paid_though_one_is_killed(url: &str) {
     let mut killed = Process::billing(&[url]);
     let other = Process::billing(&[url]);
     let orders = Process::shop(&["orders", url, "300"]);
