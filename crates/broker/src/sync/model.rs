@@ -46,6 +46,18 @@ impl<T> Mutex<T> {
             held: Some(self.0.lock().expect("no holder panics")),
         }
     }
+
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let held = self.0.try_lock().ok()?;
+        Some(MutexGuard {
+            lock: self,
+            held: Some(held),
+        })
+    }
+
+    pub fn try_lock_until(&self, _: Instant) -> Option<MutexGuard<'_, T>> {
+        Some(self.lock())
+    }
 }
 
 impl<T> fmt::Debug for Mutex<T> {

@@ -164,6 +164,10 @@ impl Outlet {
                     group.subscription = Some(subscription);
                     None
                 }
+                None if mutant!("bus::member_that_ended_stays") => {
+                    subscription.detach();
+                    None
+                }
                 // It has ended meanwhile.
                 None => Some(subscription),
             }
@@ -173,9 +177,7 @@ impl Outlet {
         if (is_closed || subscribed.is_err()) && source.begin_end() {
             source.complete_end();
         }
-        if !mutant!("bus::member_that_ended_stays") {
-            self.reap();
-        }
+        self.reap();
         end_soon(subscribed?);
         match is_closed {
             true => Err(BusError::Closed),
