@@ -4,8 +4,8 @@ use fanfeed_benches::stats::Spread;
 
 use crate::series::{Measured, Row, Series};
 
-/// A step grows faster than a peer's if the median of its growth over the peer's is greater than this, and both this and its own
-/// growth were greater than 1 in every round: what is less is noise.
+/// A step grows faster than a peer's if the median of its growth over the peer's is greater than this, and more than the
+/// spread of the rounds can explain.
 const LIMIT: f64 = 1.25;
 
 /// How the comparisons came out.
@@ -15,20 +15,25 @@ pub(crate) struct Outcome {
     faster: usize,
     /// Those that grow faster at no step but where they cost less than the peer, at both sizes.
     cheaper: usize,
+    /// Those that grow faster at no step, but may at one, within the spread of the rounds.
+    unsure: usize,
 }
 
 impl Outcome {
     /// Explains the verdicts.
     pub(crate) fn explain() {
         println!(
-            "\nGrowth is what an item costs at the greater size over what it costs at the smaller. A step GROWS FASTER than a \
-             peer's if its growth is more than {LIMIT} times the peer's in the median of the rounds, and more than the \
-             peer's, and than 1, in every round: where the peer only became cheaper, nothing of fanfeed's has grown. Growth is \
-             relative: if fanfeed takes 12 ns where the peer takes 32, and both take 51 once the memory of all subscribers is \
-             larger than the caches, then fanfeed's growth is the greater one. So each verdict has the costs, too. Steps at which \
-             fanfeed costs less than the peer at both sizes are named and counted apart: nobody pays for that growth, as \
-             far as it was measured. An item whose cost did not depend on caches would grow by 1.00, and by 10 for each ten \
-             times as many if the algorithm were quadratic."
+            "\nGrowth is what an item costs at the greater size over what it costs at the smaller. The spread of a cost is from its \
+             least to its greatest round; of five rounds or more, without the one least and the one greatest. A step GROWS FASTER \
+             than a peer's if its growth is more than {LIMIT} times the peer's in the median of the rounds, and more than 1, and \
+             than the peer's, wherever in their spreads the four costs are. Where the median alone says so, the verdict is that \
+             it may grow faster: more rounds, or a machine with less to do, can tell. Growth is relative: if fanfeed takes 12 \
+             ns where the peer takes 32, and both take 51 once the memory of all subscribers is larger than the caches, then \
+             fanfeed's growth is the greater one. So each verdict has the costs, too. Steps at which fanfeed costs less than the \
+             peer at both sizes are named and counted apart: nobody pays for that growth, as far as it was measured. An item \
+             whose cost did not depend on caches would grow by 1.00, and by 10 for each ten times as many if the algorithm were \
+             quadratic. What an item costs in instructions depends on neither caches nor other programs: `valgrind \
+             --tool=callgrind` counts them, with --rounds 1, --only and --row, and --from and --up-to the same size."
         );
     }
 
@@ -38,10 +43,11 @@ impl Outcome {
             compared,
             faster,
             cheaper,
+            unsure,
         } = self;
         println!(
             "\n{faster} of {compared} comparisons say GROWS FASTER; {cheaper} others grow faster only where fanfeed costs less than \
-             the peer at both sizes"
+             the peer at both sizes; {unsure} others may grow faster, within the spread of the rounds"
         );
     }
 }
@@ -124,6 +130,16 @@ impl Step {
         to.iter().zip(from).map(|(to, from)| to / from).collect()
     }
 
+    /// The least growth that the spreads of both costs allow.
+    fn least_growth(self, row: &Row, measure: usize) -> f64 {
+        middle(row, measure, self.to).least / middle(row, measure, self.from).greatest
+    }
+
+    /// The greatest growth that the spreads of both costs allow.
+    fn greatest_growth(self, row: &Row, measure: usize) -> f64 {
+        middle(row, measure, self.to).greatest / middle(row, measure, self.from).least
+    }
+
     fn growth(self, row: &Row, measure: usize) -> Spread {
         Spread::of(self.rounds(row, measure))
     }
@@ -154,14 +170,20 @@ fn verdict(
     outcome: &mut Outcome,
 ) -> String {
     let cost = |row, size| figures(row, measure, size).median;
+    let may_be_faster = |step: &&Step| {
+        let over_peer = step.relative(row, peer, measure).median;
+        over_peer > LIMIT && step.growth(row, measure).median > 1.0
+    };
     let is_faster = |step: &&Step| {
-        let over_peer = step.relative(row, peer, measure);
-        over_peer.median > LIMIT && over_peer.least > 1.0 && step.growth(row, measure).least > 1.0
+        let least = step.least_growth(row, measure);
+        least > 1.0 && least > step.greatest_growth(peer, measure)
     };
     let is_cheaper = |step: &&Step| {
         cost(row, step.from) < cost(peer, step.from) && cost(row, step.to) < cost(peer, step.to)
     };
-    let (cheaper, dearer): (Vec<_>, Vec<_>) = steps.iter().filter(is_faster).partition(is_cheaper);
+    let (faster, unsure): (Vec<_>, Vec<_>) =
+        steps.iter().filter(may_be_faster).partition(is_faster);
+    let (cheaper, dearer): (Vec<_>, Vec<_>) = faster.into_iter().partition(is_cheaper);
     let named = |steps: Vec<&Step>| {
         let name = |step: &Step| {
             let costs = [row, peer].map(|row| {
@@ -181,6 +203,7 @@ fn verdict(
     outcome.compared += 1;
     outcome.faster += usize::from(!dearer.is_empty());
     outcome.cheaper += usize::from(dearer.is_empty() && !cheaper.is_empty());
+    outcome.unsure += usize::from(dearer.is_empty() && cheaper.is_empty() && !unsure.is_empty());
     let (ours, theirs) = (row.name, peer.name);
     let mut parts = Vec::new();
     if !dearer.is_empty() {
@@ -192,6 +215,12 @@ fn verdict(
             "grows faster than {theirs}, but costs less, from {steps}"
         ));
     }
+    if !unsure.is_empty() {
+        let steps = named(unsure);
+        parts.push(format!(
+            "may grow faster than {theirs}, within the spread of the rounds, from {steps}"
+        ));
+    }
     if parts.is_empty() {
         parts.push(format!("grows no faster than {theirs}"));
     }
@@ -200,6 +229,19 @@ fn verdict(
 
 fn figures(row: &Row, measure: usize, size: usize) -> Spread {
     Spread::of(row.rounds(measure, size))
+}
+
+/// The spread of a cost, without its least and its greatest round where there are enough.
+fn middle(row: &Row, measure: usize, size: usize) -> Spread {
+    /// One round in which another program had the processor must not decide.
+    const ENOUGH: usize = 5;
+    let mut rounds = row.rounds(measure, size);
+    rounds.sort_by(f64::total_cmp);
+    if rounds.len() >= ENOUGH {
+        rounds.pop();
+        rounds.remove(0);
+    }
+    Spread::of(rounds)
 }
 
 fn heading(first: String, others: impl Iterator<Item = String>) -> Vec<String> {
