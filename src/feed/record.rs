@@ -142,6 +142,7 @@ impl Records {
             }
             Standing::OneOfMany if record.light.is_on() || Self::turn_light(record) => {
                 record.at.begin_light(visit, place);
+                record.light.fence();
                 Some(Lone::Among(EndOfVisit { record, visit }))
             }
             _ => None,
@@ -153,7 +154,7 @@ impl Records {
     #[inline(never)]
     fn turn_light(record: &Record) -> bool {
         let is_free = light_fences_are_free();
-        if is_free {
+        if is_free && !mutant!("light_visits_are_not_marked") {
             record.light.turn_on();
         }
         is_free
@@ -239,15 +240,20 @@ impl Records {
                 visits: Vec::new(),
             };
         }
-        // ORDERING: pairs with the light fences in `begin_alone` and `begin_light`.
-        let are_light = || self.each().any(|record| record.light.is_seen());
-        if self.sole.is_another() || are_light() && !mutant!("light_visits_are_overlooked") {
+        // ORDERING: pairs with the light fences in `begin_alone` and `Light::fence`.
+        let are_light = self.each().any(|record| record.light.is_seen());
+        let are_light = are_light && !mutant!("light_visits_are_overlooked");
+        if are_light || self.sole.is_another() {
             heavy_fence!("deliveries_are_observed_without_heavy_fence");
         }
         let seen = self
             .each()
             .filter(|record| !mutant!("extra_records_are_overlooked") || self.is_kept(record));
         let visits = seen.filter_map(|record| {
+            #[cfg(fanfeed_loom)]
+            if are_light {
+                record.light.fence_heavily();
+            }
             let word = record.at.observe();
             concern.is_about(At::place(word)).then(|| Visit {
                 record: ptr::from_ref(&**record),

@@ -331,7 +331,8 @@ impl<T> Claimant<T> {
         if is_newcomer {
             let is_cared_for =
                 senders.join(&mut place.ticket, waker, || self.core.look_for_places(1));
-            if is_cared_for && !self.core.is_closed() {
+            let is_over = self.core.is_closed() && !mutant!("task_in_line_overlooks_the_end");
+            if is_cared_for && !is_over {
                 return Standing::InLine;
             }
         } else {
@@ -450,8 +451,12 @@ impl<T> Claimant<T> {
             }
         }
         // Backwards: a reader that sees the first stamp sees all of them, so the values come out together.
-        for position in (claim.begin..claim.end).rev() {
-            track.stamp(position);
+        for nth in 1..=claim.end - claim.begin {
+            track.stamp(if mutant!("batch_is_stamped_forwards") {
+                claim.begin + nth - 1
+            } else {
+                claim.end - nth
+            });
         }
         if self.core.wakeups.published() {
             self.core.look_after_publishing(claim.begin + 1);

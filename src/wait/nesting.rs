@@ -180,9 +180,12 @@ mod tests {
         }
     }
 
+    /// So many that they would overflow the stack of the test's thread if they ran inside one another.
+    const TURNS: usize = 200_000;
+
     #[test]
     fn the_outermost_frees_what_was_postponed() {
-        let again = Arc::new(Again(AtomicUsize::new(0), 10_000));
+        let again = Arc::new(Again(AtomicUsize::new(0), TURNS));
         let turns = || again.0.load(Ordering::Relaxed);
         let handle: Arc<dyn Reap> = Arc::new(Handle(Arc::clone(&again)));
         for _ in 0..2 {
@@ -196,7 +199,7 @@ mod tests {
             drop(outer);
             assert_eq!(
                 turns(),
-                10_001,
+                TURNS + 1,
                 "once for both, and again for each that came up"
             );
             assert!(may_reap() && may_wait());

@@ -387,3 +387,28 @@ mod cpu {
         assert_eq!(join(sender), 1);
     }
 }
+
+/// A carrier whose far end is gone.
+struct Gone(#[expect(dead_code, reason = "it is held")] Arc<()>);
+
+impl Carrier<u64> for Gone {
+    fn try_send(&self, value: u64) -> Result<(), TrySendError<u64>> {
+        Err(TrySendError::Closed(value))
+    }
+}
+
+/// Guards against a carrier that stays for as long as the send that found it dead is blocked on another.
+#[test]
+fn a_carrier_that_a_send_finds_dead_is_dropped_while_the_send_waits() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let mut full = feed.channel(1).unwrap();
+    feed.send(0);
+    let held = Arc::new(());
+    let gone = feed.subscribe(Gone(Arc::clone(&held)));
+    let sender = blocked_send(&feed, full.subscription(), 1);
+    eventually(|| Arc::strong_count(&held) == 1);
+    assert!(gone.is_closed() && !sender.is_finished());
+    assert_eq!([full.recv(), full.recv()], [Ok(0), Ok(1)]);
+    assert_eq!(join(sender), 1);
+}

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 
-use fanfeed::{Feed, RecvError, RecvTimeoutError, TryRecvError};
+use fanfeed::{Feed, RecvError, RecvTimeoutError, Subscription, TryRecvError};
 
 use crate::common::{PATIENCE, blocked_send, eventually, join, watchdog};
 
@@ -114,5 +115,57 @@ fn nothing_is_put_on_any_channel_once_close_has_returned() {
         senders.into_iter().for_each(join);
         assert_eq!((rx.len(), own.len()), counts);
         assert!(!called_late.load(Ordering::SeqCst));
+    }
+}
+
+/// Ends a subscription when it is woken.
+struct Unsubscribes(Arc<Subscription>);
+
+impl Wake for Unsubscribes {
+    fn wake(self: Arc<Self>) {
+        self.0.unsubscribe();
+    }
+}
+
+/// Guards against telling that waits: a task that is told of the first end unsubscribes a closure which is running, and runs
+/// until the last subscription has been told.
+#[test]
+fn a_waker_that_unsubscribes_keeps_nobody_from_being_told() {
+    let _watchdog = watchdog();
+    let feed = Feed::new();
+    let (running, runs) = crossbeam_channel::bounded(1);
+    let (told, is_told) = crossbeam_channel::bounded(1);
+    let (outcome, was_told) = crossbeam_channel::bounded(1);
+    let first = feed.subscribe_fn(|_| {});
+    let second = Arc::new(feed.subscribe_fn(move |_| {
+        running.send(()).unwrap();
+        let _ = outcome.send(is_told.recv_timeout(PATIENCE));
+    }));
+    let last = feed.subscribe_fn(|_| {});
+    let waits = |subscription: &Subscription, waker: &Waker| {
+        let mut closed = Box::pin(subscription.closed());
+        let mut context = Context::from_waker(waker);
+        assert!(closed.as_mut().poll(&mut context).is_pending());
+        closed
+    };
+    let unsubscribes = Waker::from(Arc::new(Unsubscribes(Arc::clone(&second))));
+    let first = (waits(&first, &unsubscribes), first);
+    let last = (waits(&last, &Waker::from(Arc::new(Tells(told)))), last);
+    let sender = thread::spawn({
+        let feed = feed.clone();
+        move || feed.send(1)
+    });
+    runs.recv_timeout(PATIENCE).unwrap();
+    feed.close();
+    join(sender);
+    assert_eq!(was_told.recv(), Ok(Ok(())), "the last is told");
+    drop((first, last));
+}
+
+struct Tells(crossbeam_channel::Sender<()>);
+
+impl Wake for Tells {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
     }
 }

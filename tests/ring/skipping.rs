@@ -22,6 +22,7 @@ fn all_but_the_newest_value_are_passed_over() {
                 assert_eq!(reader.skip_to_newest(), Ok(count - 1));
                 assert_eq!(reader.skip_to_newest(), Ok(0));
                 assert_eq!((reader.position(), reader.lag()), (next - 1, 1));
+                assert_eq!(reader.stats().dropped, 0, "skipped is not missed");
                 assert_eq!(reader.try_recv_with_position(), Ok((next - 1, next - 1)));
                 assert_eq!(reader.skip_to_newest(), Err(TryRecvError::Empty));
                 assert_eq!((reader.skipped(), reader.missed()), (skipped, 0));

@@ -104,6 +104,22 @@ fn a_batch_beside_a_value() {
     ledger.assert_settled();
 }
 
+/// A reader looks once while a batch is sent, and finds all of it or nothing.
+fn a_batch_is_looked_at() {
+    let ledger = Ledger::new();
+    let ring = RingFeed::new(16).unwrap();
+    let mut reader = ring.subscribe();
+    let sender = {
+        let (ring, ledger) = (ring.clone(), ledger.clone());
+        thread::spawn(move || ring.send_batch([ledger.token(10), ledger.token(11)]))
+    };
+    let seen = reader.drain(|_| {}).unwrap_or(0);
+    assert_ne!(seen, 1, "a part of the batch");
+    sender.join().unwrap();
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
 /// Two senders write to the same slots, and nobody reads.
 fn nobody_reads(capacity: usize, first: &'static [u32]) {
     let ledger = Ledger::new();
@@ -337,6 +353,16 @@ fn all_readers_see_one_order() {
 #[test]
 fn a_batch_stays_together() {
     Model::bound(2).holds(a_batch_beside_a_value);
+}
+
+#[test]
+fn a_batch_appears_at_once() {
+    Model::bound(4)
+        .few("one thread stamps twice, and the other looks once")
+        .holds(a_batch_is_looked_at);
+    Model::bound(2)
+        .because(Why::Says("a part of the batch"))
+        .fails_with("batch_is_stamped_forwards", a_batch_is_looked_at);
 }
 
 #[test]

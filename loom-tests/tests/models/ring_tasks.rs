@@ -100,6 +100,18 @@ fn a_close() {
     ledger.assert_settled();
 }
 
+/// The ring ends while two tasks join the line: one of them may join behind the other after all were woken for the end.
+fn a_close_beside_two_tasks() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let senders = [1, 2].map(|number| task(&ring, &ledger, number));
+    ring.close();
+    assert_eq!(senders.map(|sender| sender.join().unwrap()), [1, 1]);
+    assert_eq!(recv(&mut reader, 2), [0]);
+    drop((ring, reader));
+    ledger.assert_settled();
+}
+
 /// A send is dropped that was in line, or woken, in front of a thread.
 fn a_dropped_send_in_front() {
     let ledger = Ledger::new();
@@ -135,6 +147,14 @@ fn a_task_and_a_thread_share_the_line() {
 #[test]
 fn a_close_releases_a_task() {
     Model::bound(3).holds(a_close);
+}
+
+#[test]
+fn a_close_releases_tasks_that_join_behind_one_another() {
+    Model::bound(2).holds(a_close_beside_two_tasks);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("task_in_line_overlooks_the_end", a_close_beside_two_tasks);
 }
 
 #[test]

@@ -383,6 +383,19 @@ fn a_light_visit_has_to_begin_in_order() {
 }
 
 #[test]
+fn light_visits_have_to_be_marked_in_order() {
+    for mutant in [
+        "light_visits_are_not_marked",
+        "record_is_marked_without_order",
+    ] {
+        Model::bound(3)
+            .with_shared_feeds()
+            .because(Why::Race)
+            .fails_with(mutant, the_only_channel_and_two_sends);
+    }
+}
+
+#[test]
 fn a_carrier_gets_nothing_of_one_of_many_afterwards() {
     Model::bound(6).with_plain_fences().holds(a_carrier);
 }

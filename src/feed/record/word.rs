@@ -83,14 +83,11 @@ impl At {
         light_fence!("sole_delivery_begins_without_light_fence");
     }
 
-    /// Begins a visit of one of several senders, after [`Light::turn_on`].
+    /// Begins a visit of one of several senders, after [`Light::turn_on`]. A [light fence](Light::fence) has to follow.
     #[inline]
     pub(super) fn begin_light(&self, visit: u32, place: Place) {
         // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
-        if !mutant!("light_visits_are_overlooked") {
-            light_fence!("light_visit_begins_without_light_fence");
-        }
     }
 
     /// Narrows the place within a visit, or ends it.
@@ -110,32 +107,67 @@ impl At {
 /// Whether visits of a record may begin with a light fence although others send too. The record's thread changes it. It owns
 /// its orderings.
 #[derive(Debug)]
-pub(super) struct Light(AtomicBool);
+pub(super) struct Light {
+    is_on: AtomicBool,
+    /// A light fence and a heavy one, in a model of loom's: two read-modify-writes, of which the later one sees what was
+    /// before the earlier one. If only one side makes its fence, nothing is ordered. Two full fences would order a visit even
+    /// where the mark is not seen, and the heavy one not made.
+    #[cfg(fanfeed_loom)]
+    fences: AtomicU64,
+}
 
 impl Light {
+    fn off() -> Self {
+        Self {
+            is_on: AtomicBool::new(false),
+            #[cfg(fanfeed_loom)]
+            fences: AtomicU64::new(0),
+        }
+    }
+
+    /// The fence after a visit has begun.
+    #[inline(always)]
+    pub(super) fn fence(&self) {
+        #[cfg(not(fanfeed_loom))]
+        light_fence!("light_visit_begins_without_light_fence");
+        #[cfg(fanfeed_loom)]
+        if !mutant!("light_visit_begins_without_light_fence") {
+            self.fences.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// In a model, does for this record what a heavy fence does.
+    #[cfg(fanfeed_loom)]
+    pub(super) fn fence_heavily(&self) {
+        self.fences.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// For the record's thread.
     #[inline(always)]
     pub(super) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_on.load(Ordering::Relaxed)
     }
 
     pub(super) fn turn_on(&self) {
         // ORDERING: SeqCst with the load in `is_seen`, the changes of what is live, and the loads of it that follow this. Either
         // the thread that observes sees this, and makes a heavy fence; or it has taken the subscriber out of the live ones
-        // before this, and all visits after this see that. Models take light fences for full ones, and so do not need this.
-        self.0.swap(true, Ordering::SeqCst);
+        // before this, and all visits after this see that.
+        // The four: this, `Live::load`; `Live::clear`, the load in `is_seen`. What a visit loads with weaker accesses comes
+        // after its load of the live word, as `begin` says.
+        self.is_on.swap(true, Ordering::SeqCst);
+        seq_cst_order!("record_is_marked_without_order");
     }
 
     /// After a visit that began by `At::begin`.
     pub(super) fn turn_off(&self) {
         // ORDERING: Release pairs with the Acquire in `is_seen`: the last light visit has ended.
-        self.0.store(false, Ordering::Release);
+        self.is_on.store(false, Ordering::Release);
     }
 
     /// For a thread that observes.
     pub(super) fn is_seen(&self) -> bool {
         // ORDERING: see `turn_on` and `turn_off`.
-        self.0.load(Ordering::SeqCst)
+        self.is_on.load(Ordering::SeqCst)
     }
 }
 
@@ -183,7 +215,7 @@ impl Record {
         Self {
             at: At::idle(),
             window: Window::new(),
-            light: Light(AtomicBool::new(false)),
+            light: Light::off(),
             busy: AtomicBool::new(true),
             awaited: AtomicU64::new(0),
             next,

@@ -128,6 +128,21 @@ fn a_carrier_that_panics_when_it_is_asked_for_its_depth_ends_with_that_error() {
     assert_eq!(faulty.stats().delivered, 1);
 }
 
+/// Guards against a carrier that stays until the next send because it was found out outside of a delivery.
+#[test]
+fn a_carrier_that_panics_when_it_is_asked_is_dropped_then() {
+    let feed = Feed::new();
+    let held = Arc::new(AtomicBool::new(false));
+    let faulty = feed.subscribe(Faulty {
+        depth: true,
+        asks: Arc::clone(&held),
+        ..Faulty::default()
+    });
+    faulty.stats();
+    assert_eq!(failure(&faulty), "a bad depth");
+    assert_eq!(Arc::strong_count(&held), 1, "the carrier is dropped");
+}
+
 #[test]
 fn a_carrier_that_panics_when_it_is_dropped_disturbs_nobody() {
     let feed = Feed::new();

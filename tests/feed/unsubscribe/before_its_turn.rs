@@ -6,7 +6,7 @@ use std::thread;
 
 use fanfeed::{Carrier, Feed, Subscription, TrySendError};
 
-use crate::common::{PATIENCE, Sleeper, join, watchdog};
+use crate::common::{PATIENCE, Sleeper, eventually, join, watchdog};
 
 /// Takes everything, and ends what it was given at the first value.
 #[derive(Clone, Default)]
@@ -144,5 +144,76 @@ fn a_receiver_is_woken_before_a_carrier_that_takes_its_time() {
         }
         join(waiting);
         assert!(!carrier.is_closed());
+    }
+}
+
+/// A crossbeam sender that, when it is asked for the n-th time for that, ends the other subscription and makes room there.
+struct EndsWhenAsked {
+    sender: crossbeam_channel::Sender<u64>,
+    others: Ends,
+    other: crossbeam_channel::Receiver<u64>,
+    left: AtomicUsize,
+}
+
+impl Carrier<u64> for EndsWhenAsked {
+    fn try_send(&self, value: u64) -> Result<(), TrySendError<u64>> {
+        Carrier::try_send(&self.sender, value)
+    }
+
+    fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<u64>> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.others.end();
+            self.other.try_recv().unwrap();
+        }
+        Some(&self.sender)
+    }
+}
+
+/// Guards against a blocked send that selects on a channel whose subscription has ended while the send looked at another.
+#[test]
+fn a_blocked_send_gives_nothing_to_one_that_a_carrier_has_just_ended() {
+    let _watchdog = watchdog();
+    // The third time, the send is about to select.
+    for asked in 1..=3 {
+        let feed = Feed::new();
+        let [(tx, rx), (other_tx, other)] = [(); 2].map(|()| crossbeam_channel::bounded(1));
+        let others = Ends::default();
+        others.0.lock().unwrap().push(feed.subscribe(other_tx));
+        let subscription = feed.subscribe(EndsWhenAsked {
+            sender: tx,
+            others: others.clone(),
+            other: other.clone(),
+            left: AtomicUsize::new(asked),
+        });
+        feed.send(0);
+        let sender = thread::spawn(move || feed.send(1));
+        eventually(|| others.0.lock().unwrap().is_empty());
+        for value in [0, 1] {
+            assert_eq!(rx.recv_timeout(PATIENCE), Ok(value));
+        }
+        assert_eq!(join(sender), 1);
+        assert!(other.try_recv().is_err(), "asked {asked} times");
+        drop(subscription);
+    }
+}
+
+/// Guards the same for a tokio sender, which is called in a way of its own.
+#[cfg(feature = "async")]
+#[test]
+fn a_tokio_sender_that_is_ended_before_its_turn_gets_nothing() {
+    for batch in [false, true] {
+        let feed = Feed::new();
+        let ends = Ends::default();
+        let first = feed.subscribe(ends.clone());
+        let (tx, mut rx) = tokio::sync::mpsc::channel(4);
+        ends.0.lock().unwrap().push(feed.subscribe(tx));
+        let sent = if batch {
+            feed.send_batch([1, 2])
+        } else {
+            feed.send(1)
+        };
+        assert_eq!(sent, if batch { 2 } else { 1 });
+        assert!(rx.try_recv().is_err(), "in a batch: {batch}");
+        drop(first);
     }
 }
