@@ -1,3 +1,12 @@
 //! WebSocket channels: a server and a client.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod wire;
+
+pub use wire::{
+    BodyError, DecodeError, ErrorDetail, ErrorMessage, HEADER_CHANNEL_EXPIRES, Headers, Incoming,
+    MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_ERROR, MESSAGE_GET_INFO, MESSAGE_INFO,
+    MESSAGE_JOIN_SUCCESS, MESSAGE_LEAVE_SUCCESS, Message, ParseTimestampError, Timestamp, decode,
+    decode_first, unique_id,
+};
