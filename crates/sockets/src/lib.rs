@@ -2,7 +2,20 @@
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cancel;
+mod connection;
+mod error;
+mod handler;
+pub mod middleware;
+mod request;
 mod wire;
+
+pub use cancel::CancelToken;
+pub use connection::{Connection, Identity};
+pub use error::InvalidBody;
+pub use handler::{Handler, HandlerError, Reply, ReplyFuture, Typed, replying, typed};
+pub use middleware::Middleware;
+pub use request::Request;
 
 pub use wire::{
     BodyError, DecodeError, ErrorDetail, ErrorMessage, HEADER_CHANNEL_EXPIRES, Headers, Incoming,
