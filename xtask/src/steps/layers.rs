@@ -66,6 +66,14 @@ const LAYERS: &[Layer] = &[
         // Its tests start servers, old and new, kill them and restart them.
         test_needs: &[Tool::Servers],
     },
+    Layer {
+        name: "sockets",
+        examples: &[],
+        bench: false,
+        tls: false,
+        // Its tests start peers in other languages, and servers for many nodes.
+        test_needs: &[Tool::Servers],
+    },
 ];
 
 /// A package under `crates/`. Its steps are the group of its name, so that they can be run alone.

