@@ -92,6 +92,8 @@ struct Inner {
     channel: Arc<str>,
     address: Option<IpAddr>,
     identity: Identity,
+    #[cfg(feature = "server")]
+    server: Option<crate::server::Server>,
 }
 
 impl Connection {
@@ -108,8 +110,35 @@ impl Connection {
                 channel: channel.into(),
                 address,
                 identity,
+                #[cfg(feature = "server")]
+                server: None,
             }),
         }
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn on_server(
+        channel: Arc<str>,
+        address: Option<IpAddr>,
+        identity: Identity,
+        server: crate::server::Server,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id: crate::wire::unique_id().into(),
+                channel,
+                address,
+                identity,
+                server: Some(server),
+            }),
+        }
+    }
+
+    /// The server that the connection is on, for handlers and hooks that broadcast. `None` for a connection that was made
+    /// by [`new`](Self::new). This handle does not keep the server running.
+    #[cfg(feature = "server")]
+    pub fn server(&self) -> Option<&crate::server::Server> {
+        self.inner.server.as_ref()
     }
 
     /// The client's id, a UUID v4 that the server assigned.
@@ -120,6 +149,11 @@ impl Connection {
     /// The channel that the client has joined.
     pub fn channel(&self) -> &str {
         &self.inner.channel
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn shared_id(&self) -> &Arc<str> {
+        &self.inner.id
     }
 
     pub(crate) fn shared_channel(&self) -> &Arc<str> {

@@ -8,6 +8,9 @@ mod error;
 mod handler;
 pub mod middleware;
 mod request;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+mod server;
 mod wire;
 
 pub use cancel::CancelToken;
@@ -16,6 +19,12 @@ pub use error::InvalidBody;
 pub use handler::{Handler, HandlerError, Reply, ReplyFuture, Typed, replying, typed};
 pub use middleware::Middleware;
 pub use request::Request;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub use server::{
+    AwaitError, BuildError, ChannelBroadcaster, ChannelEnd, DirectBroadcaster, Health, JoinRequest,
+    Limits, NetworkError, Refusal, Server, ServerBuilder, ServerStats, ShutdownReport, SlowMembers,
+};
 
 pub use wire::{
     BodyError, DecodeError, ErrorDetail, ErrorMessage, HEADER_CHANNEL_EXPIRES, Headers, Incoming,

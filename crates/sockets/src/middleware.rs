@@ -16,6 +16,8 @@ use crate::handler::{Handler, Reply};
 use crate::request::Request;
 
 pub use catch_panics::{CatchPanics, PanicError};
+#[cfg(feature = "server")]
+pub(crate) use catch_panics::{poll, start};
 pub use logger::{Entry, Logger, Outcome};
 pub use metrics::{KeyCount, Metrics};
 pub use timeout::{Timeout, TimeoutError};

@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-use futures_util::FutureExt;
+use std::task::{Context, Poll};
 
 use super::{Middleware, Next};
-use crate::handler::{Handler, Reply};
+use crate::handler::{Handler, HandlerError, Reply, ReplyFuture};
 use crate::request::Request;
 
 /// Turns a panic into a [`PanicError`], so that the middleware outside of it sees an error.
@@ -59,13 +59,28 @@ impl PanicError {
 }
 
 /// Calls the handler. Its panic, in the call or in the future, becomes an error.
-pub(crate) async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
-    let future = match catch_unwind(AssertUnwindSafe(|| handler.handle(request))) {
-        Ok(future) => future,
-        Err(panic) => return Err(PanicError::new(panic).into()),
-    };
-    match AssertUnwindSafe(future).catch_unwind().await {
-        Ok(reply) => reply,
+async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
+    let mut future = start(handler, request)?;
+    poll_fn(|cx| poll(&mut future, cx)).await
+}
+
+/// Calls the handler for its future. A panic becomes an error.
+pub(crate) fn start(handler: &dyn Handler, request: Request) -> Result<ReplyFuture, HandlerError> {
+    catch_unwind(AssertUnwindSafe(|| handler.handle(request)))
+        .map_err(|panic| PanicError::new(panic).into())
+}
+
+/// Polls the future of a handler. A panic becomes an error. A future that is ready is dropped, which may panic, too.
+pub(crate) fn poll(future: &mut ReplyFuture, cx: &mut Context<'_>) -> Poll<Reply> {
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+    let reply = match polled {
+        Ok(Poll::Pending) => return Poll::Pending,
+        Ok(Poll::Ready(reply)) => reply,
         Err(panic) => Err(PanicError::new(panic).into()),
+    };
+    let done = std::mem::replace(future, Box::pin(std::future::pending()));
+    match catch_unwind(AssertUnwindSafe(|| drop(done))) {
+        Ok(()) => Poll::Ready(reply),
+        Err(panic) => Poll::Ready(Err(PanicError::new(panic).into())),
     }
 }

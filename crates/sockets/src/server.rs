@@ -1,0 +1,343 @@
+//! The server: channels for WebSocket clients.
+//!
+//! From the bottom up: `close` and `limits` are settings, `mailbox` is a member's queue, `channel` has members, `core` has
+//! channels, `session` is a connection's task, `upgrade` and `serve` make sessions out of HTTP requests.
+
+mod address;
+mod authorize;
+mod awaits;
+mod broadcaster;
+mod builder;
+mod channel;
+mod close;
+mod core;
+mod hooks;
+mod limits;
+mod mailbox;
+mod member;
+mod origin;
+mod rate;
+mod report;
+mod serve;
+mod session;
+mod settings;
+mod socket;
+mod stats;
+mod upgrade;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::WebSocket;
+use axum::extract::{RawPathParams, Request};
+use axum::routing::any;
+use tokio::net::TcpListener;
+
+use crate::connection::{Connection, Identity};
+use crate::wire::{Message, unique_id};
+use core::Core;
+use hooks::ChannelEnd as End;
+use mailbox::Frame;
+
+pub use address::NetworkError;
+pub use authorize::{JoinRequest, Refusal};
+pub use awaits::AwaitError;
+pub use broadcaster::{ChannelBroadcaster, DirectBroadcaster};
+pub use builder::{BuildError, ServerBuilder};
+pub use hooks::ChannelEnd;
+pub use limits::{Limits, SlowMembers};
+pub use stats::ServerStats;
+
+/// A server of WebSocket channels. Clones are handles of one server.
+///
+/// A client joins a channel by connecting to the path that has the channel's id; the channel exists while it has members.
+/// Handlers get what clients send, and the server broadcasts to channels and to single clients.
+///
+/// When the last handle is dropped, the routers made by [`router`](Self::router) among them, the server disconnects its
+/// clients and ends its tasks. [`shutdown`](Self::shutdown) does so too, and waits for it.
+///
+/// ```no_run
+/// use fanfeed_sockets::{Request, Server};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder()
+///     .channel_handler("chat", |request: Request| async move {
+///         let mut message = request.reply("chat");
+///         message.copy_body(request.message());
+///         Ok(Some(message))
+///     })
+///     .build()?;
+/// let app = axum::Router::new().nest("/ws", server.router());
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// server.serve_router(listener, app).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    core: Arc<Core>,
+    /// `None` in the handles that handlers get: a server that is reachable only from its own connections ends.
+    owner: Option<Arc<Owner>>,
+}
+
+/// Ends the server with the last handle.
+struct Owner(Arc<Core>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.begin_shutdown();
+    }
+}
+
+/// What a [`shutdown`](Server::shutdown) found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Connections that had not ended at the deadline, and were cut.
+    pub cut: usize,
+    /// Whether all hooks had been called at the deadline. Those that had not been are dropped.
+    pub hooks_finished: bool,
+}
+
+/// Whether a server can take clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Clients can join.
+    Ready,
+    /// As many clients are connected as the limits allow.
+    Full,
+    /// The server is shutting down, or has shut down.
+    ShuttingDown,
+}
+
+impl Server {
+    /// Settings of a server to be built.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    fn of(core: Core) -> Self {
+        let core = Arc::new(core);
+        Self {
+            owner: Some(Arc::new(Owner(Arc::clone(&core)))),
+            core,
+        }
+    }
+
+    fn unowned(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+            owner: None,
+        }
+    }
+
+    /// Routes for `/{channel}`, to be merged or nested into an application's router.
+    ///
+    /// The limit of connections for each address needs the addresses: with `axum::serve`, use
+    /// `into_make_service_with_connect_info::<SocketAddr>()`. The application's server limits how long a client may take for
+    /// its HTTP request; [`serve_router`](Self::serve_router) does all that by itself.
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let server = self.clone();
+        let upgrade = move |params: RawPathParams, request: Request| {
+            upgrade::upgrade(server.clone(), params, request)
+        };
+        Router::new().route(&format!("/{{{}}}", upgrade::CHANNEL), any(upgrade))
+    }
+
+    /// Serves channels at `/{channel}` until the server is shut down and its connections have ended.
+    ///
+    /// # Errors
+    ///
+    /// If the listener is of no use. A connection that cannot be accepted is no error: the next one may be.
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        self.serve_router(listener, self.router()).await
+    }
+
+    /// Serves an application of which [`router`](Self::router) is a part, with this server's limits on handshakes and
+    /// HTTP headers, until the server is shut down and its connections have ended.
+    ///
+    /// # Errors
+    ///
+    /// As for [`serve`](Self::serve).
+    pub async fn serve_router(&self, listener: TcpListener, router: Router) -> io::Result<()> {
+        serve::serve(self, listener, router).await
+    }
+
+    /// Makes a connection that the application has upgraded itself a member of a channel, and returns when it has ended.
+    /// The future is the connection: dropping it ends the connection.
+    ///
+    /// The limits that concern a handshake are up to the application then, [`message_size`](Limits::message_size) among
+    /// them: axum's `WebSocketUpgrade` has settings of the same names. A channel id that is refused, or a server that is
+    /// full, closes the connection with a code.
+    pub async fn serve_socket(&self, socket: WebSocket, channel: &str, identity: Identity) {
+        match upgrade::check_late(&self.core, channel) {
+            Ok(slot) => {
+                let connection =
+                    Connection::on_server(channel.into(), None, identity, self.unowned());
+                upgrade::run(Arc::clone(&self.core), slot, socket, connection).await;
+            }
+            Err(close) => {
+                self.core.counters.refused.add(1);
+                upgrade::refuse(socket, close, self.core.settings.limits.close_time).await;
+            }
+        }
+    }
+
+    /// Sends a message to all members of a channel, and returns how many it was queued for: 0 if the channel has no
+    /// members. It never waits.
+    ///
+    /// The message is serialized once. Without a channel id it gets that of the channel.
+    pub fn broadcast(&self, channel: &str, message: Message) -> usize {
+        let Some(channel) = self.core.channel(channel) else {
+            return 0;
+        };
+        channel.feed.send(frame_for(&channel.id, message))
+    }
+
+    /// Sends a message to one client, and returns whether it was queued: not if there is no such client.
+    pub fn broadcast_direct(&self, client_id: &str, message: Message) -> bool {
+        self.core.send_direct(client_id, &message)
+    }
+
+    /// Sends a message to all members of a channel, and returns the first answer: a message from a member of the channel
+    /// with the same correlation id, which this sets. Its client id is that of the member.
+    ///
+    /// An answer passes by handlers and their queue, so a handler can ask the very client whose message it handles. Later
+    /// answers are handled as other messages are, or else counted and dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the channel has no members, or has none left before anyone answered; if nobody answers within `timeout`; or if the
+    /// first answer is an error message.
+    pub async fn broadcast_await(
+        &self,
+        channel: &str,
+        mut message: Message,
+        timeout: Duration,
+    ) -> Result<Message, AwaitError> {
+        let channel = self
+            .core
+            .channel(channel)
+            .ok_or(AwaitError::ChannelNotFound)?;
+        let id = format!("{}{}", self.core.question_prefix, unique_id());
+        message.set_correlation_id(&*id);
+        let frame = frame_for(&channel.id, message);
+        let answer = channel
+            .unless_ended(|awaits| awaits.ask(id.clone()))
+            .ok_or(AwaitError::ChannelNotFound)?;
+        let _forget = Forget {
+            channel: &channel,
+            id: &id,
+        };
+        channel.feed.send(frame);
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answer)) => awaits::outcome(answer),
+            Ok(Err(_)) => Err(AwaitError::ChannelEmptied),
+            Err(_) => Err(AwaitError::Timeout),
+        }
+    }
+
+    /// Ends a channel: its members get `channel.closed`, and are disconnected with the close code 1000. Returns whether
+    /// there was such a channel. Clients may join it again at once, as a new channel.
+    pub fn close_channel(&self, channel: &str) -> bool {
+        let channel = self.core.channel(channel);
+        channel.is_some_and(|channel| self.core.end_channel(&channel, End::Closed))
+    }
+
+    /// Whether a channel has members.
+    pub fn has_channel(&self, channel: &str) -> bool {
+        self.core.channel(channel).is_some()
+    }
+
+    /// The ids of all channels that have members.
+    pub fn channels(&self) -> Vec<Arc<str>> {
+        self.core.channel_ids()
+    }
+
+    /// The members of a channel.
+    pub fn members(&self, channel: &str) -> Vec<Connection> {
+        let channel = self.core.channel(channel);
+        let members = channel.map(|channel| channel.members()).unwrap_or_default();
+        members
+            .iter()
+            .map(|member| member.connection.clone())
+            .collect()
+    }
+
+    /// What the server has counted.
+    pub fn stats(&self) -> ServerStats {
+        self.core.stats()
+    }
+
+    /// Whether the server can take clients.
+    pub fn health(&self) -> Health {
+        if self.core.is_closing() {
+            Health::ShuttingDown
+        } else if self.stats().connections >= self.core.settings.limits.connections {
+            Health::Full
+        } else {
+            Health::Ready
+        }
+    }
+
+    /// Lets nobody join any more, sends each member what is queued for it and a close frame with the code 1001, and waits
+    /// until all connections have ended and all hooks have been called. At the deadline, what is left is cut.
+    ///
+    /// Go clients, and the client of this crate, connect again after 1001.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        self.core.begin_shutdown();
+        let graceful = async {
+            self.core.emptied().await;
+            self.core.hooks.idle().await;
+        };
+        if tokio::time::timeout(deadline, graceful).await.is_ok() {
+            return ShutdownReport {
+                cut: 0,
+                hooks_finished: true,
+            };
+        }
+        let cut = self.core.kill();
+        let hooks_finished = tokio::time::timeout(Duration::ZERO, self.core.hooks.idle())
+            .await
+            .is_ok();
+        self.core.hooks.stop();
+        ShutdownReport {
+            cut,
+            hooks_finished,
+        }
+    }
+}
+
+fn frame_for(channel: &str, mut message: Message) -> Frame {
+    if message.channel_id().is_empty() {
+        message.set_channel_id(channel);
+    }
+    message.encode().into()
+}
+
+/// Forgets a question, whether or not it was answered, and also when the asker's future is dropped.
+struct Forget<'a> {
+    channel: &'a channel::Channel,
+    id: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.channel.awaits.forget(self.id);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_struct("Server")
+            .field("connections", &stats.connections)
+            .field("channels", &stats.channels)
+            .field("is_owner", &self.owner.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,346 @@
+//! Builds servers.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Server;
+use super::address::{NetworkError, Proxies};
+use super::authorize::{JoinRequest, Refusal};
+use super::core::Core;
+use super::hooks::{ChannelEnd, HookRunner, Hooks, hook};
+use super::limits::Limits;
+use super::origin::Origins;
+use super::settings::{Audience, Authorize, ErrorBody, Lifetime, Route, Settings};
+use crate::connection::{Connection, Identity};
+use crate::handler::{Handler, HandlerError};
+use crate::middleware::{Middleware, Next, chain};
+use crate::wire::{MESSAGE_ERROR, Message};
+
+/// Settings of a server to be built, from [`Server::builder`].
+#[must_use = "settings do nothing until `build` is called"]
+pub struct ServerBuilder {
+    limits: Limits,
+    handlers: Vec<(String, Next, Audience)>,
+    middleware: Vec<Arc<dyn Middleware>>,
+    hooks: Hooks,
+    authorize: Option<Authorize>,
+    origins: Origins,
+    proxies: Vec<String>,
+    lifetime: Option<Lifetime>,
+    error_body: Option<ErrorBody>,
+    exposes_errors: bool,
+    reports_unknown: bool,
+    answers_info: bool,
+}
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            handlers: Vec::new(),
+            middleware: Vec::new(),
+            hooks: Hooks::default(),
+            authorize: None,
+            origins: Origins::default(),
+            proxies: Vec::new(),
+            lifetime: None,
+            error_body: None,
+            exposes_errors: false,
+            reports_unknown: true,
+            answers_info: true,
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// Handles messages with this key; the reply goes to the client that sent the message.
+    ///
+    /// A reply whose client id is that of another client goes to that client instead.
+    pub fn direct_handler(self, key: impl Into<String>, handler: impl Handler) -> Self {
+        self.handler(key.into(), Arc::new(handler), Audience::Sender)
+    }
+
+    /// Handles messages with this key; the reply goes to all members of the channel, the sender among them.
+    ///
+    /// A reply whose channel id is that of another channel goes to that channel instead.
+    pub fn channel_handler(self, key: impl Into<String>, handler: impl Handler) -> Self {
+        self.handler(key.into(), Arc::new(handler), Audience::Channel)
+    }
+
+    fn handler(mut self, key: String, handler: Next, audience: Audience) -> Self {
+        self.handlers.push((key, handler, audience));
+        self
+    }
+
+    /// Adds middleware around all handlers, inside of what was added before.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Asks this before each upgrade. It establishes the identity of the client, or refuses it with an HTTP status.
+    ///
+    /// Without it, all clients are [anonymous](Identity::anonymous).
+    pub fn authorize<F, R>(mut self, authorize: F) -> Self
+    where
+        F: Fn(JoinRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Identity, Refusal>> + Send + 'static,
+    {
+        self.authorize = Some(Box::new(move |request| Box::pin(authorize(request))));
+        self
+    }
+
+    /// Lets pages of these origins connect, such as `https://example.com`, besides those of the server's own host. `*`
+    /// allows every origin.
+    pub fn allowed_origins<I>(mut self, origins: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        for origin in origins {
+            let origin = origin.into();
+            self.origins.any |= origin == "*";
+            self.origins
+                .allowed
+                .push(origin.trim_end_matches('/').to_owned());
+        }
+        self
+    }
+
+    /// Believes the `X-Forwarded-For` header of these proxies: addresses, or networks such as `10.0.0.0/8`.
+    pub fn trusted_proxies<I>(mut self, proxies: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.proxies.extend(proxies.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets each channel expire this time after its first member joined, whatever happens in it.
+    pub fn channel_lifetime(self, lifetime: Duration) -> Self {
+        self.channel_lifetime_with(move |_| Some(lifetime))
+    }
+
+    /// As [`channel_lifetime`](Self::channel_lifetime), by the id of the channel. `None` lets a channel live on.
+    pub fn channel_lifetime_with<F>(mut self, lifetime: F) -> Self
+    where
+        F: Fn(&str) -> Option<Duration> + Send + Sync + 'static,
+    {
+        self.lifetime = Some(Box::new(lifetime));
+        self
+    }
+
+    /// Is called after a client joined.
+    ///
+    /// Hooks run on tasks of their own, so that they delay no message. Those of one channel run one after the other, in the
+    /// order in which things happened. One that takes longer than 30 s is dropped.
+    pub fn on_join<F, R>(mut self, f: F) -> Self
+    where
+        F: Fn(Connection) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.join = hook(f);
+        self
+    }
+
+    /// Is called after a client left its channel, for whatever reason: exactly once for each call of
+    /// [`on_join`](Self::on_join).
+    pub fn on_leave<F, R>(mut self, f: F) -> Self
+    where
+        F: Fn(Connection) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.leave = hook(f);
+        self
+    }
+
+    /// Is called with the id of a channel that came to be because a client joined it, before [`on_join`](Self::on_join).
+    pub fn on_channel_create<F, R>(mut self, f: F) -> Self
+    where
+        F: Fn(Arc<str>) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.create = hook(f);
+        self
+    }
+
+    /// Is called with the id of a channel that ended, and why, after [`on_leave`](Self::on_leave) of its members.
+    pub fn on_channel_close<F, R>(mut self, f: F) -> Self
+    where
+        F: Fn(Arc<str>, ChannelEnd) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.close = hook(move |(channel, end)| f(channel, end));
+        self
+    }
+
+    /// Decides what a client is told about a message whose handler failed: any JSON, or `None` for nothing.
+    ///
+    /// Without it, the client gets an [`ErrorDetail`](crate::ErrorDetail): the one that the handler returned as its error, or
+    /// what was wrong with the body, or else that the server could not handle the message.
+    pub fn on_error<F>(mut self, f: F) -> Self
+    where
+        F: Fn(&Message, &HandlerError) -> Option<serde_json::Value> + Send + Sync + 'static,
+    {
+        self.error_body = Some(Box::new(f));
+        self
+    }
+
+    /// Whether clients get the text of handlers' errors. `false` by default, because such a text can have internals in
+    /// it.
+    pub fn expose_errors(mut self, expose: bool) -> Self {
+        self.exposes_errors = expose;
+        self
+    }
+
+    /// Whether a client gets an error message for a message without a handler. `true` by default.
+    pub fn report_unknown(mut self, report: bool) -> Self {
+        self.reports_unknown = report;
+        self
+    }
+
+    /// Whether `get.info` is answered with the numbers of connections and channels. `true` by default. A handler for it
+    /// comes before that.
+    pub fn answer_info(mut self, answer: bool) -> Self {
+        self.answers_info = answer;
+        self
+    }
+
+    /// Builds the server.
+    ///
+    /// # Errors
+    ///
+    /// If a handler can never be called, a proxy is no address or network, or a limit is 0.
+    pub fn build(mut self) -> Result<Server, BuildError> {
+        check(&self.limits)?;
+        self.limits.clamp_times();
+        let proxies = self.proxies.iter().map(|text| text.parse());
+        let proxies = Proxies(
+            proxies
+                .collect::<Result<_, _>>()
+                .map_err(BuildError::Proxy)?,
+        );
+        let mut routes = HashMap::new();
+        for (key, handler, audience) in self.handlers {
+            if key.is_empty() || key == MESSAGE_ERROR {
+                return Err(BuildError::Key(key));
+            }
+            let handler = chain(&self.middleware, handler);
+            let route = Route { handler, audience };
+            if routes.insert(key.clone(), route).is_some() {
+                return Err(BuildError::Twice(key));
+            }
+        }
+        let settings = Settings {
+            limits: self.limits,
+            routes,
+            authorize: self.authorize,
+            origins: self.origins,
+            proxies,
+            lifetime: self.lifetime,
+            error_body: self.error_body,
+            exposes_errors: self.exposes_errors,
+            reports_unknown: self.reports_unknown,
+            answers_info: self.answers_info,
+            runtime: Arc::default(),
+        };
+        Ok(Server::of(Core::new(settings, HookRunner::new(self.hooks))))
+    }
+}
+
+/// Refuses limits with which nothing could work.
+fn check(limits: &Limits) -> Result<(), BuildError> {
+    let sizes = [
+        ("message_size", limits.message_size),
+        ("header_count", limits.header_count),
+        ("header_size", limits.header_size),
+        ("handshakes", limits.handshakes),
+        ("connections", limits.connections),
+        ("connections_per_address", limits.connections_per_address),
+        ("channels", limits.channels),
+        ("channel_id_size", limits.channel_id_size),
+        ("message_rate", limits.message_rate as usize),
+        ("message_burst", limits.message_burst as usize),
+        ("queue_frames", limits.queue_frames),
+        ("queue_bytes", limits.queue_bytes),
+        ("inbox", limits.inbox),
+        ("concurrency", limits.concurrency),
+        ("error_size", limits.error_size),
+    ];
+    let times = [
+        ("handshake_time", limits.handshake_time),
+        ("write_time", limits.write_time),
+        ("idle_time", limits.idle_time),
+        ("ping_interval", limits.ping_interval),
+        ("close_time", limits.close_time),
+    ];
+    let sizes = sizes.into_iter().filter(|(_, size)| *size == 0);
+    let times = times.into_iter().filter(|(_, time)| time.is_zero());
+    let zero = sizes
+        .map(|(name, _)| name)
+        .chain(times.map(|(name, _)| name))
+        .next();
+    zero.map_or(Ok(()), |name| Err(BuildError::ZeroLimit(name)))
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.handlers.iter().map(|(key, ..)| key).collect();
+        f.debug_struct("ServerBuilder")
+            .field("handlers", &keys)
+            .field("limits", &self.limits)
+            .field("hooks", &self.hooks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server could not be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two handlers have this key. A key has one handler.
+    Twice(String),
+    /// A handler has a key that no message to a handler has: the empty one, or `error`.
+    Key(String),
+    /// A trusted proxy is not an address or a network.
+    Proxy(NetworkError),
+    /// This limit is 0, so that nothing could work. It has to be at least 1.
+    ZeroLimit(&'static str),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Twice(key) => write!(
+                f,
+                "two handlers have the key {key:?}: a key has one handler"
+            ),
+            Self::Key(key) => write!(
+                f,
+                "a handler has the key {key:?}, which no message to a handler has: name another one"
+            ),
+            Self::Proxy(error) => write!(f, "a trusted proxy is not valid: {error}"),
+            Self::ZeroLimit(name) => write!(f, "the limit {name} is 0: it has to be at least 1"),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Proxy(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! What all handles of a server share: its channels, its members and its settings.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::channel::{Channel, Expiry, Removed};
+use super::close::Close;
+use super::hooks::{ChannelEnd, Event, HookRunner};
+use super::mailbox::Frame;
+use super::member::Member;
+use super::settings::Settings;
+use super::stats::{Counters, ServerStats};
+use crate::cancel::CancelToken;
+use crate::wire::{
+    HEADER_CHANNEL_EXPIRES, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS,
+    Message, unique_id,
+};
+
+/// The state of a server.
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) counters: Arc<Counters>,
+    pub(super) hooks: Arc<HookRunner>,
+    /// What the correlation ids of this server's questions begin with.
+    pub(super) question_prefix: String,
+    channels: RwLock<HashMap<Arc<str>, Arc<Channel>>>,
+    /// By client id, from the start of a session to its end. That is longer than the membership.
+    sessions: RwLock<HashMap<Arc<str>, Arc<Member>>>,
+    slots: Mutex<Slots>,
+    emptied: Notify,
+    is_closing: AtomicBool,
+    /// Cancelled when the server begins to shut down.
+    pub(super) closing: CancelToken,
+}
+
+#[derive(Default)]
+struct Slots {
+    taken: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why there is no slot for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoSlot {
+    Closing,
+    Full,
+    Address,
+}
+
+impl NoSlot {
+    pub(super) fn close(self) -> Close {
+        match self {
+            Self::Closing => Close::SHUTDOWN,
+            Self::Full => Close::FULL,
+            Self::Address => Close::ADDRESS,
+        }
+    }
+}
+
+/// A connection's place within the limits. It is given back when dropped.
+pub(super) struct Slot {
+    core: Arc<Core>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = self.core.slots.lock();
+        slots.taken -= 1;
+        if let Some(address) = self.address
+            && let Some(count) = slots.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                slots.by_address.remove(&address);
+            }
+        }
+        let is_empty = slots.taken == 0;
+        drop(slots);
+        if is_empty {
+            self.core.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, hooks: HookRunner) -> Self {
+        Self {
+            settings,
+            counters: Arc::default(),
+            hooks: Arc::new(hooks),
+            question_prefix: format!("{}.", unique_id()),
+            channels: RwLock::default(),
+            sessions: RwLock::default(),
+            slots: Mutex::default(),
+            emptied: Notify::new(),
+            is_closing: AtomicBool::new(false),
+            closing: CancelToken::new(),
+        }
+    }
+
+    pub(super) fn reserve(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Slot, NoSlot> {
+        let limits = &self.settings.limits;
+        let mut slots = self.slots.lock();
+        if self.is_closing() {
+            return Err(NoSlot::Closing);
+        }
+        if slots.taken >= limits.connections {
+            return Err(NoSlot::Full);
+        }
+        if let Some(address) = address {
+            let count = slots.by_address.entry(address).or_default();
+            if *count >= limits.connections_per_address {
+                return Err(NoSlot::Address);
+            }
+            *count += 1;
+        }
+        slots.taken += 1;
+        Ok(Slot {
+            core: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Whether a client could join this channel now. A moment later that may have changed.
+    pub(super) fn has_room_for(&self, channel: &str) -> bool {
+        let channels = self.channels.read();
+        channels.len() < self.settings.limits.channels || channels.contains_key(channel)
+    }
+
+    /// Makes a connection a member of its channel. `join.success` is its first message.
+    pub(super) fn join(self: &Arc<Self>, member: &Arc<Member>) -> Result<Arc<Channel>, Close> {
+        let runtime = Handle::current();
+        let id = member.connection.shared_channel();
+        let mut channels = self.channels.write();
+        if self.is_closing() {
+            return Err(Close::SHUTDOWN);
+        }
+        let channel = match channels.get(id) {
+            Some(channel) => Arc::clone(channel),
+            None if channels.len() >= self.settings.limits.channels => return Err(Close::FULL),
+            None => {
+                let channel = self.open(&runtime, id);
+                channels.insert(Arc::clone(id), Arc::clone(&channel));
+                channel
+            }
+        };
+        let mut welcome = Message::new(MESSAGE_JOIN_SUCCESS, member.connection.id(), &**id);
+        if let Some(expiry) = &channel.expiry {
+            welcome.set_header(HEADER_CHANNEL_EXPIRES, expiry.time.to_string());
+        }
+        // A mailbox that is new and empty takes any frame.
+        let _ = member.mailbox.push(Frame::from(welcome.encode()));
+        let client = Arc::clone(member.connection.shared_id());
+        self.sessions.write().insert(client, Arc::clone(member));
+        channel.add(member);
+        self.counters.joined.add(1);
+        self.hooks
+            .push(&runtime, Event::Join(member.connection.clone()));
+        Ok(channel)
+    }
+
+    fn open(self: &Arc<Self>, runtime: &Handle, id: &Arc<str>) -> Arc<Channel> {
+        let lifetime = self.settings.lifetime.as_ref();
+        let expiry = lifetime
+            .and_then(|lifetime| lifetime(id))
+            .and_then(Expiry::after);
+        let channel = Arc::new(Channel::new(Arc::clone(id), expiry));
+        self.hooks.push(runtime, Event::Create(Arc::clone(id)));
+        if let Some(expiry) = expiry {
+            let (core, expiring) = (Arc::downgrade(self), Arc::downgrade(&channel));
+            let timer = runtime.spawn(async move {
+                tokio::time::sleep_until(expiry.at).await;
+                if let (Some(core), Some(channel)) = (core.upgrade(), expiring.upgrade()) {
+                    core.end_channel(&channel, ChannelEnd::Expired);
+                }
+            });
+            channel.set_timer(timer.abort_handle());
+        }
+        channel
+    }
+
+    /// Ends a membership. Only the first call for a member has an effect.
+    pub(super) fn leave(&self, runtime: &Handle, channel: &Arc<Channel>, member: &Member) {
+        {
+            let mut channels = self.channels.write();
+            let Some(removed) = channel.remove(member.connection.id()) else {
+                return;
+            };
+            self.left(runtime, member);
+            if removed == Removed::Last {
+                self.forget(&mut channels, channel);
+                channel.end();
+                let id = Arc::clone(&channel.id);
+                self.hooks
+                    .push(runtime, Event::Close(id, ChannelEnd::Emptied));
+            }
+        }
+        member.unsubscribe();
+    }
+
+    fn left(&self, runtime: &Handle, member: &Member) {
+        self.counters.left.add(1);
+        self.hooks
+            .push(runtime, Event::Leave(member.connection.clone()));
+    }
+
+    fn forget(&self, channels: &mut HashMap<Arc<str>, Arc<Channel>>, channel: &Arc<Channel>) {
+        if channels
+            .get(&channel.id)
+            .is_some_and(|known| Arc::ptr_eq(known, channel))
+        {
+            channels.remove(&channel.id);
+        }
+    }
+
+    /// Ends a channel: tells its members, and disconnects them. Returns whether it had not ended before.
+    pub(super) fn end_channel(&self, channel: &Arc<Channel>, end: ChannelEnd) -> bool {
+        let members = {
+            let mut channels = self.channels.write();
+            self.forget(&mut channels, channel);
+            let members = channel.end();
+            let Some(runtime) = self.settings.runtime.get() else {
+                return false;
+            };
+            if members.is_empty() {
+                return false;
+            }
+            for member in &members {
+                self.left(runtime, member);
+            }
+            self.hooks
+                .push(runtime, Event::Close(Arc::clone(&channel.id), end));
+            members
+        };
+        channel.feed.close();
+        let (key, close) = match end {
+            ChannelEnd::Expired => (Some(MESSAGE_CHANNEL_EXPIRED), Close::EXPIRED),
+            ChannelEnd::Shutdown => (None, Close::SHUTDOWN),
+            ChannelEnd::Closed | ChannelEnd::Emptied => {
+                (Some(MESSAGE_CHANNEL_CLOSED), Close::CLOSED)
+            }
+        };
+        for member in members {
+            member.unsubscribe();
+            match key {
+                Some(key) => {
+                    let last = Message::new(key, member.connection.id(), &*channel.id);
+                    let frame = Frame::from(last.encode());
+                    member.mailbox.close_with(frame, close);
+                }
+                None => member.mailbox.close(close),
+            }
+        }
+        true
+    }
+
+    pub(super) fn channel(&self, id: &str) -> Option<Arc<Channel>> {
+        self.channels.read().get(id).cloned()
+    }
+
+    pub(super) fn channel_ids(&self) -> Vec<Arc<str>> {
+        self.channels.read().keys().cloned().collect()
+    }
+
+    fn member(&self, client: &str) -> Option<Arc<Member>> {
+        self.sessions.read().get(client).cloned()
+    }
+
+    /// Sends a message to one client. Returns whether it is connected.
+    pub(super) fn send_direct(&self, client: &str, message: &Message) -> bool {
+        let Some(member) = self.member(client) else {
+            return false;
+        };
+        member.mailbox.push(Frame::from(message.encode())).is_ok()
+    }
+
+    /// The session of a member has ended.
+    pub(super) fn end_session(&self, member: &Member) {
+        self.sessions.write().remove(member.connection.id());
+        member.mailbox.clear();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
+    /// Lets nobody join any more, and disconnects all members.
+    pub(super) fn begin_shutdown(&self) {
+        let channels: Vec<_> = {
+            // Under the locks that `join` and `reserve` hold while they look at the flag.
+            let channels = self.channels.write();
+            let _slots = self.slots.lock();
+            self.is_closing.store(true, Ordering::Relaxed);
+            channels.values().cloned().collect()
+        };
+        self.closing.cancel();
+        for channel in channels {
+            self.end_channel(&channel, ChannelEnd::Shutdown);
+        }
+    }
+
+    /// Waits until no connection is left, in its handshake or later.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.slots.lock().taken == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends all sessions at once. Returns how many there were.
+    pub(super) fn kill(&self) -> usize {
+        let sessions: Vec<_> = self.sessions.read().values().cloned().collect();
+        for member in &sessions {
+            member.mailbox.kill();
+        }
+        sessions.len()
+    }
+
+    pub(super) fn stats(&self) -> ServerStats {
+        let (connections, channels) = (self.slots.lock().taken, self.channels.read().len());
+        self.counters.snapshot(connections, channels)
+    }
+}

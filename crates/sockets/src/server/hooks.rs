@@ -1,0 +1,190 @@
+//! Callbacks for what happens to channels and members.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::cancel::CancelToken;
+use crate::connection::Connection;
+
+/// Why a channel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelEnd {
+    /// Its last member left.
+    Emptied,
+    /// Its lifetime was over.
+    Expired,
+    /// `close_channel` was called.
+    Closed,
+    /// The server is shutting down.
+    Shutdown,
+}
+
+type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Hook<E> = Option<Box<dyn Fn(E) -> HookFuture + Send + Sync>>;
+
+/// How long one call of a hook may take before it is dropped.
+const HOOK_TIME: Duration = Duration::from_secs(30);
+
+/// The hooks that an application has set.
+#[derive(Default)]
+pub(super) struct Hooks {
+    pub(super) join: Hook<Connection>,
+    pub(super) leave: Hook<Connection>,
+    pub(super) create: Hook<Arc<str>>,
+    pub(super) close: Hook<(Arc<str>, ChannelEnd)>,
+}
+
+/// What happened.
+pub(super) enum Event {
+    Create(Arc<str>),
+    Join(Connection),
+    Leave(Connection),
+    Close(Arc<str>, ChannelEnd),
+}
+
+pub(super) fn hook<E, F, R>(f: F) -> Hook<E>
+where
+    F: Fn(E) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    Some(Box::new(move |event| Box::pin(f(event))))
+}
+
+impl Hooks {
+    fn call(&self, event: Event) -> Option<HookFuture> {
+        match event {
+            Event::Create(channel) => self.create.as_ref().map(|hook| hook(channel)),
+            Event::Join(connection) => self.join.as_ref().map(|hook| hook(connection)),
+            Event::Leave(connection) => self.leave.as_ref().map(|hook| hook(connection)),
+            Event::Close(channel, end) => self.close.as_ref().map(|hook| hook((channel, end))),
+        }
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        match event {
+            Event::Create(_) => self.create.is_some(),
+            Event::Join(_) => self.join.is_some(),
+            Event::Leave(_) => self.leave.is_some(),
+            Event::Close(..) => self.close.is_some(),
+        }
+    }
+}
+
+/// Calls hooks on tasks of their own: those of one channel in order, those of different channels at the same time.
+#[derive(Default)]
+pub(super) struct HookRunner {
+    hooks: Hooks,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// By channel, while a task works on them.
+    queues: Mutex<HashMap<Arc<str>, VecDeque<Event>>>,
+    idle: Notify,
+    stop: CancelToken,
+}
+
+impl HookRunner {
+    pub(super) fn new(hooks: Hooks) -> Self {
+        Self {
+            hooks,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Queues an event. The caller holds the lock under which it happened, so that the events of a channel are in order.
+    pub(super) fn push(self: &Arc<Self>, runtime: &tokio::runtime::Handle, event: Event) {
+        if !self.hooks.wants(&event) {
+            return;
+        }
+        let channel = match &event {
+            Event::Create(channel) | Event::Close(channel, _) => Arc::clone(channel),
+            Event::Join(connection) | Event::Leave(connection) => {
+                Arc::clone(connection.shared_channel())
+            }
+        };
+        let mut queues = self.shared.queues.lock();
+        if let Some(queue) = queues.get_mut(&channel) {
+            queue.push_back(event);
+            return;
+        }
+        queues.insert(Arc::clone(&channel), VecDeque::from([event]));
+        drop(queues);
+        runtime.spawn(Arc::clone(self).run(channel));
+    }
+
+    async fn run(self: Arc<Self>, channel: Arc<str>) {
+        let shared = Arc::clone(&self.shared);
+        let work = async {
+            while let Some(event) = shared.next(&channel) {
+                self.run_one(event).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shared.stop.cancelled() => {
+                shared.queues.lock().remove(&channel);
+            }
+        }
+        shared.idle.notify_waiters();
+    }
+
+    /// A panic of a hook, or a hook that takes too long, concerns only that call.
+    async fn run_one(&self, event: Event) {
+        let call = std::panic::catch_unwind(AssertUnwindSafe(|| self.hooks.call(event)));
+        if let Ok(Some(future)) = call {
+            let guarded = AssertUnwindSafe(future).catch_unwind();
+            drop(tokio::time::timeout(HOOK_TIME, guarded).await);
+        }
+    }
+
+    /// Waits until all queued events have been handled.
+    pub(super) async fn idle(&self) {
+        loop {
+            let idle = self.shared.idle.notified();
+            if self.shared.queues.lock().is_empty() {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Drops the hooks that run, and what is queued.
+    pub(super) fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl Shared {
+    fn next(&self, channel: &Arc<str>) -> Option<Event> {
+        let mut queues = self.queues.lock();
+        let event = queues.get_mut(channel)?.pop_front();
+        if event.is_none() {
+            queues.remove(channel);
+        }
+        event
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("join", &self.join.is_some())
+            .field("leave", &self.leave.is_some())
+            .field("create", &self.create.is_some())
+            .field("close", &self.close.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,95 @@
+//! A listener of the server's own.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+use super::Server;
+
+/// Hyper does not accept less for the head of a request.
+const LEAST_HEAD: usize = 8 * 1024;
+
+/// The wait after an accept that failed, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) async fn serve(
+    server: &Server,
+    listener: TcpListener,
+    router: Router,
+) -> io::Result<()> {
+    // An error of this call is one of the listener itself.
+    listener.local_addr()?;
+    let core = &server.core;
+    let handshakes = Arc::new(Semaphore::new(core.settings.limits.handshakes));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = core.closing.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(_) => {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            core.counters.refused.add(1);
+            continue;
+        };
+        let (router, http) = (router.clone(), http(server));
+        connections.spawn(async move {
+            connection(http, stream, address, router).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    core.emptied().await;
+    Ok(())
+}
+
+fn http(server: &Server) -> http1::Builder {
+    let limits = &server.core.settings.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.handshake_time)
+        .max_headers(limits.header_count)
+        .max_buf_size(limits.header_size.max(LEAST_HEAD));
+    builder
+}
+
+async fn connection(http: http1::Builder, stream: TcpStream, address: SocketAddr, router: Router) {
+    // Without it a small message can wait for the acknowledgement of the one before it.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut router = router.clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(address));
+        async move {
+            let response: Result<_, Infallible> = Service::call(&mut router, request).await;
+            response
+        }
+    });
+    let connection = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // What fails here is a client that left, or was too slow or too large for the limits.
+    let _ = connection.await;
+}

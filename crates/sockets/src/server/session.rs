@@ -1,0 +1,286 @@
+//! A connection's task: it reads, handles and writes, all in one place.
+
+mod inbound;
+mod phase;
+mod work;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::channel::Channel;
+use super::close::Close;
+use super::core::Core;
+use super::mailbox::Next;
+use super::member::Member;
+use super::rate::Bucket;
+use super::socket::{Input, Output, ReadError, Socket};
+use crate::wire::Message;
+use phase::Phase;
+use work::Running;
+
+/// How often a session goes through its steps before it lets other tasks run.
+const ROUNDS: usize = 16;
+
+/// A member's connection. The future ends when the connection has ended and its messages have been handled.
+///
+/// Everything is polled by one task, so that an idle connection costs one task, one timer and the buffers of the socket.
+pub(super) struct Session<S> {
+    core: Arc<Core>,
+    runtime: Handle,
+    channel: Arc<Channel>,
+    member: Arc<Member>,
+    /// Until the connection has ended.
+    socket: Option<S>,
+    phase: Phase,
+    inbox: VecDeque<Arc<Message>>,
+    running: Vec<Running>,
+    bucket: Bucket,
+    malformed: u32,
+    /// Whether reading goes on. Not after an error, or when the server is about to close the connection.
+    is_reading: bool,
+    /// Whether reading waits for room in the inbox.
+    is_paused: bool,
+    needs_flush: bool,
+    /// Since when a write has made no progress.
+    blocked: Option<Instant>,
+    heard: Instant,
+    ping_at: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Of this poll, to be added to the counters of the server at its end.
+    sent: (u64, u64),
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Nothing can be done until the task is woken.
+    Idle,
+    /// Something was done, so there may be more to do.
+    Progress,
+    /// The connection is gone.
+    Lost,
+}
+
+impl<S: Socket> Session<S> {
+    pub(super) fn new(
+        core: Arc<Core>,
+        channel: Arc<Channel>,
+        member: Arc<Member>,
+        socket: S,
+    ) -> Self {
+        let now = Instant::now();
+        let limits = &core.settings.limits;
+        let ping_at = now + limits.ping_interval;
+        Self {
+            runtime: Handle::current(),
+            channel,
+            member,
+            socket: Some(socket),
+            phase: Phase::Open,
+            inbox: VecDeque::new(),
+            running: Vec::new(),
+            bucket: Bucket::new(limits.message_rate, limits.message_burst, now),
+            malformed: 0,
+            is_reading: true,
+            is_paused: false,
+            needs_flush: false,
+            blocked: None,
+            heard: now,
+            ping_at,
+            timer: Box::pin(sleep_until(ping_at)),
+            sent: (0, 0),
+            core,
+        }
+    }
+
+    /// Reads what has arrived, until the inbox is full.
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
+        let mut step = Step::Idle;
+        while self.is_reading {
+            let was_paused = self.is_paused;
+            self.is_paused = self.inbox.len() >= self.core.settings.limits.inbox;
+            if was_paused && !self.is_paused {
+                // What the peer sent meanwhile has not been seen.
+                self.heard = now;
+            }
+            let Some(socket) = self.socket.as_mut().filter(|_| !self.is_paused) else {
+                break;
+            };
+            let Poll::Ready(input) = socket.poll_read(cx) else {
+                break;
+            };
+            self.heard = now;
+            step = Step::Progress;
+            match input {
+                Some(Ok(Input::Close)) => {
+                    self.is_reading = false;
+                    self.peer_closed(now);
+                }
+                Some(Ok(_)) if !self.bucket.take(now) => {
+                    self.core.counters.flooded.add(1);
+                    self.close(Close::FLOOD);
+                }
+                Some(Ok(Input::Data(data))) => self.receive(&data),
+                Some(Ok(Input::Control)) => {}
+                Some(Err(ReadError::Close(close))) => {
+                    self.phase.discard();
+                    self.close(close);
+                }
+                Some(Err(ReadError::Lost)) | None => return Step::Lost,
+            }
+        }
+        step
+    }
+
+    /// Stops reading, and closes the connection once what is queued has been sent.
+    fn close(&mut self, close: Close) {
+        self.is_reading = false;
+        self.member.mailbox.close(close);
+    }
+
+    /// Writes what is queued, as much at a time as the socket takes.
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
+        let Some(socket) = self.socket.as_mut() else {
+            return Step::Idle;
+        };
+        let mut step = Step::Idle;
+        loop {
+            match socket.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(())) => return Step::Lost,
+                Poll::Pending => {
+                    self.blocked.get_or_insert(now);
+                    let (is_killed, close) = self.member.mailbox.poll_end(cx);
+                    if is_killed {
+                        return Step::Lost;
+                    }
+                    if close.is_some() {
+                        self.is_reading = false;
+                        self.phase
+                            .must_end(now + self.core.settings.limits.close_time);
+                    }
+                    return step;
+                }
+            }
+            let output = match self.member.mailbox.poll_next(cx) {
+                Poll::Ready(Next::Send(frame)) => {
+                    self.sent.0 += 1;
+                    self.sent.1 += frame.len() as u64;
+                    Output::Text(frame)
+                }
+                Poll::Ready(Next::Close(close)) => {
+                    self.phase.close(now + self.core.settings.limits.close_time);
+                    self.needs_flush = true;
+                    if socket.start_send(Output::Close(close)).is_err() {
+                        return Step::Lost;
+                    }
+                    self.leave();
+                    return Step::Progress;
+                }
+                Poll::Ready(Next::Kill) => return Step::Lost,
+                Poll::Pending => break,
+            };
+            if socket.start_send(output).is_err() {
+                return Step::Lost;
+            }
+            self.blocked = None;
+            self.needs_flush = true;
+            step = Step::Progress;
+        }
+        if self.needs_flush && self.flush(cx, now) == Step::Lost {
+            return Step::Lost;
+        }
+        step
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
+        let Some(socket) = self.socket.as_mut() else {
+            return Step::Idle;
+        };
+        match socket.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.needs_flush = false;
+                self.blocked = None;
+                Step::Progress
+            }
+            Poll::Ready(Err(())) => Step::Lost,
+            Poll::Pending => {
+                self.blocked.get_or_insert(now);
+                Step::Idle
+            }
+        }
+    }
+
+    /// Sends a ping, and a pong for peers that go by pongs alone. A socket that is blocked shows by itself whether the
+    /// peer is alive.
+    fn ping(&mut self, cx: &mut Context<'_>) -> Step {
+        let Some(socket) = self.socket.as_mut() else {
+            return Step::Idle;
+        };
+        match socket.poll_ready(cx) {
+            Poll::Pending => return Step::Idle,
+            Poll::Ready(Err(())) => return Step::Lost,
+            Poll::Ready(Ok(())) => {}
+        }
+        for output in [Output::Ping, Output::Pong] {
+            if socket.start_send(output).is_err() {
+                return Step::Lost;
+            }
+        }
+        self.needs_flush = true;
+        Step::Progress
+    }
+
+    /// Ends the membership. Again, it does nothing.
+    fn leave(&mut self) {
+        self.core.leave(&self.runtime, &self.channel, &self.member);
+        self.member.cancel.cancel();
+    }
+
+    /// Goes through the steps of an open connection.
+    fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
+        let read = self.read(cx, now);
+        if read == Step::Lost {
+            return Step::Lost;
+        }
+        let worked = self.work(cx);
+        let wrote = self.write(cx, now);
+        if wrote == Step::Lost {
+            return Step::Lost;
+        }
+        match read == Step::Progress || worked || wrote == Step::Progress {
+            true => Step::Progress,
+            false => Step::Idle,
+        }
+    }
+}
+
+impl<S: Socket> Future for Session<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        let ended = session.advance(cx);
+        let (frames, bytes) = std::mem::take(&mut session.sent);
+        if frames != 0 {
+            session.core.counters.sent.add(frames);
+            session.core.counters.sent_bytes.add(bytes);
+        }
+        ended
+    }
+}
+
+impl<S> Drop for Session<S> {
+    /// The future may be dropped at any time, by the application or with the runtime.
+    fn drop(&mut self) {
+        self.core.leave(&self.runtime, &self.channel, &self.member);
+        self.member.cancel.cancel();
+        self.core.end_session(&self.member);
+    }
+}

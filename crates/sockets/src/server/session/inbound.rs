@@ -1,0 +1,120 @@
+//! What a client sent.
+
+use std::sync::Arc;
+
+use super::Session;
+use crate::server::awaits::correlation_id;
+use crate::server::close::Close;
+use crate::server::mailbox::Frame;
+use crate::server::report;
+use crate::wire::{
+    DecodeError, Incoming, MESSAGE_GET_INFO, MESSAGE_INFO, MESSAGE_LEAVE_SUCCESS, Message,
+    decode_first,
+};
+
+/// The body of the answer to `get.info`.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    total_connections: usize,
+    total_channels: usize,
+}
+
+impl<S> Session<S> {
+    pub(super) fn receive(&mut self, data: &[u8]) {
+        self.core.counters.received.add(1);
+        match decode_first(data) {
+            Ok(incoming) => {
+                self.malformed = self.malformed.saturating_sub(1);
+                self.route(incoming);
+            }
+            Err(error) => self.malformed(&error),
+        }
+    }
+
+    fn malformed(&mut self, error: &DecodeError) {
+        self.core.counters.malformed.add(1);
+        self.malformed += 1;
+        let mut addressed = Message::default();
+        self.stamp(&mut addressed);
+        let frame = report::malformed(&self.core.settings, &addressed, error);
+        self.reply(frame);
+        if self.malformed > self.core.settings.limits.malformed {
+            self.is_reading = false;
+            self.member.mailbox.close(Close::MALFORMED);
+        }
+    }
+
+    /// Writes into a message what the connection is, over what the client claims.
+    fn stamp(&self, message: &mut Message) {
+        let connection = &self.member.connection;
+        let identity = connection.identity();
+        if message.client_id() != connection.id() {
+            message.set_client_id(connection.id());
+        }
+        if message.channel_id() != connection.channel() {
+            message.set_channel_id(connection.channel());
+        }
+        if message.user_id() != identity.user_id() {
+            message.set_user_id(identity.user_id());
+        }
+        if message.app_id() != identity.app_id() {
+            message.set_app_id(identity.app_id());
+        }
+    }
+
+    fn route(&mut self, mut incoming: Incoming) {
+        if let Incoming::Message(message) = &mut incoming {
+            self.stamp(message);
+        }
+        let Some(incoming) = self.channel.awaits.answer(incoming) else {
+            return;
+        };
+        let is_answer = correlation_id(&incoming).starts_with(&self.core.question_prefix);
+        let counters = &self.core.counters;
+        match incoming {
+            Incoming::Message(message) if self.core.settings.routes.contains_key(message.key()) => {
+                self.inbox.push_back(Arc::new(message));
+            }
+            _ if is_answer => counters.late_answers.add(1),
+            Incoming::Message(message) => self.without_handler(&message),
+            // An error is never answered with an error.
+            Incoming::Error(_) => counters.unknown.add(1),
+        }
+    }
+
+    /// Answers what the server knows by itself.
+    fn without_handler(&mut self, message: &Message) {
+        let settings = &self.core.settings;
+        match message.key() {
+            MESSAGE_GET_INFO if settings.answers_info => {
+                let stats = self.core.stats();
+                let info = Info {
+                    total_connections: stats.connections,
+                    total_channels: stats.channels,
+                };
+                let answer = message.new_from(MESSAGE_INFO).with_body(&info);
+                self.reply(answer.expect("numbers are JSON").encode().into());
+            }
+            MESSAGE_LEAVE_SUCCESS => {
+                let answer = message.new_from(MESSAGE_LEAVE_SUCCESS).encode();
+                self.is_reading = false;
+                self.member.mailbox.close_with(answer.into(), Close::LEFT);
+            }
+            _ => {
+                self.core.counters.unknown.add(1);
+                if settings.reports_unknown {
+                    let frame = report::unknown(settings, message);
+                    self.reply(frame);
+                }
+            }
+        }
+    }
+
+    /// Sends a frame to this client. One that is being disconnected gets nothing more.
+    pub(super) fn reply(&self, frame: Frame) {
+        if self.member.mailbox.push(frame).is_err() {
+            self.core.counters.dropped.add(1);
+        }
+    }
+}

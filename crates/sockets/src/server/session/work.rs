@@ -1,0 +1,116 @@
+//! Runs the handlers of a connection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Session;
+use crate::handler::{Reply, ReplyFuture};
+use crate::middleware;
+use crate::request::Request;
+use crate::server::report;
+use crate::server::settings::Audience;
+use crate::wire::{Message, Timestamp};
+
+/// A message that is being handled.
+pub(super) struct Running {
+    future: ReplyFuture,
+    message: Arc<Message>,
+    audience: Audience,
+}
+
+impl<S> Session<S> {
+    /// Polls the handlers that run, and starts the next ones. Returns whether one ended or was started.
+    pub(super) fn work(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        let mut at = 0;
+        while let Some(running) = self.running.get_mut(at) {
+            match middleware::poll(&mut running.future, cx) {
+                Poll::Pending => at += 1,
+                Poll::Ready(reply) => {
+                    let done = self.running.remove(at);
+                    self.deliver(&done.message, done.audience, reply);
+                    progress = true;
+                }
+            }
+        }
+        // While the client does not read its answers, it gets no new ones.
+        while self.running.len() < self.core.settings.limits.concurrency && self.blocked.is_none() {
+            let Some(message) = self.inbox.pop_front() else {
+                break;
+            };
+            self.start(message, cx);
+            progress = true;
+        }
+        progress
+    }
+
+    fn start(&mut self, message: Arc<Message>, cx: &mut Context<'_>) {
+        if message.expiration().is_some() && message.has_expired(Timestamp::now()) {
+            self.core.counters.expired.add(1);
+            return;
+        }
+        let Some(route) = self.core.settings.routes.get(message.key()) else {
+            return;
+        };
+        let audience = route.audience;
+        let request = Request::with_token(
+            Arc::clone(&message),
+            Arc::clone(&self.channel.id),
+            Some(self.member.connection.clone()),
+            self.member.cancel.clone(),
+        );
+        let reply = match middleware::start(&*route.handler, request) {
+            Err(error) => Err(error),
+            Ok(mut future) => match middleware::poll(&mut future, cx) {
+                Poll::Ready(reply) => reply,
+                Poll::Pending => {
+                    self.running.push(Running {
+                        future,
+                        message,
+                        audience,
+                    });
+                    return;
+                }
+            },
+        };
+        self.deliver(&message, audience, reply);
+    }
+
+    /// Sends the reply of a handler to its audience.
+    fn deliver(&self, message: &Message, audience: Audience, reply: Reply) {
+        let reply = match reply {
+            Ok(None) => return,
+            Ok(Some(mut reply)) => {
+                if reply.channel_id().is_empty() {
+                    reply.set_channel_id(&*self.channel.id);
+                }
+                reply
+            }
+            Err(error) => {
+                self.core.counters.failed.add(1);
+                if let Some(frame) = report::failed(&self.core.settings, message, &error) {
+                    self.reply(frame);
+                }
+                return;
+            }
+        };
+        match audience {
+            Audience::Sender => {
+                let client = reply.client_id();
+                if client.is_empty() || client == self.member.connection.id() {
+                    self.reply(reply.encode().into());
+                } else {
+                    self.core.send_direct(client, &reply);
+                }
+            }
+            Audience::Channel => {
+                let channel = reply.channel_id();
+                if channel == &*self.channel.id {
+                    self.channel.feed.send(reply.encode().into());
+                } else if let Some(channel) = self.core.channel(channel) {
+                    channel.feed.send(reply.encode().into());
+                }
+            }
+        }
+    }
+}

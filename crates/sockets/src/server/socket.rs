@@ -1,0 +1,163 @@
+//! The WebSocket under a session: this crate's own upgrade, or axum's.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::ws;
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message as WsMessage, Utf8Bytes};
+
+use super::close::Close;
+use super::mailbox::Frame;
+
+/// What a peer sent.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A text or binary message.
+    Data(Bytes),
+    /// A ping or a pong. Pings are answered below.
+    Control,
+    /// A close frame. It is answered below.
+    Close,
+}
+
+/// What is sent to a peer.
+#[derive(Debug)]
+pub(super) enum Output {
+    Text(Frame),
+    Ping,
+    /// An unsolicited pong.
+    Pong,
+    Close(Close),
+}
+
+/// Why nothing more can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadError {
+    /// The peer must be told why.
+    Close(Close),
+    /// The connection is gone.
+    Lost,
+}
+
+/// A connection that messages go over. `Err(())` of the writing methods means that the connection is gone.
+pub(super) trait Socket: Send + Unpin {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, ReadError>>>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>>;
+    fn start_send(&mut self, output: Output) -> Result<(), ()>;
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>>;
+
+    /// Reads and discards what the peer sends, until the end. Closing a TCP connection with unread data resets it, and
+    /// the peer may then never see the close frame.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+fn read_error(error: &tungstenite::Error) -> ReadError {
+    use tungstenite::Error;
+    use tungstenite::error::ProtocolError;
+    match error {
+        Error::Capacity(_) => ReadError::Close(Close::TOO_BIG),
+        Error::Utf8(_) => ReadError::Close(Close::NOT_TEXT),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => ReadError::Lost,
+        Error::Protocol(_) => ReadError::Close(Close::PROTOCOL),
+        _ => ReadError::Lost,
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for WebSocketStream<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, ReadError>>> {
+        let item = match ready!(Pin::new(self).poll_next(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(message)) => Ok(match message {
+                WsMessage::Text(text) => Input::Data(text.into()),
+                WsMessage::Binary(data) => Input::Data(data),
+                WsMessage::Close(_) => Input::Close,
+                WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_) => Input::Control,
+            }),
+            Some(Err(error)) => Err(read_error(&error)),
+        };
+        Poll::Ready(Some(item))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Sink::poll_ready(Pin::new(self), cx).map_err(drop)
+    }
+
+    fn start_send(&mut self, output: Output) -> Result<(), ()> {
+        let message = match output {
+            Output::Text(text) => WsMessage::Text(text),
+            Output::Ping => WsMessage::Ping(Bytes::new()),
+            Output::Pong => WsMessage::Pong(Bytes::new()),
+            Output::Close(close) => WsMessage::Close(Some(close.frame())),
+        };
+        Sink::start_send(Pin::new(self), message).map_err(drop)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Sink::poll_flush(Pin::new(self), cx).map_err(drop)
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = Pin::new(self.get_mut()).poll_read(cx, &mut buffer);
+            if ready!(read).is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl Socket for ws::WebSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, ReadError>>> {
+        let item = match ready!(Pin::new(self).poll_next(cx)) {
+            None => return Poll::Ready(None),
+            Some(Ok(message)) => Ok(match message {
+                ws::Message::Text(text) => Input::Data(text.into()),
+                ws::Message::Binary(data) => Input::Data(data),
+                ws::Message::Close(_) => Input::Close,
+                ws::Message::Ping(_) | ws::Message::Pong(_) => Input::Control,
+            }),
+            Some(Err(error)) => {
+                let error = error.into_inner();
+                Err(error.downcast_ref().map_or(ReadError::Lost, read_error))
+            }
+        };
+        Poll::Ready(Some(item))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Sink::poll_ready(Pin::new(self), cx).map_err(drop)
+    }
+
+    fn start_send(&mut self, output: Output) -> Result<(), ()> {
+        let message = match output {
+            Output::Text(text) => ws::Message::Text(axum_text(text)?),
+            Output::Ping => ws::Message::Ping(Bytes::new()),
+            Output::Pong => ws::Message::Pong(Bytes::new()),
+            Output::Close(close) => ws::Message::Close(Some(ws::CloseFrame {
+                code: close.code,
+                reason: close.reason.into(),
+            })),
+        };
+        Sink::start_send(Pin::new(self), message).map_err(drop)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Sink::poll_flush(Pin::new(self), cx).map_err(drop)
+    }
+
+    /// Axum does not give access to what is below.
+    fn poll_discard(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+/// The same bytes, which axum checks once more.
+fn axum_text(text: Utf8Bytes) -> Result<ws::Utf8Bytes, ()> {
+    ws::Utf8Bytes::try_from(Bytes::from(text)).map_err(drop)
+}

@@ -1,0 +1,253 @@
+//! From an HTTP request to a session.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, RawPathParams, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Handle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::Server;
+use super::authorize::{JoinRequest, Refusal};
+use super::close::Close;
+use super::core::{Core, NoSlot, Slot};
+use super::limits::Limits;
+use super::member::Member;
+use super::session::Session;
+use super::socket::{Output, Socket};
+use crate::connection::{Connection, Identity};
+
+/// Tungstenite takes 128 KiB for each by default.
+const BUFFER: usize = 4 * 1024;
+
+/// The parameter of the route that names the channel.
+pub(super) const CHANNEL: &str = "channel";
+
+pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Request) -> Response {
+    let core = Arc::clone(&server.core);
+    match prepare(server, &params, request).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            core.counters.refused.add(1);
+            let is_upgrade_required = refusal.status() == StatusCode::UPGRADE_REQUIRED;
+            let mut response = refusal.into_response();
+            if is_upgrade_required {
+                let websocket = HeaderValue::from_static("websocket");
+                response.headers_mut().insert(header::UPGRADE, websocket);
+                let version = HeaderValue::from_static("13");
+                let name = header::SEC_WEBSOCKET_VERSION;
+                response.headers_mut().insert(name, version);
+            }
+            response
+        }
+    }
+}
+
+/// Looks at all that can be refused, the cheapest first.
+async fn prepare(
+    server: Server,
+    params: &RawPathParams,
+    mut request: Request,
+) -> Result<Response, Refusal> {
+    let core = Arc::clone(&server.core);
+    let limits = &core.settings.limits;
+    let channel = params.iter().find(|(name, _)| *name == CHANNEL);
+    let channel = channel.map_or("", |(_, channel)| channel).to_owned();
+    check_channel(limits, &channel)?;
+    check_size(limits, request.headers())?;
+    let accept = accept_key(request.method(), request.headers())?;
+    if !core
+        .settings
+        .origins
+        .allow(request.headers(), request.uri())
+    {
+        let text = "this origin may not connect: the server has to list it in allowed_origins";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, text));
+    }
+    let peer: Option<&ConnectInfo<SocketAddr>> = request.extensions().get();
+    let address = peer.map(|peer| {
+        let proxies = &core.settings.proxies;
+        proxies.client(peer.0.ip(), request.headers())
+    });
+    let slot = core.reserve(address).map_err(no_slot)?;
+    if !core.has_room_for(&channel) {
+        return Err(no_slot(NoSlot::Full));
+    }
+    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let Some(on_upgrade) = on_upgrade else {
+        let text = "this HTTP connection cannot be upgraded: serve the router over HTTP/1.1";
+        return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+    };
+    let join = JoinRequest {
+        channel: channel.clone(),
+        address,
+        uri: std::mem::take(request.uri_mut()),
+        headers: std::mem::take(request.headers_mut()),
+    };
+    let identity = authorize(&core, join).await?;
+    let connection = Connection::on_server(channel.into(), address, identity, server.unowned());
+    tokio::spawn(async move {
+        let time = core.settings.limits.handshake_time;
+        // Dropping it tells hyper, which closes the connection.
+        let Ok(Ok(upgraded)) = tokio::time::timeout(time, on_upgrade).await else {
+            core.counters.refused.add(1);
+            return;
+        };
+        let config = websocket_config(&core.settings.limits);
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        run(core, slot, socket, connection).await;
+    });
+    Ok(switch(&accept))
+}
+
+fn check_channel(limits: &Limits, channel: &str) -> Result<(), Refusal> {
+    let limit = limits.channel_id_size;
+    if channel.is_empty() {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the channel id cannot be empty",
+        ));
+    }
+    if channel.len() > limit {
+        let text = format!("the channel id is longer than {limit} bytes");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+    }
+    Ok(())
+}
+
+fn check_size(limits: &Limits, headers: &HeaderMap) -> Result<(), Refusal> {
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers.len() > limits.header_count || size > limits.header_size {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refusal::new(status, "the request has too many headers"));
+    }
+    Ok(())
+}
+
+/// Checks that the request is a WebSocket handshake, and returns the answer to its key.
+fn accept_key(method: &Method, headers: &HeaderMap) -> Result<String, Refusal> {
+    let has_token = |name: HeaderName, token: &str| {
+        let values = headers.get_all(name).iter();
+        let mut tokens = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        tokens.any(|text| text.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    if method != Method::GET {
+        let text = "a WebSocket handshake is a GET request";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text));
+    }
+    if !has_token(header::CONNECTION, "upgrade") || !has_token(header::UPGRADE, "websocket") {
+        let text = "this is a WebSocket: connect with a WebSocket client";
+        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, text));
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version.as_bytes() != b"13")
+    {
+        let text = "the header Sec-WebSocket-Version has to be 13";
+        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, text));
+    }
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        Some(key) => Ok(derive_accept_key(key.as_bytes())),
+        None => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the header Sec-WebSocket-Key is missing",
+        )),
+    }
+}
+
+fn no_slot(reason: NoSlot) -> Refusal {
+    match reason {
+        NoSlot::Closing => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is shutting down",
+        ),
+        NoSlot::Full => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server has too many connections or channels",
+        ),
+        NoSlot::Address => Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "there are too many connections from this address",
+        ),
+    }
+}
+
+async fn authorize(core: &Core, join: JoinRequest) -> Result<Identity, Refusal> {
+    let Some(authorize) = &core.settings.authorize else {
+        return Ok(Identity::anonymous());
+    };
+    let time = core.settings.limits.handshake_time;
+    match tokio::time::timeout(time, authorize(join)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server took too long to authorize the request",
+        )),
+    }
+}
+
+fn switch(accept: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = HeaderValue::from_str(accept).expect("base64 is ASCII");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+fn websocket_config(limits: &Limits) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_message_size(Some(limits.message_size))
+        .max_frame_size(Some(limits.message_size))
+}
+
+/// Runs the session of a connection that has a slot.
+pub(super) async fn run<S: Socket>(core: Arc<Core>, slot: Slot, socket: S, connection: Connection) {
+    let _ = core.settings.runtime.set(Handle::current());
+    let counters = Arc::clone(&core.counters);
+    let member = Arc::new(Member::new(connection, &core.settings.limits, counters));
+    match core.join(&member) {
+        Ok(channel) => Session::new(core, channel, member, socket).await,
+        Err(close) => {
+            core.counters.refused.add(1);
+            refuse(socket, close, core.settings.limits.close_time).await;
+        }
+    }
+    drop(slot);
+}
+
+/// Closes a connection that is a WebSocket already.
+pub(super) async fn refuse<S: Socket>(mut socket: S, close: Close, time: Duration) {
+    use std::future::poll_fn;
+    let handshake = async {
+        poll_fn(|cx| socket.poll_ready(cx)).await?;
+        socket.start_send(Output::Close(close))?;
+        poll_fn(|cx| socket.poll_flush(cx)).await?;
+        while let Some(Ok(_)) = poll_fn(|cx| socket.poll_read(cx)).await {}
+        Ok::<(), ()>(())
+    };
+    // The peer may be gone, or may not answer. Either way the connection is dropped.
+    let _ = tokio::time::timeout(time, handshake).await;
+}
+
+/// Checks what `serve_socket` was given, as the handshake would have.
+pub(super) fn check_late(core: &Arc<Core>, channel: &str) -> Result<Slot, Close> {
+    check_channel(&core.settings.limits, channel).map_err(|_| Close::CHANNEL_ID)?;
+    core.reserve(None).map_err(NoSlot::close)
+}

@@ -1,0 +1,4 @@
+//! The server, as clients over raw WebSockets see it.
+
+mod faults;
+mod support;
