@@ -249,6 +249,10 @@ impl<S: Socket> Session<S> {
         if read == Step::Lost {
             return Step::Lost;
         }
+        if matches!(self.phase, Phase::Answering { .. }) {
+            // After the peer's close frame nothing may be written but the answer to it.
+            return Step::Progress;
+        }
         let worked = self.work(cx);
         let wrote = self.write(cx, now);
         if wrote == Step::Lost {
