@@ -7,11 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// A temporary folder of this process. It is removed on drop.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    pub(crate) fn new(name: &str) -> Self {
+    /// A new, empty folder, which has this name in its own.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[track_caller]
+    pub fn new(name: &str) -> Self {
         // ORDERING: the number only has to differ from the others.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("fanfeed-{name}-{}-{number}", process::id());
@@ -23,7 +29,8 @@ impl Folder {
         Folder(path)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }

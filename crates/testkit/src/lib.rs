@@ -13,6 +13,7 @@
 //! | [`kafka`] | a server that speaks Kafka's protocol |
 //! | [`proxy`] | a TCP proxy that cuts, delays, stalls and half-closes connections |
 //! | [`program`] | programs in Python and JavaScript, and Autobahn's cases |
+//! | [`folder`] | a temporary folder |
 //! | [`front`] | a TLS front for a server that has no TLS |
 //! | [`tls`] | a private certificate authority, and its certificates for servers and clients |
 //!
@@ -20,6 +21,7 @@
 //! is never skipped: a skipped test looks like one that passed.
 
 pub mod counted;
+pub mod folder;
 pub mod front;
 pub mod kafka;
 pub mod nats;
@@ -34,9 +36,8 @@ pub mod tally;
 pub mod tls;
 pub mod wait;
 
-mod folder;
-
 pub use counted::{Counted, CountingWaker, Population};
+pub use folder::Folder;
 pub use front::TlsFront;
 pub use kafka::KafkaServer;
 pub use nats::NatsServer;

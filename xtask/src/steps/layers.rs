@@ -69,7 +69,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "sockets",
         examples: &[],
-        bench: false,
+        // Its load of 5,000 connections is one of them.
+        bench: true,
         tls: false,
         // Its tests start peers in other languages, and servers for many nodes.
         test_needs: &[Tool::Servers],

@@ -1,6 +1,9 @@
 //! Peers that are not Rust, and Autobahn's cases.
 
+mod autobahn;
 mod peer;
+mod room;
+mod server;
 
 use peer::{LIBRARIES, Library};
 use serde_json::json;
