@@ -32,3 +32,7 @@ pub use wire::{
     MESSAGE_JOIN_SUCCESS, MESSAGE_LEAVE_SUCCESS, Message, ParseTimestampError, Timestamp, decode,
     decode_first, unique_id,
 };
+
+#[cfg(all(doctest, feature = "server", feature = "client"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

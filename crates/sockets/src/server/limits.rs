@@ -31,8 +31,9 @@ pub enum SlowMembers {
 /// | [`channel_id_size`](Self::channel_id_size) | 256 bytes | 400 | 1008 |
 /// | [`message_rate`](Self::message_rate), [`message_burst`](Self::message_burst) | 500/s, 1,000 | | 1008 |
 /// | [`malformed`](Self::malformed) | 10 | | 1007 |
-/// | [`queue_frames`](Self::queue_frames), [`queue_bytes`](Self::queue_bytes) | 256, 1 MiB | | 1013, see [`SlowMembers`] |
-/// | [`write_time`](Self::write_time) | 30 s | | 1013 |
+/// | [`queue_frames`](Self::queue_frames), [`queue_bytes`](Self::queue_bytes) | 4,096, 1 MiB | | 1013, see [`SlowMembers`] |
+/// | [`write_time`](Self::write_time) | 30 s | | TCP close |
+/// | [`close_time`](Self::close_time) | 5 s | | TCP close |
 /// | [`idle_time`](Self::idle_time) | 60 s | | 1001 |
 /// | [`inbox`](Self::inbox) | 64 | | none: TCP backpressure |
 ///
@@ -83,7 +84,7 @@ impl Default for Limits {
             message_rate: 500,
             message_burst: 1000,
             malformed: 10,
-            queue_frames: 256,
+            queue_frames: 4096,
             queue_bytes: 1024 * 1024,
             slow_members: SlowMembers::Close,
             write_time: Duration::from_secs(30),

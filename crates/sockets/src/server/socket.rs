@@ -50,7 +50,7 @@ pub(super) trait Socket: Send + Unpin {
     fn start_send(&mut self, output: Output) -> Result<(), ()>;
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>>;
 
-    /// Reads and discards what the peer sends, until the end. Closing a TCP connection with unread data resets it, and
+    /// Ends what is written, and reads and discards what the peer sends, until its end. Closing a TCP connection with unread data resets it, and
     /// the peer may then never see the close frame.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -101,6 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for WebSocketStream<S> {
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The end of what is written makes the peer close its side. It may have been there before.
+        let _ = ready!(Pin::new(self.get_mut()).poll_shutdown(cx));
         let mut scratch = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -1,4 +1,11 @@
 //! The server, as clients over raw WebSockets see it.
 
+mod awaits;
 mod faults;
+mod handlers;
+mod hooks;
+mod hostile;
+mod joining;
+mod shutdown;
+mod slow;
 mod support;

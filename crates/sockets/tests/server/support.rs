@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::handshake::client::Request as Handshake;
 use tokio_tungstenite::tungstenite::{Error, Message as WsMessage};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// Far above what anything takes on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Far above what anything takes on a loaded machine, even one that stops the test for a while.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that listens. It ends when dropped.
 pub(crate) struct Listening {

@@ -1,0 +1,97 @@
+//! Questions to a channel.
+
+use std::time::Duration;
+
+use fanfeed_sockets::{AwaitError, Message};
+use serde_json::json;
+
+use crate::support::{PATIENCE, echoing, listen, until};
+
+fn question() -> Message {
+    Message::new("question", "", "")
+}
+
+#[tokio::test]
+async fn a_channel_without_members_is_an_error_at_once() {
+    let server = listen(echoing()).await;
+    let asked = server.server.broadcast_await("room", question(), PATIENCE);
+    assert!(matches!(asked.await, Err(AwaitError::ChannelNotFound)));
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_times_out() {
+    let server = listen(echoing()).await;
+    let mut member = server.join("room").await;
+    let timeout = Duration::from_millis(50);
+    let asked = server.server.broadcast_await("room", question(), timeout);
+    assert!(matches!(asked.await, Err(AwaitError::Timeout)));
+    // The late answer is no unknown type, and is not answered.
+    let id = member.next().await["correlationId"].clone();
+    let late = json!({"type": "answer", "correlationId": id}).to_string();
+    member.send_text(&late).await;
+    member.send("echo", json!(1)).await;
+    assert_eq!(member.next().await["type"], "echoed");
+    assert_eq!(server.server.stats().late_answers, 1);
+}
+
+#[tokio::test]
+async fn a_channel_that_empties_ends_the_question() {
+    let server = listen(echoing()).await;
+    let mut member = server.join("room").await;
+    let asking = server.server.clone();
+    let asked =
+        tokio::spawn(async move { asking.broadcast_await("room", question(), PATIENCE).await });
+    assert_eq!(member.next().await["type"], "question");
+    member.leave().await;
+    let answer = tokio::time::timeout(PATIENCE / 2, asked).await.unwrap();
+    assert!(matches!(answer.unwrap(), Err(AwaitError::ChannelEmptied)));
+}
+
+#[tokio::test]
+async fn a_channel_that_is_closed_ends_the_question() {
+    let server = listen(echoing()).await;
+    let mut member = server.join("room").await;
+    let asking = server.server.clone();
+    let asked =
+        tokio::spawn(async move { asking.broadcast_await("room", question(), PATIENCE).await });
+    assert_eq!(member.next().await["type"], "question");
+    server.server.close_channel("room");
+    assert!(matches!(
+        asked.await.unwrap(),
+        Err(AwaitError::ChannelEmptied)
+    ));
+}
+
+#[tokio::test]
+async fn an_error_message_is_an_answer_that_refuses() {
+    let server = listen(echoing()).await;
+    let mut member = server.join("room").await;
+    let asking = server.server.clone();
+    let asked =
+        tokio::spawn(async move { asking.broadcast_await("room", question(), PATIENCE).await });
+    let id = member.next().await["correlationId"].clone();
+    let refusal = json!({"type": "error", "correlationId": id, "errorBody": "no"}).to_string();
+    member.send_text(&refusal).await;
+    match asked.await.unwrap() {
+        Err(AwaitError::Refused(error)) => assert_eq!(error.bind::<String>().unwrap(), "no"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_asker_that_gives_up_leaves_nothing_behind() {
+    let server = listen(echoing()).await;
+    let mut member = server.join("room").await;
+    let asking = server.server.clone();
+    let asked =
+        tokio::spawn(async move { asking.broadcast_await("room", question(), PATIENCE).await });
+    let id = member.next().await["correlationId"].clone();
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
+    let late = json!({"type": "answer", "correlationId": id}).to_string();
+    member.send_text(&late).await;
+    until("the answer is late", || {
+        server.server.stats().late_answers == 1
+    })
+    .await;
+}

@@ -1,0 +1,182 @@
+//! Hooks.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fanfeed_sockets::{ChannelEnd, ServerBuilder};
+use serde_json::json;
+
+use crate::support::{echoing, listen, until};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Logs what happens. The first call of each hook takes longer than the others.
+fn logging(log: &Log) -> ServerBuilder {
+    let entry = |what: &'static str| {
+        let log = Arc::clone(log);
+        move |name: String| {
+            let log = Arc::clone(&log);
+            async move {
+                let is_first = log.lock().unwrap().is_empty();
+                if is_first {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                log.lock().unwrap().push(format!("{what} {name}"));
+            }
+        }
+    };
+    let (create, join, leave, close) = (
+        entry("create"),
+        entry("join"),
+        entry("leave"),
+        entry("close"),
+    );
+    echoing()
+        .on_channel_create(move |channel| create(channel.to_string()))
+        .on_join(move |connection| join(connection.id().to_owned()))
+        .on_leave(move |connection| leave(connection.id().to_owned()))
+        .on_channel_close(move |channel, end| close(format!("{channel} {end:?}")))
+}
+
+async fn logged(log: &Log, count: usize) -> Vec<String> {
+    until("all hooks were called", || {
+        log.lock().unwrap().len() >= count
+    })
+    .await;
+    log.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn hooks_are_called_in_order_and_delay_nobody() {
+    let log = Log::default();
+    let server = listen(logging(&log)).await;
+    let a = server.join("room").await;
+    let mut b = server.join("room").await;
+    b.send("echo", json!(1)).await;
+    assert_eq!(b.next().await["body"], 1);
+    let (a_id, b_id) = (a.id.clone(), b.id.clone());
+    a.leave().await;
+    until("the first has left", || server.server.stats().left == 1).await;
+    b.leave().await;
+    let expected = [
+        "create room".to_owned(),
+        format!("join {a_id}"),
+        format!("join {b_id}"),
+        format!("leave {a_id}"),
+        format!("leave {b_id}"),
+        format!("close room {:?}", ChannelEnd::Emptied),
+    ];
+    assert_eq!(logged(&log, 6).await, expected);
+}
+
+#[tokio::test]
+async fn each_end_of_a_channel_is_told_with_its_reason() {
+    let log = Log::default();
+    let server = listen(logging(&log)).await;
+    let a = server.join("room").await;
+    server.server.close_channel("room");
+    let told = logged(&log, 4).await;
+    assert_eq!(
+        told[2..],
+        [format!("leave {}", a.id), "close room Closed".to_owned()]
+    );
+
+    let log = Log::default();
+    let lifetime = Duration::from_millis(200);
+    let server = listen(logging(&log).channel_lifetime(lifetime)).await;
+    let b = server.join("room").await;
+    let told = logged(&log, 4).await;
+    assert_eq!(
+        told[2..],
+        [format!("leave {}", b.id), "close room Expired".to_owned()]
+    );
+
+    let log = Log::default();
+    let server = listen(logging(&log)).await;
+    let c = server.join("room").await;
+    let id = c.id.clone();
+    drop(c);
+    server.server.shutdown(Duration::from_secs(30)).await;
+    let told = log.lock().unwrap().clone();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told.contains(&format!("leave {id}")));
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_or_hangs_concerns_only_its_channel() {
+    let log = Log::default();
+    let entries = Arc::clone(&log);
+    let builder = echoing().on_join(move |connection| {
+        let entries = Arc::clone(&entries);
+        async move {
+            match connection.channel() {
+                "panic" => panic!("in a hook"),
+                "hang" => std::future::pending().await,
+                channel => entries.lock().unwrap().push(channel.to_owned()),
+            }
+        }
+    });
+    let server = listen(builder).await;
+    let _clients = [
+        server.join("panic").await,
+        server.join("hang").await,
+        server.join("fine").await,
+    ];
+    assert_eq!(logged(&log, 1).await, ["fine"]);
+    // A hook that hangs does not keep a shutdown waiting beyond its deadline.
+    let report = server.server.shutdown(Duration::from_millis(200)).await;
+    assert!(!report.hooks_finished);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_join_has_one_leave_however_the_connection_ends() {
+    let counts = Arc::new(Mutex::new(std::collections::HashMap::new()));
+    let (joined, left) = (Arc::clone(&counts), Arc::clone(&counts));
+    let builder = echoing()
+        .on_join(move |connection| {
+            let counts = Arc::clone(&joined);
+            async move {
+                counts
+                    .lock()
+                    .unwrap()
+                    .entry(connection.id().to_owned())
+                    .or_insert((0, 0))
+                    .0 += 1;
+            }
+        })
+        .on_leave(move |connection| {
+            let counts = Arc::clone(&left);
+            async move {
+                counts
+                    .lock()
+                    .unwrap()
+                    .entry(connection.id().to_owned())
+                    .or_insert((0, 0))
+                    .1 += 1;
+            }
+        });
+    let server = listen(builder).await;
+    for n in 0..60 {
+        let channel = format!("room{}", n % 3);
+        let mut client = server.join(&channel).await;
+        match n % 4 {
+            0 => client.leave().await,
+            1 => drop(client),
+            2 => {
+                client.send("leave.success", json!(null)).await;
+                assert_eq!(client.next().await["type"], "leave.success");
+                assert_eq!(client.close_code().await, 1000);
+            }
+            _ => {
+                server.server.close_channel(&channel);
+                assert_eq!(client.close_code().await, 1000);
+            }
+        }
+    }
+    until("all have left", || server.server.stats().connections == 0).await;
+    until("all hooks were called", || {
+        let counts = counts.lock().unwrap();
+        counts.len() == 60 && counts.values().all(|count| *count == (1, 1))
+    })
+    .await;
+}
