@@ -188,6 +188,24 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         )
         .needs(&[Tool::OpenSsl, Tool::Servers]),
     );
+    steps.extend([
+        // It serves until it is ended. The tests run it, and Cargo builds it for them only where it builds everything.
+        Step::run(
+            "sockets/example-board",
+            Invocation::new(
+                "cargo build -p fanfeed-sockets --all-features --example board",
+                BUILD,
+            ),
+        ),
+        Step::tests(
+            "sockets/browser",
+            Invocation::new(
+                "cargo test -p fanfeed-sockets --all-features --test board browser::",
+                TESTS,
+            ),
+        )
+        .needs(&[Tool::Chromium]),
+    ]);
     steps.push(
         Step::tests(
             "testkit",

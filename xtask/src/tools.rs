@@ -23,6 +23,8 @@ pub(crate) enum Tool {
     Servers,
     /// The headers of OpenSSL, with which librdkafka has TLS.
     OpenSsl,
+    /// The browser in which the page of an example is tested.
+    Chromium,
 }
 
 /// The release of cargo-fuzz that is installed. Another one is not used: it could find other things.
@@ -78,6 +80,14 @@ fn find(tool: Tool) -> Result<(), &'static str> {
                 Ok(())
             } else {
                 Err("the headers of OpenSSL are missing and could not be installed")
+            }
+        }
+        Tool::Chromium => {
+            let found = || Invocation::new("chromium --version", LOOK).succeeds();
+            if found() || (added_by_apt("chromium") && found()) {
+                Ok(())
+            } else {
+                Err("chromium is missing and could not be installed")
             }
         }
         Tool::CargoFuzz => {

@@ -137,8 +137,12 @@ fn layer_steps_with(layer: &Layer, every: &str) -> io::Result<Vec<Step>> {
     }
     let oldest = format!("cargo {} check -p {package}{every}", tools::oldest());
     let oldest = Invocation::new(&oldest, BUILD);
-    // Tests of TLS have a step of their own.
-    let rest = if layer.tls { " -- --skip tls::" } else { "" };
+    // Tests of TLS, and those in a browser, have a step of their own.
+    let rest = match *name {
+        _ if layer.tls => " -- --skip tls::",
+        "sockets" => " -- --skip browser::",
+        _ => "",
+    };
     steps.extend([
         Step::run(format!("{name}/msrv"), oldest).needs(&[Tool::Oldest]),
         Step::tests(
