@@ -1,4 +1,4 @@
-//! Flights, and how they are read from CSV.
+//! Flights, and how they are read from CSV. The example `board` of `fanfeed-sockets` has this module as well.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use csv::{ByteRecord, ReaderBuilder, Trim};
 
-use crate::input::Source;
 use crate::moment::Moment;
 
 /// An airport, by its number in [`Records::airports`]: so that an event is copied without an
@@ -100,7 +99,7 @@ impl Malformed {
     }
 
     /// The lines that report them.
-    pub(crate) fn complaints(&self, source: &Source) -> impl Iterator<Item = String> {
+    pub(crate) fn complaints(&self, source: &impl fmt::Display) -> impl Iterator<Item = String> {
         let more = self.count - self.first.len() as u64;
         let each = self
             .first
