@@ -24,8 +24,9 @@ use crate::wire::Message;
 use phase::Phase;
 use work::Running;
 
-/// How often a session goes through its steps before it lets other tasks run.
-const ROUNDS: usize = 16;
+/// How often a session goes through its steps before it lets other tasks run. In each round it may send an inbox of messages to
+/// its channel, and other members have to run before their queues are full.
+const ROUNDS: usize = 2;
 
 /// A member's connection. The future ends when the connection has ended and its messages have been handled.
 ///
@@ -149,7 +150,7 @@ impl<S: Socket> Session<S> {
         let Some(socket) = self.socket.as_mut() else {
             return Step::Idle;
         };
-        let mut step = Step::Idle;
+        let was_blocked = self.blocked.is_some();
         loop {
             match socket.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -165,7 +166,7 @@ impl<S: Socket> Session<S> {
                         self.phase
                             .must_end(now + self.core.settings.limits.close_time);
                     }
-                    return step;
+                    return Step::Idle;
                 }
             }
             let output = match self.member.mailbox.poll_next(cx) {
@@ -191,12 +192,15 @@ impl<S: Socket> Session<S> {
             }
             self.blocked = None;
             self.needs_flush = true;
-            step = Step::Progress;
         }
         if self.needs_flush && self.flush(cx, now) == Step::Lost {
             return Step::Lost;
         }
-        step
+        // Nothing else is waiting for frames that went out: a broadcast costs its members one round each.
+        match was_blocked && self.blocked.is_none() {
+            true => Step::Progress,
+            false => Step::Idle,
+        }
     }
 
     fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
