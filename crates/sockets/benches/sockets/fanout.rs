@@ -1,13 +1,11 @@
 //! The processor time of one broadcast: a channel beside a bare loop over axum's sockets, and a room of socketioxide.
 
-use axum::extract::ws::Utf8Bytes;
-use serde_json::json;
-
 use crate::Scale;
 use crate::figures::{Rounds, compare, processor};
 use crate::fleet::Fleet;
 use crate::own::{self, Own};
 use crate::peers::{self, Loop};
+use axum::extract::ws::Utf8Bytes;
 
 pub(crate) async fn run(scale: &Scale) {
     let mut fleet = Fleet::start();
@@ -41,22 +39,28 @@ pub(crate) async fn run(scale: &Scale) {
             };
             let began = processor();
             for n in 1..=count {
-                list.broadcast(&text).await;
+                let (list, text) = (list.clone(), text.clone());
+                on_worker(async move { list.broadcast(&text).await }).await;
                 fleet.wait_for("bare", (sent + n) as u64);
             }
             keep(&mut bares, each(began));
             let began = processor();
             for n in 1..=count {
-                own.broadcast("room", &message);
+                let (server, message) = (own.server(), message.clone());
+                on_worker(async move {
+                    server.broadcast("room", message);
+                })
+                .await;
                 fleet.wait_for("own", (sent + n) as u64);
             }
             keep(&mut owns, each(began));
             let began = processor();
             for n in 1..=count {
-                io.to("room")
-                    .emit("news", &json!(body))
-                    .await
-                    .expect("it is sent");
+                let (io, body) = (io.clone(), body.clone());
+                on_worker(async move {
+                    io.to("room").emit("news", &body).await.expect("it is sent");
+                })
+                .await;
                 fleet.wait_for("socketio", (sent + n) as u64);
             }
             keep(&mut rooms, each(began));
@@ -75,4 +79,9 @@ pub(crate) async fn run(scale: &Scale) {
         );
     }
     own.stop().await;
+}
+
+/// Runs it where a server's own tasks run: on a thread of the runtime.
+async fn on_worker(broadcast: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(broadcast).await.expect("no panic");
 }

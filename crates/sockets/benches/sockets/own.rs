@@ -91,6 +91,10 @@ impl Own {
         self.address
     }
 
+    pub(crate) fn server(&self) -> Server {
+        self.server.clone()
+    }
+
     pub(crate) fn broadcast(&self, channel: &str, message: &Message) {
         self.server.broadcast(channel, message.clone());
     }
