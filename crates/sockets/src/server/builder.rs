@@ -7,6 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Server;
 use super::address::{NetworkError, Proxies};
 use super::authorize::{JoinRequest, Refusal};
@@ -253,7 +255,7 @@ impl ServerBuilder {
             exposes_errors: self.exposes_errors,
             reports_unknown: self.reports_unknown,
             answers_info: self.answers_info,
-            runtime: Arc::default(),
+            runtime: Mutex::default(),
         };
         Ok(Server::of(Core::new(settings, HookRunner::new(self.hooks))))
     }

@@ -1,7 +1,7 @@
 //! What all handles of a server share: its channels, its members and its settings.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -89,6 +89,14 @@ impl Drop for Slot {
     }
 }
 
+/// What counts as one address: for IPv6 the network of 64 bits, all of which one client can have.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
+}
+
 impl Core {
     pub(super) fn new(settings: Settings, hooks: HookRunner) -> Self {
         Self {
@@ -107,6 +115,7 @@ impl Core {
 
     pub(super) fn reserve(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Slot, NoSlot> {
         let limits = &self.settings.limits;
+        let address = address.map(network_of);
         let mut slots = self.slots.lock();
         if self.is_closing() {
             return Err(NoSlot::Closing);
@@ -226,17 +235,18 @@ impl Core {
             let mut channels = self.channels.write();
             self.forget(&mut channels, channel);
             let members = channel.end();
-            let Some(runtime) = self.settings.runtime.get() else {
+            let runtime = self.settings.runtime.lock().clone();
+            let Some(runtime) = runtime else {
                 return false;
             };
             if members.is_empty() {
                 return false;
             }
             for member in &members {
-                self.left(runtime, member);
+                self.left(&runtime, member);
             }
             self.hooks
-                .push(runtime, Event::Close(Arc::clone(&channel.id), end));
+                .push(&runtime, Event::Close(Arc::clone(&channel.id), end));
             members
         };
         channel.feed.close();

@@ -122,23 +122,25 @@ impl HookRunner {
         }
         queues.insert(Arc::clone(&channel), VecDeque::from([event]));
         drop(queues);
-        runtime.spawn(Arc::clone(self).run(channel));
+        let queue = Queue {
+            shared: Arc::clone(&self.shared),
+            channel,
+            is_done: false,
+        };
+        runtime.spawn(Arc::clone(self).run(queue));
     }
 
-    async fn run(self: Arc<Self>, channel: Arc<str>) {
-        let shared = Arc::clone(&self.shared);
+    async fn run(self: Arc<Self>, mut queue: Queue) {
+        let stop = &self.shared.stop;
         let work = async {
-            while let Some(event) = shared.next(&channel) {
+            while let Some(event) = queue.next() {
                 self.run_one(event).await;
             }
         };
         tokio::select! {
             () = work => {}
-            () = shared.stop.cancelled() => {
-                shared.queues.lock().remove(&channel);
-            }
+            () = stop.cancelled() => {}
         }
-        shared.idle.notify_waiters();
     }
 
     /// A panic of a hook, or a hook that takes too long, concerns only that call.
@@ -167,14 +169,35 @@ impl HookRunner {
     }
 }
 
-impl Shared {
-    fn next(&self, channel: &Arc<str>) -> Option<Event> {
-        let mut queues = self.queues.lock();
-        let event = queues.get_mut(channel)?.pop_front();
+/// The events of a channel, for the task that works on them.
+struct Queue {
+    shared: Arc<Shared>,
+    channel: Arc<str>,
+    /// Once it is, the next event of the channel makes a new queue.
+    is_done: bool,
+}
+
+impl Queue {
+    fn next(&mut self) -> Option<Event> {
+        let mut queues = self.shared.queues.lock();
+        let event = queues.get_mut(&self.channel)?.pop_front();
         if event.is_none() {
-            queues.remove(channel);
+            queues.remove(&self.channel);
+            self.is_done = true;
         }
         event
+    }
+}
+
+impl Drop for Queue {
+    /// The task may be dropped at any time, also before it began: with its runtime, or when hooks are stopped.
+    fn drop(&mut self) {
+        let left = match self.is_done {
+            true => None,
+            false => self.shared.queues.lock().remove(&self.channel),
+        };
+        drop(left);
+        self.shared.idle.notify_waiters();
     }
 }
 

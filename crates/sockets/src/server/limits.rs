@@ -147,7 +147,7 @@ limits! {
     handshakes, get_handshakes: usize;
     /// Connections in all.
     connections, get_connections: usize;
-    /// Connections from one address, where the address is known.
+    /// Connections from one address, where the address is known. The addresses of an IPv6 network of 64 bits count as one.
     connections_per_address, get_connections_per_address: usize;
     /// Channels that have members.
     channels, get_channels: usize;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::address::Proxies;
@@ -48,6 +48,6 @@ pub(super) struct Settings {
     pub(super) exposes_errors: bool,
     pub(super) reports_unknown: bool,
     pub(super) answers_info: bool,
-    /// Of the first session. Channels and hooks have their tasks there.
-    pub(super) runtime: Arc<OnceLock<Handle>>,
+    /// Of the session that began last. Hooks have their tasks there when no session is at hand.
+    pub(super) runtime: Mutex<Option<Handle>>,
 }

@@ -219,7 +219,7 @@ fn websocket_config(limits: &Limits) -> WebSocketConfig {
 
 /// Runs the session of a connection that has a slot.
 pub(super) async fn run<S: Socket>(core: Arc<Core>, slot: Slot, socket: S, connection: Connection) {
-    let _ = core.settings.runtime.set(Handle::current());
+    *core.settings.runtime.lock() = Some(Handle::current());
     let counters = Arc::clone(&core.counters);
     let member = Arc::new(Member::new(connection, &core.settings.limits, counters));
     match core.join(&member) {

@@ -208,6 +208,26 @@ async fn info_and_leaving_are_answered() {
 }
 
 #[tokio::test]
+async fn a_close_frame_is_answered_with_its_code() {
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    let server = listen(echoing()).await;
+    for code in [1000_u16, 3000, 4999] {
+        let mut client = server.join("room").await;
+        // What is under way to the client does not come between.
+        server
+            .server
+            .broadcast("room", Message::new("tick", "", ""));
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "bye".into(),
+        };
+        client.socket.close(Some(frame)).await.unwrap();
+        assert_eq!(client.close_code().await, code);
+    }
+    until("all have left", || server.server.stats().connections == 0).await;
+}
+
+#[tokio::test]
 async fn broadcasts_reach_channels_and_clients() {
     let server = listen(echoing()).await;
     let (mut a, mut b) = (server.join("room").await, server.join("room").await);

@@ -99,8 +99,8 @@ impl<S> Session<S> {
                 let client = reply.client_id();
                 if client.is_empty() || client == self.member.connection.id() {
                     self.reply(reply.encode().into());
-                } else {
-                    self.core.send_direct(client, &reply);
+                } else if !self.core.send_direct(client, &reply) {
+                    self.core.counters.dropped.add(1);
                 }
             }
             Audience::Channel => {
