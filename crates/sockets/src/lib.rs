@@ -3,6 +3,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cancel;
+#[cfg(feature = "client")]
+mod client;
 mod connection;
 mod error;
 mod handler;
@@ -14,6 +16,14 @@ mod server;
 mod wire;
 
 pub use cancel::CancelToken;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use client::{
+    BlockingClient, BlockingError, BlockingMembership, Client, ClientBuildError, ClientBuilder,
+    ClientEvent, ClientEventKind, ClientPublisher, Ended, JoinError, JoinOptions, LeaveReason,
+    Membership, MembershipState, PublishError, PublishFault, PublishFuture, Publisher,
+    RequestError, RequestFuture,
+};
 pub use connection::{Connection, Identity};
 pub use error::InvalidBody;
 pub use handler::{Handler, HandlerError, Reply, ReplyFuture, Typed, replying, typed};

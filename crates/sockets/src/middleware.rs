@@ -22,6 +22,9 @@ pub use logger::{Entry, Logger, Outcome};
 pub use metrics::{KeyCount, Metrics};
 pub use timeout::{Timeout, TimeoutError};
 
+#[cfg(feature = "client")]
+pub(crate) use catch_panics::guarded;
+
 /// The handler that a middleware wraps: another middleware, or the handler itself.
 pub type Next = Arc<dyn Handler>;
 

@@ -59,7 +59,7 @@ impl PanicError {
 }
 
 /// Calls the handler. Its panic, in the call or in the future, becomes an error.
-async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
+pub(crate) async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
     let mut future = start(handler, request)?;
     poll_fn(|cx| poll(&mut future, cx)).await
 }

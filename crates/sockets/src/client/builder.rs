@@ -1,0 +1,291 @@
+//! Building a client.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Client;
+use super::blocking::BlockingClient;
+use super::core::{Core, ErrorCallback, ServerErrorCallback};
+use super::error::ClientBuildError;
+use super::settings::Settings;
+#[cfg(feature = "tls")]
+use super::tls::Pem;
+use super::tls::Tls;
+use crate::handler::{Handler, HandlerError, Reply};
+use crate::middleware::{Middleware, Next, chain};
+use crate::request::Request;
+use crate::wire::{
+    ErrorMessage, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
+};
+
+/// What a [`Client`] is built from.
+#[derive(Clone)]
+pub struct ClientBuilder {
+    settings: Settings,
+    listeners: HashMap<String, Next>,
+    middleware: Vec<Arc<dyn Middleware>>,
+    on_error: Option<ErrorCallback>,
+    on_server_error: Option<ServerErrorCallback>,
+    #[cfg(feature = "tls")]
+    authorities: Option<Vec<u8>>,
+    #[cfg(feature = "tls")]
+    identity: Option<Pem>,
+}
+
+impl ClientBuilder {
+    pub(super) fn new() -> Self {
+        // The client itself does what these three ask for. They have listeners so that middleware sees them.
+        let own = [
+            MESSAGE_JOIN_SUCCESS,
+            MESSAGE_CHANNEL_EXPIRED,
+            MESSAGE_CHANNEL_CLOSED,
+        ];
+        let nothing: Next = Arc::new(|_: Request| async { Ok(None) });
+        let listeners = own.map(|key| (key.to_owned(), Arc::clone(&nothing)));
+        Self {
+            settings: Settings::default(),
+            listeners: listeners.into_iter().collect(),
+            middleware: Vec::new(),
+            on_error: None,
+            on_server_error: None,
+            #[cfg(feature = "tls")]
+            authorities: None,
+            #[cfg(feature = "tls")]
+            identity: None,
+        }
+    }
+
+    /// Calls `listener` with each message with this key, on whichever channel. A message that it returns is published. A
+    /// later listener for the same key replaces it.
+    ///
+    /// The messages of a membership are handled one after the other, those of different memberships side by side. A listener
+    /// for `join.success`, `channel.expired` or `channel.closed` comes in addition to what the client itself does then.
+    ///
+    /// A listener must not block its thread; see [`listen_blocking`](Self::listen_blocking).
+    #[must_use]
+    pub fn listen(mut self, key: impl Into<String>, listener: impl Handler) -> Self {
+        self.listeners.insert(key.into(), Arc::new(listener));
+        self
+    }
+
+    /// Calls `listener`, which may block, on a thread of tokio's blocking pool.
+    #[must_use]
+    pub fn listen_blocking(
+        self,
+        key: impl Into<String>,
+        listener: impl Fn(Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        self.listen(key, blocking(listener))
+    }
+
+    /// Adds middleware around all listeners, inside of that which was added before.
+    #[must_use]
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Calls `callback` when a listener failed, or its reply was not published.
+    #[must_use]
+    pub fn on_error(
+        mut self,
+        callback: impl Fn(&HandlerError, &Message) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Calls `callback` with each error message of a server that answers no request.
+    #[must_use]
+    pub fn on_server_error(
+        mut self,
+        callback: impl Fn(&ErrorMessage) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_server_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Reconnects after waits that grow up to this one, as [`Backoff`](fanfeed::Backoff) draws them. 30 seconds by default.
+    #[must_use]
+    pub fn reconnect(mut self, max_wait: Duration) -> Self {
+        self.settings.reconnect = Some(max_wait);
+        self
+    }
+
+    /// Does not reconnect: a lost connection ends the membership.
+    #[must_use]
+    pub fn no_reconnect(mut self) -> Self {
+        self.settings.reconnect = None;
+        self
+    }
+
+    /// Gives a membership up after so many attempts to connect that failed in a row. Without limit by default.
+    #[must_use]
+    pub fn reconnect_attempts(mut self, attempts: u32) -> Self {
+        self.settings.attempts = Some(attempts);
+        self
+    }
+
+    /// How long connecting may take, TLS and the upgrade included. 15 seconds by default.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the server may take nothing of what is written. Then the connection is lost. 10 seconds by default.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.write_timeout = timeout;
+        self
+    }
+
+    /// How long leaving waits for the server to answer the close frame. 2 seconds by default.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.close_timeout = timeout;
+        self
+    }
+
+    /// How often the client pings the server. 20 seconds by default.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.settings.ping_interval = interval;
+        self
+    }
+
+    /// How long nothing at all may come from the server. Then the connection is lost. 50 seconds by default.
+    #[must_use]
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.silence = timeout;
+        self
+    }
+
+    /// The largest message in bytes that the client takes. A larger one ends the membership with close code 1009. 1 MiB by
+    /// default.
+    #[must_use]
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_message = bytes;
+        self
+    }
+
+    /// The largest message in bytes that the client sends. 1 MiB by default. Servers of the Go library take 512 bytes by
+    /// default, and close the connection over more.
+    #[must_use]
+    pub fn max_publish_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_publish = bytes;
+        self
+    }
+
+    /// How many messages of a membership may wait for their listeners. Then no more are read. 256 by default.
+    #[must_use]
+    pub fn inbox(mut self, messages: usize) -> Self {
+        self.settings.inbox = messages;
+        self
+    }
+
+    /// How many messages of a membership may wait to be written. 256 by default.
+    #[must_use]
+    pub fn outbox(mut self, messages: usize) -> Self {
+        self.settings.outbox = messages;
+        self
+    }
+
+    /// Trusts servers whose certificate one of these authorities has signed, in PEM, instead of those that the system trusts.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn tls_authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authorities = Some(pem.into());
+        self
+    }
+
+    /// Shows this certificate to servers that ask for one. Both are PEM.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn tls_identity(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        let (certificate, key) = (certificate.into(), key.into());
+        self.identity = Some(Pem { certificate, key });
+        self
+    }
+
+    /// Builds a client whose tasks run in the current tokio runtime.
+    ///
+    /// # Errors
+    /// If there is no runtime, or a setting cannot be used.
+    pub fn build(self) -> Result<Client, ClientBuildError> {
+        let runtime = Handle::try_current().map_err(|_| ClientBuildError::NoRuntime)?;
+        self.build_in(runtime)
+    }
+
+    /// Builds a client with a thread of its own, for programs without tokio.
+    ///
+    /// # Errors
+    /// If the thread cannot be started, or a setting cannot be used.
+    pub fn build_blocking(self) -> Result<BlockingClient, ClientBuildError> {
+        BlockingClient::start(self)
+    }
+
+    pub(super) fn build_in(mut self, runtime: Handle) -> Result<Client, ClientBuildError> {
+        self.settings.check()?;
+        if self.settings.attempts == Some(0) {
+            self.settings.reconnect = None;
+        }
+        #[cfg(feature = "tls")]
+        let tls = Tls::new(self.authorities.as_deref(), self.identity)?;
+        #[cfg(not(feature = "tls"))]
+        let tls = Tls::none();
+        let wrapped = self.listeners.into_iter();
+        let wrapped = wrapped.map(|(key, listener)| (key, chain(&self.middleware, listener)));
+        let listeners = wrapped.collect();
+        Ok(Client::new(Core::new(
+            self.settings,
+            tls,
+            runtime,
+            self.middleware,
+            listeners,
+            self.on_error,
+            self.on_server_error,
+        )))
+    }
+}
+
+/// Certificates, keys and closures are not shown.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("settings", &self.settings)
+            .field("listeners", &self.listeners.keys().collect::<Vec<_>>())
+            .field("middleware", &self.middleware.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a handler that may block of a function: it runs on a thread of tokio's blocking pool.
+pub(super) fn blocking(
+    listener: impl Fn(Request) -> Reply + Send + Sync + 'static,
+) -> impl Handler {
+    let listener = Arc::new(listener);
+    move |request: Request| {
+        let listener = Arc::clone(&listener);
+        async move {
+            match tokio::task::spawn_blocking(move || listener(request)).await {
+                Ok(reply) => reply,
+                Err(error) => match error.try_into_panic() {
+                    // As if the listener had run here: the panic becomes an error outside of all middleware.
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(error.into()),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! One connection, from the upgrade to its end.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message as Frame, error::ProtocolError};
+
+use super::core::Core;
+use super::dial::Socket;
+use super::event::{ClientEventKind, Ended};
+use super::farewell;
+use super::listen::Received;
+use super::member::{Member, Outgoing};
+use crate::cancel::CancelToken;
+use crate::wire::{
+    Incoming, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
+    Timestamp, decode,
+};
+
+/// Messages that are written before the connection is flushed.
+const BATCH: usize = 64;
+
+pub(super) type Sink = SplitSink<Socket, Frame>;
+pub(super) type Stream = SplitStream<Socket>;
+
+/// Why a connection is at its end.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    /// The program left the channel.
+    Left,
+    ClientClosed,
+    ChannelExpired,
+    ChannelClosed,
+    Ended(Ended),
+}
+
+/// Runs a connection until its end, and closes it.
+pub(super) async fn drive(
+    core: &Core,
+    member: &Member,
+    socket: Socket,
+    mut queue: mpsc::Receiver<Outgoing>,
+    inbox: &mpsc::Sender<Received>,
+    heard: &mut bool,
+) -> End {
+    let (mut sink, mut stream) = socket.split();
+    let reader = Reader {
+        core,
+        member,
+        inbox,
+        pulse: Pulse::new(),
+        cancel: CancelToken::new(),
+    };
+    let end = tokio::select! {
+        end = reader.read(&mut stream) => end,
+        ended = write(core, &mut sink, &mut queue, &reader.pulse) => End::Ended(ended),
+        ended = reader.pulse.watch(core.settings.silence) => End::Ended(ended),
+        () = member.leave.cancelled() => End::Left,
+        () = core.closed.cancelled() => End::ClientClosed,
+    };
+    *heard = reader.pulse.has_beaten();
+    member.disconnect();
+    reader.cancel.cancel();
+    farewell::close(&core.settings, &end, sink, stream, queue).await;
+    end
+}
+
+struct Reader<'a> {
+    core: &'a Core,
+    member: &'a Member,
+    inbox: &'a mpsc::Sender<Received>,
+    pulse: Pulse,
+    /// Cancelled when the connection ends.
+    cancel: CancelToken,
+}
+
+impl Reader<'_> {
+    async fn read(&self, stream: &mut Stream) -> End {
+        loop {
+            let frame = match stream.next().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return End::Ended(ended_by(error, self.core)),
+                None => return End::Ended(Ended::Eof),
+            };
+            self.pulse.beat();
+            let end = match frame {
+                Frame::Text(text) => self.receive(text.as_bytes()).await,
+                Frame::Binary(bytes) => self.receive(&bytes).await,
+                Frame::Close(frame) => {
+                    let code = frame.map(|frame| u16::from(frame.code));
+                    return End::Ended(Ended::Closed { code });
+                }
+                // The library answers pings itself.
+                Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_) => None,
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    async fn receive(&self, bytes: &[u8]) -> Option<End> {
+        match decode(bytes) {
+            Ok(Incoming::Message(message)) => self.take(message).await,
+            Ok(Incoming::Error(error)) => {
+                match self.member.take_waiting(error.correlation_id()) {
+                    // A request that has just been given up does not miss it.
+                    Some(waiting) => drop(waiting.send(Err(Box::new(error)))),
+                    None => self.hand_over(Received::Error(error)).await,
+                }
+                None
+            }
+            Err(error) => {
+                self.tell(ClientEventKind::Malformed(Arc::new(error)));
+                None
+            }
+        }
+    }
+
+    async fn take(&self, message: Message) -> Option<End> {
+        if message.has_expired(Timestamp::now()) {
+            let key = message.key().into();
+            self.tell(ClientEventKind::Expired { key });
+            return None;
+        }
+        let end = match message.key() {
+            MESSAGE_JOIN_SUCCESS => {
+                let client_id: Arc<str> = message.client_id().into();
+                self.member.set_client_id(Arc::clone(&client_id));
+                self.tell(ClientEventKind::Joined { client_id });
+                None
+            }
+            MESSAGE_CHANNEL_EXPIRED => Some(End::ChannelExpired),
+            MESSAGE_CHANNEL_CLOSED => Some(End::ChannelClosed),
+            _ => None,
+        };
+        // An answer passes the messages that wait for their listeners.
+        let message = match self.member.take_waiting(message.correlation_id()) {
+            Some(waiting) => waiting.send(Ok(message)).err().and_then(Result::ok),
+            None => Some(message),
+        };
+        if let Some(message) = message {
+            let received = Received::Message(message, self.cancel.clone());
+            self.hand_over(received).await;
+        }
+        end
+    }
+
+    /// Puts into the queue of the listeners what came. If that is full, nothing more is read: the server feels it by the
+    /// back-pressure of TCP. It is not taken for silent meanwhile, and is told by pongs that this client is alive.
+    async fn hand_over(&self, received: Received) {
+        if let Err(mpsc::error::TrySendError::Full(received)) = self.inbox.try_send(received) {
+            self.pulse.set_paused(true);
+            // It fails if the task of the listeners is gone, and nobody wants messages.
+            let _ = self.inbox.send(received).await;
+            self.pulse.set_paused(false);
+        }
+    }
+
+    fn tell(&self, kind: ClientEventKind) {
+        self.core.tell(self.member, kind);
+    }
+}
+
+/// When something last came from the server.
+struct Pulse {
+    began: Instant,
+    /// Milliseconds since `began`.
+    last: AtomicU64,
+    has_beaten: AtomicBool,
+    /// Nothing is being read.
+    paused: AtomicBool,
+}
+
+/// ORDERING: the futures of one task alone use it, so relaxed accesses are enough.
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            has_beaten: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    fn beat(&self) {
+        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(since, Ordering::Relaxed);
+        self.has_beaten.store(true, Ordering::Relaxed);
+    }
+
+    fn has_beaten(&self) -> bool {
+        self.has_beaten.load(Ordering::Relaxed)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        if !paused {
+            self.beat();
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the server has been silent for `limit`.
+    async fn watch(&self, limit: Duration) -> Ended {
+        let mut last = self.last();
+        loop {
+            let until = last + limit;
+            sleep_until(until).await;
+            if until.elapsed() > limit / 8 || self.is_paused() {
+                // This program was held up, or reads nothing: that says nothing about the server.
+                last = Instant::now();
+                continue;
+            }
+            // What has come in the meantime is read first.
+            tokio::task::yield_now().await;
+            let heard = self.last();
+            if heard <= last {
+                return Ended::Silent(limit);
+            }
+            last = heard;
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+}
+
+/// Writes the queue and the pings until the connection fails.
+async fn write(
+    core: &Core,
+    sink: &mut Sink,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    pulse: &Pulse,
+) -> Ended {
+    let every = core.settings.ping_interval;
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut written = Vec::new();
+    loop {
+        let work = async {
+            tokio::select! {
+                outgoing = queue.recv() => Some(outgoing),
+                _ = ticks.tick() => None,
+            }
+        };
+        let result = match work.await {
+            Some(Some(first)) => {
+                let limit = core.settings.write_timeout;
+                timeout(limit, write_batch(sink, queue, first, &mut written)).await
+            }
+            // The membership has taken the queue away, and is about to end this.
+            Some(None) => pending().await,
+            None => timeout(core.settings.write_timeout, ping(sink, pulse)).await,
+        };
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return ended_by(error, core),
+            Err(_) => return Ended::Stalled(core.settings.write_timeout),
+        }
+    }
+}
+
+/// Writes a message, and those behind it in the queue, and tells their publishers.
+async fn write_batch(
+    sink: &mut Sink,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    first: Outgoing,
+    written: &mut Vec<tokio::sync::oneshot::Sender<()>>,
+) -> Result<(), Error> {
+    let mut next = Some(first);
+    let mut count = 0;
+    while let Some(outgoing) = next {
+        sink.feed(Frame::Text(outgoing.text)).await?;
+        written.extend(outgoing.written);
+        count += 1;
+        next = if count < BATCH {
+            queue.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    sink.flush().await?;
+    for written in written.drain(..) {
+        // A publisher that has been dropped does not want to know.
+        let _ = written.send(());
+    }
+    Ok(())
+}
+
+async fn ping(sink: &mut Sink, pulse: &Pulse) -> Result<(), Error> {
+    sink.feed(Frame::Ping(Bytes::new())).await?;
+    if pulse.is_paused() {
+        // The pings of the server wait unread; some servers take a pong alone for a sign of life.
+        sink.feed(Frame::Pong(Bytes::new())).await?;
+    }
+    sink.flush().await
+}
+
+fn ended_by(error: Error, core: &Core) -> Ended {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Eof,
+        Error::Capacity(_) => Ended::TooLarge(core.settings.max_message),
+        Error::Protocol(error) => Ended::Protocol(error.to_string().into()),
+        Error::Utf8(error) => Ended::Protocol(error.into()),
+        other => Ended::Failed(other.to_string().into()),
+    }
+}

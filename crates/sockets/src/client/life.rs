@@ -1,0 +1,173 @@
+//! The task of a membership: one connection after the other, until it is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfeed::Backoff;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::core::{Core, Counted};
+use super::dial::{Dialer, Socket};
+use super::drive::{End, drive};
+use super::event::{ClientEventKind, Ended, LeaveReason};
+use super::listen::{Received, listen};
+use super::member::{Member, Outgoing};
+
+/// A connection that has been made, and what is to be written to it.
+pub(super) type Connection = (Socket, mpsc::Receiver<Outgoing>);
+
+/// Runs a membership, beginning with a connection that has been made.
+pub(super) async fn live(
+    core: Arc<Core>,
+    member: Arc<Member>,
+    dialer: Arc<Dialer>,
+    connection: Connection,
+    counted: Counted,
+) {
+    let mut over = Over {
+        core: Arc::clone(&core),
+        member: Arc::clone(&member),
+        reason: Some(LeaveReason::ClientClosed),
+        _counted: counted,
+    };
+    let (inbox, received) = mpsc::channel(core.settings.inbox);
+    let listening = core
+        .runtime
+        .spawn(listen(Arc::clone(&core), Arc::clone(&member), received));
+    let reason = connections(&core, &member, &dialer, connection, &inbox).await;
+    if let LeaveReason::ClientClosed = reason {
+        listening.abort();
+    }
+    // Otherwise the listeners get what came before the end.
+    drop(inbox);
+    over.reason = Some(reason);
+}
+
+/// Ends the membership when it is dropped: after the task's work, or because its runtime shuts down.
+struct Over {
+    core: Arc<Core>,
+    member: Arc<Member>,
+    reason: Option<LeaveReason>,
+    _counted: Counted,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        if let Some(reason) = self.reason.take() {
+            self.core.forget(&self.member);
+            self.member.end(reason.clone());
+            self.core.tell(&self.member, ClientEventKind::Left(reason));
+        }
+    }
+}
+
+async fn connections(
+    core: &Arc<Core>,
+    member: &Arc<Member>,
+    dialer: &Arc<Dialer>,
+    connection: Connection,
+    inbox: &mpsc::Sender<Received>,
+) -> LeaveReason {
+    let (mut socket, mut queue) = connection;
+    let mut again = false;
+    let mut retries = Retries::new(core.settings.reconnect);
+    loop {
+        core.tell(member, ClientEventKind::Connected { again });
+        again = true;
+        let began = Instant::now();
+        let mut heard = false;
+        let ended = match drive(core, member, socket, queue, inbox, &mut heard).await {
+            End::Left => return LeaveReason::Left,
+            End::ClientClosed => return LeaveReason::ClientClosed,
+            End::ChannelExpired => return LeaveReason::ChannelExpired,
+            End::ChannelClosed => return LeaveReason::ChannelClosed,
+            End::Ended(ended) => ended,
+        };
+        core.tell(member, ClientEventKind::Disconnected(ended.clone()));
+        if is_final(&ended) || core.settings.reconnect.is_none() {
+            return LeaveReason::Ended(ended);
+        }
+        if heard {
+            retries.failed = 0;
+        }
+        let attempts = async { retries.connect(core, member, dialer, began.elapsed()).await };
+        socket = tokio::select! {
+            made = attempts => match made {
+                Ok(socket) => socket,
+                Err(reason) => return reason,
+            },
+            () = member.leave.cancelled() => return LeaveReason::Left,
+            () = core.closed.cancelled() => return LeaveReason::ClientClosed,
+        };
+        queue = member.connect(core.settings.outbox);
+    }
+}
+
+/// Whether the client stays away after such an end.
+///
+/// A close frame with code 1000, or without a code, is how a server says that it wants the client to leave. A message
+/// over the limit would come again.
+fn is_final(ended: &Ended) -> bool {
+    match ended {
+        Ended::Closed { code } => matches!(code, None | Some(1000 | 1005)),
+        Ended::TooLarge(_) => true,
+        Ended::Eof
+        | Ended::Failed(_)
+        | Ended::Silent(_)
+        | Ended::Stalled(_)
+        | Ended::Protocol(_) => false,
+    }
+}
+
+/// The attempts to connect again.
+struct Retries {
+    backoff: Backoff,
+    /// How many failed since something was heard from the server.
+    failed: u32,
+}
+
+impl Retries {
+    fn new(max_wait: Option<Duration>) -> Self {
+        Self {
+            backoff: Backoff::new(max_wait.unwrap_or_default()),
+            failed: 0,
+        }
+    }
+
+    /// Connects again. `lasted` is how long the last connection lasted.
+    async fn connect(
+        &mut self,
+        core: &Core,
+        member: &Member,
+        dialer: &Arc<Dialer>,
+        mut lasted: Duration,
+    ) -> Result<Socket, LeaveReason> {
+        loop {
+            let attempt = self.failed + 1;
+            let wait = self.backoff.next_wait(lasted);
+            core.tell(member, ClientEventKind::Retrying { attempt, wait });
+            sleep(wait).await;
+            let began = Instant::now();
+            let error = match Arc::clone(dialer).dial().await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => Arc::new(error),
+            };
+            lasted = began.elapsed();
+            self.failed = attempt;
+            core.tell(
+                member,
+                ClientEventKind::RetryFailed {
+                    attempt,
+                    error: Arc::clone(&error),
+                },
+            );
+            if core.settings.attempts.is_some_and(|most| attempt >= most) {
+                return Err(LeaveReason::GaveUp {
+                    attempts: attempt,
+                    error,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What can be set for a client.
+
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use super::error::ClientBuildError;
+
+/// How many bytes are read or written at once.
+const BUFFER: usize = 4 << 10;
+
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    /// The bound of the waits between attempts to connect again. `None`: there are none.
+    pub(super) reconnect: Option<Duration>,
+    /// How many attempts may fail in a row.
+    pub(super) attempts: Option<u32>,
+    pub(super) connect_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) close_timeout: Duration,
+    pub(super) ping_interval: Duration,
+    /// How long the server may be silent.
+    pub(super) silence: Duration,
+    pub(super) max_message: usize,
+    pub(super) max_publish: usize,
+    /// Messages that wait for their listeners.
+    pub(super) inbox: usize,
+    /// Messages that wait to be written.
+    pub(super) outbox: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            reconnect: Some(Duration::from_secs(30)),
+            attempts: None,
+            connect_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(20),
+            silence: Duration::from_secs(50),
+            max_message: 1 << 20,
+            max_publish: 1 << 20,
+            inbox: 256,
+            outbox: 256,
+        }
+    }
+}
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), ClientBuildError> {
+        let times = [
+            ("connect_timeout", self.connect_timeout),
+            ("write_timeout", self.write_timeout),
+            ("ping_interval", self.ping_interval),
+            ("silence_timeout", self.silence),
+        ];
+        for (setting, time) in times {
+            if time.is_zero() {
+                let expected = "longer than zero";
+                return Err(ClientBuildError::BadSetting { setting, expected });
+            }
+        }
+        if self.silence <= self.ping_interval {
+            return Err(ClientBuildError::BadSetting {
+                setting: "silence_timeout",
+                expected: "longer than `ping_interval`, so that the server has time to answer",
+            });
+        }
+        for (setting, count) in [("inbox", self.inbox), ("outbox", self.outbox)] {
+            if !(1..=1 << 20).contains(&count) {
+                let expected = "from 1 to 1048576";
+                return Err(ClientBuildError::BadSetting { setting, expected });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn websocket(&self) -> WebSocketConfig {
+        WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(BUFFER)
+            .max_message_size(Some(self.max_message))
+            .max_frame_size(Some(self.max_message))
+    }
+}

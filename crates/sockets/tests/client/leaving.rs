@@ -1,0 +1,253 @@
+//! Leaving, closing and dropping.
+
+use std::time::Duration;
+
+use fanfeed_sockets::{
+    ClientEventKind, ClientPublisher, JoinError, JoinOptions, LeaveReason, Message, PublishFault,
+    Request,
+};
+use tokio::sync::mpsc;
+
+use super::common::{Events, Server, quick, within};
+
+#[tokio::test]
+async fn leaving_sends_what_was_published_and_then_a_close_frame() {
+    let mut server = Server::start().await;
+    let client = quick().build().expect("a runtime");
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut peer = server.peer().await;
+    for number in 0..100 {
+        let message = Message::new("n", "", "").with_body(&number).expect("JSON");
+        room.try_publish(message).expect("there is room");
+    }
+    let seen = async {
+        for number in 0..100 {
+            assert_eq!(
+                peer.message().await.bind::<u32>().expect("a number"),
+                number
+            );
+        }
+        assert_eq!(peer.closed_with().await, Some(1000));
+    };
+    tokio::join!(client.leave("room"), seen);
+    assert!(!client.has_channel("room"));
+    assert!(matches!(room.over().await, LeaveReason::Left));
+    // Again, and for a channel that was never joined: nothing happens.
+    room.leave().await;
+    client.leave("room").await;
+    let error = client
+        .publish(Message::new("k", "", "room"))
+        .await
+        .expect_err("left");
+    assert_eq!(error.fault(), PublishFault::NotJoined);
+}
+
+#[tokio::test]
+async fn leaving_a_server_that_does_not_answer_ends_at_the_close_timeout() {
+    let mut server = Server::start().await;
+    let client = quick()
+        .close_timeout(Duration::from_millis(20))
+        .build()
+        .expect("a runtime");
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let _silent = server.peer().await;
+    within("the end", room.leave()).await;
+}
+
+#[tokio::test]
+async fn leaving_during_a_reconnect_leaves_nothing_behind() {
+    for wait in [Duration::from_secs(600), Duration::from_millis(1)] {
+        let mut server = Server::start().await;
+        let client = quick().reconnect(wait).build().expect("a runtime");
+        let mut events = Events::of(&client);
+        let room = client
+            .join(&server.url, "room", JoinOptions::new())
+            .await
+            .expect("joined");
+        drop(server.peer().await);
+        events
+            .until("it waits", |kind| {
+                matches!(kind, ClientEventKind::Retrying { .. }).then_some(())
+            })
+            .await;
+        within("the end", room.leave()).await;
+        assert!(!client.has_channel("room"));
+        events
+            .until("it has left", |kind| {
+                matches!(kind, ClientEventKind::Left(LeaveReason::Left)).then_some(())
+            })
+            .await;
+        client.close().await;
+        // A connection that was made meanwhile has been closed.
+        while let Some(mut peer) = server.another_peer() {
+            while peer.frame().await.is_some() {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listener_may_leave_its_own_channel() {
+    let mut server = Server::start().await;
+    let (sender, mut left) = mpsc::unbounded_channel();
+    let (share, shared) = std::sync::mpsc::channel();
+    let shared = parking_lot::Mutex::new(shared);
+    let client = quick()
+        .listen("bye", move |_: Request| {
+            let room: fanfeed_sockets::Membership = shared.lock().recv().expect("it is shared");
+            let sender = sender.clone();
+            async move {
+                room.leave().await;
+                let _ = sender.send(());
+                Ok(None)
+            }
+        })
+        .build()
+        .expect("a runtime");
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    share.send(room).expect("the listener waits");
+    let mut peer = server.peer().await;
+    peer.send_message(&Message::new("bye", "", "room")).await;
+    assert_eq!(peer.closed_with().await, Some(1000));
+    within("the listener goes on", left.recv()).await;
+}
+
+#[tokio::test]
+async fn what_came_before_the_server_closed_is_handled() {
+    let mut server = Server::start().await;
+    let (sender, mut got) = mpsc::unbounded_channel();
+    let client = quick()
+        .listen("n", move |request: Request| {
+            let sender = sender.clone();
+            async move {
+                tokio::task::yield_now().await;
+                let _ = sender.send(request.bind::<u32>()?);
+                Ok(None)
+            }
+        })
+        .build()
+        .expect("a runtime");
+    client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut peer = server.peer().await;
+    for number in 0..100 {
+        peer.send_message(
+            &Message::new("n", "", "room")
+                .with_body(&number)
+                .expect("JSON"),
+        )
+        .await;
+    }
+    peer.close(Some(1000)).await;
+    for number in 0..100 {
+        assert_eq!(within("a message", got.recv()).await, Some(number));
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_all_memberships_and_closing_again_is_harmless() {
+    let mut server = Server::start().await;
+    let client = quick().build().expect("a runtime");
+    let mut peers = Vec::new();
+    for channel in ["a", "b", "c"] {
+        client
+            .join(&server.url, channel, JoinOptions::new())
+            .await
+            .expect("joined");
+        peers.push(server.peer().await);
+    }
+    let seen = async {
+        for peer in &mut peers {
+            assert_eq!(peer.closed_with().await, Some(1001));
+        }
+    };
+    within("the end", async {
+        tokio::join!(client.close(), client.close(), seen)
+    })
+    .await;
+    client.close().await;
+    assert!(!client.has_channel("a"));
+    let error = client.join(&server.url, "a", JoinOptions::new()).await;
+    assert!(matches!(error, Err(JoinError::Closed)), "{error:?}");
+}
+
+#[tokio::test]
+async fn dropping_the_last_clone_ends_everything() {
+    let mut server = Server::start().await;
+    let (sender, mut alive) = mpsc::unbounded_channel::<()>();
+    let client = quick()
+        .listen("stay", move |_: Request| {
+            let sender = sender.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(sender);
+                Ok(None)
+            }
+        })
+        .build()
+        .expect("a runtime");
+    let mut events = Events::of(&client);
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let publisher = client.publisher();
+    let mut peer = server.peer().await;
+    peer.send_message(&Message::new("stay", "", "room")).await;
+    let clone = client.clone();
+    drop(client);
+    assert!(clone.has_channel("room"));
+    drop(clone);
+    assert_eq!(peer.closed_with().await, Some(1001));
+    assert!(matches!(
+        within("the end", room.over()).await,
+        LeaveReason::ClientClosed
+    ));
+    let error = publisher
+        .publish(Message::new("k", "", "room"))
+        .await
+        .expect_err("closed");
+    assert_eq!(error.fault(), PublishFault::NotJoined);
+    drop((room, publisher));
+    // The listener, which would never end, is gone with the client's state.
+    assert_eq!(within("the listener's end", alive.recv()).await, None);
+    events
+        .until("the end", |kind| {
+            matches!(kind, ClientEventKind::Left(_)).then_some(())
+        })
+        .await;
+    let over = within("the events end", events.0.recv_async()).await;
+    assert!(over.is_err(), "{over:?}");
+}
+
+#[tokio::test]
+async fn a_join_that_is_dropped_joins_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let host = format!("ws://{}", listener.local_addr().expect("it is bound"));
+    let client = quick().build().expect("a runtime");
+    {
+        let join = client.join(&host, "room", JoinOptions::new());
+        tokio::pin!(join);
+        tokio::select! {
+            joined = &mut join => panic!("{joined:?} without an upgrade"),
+            accepted = listener.accept() => drop(accepted.expect("a connection")),
+        }
+    }
+    assert!(!client.has_channel("room"));
+    let again = client
+        .join("ws://127.0.0.1:1", "room", JoinOptions::new())
+        .await;
+    assert!(matches!(again, Err(JoinError::Io(_))), "{again:?}");
+}

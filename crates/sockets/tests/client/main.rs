@@ -1,0 +1,11 @@
+//! The client, against servers that the tests script frame by frame.
+
+mod blocking;
+mod common;
+mod faults;
+mod leaving;
+mod listening;
+mod publishing;
+mod reconnecting;
+#[cfg(feature = "tls")]
+mod tls;
