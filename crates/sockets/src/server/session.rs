@@ -128,7 +128,8 @@ impl<S: Socket> Session<S> {
                     self.close(Close::FLOOD);
                 }
                 Some(Ok(Input::Data(data))) => self.receive(&data),
-                Some(Ok(Input::Control)) => {}
+                // The answer to a ping may not have fitted into the socket.
+                Some(Ok(Input::Control)) => self.needs_flush = true,
                 Some(Err(ReadError::Close(close))) => {
                     self.phase.discard();
                     self.close(close);

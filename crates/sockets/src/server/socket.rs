@@ -7,6 +7,7 @@ use axum::extract::ws;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message as WsMessage, Utf8Bytes};
 
@@ -111,6 +112,51 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for WebSocketStream<S> {
                 return Poll::Ready(());
             }
         }
+    }
+}
+
+/// A WebSocket on a TCP connection of its own, which can tell cheaply that nothing has arrived.
+pub(super) struct TcpSocket {
+    inner: WebSocketStream<TcpStream>,
+    /// Whether everything that has arrived was read. A read that finds nothing clears a buffer first, which a broadcast to a
+    /// thousand members would otherwise do a thousand times.
+    is_drained: bool,
+}
+
+impl TcpSocket {
+    pub(super) fn new(inner: WebSocketStream<TcpStream>) -> Self {
+        Self {
+            inner,
+            is_drained: false,
+        }
+    }
+}
+
+impl Socket for TcpSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, ReadError>>> {
+        if self.is_drained {
+            // An error shows again when the stream is read.
+            let _ = ready!(self.inner.get_ref().poll_read_ready(cx));
+        }
+        let read = Socket::poll_read(&mut self.inner, cx);
+        self.is_drained = read.is_pending();
+        read
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Socket::poll_ready(&mut self.inner, cx)
+    }
+
+    fn start_send(&mut self, output: Output) -> Result<(), ()> {
+        Socket::start_send(&mut self.inner, output)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Socket::poll_flush(&mut self.inner, cx)
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Socket::poll_discard(&mut self.inner, cx)
     }
 }
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -22,7 +23,7 @@ use super::core::{Core, NoSlot, Slot};
 use super::limits::Limits;
 use super::member::Member;
 use super::session::Session;
-use super::socket::{Output, Socket};
+use super::socket::{Output, Socket, TcpSocket};
 use crate::connection::{Connection, Identity};
 
 /// Tungstenite takes 128 KiB for each by default.
@@ -102,9 +103,20 @@ async fn prepare(
             return;
         };
         let config = websocket_config(&core.settings.limits);
-        let io = TokioIo::new(upgraded);
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        run(core, slot, socket, connection).await;
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => {
+                let (io, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+                let socket =
+                    WebSocketStream::from_partially_read(io, early, Role::Server, Some(config));
+                run(core, slot, TcpSocket::new(socket.await), connection).await;
+            }
+            // The application's own transport, such as TLS.
+            Err(upgraded) => {
+                let io = TokioIo::new(upgraded);
+                let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config));
+                run(core, slot, socket.await, connection).await;
+            }
+        }
     });
     Ok(switch(&accept))
 }

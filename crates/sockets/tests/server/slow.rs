@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfeed_sockets::{Limits, Message, SlowMembers};
 use serde_json::{Value, json};
 
-use crate::support::{echoing, listen, until};
+use crate::support::{PATIENCE, echoing, listen, until};
 
 fn tick(n: u32, body: &str) -> Message {
     Message::new("tick", "", "").with_body(&(n, body)).unwrap()
@@ -13,7 +13,12 @@ fn tick(n: u32, body: &str) -> Message {
 
 /// Broadcasts far more than sockets and queues hold to a member that does not read, and returns what it then reads.
 async fn read_late(policy: SlowMembers) -> (Vec<u64>, u64) {
-    let limits = Limits::default().queue_frames(16).slow_members(policy);
+    // Times that a machine which stops the test for a while does not exceed.
+    let limits = Limits::default()
+        .queue_frames(16)
+        .slow_members(policy)
+        .write_time(PATIENCE)
+        .idle_time(PATIENCE);
     let server = listen(echoing().limits(limits)).await;
     let mut slow = server.join("room").await;
     let body = "x".repeat(16 * 1024);
@@ -82,7 +87,9 @@ async fn a_single_message_may_be_larger_than_the_queue() {
 async fn a_client_that_asks_and_does_not_read_is_held_back_and_not_cut() {
     let limits = Limits::default()
         .message_rate(1_000_000)
-        .message_burst(1_000_000);
+        .message_burst(1_000_000)
+        .write_time(PATIENCE)
+        .idle_time(PATIENCE);
     let server = listen(echoing().limits(limits)).await;
     let client = server.join("room").await;
     let (mut sink, mut stream) = futures_util::StreamExt::split(client.socket);

@@ -161,19 +161,15 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// The peer has sent a close frame. Reading on sends the answer, and then finds the end.
+    /// The peer has sent a close frame. Its answer follows what is in the socket already, and is the end.
     fn answer(&mut self, cx: &mut Context<'_>) -> Step {
         if self.member.mailbox.poll_end(cx).0 {
             return Step::Lost;
         }
         self.work(cx);
-        let Some(socket) = self.socket.as_mut() else {
-            return Step::Lost;
-        };
-        match socket.poll_read(cx) {
-            Poll::Pending => Step::Idle,
-            Poll::Ready(Some(Ok(_))) => Step::Progress,
-            Poll::Ready(Some(Err(_)) | None) => Step::Lost,
+        match self.socket.as_mut().map(|socket| socket.poll_flush(cx)) {
+            Some(Poll::Pending) => Step::Idle,
+            Some(Poll::Ready(_)) | None => Step::Lost,
         }
     }
 
