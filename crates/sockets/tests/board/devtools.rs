@@ -114,7 +114,12 @@ impl Page {
         self.command("Emulation.setEmulatedMedia", media);
         self.command("Page.navigate", json!({ "url": url }));
         let loaded = "document.readyState === 'complete' && location.href !== 'about:blank'";
-        self.wait("the page has loaded", loaded);
+        wait_for(PATIENCE, "the page has loaded", || {
+            thread::sleep(Duration::from_millis(20));
+            // While one page gives way to the other, there is none to ask.
+            let answer = self.ask("Runtime.evaluate", json!({ "expression": loaded }));
+            (answer.ok()?["result"]["value"] == true).then_some(())
+        });
         // Several browsers run at once, and each has the focus.
         self.command("Page.bringToFront", json!({}));
         let focused = json!({ "enabled": true });
@@ -185,7 +190,14 @@ impl Page {
         self.complaints.drain(..).collect()
     }
 
+    #[track_caller]
     fn command(&mut self, method: &str, parameters: Value) -> Value {
+        let answer = self.ask(method, parameters);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Sends a command and gives its answer, or the error that the browser answered.
+    fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.commands += 1;
         let mut command = json!({ "id": self.commands, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -201,9 +213,10 @@ impl Page {
             };
             let answer: Value = serde_json::from_str(&answer).expect("Chromium sends JSON");
             if answer["id"] == self.commands {
-                let error = &answer["error"];
-                assert!(error.is_null(), "{method}: {error}");
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
             self.complaints.extend(complaint(&answer));
         }
