@@ -6,6 +6,7 @@ mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod connection;
+pub mod docs;
 mod error;
 mod handler;
 pub mod middleware;
@@ -36,11 +37,16 @@ pub use server::{
     Limits, NetworkError, Refusal, Server, ServerBuilder, ServerStats, ShutdownReport, SlowMembers,
 };
 
+#[cfg(feature = "nodes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nodes")))]
+pub use server::{NodeEvent, NodeOptions, NodeStats, Presence};
+
 pub use wire::{
-    BodyError, DecodeError, ErrorDetail, ErrorMessage, HEADER_CHANNEL_EXPIRES, Headers, Incoming,
+    BodyError, DecodeError, ErrorDetail, ErrorMessage, HEADER_CHANNEL_EPOCH,
+    HEADER_CHANNEL_EXPIRES, HEADER_CHANNEL_GAP, HEADER_CHANNEL_POSITION, Headers, Incoming,
     MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_ERROR, MESSAGE_GET_INFO, MESSAGE_INFO,
-    MESSAGE_JOIN_SUCCESS, MESSAGE_LEAVE_SUCCESS, Message, ParseTimestampError, Timestamp, decode,
-    decode_first, unique_id,
+    MESSAGE_JOIN_SUCCESS, MESSAGE_LEAVE_SUCCESS, Message, PARAM_CHANNEL_EPOCH,
+    PARAM_CHANNEL_POSITION, ParseTimestampError, Timestamp, decode, decode_first, unique_id,
 };
 
 #[cfg(all(doctest, feature = "server", feature = "client"))]

@@ -11,12 +11,16 @@ mod builder;
 mod channel;
 mod close;
 mod core;
+mod history;
 mod hooks;
 mod limits;
 mod mailbox;
 mod member;
+#[cfg(feature = "nodes")]
+mod nodes;
 mod origin;
 mod rate;
+mod reach;
 mod report;
 mod serve;
 mod session;
@@ -40,7 +44,7 @@ use crate::connection::{Connection, Identity};
 use crate::wire::{Message, unique_id};
 use core::Core;
 use hooks::ChannelEnd as End;
-use mailbox::Frame;
+use reach::{Entrance, frame_for};
 
 pub use address::NetworkError;
 pub use authorize::{JoinRequest, Refusal};
@@ -49,6 +53,9 @@ pub use broadcaster::{ChannelBroadcaster, DirectBroadcaster};
 pub use builder::{BuildError, ServerBuilder};
 pub use hooks::ChannelEnd;
 pub use limits::{Limits, SlowMembers};
+#[cfg(feature = "nodes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nodes")))]
+pub use nodes::{NodeEvent, NodeOptions, NodeStats, Presence};
 pub use stats::ServerStats;
 
 /// A server of WebSocket channels. Clones are handles of one server.
@@ -178,7 +185,8 @@ impl Server {
             Ok(slot) => {
                 let connection =
                     Connection::on_server(channel.into(), None, identity, self.unowned());
-                upgrade::run(Arc::clone(&self.core), slot, socket, connection).await;
+                let entrance = Entrance::default();
+                upgrade::run(Arc::clone(&self.core), slot, socket, connection, entrance).await;
             }
             Err(close) => {
                 self.core.counters.refused.add(1);
@@ -192,10 +200,7 @@ impl Server {
     ///
     /// The message is serialized once. Without a channel id it gets that of the channel.
     pub fn broadcast(&self, channel: &str, message: Message) -> usize {
-        let Some(channel) = self.core.channel(channel) else {
-            return 0;
-        };
-        channel.feed.send(frame_for(&channel.id, message))
+        self.core.broadcast(channel, message)
     }
 
     /// Sends a message to one client, and returns whether it was queued: not if there is no such client.
@@ -219,6 +224,10 @@ impl Server {
         mut message: Message,
         timeout: Duration,
     ) -> Result<Message, AwaitError> {
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.core.nodes() {
+            return nodes.ask(&self.core, channel, message, timeout).await;
+        }
         let channel = self
             .core
             .channel(channel)
@@ -244,8 +253,13 @@ impl Server {
     /// Ends a channel: its members get `channel.closed`, and are disconnected with the close code 1000. Returns whether
     /// there was such a channel. Clients may join it again at once, as a new channel.
     pub fn close_channel(&self, channel: &str) -> bool {
-        let channel = self.core.channel(channel);
-        channel.is_some_and(|channel| self.core.end_channel(&channel, End::Closed))
+        let here = self.core.channel(channel);
+        let was_here = here.is_some_and(|here| self.core.end_channel(&here, End::Closed));
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.core.nodes() {
+            return nodes.close_channel(channel) || was_here;
+        }
+        was_here
     }
 
     /// Whether a channel has members.
@@ -293,6 +307,10 @@ impl Server {
         let graceful = async {
             self.core.emptied().await;
             self.core.hooks.idle().await;
+            #[cfg(feature = "nodes")]
+            if let Some(nodes) = self.core.nodes() {
+                nodes.closed.cancelled().await;
+            }
         };
         if tokio::time::timeout(deadline, graceful).await.is_ok() {
             return ShutdownReport {
@@ -310,13 +328,6 @@ impl Server {
             hooks_finished,
         }
     }
-}
-
-fn frame_for(channel: &str, mut message: Message) -> Frame {
-    if message.channel_id().is_empty() {
-        message.set_channel_id(channel);
-    }
-    message.encode().into()
 }
 
 /// Forgets a question, whether or not it was answered, and also when the asker's future is dropped.

@@ -20,6 +20,8 @@ pub enum AwaitError {
     ChannelEmptied,
     /// No member answered in time.
     Timeout,
+    /// All members are on other nodes, and the broker had no room for the question.
+    NotPublished,
     /// The first answer was an error message.
     Refused(Box<ErrorMessage>),
 }
@@ -32,6 +34,9 @@ impl fmt::Display for AwaitError {
                 f.write_str("the last member left the channel before anyone answered")
             }
             Self::Timeout => f.write_str("timeout waiting for message: no member answered in time"),
+            Self::NotPublished => f.write_str(
+                "the members are on other nodes, and the broker has no room for the question: ask later",
+            ),
             Self::Refused(error) => write!(f, "a member answered with an error: {error:?}"),
         }
     }

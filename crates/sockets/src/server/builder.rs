@@ -13,9 +13,13 @@ use super::Server;
 use super::address::{NetworkError, Proxies};
 use super::authorize::{JoinRequest, Refusal};
 use super::core::Core;
+use super::history::Histories;
 use super::hooks::{ChannelEnd, HookRunner, Hooks, hook};
 use super::limits::Limits;
+#[cfg(feature = "nodes")]
+use super::nodes::{NodeOptions, Nodes};
 use super::origin::Origins;
+use super::reach::Reach;
 use super::settings::{Audience, Authorize, ErrorBody, Lifetime, Route, Settings};
 use crate::connection::{Connection, Identity};
 use crate::handler::{Handler, HandlerError};
@@ -37,6 +41,10 @@ pub struct ServerBuilder {
     exposes_errors: bool,
     reports_unknown: bool,
     answers_info: bool,
+    history: usize,
+    history_retention: Duration,
+    #[cfg(feature = "nodes")]
+    nodes: Option<NodeOptions>,
 }
 
 impl Default for ServerBuilder {
@@ -54,6 +62,10 @@ impl Default for ServerBuilder {
             exposes_errors: false,
             reports_unknown: true,
             answers_info: true,
+            history: 0,
+            history_retention: Duration::from_secs(120),
+            #[cfg(feature = "nodes")]
+            nodes: None,
         }
     }
 }
@@ -219,6 +231,50 @@ impl ServerBuilder {
         self
     }
 
+    /// Keeps the last `frames` messages of each channel, so that a client that comes back gets exactly what it missed, or is
+    /// told that it cannot. 0, the default, is no history.
+    ///
+    /// Each message that is broadcast then has the headers `X-Channel-Epoch` and `X-Channel-Position`. A client remembers the
+    /// last ones that it saw, those of `join.success` included, and sends them when it connects again: in HTTP headers of
+    /// these names, or as the parameters `channelEpoch` and `channelPosition` of the query. Its new `join.success` has the header
+    /// `X-Channel-Gap`: `0` if the messages that it missed follow, all of them; a number if so many are gone for good, and the
+    /// rest follow; or `unknown` if the epoch is another one, and only new messages follow.
+    ///
+    /// The positions of an epoch have no holes. An epoch ends with its channel, unless a client comes back within
+    /// [`history_retention`](Self::history_retention) after the last one left. It is of one server: a client that comes back
+    /// to another one of many nodes is told `unknown`. Direct messages, and questions of `broadcast_await`, have no positions.
+    ///
+    /// A channel keeps at most half of [`queue_bytes`](Limits::queue_bytes), so that what a client missed fits into its queue.
+    pub fn history(mut self, frames: usize) -> Self {
+        self.history = frames;
+        self
+    }
+
+    /// How long the history of a channel is kept after its last member left: 2 minutes by default.
+    pub fn history_retention(mut self, time: Duration) -> Self {
+        self.history_retention = time;
+        self
+    }
+
+    /// Makes the server one of many nodes that serve the same channels.
+    ///
+    /// - A broadcast, and a reply of a channel handler, goes to the members of the channel on all nodes, once to each.
+    ///   [`broadcast`](Server::broadcast) returns how many members of this node it was queued for.
+    /// - [`broadcast_direct`](Server::broadcast_direct), [`broadcast_await`](Server::broadcast_await) and
+    ///   [`close_channel`](Server::close_channel) concern the clients of all nodes.
+    /// - [`Server::presence`], [`Server::has_channel_anywhere`] and [`Server::node_events`] say who is there. The
+    ///   methods without "anywhere", the hooks and `get.info` are about this node.
+    /// - While the broker is away, the members of one node go on among themselves.
+    ///
+    /// Whoever can publish to the broker under the [prefix](NodeOptions::prefix) can send anything to all clients: give the
+    /// broker credentials.
+    #[cfg(feature = "nodes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "nodes")))]
+    pub fn nodes(mut self, options: NodeOptions) -> Self {
+        self.nodes = Some(options);
+        self
+    }
+
     /// Builds the server.
     ///
     /// # Errors
@@ -244,6 +300,27 @@ impl ServerBuilder {
                 return Err(BuildError::Twice(key));
             }
         }
+        let most = self.limits.queue_frames / 2;
+        if self.history > most {
+            return Err(BuildError::History {
+                frames: self.history,
+                most,
+            });
+        }
+        let history = (self.history > 0).then(|| {
+            let retention = self.history_retention;
+            Arc::new(Histories::new(self.history, retention, &self.limits))
+        });
+        #[cfg(feature = "nodes")]
+        let reach = {
+            let nodes = self.nodes.map(Nodes::new).transpose();
+            let nodes = nodes.map_err(BuildError::Nodes)?.map(Arc::new);
+            (history.is_some() || nodes.is_some()).then_some(Reach { history, nodes })
+        };
+        #[cfg(not(feature = "nodes"))]
+        let reach = history.map(|history| Reach {
+            history: Some(history),
+        });
         let settings = Settings {
             limits: self.limits,
             routes,
@@ -257,7 +334,14 @@ impl ServerBuilder {
             answers_info: self.answers_info,
             runtime: Mutex::default(),
         };
-        Ok(Server::of(Core::new(settings, HookRunner::new(self.hooks))))
+        let server = Server::of(Core::new(settings, HookRunner::new(self.hooks), reach));
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = server.core.nodes() {
+            nodes.serve(&server.core);
+            let started = nodes.start();
+            started.map_err(|error| BuildError::Nodes(format!("no thread: {error}")))?;
+        }
+        Ok(server)
     }
 }
 
@@ -319,6 +403,16 @@ pub enum BuildError {
     Proxy(NetworkError),
     /// This limit is 0, so that nothing could work. It has to be at least 1.
     ZeroLimit(&'static str),
+    /// An option of the nodes is wrong, or their thread cannot be started. The text says which and why.
+    #[cfg(feature = "nodes")]
+    Nodes(String),
+    /// The history has more frames than half of the limit `queue_frames`, so that a client could not be given all of them.
+    History {
+        /// What was asked for.
+        frames: usize,
+        /// What the limit allows.
+        most: usize,
+    },
 }
 
 impl fmt::Display for BuildError {
@@ -334,6 +428,12 @@ impl fmt::Display for BuildError {
             ),
             Self::Proxy(error) => write!(f, "a trusted proxy is not valid: {error}"),
             Self::ZeroLimit(name) => write!(f, "the limit {name} is 0: it has to be at least 1"),
+            #[cfg(feature = "nodes")]
+            Self::Nodes(text) => write!(f, "the server cannot be a node: {text}"),
+            Self::History { frames, most } => write!(
+                f,
+                "the history has {frames} frames, and the limit queue_frames allows {most}: it has to be at least twice the history"
+            ),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::close::Close;
 use super::hooks::{ChannelEnd, Event, HookRunner};
 use super::mailbox::Frame;
 use super::member::Member;
+use super::reach::{Entrance, Reach};
 use super::settings::Settings;
 use super::stats::{Counters, ServerStats};
 use crate::cancel::CancelToken;
@@ -35,6 +36,8 @@ pub(super) struct Core {
     slots: Mutex<Slots>,
     emptied: Notify,
     is_closing: AtomicBool,
+    /// `None` for a server that has no history and is alone.
+    pub(super) reach: Option<Box<Reach>>,
     /// Cancelled when the server begins to shut down.
     pub(super) closing: CancelToken,
 }
@@ -97,18 +100,30 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What names the asker to other nodes, if there can be any.
+fn question_prefix(reach: Option<&Reach>) -> String {
+    #[cfg(feature = "nodes")]
+    if let Some(nodes) = reach.and_then(|reach| reach.nodes.as_ref()) {
+        return format!("{}.", nodes.id);
+    }
+    #[cfg(not(feature = "nodes"))]
+    let _ = reach;
+    format!("{}.", unique_id())
+}
+
 impl Core {
-    pub(super) fn new(settings: Settings, hooks: HookRunner) -> Self {
+    pub(super) fn new(settings: Settings, hooks: HookRunner, reach: Option<Reach>) -> Self {
         Self {
             settings,
             counters: Arc::default(),
             hooks: Arc::new(hooks),
-            question_prefix: format!("{}.", unique_id()),
+            question_prefix: question_prefix(reach.as_ref()),
             channels: RwLock::default(),
             sessions: RwLock::default(),
             slots: Mutex::default(),
             emptied: Notify::new(),
             is_closing: AtomicBool::new(false),
+            reach: reach.map(Box::new),
             closing: CancelToken::new(),
         }
     }
@@ -144,7 +159,11 @@ impl Core {
     }
 
     /// Makes a connection a member of its channel. `join.success` is its first message.
-    pub(super) fn join(self: &Arc<Self>, member: &Arc<Member>) -> Result<Arc<Channel>, Close> {
+    pub(super) fn join(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        entrance: Entrance,
+    ) -> Result<Arc<Channel>, Close> {
         let runtime = Handle::current();
         let id = member.connection.shared_channel();
         let mut channels = self.channels.write();
@@ -164,11 +183,30 @@ impl Core {
         if let Some(expiry) = &channel.expiry {
             welcome.set_header(HEADER_CHANNEL_EXPIRES, expiry.time.to_string());
         }
-        // A mailbox that is new and empty takes any frame.
-        let _ = member.mailbox.push(Frame::from(welcome.encode()));
         let client = Arc::clone(member.connection.shared_id());
         self.sessions.write().insert(client, Arc::clone(member));
-        channel.add(member);
+        let enter = |welcome: &Message, missed: Vec<Frame>| {
+            // A mailbox that is new and empty takes any frame, and a whole history.
+            let _ = member.mailbox.push(Frame::from(welcome.encode()));
+            for frame in missed {
+                let _ = member.mailbox.push(frame);
+            }
+            channel.add(member);
+        };
+        match self.history() {
+            None => enter(&welcome, Vec::new()),
+            Some(history) => {
+                let Entrance { resume, hold } = entrance;
+                history.join(&channel, resume.as_ref(), hold, |place, missed| {
+                    place.tell(&mut welcome);
+                    enter(&welcome, missed);
+                });
+            }
+        }
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.nodes() {
+            nodes.joined(&member.connection, channel.expiry.as_ref());
+        }
         self.counters.joined.add(1);
         self.hooks
             .push(&runtime, Event::Join(member.connection.clone()));
@@ -177,9 +215,14 @@ impl Core {
 
     fn open(self: &Arc<Self>, runtime: &Handle, id: &Arc<str>) -> Arc<Channel> {
         let lifetime = self.settings.lifetime.as_ref();
-        let expiry = lifetime
-            .and_then(|lifetime| lifetime(id))
-            .and_then(Expiry::after);
+        let lifetime = lifetime.and_then(|lifetime| lifetime(id));
+        // A channel that another node has already expires when it does there.
+        #[cfg(feature = "nodes")]
+        let lifetime = lifetime.map(|lifetime| {
+            let elsewhere = self.nodes().and_then(|nodes| nodes.expires_in(id));
+            elsewhere.map_or(lifetime, |rest| rest.min(lifetime))
+        });
+        let expiry = lifetime.and_then(Expiry::after);
         let channel = Arc::new(Channel::new(Arc::clone(id), expiry));
         self.hooks.push(runtime, Event::Create(Arc::clone(id)));
         if let Some(expiry) = expiry {
@@ -206,6 +249,9 @@ impl Core {
             if removed == Removed::Last {
                 self.forget(&mut channels, channel);
                 channel.end();
+                if let Some(history) = self.history() {
+                    history.emptied(runtime, channel);
+                }
                 let id = Arc::clone(&channel.id);
                 self.hooks
                     .push(runtime, Event::Close(id, ChannelEnd::Emptied));
@@ -215,6 +261,10 @@ impl Core {
     }
 
     fn left(&self, runtime: &Handle, member: &Member) {
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.nodes() {
+            nodes.left(&member.connection);
+        }
         self.counters.left.add(1);
         self.hooks
             .push(runtime, Event::Leave(member.connection.clone()));
@@ -241,6 +291,9 @@ impl Core {
             };
             if members.is_empty() {
                 return false;
+            }
+            if let Some(history) = self.history() {
+                history.end(channel);
             }
             for member in &members {
                 self.left(&runtime, member);
@@ -286,9 +339,23 @@ impl Core {
     /// Sends a message to one client. Returns whether it is connected.
     pub(super) fn send_direct(&self, client: &str, message: &Message) -> bool {
         let Some(member) = self.member(client) else {
+            #[cfg(feature = "nodes")]
+            if let Some(nodes) = self.nodes() {
+                return nodes.send_direct(client, &Frame::from(message.encode()));
+            }
             return false;
         };
         member.mailbox.push(Frame::from(message.encode())).is_ok()
+    }
+
+    /// Sends a frame to one client that is here.
+    #[cfg(feature = "nodes")]
+    pub(super) fn send_frame(&self, client: &str, frame: Frame) {
+        if let Some(member) = self.member(client)
+            && member.mailbox.push(frame).is_err()
+        {
+            self.counters.dropped.add(1);
+        }
     }
 
     /// The session of a member has ended.
@@ -314,6 +381,21 @@ impl Core {
         for channel in channels {
             self.end_channel(&channel, ChannelEnd::Shutdown);
         }
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.nodes() {
+            nodes.closing.cancel();
+        }
+    }
+
+    /// Whether a correlation id is that of a question, to which there may be late answers.
+    pub(super) fn is_question(&self, correlation_id: &str) -> bool {
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.nodes()
+            && nodes.is_question(correlation_id)
+        {
+            return true;
+        }
+        correlation_id.starts_with(&self.question_prefix)
     }
 
     /// Waits until no connection is left, in its handshake or later.

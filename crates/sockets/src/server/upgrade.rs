@@ -20,8 +20,10 @@ use super::Server;
 use super::authorize::{JoinRequest, Refusal};
 use super::close::Close;
 use super::core::{Core, NoSlot, Slot};
+use super::history::Resume;
 use super::limits::Limits;
 use super::member::Member;
+use super::reach::Entrance;
 use super::session::Session;
 use super::socket::{Output, Socket, TcpSocket};
 use crate::connection::{Connection, Identity};
@@ -93,6 +95,10 @@ async fn prepare(
         uri: std::mem::take(request.uri_mut()),
         headers: std::mem::take(request.headers_mut()),
     };
+    let mut entrance = Entrance::default();
+    if core.history().is_some() {
+        entrance.resume = Resume::of(&join)?;
+    }
     let identity = authorize(&core, join).await?;
     let connection = Connection::on_server(channel.into(), address, identity, server.unowned());
     tokio::spawn(async move {
@@ -108,13 +114,14 @@ async fn prepare(
                 let (io, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
                 let socket =
                     WebSocketStream::from_partially_read(io, early, Role::Server, Some(config));
-                run(core, slot, TcpSocket::new(socket.await), connection).await;
+                let socket = TcpSocket::new(socket.await);
+                run(core, slot, socket, connection, entrance).await;
             }
             // The application's own transport, such as TLS.
             Err(upgraded) => {
                 let io = TokioIo::new(upgraded);
                 let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config));
-                run(core, slot, socket.await, connection).await;
+                run(core, slot, socket.await, connection, entrance).await;
             }
         }
     });
@@ -230,17 +237,33 @@ fn websocket_config(limits: &Limits) -> WebSocketConfig {
 }
 
 /// Runs the session of a connection that has a slot.
-pub(super) async fn run<S: Socket>(core: Arc<Core>, slot: Slot, socket: S, connection: Connection) {
+pub(super) async fn run<S: Socket>(
+    core: Arc<Core>,
+    slot: Slot,
+    socket: S,
+    connection: Connection,
+    #[cfg_attr(
+        not(feature = "nodes"),
+        allow(unused_mut, reason = "nodes set the hold")
+    )]
+    mut entrance: Entrance,
+) {
     *core.settings.runtime.lock() = Some(Handle::current());
     let counters = Arc::clone(&core.counters);
     let member = Arc::new(Member::new(connection, &core.settings.limits, counters));
-    match core.join(&member) {
+    #[cfg(feature = "nodes")]
+    if let Some(nodes) = core.nodes() {
+        entrance.hold = Some(nodes.enter(member.connection.shared_channel()).await);
+    }
+    let hold = entrance.hold.clone();
+    match core.join(&member, entrance) {
         Ok(channel) => Session::new(core, channel, member, socket).await,
         Err(close) => {
             core.counters.refused.add(1);
             refuse(socket, close, core.settings.limits.close_time).await;
         }
     }
+    drop(hold);
     drop(slot);
 }
 

@@ -70,7 +70,7 @@ impl<S> Session<S> {
         let Some(incoming) = self.channel.awaits.answer(incoming) else {
             return;
         };
-        let is_answer = correlation_id(&incoming).starts_with(&self.core.question_prefix);
+        let is_answer = self.core.is_question(correlation_id(&incoming));
         let counters = &self.core.counters;
         match incoming {
             Incoming::Message(message) if self.core.settings.routes.contains_key(message.key()) => {

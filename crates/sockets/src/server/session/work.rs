@@ -104,11 +104,11 @@ impl<S> Session<S> {
                 }
             }
             Audience::Channel => {
-                let channel = reply.channel_id();
-                if channel == &*self.channel.id {
-                    self.channel.feed.send(reply.encode().into());
-                } else if let Some(channel) = self.core.channel(channel) {
-                    channel.feed.send(reply.encode().into());
+                if reply.channel_id() == &*self.channel.id {
+                    self.core.broadcast_on(&self.channel, reply);
+                } else {
+                    let channel = reply.channel_id().to_owned();
+                    self.core.broadcast(&channel, reply);
                 }
             }
         }

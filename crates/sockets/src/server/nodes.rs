@@ -1,0 +1,516 @@
+//! Many servers, the nodes, that serve the same channels over a broker.
+//!
+//! # Keys
+//!
+//! All begin with a prefix. `channel.<id>` carries the frames of one channel, `node.<id>` what is for one node, `presence` who
+//! is there. A message is a line of JSON ([`envelope`]) and then the frame as it goes on the wire: no other node serializes
+//! it again.
+//!
+//! # Invariants
+//!
+//! 1. A broadcast goes to the members of this node at once, and then to the broker. The origin ignores its own copy; other
+//!    nodes ignore a copy that comes again while it is in their window. So a member gets each broadcast at most once.
+//! 2. A session holds the [`Route`](route::Route) of its channel from before it joins until after it left, and a history holds
+//!    it as long as it is kept. The first holder subscribes, the last one unsubscribes. `join.success` waits for the
+//!    subscription to be live, so that a member misses nothing that another node publishes after it; it does not wait when
+//!    the broker's server is away, nor longer than [`NodeOptions::patience`]. The broker decides how messages are lost later.
+//! 3. Changes of presence happen under the lock of the server's channels, are numbered, and are published in order by one
+//!    task. See [`remote`] for how the others keep up.
+//! 4. Nothing here blocks: neither a session, nor a broadcast, nor a handler of the broker. Where the broker has no room, the
+//!    message is not published, which is counted and told.
+//!
+//! What is promised, and what can race, stands on the page `docs::nodes`.
+
+mod api;
+mod ask;
+mod envelope;
+mod events;
+mod keys;
+mod local;
+mod options;
+mod remote;
+mod route;
+mod seen;
+mod task;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfeed::Feed;
+use fanfeed_broker::{Broker, Context, Message as BrokerMessage, Outcome, SubscribeOptions};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::channel::Expiry;
+use super::core::Core;
+use super::history::Hold;
+use super::hooks::ChannelEnd;
+use super::mailbox::Frame;
+use crate::cancel::CancelToken;
+use crate::connection::Connection;
+use crate::wire::unique_id;
+use ask::Questions;
+use envelope::{Entry, Question, What};
+use events::{Counters, count};
+use keys::{Keys, LONGEST_PREFIX};
+use local::Local;
+use remote::{Effects, LONGEST, Remote, SHORTEST};
+use route::{Link, Route};
+use seen::Seen;
+
+pub use events::{NodeEvent, NodeStats, Presence};
+pub use options::NodeOptions;
+
+/// What a server knows about the nodes, and does for them.
+pub(super) struct Nodes {
+    /// The identity of this node.
+    pub(super) id: Arc<str>,
+    options: NodeOptions,
+    keys: Keys,
+    core: OnceLock<Weak<Core>>,
+    numbers: AtomicU64,
+    seen: Mutex<Seen>,
+    local: Local,
+    remote: Mutex<Remote>,
+    /// Held while changes are applied and told, so that they are told in order. Taken before `remote`.
+    emitting: Mutex<()>,
+    events: Feed<NodeEvent>,
+    counters: Counters,
+    questions: Questions,
+    routes: Mutex<Routes>,
+    /// Of the keys of this node itself.
+    own: OnceLock<[Arc<Link>; 2]>,
+    runtime: OnceLock<Handle>,
+    /// Wakes the task.
+    wake: Notify,
+    wants_snapshot: AtomicBool,
+    /// Notified after presence changed.
+    changed: Notify,
+    /// When a history was broken off last.
+    broken: Mutex<Option<Instant>>,
+    pub(super) closing: CancelToken,
+    /// Cancelled when the other nodes have been told.
+    pub(super) closed: CancelToken,
+}
+
+#[derive(Default)]
+struct Routes {
+    by_channel: HashMap<Arc<str>, Weak<Route>>,
+    /// How many there may be before those that nobody holds are taken out.
+    sweep_at: usize,
+}
+
+impl Nodes {
+    /// # Errors
+    ///
+    /// A text that says which option is wrong.
+    pub(super) fn new(options: NodeOptions) -> Result<Self, String> {
+        let keys = Keys::new(&options.prefix).map_err(|error| error.to_string())?;
+        if options.prefix.len() > LONGEST_PREFIX {
+            return Err(format!("the prefix is longer than {LONGEST_PREFIX} bytes"));
+        }
+        if !(SHORTEST..=LONGEST).contains(&options.interval) {
+            return Err(format!(
+                "the interval is {:?}, and it has to be from {SHORTEST:?} to {LONGEST:?}",
+                options.interval
+            ));
+        }
+        if options.window == 0 {
+            return Err("the window is 0: it has to be at least 1".into());
+        }
+        if !(1..=SubscribeOptions::LARGEST_BUFFER).contains(&options.buffer) {
+            return Err(format!(
+                "the buffer is {}, and it has to be from 1 to {}",
+                options.buffer,
+                SubscribeOptions::LARGEST_BUFFER
+            ));
+        }
+        let id: Arc<str> = unique_id().into();
+        let remote = Remote::new(Arc::clone(&id), options.interval, Instant::now());
+        Ok(Self {
+            keys,
+            core: OnceLock::new(),
+            numbers: AtomicU64::new(0),
+            seen: Mutex::new(Seen::new(options.window)),
+            local: Local::default(),
+            remote: Mutex::new(remote),
+            emitting: Mutex::new(()),
+            events: Feed::new(),
+            counters: Counters::default(),
+            questions: Questions::default(),
+            routes: Mutex::default(),
+            own: OnceLock::new(),
+            runtime: OnceLock::new(),
+            wake: Notify::new(),
+            wants_snapshot: AtomicBool::new(false),
+            changed: Notify::new(),
+            broken: Mutex::new(None),
+            closing: CancelToken::new(),
+            closed: CancelToken::new(),
+            id,
+            options,
+        })
+    }
+
+    /// Starts the thread of the nodes, which has a runtime of its own: the server may be built outside of any.
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
+        let (started, handle) = mpsc::sync_channel(1);
+        let nodes = Arc::clone(self);
+        let body = move || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = match builder.enable_time().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let _ = nodes.runtime.set(runtime.handle().clone());
+            let _ = started.send(Ok(()));
+            runtime.block_on(task::run(nodes));
+            // The broker may be busy with a subscription, for which nobody has to wait.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("fanfeed-nodes".into());
+        thread.spawn(body)?;
+        handle
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread has ended")))
+    }
+
+    /// Gives the nodes the server, once.
+    pub(super) fn serve(&self, core: &Arc<Core>) {
+        let _ = self.core.set(Arc::downgrade(core));
+    }
+
+    fn core(&self) -> Option<Arc<Core>> {
+        self.core.get()?.upgrade()
+    }
+
+    fn runtime(&self) -> &Handle {
+        self.runtime
+            .get()
+            .expect("it is set before anything else runs")
+    }
+
+    fn broker(&self) -> &Arc<dyn Broker> {
+        &self.options.broker
+    }
+
+    fn subscribe_options(&self) -> SubscribeOptions {
+        SubscribeOptions::new()
+            .buffer(self.options.buffer)
+            .name("sockets")
+    }
+
+    /// Holds the subscription of a channel, and waits for it to be live within the bounds that the module names.
+    pub(super) async fn enter(self: &Arc<Self>, channel: &Arc<str>) -> Hold {
+        let route = self.route(channel);
+        if !route.link.is_live() && self.broker().health().is_up() {
+            let _ = tokio::time::timeout(self.options.patience, route.link.live()).await;
+        }
+        route
+    }
+
+    fn route(self: &Arc<Self>, channel: &Arc<str>) -> Arc<Route> {
+        let mut routes = self.routes.lock();
+        if let Some(route) = routes.by_channel.get(channel).and_then(Weak::upgrade) {
+            return route;
+        }
+        let key = self.keys.channel(channel);
+        let route = Arc::new(Route::open(self, key, Some(Arc::clone(channel))));
+        routes
+            .by_channel
+            .insert(Arc::clone(channel), Arc::downgrade(&route));
+        if routes.by_channel.len() >= routes.sweep_at {
+            routes
+                .by_channel
+                .retain(|_, route| route.strong_count() > 0);
+            routes.sweep_at = 64.max(2 * routes.by_channel.len());
+        }
+        route
+    }
+
+    /// The channels that somebody holds.
+    fn entered(&self) -> Vec<Arc<str>> {
+        let routes = self.routes.lock();
+        let each = routes.by_channel.iter();
+        let held = each.filter(|(_, route)| route.strong_count() > 0);
+        held.map(|(channel, _)| Arc::clone(channel)).collect()
+    }
+
+    /// The subscriptions to this key. Two channels with long ids may have one key.
+    fn links(&self, key: &str) -> Vec<Arc<Link>> {
+        let routes = self.routes.lock();
+        let each = routes.by_channel.values().filter_map(Weak::upgrade);
+        let own = self.own.get().into_iter().flatten().cloned();
+        let all = each.map(|route| Arc::clone(&route.link)).chain(own);
+        all.filter(|link| link.key == key).collect()
+    }
+
+    fn emit(&self, events: impl IntoIterator<Item = NodeEvent>) {
+        for event in events {
+            self.events.send(event);
+        }
+    }
+
+    /// Changes what is known of the other nodes, and tells it. Returns whether a snapshot is to be asked for.
+    fn apply(&self, act: impl FnOnce(&mut Remote) -> Effects) -> bool {
+        let emitting = self.emitting.lock();
+        let effects = act(&mut self.remote.lock());
+        let has_changed = !effects.events.is_empty();
+        self.emit(effects.events);
+        drop(emitting);
+        if has_changed {
+            self.changed.notify_waiters();
+        }
+        effects.wants_snapshot
+    }
+
+    /// Publishes a message, if the broker has room. Returns whether it had.
+    fn publish(&self, key: String, channel: Option<&str>, what: What<'_>, body: &str) -> bool {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let bytes = envelope::write(&self.id, number, what, body);
+        let id = format!("{}.{number}", self.id);
+        let published = self
+            .broker()
+            .try_publish(BrokerMessage::new(key, bytes).with_id(&*id));
+        match published {
+            Ok(()) => {
+                count(&self.counters.published);
+                true
+            }
+            Err(error) => {
+                self.not_published(channel, error.to_string());
+                false
+            }
+        }
+    }
+
+    fn not_published(&self, channel: Option<&str>, reason: String) {
+        count(&self.counters.not_published);
+        let (channel, reason) = (channel.map(Arc::from), reason.into());
+        self.emit([NodeEvent::NotPublished { channel, reason }]);
+    }
+
+    /// Sends a frame to the members of a channel on the other nodes.
+    pub(super) fn publish_frame(&self, channel: &str, frame: &Frame) {
+        self.publish_to(channel, frame, None);
+    }
+
+    /// Sends a frame that may be a question. Returns whether the broker took it.
+    fn publish_to(&self, channel: &str, frame: &Frame, question: Option<Question<'_>>) -> bool {
+        let key = self.keys.channel(channel);
+        let what = What::Frame {
+            channel: channel.into(),
+            question,
+        };
+        self.publish(key, Some(channel), what, frame)
+    }
+
+    /// Closes a channel on the other nodes. Returns whether one of them had it.
+    pub(super) fn close_channel(&self, channel: &str) -> bool {
+        let is_known = self.remote.lock().has_channel(channel);
+        let what = What::Close {
+            channel: channel.into(),
+        };
+        self.publish(self.keys.channel(channel), Some(channel), what, "") && is_known
+    }
+
+    /// Sends a frame to a client of another node. Returns whether there is one, and the broker took the frame.
+    pub(super) fn send_direct(&self, client: &str, frame: &Frame) -> bool {
+        let Some(node) = self.remote.lock().node_of(client) else {
+            return false;
+        };
+        let what = What::Direct {
+            client: client.into(),
+        };
+        self.publish(self.keys.node(&node), None, what, frame)
+    }
+
+    /// Notes a new member. The caller holds the lock of the server's channels.
+    pub(super) fn joined(&self, connection: &Connection, expiry: Option<&Expiry>) {
+        let expires = expiry.and_then(|expiry| expiry.time.to_system_time());
+        let expires = expires.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        self.local.join(Entry {
+            client: connection.id().into(),
+            channel: connection.channel().into(),
+            user: connection.identity().user_id().into(),
+            app: connection.identity().app_id().into(),
+            expires: expires.and_then(|since| since.as_millis().try_into().ok()),
+        });
+        self.wake.notify_one();
+    }
+
+    /// Notes that a member left. The caller holds the lock of the server's channels.
+    pub(super) fn left(&self, connection: &Connection) {
+        self.local.leave(connection.id());
+        self.wake.notify_one();
+    }
+
+    /// In what time a channel expires on another node. `None` if none has it, or it does not expire, or should have already.
+    pub(super) fn expires_in(&self, channel: &str) -> Option<Duration> {
+        let expires = Duration::from_millis(self.remote.lock().expires(channel)?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        expires.checked_sub(now).filter(|rest| !rest.is_zero())
+    }
+
+    /// Whether a correlation id is that of a question of another node.
+    pub(super) fn is_question(&self, correlation_id: &str) -> bool {
+        let node = correlation_id.split_once('.');
+        node.is_some_and(|(node, _)| self.remote.lock().knows(node))
+    }
+
+    /// Handles what arrives on a key.
+    fn handler(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+    ) -> impl Fn(&BrokerMessage, &Context) -> Outcome + Send + Sync + 'static {
+        let (nodes, link) = (Arc::downgrade(self), Arc::downgrade(link));
+        let known = AtomicU64::new(0);
+        move |message, _| {
+            if let (Some(nodes), Some(link)) = (nodes.upgrade(), link.upgrade()) {
+                let dropped = link.dropped();
+                let missed = dropped.saturating_sub(known.swap(dropped, Ordering::Relaxed));
+                if missed > 0 {
+                    nodes.lost(&link, Some(missed));
+                }
+                nodes.arrive(&link, message.payload());
+            }
+            Ok(())
+        }
+    }
+
+    /// Messages of a key were lost. Those of presence are repaired by the next heartbeat.
+    fn lost(&self, link: &Link, missed: Option<u64>) {
+        count(&self.counters.gaps);
+        let channel = link.channel.clone();
+        if let Some(channel) = &channel {
+            self.break_off(channel);
+        }
+        self.emit([NodeEvent::Gap { channel, missed }]);
+    }
+
+    fn break_off(&self, channel: &str) {
+        if let Some(core) = self.core()
+            && let Some(history) = core.history()
+        {
+            history.break_off(channel);
+            *self.broken.lock() = Some(Instant::now());
+        }
+    }
+
+    fn undecodable(&self, reason: String) {
+        let reason = reason.into();
+        self.emit([NodeEvent::Undecodable { reason }]);
+        count(&self.counters.undecodable);
+    }
+
+    fn arrive(self: &Arc<Self>, link: &Link, payload: &Bytes) {
+        let (header, body) = match envelope::read(payload) {
+            Ok(read) => read,
+            Err(reason) => return self.undecodable(reason),
+        };
+        let (origin, body) = (&*header.origin, payload.slice(body..));
+        let is_other_channel = match &header.what {
+            What::Frame { channel, .. } | What::Close { channel } => {
+                link.channel.as_deref() != Some(&**channel)
+            }
+            _ => false,
+        };
+        if *origin == *self.id || is_other_channel {
+            return;
+        }
+        count(&self.counters.received);
+        let is_numbered = matches!(
+            header.what,
+            What::Frame { .. } | What::Close { .. } | What::Direct { .. } | What::Answer { .. }
+        );
+        if is_numbered && !self.seen.lock().insert(origin, header.number) {
+            return count(&self.counters.duplicates);
+        }
+        if let Err(reason) = self.handle(origin, header.what, body) {
+            self.undecodable(reason);
+        }
+    }
+
+    fn handle(self: &Arc<Self>, origin: &str, what: What<'_>, body: Bytes) -> Result<(), String> {
+        let Some(core) = self.core() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let wants_snapshot = match what {
+            What::Frame { channel, question } => {
+                match question {
+                    None => drop(core.deliver(&channel, frame_of(body)?)),
+                    Some(question) => {
+                        self.ask_here(&core, &channel, frame_of(body)?, &question, origin);
+                    }
+                }
+                false
+            }
+            What::Close { channel } => {
+                if let Some(channel) = core.channel(&channel) {
+                    core.end_channel(&channel, ChannelEnd::Closed);
+                }
+                false
+            }
+            What::Direct { client } => {
+                core.send_frame(&client, frame_of(body)?);
+                false
+            }
+            What::Answer { question } => {
+                self.answer(&core, &question, &body)?;
+                false
+            }
+            What::Want => {
+                self.promise_snapshot();
+                false
+            }
+            What::Beat {
+                interval,
+                version,
+                hello,
+            } => {
+                if hello {
+                    self.promise_snapshot();
+                }
+                self.apply(|remote| remote.beat(origin, interval, version, now))
+            }
+            What::Changes { from, to } => {
+                let changes = json(&body)?;
+                self.apply(|remote| remote.changes(origin, (from, to), changes, now))
+            }
+            What::Snapshot {
+                interval,
+                version,
+                part,
+                parts,
+            } => {
+                let entries = json(&body)?;
+                let part = (part, parts);
+                self.apply(|remote| remote.snapshot(origin, interval, version, part, entries, now))
+            }
+            What::Bye => self.apply(|remote| remote.bye(origin)),
+        };
+        if wants_snapshot {
+            self.publish(self.keys.node(origin), None, What::Want, "");
+        }
+        Ok(())
+    }
+
+    fn promise_snapshot(&self) {
+        self.wants_snapshot.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+}
+
+fn frame_of(body: Bytes) -> Result<Frame, String> {
+    Frame::try_from(body).map_err(|error| format!("the frame is no text: {error}"))
+}
+
+fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
