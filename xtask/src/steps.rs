@@ -204,7 +204,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
                 TESTS,
             ),
         )
-        .needs(&[Tool::Chromium]),
+        .needs(&[Tool::Chromium, Tool::Servers]),
     ]);
     steps.push(
         Step::tests(

@@ -9,6 +9,7 @@ use fanfeed_sockets::{
     BuildError, Identity, JoinRequest, Limits, Refusal, Request, Server, SlowMembers,
 };
 
+use crate::nodes::Nodes;
 use crate::replay::now;
 use crate::timetable::Timetable;
 
@@ -17,13 +18,14 @@ const CONNECTIONS_PER_ADDRESS: usize = 2000;
 
 /// A server with a channel for each airport. It answers `clock`, by which a page learns how its clock differs, and `aloft`, with
 /// the flights that are in the air when the page joins.
-pub(crate) fn server(timetable: &Arc<Timetable>) -> Result<Server, BuildError> {
+pub(crate) fn server(timetable: &Arc<Timetable>, nodes: &Nodes) -> Result<Server, BuildError> {
     let airports: HashSet<String> = timetable
         .flights()
         .map(|(code, _)| code.to_owned())
         .collect();
     let timetable = Arc::clone(timetable);
-    Server::builder()
+    nodes
+        .join(Server::builder())
         .authorize(move |request: JoinRequest| {
             ready(match airports.contains(request.channel()) {
                 true => Ok(Identity::anonymous()),

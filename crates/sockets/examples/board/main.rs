@@ -6,6 +6,13 @@
 //!
 //! Then open <http://127.0.0.1:8080>. The page joins channels, and shows the stream, a map with what is in the air, a chart of the
 //! last minute, its own latency, and what it missed; stop the server and start it again to see that.
+//!
+//! Two servers with a broker between them serve one audience. One of them replays; when it ends, the other goes on:
+//!
+//! ```text
+//! cargo run --release -p fanfeed-sockets --features nodes --example board -- --broker redis://localhost
+//! cargo run --release -p fanfeed-sockets --features nodes --example board -- --broker redis://localhost --listen 127.0.0.1:8081
+//! ```
 
 // The example `flights` of the core has these two as well, and uses more of them.
 #[allow(dead_code)]
@@ -16,6 +23,8 @@ mod moment;
 mod records;
 
 mod channels;
+#[cfg_attr(not(feature = "nodes"), path = "alone.rs")]
+mod nodes;
 mod options;
 mod places;
 mod replay;
@@ -32,6 +41,7 @@ use axum::routing::get;
 use clap::Parser;
 use tokio::net::TcpListener;
 
+use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::places::Board;
 use crate::records::Records;
@@ -59,9 +69,10 @@ async fn run(options: &Options) -> Result<(), String> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let nodes = Arc::new(Nodes::connect(options.broker.as_deref())?);
     let board = Board::new(&timetable, options.speed, address.to_string())?;
     let board = serde_json::to_string(&board).map_err(|error| error.to_string())?;
-    let server = channels::server(&timetable).map_err(|error| error.to_string())?;
+    let server = channels::server(&timetable, &nodes).map_err(|error| error.to_string())?;
     let router = Router::new()
         .route("/", get(Html(PAGE)))
         .route(
@@ -72,10 +83,11 @@ async fn run(options: &Options) -> Result<(), String> {
     println!("http://{address} shows the board; Ctrl-C ends it");
     tokio::select! {
         served = server.serve_router(listener, router) => served.map_err(|error| error.to_string()),
-        Err(error) = replay::run(timetable, server.clone()) => Err(error.to_string()),
+        Err(error) = replay::run(timetable, server.clone(), Arc::clone(&nodes)) => Err(error.to_string()),
         () = ended() => {
             // The pages are told that the server goes away, and come back when it does.
             server.shutdown(GOODBYE).await;
+            nodes.close();
             Ok(())
         }
     }

@@ -21,6 +21,11 @@ pub(crate) struct Options {
         value_parser = speed
     )]
     pub(crate) speed: f64,
+
+    /// A broker that connects several of these servers, such as redis://localhost or
+    /// nats://localhost?mode=core. Without one, this server stands alone.
+    #[arg(long, value_name = "URL", verbatim_doc_comment)]
+    pub(crate) broker: Option<String>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

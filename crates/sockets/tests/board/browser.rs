@@ -24,7 +24,7 @@ fn no_complaint(page: &mut Page) {
 }
 
 /// The channels that are wanted, each with the last number, the messages received and the messages missed.
-fn counts(page: &mut Page) -> Vec<(String, [u64; 3])> {
+pub(crate) fn counts(page: &mut Page) -> Vec<(String, [u64; 3])> {
     let counts = page.evaluate(
         "[...channels.values()].filter(one => one.wanted)
            .map(one => [one.code, one.seq ?? 0, one.received, one.missed])",
@@ -44,7 +44,7 @@ fn counts(page: &mut Page) -> Vec<(String, [u64; 3])> {
 
 /// Every number between the two is either received or said to be missed. Gives how many were missed.
 #[track_caller]
-fn accounted(before: &[(String, [u64; 3])], after: &[(String, [u64; 3])]) -> u64 {
+pub(crate) fn accounted(before: &[(String, [u64; 3])], after: &[(String, [u64; 3])]) -> u64 {
     assert_eq!(before.len(), after.len());
     let missed = before
         .iter()

@@ -3,4 +3,6 @@
 mod browser;
 mod devtools;
 mod example;
+#[cfg(feature = "nodes")]
+mod nodes;
 mod served;
