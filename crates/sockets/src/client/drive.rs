@@ -314,7 +314,7 @@ fn ended_by(error: Error, core: &Core) -> Ended {
         | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ended::Eof,
         Error::Capacity(_) => Ended::TooLarge(core.settings.max_message),
         Error::Protocol(error) => Ended::Protocol(error.to_string().into()),
-        Error::Utf8(error) => Ended::Protocol(error.into()),
+        Error::Utf8(error) => Ended::NotText(error.into()),
         other => Ended::Failed(other.to_string().into()),
     }
 }

@@ -27,6 +27,8 @@ pub enum Ended {
     Stalled(Duration),
     /// The server sent a message larger than this limit in bytes.
     TooLarge(usize),
+    /// The server sent a text that is not UTF-8.
+    NotText(Arc<str>),
     /// The server broke the WebSocket protocol.
     Protocol(Arc<str>),
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Ended {
             Self::TooLarge(limit) => {
                 write!(f, "the server sent more than {limit} bytes in a message")
             }
+            Self::NotText(what) => write!(f, "the server sent a text that is not UTF-8: {what}"),
             Self::Protocol(what) => write!(f, "the server broke the protocol: {what}"),
         }
     }

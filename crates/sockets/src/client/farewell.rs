@@ -34,6 +34,7 @@ pub(super) async fn close(
             // The library has queued the answer. If it cannot be written, the connection is over in any case.
             End::Ended(Ended::Closed { .. }) => drop(sink.flush().await),
             End::Ended(Ended::TooLarge(_)) => refuse(sink, stream, CloseCode::Size).await,
+            End::Ended(Ended::NotText(_)) => refuse(sink, stream, CloseCode::Invalid).await,
             End::Ended(Ended::Protocol(_)) => refuse(sink, stream, CloseCode::Protocol).await,
             // Nobody listens at the other end.
             End::Ended(_) => {}

@@ -116,6 +116,7 @@ fn is_final(ended: &Ended) -> bool {
         | Ended::Failed(_)
         | Ended::Silent(_)
         | Ended::Stalled(_)
+        | Ended::NotText(_)
         | Ended::Protocol(_) => false,
     }
 }

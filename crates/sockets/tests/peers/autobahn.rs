@@ -6,8 +6,10 @@
 //! back are given up by `kosoku`, and tell nothing here.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fanfeed_sockets::{Client, JoinOptions};
 use fanfeed_testkit::{Folder, Program};
 use serde_json::Value;
 
@@ -32,9 +34,45 @@ fn arguments<'a>(mode: &'a str, at: &'a str, folder: &'a Path) -> Vec<&'a str> {
 
 /// Runs the cases against a server.
 #[track_caller]
-pub(crate) fn against_server(url: &str, folder: &Path) {
+fn against_server(url: &str, folder: &Path) {
     let mut program = Program::kosoku(&arguments("fuzzingclient", url, folder));
     // It fails if a case does, and all do by its own judgement.
+    program.wait(LONG);
+    judge(folder);
+}
+
+/// Serves the cases to the client.
+#[track_caller]
+fn against_client(folder: &Path) {
+    let mut program = Program::kosoku(&arguments("fuzzingserver", "127.0.0.1:0", folder));
+    let line = program.wait_for_error("listening on ws://");
+    let (_, address) = line.split_once("ws://").expect("an address");
+    let host = format!("ws://{address}");
+    let next = AtomicUsize::new(1);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let client = Client::builder().no_reconnect().build_blocking();
+                let client = client.expect("a client");
+                loop {
+                    // ORDERING: each number is taken once.
+                    let case = next.fetch_add(1, Ordering::Relaxed);
+                    if case > CASES {
+                        break;
+                    }
+                    let options = JoinOptions::new().param("case", case.to_string());
+                    let room = client.join(&host, "runCase", options.param("agent", "fanfeed"));
+                    room.expect("joined").over().expect("it runs");
+                }
+            });
+        }
+    });
+    let client = Client::builder().no_reconnect().build_blocking();
+    let options = JoinOptions::new().param("agent", "fanfeed");
+    let end = client
+        .expect("a client")
+        .join(&host, "updateReports", options);
+    end.expect("joined").over().expect("it runs");
     program.wait(LONG);
     judge(folder);
 }
@@ -105,4 +143,10 @@ fn the_server_closes_and_answers_pings_as_it_should() {
     let room = Room::open();
     let folder = Folder::new("autobahn");
     against_server(&room.url("autobahn"), folder.path());
+}
+
+#[test]
+fn the_client_closes_and_answers_pings_as_it_should() {
+    let folder = Folder::new("autobahn");
+    against_client(folder.path());
 }

@@ -1,6 +1,7 @@
 //! Peers that are not Rust, and Autobahn's cases.
 
 mod autobahn;
+mod client;
 mod peer;
 mod room;
 mod server;
