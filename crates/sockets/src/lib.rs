@@ -6,6 +6,8 @@ mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod connection;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod docs;
 mod error;
 mod handler;
