@@ -8,6 +8,8 @@ pub mod names {}
 #[doc = include_str!("docs/nodes.md")]
 pub mod nodes {}
 
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 #[doc = include_str!("docs/production.md")]
 pub mod production {}
 

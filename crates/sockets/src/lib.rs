@@ -1,4 +1,47 @@
 //! WebSocket channels: a server and a client.
+//!
+//! A [`Server`] has channels, which exist while they have members. A connection is a member of one channel: the one that its path
+//! names. Members send messages to handlers, and get what is broadcast to their channel. Each has a queue of its own, so that
+//! a slow member never delays another. A [`Client`] joins channels, at one host or several, and joins them again when a connection
+//! was lost. Both speak the [`wire`](docs::wire) format of a Go library, so that peers of both can meet.
+//!
+//! ```
+//! # #[cfg(all(feature = "server", feature = "client"))]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Server, replying};
+//!
+//! let server = Server::builder()
+//!     .direct_handler("shout", replying("shouted", |text: String, _| async move {
+//!         Ok(text.to_uppercase())
+//!     }))
+//!     .build()?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let host = format!("ws://{}", listener.local_addr()?);
+//! let serving = tokio::spawn({
+//!     let server = server.clone();
+//!     async move { server.serve(listener).await }
+//! });
+//!
+//! let client = Client::builder().build()?;
+//! let room = client.join(&host, "room1", JoinOptions::new()).await?;
+//! let message = Message::new("shout", "", "room1").with_body("hello")?;
+//! let answer = room.request(message, Duration::from_secs(5)).await?;
+//! assert_eq!(answer.bind::<String>()?, "HELLO");
+//!
+//! room.leave().await;
+//! server.shutdown(Duration::from_secs(5)).await;
+//! serving.await??;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "server", feature = "client")))]
+//! # fn main() {}
+//! ```
+//!
+//! The pages of [`docs`] say what goes over the wire, how a server meets the internet, what many nodes promise, and what became of the
+//! names of other libraries.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -6,8 +49,6 @@ mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod connection;
-#[cfg(feature = "server")]
-#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod docs;
 mod error;
 mod handler;
