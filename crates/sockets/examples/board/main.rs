@@ -10,8 +10,8 @@
 //! Two servers with a broker between them serve one audience. One of them replays; when it ends, the other goes on:
 //!
 //! ```text
-//! cargo run --release -p fanfeed-sockets --features nodes --example board -- --broker redis://localhost
-//! cargo run --release -p fanfeed-sockets --features nodes --example board -- --broker redis://localhost --listen 127.0.0.1:8081
+//! cargo run --release -p fanfeed-sockets --example board -- --broker redis://localhost
+//! cargo run --release -p fanfeed-sockets --example board -- --broker redis://localhost --listen 127.0.0.1:8081
 //! ```
 
 // The example `flights` of the core has these two as well, and uses more of them.
@@ -23,7 +23,6 @@ mod moment;
 mod records;
 
 mod channels;
-#[cfg_attr(not(feature = "nodes"), path = "alone.rs")]
 mod nodes;
 mod options;
 mod places;
