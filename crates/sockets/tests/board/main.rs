@@ -3,6 +3,5 @@
 mod browser;
 mod devtools;
 mod example;
-#[cfg(feature = "nodes")]
 mod nodes;
 mod served;
