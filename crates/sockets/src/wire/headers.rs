@@ -1,6 +1,7 @@
 //! The headers of a message.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -150,9 +151,21 @@ impl<N: AsRef<str>, V: Into<String>> FromIterator<(N, V)> for Headers {
 /// Each pair is [added](Headers::add).
 impl<N: AsRef<str>, V: Into<String>> Extend<(N, V)> for Headers {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, each: I) {
+        let entries = &mut self.entries;
+        let known = entries.iter().enumerate();
+        // The last of several spellings counts, as in `add`.
+        let mut places: HashMap<String, usize> = known
+            .map(|(at, (name, _))| (name.to_ascii_lowercase(), at))
+            .collect();
         for (name, value) in each {
-            self.add(name.as_ref(), value);
+            let name = name.as_ref();
+            let place = places.entry(name.to_ascii_lowercase()).or_insert_with(|| {
+                entries.push((canonical(name).into_owned(), Vec::new()));
+                entries.len() - 1
+            });
+            entries[*place].1.push(value.into());
         }
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
 }
 
@@ -178,14 +191,19 @@ impl<'de> Deserialize<'de> for Headers {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
-                let mut headers = Headers::new();
+                let mut entries = Vec::new();
                 while let Some((name, values)) =
                     map.next_entry::<String, Option<Vec<Option<String>>>>()?
                 {
                     let values = values.unwrap_or_default().into_iter();
-                    *headers.entry(name) = values.map(Option::unwrap_or_default).collect();
+                    entries.push((name, values.map(Option::unwrap_or_default).collect()));
                 }
-                Ok(headers)
+                // A peer may send names by the ten thousand, in any order: they are sorted once. The last of equal names comes
+                // first here, and stays first.
+                entries.reverse();
+                entries.sort_by(|(a, _): &(String, Vec<String>), (b, _)| a.cmp(b));
+                entries.dedup_by(|(later, _), (first, _)| later == first);
+                Ok(Headers { entries })
             }
         }
 

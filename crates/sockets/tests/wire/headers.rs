@@ -1,5 +1,7 @@
 //! Names of headers.
 
+use std::time::{Duration, Instant};
+
 use fanfeed_sockets::{Headers, Incoming, Message, decode};
 
 #[test]
@@ -74,4 +76,23 @@ fn setting_replaces_every_spelling_and_adding_extends_the_last() {
     assert!(message.headers_mut().remove("X-a"));
     assert!(!message.headers_mut().remove("X-a"));
     assert_eq!(message.headers().len(), 1);
+}
+
+/// As many names as fit into the largest message, in the order that costs most where each is inserted into its place.
+#[test]
+fn very_many_names_are_read_and_copied_fast() {
+    let names: Vec<String> = (0..110_000).rev().map(|n| format!("{n:06}")).collect();
+    let headers: Vec<String> = names.iter().map(|name| format!("\"{name}\":[]")).collect();
+    let text = format!("{{\"headers\":{{{}}}}}", headers.join(","));
+    let began = Instant::now();
+    let Ok(Incoming::Message(message)) = decode(text.as_bytes()) else {
+        panic!("it is a message");
+    };
+    let copied: Headers = names.iter().map(|name| (name, "v")).collect();
+    let took = began.elapsed();
+    assert_eq!((message.headers().len(), copied.len()), (110_000, 110_000));
+    assert!(
+        copied.iter().map(|(name, _)| name).is_sorted() && took < Duration::from_secs(5),
+        "{took:?}"
+    );
 }

@@ -1,5 +1,6 @@
 //! What holds for any message, and for any bytes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fanfeed_sockets::{Incoming, Message, Timestamp, decode, decode_first};
@@ -110,5 +111,37 @@ proptest! {
             let again = decode(written.as_bytes()).expect("what was written can be read");
             prop_assert_eq!(again, Incoming::Message(read));
         }
+    }
+
+    #[test]
+    fn of_equal_names_of_headers_the_last_is_kept(pairs in vec(("[abAB]{0,2}", vec("[a-z]{0,2}", 0..3)), 0..20)) {
+        let shown: Vec<String> = pairs
+            .iter()
+            .map(|(name, values)| format!("{name:?}:{values:?}"))
+            .collect();
+        let text = format!("{{\"headers\":{{{}}}}}", shown.join(","));
+        let Ok(Incoming::Message(read)) = decode(text.as_bytes()) else {
+            panic!("{text} is no message");
+        };
+        let expected: BTreeMap<String, Vec<String>> = pairs.into_iter().collect();
+        let expected: Vec<_> = expected.iter().map(|(name, values)| (&**name, &**values)).collect();
+        prop_assert_eq!(read.headers().iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn headers_are_collected_as_they_are_added(
+        first in vec(("[ab:AB]{0,2}", "[a-z]"), 0..6), then in vec(("[ab:AB]{0,2}", "[a-z]"), 0..12),
+    ) {
+        let list: Vec<String> = first.iter().map(|(name, value)| format!("{name:?}:[{value:?}]")).collect();
+        let text = format!("{{\"headers\":{{{}}}}}", list.join(","));
+        let Ok(Incoming::Message(read)) = decode(text.as_bytes()) else {
+            panic!("{text} is no message");
+        };
+        let (mut collected, mut added) = (read.headers().clone(), read.headers().clone());
+        collected.extend(then.clone());
+        for (name, value) in then {
+            added.add(&name, value);
+        }
+        prop_assert_eq!(collected.iter().collect::<Vec<_>>(), added.iter().collect::<Vec<_>>());
     }
 }
