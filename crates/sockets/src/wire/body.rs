@@ -86,7 +86,9 @@ pub(super) fn push(body: Option<&Body>, out: &mut String) {
 }
 
 /// A body is not valid JSON, or not the JSON of the type that was asked for.
-#[derive(Debug)]
+///
+/// `Display` and `Debug` say where, and show nothing of the body, which may be confidential. The
+/// [source](Error::source) is the error of `serde_json`, which may quote the body.
 pub struct BodyError {
     what: &'static str,
     source: serde_json::Error,
@@ -100,11 +102,23 @@ impl BodyError {
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the body cannot {} JSON of this type: {}",
-            self.what, self.source
-        )
+        f.write_str(self.what)?;
+        match self.source.line() {
+            // What is written has no lines.
+            0 => Ok(()),
+            line => write!(f, " (line {line}, column {})", self.source.column()),
+        }
+    }
+}
+
+impl fmt::Debug for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyError")
+            .field("what", &self.what)
+            .field("category", &self.source.classify())
+            .field("line", &self.source.line())
+            .field("column", &self.source.column())
+            .finish_non_exhaustive()
     }
 }
 

@@ -254,3 +254,29 @@ fn debug_shows_neither_bodies_nor_values_of_headers() {
         );
     }
 }
+
+#[test]
+fn an_error_about_a_body_says_where_and_shows_nothing_of_it() {
+    let mut message = Message::new("a", "", "")
+        .with_body("hush")
+        .expect("it is JSON");
+    let bound = message.bind::<u32>().expect_err("not a number");
+    let set = message
+        .set_raw_body("[\"hush\",\nhush]")
+        .expect_err("not JSON");
+    let written = message
+        .set_body(&HashMap::from([((1, 2), "hush")]))
+        .expect_err("a key of an object is a text");
+    for (error, text) in [
+        (
+            bound,
+            "the body is not a value of the type that was asked for (line 1, column 6)",
+        ),
+        (set, "the body is not JSON (line 2, column 1)"),
+        (written, "the value cannot be written as JSON"),
+    ] {
+        assert_eq!(error.to_string(), text);
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+        std::error::Error::source(&error).expect("the parser's error");
+    }
+}
