@@ -51,6 +51,9 @@ use crate::wire::Message;
 ///
 /// Each membership has a WebSocket connection, which is made again when it is lost: with the same URL, headers and limits, and
 /// after waits that grow. The server takes each connection for a new client, with a new client id, and nothing is sent again.
+/// From a server that keeps a [history](crate::HEADER_CHANNEL_POSITION) the client gets the messages that it missed: it names the
+/// epoch and the position of the last message that it took. If the server no longer has all of them, a listener for `join.success`
+/// finds how many are lost in the header [`HEADER_CHANNEL_GAP`](crate::HEADER_CHANNEL_GAP).
 ///
 /// | the connection ended by | then the client |
 /// |---|---|
@@ -100,7 +103,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.core.closed.cancel();
+        self.core.close();
     }
 }
 
@@ -142,7 +145,7 @@ impl Client {
         let dialer = Arc::new(dialer);
         let reservation = core.reserve(host, channel)?;
         // The connection belongs to the client's runtime, wherever this is called.
-        let mut dialing = Abort(core.runtime.spawn(Arc::clone(&dialer).dial()));
+        let mut dialing = Abort(core.runtime.spawn(Arc::clone(&dialer).dial(None)));
         let socket = tokio::select! {
             made = &mut dialing => made?,
             () = core.closed.cancelled() => return Err(JoinError::Closed),
@@ -188,13 +191,20 @@ impl Client {
     }
 
     /// Calls `listener` with each message with this key from now on, in place of another listener for it. See
-    /// [`ClientBuilder::listen`].
+    /// [`ClientBuilder::listen`]. A closed client drops the listener.
     pub fn listen(&self, key: impl Into<String>, listener: impl Handler) {
         let core = self.core();
-        let listener = chain(&core.middleware, Arc::new(listener));
-        let replaced = core.listeners.write().insert(key.into(), listener);
+        let middleware = core.program.read().middleware.clone();
+        let listener = chain(&middleware, Arc::new(listener));
+        let mut program = core.program.write();
+        let unused = if core.closed.is_cancelled() {
+            Some(listener)
+        } else {
+            program.listeners.insert(key.into(), listener)
+        };
         // A program's value is dropped without the lock.
-        drop(replaced);
+        drop(program);
+        drop(unused);
     }
 
     /// Calls `listener`, which may block, on a thread of tokio's blocking pool. See [`ClientBuilder::listen_blocking`].
@@ -211,14 +221,17 @@ impl Client {
         self.core().events()
     }
 
-    /// A publisher that does not keep this client open: for listeners, which the client itself owns.
+    /// A publisher that does not keep this client open: for listeners, which the client itself owns until it is closed.
     pub fn publisher(&self) -> Publisher {
         self.owner.publisher.clone()
     }
 
     /// Ends all memberships, and waits until their connections are closed. Closing again does nothing more.
+    ///
+    /// Messages that wait for their listeners are not handled any more. A listener that runs ends where it next waits, but for
+    /// one that [blocks a thread](Self::listen_blocking). The client drops its listeners, middleware and callbacks.
     pub async fn close(&self) {
-        self.core().closed.cancel();
+        self.core().close();
         self.core().wait_for_tasks().await;
     }
 }

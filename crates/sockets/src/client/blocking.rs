@@ -125,7 +125,7 @@ impl BlockingClient {
                 runtime.block_on(async {
                     // It fails, when the sender is dropped.
                     let _ = ending.await;
-                    core.closed.cancel();
+                    core.close();
                     core.wait_for_tasks().await;
                 });
             }
@@ -234,7 +234,7 @@ impl BlockingClient {
     /// If it is called on the client's own thread; the memberships then end in the background.
     pub fn close(&self) -> Result<(), BlockingError<JoinError>> {
         let client = self.client.clone();
-        client.core().closed.cancel();
+        client.core().close();
         self.thread.wait(async move { client.close().await })
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::Client;
 use super::blocking::BlockingClient;
-use super::core::{Core, ErrorCallback, ServerErrorCallback};
+use super::core::{Core, ErrorCallback, Program, ServerErrorCallback};
 use super::error::ClientBuildError;
 use super::settings::Settings;
 #[cfg(feature = "tls")]
@@ -246,16 +246,14 @@ impl ClientBuilder {
         let tls = Tls::none();
         let wrapped = self.listeners.into_iter();
         let wrapped = wrapped.map(|(key, listener)| (key, chain(&self.middleware, listener)));
-        let listeners = wrapped.collect();
-        Ok(Client::new(Core::new(
-            self.settings,
-            tls,
-            runtime,
-            self.middleware,
-            listeners,
-            self.on_error,
-            self.on_server_error,
-        )))
+        let program = Program {
+            listeners: wrapped.collect(),
+            middleware: self.middleware,
+            on_error: self.on_error,
+            on_server_error: self.on_server_error,
+        };
+        let core = Core::new(self.settings.bounded(), tls, runtime, program);
+        Ok(Client::new(core))
     }
 }
 

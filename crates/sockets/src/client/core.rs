@@ -29,17 +29,24 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) tls: Tls,
     pub(super) runtime: Handle,
-    pub(super) middleware: Vec<Arc<dyn Middleware>>,
-    /// Wrapped in the middleware, by key.
-    pub(super) listeners: RwLock<HashMap<String, Next>>,
-    pub(super) on_error: Option<ErrorCallback>,
-    pub(super) on_server_error: Option<ServerErrorCallback>,
+    /// Empty once the client is closed.
+    pub(super) program: RwLock<Program>,
     members: Mutex<HashMap<Place, Seat>>,
     /// How many memberships have a task.
     tasks: watch::Sender<usize>,
     events: Feed<ClientEvent>,
     /// Cancelled when the client is closed.
     pub(super) closed: CancelToken,
+}
+
+/// What the program has the client call. It may hold publishers and memberships, which hold the client's state.
+#[derive(Default)]
+pub(super) struct Program {
+    pub(super) middleware: Vec<Arc<dyn Middleware>>,
+    /// Wrapped in the middleware, by key.
+    pub(super) listeners: HashMap<String, Next>,
+    pub(super) on_error: Option<ErrorCallback>,
+    pub(super) on_server_error: Option<ServerErrorCallback>,
 }
 
 /// A host and a channel.
@@ -52,28 +59,25 @@ enum Seat {
 }
 
 impl Core {
-    pub(super) fn new(
-        settings: Settings,
-        tls: Tls,
-        runtime: Handle,
-        middleware: Vec<Arc<dyn Middleware>>,
-        listeners: HashMap<String, Next>,
-        on_error: Option<ErrorCallback>,
-        on_server_error: Option<ServerErrorCallback>,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, tls: Tls, runtime: Handle, program: Program) -> Self {
         Self {
             settings,
             tls,
             runtime,
-            middleware,
-            listeners: RwLock::new(listeners),
-            on_error,
-            on_server_error,
+            program: RwLock::new(program),
             members: Mutex::default(),
             tasks: watch::Sender::new(0),
             events: Feed::new(),
             closed: CancelToken::new(),
         }
+    }
+
+    /// Closes the client, and lets go of what the program gave to it: a listener with a publisher would keep this for ever.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+        let program = std::mem::take(&mut *self.program.write());
+        // A program's values are dropped without the lock.
+        drop(program);
     }
 
     pub(super) fn events(&self) -> Receiver<ClientEvent> {

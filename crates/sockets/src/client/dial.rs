@@ -14,6 +14,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::address;
 use super::error::JoinError;
 use super::join::JoinOptions;
+use super::member::Seen;
 use super::settings::Settings;
 use super::tls::Tls;
 
@@ -84,15 +85,15 @@ impl Dialer {
         })
     }
 
-    /// Connects, and waits for the upgrade.
-    pub(super) async fn dial(self: Arc<Self>) -> Result<Socket, JoinError> {
-        match tokio::time::timeout(self.timeout, self.upgrade()).await {
+    /// Connects, and waits for the upgrade. `seen` is what a client that comes back saw last.
+    pub(super) async fn dial(self: Arc<Self>, seen: Option<Seen>) -> Result<Socket, JoinError> {
+        match tokio::time::timeout(self.timeout, self.upgrade(seen)).await {
             Ok(done) => done,
             Err(_) => Err(JoinError::Timeout(self.timeout)),
         }
     }
 
-    async fn upgrade(&self) -> Result<Socket, JoinError> {
+    async fn upgrade(&self, seen: Option<Seen>) -> Result<Socket, JoinError> {
         let url = self.request.uri();
         let host = url.host().unwrap_or_default();
         // The address of IPv6 stands in brackets in a URL alone.
@@ -115,6 +116,10 @@ impl Dialer {
             if !is_own {
                 request.headers_mut().append(name.clone(), value.clone());
             }
+        }
+        // In place of those with which the program joined.
+        for (name, value) in seen.into_iter().flat_map(Seen::headers) {
+            request.headers_mut().insert(name, value);
         }
         let (socket, _) = client_async_with_config(request, stream, Some(self.config)).await?;
         Ok(socket)

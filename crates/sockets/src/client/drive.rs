@@ -16,7 +16,7 @@ use super::dial::Socket;
 use super::event::{ClientEventKind, Ended};
 use super::farewell;
 use super::listen::Received;
-use super::member::{Member, Outgoing};
+use super::member::{Member, Outgoing, Seen};
 use crate::cancel::CancelToken;
 use crate::wire::{
     Incoming, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
@@ -107,7 +107,15 @@ impl Reader<'_> {
 
     async fn receive(&self, bytes: &[u8]) -> Option<End> {
         match decode(bytes) {
-            Ok(Incoming::Message(message)) => self.take(message).await,
+            Ok(Incoming::Message(message)) => {
+                let seen = Seen::of(&message);
+                let end = self.take(message).await;
+                // Only now is it handed over: a client whose connection ends before that asks for it again.
+                if let Some(seen) = seen {
+                    self.member.set_seen(seen);
+                }
+                end
+            }
             Ok(Incoming::Error(error)) => {
                 match self.member.take_waiting(error.correlation_id()) {
                     // A request that has just been given up does not miss it.

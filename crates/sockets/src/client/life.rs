@@ -32,16 +32,26 @@ pub(super) async fn live(
         _counted: counted,
     };
     let (inbox, received) = mpsc::channel(core.settings.inbox);
-    let listening = core
-        .runtime
-        .spawn(listen(Arc::clone(&core), Arc::clone(&member), received));
+    let listening = listen_while_open(Arc::clone(&core), Arc::clone(&member), received);
+    drop(core.runtime.spawn(listening));
     let reason = connections(&core, &member, &dialer, connection, &inbox).await;
-    if let LeaveReason::ClientClosed = reason {
-        listening.abort();
-    }
-    // Otherwise the listeners get what came before the end.
+    // The listeners get what came before the end, unless the client is closed.
     drop(inbox);
     over.reason = Some(reason);
+}
+
+/// Calls the listeners of a membership. It may be over before they are done, so the client ends them itself.
+async fn listen_while_open(
+    core: Arc<Core>,
+    member: Arc<Member>,
+    received: mpsc::Receiver<Received>,
+) {
+    let listening = listen(Arc::clone(&core), member, received);
+    tokio::select! {
+        biased;
+        () = core.closed.cancelled() => {}
+        () = listening => {}
+    }
 }
 
 /// Ends the membership when it is dropped: after the task's work, or because its runtime shuts down.
@@ -150,7 +160,7 @@ impl Retries {
             core.tell(member, ClientEventKind::Retrying { attempt, wait });
             sleep(wait).await;
             let began = Instant::now();
-            let error = match Arc::clone(dialer).dial().await {
+            let error = match Arc::clone(dialer).dial(member.seen()).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => Arc::new(error),
             };

@@ -22,20 +22,21 @@ pub(super) enum Received {
     Error(ErrorMessage),
 }
 
-/// Calls listeners until the queue ends, or the program leaves the channel.
+/// Calls listeners until the queue ends, the program leaves the channel, or the client is closed.
 pub(super) async fn listen(
     core: Arc<Core>,
     member: Arc<Member>,
     mut inbox: mpsc::Receiver<Received>,
 ) {
     while let Some(received) = inbox.recv().await {
-        if member.leave.is_cancelled() {
+        if member.leave.is_cancelled() || core.closed.is_cancelled() {
             return;
         }
         match received {
             Received::Message(message, cancel) => handle(&core, &member, message, cancel).await,
             Received::Error(error) => {
-                if let Some(callback) = &core.on_server_error {
+                let callback = core.program.read().on_server_error.clone();
+                if let Some(callback) = callback {
                     quietly(|| callback(&error));
                 }
                 core.tell(&member, ClientEventKind::ServerError(Arc::new(error)));
@@ -45,8 +46,12 @@ pub(super) async fn listen(
 }
 
 async fn handle(core: &Arc<Core>, member: &Arc<Member>, message: Message, cancel: CancelToken) {
-    let listener = core.listeners.read().get(message.key()).cloned();
+    let listener = core.program.read().listeners.get(message.key()).cloned();
     let Some(listener) = listener else {
+        if core.closed.is_cancelled() {
+            // It had one.
+            return;
+        }
         let key = message.key().into();
         core.tell(member, ClientEventKind::Unhandled { key });
         return;
@@ -60,7 +65,8 @@ async fn handle(core: &Arc<Core>, member: &Arc<Member>, message: Message, cancel
         Err(error) => Err(error),
     };
     if let Err(error) = result {
-        if let Some(callback) = &core.on_error {
+        let callback = core.program.read().on_error.clone();
+        if let Some(callback) = callback {
             quietly(|| callback(&error, &message));
         }
         let key = message.key().into();

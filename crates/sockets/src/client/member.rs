@@ -6,11 +6,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::error::{PublishError, PublishFault};
 use super::event::LeaveReason;
 use crate::cancel::CancelToken;
-use crate::wire::{ErrorMessage, Message};
+use crate::wire::{ErrorMessage, HEADER_CHANNEL_EPOCH, HEADER_CHANNEL_POSITION, Message};
 
 /// What a request waits for.
 pub(super) type Answer = Result<Message, Box<ErrorMessage>>;
@@ -20,6 +21,29 @@ pub(super) struct Outgoing {
     pub(super) text: Utf8Bytes,
     /// Told when the message was written; dropped when it will not be.
     pub(super) written: Option<oneshot::Sender<()>>,
+}
+
+/// Where a message stands in the history of its channel: what a client that comes back shows to the server.
+#[derive(Clone)]
+pub(super) struct Seen {
+    epoch: HeaderValue,
+    position: u64,
+}
+
+impl Seen {
+    /// `None` for a message without a place, or with one that a server would refuse.
+    pub(super) fn of(message: &Message) -> Option<Self> {
+        let position = message.header(HEADER_CHANNEL_POSITION)?.parse().ok()?;
+        let epoch = HeaderValue::from_str(message.header(HEADER_CHANNEL_EPOCH)?).ok()?;
+        Some(Self { epoch, position })
+    }
+
+    pub(super) fn headers(self) -> [(&'static str, HeaderValue); 2] {
+        [
+            (HEADER_CHANNEL_EPOCH, self.epoch),
+            (HEADER_CHANNEL_POSITION, self.position.into()),
+        ]
+    }
 }
 
 /// Where a membership stands.
@@ -39,6 +63,8 @@ pub(super) struct Member {
     outbox: Mutex<Option<mpsc::Sender<Outgoing>>>,
     /// The requests of this connection that wait, by correlation id.
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    /// The place of the last message that had one.
+    seen: Mutex<Option<Seen>>,
     /// Cancelled when the program leaves the channel.
     pub(super) leave: CancelToken,
 }
@@ -51,12 +77,21 @@ impl Member {
             phase: watch::Sender::new(Phase::Connected(None)),
             outbox: Mutex::new(None),
             waiting: Mutex::default(),
+            seen: Mutex::default(),
             leave: CancelToken::new(),
         }
     }
 
     pub(super) fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.seen.lock().clone()
+    }
+
+    pub(super) fn set_seen(&self, seen: Seen) {
+        *self.seen.lock() = Some(seen);
     }
 
     pub(super) fn client_id(&self) -> Option<Arc<str>> {

@@ -6,6 +6,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::error::ClientBuildError;
 
+/// The longest time that is used: an instant that is later by much more cannot be told.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How many bytes are read or written at once.
 const BUFFER: usize = 4 << 10;
 
@@ -74,6 +77,21 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// With no time that is longer than a year, which nobody waits for: `Duration::MAX` stands for "never".
+    pub(super) fn bounded(mut self) -> Self {
+        for time in [
+            &mut self.connect_timeout,
+            &mut self.write_timeout,
+            &mut self.close_timeout,
+            &mut self.ping_interval,
+            &mut self.silence,
+        ] {
+            *time = LONGEST.min(*time);
+        }
+        self.reconnect = self.reconnect.map(|wait| LONGEST.min(wait));
+        self
     }
 
     pub(super) fn websocket(&self) -> WebSocketConfig {

@@ -397,3 +397,43 @@ async fn b23_a_message_of_100_kilobytes_passes_by_default() {
     published.expect("written");
     assert_eq!(within("it comes back", got.recv()).await, Some(100_002));
 }
+
+/// `Duration::MAX` is how a program says "never".
+#[tokio::test]
+async fn the_longest_times_mean_never() {
+    let mut server = Server::start().await;
+    let client = Client::builder()
+        .ping_interval(Duration::MAX - Duration::from_secs(1))
+        .silence_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX)
+        .close_timeout(Duration::MAX)
+        .reconnect(Duration::MAX)
+        .build()
+        .expect("a runtime");
+    let mut events = Events::of(&client);
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut peer = server.peer().await;
+    peer.welcome("member").await;
+    within("join.success", room.joined()).await.expect("joined");
+    let asked = room.request(Message::new("ask", "", ""), Duration::MAX);
+    let answered = async {
+        let question = peer.message().await;
+        peer.send_message(&question.new_from("answer")).await;
+    };
+    within("an answer", async { tokio::join!(asked, answered) })
+        .await
+        .0
+        .expect("an answer");
+    peer.reset();
+    events
+        .until("the wait", |kind| {
+            matches!(kind, ClientEventKind::Retrying { .. }).then_some(())
+        })
+        .await;
+    within("the end", room.leave()).await;
+    assert!(matches!(room.over().await, LeaveReason::Left));
+}

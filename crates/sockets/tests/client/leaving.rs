@@ -1,11 +1,13 @@
 //! Leaving, closing and dropping.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfeed_sockets::{
     ClientEventKind, ClientPublisher, JoinError, JoinOptions, LeaveReason, Message, PublishFault,
     Request,
 };
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::common::{Events, Server, quick, within};
@@ -250,4 +252,94 @@ async fn a_join_that_is_dropped_joins_nothing() {
         .join("ws://127.0.0.1:1", "room", JoinOptions::new())
         .await;
     assert!(matches!(again, Err(JoinError::Io(_))), "{again:?}");
+}
+
+/// A listener, middleware and a callback hold what holds the client's state. Closing and dropping let go of all of them.
+#[tokio::test]
+async fn what_listeners_hold_does_not_keep_a_client() {
+    for close in [false, true] {
+        let mut server = Server::start().await;
+        let (held, callback) = (Arc::new(()), Arc::new(Mutex::new(None)));
+        let shared = Arc::clone(&callback);
+        let client = quick()
+            .on_server_error(move |_| {
+                let _ = &shared;
+            })
+            .build()
+            .expect("a runtime");
+        let mut events = Events::of(&client);
+        let room = client
+            .join(&server.url, "room", JoinOptions::new())
+            .await
+            .expect("joined");
+        let mut peer = server.peer().await;
+        *callback.lock() = Some(client.publisher());
+        let keeps = (client.publisher(), room, Arc::clone(&held));
+        client.listen("go", move |_: Request| {
+            let _ = &keeps;
+            async { Ok(None) }
+        });
+        if close {
+            let (_, code) = tokio::join!(client.close(), peer.closed_with());
+            assert_eq!(code, Some(1001));
+            let late = Arc::clone(&held);
+            client.listen("late", move |_: Request| {
+                let _ = &late;
+                async { Ok(None) }
+            });
+        }
+        drop(client);
+        if !close {
+            assert_eq!(peer.closed_with().await, Some(1001));
+        }
+        assert_eq!(Arc::strong_count(&held), 1);
+        within("the callback is dropped", async {
+            while Arc::strong_count(&callback) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        drop(callback);
+        within("the events end", async {
+            while events.0.recv_async().await.is_ok() {}
+        })
+        .await;
+    }
+}
+
+/// The membership is over, and its listeners have a backlog.
+#[tokio::test]
+async fn no_listener_outlives_its_client() {
+    for close in [false, true] {
+        let mut server = Server::start().await;
+        let (sender, mut started) = mpsc::unbounded_channel();
+        let client = quick()
+            .listen("stay", move |_: Request| {
+                let sender = sender.clone();
+                async move {
+                    let _ = sender.send(());
+                    std::future::pending::<()>().await;
+                    Ok(None)
+                }
+            })
+            .build()
+            .expect("a runtime");
+        let room = client
+            .join(&server.url, "room", JoinOptions::new())
+            .await
+            .expect("joined");
+        let mut peer = server.peer().await;
+        for _ in 0..10 {
+            peer.send_message(&Message::new("stay", "", "room")).await;
+        }
+        peer.close(Some(1000)).await;
+        within("the end", room.over()).await;
+        within("the first", started.recv()).await;
+        if close {
+            client.close().await;
+        } else {
+            drop((client, room));
+        }
+        assert_eq!(within("the listeners' end", started.recv()).await, None);
+    }
 }

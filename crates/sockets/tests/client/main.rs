@@ -7,5 +7,7 @@ mod leaving;
 mod listening;
 mod publishing;
 mod reconnecting;
+#[cfg(feature = "server")]
+mod resuming;
 #[cfg(feature = "tls")]
 mod tls;
