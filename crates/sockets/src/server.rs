@@ -43,7 +43,6 @@ use tokio::net::TcpListener;
 use crate::connection::{Connection, Identity};
 use crate::wire::{Message, unique_id};
 use core::Core;
-use hooks::ChannelEnd as End;
 use reach::{Entrance, frame_for};
 
 pub use address::NetworkError;
@@ -253,8 +252,7 @@ impl Server {
     /// Ends a channel: its members get `channel.closed`, and are disconnected with the close code 1000. Returns whether
     /// there was such a channel. Clients may join it again at once, as a new channel.
     pub fn close_channel(&self, channel: &str) -> bool {
-        let here = self.core.channel(channel);
-        let was_here = here.is_some_and(|here| self.core.end_channel(&here, End::Closed));
+        let was_here = self.core.close_channel(channel);
         #[cfg(feature = "nodes")]
         if let Some(nodes) = self.core.nodes() {
             return nodes.close_channel(channel) || was_here;

@@ -324,6 +324,17 @@ impl Core {
         true
     }
 
+    /// Closes a channel, and ends its history if that is kept without members. Returns whether it had members.
+    pub(super) fn close_channel(&self, id: &str) -> bool {
+        let channel = self.channel(id);
+        let had_members =
+            channel.is_some_and(|channel| self.end_channel(&channel, ChannelEnd::Closed));
+        if let Some(history) = self.history() {
+            history.end_kept(id);
+        }
+        had_members
+    }
+
     pub(super) fn channel(&self, id: &str) -> Option<Arc<Channel>> {
         self.channels.read().get(id).cloned()
     }

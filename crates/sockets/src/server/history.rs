@@ -7,13 +7,13 @@
 //! 2. A client joins under that lock too: it gets the frames that it missed, and then those that follow.
 //! 3. A log is attached to the channel while there is one, and is kept for some time after the last member has left.
 //!    Frames that are sent meanwhile are added to it.
-//! 4. An epoch stands for one unbroken sequence of positions. Where something may be missing in it, there is a new epoch.
+//! 4. An epoch stands for one unbroken sequence of positions. Where something may be missing in it, there is a new epoch. While
+//!    the place of the hole is not known, a client that comes back gets nothing that was kept, and a new epoch.
 //!
 //! Locks are taken in this order: the channels of the server, `logs`, a log.
 
 mod resume;
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -30,7 +30,12 @@ use crate::wire::{HEADER_CHANNEL_EPOCH, HEADER_CHANNEL_POSITION, Message, unique
 pub(super) use resume::{Place, Resume};
 
 /// Keeps the channel's way to other nodes open.
-pub(super) type Hold = Arc<dyn Any + Send + Sync>;
+pub(super) trait Way: Send + Sync {
+    /// Whether everything that other nodes send has arrived since the epoch began.
+    fn is_whole(&self) -> bool;
+}
+
+pub(super) type Hold = Arc<dyn Way>;
 
 /// The logs of all channels.
 pub(super) struct Histories {
@@ -55,8 +60,6 @@ struct State {
     last: u64,
     frames: VecDeque<Frame>,
     bytes: usize,
-    /// Frames may be missing from here on, at a place that is not known.
-    is_broken: bool,
     /// `None` while the channel has no members.
     channel: Option<Arc<Channel>>,
     hold: Option<Hold>,
@@ -72,7 +75,6 @@ impl Log {
                 last: 0,
                 frames: VecDeque::new(),
                 bytes: 0,
-                is_broken: false,
                 channel: None,
                 hold: None,
                 timer: None,
@@ -81,7 +83,6 @@ impl Log {
     }
 }
 
-#[cfg(feature = "nodes")]
 impl State {
     /// Begins another epoch.
     fn renew(&mut self) {
@@ -89,7 +90,6 @@ impl State {
         self.last = 0;
         self.frames.clear();
         self.bytes = 0;
-        self.is_broken = false;
     }
 }
 
@@ -152,11 +152,11 @@ impl Histories {
             state.channel = Some(Arc::clone(channel));
             state.hold = hold;
         }
+        let is_whole = state.hold.as_ref().is_none_or(|way| way.is_whole());
+        if !is_whole && resume.is_some() {
+            state.renew();
+        }
         let place = Place::find(&state.epoch, state.last, state.frames.len(), resume);
-        let place = match state.is_broken {
-            true => place.broken(),
-            false => place,
-        };
         let missed = (state.last - place.before) as usize;
         let first = state.frames.len() - missed;
         let frames = state.frames.range(first..).cloned().collect();
@@ -213,22 +213,22 @@ impl Histories {
         drop(ended);
     }
 
-    /// Notes that frames of a channel may be missing.
-    #[cfg(feature = "nodes")]
-    pub(super) fn break_off(&self, channel: &str) {
-        if let Some(log) = self.log(channel) {
-            log.state.lock().is_broken = true;
-        }
+    /// A channel has been closed. If its log is kept without members, it ends.
+    pub(super) fn end_kept(&self, id: &str) {
+        let mut logs = self.logs.write();
+        let is_kept = logs
+            .get(id)
+            .is_some_and(|log| log.state.lock().channel.is_none());
+        let ended = if is_kept { logs.remove(id) } else { None };
+        drop(logs);
+        drop(ended);
     }
 
-    /// Begins new epochs where something was missing, once all that had arrived before has been handled.
+    /// Begins another epoch of a channel, because frames may be missing.
     #[cfg(feature = "nodes")]
-    pub(super) fn heal(&self) {
-        for log in self.logs.read().values() {
-            let mut state = log.state.lock();
-            if state.is_broken {
-                state.renew();
-            }
+    pub(super) fn renew(&self, channel: &str) {
+        if let Some(log) = self.log(channel) {
+            log.state.lock().renew();
         }
     }
 }

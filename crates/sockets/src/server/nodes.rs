@@ -22,9 +22,11 @@
 //! What is promised, and what can race, stands on the page `docs::nodes`.
 
 mod api;
+mod arrive;
 mod ask;
 mod envelope;
 mod events;
+mod holes;
 mod keys;
 mod local;
 mod options;
@@ -39,9 +41,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fanfeed::Feed;
-use fanfeed_broker::{Broker, Context, Message as BrokerMessage, Outcome, SubscribeOptions};
+use fanfeed_broker::{Broker, Message as BrokerMessage, SubscribeOptions};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -49,7 +50,6 @@ use tokio::sync::Notify;
 use super::channel::Expiry;
 use super::core::Core;
 use super::history::Hold;
-use super::hooks::ChannelEnd;
 use super::mailbox::Frame;
 use crate::cancel::CancelToken;
 use crate::connection::Connection;
@@ -91,8 +91,10 @@ pub(super) struct Nodes {
     wants_snapshot: AtomicBool,
     /// Notified after presence changed.
     changed: Notify,
-    /// When a history was broken off last.
-    broken: Mutex<Option<Instant>>,
+    /// The subscriptions of channels that have lost messages a moment ago.
+    torn: Mutex<Vec<Arc<Link>>>,
+    /// Whether the broker has a connection to its server.
+    is_up: AtomicBool,
     pub(super) closing: CancelToken,
     /// Cancelled when the other nodes have been told.
     pub(super) closed: CancelToken,
@@ -149,7 +151,8 @@ impl Nodes {
             wake: Notify::new(),
             wants_snapshot: AtomicBool::new(false),
             changed: Notify::new(),
-            broken: Mutex::new(None),
+            torn: Mutex::default(),
+            is_up: AtomicBool::new(true),
             closing: CancelToken::new(),
             closed: CancelToken::new(),
             id,
@@ -168,8 +171,9 @@ impl Nodes {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = nodes.runtime.set(runtime.handle().clone());
+            let task = task::begin(nodes);
             let _ = started.send(Ok(()));
-            runtime.block_on(task::run(nodes));
+            runtime.block_on(task);
             // The broker may be busy with a subscription, for which nobody has to wait.
             runtime.shutdown_background();
         };
@@ -205,11 +209,31 @@ impl Nodes {
             .name("sockets")
     }
 
+    /// Whether the subscriptions of the node itself are live.
+    fn is_reached(&self) -> bool {
+        let own = self.own.get();
+        own.is_some_and(|own| own.iter().all(|link| link.is_live()))
+    }
+
     /// Holds the subscription of a channel, and waits for it to be live within the bounds that the module names.
     pub(super) async fn enter(self: &Arc<Self>, channel: &Arc<str>) -> Hold {
         let route = self.route(channel);
-        if !route.link.is_live() && self.broker().health().is_up() {
-            let _ = tokio::time::timeout(self.options.patience, route.link.live()).await;
+        let own = self.own.get().into_iter().flatten();
+        let links: Vec<_> = own.chain([&route.link]).collect();
+        if links.iter().any(|link| !link.is_live()) && self.is_up.load(Ordering::Relaxed) {
+            let live = async {
+                for link in links {
+                    link.live().await;
+                }
+            };
+            tokio::select! {
+                () = live => {}
+                () = self.closing.cancelled() => {}
+                () = tokio::time::sleep(self.options.patience) => {}
+            }
+        }
+        if !route.link.is_live() {
+            route.link.let_in_early();
         }
         route
     }
@@ -233,21 +257,21 @@ impl Nodes {
         route
     }
 
-    /// The channels that somebody holds.
-    fn entered(&self) -> Vec<Arc<str>> {
+    /// The subscriptions that somebody holds, those of the node itself included.
+    fn all_links(&self) -> Vec<Arc<Link>> {
         let routes = self.routes.lock();
-        let each = routes.by_channel.iter();
-        let held = each.filter(|(_, route)| route.strong_count() > 0);
-        held.map(|(channel, _)| Arc::clone(channel)).collect()
+        let each = routes.by_channel.values().filter_map(Weak::upgrade);
+        let own = self.own.get().into_iter().flatten().cloned();
+        each.map(|route| Arc::clone(&route.link))
+            .chain(own)
+            .collect()
     }
 
     /// The subscriptions to this key. Two channels with long ids may have one key.
     fn links(&self, key: &str) -> Vec<Arc<Link>> {
-        let routes = self.routes.lock();
-        let each = routes.by_channel.values().filter_map(Weak::upgrade);
-        let own = self.own.get().into_iter().flatten().cloned();
-        let all = each.map(|route| Arc::clone(&route.link)).chain(own);
-        all.filter(|link| link.key == key).collect()
+        let mut links = self.all_links();
+        links.retain(|link| link.key == key);
+        links
     }
 
     fn emit(&self, events: impl IntoIterator<Item = NodeEvent>) {
@@ -362,155 +386,4 @@ impl Nodes {
         let node = correlation_id.split_once('.');
         node.is_some_and(|(node, _)| self.remote.lock().knows(node))
     }
-
-    /// Handles what arrives on a key.
-    fn handler(
-        self: &Arc<Self>,
-        link: &Arc<Link>,
-    ) -> impl Fn(&BrokerMessage, &Context) -> Outcome + Send + Sync + 'static {
-        let (nodes, link) = (Arc::downgrade(self), Arc::downgrade(link));
-        let known = AtomicU64::new(0);
-        move |message, _| {
-            if let (Some(nodes), Some(link)) = (nodes.upgrade(), link.upgrade()) {
-                let dropped = link.dropped();
-                let missed = dropped.saturating_sub(known.swap(dropped, Ordering::Relaxed));
-                if missed > 0 {
-                    nodes.lost(&link, Some(missed));
-                }
-                nodes.arrive(&link, message.payload());
-            }
-            Ok(())
-        }
-    }
-
-    /// Messages of a key were lost. Those of presence are repaired by the next heartbeat.
-    fn lost(&self, link: &Link, missed: Option<u64>) {
-        count(&self.counters.gaps);
-        let channel = link.channel.clone();
-        if let Some(channel) = &channel {
-            self.break_off(channel);
-        }
-        self.emit([NodeEvent::Gap { channel, missed }]);
-    }
-
-    fn break_off(&self, channel: &str) {
-        if let Some(core) = self.core()
-            && let Some(history) = core.history()
-        {
-            history.break_off(channel);
-            *self.broken.lock() = Some(Instant::now());
-        }
-    }
-
-    fn undecodable(&self, reason: String) {
-        let reason = reason.into();
-        self.emit([NodeEvent::Undecodable { reason }]);
-        count(&self.counters.undecodable);
-    }
-
-    fn arrive(self: &Arc<Self>, link: &Link, payload: &Bytes) {
-        let (header, body) = match envelope::read(payload) {
-            Ok(read) => read,
-            Err(reason) => return self.undecodable(reason),
-        };
-        let (origin, body) = (&*header.origin, payload.slice(body..));
-        let is_other_channel = match &header.what {
-            What::Frame { channel, .. } | What::Close { channel } => {
-                link.channel.as_deref() != Some(&**channel)
-            }
-            _ => false,
-        };
-        if *origin == *self.id || is_other_channel {
-            return;
-        }
-        count(&self.counters.received);
-        let is_numbered = matches!(
-            header.what,
-            What::Frame { .. } | What::Close { .. } | What::Direct { .. } | What::Answer { .. }
-        );
-        if is_numbered && !self.seen.lock().insert(origin, header.number) {
-            return count(&self.counters.duplicates);
-        }
-        if let Err(reason) = self.handle(origin, header.what, body) {
-            self.undecodable(reason);
-        }
-    }
-
-    fn handle(self: &Arc<Self>, origin: &str, what: What<'_>, body: Bytes) -> Result<(), String> {
-        let Some(core) = self.core() else {
-            return Ok(());
-        };
-        let now = Instant::now();
-        let wants_snapshot = match what {
-            What::Frame { channel, question } => {
-                match question {
-                    None => drop(core.deliver(&channel, frame_of(body)?)),
-                    Some(question) => {
-                        self.ask_here(&core, &channel, frame_of(body)?, &question, origin);
-                    }
-                }
-                false
-            }
-            What::Close { channel } => {
-                if let Some(channel) = core.channel(&channel) {
-                    core.end_channel(&channel, ChannelEnd::Closed);
-                }
-                false
-            }
-            What::Direct { client } => {
-                core.send_frame(&client, frame_of(body)?);
-                false
-            }
-            What::Answer { question } => {
-                self.answer(&core, &question, &body)?;
-                false
-            }
-            What::Want => {
-                self.promise_snapshot();
-                false
-            }
-            What::Beat {
-                interval,
-                version,
-                hello,
-            } => {
-                if hello {
-                    self.promise_snapshot();
-                }
-                self.apply(|remote| remote.beat(origin, interval, version, now))
-            }
-            What::Changes { from, to } => {
-                let changes = json(&body)?;
-                self.apply(|remote| remote.changes(origin, (from, to), changes, now))
-            }
-            What::Snapshot {
-                interval,
-                version,
-                part,
-                parts,
-            } => {
-                let entries = json(&body)?;
-                let part = (part, parts);
-                self.apply(|remote| remote.snapshot(origin, interval, version, part, entries, now))
-            }
-            What::Bye => self.apply(|remote| remote.bye(origin)),
-        };
-        if wants_snapshot {
-            self.publish(self.keys.node(origin), None, What::Want, "");
-        }
-        Ok(())
-    }
-
-    fn promise_snapshot(&self) {
-        self.wants_snapshot.store(true, Ordering::Relaxed);
-        self.wake.notify_one();
-    }
-}
-
-fn frame_of(body: Bytes) -> Result<Frame, String> {
-    Frame::try_from(body).map_err(|error| format!("the frame is no text: {error}"))
-}
-
-fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| error.to_string())
 }

@@ -9,17 +9,21 @@ use crate::fleet::{fleet_of, message};
 use crate::support::{Client, Listening, echoing, listen, until};
 
 /// The last epoch and position that a client has seen.
-fn place(message: &Value) -> (String, u64) {
+pub(crate) fn place(message: &Value) -> (String, u64) {
     let header = |name: &str| message["headers"][name][0].as_str().unwrap().to_owned();
     let position = header("X-Channel-Position").parse().unwrap();
     (header("X-Channel-Epoch"), position)
 }
 
-fn gap(client: &Client) -> Option<&str> {
+pub(crate) fn gap(client: &Client) -> Option<&str> {
     client.welcome["headers"]["X-Channel-Gap"][0].as_str()
 }
 
-async fn rejoin(node: &Listening, channel: &str, (epoch, position): &(String, u64)) -> Client {
+pub(crate) async fn rejoin(
+    node: &Listening,
+    channel: &str,
+    (epoch, position): &(String, u64),
+) -> Client {
     node.join(&format!(
         "{channel}?channelEpoch={epoch}&channelPosition={position}"
     ))
@@ -118,6 +122,41 @@ async fn a_closed_channel_begins_anew() {
     let client = rejoin(&node, "room", &start).await;
     assert_eq!(gap(&client), Some("unknown"));
     assert_ne!(place(&client.welcome).0, start.0);
+}
+
+/// A history that is kept without members ends with the channel, on each node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_closed_without_members_begins_anew() {
+    let alone = listen(echoing().history(10)).await;
+    let (_broker, nodes) = fleet_of(2, |builder| builder.history(10)).await;
+    for (node, closer) in [
+        (&alone, &alone),
+        (&nodes[0], &nodes[0]),
+        (&nodes[0], &nodes[1]),
+    ] {
+        let client = node.join("room").await;
+        tick(node, "room", 0..3);
+        let start = place(&client.welcome);
+        drop(client);
+        until("it has left", || !node.server.has_channel("room")).await;
+        until("all nodes know", || {
+            !closer.server.has_channel_anywhere("room")
+        })
+        .await;
+        let received = || node.server.node_stats().map_or(1, |stats| stats.received);
+        let before = received();
+        assert!(!closer.server.close_channel("room"));
+        if !std::ptr::eq(node, closer) {
+            // The next message of the channel arrives after its end.
+            tick(closer, "room", [3]);
+            until("the channel has ended there", || received() >= before + 2).await;
+        }
+        let back = rejoin(node, "room", &start).await;
+        assert_eq!(gap(&back), Some("unknown"));
+        assert_ne!(place(&back.welcome).0, start.0);
+        drop(back);
+        until("it has left", || !node.server.has_channel("room")).await;
+    }
 }
 
 #[tokio::test]

@@ -56,7 +56,6 @@ enum Gap {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::server) struct Place {
     epoch: String,
-    last: u64,
     /// The position before the first frame that the client gets.
     pub(super) before: u64,
     /// `None` if the client does not come back.
@@ -79,17 +78,9 @@ impl Place {
         };
         Self {
             epoch: epoch.to_owned(),
-            last,
             before,
             gap,
         }
-    }
-
-    /// The same where frames may be missing: the client gets none of those that are there.
-    pub(super) fn broken(mut self) -> Self {
-        self.before = self.last;
-        self.gap = self.gap.map(|_| Gap::Unknown);
-        self
     }
 
     /// Tells the client in its `join.success`.

@@ -19,6 +19,12 @@ impl Server {
         self.core.nodes().map(|nodes| Arc::clone(&nodes.id))
     }
 
+    /// Whether this node is subscribed to what the other nodes say of themselves, and to what is sent to it alone. Before that it
+    /// knows of no other node, because it cannot hear them. `true` if the server is alone.
+    pub fn hears_nodes(&self) -> bool {
+        self.core.nodes().is_none_or(|nodes| nodes.is_reached())
+    }
+
     /// The other nodes that are there.
     pub fn other_nodes(&self) -> Vec<Arc<str>> {
         let nodes = self.core.nodes();

@@ -17,6 +17,8 @@ use super::events::{NodeEvent, Presence};
 
 /// After so many intervals of silence a node is taken for dead.
 const INTERVALS: u32 = 3;
+/// How often a node looks for dead ones in an interval.
+pub(super) const SWEEPS: u32 = 4;
 /// How many nodes that said goodbye are remembered, for what still arrives of them.
 const GONE: usize = 1024;
 /// The bounds of what a node may say its interval is.
@@ -169,6 +171,13 @@ impl Remote {
         Some(peer)
     }
 
+    /// Notes that a node has sent something.
+    pub(super) fn lives(&mut self, id: &str, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.heard = now;
+        }
+    }
+
     pub(super) fn beat(&mut self, id: &str, interval: u64, version: u64, now: Instant) -> Effects {
         let mut effects = Effects::default();
         let Some(peer) = self.hear(id, now, &mut effects) else {
@@ -269,15 +278,16 @@ impl Remote {
         effects
     }
 
-    /// Takes nodes for dead that have been silent for too long. Called at least once in each interval.
+    /// Takes nodes for dead that have been silent for too long. Called [`SWEEPS`] times in each interval.
     pub(super) fn sweep(&mut self, now: Instant) -> Effects {
         let mut effects = Effects::default();
         let since = now.saturating_duration_since(self.swept);
         self.swept = now;
-        if since > 2 * self.interval {
+        let usual = self.interval / SWEEPS;
+        if since > 2 * usual {
             // This process itself was stopped. Nobody was heard meanwhile.
             for peer in self.peers.values_mut() {
-                peer.heard += since;
+                peer.heard = now.min(peer.heard + (since - usual));
             }
         }
         let is_dead =

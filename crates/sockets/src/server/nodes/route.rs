@@ -1,15 +1,18 @@
 //! The subscription to one key, for as long as somebody holds it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use fanfeed_broker::{AsyncBroker, BrokerSubscription, Subscribe};
+use fanfeed_broker::{AsyncBroker, BrokerSubscription, ReadyError, Subscribe};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::Nodes;
 use super::events::NodeEvent;
+use super::holes::Hole;
 use crate::cancel::CancelToken;
+use crate::server::history::Way;
 
 /// The waits between attempts to subscribe.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -27,8 +30,19 @@ pub(super) struct Link {
     pub(super) channel: Option<Arc<str>>,
     subscription: Mutex<Option<BrokerSubscription>>,
     is_live: watch::Sender<bool>,
+    /// Whether members may have joined while the subscription was not live, and have missed messages.
+    was_early: AtomicBool,
+    /// How many messages have been handled.
+    handled: AtomicU64,
+    hole: Mutex<Option<Hole>>,
     failed: Notify,
     ended: CancelToken,
+}
+
+impl Way for Route {
+    fn is_whole(&self) -> bool {
+        self.link.is_live() && self.link.hole.lock().is_none()
+    }
 }
 
 impl Drop for Route {
@@ -49,6 +63,64 @@ impl Link {
         *self.is_live.borrow()
     }
 
+    /// A member joins that may miss messages, because the subscription is not live.
+    pub(super) fn let_in_early(&self) {
+        self.was_early.store(true, Ordering::SeqCst);
+    }
+
+    /// How many messages wait for the handler.
+    fn waiting(&self) -> u64 {
+        let subscription = self.subscription.lock();
+        let depth = subscription
+            .as_ref()
+            .and_then(|subscription| subscription.stats().depth);
+        depth.unwrap_or(0) as u64
+    }
+
+    pub(super) fn has_handled_one(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that messages were lost. Returns whether the last hole was behind.
+    pub(super) fn tear(&self) -> bool {
+        let behind = self.handled.load(Ordering::Relaxed) + self.waiting();
+        let noticed = Instant::now();
+        let hole = Hole { noticed, behind };
+        self.hole.lock().replace(hole).is_none()
+    }
+
+    /// The hole, if what had arrived when it was noticed has been handled, and nothing more is lost now. `rest` is the time for
+    /// what was in the hands of the broker.
+    pub(super) fn hole_behind(&self, now: Instant, rest: Duration) -> Option<Hole> {
+        let hole = (*self.hole.lock())?;
+        let is_over = now.saturating_duration_since(hole.noticed) >= rest
+            && self.handled.load(Ordering::Relaxed) >= hole.behind;
+        (is_over && self.is_live() && !self.is_ended()).then_some(hole)
+    }
+
+    /// Closes the hole, unless there is another one. Returns whether there is none.
+    pub(super) fn mend(&self, behind: Hole) -> bool {
+        let mut hole = self.hole.lock();
+        if *hole == Some(behind) {
+            *hole = None;
+        }
+        hole.is_none()
+    }
+
+    /// Whether the broker has ended the subscription.
+    pub(super) fn is_ended(&self) -> bool {
+        let subscription = self.subscription.lock();
+        let ready = subscription
+            .as_ref()
+            .map(|subscription| subscription.ready(Duration::ZERO));
+        matches!(ready, Some(Err(ReadyError::Ended)))
+    }
+
+    /// Whether nobody holds the subscription any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// How many messages its buffer has dropped.
     pub(super) fn dropped(&self) -> u64 {
         let subscription = self.subscription.lock();
@@ -62,6 +134,11 @@ impl Link {
 
     fn end_subscription(&self) {
         self.is_live.send_replace(false);
+        // What had been handled of it says nothing about the next one.
+        if let Some(hole) = &mut *self.hole.lock() {
+            hole.behind = 0;
+        }
+        self.let_in_early();
         if let Some(subscription) = self.subscription.lock().take() {
             subscription.cancel_soon();
             subscription.detach();
@@ -77,6 +154,9 @@ impl Route {
             channel,
             subscription: Mutex::new(None),
             is_live: watch::Sender::new(false),
+            was_early: AtomicBool::new(false),
+            handled: AtomicU64::new(0),
+            hole: Mutex::new(None),
             failed: Notify::new(),
             ended: CancelToken::new(),
         });
@@ -97,7 +177,11 @@ async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
                 *link.subscription.lock() = Some(subscription);
                 if become_live(&nodes, &link).await {
                     wait = FIRST_WAIT;
+                    // Before it counts as live, so that no client comes back to an epoch with a hole. And after that, because of
+                    // members that were let in meanwhile.
+                    tell_early(&nodes, &link);
                     link.is_live.send_replace(true);
+                    tell_early(&nodes, &link);
                     tokio::select! {
                         () = link.ended.cancelled() => {}
                         () = nodes.closing.cancelled() => {}
@@ -120,6 +204,13 @@ async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
     }
 }
 
+/// Members that joined before the subscription was live have missed what was sent meanwhile.
+fn tell_early(nodes: &Nodes, link: &Arc<Link>) {
+    if link.was_early.swap(false, Ordering::SeqCst) {
+        nodes.lost(link, None);
+    }
+}
+
 /// Waits until the subscription is live. Returns whether it is, and not ended.
 async fn become_live(nodes: &Nodes, link: &Link) -> bool {
     let mut wait = Duration::from_millis(5);
@@ -130,7 +221,7 @@ async fn become_live(nodes: &Nodes, link: &Link) -> bool {
         };
         match ready {
             Ok(()) => return true,
-            Err(fanfeed_broker::ReadyError::Timeout) => {}
+            Err(ReadyError::Timeout) => {}
             Err(_) => return false,
         }
         tokio::select! {

@@ -5,33 +5,42 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fanfeed::RecvError;
-use fanfeed_broker::{AsyncBroker, Delivery, Event, MessageId};
+use fanfeed::{Receiver, RecvError};
+use fanfeed_broker::{AsyncBroker, Event, MessageId};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Nodes;
 use super::envelope::{What, lists};
 use super::events::{NodeEvent, Presence, count};
 use super::local::Pending;
-use super::remote::Effects;
-use super::route::Route;
+use super::remote::{Effects, SWEEPS};
+use super::route::{Link, Route};
 
 /// How long changes gather before they are published.
 const GATHER: Duration = Duration::from_millis(5);
 /// The size of a message about presence, in bytes: well below what all brokers take.
 const PART: usize = 128 * 1024;
-/// How often this node looks for dead ones in an interval.
-const SWEEPS: u32 = 4;
 /// How long the end waits for the broker.
 const FLUSH: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(nodes: Arc<Nodes>) {
-    let mut events = nodes.broker().events();
-    let mut has_events = true;
+/// Subscribes to the keys of the node itself. The future does the rest.
+pub(super) fn begin(nodes: Arc<Nodes>) -> impl Future<Output = ()> {
+    let events = nodes.broker().events();
+    nodes.look();
     let own = [nodes.keys.presence(), nodes.keys.node(&nodes.id)];
     let own = own.map(|key| Route::open(&nodes, key, None));
     let links = own.each_ref().map(|route| Arc::clone(&route.link));
     let _ = nodes.own.set(links.clone());
+    run(nodes, own, links, events)
+}
+
+async fn run(
+    nodes: Arc<Nodes>,
+    own: [Route; 2],
+    links: [Arc<Link>; 2],
+    mut events: Receiver<Event>,
+) {
+    let mut has_events = true;
     let mut live = pin!(async move {
         for link in links {
             link.live().await;
@@ -53,13 +62,18 @@ pub(super) async fn run(nodes: Arc<Nodes>) {
             () = nodes.closing.cancelled() => {}
             event = events.recv_async(), if has_events => match event {
                 Ok(Event::Connected) => {
+                    nodes.look();
                     nodes.emit([NodeEvent::Connected]);
+                    // Until each subscription is open again, more may be lost.
+                    nodes.tear_all();
                     beat_at = Instant::now();
                 }
                 Ok(event) => nodes.hear(event),
-                // What was missed may have told of lost messages.
-                Err(RecvError::Lagged(_)) => nodes.lost_all(),
-                Err(_) => has_events = false,
+                Err(RecvError::Lagged(_)) => nodes.missed_events(),
+                Err(_) => {
+                    has_events = false;
+                    nodes.look();
+                }
             },
         }
         let now = Instant::now();
@@ -147,28 +161,22 @@ impl Nodes {
 
     fn sweep(&self, now: std::time::Instant) {
         self.apply(|remote| -> Effects { remote.sweep(now) });
-        let mut broken = self.broken.lock();
-        let is_over = broken.is_some_and(|since| {
-            now.saturating_duration_since(since) >= self.options.interval / SWEEPS
-        });
-        // What had arrived when messages were lost has been handled by now: positions can be told again.
-        if is_over && self.broker().health().pending == 0 {
-            *broken = None;
-            drop(broken);
-            if let Some(core) = self.core()
-                && let Some(history) = core.history()
-            {
-                history.heal();
-            }
-        }
+        self.mend(now, self.options.interval / SWEEPS);
+    }
+
+    /// Looks whether the broker has a connection. That takes the broker a while, so it is done only when this may have changed.
+    pub(super) fn look(&self) {
+        let is_up = self.broker().health().is_up();
+        self.is_up.store(is_up, Ordering::Relaxed);
     }
 
     /// Notes what the broker tells.
     fn hear(&self, event: Event) {
         match event {
             Event::Disconnected { reason } => {
+                self.look();
                 self.emit([NodeEvent::Disconnected { reason }]);
-                if self.broker().capabilities().plain == Delivery::AtMostOnce {
+                if self.forgets() {
                     self.lost_all();
                 }
             }
@@ -208,15 +216,5 @@ impl Nodes {
         let id = id.to_string();
         id.strip_prefix(&*self.id)
             .is_some_and(|rest| rest.starts_with('.'))
-    }
-
-    /// Messages of all channels may have been lost.
-    fn lost_all(&self) {
-        count(&self.counters.gaps);
-        let (channel, missed) = (None, None);
-        self.emit([NodeEvent::Gap { channel, missed }]);
-        for channel in self.entered() {
-            self.break_off(&channel);
-        }
     }
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::super::envelope::{Change, Entry};
 use super::super::events::NodeEvent;
-use super::{Effects, Remote};
+use super::{Effects, Remote, SWEEPS};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -76,15 +76,20 @@ fn what_was_lost_is_repaired_by_a_snapshot() {
     assert_eq!(remote.members_count(), 3);
 }
 
+/// Sweeps as often as a node does, from `from` to `to` quarters of an interval after `start`. Returns what is told.
+fn sweep(remote: &mut Remote, start: Instant, from: u32, to: u32) -> Vec<String> {
+    (from..=to)
+        .flat_map(|quarter| told(&remote.sweep(start + quarter * INTERVAL / SWEEPS)))
+        .collect()
+}
+
 #[test]
 fn a_node_that_is_silent_for_three_intervals_is_dead_and_may_come_back() {
     let (mut remote, now) = start();
     remote.beat("b", 1000, 0, now);
     remote.changes("b", (0, 1), join("x"), now);
-    for step in 1..=3 {
-        assert!(told(&remote.sweep(now + step * INTERVAL)).is_empty());
-    }
-    assert_eq!(told(&remote.sweep(now + 4 * INTERVAL)), ["-x", "silent b"]);
+    assert!(sweep(&mut remote, now, 1, 12).is_empty());
+    assert_eq!(sweep(&mut remote, now, 13, 13), ["-x", "silent b"]);
     assert!(!remote.has_channel("room"));
     let back = remote.beat("b", 1000, 1, now + 5 * INTERVAL);
     assert_eq!(told(&back), ["up b"]);
@@ -92,14 +97,38 @@ fn a_node_that_is_silent_for_three_intervals_is_dead_and_may_come_back() {
 }
 
 #[test]
+fn a_node_that_sends_anything_lives() {
+    let (mut remote, now) = start();
+    remote.beat("b", 1000, 0, now);
+    assert!(sweep(&mut remote, now, 1, 10).is_empty());
+    remote.lives("b", now + 10 * INTERVAL / SWEEPS);
+    assert!(sweep(&mut remote, now, 11, 22).is_empty());
+    assert_eq!(sweep(&mut remote, now, 23, 23), ["silent b"]);
+    // That alone makes nobody known.
+    remote.lives("b", now + 6 * INTERVAL);
+    assert!(!remote.knows("b"));
+}
+
+#[test]
 fn a_node_that_was_stopped_itself_takes_nobody_for_dead() {
     let (mut remote, now) = start();
     remote.beat("b", 1000, 0, now);
     assert!(told(&remote.sweep(now + 60 * INTERVAL)).is_empty());
-    for step in 61..=63 {
-        assert!(told(&remote.sweep(now + step * INTERVAL)).is_empty());
+    // It was stopped for all but a quarter of an interval.
+    assert!(sweep(&mut remote, now, 241, 251).is_empty());
+    assert_eq!(sweep(&mut remote, now, 252, 252), ["silent b"]);
+}
+
+#[test]
+fn a_node_that_is_stopped_for_short_times_takes_nobody_for_dead() {
+    for stops in [&[12, 31][..], &[19, 38, 57], &[6, 12, 18, 24, 30, 36]] {
+        let (mut remote, now) = start();
+        remote.beat("b", 1000, 0, now);
+        for tenth in stops {
+            let effects = remote.sweep(now + *tenth * INTERVAL / 10);
+            assert!(told(&effects).is_empty(), "{stops:?} at {tenth}");
+        }
     }
-    assert_eq!(told(&remote.sweep(now + 64 * INTERVAL)), ["silent b"]);
 }
 
 #[test]
