@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 /// A client's request to join a channel, before its connection is a WebSocket.
-#[derive(Debug)]
+///
+/// `Debug` shows the path and the names of the headers, and neither their values nor the query: credentials can be there.
 pub struct JoinRequest {
     pub(super) channel: String,
     pub(super) address: Option<IpAddr>,
@@ -50,6 +51,18 @@ impl JoinRequest {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key) == name).then(|| decode(value).into_owned())
         })
+    }
+}
+
+impl fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("JoinRequest")
+            .field("channel", &self.channel)
+            .field("address", &self.address)
+            .field("path", &self.uri.path())
+            .field("headers", &headers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,6 +151,27 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let mut headers = HeaderMap::new();
+        for name in ["authorization", "cookie"] {
+            headers.insert(name, "secret".parse().unwrap());
+        }
+        let request = JoinRequest {
+            channel: "room".to_owned(),
+            address: None,
+            uri: "http://ada:secret@host/ws/room?token=secret"
+                .parse()
+                .unwrap(),
+            headers,
+        };
+        let debug = format!("{request:?}");
+        assert!(!debug.contains("secret"), "{debug}");
+        for shown in ["room", "/ws/room", "authorization", "cookie"] {
+            assert!(debug.contains(shown), "{debug}");
+        }
+    }
 
     #[test]
     fn parameters_are_decoded() {

@@ -186,8 +186,8 @@ impl Core {
         let client = Arc::clone(member.connection.shared_id());
         self.sessions.write().insert(client, Arc::clone(member));
         let enter = |welcome: &Message, missed: Vec<Frame>| {
-            // A mailbox that is new and empty takes any frame, and a whole history.
-            let _ = member.mailbox.push(Frame::from(welcome.encode()));
+            member.mailbox.welcome(Frame::from(welcome.encode()));
+            // A mailbox that is new and empty takes a whole history.
             for frame in missed {
                 let _ = member.mailbox.push(frame);
             }
@@ -430,7 +430,32 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> ServerStats {
-        let (connections, channels) = (self.slots.lock().taken, self.channels.read().len());
+        // One lock at a time: a shutdown takes both, in the other order.
+        let connections = self.slots.lock().taken;
+        let channels = self.channels.read().len();
         self.counters.snapshot(connections, channels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Server;
+
+    #[test]
+    fn stats_hold_no_lock_while_they_wait_for_the_channels() {
+        let server = Server::builder().build().unwrap();
+        let core = &server.core;
+        let channels = core.channels.write();
+        std::thread::scope(|scope| {
+            let stats = scope.spawn(|| core.stats());
+            // Long enough for the thread to wait for the channels. A thread that is late proves nothing, and fails nothing.
+            std::thread::sleep(Duration::from_millis(200));
+            let is_free = core.slots.try_lock_for(Duration::from_secs(1)).is_some();
+            drop(channels);
+            assert_eq!(stats.join().unwrap().connections, 0);
+            assert!(is_free, "the slots were locked meanwhile");
+        });
     }
 }

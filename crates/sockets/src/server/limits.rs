@@ -99,8 +99,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Makes times finite that the clock could not count. A century is no limit.
+    /// Makes times finite that the clock could not count (a century is no limit), and sends pings often enough for a client
+    /// that only answers them.
     pub(super) fn clamp_times(&mut self) {
+        const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         for time in [
             &mut self.handshake_time,
@@ -111,6 +113,9 @@ impl Limits {
         ] {
             *time = CENTURY.min(*time);
         }
+        // Two pings fit into the time, so that one answer may be late.
+        let longest_interval = SHORTEST_INTERVAL.max(self.idle_time * 2 / 5);
+        self.ping_interval = longest_interval.min(self.ping_interval);
     }
 }
 
@@ -167,7 +172,8 @@ limits! {
     slow_members, get_slow_members: SlowMembers;
     /// How long a write to a client may make no progress.
     write_time, get_write_time: Duration;
-    /// How long a client may be silent. Anything that arrives is a sign of life, a pong among it.
+    /// How long a client may be silent. Anything that arrives is a sign of life, a pong among it. The server sends pings at
+    /// least every two fifths of this time, whatever `ping_interval` is.
     idle_time, get_idle_time: Duration;
     /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients alive; so it should be well
     /// under 60 s.

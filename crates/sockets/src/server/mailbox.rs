@@ -28,6 +28,8 @@ pub(super) struct Mailbox {
 }
 
 struct State {
+    /// Goes out before the queue. No limit concerns it.
+    welcome: Option<Frame>,
     queue: VecDeque<Frame>,
     bytes: usize,
     /// Set once. Nothing is put in after it.
@@ -54,6 +56,7 @@ impl Mailbox {
     pub(super) fn new(limits: &Limits, counters: Arc<Counters>) -> Self {
         Self {
             state: Mutex::new(State {
+                welcome: None,
                 queue: VecDeque::new(),
                 bytes: 0,
                 close: None,
@@ -65,6 +68,11 @@ impl Mailbox {
             policy: limits.slow_members,
             counters,
         }
+    }
+
+    /// Sets the first frame, before anything is put in. Policies do not drop it.
+    pub(super) fn welcome(&self, frame: Frame) {
+        self.state.lock().welcome = Some(frame);
     }
 
     /// Puts a frame in, or drops one by policy. Gives the frame back if the member is being disconnected.
@@ -151,6 +159,9 @@ impl Mailbox {
         if state.is_killed {
             return Poll::Ready(Next::Kill);
         }
+        if let Some(welcome) = state.welcome.take() {
+            return Poll::Ready(Next::Send(welcome));
+        }
         let Some(frame) = state.queue.pop_front() else {
             return match state.close {
                 Some(close) => Poll::Ready(Next::Close(close)),
@@ -190,9 +201,11 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.waker = None;
         let queue = std::mem::take(&mut state.queue);
+        let welcome = state.welcome.take();
         state.bytes = 0;
         drop(state);
-        self.counters.dropped.add(queue.len() as u64);
+        let count = queue.len() + usize::from(welcome.is_some());
+        self.counters.dropped.add(count as u64);
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -219,5 +232,31 @@ impl Carrier<Frame> for Subscriber {
 
     fn depth(&self) -> Option<usize> {
         Some(self.0.mailbox.depth())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_welcome_comes_first_whatever_is_dropped() {
+        for policy in [
+            SlowMembers::Close,
+            SlowMembers::DropNewest,
+            SlowMembers::DropOldest,
+        ] {
+            let limits = Limits::default().queue_frames(1).slow_members(policy);
+            let mailbox = Mailbox::new(&limits, Arc::default());
+            mailbox.welcome(Frame::from_static("welcome"));
+            for text in ["one", "two"] {
+                let _ = mailbox.push(Frame::from_static(text));
+            }
+            let first = mailbox.poll_next(&Context::from_waker(Waker::noop()));
+            let Poll::Ready(Next::Send(first)) = first else {
+                panic!("{policy:?}: {first:?}");
+            };
+            assert_eq!(first, "welcome", "{policy:?}");
+        }
     }
 }

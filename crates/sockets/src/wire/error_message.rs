@@ -107,6 +107,21 @@ impl ErrorMessage {
         self.headers.as_ref()
     }
 
+    /// Writes in where the error comes from, over what its sender claims.
+    #[cfg(feature = "server")]
+    pub(crate) fn stamp(&mut self, client_id: &str, channel_id: &str, user_id: &str, app_id: &str) {
+        for (field, value) in [
+            (&mut self.client_id, client_id),
+            (&mut self.channel_id, channel_id),
+            (&mut self.user_id, user_id),
+            (&mut self.app_id, app_id),
+        ] {
+            if *field != value {
+                value.clone_into(field);
+            }
+        }
+    }
+
     /// The error message as it goes on the wire: a JSON object and a newline.
     pub fn encode(&self) -> String {
         const KEYS: usize = 256;

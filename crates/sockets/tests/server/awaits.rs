@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfeed_sockets::{AwaitError, Message};
+use fanfeed_sockets::{AwaitError, Identity, Message};
 use serde_json::json;
 
 use crate::support::{PATIENCE, echoing, listen, until};
@@ -76,6 +76,29 @@ async fn an_error_message_is_an_answer_that_refuses() {
         Err(AwaitError::Refused(error)) => assert_eq!(error.bind::<String>().unwrap(), "no"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_error_message_that_answers_says_which_connection_sent_it() {
+    let identity = |_| async { Ok(Identity::user("ada").app("editor")) };
+    let server = listen(echoing().authorize(identity)).await;
+    let mut member = server.join("room").await;
+    let asking = server.server.clone();
+    let asked =
+        tokio::spawn(async move { asking.broadcast_await("room", question(), PATIENCE).await });
+    let id = member.next().await["correlationId"].clone();
+    let forged = json!({
+        "type": "error", "correlationId": id, "clientId": "forged", "channelId": "x",
+        "userId": "root", "appId": "admin",
+    });
+    member.send_text(&forged.to_string()).await;
+    let Err(AwaitError::Refused(error)) = asked.await.unwrap() else {
+        panic!("an error message refuses");
+    };
+    assert_eq!(error.client_id(), member.id);
+    assert_eq!(error.channel_id(), "room");
+    assert_eq!(error.user_id(), "ada");
+    assert_eq!(error.app_id(), "editor");
 }
 
 #[tokio::test]

@@ -224,9 +224,9 @@ async fn b10_any_traffic_is_a_sign_of_life_and_silence_is_not() {
         .ping_interval(Duration::from_secs(60));
     let server = listen(echoing().limits(limits)).await;
     let mut talker = server.join("room").await;
+    // Nobody reads for this client, so it answers no ping.
     let mut silent = server.join("room").await;
     let started = Instant::now();
-    // No pings come, so data alone keeps this one alive.
     while started.elapsed() < Duration::from_millis(1500) {
         talker.send("echo", json!(1)).await;
         assert_eq!(talker.next().await["body"], 1);
@@ -236,6 +236,19 @@ async fn b10_any_traffic_is_a_sign_of_life_and_silence_is_not() {
     talker.send("echo", json!(2)).await;
     assert_eq!(talker.next().await["body"], 2);
     assert_eq!(server.server.stats().silent, 1);
+}
+
+#[tokio::test]
+async fn b10_a_short_idle_time_makes_pings_more_frequent() {
+    let limits = Limits::default().idle_time(Duration::from_millis(1000));
+    let server = listen(echoing().limits(limits)).await;
+    let mut reader = server.join("room").await;
+    // It sends nothing, and answers pings because it reads.
+    let listening = tokio::time::timeout(Duration::from_secs(3), reader.next_or_close()).await;
+    assert!(listening.is_err(), "{listening:?}");
+    reader.send("echo", json!(1)).await;
+    assert_eq!(reader.next().await["body"], 1);
+    assert_eq!(server.server.stats().silent, 0);
 }
 
 #[tokio::test]

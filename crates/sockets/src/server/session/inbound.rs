@@ -64,8 +64,14 @@ impl<S> Session<S> {
     }
 
     fn route(&mut self, mut incoming: Incoming) {
-        if let Incoming::Message(message) = &mut incoming {
-            self.stamp(message);
+        match &mut incoming {
+            Incoming::Message(message) => self.stamp(message),
+            Incoming::Error(error) => {
+                let connection = &self.member.connection;
+                let identity = connection.identity();
+                let (user, app) = (identity.user_id(), identity.app_id());
+                error.stamp(connection.id(), connection.channel(), user, app);
+            }
         }
         let Some(incoming) = self.channel.awaits.answer(incoming) else {
             return;
