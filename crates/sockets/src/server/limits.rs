@@ -35,7 +35,7 @@ pub enum SlowMembers {
 /// | [`write_time`](Self::write_time) | 30 s | | TCP close |
 /// | [`close_time`](Self::close_time) | 5 s | | TCP close |
 /// | [`idle_time`](Self::idle_time) | 60 s | | 1001 |
-/// | [`inbox`](Self::inbox) | 64 | | none: TCP backpressure |
+/// | [`inbox`](Self::inbox) | 64, 256 KiB | | none: TCP backpressure |
 ///
 /// ```
 /// use fanfeed_sockets::Limits;
@@ -178,7 +178,9 @@ limits! {
     /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients alive; so it should be well
     /// under 60 s.
     ping_interval, get_ping_interval: Duration;
-    /// Messages of one client that wait for their handler. When it is full, the server stops reading from that client.
+    /// Messages of one client that wait for their handler. When it is full, or holds 256 KiB or a
+    /// [`message_size`](Self::message_size) where that is more, the server stops reading from that client: until there is room,
+    /// it sees neither the client's pings nor its answers to questions.
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;

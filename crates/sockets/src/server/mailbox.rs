@@ -126,6 +126,12 @@ impl Mailbox {
         refused.map_or(Ok(()), Err)
     }
 
+    /// Whether so much is queued that the member should be sent that before it causes more.
+    pub(super) fn is_filling(&self) -> bool {
+        let state = self.state.lock();
+        state.queue.len() > self.frames / 4 || state.bytes > self.bytes / 4
+    }
+
     /// Lets the session send what is queued, and then close the connection. The first close counts.
     pub(super) fn close(&self, close: Close) {
         self.end(None, close);

@@ -6,7 +6,7 @@ mod work;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -20,9 +20,8 @@ use super::mailbox::Next;
 use super::member::Member;
 use super::rate::Bucket;
 use super::socket::{Input, Output, ReadError, Socket};
-use crate::wire::Message;
 use phase::Phase;
-use work::Running;
+use work::{Load, Running, Waiting};
 
 /// How often a session goes through its steps before it lets other tasks run. In each round it may send an inbox of messages to
 /// its channel, and other members have to run before their queues are full.
@@ -39,7 +38,8 @@ pub(super) struct Session<S> {
     /// Until the connection has ended.
     socket: Option<S>,
     phase: Phase,
-    inbox: VecDeque<Arc<Message>>,
+    inbox: VecDeque<Waiting>,
+    inbox_bytes: usize,
     running: Vec<Running>,
     bucket: Bucket,
     malformed: u32,
@@ -53,6 +53,10 @@ pub(super) struct Session<S> {
     heard: Instant,
     ping_at: Instant,
     timer: Pin<Box<Sleep>>,
+    /// What replies of this poll have put into the queues of other members.
+    caused: Load,
+    /// Whether the server itself has answered the message that was read last.
+    has_answered: bool,
     /// Of this poll, to be added to the counters of the server at its end.
     sent: (u64, u64),
 }
@@ -85,6 +89,7 @@ impl<S: Socket> Session<S> {
             socket: Some(socket),
             phase: Phase::Open,
             inbox: VecDeque::new(),
+            inbox_bytes: 0,
             running: Vec::new(),
             bucket: Bucket::new(limits.message_rate, limits.message_burst, now),
             malformed: 0,
@@ -95,6 +100,8 @@ impl<S: Socket> Session<S> {
             heard: now,
             ping_at,
             timer: Box::pin(sleep_until(ping_at)),
+            caused: Load::default(),
+            has_answered: false,
             sent: (0, 0),
             core,
         }
@@ -105,7 +112,7 @@ impl<S: Socket> Session<S> {
         let mut step = Step::Idle;
         while self.is_reading {
             let was_paused = self.is_paused;
-            self.is_paused = self.inbox.len() >= self.core.settings.limits.inbox;
+            self.is_paused = self.is_inbox_full();
             if was_paused && !self.is_paused {
                 // What the peer sent meanwhile has not been seen.
                 self.heard = now;
@@ -127,7 +134,13 @@ impl<S: Socket> Session<S> {
                     self.core.counters.flooded.add(1);
                     self.close(Close::FLOOD);
                 }
-                Some(Ok(Input::Data(data))) => self.receive(&data),
+                Some(Ok(Input::Data(data))) => {
+                    self.receive(&data);
+                    // The answers go out before more are caused.
+                    if std::mem::take(&mut self.has_answered) && self.member.mailbox.is_filling() {
+                        break;
+                    }
+                }
                 // The answer to a ping may not have fitted into the socket.
                 Some(Ok(Input::Control)) => self.needs_flush = true,
                 Some(Err(ReadError::Close(close))) => {
@@ -263,7 +276,7 @@ impl<S: Socket> Session<S> {
         if wrote == Step::Lost {
             return Step::Lost;
         }
-        match read == Step::Progress || worked || wrote == Step::Progress {
+        match read == Step::Progress || worked || wrote == Step::Progress || self.can_start() {
             true => Step::Progress,
             false => Step::Idle,
         }
@@ -275,7 +288,12 @@ impl<S: Socket> Future for Session<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let session = self.get_mut();
+        session.caused = Load::default();
         let ended = session.advance(cx);
+        if session.has_caused_enough() && ended.is_pending() {
+            // Wakes this task after the runtime has looked at sockets, so that the other members can read in between.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
         let (frames, bytes) = std::mem::take(&mut session.sent);
         if frames != 0 {
             session.core.counters.sent.add(frames);

@@ -269,10 +269,8 @@ impl Message {
         self.headers_mut().set(name, value);
     }
 
-    /// The message as it goes on the wire: a JSON object and a newline.
-    ///
-    /// The WebSocket libraries turn a `String` into the payload of a text frame without copying it.
-    pub fn encode(&self) -> String {
+    /// About how long [`encode`](Self::encode) makes it.
+    pub(crate) fn encoded_size(&self) -> usize {
         const KEYS: usize = 256;
         let texts = [
             &self.correlation_id,
@@ -285,7 +283,14 @@ impl Message {
         ];
         let texts: usize = texts.into_iter().map(String::len).sum();
         let headers = self.headers().length();
-        let mut out = String::with_capacity(KEYS + texts + self.raw_body().len() + headers);
+        KEYS + texts + self.raw_body().len() + headers
+    }
+
+    /// The message as it goes on the wire: a JSON object and a newline.
+    ///
+    /// The WebSocket libraries turn a `String` into the payload of a text frame without copying it.
+    pub fn encode(&self) -> String {
+        let mut out = String::with_capacity(self.encoded_size());
         out.push_str("{\"correlationId\":");
         push_string(&mut out, &self.correlation_id);
         out.push_str(",\"appId\":");

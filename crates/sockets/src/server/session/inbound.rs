@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Session;
+use super::work::Waiting;
 use crate::server::awaits::correlation_id;
 use crate::server::close::Close;
 use crate::server::mailbox::Frame;
@@ -26,7 +27,7 @@ impl<S> Session<S> {
         match decode_first(data) {
             Ok(incoming) => {
                 self.malformed = self.malformed.saturating_sub(1);
-                self.route(incoming);
+                self.route(incoming, data.len());
             }
             Err(error) => self.malformed(&error),
         }
@@ -35,6 +36,7 @@ impl<S> Session<S> {
     fn malformed(&mut self, error: &DecodeError) {
         self.core.counters.malformed.add(1);
         self.malformed += 1;
+        self.has_answered = true;
         let mut addressed = Message::default();
         self.stamp(&mut addressed);
         let frame = report::malformed(&self.core.settings, &addressed, error);
@@ -63,7 +65,7 @@ impl<S> Session<S> {
         }
     }
 
-    fn route(&mut self, mut incoming: Incoming) {
+    fn route(&mut self, mut incoming: Incoming, size: usize) {
         match &mut incoming {
             Incoming::Message(message) => self.stamp(message),
             Incoming::Error(error) => {
@@ -80,7 +82,9 @@ impl<S> Session<S> {
         let counters = &self.core.counters;
         match incoming {
             Incoming::Message(message) if self.core.settings.routes.contains_key(message.key()) => {
-                self.inbox.push_back(Arc::new(message));
+                self.inbox_bytes += size;
+                let message = Arc::new(message);
+                self.inbox.push_back(Waiting { message, size });
             }
             _ if is_answer => counters.late_answers.add(1),
             Incoming::Message(message) => self.without_handler(&message),
@@ -91,6 +95,7 @@ impl<S> Session<S> {
 
     /// Answers what the server knows by itself.
     fn without_handler(&mut self, message: &Message) {
+        self.has_answered = true;
         let settings = &self.core.settings;
         match message.key() {
             MESSAGE_GET_INFO if settings.answers_info => {

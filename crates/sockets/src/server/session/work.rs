@@ -18,12 +18,59 @@ pub(super) struct Running {
     audience: Audience,
 }
 
+/// A message that waits for its handler.
+pub(super) struct Waiting {
+    pub(super) message: Arc<Message>,
+    /// How long it was on the wire.
+    pub(super) size: usize,
+}
+
+/// Replies that other members have to be sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, reply: &Message) {
+        self.frames += 1;
+        self.bytes += reply.encoded_size();
+    }
+}
+
+/// An inbox holds at least these bytes, if it has room for as many messages.
+const LEAST_INBOX_BYTES: usize = 256 * 1024;
+
 impl<S> Session<S> {
+    pub(super) fn is_inbox_full(&self) -> bool {
+        let limits = &self.core.settings.limits;
+        self.inbox.len() >= limits.inbox
+            || self.inbox_bytes >= LEAST_INBOX_BYTES.max(limits.message_size)
+    }
+
+    /// Whether the other members have to be sent what this poll caused before it causes more.
+    pub(super) fn has_caused_enough(&self) -> bool {
+        let limits = &self.core.settings.limits;
+        self.caused.frames > limits.queue_frames / 4 || self.caused.bytes > limits.queue_bytes / 4
+    }
+
+    /// Whether the next message can go to its handler now. While the client does not read its answers, it gets no new ones.
+    pub(super) fn can_start(&self) -> bool {
+        !self.inbox.is_empty()
+            && self.running.len() < self.core.settings.limits.concurrency
+            && self.blocked.is_none()
+            && !self.has_caused_enough()
+            && !self.member.mailbox.is_filling()
+    }
+
     /// Polls the handlers that run, and starts the next ones. Returns whether one ended or was started.
     pub(super) fn work(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         let mut at = 0;
-        while let Some(running) = self.running.get_mut(at) {
+        while !self.has_caused_enough()
+            && let Some(running) = self.running.get_mut(at)
+        {
             match middleware::poll(&mut running.future, cx) {
                 Poll::Pending => at += 1,
                 Poll::Ready(reply) => {
@@ -33,11 +80,10 @@ impl<S> Session<S> {
                 }
             }
         }
-        // While the client does not read its answers, it gets no new ones.
-        while self.running.len() < self.core.settings.limits.concurrency && self.blocked.is_none() {
-            let Some(message) = self.inbox.pop_front() else {
-                break;
-            };
+        while self.can_start()
+            && let Some(Waiting { message, size }) = self.inbox.pop_front()
+        {
+            self.inbox_bytes -= size;
             self.start(message, cx);
             progress = true;
         }
@@ -77,7 +123,7 @@ impl<S> Session<S> {
     }
 
     /// Sends the reply of a handler to its audience.
-    fn deliver(&self, message: &Message, audience: Audience, reply: Reply) {
+    fn deliver(&mut self, message: &Message, audience: Audience, reply: Reply) {
         let reply = match reply {
             Ok(None) => return,
             Ok(Some(mut reply)) => {
@@ -99,11 +145,15 @@ impl<S> Session<S> {
                 let client = reply.client_id();
                 if client.is_empty() || client == self.member.connection.id() {
                     self.reply(reply.encode().into());
-                } else if !self.core.send_direct(client, &reply) {
-                    self.core.counters.dropped.add(1);
+                } else {
+                    self.caused.add(&reply);
+                    if !self.core.send_direct(client, &reply) {
+                        self.core.counters.dropped.add(1);
+                    }
                 }
             }
             Audience::Channel => {
+                self.caused.add(&reply);
                 if reply.channel_id() == &*self.channel.id {
                     self.core.broadcast_on(&self.channel, reply);
                 } else {
