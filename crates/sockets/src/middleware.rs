@@ -17,7 +17,7 @@ use crate::request::Request;
 
 pub use catch_panics::{CatchPanics, PanicError};
 #[cfg(feature = "server")]
-pub(crate) use catch_panics::{poll, start};
+pub(crate) use catch_panics::{guard, poll, start, within};
 pub use logger::{Entry, Logger, Outcome};
 pub use metrics::{KeyCount, Metrics};
 pub use timeout::{Timeout, TimeoutError};

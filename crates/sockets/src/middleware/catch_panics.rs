@@ -64,6 +64,29 @@ pub(crate) async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
     poll_fn(|cx| poll(&mut future, cx)).await
 }
 
+/// Calls a function of the application. A panic becomes an error.
+#[cfg(feature = "server")]
+pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, PanicError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(PanicError::new)
+}
+
+/// Polls a future of the application for at most this time: `None` if that was too short. A panic, of the future or of its
+/// drop, becomes an error.
+#[cfg(feature = "server")]
+pub(crate) async fn within<T>(
+    time: std::time::Duration,
+    mut future: std::pin::Pin<Box<dyn Future<Output = T> + Send>>,
+) -> Result<Option<T>, PanicError> {
+    let guarded = poll_fn(|cx| match guard(|| future.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    let polled = tokio::time::timeout(time, guarded).await;
+    guard(|| drop(future))?;
+    polled.ok().transpose()
+}
+
 /// Calls the handler for its future. A panic becomes an error.
 pub(crate) fn start(handler: &dyn Handler, request: Request) -> Result<ReplyFuture, HandlerError> {
     catch_unwind(AssertUnwindSafe(|| handler.handle(request)))

@@ -147,6 +147,9 @@ impl ServerBuilder {
     }
 
     /// As [`channel_lifetime`](Self::channel_lifetime), by the id of the channel. `None` lets a channel live on.
+    ///
+    /// It is called for each client that joins, and counts for the one that opens the channel. If it panics, that client is
+    /// disconnected with the close code 1011.
     pub fn channel_lifetime_with<F>(mut self, lifetime: F) -> Self
     where
         F: Fn(&str) -> Option<Duration> + Send + Sync + 'static,
@@ -158,7 +161,8 @@ impl ServerBuilder {
     /// Is called after a client joined.
     ///
     /// Hooks run on tasks of their own, so that they delay no message. Those of one channel run one after the other, in the
-    /// order in which things happened. One that takes longer than 30 s is dropped.
+    /// order in which things happened. One that takes longer than 30 s is dropped. While more than 1,024 calls of a channel
+    /// wait, clients that want to join it are refused with the status 503.
     pub fn on_join<F, R>(mut self, f: F) -> Self
     where
         F: Fn(Connection) -> R + Send + Sync + 'static,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
@@ -54,6 +55,7 @@ pub(super) enum NoSlot {
     Closing,
     Full,
     Address,
+    Busy,
 }
 
 impl NoSlot {
@@ -62,6 +64,7 @@ impl NoSlot {
             Self::Closing => Close::SHUTDOWN,
             Self::Full => Close::FULL,
             Self::Address => Close::ADDRESS,
+            Self::Busy => Close::BUSY,
         }
     }
 }
@@ -170,11 +173,14 @@ impl Core {
         if self.is_closing() {
             return Err(Close::SHUTDOWN);
         }
+        if self.hooks.is_behind(id) {
+            return Err(Close::BUSY);
+        }
         let channel = match channels.get(id) {
             Some(channel) => Arc::clone(channel),
             None if channels.len() >= self.settings.limits.channels => return Err(Close::FULL),
             None => {
-                let channel = self.open(&runtime, id);
+                let channel = self.open(&runtime, id, entrance.lifetime);
                 channels.insert(Arc::clone(id), Arc::clone(&channel));
                 channel
             }
@@ -196,7 +202,7 @@ impl Core {
         match self.history() {
             None => enter(&welcome, Vec::new()),
             Some(history) => {
-                let Entrance { resume, hold } = entrance;
+                let Entrance { resume, hold, .. } = entrance;
                 history.join(&channel, resume.as_ref(), hold, |place, missed| {
                     place.tell(&mut welcome);
                     enter(&welcome, missed);
@@ -213,9 +219,12 @@ impl Core {
         Ok(channel)
     }
 
-    fn open(self: &Arc<Self>, runtime: &Handle, id: &Arc<str>) -> Arc<Channel> {
-        let lifetime = self.settings.lifetime.as_ref();
-        let lifetime = lifetime.and_then(|lifetime| lifetime(id));
+    fn open(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        id: &Arc<str>,
+        lifetime: Option<Duration>,
+    ) -> Arc<Channel> {
         // A channel that another node has already expires when it does there.
         #[cfg(feature = "nodes")]
         let lifetime = lifetime.map(|lifetime| {
@@ -439,8 +448,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::Duration;
     use crate::Server;
 
     #[test]

@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::cancel::CancelToken;
 use crate::connection::Connection;
+use crate::middleware::{guard, within};
 
 /// Why a channel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +34,9 @@ type Hook<E> = Option<Box<dyn Fn(E) -> HookFuture + Send + Sync>>;
 
 /// How long one call of a hook may take before it is dropped.
 const HOOK_TIME: Duration = Duration::from_secs(30);
+
+/// A channel with more events than these waits for its hooks before another client may join it.
+const MOST_WAITING: usize = 1024;
 
 /// The hooks that an application has set.
 #[derive(Default)]
@@ -130,6 +132,16 @@ impl HookRunner {
         runtime.spawn(Arc::clone(self).run(queue));
     }
 
+    /// Whether the hooks of a channel are so late that nobody should join it now.
+    pub(super) fn is_behind(&self, channel: &str) -> bool {
+        if self.hooks.join.is_none() && self.hooks.leave.is_none() {
+            return false;
+        }
+        let queues = self.shared.queues.lock();
+        let waiting = queues.get(channel).map_or(0, VecDeque::len);
+        waiting > MOST_WAITING
+    }
+
     async fn run(self: Arc<Self>, mut queue: Queue) {
         let stop = &self.shared.stop;
         let work = async {
@@ -145,10 +157,8 @@ impl HookRunner {
 
     /// A panic of a hook, or a hook that takes too long, concerns only that call.
     async fn run_one(&self, event: Event) {
-        let call = std::panic::catch_unwind(AssertUnwindSafe(|| self.hooks.call(event)));
-        if let Ok(Some(future)) = call {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
-            drop(tokio::time::timeout(HOOK_TIME, guarded).await);
+        if let Ok(Some(future)) = guard(|| self.hooks.call(event)) {
+            let _ = within(HOOK_TIME, future).await;
         }
     }
 

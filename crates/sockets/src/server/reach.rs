@@ -1,6 +1,7 @@
 //! What a broadcast does besides reaching the members that are here: it goes into the history, and to other nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::channel::Channel;
 use super::core::Core;
@@ -22,6 +23,8 @@ pub(super) struct Reach {
 pub(super) struct Entrance {
     /// Where it comes back.
     pub(super) resume: Option<Resume>,
+    /// How long the channel lives, if this client opens it. `None` for a channel that does not expire.
+    pub(super) lifetime: Option<Duration>,
     /// Keeps the channel's way to other nodes open.
     pub(super) hold: Option<Hold>,
 }

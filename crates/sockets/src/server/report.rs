@@ -6,14 +6,24 @@ use super::mailbox::Frame;
 use super::settings::Settings;
 use crate::error::InvalidBody;
 use crate::handler::HandlerError;
+use crate::middleware::guard;
 use crate::wire::{DecodeError, ErrorDetail, Message};
 
+/// What a client learns of an error that is the server's own affair.
+const UNEXPLAINED: &str = "the server could not handle the message";
+
 /// The error message for a message whose handler failed. `None` if the application does not want one sent.
-pub(super) fn failed(
-    settings: &Settings,
-    message: &Message,
-    error: &HandlerError,
-) -> Option<Frame> {
+pub(super) fn failed(settings: &Settings, message: &Message, error: HandlerError) -> Option<Frame> {
+    // The application's code: its `on_error`, and the error's `Display` and `Drop`.
+    let report = guard(|| report(settings, message, &error));
+    let dropped = guard(|| drop(error));
+    match report.and_then(|frame| dropped.map(|()| frame)) {
+        Ok(frame) => frame,
+        Err(_) => Some(encode(settings, message, &unexpected(UNEXPLAINED.into()))),
+    }
+}
+
+fn report(settings: &Settings, message: &Message, error: &HandlerError) -> Option<Frame> {
     let Some(error_body) = &settings.error_body else {
         return Some(encode(settings, message, &detail(settings, error)));
     };
@@ -30,8 +40,12 @@ fn detail(settings: &Settings, error: &HandlerError) -> ErrorDetail {
     }
     let text = match settings.exposes_errors {
         true => error.to_string(),
-        false => "the server could not handle the message".to_owned(),
+        false => UNEXPLAINED.to_owned(),
     };
+    unexpected(text)
+}
+
+fn unexpected(text: String) -> ErrorDetail {
     ErrorDetail::new("unexpected server error", text, "500")
 }
 

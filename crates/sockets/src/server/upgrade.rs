@@ -27,6 +27,7 @@ use super::reach::Entrance;
 use super::session::Session;
 use super::socket::{Output, Socket, TcpSocket};
 use crate::connection::{Connection, Identity};
+use crate::middleware::{guard, within};
 
 /// Tungstenite takes 128 KiB for each by default.
 const BUFFER: usize = 4 * 1024;
@@ -83,6 +84,9 @@ async fn prepare(
     let slot = core.reserve(address).map_err(no_slot)?;
     if !core.has_room_for(&channel) {
         return Err(no_slot(NoSlot::Full));
+    }
+    if core.hooks.is_behind(&channel) {
+        return Err(no_slot(NoSlot::Busy));
     }
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let Some(on_upgrade) = on_upgrade else {
@@ -196,6 +200,10 @@ fn no_slot(reason: NoSlot) -> Refusal {
             StatusCode::SERVICE_UNAVAILABLE,
             "the server has too many connections or channels",
         ),
+        NoSlot::Busy => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the channel's hooks are behind: try again later",
+        ),
         NoSlot::Address => Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             "there are too many connections from this address",
@@ -208,11 +216,19 @@ async fn authorize(core: &Core, join: JoinRequest) -> Result<Identity, Refusal> 
         return Ok(Identity::anonymous());
     };
     let time = core.settings.limits.handshake_time;
-    match tokio::time::timeout(time, authorize(join)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Refusal::new(
+    let outcome = match guard(|| authorize(join)) {
+        Ok(authorized) => within(time, authorized).await,
+        Err(panic) => Err(panic),
+    };
+    match outcome {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server took too long to authorize the request",
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the server could not authorize the request",
         )),
     }
 }
@@ -242,10 +258,6 @@ pub(super) async fn run<S: Socket>(
     slot: Slot,
     socket: S,
     connection: Connection,
-    #[cfg_attr(
-        not(feature = "nodes"),
-        allow(unused_mut, reason = "nodes set the hold")
-    )]
     mut entrance: Entrance,
 ) {
     *core.settings.runtime.lock() = Some(Handle::current());
@@ -256,7 +268,17 @@ pub(super) async fn run<S: Socket>(
         entrance.hold = Some(nodes.enter(member.connection.shared_channel()).await);
     }
     let hold = entrance.hold.clone();
-    match core.join(&member, entrance) {
+    // Called without the locks that `join` takes: it is the application's code.
+    let lifetime = core.settings.lifetime.as_ref();
+    let lifetime = lifetime.map(|lifetime| guard(|| lifetime(member.connection.channel())));
+    let joined = match lifetime.transpose() {
+        Ok(lifetime) => {
+            entrance.lifetime = lifetime.flatten();
+            core.join(&member, entrance)
+        }
+        Err(_) => Err(Close::NO_LIFETIME),
+    };
+    match joined {
         Ok(channel) => Session::new(core, channel, member, socket).await,
         Err(close) => {
             core.counters.refused.add(1);

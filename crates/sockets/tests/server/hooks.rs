@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanfeed_sockets::{ChannelEnd, ServerBuilder};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::support::{echoing, listen, until};
 
@@ -179,4 +180,37 @@ async fn every_join_has_one_leave_however_the_connection_ends() {
         counts.len() == 60 && counts.values().all(|count| *count == (1, 1))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_channel_whose_hooks_are_behind_takes_no_more_members() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let builder = echoing()
+        .on_join(move |_| {
+            let gate = Arc::clone(&opened);
+            async move { gate.acquire().await.unwrap().forget() }
+        })
+        .on_leave(|_| async {});
+    let server = listen(builder).await;
+    let mut joins = 0;
+    let status = loop {
+        match server.connect_with(server.request("room")).await {
+            Ok(client) => client.leave().await,
+            Err(Error::Http(response)) => break response.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+        joins += 1;
+        assert!(joins < 2000, "nobody is refused");
+    };
+    assert_eq!(status, 503);
+    assert!(joins > 500, "{joins}");
+    // Other channels go on, and so does this one when the hooks have caught up.
+    server.join("other").await.leave().await;
+    gate.add_permits(10_000);
+    until("the hooks have caught up", || {
+        gate.available_permits() + joins < 10_000
+    })
+    .await;
+    server.join("room").await.leave().await;
 }

@@ -6,6 +6,7 @@ mod handlers;
 mod hooks;
 mod hostile;
 mod joining;
+mod panics;
 mod shutdown;
 mod slow;
 mod support;

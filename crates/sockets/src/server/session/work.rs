@@ -134,7 +134,7 @@ impl<S> Session<S> {
             }
             Err(error) => {
                 self.core.counters.failed.add(1);
-                if let Some(frame) = report::failed(&self.core.settings, message, &error) {
+                if let Some(frame) = report::failed(&self.core.settings, message, error) {
                     self.reply(frame);
                 }
                 return;
