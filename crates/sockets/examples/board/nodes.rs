@@ -1,6 +1,6 @@
 //! Several servers for one audience: the broker that connects them, and which of them replays.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fanfeed_broker::{Broker, Drivers};
@@ -17,7 +17,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(crate) struct Nodes {
     broker: Option<Arc<dyn Broker>>,
-    started: Instant,
+    /// When this server began to hear the others.
+    ready: OnceLock<Instant>,
 }
 
 impl Nodes {
@@ -29,7 +30,7 @@ impl Nodes {
         let broker = url.map(|url| drivers.connect(url)).transpose();
         Ok(Self {
             broker: broker.map_err(|error| error.to_string())?,
-            started: Instant::now(),
+            ready: OnceLock::new(),
         })
     }
 
@@ -45,11 +46,24 @@ impl Nodes {
     pub(crate) fn leads(&self, server: &Server) -> bool {
         match server.node_id() {
             Some(id) => {
-                self.started.elapsed() > SETTLE
-                    && server.other_nodes().iter().all(|other| id < *other)
+                self.has_settled(server) && server.other_nodes().iter().all(|other| id < *other)
             }
             None => true,
         }
+    }
+
+    /// Whether this server has heard the others for a while, or cannot hear them because there is no connection.
+    fn has_settled(&self, server: &Server) -> bool {
+        let is_away = || {
+            let broker = self.broker.as_ref();
+            broker.is_some_and(|broker| !broker.health().is_up())
+        };
+        if self.ready.get().is_none() && (server.hears_nodes() || is_away()) {
+            let _ = self.ready.set(Instant::now());
+        }
+        self.ready
+            .get()
+            .is_some_and(|ready| ready.elapsed() > SETTLE)
     }
 
     pub(crate) fn close(&self) {

@@ -104,6 +104,20 @@ fn a_stream_is_shown_with_its_latency() {
     no_complaint(&mut page);
 }
 
+/// Of two servers that replay, one may be behind the other.
+#[test]
+fn what_comes_late_is_not_missed() {
+    let board = Board::start(&["--speed", SPEED]);
+    let mut page = open(&board, "ORD", &DESK);
+    let told = page.evaluate(
+        "(() => { const one = new Channel(['XXX', 'Nowhere', '', 0, 0, 0]), before = { ...totals };
+           const body = { epoch: 1, flight: -1 }, timestamp = new Date().toISOString();
+           for (const seq of [1, 2, 6, 7, 4, 4, 5, 2, 8]) one.count({ type: 'arrived', timestamp }, { ...body, seq });
+           return [one.seq, one.received, one.missed, totals.repeated - before.repeated]; })()",
+    );
+    assert_eq!(told, json!([8, 7, 1, 2]));
+}
+
 #[test]
 fn twenty_channels_at_once() {
     let board = Board::start(&["--speed", SPEED]);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -94,4 +94,39 @@ fn a_port_that_is_taken_is_told() {
     let board = Board::start(&["--speed", SPEED]);
     let said = refused(&["--listen", &board.address()]);
     assert!(said.contains(&board.address()), "{said}");
+}
+
+/// Far more events are due than a timer has ticks.
+#[test]
+fn the_replay_keeps_up_and_leaves_nothing_out() {
+    let board = Board::start(&["--speed", "500000"]);
+    let url = format!("ws://{}/ws/ORD", board.address());
+    let (mut socket, _) = tungstenite::connect(url).expect("it listens");
+    let started = Instant::now();
+    let mut last = None;
+    loop {
+        let text = socket.read().expect("messages come");
+        let Ok(message) = serde_json::from_str::<Value>(text.to_text().unwrap_or_default()) else {
+            continue;
+        };
+        let due = match message["type"].as_str() {
+            Some("departed") => &message["body"]["off"],
+            Some("arrived") => &message["body"]["on"],
+            _ => continue,
+        };
+        let number = message["body"]["seq"].as_u64().expect("a number");
+        if let Some(last) = last.replace(number) {
+            assert_eq!(number, last + 1, "after {:?}", started.elapsed());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.expect("the clock is right").as_secs_f64();
+        let late = now - due.as_f64().expect("a time") / 1e3;
+        if started.elapsed() > Duration::from_secs(5) && late < 1.0 {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
+            "{late} s late"
+        );
+    }
 }
