@@ -41,8 +41,8 @@ pub(crate) struct Step {
     /// What is written before it works.
     pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
-    /// Whether it runs beside the other steps. Such a step has a target folder of its own, because Cargo lets only one command
-    /// at a time into one.
+    /// Whether it runs beside the other steps. Such a step has a target folder of its own or is optimized, because Cargo lets
+    /// only one command at a time into the builds of a profile.
     pub(crate) is_beside: bool,
     /// What it does instead where that tool cannot be had.
     otherwise: Option<(Tool, Work)>,
@@ -161,9 +161,9 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
     ]);
     // A test of the next step runs the examples, which Cargo builds by itself only where it builds everything.
-    steps.extend(examples()?);
+    steps.extend(examples()?.into_iter().map(Step::beside));
     steps.extend([
-        Step::tests("test/release", release()?),
+        Step::tests("test/release", release()?).beside(),
         // Only a nightly compiler looks at the codes of errors that are expected.
         Step::tests(
             "refusals",
@@ -234,7 +234,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
                 "cargo run --quiet -p fanfeed-soak --release -- --minutes 0.2",
                 BUILD,
             )),
-        ),
+        )
+        .beside(),
         Step::run("bench", smoke("fanfeed-benches", "")),
     ]);
     steps.extend(fuzz()?.into_iter().map(Step::beside));

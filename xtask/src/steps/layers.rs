@@ -91,11 +91,13 @@ struct Layer {
 }
 
 /// Whether the feature is linted with others and not alone: most of these only turn on one of the same name in `fanfeed-broker`,
-/// where it is linted alone. `clippy/members` lints the bus with `broker` and `redis`, and the fuzz targets build it with `broker`.
+/// where it is linted alone. `clippy/members` lints the bus with `broker` and `redis`, and the sockets with `nodes`; the fuzz targets
+/// build the bus with `broker`.
 fn is_linted_with_others(name: &str, feature: &str) -> bool {
     match name {
         "broker" => false,
         "bus" => feature != "tokio",
+        "sockets" => !matches!(feature, "server" | "client"),
         _ => matches!(feature, "tracing" | "metrics"),
     }
 }
