@@ -13,6 +13,7 @@ mod close;
 mod core;
 mod history;
 mod hooks;
+mod http_stream;
 mod limits;
 mod mailbox;
 mod member;
@@ -25,6 +26,7 @@ mod report;
 mod serve;
 mod session;
 mod settings;
+mod slots;
 mod socket;
 mod stats;
 mod upgrade;
@@ -189,7 +191,7 @@ impl Server {
             }
             Err(close) => {
                 self.core.counters.refused.add(1);
-                upgrade::refuse(socket, close, self.core.settings.limits.close_time).await;
+                upgrade::refuse(&self.core, socket, close).await;
             }
         }
     }

@@ -80,7 +80,7 @@ impl Network {
 pub(super) struct Proxies(pub(super) Vec<Network>);
 
 impl Proxies {
-    fn trust(&self, address: IpAddr) -> bool {
+    pub(super) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 

@@ -1,7 +1,7 @@
 //! What all handles of a server share: its channels, its members and its settings.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::mailbox::Frame;
 use super::member::Member;
 use super::reach::{Entrance, Reach};
 use super::settings::Settings;
+use super::slots::{Slots, Taken, network_of};
 use super::stats::{Counters, ServerStats};
 use crate::cancel::CancelToken;
 use crate::wire::{
@@ -41,12 +42,8 @@ pub(super) struct Core {
     pub(super) reach: Option<Box<Reach>>,
     /// Cancelled when the server begins to shut down.
     pub(super) closing: CancelToken,
-}
-
-#[derive(Default)]
-struct Slots {
-    taken: usize,
-    by_address: HashMap<IpAddr, usize>,
+    /// Cancelled when the time for the shutdown is over.
+    pub(super) killed: CancelToken,
 }
 
 /// Why there is no slot for a connection.
@@ -78,28 +75,12 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut slots = self.core.slots.lock();
-        slots.taken -= 1;
-        if let Some(address) = self.address
-            && let Some(count) = slots.by_address.get_mut(&address)
-        {
-            *count -= 1;
-            if *count == 0 {
-                slots.by_address.remove(&address);
-            }
-        }
+        slots.give_back(self.address);
         let is_empty = slots.taken == 0;
         drop(slots);
         if is_empty {
             self.core.emptied.notify_waiters();
         }
-    }
-}
-
-/// What counts as one address: for IPv6 the network of 64 bits, all of which one client can have.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -128,6 +109,7 @@ impl Core {
             is_closing: AtomicBool::new(false),
             reach: reach.map(Box::new),
             closing: CancelToken::new(),
+            killed: CancelToken::new(),
         }
     }
 
@@ -138,17 +120,13 @@ impl Core {
         if self.is_closing() {
             return Err(NoSlot::Closing);
         }
-        if slots.taken >= limits.connections {
-            return Err(NoSlot::Full);
-        }
-        if let Some(address) = address {
-            let count = slots.by_address.entry(address).or_default();
-            if *count >= limits.connections_per_address {
-                return Err(NoSlot::Address);
-            }
-            *count += 1;
-        }
-        slots.taken += 1;
+        let (most, most_of_address) = (limits.connections, limits.connections_per_address);
+        slots
+            .take(address, most, most_of_address)
+            .map_err(|taken| match taken {
+                Taken::All => NoSlot::Full,
+                Taken::OfAddress => NoSlot::Address,
+            })?;
         Ok(Slot {
             core: Arc::clone(self),
             address,
@@ -429,13 +407,15 @@ impl Core {
         }
     }
 
-    /// Ends all sessions at once. Returns how many there were.
+    /// Ends all connections at once, also those that are no sessions yet. Returns how many there were.
     pub(super) fn kill(&self) -> usize {
+        let count = self.slots.lock().taken;
+        self.killed.cancel();
         let sessions: Vec<_> = self.sessions.read().values().cloned().collect();
-        for member in &sessions {
+        for member in sessions {
             member.mailbox.kill();
         }
-        sessions.len()
+        count
     }
 
     pub(super) fn stats(&self) -> ServerStats {

@@ -148,7 +148,9 @@ limits! {
     header_size, get_header_size: usize;
     /// How long a client may take for its handshake, and `authorize` for its answer.
     handshake_time, get_handshake_time: Duration;
-    /// TCP connections that have not finished their handshake, on a server that listens by itself (`serve`).
+    /// TCP connections that have not finished their handshake, on a server that listens by itself (`serve`). Of one address, at
+    /// most [`connections_per_address`](Self::connections_per_address), unless it is a trusted proxy. Connections to other
+    /// routes of the application count, too.
     handshakes, get_handshakes: usize;
     /// Connections in all.
     connections, get_connections: usize;
@@ -170,7 +172,7 @@ limits! {
     queue_bytes, get_queue_bytes: usize;
     /// What happens to a member whose queue is full.
     slow_members, get_slow_members: SlowMembers;
-    /// How long a write to a client may make no progress.
+    /// How long a write to a client may make no progress. Of `serve`, also one of an HTTP response.
     write_time, get_write_time: Duration;
     /// How long a client may be silent. Anything that arrives is a sign of life, a pong among it. The server sends pings at
     /// least every two fifths of this time, whatever `ping_interval` is.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::Server;
+use super::http_stream::HttpStream;
+use super::slots::{Slots, network_of};
 
 /// Hyper does not accept less for the head of a request.
 const LEAST_HEAD: usize = 8 * 1024;
@@ -34,7 +36,7 @@ pub(super) async fn serve(
     // An error of this call is one of the listener itself.
     listener.local_addr()?;
     let core = &server.core;
-    let handshakes = Arc::new(Semaphore::new(core.settings.limits.handshakes));
+    let places = Arc::new(Mutex::new(Slots::default()));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -49,19 +51,50 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+        let Some(place) = Place::take(&places, server, address.ip()) else {
             core.counters.refused.add(1);
             continue;
         };
+        // Without it a small message can wait for the acknowledgement of the one before it.
+        let _ = stream.set_nodelay(true);
+        let stream = HttpStream::new(stream, core.settings.limits.write_time);
         let (router, http) = (router.clone(), http(server));
         connections.spawn(async move {
             connection(http, stream, address, router).await;
-            drop(permit);
+            drop(place);
         });
     }
     drop(listener);
     core.emptied().await;
     Ok(())
+}
+
+/// The place of a connection from its accept until it is a WebSocket. It is given back when dropped.
+struct Place {
+    places: Arc<Mutex<Slots>>,
+    address: Option<IpAddr>,
+}
+
+impl Place {
+    fn take(places: &Arc<Mutex<Slots>>, server: &Server, peer: IpAddr) -> Option<Self> {
+        let settings = &server.core.settings;
+        // The connections of a proxy are those of many clients.
+        let is_client = !settings.proxies.trust(peer.to_canonical());
+        let address = is_client.then(|| network_of(peer));
+        let limits = &settings.limits;
+        let (most, most_of_address) = (limits.handshakes, limits.connections_per_address);
+        let taken = places.lock().take(address, most, most_of_address);
+        taken.is_ok().then(|| Self {
+            places: Arc::clone(places),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().give_back(self.address);
+    }
 }
 
 fn http(server: &Server) -> http1::Builder {
@@ -75,9 +108,7 @@ fn http(server: &Server) -> http1::Builder {
     builder
 }
 
-async fn connection(http: http1::Builder, stream: TcpStream, address: SocketAddr, router: Router) {
-    // Without it a small message can wait for the acknowledgement of the one before it.
-    let _ = stream.set_nodelay(true);
+async fn connection(http: http1::Builder, stream: HttpStream, address: SocketAddr, router: Router) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, RawPathParams, Request};
@@ -21,6 +20,7 @@ use super::authorize::{JoinRequest, Refusal};
 use super::close::Close;
 use super::core::{Core, NoSlot, Slot};
 use super::history::Resume;
+use super::http_stream::HttpStream;
 use super::limits::Limits;
 use super::member::Member;
 use super::reach::Entrance;
@@ -43,6 +43,9 @@ pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Requ
             core.counters.refused.add(1);
             let is_upgrade_required = refusal.status() == StatusCode::UPGRADE_REQUIRED;
             let mut response = refusal.into_response();
+            // A client that goes on to ask keeps no place for handshakes.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
             if is_upgrade_required {
                 let websocket = HeaderValue::from_static("websocket");
                 response.headers_mut().insert(header::UPGRADE, websocket);
@@ -103,19 +106,34 @@ async fn prepare(
     if core.history().is_some() {
         entrance.resume = Resume::of(&join)?;
     }
-    let identity = authorize(&core, join).await?;
+    let identity = tokio::select! {
+        identity = authorize(&core, join) => identity?,
+        () = core.killed.cancelled() => return Err(no_slot(NoSlot::Closing)),
+    };
     let connection = Connection::on_server(channel.into(), address, identity, server.unowned());
     tokio::spawn(async move {
         let time = core.settings.limits.handshake_time;
         // Dropping it tells hyper, which closes the connection.
-        let Ok(Ok(upgraded)) = tokio::time::timeout(time, on_upgrade).await else {
+        let upgraded = tokio::select! {
+            upgraded = tokio::time::timeout(time, on_upgrade) => upgraded,
+            () = core.killed.cancelled() => return,
+        };
+        let Ok(Ok(upgraded)) = upgraded else {
             core.counters.refused.add(1);
             return;
         };
         let config = websocket_config(&core.settings.limits);
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => {
-                let (io, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+        let upgraded = match upgraded.downcast::<TokioIo<HttpStream>>() {
+            Ok(parts) => Ok((parts.io.into_inner().into_inner(), parts.read_buf)),
+            // A listener of axum's.
+            Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+                Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+                Err(upgraded) => Err(upgraded),
+            },
+        };
+        match upgraded {
+            Ok((io, early)) => {
+                let early = early.to_vec();
                 let socket =
                     WebSocketStream::from_partially_read(io, early, Role::Server, Some(config));
                 let socket = TcpSocket::new(socket.await);
@@ -282,7 +300,7 @@ pub(super) async fn run<S: Socket>(
         Ok(channel) => Session::new(core, channel, member, socket).await,
         Err(close) => {
             core.counters.refused.add(1);
-            refuse(socket, close, core.settings.limits.close_time).await;
+            refuse(&core, socket, close).await;
         }
     }
     drop(hold);
@@ -290,7 +308,7 @@ pub(super) async fn run<S: Socket>(
 }
 
 /// Closes a connection that is a WebSocket already.
-pub(super) async fn refuse<S: Socket>(mut socket: S, close: Close, time: Duration) {
+pub(super) async fn refuse<S: Socket>(core: &Core, mut socket: S, close: Close) {
     use std::future::poll_fn;
     let handshake = async {
         poll_fn(|cx| socket.poll_ready(cx)).await?;
@@ -300,7 +318,10 @@ pub(super) async fn refuse<S: Socket>(mut socket: S, close: Close, time: Duratio
         Ok::<(), ()>(())
     };
     // The peer may be gone, or may not answer. Either way the connection is dropped.
-    let _ = tokio::time::timeout(time, handshake).await;
+    tokio::select! {
+        _ = tokio::time::timeout(core.settings.limits.close_time, handshake) => {}
+        () = core.killed.cancelled() => {}
+    }
 }
 
 /// Checks what `serve_socket` was given, as the handshake would have.

@@ -7,7 +7,7 @@ use fanfeed_sockets::Limits;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -125,28 +125,85 @@ async fn handshake(server: &Listening) -> TcpStream {
 
 #[tokio::test]
 async fn a_slow_handshake_is_given_up() {
-    let limits = Limits::default()
-        .handshake_time(Duration::from_millis(200))
-        .handshakes(2);
+    let time = Duration::from_secs(2);
+    let limits = Limits::default().handshake_time(time).handshakes(2);
     let server = listen(echoing().limits(limits)).await;
+    let started = Instant::now();
     let mut silent = TcpStream::connect(server.address).await.unwrap();
     let mut slow = TcpStream::connect(server.address).await.unwrap();
     slow.write_all(b"GET /room HTTP/1.1\r\nHo").await.unwrap();
     // Their places in the handshake are all there are.
-    until("a third is turned away", || {
-        server.server.stats().refused == 0
+    let mut third = TcpStream::connect(server.address).await.unwrap();
+    until("the third is turned away", || {
+        server.server.stats().refused == 1
     })
     .await;
-    let mut third = TcpStream::connect(server.address).await.unwrap();
-    let mut buffer = Vec::new();
-    for stream in [&mut silent, &mut slow, &mut third] {
+    for stream in [&mut third, &mut silent, &mut slow] {
+        let mut buffer = Vec::new();
         let end = stream.read_to_end(&mut buffer);
-        let _ = tokio::time::timeout(PATIENCE, end)
+        // Hyper's own time is 30 s.
+        let _ = tokio::time::timeout(Duration::from_secs(20), end)
             .await
             .expect("it is given up");
     }
+    assert!(started.elapsed() >= time, "{:?}", started.elapsed());
+    assert_eq!(server.server.stats().refused, 1);
     let mut client = server.join("room").await;
     answers(&mut client).await;
+}
+
+/// A TCP connection from another address of this machine.
+async fn connect_from_elsewhere(server: &Listening) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(server.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_address_does_not_take_all_handshakes() {
+    let limits = Limits::default()
+        .handshake_time(PATIENCE)
+        .handshakes(4)
+        .connections_per_address(3);
+    let server = listen(echoing().limits(limits)).await;
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(connect_from_elsewhere(&server).await);
+    }
+    until("half of them are turned away", || {
+        server.server.stats().refused == 3
+    })
+    .await;
+    let mut client = server.join("room").await;
+    answers(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_reads_nothing_keeps_no_handshake() {
+    let limits = Limits::default()
+        .handshakes(1)
+        .write_time(Duration::from_millis(300));
+    let server = listen(echoing().limits(limits)).await;
+    // A channel without a handshake, and a path that is no channel.
+    for path in ["room", "no/channel"] {
+        let mut stream = connect_from_elsewhere(&server).await;
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(1000);
+        // Ends when the server has cut the connection.
+        let writing = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE / 4, writing)
+            .await
+            .expect("it is cut");
+        let started = Instant::now();
+        let mut client = loop {
+            if let Ok(client) = server.connect_with(server.request("room")).await {
+                break client;
+            }
+            assert!(started.elapsed() < PATIENCE, "no place is free");
+        };
+        assert_eq!(client.next().await["type"], "join.success");
+        answers(&mut client).await;
+        client.leave().await;
+    }
 }
 
 #[tokio::test]

@@ -78,3 +78,31 @@ async fn dropping_the_last_handle_ends_all_tasks() {
     drop(client);
     until("all tasks have ended", || metrics.num_alive_tasks() == 0).await;
 }
+
+#[tokio::test]
+async fn a_deadline_cuts_what_is_no_session_yet() {
+    let started = std::sync::Arc::new(tokio::sync::Notify::new());
+    let began = std::sync::Arc::clone(&started);
+    let builder = echoing()
+        .limits(Limits::default().handshake_time(PATIENCE))
+        .authorize(move |_| {
+            began.notify_one();
+            std::future::pending()
+        });
+    let server = listen(builder).await;
+    let request = server.request("room");
+    let refused = async {
+        let (report, status) = tokio::join!(
+            async {
+                started.notified().await;
+                server.server.shutdown(Duration::from_millis(200)).await
+            },
+            server.refused(request),
+        );
+        assert_eq!((report.cut, status), (1, 503));
+        until("it is gone", || server.server.stats().connections == 0).await;
+    };
+    tokio::time::timeout(PATIENCE / 4, refused).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE / 4, server.task).await;
+    ended.unwrap().unwrap().unwrap();
+}
