@@ -1,7 +1,7 @@
 //! What a broker does to its subscriptions, and what clients that come back are then told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfeed_broker::{
     Broker, Context, Event, Message as BrokerMessage, Publisher, Subscribe, Subscriber,
@@ -119,6 +119,8 @@ async fn a_history_is_whole_again_whatever_other_subscriptions_do() {
     let stuck = stub
         .subscribe_with(Subscribe::new("stuck", handler))
         .unwrap();
+    // Dropping it would wait for the handler.
+    stuck.detach();
     for _ in 0..3 {
         stub.try_publish(BrokerMessage::new("stuck", "")).unwrap();
     }
@@ -139,7 +141,6 @@ async fn a_history_is_whole_again_whatever_other_subscriptions_do() {
     until_whole(&node).await;
     losing.abort();
     drop((unblock, member, other));
-    tokio::task::block_in_place(|| drop(stuck));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,9 +223,9 @@ async fn a_shutdown_does_not_wait_for_a_subscription() {
         node.server.stats().connections == 1
     })
     .await;
-    let report = node.server.shutdown(PATIENCE / 4).await;
-    assert_eq!(report.cut, 0);
-    assert!(report.hooks_finished);
+    let begun = Instant::now();
+    node.server.shutdown(PATIENCE / 4).await;
+    assert!(begun.elapsed() < PATIENCE / 4);
     stub.release();
     drop(joining);
 }
