@@ -35,6 +35,12 @@ pub enum HandlerError {
     Retry(Duration),
     /// The message can never be handled: it is given up at once, reported and counted.
     Reject,
+    /// The handler has not begun to handle the message, for example because its process shuts down. This is no failure, and counts
+    /// as no attempt. If the subscription has been cancelled, another member of the group gets the message, as it gets all that
+    /// was not begun. Otherwise the message is tried again, after the wait of a failure.
+    ///
+    /// A server that counts deliveries counts this one too: see [`SubscribeOptions::attempts`](crate::SubscribeOptions::attempts).
+    HandBack,
     /// The message has to be tried again, after a wait that grows with the attempts.
     Failed(Box<dyn Error + Send + Sync>),
 }
@@ -51,6 +57,7 @@ impl fmt::Display for HandlerError {
         match self {
             Self::Retry(after) => write!(f, "the handler asked to be called again after {after:?}"),
             Self::Reject => f.write_str("the handler rejected the message"),
+            Self::HandBack => f.write_str("the handler handed the message back"),
             Self::Failed(error) => error.fmt(f),
         }
     }

@@ -109,13 +109,19 @@ pub(crate) fn a_group_without_members_does_what_it_promises(env: &Env<'_>) {
 
 /// The last member's handler runs until its subscription is over, and then fails.
 pub(crate) fn a_message_that_fails_after_its_member_left_is_not_lost(env: &Env<'_>) {
+    type Fail = fn() -> HandlerError;
+    let failed: Fail = || HandlerError::failed("it has to stop");
     let ways = [
-        (false, Redelivery::InPlace),
-        (false, Redelivery::Requeue),
-        (true, Redelivery::InPlace),
+        (false, Redelivery::InPlace, failed, 10),
+        (false, Redelivery::Requeue, failed, 10),
+        (true, Redelivery::InPlace, failed, 10),
+        // What is handed back is no attempt.
+        (false, Redelivery::InPlace, || HandlerError::HandBack, 1),
+        (false, Redelivery::Requeue, || HandlerError::HandBack, 1),
+        (true, Redelivery::InPlace, || HandlerError::HandBack, 1),
     ];
-    for (close, redelivery) in ways {
-        let (key, group) = (env.key("work"), env.key(&format!("{close}{redelivery:?}")));
+    for (at, (close, redelivery, fail, attempts)) in ways.into_iter().enumerate() {
+        let (key, group) = (env.key("work"), env.key(&format!("group-{at}")));
         let broker = env.server.connect();
         let gate = Gate::new(env.patience());
         let handler = {
@@ -124,12 +130,12 @@ pub(crate) fn a_message_that_fails_after_its_member_left_is_not_lost(env: &Env<'
                 let token = context.token();
                 gate.pass();
                 assert!(token.wait_timeout(patience), "the token is cancelled");
-                Err(HandlerError::failed("it has to stop"))
+                Err(fail())
             }
         };
         let request = Subscribe::new(&*key, handler)
             .group(&*group)
-            .options(roomy().redelivery(redelivery));
+            .options(roomy().redelivery(redelivery).attempts(attempts));
         let member = broker.subscribe_with(request).expect("the member joins");
         member.ready(env.patience()).expect("the member is live");
         for n in 0..3 {

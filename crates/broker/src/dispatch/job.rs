@@ -468,18 +468,24 @@ impl Job {
             });
         }
         let is_rejected = matches!(error, HandlerError::Reject);
+        let is_attempt = !matches!(error, HandlerError::HandBack);
         let wanted = match error {
             HandlerError::Retry(wait) => Some(wait),
             _ => None,
         };
         quietly(|| drop(error));
+        if !is_attempt && self.member.is_cancelled() {
+            self.lane
+                .hand_back(&self.member, Some(arrival), batch, true);
+            return Some(End::Done);
+        }
         let limit = self.member.attempts();
         let requeues =
             self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
         // A server counts deliveries, also those that no handler saw. So a message that comes with a count is tried once
         // more before it is given up. Where each attempt is a delivery, there is no other count.
         let is_counted = requeues || arrival.attempt == 1 || backoff.is_some();
-        let is_last = limit != 0 && arrival.attempt >= limit && is_counted;
+        let is_last = limit != 0 && arrival.attempt >= limit && is_counted && is_attempt;
         if is_last || is_rejected {
             tally.given_up += 1;
             let attempts = arrival.attempt;
@@ -500,7 +506,7 @@ impl Job {
             quietly(|| drop(arrival));
             return None;
         }
-        arrival.attempt = arrival.attempt.saturating_add(1);
+        arrival.attempt = arrival.attempt.saturating_add(u32::from(is_attempt));
         let due = clock::after(wait);
         if requeues {
             self.lane.delay();

@@ -71,6 +71,7 @@ impl<H: Handler> Handler for DeadLetter<H> {
         let is_last = context.attempt() >= self.after;
         match error {
             HandlerError::Reject => self.bury(message, context, &error),
+            HandlerError::HandBack => Err(error),
             _ if is_last => self.bury(message, context, &error),
             other => Err(other),
         }

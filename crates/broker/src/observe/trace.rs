@@ -148,6 +148,7 @@ mod on {
             let kind = match error {
                 crate::HandlerError::Retry(_) => "retry",
                 crate::HandlerError::Reject => "reject",
+                crate::HandlerError::HandBack => "hand back",
                 crate::HandlerError::Failed(_) => "failed",
             };
             span.record("error", kind);

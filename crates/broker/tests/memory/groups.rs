@@ -154,3 +154,26 @@ fn a_blocking_buffer_goes_on_beside_requeued_messages() {
     }
     assert_eq!(broker.stats().dropped, 0);
 }
+
+#[test]
+fn a_message_that_is_handed_back_counts_as_no_attempt_and_no_failure() {
+    let broker = MemoryBroker::new();
+    let (tx, rx) = unbounded();
+    let handler = move |_: &Message, context: &Context| {
+        tx.send(context.attempt())?;
+        match tx.len() < 3 {
+            true => Err(HandlerError::HandBack),
+            false => Ok(()),
+        }
+    };
+    let options = SubscribeOptions::new()
+        .attempts(1)
+        .backoff(Duration::from_millis(1));
+    let member = Subscribe::new("k", handler).group("g").options(options);
+    let member = broker.subscribe_with(member).unwrap();
+    broker.publish(payload("k", 0)).unwrap();
+    eventually("it is handled", || member.stats().delivered == 1);
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1, 1, 1]);
+    let stats = broker.stats();
+    assert_eq!((stats.failed, stats.given_up), (0, 0));
+}
