@@ -26,6 +26,13 @@ pub trait Broker: Publisher + Subscriber {
     /// it loses the oldest events, and then learns how many it lost ([`Lagged`](fanfeed::RecvError::Lagged)).
     fn events(&self) -> Receiver<Event>;
 
+    /// The same, with a receiver that holds this many events: at least 1, and at most 65,536. A broker for which this is not
+    /// implemented returns the receiver of [`events`](Self::events).
+    fn events_with(&self, capacity: usize) -> Receiver<Event> {
+        let _ = capacity;
+        self.events()
+    }
+
     /// The counters.
     fn stats(&self) -> BrokerStats;
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fanfeed::CancelToken;
 
+#[cfg(feature = "serde")]
+use crate::arrived::Arrived;
 use crate::dispatch::{Entry, Lane, Member, Parking};
 use crate::handler::Handler;
 use crate::id::MessageId;
@@ -103,10 +105,11 @@ impl Context {
 
     /// Reports that the message cannot be decoded into the type that the handler takes.
     #[cfg(feature = "serde")]
-    pub(crate) fn report_undecodable(&self, error: String) {
+    pub(crate) fn report_undecodable(&self, error: String, payload: &[u8]) {
         self.lane().hub().emit(crate::event::Event::Undecodable {
             key: self.key().clone(),
             error: error.into(),
+            arrived: Arrived::new(payload),
         });
     }
 

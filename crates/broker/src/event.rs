@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::arrived::Arrived;
 use crate::id::MessageId;
 use crate::key::Key;
 
@@ -90,6 +91,8 @@ pub enum Event {
         key: Key,
         /// What is wrong with it.
         error: Arc<str>,
+        /// Its size and its beginning.
+        arrived: Arrived,
     },
     /// A subscription ended with an error after `subscribe` had returned, such as a permission that was taken away. It
     /// receives nothing more: subscribe again.
@@ -176,7 +179,7 @@ impl fmt::Display for Event {
                 "{} gave up message {id} after {attempts} attempts",
                 Place(key, group)
             ),
-            Self::Undecodable { key, error } => {
+            Self::Undecodable { key, error, .. } => {
                 write!(f, "a message on {key} cannot be read: {error}")
             }
             Self::SubscriptionFailed { key, group, error } => {

@@ -185,7 +185,7 @@ pub(crate) fn decoded<T: DeserializeOwned>(
             error.line(),
             error.column()
         );
-        context.report_undecodable(place);
+        context.report_undecodable(place, message.payload());
         HandlerError::Reject
     })
 }

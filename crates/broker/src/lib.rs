@@ -68,6 +68,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod arrived;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod broker;
@@ -105,6 +106,7 @@ mod sync;
 #[doc(hidden)]
 pub mod sync;
 
+pub use arrived::Arrived;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub use asynchronous::{AsyncBroker, AsyncHandler};

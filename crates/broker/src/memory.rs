@@ -509,6 +509,10 @@ impl Broker for MemoryBroker {
         self.core().hub.events()
     }
 
+    fn events_with(&self, capacity: usize) -> Receiver<Event> {
+        self.core().hub.events_with(capacity)
+    }
+
     fn stats(&self) -> BrokerStats {
         let mut stats = self.core().hub.counters.read();
         stats.confirmed = stats.published;

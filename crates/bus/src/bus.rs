@@ -71,8 +71,8 @@ impl EventBus {
     ///
     /// The subscription ends with [`unsubscribe`](Subscription::unsubscribe), or when it is dropped. When that returns, the
     /// listener is not running on another thread and is never called again: it waits for calls under way, whose tokens are
-    /// cancelled. Inside a listener, of any bus, it does not wait. What the closure captured is dropped by the last thread
-    /// that was dispatching meanwhile, perhaps a moment later. Its [`stats`](Subscription::stats) stay at zero; the feature
+    /// cancelled. Inside a listener, of any bus, it does not wait. The last thread that was dispatching drops the
+    /// closure. Its [`stats`](Subscription::stats) stay at zero; the feature
     /// `metrics` counts.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl EventBus {
     /// Unregisters the listeners that were registered for this name, by type or by name. Those for all events stay. Returns
     /// how many there were. Again: harmless.
     ///
-    /// It waits for their calls as [`register`](Self::register) says of one of them.
+    /// It waits for running calls: see "Unregistering" at [`register`](Self::register).
     pub fn unregister_all(&self, name: &str) -> usize {
         self.shared.unregister_all(name)
     }
@@ -156,8 +156,8 @@ impl EventBus {
     /// Over a broker it may block, if the broker's queue has no room: for at most `RemoteOptions::patience`, after the listeners
     /// have been called. Where nothing may block, set that to zero.
     ///
-    /// In memory, without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a timeout, asks
-    /// for its token or is registered for once.
+    /// In memory, without asynchronous listeners and errors this takes no lock and allocates nothing, unless a listener has a
+    /// timeout, asks for its token or is registered with `once`.
     #[inline]
     pub fn dispatch<E: Event>(&self, event: E) -> Dispatch {
         call::dispatch(&self.shared, event)
@@ -171,8 +171,8 @@ impl EventBus {
     /// # Errors
     ///
     /// [`WouldDeadlock`](BusError::WouldDeadlock) inside a listener of this bus, or inside one of another bus that listeners of
-    /// this one wait for. It hangs on the only thread of a tokio runtime while async listeners on that runtime are under way: use
-    /// `wait_async` there. The same is true of [`close`](Self::close) and `close_async`.
+    /// this one wait for. `wait` blocks forever on the only thread of a tokio runtime while async listeners on that runtime are
+    /// under way: use `wait_async` there. The same is true of [`close`](Self::close) and `close_async`.
     pub fn wait(&self) -> Result<(), BusError> {
         self.shared.wait(None)
     }
@@ -201,13 +201,13 @@ impl EventBus {
         self.shared.errors.clear();
     }
 
-    /// How many dispatches have asynchronous listeners that have not returned. A number that grows says that they are too slow:
-    /// what waits for a thread is not bounded.
+    /// How many dispatches have asynchronous listeners that have not returned. If it grows, the listeners are too
+    /// slow. The queue is not bounded.
     pub fn pending(&self) -> usize {
         self.shared.pending()
     }
 
-    /// What happens on the bus from now on. A receiver that is not read loses the oldest, and is told how many.
+    /// Subscribes to what happens on the bus from now on. A receiver that is not read loses the oldest events, and learns how many.
     pub fn events(&self) -> Receiver<BusEvent> {
         self.shared.observers.receiver()
     }
@@ -223,8 +223,8 @@ impl EventBus {
     ///
     /// Over a broker also `NotPublished`, if events could not be published. For the listeners it waits as long as they take; for
     /// the server it then waits at most 5 s, and gives up the events that are not there by then: use
-    /// [`close_timeout`](Self::close_timeout) if a server may be away for longer. `EventBus::over` says what the broker of
-    /// several users tells.
+    /// [`close_timeout`](Self::close_timeout) if a server may be away for longer. See `EventBus::over` for a broker
+    /// with several users.
     pub fn close(&self) -> Result<(), BusError> {
         self.shared.close(None)
     }

@@ -36,6 +36,8 @@ pub(crate) use shared::Shared;
 #[cfg(any(feature = "tokio", feature = "broker"))]
 pub(crate) use source::Entry;
 pub(crate) use source::{Place, Run, Source, Target};
+#[cfg(feature = "broker")]
+pub(crate) use table::Table;
 pub(crate) use waits::Wait;
 #[cfg(feature = "tokio")]
 pub(crate) use waits::number;

@@ -138,12 +138,6 @@ impl Dispatch {
         }
     }
 
-    /// What is under way, if it is not done.
-    #[cfg(feature = "broker")]
-    pub(crate) fn into_progress(self) -> Option<Arc<Progress>> {
-        self.progress.filter(|progress| !progress.is_done())
-    }
-
     #[cfg(feature = "tokio")]
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfeed_broker::Arrived;
+
 use crate::quietly::quietly;
 
 /// What went wrong, and what would be right.
@@ -47,14 +49,16 @@ pub enum BusError {
     /// The bus is in memory: it has no types of events and no groups. Make it with `EventBus::over`, in one process over a
     /// `MemoryBroker`.
     NoBroker,
-    /// No type is registered for this event, so other processes do not get it. The local listeners did.
+    /// No type is registered for this event, so other processes do not get it. `dispatch` has called the local listeners all the
+    /// same, and `dispatch_confirmed` has not.
     NotRegistered {
         /// The type of the event.
         type_name: &'static str,
     },
     /// The event cannot be written as JSON.
     Encode(Arc<str>),
-    /// The event is too large for other processes. The local listeners got it.
+    /// The event is too large for other processes. `dispatch` has called the local listeners all the same, and
+    /// `dispatch_confirmed` has not.
     TooLarge {
         /// The size of its envelope in bytes.
         size: usize,
@@ -62,11 +66,12 @@ pub enum BusError {
         limit: usize,
     },
     /// The broker did not take the event, gave it up later, or lost the connection before the server had confirmed it: then
-    /// the event may have arrived. The local listeners got it. Of the latest 16,384 events it stands on the dispatch; of older
-    /// ones the bus has a `BusEvent::Broker` instead.
+    /// the event may have arrived. `dispatch` has called the local listeners all the same, and `dispatch_confirmed` has not. For
+    /// one of the latest 16,384 events the error stands on the dispatch. For an older one the bus emits a `BusEvent::Broker`
+    /// instead. If the broker reports more than 16,384 events at once, the oldest are lost, and the bus emits their number.
     NotPublished(Arc<str>),
-    /// The broker did not subscribe, or the listener of a group was refused; or the server refused the subscription later: then
-    /// the bus reports this, and the next listener of the name that is registered subscribes again. The text says why.
+    /// The broker did not subscribe, or the listener of a group was refused. The text says why. If the server refuses the
+    /// subscription later, the bus reports this error, and the next listener that is registered for the name subscribes again.
     NotSubscribed(Arc<str>),
     /// Something arrived from another process that is no event for this bus.
     Undelivered {
@@ -229,49 +234,6 @@ impl fmt::Display for Undelivered {
             Self::TooLarge { limit } => write!(f, "the bus takes at most {limit} bytes"),
             Self::Unreadable(reason) => write!(f, "the broker could not read them: {reason}"),
         }
-    }
-}
-
-/// What arrived from another process: its size, and its beginning. `Debug` shows only the size, since it may hold secrets.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Arrived {
-    size: usize,
-    beginning: Arc<str>,
-}
-
-impl Arrived {
-    /// The longest beginning that is kept, in bytes.
-    pub const BEGINNING: usize = 256;
-
-    #[cfg(feature = "broker")]
-    pub(crate) fn new(bytes: &[u8]) -> Self {
-        let beginning = &bytes[..bytes.len().min(Self::BEGINNING)];
-        let mut text = String::from_utf8_lossy(beginning).into_owned();
-        while text.len() > Self::BEGINNING {
-            text.pop();
-        }
-        Self {
-            size: bytes.len(),
-            beginning: text.into(),
-        }
-    }
-
-    /// Its size in bytes, or 0 if the broker did not say.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Its first bytes, at most [`BEGINNING`](Self::BEGINNING). What is not UTF-8 is replaced.
-    pub fn beginning(&self) -> &str {
-        &self.beginning
-    }
-}
-
-impl fmt::Debug for Arrived {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arrived")
-            .field("size", &self.size)
-            .finish_non_exhaustive()
     }
 }
 

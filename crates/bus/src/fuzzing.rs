@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
-use crate::error::{Arrived, BusError};
+use crate::Arrived;
+use crate::error::BusError;
 use crate::remote::codec::{Codec, Outgoing};
 use crate::remote::{EventRegistry, GoData, GoEvent};
 

@@ -1,6 +1,8 @@
 //! The async twins of what waits for the bus.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -75,11 +77,13 @@ pub(crate) fn wait(
 
 /// What the thread leaves for the future.
 struct Answer<T> {
-    result: Option<T>,
+    /// The result, or the panic, of what the thread ran.
+    result: Option<Result<T, Box<dyn Any + Send>>>,
     waker: Option<Waker>,
 }
 
-/// Runs what blocks on a thread of its own, or here if there is no thread left. It goes on if the future is dropped.
+/// Runs what blocks on a thread of its own, or here if there is no thread left. It goes on if the future is dropped. If it panics,
+/// the future does.
 pub(crate) async fn aside<T, F>(name: &str, f: F) -> T
 where
     T: Send + 'static,
@@ -93,7 +97,7 @@ where
     let thread = thread::Builder::new().name(name.into());
     let started = thread.spawn(move || {
         let (answer, f) = own;
-        let result = take(&f)();
+        let result = catch_unwind(AssertUnwindSafe(take(&f)));
         let waker = {
             let mut answer = answer.lock();
             answer.result = Some(result);
@@ -111,7 +115,7 @@ where
         let mut answer = answer.lock();
         if let Some(result) = answer.result.take() {
             drop(answer);
-            return Poll::Ready(result);
+            return Poll::Ready(result.unwrap_or_else(|panic| resume_unwind(panic)));
         }
         let old = answer.waker.replace(waker);
         drop(answer);
@@ -151,5 +155,19 @@ pub(crate) fn close<F: FnOnce() -> Option<Instant> + Send>(
         // Of the listener that polls this. The thread that closes is in none.
         let _wait = Wait::begin(shared.number)?;
         aside("fanfeed-bus-close", move || shared.close(deadline)).await
+    }
+}
+
+#[cfg(all(test, not(fanfeed_shuttle)))]
+mod tests {
+    use crate::quietly::catch;
+
+    #[test]
+    fn a_panic_beside_a_future_is_one_of_the_future() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let f = || -> u32 { panic!("it cannot") };
+        let panicked = catch(|| runtime.block_on(super::aside("aside", f)));
+        assert_eq!(panicked.unwrap_err().as_ref(), "it cannot");
     }
 }

@@ -166,7 +166,7 @@ async fn hear(
             }
             Err(error) => {
                 for sink in &*sinks {
-                    sink.undecodable(error.to_string());
+                    sink.undecodable(error.to_string(), &message.payload);
                 }
             }
         }

@@ -11,6 +11,7 @@
 //! Any other field is ignored, so that later releases and other languages can add some.
 
 use std::fmt;
+use std::mem;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -113,15 +114,33 @@ fn time(milliseconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))
 }
 
-/// Reads a message that arrived under `key`, of at most `limit` bytes.
-pub(crate) fn read(key: &Key, limit: usize, entry: RawEntry) -> Result<Message, BadEntry> {
-    let mut parts = Parts::new(key, limit)?;
-    for (field, value) in entry.fields {
-        parts.take(field, value)?;
-    }
+/// Reads a message that arrived under `key`, of at most `limit` bytes. Otherwise returns why it is none, and its payload.
+pub(crate) fn read(
+    key: &Key,
+    limit: usize,
+    mut entry: RawEntry,
+) -> Result<Message, (BadEntry, Bytes)> {
     let position = entry.position;
     let id = || MessageId::parse(&position.to_string());
-    parts.message(key, id, position.milliseconds)
+    let mut parts = Parts::new(limit);
+    let taken = parts.take_all(key, &mut entry.fields);
+    let read = taken.and_then(|()| parts.message(key, id, position.milliseconds));
+    read.map_err(|bad| {
+        let payload = parts.payload.unwrap_or_else(|| rest(entry.fields));
+        (bad, payload)
+    })
+}
+
+/// The payload that was not taken from these fields, or else the values that were not.
+fn rest(mut fields: Vec<(Vec<u8>, Vec<u8>)>) -> Bytes {
+    let payload = fields.iter_mut().find(|(field, _)| field == PAYLOAD);
+    match payload {
+        Some((_, payload)) => std::mem::take(payload).into(),
+        None => {
+            let values: Vec<_> = fields.into_iter().map(|(_, value)| value).collect();
+            values.join(&b' ').into()
+        }
+    }
 }
 
 /// A message that is being put together from its fields.
@@ -137,13 +156,24 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(key: &Key, limit: usize) -> Result<Self, BadEntry> {
-        let mut parts = Parts {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
             limit,
-            ..Parts::default()
-        };
-        parts.grow(key.as_str().len())?;
-        Ok(parts)
+            ..Self::default()
+        }
+    }
+
+    /// Takes the key, and then all fields. The values of those that it cannot take, and of unknown ones, stay where they are.
+    fn take_all(&mut self, key: &Key, fields: &mut [(Vec<u8>, Vec<u8>)]) -> Result<(), BadEntry> {
+        self.key(key)?;
+        fields
+            .iter_mut()
+            .try_for_each(|(field, value)| self.take(field, value))
+    }
+
+    /// Counts the key.
+    pub(crate) fn key(&mut self, key: &Key) -> Result<(), BadEntry> {
+        self.grow(key.as_str().len())
     }
 
     /// Counts bytes before they are kept, so that never more than the limit is kept.
@@ -157,12 +187,15 @@ impl Parts {
     }
 
     /// Takes a field. Unknown fields are ignored.
-    pub(crate) fn take(&mut self, field: Vec<u8>, value: Vec<u8>) -> Result<(), BadEntry> {
-        let place = match &field[..] {
-            PAYLOAD => return self.payload(Bytes::from(value)),
+    pub(crate) fn take(&mut self, field: &[u8], value: &mut Vec<u8>) -> Result<(), BadEntry> {
+        let place = match field {
+            PAYLOAD => {
+                self.grow(value.len())?;
+                return self.keep(Bytes::from(mem::take(value)));
+            }
             _ if field.starts_with(HEADER) => {
                 self.grow(field.len() - HEADER.len() + value.len())?;
-                return self.header(&field, value);
+                return self.header(field, mem::take(value));
             }
             NAME => {
                 self.grow(value.len())?;
@@ -172,39 +205,46 @@ impl Parts {
             TIME => &mut self.time,
             _ => return Ok(()),
         };
-        match place.replace(text(&field, value)?) {
+        match place.replace(text(field, mem::take(value))?) {
             None => Ok(()),
-            Some(_) => Err(BadEntry::Twice(shown(&field))),
+            Some(_) => Err(BadEntry::Twice(shown(field))),
         }
     }
 
     pub(crate) fn payload(&mut self, payload: Bytes) -> Result<(), BadEntry> {
         self.grow(payload.len())?;
+        self.keep(payload)
+    }
+
+    fn keep(&mut self, payload: Bytes) -> Result<(), BadEntry> {
         match self.payload.replace(payload) {
             None => Ok(()),
             Some(_) => Err(BadEntry::Twice(shown(PAYLOAD))),
         }
     }
 
-    /// Returns the message. Without a field `id` or `time` it gets the given values.
+    /// Returns the message. Without a field `id` or `time` it gets the given values. The payload stays if there is none.
     pub(crate) fn message(
-        self,
+        &mut self,
         key: &Key,
         id: impl FnOnce() -> MessageId,
         milliseconds: u64,
     ) -> Result<Message, BadEntry> {
-        let payload = self.payload.ok_or(BadEntry::NoPayload)?;
-        let id = self.id.map_or_else(id, |id| MessageId::parse(&id));
-        let milliseconds = match self.time {
+        if self.payload.is_none() {
+            return Err(BadEntry::NoPayload);
+        }
+        let milliseconds = match &self.time {
             Some(text) => text.parse().map_err(|_| BadEntry::NoTime)?,
             None => milliseconds,
         };
         let time = time(milliseconds).ok_or(BadEntry::NoTime)?;
+        let payload = self.payload.take().ok_or(BadEntry::NoPayload)?;
+        let id = self.id.take().map_or_else(id, |id| MessageId::parse(&id));
         let mut message = Message::received(key, id, time, payload);
         if !self.headers.is_empty() {
-            message = message.with_headers(self.headers);
+            message = message.with_headers(mem::take(&mut self.headers));
         }
-        if let Some(name) = self.name {
+        if let Some(name) = self.name.take() {
             message = message.name(name);
         }
         Ok(message)
@@ -314,7 +354,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_refused() {
         let refused =
-            |fields: &[(&[u8], &[u8])]| read(&Key::new("k"), LIMIT, raw(fields)).unwrap_err();
+            |fields: &[(&[u8], &[u8])]| read(&Key::new("k"), LIMIT, raw(fields)).unwrap_err().0;
         assert_eq!(refused(&[]), BadEntry::NoPayload);
         assert_eq!(refused(&[(b"id", b"7")]), BadEntry::NoPayload);
         let twice = refused(&[(b"payload", b"x"), (b"payload", b"x")]);
@@ -342,7 +382,8 @@ mod tests {
             .header("a", "bc");
         assert_eq!(message.size(), 20);
         assert!(read(message.key(), 20, written(&message)).is_ok());
-        let error = read(message.key(), 19, written(&message)).unwrap_err();
+        let (error, payload) = read(message.key(), 19, written(&message)).unwrap_err();
+        assert_eq!(payload, message.payload());
         assert_eq!(
             error,
             BadEntry::TooLarge {

@@ -48,7 +48,8 @@ pub(crate) fn write(text: &mut Vec<u8>, message: &Message) {
 
 /// Reads a message that arrived under `key`, of at most `limit` bytes.
 pub(crate) fn read(key: &Key, limit: usize, bytes: &Bytes) -> Result<Message, BadEntry> {
-    let mut parts = Parts::new(key, limit)?;
+    let mut parts = Parts::new(limit);
+    parts.key(key)?;
     let mut at = 0;
     if bytes.starts_with(MARK) {
         at = MARK.len();
@@ -62,7 +63,7 @@ pub(crate) fn read(key: &Key, limit: usize, bytes: &Bytes) -> Result<Message, Ba
             let equals = line.iter().position(|byte| *byte == b'=');
             let equals = equals.ok_or(BadEntry::NoHead)?;
             let decoded = |part| Cow::from(percent_decode(part)).into_owned();
-            parts.take(decoded(&line[..equals]), decoded(&line[equals + 1..]))?;
+            parts.take(&decoded(&line[..equals]), &mut decoded(&line[equals + 1..]))?;
         }
     }
     parts.payload(bytes.slice(at..))?;

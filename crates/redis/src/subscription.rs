@@ -202,7 +202,7 @@ impl Plain {
                     }
                     delivered.count += 1;
                 }
-                Err(bad) => sink.undecodable(bad.to_string()),
+                Err((bad, payload)) => sink.undecodable(bad.to_string(), &payload),
             }
             self.cursor = position;
             self.seen = self.seen.map(|seen| seen + 1);
@@ -264,8 +264,8 @@ impl Member {
                     self.held.insert(tag, Held { position, attempt });
                     delivered.count += 1;
                 }
-                Err(bad) => {
-                    sink.undecodable(bad.to_string());
+                Err((bad, payload)) => {
+                    sink.undecodable(bad.to_string(), &payload);
                     delivered.poison.push(position);
                 }
             }

@@ -54,6 +54,8 @@ const CLOSED: u8 = 2;
 
 /// How many events a receiver holds.
 const EVENTS: usize = 1024;
+/// How many it holds at most.
+const MOST_EVENTS: usize = 1 << 16;
 /// How many events wait for a logger that is slow.
 const LOGGED: usize = 8192;
 /// How long `close` waits until the logger has been called with all events.
@@ -87,10 +89,12 @@ impl Hub {
     }
 
     pub(crate) fn events(&self) -> Receiver<Event> {
-        self.receiver(EVENTS)
+        self.events_with(EVENTS)
     }
 
-    fn receiver(&self, capacity: usize) -> Receiver<Event> {
+    /// A capacity that no receiver can have is replaced by the nearest one.
+    pub(crate) fn events_with(&self, capacity: usize) -> Receiver<Event> {
+        let capacity = capacity.clamp(1, MOST_EVENTS);
         self.events
             .subscriber()
             .capacity(capacity)
@@ -103,7 +107,7 @@ impl Hub {
     /// event may hold a user's lock, and must not wait. If the logger panics, it loses that event. If no thread can be started,
     /// there is no logger.
     pub(crate) fn log(&self, logger: Logger) {
-        let mut events = self.receiver(LOGGED);
+        let mut events = self.events_with(LOGGED);
         let (ending, over) = bounded(0);
         let body = move || {
             let _ending = ending;

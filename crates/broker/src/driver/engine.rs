@@ -493,6 +493,10 @@ impl Broker for Engine {
         self.core().hub.events()
     }
 
+    fn events_with(&self, capacity: usize) -> Receiver<Event> {
+        self.core().hub.events_with(capacity)
+    }
+
     fn stats(&self) -> BrokerStats {
         self.core().hub.counters.read()
     }

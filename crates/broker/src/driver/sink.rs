@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fanfeed::SubscriptionError;
 
+use crate::arrived::Arrived;
 use crate::dispatch::{Arrival, Lane, Member, Offer};
 use crate::event::Event;
 use crate::key::Key;
@@ -241,12 +242,14 @@ impl Sink {
         });
     }
 
-    /// Reports that a message arrived that cannot be read or is too large. The text must not contain its content.
-    pub fn undecodable(&self, reason: impl Into<Arc<str>>) {
+    /// Reports that a message arrived that cannot be read or is too large. The text must not contain its content. `arrived` is its
+    /// payload, or what came in place of one, of which the report has the size and the beginning.
+    pub fn undecodable(&self, reason: impl Into<Arc<str>>, arrived: &[u8]) {
         let lane = &self.shared.lane;
         lane.hub().emit(Event::Undecodable {
             key: lane.key().clone(),
             error: reason.into(),
+            arrived: Arrived::new(arrived),
         });
     }
 

@@ -145,22 +145,21 @@ pub(crate) fn deliver(
     }
 }
 
-/// Gives an event to one listener, which is not in the table.
+/// Gives an event to one listener, which is not in the table. `None` if the bus takes no events.
 #[cfg(feature = "broker")]
 pub(crate) fn one(
     shared: &Arc<Shared>,
     entry: &Arc<Entry>,
     event: &Arc<dyn AnyEvent>,
-) -> Result<Arc<Progress>, BusError> {
+) -> Option<Arc<Progress>> {
     let visit = shared.visits.enter(|| shared.epoch(), 0);
-    let Some(progress) = admit(shared, &visit) else {
-        visit.end(|| shared.left());
-        return Err(BusError::Closed);
-    };
-    send(shared, &visit, entry, event, &progress);
-    progress.finish_one();
+    let progress = admit(shared, &visit);
+    if let Some(progress) = &progress {
+        send(shared, &visit, entry, event, progress);
+        progress.finish_one();
+    }
     visit.end(|| shared.left());
-    Ok(progress)
+    progress
 }
 
 fn send(
@@ -189,13 +188,15 @@ fn send(
         #[cfg(feature = "tokio")]
         Run::Task { make, runtime } => {
             visit.set(entry.source.word());
-            if let Some(runtime) = runtime
-                && may_call(entry, &**event)
-            {
-                #[cfg(feature = "broker")]
-                progress.set_called();
-                progress.add_one();
-                crate::asynchronous::start(entry, &**make, runtime, event, progress);
+            if let Some(runtime) = runtime {
+                if may_call(entry, &**event) {
+                    #[cfg(feature = "broker")]
+                    progress.set_called();
+                    progress.add_one();
+                    crate::asynchronous::start(entry, &**make, runtime, event, progress);
+                } else if let Some(error) = given_up(shared, entry, &**event) {
+                    progress.fail(error);
+                }
             }
             visit.set(BETWEEN);
             shared.bell.ring();
@@ -241,8 +242,8 @@ impl Sink<'_> {
 pub(crate) fn call(shared: &Arc<Shared>, entry: &Entry, event: &DynEvent, sink: &mut Sink<'_>) {
     let source = &*entry.source;
     if !may_call(entry, event) {
-        if shared.is_closed() && !source.is_claimed() {
-            sink.push(failed(shared, entry, event, BusError::Cancelled));
+        if let Some(error) = given_up(shared, entry, event) {
+            sink.push(error);
         }
         return;
     }
@@ -294,6 +295,13 @@ fn begin_timeout(
     };
     let token = context.token();
     Timer::set(shared, source, timeout, token, event.name(), progress, None)
+}
+
+/// The error of a listener that is not called. It is one only if the listener ended at the deadline of `close_timeout`.
+#[cold]
+fn given_up(shared: &Shared, entry: &Entry, event: &DynEvent) -> Option<EventError> {
+    let is_error = shared.is_closed() && !entry.source.is_claimed();
+    is_error.then(|| failed(shared, entry, event, BusError::Cancelled))
 }
 
 #[cold]

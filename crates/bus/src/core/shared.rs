@@ -410,13 +410,13 @@ impl Shared {
     /// From now on only listeners may dispatch, nobody may register, and nothing arrives from other processes.
     pub(crate) fn begin_draining(&self) {
         self.registry.lock().is_closed = true;
-        // ORDERING: see `visits`.
-        self.phase.fetch_max(DRAINING, Ordering::SeqCst);
-        // What arrives now is refused: so nothing is to arrive, also if the caller cannot wait for the end.
+        // First, since what arrives later is refused. Also if the caller cannot wait for the end.
         #[cfg(feature = "broker")]
         if let Some(outlet) = self.outlet() {
             outlet.end_subscriptions();
         }
+        // ORDERING: see `visits`.
+        self.phase.fetch_max(DRAINING, Ordering::SeqCst);
     }
 
     pub(crate) fn close(&self, deadline: Option<Instant>) -> Result<(), BusError> {

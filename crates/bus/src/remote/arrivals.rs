@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use fanfeed_broker::{Context, HandlerError, Message, Outcome};
+use fanfeed_broker::{Arrived, Context, HandlerError, Message, Outcome};
 
 use crate::core::{Progress, Shared, call};
-use crate::error::{Arrived, BusError, EventError, Undelivered};
+use crate::error::{BusError, EventError, Undelivered};
 use crate::event::AnyEvent;
 use crate::quietly::quietly;
 use crate::remote::outlet::Outlet;
@@ -60,11 +60,16 @@ impl Outlet {
                     return None;
                 }
                 let visit = shared.visits.enter(|| shared.epoch(), 0);
-                let route = visit.table().route_of_name(name);
-                let dispatch = call::later(shared, &visit, route, &event);
+                // A bus that is being closed takes nothing more from other processes. That is no error.
+                let progress = call::admit(shared, &visit);
+                if let Some(progress) = &progress {
+                    let route = visit.table().route_of_name(name);
+                    call::deliver(shared, &visit, route, &event, progress);
+                    progress.finish_one();
+                }
                 visit.end(|| shared.left());
                 quietly(|| drop(event));
-                dispatch.into_progress()
+                progress.filter(|progress| !progress.is_done())
             }
             Ok(Arrival::Known) => None,
             Err(reason) => {
@@ -168,19 +173,29 @@ impl Outlet {
                 return Err(HandlerError::Reject);
             }
         };
-        // An ended listener is not called: another member gets the event.
-        if entry.source.is_ended() {
-            return Err(HandlerError::failed(BusError::Cancelled));
+        // A listener that has ended, or whose bus is closing, is not called. That is no attempt: another member gets the event.
+        let source = &entry.source;
+        if source.is_ended() {
+            return Err(HandlerError::HandBack);
         }
-        let progress = call::one(shared, entry, &event).map_err(HandlerError::failed)?;
+        let Some(progress) = call::one(shared, entry, &event) else {
+            return Err(HandlerError::HandBack);
+        };
         progress.wait_until(None);
         quietly(|| drop(event));
         if let Some(error) = progress.errors().into_iter().next() {
-            return Err(HandlerError::failed(error));
+            // At the deadline of `close_timeout` the calls end before the listeners.
+            let is_ended = source.is_ended() || shared.is_closed();
+            return Err(
+                match is_ended && matches!(error.error(), BusError::Cancelled) {
+                    true => HandlerError::HandBack,
+                    false => HandlerError::failed(error),
+                },
+            );
         }
-        // It ended before its turn, which is no error of the listener. Nobody has handled the event.
+        // The listener ended before its turn.
         if !progress.was_called() {
-            return Err(HandlerError::failed(BusError::Cancelled));
+            return Err(HandlerError::HandBack);
         }
         if let Some(mark) = mark {
             self.seen.lock().insert(mark);

@@ -61,11 +61,13 @@ impl EventBus {
     ///
     /// # A broker that others use too
     ///
-    /// [`close`](Self::close) does not close the broker, and does not wait until the broker has told the server that the
-    /// subscriptions have ended, nor until it has acknowledged the last events of groups: close the broker after it. It flushes the broker. A flush tells each failure once, of all publishers of the broker: so
-    /// `close` may return [`NotPublished`](BusError::NotPublished) for a message of another user of the broker, or for one whose
-    /// failure was reported before, and may take such a failure from a user that flushes later. What has failed of this bus
-    /// stands on its dispatches and in its [`errors`](Self::errors).
+    /// [`close`](Self::close) does not close the broker. Close the broker after the bus: only that waits until the server knows that
+    /// the subscriptions have ended, and has the last acknowledgements of groups.
+    ///
+    /// `close` flushes the broker, and a flush counts the failures of all publishers of the broker, each of them once. So `close`
+    /// may return [`NotPublished`](BusError::NotPublished) for a message of another publisher, or for one whose failure was
+    /// reported before. Another publisher that flushes later is not told of these failures again. The failures of this bus are in
+    /// its [`errors`](Self::errors) and on its dispatches.
     pub fn over(broker: Arc<dyn Broker>) -> Self {
         RemoteOptions::new().over(broker)
     }
@@ -110,7 +112,8 @@ impl EventBus {
     /// [`dispatch`](Self::dispatch) does.
     ///
     /// This is for an event that must not be lost in the queue of the process: a listener of a group that returns `Ok` after it
-    /// knows that what it has dispatched is on the server. The caller alone is told of a failure, unlike with a flush of the broker.
+    /// knows that what it has dispatched is on the server. If the server refuses the event after the timeout, the broker reports
+    /// that too: the bus emits a `BusEvent::Broker`, and the next flush of the broker counts it.
     ///
     /// # Errors
     ///
@@ -135,12 +138,14 @@ impl EventBus {
     ///
     /// If the listener fails, panics or overruns, it gets the event again, after waits of up to 5 s; meanwhile the member
     /// handles no other. After ten attempts the group gives the event up: `BusEvent::Broker` with `GaveUp`, and the driver's page
-    /// says whether the server keeps it elsewhere. [`GroupOptions`] has other numbers. An overrun counts as a failure though the
+    /// says whether the server keeps it elsewhere. [`GroupOptions`] has other numbers. An overrun counts as a failure even if the
     /// listener returns `Ok` in the end. An event that the process cannot read (an envelope of a later version, a payload that does
-    /// not fit) is reported and given up at once, for the whole group: so update all members before other processes dispatch what
-    /// only new ones read.
+    /// not fit) is reported and given up at once, for the whole group: so update all members before other processes dispatch
+    /// events that only new members can read.
     ///
-    /// A member whose bus closes, or whose listener is unregistered, hands on what it had not begun.
+    /// A member whose bus closes, or whose listener is unregistered, hands on what it had not begun. That counts as no attempt. (A
+    /// server that counts deliveries counts it. Therefore a member tries an event that comes with a count twice at least before
+    /// the group gives it up.)
     ///
     /// # Errors
     ///

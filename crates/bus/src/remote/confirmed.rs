@@ -14,6 +14,8 @@ use crate::observe;
 use crate::quietly::quietly;
 use crate::remote::outlet::Outlet;
 use crate::remote::publish::published;
+#[cfg(feature = "tokio")]
+use crate::sync::Mutex;
 
 /// A dispatch that has begun, and waits for the server before it calls listeners. If it is dropped, it calls none.
 ///
@@ -139,7 +141,28 @@ pub(crate) async fn dispatch_async<E: Event>(
     };
     let (waiting, message) = Waiting::begin(&shared, outlet, event)?;
     let (outlet, trace) = (Arc::clone(outlet), observe::Trace::current());
-    let publish = move || trace.inside(|| confirm(&outlet, message, timeout));
-    let published = crate::twins::aside("fanfeed-bus-publish", publish).await;
-    waiting.conclude(published)
+    let waiting = Arc::new(Mutex::new(Some(waiting)));
+    let _until_dropped = UntilDropped(Arc::clone(&waiting));
+    // This thread calls the listeners, so that nothing waits for a future that is not polled.
+    let confirm = move || {
+        trace.inside(|| {
+            let published = confirm(&outlet, message, timeout);
+            let waiting = waiting.lock().take();
+            waiting.map(|waiting| waiting.conclude(published))
+        })
+    };
+    let concluded = crate::twins::aside("fanfeed-bus-publish", confirm).await;
+    concluded.unwrap_or(Err(BusError::Cancelled))
+}
+
+/// Gives a dispatch up when it is dropped, unless it calls its listeners already.
+#[cfg(feature = "tokio")]
+struct UntilDropped(Arc<Mutex<Option<Waiting>>>);
+
+#[cfg(feature = "tokio")]
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        let waiting = self.0.lock().take();
+        drop(waiting);
+    }
 }

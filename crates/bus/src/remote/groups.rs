@@ -8,7 +8,7 @@ use fanfeed_broker::{BrokerSubscription, Start, Subscribe, SubscribeOptions};
 
 use crate::core::{Entry, Place, Source};
 use crate::error::BusError;
-use crate::remote::outlet::{Outlet, end_soon, not_subscribed};
+use crate::remote::outlet::{Outlet, end_soon};
 use crate::sync::mutant;
 
 /// How a listener is a member of a group: see [`EventBus::listen_group`](crate::EventBus::listen_group).
@@ -62,7 +62,8 @@ impl GroupOptions {
     }
 
     /// Sets how often a member gets an event that its listener fails to handle, before the group gives the event up. 0 means
-    /// without limit.
+    /// without limit. An event that another member or another process had before comes with a count of the server: the listener
+    /// is then called twice at least, also if this is 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -140,7 +141,7 @@ impl Outlet {
         let (weak, of) = (Weak::clone(&self.shared), Arc::clone(&group));
         let handler = move |message: &fanfeed_broker::Message, _: &fanfeed_broker::Context| {
             let Some(shared) = weak.upgrade() else {
-                return Err(fanfeed_broker::HandlerError::failed(BusError::Closed));
+                return Err(fanfeed_broker::HandlerError::HandBack);
             };
             match shared.outlet() {
                 Some(outlet) => outlet.arrive_at(&shared, &name, &of, &entry, message),
@@ -155,8 +156,7 @@ impl Outlet {
             typed,
             subscription: None,
         });
-        let subscribed = self.broker.subscribe_with(request).map_err(not_subscribed);
-        let subscribed = subscribed.map(|subscription| {
+        let subscribed = self.ask(request).map(|subscription| {
             let mut groups = self.groups.lock();
             let mut each = groups.iter_mut();
             match each.find(|group| Arc::ptr_eq(&group.source, &source)) {

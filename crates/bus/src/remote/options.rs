@@ -99,8 +99,8 @@ impl RemoteOptions {
     /// are dropped and reported.
     ///
     /// As many more may be under way to asynchronous listeners: queued for the threads of the bus, or spawned. While they are,
-    /// the bus takes no further event of that name from the broker, so a fast sender does not fill the memory. For members
-    /// of groups, the event that is handled is the only one under way.
+    /// the bus takes no further event of that name from the broker, so a fast sender does not fill the memory. A member of a
+    /// group has at most [`concurrency`](crate::GroupOptions::concurrency) events under way.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events;
         self

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use fanfeed_broker::{Broker, BrokerSubscription, CloseError, FlushError, MessageId};
 use fanfeed_broker::{Subscribe, SubscribeError, SubscribeOptions};
 
-use crate::core::{Place, Shared};
+use crate::core::{Place, Shared, Table};
 use crate::error::{BusError, EventError};
 use crate::observer::BusEvent;
+use crate::quietly::catch;
 use crate::remote::arrivals;
 use crate::remote::codec::Codec;
 use crate::remote::groups::Group;
@@ -144,8 +145,7 @@ impl Outlet {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    fn is_wanted(&self, shared: &Shared, name: &str) -> bool {
-        let table = shared.visits.table();
+    fn is_wanted(&self, table: &Table, name: &str) -> bool {
         let is_wanted = table.of_name(name).next().is_some()
             || (table.has_listeners_for_all() && self.registry.is_registered(name));
         is_wanted && !self.is_closed()
@@ -173,13 +173,14 @@ impl Outlet {
         let opened = Arc::clone(self.names.lock().entry(Arc::clone(name)).or_default());
         let mut result = Ok(());
         let looks_early = mutant!("bus::name_is_wanted_before_the_lock");
-        let early = looks_early.then(|| self.is_wanted(shared, name));
-        let ended = {
+        let early = looks_early.then(|| self.is_wanted(&shared.visits.table(), name));
+        let (ended, table) = {
             let mut opened = opened.lock();
             // One that the server has refused meanwhile has ended.
             let is_live = opened.as_ref().is_some_and(|open| !open.is_closed());
-            let is_wanted = early.unwrap_or_else(|| self.is_wanted(shared, name));
-            match (is_wanted, is_live) {
+            let table = shared.visits.table();
+            let is_wanted = early.unwrap_or_else(|| self.is_wanted(&table, name));
+            let ended = match (is_wanted, is_live) {
                 (true, false) => match self.subscribe(name) {
                     Ok(open) => opened.replace(open),
                     Err(error) => {
@@ -189,8 +190,11 @@ impl Outlet {
                 },
                 (true, true) => None,
                 (false, _) => opened.take(),
-            }
+            };
+            (ended, table)
         };
+        // Outside of the lock: it may be the last handle of a table that was replaced, and run destructors of users.
+        drop(table);
         end_soon(ended);
         let mut names = self.names.lock();
         if self.is_closed() {
@@ -200,6 +204,8 @@ impl Outlet {
             end_soon(late);
             return result;
         }
+        // Dropped before the lock of `names` is released, so that another thread that looks at the count does not count it.
+        let opened = opened;
         // The map and this thread have it: nobody else can be about to use it.
         let is_unused = Arc::strong_count(&opened) == 2 || mutant!("bus::name_is_forgotten_in_use");
         if is_unused && opened.lock().is_none() {
@@ -212,7 +218,18 @@ impl Outlet {
         let options = SubscribeOptions::new().buffer(self.buffer).name("bus");
         let handler = arrivals::handler(Weak::clone(&self.shared), Arc::clone(name));
         let request = Subscribe::new(self.key(name), handler).options(options);
-        self.broker.subscribe_with(request).map_err(not_subscribed)
+        self.ask(request)
+    }
+
+    /// Has the broker subscribe.
+    pub(crate) fn ask(&self, request: Subscribe) -> Result<BrokerSubscription, BusError> {
+        let reason = match catch(|| self.broker.subscribe_with(request)) {
+            Ok(Ok(subscription)) => return Ok(subscription),
+            Ok(Err(SubscribeError::Closed)) => "the broker is closed".into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(text) => panicked(&text),
+        };
+        Err(BusError::NotSubscribed(reason.into()))
     }
 
     /// Ends all subscriptions, without waiting for their handlers. There will be no others.
@@ -239,16 +256,18 @@ impl Outlet {
         // A second caller finds the broker closed. It would end the observers before the first one's failures are told.
         let _flushing = self.flushing.try_lock_until(deadline);
         let rest = || deadline.saturating_duration_since(Instant::now());
-        let flushed = match self.broker.flush(rest()) {
-            Ok(()) | Err(FlushError::Closed) => Ok(()),
-            Err(error) => Err(error.to_string()),
+        let flushed = match catch(|| self.broker.flush(rest())) {
+            Ok(Ok(()) | Err(FlushError::Closed)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(text) => Err(panicked(&text)),
         };
-        let closed = match self.owns.then(|| self.broker.close(rest())) {
+        let closed = match catch(|| self.owns.then(|| self.broker.close(rest()))) {
             // What has arrived and is not handled belongs to subscriptions that have ended.
-            Some(Err(error @ CloseError::Undelivered { outbound, .. })) if outbound > 0 => {
+            Ok(Some(Err(error @ CloseError::Undelivered { outbound, .. }))) if outbound > 0 => {
                 Err(error.to_string())
             }
-            _ => Ok(()),
+            Ok(_) => Ok(()),
+            Err(text) => Err(panicked(&text)),
         };
         if let Some(watcher) = self.watcher.get() {
             watcher.finish();
@@ -269,10 +288,7 @@ pub(crate) fn end_soon(subscriptions: impl IntoIterator<Item = BrokerSubscriptio
     }
 }
 
-pub(crate) fn not_subscribed(error: SubscribeError) -> BusError {
-    let reason = match error {
-        SubscribeError::Closed => "the broker is closed".into(),
-        error => error.to_string().into(),
-    };
-    BusError::NotSubscribed(reason)
+/// The text of an error of a broker that panicked, as one of somebody else may.
+pub(crate) fn panicked(text: &str) -> String {
+    format!("the broker panicked: {text}")
 }

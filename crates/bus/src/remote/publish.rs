@@ -13,11 +13,11 @@ use crate::error::{BusError, EventError};
 use crate::event::{self, AnyEvent, Event};
 use crate::quietly::{catch, quietly};
 use crate::remote::codec::Outgoing;
-use crate::remote::outlet::Outlet;
+use crate::remote::outlet::{Outlet, panicked};
 use crate::remote::registry::Registered;
 
 /// How many published events are remembered, for failures that are told later: twice the queue of a broker by default.
-const RECENT: usize = 16_384;
+pub(crate) const RECENT: usize = 16_384;
 
 /// The latest events that were published, and their dispatches.
 #[derive(Default)]
@@ -150,10 +150,7 @@ pub(crate) fn published(
 ) -> Result<(), BusError> {
     match catch(publish) {
         Ok(result) => result.map_err(not_published),
-        Err(text) => {
-            let reason = format!("the broker panicked: {text}");
-            Err(BusError::NotPublished(reason.into()))
-        }
+        Err(text) => Err(BusError::NotPublished(panicked(&text).into())),
     }
 }
 

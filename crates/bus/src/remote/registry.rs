@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
+use fanfeed_broker::Arrived;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::core::Shared;
-use crate::error::{Arrived, BusError, Undelivered};
+use crate::error::{BusError, Undelivered};
 use crate::event::{self, AnyEvent, Event};
 use crate::quietly::catch;
 use crate::remote::codec::reason;

@@ -50,8 +50,9 @@ impl EventBus {
         })
     }
 
-    /// [`dispatch_confirmed`](Self::dispatch_confirmed) for async code. The thread that polls it calls the local listeners. If the
-    /// future is dropped before, no local listener is called, and other processes may get the event all the same.
+    /// [`dispatch_confirmed`](Self::dispatch_confirmed) for async code. It begins when it is first polled. The thread that waits
+    /// for the server calls the local listeners, also if the future is not polled again. If the future is dropped before, no local
+    /// listener is called, and other processes may get the event all the same.
     ///
     /// # Errors
     ///

@@ -8,9 +8,10 @@ use fanfeed::{RecvError, Subscription};
 use fanfeed_broker::{Event, Key};
 
 use crate::core::Shared;
-use crate::error::{Arrived, BusError, EventError, Undelivered};
+use crate::error::{BusError, EventError, Undelivered};
 use crate::observer::BusEvent;
 use crate::remote::outlet::Outlet;
+use crate::remote::publish::RECENT;
 use crate::sync::thread::{self, ThreadId};
 
 /// How long the end of a bus waits at most for what the broker has told already.
@@ -38,7 +39,8 @@ impl Watcher {
 /// Starts the thread that reads the events of the broker. `None` if there are no threads left:
 /// then nothing is told.
 pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Watcher> {
-    let (mut events, subscription) = outlet.broker.events().split();
+    // A broker that gives its queue up reports all failures at once.
+    let (mut events, subscription) = outlet.broker.events_with(RECENT).split();
     let shared = Weak::clone(&outlet.shared);
     let (ended, over) = bounded(0);
     let watch = move || {
@@ -85,11 +87,15 @@ impl Outlet {
                     progress.fail(error);
                 }
             }
-            Event::Undecodable { key, error } => {
+            Event::Undecodable {
+                key,
+                error,
+                arrived,
+            } => {
                 if let Some(name) = self.own(&key) {
                     let error = BusError::Undelivered {
                         reason: Undelivered::Unreadable(error),
-                        arrived: Arrived::new(b""),
+                        arrived,
                     };
                     shared.report(&EventError::new(name, None, error));
                 }

@@ -576,3 +576,33 @@ async fn inside_a_listener_unregistering_all_of_its_name_does_not_wait() {
     assert_eq!(rx.try_recv(), Ok(1));
     bus.close_async().await.unwrap();
 }
+
+/// Guards against an async listener that was skipped without an error.
+#[test]
+fn at_the_deadline_of_close_one_that_was_not_begun_is_given_up() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let bus = EventBus::new();
+    let (begun, began) = unbounded();
+    let (go, gate) = unbounded::<()>();
+    let blocked = move |_: &Placed, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    bus.register(blocked).unwrap().detach();
+    let skipped = Register::async_event(|_: Arc<Placed>| async { Ok(()) });
+    let skipped = skipped.on(runtime.handle().clone()).name("skipped");
+    bus.register_with(skipped).unwrap().detach();
+    let dispatching = {
+        let bus = bus.clone();
+        std::thread::spawn(move || bus.dispatch(Placed(1)))
+    };
+    began.recv_timeout(LONG).unwrap();
+    let closed = bus.close_timeout(Duration::from_millis(10)).unwrap_err();
+    assert!(closed.is_timeout(), "{closed}");
+    drop(go);
+    let errors = dispatching.join().unwrap().errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].listener(), Some("skipped"));
+    assert!(matches!(errors[0].error(), BusError::Cancelled));
+}

@@ -330,7 +330,7 @@ impl Groups {
         if let Some(sink) = topics.find_map(|topic| topic.sinks.first())
             && let Some(reason) = self.dead.take_lost()
         {
-            sink.undecodable(format!("a dead letter was lost: {reason}"));
+            sink.undecodable(format!("a dead letter was lost: {reason}"), b"");
         }
     }
 

@@ -98,7 +98,7 @@ impl Work {
                             return;
                         }
                     }
-                    Err(error) => sink.undecodable(error.to_string()),
+                    Err(error) => sink.undecodable(error.to_string(), &message.payload),
                 }
                 plain.counted += 1;
                 plain.position = Some(place.position);
@@ -139,7 +139,7 @@ impl Work {
         let read = match read {
             Ok(read) => read,
             Err(error) => {
-                sink.undecodable(error.to_string());
+                sink.undecodable(error.to_string(), &message.payload);
                 let subject = self.shared.names.dead(&member.group, sink.key().as_str());
                 let headers = raw_headers(message, &subject, &member.group, place);
                 let payload = message.payload.clone();

@@ -219,7 +219,8 @@ impl Work {
                 }
                 Err(error) => {
                     let sink = &letter.sink;
-                    sink.undecodable(format!("a message that was given up is not kept: {error}"));
+                    let reason = format!("a message that was given up is not kept: {error}");
+                    sink.undecodable(reason, &letter.payload);
                     return letter.reply;
                 }
             }

@@ -224,7 +224,7 @@ impl Work {
             }
             Err(bad) => sinks
                 .iter()
-                .for_each(|sink| sink.undecodable(bad.to_string())),
+                .for_each(|sink| sink.undecodable(bad.to_string(), &payload)),
         }
     }
 }

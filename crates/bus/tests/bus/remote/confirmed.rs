@@ -9,7 +9,7 @@ use fanfeed_bus::{BusError, Context, EventBus};
 
 use super::hooked::Hooked;
 use super::{Ordered, broker, bus, next, orders};
-use crate::support::{LONG, Placed, until};
+use crate::support::{LONG, Placed, soon, until};
 
 fn over(broker: &Arc<Hooked>) -> EventBus {
     let bus = EventBus::over(broker.clone());
@@ -144,7 +144,7 @@ fn a_listener_confirms_what_it_dispatches_in_turn() {
 mod in_async_code {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context as Polling, Waker};
+    use std::task::{Context as Polling, Poll, Waker};
 
     use fanfeed_bus::Register;
 
@@ -202,5 +202,34 @@ mod in_async_code {
         drop(go);
         bus.close().unwrap();
         assert!(heard.is_empty());
+    }
+
+    /// Guards against a future that was not polled again, and for which `close` waited.
+    #[test]
+    fn close_does_not_wait_for_a_future_that_is_not_polled() {
+        let broker = Hooked::new(|_| ());
+        let bus = over(&broker);
+        let heard = orders(&bus);
+        let (go, gate) = bounded::<()>(0);
+        broker.on_publish(move |_| {
+            let _ = gate.recv();
+        });
+        let dispatch = bus.dispatch_confirmed_async(Ordered { order: 7 }, LONG);
+        let mut dispatch = pin!(dispatch);
+        let mut cx = Polling::from_waker(Waker::noop());
+        assert!(dispatch.as_mut().poll(&mut cx).is_pending());
+        drop(go);
+        let closing = bus.clone();
+        soon(move || closing.close()).unwrap();
+        assert_eq!(heard.try_recv(), Ok(7));
+        let mut polled = Poll::Pending;
+        until(|| {
+            polled = dispatch.as_mut().poll(&mut cx);
+            polled.is_ready()
+        });
+        let Poll::Ready(Ok(dispatch)) = polled else {
+            panic!("{polled:?}");
+        };
+        assert!(dispatch.is_done());
     }
 }

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use fanfeed_bus::{BusError, BusEvent, Context, EventBus, Register};
 
 use super::hooked::Hooked;
 use super::{Ordered, TheirOrdered, next, orders};
-use crate::support::{LONG, soon, until};
+use crate::support::{LONG, Placed, soon, until};
 
 fn bus(broker: &Arc<Hooked>) -> EventBus {
     let bus = EventBus::over(broker.clone());
@@ -208,4 +209,139 @@ fn close_does_not_wait_for_a_subscription_under_way_which_ends_later() {
         Err(error) => assert!(error.is_closed(), "{error}"),
     }
     until(|| broker.inner().health().subscriptions == 0);
+}
+
+/// Guards against failures that were lost because the broker told more of them at once than it keeps for a reader.
+#[test]
+fn all_failures_of_a_queue_that_the_broker_gives_up_stand_on_their_dispatches() {
+    const QUEUE: u64 = 8192;
+    let broker = Hooked::new(|_| ());
+    let bus = bus(&broker);
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let published = Arc::clone(&ids);
+    broker.on_publish(move |message| published.lock().unwrap().push(message.id().clone()));
+    let events = broker.events.clone();
+    broker.on_flush(move |_| {
+        for id in std::mem::take(&mut *ids.lock().unwrap()) {
+            events.send(Happened::PublishFailed {
+                id,
+                key: "events:order.ordered".into(),
+                error: "the broker was closed".into(),
+            });
+        }
+        Ok(())
+    });
+    let dispatches: Vec<_> = (0..QUEUE)
+        .map(|order| bus.dispatch(Ordered { order }))
+        .collect();
+    bus.close().unwrap();
+    let told = dispatches.iter().filter(|dispatch| {
+        let errors = dispatch.errors();
+        matches!(&errors[..], [error] if matches!(error.error(), BusError::NotPublished(_)))
+    });
+    assert_eq!(told.count() as u64, QUEUE);
+    assert_eq!(bus.errors().len() as u64 + bus.errors_dropped(), QUEUE);
+}
+
+/// Guards against a bus whose listeners lasted, and a future that never ended, because the broker had panicked.
+#[test]
+fn a_broker_that_panics_does_not_keep_a_bus_open() {
+    let is_well = Arc::new(AtomicBool::new(true));
+    let looked = Arc::clone(&is_well);
+    let broker =
+        Hooked::new(move |_| assert!(looked.load(Ordering::SeqCst), "it cannot subscribe"));
+    let bus = bus(&broker);
+    let (tx, ended) = unbounded::<()>();
+    let listener = move |_: &Ordered, _: &Context<'_>| Ok(tx.send(())?);
+    bus.register(listener).unwrap().detach();
+    is_well.store(false, Ordering::SeqCst);
+    for refused in [
+        bus.register(|_: &Placed, _: &Context<'_>| Ok(())),
+        bus.listen_group("billing", |_: &Ordered, _: &Context<'_>| Ok(())),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(&refused, BusError::NotSubscribed(text) if text.contains("it cannot subscribe")),
+            "{refused}"
+        );
+    }
+    assert_eq!(broker.inner().health().subscriptions, 1);
+    broker.on_flush(|_| panic!("it cannot flush"));
+    let closed = bus.close().unwrap_err();
+    assert!(
+        matches!(&closed, BusError::NotPublished(text) if text.contains("it cannot flush")),
+        "{closed}"
+    );
+    assert!(ended.recv_timeout(LONG).unwrap_err().is_disconnected());
+}
+
+/// Guards against a thread that waited for the lock of a name which it held itself: it had dropped a listener under it.
+#[test]
+fn a_listener_that_owns_one_of_its_name_is_dropped_beside_a_registration() {
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let blocks = Arc::new(AtomicBool::new(false));
+    let looked = Arc::clone(&blocks);
+    let broker = Hooked::new(move |_| {
+        if looked.load(Ordering::SeqCst) {
+            begun.send(()).unwrap();
+            let _ = gate.recv();
+        }
+    });
+    let bus = bus(&broker);
+    let owned = bus.register(|_: &Ordered, _: &Context<'_>| Ok(())).unwrap();
+    let owner = move |_: &Ordered, _: &Context<'_>| {
+        assert!(!owned.is_closed());
+        Ok(())
+    };
+    let owner = bus.register(owner).unwrap();
+    broker.refuse_all();
+    blocks.store(true, Ordering::SeqCst);
+    let registering = {
+        let bus = bus.clone();
+        thread::spawn(move || {
+            let listener = bus.register(|_: &Ordered, _: &Context<'_>| Ok(()));
+            listener.unwrap().detach();
+        })
+    };
+    // It has the lock of the name, and the table that has the owner.
+    next(&began);
+    let unregistering = thread::spawn(move || owner.unsubscribe());
+    // For the other thread to replace the table. If it is slower, the test sees less, and passes.
+    thread::sleep(Duration::from_millis(20));
+    blocks.store(false, Ordering::SeqCst);
+    drop(go);
+    soon(move || {
+        registering.join().unwrap();
+        unregistering.join().unwrap();
+    });
+    bus.close().unwrap();
+}
+
+/// Guards against errors of a bus that was closed, for what arrived meanwhile.
+#[test]
+fn what_arrives_while_the_bus_closes_is_no_error() {
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let broker = Hooked::new(move |broker| {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+        let envelope = r#"{"fanfeed":1,"id":"1","name":"order.ordered","time":0,"origin":"them","payload":{"order":7}}"#;
+        let message = Message::new("events:order.ordered", envelope);
+        broker.publish(message).unwrap();
+        until(|| broker.stats().delivered == 1);
+    });
+    let bus = bus(&broker);
+    let (tx, rx) = unbounded();
+    let registering = {
+        let bus = bus.clone();
+        let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+        thread::spawn(move || bus.register(listener))
+    };
+    next(&began);
+    bus.close().unwrap();
+    drop(go);
+    drop(registering.join().unwrap());
+    assert!(rx.try_recv().is_err());
+    assert!(bus.errors().is_empty(), "{:?}", bus.errors());
 }

@@ -8,6 +8,7 @@ use fanfeed_broker::{Broker, Event as Happened};
 use fanfeed_bus::{BusError, BusEvent, BusOptions, Context, Event, EventBus, GroupOptions};
 use fanfeed_bus::{Register, RemoteOptions};
 
+use super::hooked::Hooked;
 use super::{Ordered, broker, bus, next, orders};
 use crate::support::{LONG, Placed, until};
 
@@ -114,7 +115,8 @@ fn unregister_all_ends_groups_too_and_close_waits_for_them() {
     until(|| broker.health().subscriptions == 0);
 }
 
-/// Guards against an event that was acknowledged because its listener, which had ended before its turn, had not failed.
+/// Guards against an event that was acknowledged because its listener, which had ended before its turn, had not failed. And
+/// against a group that gave it up, because this counted as its only attempt.
 #[test]
 fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
     let broker = broker();
@@ -135,8 +137,9 @@ fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
         let tx = tx.clone();
         move |event: &Ordered, _: &Context<'_>| Ok(tx.send((at, event.order))?)
     };
+    let once = GroupOptions::new().attempts(1);
     let leaver = Register::event(to("leaver"))
-        .group("billing")
+        .group_with("billing", once)
         .asynchronous();
     let leaver = leaving.register_with(leaver).unwrap();
     leaving.dispatch(Placed(1));
@@ -150,6 +153,78 @@ fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
     drop(go);
     assert_eq!(next(&rx), ("other", 7));
     leaving.close().unwrap();
+    assert_eq!(broker.stats().given_up, 0);
+}
+
+/// Guards against an event that a group gave up because a member, whose bus was being closed, had refused it.
+#[test]
+fn an_event_that_a_closed_bus_refuses_goes_to_another_member() {
+    let (subscribed, answer) = (unbounded(), bounded::<()>(0));
+    let broker = Hooked::new(move |_| {
+        subscribed.0.send(()).unwrap();
+        let _ = answer.1.recv();
+    });
+    let leaving = EventBus::over(broker.clone());
+    leaving.register_type::<Ordered>().unwrap();
+    let listening = {
+        let leaving = leaving.clone();
+        thread::spawn(move || {
+            let options = GroupOptions::new()
+                .attempts(1)
+                .backoff(Duration::from_millis(10));
+            let member = Register::event(|_: &Ordered, _: &Context<'_>| Ok(()));
+            leaving.register_with(member.group_with("billing", options))
+        })
+    };
+    // The member is live at the broker, and the bus does not have its subscription yet.
+    next(&subscribed.1);
+    leaving.close().unwrap();
+    let other = bus(&broker.inner());
+    other.dispatch(Ordered { order: 7 });
+    until(|| broker.inner().health().pending == 0);
+    let (tx, rx) = unbounded();
+    let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    let _other = other.listen_group("billing", listener).unwrap();
+    drop(answer.0);
+    assert!(listening.join().unwrap().is_err());
+    assert_eq!(next(&rx), 7);
+    assert_eq!(broker.inner().stats().given_up, 0);
+    assert!(leaving.errors().is_empty(), "{:?}", leaving.errors());
+}
+
+/// Guards against an event whose only attempt was one that the deadline of `close_timeout` had ended.
+#[test]
+fn an_event_that_waits_for_a_thread_at_the_deadline_goes_to_another_member() {
+    let broker = broker();
+    let one_thread = BusOptions::new().threads(1).limit(1);
+    let leaving = RemoteOptions::new().bus(one_thread).over(broker.clone());
+    leaving.register_type::<Ordered>().unwrap();
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let blocked = move |_: &Placed, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    };
+    let blocked = Register::event(blocked).asynchronous();
+    leaving.register_with(blocked).unwrap().detach();
+    let once = GroupOptions::new().attempts(1);
+    let member = Register::event(|_: &Ordered, _: &Context<'_>| Ok(()));
+    let member = member.group_with("billing", once).asynchronous();
+    leaving.register_with(member).unwrap().detach();
+    leaving.dispatch(Placed(1));
+    next(&began);
+    let other = bus(&broker);
+    other.dispatch(Ordered { order: 7 });
+    until(|| leaving.pending() == 2);
+    let (tx, rx) = unbounded();
+    let listener = move |event: &Ordered, _: &Context<'_>| Ok(tx.send(event.order)?);
+    let _other = other.listen_group("billing", listener).unwrap();
+    let closed = leaving.close_timeout(Duration::from_millis(20));
+    assert!(closed.unwrap_err().is_timeout());
+    assert_eq!(next(&rx), 7);
+    assert_eq!(broker.stats().given_up, 0);
+    drop(go);
 }
 
 /// Guards against members that a bus which was being closed told to end one after another.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanfeed::{Feed, Receiver};
+use fanfeed::{Feed, Overflow, Receiver};
 use fanfeed_broker::{
     Broker, BrokerStats, BrokerSubscription, Capabilities, CloseError, Event, FlushError, Health,
     MemoryBroker, Message, PublishError, Publisher, Receipt, Subscribe, SubscribeError, Subscriber,
@@ -129,7 +129,12 @@ impl Broker for Hooked {
     }
 
     fn events(&self) -> Receiver<Event> {
-        self.events.channel(1024).unwrap()
+        self.events_with(1024)
+    }
+
+    fn events_with(&self, capacity: usize) -> Receiver<Event> {
+        let receiver = self.events.subscriber().capacity(capacity);
+        receiver.overflow(Overflow::DropOldest).channel().unwrap()
     }
 
     fn stats(&self) -> BrokerStats {

@@ -130,7 +130,7 @@ impl Group {
             Some(Finding::Other(error)) => {
                 let sinks = |(name, entry): (_, &Topic)| Some((name, entry.sinks.first()?.clone()));
                 if let Some((name, sink)) = self.topics.iter().find_map(sinks) {
-                    sink.undecodable(explain(&error, name));
+                    sink.undecodable(explain(&error, name), b"");
                 }
             }
         }

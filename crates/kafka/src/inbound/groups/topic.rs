@@ -88,11 +88,11 @@ impl Topic {
         if !state.ledger.read(offset) {
             return true;
         }
-        let reason = match raw {
-            Err(reason) => reason.to_owned(),
+        let (reason, arrived) = match raw {
+            Err(reason) => (reason.to_owned(), &b""[..]),
             Ok(raw) if !self.alone && !record::is_of(&key, &raw) => return true,
             Ok(raw) => match record::read(&key, desk.contact.config.max_message, &raw) {
-                Err(error) => error.to_string(),
+                Err(error) => (error.to_string(), raw.payload.unwrap_or_default()),
                 Ok(message) => {
                     let epoch = state.ledger.deliver(offset);
                     let held = Held {
@@ -113,7 +113,7 @@ impl Topic {
                 }
             },
         };
-        first.undecodable(&*reason);
+        first.undecodable(&*reason, arrived);
         desk.dead
             .keep_unread(group, topic, partition, offset, &reason);
         true

@@ -30,7 +30,8 @@ impl Plain {
                 .for_each(|reading| reading.sink.fail(explain(&error, &topic))),
             Finding::Other(error) => {
                 if let Some(reading) = readings.next() {
-                    reading.sink.undecodable(explain(&error, &reading.topic));
+                    let reason = explain(&error, &reading.topic);
+                    reading.sink.undecodable(reason, b"");
                 }
             }
         }

@@ -295,7 +295,7 @@ fn deliver(
         }
         let delivered = match raw {
             Err(reason) => {
-                reading.sink.undecodable(*reason);
+                reading.sink.undecodable(*reason, b"");
                 true
             }
             Ok(raw) if !reading.alone && !record::is_of(reading.sink.key(), raw) => true,
@@ -319,7 +319,8 @@ fn deliver(
                         gathered || reading.sink.is_closed()
                     }
                     Err(error) => {
-                        reading.sink.undecodable(error.to_string());
+                        let payload = raw.payload.unwrap_or_default();
+                        reading.sink.undecodable(error.to_string(), payload);
                         true
                     }
                 }
