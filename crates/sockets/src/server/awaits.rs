@@ -68,6 +68,11 @@ impl Awaits {
         self.count.store(pending.len(), Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn pending(&self) -> usize {
+        self.pending.lock().len()
+    }
+
     /// Forgets all questions, which fail with [`AwaitError::ChannelEmptied`].
     pub(super) fn clear(&self) {
         let mut pending = self.pending.lock();

@@ -428,7 +428,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::Duration;
+    use super::{Arc, Channel, Duration, Message};
     use crate::Server;
 
     #[test]
@@ -445,5 +445,25 @@ mod tests {
             assert_eq!(stats.join().unwrap().connections, 0);
             assert!(is_free, "the slots were locked meanwhile");
         });
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_asker_gave_up_is_forgotten() {
+        let server = Server::builder().build().unwrap();
+        let id: Arc<str> = "room".into();
+        let channel = Arc::new(Channel::new(Arc::clone(&id), None));
+        server
+            .core
+            .channels
+            .write()
+            .insert(id, Arc::clone(&channel));
+        let question = Message::new("question", "", "");
+        let asked = server.broadcast_await("room", question, Duration::MAX);
+        tokio::select! {
+            biased;
+            answer = asked => panic!("{answer:?}"),
+            () = async { assert_eq!(channel.awaits.pending(), 1) } => {}
+        }
+        assert_eq!(channel.awaits.pending(), 0);
     }
 }

@@ -7,7 +7,7 @@ use fanfeed_sockets::{ChannelEnd, ServerBuilder};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::support::{echoing, listen, until};
+use crate::support::{PATIENCE, echoing, listen, until};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -48,7 +48,7 @@ async fn logged(log: &Log, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn hooks_are_called_in_order_and_delay_nobody() {
+async fn hooks_are_called_in_order() {
     let log = Log::default();
     let server = listen(logging(&log)).await;
     let a = server.join("room").await;
@@ -68,6 +68,28 @@ async fn hooks_are_called_in_order_and_delay_nobody() {
         format!("close room {:?}", ChannelEnd::Emptied),
     ];
     assert_eq!(logged(&log, 6).await, expected);
+}
+
+#[tokio::test]
+async fn hooks_that_wait_delay_nobody() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let done = Arc::new(tokio::sync::Semaphore::new(0));
+    let (opened, ended) = (Arc::clone(&gate), Arc::clone(&done));
+    let server = listen(echoing().on_channel_create(move |_| {
+        let (gate, done) = (Arc::clone(&opened), Arc::clone(&ended));
+        async move {
+            gate.acquire().await.unwrap().forget();
+            done.add_permits(1);
+        }
+    }))
+    .await;
+    let _first = server.join("room").await;
+    let mut second = server.join("room").await;
+    second.send("echo", json!(1)).await;
+    assert_eq!(second.next().await["body"], 1);
+    assert_eq!(done.available_permits(), 0);
+    gate.add_permits(1);
+    until("the hook has ended", || done.available_permits() == 1).await;
 }
 
 #[tokio::test]
@@ -94,13 +116,18 @@ async fn each_end_of_a_channel_is_told_with_its_reason() {
 
     let log = Log::default();
     let server = listen(logging(&log)).await;
-    let c = server.join("room").await;
-    let id = c.id.clone();
-    drop(c);
-    server.server.shutdown(Duration::from_secs(30)).await;
+    let mut c = server.join("room").await;
+    let leaving = async move {
+        assert_eq!(c.close_code().await, 1001);
+        c.id.clone()
+    };
+    let (report, id) = tokio::join!(server.server.shutdown(PATIENCE), leaving);
+    assert!(report.hooks_finished);
     let told = log.lock().unwrap().clone();
-    assert_eq!(told.len(), 4, "{told:?}");
-    assert!(told.contains(&format!("leave {id}")));
+    assert_eq!(
+        told[2..],
+        [format!("leave {id}"), "close room Shutdown".to_owned()]
+    );
 }
 
 #[tokio::test]
@@ -175,11 +202,11 @@ async fn every_join_has_one_leave_however_the_connection_ends() {
         }
     }
     until("all have left", || server.server.stats().connections == 0).await;
-    until("all hooks were called", || {
-        let counts = counts.lock().unwrap();
-        counts.len() == 60 && counts.values().all(|count| *count == (1, 1))
-    })
-    .await;
+    // It waits for all hooks, so that one that is called twice is seen.
+    assert!(server.server.shutdown(PATIENCE).await.hooks_finished);
+    let counts = counts.lock().unwrap();
+    assert_eq!(counts.len(), 60);
+    assert!(counts.values().all(|count| *count == (1, 1)), "{counts:?}");
 }
 
 #[tokio::test]
