@@ -65,6 +65,9 @@ impl ClientBuilder {
     /// The messages of a membership are handled one after the other, those of different memberships side by side. A listener
     /// for `join.success`, `channel.expired` or `channel.closed` comes in addition to what the client itself does then.
     ///
+    /// The answer to a [request](super::ClientPublisher::request) of a listener is read only if the [`inbox`](Self::inbox) has room
+    /// for the messages before it.
+    ///
     /// A listener must not block its thread; see [`listen_blocking`](Self::listen_blocking).
     #[must_use]
     pub fn listen(mut self, key: impl Into<String>, listener: impl Handler) -> Self {
@@ -124,6 +127,8 @@ impl ClientBuilder {
     }
 
     /// Gives a membership up after so many attempts to connect that failed in a row. Without limit by default.
+    ///
+    /// An attempt has also failed if the server upgrades the connection and ends it before it has sent anything but a close frame.
     #[must_use]
     pub fn reconnect_attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = Some(attempts);
@@ -137,7 +142,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long the server may take nothing of what is written. Then the connection is lost. 10 seconds by default.
+    /// How long the server may take nothing of what is written. Then the connection is lost. 10 seconds by default. A server that
+    /// takes a large message slowly is not cut.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.settings.write_timeout = timeout;
@@ -182,6 +188,10 @@ impl ClientBuilder {
     }
 
     /// How many messages of a membership may wait for their listeners. Then no more are read. 256 by default.
+    ///
+    /// Answers are then not read either: a listener that [requests](super::ClientPublisher::request) something on a channel that
+    /// is busier than the listener waits until its timeout. Such a listener starts a task for that, or has an inbox with
+    /// room for what comes meanwhile.
     #[must_use]
     pub fn inbox(mut self, messages: usize) -> Self {
         self.settings.inbox = messages;

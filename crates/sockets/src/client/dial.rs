@@ -1,10 +1,15 @@
 //! Making a connection.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -24,7 +29,64 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 /// A connection after the upgrade.
-pub(super) type Socket = WebSocketStream<Box<dyn Transport>>;
+pub(super) type Socket = WebSocketStream<Noted>;
+
+/// When the other side last took something of what was written.
+#[derive(Clone)]
+pub(super) struct Taken(Arc<Mutex<Instant>>);
+
+impl Taken {
+    pub(super) fn last(&self) -> Instant {
+        *self.0.lock()
+    }
+}
+
+/// A transport that notes when it takes something.
+pub(super) struct Noted {
+    inner: Box<dyn Transport>,
+    taken: Taken,
+}
+
+impl Noted {
+    fn new(inner: Box<dyn Transport>) -> Self {
+        let taken = Taken(Arc::new(Mutex::new(Instant::now())));
+        Self { inner, taken }
+    }
+
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.clone()
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+        *self.taken.0.lock() = Instant::now();
+        Poll::Ready(taken)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
 
 /// The headers that the upgrade itself has.
 const RESERVED: [&str; 7] = [
@@ -121,7 +183,8 @@ impl Dialer {
         for (name, value) in seen.into_iter().flat_map(Seen::headers) {
             request.headers_mut().insert(name, value);
         }
-        let (socket, _) = client_async_with_config(request, stream, Some(self.config)).await?;
+        let (socket, _) =
+            client_async_with_config(request, Noted::new(stream), Some(self.config)).await?;
         Ok(socket)
     }
 }

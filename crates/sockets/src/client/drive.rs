@@ -1,18 +1,19 @@
 //! One connection, from the upgrade to its end.
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message as Frame, error::ProtocolError};
 
 use super::core::Core;
-use super::dial::Socket;
+use super::dial::{Socket, Taken};
 use super::event::{ClientEventKind, Ended};
 use super::farewell;
 use super::listen::Received;
@@ -25,6 +26,9 @@ use crate::wire::{
 
 /// Messages that are written before the connection is flushed.
 const BATCH: usize = 64;
+
+/// Bytes of messages after which the connection is flushed.
+const BATCH_BYTES: usize = 64 << 10;
 
 pub(super) type Sink = SplitSink<Socket, Frame>;
 pub(super) type Stream = SplitStream<Socket>;
@@ -49,7 +53,8 @@ pub(super) async fn drive(
     inbox: &mpsc::Sender<Received>,
     heard: &mut bool,
 ) -> End {
-    let (mut sink, mut stream) = socket.split();
+    let taken = socket.get_ref().taken();
+    let (sink, mut stream) = socket.split();
     let reader = Reader {
         core,
         member,
@@ -57,17 +62,38 @@ pub(super) async fn drive(
         pulse: Pulse::new(),
         cancel: CancelToken::new(),
     };
+    let mut writer = Writer {
+        core,
+        sink,
+        taken,
+        written: Vec::new(),
+    };
+    let running = async {
+        let mut reading = pin!(reader.read(&mut stream));
+        let ended = tokio::select! {
+            end = &mut reading => return end,
+            ended = writer.write(&mut queue, &reader.pulse) => ended,
+            ended = reader.pulse.watch(core.settings.silence) => ended,
+        };
+        match ended {
+            // The server may have said why before it was gone: what has arrived can still be read.
+            Ended::Failed(_) | Ended::Eof => {
+                writer.give_up(&mut queue);
+                reader.rest(reading, ended).await
+            }
+            other => End::Ended(other),
+        }
+    };
     let end = tokio::select! {
-        end = reader.read(&mut stream) => end,
-        ended = write(core, &mut sink, &mut queue, &reader.pulse) => End::Ended(ended),
-        ended = reader.pulse.watch(core.settings.silence) => End::Ended(ended),
+        end = running => end,
         () = member.leave.cancelled() => End::Left,
         () = core.closed.cancelled() => End::ClientClosed,
     };
     *heard = reader.pulse.has_beaten();
     member.disconnect();
     reader.cancel.cancel();
-    farewell::close(&core.settings, &end, sink, stream, queue).await;
+    let Writer { sink, written, .. } = writer;
+    farewell::close(&core.settings, &end, sink, stream, queue, written).await;
     end
 }
 
@@ -81,6 +107,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Lets the reading come to its end after a write has failed: in time, but for what listeners have to take first.
+    async fn rest(&self, mut reading: impl Future<Output = End> + Unpin, ended: Ended) -> End {
+        loop {
+            match timeout(self.core.settings.close_timeout, &mut reading).await {
+                // The first cause counts.
+                Ok(End::Ended(Ended::Failed(_) | Ended::Eof)) => return End::Ended(ended),
+                Ok(end) => return end,
+                Err(_) if self.pulse.is_paused() => {}
+                Err(_) => return End::Ended(ended),
+            }
+        }
+    }
+
     async fn read(&self, stream: &mut Stream) -> End {
         loop {
             let frame = match stream.next().await {
@@ -88,7 +127,10 @@ impl Reader<'_> {
                 Some(Err(error)) => return End::Ended(ended_by(error, self.core)),
                 None => return End::Ended(Ended::Eof),
             };
-            self.pulse.beat();
+            // A server that has nothing to say but good-bye has not taken the client in.
+            if !frame.is_close() {
+                self.pulse.beat();
+            }
             let end = match frame {
                 Frame::Text(text) => self.receive(text.as_bytes()).await,
                 Frame::Binary(bytes) => self.receive(&bytes).await,
@@ -244,75 +286,125 @@ impl Pulse {
     }
 }
 
-/// Writes the queue and the pings until the connection fails.
-async fn write(
-    core: &Core,
-    sink: &mut Sink,
-    queue: &mut mpsc::Receiver<Outgoing>,
-    pulse: &Pulse,
-) -> Ended {
-    let every = core.settings.ping_interval;
-    let mut ticks = interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut written = Vec::new();
-    loop {
-        let work = async {
-            tokio::select! {
-                outgoing = queue.recv() => Some(outgoing),
-                _ = ticks.tick() => None,
+struct Writer<'a> {
+    core: &'a Core,
+    sink: Sink,
+    taken: Taken,
+    /// The publishers of messages that were written, and perhaps not flushed.
+    written: Vec<oneshot::Sender<()>>,
+}
+
+impl Writer<'_> {
+    /// Writes the queue and the pings until the connection fails.
+    async fn write(&mut self, queue: &mut mpsc::Receiver<Outgoing>, pulse: &Pulse) -> Ended {
+        let every = self.core.settings.ping_interval;
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // All was flushed, so it is ready at once.
+            let mut result = self.ready().await;
+            if result.is_ok() {
+                let work = async {
+                    tokio::select! {
+                        outgoing = queue.recv() => Some(outgoing),
+                        _ = ticks.tick() => None,
+                    }
+                };
+                result = match work.await {
+                    Some(Some(first)) => self.write_batch(queue, first).await,
+                    // The membership has taken the queue away, and is about to end this.
+                    Some(None) => pending().await,
+                    None => self.ping(pulse).await,
+                };
             }
-        };
-        let result = match work.await {
-            Some(Some(first)) => {
-                let limit = core.settings.write_timeout;
-                timeout(limit, write_batch(sink, queue, first, &mut written)).await
+            if let Err(ended) = result {
+                return ended;
             }
-            // The membership has taken the queue away, and is about to end this.
-            Some(None) => pending().await,
-            None => timeout(core.settings.write_timeout, ping(sink, pulse)).await,
-        };
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return ended_by(error, core),
-            Err(_) => return Ended::Stalled(core.settings.write_timeout),
         }
     }
-}
 
-/// Writes a message, and those behind it in the queue, and tells their publishers.
-async fn write_batch(
-    sink: &mut Sink,
-    queue: &mut mpsc::Receiver<Outgoing>,
-    first: Outgoing,
-    written: &mut Vec<tokio::sync::oneshot::Sender<()>>,
-) -> Result<(), Error> {
-    let mut next = Some(first);
-    let mut count = 0;
-    while let Some(outgoing) = next {
-        sink.feed(Frame::Text(outgoing.text)).await?;
-        written.extend(outgoing.written);
-        count += 1;
-        next = if count < BATCH {
-            queue.try_recv().ok()
-        } else {
-            None
+    /// Writes a message, and those behind it in the queue, and tells their publishers.
+    ///
+    /// This may be dropped wherever it waits, and then the rest of the queue is written by the farewell. So it never waits with
+    /// a message in its hands: it takes one when the sink is ready for it.
+    async fn write_batch(
+        &mut self,
+        queue: &mut mpsc::Receiver<Outgoing>,
+        first: Outgoing,
+    ) -> Result<(), Ended> {
+        let mut bytes = self.put(first)?;
+        for _ in 1..BATCH {
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+            self.ready().await?;
+            match queue.try_recv() {
+                Ok(next) => bytes += self.put(next)?,
+                Err(_) => break,
+            }
+        }
+        in_time(self.core, &self.taken, self.sink.flush()).await?;
+        for written in self.written.drain(..) {
+            // A publisher that has been dropped does not want to know.
+            let _ = written.send(());
+        }
+        Ok(())
+    }
+
+    /// Tells the publishers that their messages are lost.
+    fn give_up(&mut self, queue: &mut mpsc::Receiver<Outgoing>) {
+        queue.close();
+        while queue.try_recv().is_ok() {}
+        self.written.clear();
+    }
+
+    async fn ready(&mut self) -> Result<(), Ended> {
+        let ready = poll_fn(|cx| self.sink.poll_ready_unpin(cx));
+        in_time(self.core, &self.taken, ready).await
+    }
+
+    /// Gives a message to the sink, which is ready, and returns its size.
+    fn put(&mut self, outgoing: Outgoing) -> Result<usize, Ended> {
+        let bytes = outgoing.text.len();
+        let put = self.sink.start_send_unpin(Frame::Text(outgoing.text));
+        put.map_err(|error| ended_by(error, self.core))?;
+        self.written.extend(outgoing.written);
+        Ok(bytes)
+    }
+
+    async fn ping(&mut self, pulse: &Pulse) -> Result<(), Ended> {
+        let sink = &mut self.sink;
+        let pinging = async {
+            sink.feed(Frame::Ping(Bytes::new())).await?;
+            if pulse.is_paused() {
+                // The pings of the server wait unread; some servers take a pong alone for a sign of life.
+                sink.feed(Frame::Pong(Bytes::new())).await?;
+            }
+            sink.flush().await
         };
+        in_time(self.core, &self.taken, pinging).await
     }
-    sink.flush().await?;
-    for written in written.drain(..) {
-        // A publisher that has been dropped does not want to know.
-        let _ = written.send(());
-    }
-    Ok(())
 }
 
-async fn ping(sink: &mut Sink, pulse: &Pulse) -> Result<(), Error> {
-    sink.feed(Frame::Ping(Bytes::new())).await?;
-    if pulse.is_paused() {
-        // The pings of the server wait unread; some servers take a pong alone for a sign of life.
-        sink.feed(Frame::Pong(Bytes::new())).await?;
+/// Waits for a part of the writing, as long as the server takes something within each write timeout.
+async fn in_time(
+    core: &Core,
+    taken: &Taken,
+    part: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Ended> {
+    let limit = core.settings.write_timeout;
+    let mut part = pin!(part);
+    let mut since = Instant::now();
+    loop {
+        if let Ok(done) = timeout_at(since + limit, &mut part).await {
+            return done.map_err(|error| ended_by(error, core));
+        }
+        let last = taken.last();
+        if last <= since {
+            return Err(Ended::Stalled(limit));
+        }
+        since = last;
     }
-    sink.flush().await
 }
 
 fn ended_by(error: Error, core: &Core) -> Ended {

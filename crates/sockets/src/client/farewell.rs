@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -13,22 +13,24 @@ use super::event::Ended;
 use super::member::Outgoing;
 use super::settings::Settings;
 
-/// Closes a connection as its end asks for, within the limit of the settings.
+/// Closes a connection as its end asks for, within the limit of the settings. `written` are the publishers of what the sink has,
+/// and has not flushed.
 pub(super) async fn close(
     settings: &Settings,
     end: &End,
     mut sink: Sink,
     stream: Stream,
     mut queue: mpsc::Receiver<Outgoing>,
+    written: Vec<oneshot::Sender<()>>,
 ) {
     let work = async {
         match end {
             End::Left | End::ChannelExpired | End::ChannelClosed => {
-                flush(&mut sink, &mut queue).await;
+                flush(&mut sink, &mut queue, written).await;
                 part(sink, stream, CloseCode::Normal).await;
             }
             End::ClientClosed => {
-                flush(&mut sink, &mut queue).await;
+                flush(&mut sink, &mut queue, written).await;
                 part(sink, stream, CloseCode::Away).await;
             }
             // The library has queued the answer. If it cannot be written, the connection is over in any case.
@@ -45,9 +47,12 @@ pub(super) async fn close(
 }
 
 /// Writes what was published before the end.
-async fn flush(sink: &mut Sink, queue: &mut mpsc::Receiver<Outgoing>) {
+async fn flush(
+    sink: &mut Sink,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    mut written: Vec<oneshot::Sender<()>>,
+) {
     queue.close();
-    let mut written = Vec::new();
     while let Some(outgoing) = queue.recv().await {
         if sink.feed(Frame::Text(outgoing.text)).await.is_err() {
             return;

@@ -84,7 +84,7 @@ async fn connections(
     let mut retries = Retries::new(core.settings.reconnect);
     loop {
         core.tell(member, ClientEventKind::Connected { again });
-        again = true;
+        let was_made_again = std::mem::replace(&mut again, true);
         let began = Instant::now();
         let mut heard = false;
         let ended = match drive(core, member, socket, queue, inbox, &mut heard).await {
@@ -100,6 +100,13 @@ async fn connections(
         }
         if heard {
             retries.failed = 0;
+        } else if was_made_again {
+            // The attempt came to nothing.
+            retries.failed += 1;
+            let most = core.settings.attempts;
+            if most.is_some_and(|most| retries.failed >= most) {
+                return LeaveReason::Ended(ended);
+            }
         }
         let attempts = async { retries.connect(core, member, dialer, began.elapsed()).await };
         socket = tokio::select! {
@@ -156,15 +163,14 @@ impl Retries {
     ) -> Result<Socket, LeaveReason> {
         loop {
             let attempt = self.failed + 1;
-            let wait = self.backoff.next_wait(lasted);
+            // A failed attempt may take long, and is no connection that lasted.
+            let wait = self.backoff.next_wait(std::mem::take(&mut lasted));
             core.tell(member, ClientEventKind::Retrying { attempt, wait });
             sleep(wait).await;
-            let began = Instant::now();
             let error = match Arc::clone(dialer).dial(member.seen()).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => Arc::new(error),
             };
-            lasted = began.elapsed();
             self.failed = attempt;
             core.tell(
                 member,

@@ -66,6 +66,9 @@ pub trait ClientPublisher: Send + Sync {
 
     /// Sends a message, and waits for the first message on the same channel that has its correlation id. It gets a new
     /// correlation id unless it has one.
+    ///
+    /// In a listener, mind that the answer comes behind all messages that the server sent before it: it is not read while the
+    /// [`inbox`](crate::ClientBuilder::inbox) of the membership is full.
     fn request(&self, message: Message, timeout: Duration) -> RequestFuture<'_>;
 }
 

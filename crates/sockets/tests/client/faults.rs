@@ -437,3 +437,57 @@ async fn the_longest_times_mean_never() {
     within("the end", room.leave()).await;
     assert!(matches!(room.over().await, LeaveReason::Left));
 }
+
+/// It takes a message for longer than the limit, and something all the time.
+#[tokio::test]
+async fn a_server_that_takes_slowly_is_not_cut() {
+    use tokio::io::AsyncReadExt;
+
+    let limit = Duration::from_secs(1);
+    let mut server = Server::start().await;
+    let client = quick()
+        .write_timeout(limit)
+        .max_publish_bytes(64 << 20)
+        .build()
+        .expect("a runtime");
+    let mut events = Events::of(&client);
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut slow = server.peer().await.socket.into_inner();
+    let mut message = Message::new("k", "", "");
+    message
+        .set_raw_body(&format!("\"{}\"", "x".repeat(40 << 20)))
+        .expect("JSON");
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut buffer = vec![0; 128 << 10];
+    let mut began = None;
+    let reading = async {
+        loop {
+            if slow.read(&mut buffer).await.expect("connected") == 0 {
+                panic!("the client has cut the connection");
+            }
+            began.get_or_insert_with(tokio::time::Instant::now);
+            pace.tick().await;
+        }
+    };
+    let published = within("it is written", async {
+        tokio::select! {
+            published = room.publish(message) => published,
+            () = reading => unreachable!("it reads for ever"),
+        }
+    })
+    .await;
+    published.expect("it is written");
+    let took = began.map(|began| began.elapsed());
+    assert!(
+        took > Some(limit * 3 / 2),
+        "it took {took:?}, which shows nothing"
+    );
+    while let Ok(event) = events.0.try_recv() {
+        let is_over = matches!(event.kind, ClientEventKind::Disconnected(_));
+        assert!(!is_over, "{event}");
+    }
+}

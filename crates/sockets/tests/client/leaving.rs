@@ -10,7 +10,7 @@ use fanfeed_sockets::{
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::common::{Events, Server, quick, within};
+use super::common::{Events, PATIENCE, Server, quick, within};
 
 #[tokio::test]
 async fn leaving_sends_what_was_published_and_then_a_close_frame() {
@@ -341,5 +341,120 @@ async fn no_listener_outlives_its_client() {
             drop((client, room));
         }
         assert_eq!(within("the listeners' end", started.recv()).await, None);
+    }
+}
+
+/// Leaving finds the writer in the middle of what was published, with a server that takes nothing.
+#[tokio::test]
+async fn leaving_with_back_pressure_loses_nothing_from_the_middle() {
+    let mut server = Server::start().await;
+    let client = quick()
+        .outbox(200)
+        .write_timeout(PATIENCE * 10)
+        .silence_timeout(PATIENCE * 10)
+        .close_timeout(PATIENCE)
+        .build()
+        .expect("a runtime");
+    let room = client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut peer = server.peer().await;
+    // More than the buffers of TCP have room for.
+    let filling = "x".repeat(400_000);
+    let published = 60_u32;
+    for number in 0..published {
+        let message = Message::new("n", "", "")
+            .with_body(&(number, &filling))
+            .expect("JSON");
+        room.try_publish(message).expect("there is room");
+    }
+    let waiting = Message::new("n", "", "")
+        .with_body(&(published, ""))
+        .expect("JSON");
+    let publishing = room.publish(waiting);
+    let leaving = async {
+        // The writer has run into the full buffers: it takes no more.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        room.leave().await;
+    };
+    let reading = async {
+        while !matches!(room.state(), fanfeed_sockets::MembershipState::Reconnecting) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for number in 0..=published {
+            let (got, _): (u32, String) = peer.message().await.bind().expect("a number");
+            assert_eq!(got, number);
+        }
+        assert_eq!(peer.closed_with().await, Some(1000));
+    };
+    let (published, (), ()) = within("the end", async {
+        tokio::join!(publishing, leaving, reading)
+    })
+    .await;
+    published.expect("it was written");
+}
+
+/// The server says good-bye and is gone, and the client's writes fail before it has read that.
+#[tokio::test]
+async fn a_failing_write_does_not_win_over_what_the_server_said() {
+    use futures_util::SinkExt;
+    use tokio_tungstenite::tungstenite::Message as Frame;
+
+    for round in 0..100 {
+        let mut server = Server::start().await;
+        let (sender, mut got) = mpsc::unbounded_channel();
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let client = quick()
+            .inbox(1)
+            .listen("n", move |request: Request| {
+                let (gate, sender) = (Arc::clone(&gate), sender.clone());
+                async move {
+                    gate.acquire().await?.forget();
+                    let _ = sender.send(request.bind::<u32>()?);
+                    Ok(None)
+                }
+            })
+            .build()
+            .expect("a runtime");
+        let mut events = Events::of(&client);
+        let room = client
+            .join(&server.url, "room", JoinOptions::new())
+            .await
+            .expect("joined");
+        let mut peer = server.peer().await;
+        let messages = if round % 2 == 0 { 0 } else { 5 };
+        // What the server does not read makes a reset of its end.
+        room.publish(Message::new("unread", "", ""))
+            .await
+            .expect("written");
+        for number in 0..messages {
+            let message = Message::new("n", "", "room").with_body(&number);
+            let text = message.expect("JSON").encode();
+            peer.socket
+                .feed(Frame::Text(text.into()))
+                .await
+                .expect("fed");
+        }
+        let expired = Message::new("channel.expired", "", "room").encode();
+        peer.socket
+            .feed(Frame::Text(expired.into()))
+            .await
+            .expect("fed");
+        peer.socket.close(None).await.expect("sent");
+        drop(peer);
+        let publishing = async { while room.publish(Message::new("k", "", "")).await.is_ok() {} };
+        within("a failed write", publishing).await;
+        open.add_permits(10);
+        for number in 0..messages {
+            assert_eq!(within("a message", got.recv()).await, Some(number));
+        }
+        let reason = within("the end", room.over()).await;
+        assert!(matches!(reason, LeaveReason::ChannelExpired), "{reason:?}");
+        while let Ok(event) = events.0.try_recv() {
+            let retries = matches!(event.kind, ClientEventKind::Retrying { .. });
+            assert!(!retries, "{event}");
+        }
     }
 }

@@ -321,3 +321,92 @@ async fn a_heard_server_starts_the_count_of_attempts_again() {
         peer = server.peer().await;
     }
 }
+
+/// It upgrades, and then closes, or is gone.
+#[tokio::test]
+async fn a_server_that_takes_no_client_in_is_given_up() {
+    for code in [Some(1008), Some(1013), None] {
+        let mut server = Server::start().await;
+        let client = quick().reconnect_attempts(3).build().expect("a runtime");
+        let (room, mut peer) = joined(&client, &mut server).await;
+        peer.welcome("member").await;
+        within("join.success", room.joined()).await.expect("joined");
+        for _ in 0..4 {
+            match code {
+                Some(code) => peer.close(Some(code)).await,
+                None => drop(peer),
+            }
+            let next = within("another connection, or the end", async {
+                tokio::select! {
+                    peer = server.peer() => Ok(peer),
+                    reason = room.over() => Err(reason),
+                }
+            });
+            match next.await {
+                Ok(next) => peer = next,
+                Err(reason) => {
+                    assert!(
+                        matches!(&reason, LeaveReason::Ended(Ended::Closed { code: ended }) if *ended == code)
+                            || matches!(reason, LeaveReason::Ended(Ended::Eof)),
+                        "{reason:?}"
+                    );
+                    peer = joined(&client, &mut server).await.1;
+                    break;
+                }
+            }
+        }
+        assert_eq!(client.memberships("room").len(), 1);
+        // It was given up after three attempts, so this is another membership.
+        assert!(matches!(room.state(), MembershipState::Over(_)));
+        drop(peer);
+    }
+}
+
+/// Attempts that take longer than the longest wait make the waits grow all the same.
+#[tokio::test]
+async fn slow_attempts_make_the_waits_grow() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut server = Server::on(listener, StatusCode::SWITCHING_PROTOCOLS);
+    let max = Duration::from_millis(100);
+    let client = Client::builder()
+        .reconnect(max)
+        .connect_timeout(max * 3)
+        .reconnect_attempts(4)
+        .build()
+        .expect("a runtime");
+    let mut events = Events::of(&client);
+    let (_room, peer) = joined(&client, &mut server).await;
+    drop(server);
+    // It accepts, by the kernel, and answers nothing.
+    let _deaf = within("the port is free", async {
+        loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    drop(peer);
+    let mut waits = Vec::new();
+    events
+        .until("the end", |kind| match kind {
+            ClientEventKind::Retrying { wait, .. } => {
+                waits.push(wait);
+                None
+            }
+            ClientEventKind::RetryFailed { error, .. } => {
+                assert!(matches!(*error, JoinError::Timeout(_)), "{error}");
+                None
+            }
+            ClientEventKind::Left(_) => Some(()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(waits.len(), 4);
+    // From the second half of the fourth step on.
+    assert!(waits[3] >= max * 4 / 10, "{waits:?}");
+}
