@@ -204,7 +204,7 @@ impl Nodes {
                     link.fail();
                 }
             }
-            Event::Undecodable { key, error } if !self.links(key.as_str()).is_empty() => {
+            Event::Undecodable { key, error, .. } if !self.links(key.as_str()).is_empty() => {
                 count(&self.counters.undecodable);
                 self.emit([NodeEvent::Undecodable { reason: error }]);
             }
