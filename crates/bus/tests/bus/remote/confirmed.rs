@@ -9,7 +9,7 @@ use fanfeed_bus::{BusError, Context, EventBus};
 
 use super::hooked::Hooked;
 use super::{Ordered, broker, bus, next, orders};
-use crate::support::{LONG, Placed, soon, until};
+use crate::support::{LONG, Placed, until};
 
 fn over(broker: &Arc<Hooked>) -> EventBus {
     let bus = EventBus::over(broker.clone());
@@ -220,7 +220,7 @@ mod in_async_code {
         assert!(dispatch.as_mut().poll(&mut cx).is_pending());
         drop(go);
         let closing = bus.clone();
-        soon(move || closing.close()).unwrap();
+        crate::support::soon(move || closing.close()).unwrap();
         assert_eq!(heard.try_recv(), Ok(7));
         let mut polled = Poll::Pending;
         until(|| {
