@@ -20,4 +20,6 @@ mod support;
 mod tokio;
 #[cfg(feature = "tracing")]
 mod tracing;
+#[cfg(feature = "tokio")]
+mod twins;
 mod unregister;
