@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fanfeed::Receiver;
 use fanfeed_sockets::{
-    Client, ClientBuilder, ClientEvent, ClientEventKind, Incoming, Message, decode,
+    Client, ClientBuilder, ClientEvent, ClientEventKind, Incoming, JoinOptions, Membership,
+    Message, decode,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -74,6 +75,13 @@ impl Server {
             peers,
             accepting,
         }
+    }
+
+    /// Lets the client join a channel. Returns its membership, and its connection as the server sees it.
+    pub(crate) async fn joined(&mut self, client: &Client, channel: &str) -> (Membership, Peer) {
+        let joining = client.join(&self.url, channel, JoinOptions::new());
+        let membership = joining.await.expect("it is joined");
+        (membership, self.peer().await)
     }
 
     pub(crate) async fn peer(&mut self) -> Peer {

@@ -26,16 +26,8 @@ async fn b16_a_client_lives_longer_than_its_limit_of_silence() {
         .expect("a runtime");
     let mut server = Server::start().await;
     // One server answers pings and sends nothing else; the other sends messages and reads nothing.
-    let answered = client
-        .join(&server.url, "answers", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut answering = server.peer().await;
-    let talked = client
-        .join(&server.url, "talks", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut talking = server.peer().await;
+    let (answered, mut answering) = server.joined(&client, "answers").await;
+    let (talked, mut talking) = server.joined(&client, "talks").await;
     let mut events = Events::of(&client);
     let began = tokio::time::Instant::now();
     while began.elapsed() < silence * 5 / 2 {
@@ -165,11 +157,7 @@ async fn b20_listeners_for_the_client_s_own_messages_come_in_addition() {
             });
         }
         let client = builder.build().expect("a runtime");
-        let room = client
-            .join(&server.url, "room", JoinOptions::new())
-            .await
-            .expect("joined");
-        let mut peer = server.peer().await;
+        let (room, mut peer) = server.joined(&client, "room").await;
         peer.welcome("member").await;
         assert_eq!(
             &*within("join.success", room.joined()).await.expect("joined"),
@@ -344,11 +332,7 @@ async fn b22_a_stalled_server_is_noticed_and_its_publishers_are_told() {
     let limit = Duration::from_millis(100);
     let client = quick().write_timeout(limit).build().expect("a runtime");
     let mut events = Events::of(&client);
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let _deaf = server.peer().await;
+    let (room, _deaf) = server.joined(&client, "room").await;
     let fault = within("the connection is lost", async {
         loop {
             if let Err(error) = room.publish(large()).await {
@@ -382,11 +366,7 @@ async fn b23_a_message_of_100_kilobytes_passes_by_default() {
         })
         .build()
         .expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     let large = Message::new("m", "", "room")
         .with_body(&"x".repeat(100_000))
         .expect("JSON");
@@ -412,11 +392,7 @@ async fn the_longest_times_mean_never() {
         .build()
         .expect("a runtime");
     let mut events = Events::of(&client);
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     peer.welcome("member").await;
     within("join.success", room.joined()).await.expect("joined");
     let asked = room.request(Message::new("ask", "", ""), Duration::MAX);

@@ -16,11 +16,7 @@ use super::common::{Events, PATIENCE, Server, quick, within};
 async fn leaving_sends_what_was_published_and_then_a_close_frame() {
     let mut server = Server::start().await;
     let client = quick().build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     for number in 0..100 {
         let message = Message::new("n", "", "").with_body(&number).expect("JSON");
         room.try_publish(message).expect("there is room");
@@ -54,11 +50,7 @@ async fn leaving_a_server_that_does_not_answer_ends_at_the_close_timeout() {
         .close_timeout(Duration::from_millis(20))
         .build()
         .expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let _silent = server.peer().await;
+    let (room, _silent) = server.joined(&client, "room").await;
     within("the end", room.leave()).await;
 }
 
@@ -268,11 +260,7 @@ async fn what_listeners_hold_does_not_keep_a_client() {
             .build()
             .expect("a runtime");
         let mut events = Events::of(&client);
-        let room = client
-            .join(&server.url, "room", JoinOptions::new())
-            .await
-            .expect("joined");
-        let mut peer = server.peer().await;
+        let (room, mut peer) = server.joined(&client, "room").await;
         *callback.lock() = Some(client.publisher());
         let keeps = (client.publisher(), room, Arc::clone(&held));
         client.listen("go", move |_: Request| {
@@ -324,11 +312,7 @@ async fn no_listener_outlives_its_client() {
             })
             .build()
             .expect("a runtime");
-        let room = client
-            .join(&server.url, "room", JoinOptions::new())
-            .await
-            .expect("joined");
-        let mut peer = server.peer().await;
+        let (room, mut peer) = server.joined(&client, "room").await;
         for _ in 0..10 {
             peer.send_message(&Message::new("stay", "", "room")).await;
         }
@@ -355,11 +339,7 @@ async fn leaving_with_back_pressure_loses_nothing_from_the_middle() {
         .close_timeout(PATIENCE)
         .build()
         .expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     // More than the buffers of TCP have room for.
     let filling = "x".repeat(400_000);
     let published = 60_u32;
@@ -419,11 +399,7 @@ async fn a_failing_write_does_not_win_over_what_the_server_said() {
             .build()
             .expect("a runtime");
         let mut events = Events::of(&client);
-        let room = client
-            .join(&server.url, "room", JoinOptions::new())
-            .await
-            .expect("joined");
-        let mut peer = server.peer().await;
+        let (room, mut peer) = server.joined(&client, "room").await;
         let messages = if round % 2 == 0 { 0 } else { 5 };
         // What the server does not read makes a reset of its end.
         room.publish(Message::new("unread", "", ""))

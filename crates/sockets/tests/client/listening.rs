@@ -22,11 +22,7 @@ async fn a_listener_s_reply_is_published() {
         })
         .build()
         .expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     peer.welcome("member-1").await;
     room.joined().await.expect("joined");
     let mut question = Message::new("ask", "other", "room");
@@ -291,16 +287,8 @@ async fn no_listener_holds_up_pings_answers_or_other_channels() {
         .build()
         .expect("a runtime");
     let mut events = Events::of(&client);
-    let slow = client
-        .join(&server.url, "slow", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
-    let quick = client
-        .join(&server.url, "quick", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut other = server.peer().await;
+    let (slow, mut peer) = server.joined(&client, "slow").await;
+    let (quick, mut other) = server.joined(&client, "quick").await;
     let answering = tokio::spawn(async move {
         while let Some(Frame::Text(text)) = other.frame().await {
             let Ok(Incoming::Message(question)) = decode(text.as_bytes()) else {
@@ -376,11 +364,7 @@ async fn no_listener_holds_up_pings_answers_or_other_channels() {
 async fn a_full_queue_to_the_server_is_told() {
     let mut server = Server::start().await;
     let client = quick().outbox(1).build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let _peer = server.peer().await;
+    let (room, _peer) = server.joined(&client, "room").await;
     // Nothing yields here, so nothing is written.
     room.try_publish(Message::new("a", "", ""))
         .expect("there is room for one");

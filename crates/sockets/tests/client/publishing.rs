@@ -109,11 +109,7 @@ async fn a_channel_is_joined_once_at_a_host() {
 async fn a_message_carries_the_channel_and_the_client_id() {
     let mut server = Server::start().await;
     let client = quick().build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     let message = || {
         Message::new("chat", "forged", "room")
             .with_body("hi")
@@ -144,11 +140,7 @@ async fn a_message_carries_the_channel_and_the_client_id() {
 async fn messages_arrive_in_the_order_published() {
     let mut server = Server::start().await;
     let client = quick().build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     for number in 0..200 {
         let message = Message::new("n", "", "").with_body(&number).expect("JSON");
         room.try_publish(message).expect("there is room");
@@ -165,11 +157,7 @@ async fn messages_arrive_in_the_order_published() {
 async fn what_cannot_be_published_is_given_back() {
     let mut server = Server::start().await;
     let client = quick().max_publish_bytes(512).build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let _peer = server.peer().await;
+    let (room, _peer) = server.joined(&client, "room").await;
     let error = client
         .publish(Message::new("", "", "room"))
         .await
@@ -190,11 +178,7 @@ async fn what_cannot_be_published_is_given_back() {
 async fn a_request_gets_its_answer() {
     let mut server = Server::start().await;
     let client = quick().build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     let asked = room.request(Message::new("ask", "", ""), PATIENCE);
     let answered = async {
         let question = peer.message().await;
@@ -212,11 +196,7 @@ async fn a_request_gets_its_answer() {
 async fn a_request_ends_by_an_error_message_a_timeout_or_the_connection() {
     let mut server = Server::start().await;
     let client = quick().build().expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     let ask = || Message::new("ask", "", "room");
 
     let asked = client.request(ask(), PATIENCE);
@@ -260,11 +240,7 @@ async fn a_late_answer_is_a_message_like_any_other() {
         })
         .build()
         .expect("a runtime");
-    let room = client
-        .join(&server.url, "room", JoinOptions::new())
-        .await
-        .expect("joined");
-    let mut peer = server.peer().await;
+    let (room, mut peer) = server.joined(&client, "room").await;
     let asked = room
         .request(Message::new("ask", "", ""), Duration::from_millis(10))
         .await;
