@@ -26,8 +26,8 @@ struct Entry<'a> {
     took: Duration,
 }
 
-/// Runs them all: in order, and beside these those that can be, in order too, because most of the time one of two processors
-/// would wait. A failure does not keep the later steps from running unless `fail_fast` says so: one run then tells everything
+/// Runs all steps. Those that can run beside the others have a thread of their own, because one of two processors would be idle most
+/// of the time; each of the two groups runs in order. A failure does not keep the later steps from running unless `fail_fast` says so: one run then tells everything
 /// that is wrong.
 pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
     let run = Run {

@@ -77,7 +77,7 @@ pub(crate) fn wait(
 
 /// What the thread leaves for the future.
 struct Answer<T> {
-    /// The result, or the panic, of what the thread ran.
+    /// The result of the thread's closure, or its panic.
     result: Option<Result<T, Box<dyn Any + Send>>>,
     waker: Option<Waker>,
 }

@@ -1,4 +1,4 @@
-//! The channels: who may join which, and what clients may ask.
+//! The channels, their access check, and the handlers of questions.
 
 use std::collections::HashSet;
 use std::future::ready;

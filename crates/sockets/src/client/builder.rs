@@ -142,8 +142,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long the server may take nothing of what is written. Then the connection is lost. 10 seconds by default. A server that
-    /// takes a large message slowly is not cut.
+    /// The longest time without any progress of a write. After it the connection is lost. 10 seconds
+    /// by default. A server that reads a large message slowly is not cut.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.settings.write_timeout = timeout;

@@ -72,7 +72,8 @@ impl Core {
         }
     }
 
-    /// Closes the client, and lets go of what the program gave to it: a listener with a publisher would keep this for ever.
+    /// Closes the client, and drops its listeners and callbacks: a listener that has a publisher would
+    /// keep the client for ever.
     pub(super) fn close(&self) {
         self.closed.cancel();
         let program = std::mem::take(&mut *self.program.write());

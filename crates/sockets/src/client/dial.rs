@@ -31,7 +31,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 /// A connection after the upgrade.
 pub(super) type Socket = WebSocketStream<Noted>;
 
-/// When the other side last took something of what was written.
+/// The time of the last progress of a write.
 #[derive(Clone)]
 pub(super) struct Taken(Arc<Mutex<Instant>>);
 

@@ -13,8 +13,8 @@ use super::event::Ended;
 use super::member::Outgoing;
 use super::settings::Settings;
 
-/// Closes a connection as its end asks for, within the limit of the settings. `written` are the publishers of what the sink has,
-/// and has not flushed.
+/// Closes a connection, within the limit of the settings. `written` has the publishers of the messages
+/// that are in the sink and have not been flushed.
 pub(super) async fn close(
     settings: &Settings,
     end: &End,

@@ -105,7 +105,7 @@ impl Member {
         self.phase.send_replace(Phase::Connected(Some(id)));
     }
 
-    /// Begins a connection, and returns the queue of what is to be written.
+    /// Begins a connection, and returns its queue of messages to write.
     pub(super) fn connect(&self, capacity: usize) -> mpsc::Receiver<Outgoing> {
         let (outbox, queue) = mpsc::channel(capacity);
         *self.outbox.lock() = Some(outbox);

@@ -1,4 +1,4 @@
-//! Who may join, decided before the upgrade.
+//! The decision before the upgrade: whether a client may join.
 
 use std::borrow::Cow;
 use std::fmt;
