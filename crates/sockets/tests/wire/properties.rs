@@ -108,8 +108,12 @@ proptest! {
         if cut { bytes.truncate(at) } else { bytes[at] = byte }
         if let Ok(Incoming::Message(read)) = decode_first(&bytes) {
             let written = read.encode();
-            let again = decode(written.as_bytes()).expect("what was written can be read");
-            prop_assert_eq!(again, Incoming::Message(read));
+            let Ok(Incoming::Message(again)) = decode(written.as_bytes()) else {
+                panic!("a message is read as something else");
+            };
+            // The changed body may be spelled in another way than ours: with `&`, which is written as `\u0026`.
+            prop_assert_eq!(again.encode(), written);
+            prop_assert_eq!(again.headers(), read.headers());
         }
     }
 
