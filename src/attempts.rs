@@ -1,18 +1,20 @@
-//! Floor 2: what a resubscription does next. It reads no clock and starts no thread: it is told what happened, and when.
+//! Floor 2: what a resubscription does next. It reads no clock and starts no thread: the caller
+//! says what happened, and when.
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::error::SubscriptionError;
 
-/// What comes next, unless the resubscription was cancelled.
+/// The next step, unless the resubscription was cancelled.
 #[derive(Debug)]
 pub enum Step {
-    /// Make an attempt. It is told the error of the attempt before.
+    /// Make an attempt. `f` gets the error of the previous attempt.
     Attempt(Option<SubscriptionError>),
-    /// Wait for this time after an attempt that failed with this error, and then make the next attempt.
+    /// Wait for this time after an attempt that failed with this error, and then make the next
+    /// attempt.
     Wait(Duration, SubscriptionError),
-    /// It has succeeded.
+    /// The subscription ended without an error.
     End,
 }
 
@@ -24,7 +26,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// None has been made.
+    /// No attempt has been made yet.
     pub fn new(backoff: Backoff) -> Self {
         Self {
             backoff,
@@ -32,12 +34,12 @@ impl Attempts {
         }
     }
 
-    /// An attempt begins now.
+    /// An attempt begins at `now`.
     pub fn begin(&mut self, now: Instant) {
         self.began = Some(now);
     }
 
-    /// The attempt has ended now, with this error if it failed.
+    /// The attempt ended at `now`, with `error` if it failed.
     pub fn ended(&mut self, now: Instant, error: Option<SubscriptionError>) -> Step {
         let Some(error) = error else {
             return Step::End;
@@ -47,7 +49,7 @@ impl Attempts {
         Step::Wait(self.backoff.next_wait(lasted), error)
     }
 
-    /// The wait is over, after an attempt that failed with this.
+    /// The wait is over, after an attempt that failed with `error`.
     pub fn waited(&mut self, error: SubscriptionError) -> Step {
         Step::Attempt(Some(error))
     }

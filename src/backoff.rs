@@ -5,21 +5,24 @@ use std::time::Duration;
 
 /// The waits between attempts that keep failing.
 ///
-/// The step starts at a tenth of `max` and doubles with each attempt that failed quickly, up to `max`. An attempt that
-/// has lasted longer than `max` before it failed puts it back to a tenth. Each wait is drawn evenly from the upper half
-/// of its step: it is never longer than the step, nor shorter than half of it, so that many clients that lost the same
-/// server do not come back to it in one moment.
+/// The step starts at a tenth of `max` and doubles with each attempt that failed quickly, up to
+/// `max`. An attempt that lasted longer than `max` before it failed resets the step to a tenth.
+/// Each wait is drawn uniformly from the upper half of the step: it is never longer than the step
+/// and never shorter than half of it. So many clients that lost the same server do not return to it
+/// at the same moment.
 ///
 /// | attempts that failed quickly | 1 | 2 | 3 | 4 | 5 and more |
 /// |---|---|---|---|---|---|
 /// | longest wait after the last, of `max` | 1/10 | 2/10 | 4/10 | 8/10 | all |
 /// | shortest | 1/20 | 1/10 | 2/10 | 4/10 | half |
 ///
-/// `max` counts as a millisecond if it is less, so that not even a `max` of zero turns failures into a busy loop, and as
-/// 2^64 - 1 nanoseconds (584 years) if it is more.
+/// A `max` below one millisecond counts as one millisecond, so that even a `max` of zero does not
+/// turn failures into a busy loop. A `max` above 2^64 - 1 nanoseconds (584 years) counts as that
+/// limit.
 ///
-/// It reads no clock: it is told how long an attempt lasted, and says how long to wait. So a simulated clock can drive
-/// it, and two that were made from one seed and told the same say the same.
+/// A `Backoff` reads no clock: the caller says how long an attempt lasted, and the `Backoff` says
+/// how long to wait. So a simulated clock can drive it. Two that have the same seed and get the
+/// same durations give the same waits.
 ///
 /// # Examples
 ///
@@ -39,7 +42,8 @@ use std::time::Duration;
 pub struct Backoff {
     /// In nanoseconds, as is `step`.
     max: u64,
-    /// What the next wait is drawn from, unless the attempt before it was a long one. From `first_step()` to `max`.
+    /// The next wait is drawn from this, unless the attempt before it was a long one. From
+    /// `first_step()` to `max`.
     step: u64,
     random: SplitMix64,
 }
@@ -47,13 +51,13 @@ pub struct Backoff {
 impl Backoff {
     const SHORTEST_MAX: u64 = 1_000_000;
 
-    /// A backoff of its own seed: no two are alike.
+    /// A backoff with a random seed.
     pub fn new(max: Duration) -> Self {
-        // The keys of a `RandomState` are the random numbers that std has to give.
+        // The keys of a `RandomState` are the only random numbers that std offers.
         Self::with_seed(max, RandomState::new().hash_one(()))
     }
 
-    /// A backoff whose waits follow from the seed.
+    /// A backoff whose waits are determined by `seed`.
     pub fn with_seed(max: Duration, seed: u64) -> Self {
         let max = u64::try_from(max.as_nanos())
             .unwrap_or(u64::MAX)
@@ -67,12 +71,13 @@ impl Backoff {
         backoff
     }
 
-    /// The bound of every wait: the `max` it was made with, brought within its limits.
+    /// The limit of every wait: the `max` that was given, clamped to the bounds above.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
-    /// How long to wait before the next attempt, now that one has failed after having lasted so long.
+    /// How long to wait before the next attempt, after an attempt that failed and lasted
+    /// `attempt_lasted`.
     pub fn next_wait(&mut self, attempt_lasted: Duration) -> Duration {
         if attempt_lasted > self.max() {
             self.step = self.first_step();
@@ -87,15 +92,16 @@ impl Backoff {
     }
 }
 
-/// From the longest wait, with a seed of its own.
+/// A backoff with this `max` and a random seed.
 impl From<Duration> for Backoff {
     fn from(max: Duration) -> Self {
         Self::new(max)
     }
 }
 
-/// SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (OOPSLA 2014), with the constants
-/// of Vigna's public-domain `splitmix64.c`. It has no bad seed, and jitter asks for no more.
+/// SplitMix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (OOPSLA
+/// 2014), with the constants of Vigna's public-domain `splitmix64.c`. It has no bad seed, and
+/// jitter needs no more than that.
 #[derive(Debug, Clone)]
 struct SplitMix64(u64);
 
@@ -108,7 +114,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number less than `bound`. Uneven by less than `bound` in 2^64, which no wait can show.
+    /// A number less than `bound`. The bias is less than `bound` in 2^64, which no wait can show.
     fn below(&mut self, bound: u64) -> u64 {
         // The high half of the product, which is less than either factor.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64

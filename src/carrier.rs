@@ -1,25 +1,27 @@
-//! Floor 3: what a channel must offer to be subscribed to a feed.
+//! Floor 3: the trait that a channel implements to be subscribed to a feed.
 
 use std::task::Waker;
 
 use crate::error::TrySendError;
 
-/// Whether a carrier that was full tells when it has room.
+/// Whether a full carrier can tell when it has room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// There may be room now: try again at once.
+    /// There may be room now. The send tries again at once.
     Ready,
     /// The waker will be woken when there is room, or when the far end is gone.
     Waking,
-    /// It cannot tell. It is tried again on a timer, after 50 µs at first, doubling to 1 ms.
+    /// The carrier cannot tell. The send tries again on a timer, after 50 µs at first, doubling to
+    /// 1 ms.
     Unknown,
 }
 
-/// A channel that can be subscribed to a [`Feed`](crate::Feed): the sending half of it.
+/// The sending half of a channel that can be subscribed to a [`Feed`](crate::Feed).
 ///
 /// It is implemented for [`crossbeam_channel::Sender`], [`std::sync::mpsc::Sender`] and
-/// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for `tokio::sync::mpsc::Sender`. Implement it
-/// to subscribe anything else. Only [`try_send`](Self::try_send) is required.
+/// [`SyncSender`](std::sync::mpsc::SyncSender), and with feature `async` for
+/// `tokio::sync::mpsc::Sender`. Implement it to subscribe any other channel. Only
+/// [`try_send`](Self::try_send) is required.
 ///
 /// A channel of capacity 0 takes a value only while its receiver is there. On a crossbeam channel
 /// of capacity 0, a blocked [`Feed::send`](crate::Feed::send) waits in the channel itself, so any
@@ -27,10 +29,10 @@ pub enum Room {
 /// tries again on a timer. These meet a receiver that waits in `recv`, `recv_timeout` or `select!`,
 /// but never one that only polls with `try_recv`.
 ///
-/// A carrier's receiver is not told what it misses, because a carrier takes values only. Three
+/// A carrier's receiver is not told what it misses, because a carrier takes only values. Three
 /// kinds of missed values are counted in [`Stats::dropped`](crate::Stats::dropped) alone: a value
-/// refused under [`CarrierOverflow::DropNewest`](crate::CarrierOverflow::DropNewest), one that a
-/// sender gave up, and one whose `clone` panicked. A receiver that has to know where values are
+/// refused under [`CarrierOverflow::DropNewest`](crate::CarrierOverflow::DropNewest), a value that
+/// a sender gave up, and a value whose `clone` panicked. A receiver that must know where values are
 /// missing needs one of the feed's own channels ([`Feed::channel`](crate::Feed::channel)).
 ///
 /// When the subscription has ended, the thread that ended it drops the carrier, outside any
@@ -40,12 +42,12 @@ pub enum Room {
 /// [`unsubscribe`](crate::Subscription::unsubscribe) says which thread drops the carrier, and when.
 ///
 /// If a carrier, or a value's `clone`, ends another subscription during a send, that subscription
-/// does not get the value, unless it has got it already.
+/// does not get the value, unless it has already got it.
 ///
-/// A panic in any of these ends the subscription with
-/// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A carrier that unsubscribes
-/// itself in [`try_send`](Self::try_send) is handed no other value after that, not even the rest of a batch; it is dropped
-/// when the send has ended.
+/// A panic in any of these methods ends the subscription with
+/// [`SubscriptionError::Panicked`](crate::SubscriptionError::Panicked), and goes no further. A
+/// carrier that unsubscribes itself in [`try_send`](Self::try_send) gets no other value after that,
+/// not even the rest of a batch. It is dropped when the send has ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -69,50 +71,52 @@ pub enum Room {
 /// assert_eq!(*latest.0.lock().unwrap(), Some(2));
 /// ```
 pub trait Carrier<T>: Send + Sync {
-    /// Hands over a value, or gives it back. Called by many threads at once; must not wait.
+    /// Takes a value, or gives it back. Several threads may call it at the same time. It must not
+    /// wait.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if there is no room now, and [`TrySendError::Closed`] if there never will be: that ends
-    /// the subscription.
+    /// [`TrySendError::Full`] if there is no room now. [`TrySendError::Closed`] if there never will
+    /// be, which ends the subscription.
     fn try_send(&self, value: T) -> Result<(), TrySendError<T>>;
 
-    /// Arranges for `waker` to be woken when there is room, after [`try_send`](Self::try_send) found none. Several sends
-    /// may wait at once, each with a waker of its own; a waker that comes again replaces itself.
+    /// Arranges for `waker` to be woken when there is room, after [`try_send`](Self::try_send)
+    /// found none. Several sends may wait at the same time, each with its own waker. If a waker is
+    /// passed again, it replaces its earlier registration.
     ///
-    /// After [`Room::Waking`] the value is tried once more before anybody waits, so that room which came up in between
-    /// is not overlooked.
+    /// After [`Room::Waking`] the send tries the value once more before it waits, so that it does
+    /// not miss room that appeared in between.
     fn poll_room(&self, waker: &Waker) -> Room {
         let _ = waker;
         Room::Unknown
     }
 
-    /// The send that gave this waker to [`poll_room`](Self::poll_room) waits no longer.
+    /// The send that passed this waker to [`poll_room`](Self::poll_room) no longer waits.
     fn forget_waker(&self, waker: &Waker) {
         let _ = waker;
     }
 
-    /// How many values are in the channel now, if it can tell.
+    /// How many values are in the channel now, if the carrier can tell.
     fn depth(&self) -> Option<usize> {
         None
     }
 
-    /// The crossbeam sender that this is or wraps, if it does nothing but send on it. A blocked
-    /// send then waits by selecting on that sender, which meets receivers of zero-capacity channels
-    /// that poll. `Feed::send_async` tries again on a timer.
+    /// The crossbeam sender that this carrier is or wraps, if it does nothing but send on it. A
+    /// blocked send then waits in a select on that sender, which meets receivers of zero-capacity
+    /// channels that poll. `Feed::send_async` tries again on a timer.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
         None
     }
 
-    /// Whether dropping this may run user code. `false` only for senders of which this crate knows
-    /// that it does not. No other crate can name the argument, and so override this.
+    /// Whether dropping this carrier may run user code. `false` only for senders that this crate
+    /// knows not to. No other crate can name the argument, so no other crate can override this.
     #[doc(hidden)]
     fn runs_code_when_dropped(&self, _: Sealed) -> bool {
         true
     }
 
-    /// Disconnects the far end without running user code, for a carrier whose drop does run some.
-    /// Called once, when the carrier is not used any more, before it is dropped. No other crate can
+    /// Disconnects the far end without running user code, for a carrier whose drop runs some.
+    /// Called once, when the carrier is no longer used, before it is dropped. No other crate can
     /// override this.
     #[doc(hidden)]
     fn disconnect(&self, _: Sealed) {}

@@ -1,4 +1,4 @@
-//! Longer explanations: how it works inside, what checks it, and what those who care for each microsecond want to know.
+//! Longer explanations: the internals, what checks them, and advice for latency-sensitive threads.
 
 #[doc = include_str!("docs/internals.md")]
 pub mod internals {}

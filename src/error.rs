@@ -1,10 +1,11 @@
-//! Floor 1: the errors, in one vocabulary: `Full`, `Empty`, `Lagged(n)`, `Closed`, `Timeout`, `Overflowed`.
+//! Floor 1: the errors. All types use one vocabulary: `Full`, `Empty`, `Lagged(n)`, `Closed`,
+//! `Timeout`, `Overflowed`.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// The asked-for capacity cannot be had.
+/// A capacity that is 0 or too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapacityError {
     requested: usize,
@@ -16,7 +17,7 @@ impl CapacityError {
         Self { requested, largest }
     }
 
-    /// The capacity that was asked for.
+    /// The capacity that the caller asked for.
     pub fn requested(&self) -> usize {
         self.requested
     }
@@ -26,7 +27,7 @@ impl fmt::Display for CapacityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a capacity of {} was asked for, and it has to be from 1 to {}",
+            "the capacity is {}, but it must be from 1 to {}",
             self.requested, self.largest
         )
     }
@@ -34,11 +35,11 @@ impl fmt::Display for CapacityError {
 
 impl Error for CapacityError {}
 
-/// Why a ring's reader cannot begin at the position that was asked for
+/// Why a ring's reader cannot begin at a position
 /// ([`RingSubscriberBuilder::from`](crate::RingSubscriberBuilder::from)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PositionError {
-    /// The value there was overwritten, or is about to be.
+    /// The value at that position was overwritten, or is about to be.
     Gone {
         /// The oldest position where a reader could have begun.
         oldest: u64,
@@ -51,12 +52,12 @@ pub enum PositionError {
 }
 
 impl PositionError {
-    /// Whether the value is no longer kept.
+    /// Whether the ring no longer holds the value.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Gone { .. })
     }
 
-    /// Whether the position was not reached yet.
+    /// Whether the ring has not reached the position yet.
     pub fn is_ahead(&self) -> bool {
         matches!(self, Self::Ahead { .. })
     }
@@ -67,11 +68,11 @@ impl fmt::Display for PositionError {
         match self {
             Self::Gone { oldest } => write!(
                 f,
-                "the value at this position is no longer kept: the oldest position to begin at is {oldest}"
+                "the ring no longer holds the value at this position; the oldest position to begin at is {oldest}"
             ),
             Self::Ahead { next } => write!(
                 f,
-                "nothing has been sent at this position yet: the next one is {next}"
+                "no value has been sent at this position yet; the next position is {next}"
             ),
         }
     }
@@ -83,7 +84,7 @@ impl Error for PositionError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FollowError {
-    /// The other reader is of another ring.
+    /// The other reader belongs to another ring.
     OtherRing,
     /// The other reader may miss values.
     Lossy,
@@ -103,7 +104,7 @@ impl Error for FollowError {}
 /// Why a carrier did not take a value; it gives the value back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no room now; there may be later.
+    /// There is no room now. There may be room later.
     Full(T),
     /// The far end is gone for good.
     Closed(T),
@@ -148,22 +149,23 @@ impl<T> fmt::Display for TrySendError<T> {
 
 impl<T> Error for TrySendError<T> {}
 
-/// What ends or interrupts a receive that waits.
+/// The error of a receive that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecvError {
-    /// So many values were missed at this point of the stream; the next receive goes on after them.
+    /// The receiver missed this many values at this point of the stream. The next receive goes on
+    /// after them.
     Lagged(u64),
     /// The subscription or its feed has ended, and everything received before that has been taken.
     Closed,
-    /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect), and everything that
-    /// was received before that has been taken.
+    /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect), and
+    /// everything that was received before that has been taken.
     Overflowed,
 }
 
-/// What a receive that does not wait returns instead of a value.
+/// The error of a receive that does not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is nothing now; there may be later.
+    /// There is no value now. There may be one later.
     Empty,
     /// See [`RecvError::Lagged`].
     Lagged(u64),
@@ -173,10 +175,10 @@ pub enum TryRecvError {
     Overflowed,
 }
 
-/// What a receive with a time limit returns instead of a value.
+/// The error of a receive with a timeout or a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecvTimeoutError {
-    /// Nothing came in time.
+    /// No value came in time.
     Timeout,
     /// See [`RecvError::Lagged`].
     Lagged(u64),
@@ -186,12 +188,20 @@ pub enum RecvTimeoutError {
     Overflowed,
 }
 
-const LAGGED: &str = "values were missed here, because the receiver fell behind";
 const CLOSED: &str = "the subscription has ended and everything it received has been taken";
 const OVERFLOWED: &str = "the subscription was ended because the receiver fell behind";
 
+fn lagged(missed: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let values = if missed == 1 {
+        "value was"
+    } else {
+        "values were"
+    };
+    write!(f, "{missed} {values} missed here")
+}
+
 impl RecvError {
-    /// How many values were missed, if that is what this is about.
+    /// How many values were missed, if this is `Lagged`.
     pub fn lagged(&self) -> Option<u64> {
         match *self {
             Self::Lagged(missed) => Some(missed),
@@ -216,7 +226,7 @@ impl RecvError {
 }
 
 impl TryRecvError {
-    /// Whether there was nothing to receive.
+    /// Whether there was no value to receive.
     pub fn is_empty(&self) -> bool {
         *self == Self::Empty
     }
@@ -238,7 +248,7 @@ impl TryRecvError {
 }
 
 impl RecvTimeoutError {
-    /// Whether nothing came in time.
+    /// Whether no value came in time.
     pub fn is_timeout(&self) -> bool {
         *self == Self::Timeout
     }
@@ -260,19 +270,19 @@ impl RecvTimeoutError {
 }
 
 impl RecvTimeoutError {
-    /// What a receive without a limit returns for what one with a limit would.
+    /// The error of a receive without a deadline.
     pub(crate) fn without_limit(self) -> RecvError {
         match self {
             Self::Lagged(missed) => RecvError::Lagged(missed),
             Self::Overflowed => RecvError::Overflowed,
-            // Without a limit there is no timeout.
+            // Without a deadline there is no timeout.
             Self::Closed | Self::Timeout => RecvError::Closed,
         }
     }
 }
 
 impl TryRecvError {
-    /// What a receive returns at its limit for what one that does not wait would.
+    /// The error of a timed receive whose last try at its deadline failed with this error.
     pub(crate) fn at_limit(self) -> RecvTimeoutError {
         match self {
             Self::Empty => RecvTimeoutError::Timeout,
@@ -306,7 +316,7 @@ impl From<RecvError> for RecvTimeoutError {
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Lagged(missed) => lagged(*missed, f),
             Self::Closed => f.write_str(CLOSED),
             Self::Overflowed => f.write_str(OVERFLOWED),
         }
@@ -317,7 +327,7 @@ impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the channel is empty"),
-            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Lagged(missed) => lagged(*missed, f),
             Self::Closed => f.write_str(CLOSED),
             Self::Overflowed => f.write_str(OVERFLOWED),
         }
@@ -327,8 +337,8 @@ impl fmt::Display for TryRecvError {
 impl fmt::Display for RecvTimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => f.write_str("nothing came in time"),
-            Self::Lagged(missed) => write!(f, "{missed} {LAGGED}"),
+            Self::Timeout => f.write_str("no value came in time"),
+            Self::Lagged(missed) => lagged(*missed, f),
             Self::Closed => f.write_str(CLOSED),
             Self::Overflowed => f.write_str(OVERFLOWED),
         }
@@ -341,20 +351,23 @@ impl Error for RecvTimeoutError {}
 
 /// Why a subscription failed, as [`Subscription::err`](crate::Subscription::err) yields it.
 ///
-/// A subscription that was cancelled, or whose feed was closed, or whose receiver was dropped, has not failed.
+/// A subscription has not failed if it was cancelled, its feed was closed, or its receiver was
+/// dropped.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SubscriptionError {
     /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect).
     Overflowed,
-    /// The carrier, the producer or the [source](crate::SubscriptionSource) panicked with this message.
+    /// The carrier, the producer or the [source](crate::SubscriptionSource) panicked with this
+    /// message.
     Panicked(Arc<str>),
-    /// The producer returned this error, or the [source](crate::SubscriptionSource) of the subscription failed with it.
+    /// The producer returned this error, or the [source](crate::SubscriptionSource) of the
+    /// subscription failed with it.
     Failed(Arc<dyn Error + Send + Sync>),
 }
 
 impl SubscriptionError {
-    /// The error of a producer, or of a source, that failed.
+    /// The error of a producer or a source that failed.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(error.into()))
     }
@@ -386,7 +399,7 @@ impl fmt::Display for SubscriptionError {
             Self::Overflowed => f.write_str(OVERFLOWED),
             Self::Panicked(message) => write!(
                 f,
-                "the subscription's carrier or producer panicked: {message}"
+                "the subscription's carrier, producer or source panicked: {message}"
             ),
             Self::Failed(error) => write!(f, "the subscription's producer failed: {error}"),
         }

@@ -60,27 +60,32 @@ pub use undelivered::{Cause, Missed, Undelivered};
 
 /// Fans each value out to all subscribed channels.
 ///
-/// A `Feed` is a cheap handle: clones share the same subscribers. It ends when the last handle is dropped, or when
-/// [`close`](Self::close) is called.
+/// A `Feed` is a cheap handle: clones share the same subscribers. It ends when the last handle is
+/// dropped, or when [`close`](Self::close) is called.
 ///
 /// # What it promises
 ///
-/// 1. A value goes to every subscription that was made before the send began and not cancelled before its turn.
-/// 2. Values of one sending thread reach each subscriber in the order sent. Those of several threads interleave as they
-///    may, and differently for each subscriber.
-/// 3. A full subscriber keeps the send waiting, never another subscriber: first all that have room are served, then the
-///    rest as they make room.
-/// 4. When [`Subscription::unsubscribe`] returns, nothing more is put on that channel by any thread.
-/// 5. A subscription whose receiver is gone ends by itself.
-/// 6. The same channel subscribed k times gets k copies; each subscription is cancelled on its own.
-/// 7. A send takes no lock and allocates nothing while nobody is full and nobody is gone (but for the first send of a
-///    thread on a feed, which sets up a record of 128 bytes). To wake a receiver that sleeps takes the lock under which
-///    its waker lies, for some instructions.
+/// 1. A value goes to every subscription that was made before the send began and is not cancelled
+///    before its turn.
+/// 2. Values of one sending thread reach each subscriber in the order sent. Values of several
+///    threads interleave in any order, and differently for each subscriber.
+/// 3. A full subscriber keeps the send waiting, but never another subscriber. A send first serves
+///    all subscribers that have room, then the rest as they make room.
+/// 4. When [`Subscription::unsubscribe`] returns, no thread puts anything more on that channel.
+/// 5. A subscription ends by itself when its receiver is gone.
+/// 6. A channel that is subscribed k times gets k copies; each subscription is cancelled
+///    separately.
+/// 7. A send takes no lock and allocates nothing while no subscriber is full and no subscriber is
+///    gone. The exception is the first send of a thread on a feed, which allocates a record of 128
+///    bytes. To wake a receiver that sleeps, the send takes the lock of the receiver's waker for
+///    some instructions.
 /// 8. A subscription fails at most once, and [`Subscription::err`] says why.
 /// 9. n subscribers cost at most n - 1 clones.
-/// 10. A panic in a value's `clone` goes on after everybody else was served; whoever it was for has missed the value. So does
-///     a panic in the `drop` of a value that another pushed out, and nobody has missed that other one. A panic of a carrier
-///     ends its own subscription and goes no further; that of a receiver's waker goes no further either.
+/// 10. A panic in a value's `clone` is resumed after all other subscribers are served; the
+///     subscriber that the clone was for has missed the value. A panic in the `drop` of a value
+///     that another value pushed out is resumed in the same way, and does not count as a missed
+///     value. A panic in a carrier ends its own subscription and goes no further. A panic in a
+///     receiver's waker goes no further either.
 ///
 /// # Examples
 ///
@@ -102,12 +107,12 @@ pub struct Feed<T> {
     handle: Arc<Handle<T>>,
 }
 
-// Whatever panics in a send, be it a clone, a drop, a carrier or a waker: what the handles share is as the documentation says
-// (see promise 10), and nothing that was half done is left for others to find.
+// Whatever panics in a send (a clone, a drop, a carrier or a waker), the state that the handles
+// share is as the documentation says (promise 10). No other thread finds it half changed.
 impl<T> UnwindSafe for Feed<T> {}
 impl<T> RefUnwindSafe for Feed<T> {}
 
-/// What all handles of a feed share and nobody else has: its end is the feed's.
+/// Shared by the handles of a feed alone. The feed ends when it is dropped.
 struct Handle<T> {
     core: Arc<Core<T>>,
 }
@@ -119,7 +124,7 @@ impl<T> Drop for Handle<T> {
 }
 
 impl<T> Feed<T> {
-    /// A feed without subscribers.
+    /// Creates a feed without subscribers.
     pub fn new() -> Self {
         let core = Arc::new(Core::new());
         Self {
@@ -130,19 +135,19 @@ impl<T> Feed<T> {
         }
     }
 
-    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe it may be another
-    /// number a moment later.
+    /// The number of subscriptions that have not ended. It may change at any time while other
+    /// threads subscribe and unsubscribe.
     pub fn subscriber_count(&self) -> usize {
         self.core.count()
     }
 
-    /// Ends the feed: all its subscriptions end without an error, sends that are blocked go on, and values sent from now
-    /// on reach nobody. Receivers can still take what is in their channels.
+    /// Ends the feed. All its subscriptions end without an error, blocked sends return, and values
+    /// sent from now on reach no subscriber. Receivers can still take what is in their channels.
     ///
     /// When this returns, no thread puts anything more on any channel, as if each subscription had
-    /// been [unsubscribed](Subscription::unsubscribe). Carriers that were not in use have been
-    /// dropped before this waits for those in use. It does not wait for a carrier that another
-    /// thread has begun to drop.
+    /// been [unsubscribed](Subscription::unsubscribe). This drops the carriers that are not in use
+    /// before it waits for those in use. It does not wait for a carrier that another thread has
+    /// begun to drop.
     pub fn close(&self) {
         self.core.close();
     }
@@ -166,13 +171,15 @@ impl<T> Feed<T> {
 }
 
 impl<T: Clone + Send + 'static> Feed<T> {
-    /// Sends a value to all subscribers, waits for those that have no room, and returns how many it reached: 0 if nobody
-    /// is subscribed or the feed is closed.
+    /// Sends a value to all subscribers, waits for those that have no room, and returns how many
+    /// subscribers it reached: 0 if there is none or the feed is closed.
     ///
     /// # Panics
     ///
-    /// A panic of the value's `clone` goes on once everybody else was served, and one in the `drop` of a value that this one
-    /// pushed out, or of this one where nobody keeps it, once everybody was. Of several the first goes on.
+    /// If the value's `clone` panics, the panic is resumed after all other subscribers are served.
+    /// If the `drop` of a value panics (one that this value pushed out, or this value if no
+    /// subscriber keeps it), the panic is resumed after all subscribers are served. If there are
+    /// several panics, the first is resumed.
     #[inline]
     pub fn send(&self, value: T) -> usize {
         let mut delivery = Delivery::new(value);
@@ -184,11 +191,13 @@ impl<T: Clone + Send + 'static> Feed<T> {
         delivery.finish()
     }
 
-    /// Sends a value to all subscribers that have room, and returns how many it reached.
+    /// Sends a value to all subscribers that have room, and returns how many subscribers it
+    /// reached.
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] if some have none: it names them, and can be retried for those alone.
+    /// [`Undelivered`] if some subscribers have no room. It names them, and can be retried for them
+    /// alone.
     ///
     /// # Panics
     ///
@@ -199,27 +208,29 @@ impl<T: Clone + Send + 'static> Feed<T> {
         Undelivered::outcome(&self.core, delivery, Cause::Full)
     }
 
-    /// Sends a value to all subscribers, waits up to `timeout` for those that have no room, and returns how many it
-    /// reached.
+    /// Sends a value to all subscribers, waits up to `timeout` for those that have no room, and
+    /// returns how many subscribers it reached.
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] if some had none in that time: it names them, and can be retried for those alone.
+    /// [`Undelivered`] if some subscribers had no room within `timeout`. It names them, and can be
+    /// retried for them alone.
     ///
     /// # Panics
     ///
     /// As for [`send`](Self::send).
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<usize, Undelivered<T>> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.send_until(value, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends a value to all subscribers, waits until `deadline` for those that have no room, and returns how many it
-    /// reached.
+    /// Sends a value to all subscribers, waits until `deadline` for those that have no room, and
+    /// returns how many subscribers it reached.
     ///
     /// # Errors
     ///
-    /// [`Undelivered`] if some had none by `deadline`: it names them, and can be retried for those alone.
+    /// [`Undelivered`] if some subscribers had no room by `deadline`. It names them, and can be
+    /// retried for them alone.
     ///
     /// # Panics
     ///
@@ -241,32 +252,33 @@ impl<T: Clone + Send + 'static> Feed<T> {
         Undelivered::outcome(&self.core, delivery, Cause::Timeout)
     }
 
-    /// Sends a value to all subscribers, and waits for those that have no room without blocking the thread. The future
-    /// completes with the number of subscribers that the value reached.
+    /// Sends a value to all subscribers, and waits for those that have no room without blocking the
+    /// thread. The future completes with the number of subscribers that the value reached.
     ///
     /// Own channels, rings and tokio senders wake the task when they have room. Other carriers,
     /// crossbeam's among them, are tried again on a timer, after 50 µs at first, doubling to 1 ms.
     /// At a crossbeam channel of capacity 0 such a try meets a receiver that waits at that moment,
-    /// in `recv`, `recv_timeout` or `select!`. It does not meet one that only polls with
+    /// in `recv`, `recv_timeout` or `select!`. It does not meet a receiver that only polls with
     /// `try_recv`. ([`send`](Self::send), which blocks, meets both.)
     ///
-    /// See [`SendAsync`] for what becomes of the value when the future is dropped.
+    /// [`SendAsync`] says what happens to the value when the future is dropped.
     #[cfg(feature = "async")]
     pub fn send_async(&self, value: T) -> SendAsync<T> {
         SendAsync::new(Arc::clone(&self.core), value)
     }
 
-    /// Sends the values in order to all subscribers, waits for those that have no room, and returns how many deliveries
-    /// that made in all.
+    /// Sends the values in order to all subscribers, waits for those that have no room, and returns
+    /// the total number of deliveries.
     ///
-    /// It does what as many [`send`](Self::send)s would, but a channel of the feed's own takes many values for little
-    /// more than the price of one. Values are taken from the iterator 32 at a time before any of them is sent, so one that
-    /// is slow to yield delays those before it. It allocates at most twice.
+    /// The effect is that of one [`send`](Self::send) for each value, but a feed's own channel
+    /// takes many values for little more than the cost of one. The iterator yields 32 values at a
+    /// time before any of them is sent, so a value that the iterator is slow to yield delays the
+    /// values before it. This allocates at most twice.
     ///
     /// # Panics
     ///
-    /// As for [`send`](Self::send). A panic of the iterator goes through at once: what was taken from it in whole blocks of 32
-    /// has been sent, the rest has not.
+    /// As for [`send`](Self::send). A panic of the iterator propagates at once. The whole blocks of
+    /// 32 values that it had yielded have been sent, the rest has not.
     pub fn send_batch<I: IntoIterator<Item = T>>(&self, values: I) -> usize {
         batch::send(&self.core, values)
     }
@@ -275,21 +287,24 @@ impl<T: Clone + Send + 'static> Feed<T> {
 impl<T: Send + 'static> Feed<T> {
     /// Subscribes a channel, which gets every value sent from now on.
     ///
-    /// Its receiver is not told which values it misses: [`Subscription::stats`] counts them (see
+    /// Its receiver is not told which values it misses; [`Subscription::stats`] counts them (see
     /// [`Carrier`]). The receiver of one of the feed's own channels is told
     /// ([`channel`](Self::channel)).
     ///
-    /// On a feed that was closed the subscription has ended already, and the carrier was dropped.
+    /// If the feed is closed, the subscription that this returns has already ended, and the carrier
+    /// has been dropped.
     pub fn subscribe<C: Carrier<T> + 'static>(&self, carrier: C) -> Subscription {
         self.subscriber().subscribe(carrier)
     }
 
     /// Subscribes a closure, which is called with each value, on the thread that sends it.
     ///
-    /// Closures are served after channels. Until it returns, the send does not go on, and unsubscribing it waits
-    /// (except from inside a delivery); so it should be short. It may subscribe, unsubscribe (itself too), and send on
-    /// any feed. A value that it sends on its own feed overtakes the outer one where that has not been yet. Several
-    /// sending threads call it at the same time. A panic in it ends its subscription with an error.
+    /// Closures are served after channels. The send does not continue before the closure returns,
+    /// and unsubscribing waits for the closure (except from inside a delivery), so the closure
+    /// should be short. The closure may subscribe, unsubscribe (itself too), and send on any feed.
+    /// A value that it sends on its own feed overtakes the outer value at the subscribers that the
+    /// outer send has not reached yet. Several sending threads may call it at the same time. A
+    /// panic in it ends its subscription with an error.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -307,7 +322,8 @@ impl<T: Send + 'static> Feed<T> {
         self.subscriber().subscribe_fn(f)
     }
 
-    /// Subscribes a channel of the feed's own that holds so many values, and returns its receiver.
+    /// Subscribes a channel of the feed's own that holds up to `capacity` values, and returns its
+    /// receiver.
     ///
     /// # Errors
     ///
@@ -350,12 +366,12 @@ pub struct WeakFeed<T> {
     handle: Weak<Handle<T>>,
 }
 
-// As of the feed.
+// As for `Feed`.
 impl<T> UnwindSafe for WeakFeed<T> {}
 impl<T> RefUnwindSafe for WeakFeed<T> {}
 
 impl<T> WeakFeed<T> {
-    /// The feed, unless all its handles have been dropped.
+    /// The feed, or `None` if all its handles have been dropped.
     pub fn upgrade(&self) -> Option<Feed<T>> {
         let handle = self.handle.upgrade()?;
         Some(Feed {

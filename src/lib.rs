@@ -1,24 +1,26 @@
 //! Lock-free channel feeds: one stream of values to many receivers.
 //!
-//! There are two kinds. A [`RingFeed`] is one ring that all readers share: the fastest way to many receivers, all in this
-//! process, that read the same values. A [`Feed`] hands each value to as many channels as are subscribed to it, of whatever
-//! kind. One can be subscribed to the other.
+//! There are two kinds of feed. A [`RingFeed`] is one ring that all readers share. It is the
+//! fastest way to many receivers in this process that read the same values. A [`Feed`] hands each
+//! value to all channels that are subscribed to it, of whatever kind. A ring can be subscribed to a
+//! feed.
 //!
-//! A [`Feed`] fans each value out to all subscribed channels. Channels are crossbeam's, the standard library's, tokio's,
-//! closures, your own, or a fast one that the feed makes itself. Nothing is lost silently, a slow subscriber holds up the
-//! sender only if you want it to, and never another subscriber; and everything that waits can be released.
+//! A [`Feed`] fans each value out to all subscribed channels. A channel is crossbeam's, the
+//! standard library's, tokio's, a closure, your own, or a fast channel that the feed makes. Nothing
+//! is lost silently. A slow subscriber blocks the sender only if you choose that, and it never
+//! blocks another subscriber. Everything that waits can be released.
 //!
 //! ```
 //! use fanfeed::{Feed, Overflow};
 //!
 //! let feed = Feed::new();
 //!
-//! // A channel of the feed's own, one that was brought along, and a closure.
+//! // A channel that the feed makes, one that the caller brings along, and a closure.
 //! let mut prices = feed.channel(1024)?;
 //! let (tx, rx) = crossbeam_channel::bounded(16);
 //! let audit = feed.subscriber().name("audit").subscribe(tx);
 //! let log = feed.subscribe_fn(|price: &u64| println!("{price}"));
-//! // One that only wants the latest, and would rather miss some than hold anybody up.
+//! // A subscriber that only wants the latest value, and misses values instead of blocking senders.
 //! let mut latest = feed.subscriber().capacity(1).overflow(Overflow::DropOldest).channel()?;
 //!
 //! assert_eq!(feed.send(101), 4);
@@ -59,100 +61,115 @@
 //!
 //! | you want | take |
 //! |---|---|
-//! | many readers of the same values, by reference; one order for all; replay to late ones | [`RingFeed`] |
+//! | many readers of the same values, by reference; one order for all; replay to late readers | [`RingFeed`] |
 //! | the same from one sending thread, several times as fast | [`ExclusiveRingFeed`] |
-//! | a few channels, and a ring with many readers, of one stream | a [`RingFeed`] subscribed to a [`Feed`] |
+//! | one stream for a few channels and for many ring readers | a [`RingFeed`] subscribed to a [`Feed`] |
 //! | the fastest channel behind a feed, counted misses, batches | [`Feed::channel`] |
 //! | a receiver in a `select!`, or several receivers on one channel | [`Feed::subscribe`] with a crossbeam sender; only [`Stats`] counts what it misses |
 //! | to run something on the sending thread | [`Feed::subscribe_fn`] |
 //! | a task that awaits | a channel of either kind, or tokio's, with feature `async` |
-//! | a producer with a thread of its own | [`Subscription::spawn`] |
+//! | a producer with its own thread | [`Subscription::spawn`] |
 //! | many subscriptions as one, ended by the first that fails | [`Subscription::join`] |
-//! | all subscriptions of a component ended at once | [`SubscriptionScope`] |
+//! | to end all subscriptions of a component together | [`SubscriptionScope`] |
 //! | subscriptions to something of your own, without a thread for each | [`SubscriptionSource`] |
-//! | a source that fails and is to be tried again | [`resubscribe`] |
-//! | events told apart by their type, coming from go-ethereum | `TypeMux`; else a feed of an `enum` |
+//! | to retry a source that fails | [`resubscribe`] |
+//! | to select events by their type, coming from go-ethereum | `TypeMux`; otherwise a feed of an `enum` |
 //!
 //! # Slow subscribers
 //!
-//! Each subscriber of a feed has its own capacity and its own answer to being full: the send waits ([`Overflow::Block`], the
-//! default), or the newest or the oldest value is missed, or the subscription ends. A send that may not wait, or not for
-//! long, is [`try_send`](Feed::try_send), [`send_timeout`](Feed::send_timeout) or
-//! [`send_deadline`](Feed::send_deadline): what it could not deliver it gives back as [`Undelivered`], which names
-//! the subscribers that missed it and can be retried for them alone. A value that is given up is
-//! not lost silently: the receiver of an own channel is told where it is missing
+//! Each subscriber of a feed has its own capacity and its own overflow policy. When its channel is
+//! full, the send waits ([`Overflow::Block`], the default), or the subscriber misses the newest or
+//! the oldest value, or the subscription ends. [`try_send`](Feed::try_send) does not wait;
+//! [`send_timeout`](Feed::send_timeout) and [`send_deadline`](Feed::send_deadline) limit the wait.
+//! A value that they could not deliver to all subscribers comes back as [`Undelivered`]. It names
+//! the subscribers that missed the value, and it can be retried for them alone. A value that is
+//! given up is not lost silently: the receiver of an own channel is told where it is missing
 //! ([`Receiver`](Receiver#lagging)), and for other channels [`Stats::dropped`] counts it.
-//! [`Subscription::stats`] says which subscribers keep sends waiting, how often and for how long.
+//! [`Subscription::stats`] says which subscribers block sends, how often and for how long.
 //!
-//! The readers of a ring share its capacity. Each has its own answer to falling behind ([`RingOverflow`]): a send waits for it
-//! when it is a whole ring behind; or from seven eighths of the ring on it misses the oldest values and learns how many, or is
-//! cut off. A reader that waits does so in a way of its own choice ([`Waiting`]).
+//! The readers of a ring share its capacity. Each reader has its own policy for falling behind
+//! ([`RingOverflow`]). A send waits for a blocking reader that is a whole ring behind. A lossy
+//! reader that is seven eighths of the ring behind misses the oldest values and learns how many, or
+//! is disconnected. Each reader also chooses how it waits for values ([`Waiting`]).
 //!
 //! # Order
 //!
-//! A ring has one order, the same for all readers. On a feed, values of one sending thread reach each subscriber in the order sent. Values of several threads interleave as they may,
-//! and differently for each subscriber. A value that is sent from inside a closure overtakes the one that is being
-//! delivered, where that has not been yet; so does one that is sent before an [`Undelivered`] is retried.
+//! A ring has one order, the same for all readers. On a feed, values of one sending thread reach
+//! each subscriber in the order sent. Values of several threads interleave in any order, and
+//! differently for each subscriber. A closure that sends on its own feed sends a value that
+//! overtakes the one under delivery, at the subscribers that the outer send has not reached yet. In
+//! the same way, a value that is sent before an [`Undelivered`] is retried overtakes the retried
+//! value.
 //!
 //! # Closing
 //!
-//! A feed ends when its last handle is dropped or [`Feed::close`] is called. Blocked sends go on, receivers take what is in
-//! their channels and then see `Closed`, and [`Subscription::err`] disconnects without an error. A subscription ends when
-//! it is dropped or unsubscribed, or when the far end of its channel is gone. When `unsubscribe` or `close` returns,
-//! nothing more is put on those channels by any thread.
+//! A feed ends when its last handle is dropped or [`Feed::close`] is called. Blocked sends then
+//! return, receivers take what is in their channels and then see `Closed`, and
+//! [`Subscription::err`] disconnects without an error. A subscription ends when it is dropped or
+//! unsubscribed, or when the far end of its channel is gone. When `unsubscribe` or `close` returns,
+//! no thread puts anything more on those channels.
 //!
 //! # Panics
 //!
-//! A panic costs the one it concerns. What panics in a carrier or a closure ends its own subscription, and goes no further. What
-//! panics in a value's `clone`, or in the `drop` of one that was pushed out, goes on from the send, once everybody else was
-//! served. A handler's (of `drain`, of `send_with`, an iterator's) goes through where it was called. A
-//! [`SubscriptionSource`] that panics when it is cancelled ends as failed. A waker that panics when
-//! it is woken is as one that did nothing, and one that panics when it is cloned or replaced does so to the task that polls. After
-//! any of these all handles can be used as before, which is why they are
+//! A panic affects only the subscription or the caller that it belongs to:
+//!
+//! - A panic in a carrier or a closure ends its own subscription, and goes no further.
+//! - A panic in a value's `clone`, or in the `drop` of a value that was pushed out, is resumed by
+//!   the send after all other subscribers are served.
+//! - A panic in a handler (of `drain`, of `send_with`, of an iterator) propagates to the caller.
+//! - A [`SubscriptionSource`] that panics when it is cancelled ends as failed.
+//! - A waker that panics when it is woken counts as a waker that did nothing. A waker that panics
+//!   when it is cloned or replaced panics in the task that polls.
+//!
+//! After any of these panics, all handles can be used as before. Therefore they are
 //! [`UnwindSafe`](std::panic::UnwindSafe).
 //!
-//! As everywhere in Rust, a second panic on a thread that unwinds aborts the process: where two values that one call drops both
-//! panic when they are dropped (those left in a receiver, or those that a `send_batch` pushed out of a ring), or where a
-//! value panics when it is dropped by a panic.
+//! As everywhere in Rust, a second panic on a thread that unwinds aborts the process. This happens
+//! if two values that one call drops both panic when they are dropped (values left in a receiver,
+//! or values that a `send_batch` pushed out of a ring), or if a value panics when an unwinding
+//! panic drops it.
 //!
 //! # Forgotten handles
 //!
-//! To [`forget`](std::mem::forget) a handle is safe, and leaks its memory. What else comes of it:
+//! It is safe to [`forget`](std::mem::forget) a handle, and it leaks the handle's memory. The other
+//! effects are:
 //!
 //! | forgotten | effect |
 //! |---|---|
-//! | [`Receiver`], [`TypeMuxSubscription`], an iterator that owns one | stays subscribed: under [`Overflow::Block`] it holds every sender once it is full, until it is unsubscribed by another handle ([`split`](Receiver::split)) or the feed is closed; its values are not dropped |
-//! | [`RingReceiver`], of a blocking reader | holds every sender a ring later, until as above |
-//! | [`RingReceiver`], of one that drops the oldest or disconnects | holds nobody, and the ring's memory |
+//! | [`Receiver`], [`TypeMuxSubscription`], an iterator that owns one | stays subscribed: under [`Overflow::Block`] it blocks every sender once it is full, until another handle ([`split`](Receiver::split)) unsubscribes it or the feed is closed; its values are not dropped |
+//! | [`RingReceiver`] of a blocking reader | blocks every sender once it is a ring behind, until the same happens |
+//! | [`RingReceiver`] of a reader that drops the oldest or disconnects | blocks no sender, and keeps the ring's memory |
 //! | [`Subscription`] | as if [detached](Subscription::detach); a producer runs on |
 //! | [`Feed`], [`RingFeed`] | the feed does not end by itself; [`close`](Feed::close) ends it |
 //! | [`ExclusiveRingFeed`] | the ring never ends: its readers wait until they are unsubscribed |
 //! | [`SubscriptionScope`] | ends nothing |
 //! | [`Undelivered`] | the subscribers that missed the value never get it, the miss is not reported, and the value is not dropped |
 //! | `SendAsync` | the remaining subscribers never get the value; if it was next in line for room, the send behind it is woken a few milliseconds late |
-//! | `RingSendAsync` | the value is never sent nor dropped; the send behind it is woken late, as above |
+//! | `RingSendAsync` | the value is neither sent nor dropped; the send behind it is woken late, as above |
 //! | an iterator that borrows, `RecvAsync`, `RingRecvAsync`, [`Closed`], [`CancelToken`], [`RingHandle`], [`RingCursor`], a weak handle, options | nothing |
 //!
 //! # Trade-offs
 //!
-//! - A value is cloned for each subscriber but the last. Put what is dear to clone into an [`Arc`](std::sync::Arc).
-//! - A send costs some nanoseconds for each subscriber. It is the sending thread that pays.
-//! - A feed has no replay: a subscriber gets what is sent after it has subscribed. A ring's reader can begin with what the ring
-//!   still holds ([`history`](RingSubscriberBuilder::history)).
-//! - On a ring nothing is cloned to be sent, and sending costs nearly the same for one reader and for a thousand (but once for
-//!   each eighth of the ring a send looks at all readers that may miss values). One blocking reader that stops reading holds
-//!   all senders, and values are dropped only when their slots are used again.
-//! - A ring takes its slots, 2.4 KiB and a byte for each slot (two where several threads may send), and for each reader 0.25 KiB;
-//!   a lossy reader another eighth of the slots.
-//! - A feed takes 0.8 KiB and 128 bytes for each thread that sends on it; a channel of its own 1 KiB beside its slots, a
-//!   subscribed channel 0.5 KiB (for `u64` values, on x86-64).
+//! - A value is cloned for each subscriber but the last. Put a value that is expensive to clone
+//!   into an [`Arc`](std::sync::Arc).
+//! - A send costs some nanoseconds for each subscriber, on the sending thread.
+//! - A feed has no replay: a subscriber gets the values sent after it subscribed. A ring's reader
+//!   can begin with what the ring still holds ([`history`](RingSubscriberBuilder::history)).
+//! - A ring clones nothing to send a value, and a send costs nearly the same for one reader and for
+//!   a thousand. The exception: once for each eighth of the ring, a send looks at all readers that
+//!   may miss values. One blocking reader that stops reading blocks all senders, and a value is
+//!   dropped only when its slot is used again.
+//! - A ring takes its slots, 2.4 KiB, one byte for each slot (two where several threads may send),
+//!   and 0.25 KiB for each reader. A lossy reader takes another eighth of the slots.
+//! - A feed takes 0.8 KiB, and 128 bytes for each thread that sends on it. Its own channel takes 1
+//!   KiB besides its slots, a subscribed channel 0.5 KiB (for `u64` values, on x86-64).
 //!
 //! # When not to use it
 //!
-//! - One sender and one receiver for good: take a plain channel.
-//! - Work that *one* of many receivers is to do: share a crossbeam receiver.
-//! - Only the latest value matters, to tasks: `tokio::sync::watch` is made for that.
-//! - Receivers in other processes: this stays in one.
+//! - One sender and one receiver for the whole run: take a plain channel.
+//! - Work that *one* of many receivers must do: share a crossbeam receiver.
+//! - Tasks that only want the latest value: take `tokio::sync::watch`.
+//! - Receivers in other processes: a feed stays in one process.
 //!
 //! # Features
 //!
@@ -162,7 +179,8 @@
 //! | `tracing` | events for what happens off the fast path: failed subscriptions, blocked sends, closed feeds |
 //! | `serde` | `Serialize` and `Deserialize` for [`Stats`], [`SubscriptionId`], [`Overflow`], [`CarrierOverflow`], [`RingOverflow`], [`Waiting`] |
 //!
-//! None is on by default. See [`docs`] for how it works inside, and for what latency-sensitive threads want to know.
+//! No feature is on by default. See [`docs`] for the internals, and for advice on latency-sensitive
+//! threads.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -191,7 +209,7 @@ mod wait;
 // Floor 2
 #[cfg_attr(
     not(fuzzing),
-    expect(unreachable_pub, reason = "a fuzz target drives it, and nobody else")
+    expect(unreachable_pub, reason = "only a fuzz target uses it from outside")
 )]
 mod attempts;
 mod resubscribe;
@@ -204,7 +222,7 @@ mod publish;
 mod ring;
 // Floor 4
 mod mux;
-// Above all of them, and of use to none
+// Above all floors; no module imports it
 pub mod docs;
 
 #[cfg(fuzzing)]

@@ -28,36 +28,43 @@ use types::TypeSet;
 
 /// Hands each event to the subscribers of its type.
 ///
-/// It is here for users of go-ethereum's `event.TypeMux`, which is deprecated in favour of its `Feed`, and so is this
-/// one. A [`Feed`](crate::Feed) knows at compile time what it carries: receivers need no downcast, a send allocates
-/// nothing, and each subscriber has its own capacity and [`Overflow`](crate::Overflow). Events of several types that
-/// belong together are an `enum`.
+/// It is here for users of go-ethereum's `event.TypeMux`, which is deprecated in favour of its
+/// `Feed`, and so is this one. A [`Feed`](crate::Feed) knows at compile time what it carries:
+/// receivers need no downcast, a send allocates nothing, and each subscriber has its own capacity
+/// and [`Overflow`](crate::Overflow). Events of several types that belong together are an `enum`.
 ///
 /// # What it promises
 ///
-/// - [`post`](Self::post) hands the event to every subscription to its type that was made before and has not ended, waits
-///   for those that have no room, and returns how many it reached. An event that nobody has subscribed to is dropped.
+/// - [`post`](Self::post) hands the event to every subscription to its type that was made before
+///   and has not ended, waits for those that have no room, and returns how many it reached. An
+///   event that nobody has subscribed to is dropped.
 /// - Subscribers share the event; it is not copied.
-/// - Events that one thread posts reach each subscription in the order posted, whatever their types.
-/// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was made.
-/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns, nothing more is put on the
-///   channel by any thread; it ends once what is in it has been taken. A post that was blocked on it goes on at once, as
-///   it does when the receiver is dropped. A channel that was brought along ends as
+/// - Events that one thread posts reach each subscription in the order posted, whatever their
+///   types.
+/// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was
+///   made.
+/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns,
+///   nothing more is put on the channel by any thread; it ends once what is in it has been taken. A
+///   post that was blocked on it goes on at once, as it does when the receiver is dropped. A
+///   channel that was brought along ends as
 ///   [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) says of its kind.
-/// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended already. Dropping the
-///   mux stops it.
+/// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended
+///   already. Dropping the mux stops it.
 ///
 /// # What differs from go-ethereum
 ///
-/// A channel of the mux's own holds 1,024 events, as a feed's does, and a post returns once the event is in it; there, it
-/// returns once every subscriber has received it, one after the other. Bring a crossbeam channel of capacity 0 along to
-/// have that ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)); one that is full holds up nobody else here.
+/// A channel of the mux's own holds 1,024 events, as a feed's does, and a post returns once the
+/// event is in it; there, it returns once every subscriber has received it, one after the other.
+/// Bring a crossbeam channel of capacity 0 along to have that
+/// ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)); one that is full holds up nobody else
+/// here.
 ///
 /// # How it is built
 ///
-/// Each type has a feed of its own, made when somebody subscribes to the type: a post looks the feed up under a lock for
-/// readers, lets go of the lock, and sends. It makes one allocation, for the event; where nobody has subscribed it makes
-/// none, and leaves nothing behind. A subscription to several types has one channel, to which the feed of each sends.
+/// Each type has a feed of its own, made when somebody subscribes to the type: a post looks the
+/// feed up under a lock for readers, lets go of the lock, and sends. It makes one allocation, for
+/// the event; where nobody has subscribed it makes none, and leaves nothing behind. A subscription
+/// to several types has one channel, to which the feed of each sends.
 ///
 /// # Examples
 ///
@@ -102,10 +109,11 @@ impl TypeMux {
         }
     }
 
-    /// Subscribes to events of these types, given as a tuple, with a channel of the mux's own that holds 1,024 events.
+    /// Subscribes to events of these types, given as a tuple, with a channel of the mux's own that
+    /// holds 1,024 events.
     ///
-    /// For another capacity, a name, or a channel that is brought along, see [`subscriber`](Self::subscriber). On a mux
-    /// that was stopped the subscription has ended.
+    /// For another capacity, a name, or a channel that is brought along, see
+    /// [`subscriber`](Self::subscriber). On a mux that was stopped the subscription has ended.
     ///
     /// # Panics
     ///
@@ -133,10 +141,11 @@ impl TypeMux {
         TypeMuxSubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
     }
 
-    /// Hands an event to all subscribers of its type, waits for those that have no room, and returns how many it
-    /// reached.
+    /// Hands an event to all subscribers of its type, waits for those that have no room, and
+    /// returns how many it reached.
     ///
-    /// One that is under way when the mux is stopped goes on at once, and returns how many it had reached.
+    /// One that is under way when the mux is stopped goes on at once, and returns how many it had
+    /// reached.
     ///
     /// # Errors
     ///
@@ -145,7 +154,8 @@ impl TypeMux {
         let Ok(feed) = self.registry.feed(TypeId::of::<E>()) else {
             return Err(MuxClosed::new(event));
         };
-        // Here, too, not under the lock: the event that nobody wants is dropped, which is code of others.
+        // Here, too, not under the lock: the event that nobody wants is dropped, which is code of
+        // others.
         let Some(feed) = feed.filter(|feed| feed.subscriber_count() > 0) else {
             return Ok(0);
         };
@@ -154,8 +164,9 @@ impl TypeMux {
 
     /// Ends all subscriptions and lets no new ones begin. Posts that are blocked go on at once.
     ///
-    /// When this returns, nothing more is put on any channel by any thread: it waits for deliveries under way, which do
-    /// not block, except for one that it is called from. Again, from any thread: harmless, and it waits in the same way.
+    /// When this returns, nothing more is put on any channel by any thread: it waits for deliveries
+    /// under way, which do not block, except for one that it is called from. Again, from any
+    /// thread: harmless, and it waits in the same way.
     pub fn stop(&self) {
         self.registry.stop();
     }

@@ -1,8 +1,10 @@
 //! Floor 1: what happens to a value for which a subscriber has no room.
 
-/// What becomes of a value that does not fit into a subscriber's own channel. Chosen per subscriber.
+/// What happens to a value that does not fit into a subscriber's own channel. Each subscriber
+/// chooses its policy.
 ///
-/// This is for channels that the feed makes itself, whose queue it owns; for others see [`CarrierOverflow`].
+/// This is for channels that the feed makes, because the feed owns their queues. For other channels
+/// see [`CarrierOverflow`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Overflow {
@@ -10,20 +12,23 @@ pub enum Overflow {
     /// learns how many values it missed at that point of the stream.
     #[default]
     Block,
-    /// The value is lost to this subscriber, which learns how many it missed at that point of the stream.
+    /// The subscriber misses the value, and learns how many it missed at that point of the stream.
     DropNewest,
-    /// The oldest value in the channel makes room. The subscriber learns how many it missed before it gets the next.
+    /// The oldest value in the channel is dropped to make room. The subscriber learns how many
+    /// values it missed before it gets the next.
     ///
-    /// The send drops that value during its delivery. An unsubscribe on another thread may wait for
-    /// the delivery, so the value's destructor must not wait for such a thread.
+    /// The send drops the oldest value during its delivery. An unsubscribe on another thread may
+    /// wait for the delivery, so the value's destructor must not wait for such a thread.
     DropOldest,
-    /// The subscription ends: its receiver gets what is in the channel, then an error of its own kind.
+    /// The subscription ends. Its receiver gets what is in the channel, and then the error
+    /// `Overflowed`.
     Disconnect,
 }
 
-/// What becomes of a value that does not fit into a channel that was brought along.
+/// What happens to a value that does not fit into a channel that the caller brought along.
 ///
-/// Pushing out the oldest value takes a queue of one's own, so it is not among these: see [`Overflow`].
+/// There is no `DropOldest` here, because only the owner of a queue can push out its oldest value:
+/// see [`Overflow`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CarrierOverflow {
@@ -31,9 +36,10 @@ pub enum CarrierOverflow {
     /// [`Stats::dropped`](crate::Stats::dropped) counts it.
     #[default]
     Block,
-    /// The value is lost to this subscriber, and counted in [`Stats::dropped`](crate::Stats::dropped).
+    /// The subscriber misses the value, and [`Stats::dropped`](crate::Stats::dropped) counts it.
     DropNewest,
-    /// The subscription ends with [`SubscriptionError::Overflowed`](crate::SubscriptionError::Overflowed).
+    /// The subscription ends with
+    /// [`SubscriptionError::Overflowed`](crate::SubscriptionError::Overflowed).
     Disconnect,
 }
 

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Sending one stream of values to many receivers.
 ///
-/// The verbs take `&mut self` so that a sender that needs exclusive access can have them; like [`std::io::Write`], the
-/// trait is implemented for `&Feed` too, so a shared feed is used through `&mut &feed`.
+/// The verbs take `&mut self`, so that a sender that needs exclusive access can implement them.
+/// Like [`std::io::Write`], the trait is also implemented for `&Feed`, so a shared feed is used
+/// through `&mut &feed`.
 ///
 /// ```
 /// use fanfeed::{Feed, Publish};
@@ -23,9 +24,9 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
 pub trait Publish<T> {
-    /// What a send that was delivered returns.
+    /// What a send returns when the value was delivered.
     type Sent;
-    /// What a send that would not wait, or not any longer, returns.
+    /// What a send returns when it gave up waiting, or does not wait.
     type Unsent;
 
     /// Sends a value, and waits for subscribers that have no room.
@@ -35,7 +36,7 @@ pub trait Publish<T> {
     ///
     /// # Errors
     ///
-    /// If somebody had no room.
+    /// If a subscriber had no room.
     fn try_send(&mut self, value: T) -> Result<Self::Sent, Self::Unsent>;
 
     /// Sends a value, and waits until `deadline` for subscribers that have no room.

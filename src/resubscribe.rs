@@ -13,25 +13,29 @@ use crate::error::SubscriptionError;
 use crate::subscription::{CancelToken, Subscription};
 use crate::wait::quietly;
 
-/// Keeps a subscription alive: calls `f` to make it, and again whenever `f` or the subscription that it made fails.
+/// Keeps a subscription alive: calls `f` to make it, and calls `f` again whenever `f` or the
+/// subscription that it made fails.
 ///
-/// Between two calls it waits, as [`Backoff`] says: from a tenth of `max` at first, doubling while attempts keep failing
-/// quickly, up to `max`, and from a tenth again once an attempt has lasted longer than `max`. An attempt lasts from the
-/// call of `f` to its failure or that of the subscription. `max` is a [`Duration`](std::time::Duration), or a
-/// [`Backoff`] made [from a seed](Backoff::with_seed).
+/// Between two calls it waits, as [`Backoff`] says. The wait starts at a tenth of `max`, doubles
+/// while attempts keep failing quickly, up to `max`, and starts at a tenth again once an attempt
+/// has lasted longer than `max`. An attempt lasts from the call of `f` to the failure of `f` or of
+/// the subscription. `max` is a [`Duration`](std::time::Duration), or a [`Backoff`] made [from a
+/// seed](Backoff::with_seed).
 ///
-/// A subscription that ends without an error has succeeded, and ends the resubscription without an error too.
-/// Unsubscribing interrupts the wait, cancels the token that `f` was given, and ends the subscription that is live; it
-/// waits for all of that, so an `f` that takes long should look at its token.
+/// A subscription that ends without an error has succeeded, and ends the resubscription without an
+/// error too. Unsubscribing interrupts the wait, cancels the token that `f` was given, and ends the
+/// live subscription. It waits for all of that, so an `f` that takes long should check its token.
 ///
-/// `f` runs on a thread that the resubscription has for itself, so what holds of [`Subscription::spawn`] holds here: of
-/// unsubscribing from within `f`, and of [`stats`](Subscription::stats).
+/// `f` runs on a thread that the resubscription has for itself. What [`Subscription::spawn`] says
+/// of unsubscribing from within the producer, and of [`stats`](Subscription::stats), holds here for
+/// `f`.
 ///
 /// # Errors
 ///
-/// None here, but the resubscription itself fails, which [`err`](Subscription::err) yields, if `f` panics
-/// ([`Panicked`](SubscriptionError::Panicked)) or if no thread could be made for it
-/// ([`Failed`](SubscriptionError::Failed)). A panic of a producer that `f` has spawned is a failure like any other.
+/// This function returns no error, but the resubscription itself fails if `f` panics
+/// ([`Panicked`](SubscriptionError::Panicked)) or if no thread could be started for it
+/// ([`Failed`](SubscriptionError::Failed)). [`err`](Subscription::err) yields that failure. A panic
+/// of a producer that `f` has spawned is a failed attempt like any other.
 ///
 /// # Examples
 ///
@@ -67,14 +71,15 @@ where
     })
 }
 
-/// Keeps a subscription alive as [`resubscribe`] does, and tells `f` why the attempt before failed.
+/// Keeps a subscription alive as [`resubscribe`] does, and tells `f` why the previous attempt
+/// failed.
 ///
-/// At the first call there is no error. Afterwards it is what `f` returned, as
-/// [`Failed`](SubscriptionError::Failed), or what its subscription failed with.
+/// At the first call there is no error. At later calls it is the error that `f` returned, as
+/// [`Failed`](SubscriptionError::Failed), or the error that its subscription failed with.
 ///
 /// # Errors
 ///
-/// As [`resubscribe`]: those of the attempts are handed to `f`, and are not the resubscription's.
+/// As [`resubscribe`]. The errors of attempts go to `f`, and are not the resubscription's.
 ///
 /// # Examples
 ///
@@ -123,7 +128,8 @@ where
     })
 }
 
-/// Waits until the subscription has ended, or until cancelled, and gives the error that it failed with.
+/// Waits until the subscription has ended or the token is cancelled, and returns the subscription's
+/// error, if any.
 fn run(subscription: Subscription, token: &CancelToken) -> Option<SubscriptionError> {
     let mut closed = subscription.closed();
     token.wait_until(None, |waker| {

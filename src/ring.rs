@@ -67,54 +67,61 @@ pub use send_async::RingSendAsync;
 pub use stream::RingRecvAsync;
 pub use waiting::Waiting;
 
-/// One ring of slots that all readers share: sending takes the same time for one reader and for a thousand, and no value is
-/// cloned.
+/// One ring of slots that all readers share. A send takes the same time for one reader and for a
+/// thousand, and no value is cloned.
 ///
-/// This is the shared sender: a cheap handle whose clones send on the same ring, from many threads. One thread that sends
-/// alone is faster with an [`ExclusiveRingFeed`]. The ring ends when the last handle is dropped, or when
-/// [`close`](Self::close) is called.
+/// This is the shared sender: a cheap handle whose clones send on the same ring, from many threads.
+/// One thread that sends alone is faster with an [`ExclusiveRingFeed`]. The ring ends when the last
+/// handle is dropped, or when [`close`](Self::close) is called.
 ///
-/// The ring holds as many values as it was given capacity for, rounded up to a power of two.
+/// The ring holds as many values as its capacity, which is rounded up to a power of two.
 ///
 /// # What it promises
 ///
-/// 1. One total order: every reader sees the same sequence, without gaps unless it is told of them. Each value has a
-///    position, counted from 0.
-/// 2. A [blocking](RingOverflow::Block) reader (the default) is never overwritten: the ring waits for the slowest. One that
-///    [drops the oldest](RingOverflow::DropOldest) never holds a sender, not even while it reads; what it received, what
-///    it missed and what it [skipped](RingReceiver::skip_to_newest) are together always what was sent. One that [disconnects](RingOverflow::Disconnect) ends with an error when
-///    it has fallen behind by more than seven eighths of the ring.
+/// 1. One total order: every reader sees the same sequence, without gaps that it is not told about.
+///    Each value has a position, counted from 0.
+/// 2. A [blocking](RingOverflow::Block) reader (the default) is never overwritten: the ring waits
+///    for the slowest one. A reader that [drops the oldest](RingOverflow::DropOldest) never blocks
+///    a sender, not even while it reads. What it received, what it missed and what it
+///    [skipped](RingReceiver::skip_to_newest) always add up to what was sent. A reader that
+///    [disconnects](RingOverflow::Disconnect) ends with an error when it has fallen behind by more
+///    than seven eighths of the ring.
 /// 3. Readers read by reference, in batches ([`RingReceiver::drain`]), or take clones.
-/// 4. Readers come and go while senders run. One that leaves, or panics, frees its slots at once.
-/// 5. How a reader waits is its own choice ([`Waiting`]). A sender pays for waking only while a reader may be parked, and
-///    one that waits for room looks for 10 µs, or for up to 100 µs in all while the readers in the way move on or the
-///    ring's last wait was that short, then parks.
+/// 4. Readers come and go while senders run. A reader that leaves, or panics, frees its slots at
+///    once.
+/// 5. Each reader chooses how it waits ([`Waiting`]). A sender pays for waking only while a reader
+///    may be parked. A sender that waits for room looks for 10 µs before it parks. It looks for up
+///    to 100 µs in all while the readers in its way move on, or if the ring's last wait was that
+///    short.
 /// 6. Every value is dropped exactly once. Usually this happens a lap later, when another value
-///    takes its slot: the thread that sends the new value drops the old one, after the new one was
-///    published. Otherwise the values are dropped when the last sender and the last reader are
-///    gone, by the last of them, even if other handles remain
-///    ([`Subscription`](crate::Subscription), [`RingHandle`], [`WeakRingFeed`]). An eighth of the
-///    ring that was left to lossy readers while they read keeps its values until they have stopped
-///    and blocking readers have passed it. Then the last of these readers drops them, or the
-///    sender. So there are never more values than the capacity and an eighth of it for each lossy
-///    reader that reads. A panic in a drop leaves the ring sound. While a sender is left, values
-///    stay for readers that come later with [`history`](RingSubscriberBuilder::history), even if
-///    there are no readers. A ring can be asked to [drop each value once it was
-///    read](RingBuilder::drop_when_read) instead.
-/// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's next read says `Closed`,
-///    and its slots are free; those of a `drain` under way, as soon as that returns.
-/// 8. Sending takes no lock and makes no allocation, but once for each eighth of the capacity: then one of the sending
-///    threads looks at the readers, under a lock that others wait for only if there is no room left otherwise.
+///    takes its slot: the thread that sends the new value drops the old one, after it has published
+///    the new one. Otherwise the last sender or reader drops the values when it leaves, even if
+///    other handles remain ([`Subscription`](crate::Subscription), [`RingHandle`],
+///    [`WeakRingFeed`]). An eighth of the ring that was left to lossy readers while they read keeps
+///    its values until they have stopped and blocking readers have passed it. Then the last of
+///    these readers, or the sender, drops them. So there are never more values than the capacity
+///    plus an eighth of it for each lossy reader that reads. A panic in a drop leaves the ring
+///    sound. While a sender is left, values stay for readers that come later with
+///    [`history`](RingSubscriberBuilder::history), even if there are no readers. With
+///    [`drop_when_read`](RingBuilder::drop_when_read), the ring drops each value once it was read.
+/// 7. When [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) returns, the reader's
+///    next read says `Closed`, and its slots are free. The slots of a `drain` under way are free as
+///    soon as the `drain` returns.
+/// 8. A send takes no lock and allocates nothing, except once for each eighth of the capacity. Then
+///    one of the sending threads looks at the readers, under a lock. Other senders wait for that
+///    lock only if there is no other room left.
 ///
 /// # What to know
 ///
-/// - A blocking reader that stops reading holds all senders, and with them all readers. Choose it for readers that must not
-///   miss anything and can be relied on; else `DropOldest`, or a send with a time limit.
-/// - A thread that is preempted between claiming a position and publishing its value holds up all readers there, and senders
-///   a lap later, until it runs again.
-/// - A send looks at many readers ahead of need, a few at a time, and notifies readers that it has
-///   cut off, also a few at a time. One cost remains: once for each eighth of the capacity a send
-///   looks at all lossy readers, and moves on those that are in the way, at about 20 ns for each.
+/// - A blocking reader that stops reading blocks all senders, and with them all readers. Use it
+///   only for readers that must not miss anything and that will not stop. Otherwise use
+///   `DropOldest`, or a send with a timeout.
+/// - If a thread is preempted after it has claimed a position and before it has published its
+///   value, all readers wait there until it runs again, and so do senders a lap later.
+/// - A send looks at many readers ahead of need, a few at a time. It also notifies the readers that
+///   it has disconnected a few at a time. One cost remains: once for each eighth of the capacity, a
+///   send looks at all lossy readers, and moves on those that are in its way, at about 20 ns for
+///   each.
 ///
 /// # Examples
 ///
@@ -139,13 +146,13 @@ pub struct RingFeed<T> {
 }
 
 // No user code runs between claiming a position and publishing it. A reader whose handler panics
-// has read the value that it was given. Wakers and drops run once all is in place. So no thread
-// ever finds anything half done.
+// has read the value that it was given. Wakers and drops run only when the state is consistent. So
+// no thread ever finds the ring half changed.
 impl<T> UnwindSafe for RingFeed<T> {}
 impl<T> RefUnwindSafe for RingFeed<T> {}
 
 impl<T> RingFeed<T> {
-    /// A ring for so many values, rounded up to a power of two, without readers.
+    /// Creates a ring without readers. Its capacity is rounded up to a power of two.
     ///
     /// # Errors
     ///
@@ -162,7 +169,7 @@ impl<T> RingFeed<T> {
         RingBuilder::new(capacity)
     }
 
-    /// A ring whose first position is that one instead of 0: for tests of what happens far on.
+    /// Creates a ring whose first position is `start` instead of 0, for tests of large positions.
     ///
     /// # Errors
     ///
@@ -175,28 +182,30 @@ impl<T> RingFeed<T> {
         })
     }
 
-    /// How many values the ring holds.
+    /// The most values that the ring holds.
     pub fn capacity(&self) -> usize {
         self.claimant.core().track.shape().capacity() as usize
     }
 
-    /// The position of the next value: how many have been sent, or are being sent.
+    /// The position of the next value: the number of values that were sent or are being sent.
     pub fn position(&self) -> u64 {
         self.claimant.core().track.next()
     }
 
-    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe it may be another
-    /// number a moment later.
+    /// The number of subscriptions that have not ended. It may change at any time while other
+    /// threads subscribe and unsubscribe.
     pub fn subscriber_count(&self) -> usize {
         self.claimant.core().count()
     }
 
-    /// Where each reader is whose subscription has not ended, and how far behind, for monitoring. The order is that of their
-    /// places in the ring, which later readers take over from earlier ones. A close ends all subscriptions, so after it the
-    /// list is empty, even while readers still take what was sent: their [cursors](RingReceiver::cursor) tell where they are.
+    /// The position and the lag of each reader whose subscription has not ended, for monitoring.
+    /// Readers are listed in the order of their slots, which later readers take over from earlier
+    /// ones. A close ends all subscriptions, so after it the list is empty, even while readers
+    /// still take what was sent. Their [cursors](RingReceiver::cursor) then say where they are.
     ///
-    /// It takes the lock under which readers come and go, for some nanoseconds for each reader, and stops neither senders nor
-    /// readers: while they run, the figures of two readers are of different moments.
+    /// This takes the lock of subscribing and unsubscribing, for some nanoseconds for each reader.
+    /// It stops neither senders nor readers: while they run, the figures of two readers are from
+    /// different moments.
     ///
     /// ```
     /// let ring = fanfeed::RingFeed::new(8)?;
@@ -213,7 +222,7 @@ impl<T> RingFeed<T> {
         self.claimant.core().readers()
     }
 
-    /// Ends the ring: all its subscriptions end without an error, senders that wait go on, and
+    /// Ends the ring. All its subscriptions end without an error, blocked senders return, and
     /// nothing more can be sent. Readers can still take what was sent before. The ring's values are
     /// dropped when the last reader is dropped, or at once if there are no readers.
     pub fn close(&self) {
@@ -225,14 +234,14 @@ impl<T> RingFeed<T> {
         self.claimant.core().is_closed()
     }
 
-    /// A handle that does not keep the ring from ending, to be made one that sends again.
+    /// A handle that does not keep the ring alive. It can be upgraded to a handle that sends.
     pub fn downgrade(&self) -> WeakRingFeed<T> {
         WeakRingFeed {
             claimant: Arc::downgrade(&self.claimant),
         }
     }
 
-    /// A handle to subscribe with. It does not keep the ring from ending.
+    /// A handle to subscribe with. It does not keep the ring alive.
     pub fn handle(&self) -> RingHandle<T> {
         RingHandle::new(Arc::clone(self.claimant.core()))
     }
@@ -252,32 +261,34 @@ impl<T> RingBuilder<T> {
 }
 
 impl<T: Send + Sync> RingFeed<T> {
-    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position: how many were sent
-    /// before it.
+    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position:
+    /// the number of values sent before it.
     ///
-    /// On a ring that was closed the value is dropped, and what returns is the position where the ring ended.
+    /// On a closed ring this drops the value, and returns the position where the ring ended.
     ///
     /// # Panics
     ///
-    /// A ring has 2^60 positions, enough for a billion values a second for 36 years; a send beyond the last panics.
+    /// A ring has 2^60 positions, enough for a billion values a second for 36 years. A send beyond
+    /// the last position panics.
     ///
-    /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
-    /// through; the ring is sound, and the value was sent.
+    /// The value that was in the slot a lap before is dropped after this one is published. If its
+    /// drop panics, the panic propagates; the ring is sound, and the value was sent.
     ///
-    /// A send without a time limit panics if it would have to wait for room inside a handler of one
-    /// of the ring's readers ([`RingReceiver::drain`] and its like), on the same thread: it might
-    /// wait for that reader. Nothing is sent then.
+    /// A send without a timeout panics if it would have to wait for room inside a handler of one of
+    /// the ring's readers ([`RingReceiver::drain`] and similar methods), on the same thread: it
+    /// might wait for that reader. It then sends nothing.
     #[inline]
     pub fn send(&self, value: T) -> u64 {
         self.claimant.send(value)
     }
 
-    /// Sends a value if there is room. It waits for no reader; it may wait for another sender that looks for room.
+    /// Sends a value if there is room. It waits for no reader. It may wait for another sender that
+    /// looks for room.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if there is no room, because of a reader or of a sender that has been at its slot for a whole
-    /// lap; [`TrySendError::Closed`] if the ring was closed.
+    /// [`TrySendError::Full`] if there is no room, because of a reader, or because of a sender that
+    /// has not filled its slot for a whole lap. [`TrySendError::Closed`] if the ring is closed.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<u64, TrySendError<T>> {
         self.claimant.try_send(value)
@@ -289,7 +300,7 @@ impl<T: Send + Sync> RingFeed<T> {
     ///
     /// As for [`try_send`](Self::try_send), and `Full` if there is no room within `timeout`.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.claimant
             .send_until(value, || Instant::now().checked_add(timeout))
     }
@@ -303,13 +314,14 @@ impl<T: Send + Sync> RingFeed<T> {
         self.claimant.send_until(value, || Some(deadline))
     }
 
-    /// Sends a value, and waits for room without blocking the thread. The future completes with the value's position, and on a
-    /// ring that was closed with the position where the ring ended.
+    /// Sends a value, and waits for room without blocking the thread. The future completes with the
+    /// value's position. On a closed ring it completes with the position where the ring ended.
     ///
     /// Cancel-safe: if the future is dropped before it has completed, the value was not sent.
     ///
-    /// It waits in the same line as senders that block, first come, first woken. In a handler of one of the ring's readers it
-    /// does not panic, but it cannot complete before that has returned if it waits for that reader.
+    /// The send waits in the same line as blocked senders, in order of arrival. Inside a handler of
+    /// one of the ring's readers it does not panic. If it waits for that reader, it cannot complete
+    /// before the handler has returned.
     ///
     /// ```
     /// # tokio_test(async {
@@ -330,34 +342,39 @@ impl<T: Send + Sync> RingFeed<T> {
         RingSendAsync::new(&self.claimant, value)
     }
 
-    /// Sends the values in order, and waits for room. Returns the position after the last.
+    /// Sends the values in order, and waits for room. Returns the position after the last value.
     ///
-    /// They are taken from the iterator 32 at a time before any of these is sent, and published together, but for eighths of
-    /// the capacity; values of other threads may come between those. It allocates once, and once more for each 32 if values
-    /// have to be dropped.
+    /// The iterator yields 32 values at a time before any of these is sent. They are published
+    /// together, except at the borders of eighths of the capacity; there, values of other threads
+    /// may come in between. This allocates once, and once more for each 32 values if values have to
+    /// be dropped.
     ///
     /// # Panics
     ///
-    /// A panic of the iterator goes through: what was taken from it in whole blocks of 32 has been sent, the rest has not. So
-    /// does the panic of an old value's drop, once what took its place was published; the rest of the values is not sent.
+    /// A panic of the iterator propagates. The whole blocks of 32 values that it had yielded have
+    /// been sent, the rest has not. A panic of an old value's drop propagates too, after the value
+    /// that took its slot was published; the rest of the values is not sent.
     pub fn send_batch<I: IntoIterator<Item = T>>(&self, values: I) -> u64 {
         self.claimant.send_batch(values)
     }
 
-    /// Sends as many of the values as there is room for, in order. Returns the position after the last.
+    /// Sends as many of the values as there is room for, in order. Returns the position after the
+    /// last value.
     ///
-    /// They are taken from the iterator 32 at a time, and published together as with [`send_batch`](Self::send_batch).
+    /// The iterator yields 32 values at a time, which are published together as with
+    /// [`send_batch`](Self::send_batch).
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] with the values that found no room, because of a reader or of a sender that has been at its slot
-    /// for a whole lap; [`TrySendError::Closed`] with those that were left when the ring was closed. The ones before them have
-    /// been sent. So the iterator is taken to its end in any case, and must have one. An empty batch does not fail.
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader, or because
+    /// of a sender that has not filled its slot for a whole lap. [`TrySendError::Closed`] with the
+    /// values that were left when the ring was closed. The values before them have been sent. The
+    /// iterator is read to its end in any case, so it must end. An empty batch does not fail.
     ///
     /// # Panics
     ///
-    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room, the values that it yielded
-    /// and that found none are dropped.
+    /// As for [`send_batch`](Self::send_batch). If the iterator panics after room has run out, the
+    /// values that it yielded and that found no room are dropped.
     ///
     /// ```
     /// use fanfeed::{RingFeed, TrySendError};
@@ -379,12 +396,13 @@ impl<T: Send + Sync> RingFeed<T> {
         self.claimant.try_send_batch(values)
     }
 
-    /// Sends the values in order, and waits up to `timeout` for room, for all of them together. Returns the position after
-    /// the last.
+    /// Sends the values in order, and waits up to `timeout` in all for room. Returns the position
+    /// after the last value.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent in time.
+    /// As for [`try_send_batch`](Self::try_send_batch). `Full` has the values that were not sent in
+    /// time.
     ///
     /// # Panics
     ///
@@ -394,16 +412,18 @@ impl<T: Send + Sync> RingFeed<T> {
         values: I,
         timeout: Duration,
     ) -> Result<u64, TrySendError<Vec<T>>> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.claimant
             .send_batch_until(values, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends the values in order, and waits until `deadline` for room. Returns the position after the last.
+    /// Sends the values in order, and waits until `deadline` for room. Returns the position after
+    /// the last value.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent by then.
+    /// As for [`try_send_batch`](Self::try_send_batch). `Full` has the values that were not sent in
+    /// time.
     ///
     /// # Panics
     ///
@@ -424,18 +444,18 @@ impl<T: Send + Sync> RingFeed<T> {
         self.send_batch(values.iter().cloned())
     }
 
-    /// Sends the value that `write` makes from the default one, and waits for room. Returns its
-    /// position.
+    /// Makes a value from the default one with `write`, sends it, and waits for room. Returns the
+    /// value's position.
     ///
-    /// The value is complete before its position is claimed, so a slow `write` holds up no other
+    /// The value is complete before its position is claimed, so a slow `write` delays no other
     /// sender and no reader. The price is one move of the value into its slot. To write large
-    /// values in place, over an old one whose memory can be reused, use an [`ExclusiveRingFeed`]
+    /// values in place, over an old value whose memory can be reused, use an [`ExclusiveRingFeed`]
     /// ([`send_with`](ExclusiveRingFeed::send_with)). On a closed ring `write` is not called.
     ///
     /// # Panics
     ///
-    /// If `write` or the value's default panics, nothing is sent and the panic goes through. Otherwise as for
-    /// [`send`](Self::send).
+    /// If `write` or the value's default panics, nothing is sent and the panic propagates.
+    /// Otherwise as for [`send`](Self::send).
     ///
     /// ```
     /// let ring = fanfeed::RingFeed::<[u64; 32]>::new(16)?;
@@ -458,12 +478,14 @@ impl<T: Send + Sync> RingFeed<T> {
 }
 
 impl<T: Send + Sync + 'static> RingFeed<T> {
-    /// Subscribes a reader that gets every value sent from now on. Senders wait for it when the ring is full.
+    /// Subscribes a reader that gets every value sent from now on. Senders wait for it when the
+    /// ring is full.
     pub fn subscribe(&self) -> RingReceiver<T> {
         self.subscriber().subscribe()
     }
 
-    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
+    /// where it begins.
     pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
         RingSubscriberBuilder::new(self.claimant.core())
     }
@@ -487,11 +509,11 @@ impl<T> fmt::Debug for RingFeed<T> {
     }
 }
 
-/// A ring as a channel of a [`Feed`](crate::Feed), which can so serve a few channels and a thousand readers of a ring at
-/// once. The feed clones each value once for all of them.
+/// A ring as a channel of a [`Feed`](crate::Feed). So one feed can serve a few channels and a
+/// thousand readers of a ring. The feed clones each value once for the whole ring.
 ///
-/// The ring is full when its slowest blocking reader is a whole ring behind. It ends when it has no other handles and the
-/// feed drops its own.
+/// The ring is full when its slowest blocking reader is a whole ring behind. It ends when it has no
+/// other handles and the feed drops its handle.
 ///
 /// ```
 /// use fanfeed::{Feed, RingFeed};
@@ -525,17 +547,17 @@ impl<T: Send + Sync> Carrier<T> for RingFeed<T> {
     }
 }
 
-/// A handle of a [`RingFeed`] that does not keep the ring from ending. Made by [`RingFeed::downgrade`].
+/// A handle of a [`RingFeed`] that does not keep the ring alive. Made by [`RingFeed::downgrade`].
 pub struct WeakRingFeed<T> {
     claimant: Weak<Claimant<T>>,
 }
 
-// As of the ring.
+// As for `RingFeed`.
 impl<T> UnwindSafe for WeakRingFeed<T> {}
 impl<T> RefUnwindSafe for WeakRingFeed<T> {}
 
 impl<T> WeakRingFeed<T> {
-    /// The ring, unless all its sending handles have been dropped.
+    /// The ring, or `None` if all its sending handles have been dropped.
     pub fn upgrade(&self) -> Option<RingFeed<T>> {
         let claimant = self.claimant.upgrade()?;
         Some(RingFeed { claimant })

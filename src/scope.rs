@@ -1,4 +1,4 @@
-//! Floor 2: many subscriptions with one end.
+//! Floor 2: many subscriptions that end together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,14 @@ use std::task::{Wake, Waker};
 use crate::subscription::{SourceRef, Subscription, SubscriptionId};
 use crate::sync::{Mutex, mutant};
 
-/// Unsubscribes all the subscriptions it tracks at once.
+/// Unsubscribes all the subscriptions that it tracks together.
 ///
-/// The usual place for one is a service that hands out subscriptions and has to end them all when it stops. Dropping the
-/// scope [closes](Self::close) it.
+/// A service that hands out subscriptions uses a scope to end all of them when it stops. Dropping
+/// the scope [closes](Self::close) it.
 ///
-/// A tracked subscription is off the scope as soon as it has ended, for whatever reason; nothing of it is kept. A
-/// producer that unsubscribes its own subscription stays on until it has ended.
+/// A tracked subscription leaves the scope as soon as it has ended, for whatever reason; the scope
+/// keeps nothing of it. If a producer unsubscribes its own subscription, that subscription stays
+/// tracked until the producer has ended.
 ///
 /// # Examples
 ///
@@ -43,15 +44,15 @@ pub struct SubscriptionScope {
     tracked: Arc<Mutex<Tracked>>,
 }
 
-// A subscription is tracked or it is not; code of others is called when that is decided.
+// A subscription is either tracked or not. User code runs only when that is decided.
 impl UnwindSafe for SubscriptionScope {}
 impl RefUnwindSafe for SubscriptionScope {}
 
-/// No source is cancelled or dropped under the lock: both run code of others, which may come back to the scope.
+/// No source is cancelled or dropped under the lock: both run user code, which may call the scope.
 #[derive(Default)]
 struct Tracked {
     closed: bool,
-    /// By number, which is the order they were made in, and ended in.
+    /// Ordered by id: subscriptions were made in this order, and end in this order.
     sources: BTreeMap<SubscriptionId, SourceRef>,
 }
 
@@ -63,17 +64,17 @@ impl SubscriptionScope {
         }
     }
 
-    /// Tracks a subscription, and gives it back. Gives `None` if the scope is closed, after it has unsubscribed the
-    /// subscription.
+    /// Tracks a subscription, and returns it. If the scope is closed, unsubscribes the subscription
+    /// and returns `None`.
     ///
-    /// The handle that comes back is what it was: dropping it unsubscribes. [`detach`](Subscription::detach) leaves the
-    /// end of the subscription to the scope.
+    /// The returned handle still unsubscribes when it is dropped. [`detach`](Subscription::detach)
+    /// it to let the scope alone end the subscription.
     pub fn track(&self, subscription: Subscription) -> Option<Subscription> {
         let id = subscription.id();
         {
             let mut tracked = self.tracked.lock();
             if tracked.closed && !mutant!("closed_scope_tracks") {
-                // Not under the lock, on which others would wait for its end.
+                // Not under the lock: other callers would wait for the subscription to end.
                 drop(tracked);
                 drop(subscription);
                 return None;
@@ -90,12 +91,13 @@ impl SubscriptionScope {
         Some(subscription)
     }
 
-    /// Unsubscribes all tracked subscriptions and tracks no more. All are told to end before the first is waited for,
-    /// and when this returns, they have ended.
+    /// Unsubscribes all tracked subscriptions, and tracks no more. It tells all of them to end
+    /// before it waits for the first. When it returns, they have ended.
     ///
-    /// It waits as [`unsubscribe`](Subscription::unsubscribe) does for each: not for a delivery that it is called from,
-    /// nor for the producer that calls it. What had ended by itself is no longer tracked, so a last delivery to that, on
-    /// another thread, is not waited for. Again, from any thread: harmless, and it waits for what has not ended.
+    /// It waits for each as [`unsubscribe`](Subscription::unsubscribe) does: not for a delivery
+    /// that it is called from, nor for the producer that calls it. A subscription that ended by
+    /// itself is no longer tracked, so this does not wait for a last delivery to it on another
+    /// thread. It may be called again, from any thread; it then waits for what has not ended.
     pub fn close(&self) {
         let sources: Vec<_> = {
             let mut tracked = self.tracked.lock();
@@ -110,10 +112,10 @@ impl SubscriptionScope {
         }
     }
 
-    /// How many tracked subscriptions have not ended. Others may end, or be tracked, at any time; once the scope is
-    /// closed, none is added.
+    /// The number of tracked subscriptions that have not ended. It may change at any time; once the
+    /// scope is closed, it only falls.
     pub fn count(&self) -> usize {
-        // One that has ended may not have been taken off yet by the thread that ended it.
+        // The thread that ended a subscription may not have removed it yet.
         self.tracked
             .lock()
             .sources
@@ -149,7 +151,7 @@ impl fmt::Debug for SubscriptionScope {
     }
 }
 
-/// Takes a subscription that has ended off its scope.
+/// Removes a subscription that has ended from its scope.
 struct TakeOff {
     tracked: Weak<Mutex<Tracked>>,
     id: SubscriptionId,

@@ -25,8 +25,8 @@ pub(crate) use state::Wakers;
 pub use state::{SubscriptionId, SubscriptionState};
 pub use stats::Stats;
 
-/// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long as its source does, and so
-/// does forgetting it ([`std::mem::forget`]).
+/// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long
+/// as its source does, and so does forgetting it ([`std::mem::forget`]).
 ///
 /// A subscription ends once, for one of these reasons:
 ///
@@ -57,8 +57,9 @@ impl RefUnwindSafe for Subscription {}
 impl Subscription {
     /// Makes the handle of a subscription that another library, or an application, delivers to.
     ///
-    /// [`SubscriptionSource`] says what a source has to do, and what the handle, scopes and joined subscriptions do with
-    /// it. Several handles of one source are handles of one subscription: dropping any of them cancels it.
+    /// [`SubscriptionSource`] says what a source has to do, and what the handle, scopes and joined
+    /// subscriptions do with it. Several handles of one source are handles of one subscription:
+    /// dropping any of them cancels it.
     ///
     /// # Examples
     ///
@@ -94,24 +95,26 @@ impl Subscription {
         }
     }
 
-    /// Runs a producer on a thread of its own, as a subscription that lasts for as long as the producer runs.
+    /// Runs a producer on a thread of its own, as a subscription that lasts for as long as the
+    /// producer runs.
     ///
-    /// [`unsubscribe`](Self::unsubscribe), and dropping the handle, cancels the token that the producer was given and
-    /// waits for the producer to end, from however many threads it is called. It cancels the token and returns at once
-    /// where it cannot wait: called from the producer's own thread, from that of another producer whose end this one is
-    /// waiting for in turn, or inside a delivery of a feed, which the producer may be waiting for.
+    /// [`unsubscribe`](Self::unsubscribe), and dropping the handle, cancels the token that the
+    /// producer was given and waits for the producer to end, from however many threads it is
+    /// called. It cancels the token and returns at once where it cannot wait: called from the
+    /// producer's own thread, from that of another producer whose end this one is waiting for in
+    /// turn, or inside a delivery of a feed, which the producer may be waiting for.
     ///
-    /// A producer that ends with `Ok` ends its subscription without an error. What it returns or panics with after the
-    /// token was cancelled is its answer to that, and not a failure. A producer that does not look at its token is
-    /// waited for until it ends by itself.
+    /// A producer that ends with `Ok` ends its subscription without an error. What it returns or
+    /// panics with after the token was cancelled is its answer to that, and not a failure. A
+    /// producer that does not look at its token is waited for until it ends by itself.
     ///
     /// [`stats`](Self::stats) stays at zero: what a producer delivers is its own affair.
     ///
     /// # Errors
     ///
     /// None here, but the subscription fails, which [`err`](Self::err) yields, with
-    /// [`Failed`](SubscriptionError::Failed) if the producer returns an error or if no thread could be made for it, and
-    /// with [`Panicked`](SubscriptionError::Panicked) if the producer panics.
+    /// [`Failed`](SubscriptionError::Failed) if the producer returns an error or if no thread could
+    /// be made for it, and with [`Panicked`](SubscriptionError::Panicked) if the producer panics.
     ///
     /// # Examples
     ///
@@ -139,16 +142,19 @@ impl Subscription {
 
     /// Makes one subscription of many.
     ///
-    /// Unsubscribing it unsubscribes all of them. The first of them that fails ends all the others, and its error is
-    /// that of the joined subscription. One that ends without an error leaves the others to go on. The joined
-    /// subscription has ended, and its error is out, when all of them have. That is when nobody gets a value any more whose
-    /// send begins then; a delivery that was under way may still put its own on the channel of another than the one that
-    /// failed. `unsubscribe`, also after the end, waits for those. Of none at all, it lasts until it is unsubscribed.
+    /// Unsubscribing it unsubscribes all of them. The first of them that fails ends all the others,
+    /// and its error is that of the joined subscription. One that ends without an error leaves the
+    /// others to go on. The joined subscription has ended, and its error is out, when all of them
+    /// have. That is when nobody gets a value any more whose send begins then; a delivery that was
+    /// under way may still put its own on the channel of another than the one that failed.
+    /// `unsubscribe`, also after the end, waits for those. Of none at all, it lasts until it is
+    /// unsubscribed.
     ///
-    /// [`stats`](Self::stats) are the sums of theirs; `depth` is that of those that can tell, and `None` if none can.
+    /// [`stats`](Self::stats) are the sums of theirs; `depth` is that of those that can tell, and
+    /// `None` if none can.
     ///
-    /// It has no thread of its own: the others are told to end by the thread that ended the first, which does not wait
-    /// for them.
+    /// It has no thread of its own: the others are told to end by the thread that ended the first,
+    /// which does not wait for them.
     ///
     /// # Examples
     ///
@@ -188,7 +194,8 @@ impl Subscription {
         self.source.take()
     }
 
-    /// The error with which it failed, if it has failed. It does not matter whether `err` has yielded it.
+    /// The error with which it failed, if it has failed. It does not matter whether `err` has
+    /// yielded it.
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
         self.source().state().error()
     }
@@ -203,9 +210,11 @@ impl Subscription {
         self.source().state().name()
     }
 
-    /// A channel that yields one error if the subscription fails, and is disconnected once it has ended.
+    /// A channel that yields one error if the subscription fails, and is disconnected once it has
+    /// ended.
     ///
-    /// It can stand in a `select!`. All receivers that this returns share the one error: one of them gets it.
+    /// It can stand in a `select!`. All receivers that this returns share the one error: one of
+    /// them gets it.
     ///
     /// ```
     /// use fanfeed::{Feed, Overflow};
@@ -249,10 +258,10 @@ impl Subscription {
     /// This waits only for deliveries that are under way to this subscription and its neighbours
     /// (at most 64, together), and for threads that query the carrier at that moment. These
     /// deliveries do not block, but they run user code: they clone values, drop values that are
-    /// pushed out (of a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of a
-    /// ring that is subscribed to a feed), and wake receivers. Where that takes long, this may take
-    /// long too. It must not wait for the thread that unsubscribes: that is a deadlock. Calling this
-    /// again, from any thread, is harmless, and waits in the same way.
+    /// pushed out (of a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of
+    /// a ring that is subscribed to a feed), and wake receivers. Where that takes long, this may
+    /// take long too. It must not wait for the thread that unsubscribes: that is a deadlock.
+    /// Calling this again, from any thread, is harmless, and waits in the same way.
     ///
     /// Inside a delivery (in a closure, a carrier, or a `clone` or `drop` of a value) this does not
     /// wait, and drops nothing. The carrier is dropped when the outermost delivery on this thread
@@ -263,24 +272,27 @@ impl Subscription {
         self.source().cancel();
     }
 
-    /// Whether the subscription has ended. Once true, it stays true. The error comes out of [`err`](Self::err) at the same
-    /// time or an instant later; to have it for sure, wait for the end with [`closed`](Self::closed).
+    /// Whether the subscription has ended. Once true, it stays true. The error comes out of
+    /// [`err`](Self::err) at the same time or an instant later; to have it for sure, wait for the
+    /// end with [`closed`](Self::closed).
     pub fn is_closed(&self) -> bool {
         self.source().state().is_ended()
     }
 
-    /// Waits for the end of the subscription: a future, and for threads [`Closed::wait`] and [`Closed::wait_timeout`].
+    /// Waits for the end of the subscription: a future, and for threads [`Closed::wait`] and
+    /// [`Closed::wait_timeout`].
     pub fn closed(&self) -> Closed {
         Closed::new(self.source.clone())
     }
 
-    /// What has been delivered, missed and waited for. Exact once senders are quiet; while they send, each figure is
-    /// one that was true a moment ago.
+    /// What has been delivered, missed and waited for. Exact once senders are quiet; while they
+    /// send, each figure is one that was true a moment ago.
     pub fn stats(&self) -> Stats {
         self.source().stats()
     }
 
-    /// Lets the subscription run without its handle, until its feed or the far end of its channel ends it.
+    /// Lets the subscription run without its handle, until its feed or the far end of its channel
+    /// ends it.
     pub fn detach(self) {
         drop(self.into_source());
     }

@@ -1,12 +1,13 @@
 //! Floor 0: the one place that names the primitives of threads and memory.
 //!
-//! Everything lock-free is written once, over this module, and that same code is what is checked: under
-//! `--cfg fanfeed_loom` the names below are loom's, under `--cfg fanfeed_shuttle` shuttle's, elsewhere they are those of
-//! `std` and `parking_lot`. loom goes through all executions of something small, with all that weak orderings allow;
-//! shuttle through some thousands of something larger, with all orderings taken for `SeqCst`.
+//! Everything lock-free is written once, over this module, and that same code is what is checked:
+//! under `--cfg fanfeed_loom` the names below are loom's, under `--cfg fanfeed_shuttle` shuttle's,
+//! elsewhere they are those of `std` and `parking_lot`. loom goes through all executions of
+//! something small, with all that weak orderings allow; shuttle through some thousands of something
+//! larger, with all orderings taken for `SeqCst`.
 //!
-//! `std::sync::Arc` is the exception that other floors may name themselves: a [`std::task::Waker`] can only be made from
-//! it, and no protocol here leans on the ordering of its counters.
+//! `std::sync::Arc` is the exception that other floors may name themselves: a [`std::task::Waker`]
+//! can only be made from it, and no protocol here leans on the ordering of its counters.
 
 #[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod asymmetric;
@@ -26,14 +27,16 @@ pub use model::UnsafeCell;
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub mod mutants;
 
-/// Whether this is a model, in which time does not pass, looking again without a step of the model's shows nothing new,
-/// and what is made in some number is made in as few as make a difference.
+/// Whether this is a model, in which time does not pass, looking again without a step of the
+/// model's shows nothing new, and what is made in some number is made in as few as make a
+/// difference.
 pub(crate) const MODELLED: bool = cfg!(any(fanfeed_loom, fanfeed_shuttle));
 
 /// True while a model runs the named mutant of the code; always false elsewhere.
 ///
-/// A mutant is a protocol with one fence, or one step, left out. Its model has to fail, and a test in `loom-tests/` or
-/// `shuttle-tests/` holds that it does: a model that cannot fail proves nothing.
+/// A mutant is a protocol with one fence, or one step, left out. Its model has to fail, and a test
+/// in `loom-tests/` or `shuttle-tests/` holds that it does: a model that cannot fail proves
+/// nothing.
 macro_rules! mutant {
     ($name:literal) => {{
         #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
@@ -61,9 +64,10 @@ pub(crate) use order;
 ///
 /// Every such fence of the crate has a name, so that a model can leave it out (see [`mutant!`]).
 ///
-/// For the slow half of a protocol. The fast halves have none: there the store and the load are both `SeqCst`, as are
-/// the store and the load of the other side, and the single order of all `SeqCst` operations does what the fence would
-/// do. On x86 that makes the store an `xchg` and the load a plain one, where a store and a fence cost half as much again.
+/// For the slow half of a protocol. The fast halves have none: there the store and the load are
+/// both `SeqCst`, as are the store and the load of the other side, and the single order of all
+/// `SeqCst` operations does what the fence would do. On x86 that makes the store an `xchg` and the
+/// load a plain one, where a store and a fence cost half as much again.
 macro_rules! store_load_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {
@@ -75,10 +79,10 @@ pub(crate) use store_load_fence;
 
 /// Stands between a `SeqCst` store and a `SeqCst` load. Nothing, except in a model of loom's.
 ///
-/// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst` fences. So where the
-/// code leans on the single order of `SeqCst` accesses, a model gets a fence, which is what that order amounts to there.
-/// Wherever this is used, all four accesses of the protocol are `SeqCst`; the comment at the site
-/// names them.
+/// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst`
+/// fences. So where the code leans on the single order of `SeqCst` accesses, a model gets a fence,
+/// which is what that order amounts to there. Wherever this is used, all four accesses of the
+/// protocol are `SeqCst`; the comment at the site names them.
 ///
 /// A fence orders more than those four: every access before it and every access after it. A model
 /// could therefore hold although the code relies on the order of a weaker access across such a
@@ -92,8 +96,8 @@ macro_rules! seq_cst_order {
 }
 pub(crate) use seq_cst_order;
 
-/// The frequent side's fence of a pair whose other half is a [`heavy_fence!`]: nothing but an order for the compiler,
-/// where that can be had. A model takes it, and the heavy one, for a full fence.
+/// The frequent side's fence of a pair whose other half is a [`heavy_fence!`]: nothing but an order
+/// for the compiler, where that can be had. A model takes it, and the heavy one, for a full fence.
 macro_rules! light_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {

@@ -1,12 +1,14 @@
 //! Floor 1: how a thread or a task waits, and how it is woken.
 //!
-//! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share one protocol: a
-//! [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that waits for values). [`WakerSet`] has
-//! many, of which one is woken for each place (senders that wait for room), and [`WakeList`] many that are woken together
-//! (readers of a ring). [`Patience`] is for the short waits that nobody wakes.
+//! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share
+//! one protocol: a [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that
+//! waits for values). [`WakerSet`] has many, of which one is woken for each place (senders that
+//! wait for room), and [`WakeList`] many that are woken together (readers of a ring). [`Patience`]
+//! is for the short waits that nobody wakes.
 //!
-//! Wakers are code of others: they are woken, cloned and dropped outside of locks, and what panics when it is woken, or
-//! dropped on behalf of somebody else, keeps nobody else waiting ([`quietly`]).
+//! Wakers are code of others: they are woken, cloned and dropped outside of locks, and what panics
+//! when it is woken, or dropped on behalf of somebody else, keeps nobody else waiting
+//! ([`quietly`]).
 
 #[cfg(feature = "async")]
 mod alarm;

@@ -1,5 +1,5 @@
-//! The quick ways of a delivery: to the only subscriber; and to own channels while one thread alone sends, clones first, and
-//! then all claims in one [window](super::sole).
+//! The quick ways of a delivery: to the only subscriber; and to own channels while one thread alone
+//! sends, clones first, and then all claims in one [window](super::sole).
 
 use super::chunk::Chunk;
 use super::core::Core;
@@ -11,8 +11,8 @@ use crate::sync::prefetch;
 
 /// Where a pass over a chunk is, so that it can go on after a panic.
 pub(super) struct Pass<T> {
-    /// Seats that are to be served; while it runs, those after the current one. While the run grows, those of the run too. While
-    /// seats are served backwards, only the others.
+    /// Seats that are to be served; while it runs, those after the current one. While the run
+    /// grows, those of the run too. While seats are served backwards, only the others.
     pub(super) wanted: u64,
     /// The seat that is being served, unless the run grows.
     pub(super) current: usize,
@@ -41,8 +41,8 @@ impl<T> Pass<T> {
         }
     }
 
-    /// After a panic: names the seat whose clone panicked, if it was one for the run, and those that are still wanted. Returns how
-    /// many were served and not counted yet.
+    /// After a panic: names the seat whose clone panicked, if it was one for the run, and those
+    /// that are still wanted. Returns how many were served and not counted yet.
     pub(super) fn find_current(&mut self) -> usize {
         let backwards = std::mem::take(&mut self.backwards);
         let current = 1 << self.current;
@@ -60,13 +60,14 @@ impl<T> Pass<T> {
 }
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Moves the value to the only subscriber, if that has an own channel with room, and this thread is known. No code of others
-    /// runs, except to wake the receiver.
+    /// Moves the value to the only subscriber, if that has an own channel with room, and this
+    /// thread is known. No code of others runs, except to wake the receiver.
     #[inline(always)]
     pub(super) fn serve_only_one_quickly(&mut self, core: &Core<T>) -> bool {
         let first = core.directory().first();
         let is_plain = |live: u64| live.is_power_of_two() && live & first.plain() != 0;
-        // It may change before the visit begins. This look saves the visit where there are more subscribers.
+        // It may change before the visit begins. This look saves the visit where there are more
+        // subscribers.
         if !is_plain(first.live().load()) || core.directory().has_live_beyond() {
             return false;
         }
@@ -80,8 +81,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let Some(value) = self.original.take() else {
             return false;
         };
-        // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the chunk says that it is of an
-        // own channel.
+        // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the
+        // chunk says that it is of an own channel.
         let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
         let offered = match &visit {
             Lone::Alone(visit) => queue.offer_alone(value, visit.window()),
@@ -103,8 +104,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// If there is one subscriber, with an own channel or a crossbeam sender, moves the value there. No code of others runs, so
-    /// there is no panic to catch.
+    /// If there is one subscriber, with an own channel or a crossbeam sender, moves the value
+    /// there. No code of others runs, so there is no panic to catch.
     #[inline(always)]
     pub(super) fn serve_only_one(
         &mut self,
@@ -144,8 +145,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         true
     }
 
-    /// Serves these seats, which are of own channels whose senders do not evict, for a thread that alone sends. The other seats
-    /// that the pass wants are served after them. `more` come in other chunks.
+    /// Serves these seats, which are of own channels whose senders do not evict, for a thread that
+    /// alone sends. The other seats that the pass wants are served after them. `more` come in other
+    /// chunks.
     #[inline(always)]
     pub(super) fn serve_alone(
         &mut self,
@@ -157,12 +159,12 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass<T>,
     ) {
         while plain != 0 {
-            // Three loops, each over the same few seats, because each is small, and the first two have the processor fetch what
-            // the next one uses.
+            // Three loops, each over the same few seats, because each is small, and the first two
+            // have the processor fetch what the next one uses.
             let seats = chunk.seats();
             let count = pass.run.choose(plain, |seat| {
-                // SAFETY: the visit to this chunk began before `live` was read, and the seat was live. The chunk says that it
-                // is of an own channel.
+                // SAFETY: the visit to this chunk began before `live` was read, and the seat was
+                // live. The chunk says that it is of an own channel.
                 let queue = unsafe { seats.seat(seat).own_unchecked() };
                 prefetch(queue);
                 queue
@@ -187,8 +189,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Adds values for the queues of the run that have room, up to the first that has none. No code of others may run in a
-    /// window, so the clones are made before. `others`: whether a subscriber besides these `count` wants the value.
+    /// Adds values for the queues of the run that have room, up to the first that has none. No code
+    /// of others may run in a window, so the clones are made before. `others`: whether a subscriber
+    /// besides these `count` wants the value.
     ///
     /// # Safety
     ///

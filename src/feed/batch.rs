@@ -1,8 +1,9 @@
 //! Many values on their way to all subscribers at once.
 //!
-//! A batch goes block by block. A block goes to one subscriber after the other, whole: an own channel takes it with one
-//! read-modify-write. Who has no room for all of a block is waited for, value by value, before the next block begins; so
-//! the order of each subscriber's values, and who waits for whom, is that of as many single sends.
+//! A batch goes block by block. A block goes to one subscriber after the other, whole: an own
+//! channel takes it with one read-modify-write. Who has no room for all of a block is waited for,
+//! value by value, before the next block begins; so the order of each subscriber's values, and who
+//! waits for whom, is that of as many single sends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -132,7 +133,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// Gives one subscriber as much of the block as it has room for. From the value `own` on others need them too.
+    /// Gives one subscriber as much of the block as it has room for. From the value `own` on others
+    /// need them too.
     fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, by: &Section<'_>) {
         let mut progress = Progress {
             next: self.sent,
@@ -182,7 +184,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 });
                 drop(clones);
                 if let Some(panic) = panicked {
-                    // It has missed the value, unless others took the room for those before: then it is cloned again.
+                    // It has missed the value, unless others took the room for those before: then
+                    // it is cloned again.
                     if pushed == Ok(cloned) {
                         entry.miss(entry.place(), 1);
                         missed = 1;
@@ -191,7 +194,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 }
                 pushed
             } else {
-                // Nobody comes after this one, so what it has missed before (a clone that panicked) nobody needs.
+                // Nobody comes after this one, so what it has missed before (a clone that panicked)
+                // nobody needs.
                 let end = self.len().min(own);
                 let wanted = end - progress.next;
                 self.block.drain(..progress.next - self.sent);
@@ -231,7 +235,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
         match queue.overflow() {
             Overflow::DropNewest => queue.miss(queue.place(), missed),
             Overflow::Disconnect => {
-                // With the first that does not fit it has ended; the rest is not sent to it any more.
+                // With the first that does not fit it has ended; the rest is not sent to it any
+                // more.
                 core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
             }
             Overflow::Block | Overflow::DropOldest => self.late.push((Arc::clone(entry), next)),
@@ -249,7 +254,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
     ) {
         while progress.next < self.len() {
             if entry.is_cut() {
-                // Its carrier, or a value's `clone` or `drop`, has ended the subscription, or its feed.
+                // Its carrier, or a value's `clone` or `drop`, has ended the subscription, or its
+                // feed.
                 return;
             }
             let others = progress.next >= own;
@@ -304,7 +310,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
             let entry = unsafe { chunk.seat(index) }.entry();
             for value in &self.block {
                 if entry.is_cut() {
-                    // The closure has ended its own subscription, or its feed: as with single sends, that was its last.
+                    // The closure has ended its own subscription, or its feed: as with single
+                    // sends, that was its last.
                     break;
                 }
                 // SAFETY: as above.

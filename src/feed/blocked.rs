@@ -20,12 +20,14 @@ const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration
 /// send by at most a second.
 const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
-/// On how many crossbeam channels a send selects at once: a select costs a lock for each of them every time it waits. If
-/// more are full it goes through them in turn, those of capacity 0 first, after these times.
+/// On how many crossbeam channels a send selects at once: a select costs a lock for each of them
+/// every time it waits. If more are full it goes through them in turn, those of capacity 0 first,
+/// after these times.
 const SELECTED: usize = 64;
 const SELECT_TIMER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
 
-/// Waits until all subscribers that had no room are served or gone. False if the deadline passed before that.
+/// Waits until all subscribers that had no room are served or gone. False if the deadline passed
+/// before that.
 #[cold]
 #[inline(never)]
 pub(crate) fn wait<T: Clone + Send + 'static>(
@@ -57,7 +59,8 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         if !delivery.has_pending() {
             return true;
         }
-        // Who was found dead or was unsubscribed inside a delivery does not stay until the others have made room.
+        // Who was found dead or was unsubscribed inside a delivery does not stay until the others
+        // have made room.
         core.tidy();
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
@@ -73,7 +76,8 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),
         }
-        // Where many made room at once, this is quicker than to stand in all the queues again first.
+        // Where many made room at once, this is quicker than to stand in all the queues again
+        // first.
         delivery.retry(core);
         if !delivery.has_pending() {
             return true;
@@ -129,7 +133,8 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Waits until one of the crossbeam channels takes the value, something rings the bell, or the time has come.
+/// Waits until one of the crossbeam channels takes the value, something rings the bell, or the time
+/// has come.
 fn select<T: Clone + Send + 'static>(
     delivery: &mut Delivery<T>,
     core: &Core<T>,
@@ -145,7 +150,8 @@ fn select<T: Clone + Send + 'static>(
         .iter()
         .map(|pending| Arc::clone(pending.entry()))
         .collect();
-    // The gates keep the senders in place; unsubscribing rings the bell and waits until they are left.
+    // The gates keep the senders in place; unsubscribing rings the bell and waits until they are
+    // left.
     let gates: Vec<(usize, Gate<'_, T>)> = entries
         .iter()
         .enumerate()

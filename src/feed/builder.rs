@@ -14,8 +14,8 @@ use crate::error::CapacityError;
 use crate::overflow::{CarrierOverflow, Overflow};
 use crate::subscription::Subscription;
 
-/// What the options say of overflow: [`CarrierOverflow`] at first, or [`Overflow`], which only a channel of the feed's
-/// own can follow.
+/// The overflow policy of a builder: [`CarrierOverflow`] at first, or [`Overflow`], which only a
+/// channel of the feed's own can follow.
 pub trait OverflowPolicy: Copy + Into<Overflow> + fmt::Debug + sealed::Sealed {}
 
 impl OverflowPolicy for Overflow {}
@@ -27,7 +27,7 @@ mod sealed {
     impl Sealed for crate::overflow::CarrierOverflow {}
 }
 
-/// Options of a subscription to be made, from [`Feed::subscriber`](crate::Feed::subscriber).
+/// Options of a new subscription, from [`Feed::subscriber`](crate::Feed::subscriber).
 ///
 /// ```
 /// use fanfeed::{Feed, Overflow, RecvError};
@@ -42,7 +42,8 @@ mod sealed {
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
 ///
-/// `DropOldest` takes a queue of one's own, so a channel that is brought along cannot have it:
+/// `DropOldest` needs a queue that the feed owns, so a channel that the caller brings along cannot
+/// have it:
 ///
 /// ```compile_fail
 /// # use fanfeed::{Feed, Overflow};
@@ -51,7 +52,7 @@ mod sealed {
 /// let _ = feed.subscriber().overflow(Overflow::DropOldest).subscribe(tx);
 /// ```
 ///
-/// but it can have the others:
+/// It can have the other policies:
 ///
 /// ```
 /// # use fanfeed::{Feed, CarrierOverflow};
@@ -67,12 +68,12 @@ pub struct SubscriberBuilder<'f, T, P = CarrierOverflow> {
     overflow: P,
 }
 
-// Plain options, and the feed, which says why.
+// Plain options, and the feed, which is unwind-safe.
 impl<T, P: UnwindSafe> UnwindSafe for SubscriberBuilder<'_, T, P> {}
 impl<T, P: RefUnwindSafe> RefUnwindSafe for SubscriberBuilder<'_, T, P> {}
 
 impl<'f, T> SubscriberBuilder<'f, T> {
-    /// The capacity of a channel for which none was asked.
+    /// The capacity of a channel if the caller sets none.
     const DEFAULT_CAPACITY: usize = 1024;
 
     pub(crate) fn new(core: &'f Arc<Core<T>>) -> Self {
@@ -86,20 +87,20 @@ impl<'f, T> SubscriberBuilder<'f, T> {
 }
 
 impl<'f, T: Send + 'static, P: OverflowPolicy> SubscriberBuilder<'f, T, P> {
-    /// Names the subscription: errors and figures then tell it from others.
+    /// Names the subscription. Errors and figures use the name.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many values a channel of the feed's own holds, from 1; 1,024 if this is not called. Without meaning for a
-    /// channel that is brought along.
+    /// Sets how many values a channel of the feed's own holds, at least 1; the default is 1,024. It
+    /// has no effect on a channel that the caller brings along.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
     }
 
-    /// What happens to a value for which there is no room; the send waits if this is not called.
+    /// Sets what happens to a value for which there is no room. By default the send waits.
     pub fn overflow<Q: OverflowPolicy>(self, overflow: Q) -> SubscriberBuilder<'f, T, Q> {
         let Self {
             core,

@@ -16,10 +16,11 @@ use crate::sync::{
     Alive, AtomicPtr, AtomicU64, MODELLED, Ordering, UnsafeCell, mutant, order, prefetch,
 };
 
-/// Seats per chunk: one for each bit of the live word. Models have few, so that they meet a second chunk.
+/// Seats per chunk: one for each bit of the live word. Models have few, so that they meet a second
+/// chunk.
 pub(crate) const SEATS: usize = if MODELLED { 2 } else { 64 };
-/// Seats that lie in the chunk itself. The others are allocated when they are needed first, so that a feed with few
-/// subscribers is small.
+/// Seats that lie in the chunk itself. The others are allocated when they are needed first, so that
+/// a feed with few subscribers is small.
 const NEAR: usize = if MODELLED { 1 } else { 4 };
 const FAR: usize = SEATS - NEAR;
 /// The bits of all seats.
@@ -31,8 +32,8 @@ pub(crate) struct Seat<T> {
     entry: Arc<Entry<T>>,
 }
 
-/// How a delivery reaches a subscriber. What is common is here once more, besides the entry's port, so that a delivery
-/// follows one pointer less.
+/// How a delivery reaches a subscriber. What is common is here once more, besides the entry's port,
+/// so that a delivery follows one pointer less.
 enum Way<T> {
     /// The entry's own channel. The entry keeps it alive.
     Own(*const Queue<T>),
@@ -117,14 +118,16 @@ impl<T> Seat<T> {
     ///
     /// # Safety
     ///
-    /// The caller is in a visit to the chunk in which the seat was live, which entitles to the entry's port.
+    /// The caller is in a visit to the chunk in which the seat was live, which entitles to the
+    /// entry's port.
     #[inline(always)]
     pub(crate) unsafe fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>>
     where
         T: Send + 'static,
     {
         match &self.way {
-            // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the caller is entitled to, the slots.
+            // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the
+            // caller is entitled to, the slots.
             Way::Own(queue) => unsafe { &**queue }.offer(value, by),
             Way::Crossbeam(sender) => {
                 let offered = self.entry.offer_crossbeam(sender, value, by.lane());
@@ -135,7 +138,8 @@ impl<T> Seat<T> {
         }
     }
 
-    /// Brings what a delivery to this seat writes first towards the processor, while it is busy with another.
+    /// Brings what a delivery to this seat writes first towards the processor, while it is busy
+    /// with another.
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
         match self.way {
@@ -155,10 +159,11 @@ type Cell<T> = UnsafeCell<MaybeUninit<Seat<T>>>;
 
 /// A chunk of subscribers.
 ///
-/// **The invariant of the seats.** A seat whose bit in `live` is set is initialized, and stays so until a reaper empties
-/// it. Only the registry changes seats, under its lock: it fills an empty one before it sets the bit, and empties one
-/// after it has cleared the bit and a [`Grace`](super::record::Grace) observed after that is over. A deliverer reads a
-/// seat only in a visit to this chunk, after it saw the bit in that visit.
+/// **The invariant of the seats.** A seat whose bit in `live` is set is initialized, and stays so
+/// until a reaper empties it. Only the registry changes seats, under its lock: it fills an empty
+/// one before it sets the bit, and empties one after it has cleared the bit and a
+/// [`Grace`](super::record::Grace) observed after that is over. A deliverer reads a seat only in a
+/// visit to this chunk, after it saw the bit in that visit.
 pub(crate) struct Chunk<T> {
     live: Live,
     /// Which seats are of crossbeam senders. A bit is set, or cleared, before its seat is live.
@@ -181,8 +186,8 @@ impl<T> Drop for Far<T> {
     fn drop(&mut self) {
         let far = self.0.load(Ordering::Relaxed);
         if !far.is_null() {
-            // SAFETY: made by `Box::into_raw`, and owned by this alone. Seats that were taken have been emptied by the
-            // registry.
+            // SAFETY: made by `Box::into_raw`, and owned by this alone. Seats that were taken have
+            // been emptied by the registry.
             drop(unsafe { Box::from_raw(far) });
         }
     }
@@ -203,8 +208,8 @@ impl<'a, T> Seats<'a, T> {
         if seat < NEAR {
             return &self.near[seat];
         }
-        // SAFETY: `fill` allocates the far seats before it sets the bit of the first of them, and they live as long as
-        // the chunk.
+        // SAFETY: `fill` allocates the far seats before it sets the bit of the first of them, and
+        // they live as long as the chunk.
         unsafe { &(&*self.far)[seat - NEAR] }
     }
 
@@ -220,8 +225,8 @@ impl<'a, T> Seats<'a, T> {
     }
 }
 
-// SAFETY: seats are shared and changed as the invariant on the type says; what they hold is `Sync` and `Send` when
-// `T: Send`.
+// SAFETY: seats are shared and changed as the invariant on the type says; what they hold is `Sync`
+// and `Send` when `T: Send`.
 unsafe impl<T: Send> Sync for Chunk<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Chunk<T> {}
@@ -234,7 +239,8 @@ impl Live {
     /// The live seats, for a deliverer in a visit.
     #[inline]
     pub(crate) fn load(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `set`: the seat is filled. SeqCst as `record` says.
+        // ORDERING: Acquire pairs with the Release in `set`: the seat is filled. SeqCst as `record`
+        // says.
         self.0.load(Ordering::SeqCst)
     }
 
@@ -244,7 +250,8 @@ impl Live {
     }
 
     fn clear(&self, seat: usize) {
-        // ORDERING: SeqCst as `record` says. A read-modify-write does not break the release sequences of the other bits.
+        // ORDERING: SeqCst as `record` says. A read-modify-write does not break the release
+        // sequences of the other bits.
         self.0.fetch_and(!(1 << seat), Ordering::SeqCst);
     }
 }
@@ -281,11 +288,13 @@ impl<T> Chunk<T> {
     /// Which of the live seats are of crossbeam senders. The other bits mean nothing.
     #[inline]
     pub(crate) fn crossbeam(&self) -> u64 {
-        // ORDERING: ordered by the load of `live`, which comes first. A bit changes only while its seat is not live.
+        // ORDERING: ordered by the load of `live`, which comes first. A bit changes only while its
+        // seat is not live.
         self.crossbeam.load(Ordering::Relaxed)
     }
 
-    /// Which of the live seats are of own channels whose senders do not evict. The other bits mean nothing.
+    /// Which of the live seats are of own channels whose senders do not evict. The other bits mean
+    /// nothing.
     #[inline]
     pub(crate) fn plain(&self) -> u64 {
         // ORDERING: as in `crossbeam`.
@@ -304,7 +313,8 @@ impl<T> Chunk<T> {
 
     #[inline]
     fn cell(&self, seat: usize) -> &Cell<T> {
-        // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock, and `fill` has allocated it.
+        // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock,
+        // and `fill` has allocated it.
         unsafe { self.seats().cell(seat) }
     }
 
@@ -312,7 +322,8 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller may read it by the invariant stated on the type, for as long as it uses the reference.
+    /// The caller may read it by the invariant stated on the type, for as long as it uses the
+    /// reference.
     #[inline]
     pub(crate) unsafe fn seat(&self, seat: usize) -> &Seat<T> {
         // SAFETY: as the caller warrants.
@@ -324,7 +335,8 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the registry's lock, the seat is empty, and nobody has been told of the entry.
+    /// The caller holds the registry's lock, the seat is empty, and nobody has been told of the
+    /// entry.
     pub(crate) unsafe fn fill(&self, seat: usize, entry: Arc<Entry<T>>) {
         if seat >= NEAR && self.far.0.load(Ordering::Relaxed).is_null() {
             let far: Box<[Cell<T>; FAR]> = Box::new(std::array::from_fn(|_| {
@@ -349,7 +361,8 @@ impl<T> Chunk<T> {
         if mutant!("seat_is_live_before_it_is_filled") {
             self.live.set(seat);
         }
-        // SAFETY: the seat is empty, so no deliverer reads it, and the lock keeps others from filling it.
+        // SAFETY: the seat is empty, so no deliverer reads it, and the lock keeps others from
+        // filling it.
         self.cell(seat)
             .with_mut(|cell| unsafe { (*cell).write(filled) });
         self.live.set(seat);
@@ -407,7 +420,8 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the registry's lock, the seat was filled and then cut, and a grace observed after that is over.
+    /// The caller holds the registry's lock, the seat was filled and then cut, and a grace observed
+    /// after that is over.
     pub(crate) unsafe fn empty(&self, seat: usize) -> Seat<T> {
         // SAFETY: nobody else reads or writes it by now, and it is initialized until this.
         self.cell(seat)

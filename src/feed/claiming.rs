@@ -22,8 +22,8 @@ impl<T> Queue<T> {
         unsafe { self.senders.shape.slot(position) }
     }
 
-    /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the receiver waits and
-    /// is to be woken by [`ring`](Self::ring).
+    /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the
+    /// receiver waits and is to be woken by [`ring`](Self::ring).
     #[inline]
     pub(crate) fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>> {
         if self.senders.shape.overflow() == Overflow::DropOldest {
@@ -46,20 +46,22 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there was room at that moment, for a thread that is about to use it. For queues whose senders do not evict.
+    /// Whether there was room at that moment, for a thread that is about to use it. For queues
+    /// whose senders do not evict.
     #[inline(always)]
     pub(crate) fn has_room(&self) -> bool {
         let tail = self.senders.tail.load(Ordering::Relaxed);
         let has_room = self.is_before_limit(tail) || self.free_up_to(tail, 1).is_ok();
         if has_room {
-            // Where the queue is being closed, the tail may be no position for an instant: see `is_before_limit`.
+            // Where the queue is being closed, the tail may be no position for an instant: see
+            // `is_before_limit`.
             prefetch_to_write(self.senders.shape.address(tail));
         }
         has_room
     }
 
-    /// Puts a value into the queue, in a window; for queues whose senders do not evict. True if the receiver waits. Gives the
-    /// value back if there is no room, or the queue is closed.
+    /// Puts a value into the queue, in a window; for queues whose senders do not evict. True if the
+    /// receiver waits. Gives the value back if there is no room, or the queue is closed.
     #[inline(always)]
     pub(crate) fn offer_alone(&self, value: T, _window: &OpenWindow<'_>) -> Result<bool, T> {
         let Ok((place, _)) = self.claim_alone(1) else {
@@ -70,8 +72,9 @@ impl<T> Queue<T> {
         Ok(waits)
     }
 
-    /// Puts a value into the queue, as one of several senders; for queues whose senders do not evict. True if the receiver waits.
-    /// Gives the value back if there is no room, or the queue is closed.
+    /// Puts a value into the queue, as one of several senders; for queues whose senders do not
+    /// evict. True if the receiver waits. Gives the value back if there is no room, or the queue is
+    /// closed.
     #[inline(always)]
     pub(crate) fn offer_among(&self, value: T) -> Result<bool, T> {
         let Ok((place, _)) = self.claim_places(1, None) else {
@@ -82,8 +85,8 @@ impl<T> Queue<T> {
         Ok(waits)
     }
 
-    /// Has the cache line fetched to which a sender will write some values later. The receiver has read it long ago, so it comes
-    /// from another core.
+    /// Has the cache line fetched to which a sender will write some values later. The receiver has
+    /// read it long ago, so it comes from another core.
     #[inline(always)]
     fn fetch_ahead(&self, place: u64) {
         let slot = size_of::<Slot<T>>();
@@ -95,8 +98,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Claims up to `wanted` places, and returns the first and their number. The caller fills them before it closes the window,
-    /// if it has one.
+    /// Claims up to `wanted` places, and returns the first and their number. The caller fills them
+    /// before it closes the window, if it has one.
     #[inline(always)]
     fn claim_places(
         &self,
@@ -148,14 +151,14 @@ impl<T> Queue<T> {
         self.senders.tail.load(Ordering::Relaxed) & !self.senders.shape.closed_bit()
     }
 
-    /// Tells the receiver that it misses `count` values at that place. This touches no slot: a send that gives a value up calls
-    /// it outside of its visits, when the slots may be gone.
+    /// Tells the receiver that it misses `count` values at that place. This touches no slot: a send
+    /// that gives a value up calls it outside of its visits, when the slots may be gone.
     pub(crate) fn miss(&self, place: u64, count: u64) {
         // A place before it may be claimed and not filled.
         self.note_overtaken(place);
         if self.gaps.record(&self.receiver.first_gap, place, count) {
-            // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in `FirstGap::is_at`. The list
-            // itself lies under a lock.
+            // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in
+            // `FirstGap::is_at`. The list itself lies under a lock.
             seq_cst_order!("sender_of_a_gap_looks_without_order");
             if self.senders.bell.is_armed() && !mutant!("gap_wakes_nobody") {
                 self.ring();
@@ -174,8 +177,10 @@ impl<T> Queue<T> {
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let senders = &self.senders;
         // Nobody else moves the tail, except for its closed bit.
-        // ORDERING: Acquire pairs with the closing in `close`. A tail that an earlier sole sender has put back is seen with what
-        // that one saw, by its window. Either way a thread that reads a closed tail finds `is_closing` set below.
+        // ORDERING: Acquire pairs with the
+        // closing in `close`. A tail that an earlier sole sender has put back is seen with what
+        // that one saw, by its window. Either way a thread that reads a closed tail finds
+        // `is_closing` set below.
         let tail = senders.tail.load(Ordering::Acquire);
         let (next, free) = if wanted == 1 && self.is_before_limit(tail) {
             (tail + 1, 1)
@@ -183,7 +188,8 @@ impl<T> Queue<T> {
             self.free_from(tail, wanted)?
         };
         self.move_tail_alone(next);
-        // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module about waking and closing.
+        // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module
+        // about waking and closing.
         if !mutant!("receiver_arms_without_heavy_fence") {
             // Without the other half this is no fence.
             light_fence!("sole_sender_looks_without_light_fence");
@@ -201,7 +207,8 @@ impl<T> Queue<T> {
     fn move_tail_alone(&self, tail: u64) {
         #[cfg(not(fanfeed_loom))]
         self.senders.tail.store(tail, Ordering::Relaxed);
-        // loom may put a store before a read-modify-write that read what the store replaced; a swap it puts in its place.
+        // loom may put a store before a read-modify-write that read what the store replaced; a swap
+        // it puts in its place.
         #[cfg(fanfeed_loom)]
         self.senders.tail.swap(tail, Ordering::Relaxed);
     }
@@ -222,8 +229,9 @@ impl<T> Queue<T> {
                     continue;
                 }
             };
-            // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the store in `arm`, the load of the
-            // tail in `pop_nothing` or `is_unclaimed`. The stamp that follows is released by itself.
+            // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the
+            // store in `arm`, the load of the tail in `pop_nothing` or `is_unclaimed`. The stamp
+            // that follows is released by itself.
             match self.senders.tail.compare_exchange_weak(
                 tail,
                 next,
@@ -239,24 +247,29 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether the place at that tail is free, and the next one is in the same lap; if the tail is not closed.
+    /// Whether the place at that tail is free, and the next one is in the same lap; if the tail is
+    /// not closed.
     ///
-    /// A closed tail can be before the limit only after a claim was taken back, where another thread had stored a limit for the
-    /// next lap. A claim after it moves the tail, finds `is_closing`, and puts the tail back; a look for room before that says
-    /// that there is room, and the offer that follows does not find it.
+    /// A closed tail can be before the limit only after a claim was taken back, where another
+    /// thread had stored a limit for the next lap. A claim after it moves the tail, finds
+    /// `is_closing`, and puts the tail back; a look for room before that says that there is room,
+    /// and the offer that follows does not find it.
     #[inline(always)]
     fn is_before_limit(&self, tail: u64) -> bool {
-        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another
+        // sender has read.
         tail < self.senders.limit.load(Ordering::Acquire)
     }
 
-    /// The tail behind the places that are free from that tail on, at most `wanted`, and how many they are.
+    /// The tail behind the places that are free from that tail on, at most `wanted`, and how many
+    /// they are.
     #[inline(always)]
     fn free_from(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
-        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another sender has read.
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another
+        // sender has read.
         let limit = self.senders.limit.load(Ordering::Acquire);
-        // A closed tail may be before a limit: a sole sender that finds the queue closing puts its tail back, and another thread
-        // may have stored a limit for the tail before that.
+        // A closed tail may be before a limit: a sole sender that finds the queue closing puts its
+        // tail back, and another thread may have stored a limit for the tail before that.
         let is_closed = tail & self.senders.shape.closed_bit() != 0;
         if tail < limit && limit - tail >= wanted as u64 && !is_closed {
             Ok((tail + wanted as u64, wanted))
@@ -272,7 +285,8 @@ impl<T> Queue<T> {
         if tail & shape.closed_bit() != 0 {
             return Err(Unclaimed::Closed);
         }
-        // ORDERING: Acquire pairs with the Release in `take_from`: the receiver is done with the slots before the head.
+        // ORDERING: Acquire pairs with the Release in `take_from`: the receiver is done with the
+        // slots before the head.
         let order = order!(Acquire, "room_is_found_relaxed");
         let end = self.receiver.head.load(order).wrapping_add(shape.one_lap());
         // Another sender may store a lower limit later: that one has it renewed once more.
@@ -295,7 +309,8 @@ impl<T> Queue<T> {
             if tail & self.senders.shape.closed_bit() != 0 {
                 return Err(Unclaimed::Closed);
             }
-            // ORDERING: Acquire pairs with the Release in `take`: the thread that took the slot's value has read it.
+            // ORDERING: Acquire pairs with the Release in `take`: the thread that took the slot's
+            // value has read it.
             if self.slot(tail).stamp.load(Ordering::Acquire) == tail {
                 // ORDERING: as in `claim_shared`.
                 match self.senders.tail.compare_exchange_weak(
@@ -320,12 +335,13 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Notes for the receiver that a place before this one is claimed and not filled, if so: see the module. The caller makes
-    /// what is at this position visible after that.
+    /// Notes for the receiver that a place before this one is claimed and not filled, if so: see
+    /// the module. The caller makes what is at this position visible after that.
     #[inline]
     fn note_overtaking(&self, position: u64) {
         let before = self.senders.shape.before(position);
-        // ORDERING: Acquire pairs with the Release in `fill`: the note that was made before that is visible too.
+        // ORDERING: Acquire pairs with the Release in `fill`: the note that was made before that is
+        // visible too.
         if self.slot(before).stamp.load(Ordering::Acquire) != before.wrapping_add(1) {
             self.note_overtaken(position);
         }
@@ -334,7 +350,8 @@ impl<T> Queue<T> {
     /// Has the receiver look at the tail while its head is before that position.
     #[cold]
     fn note_overtaken(&self, position: u64) {
-        // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this visible.
+        // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this
+        // visible.
         if self.overtaken.load(Ordering::Relaxed) < position && !mutant!("overtaking_is_not_noted")
         {
             self.overtaken.fetch_max(position, Ordering::Relaxed);
@@ -345,8 +362,8 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn fill(&self, position: u64, value: T) {
         let slot = self.slot(position);
-        // SAFETY: the slot was free (it is before the limit, or its stamp said so), and this thread moved the tail from it: it
-        // is this thread's alone.
+        // SAFETY: the slot was free (it is before the limit, or its stamp said so), and this thread
+        // moved the tail from it: it is this thread's alone.
         slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
         // ORDERING: Release pairs with the Acquire in `pop`.
         let order = order!(Release, "value_is_published_relaxed");
@@ -362,16 +379,18 @@ impl<T> Queue<T> {
     pub(crate) fn is_full(&self) -> bool {
         let senders = &self.senders;
         let number = |position| senders.shape.number(position & !senders.shape.closed_bit());
-        // ORDERING: nothing is read by these; a claim has its own. The fence in `WakerSet::join` comes before them: they see a
-        // head that was stored before a fence of the receiver that overlooked the sender.
+        // ORDERING: nothing is read by these; a claim has its own. The fence in `WakerSet::join`
+        // comes before them: they see a head that was stored before a fence of the receiver that
+        // overlooked the sender.
         let tail = number(senders.tail.load(Ordering::Relaxed));
         let head = number(self.receiver.head.load(Ordering::Relaxed));
         senders.shape.overflow() != Overflow::DropOldest
             && tail.saturating_sub(head) >= self.capacity() as u64
     }
 
-    /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and returns how many.
-    /// `next` must not panic, and calls no code of others. `Err` if the queue is closed.
+    /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and
+    /// returns how many. `next` must not panic, and calls no code of others. `Err` if the queue is
+    /// closed.
     ///
     /// Not for queues whose senders evict: there the slots come free in no order.
     pub(crate) fn push_many(
@@ -414,8 +433,9 @@ impl<T> Queue<T> {
             let head = self.receiver.head.load(Ordering::Acquire);
             let tail = self.senders.tail.load(Ordering::Acquire) & !self.senders.shape.closed_bit();
             let is_full = head.wrapping_add(self.senders.shape.one_lap()) == tail;
-            // Where it is not full, somebody is between taking a value and freeing its slot; where the oldest is not
-            // there yet, its sender is between claiming the slot and filling it. Both are a few instructions.
+            // Where it is not full, somebody is between taking a value and freeing its slot; where
+            // the oldest is not there yet, its sender is between claiming the slot and filling it.
+            // Both are a few instructions.
             match if is_full { self.claim(head) } else { None } {
                 Some(oldest) => {
                     self.evicted.fetch_add(1, Ordering::Relaxed);

@@ -256,8 +256,8 @@ impl<T> Core<T> {
         (Some(ended), grace)
     }
 
-    /// Takes a live entry out of the live ones. The caller holds the lock, and ends the entry after it has
-    /// [observed](Records::observe) the deliveries.
+    /// Takes a live entry out of the live ones. The caller holds the lock, and ends the entry after
+    /// it has [observed](Records::observe) the deliveries.
     fn cut_live(&self, registry: &Registry<T>, entry: &Entry<T>) {
         if mutant!("entry_is_cut_while_it_is_live") {
             entry.cut();
@@ -467,7 +467,8 @@ impl<T> Core<T> {
         // SAFETY: as the caller warrants.
         let mut seat = unsafe { directory.vacate(&mut registry.vacancies, &self.records, seating) };
         // Under the lock, so a thread that finds the seat emptied by another finds the channel
-        // disconnected. SAFETY: a seat is emptied once, and nobody is entitled to the port.
+        // disconnected.
+        // SAFETY: a seat is emptied once, and nobody is entitled to the port.
         unsafe { seat.drop_plain_port() };
         seat
     }
@@ -489,7 +490,8 @@ impl<T: Send + 'static> Reap for Core<T> {
 
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
-        // Nobody delivers any more: a delivery holds the core. This is for what the deliverers have done before.
+        // Nobody delivers any more: a delivery holds the core. This is for what the deliverers have
+        // done before.
         self.records.join_all();
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {

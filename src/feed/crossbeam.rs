@@ -10,13 +10,16 @@ use super::refusal::Refusal;
 use crate::sync::prefetch;
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Serves these seats, which are of crossbeam senders. The rest is served after them, and `more` come in other chunks.
+    /// Serves these seats, which are of crossbeam senders. The rest is served after them, and
+    /// `more` come in other chunks.
     ///
-    /// It goes from the last seat to the first. A thread that receives for several subscribers mostly goes through them from the
-    /// first to the last: it would follow close behind this one, and each would wait for the other's cache lines.
+    /// It goes from the last seat to the first. A thread that receives for several subscribers
+    /// mostly goes through them from the first to the last: it would follow close behind this one,
+    /// and each would wait for the other's cache lines.
     ///
-    /// A delivery has a read-modify-write, for which all stores before it must have reached the cache. So there are few of
-    /// them: what the pass would have to know after a panic is [worked out](Pass::find_current) from `current`.
+    /// A delivery has a read-modify-write, for which all stores before it must have reached the
+    /// cache. So there are few of them: what the pass would have to know after a panic is [worked
+    /// out](Pass::find_current) from `current`.
     #[inline(never)]
     pub(super) fn serve_crossbeam(
         &mut self,
@@ -37,7 +40,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             let is_simple = self.original.is_some() && self.spare.is_none();
             let refused = match &self.original {
                 Some(original) if is_simple && (later || !left.is_power_of_two()) => {
-                    // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
+                    // SAFETY: the visit to this chunk began before `live` was read, and the seats
+                    // were live.
                     let (clones, refused) =
                         unsafe { offer_clones(&all, &mut left, original, later, lane, pass) };
                     delivered += clones;
@@ -73,8 +77,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 }
 
-/// Offers clones to the seats that are left, from the last to the first, until one does not take it, and returns to how many. All
-/// get one if the original is wanted `later`, else all but the first.
+/// Offers clones to the seats that are left, from the last to the first, until one does not take
+/// it, and returns to how many. All get one if the original is wanted `later`, else all but the
+/// first.
 ///
 /// # Safety
 ///

@@ -1,8 +1,8 @@
 //! One value on its way to all subscribers.
 //!
-//! A delivery first serves all subscribers that have room, and remembers the others ([`Pending`]); those are tried
-//! again, all of them, each time one of them may have made room. While it waits it holds nothing that an unsubscribe
-//! waits for.
+//! A delivery first serves all subscribers that have room, and remembers the others ([`Pending`]);
+//! those are tried again, all of them, each time one of them may have made room. While it waits it
+//! holds nothing that an unsubscribe waits for.
 
 use std::mem;
 use std::sync::Arc;
@@ -21,14 +21,16 @@ use crate::error::SubscriptionError;
 use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
-/// Crossbeam senders alone, none of which has a seat from this bit on, are so few that a loop of their own gains nothing.
+/// Crossbeam senders alone, none of which has a seat from this bit on, are so few that a loop of
+/// their own gains nothing.
 const FEW: u64 = 1 << 3;
 
 /// A value, and the subscribers that still have to get it.
 ///
-/// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more, clones that full subscribers
-/// gave back. A clone is made only where there is no spare and somebody else is still to be served; so there are never
-/// more values at hand than subscribers to be served, and the last of them gets the original.
+/// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more,
+/// clones that full subscribers gave back. A clone is made only where there is no spare and
+/// somebody else is still to be served; so there are never more values at hand than subscribers to
+/// be served, and the last of them gets the original.
 pub(crate) struct Delivery<T> {
     pub(super) original: Option<T>,
     pub(super) spare: Option<T>,
@@ -42,7 +44,8 @@ pub(crate) struct Delivery<T> {
 struct Late<T> {
     /// Values at hand besides the original and the spare: clones that were refused together.
     spares: Vec<T>,
-    /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody else was served.
+    /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody
+    /// else was served.
     panic: Option<Caught>,
 }
 
@@ -84,7 +87,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others come after it.
+    /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others
+    /// come after it.
     #[inline]
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, more: bool) {
         let mut pass = Pass::new();
@@ -101,8 +105,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves those live seats that the pass wants: crossbeam senders first, if they are many or not alone, because a loop over one
-    /// kind is faster than one over all.
+    /// Serves those live seats that the pass wants: crossbeam senders first, if they are many or
+    /// not alone, because a loop over one kind is faster than one over all.
     #[inline]
     fn serve_seats(
         &mut self,
@@ -130,7 +134,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         while left != 0 {
             pass.current = left.trailing_zeros() as usize;
-            // SAFETY: the visit to this chunk began before `live` was read, and the seats were live.
+            // SAFETY: the visit to this chunk began before `live` was read, and the seats were
+            // live.
             let seat = unsafe { chunk.seat(pass.current) };
             let bit = left & left.wrapping_neg();
             left &= left - 1;
@@ -165,7 +170,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in other chunks.
+    /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in
+    /// other chunks.
     #[inline(always)]
     pub(super) fn value_for(&mut self, pass: &mut Pass<T>, others: bool, more: bool) -> T {
         pass.cloning = true;
@@ -185,8 +191,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Calls the live closures of a chunk, each in a place of its own, so that a slow one holds up only its own
-    /// unsubscribing. The caller has begun a visit to the chunk.
+    /// Calls the live closures of a chunk, each in a place of its own, so that a slow one holds up
+    /// only its own unsubscribing. The caller has begun a visit to the chunk.
     #[cold]
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
         let (key, place) = (chunk.key(), chunk.place());
@@ -224,7 +230,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value to hand over: the spare, a clone where others are still to be served, or else the original.
+    /// A value to hand over: the spare, a clone where others are still to be served, or else the
+    /// original.
     #[inline]
     pub(super) fn take_value(&mut self, others: bool) -> T {
         if let Some(spare) = self.spare.take() {
@@ -316,7 +323,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         self.pending = all;
     }
 
-    /// Tries one again, in a visit to its place in which it was not cut. True if it still has no room.
+    /// Tries one again, in a visit to its place in which it was not cut. True if it still has no
+    /// room.
     fn try_again(
         &mut self,
         core: &Core<T>,
@@ -348,8 +356,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value for a subscriber that had no room, made before there is room for it. `None` if its clone panicked: then
-    /// the first of them has missed it.
+    /// A value for a subscriber that had no room, made before there is room for it. `None` if its
+    /// clone panicked: then the first of them has missed it.
     pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
         let others = self.pending().len() > 1;
         match catch(|| self.take_value(others)) {
@@ -452,7 +460,8 @@ impl<T> Delivery<T> {
         self.late.as_mut()?.panic.take()
     }
 
-    /// Ends a delivery with no subscriber left to serve: the number delivered, or the panic that a value raised.
+    /// Ends a delivery with no subscriber left to serve: the number delivered, or the panic that a
+    /// value raised.
     #[inline]
     pub(crate) fn finish(self) -> usize {
         // Taken apart, because nothing is left of most deliveries, and to drop one is a call.

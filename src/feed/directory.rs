@@ -189,10 +189,11 @@ impl<T> Bucket<T> {
     /// The caller is in a visit to it that began before this, or holds the lock.
     #[inline]
     unsafe fn chunk(&self, slot: usize) -> Option<&Chunk<T>> {
-        // ORDERING: SeqCst with the swap in `Directory::remove_chunk`, as the module says; Acquire pairs with the store in
-        // `Directory::chunk_to_fill`.
+        // ORDERING: SeqCst with the swap in `Directory::remove_chunk`, as the module says; Acquire
+        // pairs with the store in `Directory::chunk_to_fill`.
         let chunk = self.slots[slot].load(Ordering::SeqCst);
-        // SAFETY: null, or a chunk that is freed only when it was taken out of the slot and no visit to it goes on.
+        // SAFETY: null, or a chunk that is freed only when it was taken out of the slot and no
+        // visit to it goes on.
         let chunk = unsafe { chunk.as_ref() }?;
         chunk.alive().used();
         Some(chunk)
@@ -231,8 +232,8 @@ unsafe impl<T: Send> Send for Memory<T> {}
 
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
-        // SAFETY: made by `Box::into_raw`, and owned by this alone. It is dropped when no delivery uses it any more: after
-        // the grace (`Vacancies::collect`), or with the feed.
+        // SAFETY: made by `Box::into_raw`, and owned by this alone. It is dropped when no delivery
+        // uses it any more: after the grace (`Vacancies::collect`), or with the feed.
         unsafe {
             match *self {
                 Self::Chunk(chunk) => Box::from_raw(chunk).end(),
@@ -254,8 +255,9 @@ impl<T> Vacancies<T> {
     /// to the `count` chunks from key `first` on have ended.
     fn retire(&mut self, records: &Records, memory: Memory<T>, first: u32, count: u32) {
         let first = Place::chunk(first);
-        // The four: the swap of the pointer by the caller, the load in `At::observe`; the store in `At::begin`, and the load in
-        // `Bucket::chunk` or `Directory::bucket`. The prefetch reads a pointer with `Relaxed`, and does not follow it.
+        // The four: the swap of the pointer by the caller, the load in `At::observe`; the store in
+        // `At::begin`, and the load in `Bucket::chunk` or `Directory::bucket`. The prefetch reads a
+        // pointer with `Relaxed`, and does not follow it.
         seq_cst_order!("memory_is_freed_without_order");
         let grace = records.observe(Concern::Chunks { first, count });
         self.retired.push(Retired { memory, grace });
@@ -371,7 +373,8 @@ impl<T> Directory<T> {
     ///
     /// # Safety
     ///
-    /// The caller is in a visit to the chunk that began before this, or holds the lock, as long as it uses the reference.
+    /// The caller is in a visit to the chunk that began before this, or holds the lock, as long as
+    /// it uses the reference.
     #[inline]
     pub(crate) unsafe fn chunk_in_visit(&self, key: u32) -> Option<&Chunk<T>> {
         let (kind, index) = locate(key);
@@ -385,13 +388,15 @@ impl<T> Directory<T> {
 
     /// # Safety
     ///
-    /// The caller is in a visit to a chunk of that bucket that began before this, or holds the lock.
+    /// The caller is in a visit to a chunk of that bucket that began before this, or holds the
+    /// lock.
     #[inline]
     unsafe fn bucket(&self, kind: Kind, number: usize) -> Option<&Bucket<T>> {
-        // ORDERING: SeqCst with the swap in `remove_bucket`, as the module says; Acquire pairs with the store in
-        // `chunk_to_fill`.
+        // ORDERING: SeqCst with the swap in `remove_bucket`, as the module says; Acquire pairs with
+        // the store in `chunk_to_fill`.
         let bucket = self.buckets[kind as usize][number].load(Ordering::SeqCst);
-        // SAFETY: null, or a bucket that is freed only when it was taken out of here and no visit to its chunks goes on.
+        // SAFETY: null, or a bucket that is freed only when it was taken out of here and no visit
+        // to its chunks goes on.
         let bucket = unsafe { bucket.as_ref() }?;
         bucket.alive.used();
         Some(bucket)
@@ -433,7 +438,8 @@ impl<T> Directory<T> {
     pub(crate) fn sizes(&self, lock: &Vacancies<T>) -> ([u32; 2], usize) {
         let chunks = self.buckets.each_ref().map(|buckets| {
             let buckets = buckets.iter().filter_map(|bucket| {
-                // SAFETY: null, or a bucket that is freed only under the lock, which the caller holds.
+                // SAFETY: null, or a bucket that is freed only under the lock, which the caller
+                // holds.
                 unsafe { bucket.load(Ordering::Relaxed).as_ref() }
             });
             buckets

@@ -80,8 +80,8 @@ pub(crate) struct Seating {
 ///
 /// **The invariant of `port`.** The port exists until it is taken out, and it may be used by
 ///
-/// 1. a thread in a visit to the entry's place (see [`super::record`]) that saw the entry live, or saw `cut` unset,
-///    after the visit began;
+/// 1. a thread in a visit to the entry's place (see [`super::record`]) that saw the entry live, or
+///    saw `cut` unset, after the visit began;
 /// 2. a thread that holds the gate (see [`Entry::enter_gate`]).
 ///
 /// Only [`Entry::take_port`] takes it out: after the entry was cut, a
@@ -113,7 +113,8 @@ pub(crate) struct Entry<T> {
     /// Threads that use the port outside of a visit.
     gate: AtomicUsize,
     state: SubscriptionState,
-    /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its own.
+    /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its
+    /// own.
     blocked_sends: WakerSet,
     /// Missed values. An own channel counts them itself, except the value that ended the
     /// subscription.
@@ -157,8 +158,9 @@ impl Delivered {
     }
 }
 
-// SAFETY: all but `port` are `Sync` by themselves. The port is used through `&self` by many threads at once, for which
-// all its variants are `Sync` when `T: Send`, and taken out by one thread under the invariant stated above.
+// SAFETY: all but `port` are `Sync` by themselves. The port is used through `&self` by many threads
+// at once, for which all its variants are `Sync` when `T: Send`, and taken out by one thread under
+// the invariant stated above.
 unsafe impl<T: Send> Sync for Entry<T> {}
 // SAFETY: all of it can be sent when `T` can.
 unsafe impl<T: Send> Send for Entry<T> {}
@@ -237,10 +239,12 @@ impl<T> Entry<T> {
     ///
     /// # Safety
     ///
-    /// The caller is entitled to it by the invariant stated on the type, for as long as it uses the reference.
+    /// The caller is entitled to it by the invariant stated on the type, for as long as it uses the
+    /// reference.
     #[inline]
     pub(crate) unsafe fn port(&self) -> &Port<T> {
-        // SAFETY: nobody takes the port out while the caller is entitled to it, so it is there and not being written.
+        // SAFETY: nobody takes the port out while the caller is entitled to it, so it is there and
+        // not being written.
         self.port
             .with(|port| unsafe { (*port).as_ref().unwrap_unchecked() })
     }
@@ -261,10 +265,10 @@ impl<T> Entry<T> {
     /// Keeps the port in place for a use outside of a visit. `None` if the entry has been cut.
     pub(crate) fn enter_gate(&self) -> Option<Gate<'_, T>> {
         let core = self.core.upgrade()?;
-        // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in `is_gate_empty`: either the reaper
-        // sees this count, or this sees the cut.
-        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. Of weaker accesses only
-        // the read of the port follows, and that the gate itself entitles to.
+        // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in
+        // `is_gate_empty`: either the reaper sees this count, or this sees the cut. The four: this,
+        // the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. Of weaker
+        // accesses only the read of the port follows, and that the gate itself entitles to.
         self.gate.fetch_add(1, Ordering::SeqCst);
         seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate {
@@ -327,8 +331,8 @@ impl<T> Entry<T> {
 
     /// Marks the entry as taken out of the live ones. The registry does this, under its lock, once.
     ///
-    /// Only after that: a send that waits for it gives up at this mark, and its thread's next send must not find it live. It
-    /// would have missed a value, and got a later one.
+    /// Only after that: a send that waits for it gives up at this mark, and its thread's next send
+    /// must not find it live. It would have missed a value, and got a later one.
     pub(crate) fn cut(&self) {
         // ORDERING: SeqCst as `record` says, and for the gate.
         self.cut.swap(true, Ordering::SeqCst);
@@ -359,7 +363,8 @@ impl<T> Entry<T> {
     /// Announces that the subscription has ended: to its receiver, to the waiters for its end, and
     /// to the sends that are blocked on it. Does not wait.
     pub(crate) fn announce(&self, ended: Ended) {
-        // Whoever is woken by this may unsubscribe the same subscription, which must not wait for what comes after this.
+        // Whoever is woken by this may unsubscribe the same subscription, which must not wait for
+        // what comes after this.
         let _inside = InDelivery::enter();
         #[cfg(feature = "tracing")]
         if let Some(error) = &ended.error {
@@ -418,7 +423,8 @@ impl<T> Entry<T> {
     ///
     /// # Safety
     ///
-    /// Nobody is entitled to the port any more (see the invariant on the type), and one thread calls this.
+    /// Nobody is entitled to the port any more (see the invariant on the type), and one thread
+    /// calls this.
     pub(crate) unsafe fn take_port(&self) -> Option<Port<T>> {
         // SAFETY: as the caller warrants.
         self.port.with_mut(|port| unsafe { (*port).take() })
@@ -480,7 +486,8 @@ impl<T: Send + 'static> Entry<T> {
         }
     }
 
-    /// Hands a value over. `Ok(true)` if it went to an own channel whose receiver waits, and is to be woken.
+    /// Hands a value over. `Ok(true)` if it went to an own channel whose receiver waits, and is to
+    /// be woken.
     ///
     /// # Safety
     ///
@@ -589,11 +596,12 @@ impl<T: Send + 'static> SubscriptionSource for Entry<T> {
 
 /// Keeps an entry's port in place, outside of a visit.
 ///
-/// Its holder counts as delivering: should the carrier unsubscribe itself, that must not wait for this gate.
+/// Its holder counts as delivering: should the carrier unsubscribe itself, that must not wait for
+/// this gate.
 pub(crate) struct Gate<'a, T> {
     entry: &'a Entry<T>,
-    /// The end of the core is the end of the port, which waits for no gate where the last handle of the feed is dropped
-    /// inside a delivery.
+    /// The end of the core is the end of the port, which waits for no gate where the last handle of
+    /// the feed is dropped inside a delivery.
     core: Arc<Core<T>>,
     _inside: InDelivery,
 }

@@ -1,4 +1,5 @@
-//! The values that the receiver of an own channel missed, and where in the stream they would have been.
+//! The values that the receiver of an own channel missed, and where in the stream they would have
+//! been.
 
 use std::collections::VecDeque;
 
@@ -6,8 +7,8 @@ use crate::sync::{AtomicU64, Mutex, Ordering, mutant};
 
 /// The position of the first gap not yet reported to the receiver, or the largest number.
 ///
-/// Written under the lock of [`Gaps`]. The receiver reads it for each value it takes, so it lies in the cache line that the
-/// receiver writes anyway.
+/// Written under the lock of [`Gaps`]. The receiver reads it for each value it takes, so it lies in
+/// the cache line that the receiver writes anyway.
 #[derive(Debug)]
 pub(crate) struct FirstGap(AtomicU64);
 
@@ -20,8 +21,8 @@ impl FirstGap {
     /// that value with Acquire.
     #[inline]
     pub(crate) fn is_before(&self, head: u64) -> bool {
-        // ORDERING: ordered by the Acquire load of the stamp, or of a later one (see `queue`): if a sender recorded a gap and
-        // then filled the slot, the receiver sees both.
+        // ORDERING: ordered by the Acquire load of the stamp, or of a later one (see `queue`): if a
+        // sender recorded a gap and then filled the slot, the receiver sees both.
         self.0.load(Ordering::Relaxed) <= head || self.ignores_positions()
     }
 
@@ -39,7 +40,8 @@ impl FirstGap {
 
     /// The caller holds the lock.
     fn set(&self, position: u64) {
-        // ORDERING: SeqCst with the load in `is_at`, and the sender's look at the receiver's waker that follows.
+        // ORDERING: SeqCst with the load in `is_at`, and the sender's look at the receiver's waker
+        // that follows.
         self.0.store(position, Ordering::SeqCst);
     }
 }
@@ -113,10 +115,11 @@ impl Gaps {
     /// Records that `count` values are missing at `position`. Returns true if the caller is to wake
     /// the receiver. Once the receiver has seen the end, nothing counts as missed.
     pub(crate) fn record(&self, first: &FirstGap, position: u64, mut count: u64) -> bool {
-        // ORDERING: Acquire pairs with the Release in `publish`: a receiver that finds a later value of this thread finds the
-        // entry, as if this thread had made it.
+        // ORDERING: Acquire pairs with the Release in `publish`: a receiver that finds a later
+        // value of this thread finds the entry, as if this thread had made it.
         if self.last.load(Ordering::Acquire) == position {
-            // ORDERING: AcqRel with the swap in `lock`: if that comes first, the load sees what was written before it.
+            // ORDERING: AcqRel with the swap in `lock`: if that comes first, the load sees what was
+            // written before it.
             self.more.fetch_add(count, Ordering::AcqRel);
             if self.last.load(Ordering::Relaxed) == position
                 || mutant!("last_gap_is_looked_at_once")

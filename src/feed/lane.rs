@@ -86,7 +86,8 @@ fn free_lane(lanes: Range<usize>) -> Option<usize> {
     let mut taken = TAKEN.load(Ordering::Relaxed);
     loop {
         let lane = lanes.clone().find(|lane| taken & 1 << lane == 0)?;
-        // ORDERING: the Acquire pairs with the Release in `release`: what the lane's last thread counted is visible.
+        // ORDERING: the Acquire pairs with the Release in `release`: what the lane's last thread
+        // counted is visible.
         match TAKEN.compare_exchange_weak(
             taken,
             taken | 1 << lane,

@@ -198,8 +198,8 @@ impl<T> Pending<T> {
             );
         }
         // A sender that was served asks too: it may have been woken after it had found room.
-        // `tests/feed/waiting.rs` runs many sends that give up or are served in parallel; no model has
-        // found the difference.
+        // `tests/feed/waiting.rs` runs many sends that give up or are served in parallel; no model
+        // has found the difference.
         let is_room_left = || {
             let queue = self.entry.queue();
             queue.is_some_and(|queue| queue.room_for(1) != 0)

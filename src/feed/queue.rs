@@ -1,20 +1,23 @@
 //! The queue of a feed's own channel: bounded, lock-free, many senders, one receiver.
 //!
-//! A ring of slots, each with a stamp that says which value is in it. The receiver looks at the stamp of the next slot
-//! alone, and not at how far senders are. It frees slots by its head, and never writes to a slot. A sender knows of room
-//! by a *limit* that it renews from the head when it has reached it. So in a running stream a cache line goes from
-//! the senders' core to the receiver's only with values in it, and comes back once a lap.
+//! A ring of slots, each with a stamp that says which value is in it. The receiver looks at the
+//! stamp of the next slot alone, and not at how far senders are. It frees slots by its head, and
+//! never writes to a slot. A sender knows of room by a *limit* that it renews from the head when it
+//! has reached it. So in a running stream a cache line goes from the senders' core to the
+//! receiver's only with values in it, and comes back once a lap.
 //!
-//! While [one thread alone](super::sole) sends on the feed, it claims a place by a plain store. Several senders claim by a
-//! read-modify-write of the tail.
+//! While [one thread alone](super::sole) sends on the feed, it claims a place by a plain store.
+//! Several senders claim by a read-modify-write of the tail.
 //!
-//! Under `DropOldest` senders take values out as well, so there a slot is free when its stamp says so, after Dmitry
-//! Vyukov's bounded queue with the stamps of crossbeam's `ArrayQueue`, which is exact for any capacity from 1.
+//! Under `DropOldest` senders take values out as well, so there a slot is free when its stamp says
+//! so, after Dmitry Vyukov's bounded queue with the stamps of crossbeam's `ArrayQueue`, which is
+//! exact for any capacity from 1.
 //!
 //! # Positions
 //!
-//! A position is `lap | closed | index`: the index of a slot in the low bits, above it one bit that the tail alone uses
-//! to say that the queue is closed, above that how often the ring has been gone round. A slot's stamp:
+//! A position is `lap | closed | index`: the index of a slot in the low bits, above it one bit that
+//! the tail alone uses to say that the queue is closed, above that how often the ring has been gone
+//! round. A slot's stamp:
 //!
 //! | stamp | state |
 //! |---|---|
@@ -22,38 +25,44 @@
 //! | anything else | does not hold the value that the receiver looks for |
 //! | `p`, where senders evict | free, for the value at position `p`; the thread that moves the head from `p` stores `p + one lap` |
 //!
-//! There are at least 2^62 positions, whatever the capacity: 146 years at a billion values a second. What comes after the last
-//! is not defined; nothing looks for it.
+//! There are at least 2^62 positions, whatever the capacity: 146 years at a billion values a
+//! second. What comes after the last is not defined; nothing looks for it.
 //!
-//! A sender that was preempted between moving the tail and stamping the slot holds up the values behind its own until
-//! it runs again; other senders go on.
+//! A sender that was preempted between moving the tail and stamping the slot holds up the values
+//! behind its own until it runs again; other senders go on.
 //!
 //! # Nothing there, or being written
 //!
-//! The receiver must not say that the queue is empty while the value of a send that has returned is behind one that is being
-//! written. The tail would tell, but it is the line that senders write to. So a sender that shares its feed looks, before it
-//! stamps its slot, whether the slot before that is filled, and if not notes its own position as *overtaken*. A value that is
-//! missed has its position noted in any case. The receiver looks at the tail only while its head is before that position.
+//! The receiver must not say that the queue is empty while the value of a send that has returned is
+//! behind one that is being written. The tail would tell, but it is the line that senders write to.
+//! So a sender that shares its feed looks, before it stamps its slot, whether the slot before that
+//! is filled, and if not notes its own position as *overtaken*. A value that is missed has its
+//! position noted in any case. The receiver looks at the tail only while its head is before that
+//! position.
 //!
-//! For a value whose stamp can be seen: the slot before it was filled, or the note can be seen too, because it was made before
-//! the stamp. By induction the same holds for all places before it. These looks are acquiring, and stamps are stored with
-//! Release. So a receiver that has seen a stamp with Acquire, and no note behind its head after that, may read the values of
-//! all places before that stamp too: they were written before.
+//! For a value whose stamp can be seen: the slot before it was filled, or the note can be seen too,
+//! because it was made before the stamp. By induction the same holds for all places before it.
+//! These looks are acquiring, and stamps are stored with Release. So a receiver that has seen a
+//! stamp with Acquire, and no note behind its head after that, may read the values of all places
+//! before that stamp too: they were written before.
 //!
 //! # Closing
 //!
-//! A thread that closes the queue tells the senders, then closes the tail, and then tells the receiver. A sole sender
-//! stores the tail without looking whether it has changed. So it looks after that whether the queue is being closed, and
-//! if so takes its claim back; between its store and its look stands a light fence. The thread that closes observes the
-//! deliveries between telling the sender and closing the tail, with a heavy fence: either the sender sees that the queue is
-//! being closed, or its claim is seen in the tail. When the receiver is told, the tail covers every claim that will be filled.
+//! A thread that closes the queue tells the senders, then closes the tail, and then tells the
+//! receiver. A sole sender stores the tail without looking whether it has changed. So it looks
+//! after that whether the queue is being closed, and if so takes its claim back; between its store
+//! and its look stands a light fence. The thread that closes observes the deliveries between
+//! telling the sender and closing the tail, with a heavy fence: either the sender sees that the
+//! queue is being closed, or its claim is seen in the tail. When the receiver is told, the tail
+//! covers every claim that will be filled.
 //!
 //! # Waking
 //!
-//! The receiver is woken by [`WakerCell`]'s protocol. A sender claims a place, and looks whether the receiver waits. The
-//! receiver says that it waits, and looks at the tail once more; if that has moved and the value is not there yet, its
-//! sender is between the two, and the receiver does not park. The fence between the two accesses of a sender is its
-//! read-modify-write; a sole sender's is a light one, for which the receiver makes a heavy one.
+//! The receiver is woken by [`WakerCell`]'s protocol. A sender claims a place, and looks whether
+//! the receiver waits. The receiver says that it waits, and looks at the tail once more; if that
+//! has moved and the value is not there yet, its sender is between the two, and the receiver does
+//! not park. The fence between the two accesses of a sender is its read-modify-write; a sole
+//! sender's is a light one, for which the receiver makes a heavy one.
 //!
 //! Senders that wait for room are in a [`WakerSet`]. The receiver looks at its count after each
 //! value it takes and wakes one sender. It fences before that look only when it finds the queue
@@ -96,8 +105,8 @@ pub(crate) struct Queue<T> {
     pub(super) sole: Arc<CachePadded<Sole>>,
     /// Under `DropOldest`: how many values were pushed out.
     pub(super) evicted: AtomicU64,
-    /// Before this position, a place may be claimed and not filled while something behind it is complete. Not used where
-    /// senders evict.
+    /// Before this position, a place may be claimed and not filled while something behind it is
+    /// complete. Not used where senders evict.
     pub(super) overtaken: AtomicU64,
     /// How many [`Share`](super::slots::Share)s there are.
     pub(super) shares: AtomicUsize,
@@ -111,12 +120,14 @@ pub(crate) struct Queue<T> {
 #[repr(align(64))]
 struct LineStart;
 
-/// What senders read for each value, first: one cache line. A receiver that finds values does not touch it.
+/// What senders read for each value, first: one cache line. A receiver that finds values does not
+/// touch it.
 #[repr(C)]
 pub(super) struct SenderSide<T> {
     pub(super) tail: AtomicU64,
-    /// Positions before this are free, unless senders evict. It is not beyond the last position of the lap in which the tail was
-    /// when it was stored. So a tail that is before it, and not closed, has the next number as its next position.
+    /// Positions before this are free, unless senders evict. It is not beyond the last position of
+    /// the lap in which the tail was when it was stored. So a tail that is before it, and not
+    /// closed, has the next number as its next position.
     pub(super) limit: AtomicU64,
     pub(super) shape: Shape<T>,
     /// Set before the tail is closed.
@@ -124,8 +135,8 @@ pub(super) struct SenderSide<T> {
     pub(super) bell: WakerCell,
 }
 
-/// What the receiver uses for each value, first: one cache line, which it writes. Senders touch it only when they have
-/// come to their limit.
+/// What the receiver uses for each value, first: one cache line, which it writes. Senders touch it
+/// only when they have come to their limit.
 #[repr(C)]
 pub(super) struct ReceiverSide<T> {
     pub(super) head: AtomicU64,
@@ -157,8 +168,8 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// For a receiver that looks again and again in a queue of that capacity, and has found nothing. True if it has
-    /// [paused](Pace).
+    /// For a receiver that looks again and again in a queue of that capacity, and has found
+    /// nothing. True if it has [paused](Pace).
     #[inline]
     pub(crate) fn pauses(&mut self, capacity: usize) -> bool {
         self.pace.pauses(self.taken as u32, capacity)
@@ -227,20 +238,23 @@ impl<T> Queue<T> {
     }
 
     /// Closes the queue: it takes no more values. Values in the queue can still be received. Wakes
-    /// no thread: see [`wake_all`](Self::wake_all). The caller has called [`begin_to_close`](Self::begin_to_close), and
-    /// then [observed](super::record::Records::observe) the deliveries.
+    /// no thread: see [`wake_all`](Self::wake_all). The caller has called
+    /// [`begin_to_close`](Self::begin_to_close), and then
+    /// [observed](super::record::Records::observe) the deliveries.
     pub(crate) fn close(&self, end: End) {
         let closed_bit = self.senders.shape.closed_bit();
         if mutant!("end_is_told_before_the_tail_is_closed") {
             self.receiver.end.store(end as u8, Ordering::SeqCst);
         }
         self.senders.tail.fetch_or(closed_bit, Ordering::SeqCst);
-        // ORDERING: Release pairs with the Acquire loads of it: all claims are in the tail. SeqCst for the waking, with
-        // `is_armed` in `wake_all`, the store in `arm` and the load in `pop_nothing`.
+        // ORDERING: Release pairs with the Acquire loads of it: all claims are in the tail. SeqCst
+        // for the waking, with `is_armed` in `wake_all`, the store in `arm` and the load in
+        // `pop_nothing`.
         self.receiver.end.store(end as u8, Ordering::SeqCst);
     }
 
-    /// Wakes the receiver, and the senders that wait for room. Called once the queue has been closed.
+    /// Wakes the receiver, and the senders that wait for room. Called once the queue has been
+    /// closed.
     pub(crate) fn wake_all(&self) {
         // The four are named in `close`.
         seq_cst_order!("end_looks_without_order");
@@ -278,7 +292,8 @@ impl<T> Queue<T> {
 
     /// Whether it takes no more values.
     pub(crate) fn is_closed(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `close`. SeqCst for the waking, as is said there.
+        // ORDERING: Acquire pairs with the Release in `close`. SeqCst for the waking, as is said
+        // there.
         self.receiver.end.load(Ordering::SeqCst) != 0
     }
 

@@ -15,10 +15,11 @@ use crate::wait::{Looks, Parker, Patience};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
-/// The feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel). Dropping it unsubscribes.
+/// The receiver of a feed's own bounded channel, made by [`Feed::channel`](crate::Feed::channel).
+/// Dropping it unsubscribes.
 ///
-/// It is a lock-free queue with many senders and this one receiver. It holds exactly as many values as it was given
-/// capacity for. A receiver that waits is parked, and burns no CPU.
+/// The channel is a lock-free queue with many senders and this one receiver. It holds exactly
+/// `capacity` values. A receiver that waits is parked, and uses no CPU.
 ///
 /// # Lagging
 ///
@@ -41,15 +42,15 @@ use crate::wait::{not_completed, poll_turn};
 ///
 /// # Forgetting it
 ///
-/// A receiver that is forgotten ([`std::mem::forget`]) stays subscribed, and under
-/// [`Overflow::Block`](crate::Overflow::Block) holds every sender once its channel is full, until the feed is closed or the
-/// subscription is ended by a handle of its own ([`split`](Self::split)).
+/// A receiver that is forgotten ([`std::mem::forget`]) stays subscribed. Under
+/// [`Overflow::Block`](crate::Overflow::Block) it blocks every sender once its channel is full,
+/// until the feed is closed or another handle ([`split`](Self::split)) ends the subscription.
 ///
 /// # Closing
 ///
-/// Once the subscription has ended, what is in the channel can still be received. After that every receive returns
-/// `Closed`, or `Overflowed` if it ended because the receiver fell behind under
-/// [`Overflow::Disconnect`](crate::Overflow::Disconnect).
+/// Once the subscription has ended, a receive still takes what is in the channel. After that every
+/// receive returns `Closed`, or `Overflowed` if the subscription ended because the receiver fell
+/// behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect).
 ///
 /// # Examples
 ///
@@ -68,12 +69,14 @@ pub struct Receiver<T> {
     cursor: Cursor,
     looks: Looks,
     subscription: Subscription,
-    /// Misses that a `drain` came upon after it had handed out values, and has not told of yet.
+    /// Missed values that a `drain` found after it had handed out values. The next call reports
+    /// them.
     untold: u64,
     missed: u64,
 }
 
-// A value is out of the channel before code of others sees it, so what panics then leaves the channel as it was after that.
+// A value has left the channel before user code sees it. If user code then panics, the channel is
+// as it was after that.
 impl<T> UnwindSafe for Receiver<T> {}
 impl<T> RefUnwindSafe for Receiver<T> {}
 
@@ -106,7 +109,7 @@ impl<T> Receiver<T> {
         popped
     }
 
-    /// As `pop`, but waits for a value that is being written.
+    /// Like `pop`, but waits for a value that is being written.
     #[inline]
     fn pop_now(&mut self) -> Result<T, TryRecvError> {
         self.pop_or_wait(true)
@@ -116,29 +119,32 @@ impl<T> Receiver<T> {
     ///
     /// # A value that is being written
     ///
-    /// If several threads send on the feed, a sender claims a place in the channel and then
-    /// writes its value. This takes some
-    /// nanoseconds, or longer if the sender is preempted in between. Meanwhile this call returns `Empty`, as if the value had
-    /// not been sent. But if another sender has completed a value behind it, this call waits for the value that is being
-    /// written, [`len`](Self::len) counts both, and [`is_empty`](Self::is_empty) is false. The same holds for
-    /// [`drain`](Self::drain), [`drain_into`](Self::drain_into),
-    /// [`try_iter`](Self::try_iter), and a timed receive at its deadline. They spin for about a
-    /// microsecond, then yield, then sleep, for about 100 ms at most. Only if a sender is kept from
-    /// running for longer than that do they return `Empty` (or `Timeout`) although a completed
-    /// value is unread. A poll of a future never waits: it returns `Pending`, and the sender wakes
-    /// its task.
+    /// If several threads send on the feed, a sender claims a place in the channel and then writes
+    /// its value. This takes some nanoseconds, or longer if the sender is preempted in between.
+    /// Meanwhile this call returns `Empty`, as if the value had not been sent. But if another
+    /// sender has completed a value behind it, this call waits for the value that is being written,
+    /// [`len`](Self::len) counts both, and [`is_empty`](Self::is_empty) is false. The same holds
+    /// for [`drain`](Self::drain), [`drain_into`](Self::drain_into), [`try_iter`](Self::try_iter),
+    /// and a timed receive at its deadline. They spin for about a microsecond, then yield, then
+    /// sleep, for about 100 ms at most. Only if the sender is kept from running for longer than
+    /// that do they return `Empty` (or `Timeout`) although a completed value is unread. A poll of a
+    /// future never waits: it returns `Pending`, and the sender wakes its task.
     ///
     /// # A receiver that polls
     ///
-    /// A call that finds nothing, after fewer than 32 values (and fewer than the channel's capacity) since another call did,
-    /// pauses for 32 spin hints (about a microsecond, or less) and looks once more. If it did not, a thread that polls without a
-    /// break would move the cache line of each value between the cores, and senders would wait for it. If there were 8 values or
-    /// more, and the channel holds 16 times as many, values come quickly, and it pauses for up to 256 hints (6 microseconds where
-    /// a hint takes 24 ns): for less if the thread polls other such receivers. A receiver that finds nothing again returns at once.
+    /// A call that finds no value may pause and look once more. It pauses if fewer than 32 values
+    /// (and fewer than the channel's capacity) were received since the last call that found none.
+    /// The pause is 32 spin hints (about a microsecond, or less). Without it, a thread that polls
+    /// without a break would move the cache line of each value between the cores, and senders would
+    /// wait for it. If 8 values or more were received, and the channel holds 16 times as many,
+    /// values come quickly, and the pause is up to 256 hints (6 microseconds where a hint takes 24
+    /// ns). It is shorter if the thread polls other such receivers. If the call before also found
+    /// no value, the call returns at once.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`TryRecvError::Empty`] if there is no value. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         match self.pop_now() {
@@ -161,9 +167,10 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`RecvTimeoutError::Timeout`] if no value came. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
@@ -171,7 +178,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`RecvTimeoutError::Timeout`] if no value came. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(Some(deadline))
     }
@@ -181,7 +189,7 @@ impl<T> Receiver<T> {
             Err(TryRecvError::Empty) => {}
             popped => return popped.map_err(TryRecvError::at_limit),
         }
-        // A value that comes in the next few microseconds is had without parking.
+        // A value that comes in the next few microseconds is received without parking.
         let mut looks = std::mem::take(&mut self.looks);
         let popped = looks.until(|| match self.pop() {
             Err(TryRecvError::Empty) => None,
@@ -214,19 +222,21 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Hands up to `limit` values that are there now to `f`, in order, and returns how many.
+    /// Passes up to `limit` values that are there now to `f`, in order, and returns how many.
     ///
-    /// Values that come while it runs are left for the next call, so it ends however fast senders
-    /// are. It stops early at missed values: the next receive reports how many. If the last call found fewer than 32 values,
-    /// and fewer than the capacity and its limit, it first pauses, as [`try_recv`](Self::try_recv) does where it finds nothing.
+    /// Values that arrive while it runs are left for the next call, so it ends however fast the
+    /// senders are. It stops early at missed values: the next receive reports how many. If the last
+    /// call found fewer than 32 values, and fewer than the capacity and its limit, this call first
+    /// pauses, as [`try_recv`](Self::try_recv) does when it finds nothing.
     ///
     /// # Errors
     ///
-    /// If there is no value to hand out, what [`try_recv`](Self::try_recv) would return.
+    /// If there is no value to pass, the error that [`try_recv`](Self::try_recv) would return.
     ///
     /// # Panics
     ///
-    /// A panic of `f` goes through. The value it was given is gone, those after it are still in the channel.
+    /// A panic of `f` propagates. The value that `f` was given is gone; the values after it are
+    /// still in the channel.
     pub fn drain(&mut self, limit: usize, mut f: impl FnMut(T)) -> Result<usize, TryRecvError> {
         self.cursor.pauses(self.queue.capacity());
         if self.untold != 0 && limit != 0 {
@@ -247,7 +257,7 @@ impl<T> Receiver<T> {
                     self.untold = missed;
                     break;
                 }
-                // It will say so again.
+                // The next call returns this error again.
                 Err(_) => break,
             }
         }
@@ -258,7 +268,8 @@ impl<T> Receiver<T> {
         Ok(taken)
     }
 
-    /// Appends up to `limit` values that are there now to `values`, and returns how many. See [`drain`](Self::drain).
+    /// Appends up to `limit` values that are there now to `values`, and returns how many. See
+    /// [`drain`](Self::drain).
     ///
     /// # Errors
     ///
@@ -268,45 +279,47 @@ impl<T> Receiver<T> {
         self.drain(limit, |value| values.push(value))
     }
 
-    /// An iterator that waits for each value, and ends when the subscription has ended and everything was taken.
+    /// An iterator that waits for each value. It ends when the subscription has ended and every
+    /// value is taken.
     pub fn iter(&mut self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 
     /// An iterator over the values that are there. It ends at the first point where there is none,
-    /// without waiting. It also takes values that come while it runs, so it does not end while a
-    /// sender is faster; [`drain`](Self::drain) does.
+    /// without waiting. It also takes values that arrive while it runs, so it may not end while
+    /// senders are faster. [`drain`](Self::drain) always ends.
     pub fn try_iter(&mut self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
 
-    /// How many values are in the channel, complete or [being written](Self::try_recv) before others. While
-    /// senders run there may be more a moment later. There are fewer only under
-    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while one is pushed
-    /// out. Missed values do not count: a receive may return `Lagged` although this is 0.
+    /// How many values are in the channel, complete or [being written](Self::try_recv) before
+    /// others. While senders run, the number may grow at any time. It falls only under
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest), for an instant while a value is
+    /// pushed out. Missed values do not count: a receive may return `Lagged` although this is 0.
     pub fn len(&self) -> usize {
         if self.is_empty() { 0 } else { self.queue.len() }
     }
 
     /// Whether [`len`](Self::len) is 0. While senders run, a result of true may be outdated a
-    /// moment later. If it is false, [`try_recv`](Self::try_recv) does not return `Empty` unless it
-    /// has waited 100 ms for a sender, as it says.
+    /// moment later. If the result is false, [`try_recv`](Self::try_recv) returns `Empty` only if
+    /// it has waited 100 ms for a sender, as described there.
     pub fn is_empty(&self) -> bool {
         self.queue.ready(&self.cursor, 1) == 0
     }
 
-    /// How many values the channel holds at most.
+    /// The most values that the channel holds.
     pub fn capacity(&self) -> usize {
         self.queue.capacity()
     }
 
-    /// Whether the subscription has ended. What is in the channel can still be received.
+    /// Whether the subscription has ended. A receive still takes what is in the channel.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }
 
-    /// How many values this receiver has missed so far, by the order of the stream: up to the last value it took. After a
-    /// [`drain`](Self::drain) that stopped at a gap it may count that gap too, which the next call returns as `Lagged`.
+    /// How many values this receiver has missed so far, in the order of the stream: up to the last
+    /// value that it took. After a [`drain`](Self::drain) that stopped at a gap, the number may
+    /// include that gap, which the next call returns as `Lagged`.
     pub fn missed(&self) -> u64 {
         self.missed
     }
@@ -316,15 +329,15 @@ impl<T> Receiver<T> {
         &self.subscription
     }
 
-    /// The figures of its subscription.
+    /// The figures of this receiver's subscription.
     pub fn stats(&self) -> Stats {
         self.subscription.stats()
     }
 
-    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either
-    /// ends the subscription; the receiver can then still take what is in the channel. The values
-    /// in the channel, and the memory of its slots, are dropped with the receiver, even if other
-    /// handles remain.
+    /// Returns the receiver, and a handle of its subscription for a scope or another thread.
+    /// Dropping either ends the subscription; the receiver can then still take what is in the
+    /// channel. The values in the channel, and the memory of its slots, are dropped with the
+    /// receiver, even if other handles remain.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)
@@ -333,17 +346,17 @@ impl<T> Receiver<T> {
 
 #[cfg(feature = "async")]
 impl<T> Receiver<T> {
-    /// Whether no more values and no more misses will be received.
+    /// Whether no value and no gap will be received any more.
     pub(crate) fn is_at_end(&self) -> bool {
         self.is_closed() && self.is_empty() && self.untold == 0 && !self.queue.has_gap()
     }
 
-    /// Removes the waker of the task that polled, which no longer waits.
+    /// Removes the waker of the task that polled and no longer waits.
     pub(crate) fn forget_waker(&self) {
         self.queue.bell().clear();
     }
 
-    /// Takes the next value if there is one, else has the task woken when there may be.
+    /// Takes the next value, or registers the task's waker if there is none.
     pub(crate) fn poll_pop(
         &mut self,
         context: &mut std::task::Context<'_>,
@@ -362,7 +375,7 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Overflowed) => RecvError::Overflowed,
                 Err(TryRecvError::Empty) if armed => {
                     if !self.queue.is_unclaimed() {
-                        // The next value is a few instructions away: be polled again rather than woken.
+                        // The sender is about to complete the next value, so poll again at once.
                         context.waker().wake_by_ref();
                     }
                     not_completed();

@@ -1,7 +1,8 @@
-//! Who is delivering where: the records by which an unsubscribe waits for deliveries under way, and for those alone.
+//! Who is delivering where: the records by which an unsubscribe waits for deliveries under way, and
+//! for those alone.
 //!
-//! A sending thread has one record per feed. While it delivers, its record says at which *place*: a chunk of
-//! subscribers, or one closure. The protocol:
+//! A sending thread has one record per feed. While it delivers, its record says at which *place*: a
+//! chunk of subscribers, or one closure. The protocol:
 //!
 //! ```text
 //! deliver:      record.at = (visit + 1, place)              SeqCst
@@ -14,25 +15,30 @@
 //!               wait until each that was at the place has left it, or has begun another visit
 //! ```
 //!
-//! In the single order of these four, either the deliverer's store comes before the unsubscriber's observation, which
-//! then sees the visit and waits for its end, whose Release makes everything the deliverer did happen before what the
-//! unsubscriber does next; or the taking out comes before the deliverer's read, which then does not see the subscriber.
-//! A later visit begins after the observation, so it does not see it either: a change of the visit's number ends the
-//! wait, and a thread that sends without pause holds nobody up.
+//! In the single order of these four, either the deliverer's store comes before the unsubscriber's
+//! observation, which then sees the visit and waits for its end, whose Release makes everything the
+//! deliverer did happen before what the unsubscriber does next; or the taking out comes before the
+//! deliverer's read, which then does not see the subscriber. A later visit begins after the
+//! observation, so it does not see it either: a change of the visit's number ends the wait, and a
+//! thread that sends without pause holds nobody up.
 //!
-//! While [one thread alone](super::sole) sends, its store is an ordinary one, with a light fence after it, and a thread that
-//! observes makes a heavy fence before that: a `SeqCst` store would make each send wait until the values of the one before
-//! have reached the other cores. After the store the sender looks whether it still sends alone. If it does, a thread that
-//! observes later sees either the word that names the sender, and makes the fence, or a later word, before which another
-//! thread has made one.
+//! While [one thread alone](super::sole) sends, its store is an ordinary one, with a light fence
+//! after it, and a thread that observes makes a heavy fence before that: a `SeqCst` store would
+//! make each send wait until the values of the one before have reached the other cores. After the
+//! store the sender looks whether it still sends alone. If it does, a thread that observes later
+//! sees either the word that names the sender, and makes the fence, or a later word, before which
+//! another thread has made one.
 //!
-//! Where several threads send, and to one subscriber alone, that store is an ordinary one as well. The record says so: the
-//! sender marks it as *light* before its first such visit, with a read-modify-write. A thread that observes either sees a
-//! record that is marked, and makes a heavy fence; or it has taken the subscriber out before the record was marked, and the
-//! sender's visits after that do not see the subscriber. A sender that finds more than one subscriber takes the mark away, in
-//! a visit that began with `SeqCst`. So where many come and go, no thread makes heavy fences for them.
+//! Where several threads send, and to one subscriber alone, that store is an ordinary one as well.
+//! The record says so: the sender marks it as *light* before its first such visit, with a
+//! read-modify-write. A thread that observes either sees a record that is marked, and makes a heavy
+//! fence; or it has taken the subscriber out before the record was marked, and the sender's visits
+//! after that do not see the subscriber. A sender that finds more than one subscriber takes the
+//! mark away, in a visit that began with `SeqCst`. So where many come and go, no thread makes heavy
+//! fences for them.
 //!
-//! Inside one visit the place may change only to a narrower one within it: from a chunk of closures to one of them.
+//! Inside one visit the place may change only to a narrower one within it: from a chunk of closures
+//! to one of them.
 //!
 //! Chunks are taken out of sight of deliveries and freed in the same way; see
 //! [`directory`](super::directory).
@@ -69,8 +75,8 @@ pub(crate) struct Records {
     lanes: [AtomicPtr<CachePadded<Record>>; lane::EXCLUSIVE],
 }
 
-// SAFETY: the only field that is not `Sync` by itself is `Record::next`, a pointer that is set before its record is
-// published and never changed, to a record that lives as long as `Records`.
+// SAFETY: the only field that is not `Sync` by itself is `Record::next`, a pointer that is set
+// before its record is published and never changed, to a record that lives as long as `Records`.
 unsafe impl Sync for Records {}
 // SAFETY: as above; and records own nothing that is bound to a thread.
 unsafe impl Send for Records {}
@@ -104,7 +110,8 @@ impl Records {
         let inside = InDelivery::enter();
         let lane = lane::current();
         if let Some(record) = self.lanes.get(lane) {
-            // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
+            // ORDERING: only this lane's thread stores here, and lanes change hands with Release
+            // and Acquire.
             // SAFETY: null, or a record that lives as long as `self`.
             if let Some(record) = unsafe { record.load(Ordering::Relaxed).as_ref() } {
                 let last = record.at.own();
@@ -116,12 +123,13 @@ impl Records {
         self.enter_slow(lane, inside)
     }
 
-    /// Begins a visit to a place in which no code of others runs, with one look at the word; for a thread that has a lane and is
-    /// idle here.
+    /// Begins a visit to a place in which no code of others runs, with one look at the word; for a
+    /// thread that has a lane and is idle here.
     #[inline(always)]
     pub(crate) fn enter_lone(&self, place: Place) -> Option<Lone<'_>> {
         let record = self.lanes.get(lane::held())?;
-        // ORDERING: only this lane's thread stores here, and lanes change hands with Release and Acquire.
+        // ORDERING: only this lane's thread stores here, and lanes change hands with Release and
+        // Acquire.
         // SAFETY: null, or a record that lives as long as `self`.
         let record: &Record = unsafe { record.load(Ordering::Relaxed).as_ref() }?;
         let last = record.at.own();
@@ -160,8 +168,8 @@ impl Records {
         is_free
     }
 
-    /// For a thread that has no record here yet, or whose record is in use by a delivery that this one is inside of, or
-    /// that has no lane.
+    /// For a thread that has no record here yet, or whose record is in use by a delivery that this
+    /// one is inside of, or that has no lane.
     #[cold]
     #[inline(never)]
     fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
@@ -193,9 +201,9 @@ impl Records {
         loop {
             record.next = head;
             let pointer = Box::into_raw(record);
-            // ORDERING: Release pairs with the Acquire in `each`. SeqCst with the load there: an unsubscriber that does not
-            // see the record yet comes, in the single order, before this, and so before the loads of the record's first
-            // visit.
+            // ORDERING: Release pairs with the Acquire in `each`. SeqCst with the load there: an
+            // unsubscriber that does not see the record yet comes, in the single order, before
+            // this, and so before the loads of the record's first visit.
             match self
                 .all
                 .compare_exchange_weak(head, pointer, Ordering::SeqCst, Ordering::Relaxed)
@@ -266,7 +274,8 @@ impl Records {
         }
     }
 
-    /// Makes what the deliverers of visits that have ended did happen before what the caller does next.
+    /// Makes what the deliverers of visits that have ended did happen before what the caller does
+    /// next.
     pub(crate) fn join_all(&self) {
         for record in self.each() {
             record.at.observe();
@@ -300,7 +309,8 @@ impl Drop for Records {
     fn drop(&mut self) {
         let mut record = self.all.load(Ordering::Acquire);
         while !record.is_null() {
-            // SAFETY: made by `Box::into_raw`, the list has each record once, and no section is left: they borrow `self`.
+            // SAFETY: made by `Box::into_raw`, the list has each record once, and no section is
+            // left: they borrow `self`.
             let boxed = unsafe { Box::from_raw(record) };
             record = boxed.next.cast_mut();
         }
@@ -312,7 +322,8 @@ impl Drop for Records {
 pub(crate) struct Section<'a> {
     records: &'a Records,
     record: &'a CachePadded<Record>,
-    /// The number of the last visit. Kept here because to load it back right after it was stored would stall.
+    /// The number of the last visit. Kept here because to load it back right after it was stored
+    /// would stall.
     visit: Cell<u32>,
     lane: usize,
     right: Right<'a>,
@@ -353,14 +364,15 @@ impl<'a> Section<'a> {
         self.right.is_sole()
     }
 
-    /// Opens a window in which the thread claims places by plain stores, if it alone sends; in a visit.
+    /// Opens a window in which the thread claims places by plain stores, if it alone sends; in a
+    /// visit.
     #[inline(always)]
     pub(crate) fn open(&self) -> Option<OpenWindow<'a>> {
         self.right.open(|| self.records.windows())
     }
 
-    /// Begins a visit to a place. What was live there before another thread's [`observe`](Records::observe), and is seen
-    /// now, stays until the visit ends.
+    /// Begins a visit to a place. What was live there before another thread's
+    /// [`observe`](Records::observe), and is seen now, stays until the visit ends.
     #[inline]
     pub(crate) fn begin(&self, place: Place) {
         let visit = self.visit.get().wrapping_add(1);
@@ -385,7 +397,8 @@ impl<'a> Section<'a> {
         self.record.at.begin(visit, place);
     }
 
-    /// In a visit: has later visits of the thread begin with a fence, and the threads that observe them make none.
+    /// In a visit: has later visits of the thread begin with a fence, and the threads that observe
+    /// them make none.
     #[inline]
     pub(crate) fn turn_heavy(&self) {
         if self.record.light.is_on() {

@@ -6,14 +6,14 @@ use crate::wait::Caught;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum End {
-    /// Unsubscribed, or the feed ended.
+    /// The subscription was unsubscribed, or the feed ended.
     Closed = 1,
     /// The receiver fell behind under [`Overflow::Disconnect`](crate::Overflow::Disconnect).
     Overflowed = 2,
 }
 
 impl End {
-    /// The reason with that number. 0 is none; a queue keeps no other numbers than these.
+    /// The reason with that number; `None` for 0. A queue stores no other numbers.
     pub(crate) fn numbered(number: u8) -> Option<Self> {
         [Self::Closed, Self::Overflowed]
             .into_iter()
@@ -21,25 +21,25 @@ impl End {
     }
 }
 
-/// Why an [`offer`](super::queue::Queue::offer) was not taken.
+/// Why a queue refused an [`offer`](super::queue::Queue::offer).
 #[derive(Debug)]
 pub(crate) enum Refusal<T> {
-    /// There is no room, and the sender is to wait for it.
+    /// There is no room, and the sender must wait for it.
     Full(T),
-    /// There is no room, and the value is to be missed.
+    /// There is no room, and the subscriber misses the value.
     Missed(T),
-    /// There is no room, and the subscription is to end for it.
+    /// There is no room, and the subscription ends for that reason.
     Overflowed(T),
     /// The far end is gone.
     Closed(T),
-    /// It was taken after all, and pushed out another whose drop panicked.
+    /// The queue took the value, and pushed out another value whose drop panicked.
     Pushed(Box<Pushed>),
 }
 
-/// A value was put into the queue, and one that it pushed out panicked when it was dropped.
+/// A value was put into the queue, and a value that it pushed out panicked when it was dropped.
 #[derive(Debug)]
 pub(crate) struct Pushed {
-    /// Whether the receiver waits and is to be woken by [`ring`](super::queue::Queue::ring).
+    /// Whether the receiver waits. [`ring`](super::queue::Queue::ring) then wakes it.
     pub(crate) waits: bool,
     pub(crate) panic: Caught,
 }

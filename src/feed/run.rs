@@ -16,11 +16,12 @@ struct Room([MaybeUninit<u8>; SIZE]);
 
 /// Queues of a chunk that get values together.
 ///
-/// It is filled in two steps: first the queues are [chosen](Self::choose), then each gets a value, in their order.
+/// It is filled in two steps: first the queues are [chosen](Self::choose), then each gets a value,
+/// in their order.
 ///
-/// Invariant: `seats` has a bit for each queue that was chosen, at most [`CAPACITY`](Self::CAPACITY), and the first elements
-/// of `queues` are these queues, from the lowest bit on. The first `len` elements of `room` are values, for the first `len`
-/// queues.
+/// Invariant: `seats` has a bit for each queue that was chosen, at most
+/// [`CAPACITY`](Self::CAPACITY), and the first elements of `queues` are these queues, from the
+/// lowest bit on. The first `len` elements of `room` are values, for the first `len` queues.
 pub(crate) struct Run<T> {
     seats: u64,
     queues: [MaybeUninit<*const Queue<T>>; MOST],
@@ -70,7 +71,8 @@ impl<T> Run<T> {
         self.room.0.as_mut_ptr().cast()
     }
 
-    /// Chooses the queues of the lowest seats, as many as it holds, and returns how many. It must be empty.
+    /// Chooses the queues of the lowest seats, as many as it holds, and returns how many. It must
+    /// be empty.
     #[inline(always)]
     pub(crate) fn choose(&mut self, seats: u64, queue: impl Fn(usize) -> *const Queue<T>) -> usize {
         debug_assert!(self.len == 0);
@@ -84,8 +86,8 @@ impl<T> Run<T> {
         count
     }
 
-    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the next one has room. Returns
-    /// whether all had.
+    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the
+    /// next one has room. Returns whether all had.
     ///
     /// # Safety
     ///
@@ -121,8 +123,9 @@ impl<T> Run<T> {
         left
     }
 
-    /// Gives each queue its value, and keeps the values that come back. Each queue has a value: see [`cut`](Self::cut). `give`
-    /// returns whether the receiver is to be woken, and does not panic. Returns the seats whose receivers are to be woken.
+    /// Gives each queue its value, and keeps the values that come back. Each queue has a value: see
+    /// [`cut`](Self::cut). `give` returns whether the receiver is to be woken, and does not panic.
+    /// Returns the seats whose receivers are to be woken.
     ///
     /// # Safety
     ///

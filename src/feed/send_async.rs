@@ -15,30 +15,32 @@ use super::delivery::Delivery;
 use super::pending::Waiter;
 use crate::wait::{Alarm, not_completed, poll_turn};
 
-/// A send that waits without blocking a thread. Made by [`Feed::send_async`](crate::Feed::send_async).
+/// A send that waits without blocking a thread. Made by
+/// [`Feed::send_async`](crate::Feed::send_async).
 ///
-/// Nothing happens until it is polled. The first poll serves all subscribers that have room; later polls serve those
-/// that make room. It completes with the number of subscribers that the value reached.
+/// It does nothing until it is polled. The first poll serves all subscribers that have room. Later
+/// polls serve the subscribers that make room. It completes with the number of subscribers that the
+/// value reached.
 ///
 /// # Dropping it
 ///
 /// What it has delivered stays delivered. After the first poll, these are the subscribers that had
-/// room then, and those that made room until the last poll ([`delivered`](Self::delivered) says how
-/// many). No other subscriber gets the value, and the receiver of an own channel that misses it is
+/// room then, and those that made room before the last poll ([`delivered`](Self::delivered) counts
+/// them). No other subscriber gets the value, and the receiver of an own channel that misses it is
 /// told so ([`Receiver`](crate::Receiver#lagging)). If the future is dropped before the first poll,
-/// it has reached no subscriber, and none has missed the value.
+/// the value has reached no subscriber, and no subscriber has missed it.
 ///
 /// # Keeping it without polling it
 ///
 /// A send that was polled waits in line for room. If it is not polled when its turn comes, the next
-/// in line is woken after a millisecond. Behind many such sends, this takes about a millisecond for
-/// each doubling of their number. The same holds for a future that is forgotten
-/// ([`std::mem::forget`]).
+/// send in line is woken after a millisecond. Behind many sends that are not polled, this takes
+/// about a millisecond for each doubling of their number. The same holds for a future that is
+/// forgotten ([`std::mem::forget`]).
 ///
 /// # Giving way
 ///
 /// After 128 sends and receives on this thread have completed at their first poll, the next first
-/// poll yields to other tasks: it only wakes its own task, and returns `Pending`.
+/// poll yields to other tasks: it wakes its own task, and returns `Pending`.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct SendAsync<T> {
     core: Arc<Core<T>>,
@@ -50,11 +52,11 @@ pub struct SendAsync<T> {
     alarm: Alarm,
 }
 
-// The feed survives whatever panics, as it says; the value as far as its type does.
+// After a panic the feed is as its documentation says. The value is as unwind-safe as its type.
 impl<T: UnwindSafe> UnwindSafe for SendAsync<T> {}
 impl<T: RefUnwindSafe> RefUnwindSafe for SendAsync<T> {}
 
-// The value is moved to its subscribers, and never pinned.
+// The value is moved to its subscribers, and is never pinned.
 impl<T> Unpin for SendAsync<T> {}
 
 impl<T> SendAsync<T> {
@@ -68,7 +70,7 @@ impl<T> SendAsync<T> {
         }
     }
 
-    /// How many subscribers the value has reached so far; 0 once this has completed.
+    /// How many subscribers the value has reached so far; 0 once the send has completed.
     pub fn delivered(&self) -> usize {
         self.delivery.as_ref().map_or(0, Delivery::delivered)
     }
@@ -95,12 +97,13 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
             this.is_begun = true;
             delivery.serve(&this.core);
         } else {
-            // After a wake-up there is mostly room, and this takes less than joining the line again first.
+            // After a wake-up there is usually room. To try first costs less than to join the line
+            // first.
             delivery.retry(&this.core);
         }
         if delivery.has_pending() {
             let mut listening = delivery.listen(&this.core, context.waker(), Waiter::Task);
-            // A task cannot wait in a select.
+            // A task cannot block in a select.
             listening.timer |= listening.crossbeam > 0;
             delivery.retry(&this.core);
             if delivery.has_pending() {

@@ -3,10 +3,12 @@
 use super::slots::Slot;
 use crate::overflow::Overflow;
 
-/// What never changes of a queue. Its senders and its receiver each have a copy, in the cache line that they use.
+/// What never changes of a queue. Its senders and its receiver each have a copy, in the cache line
+/// that they use.
 pub(crate) struct Shape<T> {
     slots: *const Slot<T>,
-    /// The bits of an index, and of an index plus 1. The bit above them closes the tail, and the one above that is one lap.
+    /// The bits of an index, and of an index plus 1. The bit above them closes the tail, and the
+    /// one above that is one lap.
     index_bits: u64,
     capacity: u32,
     overflow: Overflow,
@@ -57,11 +59,13 @@ impl<T> Shape<T> {
     /// The slots live: the caller has a share, or is entitled to one.
     #[inline(always)]
     pub(crate) unsafe fn slot<'a>(&self, position: u64) -> &'a Slot<T> {
-        // SAFETY: as the caller warrants. Positions are made by `after`, which keeps the index below the number of slots.
+        // SAFETY: as the caller warrants. Positions are made by `after`, which keeps the index
+        // below the number of slots.
         unsafe { &*self.slots.add(self.index(position)) }
     }
 
-    /// Where the slot of a position is. For a number that is no position, this is the address of no slot.
+    /// Where the slot of a position is. For a number that is no position, this is the address of no
+    /// slot.
     #[inline(always)]
     pub(crate) fn address(&self, position: u64) -> *const Slot<T> {
         self.slots.wrapping_add(self.index(position))

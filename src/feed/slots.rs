@@ -34,8 +34,8 @@ pub(crate) struct Share<T> {
     slots: NonNull<Slot<T>>,
 }
 
-// SAFETY: a slot's value is touched only by the one thread that is entitled to it (see `queue`): values move from thread to
-// thread, which takes `T: Send`, and are never shared.
+// SAFETY: a slot's value is touched only by the one thread that is entitled to it (see `queue`):
+// values move from thread to thread, which takes `T: Send`, and are never shared.
 unsafe impl<T: Send> Sync for Share<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Share<T> {}
@@ -88,7 +88,8 @@ impl<T> Drop for Share<T> {
                 self.0.drop_values();
             }
         }
-        // ORDERING: Release pairs with the Acquire of the last share: uses of the slots by another share have ended.
+        // ORDERING: Release pairs with the Acquire of the last share: uses of the slots by another
+        // share have ended.
         if self.queue.shares.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }

@@ -1,9 +1,10 @@
 //! Whether one thread alone sends on a feed.
 //!
-//! While one thread alone sends on a feed, no other thread moves the tail of an own channel. So that thread claims a place by
-//! a plain store, where several senders take a read-modify-write for each delivery. It claims and fills a place in a
-//! *window*. When a second thread sends, it takes the right over; when that has happened a number of times, the threads take
-//! turns, and the feed is shared for good:
+//! While one thread alone sends on a feed, no other thread moves the tail of an own channel. So
+//! that thread claims a place by a plain store, where several senders take a read-modify-write for
+//! each delivery. It claims and fills a place in a *window*. When a second thread sends, it takes
+//! the right over; when that has happened a number of times, the threads take turns, and the feed
+//! is shared for good:
 //!
 //! ```text
 //! sole sender:    open a window                          plain store
@@ -18,13 +19,14 @@
 //!                 the word names this thread, or is MANY
 //! ```
 //!
-//! Either the second sender observes that the window is open, and waits until it is closed; or the sole sender reads the mark,
-//! and claims nothing.
+//! Either the second sender observes that the window is open, and waits until it is closed; or the
+//! sole sender reads the mark, and claims nothing.
 //!
-//! - No code of others runs in a window, and nobody waits in one: it takes some nanoseconds, unless the thread is preempted. So
-//!   two threads never wait for each other, and a slow `clone` or carrier holds up no other sender.
-//! - A word that was changed never comes back: it counts how often the right was taken over. So a thread that has waited long
-//!   changes only the word for which it waited.
+//! - No code of others runs in a window, and nobody waits in one: it takes some nanoseconds, unless
+//!   the thread is preempted. So two threads never wait for each other, and a slow `clone` or
+//!   carrier holds up no other sender.
+//! - A word that was changed never comes back: it counts how often the right was taken over. So a
+//!   thread that has waited long changes only the word for which it waited.
 
 use std::cell::Cell;
 
@@ -46,7 +48,8 @@ const TAKEOVER: u64 = 4;
 const TAKEOVERS: u64 = STEP - TAKEOVER;
 /// Names of threads are multiples of this.
 const STEP: u64 = 256;
-/// How many takeovers there may be. Each costs microseconds, and two threads that send in turns get nothing for them.
+/// How many takeovers there may be. Each costs microseconds, and two threads that send in turns get
+/// nothing for them.
 const MOST: u64 = if MODELLED { TAKEOVER } else { TAKEOVERS };
 
 global! {
@@ -92,7 +95,8 @@ impl Default for Sole {
 impl Sole {
     #[inline(always)]
     fn word(&self) -> u64 {
-        // ORDERING: Acquire pairs with the exchange in `decide`: what the last sole sender did is visible.
+        // ORDERING: Acquire pairs with the exchange in `decide`: what the last sole sender did is
+        // visible.
         self.0.load(Ordering::Acquire)
     }
 
@@ -102,11 +106,12 @@ impl Sole {
         self.0.store(MANY, Ordering::Release);
     }
 
-    /// Whether a thread other than the calling one may claim places by plain stores, between which and its next loads there
-    /// are only light fences.
+    /// Whether a thread other than the calling one may claim places by plain stores, between which
+    /// and its next loads there are only light fences.
     pub(crate) fn is_another(&self) -> bool {
-        // ORDERING: SeqCst with the exchange and the fence in `decide`: a thread that becomes the sole sender after this, in the
-        // single order, sees in its windows what the caller has stored with SeqCst before this.
+        // ORDERING: SeqCst with the exchange and the fence in `decide`: a thread that becomes the
+        // sole sender after this, in the single order, sees in its windows what the caller has
+        // stored with SeqCst before this.
         match self.0.load(Ordering::SeqCst) {
             NOBODY | MANY => false,
             word => word & !(REVOKED | TAKEOVERS) != this_thread(),
@@ -124,13 +129,14 @@ impl Window {
     }
 
     fn is_open(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `OpenWindow::drop`: what was done in a closed window is visible.
+        // ORDERING: Acquire pairs with the Release in `OpenWindow::drop`: what was done in a closed
+        // window is visible.
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// While this lives, and once the word was found unchanged, the calling thread alone claims places in own channels. No code of
-/// others runs, and nothing waits.
+/// While this lives, and once the word was found unchanged, the calling thread alone claims places
+/// in own channels. No code of others runs, and nothing waits.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct OpenWindow<'a>(&'a Window);
@@ -202,8 +208,8 @@ impl<'a> Right<'a> {
         self.word.get() != MANY
     }
 
-    /// Opens a window, if this thread is the sole sender. `all` are the windows of the feed. Only after a look that found the
-    /// thread's standing.
+    /// Opens a window, if this thread is the sole sender. `all` are the windows of the feed. Only
+    /// after a look that found the thread's standing.
     #[inline(always)]
     pub(crate) fn open<I: Iterator<Item = &'a Window>>(
         &self,
@@ -219,8 +225,9 @@ impl<'a> Right<'a> {
         self.open_again(all)
     }
 
-    /// Opens a window, after a look that found that this thread is the sole sender. The caller claims nothing before it has put
-    /// a light fence after this, and then found the word [unchanged](Self::is_unchanged).
+    /// Opens a window, after a look that found that this thread is the sole sender. The caller
+    /// claims nothing before it has put a light fence after this, and then found the word
+    /// [unchanged](Self::is_unchanged).
     #[inline(always)]
     pub(crate) fn open_before_look(&self) -> OpenWindow<'a> {
         self.window.0.store(true, Ordering::Relaxed);
@@ -255,7 +262,8 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// Finds out the thread's standing, and waits for what it takes. Not in a window. `all` are the windows of the feed.
+    /// Finds out the thread's standing, and waits for what it takes. Not in a window. `all` are the
+    /// windows of the feed.
     #[cold]
     pub(crate) fn ask<I: Iterator<Item = &'a Window>>(&self, all: impl Fn() -> I) {
         while self.look() == Standing::Unknown {
@@ -271,11 +279,13 @@ impl<'a> Right<'a> {
             return;
         }
         let revoked = word | REVOKED;
-        // Another thread may have revoked it. This one waits as well: it may run when that one does not.
+        // Another thread may have revoked it. This one waits as well: it may run when that one does
+        // not.
         if word != revoked && self.exchange(word, revoked).is_err() {
             return;
         }
-        // ORDERING: pairs with the light fences in `open_now`, and in `At::begin_alone` for `Records::enter_alone`.
+        // ORDERING: pairs with the light fences in `open_now`, and in `At::begin_alone` for
+        // `Records::enter_alone`.
         heavy_fence!("sole_sender_is_revoked_without_heavy_fence");
         for window in all() {
             let mut patience = Patience::new();
@@ -295,13 +305,15 @@ impl<'a> Right<'a> {
     }
 
     fn exchange(&self, word: u64, next: u64) -> Result<u64, u64> {
-        // ORDERING: Release pairs with the Acquire in `word`: what the last sole sender did, which the closed windows have made
-        // visible to this thread, is visible to each that sends after this. SeqCst with the load in `is_another`.
+        // ORDERING: Release pairs with the Acquire in `word`: what the last sole sender did, which
+        // the closed windows have made visible to this thread, is visible to each that sends after
+        // this. SeqCst with the load in `is_another`.
         let exchanged =
             self.sole
                 .0
                 .compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst);
-        // ORDERING: as `is_another` says. Models take light fences for full ones, and cannot tell that this is missing.
+        // ORDERING: as `is_another` says. Models take light fences for full ones, and cannot tell
+        // that this is missing.
         fence(Ordering::SeqCst);
         exchanged
     }

@@ -10,8 +10,8 @@ use futures_core::stream::FusedStream;
 use super::receiver::Receiver;
 use crate::error::RecvError;
 
-/// The values of a feed's own channel. It ends when the subscription has ended and everything was taken; values that
-/// were missed are skipped, and counted by [`Receiver::missed`].
+/// The values of a feed's own channel. The stream ends when the subscription has ended and every
+/// value is taken. It skips missed values, which [`Receiver::missed`] counts.
 impl<T> Stream for Receiver<T> {
     type Item = T;
 

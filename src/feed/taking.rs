@@ -47,7 +47,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next value if it is there, nothing is missing before it, and no sender takes values.
+    /// Takes the next value if it is there, nothing is missing before it, and no sender takes
+    /// values.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
         let receiver = &self.receiver;
@@ -70,8 +71,9 @@ impl<T> Queue<T> {
         Some(unsafe { self.take_next(cursor, slot, shape.next(position)) })
     }
 
-    /// Hands values that are there to `f`, at most `limit`. Stops at one that may not be complete, and where values are
-    /// missing. Returns how many values there were at the start, at most `limit`, and how many it has handed out.
+    /// Hands values that are there to `f`, at most `limit`. Stops at one that may not be complete,
+    /// and where values are missing. Returns how many values there were at the start, at most
+    /// `limit`, and how many it has handed out.
     #[inline(always)]
     pub(crate) fn drain(
         &self,
@@ -94,7 +96,8 @@ impl<T> Queue<T> {
                 next = shape.next(position);
                 last = shape.last_of_lap(next);
             }
-            // SAFETY: the receiver has a share. `look` says that the slot is filled, and this is the receiver.
+            // SAFETY: the receiver has a share. `look` says that the slot is filled, and this is
+            // the receiver.
             let value = unsafe { self.take_next(cursor, shape.slot(position), next) };
             position = next;
             f(value);
@@ -102,11 +105,13 @@ impl<T> Queue<T> {
         (count, filled)
     }
 
-    /// Takes the value of the slot at the cursor, moves the cursor on to `next`, and wakes a sender that waits for room.
+    /// Takes the value of the slot at the cursor, moves the cursor on to `next`, and wakes a sender
+    /// that waits for room.
     ///
     /// # Safety
     ///
-    /// As for [`take_from`](Self::take_from). The slot is that of the cursor, and `next` is the position after it.
+    /// As for [`take_from`](Self::take_from). The slot is that of the cursor, and `next` is the
+    /// position after it.
     #[inline(always)]
     unsafe fn take_next(&self, cursor: &mut Cursor, slot: &Slot<T>, next: u64) -> T {
         // SAFETY: as the caller warrants.
@@ -136,18 +141,21 @@ impl<T> Queue<T> {
         self.pop_nothing(cursor, waits)
     }
 
-    /// Takes the value of the slot at the head where no sender takes values, and moves the head on to `next`.
+    /// Takes the value of the slot at the head where no sender takes values, and moves the head on
+    /// to `next`.
     ///
     /// # Safety
     ///
     /// The value is there, and the caller is the only one that receives.
     #[inline(always)]
     unsafe fn take_from(&self, slot: &Slot<T>, next: u64) -> T {
-        // SAFETY: no sender writes to the slot before the head has moved on, and then nobody reads the value again.
+        // SAFETY: no sender writes to the slot before the head has moved on, and then nobody reads
+        // the value again.
         let value = slot
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
-        // ORDERING: Release pairs with the Acquire in `free_up_to`: the value was read before its slot is free.
+        // ORDERING: Release pairs with the Acquire in `free_up_to`: the value was read before its
+        // slot is free.
         let order = order!(Release, "slot_is_freed_relaxed");
         self.receiver.head.store(next, order);
         value
@@ -156,15 +164,16 @@ impl<T> Queue<T> {
     /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
     /// stops taking values for a while.
     pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
-        // A sender waits only for room. From the last fence on it sees the head of that time at least. So the receiver has
-        // taken as many values as the queue holds since, where it finds empty what that sender has seen full.
+        // A sender waits only for room. From the last fence on it sees the head of that time at
+        // least. So the receiver has taken as many values as the queue holds since, where it finds
+        // empty what that sender has seen full.
         let is_due = cursor.taken.wrapping_sub(cursor.fenced_at) >= self.receiver.shape.capacity();
         if is_due || mutant!("values_taken_are_forgotten_without_fence") {
             cursor.fenced_at = cursor.taken;
         }
         if is_due {
-            // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is seen, and one that
-            // joins after it sees the room.
+            // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is
+            // seen, and one that joins after it sees the room.
             store_load_fence!("receiver_finds_empty_without_fence");
             if self.receiver.room.is_waited_on() {
                 let places = self.room_for(self.receiver.shape.capacity());
@@ -182,11 +191,12 @@ impl<T> Queue<T> {
                 && !self.receiver.first_gap.is_at(cursor.head);
             let is_closed = self.is_closed();
             if !is_closed && !self.is_overtaken(cursor.head) {
-                // Nothing is complete behind the head. To look at the tail would cost the senders a cache line.
+                // Nothing is complete behind the head. To look at the tail would cost the senders a
+                // cache line.
                 return Err(self.nothing(cursor.head, false));
             }
-            // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a receiver
-            // that has armed its bell looks here once more.
+            // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a
+            // receiver that has armed its bell looks here once more.
             let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
             if tail == cursor.head {
                 if overlooks_gaps {
@@ -201,8 +211,8 @@ impl<T> Queue<T> {
             if self.filled_slot(cursor.head).stamp.load(Ordering::Acquire) == cursor.head + 1 {
                 return self.pop(cursor, waits);
             }
-            // A sender has claimed this place and is about to fill it, or to take its claim back. Values behind it may be
-            // complete already.
+            // A sender has claimed this place and is about to fill it, or to take its claim back.
+            // Values behind it may be complete already.
             if !(is_closed || waits && is_soon(&patience)) {
                 return Err(TryRecvError::Empty);
             }
@@ -219,7 +229,8 @@ impl<T> Queue<T> {
 
     /// Says why there is no value at the head, which the tail has not passed.
     fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
-        // Read after the end: everything missed before the queue was closed is reported before that.
+        // Read after the end: everything missed before the queue was closed is reported before
+        // that.
         if self.receiver.first_gap.is_at(head) {
             return self.lagged(head);
         }
@@ -317,13 +328,14 @@ impl<T> Queue<T> {
         Some(value)
     }
 
-    /// Whether there is nothing to wait for but a sender: false if one has claimed the next place and is about to fill
-    /// it. For a receiver that has armed its bell and found nothing.
+    /// Whether there is nothing to wait for but a sender: false if one has claimed the next place
+    /// and is about to fill it. For a receiver that has armed its bell and found nothing.
     pub(crate) fn is_unclaimed(&self) -> bool {
         if mutant!("receiver_parks_on_a_claimed_place") {
             return true;
         }
-        // ORDERING: SeqCst with the stores in `WakerCell`. The head is the receiver's own, or has moved since.
+        // ORDERING: SeqCst with the stores in `WakerCell`. The head is the receiver's own, or has
+        // moved since.
         let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
         tail == self.receiver.head.load(Ordering::Acquire)
     }
@@ -335,7 +347,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Has the receiver woken by `waker` when there may be something. It must look once more after this.
+    /// Has the receiver woken by `waker` when there may be something. It must look once more after
+    /// this.
     pub(crate) fn arm(&self, waker: &Waker) {
         self.senders.bell.arm(waker);
         // ORDERING: pairs with the light fence in `claim_alone`. Other senders fence by themselves.
@@ -348,15 +361,16 @@ impl<T> Queue<T> {
     #[inline(always)]
     fn slots_to_end_of_line(&self, position: u64) -> usize {
         if MODELLED {
-            // Addresses differ from run to run. Two slots to a line, so that a look at the second stands for both.
+            // Addresses differ from run to run. Two slots to a line, so that a look at the second
+            // stands for both.
             return 2 - self.receiver.shape.index(position) % 2;
         }
         let stamp = ptr::from_ref(&self.filled_slot(position).stamp).addr();
         (CACHE_LINE - stamp % CACHE_LINE).div_ceil(size_of::<Slot<T>>())
     }
 
-    /// How many values are there for the receiver now, at most `limit`. Counts those that are being written where others
-    /// behind them may be complete.
+    /// How many values are there for the receiver now, at most `limit`. Counts those that are being
+    /// written where others behind them may be complete.
     pub(crate) fn ready(&self, cursor: &Cursor, limit: usize) -> usize {
         self.look(cursor, limit).count
     }
@@ -370,15 +384,18 @@ impl<T> Queue<T> {
         if shape.overflow() == Overflow::DropOldest || self.is_closed() {
             return at_most(limit);
         }
-        // The tail would tell, but it is the senders' cache line. Slots are filled in order, unless overtaken.
+        // The tail would tell, but it is the senders' cache line. Slots are filled in order, unless
+        // overtaken.
         let limit = limit.min(shape.capacity());
         let is_filled = |count: usize| {
             let position = shape.after(cursor.head, count - 1);
-            // ORDERING: Acquire, so that the count covers every send that has returned before the caller's. It pairs with the
-            // Release in `fill`, for this slot and those before it: see "Nothing there, or being written" in `queue`.
+            // ORDERING: Acquire, so that the count covers every send that has returned before the
+            // caller's. It pairs with the Release in `fill`, for this slot and those before it: see
+            // "Nothing there, or being written" in `queue`.
             self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
         };
-        // The last slot of each cache line first. A line that has no value yet is the sender's: it is not touched.
+        // The last slot of each cache line first. A line that has no value yet is the sender's: it
+        // is not touched.
         let mut filled = 0;
         while filled < limit {
             let here = self.slots_to_end_of_line(shape.after(cursor.head, filled));

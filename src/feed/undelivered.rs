@@ -1,4 +1,4 @@
-//! What a send that would not wait, or not any longer, gives back.
+//! What a send gives back that did not reach every subscriber.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::core::Core;
 use super::delivery::Delivery;
 use crate::subscription::SubscriptionId;
 
-/// A subscriber that has not got a value.
+/// A subscriber that did not get a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Missed {
@@ -21,23 +21,23 @@ pub struct Missed {
     pub name: Option<Arc<str>>,
 }
 
-/// Why a value was not delivered to everybody.
+/// Why a value was not delivered to every subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// Subscribers had no room, and the send does not wait.
     Full,
-    /// Subscribers had no room until the time was up.
+    /// Subscribers had no room before the timeout or the deadline.
     Timeout,
 }
 
-/// A value that some subscribers have not got, and which these are.
+/// A value that some subscribers did not get, and the list of these subscribers.
 ///
 /// All other subscribers have got it. [`retry`](Self::retry) and its timed forms offer the value
 /// only to the subscribers that missed it. Dropping this gives the value up for them: the receiver
 /// of an own channel gets `Lagged` where the value would have been, and for other channels
-/// [`Stats::dropped`](crate::Stats::dropped) counts it. Values sent in the meantime may reach them
-/// before it.
+/// [`Stats::dropped`](crate::Stats::dropped) counts it. Values that are sent in the meantime may
+/// reach these subscribers before it.
 ///
 /// ```
 /// let feed = fanfeed::Feed::new();
@@ -56,10 +56,11 @@ pub enum Cause {
 /// assert_eq!((slow.recv()?, fast.len()), (2, 2));
 /// # Ok::<(), crossbeam_channel::RecvError>(())
 /// ```
-#[must_use = "some subscribers have not got the value"]
+#[must_use = "some subscribers did not get the value"]
 pub struct Undelivered<T>(Box<Parts<T>>);
 
-// The feed survives whatever panics, as it says; the value, which this lends out, as far as its type does.
+// After a panic the feed is as its documentation says. The value, which this lends out, is as
+// unwind-safe as its type.
 impl<T: UnwindSafe> UnwindSafe for Undelivered<T> {}
 impl<T: RefUnwindSafe> RefUnwindSafe for Undelivered<T> {}
 
@@ -76,7 +77,8 @@ impl<T> Undelivered<T> {
         self.0.delivery.delivered()
     }
 
-    /// The subscribers that have not got it. Some of them may have ended since.
+    /// The subscribers that did not get the value. Some of their subscriptions may have ended
+    /// since.
     pub fn missed(&self) -> &[Missed] {
         &self.0.missed
     }
@@ -92,14 +94,14 @@ impl<T> Undelivered<T> {
         self.0.delivery.into_value()
     }
 
-    /// Why they have not got it.
+    /// Why these subscribers did not get the value.
     pub fn cause(&self) -> Cause {
         self.0.cause
     }
 }
 
 impl<T: Clone + Send + 'static> Undelivered<T> {
-    /// What a delivery comes to that has stopped waiting.
+    /// The result of a delivery that waits no longer.
     pub(crate) fn outcome(
         core: &Arc<Core<T>>,
         mut delivery: Delivery<T>,
@@ -131,7 +133,8 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
     ///
     /// # Errors
     ///
-    /// `Undelivered` again if some of them still have no room. The subscriptions that have ended are not among them.
+    /// `Undelivered` again if some of them still have no room. It does not name subscriptions that
+    /// have ended.
     pub fn retry(self) -> Result<usize, Self> {
         let Parts {
             core, mut delivery, ..
@@ -140,7 +143,8 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         Self::outcome(&core, delivery, Cause::Full)
     }
 
-    /// Offers the value again to the subscribers that missed it, and waits for them up to `timeout`.
+    /// Offers the value again to the subscribers that missed it, and waits for them up to
+    /// `timeout`.
     ///
     /// # Errors
     ///
@@ -149,7 +153,8 @@ impl<T: Clone + Send + 'static> Undelivered<T> {
         self.retry_until(Instant::now().checked_add(timeout))
     }
 
-    /// Offers the value again to the subscribers that missed it, and waits for them until `deadline`.
+    /// Offers the value again to the subscribers that missed it, and waits for them until
+    /// `deadline`.
     ///
     /// # Errors
     ///
@@ -180,13 +185,18 @@ impl<T> fmt::Debug for Undelivered<T> {
 impl<T> fmt::Display for Undelivered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (reached, missed) = (self.delivered(), self.missed().len());
-        let why = match self.cause() {
-            Cause::Full => "were full",
-            Cause::Timeout => "were full until the time was up",
+        let (subscribers, were) = if missed == 1 {
+            ("subscriber", "was")
+        } else {
+            ("subscribers", "were")
+        };
+        let until = match self.cause() {
+            Cause::Full => "",
+            Cause::Timeout => " until the time was up",
         };
         write!(
             f,
-            "{missed} subscribers {why} and have not got the value, {reached} have"
+            "{missed} {subscribers} {were} full{until} and did not get the value; {reached} got it"
         )
     }
 }

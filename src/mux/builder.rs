@@ -78,8 +78,8 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
         self
     }
 
-    /// How many events the mux's own channel holds, from 1; 1,024 if this is not called. Without meaning for a channel
-    /// that is brought along.
+    /// How many events the mux's own channel holds, from 1; 1,024 if this is not called. Without
+    /// meaning for a channel that is brought along.
     ///
     /// With 1, a post returns once all events before it have been received.
     pub fn capacity(mut self, capacity: usize) -> Self {
@@ -103,11 +103,13 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
         Ok(TypeMuxSubscription::new(subscription, receiver))
     }
 
-    /// Subscribes a channel that is brought along, such as a crossbeam channel, whose receiver can stand in a `select!`.
+    /// Subscribes a channel that is brought along, such as a crossbeam channel, whose receiver can
+    /// stand in a `select!`.
     ///
-    /// Each type gets a clone of the carrier. All of them are dropped when the subscription ends, and with them ends the
-    /// channel. One whose receiver is gone is found out by the next event that is posted to it. A crossbeam channel of
-    /// capacity 0 holds a post until the event has been received, as go-ethereum's does.
+    /// Each type gets a clone of the carrier. All of them are dropped when the subscription ends,
+    /// and with them ends the channel. One whose receiver is gone is found out by the next event
+    /// that is posted to it. A crossbeam channel of capacity 0 holds a post until the event has
+    /// been received, as go-ethereum's does.
     ///
     /// On a mux that was stopped the subscription has ended, and the carrier was dropped.
     pub fn subscribe<C: Carrier<TypeMuxEvent> + Clone + 'static>(self, carrier: C) -> Subscription {

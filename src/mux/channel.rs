@@ -1,9 +1,9 @@
 //! The mux's own channel: bounded, many senders, one receiver.
 //!
-//! A feed's own channel belongs to one subscription of one feed, and ends with it; a subscription of a mux has one for
-//! each type, and one order of events over all of them. So this is a carrier, one handle of which goes to each type's
-//! feed. All of it is under one lock, which is held for a few instructions; it is built on `sync` alone, so that loom
-//! sees through it.
+//! A feed's own channel belongs to one subscription of one feed, and ends with it; a subscription
+//! of a mux has one for each type, and one order of events over all of them. So this is a carrier,
+//! one handle of which goes to each type's feed. All of it is under one lock, which is held for a
+//! few instructions; it is built on `sync` alone, so that loom sees through it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::wait::{Identity, Parker, Ticket, WakerSet, identity, wake};
 
 struct Shared {
     capacity: usize,
-    /// How many events there are; written under the lock, and read without it where it need not be exact.
+    /// How many events there are; written under the lock, and read without it where it need not be
+    /// exact.
     len: AtomicUsize,
     queue: Mutex<Queue>,
     /// Where posts wait for room, first come, first woken, one for each event that is taken.
@@ -144,7 +145,8 @@ impl Carrier<TypeMuxEvent> for Sender {
 pub(super) struct Receiver(Arc<Shared>);
 
 impl Receiver {
-    /// The next event, if there is one now; `None` once the channel has ended and all events were taken.
+    /// The next event, if there is one now; `None` once the channel has ended and all events were
+    /// taken.
     pub(super) fn try_recv(&mut self) -> Poll<Option<TypeMuxEvent>> {
         self.take(None)
     }
@@ -182,8 +184,8 @@ impl Receiver {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<TypeMuxEvent, RecvTimeoutError> {
-        // An event that comes in the next few microseconds is had without parking, and without taking the lock from
-        // whoever posts it.
+        // An event that comes in the next few microseconds is had without parking, and without
+        // taking the lock from whoever posts it.
         let backoff = Backoff::new();
         while self.is_empty() && !backoff.is_completed() && !MODELLED {
             backoff.snooze();

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 /// An event of a [`TypeMux`](crate::TypeMux), with the time at which it was posted.
 ///
-/// Cloning it does not copy the event: all subscribers share the posted event, which is dropped with the last handle.
+/// Cloning it does not copy the event: all subscribers share the posted event, which is dropped
+/// with the last handle.
 ///
-/// The time is an [`Instant`], which never runs backwards: a subscription leans on it to see no event that is older than
-/// itself. Where the time of day matters, put a [`SystemTime`](std::time::SystemTime) into the event.
+/// The time is an [`Instant`], which never runs backwards: a subscription leans on it to see no
+/// event that is older than itself. Where the time of day matters, put a
+/// [`SystemTime`](std::time::SystemTime) into the event.
 #[derive(Clone)]
 pub struct TypeMuxEvent {
     time: Instant,

@@ -14,7 +14,8 @@ use crate::feed::Feed;
 use crate::subscription::Subscription;
 use crate::sync::{AtomicU64, RwLock, mutant};
 
-/// The feeds by type. The lock is held to look one up, never while an event is delivered or code of others is called.
+/// The feeds by type. The lock is held to look one up, never while an event is delivered or code of
+/// others is called.
 pub(super) struct Registry {
     feeds: RwLock<Feeds>,
 }
@@ -54,8 +55,8 @@ impl Registry {
         if feeds.stopped {
             return Err(Stopped);
         }
-        // Feeds that nobody is subscribed to go when new ones come. One that is held elsewhere is about to be posted on,
-        // or subscribed to.
+        // Feeds that nobody is subscribed to go when new ones come. One that is held elsewhere is
+        // about to be posted on, or subscribed to.
         if types.ids().any(|id| !feeds.by_type.contains_key(&id)) {
             feeds.by_type.retain(|_, feed| {
                 let is_used = feed.subscriber_count() > 0 || Arc::strong_count(feed) > 1;
@@ -71,7 +72,8 @@ impl Registry {
             .collect())
     }
 
-    /// Subscribes a channel to these types. Once stopped, the subscription has ended, and the carrier is dropped.
+    /// Subscribes a channel to these types. Once stopped, the subscription has ended, and the
+    /// carrier is dropped.
     pub(super) fn subscribe<C>(
         &self,
         types: &TypeSet,

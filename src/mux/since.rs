@@ -11,14 +11,16 @@ use crate::error::TrySendError;
 use crate::sync::{AtomicU64, Ordering, thread_local};
 
 thread_local! {
-    /// How many carriers have passed over the event that the thread is posting. Without a destructor, so it can be used
-    /// while the thread's other locals are destroyed.
+    /// How many carriers have passed over the event that the thread is posting. Without a
+    /// destructor, so it can be used while the thread's other locals are destroyed.
     static PASSED_OVER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a send, which returns how many it reached, and subtracts the subscribers that passed over the event.
+/// Runs a send, which returns how many it reached, and subtracts the subscribers that passed over
+/// the event.
 ///
-/// All of a send happens on the thread that calls it. A send inside a send, by a carrier, leaves the count as it was.
+/// All of a send happens on the thread that calls it. A send inside a send, by a carrier, leaves
+/// the count as it was.
 pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
     /// Also where the send panics, which a send that this one is inside of may catch.
     struct PutBack(usize);
@@ -34,9 +36,10 @@ pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
 
 /// A carrier that passes over events older than its subscription.
 ///
-/// An event gets its time before it is sent, and a subscription that is made between the two is in time to be served.
-/// To its feed such an event counts as delivered, because the feed knows no other way to have a value neither taken nor
-/// waited for; so those are counted here, to be taken off.
+/// An event gets its time before it is sent, and a subscription that is made between the two is in
+/// time to be served. To its feed such an event counts as delivered, because the feed knows no
+/// other way to have a value neither taken nor waited for; so those are counted here, to be taken
+/// off.
 pub(super) struct Since<C> {
     carrier: C,
     since: Instant,

@@ -9,8 +9,8 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// A subscription to each type's feed, all on one channel.
 ///
-/// The end of one is the end of all: what ends one without being asked (the mux was stopped, the far end of the channel
-/// is gone, its carrier panicked) holds for the others too.
+/// The end of one is the end of all: what ends one without being asked (the mux was stopped, the
+/// far end of the channel is gone, its carrier panicked) holds for the others too.
 pub(super) struct Group {
     state: SubscriptionState,
     parts: Box<[Subscription]>,
@@ -108,8 +108,8 @@ impl SubscriptionSource for Group {
 
 /// Reports the end of a part.
 ///
-/// It owns the group, which owns its parts, so the circle keeps a detached subscription alive. The end of the part, and
-/// with it that of the mux, opens it.
+/// It owns the group, which owns its parts, so the circle keeps a detached subscription alive. The
+/// end of the part, and with it that of the mux, opens it.
 struct PartEnd(Arc<Group>);
 
 impl Wake for PartEnd {

@@ -12,13 +12,14 @@ use crate::subscription::{Stats, Subscription};
 #[cfg(feature = "async")]
 use crate::wait::{not_completed, poll_turn};
 
-/// A subscription to one or several types of events, and the channel on which they come. Dropping it unsubscribes.
+/// A subscription to one or several types of events, and the channel on which they come. Dropping
+/// it unsubscribes.
 ///
-/// Events of all its types come in one order: those that one thread posted, in the order posted. None is ever missed,
-/// so of the errors only `Empty`, `Timeout` and `Closed` come up here.
+/// Events of all its types come in one order: those that one thread posted, in the order posted.
+/// None is ever missed, so of the errors only `Empty`, `Timeout` and `Closed` come up here.
 ///
-/// Once it has been unsubscribed, or the mux was stopped, the events that are in the channel can still be received; then
-/// every receive returns `Closed`.
+/// Once it has been unsubscribed, or the mux was stopped, the events that are in the channel can
+/// still be received; then every receive returns `Closed`.
 ///
 /// ```
 /// # #![allow(deprecated)]
@@ -69,8 +70,8 @@ impl TypeMuxSubscription {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if there is none, [`TryRecvError::Closed`] once the subscription has ended and every event
-    /// was taken.
+    /// [`TryRecvError::Empty`] if there is none, [`TryRecvError::Closed`] once the subscription has
+    /// ended and every event was taken.
     pub fn try_recv(&mut self) -> Result<TypeMuxEvent, TryRecvError> {
         match self.receiver.try_recv() {
             Poll::Ready(Some(event)) => Ok(event),
@@ -83,8 +84,8 @@ impl TypeMuxSubscription {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if none came, [`RecvTimeoutError::Closed`] once the subscription has ended and every
-    /// event was taken.
+    /// [`RecvTimeoutError::Timeout`] if none came, [`RecvTimeoutError::Closed`] once the
+    /// subscription has ended and every event was taken.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypeMuxEvent, RecvTimeoutError> {
         // A limit beyond what the clock can count is no limit.
         self.receiver.recv(Instant::now().checked_add(timeout))
@@ -99,7 +100,8 @@ impl TypeMuxSubscription {
         self.receiver.recv(Some(deadline))
     }
 
-    /// An iterator that waits for each event, and ends when the subscription has ended and every event was taken.
+    /// An iterator that waits for each event, and ends when the subscription has ended and every
+    /// event was taken.
     pub fn iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
         std::iter::from_fn(|| self.recv().ok())
     }
@@ -109,7 +111,8 @@ impl TypeMuxSubscription {
         std::iter::from_fn(|| self.try_recv().ok())
     }
 
-    /// How many events are in the channel. While others post there may be more a moment later, never fewer.
+    /// How many events are in the channel. While others post there may be more a moment later,
+    /// never fewer.
     pub fn len(&self) -> usize {
         self.receiver.len()
     }
@@ -124,7 +127,8 @@ impl TypeMuxSubscription {
         self.receiver.capacity()
     }
 
-    /// Ends the subscription: see [`Subscription::unsubscribe`]. A post that was blocked on it goes on at once.
+    /// Ends the subscription: see [`Subscription::unsubscribe`]. A post that was blocked on it goes
+    /// on at once.
     pub fn unsubscribe(&self) {
         self.subscription.unsubscribe();
     }
@@ -144,8 +148,8 @@ impl TypeMuxSubscription {
         self.subscription.stats()
     }
 
-    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the subscription;
-    /// the receiver can then still take what is in the channel.
+    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either
+    /// ends the subscription; the receiver can then still take what is in the channel.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)

@@ -4,8 +4,8 @@ use std::any::{Any, TypeId, type_name};
 
 /// A tuple of one to twelve types of events: `(Started,)`, `(Started, Stopped)`.
 ///
-/// It names types and holds no values. A single type is a tuple too, so that a subscription to `(A, B)` is never mistaken
-/// for one to pairs; that would be `((A, B),)`.
+/// It names types and holds no values. A single type is a tuple too, so that a subscription to `(A,
+/// B)` is never mistaken for one to pairs; that would be `((A, B),)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tuple of event types",
     note = "a single type of events is written `(Event,)`",

@@ -36,8 +36,8 @@ use super::seat::Seat;
 /// - A sender that has joined, if it finds itself the first in line. The others park at once, and
 ///   neither fence nor look. (It is not enough that a sender asks whether it is the only one: of
 ///   two that have joined before either asks, neither is.)
-/// - A sender that was woken in vain, when it has joined again; and a task whenever it is polled and
-///   finds a reader in the way.
+/// - A sender that was woken in vain, when it has joined again; and a task whenever it is polled
+///   and finds a reader in the way.
 /// - A sender that leaves, for whatever reason, if it leaves others behind. If a single reader
 ///   keeps the ring full, the name stays in place from one sender to the next, and no sender makes
 ///   a heavy fence.

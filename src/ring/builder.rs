@@ -13,9 +13,10 @@ use super::overflow::RingOverflow;
 use super::receiver::RingReceiver;
 use super::waiting::Waiting;
 
-/// Options of a reader to be, from [`RingFeed::subscriber`](crate::RingFeed::subscriber).
+/// Options of a new reader, from [`RingFeed::subscriber`](crate::RingFeed::subscriber).
 ///
-/// `B` is `u64` once a position was given [to begin from](Self::from), so that subscribing can fail, and `()` before.
+/// `B` is `()` at first. It is `u64` once the caller has given a position [to begin
+/// from](Self::from), so that subscribing can fail.
 ///
 /// ```
 /// use fanfeed::{ExclusiveRingFeed, RingOverflow, TryRecvError};
@@ -31,7 +32,7 @@ use super::waiting::Waiting;
 /// # Ok::<(), fanfeed::CapacityError>(())
 /// ```
 ///
-/// A reader that goes on where another one stopped, [from](Self::from) a position:
+/// A reader that continues where another one stopped, [from](Self::from) a position:
 ///
 /// ```
 /// # use fanfeed::{ExclusiveRingFeed, PositionError};
@@ -51,11 +52,11 @@ pub struct RingSubscriberBuilder<'r, T, B = ()> {
     joining: Joining,
     leaders: Vec<Arc<Member<T>>>,
     waiting: Waiting,
-    /// The position where the reader begins, if one was asked for; else `()`.
+    /// The position where the reader begins, or `()` if the caller gave none.
     begin: B,
 }
 
-// Plain options, and the ring, which says why.
+// Plain options, and the ring, which is unwind-safe.
 impl<T, B> UnwindSafe for RingSubscriberBuilder<'_, T, B> {}
 impl<T, B> RefUnwindSafe for RingSubscriberBuilder<'_, T, B> {}
 
@@ -70,17 +71,17 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
         }
     }
 
-    /// Has the reader begin with up to so many of the values that were sent before: as many as are still safe in the ring,
-    /// at least the smaller of `values`, all that were sent, and seven eighths of the capacity (in a ring of less than 8, all
-    /// but one).
+    /// Lets the reader begin with up to `values` of the values that were sent before: as many as
+    /// are still safe in the ring. That is at least the smallest of `values`, all that were sent,
+    /// and seven eighths of the capacity (in a ring of less than 8, all but one).
     pub fn history(mut self, values: u64) -> Self {
         self.joining.begin = Begin::Back(values);
         self
     }
 
-    /// Has the reader begin with the value at that position, which [`send`](crate::RingFeed::send) returned, or which
-    /// [a reader](RingReceiver::position) had come to. Subscribing then fails if that is not possible. What
-    /// [`history`](Self::history) said is forgotten.
+    /// Lets the reader begin with the value at `position`, which [`send`](crate::RingFeed::send)
+    /// returned, or which [a reader](RingReceiver::position) had reached. Subscribing then fails if
+    /// that is not possible. This replaces [`history`](Self::history).
     pub fn from(self, position: u64) -> RingSubscriberBuilder<'r, T, u64> {
         RingSubscriberBuilder {
             core: self.core,
@@ -93,59 +94,61 @@ impl<'r, T> RingSubscriberBuilder<'r, T> {
 }
 
 impl<T, B> RingSubscriberBuilder<'_, T, B> {
-    /// Names the subscription: errors and figures then tell it from others.
+    /// Names the subscription. Errors and figures use the name.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.joining.name = Some(name.into());
         self
     }
 
-    /// Sets what happens when the reader falls behind and its values are to be overwritten. By
-    /// default the sender waits.
+    /// Sets what happens when the reader falls behind and a sender needs its slots. By default the
+    /// sender waits.
     pub fn overflow(mut self, overflow: RingOverflow) -> Self {
         self.joining.overflow = overflow;
         self
     }
 
-    /// How the reader waits for values; it [parks](Waiting::Park) if this is not called.
+    /// Sets how the reader waits for values. By default it [parks](Waiting::Park).
     pub fn waiting(mut self, waiting: Waiting) -> Self {
         self.waiting = waiting;
         self
     }
 
-    /// Has the reader follow these readers: it sees a value when all of them have passed it. Called
-    /// again, it adds more. So stages of work make a pipeline, or a diamond, and no stage needs a
-    /// queue of its own.
+    /// Lets the reader follow these readers: it sees a value when all of them have passed it. A
+    /// further call adds more readers. So stages of work form a pipeline, or a diamond, and no
+    /// stage needs its own queue.
     ///
-    /// A reader has passed a value when the read that handed it out has returned; of a
-    /// [`drain`](RingReceiver::drain) of more than half of the ring, the first half when it begins
-    /// with the second. What a leader's handler did before that, the follower sees. What was sent
-    /// before a leader joined counts as passed by it, and so does what the leader
-    /// [skips](RingReceiver::skip_to_newest).
+    /// A reader has passed a value when the read that handed it out has returned. If a
+    /// [`drain`](RingReceiver::drain) reads more than half of the ring, the first half is passed
+    /// when the drain begins with the second. The follower sees what a leader's handler did before
+    /// that. What was sent before a leader joined counts as passed by it, and so does what the
+    /// leader [skips](RingReceiver::skip_to_newest).
     ///
     /// A leader whose handler panics has passed the value that it was given. If the panic ends its
     /// thread, the leader is dropped, and its followers go on without it. A follower that must not
-    /// do so (an engine behind a journal) looks at the leader's [`position`](RingCursor::position)
+    /// do so (an engine behind a journal) checks the leader's [`position`](RingCursor::position)
     /// before it acts: it is `None` once the leader has ended.
     ///
-    /// Readers join and leave at run time. When a leader ends, because it is dropped or unsubscribed,
-    /// its followers go on behind those that are left, or behind the senders if none is left. What a
-    /// `drain` under way has in hand then counts as passed when the drain has returned. A leader that
-    /// stops reading without ending holds its followers, as it holds the senders. A follower cannot be
-    /// given another leader later: subscribe a new one [from](Self::from) its position.
+    /// Readers join and leave at run time. When a leader ends, because it is dropped or
+    /// unsubscribed, its followers go on behind the leaders that are left, or behind the senders if
+    /// none is left. What a `drain` under way is reading then counts as passed when the drain has
+    /// returned. A leader that stops reading without ending blocks its followers, as it blocks the
+    /// senders. A follower cannot get another leader later: subscribe a new reader
+    /// [from](Self::from) its position.
     ///
-    /// A follower waits in [its own way](Self::waiting). One that parks while its
-    /// leaders are behind is woken by leaders: by each read of each leader of the ring, also one that
-    /// it does not follow. Leaders pay for that as senders do, and only while they have followers.
+    /// A follower waits in [its own way](Self::waiting). A follower that parks while its leaders
+    /// are behind is woken by leaders: by each read of each leader of the ring, including leaders
+    /// that it does not follow. Leaders pay for that as senders do, and only while they have
+    /// followers.
     ///
-    /// A follower may drop values itself ([`overflow`](Self::overflow)): it then misses what it did not
-    /// read in time after its leaders, and also what its leaders had not passed when a sender needed
-    /// the slots.
+    /// A follower may drop values itself ([`overflow`](Self::overflow)). It then misses what it did
+    /// not read in time after its leaders, and also what its leaders had not passed when a sender
+    /// needed the slots.
     ///
     /// # Errors
     ///
-    /// If one of the readers is of another ring, or is one that senders do not wait for
-    /// ([`DropOldest`](RingOverflow::DropOldest), [`Disconnect`](RingOverflow::Disconnect)): it does
-    /// not see every value.
+    /// If one of the readers belongs to another ring, or is a reader that senders do not wait for
+    /// ([`DropOldest`](RingOverflow::DropOldest), [`Disconnect`](RingOverflow::Disconnect)),
+    /// because it does not see every value.
     ///
     /// # Examples
     ///
@@ -190,7 +193,7 @@ impl<T, B> RingSubscriberBuilder<'_, T, B> {
 }
 
 impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T> {
-    /// Subscribes the reader. On a ring that has ended the subscription has too.
+    /// Subscribes the reader. If the ring has ended, the subscription has ended too.
     pub fn subscribe(self) -> RingReceiver<T> {
         let mut reader = self.core.join(self.joining);
         reader.follow(self.leaders);
@@ -199,16 +202,19 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T> {
 }
 
 impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
-    /// Subscribes the reader at its position. On a ring that has ended the subscription has too, whatever the position.
+    /// Subscribes the reader at its position. If the ring has ended, the subscription has ended
+    /// too, whatever the position.
     ///
     /// # Errors
     ///
-    /// - [`PositionError::Gone`] if the value there is no longer kept, or about to be overwritten. The last values are kept,
-    ///   as many as [`history`](RingSubscriberBuilder::history) says; for a [blocking](RingOverflow::Block) reader also
-    ///   those that another blocking reader has yet to read. (If that reader has only just joined itself, a sender may
-    ///   be looking whether it can pass; then this may fail once, and works when it is called again.)
-    /// - [`PositionError::Ahead`] if values before that position have not been sent yet. The position of the next value is
-    ///   allowed.
+    /// - [`PositionError::Gone`] if the ring no longer holds the value at that position, or is
+    ///   about to overwrite it. The ring keeps as many of the last values as
+    ///   [`history`](RingSubscriberBuilder::history) says. For a [blocking](RingOverflow::Block)
+    ///   reader it also keeps the values that another blocking reader has yet to read. (If that
+    ///   reader has only just joined, a sender may be checking whether it can pass. Then this may
+    ///   fail once, and succeed when it is called again.)
+    /// - [`PositionError::Ahead`] if values before that position have not been sent yet. The
+    ///   position of the next value is allowed.
     pub fn subscribe(self) -> Result<RingReceiver<T>, PositionError> {
         let mut joining = self.joining;
         joining.begin = Begin::At(self.begin);
@@ -218,7 +224,7 @@ impl<T: Send + Sync + 'static> RingSubscriberBuilder<'_, T, u64> {
             reader.follow(self.leaders);
             return Ok(RingReceiver::new(reader, self.waiting));
         }
-        // It has joined at the nearest position that there was, for which nobody has asked.
+        // The reader joined at the nearest possible position, which the caller did not ask for.
         reader.member.leave(false);
         Err(if position > self.begin {
             PositionError::Gone { oldest: position }

@@ -1,8 +1,9 @@
 //! Sending on a ring from many threads.
 //!
-//! A sender *claims* positions by moving `next` on, never beyond what the gate allows, writes them, and *stamps* each. Who
-//! looks how far the ring was published follows the stamps. So a sender that was preempted between claiming and stamping
-//! holds up readers, and senders a lap further on, but no other sender before that.
+//! A sender *claims* positions by moving `next` on, never beyond what the gate allows, writes them,
+//! and *stamps* each. Who looks how far the ring was published follows the stamps. So a sender that
+//! was preempted between claiming and stamping holds up readers, and senders a lap further on, but
+//! no other sender before that.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -146,15 +147,15 @@ impl<T> Claimant<T> {
         sent.map_err(|unsent| unsent.collect())
     }
 
-    /// Sends the values, with this way of claiming up to so many positions, and gives the position after the last. Gives back
-    /// those for which there were none.
+    /// Sends the values, with this way of claiming up to so many positions, and gives the position
+    /// after the last. Gives back those for which there were none.
     fn send_all<I: Iterator<Item = T>>(
         &self,
         mut values: I,
         mut claim: impl FnMut(u64) -> Result<Claim, Refusal>,
     ) -> Result<u64, Unsent<T, I>> {
-        /// Values taken from the iterator before any of them is sent: no code of others runs between claiming and
-        /// stamping.
+        /// Values taken from the iterator before any of them is sent: no code of others runs
+        /// between claiming and stamping.
         const AT_ONCE: usize = 32;
         let mut buffer = Vec::with_capacity(values.size_hint().0.clamp(1, AT_ONCE));
         let mut end = None;
@@ -192,7 +193,8 @@ impl<T> Claimant<T> {
         let claims = self.core.track.claims();
         let mut begin = claims.next.load(Ordering::Relaxed);
         loop {
-            // ORDERING: Acquire pairs with the Release in `open`: readers that were looked at are done with the slots.
+            // ORDERING: Acquire pairs with the Release in `open`: readers that were looked at are
+            // done with the slots.
             let stop = claims.stop.load(Ordering::Acquire);
             let stop = if begin < stop {
                 stop
@@ -278,8 +280,8 @@ impl<T> Claimant<T> {
         let (limit, overrun) = (gate.limit(), gate.take_overrun(track));
         let left = gate.take_left(track);
         if outcome.is_ok() {
-            // ORDERING: Release pairs with the Acquire loads of both: whoever claims these positions knows that readers are
-            // done with their slots.
+            // ORDERING: Release pairs with the Acquire loads of both: whoever claims these
+            // positions knows that readers are done with their slots.
             let release = order!(Release, "limit_is_moved_relaxed");
             claims.limit.store(limit, release);
             claims.stop.store(gate.next_stop(track, begin), release);
@@ -299,12 +301,14 @@ impl<T> Claimant<T> {
 
     /// Sends the value if there is room, else joins the line of senders with this waker.
     ///
-    /// As [`room::wait`] does for a thread, a newcomer gives way to senders in line that were passed over; and a sender that
-    /// joins the line looks once more, unless the one before it in line sees to its being woken.
+    /// As [`room::wait`] does for a thread, a newcomer gives way to senders in line that were
+    /// passed over; and a sender that joins the line looks once more, unless the one before it in
+    /// line sees to its being woken.
     ///
-    /// If another sender is in the way and no reader, the task neither joins the line nor tends it. There is room as far as
-    /// the line knows, so to tend would wake the first in line, which may be this task. If it was in line it keeps its place,
-    /// or keeps the wake-up until it has sent or has left.
+    /// If another sender is in the way and no reader, the task neither joins the line nor tends it.
+    /// There is room as far as the line knows, so to tend would wake the first in line, which may
+    /// be this task. If it was in line it keeps its place, or keeps the wake-up until it has sent
+    /// or has left.
     #[cfg(feature = "async")]
     pub(crate) fn poll_send(
         &self,
@@ -351,8 +355,8 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Sends the value if there is room, and leaves the line. On a ring that was closed it drops the value, and gives where
-    /// the ring ended.
+    /// Sends the value if there is room, and leaves the line. On a ring that was closed it drops
+    /// the value, and gives where the ring ended.
     #[cfg(feature = "async")]
     fn send_from<const NEWCOMER: bool>(
         &self,
@@ -423,7 +427,8 @@ impl<T> Claimant<T> {
         let track = &self.core.track;
         let segment = track.storage.segment(claim.begin);
         let offset = track.shape().offset(claim.begin);
-        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its own.
+        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its
+        // own.
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         if self.core.wakeups.published() {
@@ -450,7 +455,8 @@ impl<T> Claimant<T> {
                 old.push(replaced);
             }
         }
-        // Backwards: a reader that sees the first stamp sees all of them, so the values come out together.
+        // Backwards: a reader that sees the first stamp sees all of them, so the values come out
+        // together.
         for nth in 1..=claim.end - claim.begin {
             track.stamp(if mutant!("batch_is_stamped_forwards") {
                 claim.begin + nth - 1
@@ -496,7 +502,8 @@ pub(crate) enum Standing {
     Sent(u64),
     /// It is woken when there is room.
     InLine,
-    /// Another sender has to fill its slot first, which wakes nobody. The task has to look again by itself.
+    /// Another sender has to fill its slot first, which wakes nobody. The task has to look again by
+    /// itself.
     BehindAnotherSender,
 }
 

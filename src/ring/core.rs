@@ -148,8 +148,8 @@ impl<T> Core<T> {
         Reader::new(member, position, kind)
     }
 
-    /// Registers a reader where requested, or as near to that as possible. Returns its position, and whether
-    /// it had another position before.
+    /// Registers a reader where requested, or as near to that as possible. Returns its position,
+    /// and whether it had another position before.
     fn sit_down(&self, number: usize, kind: Progress, begin: Begin) -> (u64, bool) {
         let track = &self.track;
         let is_lossy = kind.is_lossy();
@@ -300,7 +300,8 @@ impl<T> Core<T> {
         crate::events::event!(debug, position = end, "ring closed");
     }
 
-    /// How many places the readers leave for sends that need `wanted` at a time: 1 means the first of them.
+    /// How many places the readers leave for sends that need `wanted` at a time: 1 means the first
+    /// of them.
     pub(crate) fn look_for_places(&self, wanted: u64) -> Look<'_> {
         let (track, next) = (&self.track, self.track.next());
         let Some(slowest) = track.seats.slowest() else {

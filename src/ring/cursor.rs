@@ -1,4 +1,4 @@
-//! Where the readers of a ring are, for other readers and for monitoring.
+//! The position of a reader of a ring, for other readers and for monitoring.
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::member::Member;
 
-/// Where a reader of a ring is: to be followed by other readers
-/// ([`RingSubscriberBuilder::after`](crate::RingSubscriberBuilder::after)), and to be watched. Made
-/// by [`RingReceiver::cursor`](crate::RingReceiver::cursor); clones are of the same reader.
+/// The position of a reader of a ring. Other readers can follow it
+/// ([`RingSubscriberBuilder::after`](crate::RingSubscriberBuilder::after)), and other threads can
+/// watch it. Made by [`RingReceiver::cursor`](crate::RingReceiver::cursor). Clones belong to the
+/// same reader.
 ///
-/// It keeps neither the reader nor the ring from ending.
+/// It keeps neither the reader nor the ring alive.
 ///
 /// ```
 /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
@@ -27,7 +28,7 @@ pub struct RingCursor<T> {
     member: Arc<Member<T>>,
 }
 
-// As of the ring.
+// As for `RingFeed`.
 impl<T> UnwindSafe for RingCursor<T> {}
 impl<T> RefUnwindSafe for RingCursor<T> {}
 
@@ -40,22 +41,22 @@ impl<T> RingCursor<T> {
         &self.member
     }
 
-    /// The reader's name, if it was given one.
+    /// The reader's name, if it has one.
     pub fn name(&self) -> Option<&str> {
         self.member.name().map(|name| &**name)
     }
 
-    /// The position that the reader is to read next, as others see it; `None` once it was dropped or
-    /// unsubscribed and reads no more.
+    /// The position that the reader reads next, as other threads see it; `None` once the reader was
+    /// dropped, or was unsubscribed and reads no more.
     ///
-    /// While a [`drain`](crate::RingReceiver::drain) is under way, this is where the drain began, or
-    /// half a ring behind what it reads.
+    /// While a [`drain`](crate::RingReceiver::drain) is under way, this is where the drain began,
+    /// or half a ring behind what it reads.
     pub fn position(&self) -> Option<u64> {
         self.member.position()
     }
 
-    /// How many values were sent that the reader has not passed; `None` where
-    /// [`position`](Self::position) is. A snapshot.
+    /// How many values were sent that the reader has not passed; `None` if
+    /// [`position`](Self::position) is `None`. A snapshot.
     pub fn lag(&self) -> Option<u64> {
         let next = self.member.core().track.next();
         Some(next.saturating_sub(self.position()?))

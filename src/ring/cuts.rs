@@ -4,8 +4,8 @@
 //! an atomic load out of a loop nor turn a loop with one into vector code. But a handler that
 //! unsubscribes runs on the thread that drains. So each thread counts the readers that it cuts off,
 //! in a plain cell, and a drain compares that count after each value. Where the handler is inlined
-//! and calls nothing that the compiler does not see, the cell cannot change, and the comparison goes
-//! out of the loop.
+//! and calls nothing that the compiler does not see, the cell cannot change, and the comparison
+//! goes out of the loop.
 
 use std::cell::Cell;
 

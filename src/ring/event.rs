@@ -1,12 +1,12 @@
-//! A value with what is known of its place in the stream.
+//! A value with its position in the stream.
 
 use std::fmt;
 use std::ops::ControlFlow;
 
 use super::reader::Visit;
 
-/// A value of a ring, as [`RingReceiver::drain_with`](crate::RingReceiver::drain_with) hands it out: with its position, and
-/// whether it is the last of its batch.
+/// A value of a ring, as [`RingReceiver::drain_with`](crate::RingReceiver::drain_with) passes it:
+/// with its position, and whether it is the last of its batch.
 pub struct RingEvent<'a, T> {
     value: &'a T,
     position: u64,
@@ -20,17 +20,19 @@ impl<'a, T> RingEvent<'a, T> {
         self.value
     }
 
-    /// The value's position: how many values were sent on the ring before it. [`send`](crate::RingFeed::send) returns the
-    /// same number.
+    /// The value's position: the number of values sent on the ring before it.
+    /// [`send`](crate::RingFeed::send) returns the same number.
     #[inline]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether this is the last value of its batch: the time to write out what was gathered, or to acknowledge it.
+    /// Whether this is the last value of its batch. A handler can then write out or acknowledge
+    /// what it has gathered.
     ///
-    /// Each batch that is handed out to its end has such a value, and no other value after it. There is none in a batch
-    /// that ends early: because the handler stops it or panics, or because the subscription is cancelled meanwhile.
+    /// Each batch that is passed to its end has such a value, and no other value after it. A batch
+    /// that ends early has none: the handler stopped it or panicked, or the subscription was
+    /// cancelled meanwhile.
     #[inline]
     pub fn is_last(&self) -> bool {
         self.is_last

@@ -17,8 +17,9 @@ use super::writer::Writer;
 
 /// One shared ring that one thread at a time sends on: the fastest way to many readers.
 ///
-/// It is a [`RingFeed`](crate::RingFeed) whose verbs take `&mut self`, so that a value is published by plain stores,
-/// without any read-modify-write. See there for what a ring promises. It ends when it is dropped, or closed.
+/// It is a [`RingFeed`](crate::RingFeed) whose verbs take `&mut self`, so that a value is published
+/// by plain stores, without any read-modify-write. See there for what a ring promises. It ends when
+/// it is dropped, or closed.
 ///
 /// # Examples
 ///
@@ -40,7 +41,8 @@ pub struct ExclusiveRingFeed<T> {
     writer: Writer<T>,
 }
 
-// As of `RingFeed`; and what was written before a panic has been published, or the position is written again.
+// As of `RingFeed`; and what was written before a panic has been published, or the position is
+// written again.
 impl<T> UnwindSafe for ExclusiveRingFeed<T> {}
 impl<T> RefUnwindSafe for ExclusiveRingFeed<T> {}
 
@@ -92,8 +94,8 @@ impl<T> ExclusiveRingFeed<T> {
         self.writer.position()
     }
 
-    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe it may be another
-    /// number a moment later.
+    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe
+    /// it may be another number a moment later.
     pub fn subscriber_count(&self) -> usize {
         self.core().count()
     }
@@ -123,15 +125,16 @@ impl<T> ExclusiveRingFeed<T> {
 }
 
 impl<T: Send + Sync> ExclusiveRingFeed<T> {
-    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position: how many were sent
-    /// before it.
+    /// Sends a value, and waits for readers that keep the ring full. Returns the value's position:
+    /// how many were sent before it.
     ///
-    /// On a ring that was closed the value is dropped, and what returns is the position where the ring ended.
+    /// On a ring that was closed the value is dropped, and what returns is the position where the
+    /// ring ended.
     ///
     /// # Panics
     ///
-    /// The value that was in the slot a lap before is dropped after this one was published. If its drop panics, that goes
-    /// through; the ring is sound, and the value was sent.
+    /// The value that was in the slot a lap before is dropped after this one was published. If its
+    /// drop panics, that goes through; the ring is sound, and the value was sent.
     ///
     /// A send without a time limit panics if it would have to wait for room inside a handler of one
     /// of the ring's readers ([`RingReceiver::drain`] and its like), on the same thread: it might
@@ -145,7 +148,8 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if it was closed.
+    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if it was
+    /// closed.
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
         self.writer.try_send(value)
@@ -171,32 +175,36 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_until(value, || Some(deadline))
     }
 
-    /// Sends the values in order, and waits for readers that keep the ring full. Returns the position after the last.
+    /// Sends the values in order, and waits for readers that keep the ring full. Returns the
+    /// position after the last.
     ///
-    /// They are published at once, but for stretches of an eighth of the capacity. Each is written to its place as the
-    /// iterator yields it.
+    /// They are published at once, but for stretches of an eighth of the capacity. Each is written
+    /// to its place as the iterator yields it.
     ///
     /// # Panics
     ///
-    /// A panic of the iterator, or of an old value's drop, goes through once what was written has been published.
+    /// A panic of the iterator, or of an old value's drop, goes through once what was written has
+    /// been published.
     pub fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
         self.writer.send_batch(values)
     }
 
-    /// Sends as many of the values as there is room for, in order. Returns the position after the last.
+    /// Sends as many of the values as there is room for, in order. Returns the position after the
+    /// last.
     ///
     /// They are published together as with [`send_batch`](Self::send_batch).
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] with the values that found no room, because of a reader; [`TrySendError::Closed`] with those that were
-    /// left when the ring was closed. The ones before them have been sent. So the iterator is taken to its end in any
-    /// case, and must have one. An empty batch does not fail.
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader;
+    /// [`TrySendError::Closed`] with those that were left when the ring was closed. The ones before
+    /// them have been sent. So the iterator is taken to its end in any case, and must have one. An
+    /// empty batch does not fail.
     ///
     /// # Panics
     ///
-    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room, the values that it yielded
-    /// and that found none are dropped.
+    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room,
+    /// the values that it yielded and that found none are dropped.
     ///
     /// ```
     /// use fanfeed::{ExclusiveRingFeed, TrySendError};
@@ -218,12 +226,13 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send_batch(values)
     }
 
-    /// Sends the values in order, and waits up to `timeout` for room, for all of them together. Returns the position after
-    /// the last.
+    /// Sends the values in order, and waits up to `timeout` for room, for all of them together.
+    /// Returns the position after the last.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent in time.
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent
+    /// in time.
     ///
     /// # Panics
     ///
@@ -238,11 +247,13 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
             .send_batch_until(values, || Instant::now().checked_add(timeout))
     }
 
-    /// Sends the values in order, and waits until `deadline` for room. Returns the position after the last.
+    /// Sends the values in order, and waits until `deadline` for room. Returns the position after
+    /// the last.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent by then.
+    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent
+    /// by then.
     ///
     /// # Panics
     ///
@@ -263,14 +274,16 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.send_batch(values.iter().cloned())
     }
 
-    /// Sends a value that `write` writes in place, and waits for readers that keep the ring full. Returns its position.
+    /// Sends a value that `write` writes in place, and waits for readers that keep the ring full.
+    /// Returns its position.
     ///
-    /// What `write` is given is a value that was sent some laps before, or the default one; so that it can use its memory
-    /// again. For large values this saves copying them.
+    /// What `write` is given is a value that was sent some laps before, or the default one; so that
+    /// it can use its memory again. For large values this saves copying them.
     ///
     /// # Panics
     ///
-    /// If `write` panics nothing is sent, and that goes through; a later `write` may be given what this one left, half written.
+    /// If `write` panics nothing is sent, and that goes through; a later `write` may be given what
+    /// this one left, half written.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::<Vec<u8>>::new(4)?;
@@ -291,25 +304,30 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_with(write)
     }
 
-    /// Claims `count` slots, has `write` write each value in place, and publishes them together. It waits for readers that keep
-    /// the ring full, until there is room for all of them. Returns the position after the last.
+    /// Claims `count` slots, has `write` write each value in place, and publishes them together. It
+    /// waits for readers that keep the ring full, until there is room for all of them. Returns the
+    /// position after the last.
     ///
-    /// `write` is called with each index from 0 to `count - 1` in turn, and with a value as [`send_with`](Self::send_with)
-    /// gives it. No reader sees any of the values before the last one was written. On a closed ring, and for a count of 0,
-    /// `write` is not called.
+    /// `write` is called with each index from 0 to `count - 1` in turn, and with a value as
+    /// [`send_with`](Self::send_with) gives it. No reader sees any of the values before the last
+    /// one was written. On a closed ring, and for a count of 0, `write` is not called.
     ///
-    /// While the values are written, readers that join with [`history`](crate::RingSubscriberBuilder::history), and readers that
-    /// drop the oldest, get no values from further back than the capacity less `count`: these slots are about to be
+    /// While the values are written, readers that join with
+    /// [`history`](crate::RingSubscriberBuilder::history), and readers that drop the oldest, get no
+    /// values from further back than the capacity less `count`: these slots are about to be
     /// overwritten. After a panic of `write` that stays so until as many values were sent.
     ///
     /// # Panics
     ///
-    /// If `count` is more than [`max_claim`](Self::max_claim), which is seven eighths of the capacity. Nothing is sent then.
+    /// If `count` is more than [`max_claim`](Self::max_claim), which is seven eighths of the
+    /// capacity. Nothing is sent then.
     ///
-    /// If `write` panics, nothing is sent, and that goes through. What it has written stays in the slots, and later sends find
-    /// it there: `send_with` and this may be given it, the others drop it.
+    /// If `write` panics, nothing is sent, and that goes through. What it has written stays in the
+    /// slots, and later sends find it there: `send_with` and this may be given it, the others drop
+    /// it.
     ///
-    /// It panics like [`send`](Self::send) where it would have to wait inside a handler of one of the ring's readers.
+    /// It panics like [`send`](Self::send) where it would have to wait inside a handler of one of
+    /// the ring's readers.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::<[u64; 32]>::new(8)?;
@@ -329,13 +347,13 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_batch_with(count, write)
     }
 
-    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now. With a count of 1 it writes one value
-    /// in place without waiting.
+    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now. With a
+    /// count of 1 it writes one value in place without waiting.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if a reader keeps the ring too full, [`TrySendError::Closed`] if it was closed; each gives `write`
-    /// back, which was not called.
+    /// [`TrySendError::Full`] if a reader keeps the ring too full, [`TrySendError::Closed`] if it
+    /// was closed; each gives `write` back, which was not called.
     ///
     /// # Panics
     ///
@@ -352,11 +370,11 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send_batch_with(count, write)
     }
 
-    /// How many slots [`send_batch_with`](Self::send_batch_with) can claim at once: seven eighths of the
-    /// [`capacity`](Self::capacity), or all of it if it is 8 or less.
+    /// How many slots [`send_batch_with`](Self::send_batch_with) can claim at once: seven eighths
+    /// of the [`capacity`](Self::capacity), or all of it if it is 8 or less.
     ///
-    /// Senders make room an eighth of the capacity at a time. A longer claim would reach the eighth in which it began, and
-    /// overwrite places where readers may still begin.
+    /// Senders make room an eighth of the capacity at a time. A longer claim would reach the eighth
+    /// in which it began, and overwrite places where readers may still begin.
     pub fn max_claim(&self) -> usize {
         self.core().track.shape().max_claim() as usize
     }
@@ -371,12 +389,14 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
 }
 
 impl<T: Send + Sync + 'static> ExclusiveRingFeed<T> {
-    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the ring is full.
+    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
+    /// ring is full.
     pub fn subscribe(&self) -> RingReceiver<T> {
         self.subscriber().subscribe()
     }
 
-    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
+    /// where it begins.
     pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
         RingSubscriberBuilder::new(self.core())
     }

@@ -1,9 +1,10 @@
 //! How far senders may write, and what becomes of readers in the way.
 //!
-//! Positions below the *limit* may be written. The thread that has the gate (the exclusive sender, or one of several
-//! under a lock) moves the limit on, to the end of a segment at most. For that no strict reader may be within a capacity
-//! of it, and lossy readers that are get overtaken. So senders look at readers once for each eighth of the capacity,
-//! unless the ring is nearly full; and where there are many readers, a few at a time, ahead of need.
+//! Positions below the *limit* may be written. The thread that has the gate (the exclusive sender,
+//! or one of several under a lock) moves the limit on, to the end of a segment at most. For that no
+//! strict reader may be within a capacity of it, and lossy readers that are get overtaken. So
+//! senders look at readers once for each eighth of the capacity, unless the ring is nearly full;
+//! and where there are many readers, a few at a time, ahead of need.
 //!
 //! # Readers that register meanwhile
 //!
@@ -144,8 +145,9 @@ impl Gate {
         store_load_fence!("gate_opens_without_fence");
         if let Some(joined) = self.look_at_joined(track) {
             limit = limit.min(self.free);
-            // The limit goes no further, so a reader may still begin where this one is. A reader that sees the lower floor is
-            // as safe as one that finds it there later: the next limit is announced anew.
+            // The limit goes no further, so a reader may still begin where this one is. A reader
+            // that sees the lower floor is as safe as one that finds it there later: the next limit
+            // is announced anew.
             track.set_floors(limit.max(at).saturating_sub(capacity), lossy_floor);
             if limit <= at {
                 return Err(Held::By(joined.seat));

@@ -9,15 +9,16 @@ use super::core::Core;
 use super::monitor::RingReaderStats;
 use super::receiver::RingReceiver;
 
-/// A handle of a ring that can subscribe and nothing else. Made by [`RingFeed::handle`](crate::RingFeed::handle) and
+/// A handle of a ring that can only subscribe. Made by
+/// [`RingFeed::handle`](crate::RingFeed::handle) and
 /// [`ExclusiveRingFeed::handle`](crate::ExclusiveRingFeed::handle).
 ///
-/// It does not keep the ring from ending. What is subscribed to a ring that has ended, has ended.
+/// It does not keep the ring alive. A subscription to a ring that has ended has ended too.
 pub struct RingHandle<T> {
     core: Arc<Core<T>>,
 }
 
-// As of the ring.
+// As for `RingFeed`.
 impl<T> UnwindSafe for RingHandle<T> {}
 impl<T> RefUnwindSafe for RingHandle<T> {}
 
@@ -26,12 +27,12 @@ impl<T> RingHandle<T> {
         Self { core }
     }
 
-    /// How many subscriptions there are that have not ended.
+    /// The number of subscriptions that have not ended.
     pub fn subscriber_count(&self) -> usize {
         self.core.count()
     }
 
-    /// Where each reader is whose subscription has not ended, and how far behind: see
+    /// The position and the lag of each reader whose subscription has not ended: see
     /// [`RingFeed::readers`](crate::RingFeed::readers).
     pub fn readers(&self) -> Vec<RingReaderStats> {
         self.core.readers()
@@ -44,12 +45,14 @@ impl<T> RingHandle<T> {
 }
 
 impl<T: Send + Sync + 'static> RingHandle<T> {
-    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the ring is full.
+    /// Subscribes a reader that gets every value sent from now on. The sender waits for it when the
+    /// ring is full.
     pub fn subscribe(&self) -> RingReceiver<T> {
         self.subscriber().subscribe()
     }
 
-    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits, where it begins.
+    /// Subscribes with options: a name, what happens when the reader falls behind, how it waits,
+    /// where it begins.
     pub fn subscriber(&self) -> RingSubscriberBuilder<'_, T> {
         RingSubscriberBuilder::new(&self.core)
     }

@@ -5,31 +5,32 @@
 //! not to the tail, but to the lowest cursor of its leaders.
 //!
 //! **The invariant.** What [`passed`](Leaders::passed) returns was published, and every leader that
-//! has not ended has read all before it. The second is what a strict reader's cursor says. The first
-//! follows from it, because a reader reads only what was published, but for the position where a
-//! leader began: in a shared ring that may be claimed and not published yet. So a cursor that is not
-//! beyond the position that the ring had when the follower joined is not enough, and the tail counts
-//! too.
+//! has not ended has read all before it. The second is what a strict reader's cursor says. The
+//! first follows from it, because a reader reads only what was published, but for the position
+//! where a leader began: in a shared ring that may be claimed and not published yet. So a cursor
+//! that is not beyond the position that the ring had when the follower joined is not enough, and
+//! the tail counts too.
 //!
 //! Only readers that exist can be named, so no reader follows itself, by whatever way round.
 //!
 //! # Waking
 //!
 //! A follower parks in a list of its own. A leader that has followers does what a sender does after
-//! it has published: it stores its cursor, makes a light fence, and wakes that list if any reader is
-//! drowsy ([`Wakeups::passed`](super::wakeups::Wakeups::passed)). Other readers do not look: a
+//! it has published: it stores its cursor, makes a light fence, and wakes that list if any reader
+//! is drowsy ([`Wakeups::passed`](super::wakeups::Wakeups::passed)). Other readers do not look: a
 //! leader is marked as such before a follower can park, and the follower's heavy fence lies between
 //! the mark and its last look at the leader's cursor.
 //!
 //! A follower waits for a sender instead ([`waits_for`](Leaders::waits_for)) where its leaders are
-//! ahead of the tail, and once no leader is left. Then it parks among the readers that senders wake.
+//! ahead of the tail, and once no leader is left. Then it parks among the readers that senders
+//! wake.
 //!
 //! # Leaders that end
 //!
-//! A leader ends when it is dropped or unsubscribed. Its followers go on behind those that are left,
-//! or behind the tail. The values that a drain under way has in hand count as passed when the drain
-//! returns. The leader's seat may be another reader's by then, so a follower looks whether the
-//! leader is gone after it has loaded the cursor ([`Member::passed`]).
+//! A leader ends when it is dropped or unsubscribed. Its followers go on behind those that are
+//! left, or behind the tail. The values that a drain under way has in hand count as passed when the
+//! drain returns. The leader's seat may be another reader's by then, so a follower looks whether
+//! the leader is gone after it has loaded the cursor ([`Member::passed`]).
 
 use std::sync::Arc;
 

@@ -24,7 +24,8 @@ const ENDED: u32 = 4;
 const GONE: u32 = 8;
 /// Senders do not wait for the reader, which looks at nothing for that when it stops reading.
 const LOSSY: u32 = 16;
-/// One reader that follows it. The bits from here on count them: a ring has fewer than 2^24 of them.
+/// One reader that follows it. The bits from here on count them: a ring has fewer than 2^24 of
+/// them.
 const FOLLOWER: u32 = 1 << 8;
 /// Other readers follow it.
 const FOLLOWED: u32 = !(FOLLOWER - 1);
@@ -115,7 +116,8 @@ impl<T> Member<T> {
         self.state.error()
     }
 
-    /// Whether the subscription was cancelled, or failed. For a reader that has pinned its place; or to know it early.
+    /// Whether the subscription was cancelled, or failed. For a reader that has pinned its place;
+    /// or to know it early.
     #[inline]
     pub(crate) fn is_cut(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & CUT != 0
@@ -128,7 +130,8 @@ impl<T> Member<T> {
         light_fence!("reader_pins_without_light_fence");
     }
 
-    /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it leaves.
+    /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it
+    /// leaves.
     #[inline(always)]
     pub(crate) fn stopped(&self, begin: u64) {
         // The light fence in `BlockedSenders::moved` is also between the unpinning and the look
@@ -200,7 +203,8 @@ impl<T> Member<T> {
     /// any.
     #[inline]
     pub(crate) fn wake_followers(&self) {
-        // The light fence in `BlockedSenders::moved` is between the store to the seat and this load.
+        // The light fence in `BlockedSenders::moved` is between the store to the seat and this
+        // load.
         if self.flags.load(Ordering::Relaxed) & FOLLOWED != 0 && !mutant!("followers_are_not_woken")
         {
             self.core.wakeups.passed();
@@ -231,8 +235,9 @@ impl<T> Member<T> {
         self.core.drop_passed();
     }
 
-    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is read. False if it is gone.
-    /// In a ring with `drop_when_read` the caller drops what only this reader has not passed.
+    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is
+    /// read. False if it is gone. In a ring with `drop_when_read` the caller drops what only this
+    /// reader has not passed.
     fn cut_off(&self) -> bool {
         {
             let _seated = self.last.lock();
@@ -241,15 +246,17 @@ impl<T> Member<T> {
             }
             self.flags.fetch_or(CUT, Ordering::SeqCst);
             cuts::count();
-            // ORDERING: pairs with the light fences after a pin, and after an unpin: either the reader sees that it was cut
-            // off, or it is seen here that it reads, and then it will see it when it stops.
+            // ORDERING: pairs with the light fences after a pin, and after an unpin: either the
+            // reader sees that it was cut off, or it is seen here that it reads, and then it will
+            // see it when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");
             // ORDERING: Release pairs with the Acquire in `passed`.
             self.flags.fetch_or(ENDED, Ordering::Release);
             if !self.seat().progress().is_pinned() {
                 self.core.track.seats.ungate(self.number());
             }
-            // Last, so that whatever was read is before it. (Senders may have moved the seat on until just now.)
+            // Last, so that whatever was read is before it. (Senders may have moved the seat on
+            // until just now.)
             self.seat().end_at(self.core.track.next());
         }
         // Outside the lock, because wakers are user code.
@@ -296,7 +303,8 @@ impl<T> Member<T> {
         self.state.shared_name()
     }
 
-    /// The position that the reader is to read next; `None` once it is gone or cut off, unless it still reads.
+    /// The position that the reader is to read next; `None` once it is gone or cut off, unless it
+    /// still reads.
     pub(crate) fn position(&self) -> Option<u64> {
         // The seat is the member's while the lock is held.
         let _seated = self.last.lock();

@@ -1,10 +1,11 @@
-//! Where all readers of a ring are.
+//! The positions of all readers of a ring.
 
 use std::sync::Arc;
 
 use crate::subscription::{Stats, SubscriptionId};
 
-/// Where one reader of a ring is, for monitoring. Made by [`RingFeed::readers`](crate::RingFeed::readers).
+/// The position and the lag of one reader of a ring, for monitoring. Made by
+/// [`RingFeed::readers`](crate::RingFeed::readers).
 #[derive(Debug, Clone)]
 pub struct RingReaderStats {
     pub(crate) id: SubscriptionId,
@@ -14,29 +15,29 @@ pub struct RingReaderStats {
 }
 
 impl RingReaderStats {
-    /// The number of its subscription.
+    /// The id of the reader's subscription.
     pub fn id(&self) -> SubscriptionId {
         self.id
     }
 
-    /// The name that its subscription was given, if any.
+    /// The name of the reader's subscription, if it has one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The position that it reads next, as senders see it: a read under way counts for each half of the ring, and when it
-    /// ends.
+    /// The position that the reader reads next, as senders see it. A read under way advances it
+    /// after each half of the ring, and when it ends.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// How many values were sent that it has not read, the ones that it is just reading included.
+    /// How many values were sent that the reader has not read, including those that it is reading.
     pub fn lag(&self) -> u64 {
-        // A ring knows it of each reader.
+        // A ring sets it for each reader.
         self.stats.depth.map_or(0, |depth| depth as u64)
     }
 
-    /// The figures of its subscription.
+    /// The figures of the reader's subscription.
     pub fn stats(&self) -> Stats {
         self.stats
     }

@@ -39,18 +39,19 @@ impl<T> RingBuilder<T> {
         }
     }
 
-    /// Whether each value is dropped as soon as the last reader has passed it: when that reader
-    /// stops reading or leaves, on its thread. If no reader is to read a value, the sender drops it
-    /// after it was published. A value that a reader has not read when it leaves or is unsubscribed
-    /// is dropped then. By default a value stays until another takes its slot.
+    /// Sets whether each value is dropped as soon as the last reader has passed it: when that
+    /// reader stops reading or leaves, on its thread. If no reader will read a value, the sender
+    /// drops it after it has published it. A value that a reader has not read when it leaves or is
+    /// unsubscribed is dropped then. By default a value stays until another value takes its slot.
     ///
-    /// What no reader has come to read is kept, for as long as it may be read:
+    /// A value that no reader has read yet is kept for as long as a reader may read it:
     ///
-    /// - Closing the ring drops nothing that a reader may still read. To drop it, drop or unsubscribe
-    ///   the reader.
-    /// - A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read a
-    ///   value or missed it. It misses values only when senders need their slots. So one that does
-    ///   not read keeps up to a ring of values, for as long as fewer values than that are sent.
+    /// - Closing the ring drops nothing that a reader may still read. To drop it, drop or
+    ///   unsubscribe the reader.
+    /// - A reader that [drops the oldest](crate::RingOverflow::DropOldest) counts until it has read
+    ///   or missed a value. It misses values only when senders need their slots. So if it does not
+    ///   read, it keeps up to a whole ring of values, for as long as fewer values than that are
+    ///   sent.
     ///
     /// A reader that drops the oldest may still read a part of the ring that blocking readers and
     /// senders have left behind. What it reads there is dropped when it stops, and the rest of that

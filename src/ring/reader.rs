@@ -2,16 +2,17 @@
 //!
 //! # What a reader may read
 //!
-//! A *strict* reader at position `p` may read every position from `p` on that was published: the gate lets nobody write
-//! `p + capacity` or beyond while the reader's seat says `p`. It says in its seat that it reads (pins), so that who cuts it
-//! off knows whether its slots are free at once.
+//! A *strict* reader at position `p` may read every position from `p` on that was published: the
+//! gate lets nobody write `p + capacity` or beyond while the reader's seat says `p`. It says in its
+//! seat that it reads (pins), so that who cuts it off knows whether its slots are free at once.
 //!
-//! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published, once it has pinned `p` in
-//! its seat by compare-and-swap from `p` unpinned: had it been overtaken before, the seat would say so. The segment it reads
-//! is the one it looked up *before* pinning. That is still the one of `p` when it pins, because a
-//! sender moves the reader on before it takes the segment away. If the segment is taken away
-//! afterwards, the reader becomes an orphan and a user of it. Before the reader has pinned, and
-//! found that it was not cut off, the segment may be gone, so it does not look into it.
+//! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published,
+//! once it has pinned `p` in its seat by compare-and-swap from `p` unpinned: had it been overtaken
+//! before, the seat would say so. The segment it reads is the one it looked up *before* pinning.
+//! That is still the one of `p` when it pins, because a sender moves the reader on before it takes
+//! the segment away. If the segment is taken away afterwards, the reader becomes an orphan and a
+//! user of it. Before the reader has pinned, and found that it was not cut off, the segment may be
+//! gone, so it does not look into it.
 
 use std::convert::Infallible;
 use std::mem;
@@ -35,16 +36,17 @@ pub(crate) trait Visit<T> {
     /// What a handler returns that stops the read.
     type Stop;
 
-    /// Whether nothing more is handed out once another thread has cut the reader off, even in the middle of a segment. That
-    /// takes a look at shared memory after each value. If the handler itself cuts the reader off, nothing more is handed
-    /// out in any case.
+    /// Whether nothing more is handed out once another thread has cut the reader off, even in the
+    /// middle of a segment. That takes a look at shared memory after each value. If the handler
+    /// itself cuts the reader off, nothing more is handed out in any case.
     const HEEDS_CUT: bool;
 
     /// Takes the value at `position`. The read ends before `end` at the latest.
     fn visit(&mut self, value: &T, position: u64, end: u64) -> ControlFlow<Self::Stop>;
 }
 
-/// A handler that looks at nothing but the values, and does not stop. Its loop has nothing else in it.
+/// A handler that looks at nothing but the values, and does not stop. Its loop has nothing else in
+/// it.
 struct All<F>(F);
 
 impl<T, F: FnMut(&T)> Visit<T> for All<F> {
@@ -70,8 +72,8 @@ pub(crate) struct Reader<T> {
     known: u64,
     /// The readers that this one follows, if any is left.
     leaders: Option<Box<Leaders<T>>>,
-    /// What its seat says while it is unpinned, but for the position. That field counts the values here that the reader was
-    /// asked to pass over.
+    /// What its seat says while it is unpinned, but for the position. That field counts the values
+    /// here that the reader was asked to pass over.
     kind: Progress,
     /// Misses that the user has not been told of.
     untold: u64,
@@ -191,8 +193,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Hands up to `limit` of the values that are there to `f`, as long as no misses come between, and says how many that
-    /// were.
+    /// Hands up to `limit` of the values that are there to `f`, as long as no misses come between,
+    /// and says how many that were.
     #[inline]
     pub(crate) fn read(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         let mut all = All(f);
@@ -209,8 +211,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Hands one batch of the values that are there to `visit`: all of them; or, of a lossy reader, those up to the end of
-    /// the segment, behind which there may be misses.
+    /// Hands one batch of the values that are there to `visit`: all of them; or, of a lossy reader,
+    /// those up to the end of the segment, behind which there may be misses.
     #[inline]
     pub(crate) fn read_batch<V: Visit<T>>(
         &mut self,
@@ -235,8 +237,8 @@ impl<T> Reader<T> {
 
     /// Passes over all values that are there but the last, and returns how many they were.
     pub(crate) fn skip_to_newest(&mut self) -> Result<u64, TryRecvError> {
-        /// A look at a shared ring may yield what another reader has seen before; the next one is this reader's own, unless
-        /// another one was faster again.
+        /// A look at a shared ring may yield what another reader has seen before; the next one is
+        /// this reader's own, unless another one was faster again.
         const LOOKS: usize = 4;
         if self.untold == 0 {
             if self.member.is_cut() {
@@ -260,8 +262,8 @@ impl<T> Reader<T> {
         Err(self.say_missed())
     }
 
-    /// Moves on to a position that is not beyond the published ones, and returns how many values lie between. `None` if it
-    /// was overtaken before.
+    /// Moves on to a position that is not beyond the published ones, and returns how many values
+    /// lie between. `None` if it was overtaken before.
     fn skip_to(&mut self, position: u64) -> Option<u64> {
         let begin = self.position;
         let seat = self.member.seat();
@@ -348,8 +350,8 @@ impl<T> Reader<T> {
         TryRecvError::Lagged(mem::take(&mut self.untold))
     }
 
-    /// Reads up to `end`, unless the handler stops it, and returns how many values it read. `None` if the reader was cut
-    /// off before.
+    /// Reads up to `end`, unless the handler stops it, and returns how many values it read. `None`
+    /// if the reader was cut off before.
     #[inline(always)]
     fn read_strict<V: Visit<T>>(
         &mut self,
@@ -379,7 +381,8 @@ impl<T> Reader<T> {
             let cuts = Cuts::now();
             let segment = track.storage.segment(at);
             let stop = end.min(track.shape().segment_end(at));
-            // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top of this file).
+            // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top
+            // of this file).
             pin.rest = unsafe { values(track, segment, at, stop) };
             pin.end = stop;
             loop {
@@ -402,8 +405,8 @@ impl<T> Reader<T> {
             if at == end || member.is_cut() {
                 return Some(ControlFlow::Continue((at - begin) as usize));
             }
-            // A sender that looks at the seat takes its cache line away from this core, so the slots
-            // are freed seldom. A sender that is parked gets them sooner.
+            // A sender that looks at the seat takes its cache line away from this core, so the
+            // slots are freed seldom. A sender that is parked gets them sooner.
             if at - freed >= track.shape().capacity() / 2 || core.wakeups.senders.is_watched(seat) {
                 freed = at;
                 seat.advance_strict(freed);
@@ -413,8 +416,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Reads up to `end`, or to the end of the segment, unless the handler stops it, and returns how many values it read.
-    /// `None` if the reader was cut off before, or values were missed.
+    /// Reads up to `end`, or to the end of the segment, unless the handler stops it, and returns
+    /// how many values it read. `None` if the reader was cut off before, or values were missed.
     #[inline(always)]
     fn read_lossy<V: Visit<T>>(
         &mut self,
@@ -444,12 +447,14 @@ impl<T> Reader<T> {
         if pin.reader.member.is_cut() {
             return None;
         }
-        // SAFETY: it was in the map when the reader pinned it. If it is left later, the reader becomes a user.
+        // SAFETY: it was in the map when the reader pinned it. If it is left later, the reader
+        // becomes a user.
         let segment = unsafe { segment.get() };
         let track = &pin.reader.core.track;
         let mut read = end - begin;
         let mut cuts = Cuts::now();
-        // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this file).
+        // SAFETY: the reader may read up to `end`, all of it in this segment (see the top of this
+        // file).
         for value in unsafe { values(track, segment, begin, end) } {
             let position = pin.at;
             pin.at += 1;
@@ -485,7 +490,8 @@ impl<T> Reader<T> {
         self.member.seat().missed_until(position, missed);
     }
 
-    /// The ring went on without this reader, which has read up to its position: it sits down where values still are.
+    /// The ring went on without this reader, which has read up to its position: it sits down where
+    /// values still are.
     #[cold]
     fn rejoin(&mut self, kind: Progress) {
         if kind.is_fragile() {
@@ -496,8 +502,9 @@ impl<T> Reader<T> {
         let mut position = self.position;
         loop {
             self.member.seat().place(kind.at(position));
-            // ORDERING: pairs with the fence in `Gate::extend`, as does the one of a reader that joins: either the floor
-            // is seen here, or the gate has seen nothing but a seat that is at that position.
+            // ORDERING: pairs with the fence in `Gate::extend`, as does the one of a reader that
+            // joins: either the floor is seen here, or the gate has seen nothing but a seat that is
+            // at that position.
             core.track.seats.announce(self.member.number());
             let floor = core.track.floor(true);
             if floor <= position || mutant!("orphan_rejoins_without_a_look") {

@@ -23,29 +23,34 @@ use super::reader::Reader;
 use super::waiting::{Awake, Waiting};
 use super::wakeups::{ReaderPlace, WaitsFor};
 
-/// A reader of a [`RingFeed`](crate::RingFeed). Dropping it unsubscribes, and its slots are free at once.
+/// A reader of a [`RingFeed`](crate::RingFeed). Dropping it unsubscribes, and frees its slots at
+/// once.
 ///
-/// It reads by reference, as many values at a time as there are ([`drain`](Self::drain)), or takes clones one by one
-/// ([`recv`](Self::recv) and its like, the iterators, `Stream`).
+/// It reads by reference, as many values at a time as there are ([`drain`](Self::drain)), or takes
+/// clones one by one ([`recv`](Self::recv) and similar methods, the iterators, `Stream`).
 ///
 /// # Lagging
 ///
-/// A reader that [drops the oldest](crate::RingOverflow::DropOldest) misses values when it falls behind. The next read then
-/// returns `Lagged(n)` once, and the one after it goes on with the next value. The iterators and the `Stream` skip these,
-/// and [`missed`](Self::missed) counts them all: received, missed and [skipped](Self::skipped) are together always what was
-/// sent.
+/// A reader that [drops the oldest](crate::RingOverflow::DropOldest) misses values when it falls
+/// behind. The next read then returns `Lagged(n)` once, and the read after it goes on with the next
+/// value. The iterators and the `Stream` skip `Lagged`, and [`missed`](Self::missed) counts all
+/// missed values. What the reader received, missed and [skipped](Self::skipped) always adds up to
+/// what was sent.
 ///
 /// # Closing
 ///
-/// Once the ring has ended, what was sent can still be read; after that every read returns `Closed`. Once the subscription
-/// was cancelled, every read returns `Closed` at once; and `Overflowed` if it ended because the reader fell behind
-/// ([`RingOverflow::Disconnect`](crate::RingOverflow::Disconnect)).
+/// Once the ring has ended, the reader can still read what was sent; after that every read returns
+/// `Closed`. Once the subscription was cancelled, every read returns `Closed` at once. If the
+/// subscription ended because the reader fell behind
+/// ([`RingOverflow::Disconnect`](crate::RingOverflow::Disconnect)), every read returns
+/// `Overflowed`.
 ///
 /// # Leaving
 ///
-/// A [blocking](crate::RingOverflow::Block) reader that stops reading holds the sender for ever; that is its promise. One that
-/// is forgotten ([`std::mem::forget`]) does too: what releases the ring is dropping it, a panic that unwinds through it, or
-/// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe), from any thread.
+/// A [blocking](crate::RingOverflow::Block) reader that stops reading blocks the senders for ever;
+/// that is its promise. So does a reader that is forgotten ([`std::mem::forget`]). The ring is
+/// released when the reader is dropped, also by a panic that unwinds through it, or when any thread
+/// calls [`Subscription::unsubscribe`](crate::Subscription::unsubscribe).
 ///
 /// # Examples
 ///
@@ -63,12 +68,13 @@ pub struct RingReceiver<T> {
     reader: Reader<T>,
     subscription: Subscription,
     awake: Awake,
-    /// Its place in a wake list while it waits.
+    /// The reader's place in a wake list while it waits.
     place: ReaderPlace,
     pace: PaceBefore,
 }
 
-// A value counts as read before code of others sees it, so what panics then leaves the reader behind that value.
+// A value counts as read before user code sees it. If user code then panics, the reader is behind
+// that value.
 impl<T> UnwindSafe for RingReceiver<T> {}
 impl<T> RefUnwindSafe for RingReceiver<T> {}
 
@@ -89,57 +95,61 @@ impl<T> RingReceiver<T> {
     /// For the reads that do not wait: see [`drain`](Self::drain).
     #[inline]
     fn pause_if_few(&mut self) {
-        // A reader that has waited knows of a value, and gets it at once.
+        // A reader that has waited knows of a value, and takes it at once.
         if !self.reader.has_unread() {
             self.pace.pause(self.reader.position());
         }
     }
 
-    /// Hands all values that are there to `f`, in order and by reference, and returns how many. It does not wait: see
-    /// [`wait`](Self::wait).
+    /// Passes all values that are there to `f`, in order and by reference, and returns how many. It
+    /// does not wait: see [`wait`](Self::wait).
     ///
-    /// On a ring that many threads may send on, this is what one of the readers has last seen to be there, if this reader has
-    /// not read that yet: then values that were sent since come with the next call. (Each reader's looking for itself
-    /// would cost the senders too much.)
+    /// On a ring that many threads may send on, "there" means what one of the readers has last
+    /// seen, if this reader has not yet read all of it. Values that were sent since then come with
+    /// the next call. (It would cost the senders too much if each reader looked for itself.)
     ///
-    /// Slots are released half of the ring at a time, or when this returns; an eighth at a time while a parked sender waits
-    /// for this reader. It stops early where values were missed: the next read says how many.
+    /// Slots are released half of the ring at a time, or when this returns. While a parked sender
+    /// waits for this reader, they are released an eighth at a time. The call stops early where
+    /// values were missed: the next read says how many.
     ///
     /// # Errors
     ///
-    /// If there is no value to hand out: [`TryRecvError::Empty`], and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`TryRecvError::Empty`] if there is no value to pass. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     ///
     /// # Panics
     ///
-    /// A panic of `f` goes through. The value it was given has been read, those after it have not.
-    /// `f` may send on the same ring if there is room. The slots that are being read are not free
-    /// until this returns, so a [`send`](crate::RingFeed::send) that would have to wait for room
-    /// panics. Use [`try_send`](crate::RingFeed::try_send) or
+    /// A panic of `f` propagates. The value that `f` was given has been read, the values after it
+    /// have not. `f` may send on the same ring if there is room. The slots that are being read are
+    /// not free until this returns, so a [`send`](crate::RingFeed::send) that would have to wait
+    /// for room panics. Use [`try_send`](crate::RingFeed::try_send) or
     /// [`send_timeout`](crate::RingFeed::send_timeout) there. (A send on a feed that this ring is
     /// subscribed to is not detected, and waits.)
     ///
     /// # A reader that polls
     ///
-    /// A call that knows of no value, after fewer than 32 values since another call did, pauses for 32 spin hints (about a
-    /// microsecond, or less) and looks then. If it did not, a thread that polls without a break would move a cache line between
-    /// the cores for each value, and senders would wait for it. The pause is shorter by two
-    /// hints for each look of another reader on this thread meanwhile, after few values too: a thread that polls more than sixteen
-    /// such readers in turn does not pause. A reader that finds
-    /// nothing twice does not pause again, and after [`wait`](Self::wait) there is no pause. The same holds for all reads that do
-    /// not wait.
+    /// A call that knows of no value may pause before it looks. It pauses if fewer than 32 values
+    /// were read since the last call that knew of none. The pause is 32 spin hints (about a
+    /// microsecond, or less). Without it, a thread that polls without a break would move a cache
+    /// line between the cores for each value, and senders would wait for it. The pause is two hints
+    /// shorter for each look of another reader on this thread in the meantime that also followed
+    /// only a few values. So a thread that polls more than sixteen such readers in turn does not
+    /// pause. A reader that finds nothing twice does not pause again, and there is no pause after
+    /// [`wait`](Self::wait). The same holds for all reads that do not wait.
     ///
     /// # Stopping
     ///
-    /// Once `f` has cancelled the subscription, it gets no other value. If another thread cancels it, `f` may still get the
-    /// rest of that eighth of the ring: the loop looks at nothing that other threads write.
-    /// [`drain_with`](Self::drain_with) looks after each value, and its handler can stop it.
+    /// Once `f` has cancelled the subscription, `f` gets no other value. If another thread cancels
+    /// it, `f` may still get the rest of the current eighth of the ring, because the loop reads
+    /// nothing that other threads write. [`drain_with`](Self::drain_with) checks after each value,
+    /// and its handler can stop it.
     #[inline]
     pub fn drain(&mut self, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         self.pause_if_few();
         self.reader.read(usize::MAX, f)
     }
 
-    /// As [`drain`](Self::drain), for up to `limit` values.
+    /// Like [`drain`](Self::drain), for up to `limit` values.
     ///
     /// # Errors
     ///
@@ -150,19 +160,22 @@ impl<T> RingReceiver<T> {
         self.reader.read(limit, f)
     }
 
-    /// Hands a batch of the values that are there to `f`, each with its position; `f` can stop it. Returns
-    /// `Continue` with the number of values that `f` was given if it was given the whole batch, or if the subscription was
-    /// cancelled meanwhile; and `Break` with what `f` returned if `f` stopped it.
+    /// Passes a batch of the values that are there to `f`, each with its position; `f` can stop the
+    /// batch. Returns `Continue` with the number of values passed, if `f` was given the whole batch
+    /// or the subscription was cancelled meanwhile. Returns `Break` with what `f` returned if `f`
+    /// stopped the batch.
     ///
-    /// A batch is what [`drain`](Self::drain) would hand out; only for a reader that is not
-    /// [blocking](crate::RingOverflow::Block) it ends with that eighth of the ring, because values may be missing after it.
-    /// The last value of the batch [says so](RingEvent::is_last).
+    /// A batch is what [`drain`](Self::drain) would pass. For a reader that is not
+    /// [blocking](crate::RingOverflow::Block), a batch ends with the current eighth of the ring,
+    /// because values may be missing after it. The last value of the batch [says
+    /// so](RingEvent::is_last).
     ///
-    /// The values that `f` was given have been read, including the one at which it stopped. The others stay for the next
-    /// read. Once the subscription has been cancelled, by `f` or on another thread, `f` gets no other value. If it was
-    /// cancelled by `f`, or stopped by it, slots that were not read are free when this returns.
+    /// The values that `f` was given have been read, including the one at which it stopped. The
+    /// others stay for the next read. Once the subscription has been cancelled, by `f` or on
+    /// another thread, `f` gets no other value. If `f` cancelled or stopped the batch, slots that
+    /// were not read are free when this returns.
     ///
-    /// It takes a little longer for each value than `drain`, which knows only the values.
+    /// It takes a little longer for each value than `drain`, which passes no positions.
     ///
     /// # Errors
     ///
@@ -174,7 +187,7 @@ impl<T> RingReceiver<T> {
     ///
     /// # Examples
     ///
-    /// A journal that is flushed at the end of each batch, and ends with a certain value:
+    /// A journal that is flushed at the end of each batch, and ends at a certain value:
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -211,12 +224,13 @@ impl<T> RingReceiver<T> {
         self.reader.read_batch(Events(f))
     }
 
-    /// Where the reader is: the position of the next value, unless that will have been missed. It is the position where the
-    /// reader began, plus the values that it was handed, those that it was told to have missed, and those that it skipped.
+    /// The position of the next value that the reader will get, unless it misses that value. This
+    /// is the position where the reader began, plus the number of values that it was given, was
+    /// told to have missed, and skipped.
     ///
-    /// So right after a receive has returned a value, of whatever kind, that value's position is one less. A reader that is
-    /// to go on from here later, after the program was started again or on another ring with the same positions, begins
-    /// [from](crate::RingSubscriberBuilder::from) this.
+    /// So right after any kind of receive has returned a value, that value's position is one less.
+    /// To continue here later, after a restart of the program or on another ring with the same
+    /// positions, subscribe a reader [from](crate::RingSubscriberBuilder::from) this position.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
@@ -232,19 +246,20 @@ impl<T> RingReceiver<T> {
         self.reader.told()
     }
 
-    /// Passes over all values that are there except the newest, which the next read then returns. Returns how many it passed
-    /// over. Their slots are free at once.
+    /// Skips all values that are there except the newest, which the next read then returns. Returns
+    /// how many values it skipped. Their slots are free at once.
     ///
-    /// For a reader that wants the current state, and no history of it. What is skipped on request is not
-    /// [missed](Self::missed), but [counted](Self::skipped) apart; among the [figures](Self::stats) it counts as delivered.
-    /// On a ring that many threads may send on, a value that a sender completes at the same time may not be seen yet, as
-    /// with [`drain`](Self::drain).
+    /// This is for a reader that wants the current state without its history. Skipped values are
+    /// not [missed](Self::missed); they are [counted](Self::skipped) separately. Among the
+    /// [figures](Self::stats) they count as delivered. On a ring that many threads may send on, the
+    /// reader may not see a value yet that a sender completes at the same time, as with
+    /// [`drain`](Self::drain).
     ///
     /// # Errors
     ///
-    /// As for [`drain`](Self::drain): in particular [`TryRecvError::Lagged`] comes first where values were missed, and
-    /// nothing is skipped then. A reader that is not blocking may still be overtaken before its next read, which then says
-    /// so.
+    /// As for [`drain`](Self::drain). In particular, where values were missed, this returns
+    /// [`TryRecvError::Lagged`] and skips nothing. A reader that is not blocking may still be
+    /// overtaken before its next read, which then says so.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
@@ -260,11 +275,12 @@ impl<T> RingReceiver<T> {
         self.reader.skip_to_newest()
     }
 
-    /// Waits, in [its way](Waiting), until the next read returns something other than `Empty`.
+    /// Waits, in the reader's [way of waiting](Waiting), until the next read returns something
+    /// other than `Empty`.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] or [`RecvError::Overflowed`] if nothing will come any more.
+    /// [`RecvError::Closed`] or [`RecvError::Overflowed`] if no value will come any more.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::new(8)?;
@@ -290,9 +306,9 @@ impl<T> RingReceiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if nothing came; otherwise as for [`wait`](Self::wait).
+    /// [`RecvTimeoutError::Timeout`] if no value came; otherwise as for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
@@ -305,8 +321,8 @@ impl<T> RingReceiver<T> {
         self.wait_until(Some(deadline))
     }
 
-    /// How many values were sent that this reader has neither read nor counted as missed. While senders run there may be
-    /// more a moment later.
+    /// The number of values that were sent and that this reader has neither read nor counted as
+    /// missed. It may grow at any time while senders run.
     ///
     /// On a ring that many threads may send on, values that senders are still writing count too,
     /// and so do the values behind them. So for a moment this may be more than 0 while
@@ -321,34 +337,35 @@ impl<T> RingReceiver<T> {
         }
     }
 
-    /// How many values this reader has missed so far, by the order of the stream: up to the last value it was handed. What it
-    /// has [skipped](Self::skip_to_newest) is not missed.
+    /// How many values this reader has missed so far, in the order of the stream: up to the last
+    /// value that it was given. [Skipped](Self::skip_to_newest) values are not missed.
     pub fn missed(&self) -> u64 {
         self.reader.missed()
     }
 
-    /// How many values this reader has passed over so far, by [`skip_to_newest`](Self::skip_to_newest).
+    /// How many values this reader has skipped so far, by [`skip_to_newest`](Self::skip_to_newest).
     pub fn skipped(&self) -> u64 {
         self.reader.skipped()
     }
 
-    /// How many values the ring holds.
+    /// The most values that the ring holds.
     pub fn capacity(&self) -> usize {
         self.reader.core().track.shape().capacity() as usize
     }
 
-    /// Where this reader is, for readers that are to [follow](crate::RingSubscriberBuilder::after)
-    /// it, and for other threads to watch.
+    /// A cursor of this reader: other readers can [follow](crate::RingSubscriberBuilder::after) it,
+    /// and other threads can watch it.
     pub fn cursor(&self) -> RingCursor<T> {
         RingCursor::new(Arc::clone(&self.reader.member))
     }
 
-    /// How it waits.
+    /// How this reader waits.
     pub fn waiting(&self) -> Waiting {
         self.awake.waiting()
     }
 
-    /// Whether the subscription has ended. Unless it was cancelled, what was sent before can still be read.
+    /// Whether the subscription has ended. Unless it was cancelled, the reader can still read what
+    /// was sent before.
     pub fn is_closed(&self) -> bool {
         self.subscription.is_closed()
     }
@@ -358,12 +375,14 @@ impl<T> RingReceiver<T> {
         &self.subscription
     }
 
-    /// The figures of its subscription: `delivered` is what was sent to it and not missed, read or not; `depth` its lag.
+    /// The figures of this reader's subscription. `delivered` is what was sent to it and not
+    /// missed, read or not; `depth` is its lag.
     pub fn stats(&self) -> Stats {
         self.subscription.stats()
     }
 
-    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either ends the subscription.
+    /// Returns the reader, and a handle of its subscription for a scope or another thread. Dropping
+    /// either ends the subscription.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)
@@ -375,7 +394,7 @@ impl<T> RingReceiver<T> {
         let reader = &mut self.reader;
         if !reader.has_unread() && !self.awake.wait(deadline, || reader.is_ready()) {
             if self.awake.waiting() == Waiting::Spin && !MODELLED {
-                // It has spun until the deadline.
+                // The reader has spun until the deadline.
                 return Err(RecvTimeoutError::Timeout);
             }
             self.park_until(deadline)?;
@@ -385,7 +404,8 @@ impl<T> RingReceiver<T> {
         self.reader.say_if_ended()
     }
 
-    /// A reader that has gone for a while without parking need not cost senders a fence.
+    /// Counts a wait that ended without parking. After enough of them in a row, senders need no
+    /// longer pay a fence for this reader.
     fn count_wait(&mut self) {
         if self.awake.count_wait() {
             self.grow_lively();
@@ -398,7 +418,7 @@ impl<T> RingReceiver<T> {
         }
     }
 
-    /// Senders are to look whether this reader is parked.
+    /// From now on senders check whether this reader is parked.
     fn grow_drowsy(&mut self) {
         if !self.awake.set_drowsy(true) {
             self.reader.core().wakeups.grow_drowsy();
@@ -421,7 +441,7 @@ impl<T> RingReceiver<T> {
                 break Err(RecvTimeoutError::Timeout);
             }
             parker.park(deadline);
-            // Mostly it was woken, and is in the list no more.
+            // Usually a sender woke the reader, and the reader is no longer in the list.
             if self.reader.is_ready() {
                 break Ok(());
             }
@@ -430,8 +450,8 @@ impl<T> RingReceiver<T> {
         outcome
     }
 
-    /// Joins the list of readers that wait for the same. It has to look once more, and to join again if it then waits for
-    /// something else.
+    /// Joins the list of readers that wait for the same event. The caller must then look once more,
+    /// and join again if the reader now waits for something else.
     fn join_line(&mut self, waker: &Waker) -> WaitsFor {
         let list = self.reader.waits_for();
         let wakeups = &self.reader.core().wakeups;
@@ -448,31 +468,33 @@ impl<T> RingReceiver<T> {
 impl<T: Clone> RingReceiver<T> {
     /// Takes a clone of the next value, if there is one now.
     ///
-    /// A ring has one total order. A value that a sender has completed behind one that another
-    /// sender is still writing is not published before that one. In that case this returns `Empty`,
-    /// and does not wait for the writer. [`wait`](Self::wait), [`recv`](Self::recv) and the
-    /// `Stream` wait for both. So a thread that has got its own value's position from
-    /// [`send`](crate::RingFeed::send) may not find the value with this.
+    /// A ring has one total order. If a sender has completed a value behind one that another sender
+    /// is still writing, the completed value is not published before the other one. In that case
+    /// this returns `Empty`, and does not wait for the sender that is writing.
+    /// [`wait`](Self::wait), [`recv`](Self::recv) and the `Stream` wait for both. So a thread that
+    /// has got its own value's position from [`send`](crate::RingFeed::send) may not find that
+    /// value with this.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if there is none, and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`TryRecvError::Empty`] if there is no value. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     ///
     /// # Panics
     ///
-    /// A panic of the value's `clone` goes through; the value has been read.
+    /// A panic of the value's `clone` propagates; the value has been read.
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.pause_if_few();
         self.take()
     }
 
-    /// As [`try_recv`](Self::try_recv), without a pause.
+    /// Like [`try_recv`](Self::try_recv), without a pause.
     #[inline]
     fn take(&mut self) -> Result<T, TryRecvError> {
         let mut taken = None;
         self.reader.read(1, |value| taken = Some(value.clone()))?;
-        // One value was handed out, or there was an error.
+        // Without an error, exactly one value was passed.
         taken.ok_or(TryRecvError::Empty)
     }
 
@@ -490,7 +512,8 @@ impl<T: Clone> RingReceiver<T> {
             .map_err(RecvTimeoutError::without_limit)
     }
 
-    /// As [`try_recv`](Self::try_recv), with the value's position: how many values were sent before it.
+    /// Like [`try_recv`](Self::try_recv), with the value's position: the number of values sent
+    /// before it.
     ///
     /// # Errors
     ///
@@ -504,8 +527,8 @@ impl<T: Clone> RingReceiver<T> {
         Ok((self.position() - 1, value))
     }
 
-    /// As [`recv`](Self::recv), with the value's position: how many values were sent before it. After other ways of
-    /// receiving, ask for [`position`](Self::position): it is one more.
+    /// Like [`recv`](Self::recv), with the value's position: the number of values sent before it.
+    /// After any other receive, the position is one less than [`position`](Self::position).
     ///
     /// # Errors
     ///
@@ -531,13 +554,14 @@ impl<T: Clone> RingReceiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if none came, and see [Lagging](#lagging) and [Closing](#closing).
+    /// [`RecvTimeoutError::Timeout`] if no value came. See [Lagging](#lagging) and
+    /// [Closing](#closing) for the others.
     ///
     /// # Panics
     ///
     /// As for [`try_recv`](Self::try_recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.recv_until(Instant::now().checked_add(timeout))
     }
 
@@ -564,12 +588,13 @@ impl<T: Clone> RingReceiver<T> {
         }
     }
 
-    /// An iterator that waits for each value, and ends when the subscription has ended and everything was taken.
+    /// An iterator that waits for each value. It ends when the subscription has ended and every
+    /// value is taken.
     pub fn iter(&mut self) -> RingIter<'_, T> {
         RingIter::new(self)
     }
 
-    /// An iterator over the values that are there; it ends where there is none, without waiting.
+    /// An iterator over the values that are there. It ends where there is none, without waiting.
     pub fn try_iter(&mut self) -> RingTryIter<'_, T> {
         RingTryIter::new(self)
     }
@@ -577,7 +602,7 @@ impl<T: Clone> RingReceiver<T> {
 
 #[cfg(feature = "async")]
 impl<T: Clone> RingReceiver<T> {
-    /// Takes a clone of the next value if there is one, else has the task woken when there may be.
+    /// Takes a clone of the next value, or registers the task's waker if there is none.
     pub(crate) fn poll_next_value(
         &mut self,
         context: &mut std::task::Context<'_>,
@@ -621,7 +646,7 @@ impl<T> Drop for RingReceiver<T> {
         self.leave_line();
         self.grow_lively();
         // This receiver has two references, in the reader and in the subscription. References that
-        // others make of those that the ring has do not ask for figures.
+        // other threads take from those that the ring has do not ask for figures.
         let has_handles = Arc::strong_count(&self.reader.member) > 2;
         self.reader.member.leave(has_handles);
     }

@@ -2,7 +2,8 @@
 
 use crate::error::TrySendError;
 
-/// Why there is no room for a value: returned to a sender that does not wait, or does not wait any longer.
+/// Why there is no room for a value. Returned to a sender that does not wait, or that waits no
+/// longer.
 pub(crate) enum Refusal {
     Full,
     Closed,

@@ -111,8 +111,8 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// Looks at the reader in the way until it moves on, or for some time. Returns whether to look for room again;
-    /// if not, it is time to wait in line.
+    /// Looks at the reader in the way until it moves on, or for some time. Returns whether to look
+    /// for room again; if not, it is time to wait in line.
     ///
     /// The sender looks at that reader alone: each look takes a cache line from the core that the
     /// reader runs on, and the others are not in the way. Where one thread runs many readers, they

@@ -11,8 +11,9 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering, mutant, order, this_thread};
 /// | `LOSSY` | senders do not wait for it | joining | |
 /// | `FRAGILE` | it is lossy, and the first time that it is overtaken ends it | joining | |
 ///
-/// Of a reader that is not lossy (a strict one), only the reader itself changes the word, by plain stores. Of a lossy one
-/// the reader and a sender change it, by compare-and-swap. A free seat has all bits set, a position that holds nobody up.
+/// Of a reader that is not lossy (a strict one), only the reader itself changes the word, by plain
+/// stores. Of a lossy one the reader and a sender change it, by compare-and-swap. A free seat has
+/// all bits set, a position that holds nobody up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress(u64);
 
@@ -75,7 +76,8 @@ impl Progress {
     }
 }
 
-/// One reader's line. The reader writes it, but for what senders count; 64 bytes, so that readers do not share lines.
+/// One reader's line. The reader writes it, but for what senders count; 64 bytes, so that readers
+/// do not share lines.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Seat {
@@ -89,7 +91,8 @@ pub(crate) struct Seat {
     /// How often, and for how many nanoseconds, senders have waited for it.
     blocked: AtomicU64,
     blocked_for: AtomicU64,
-    /// What had been sent when its reader was cut off; the greatest number for as long as it is not.
+    /// What had been sent when its reader was cut off; the greatest number for as long as it is
+    /// not.
     end: AtomicU64,
     /// The thread that reads, or was the last to read, as given by [`this_thread`].
     thread: AtomicUsize,
@@ -130,11 +133,13 @@ impl Seat {
         self.thread.store(this_thread(), Ordering::Relaxed);
     }
 
-    /// A strict reader begins to read. A light fence has to follow, and a look whether it was cut off.
+    /// A strict reader begins to read. A light fence has to follow, and a look whether it was cut
+    /// off.
     #[inline]
     pub(crate) fn pin_strict(&self, position: u64) {
         self.reads_on_this_thread();
-        // ORDERING: as in `advance_strict`: a thread that sees this word may not have seen the word before it.
+        // ORDERING: as in `advance_strict`: a thread that sees this word may not have seen the word
+        // before it.
         self.word.store(
             Progress::strict(position).pinned().0,
             order!(Release, "pin_is_stored_relaxed"),
@@ -144,7 +149,8 @@ impl Seat {
     /// A strict reader has read everything before this position, and reads on.
     #[inline]
     pub(crate) fn advance_strict(&self, position: u64) {
-        // ORDERING: Release pairs with the Acquire in `progress`: the values were read before their slots are free.
+        // ORDERING: Release pairs with the Acquire in `progress`: the values were read before their
+        // slots are free.
         self.word.store(
             Progress::strict(position).pinned().0,
             order!(Release, "slots_are_freed_relaxed"),
@@ -161,18 +167,21 @@ impl Seat {
         );
     }
 
-    /// Changes the word of a lossy reader from what it was to what it is to be; gives what it is if that fails.
+    /// Changes the word of a lossy reader from what it was to what it is to be; gives what it is if
+    /// that fails.
     #[inline]
     pub(crate) fn change(&self, from: Progress, to: Progress) -> Result<(), Progress> {
-        // ORDERING: AcqRel both ways. A reader's reads come before its unpinning, and a sender's writes after it has seen
-        // that; a sender's marks come after what it did before, and a reader sees that when it finds the mark.
+        // ORDERING: AcqRel both ways. A reader's reads come before its unpinning, and a sender's
+        // writes after it has seen that; a sender's marks come after what it did before, and a
+        // reader sees that when it finds the mark.
         self.word
             .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire)
             .map(drop)
             .map_err(Progress)
     }
 
-    /// Sits down there, or there instead. A fence has to follow, and a look whether that is still in the ring.
+    /// Sits down there, or there instead. A fence has to follow, and a look whether that is still
+    /// in the ring.
     pub(crate) fn place(&self, progress: Progress) {
         // A swap, so that it does not come between a sender's change and its look.
         self.word.swap(progress.0, Ordering::AcqRel);

@@ -124,7 +124,8 @@ impl Seats {
         &self.bucket(bucket).seats[index]
     }
 
-    /// The bucket of the seat with that number, which its reader keeps alive, and the seat's index in it.
+    /// The bucket of the seat with that number, which its reader keeps alive, and the seat's index
+    /// in it.
     pub(crate) fn find(&self, number: usize) -> (Arc<Bucket>, u32) {
         let (bucket, index) = place(number);
         (Arc::clone(self.bucket(bucket)), index as u32)
@@ -135,7 +136,8 @@ impl Seats {
             .get_or_init(|| Arc::new(Bucket::new(first_of(number), FIRST << number)))
     }
 
-    /// A reader sits down, and counts from now on. A look follows whether its position is still in the ring.
+    /// A reader sits down, and counts from now on. A look follows whether its position is still in
+    /// the ring.
     pub(crate) fn occupy(&self, number: usize, progress: Progress) {
         self.seat(number).place(progress);
         let (bucket, index) = place(number);
@@ -151,8 +153,8 @@ impl Seats {
         self.announce(number);
     }
 
-    /// Says that somebody sat down. What a sender then looks at, it looks at after it has stored how far it may go; the
-    /// reader looks at that after this.
+    /// Says that somebody sat down. What a sender then looks at, it looks at after it has stored
+    /// how far it may go; the reader looks at that after this.
     pub(crate) fn announce(&self, number: usize) {
         let (bucket, index) = place(number);
         if !mutant!("reader_joins_unmarked") {
@@ -174,8 +176,8 @@ impl Seats {
         let words = &self.bucket(bucket).words[index / 64];
         let before = words.of(is_lossy).fetch_and(!bit, Ordering::AcqRel);
         if before & bit != 0 && is_lossy {
-            // ORDERING: Release pairs with the Acquire in `has_lossy`: a sender that finds nobody there does not look
-            // at the seat.
+            // ORDERING: Release pairs with the Acquire in `has_lossy`: a sender that finds nobody
+            // there does not look at the seat.
             self.lossy
                 .fetch_sub(1, order!(Release, "lossy_reader_leaves_relaxed"));
         }
@@ -197,7 +199,8 @@ impl Seats {
 
     /// Whether anybody counts that is lossy. Exact if the version has not changed meanwhile.
     pub(crate) fn has_lossy(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `ungate`: what lossy readers that left have read was read before.
+        // ORDERING: Acquire pairs with the Release in `ungate`: what lossy readers that left have
+        // read was read before.
         self.lossy.load(Ordering::Acquire) != 0
     }
 
@@ -216,7 +219,8 @@ impl Seats {
             let bucket = self.bucket(number);
             let base = first_of(number);
             for (word, words) in bucket.words.iter().enumerate().skip(index / 64) {
-                // ORDERING: Acquire pairs with `occupy`, and with `ungate`: slots of a reader that left are free.
+                // ORDERING: Acquire pairs with `occupy`, and with `ungate`: slots of a reader that
+                // left are free.
                 let mut bits = match which {
                     Which::Strict => words.strict.load(Ordering::Acquire),
                     Which::Lossy => words.lossy.load(Ordering::Acquire),

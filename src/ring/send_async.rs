@@ -12,43 +12,46 @@ use crate::wait::{Alarm, not_completed, poll_turn};
 
 use super::claimant::{Claimant, Standing, TaskPlace};
 
-/// A send that waits for room without blocking a thread. Made by [`RingFeed::send_async`](crate::RingFeed::send_async).
+/// A send that waits for room without blocking a thread. Made by
+/// [`RingFeed::send_async`](crate::RingFeed::send_async).
 ///
-/// Nothing happens until it is polled. It completes with the value's position, as
+/// It does nothing until it is polled. It completes with the value's position, as
 /// [`send`](crate::RingFeed::send) returns it.
 ///
 /// # Dropping it
 ///
-/// The value is either sent, and then this has completed, or it is not, and is dropped with this. A send that is dropped
-/// leaves the line, and the next in line is woken if there is room.
+/// If the send has completed, the value was sent. Otherwise it was not sent, and is dropped with
+/// the future. A send that is dropped leaves the line, and the next send in line is woken if there
+/// is room.
 ///
 /// # Keeping it without polling it
 ///
-/// A send that was polled waits in line for room. If it is not polled when its turn comes, the next in line is woken after a
-/// millisecond. Behind many such sends, this takes about a millisecond for each doubling of their number. The same holds for
-/// a future that is forgotten ([`std::mem::forget`]).
+/// A send that was polled waits in line for room. If it is not polled when its turn comes, the next
+/// send in line is woken after a millisecond. Behind many sends that are not polled, this takes
+/// about a millisecond for each doubling of their number. The same holds for a future that is
+/// forgotten ([`std::mem::forget`]).
 ///
 /// # Giving way
 ///
-/// After 128 sends and receives on this thread have completed at their first poll, the next first poll yields to other
-/// tasks: it only wakes its own task, and returns `Pending`.
+/// After 128 sends and receives on this thread have completed at their first poll, the next first
+/// poll yields to other tasks: it wakes its own task, and returns `Pending`.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct RingSendAsync<'a, T> {
     claimant: &'a Claimant<T>,
-    /// `None` once it was sent.
+    /// `None` once the value was sent.
     value: Option<T>,
     place: TaskPlace,
     is_begun: bool,
-    /// How often in a row it waited for another sender.
+    /// How often in a row the send waited for another sender.
     waits: u32,
     alarm: Alarm,
 }
 
-// As of the ring; the value as far as its type is.
+// As for `RingFeed`. The value is as unwind-safe as its type.
 impl<T: UnwindSafe> UnwindSafe for RingSendAsync<'_, T> {}
 impl<T: RefUnwindSafe> RefUnwindSafe for RingSendAsync<'_, T> {}
 
-// The value is moved to its slot, and never pinned.
+// The value is moved to its slot, and is never pinned.
 impl<T> Unpin for RingSendAsync<'_, T> {}
 
 impl<'a, T> RingSendAsync<'a, T> {
@@ -63,10 +66,10 @@ impl<'a, T> RingSendAsync<'a, T> {
         }
     }
 
-    /// Another sender has claimed a slot a lap before, and has to fill it first. Nobody is woken when it does. It usually
-    /// takes nanoseconds, unless that thread was preempted.
+    /// Another sender has claimed the slot a lap before, and must fill it first. No task is woken
+    /// when it does. This usually takes nanoseconds, unless that thread was preempted.
     fn wait_for_another_sender(&mut self, context: &Context<'_>) {
-        /// How often the task is woken at once, so that its executor runs others meanwhile.
+        /// How often the task is woken at once, so that its executor runs other tasks meanwhile.
         const AT_ONCE: u32 = 16;
         const THEN: Duration = Duration::from_millis(1);
         self.waits += 1;
@@ -83,8 +86,8 @@ impl<T: Send + Sync> Future for RingSendAsync<'_, T> {
 
     /// # Panics
     ///
-    /// As [`RingFeed::send`](crate::RingFeed::send), but that it never waits in a handler; and if it is polled after it has
-    /// completed.
+    /// As [`RingFeed::send`](crate::RingFeed::send), except that it does not panic in a handler. It
+    /// also panics if it is polled after it has completed.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
         let this = self.get_mut();
         let address = ptr::from_ref(&*this).cast();

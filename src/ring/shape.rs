@@ -6,14 +6,15 @@ use crate::sync::MODELLED;
 /// The largest capacity.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
-/// In how many segments a ring of at least so many slots is divided. In a model two, so that small rings have segments of
-/// several slots.
+/// In how many segments a ring of at least so many slots is divided. In a model two, so that small
+/// rings have segments of several slots.
 pub(crate) const SEGMENTS: usize = if MODELLED { 2 } else { 8 };
 
-/// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal length.
+/// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal
+/// length.
 ///
-/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take 36 years. A send that comes
-/// that far panics ([`Gate::extend`](super::gate::Gate::extend)).
+/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take
+/// 36 years. A send that comes that far panics ([`Gate::extend`](super::gate::Gate::extend)).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     capacity: u64,
@@ -91,7 +92,8 @@ impl Shape {
         (position & (self.capacity - 1)) as usize
     }
 
-    /// Which lap a position falls into, in eight bits: enough to tell a lap from the one before. Never 0 in the first.
+    /// Which lap a position falls into, in eight bits: enough to tell a lap from the one before.
+    /// Never 0 in the first.
     #[inline]
     pub(crate) fn lap(&self, position: u64) -> u8 {
         (position >> self.lap_shift).wrapping_add(1) as u8

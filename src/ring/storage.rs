@@ -1,13 +1,14 @@
-//! The slots of a ring, in segments: the one file that touches their memory. `writer` and `claimant`, who write, and `reader`
-//! call its unsafe functions, and say why they may.
+//! The slots of a ring, in segments: the one file that touches their memory. `writer` and
+//! `claimant`, who write, and `reader` call its unsafe functions, and say why they may.
 //!
 //! # Who may touch a slot
 //!
-//! A *writer* owns the slot of position `p` from when it is allowed to write `p` ([`Gate`](super::gate::Gate)) until it
-//! publishes `p`. From then on any number of *readers* may read it by shared reference, until the gate allows a writer to
-//! write `p + capacity`. The gate does so only when no strict reader is at `p` or before it; a lossy reader that is has
-//! been moved on, or, while it reads, has been left the whole segment, in whose place the ring has got a spare one. So
-//! writers and readers of one slot never meet.
+//! A *writer* owns the slot of position `p` from when it is allowed to write `p`
+//! ([`Gate`](super::gate::Gate)) until it publishes `p`. From then on any number of *readers* may
+//! read it by shared reference, until the gate allows a writer to write `p + capacity`. The gate
+//! does so only when no strict reader is at `p` or before it; a lossy reader that is has been moved
+//! on, or, while it reads, has been left the whole segment, in whose place the ring has got a spare
+//! one. So writers and readers of one slot never meet.
 //!
 //! # Segments
 //!
@@ -47,7 +48,8 @@ use super::shape::{SEGMENTS, Shape};
 /// An eighth of a ring's slots.
 pub(crate) struct Segment<T> {
     values: Box<[Cell<T>]>,
-    /// Whether each slot holds a value. Accessed like the slot itself. May be false for a filled slot if `T` needs no drop.
+    /// Whether each slot holds a value. Accessed like the slot itself. May be false for a filled
+    /// slot if `T` needs no drop.
     filled: Box<[UnsafeCell<bool>]>,
     /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
     users: AtomicUsize,
@@ -160,8 +162,8 @@ impl<T> SegmentRef<T> {
     /// The ring lives, and the caller is the slot's writer (see the top of this file).
     #[inline(always)]
     pub(crate) unsafe fn replace(self, offset: usize, value: T) -> Option<T> {
-        // SAFETY: the ring lives, and with it its segments. An offset is below the segment's length, by `Shape`; and
-        // nobody else touches the slot.
+        // SAFETY: the ring lives, and with it its segments. An offset is below the segment's
+        // length, by `Shape`; and nobody else touches the slot.
         unsafe {
             debug_assert!(offset < self.segment.as_ref().values.len());
             let cell = self.values.add(offset).as_ref();
@@ -184,7 +186,8 @@ impl<T> SegmentRef<T> {
     ///
     /// Nothing else uses the slot.
     pub(crate) unsafe fn take(self, offset: usize) -> Option<T> {
-        // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's, too.
+        // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's,
+        // too.
         unsafe { self.segment.as_ref().take(offset) }
     }
 
@@ -213,8 +216,8 @@ impl<T> SegmentRef<T> {
     ///
     /// # Safety
     ///
-    /// The ring lives, the positions were published, and the gate lets nobody write the slots again for as long as this is
-    /// used.
+    /// The ring lives, the positions were published, and the gate lets nobody write the slots again
+    /// for as long as this is used.
     #[inline(always)]
     pub(crate) unsafe fn values<'a>(self, offset: usize, count: usize) -> Values<'a, T> {
         // SAFETY: as for `replace`: they are all in this segment.
@@ -258,7 +261,8 @@ impl<T> Value<'_, T> {
     /// Calls `f` with it.
     #[inline(always)]
     pub(crate) fn read<R>(self, f: impl FnOnce(&T) -> R) -> R {
-        // SAFETY: what was published is initialized, and stays for as long as this lives (by `SegmentRef::values`).
+        // SAFETY: what was published is initialized, and stays for as long as this lives (by
+        // `SegmentRef::values`).
         self.0.with(|slot| f(unsafe { (*slot).assume_init_ref() }))
     }
 }
@@ -289,8 +293,8 @@ struct Spares<T> {
     wanted: usize,
 }
 
-// SAFETY: values go to many threads by reference and are dropped by any of them: `T: Send + Sync`. Who touches what, when,
-// is told at the top of this file.
+// SAFETY: values go to many threads by reference and are dropped by any of them: `T: Send + Sync`.
+// Who touches what, when, is told at the top of this file.
 unsafe impl<T: Send + Sync> Send for Storage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Storage<T> {}
@@ -497,7 +501,8 @@ fn allocate<T>(shape: Shape) -> SegmentRef<T> {
 
 /// Frees a spare segment, which nothing uses.
 fn free<T>(segment: SegmentRef<T>) {
-    // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last user.
+    // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last
+    // user.
     drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
 }
 

@@ -11,8 +11,8 @@ use crate::error::RecvError;
 
 use super::receiver::RingReceiver;
 
-/// Clones of a ring's values. It ends when the subscription has ended and everything was taken; values that were missed are
-/// skipped, and counted by [`RingReceiver::missed`].
+/// Clones of a ring's values. The stream ends when the subscription has ended and every value is
+/// taken. It skips missed values, which [`RingReceiver::missed`] counts.
 impl<T: Clone> Stream for RingReceiver<T> {
     type Item = T;
 
@@ -58,8 +58,8 @@ impl<T> Drop for RingRecvAsync<'_, T> {
 }
 
 impl<T: Clone> RingReceiver<T> {
-    /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its [way of
-    /// waiting](crate::Waiting).
+    /// Takes a clone of the next value, and waits for it without blocking the thread, whatever its
+    /// [way of waiting](crate::Waiting).
     ///
     /// Cancel-safe: if the future is dropped before it has completed, no value is lost.
     ///

@@ -1,4 +1,5 @@
-//! What senders and readers of a ring share: the slots, how far they are filled, and how far back they are safe.
+//! What senders and readers of a ring share: the slots, how far they are filled, and how far back
+//! they are safe.
 
 use crossbeam_utils::CachePadded;
 
@@ -13,8 +14,8 @@ pub(crate) struct Track<T> {
     shape: Shape,
     /// In a ring that drops values once they were read.
     pub(crate) retention: Option<Box<Retention>>,
-    /// Everything before this position was published. An exclusive sender stores it; in a shared ring it is moved on by
-    /// whoever needs it further on and finds the stamps.
+    /// Everything before this position was published. An exclusive sender stores it; in a shared
+    /// ring it is moved on by whoever needs it further on and finds the stamps.
     tail: CachePadded<AtomicU64>,
     claims: CachePadded<Claims>,
     floors: CachePadded<Floors>,
@@ -22,7 +23,8 @@ pub(crate) struct Track<T> {
     end: CachePadded<AtomicU64>,
     pub(crate) storage: Storage<T>,
     pub(crate) seats: Seats,
-    /// In a shared ring, for each slot the lap of the last position there that was published; else none.
+    /// In a shared ring, for each slot the lap of the last position there that was published; else
+    /// none.
     stamps: Box<[AtomicU8]>,
     /// Where a ring began that a test has begin elsewhere than at 0: nothing is there before.
     #[cfg(any(test, fuzzing))]
@@ -137,8 +139,9 @@ impl<T> Track<T> {
             .store(lap, order!(Release, "stamp_is_stored_relaxed"));
     }
 
-    /// How far everything was published, for a reader that knows that it was up to `known`. In a shared ring this may be what
-    /// another reader has found out since, and not the last word; but it is, if it is not beyond `known`.
+    /// How far everything was published, for a reader that knows that it was up to `known`. In a
+    /// shared ring this may be what another reader has found out since, and not the last word; but
+    /// it is, if it is not beyond `known`.
     #[inline]
     pub(crate) fn published(&self, known: u64) -> u64 {
         // ORDERING: Acquire pairs with the Release in `publish`, and in `follow`.
@@ -158,7 +161,8 @@ impl<T> Track<T> {
                 // The stamp may be of a later lap: then the tail was moved before.
                 self.tail.load(Ordering::Acquire)
             } else {
-                // ORDERING: Release: a thread that sees the tail sees all that was stamped before it.
+                // ORDERING: Release: a thread that sees the tail sees all that was stamped before
+                // it.
                 let moved = self.tail.compare_exchange(
                     tail,
                     position,
@@ -177,9 +181,9 @@ impl<T> Track<T> {
         }
     }
 
-    /// How far everything was stamped, from a position on up to which it was. Nobody claims a position a lap beyond the tail,
-    /// or beyond what the gate knows to be stamped; so a stamp is of this lap or of the one before, unless the tail has been
-    /// moved.
+    /// How far everything was stamped, from a position on up to which it was. Nobody claims a
+    /// position a lap beyond the tail, or beyond what the gate knows to be stamped; so a stamp is
+    /// of this lap or of the one before, unless the tail has been moved.
     pub(crate) fn stamped(&self, from: u64) -> u64 {
         let mut position = from;
         // ORDERING: Acquire pairs with the Release in `stamp`.
@@ -191,7 +195,8 @@ impl<T> Track<T> {
         position
     }
 
-    /// Before positions up to `limit` are claimed: has the tail within a lap of that. Everything up to `stamped` was.
+    /// Before positions up to `limit` are claimed: has the tail within a lap of that. Everything up
+    /// to `stamped` was.
     pub(crate) fn keep_tail_within_a_lap(&self, stamped: u64, limit: u64) {
         // Readers move it as a rule; here there are none, or none that looks.
         if self.tail.load(Ordering::Relaxed) + self.shape.capacity() < limit {
@@ -245,7 +250,8 @@ impl<T> Track<T> {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Whether nothing more can be sent. The end may not be known yet, which is where the last of those who send get.
+    /// Whether nothing more can be sent. The end may not be known yet, which is where the last of
+    /// those who send get.
     pub(crate) fn is_closed(&self) -> bool {
         self.claims.next.load(Ordering::Acquire) & CLOSED != 0 || self.end() != u64::MAX
     }

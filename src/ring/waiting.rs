@@ -6,41 +6,44 @@ use crossbeam_utils::Backoff;
 
 use crate::sync::{MODELLED, spin_loop};
 
-/// How a reader of a ring waits for values. Chosen per reader; senders pay nothing for it unless a reader is about to park.
+/// How a reader of a ring waits for values. Each reader chooses; senders pay nothing for it unless
+/// a reader is about to park.
 ///
-/// What a cache line costs that moves from core to core, 25 to 70 ns, is the price of looking: a reader that looks all the
-/// time gets its values one by one, and slows the sender down. One that lets a few gather reads many for that price. So in a
-/// running stream (one in which the last wait did not end in parking) the others wait for 0.4 µs by the clock before they
-/// look again.
+/// Each look at the ring moves a cache line from core to core, which costs 25 to 70 ns. A reader
+/// that looks all the time gets its values one by one, and slows the sender down. A reader that
+/// lets a few values gather reads many of them for that price. So in a running stream (one in which
+/// the last wait did not end in parking), `Batch` and `Park` wait for 0.4 µs by the clock before
+/// they look again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Waiting {
-    /// Looks all the time, for as long as it takes: the least latency, and a core of its own burned. On a machine with
-    /// fewer cores than spinning threads it holds up those it waits for.
+    /// Spins without bound: the shortest latency, at the price of a whole core. On a machine with
+    /// fewer cores than spinning threads, it delays the threads that it waits for.
     Spin,
-    /// Throughput and short latency: lets values gather in a running stream; when that has brought nothing the stream is
-    /// idle, and it looks all the time for some microseconds, and answers at once. Then it backs off and parks.
+    /// Throughput and short latency. In a running stream, the reader lets values gather. If none
+    /// came, the stream is idle: the reader spins for some microseconds, which answers at once,
+    /// then backs off and parks.
     Batch,
-    /// Lets values gather in a running stream; when that has brought nothing it backs off for some microseconds, looking
-    /// less and less often, then parks: no CPU is burned while nothing comes.
+    /// In a running stream, the reader lets values gather. If none came, it backs off for some
+    /// microseconds, looking less and less often, then parks. It uses no CPU while no value comes.
     #[default]
     Park,
 }
 
 /// How long values gather in a running stream.
 const GATHER: Duration = Duration::from_nanos(400);
-/// A reader that has waited so often without parking is lively again.
+/// After this many waits in a row without parking, a reader is lively again.
 const LIVELY: u8 = 32;
 /// How often a reader that batches looks at an idle stream before it backs off.
 const LOOKS: u32 = 200;
 
-/// A reader's waiting without parking.
+/// The part of a reader's wait that does not park.
 #[derive(Debug)]
 pub(crate) struct Awake {
     waiting: Waiting,
     /// Whether the last wait did not end in parking.
     is_running: bool,
-    /// Whether senders look whether this reader is parked.
+    /// Whether senders must check whether this reader is parked.
     is_drowsy: bool,
     /// How often a drowsy reader has waited since it last parked.
     waits: u8,
@@ -60,26 +63,28 @@ impl Awake {
         self.waiting
     }
 
-    /// Sets whether senders look whether it is parked, and says whether they did before.
+    /// Sets whether senders must check whether the reader is parked, and returns the old setting.
     pub(crate) fn set_drowsy(&mut self, is_drowsy: bool) -> bool {
         self.waits = 0;
         std::mem::replace(&mut self.is_drowsy, is_drowsy)
     }
 
-    /// A wait has ended without parking. Says whether there is to be an end to being drowsy.
+    /// Counts a wait that ended without parking. Returns whether the reader should stop being
+    /// drowsy.
     pub(crate) fn count_wait(&mut self) -> bool {
         self.waits = self.waits.saturating_add(1);
         self.is_drowsy && self.waits >= LIVELY
     }
 
-    /// Waits without parking until `is_ready`. False once it is time to park, or once the deadline has passed.
+    /// Waits without parking until `is_ready`. Returns false when it is time to park, or when the
+    /// deadline has passed.
     pub(crate) fn wait(
         &mut self,
         deadline: Option<Instant>,
         mut is_ready: impl FnMut() -> bool,
     ) -> bool {
         if MODELLED {
-            // Time does not pass in a model, and looking again without parking shows it nothing new.
+            // Time does not pass in a model, and another look without parking shows it nothing new.
             return is_ready();
         }
         if self.waiting == Waiting::Spin {
@@ -98,7 +103,7 @@ impl Awake {
     }
 }
 
-/// Lets time pass.
+/// Waits without looking, so that values gather.
 fn gather() {
     let begun = Instant::now();
     while begun.elapsed() < GATHER {
@@ -106,7 +111,7 @@ fn gather() {
     }
 }
 
-/// Looks all the time, so often.
+/// Looks up to `times` times without a break.
 fn look(times: u32, mut is_ready: impl FnMut() -> bool) -> bool {
     (0..times).any(|_| {
         let is_there = is_ready();
@@ -117,7 +122,7 @@ fn look(times: u32, mut is_ready: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// Looks all the time.
+/// Looks without a break until the deadline.
 fn spin(deadline: Option<Instant>, mut is_ready: impl FnMut() -> bool) -> bool {
     let mut looks = 0_u32;
     loop {

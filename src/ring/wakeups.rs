@@ -1,18 +1,20 @@
 //! Readers and senders that sleep, and the threads that wake them.
 //!
-//! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs something only where somebody
-//! is about to sleep.
+//! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs
+//! something only where somebody is about to sleep.
 //!
-//! *Readers* that may park are *drowsy*. A sender publishes, makes a light fence, and looks whether anybody is drowsy; only
-//! then does it fence in full and look whether anybody is parked. A reader grows drowsy by raising the count and making a
-//! heavy fence; then it stands in the queue, fences, looks for values once more, and parks. It stays drowsy until it has
-//! gone for a while without parking. So a running stream costs no fence, and a trickle costs one for each value and no
-//! heavy one.
+//! *Readers* that may park are *drowsy*. A sender publishes, makes a light fence, and looks whether
+//! anybody is drowsy; only then does it fence in full and look whether anybody is parked. A reader
+//! grows drowsy by raising the count and making a heavy fence; then it stands in the queue, fences,
+//! looks for values once more, and parks. It stays drowsy until it has gone for a while without
+//! parking. So a running stream costs no fence, and a trickle costs one for each value and no heavy
+//! one.
 //!
-//! A reader waits either for a sender or, if it [follows](super::leaders) others, for its leaders. There is a list for each, so
-//! that neither a sender nor a leader wakes readers that wait for the other. What a reader waits for may change with each look.
-//! So a reader compares what it waits for after its last look with the list in which it stands, and changes to the other list
-//! and looks again if they differ.
+//! A reader waits either for a sender or, if it [follows](super::leaders) others, for its leaders.
+//! There is a list for each, so that neither a sender nor a leader wakes readers that wait for the
+//! other. What a reader waits for may change with each look. So a reader compares what it waits for
+//! after its last look with the list in which it stands, and changes to the other list and looks
+//! again if they differ.
 //!
 //! For *senders* that wait for room, see [`BlockedSenders`].
 
@@ -143,8 +145,8 @@ impl Wakeups {
         }
     }
 
-    /// A drowsy reader stands in that list. It has to look once more before it parks, and to join again if it then waits
-    /// for something else.
+    /// A drowsy reader stands in that list. It has to look once more before it parks, and to join
+    /// again if it then waits for something else.
     pub(crate) fn join_readers(&self, place: &mut ReaderPlace, list: WaitsFor, waker: &Waker) {
         if place.list != list {
             self.leave_readers(place);

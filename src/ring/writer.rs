@@ -1,10 +1,11 @@
 //! Writing to a ring that one thread at a time sends on.
 //!
-//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the segment that it
-//! holds; it publishes them by one store of the tail: a reader that sees the new tail sees the values.
+//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the
+//! segment that it holds; it publishes them by one store of the tail: a reader that sees the new
+//! tail sees the values.
 //!
-//! What every send needs lies apart from what few need, which is reached by reference alone: so where a sender is a local
-//! variable, the compiler may keep its position in a register.
+//! What every send needs lies apart from what few need, which is reached by reference alone: so
+//! where a sender is a local variable, the compiler may keep its position in a register.
 
 use std::cell::LazyCell;
 use std::iter;
@@ -211,19 +212,21 @@ impl<T> Writer<T> {
         Ok(self.next)
     }
 
-    /// Has `count` values written in place from `next` on, where the limit allows it, and publishes them.
+    /// Has `count` values written in place from `next` on, where the limit allows it, and publishes
+    /// them.
     fn write(&mut self, count: usize, mut write: impl FnMut(usize, &mut T))
     where
         T: Default,
     {
-        // The limit may be in a later segment than `next`: the next send is to find out, also after a panic.
+        // The limit may be in a later segment than `next`: the next send is to find out, also after
+        // a panic.
         self.stop = self.next;
         let track = &self.core.track;
         for index in 0..count {
             let position = self.next + index as u64;
             let segment = track.storage.segment(position);
-            // SAFETY: as in `send_with`: the position is below the gate's limit, and none of these is published before the
-            // last of them was written.
+            // SAFETY: as in `send_with`: the position is below the gate's limit, and none of these
+            // is published before the last of them was written.
             write(index, unsafe {
                 segment.old_or_default(self.offset(position))
             });
@@ -241,8 +244,9 @@ impl<T> Writer<T> {
             return self.next;
         }
         let offset = self.offset(self.next);
-        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this writer's, and stays so until
-        // it is published, which is after the last use of the reference.
+        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this
+        // writer's, and stays so until it is published, which is after the last use of the
+        // reference.
         write(unsafe { self.segment.old_or_default(offset) });
         let position = self.next;
         self.publish(position + 1);
@@ -258,7 +262,8 @@ impl<T> Writer<T> {
     #[inline(always)]
     fn put(&mut self, value: T) -> u64 {
         let position = self.next;
-        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this writer's.
+        // SAFETY: the position is below the gate's limit and unpublished, so the slot is this
+        // writer's.
         let old = unsafe { self.segment.replace(self.offset(position), value) };
         self.publish(position + 1);
         // Only now, for it may panic.
@@ -269,7 +274,8 @@ impl<T> Writer<T> {
     #[inline(always)]
     fn publish(&mut self, end: u64) {
         self.core.track.publish(end);
-        // After the tail: the next send loads it, and gets it sooner if no other store follows this one.
+        // After the tail: the next send loads it, and gets it sooner if no other store follows this
+        // one.
         self.next = end;
         // In a ring that drops values once they are read, the count of drowsy readers is never 0. A
         // reader that is not at `end` or beyond was not beyond the first of these values either, or
@@ -371,10 +377,11 @@ impl Seldom {
         })
     }
 
-    /// Moves the limit on until there is room for `count` values at `next`, and no further than a capacity beyond `next`: so
-    /// no strict reader joins beyond what was published.
+    /// Moves the limit on until there is room for `count` values at `next`, and no further than a
+    /// capacity beyond `next`: so no strict reader joins beyond what was published.
     ///
-    /// Strict readers are looked at first, so that lossy ones are not overtaken for a claim that fails.
+    /// Strict readers are looked at first, so that lossy ones are not overtaken for a claim that
+    /// fails.
     #[cold]
     fn claim<T>(&mut self, core: &Core<T>, next: u64, count: u64) -> Result<(), Held> {
         let track = &core.track;

@@ -14,9 +14,9 @@ use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
 ///
-/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or its handle dropped,
-/// and at the latest when the producer has ended, so a holder of a clone never waits on it for ever. Once cancelled, it
-/// stays cancelled.
+/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or
+/// its handle dropped, and at the latest when the producer has ended, so a holder of a clone never
+/// waits on it for ever. Once cancelled, it stays cancelled.
 ///
 /// # Examples
 ///
@@ -67,7 +67,8 @@ impl Default for CancelToken {
 }
 
 impl CancelToken {
-    /// A token that has not been cancelled, for a library that tells its own producers or handlers to end.
+    /// A token that has not been cancelled, for a library that tells its own producers or handlers
+    /// to end.
     ///
     /// ```
     /// let token = fanfeed::CancelToken::new();
@@ -92,11 +93,13 @@ impl CancelToken {
 
     /// Whether it has been cancelled.
     pub fn is_cancelled(&self) -> bool {
-        // ORDERING: pairs with the Release in `cancel`: a thread that sees the cancellation sees what led to it.
+        // ORDERING: pairs with the Release in `cancel`: a thread that sees the cancellation sees
+        // what led to it.
         self.shared.cancelled.load(Ordering::Acquire)
     }
 
-    /// A channel that yields nothing and is disconnected once the token has been cancelled, to stand in a `select!`.
+    /// A channel that yields nothing and is disconnected once the token has been cancelled, to
+    /// stand in a `select!`.
     pub fn channel(&self) -> &Receiver<Infallible> {
         &self.shared.receiver
     }
@@ -107,8 +110,9 @@ impl CancelToken {
         self.wait_until(Instant::now().checked_add(timeout), |_| false)
     }
 
-    /// Waits until the token is cancelled, until the deadline, or until `over` returns true. `over` keeps the waker, to
-    /// wake this thread when its result may have changed. Returns whether the token has been cancelled.
+    /// Waits until the token is cancelled, until the deadline, or until `over` returns true. `over`
+    /// keeps the waker, to wake this thread when its result may have changed. Returns whether the
+    /// token has been cancelled.
     pub(crate) fn wait_until(
         &self,
         deadline: Option<Instant>,
@@ -136,10 +140,11 @@ impl CancelToken {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Cancels the token, and wakes all threads and tasks that wait for it. Cancelling it again does nothing.
+    /// Cancels the token, and wakes all threads and tasks that wait for it. Cancelling it again
+    /// does nothing.
     pub fn cancel(&self) {
-        // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a waiter that joins and still
-        // sees `false` is woken by it.
+        // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a
+        // waiter that joins and still sees `false` is woken by it.
         self.shared.cancelled.store(true, Ordering::Release);
         if !mutant!("cancel_wakes_nobody") {
             self.shared.waiting.wake_all();

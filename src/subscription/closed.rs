@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::source::SourceRef;
 use crate::wait::{Key, Parker};
 
-/// Completes when a subscription has ended. Made by [`Subscription::closed`](super::Subscription::closed).
+/// Completes when a subscription has ended. Made by
+/// [`Subscription::closed`](super::Subscription::closed).
 ///
 /// It does not keep the subscription alive, and dropping it does nothing to it.
 #[must_use = "a future does nothing unless it is awaited, or waited for with `wait`"]
@@ -33,7 +34,8 @@ impl Closed {
         self.wait_until(None);
     }
 
-    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether it has ended.
+    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether it
+    /// has ended.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
         // A limit beyond what the clock can count is no limit.
         self.wait_until(Instant::now().checked_add(timeout))

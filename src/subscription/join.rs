@@ -49,7 +49,8 @@ impl Joined {
         if let Some(error) = self.members[index].state().error()
             && self.note(error)
         {
-            // Only the first failure tells the others, so that their ends do not recurse through one another.
+            // Only the first failure tells the others, so that their ends do not recurse through
+            // one another.
             self.cancel_soon();
         }
         // ORDERING: the last one to count sees the failure that any before it has noted.
@@ -182,8 +183,8 @@ impl Drop for Joined {
 
 /// Reports the end of one member.
 ///
-/// It owns the joined subscription, which owns the members, so the circle keeps a detached one alive; the end of the
-/// member, which drops its wakers, opens it.
+/// It owns the joined subscription, which owns the members, so the circle keeps a detached one
+/// alive; the end of the member, which drops its wakers, opens it.
 struct MemberEnd {
     joined: Arc<Joined>,
     index: usize,

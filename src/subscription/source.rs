@@ -12,21 +12,24 @@ use crate::wait::{catch, quietly};
 /// The source of a [`Subscription`](crate::Subscription): how a library that delivers values makes
 /// subscriptions of its own, without a thread for each.
 ///
-/// [`Subscription::from_source`](crate::Subscription::from_source) makes the handle. Feeds, rings, muxes,
-/// [`spawn`](crate::Subscription::spawn) and [`join`](crate::Subscription::join) make theirs the same way, so scopes, `join`,
-/// [`resubscribe`](crate::resubscribe), [`closed`](crate::Subscription::closed) and [`err`](crate::Subscription::err) work
-/// with any source.
+/// [`Subscription::from_source`](crate::Subscription::from_source) makes the handle. Feeds, rings,
+/// muxes, [`spawn`](crate::Subscription::spawn) and [`join`](crate::Subscription::join) make theirs
+/// the same way, so scopes, `join`, [`resubscribe`](crate::resubscribe),
+/// [`closed`](crate::Subscription::closed) and [`err`](crate::Subscription::err) work with any
+/// source.
 ///
 /// # Contract
 ///
-/// - **The source ends its state**, by [`SubscriptionState::end`], when it begins no more deliveries: because it was cancelled,
-///   because what it delivers has come to its end, or because it failed. It does so on every way out. A delivery that is under way
-///   then may still complete; `cancel` waits for it. No other code ends the state, except that a panic of `cancel` or
+/// - **The source ends its state**, by [`SubscriptionState::end`], when it begins no more
+///   deliveries: because it was cancelled, because what it delivers has come to its end, or because
+///   it failed. It does so on every way out. A delivery that is under way then may still complete;
+///   `cancel` waits for it. No other code ends the state, except that a panic of `cancel` or
 ///   `cancel_soon` ends it as failed ([`Panicked`](SubscriptionError::Panicked)).
 /// - **`state` returns the same state each time**, and that state belongs to this source alone.
-/// - **All methods may be called at any time**, from any thread, any number of times, several at once: before the end, during it
-///   and after it. `end` wakes waiters on the calling thread, and these may call any method of the same source. So a source
-///   holds no lock of its own while it calls `end`.
+/// - **All methods may be called at any time**, from any thread, any number of times, several at
+///   once: before the end, during it and after it. `end` wakes waiters on the calling thread, and
+///   these may call any method of the same source. So a source holds no lock of its own while it
+///   calls `end`.
 ///
 /// # What depends on it
 ///
@@ -41,16 +44,18 @@ use crate::wait::{catch, quietly};
 /// | panics in its destructor | nothing: the panic is caught wherever this crate drops the last reference |
 /// | is dropped without having ended | nothing waits for it by then: whatever waits for the end of a source keeps it in memory. Receivers from `err` are disconnected |
 ///
-/// Dropping a [`Subscription`](crate::Subscription) calls `cancel`, and then drops its reference to the source.
-/// [`detach`](crate::Subscription::detach) drops the reference alone. A scope that tracks a subscription, a subscription that it
-/// was joined into, and a [`Closed`](crate::Closed) hold references too, until the source has ended. So the library that delivers must
-/// end the state before it forgets the source; otherwise a detached joined subscription leaks. And since a handle keeps
-/// an ended source in memory, a source that owns what the subscriber left (a handler, a sender) should drop it in `cancel`, and not in its
-/// destructor.
+/// Dropping a [`Subscription`](crate::Subscription) calls `cancel`, and then drops its reference to
+/// the source. [`detach`](crate::Subscription::detach) drops the reference alone. A scope that
+/// tracks a subscription, a subscription that it was joined into, and a [`Closed`](crate::Closed)
+/// hold references too, until the source has ended. So the library that delivers must end the state
+/// before it forgets the source; otherwise a detached joined subscription leaks. And since a handle
+/// keeps an ended source in memory, a source that owns what the subscriber left (a handler, a
+/// sender) should drop it in `cancel`, and not in its destructor.
 ///
 /// # Examples
 ///
-/// A switchboard that calls a closure for each message. It has no thread of its own: `publish` runs the closures.
+/// A switchboard that calls a closure for each message. It has no thread of its own: `publish` runs
+/// the closures.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -155,26 +160,30 @@ pub trait SubscriptionSource: Any + Send + Sync {
     /// The identity and the end of the subscription. Does not block, and does not panic.
     fn state(&self) -> &SubscriptionState;
 
-    /// Ends the subscription if it has not ended, and returns when no delivery is under way any more. Called again, or after
-    /// the end, it waits in the same way.
+    /// Ends the subscription if it has not ended, and returns when no delivery is under way any
+    /// more. Called again, or after the end, it waits in the same way.
     ///
-    /// This is [`unsubscribe`](crate::Subscription::unsubscribe), and also runs when the handle is dropped. It may wait for
-    /// deliveries that are under way, and drop what the subscriber left, but only where
-    /// [`SubscriptionState::may_wait`] is true and where it would not wait for its caller: a handler that the
-    /// source runs may call this. Elsewhere it does what [`cancel_soon`](Self::cancel_soon) does. The state has ended when
-    /// this returns, unless the source could not wait: then it ends a moment later, without further calls.
+    /// This is [`unsubscribe`](crate::Subscription::unsubscribe), and also runs when the handle is
+    /// dropped. It may wait for deliveries that are under way, and drop what the subscriber left,
+    /// but only where [`SubscriptionState::may_wait`] is true and where it would not wait for its
+    /// caller: a handler that the source runs may call this. Elsewhere it does what
+    /// [`cancel_soon`](Self::cancel_soon) does. The state has ended when this returns, unless the
+    /// source could not wait: then it ends a moment later, without further calls.
     ///
-    /// It should not wait for a destructor that another thread runs: that is user code, and may itself wait for what this
-    /// thread does next. Sources that wait for the handlers of one another can deadlock, which this crate cannot see: for
-    /// example a handler that unsubscribes a producer ([`spawn`](crate::Subscription::spawn)) while that producer unsubscribes the handler.
+    /// It should not wait for a destructor that another thread runs: that is user code, and may
+    /// itself wait for what this thread does next. Sources that wait for the handlers of one
+    /// another can deadlock, which this crate cannot see: for example a handler that unsubscribes a
+    /// producer ([`spawn`](crate::Subscription::spawn)) while that producer unsubscribes the
+    /// handler.
     fn cancel(&self);
 
     /// Tells the source to end, without waiting.
     ///
-    /// Called by scopes and joined subscriptions for all members before they [`cancel`](Self::cancel) the first, and by the
-    /// thread that ended one member of a joined subscription for the others. That thread may be in a delivery, and hold locks of its
-    /// own. So this takes no lock that is held while a handler runs, and runs no destructor of a user. The state ends now, or
-    /// later without further calls: `cancel` may never be called.
+    /// Called by scopes and joined subscriptions for all members before they
+    /// [`cancel`](Self::cancel) the first, and by the thread that ended one member of a joined
+    /// subscription for the others. That thread may be in a delivery, and hold locks of its own. So
+    /// this takes no lock that is held while a handler runs, and runs no destructor of a user. The
+    /// state ends now, or later without further calls: `cancel` may never be called.
     fn cancel_soon(&self);
 
     /// What the source has counted so far. All zero by default.
@@ -183,7 +192,8 @@ pub trait SubscriptionSource: Any + Send + Sync {
     }
 }
 
-/// A counted reference to a source. A panic of the source's `cancel`, `cancel_soon` or destructor goes no further.
+/// A counted reference to a source. A panic of the source's `cancel`, `cancel_soon` or destructor
+/// goes no further.
 ///
 /// Empty only after [`take`](Self::take), and then all it can do is be dropped.
 #[derive(Clone)]

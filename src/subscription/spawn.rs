@@ -77,7 +77,8 @@ impl Producer {
         else {
             return self.wait_for_end();
         };
-        // First told, then looked: of those that would close a circle, the last to tell finds all the others told.
+        // First told, then looked: of those that would close a circle, the last to tell finds all
+        // the others told.
         let looked_first =
             mutant!("circle_is_looked_for_before_it_is_told").then(|| self.waits_on(&caller));
         *caller.waits_for.lock() = Weak::clone(&self.this);

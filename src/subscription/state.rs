@@ -40,12 +40,14 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// The identity and the one end of a subscription. A [`SubscriptionSource`](crate::SubscriptionSource) owns one.
+/// The identity and the one end of a subscription. A
+/// [`SubscriptionSource`](crate::SubscriptionSource) owns one.
 ///
 /// It has 40 bytes, and allocates only for a name, and when the end is waited for, asked about with
 /// [`err`](crate::Subscription::err), or has an error.
 ///
-/// Dropping a state that has not ended wakes nobody: nothing can wait for it by then. Receivers from `err` are disconnected.
+/// Dropping a state that has not ended wakes nobody: nothing can wait for it by then. Receivers
+/// from `err` are disconnected.
 pub struct SubscriptionState {
     id: SubscriptionId,
     /// Boxed, because most have none, and some have thousands beside them.
@@ -103,23 +105,24 @@ impl SubscriptionState {
         self.name.as_deref()
     }
 
-    /// Whether the subscription has ended. Once true, it stays true. What the thread that ended it did before is visible to a
-    /// thread that gets `true`.
+    /// Whether the subscription has ended. Once true, it stays true. What the thread that ended it
+    /// did before is visible to a thread that gets `true`.
     pub fn is_ended(&self) -> bool {
-        // ORDERING: pairs with the Release in `end`: a thread that sees the end sees what led to it.
+        // ORDERING: pairs with the Release in `end`: a thread that sees the end sees what led to
+        // it.
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends the subscription, and wakes the threads and tasks that wait for its end. Returns whether this call ended it: the
-    /// first one does. A later call, and its error, have no effect.
+    /// Ends the subscription, and wakes the threads and tasks that wait for its end. Returns
+    /// whether this call ended it: the first one does. A later call, and its error, have no effect.
     ///
-    /// With an error the subscription has failed, and [`err`](crate::Subscription::err) yields that error.
-    /// A subscription that was cancelled has not failed, whatever its cancellation brought about, so its source ends it with
-    /// `None`.
+    /// With an error the subscription has failed, and [`err`](crate::Subscription::err) yields that
+    /// error. A subscription that was cancelled has not failed, whatever its cancellation brought
+    /// about, so its source ends it with `None`.
     ///
-    /// Wakers run on this thread before `end` returns, and may call the source: hold no lock here that
-    /// [`SubscriptionSource`](crate::SubscriptionSource)'s methods take. A panic of a waker is caught. `end` does not wait for other
-    /// threads.
+    /// Wakers run on this thread before `end` returns, and may call the source: hold no lock here
+    /// that [`SubscriptionSource`](crate::SubscriptionSource)'s methods take. A panic of a waker is
+    /// caught. `end` does not wait for other threads.
     ///
     /// ```
     /// use fanfeed::{SubscriptionError, SubscriptionState};
@@ -133,14 +136,17 @@ impl SubscriptionState {
         ended.map(Wakers::wake_all).is_some()
     }
 
-    /// Whether the calling thread may wait for other threads in [`cancel`](crate::SubscriptionSource::cancel).
+    /// Whether the calling thread may wait for other threads in
+    /// [`cancel`](crate::SubscriptionSource::cancel).
     ///
-    /// False inside a delivery of a feed: in a closure or a carrier that is subscribed to one, and in a `clone` or `drop` of a value
-    /// there. Another thread may be waiting for that delivery to end, and a `cancel` that waited for that thread would deadlock. Also
-    /// false inside more than 16 nested callbacks: destructors of carriers, and wakers that the end of a subscription woke.
+    /// False inside a delivery of a feed: in a closure or a carrier that is subscribed to one, and
+    /// in a `clone` or `drop` of a value there. Another thread may be waiting for that delivery to
+    /// end, and a `cancel` that waited for that thread would deadlock. Also false inside more than
+    /// 16 nested callbacks: destructors of carriers, and wakers that the end of a subscription
+    /// woke.
     ///
-    /// It knows nothing of the handlers that other sources run. A source that waits for its own handlers has to tell
-    /// whether it is called by one of them.
+    /// It knows nothing of the handlers that other sources run. A source that waits for its own
+    /// handlers has to tell whether it is called by one of them.
     ///
     /// ```
     /// use fanfeed::{Feed, SubscriptionState};
@@ -211,7 +217,8 @@ impl SubscriptionState {
         self.end.lock().as_ref()?.error.clone()
     }
 
-    /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in later calls.
+    /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in
+    /// later calls.
     pub(crate) fn wake_at_end(&self, key: &mut Option<Key>, waker: &Waker) -> bool {
         let is_held = |key: Key| {
             self.held(|wakers| wakers.get(key).will_wake(waker))

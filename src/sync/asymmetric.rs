@@ -1,13 +1,15 @@
 //! A pair of fences of which one costs nothing, and the other much.
 //!
-//! Dekker's pattern takes a fence on both sides: each stores, fences, and loads what the other one stores. Where one side
-//! does this for every value and the other hardly ever, the rare side can fence for both: Linux's `membarrier` runs a full
-//! fence on every core that runs a thread of this process. What the frequent side then needs is that the compiler keeps
-//! its store and its load in order. Where there is no `membarrier`, both sides make full fences; so they do under
-//! `--cfg fanfeed_plain_fences`, by which tests run that way on machines that have it.
+//! Dekker's pattern takes a fence on both sides: each stores, fences, and loads what the other one
+//! stores. Where one side does this for every value and the other hardly ever, the rare side can
+//! fence for both: Linux's `membarrier` runs a full fence on every core that runs a thread of this
+//! process. What the frequent side then needs is that the compiler keeps its store and its load in
+//! order. Where there is no `membarrier`, both sides make full fences; so they do under `--cfg
+//! fanfeed_plain_fences`, by which tests run that way on machines that have it.
 //!
-//! Guarantee: if a [`light_fence`] stands between a store and a load of one thread, and a [`heavy_fence`] between a store
-//! and a load of another, then one of the loads sees the other thread's store (or a later one).
+//! Guarantee: if a [`light_fence`] stands between a store and a load of one thread, and a
+//! [`heavy_fence`] between a store and a load of another, then one of the loads sees the other
+//! thread's store (or a later one).
 //!
 //! # When `membarrier` is denied later
 //!
@@ -24,11 +26,12 @@
 //! In step 2 a thread may be between its store and its load, and have loaded the old word. It is in
 //! one of two states:
 //!
-//! - It runs. Then its store is in the core's store buffer. A core writes its store buffer to its cache as fast as it gets
-//!   the cache lines: in less than a microsecond, and in tens of them when many cores want one line. An interrupt, which a
-//!   core that runs a thread takes at each tick of the kernel's clock (1 to 10 ms), empties the buffer in any case.
-//! - It does not run. The kernel makes a full fence when it switches threads, so its store can be seen; and its load, when
-//!   it runs again, sees what was stored before step 1.
+//! - It runs. Then its store is in the core's store buffer. A core writes its store buffer to its
+//!   cache as fast as it gets the cache lines: in less than a microsecond, and in tens of them when
+//!   many cores want one line. An interrupt, which a core that runs a thread takes at each tick of
+//!   the kernel's clock (1 to 10 ms), empties the buffer in any case.
+//! - It does not run. The kernel makes a full fence when it switches threads, so its store can be
+//!   seen; and its load, when it runs again, sees what was stored before step 1.
 //!
 //! So the wait is for a fixed time, [`DRAIN`], which is more than two ticks of the slowest clock,
 //! and ten thousand times what a buffer takes. No language or processor manual gives a limit: this
@@ -55,7 +58,8 @@ const RETIRING: u8 = 2;
 
 /// How the fences of a process work.
 struct Fences {
-    /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by [`retire`](Self::retire).
+    /// `FULL` to `FREE` once, by [`prepare`]; `FREE` to `RETIRING` to `FULL` once, by
+    /// [`retire`](Self::retire).
     state: AtomicU8,
     retirement: Once,
     /// The addresses of the words in which [`ALWAYS`] is to be set. A word lives while it is listed
@@ -165,7 +169,8 @@ pub(crate) fn deregister(word: &Word) {
     FENCES.deregister(word);
 }
 
-/// Makes light fences free where that can be had. Called before the first use; more calls do nothing.
+/// Makes light fences free where that can be had. Called before the first use; more calls do
+/// nothing.
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -176,7 +181,8 @@ fn prepare() {
     });
 }
 
-/// Whether light fences are free now. Called before a first light fence that no [`register`] precedes.
+/// Whether light fences are free now. Called before a first light fence that no [`register`]
+/// precedes.
 pub(crate) fn light_fences_are_free() -> bool {
     prepare();
     FENCES.state.load(Ordering::Relaxed) == FREE
@@ -196,7 +202,8 @@ pub(crate) fn free_fence() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The rare side's fence: some microseconds, and about two of each other core that runs a thread of this process.
+/// The rare side's fence: some microseconds, and about two of each other core that runs a thread of
+/// this process.
 #[cold]
 pub(crate) fn heavy_fence() {
     FENCES.heavy(membarrier::run, || std::thread::sleep(DRAIN));
@@ -225,7 +232,8 @@ mod membarrier {
 
     fn call(command: c_int) -> bool {
         let none: c_int = 0;
-        // SAFETY: membarrier takes a command, flags and a processor number, and touches no memory of ours.
+        // SAFETY: membarrier takes a command, flags and a processor number, and touches no memory
+        // of ours.
         unsafe { syscall(SYS_MEMBARRIER, command, none, none) == 0 }
     }
 

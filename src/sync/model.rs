@@ -1,7 +1,8 @@
-//! The primitives of a model: what loom's and shuttle's have in common, and what each needs of its own.
+//! The primitives of a model: what loom's and shuttle's have in common, and what each needs of its
+//! own.
 //!
-//! Both run all threads of a model on one thread of the system, one at a time, and change between them only inside their
-//! own primitives. Time does not pass.
+//! Both run all threads of a model on one thread of the system, one at a time, and change between
+//! them only inside their own primitives. Time does not pass.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ pub(crate) use super::mutants::{feeds_are_shared, light_fences_are_free};
 /// See [`register_word`].
 pub(crate) fn deregister_word(_: &Word) {}
 
-/// In a model a timer either never fires, which is the harder case for a lost wake-up, or, where a model asks for it,
-/// as soon as the others have run.
+/// In a model a timer either never fires, which is the harder case for a lost wake-up, or, where a
+/// model asks for it, as soon as the others have run.
 pub(crate) fn park_timeout(_: Duration) {
     if super::mutants::timers_fire() {
         yield_now()

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-// All threads of a model run on the one thread that calls it, so plain thread-locals are what a model sets, and models
-// that run beside one another in a test binary do not meet.
+// All threads of a model run on the one thread that calls it, so plain thread-locals are what a
+// model sets, and models that run beside one another in a test binary do not meet.
 std::thread_local! {
     static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     static TIMERS: Cell<bool> = const { Cell::new(false) };
@@ -11,7 +11,8 @@ std::thread_local! {
     static SHARED_FEEDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` with the named mutant in place of the code it was made from. Several are named with a space between them.
+/// Runs `f` with the named mutant in place of the code it was made from. Several are named with a
+/// space between them.
 pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     struct Reset;
     impl Drop for Reset {

@@ -90,7 +90,8 @@ macro_rules! global {
 }
 pub(crate) use global;
 
-/// Asks the processor to bring the cache line of `pointer` closer. A hint, and nothing on processors without one here.
+/// Asks the processor to bring the cache line of `pointer` closer. A hint, and nothing on
+/// processors without one here.
 #[inline(always)]
 pub(crate) fn prefetch<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]

@@ -42,7 +42,8 @@ struct Slot<T> {
     next: u32,
 }
 
-/// The place of a value in a [`Line`]: the complement of its slot's number, so that an `Option` of it takes no more room.
+/// The place of a value in a [`Line`]: the complement of its slot's number, so that an `Option` of
+/// it takes no more room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(NonZeroU32);
 

@@ -4,12 +4,14 @@ use crate::sync::{MODELLED, spin_loop, yield_now};
 
 /// Looks that a thread takes at a place to which another core writes, farther and farther apart.
 ///
-/// A look at a value that has just been written moves a cache line between the cores. A receiver that looks without pause
-/// takes each value as soon as it is there, and the sender waits for the line with each send. One that first pauses finds
-/// several values, whose lines come over together. So a receiver pauses for longer before its first look while that finds
-/// something, and for less once it does not.
+/// A look at a value that has just been written moves a cache line between the cores. A receiver
+/// that looks without pause takes each value as soon as it is there, and the sender waits for the
+/// line with each send. One that first pauses finds several values, whose lines come over together.
+/// So a receiver pauses for longer before its first look while that finds something, and for less
+/// once it does not.
 ///
-/// The pauses add up to some microseconds, after which it yields a few times. Then the thread is to park.
+/// The pauses add up to some microseconds, after which it yields a few times. Then the thread is to
+/// park.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     /// The logarithm of the number of pauses before the first look.
@@ -29,8 +31,9 @@ impl Looks {
         self.until_round(Self::ROUNDS, Self::YIELDS, look)
     }
 
-    /// For a sender that waits for room. Its first look is far off already, so that the receiver makes room for several values.
-    /// It yields early and often: the receiver may be on the same core, or a sender that waits as well.
+    /// For a sender that waits for room. Its first look is far off already, so that the receiver
+    /// makes room for several values. It yields early and often: the receiver may be on the same
+    /// core, or a sender that waits as well.
     pub(crate) fn until_room<R>(look: impl FnMut() -> Option<R>) -> Option<R> {
         Self { first: 5 }.until_round(7, 2 * Self::YIELDS, look)
     }

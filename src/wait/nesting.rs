@@ -180,7 +180,8 @@ mod tests {
         }
     }
 
-    /// So many that they would overflow the stack of the test's thread if they ran inside one another.
+    /// So many that they would overflow the stack of the test's thread if they ran inside one
+    /// another.
     const TURNS: usize = 200_000;
 
     #[test]

@@ -7,11 +7,12 @@ use crate::sync::{MODELLED, spin_loop, thread_local};
 
 /// How many values a receiver had taken when it last had none left that it knew of.
 ///
-/// A receiver that polls may take values as fast as they come, a few at a time. Then the senders wait for a cache line with each
-/// value. So the receiver pauses, and then finds several values.
+/// A receiver that polls may take values as fast as they come, a few at a time. Then the senders
+/// wait for a cache line with each value. So the receiver pauses, and then finds several values.
 ///
-/// Where several values have come, the stream is quick, and a longer pause lets it fill many cache lines. It is the shorter the
-/// more other receivers have paused on the thread since, because a receiver's turn is a pause for the others, too.
+/// Where several values have come, the stream is quick, and a longer pause lets it fill many cache
+/// lines. It is the shorter the more other receivers have paused on the thread since, because a
+/// receiver's turn is a pause for the others, too.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     taken: u32,
@@ -20,12 +21,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A receiver pauses if it has taken fewer values than this since the last time, and than there can be at once.
+    /// A receiver pauses if it has taken fewer values than this since the last time, and than there
+    /// can be at once.
     const FEW: u32 = 32;
     /// A stream is quick if there were so many values or more.
     const MANY: u32 = 8;
 
-    /// The receiver of a channel of this capacity has taken so many values, and knows of no other. True if it has paused.
+    /// The receiver of a channel of this capacity has taken so many values, and knows of no other.
+    /// True if it has paused.
     #[inline]
     pub(crate) fn pauses(&mut self, taken: u32, capacity: usize) -> bool {
         let since = taken.wrapping_sub(mem::replace(&mut self.taken, taken));
@@ -60,8 +63,9 @@ impl Pace {
 
 /// As [`Pace`], of a receiver that pauses before it looks, and so even where it would find a value.
 ///
-/// It pauses for the shorter the more often other receivers have looked on its thread since it last did: their looks take time,
-/// too. So a thread that polls many receivers in turn does not pause for each.
+/// It pauses for the shorter the more often other receivers have looked on its thread since it last
+/// did: their looks take time, too. So a thread that polls many receivers in turn does not pause
+/// for each.
 #[derive(Debug)]
 pub(crate) struct PaceBefore {
     /// As in [`Pace`], modulo 2^16: many values may be taken for few, and cost a pause.
@@ -76,7 +80,8 @@ thread_local! {
     static LOOKS: Cell<u16> = const { Cell::new(0) };
 }
 
-/// Counts a look, and returns how many others the thread has made since the count was as in `last`, which becomes this one.
+/// Counts a look, and returns how many others the thread has made since the count was as in `last`,
+/// which becomes this one.
 fn others_since(last: &mut u16) -> u16 {
     let looks = LOOKS.with(Cell::get);
     LOOKS.with(|all| all.set(looks.wrapping_add(1)));
@@ -95,7 +100,8 @@ impl PaceBefore {
         }
     }
 
-    /// The receiver has taken so many values, knows of no other, and is about to look. Pauses if it looks too often.
+    /// The receiver has taken so many values, knows of no other, and is about to look. Pauses if it
+    /// looks too often.
     #[inline]
     pub(crate) fn pause(&mut self, taken: u64) {
         let since = self.since(taken);
@@ -127,8 +133,8 @@ const HINTS: u32 = 32;
 /// How long a pause in a quick stream is.
 const HINTS_OF_QUICK: u32 = 256;
 
-/// 32 hints take 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the code of a receiver that does not pause
-/// stays short.
+/// 32 hints take 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the
+/// code of a receiver that does not pause stays short.
 #[cold]
 #[inline(never)]
 fn pause(hints: u32) {

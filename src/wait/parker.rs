@@ -8,8 +8,8 @@ use crate::sync::{self, AtomicBool, Ordering, Thread};
 
 /// Parks the thread that made it; its [`Waker`] unparks that thread.
 ///
-/// A wake-up that comes before the park is kept, so the park returns at once. A park may also return without one, so
-/// its caller looks again at what it waits for.
+/// A wake-up that comes before the park is kept, so the park returns at once. A park may also
+/// return without one, so its caller looks again at what it waits for.
 #[derive(Debug, Clone)]
 pub(crate) struct Parker {
     signal: Arc<Signal>,
@@ -56,7 +56,8 @@ impl Parker {
 
     /// Parks until woken, or until the deadline; without one, until woken.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
-        // ORDERING: pairs with the Release in `wake_by_ref`: what the waker did before is visible to the woken thread.
+        // ORDERING: pairs with the Release in `wake_by_ref`: what the waker did before is visible
+        // to the woken thread.
         if self.signal.woken.swap(false, Ordering::Acquire) {
             return;
         }

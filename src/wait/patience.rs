@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use crate::sync;
 
-/// Spins for about a microsecond, then yields a few times, then sleeps for longer and longer. It never burns a core.
+/// Spins for about a microsecond, then yields a few times, then sleeps for longer and longer. It
+/// never burns a core.
 ///
-/// For waits whose end is a few instructions of another thread away, unless that thread was preempted.
+/// For waits whose end is a few instructions of another thread away, unless that thread was
+/// preempted.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     round: u32,

@@ -23,15 +23,16 @@ const AHEAD: usize = 4;
 /// event, or the thread sees the waiter.
 ///
 /// **The invariant.** A [`ListPlace`] of the current round has its waker in the list. If it is of
-/// an earlier round, its waker was taken out to be woken. Only `wake_all` begins a round; it does so
-/// under the lock, and takes all wakers out.
+/// an earlier round, its waker was taken out to be woken. Only `wake_all` begins a round; it does
+/// so under the lock, and takes all wakers out.
 ///
 /// So a waiter that was woken has nothing to take back, and leaves by a look at the round. That is
 /// the difference from a [`WakerSet`](super::WakerSet), where a woken waiter keeps its place in
 /// line until it acts: a thousand tasks that are woken for each value do not touch a place each.
 ///
-/// The list has memory for as many waiters as there are at once, and for as many as were woken last: 32 to 64 bytes for each. It
-/// frees that of more than [`KEPT`] when the last one leaves, or when few were woken.
+/// The list has memory for as many waiters as there are at once, and for as many as were woken
+/// last: 32 to 64 bytes for each. It frees that of more than [`KEPT`] when the last one leaves, or
+/// when few were woken.
 #[derive(Debug)]
 pub(crate) struct WakeList {
     /// How many wait. Written under the lock.
@@ -53,8 +54,8 @@ struct Waiters {
 
 /// A waiter's place in a [`WakeList`]: `round << 24 | index`. The default is none.
 ///
-/// A round's number comes again after 2^40 rounds, a day of ten million a second. Only a waiter that
-/// was woken and did not act until that very round could take it for the current one.
+/// A round's number comes again after 2^40 rounds, a day of ten million a second. Only a waiter
+/// that was woken and did not act until that very round could take it for the current one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ListPlace(u64);
 
@@ -101,7 +102,8 @@ impl WakeList {
         *place != ListPlace::NONE && self.round.load(Ordering::Relaxed) == place.round()
     }
 
-    /// Joins the list, unless the waiter is in it with this waker. It must look once more after this.
+    /// Joins the list, unless the waiter is in it with this waker. It must look once more after
+    /// this.
     pub(crate) fn join(&self, place: &mut ListPlace, waker: &Waker) {
         if !self.has(place, waker) {
             // Cloned and dropped outside the lock, because that runs user code.
@@ -122,8 +124,8 @@ impl WakeList {
         self.is_current(place) && held().is_ok_and(|held| held.will_wake(waker))
     }
 
-    /// Puts a waker in the list, or into the place that the waiter has there. Returns the waker that
-    /// was in that place.
+    /// Puts a waker in the list, or into the place that the waiter has there. Returns the waker
+    /// that was in that place.
     fn put(&self, place: &mut ListPlace, waker: Waker) -> Option<Waker> {
         let mut waiters = self.waiters.lock();
         if self.is_current(place) {

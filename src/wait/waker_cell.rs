@@ -9,9 +9,10 @@ use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 
 /// Holds the waker of the one receiver while it waits.
 ///
-/// The protocol is Dekker's. The receiver arms the cell and looks at the queue once more; a sender puts its value into
-/// the queue and looks whether the cell is armed. All four accesses are `SeqCst`: in their single order either the
-/// receiver's look comes after the sender's change, and finds it, or the sender's look comes after the arming.
+/// The protocol is Dekker's. The receiver arms the cell and looks at the queue once more; a sender
+/// puts its value into the queue and looks whether the cell is armed. All four accesses are
+/// `SeqCst`: in their single order either the receiver's look comes after the sender's change, and
+/// finds it, or the sender's look comes after the arming.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct WakerCell {
@@ -28,14 +29,16 @@ impl WakerCell {
         }
     }
 
-    /// The receiver announces that it is about to wait. It must look once more after this, with `SeqCst`.
+    /// The receiver announces that it is about to wait. It must look once more after this, with
+    /// `SeqCst`.
     pub(crate) fn arm(&self, waker: &Waker) {
         // Cloned and dropped outside the lock: that runs code of others.
         let waker = waker.clone();
         let replaced = self.waker.lock().replace(waker);
         drop(replaced);
-        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue: the tail's, or the first gap's.
-        // A stamp that is read after this decides nothing: where it is not there yet, the tail says that it will be.
+        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue:
+        // the tail's, or the first gap's. A stamp that is read after this decides nothing: where it
+        // is not there yet, the tail says that it will be.
         self.set_armed(true, Ordering::SeqCst);
         seq_cst_order!("receiver_arms_without_order");
     }
@@ -48,8 +51,8 @@ impl WakerCell {
     fn set_armed(&self, armed: bool, order: Ordering) {
         #[cfg(not(fanfeed_loom))]
         self.armed.store(armed, order);
-        // loom may put a store before a read-modify-write that read what the store replaced; a swap it puts in its
-        // place. It is `Release`, so that it learns no more than the store.
+        // loom may put a store before a read-modify-write that read what the store replaced; a swap
+        // it puts in its place. It is `Release`, so that it learns no more than the store.
         #[cfg(fanfeed_loom)]
         {
             let _ = order;
@@ -70,7 +73,8 @@ impl WakerCell {
         quietly(|| drop(waker));
     }
 
-    /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before this.
+    /// Whether the receiver waits. For a sender that has changed the queue with `SeqCst` before
+    /// this.
     #[inline]
     pub(crate) fn is_armed(&self) -> bool {
         // ORDERING: SeqCst with the store in `arm`.

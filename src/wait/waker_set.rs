@@ -1,4 +1,5 @@
-//! Sets of waiters: senders that wait for room in a channel or ring, and threads and tasks that wait for an end.
+//! Sets of waiters: senders that wait for room in a channel or ring, and threads and tasks that
+//! wait for an end.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -195,8 +196,8 @@ impl WakerSet {
             drop(replaced);
             again
         });
-        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when it finds its queue
-        // empty, and with the one in `wake_all`.
+        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when
+        // it finds its queue empty, and with the one in `wake_all`.
         store_load_fence!("waiter_joins_without_fence");
         again
     }
@@ -227,7 +228,8 @@ impl WakerSet {
         ticket.key.is_some_and(is_in_line)
     }
 
-    /// Whether anybody waits. May be out of date unless a fence orders it after what was done to make room.
+    /// Whether anybody waits. May be out of date unless a fence orders it after what was done to
+    /// make room.
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0

@@ -366,7 +366,15 @@ fn errors_can_be_passed_up_with_a_question_mark() {
         receiver.recv_timeout(Duration::ZERO)?;
         Ok(())
     }
-    assert_eq!(up().unwrap_err().to_string(), "nothing came in time");
+    assert_eq!(up().unwrap_err().to_string(), "no value came in time");
+}
+
+#[test]
+fn errors_count_missed_values_in_the_singular_and_the_plural() {
+    let one = RecvError::Lagged(1).to_string();
+    assert_eq!(one, "1 value was missed here");
+    let two = RecvTimeoutError::Lagged(2).to_string();
+    assert_eq!(two, "2 values were missed here");
 }
 
 #[test]

@@ -114,10 +114,17 @@ fn it_prints_without_asking_the_value_to() {
     assert!(debug.contains("slow") && debug.contains("Full"), "{debug}");
     let error: Box<dyn Error + Send> = Box::new(undelivered);
     let text = error.to_string();
-    assert!(text.contains("1 subscribers were full"), "{text}");
-    assert!(text.contains("1 have"), "{text}");
+    assert_eq!(
+        text,
+        "1 subscriber was full and did not get the value; 1 got it"
+    );
+    let _other = feed.channel(1).unwrap();
+    assert_eq!(feed.try_send(Mute).unwrap_err().delivered(), 2);
     let timed_out = feed.send_timeout(Mute, Duration::ZERO).unwrap_err();
-    assert!(timed_out.to_string().contains("until the time was up"));
+    assert_eq!(
+        timed_out.to_string(),
+        "2 subscribers were full until the time was up and did not get the value; 1 got it"
+    );
 }
 
 // ---- Retrying ----

@@ -253,7 +253,8 @@ fn what_was_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel(
     check(Port::Carrier(Box::new(sender)), &is_disconnected);
 }
 
-/// A thread that waits for a port drops it, and does not return while another thread does. So the others leave it alone.
+/// A thread that waits for a port drops it, and does not return while another thread does. So the
+/// others leave it alone.
 #[test]
 fn what_a_thread_waits_for_is_left_to_that_thread() {
     let feed: Feed<u8> = Feed::new();

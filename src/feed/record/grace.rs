@@ -17,7 +17,8 @@ pub(super) struct Visit {
     pub(super) word: u64,
 }
 
-// SAFETY: the pointers are to records of a feed, which are `Sync` and outlive the `Grace`: see `Grace::is_over`.
+// SAFETY: the pointers are to records of a feed, which are `Sync` and outlive the `Grace`: see
+// `Grace::is_over`.
 unsafe impl Send for Grace {}
 
 impl Grace {
@@ -36,8 +37,8 @@ impl Grace {
         self.visits.is_empty()
     }
 
-    /// Makes [`Records::has_moved_on`](super::Records::has_moved_on) report the end of a visit that was under way when
-    /// [`is_over`](Self::is_over) looked. The caller holds the registry's lock.
+    /// Makes [`Records::has_moved_on`](super::Records::has_moved_on) report the end of a visit that
+    /// was under way when [`is_over`](Self::is_over) looked. The caller holds the registry's lock.
     ///
     /// # Safety
     ///
@@ -46,7 +47,8 @@ impl Grace {
         for visit in &self.visits {
             // SAFETY: the caller keeps the records alive.
             let awaited = unsafe { &(*visit.record).awaited };
-            // What is there is of the same visit, and of no narrower a place: `forget_ended` came before.
+            // What is there is of the same visit, and of no narrower a place: `forget_ended` came
+            // before.
             if awaited.load(Ordering::Relaxed) == 0 {
                 awaited.store(visit.word, Ordering::Relaxed);
             }

@@ -1,7 +1,7 @@
 //! The visit to an only subscriber.
 //!
-//! No code of others runs in it. So it is enough that the thread is idle on this feed: it need not be noted that it is inside a
-//! delivery.
+//! No code of others runs in it. So it is enough that the thread is idle on this feed: it need not
+//! be noted that it is inside a delivery.
 
 use super::word::{Place, Record};
 use crate::feed::lane::InDelivery;

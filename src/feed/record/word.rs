@@ -27,7 +27,8 @@ impl Place {
     }
 }
 
-/// The word of a record: the number of the visit and the place. It owns the orderings of both protocols.
+/// The word of a record: the number of the visit and the place. It owns the orderings of both
+/// protocols.
 #[derive(Debug)]
 pub(super) struct At(AtomicU64);
 
@@ -57,12 +58,13 @@ impl At {
     /// Begins a visit.
     #[inline]
     pub(super) fn begin(&self, visit: u32, place: Place) {
-        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`, `Entry::cut`, the swap
-        // of a pointer in the directory) and the loads of it that follow this (`Live::load`, `Entry::is_cut`,
-        // `Directory::bucket`, `Bucket::chunk`).
-        // Release, because it may end a visit to another place.
-        // Those are all four of each protocol. What a visit loads with `Relaxed` are the bits of the directory and of crossbeam
-        // senders: the former need no order (see `directory`), the latter follow a `SeqCst` load of the live word.
+        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`,
+        // `Entry::cut`, the swap of a pointer in the directory) and the loads of it that follow
+        // this (`Live::load`, `Entry::is_cut`, `Directory::bucket`, `Bucket::chunk`). Release,
+        // because it may end a visit to another place. Those are all four of each protocol. What a
+        // visit loads with `Relaxed` are the bits of the directory and of crossbeam senders: the
+        // former need no order (see `directory`), the latter follow a `SeqCst` load of the live
+        // word.
         self.0.store(Self::pack(visit, place), Ordering::SeqCst);
         seq_cst_order!("delivery_begins_without_order");
     }
@@ -70,8 +72,9 @@ impl At {
     /// Begins a visit of a thread that alone sends. It then looks whether it still does.
     #[inline]
     pub(super) fn begin_alone(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`; and, after
-        // `Right::open_before_look`, with the one in `Right::decide`.
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy
+        // one in `Records::observe`; and, after `Right::open_before_look`, with the one in
+        // `Right::decide`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
         // Without the other half this is no fence.
         if mutant!("deliveries_are_observed_without_heavy_fence") {
@@ -83,17 +86,20 @@ impl At {
         light_fence!("sole_delivery_begins_without_light_fence");
     }
 
-    /// Begins a visit of one of several senders, after [`Light::turn_on`]. A [light fence](Light::fence) has to follow.
+    /// Begins a visit of one of several senders, after [`Light::turn_on`]. A [light
+    /// fence](Light::fence) has to follow.
     #[inline]
     pub(super) fn begin_light(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy one in `Records::observe`.
+        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy
+        // one in `Records::observe`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
     }
 
     /// Narrows the place within a visit, or ends it.
     #[inline]
     pub(super) fn narrow(&self, visit: u32, place: Place) {
-        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower one.
+        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower
+        // one.
         let order = order!(Release, "delivery_ends_relaxed");
         self.0.store(Self::pack(visit, place), order);
     }
@@ -104,14 +110,15 @@ impl At {
     }
 }
 
-/// Whether visits of a record may begin with a light fence although others send too. The record's thread changes it. It owns
-/// its orderings.
+/// Whether visits of a record may begin with a light fence although others send too. The record's
+/// thread changes it. It owns its orderings.
 #[derive(Debug)]
 pub(super) struct Light {
     is_on: AtomicBool,
-    /// A light fence and a heavy one, in a model of loom's: two read-modify-writes, of which the later one sees what was
-    /// before the earlier one. If only one side makes its fence, nothing is ordered. Two full fences would order a visit even
-    /// where the mark is not seen, and the heavy one not made.
+    /// A light fence and a heavy one, in a model of loom's: two read-modify-writes, of which the
+    /// later one sees what was before the earlier one. If only one side makes its fence, nothing is
+    /// ordered. Two full fences would order a visit even where the mark is not seen, and the heavy
+    /// one not made.
     #[cfg(fanfeed_loom)]
     fences: AtomicU64,
 }
@@ -149,11 +156,12 @@ impl Light {
     }
 
     pub(super) fn turn_on(&self) {
-        // ORDERING: SeqCst with the load in `is_seen`, the changes of what is live, and the loads of it that follow this. Either
-        // the thread that observes sees this, and makes a heavy fence; or it has taken the subscriber out of the live ones
-        // before this, and all visits after this see that.
-        // The four: this, `Live::load`; `Live::clear`, the load in `is_seen`. What a visit loads with weaker accesses comes
-        // after its load of the live word, as `begin` says.
+        // ORDERING: SeqCst with the load in `is_seen`, the changes of what is live, and the loads
+        // of it that follow this. Either the thread that observes sees this, and makes a heavy
+        // fence; or it has taken the subscriber out of the live ones before this, and all visits
+        // after this see that. The four: this, `Live::load`; `Live::clear`, the load in `is_seen`.
+        // What a visit loads with weaker accesses comes after its load of the live word, as `begin`
+        // says.
         self.is_on.swap(true, Ordering::SeqCst);
         seq_cst_order!("record_is_marked_without_order");
     }

@@ -1,4 +1,5 @@
-//! The checker's locks with the calls of `parking_lot`'s. They order what real locking orders, and nothing more.
+//! The checker's locks with the calls of `parking_lot`'s. They order what real locking orders, and
+//! nothing more.
 
 use std::sync::TryLockError;
 

@@ -35,7 +35,8 @@ pub(crate) fn sleep(_: Duration) {
     yield_now();
 }
 
-/// Stands in memory that is freed by hand. A use that does not happen before the end, or after it, is a race.
+/// Stands in memory that is freed by hand. A use that does not happen before the end, or after it,
+/// is a race.
 #[derive(Debug)]
 pub(crate) struct Alive(UnsafeCell<()>);
 

@@ -1,4 +1,5 @@
-//! What is shuttle's. It takes every ordering for `SeqCst`: what weaker ones allow, and what fences forbid, is loom's matter.
+//! What is shuttle's. It takes every ordering for `SeqCst`: what weaker ones allow, and what fences
+//! forbid, is loom's matter.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -41,24 +42,27 @@ impl Sleeper {
     }
 
     pub(super) fn wake(&self) {
-        // It let others run when it went to sleep, and whoever wakes it did something before this that does.
+        // It let others run when it went to sleep, and whoever wakes it did something before this
+        // that does.
         if let Some(waker) = self.0.take() {
             waker.wake();
         }
     }
 }
 
-/// A sleep gives way to others. Shuttle's own would only offer it, and whoever sleeps in a loop could be all that runs.
+/// A sleep gives way to others. Shuttle's own would only offer it, and whoever sleeps in a loop
+/// could be all that runs.
 pub(crate) fn sleep(_: Duration) {
     yield_now();
 }
 
 /// A cell that fails the model when a write overlaps with another access.
 ///
-/// Shuttle checks no accesses, and a change of threads comes only in its own operations, of which an access has none. So
-/// there is one in the midst of each write here: where another thread could access the cell without waiting for this one,
-/// some schedule has it do so. Reads need none, for what they could overlap with is a write. That finds overlaps of
-/// which no order of the threads' operations is to blame alone; a missing `Release` or `Acquire` is loom's to find.
+/// Shuttle checks no accesses, and a change of threads comes only in its own operations, of which
+/// an access has none. So there is one in the midst of each write here: where another thread could
+/// access the cell without waiting for this one, some schedule has it do so. Reads need none, for
+/// what they could overlap with is a write. That finds overlaps of which no order of the threads'
+/// operations is to blame alone; a missing `Release` or `Acquire` is loom's to find.
 #[derive(Debug)]
 pub struct UnsafeCell<T> {
     value: std::cell::UnsafeCell<T>,
@@ -117,8 +121,9 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Stands in memory that is freed by hand, for loom to watch its uses. Here it is nothing: a mark in memory that is gone
-/// could not be read, and shuttle keeps no books of what happened before what.
+/// Stands in memory that is freed by hand, for loom to watch its uses. Here it is nothing: a mark
+/// in memory that is gone could not be read, and shuttle keeps no books of what happened before
+/// what.
 #[derive(Debug)]
 pub(crate) struct Alive;
 

@@ -15,10 +15,11 @@ pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std:
 
 /// A thread's handle, to wake it by.
 ///
-/// loom's own `unpark` is not told from the end of a wait for a lock: it would let a thread go on that has not got the
-/// lock, and a token left for one that waits for a lock would be lost. Shuttle's own `park` returns without a reason now and
-/// then, which makes up for a wake-up that was lost. So the token is kept here. It orders nothing that the checker's
-/// park does not: the threads of a model take turns, and a turn never ends inside these.
+/// loom's own `unpark` is not told from the end of a wait for a lock: it would let a thread go on
+/// that has not got the lock, and a token left for one that waits for a lock would be lost.
+/// Shuttle's own `park` returns without a reason now and then, which makes up for a wake-up that
+/// was lost. So the token is kept here. It orders nothing that the checker's park does not: the
+/// threads of a model take turns, and a turn never ends inside these.
 #[derive(Debug, Clone)]
 pub(crate) struct Thread(Arc<Parking>);
 
