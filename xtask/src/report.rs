@@ -3,6 +3,7 @@
 use crate::steps::{Step, Work};
 use crate::tools::Tools;
 use crate::unavailable;
+use crate::verdict;
 use std::fmt::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -177,18 +178,19 @@ fn perform(step: &Step, unseen: &mut Option<&mut String>) -> Outcome {
         Work::Judge(command, judge) => (command, Some(judge)),
         Work::Leave(reason) => return Outcome::NotRun(reason.clone()),
     };
-    let written = match (unseen, judge) {
+    let (written, ended) = match (unseen, judge) {
         (Some(text), _) => {
             let (written, ended) = command.run_unseen();
             text.push_str(&written);
-            ended.map(|()| written)
+            (written, ended)
         }
         (None, Some(_)) => command.output(true),
-        (None, None) => command.run().map(|()| String::new()),
+        (None, None) => (String::new(), command.run()),
     };
-    let judged = written
-        .map_err(|failure| failure.to_string())
-        .and_then(|written| judge.map_or(Ok(()), |judge| judge(&written)));
+    let judged = match ended {
+        Ok(()) => judge.map_or(Ok(()), |judge| judge(&written)),
+        Err(failure) => Err(verdict::with_failed_tests(&failure.to_string(), &written)),
+    };
     judged.map_or_else(Outcome::Failed, |()| Outcome::Passed)
 }
 

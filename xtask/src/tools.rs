@@ -93,7 +93,7 @@ fn find(tool: Tool) -> Result<(), &'static str> {
         Tool::CargoFuzz => {
             let look = Invocation::new("cargo fuzz --version", LOOK);
             let found = || {
-                let version = look.output(false).unwrap_or_default();
+                let version = look.output(false).0;
                 is_version(&version, CARGO_FUZZ)
             };
             let add = format!("cargo install cargo-fuzz --locked --version {CARGO_FUZZ} --force");

@@ -104,9 +104,18 @@ pub(crate) fn tests(output: &str) -> Result<(), String> {
     }
 }
 
+/// Adds to why a command failed the tests that failed, by what it printed: the summary of a run stands far below that.
+pub(crate) fn with_failed_tests(why: &str, output: &str) -> String {
+    let failed = output.lines().filter_map(|line| {
+        let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+        Some(format!("\n    test {name}"))
+    });
+    failed.fold(why.to_owned(), |why, name| why + &name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{dependencies, package, tests};
+    use super::{dependencies, package, tests, with_failed_tests};
 
     #[test]
     fn a_dependency_that_nobody_agreed_to_is_named() {
@@ -138,5 +147,16 @@ mod tests {
         assert_eq!(tests(&(line(0, 0) + &line(2, 0))), Ok(()));
         assert!(tests(&line(0, 0)).is_err() && tests("").is_err());
         assert!(tests(&(line(2, 0) + &line(1, 1))).is_err());
+    }
+
+    #[test]
+    fn the_tests_that_failed_are_named() {
+        let output =
+            "test a::b ... ok\ntest a::c ... FAILED\ntest src/x.rs - y (line 1) ... FAILED\n";
+        assert_eq!(
+            with_failed_tests("exit status: 101", output),
+            "exit status: 101\n    test a::c\n    test src/x.rs - y (line 1)"
+        );
+        assert_eq!(with_failed_tests("stopped", "test a ... ok\n"), "stopped");
     }
 }
