@@ -1,6 +1,6 @@
-//! What does not compile, and a twin of each that does and differs in one line.
+//! Code that does not compile, each with a twin that compiles and differs in one line.
 //!
-//! The error codes are looked at by a nightly compiler alone: `cargo xtask test refusals`.
+//! Only a nightly compiler checks the error codes: `cargo xtask test refusals`.
 //!
 //! # Using a value that was sent
 //!
@@ -109,7 +109,7 @@
 //! ring.send(Rc::new(1));
 //! ```
 //!
-//! # A ring of values that threads may not share, as its readers would
+//! # A ring of values that threads may not share: its readers would share them
 //!
 //! ```compile_fail,E0599
 //! use std::cell::Cell;
@@ -189,7 +189,7 @@
 //! one.unsubscribe();
 //! ```
 //!
-//! # Implementing what is sealed
+//! # Implementing a sealed trait
 //!
 //! ```compile_fail,E0277
 //! #[derive(Clone, Copy, Debug)]
