@@ -22,8 +22,8 @@ impl<T> Queue<T> {
         unsafe { self.senders.shape.slot(position) }
     }
 
-    /// Puts a value into the queue, or deals with it as the overflow policy says. `Ok(true)` if the
-    /// receiver waits and is to be woken by [`ring`](Self::ring).
+    /// Puts a value into the queue, or treats it as the overflow policy says. Returns `Ok(true)` if
+    /// the receiver waits and the caller must wake it with [`ring`](Self::ring).
     #[inline]
     pub(crate) fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>> {
         if self.senders.shape.overflow() == Overflow::DropOldest {
@@ -46,22 +46,23 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether there was room at that moment, for a thread that is about to use it. For queues
-    /// whose senders do not evict.
+    /// Whether there is room at this moment, for a thread that is about to use it. For queues whose
+    /// senders do not evict.
     #[inline(always)]
     pub(crate) fn has_room(&self) -> bool {
         let tail = self.senders.tail.load(Ordering::Relaxed);
         let has_room = self.is_before_limit(tail) || self.free_up_to(tail, 1).is_ok();
         if has_room {
-            // Where the queue is being closed, the tail may be no position for an instant: see
+            // While the queue is being closed, the tail may not be a position for an instant: see
             // `is_before_limit`.
             prefetch_to_write(self.senders.shape.address(tail));
         }
         has_room
     }
 
-    /// Puts a value into the queue, in a window; for queues whose senders do not evict. True if the
-    /// receiver waits. Gives the value back if there is no room, or the queue is closed.
+    /// Puts a value into the queue, in a window; for queues whose senders do not evict. Returns
+    /// true if the receiver waits. Gives the value back if there is no room, or the queue is
+    /// closed.
     #[inline(always)]
     pub(crate) fn offer_alone(&self, value: T, _window: &OpenWindow<'_>) -> Result<bool, T> {
         let Ok((place, _)) = self.claim_alone(1) else {
@@ -73,8 +74,8 @@ impl<T> Queue<T> {
     }
 
     /// Puts a value into the queue, as one of several senders; for queues whose senders do not
-    /// evict. True if the receiver waits. Gives the value back if there is no room, or the queue is
-    /// closed.
+    /// evict. Returns true if the receiver waits. Gives the value back if there is no room, or the
+    /// queue is closed.
     #[inline(always)]
     pub(crate) fn offer_among(&self, value: T) -> Result<bool, T> {
         let Ok((place, _)) = self.claim_places(1, None) else {
@@ -85,15 +86,15 @@ impl<T> Queue<T> {
         Ok(waits)
     }
 
-    /// Has the cache line fetched to which a sender will write some values later. The receiver has
-    /// read it long ago, so it comes from another core.
+    /// Prefetches the cache line that a sender will write some values later. The receiver has read
+    /// that line, so it comes from another core.
     #[inline(always)]
     fn fetch_ahead(&self, place: u64) {
         let slot = size_of::<Slot<T>>();
         let (line, ahead) = ((64 / slot).max(1) as u64, (256 / slot).max(2) as u64);
         let later = place.wrapping_add(ahead);
         if place.is_multiple_of(line) && later < self.senders.limit.load(Ordering::Relaxed) {
-            // The limit may be in a later lap by now, and this no position.
+            // The limit may be in a later lap by now. Then `later` may not be a position.
             prefetch_to_write(self.senders.shape.address(later));
         }
     }
@@ -116,7 +117,7 @@ impl<T> Queue<T> {
         claimed
     }
 
-    /// Puts a value into the place that was claimed for it. True if the receiver waits.
+    /// Puts a value into the place that was claimed for it. Returns true if the receiver waits.
     #[inline(always)]
     fn put(&self, place: u64, value: T) -> bool {
         let waits = self.senders.bell.is_armed();
@@ -145,20 +146,20 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The position of the next value in the stream, which is also the place of a value refused
-    /// now.
+    /// The position of the next value in the stream. A value that is refused now is missing at this
+    /// position.
     pub(crate) fn place(&self) -> u64 {
         self.senders.tail.load(Ordering::Relaxed) & !self.senders.shape.closed_bit()
     }
 
-    /// Tells the receiver that it misses `count` values at that place. This touches no slot: a send
-    /// that gives a value up calls it outside of its visits, when the slots may be gone.
+    /// Tells the receiver that it misses `count` values at `place`. This touches no slot, because a
+    /// send that gives a value up calls it outside of its visits, when the slots may be gone.
     pub(crate) fn miss(&self, place: u64, count: u64) {
         // A place before it may be claimed and not filled.
         self.note_overtaken(place);
         if self.gaps.record(&self.receiver.first_gap, place, count) {
-            // The four: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the load in
-            // `FirstGap::is_at`. The list itself lies under a lock.
+            // The four accesses: the store in `FirstGap::set`, `is_armed`; the store in `arm`, the
+            // load in `FirstGap::is_at`. The list itself is protected by a lock.
             seq_cst_order!("sender_of_a_gap_looks_without_order");
             if self.senders.bell.is_armed() && !mutant!("gap_wakes_nobody") {
                 self.ring();
@@ -172,15 +173,14 @@ impl<T> Queue<T> {
         self.senders.bell.wake();
     }
 
-    /// Claims up to `wanted` places for the only sender, and returns the first and their number.
+    /// Claims up to `wanted` places for the sole sender, and returns the first and their number.
     #[inline(always)]
     fn claim_alone(&self, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let senders = &self.senders;
-        // Nobody else moves the tail, except for its closed bit.
-        // ORDERING: Acquire pairs with the
-        // closing in `close`. A tail that an earlier sole sender has put back is seen with what
-        // that one saw, by its window. Either way a thread that reads a closed tail finds
-        // `is_closing` set below.
+        // Only this thread moves the tail, except for its closed bit.
+        // ORDERING: Acquire pairs with the closing in `close`. If an earlier sole sender has put
+        // the tail back, this thread also sees what that sender saw, by way of its window. Either
+        // way, a thread that reads a closed tail finds `is_closing` set below.
         let tail = senders.tail.load(Ordering::Acquire);
         let (next, free) = if wanted == 1 && self.is_before_limit(tail) {
             (tail + 1, 1)
@@ -188,27 +188,27 @@ impl<T> Queue<T> {
             self.free_from(tail, wanted)?
         };
         self.move_tail_alone(next);
-        // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see the module
-        // about waking and closing.
+        // ORDERING: pairs with the heavy fences in `arm` and `Records::observe`: see "Closing" and
+        // "Waking" in `queue`.
         if !mutant!("receiver_arms_without_heavy_fence") {
-            // Without the other half this is no fence.
+            // A light fence without its heavy half is no fence, so this mutant leaves out both.
             light_fence!("sole_sender_looks_without_light_fence");
         }
         if senders.is_closing.load(Ordering::Relaxed) && !mutant!("sole_sender_overlooks_closing") {
-            // The first store may have undone the closing of the tail.
+            // The store above may have undone the closing of the tail.
             self.move_tail_alone(tail | senders.shape.closed_bit());
             return Err(Unclaimed::Closed);
         }
         Ok((tail, free))
     }
 
-    /// A plain store by the only sender.
+    /// A plain store by the sole sender.
     #[inline(always)]
     fn move_tail_alone(&self, tail: u64) {
         #[cfg(not(fanfeed_loom))]
         self.senders.tail.store(tail, Ordering::Relaxed);
-        // loom may put a store before a read-modify-write that read what the store replaced; a swap
-        // it puts in its place.
+        // loom may order a store before a read-modify-write that has read the value that the store
+        // replaced. It orders a swap correctly.
         #[cfg(fanfeed_loom)]
         self.senders.tail.swap(tail, Ordering::Relaxed);
     }
@@ -229,9 +229,9 @@ impl<T> Queue<T> {
                     continue;
                 }
             };
-            // ORDERING: SeqCst for the waking: see `WakerCell`. The four: this, `is_armed`; the
-            // store in `arm`, the load of the tail in `pop_nothing` or `is_unclaimed`. The stamp
-            // that follows is released by itself.
+            // ORDERING: SeqCst for the waking: see `WakerCell`. The four accesses: this,
+            // `is_armed`; the store in `arm`, the load of the tail in `pop_nothing` or
+            // `is_unclaimed`. The stamp that follows has its own Release.
             match self.senders.tail.compare_exchange_weak(
                 tail,
                 next,
@@ -247,26 +247,25 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether the place at that tail is free, and the next one is in the same lap; if the tail is
+    /// Whether the place at `tail` is free and the next place is in the same lap, if the tail is
     /// not closed.
     ///
-    /// A closed tail can be before the limit only after a claim was taken back, where another
-    /// thread had stored a limit for the next lap. A claim after it moves the tail, finds
-    /// `is_closing`, and puts the tail back; a look for room before that says that there is room,
-    /// and the offer that follows does not find it.
+    /// A closed tail can be before the limit only after a claim was taken back while another thread
+    /// had stored a limit for the next lap. A claim after that moves the tail, finds `is_closing`,
+    /// and puts the tail back. A look for room before that reports room, and the offer that follows
+    /// does not find it.
     #[inline(always)]
     fn is_before_limit(&self, tail: u64) -> bool {
-        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another
-        // sender has read.
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for a limit that another sender
+        // has stored.
         tail < self.senders.limit.load(Ordering::Acquire)
     }
 
-    /// The tail behind the places that are free from that tail on, at most `wanted`, and how many
-    /// they are.
+    /// How many places are free from `tail` on, at most `wanted`, and the tail behind them.
     #[inline(always)]
     fn free_from(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
-        // ORDERING: Acquire pairs with the Release in `free_up_to`, for the limit that another
-        // sender has read.
+        // ORDERING: Acquire pairs with the Release in `free_up_to`, for a limit that another sender
+        // has stored.
         let limit = self.senders.limit.load(Ordering::Acquire);
         // A closed tail may be before a limit: a sole sender that finds the queue closing puts its
         // tail back, and another thread may have stored a limit for the tail before that.
@@ -278,18 +277,18 @@ impl<T> Queue<T> {
         }
     }
 
-    /// As `free_from`, with a new limit.
+    /// Like `free_from`, with a new limit.
     #[cold]
     fn free_up_to(&self, tail: u64, wanted: usize) -> Result<(u64, usize), Unclaimed> {
         let shape = self.senders.shape;
         if tail & shape.closed_bit() != 0 {
             return Err(Unclaimed::Closed);
         }
-        // ORDERING: Acquire pairs with the Release in `take_from`: the receiver is done with the
+        // ORDERING: Acquire pairs with the Release in `take_from`: the receiver no longer uses the
         // slots before the head.
         let order = order!(Acquire, "room_is_found_relaxed");
         let end = self.receiver.head.load(order).wrapping_add(shape.one_lap());
-        // Another sender may store a lower limit later: that one has it renewed once more.
+        // Another sender may store a lower limit later. Then the limit is renewed once more.
         let limit = end.min(shape.last_of_lap(tail));
         self.senders.limit.store(limit, Ordering::Release);
         match shape.number(end).saturating_sub(shape.number(tail)) {
@@ -335,23 +334,23 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Notes for the receiver that a place before this one is claimed and not filled, if so: see
-    /// the module. The caller makes what is at this position visible after that.
+    /// If a place before this one is claimed and not filled, notes that for the receiver: see the
+    /// module `queue`. The caller makes its value or gap at this position visible after that.
     #[inline]
     fn note_overtaking(&self, position: u64) {
         let before = self.senders.shape.before(position);
-        // ORDERING: Acquire pairs with the Release in `fill`: the note that was made before that is
-        // visible too.
+        // ORDERING: Acquire pairs with the Release in `fill`: a note that was made before that
+        // stamp is visible too.
         if self.slot(before).stamp.load(Ordering::Acquire) != before.wrapping_add(1) {
             self.note_overtaken(position);
         }
     }
 
-    /// Has the receiver look at the tail while its head is before that position.
+    /// Makes the receiver look at the tail while its head is before `position`.
     #[cold]
     fn note_overtaken(&self, position: u64) {
-        // ORDERING: whatever makes the stamp at the position, or a miss there, visible makes this
-        // visible.
+        // ORDERING: the access that makes the stamp at the position, or a gap there, visible makes
+        // this visible too.
         if self.overtaken.load(Ordering::Relaxed) < position && !mutant!("overtaking_is_not_noted")
         {
             self.overtaken.fetch_max(position, Ordering::Relaxed);
@@ -363,25 +362,26 @@ impl<T> Queue<T> {
     pub(super) fn fill(&self, position: u64, value: T) {
         let slot = self.slot(position);
         // SAFETY: the slot was free (it is before the limit, or its stamp said so), and this thread
-        // moved the tail from it: it is this thread's alone.
+        // moved the tail from it, so only this thread may use it.
         slot.value.with_mut(|cell| unsafe { (*cell).write(value) });
-        // ORDERING: Release pairs with the Acquire in `pop`.
+        // ORDERING: Release pairs with the Acquire in `pop_next` and the other loads of stamps.
         let order = order!(Release, "value_is_published_relaxed");
         slot.stamp.store(position + 1, order);
     }
 
-    /// How many values there is room for, at most `wanted`. Others may take it; more may come.
+    /// How many values there is room for, at most `wanted`. Other senders may take the room, and
+    /// more may appear.
     pub(crate) fn room_for(&self, wanted: usize) -> usize {
         wanted.min(self.senders.shape.capacity() - self.len())
     }
 
-    /// Whether a sender finds no room at this moment. False for queues whose senders evict.
+    /// Whether a sender finds no room at this moment. Always false for queues whose senders evict.
     pub(crate) fn is_full(&self) -> bool {
         let senders = &self.senders;
         let number = |position| senders.shape.number(position & !senders.shape.closed_bit());
-        // ORDERING: nothing is read by these; a claim has its own. The fence in `WakerSet::join`
-        // comes before them: they see a head that was stored before a fence of the receiver that
-        // overlooked the sender.
+        // ORDERING: nothing is read on the strength of these loads; a claim has its own. The fence
+        // in `WakerSet::join` comes before them. So if a receiver's fence overlooked this sender,
+        // they see a head that was stored before that fence.
         let tail = number(senders.tail.load(Ordering::Relaxed));
         let head = number(self.receiver.head.load(Ordering::Relaxed));
         senders.shape.overflow() != Overflow::DropOldest
@@ -389,10 +389,10 @@ impl<T> Queue<T> {
     }
 
     /// Puts as many values as there is room for, at most `wanted`, into consecutive places, and
-    /// returns how many. `next` must not panic, and calls no code of others. `Err` if the queue is
-    /// closed.
+    /// returns how many. `next` must not panic, and runs no user code. Returns `Err` if the queue
+    /// is closed.
     ///
-    /// Not for queues whose senders evict: there the slots come free in no order.
+    /// Not for queues whose senders evict: there, slots are freed in no fixed order.
     pub(crate) fn push_many(
         &self,
         by: &Section<'_>,
@@ -414,7 +414,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts a value into the queue, pushing out the oldest where there is no room.
+    /// Puts a value into the queue, and pushes out the oldest values if there is no room.
     fn push_evicting(&self, value: T) -> Result<bool, Refusal<T>> {
         let mut patience = Patience::new();
         let mut panic = None;
@@ -433,9 +433,9 @@ impl<T> Queue<T> {
             let head = self.receiver.head.load(Ordering::Acquire);
             let tail = self.senders.tail.load(Ordering::Acquire) & !self.senders.shape.closed_bit();
             let is_full = head.wrapping_add(self.senders.shape.one_lap()) == tail;
-            // Where it is not full, somebody is between taking a value and freeing its slot; where
-            // the oldest is not there yet, its sender is between claiming the slot and filling it.
-            // Both are a few instructions.
+            // If the queue is not full, another thread is between taking a value and freeing its
+            // slot. If it is full and the oldest value is not there yet, that value's sender is
+            // between claiming the slot and filling it. Both take a few instructions.
             match if is_full { self.claim(head) } else { None } {
                 Some(oldest) => {
                     self.evicted.fetch_add(1, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use crate::sync::{AtomicU64, Mutex, Ordering, mutant};
 
 /// The position of the first gap not yet reported to the receiver, or the largest number.
 ///
-/// Written under the lock of [`Gaps`]. The receiver reads it for each value it takes, so it lies in
-/// the cache line that the receiver writes anyway.
+/// Written under the lock of [`Gaps`]. The receiver reads it for each value that it takes, so it is
+/// in the cache line that the receiver writes anyway.
 #[derive(Debug)]
 pub(crate) struct FirstGap(AtomicU64);
 
@@ -21,16 +21,16 @@ impl FirstGap {
     /// that value with Acquire.
     #[inline]
     pub(crate) fn is_before(&self, head: u64) -> bool {
-        // ORDERING: ordered by the Acquire load of the stamp, or of a later one (see `queue`): if a
-        // sender recorded a gap and then filled the slot, the receiver sees both.
+        // ORDERING: ordered by the Acquire load of the stamp, or of a later stamp (see `queue`). If
+        // a sender recorded a gap and then filled the slot, the receiver sees both.
         self.0.load(Ordering::Relaxed) <= head || self.ignores_positions()
     }
 
     /// Whether a gap comes at `head`, where there is no value. The receiver must have read the tail
     /// with `SeqCst`.
     pub(crate) fn is_at(&self, head: u64) -> bool {
-        // ORDERING: SeqCst with the store in `set` and those in `WakerCell`: a receiver that has
-        // armed its waker looks here once more.
+        // ORDERING: SeqCst with the store in `set` and the stores in `WakerCell`: a receiver that
+        // has armed its waker looks here once more.
         self.0.load(Ordering::SeqCst) <= head || self.ignores_positions()
     }
 
@@ -40,8 +40,8 @@ impl FirstGap {
 
     /// The caller holds the lock.
     fn set(&self, position: u64) {
-        // ORDERING: SeqCst with the load in `is_at`, and the sender's look at the receiver's waker
-        // that follows.
+        // ORDERING: SeqCst with the load in `is_at`, and with the sender's look at the receiver's
+        // waker that follows.
         self.0.store(position, Ordering::SeqCst);
     }
 }
@@ -61,10 +61,10 @@ impl FirstGap {
 /// # Adding to the last gap
 ///
 /// A full queue that refuses value after value has one gap that grows. A sender adds to it without
-/// the lock: it sees that the last entry is at its position, counts its values in `more`, and looks
-/// at `last` again. A thread that takes the lock first closes this path: it writes `last` and then
-/// takes `more` by a read-modify-write. So either that thread takes what the sender counted, or the
-/// sender sees that `last` has changed, and goes on under the lock.
+/// the lock: it sees that the last entry is at its position, counts its values in `more`, and reads
+/// `last` again. A thread that takes the lock first closes this path: it writes `last` and then
+/// takes `more` by a read-modify-write. So either that thread takes the values that the sender
+/// counted, or the sender sees that `last` has changed, and goes on under the lock.
 #[derive(Debug)]
 pub(crate) struct Gaps {
     /// The position of the last entry, or the largest number. Written under the lock.
@@ -78,9 +78,9 @@ pub(crate) struct Gaps {
 
 #[derive(Debug)]
 struct Told {
-    /// Made by the first miss: most channels have none.
+    /// Allocated at the first gap: most channels have none.
     list: Option<Box<List>>,
-    /// The receiver has seen that the channel is closed.
+    /// Whether the receiver has seen that the channel is closed.
     is_over: bool,
 }
 
@@ -99,7 +99,7 @@ struct Gap {
 }
 
 impl Gaps {
-    /// The gaps of a queue with that capacity.
+    /// The gaps of a queue with this capacity.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             last: AtomicU64::new(u64::MAX),
@@ -112,14 +112,14 @@ impl Gaps {
         }
     }
 
-    /// Records that `count` values are missing at `position`. Returns true if the caller is to wake
+    /// Records that `count` values are missing at `position`. Returns true if the caller must wake
     /// the receiver. Once the receiver has seen the end, nothing counts as missed.
     pub(crate) fn record(&self, first: &FirstGap, position: u64, mut count: u64) -> bool {
         // ORDERING: Acquire pairs with the Release in `publish`: a receiver that finds a later
-        // value of this thread finds the entry, as if this thread had made it.
+        // value of this thread also finds the entry, as if this thread had made it.
         if self.last.load(Ordering::Acquire) == position {
-            // ORDERING: AcqRel with the swap in `lock`: if that comes first, the load sees what was
-            // written before it.
+            // ORDERING: AcqRel with the swap in `settle`: if the swap comes first, the load below
+            // sees what was written before the swap.
             self.more.fetch_add(count, Ordering::AcqRel);
             if self.last.load(Ordering::Relaxed) == position
                 || mutant!("last_gap_is_looked_at_once")
@@ -137,8 +137,8 @@ impl Gaps {
             list.missed += count;
             list.insert(position, count);
             if list.gaps.len() > self.limit {
-                // There are more positions than the queue has slots: the receiver is past the first
-                // two of them.
+                // There are more positions than the queue has slots, so the receiver is past the
+                // first two of them.
                 let oldest = list.gaps.pop_front().map_or(0, |gap| gap.count);
                 list.gaps[0].count += oldest;
             }
@@ -163,8 +163,8 @@ impl Gaps {
         missed
     }
 
-    /// Takes the last gaps of a closed queue from which everything else was taken. None are
-    /// recorded after that.
+    /// Takes the last gaps of a closed queue from which every value was taken. No gap is recorded
+    /// after that.
     pub(crate) fn end(&self, first: &FirstGap) -> u64 {
         if !std::mem::replace(&mut self.list.lock().is_over, true) {
             return self.take(first, u64::MAX);
@@ -172,14 +172,14 @@ impl Gaps {
         0
     }
 
-    /// How many values were missed.
+    /// How many values were missed in all.
     pub(crate) fn missed(&self) -> u64 {
         let told = self.list.lock();
         let missed = told.list.as_ref().map_or(0, |list| list.missed);
         missed + self.more.load(Ordering::Relaxed)
     }
 
-    /// Stops the adding to the last entry until [`publish`](Self::publish): senders that come
+    /// Stops the adding to the last entry until [`publish`](Self::publish); senders that come
     /// meanwhile wait for the lock. Returns how many values were added to an entry that had been
     /// taken already.
     fn settle(&self, list: &mut List) -> u64 {

@@ -1,5 +1,5 @@
-//! Who is delivering where: the records by which an unsubscribe waits for deliveries under way, and
-//! for those alone.
+//! The records of deliveries under way. An unsubscribe waits for these deliveries, and only for
+//! those that concern it.
 //!
 //! A sending thread has one record per feed. While it delivers, its record says at which *place*: a
 //! chunk of subscribers, or one closure. The protocol:
@@ -15,32 +15,33 @@
 //!               wait until each that was at the place has left it, or has begun another visit
 //! ```
 //!
-//! In the single order of these four, either the deliverer's store comes before the unsubscriber's
-//! observation, which then sees the visit and waits for its end, whose Release makes everything the
-//! deliverer did happen before what the unsubscriber does next; or the taking out comes before the
+//! The four `SeqCst` accesses have a single order. There are two cases. If the deliverer's store
+//! comes before the unsubscriber's observation, the unsubscriber sees the visit and waits for its
+//! end. The Release store at that end makes everything the deliverer did happen before what the
+//! unsubscriber does next. Otherwise, the unsubscriber has taken the subscriber out before the
 //! deliverer's read, which then does not see the subscriber. A later visit begins after the
-//! observation, so it does not see it either: a change of the visit's number ends the wait, and a
-//! thread that sends without pause holds nobody up.
+//! observation, so it does not see the subscriber either. Therefore a change of the visit's number
+//! ends the wait, and a thread that sends without a pause delays no unsubscribe.
 //!
-//! While [one thread alone](super::sole) sends, its store is an ordinary one, with a light fence
-//! after it, and a thread that observes makes a heavy fence before that: a `SeqCst` store would
-//! make each send wait until the values of the one before have reached the other cores. After the
-//! store the sender looks whether it still sends alone. If it does, a thread that observes later
-//! sees either the word that names the sender, and makes the fence, or a later word, before which
-//! another thread has made one.
+//! While [only one thread](super::sole) sends, its store is an ordinary one with a light fence
+//! after it, and a thread that observes makes a heavy fence before it does. A `SeqCst` store would
+//! make each send wait until the values of the previous send have reached the other cores. After
+//! the store the sender checks whether it is still the sole sender. If it is, a thread that
+//! observes later sees one of two things: the word that names the sender, and then it makes the
+//! fence; or a later word, and before that word was stored, another thread has made one.
 //!
-//! Where several threads send, and to one subscriber alone, that store is an ordinary one as well.
-//! The record says so: the sender marks it as *light* before its first such visit, with a
-//! read-modify-write. A thread that observes either sees a record that is marked, and makes a heavy
-//! fence; or it has taken the subscriber out before the record was marked, and the sender's visits
-//! after that do not see the subscriber. A sender that finds more than one subscriber takes the
-//! mark away, in a visit that began with `SeqCst`. So where many come and go, no thread makes heavy
+//! Where several threads send to one subscriber, that store is an ordinary one as well. The sender
+//! marks its record as *light* before its first such visit, with a read-modify-write. There are
+//! again two cases for a thread that observes. Either it sees the mark, and makes a heavy fence. Or
+//! it has taken the subscriber out before the record was marked, and the sender's visits after that
+//! do not see the subscriber. A sender that finds more than one subscriber removes the mark, in a
+//! visit that began with `SeqCst`. So where many subscribers come and go, no thread makes heavy
 //! fences for them.
 //!
 //! Inside one visit the place may change only to a narrower one within it: from a chunk of closures
-//! to one of them.
+//! to one of the closures.
 //!
-//! Chunks are taken out of sight of deliveries and freed in the same way; see
+//! Chunks are hidden from deliveries and freed in the same way; see
 //! [`directory`](super::directory).
 
 mod grace;
@@ -63,10 +64,10 @@ use super::lane::{self, InDelivery};
 use super::sole::{OpenWindow, Right, Sole, Standing, Window};
 use crate::sync::{AtomicPtr, Ordering, heavy_fence, light_fences_are_free, mutant};
 
-/// All records of a feed. They are made at need and freed with the feed.
+/// All records of a feed. They are made when needed and freed with the feed.
 #[derive(Debug)]
 pub(crate) struct Records {
-    /// Shared with the own channels, whose receivers look at it.
+    /// Shared with the own channels, whose receivers read it.
     sole: Arc<CachePadded<Sole>>,
     /// A list that only grows.
     all: AtomicPtr<CachePadded<Record>>,
@@ -78,7 +79,7 @@ pub(crate) struct Records {
 // SAFETY: the only field that is not `Sync` by itself is `Record::next`, a pointer that is set
 // before its record is published and never changed, to a record that lives as long as `Records`.
 unsafe impl Sync for Records {}
-// SAFETY: as above; and records own nothing that is bound to a thread.
+// SAFETY: as above. Records own nothing that is bound to a thread.
 unsafe impl Send for Records {}
 
 impl Records {
@@ -90,12 +91,12 @@ impl Records {
         }
     }
 
-    /// Whether one thread alone sends on the feed.
+    /// Which thread, if any, is the sole sender of the feed.
     pub(crate) fn sole(&self) -> &Arc<CachePadded<Sole>> {
         &self.sole
     }
 
-    /// Has the visits of all records that are there go on from that number.
+    /// Sets the visit numbers of all existing records to `visit`.
     #[cfg(test)]
     pub(crate) fn set_visits(&self, visit: u32) {
         for record in self.each() {
@@ -104,7 +105,7 @@ impl Records {
         }
     }
 
-    /// Takes the calling thread's record. It is idle until it is told where it is.
+    /// Takes the calling thread's record. It stays idle until [`Section::begin`].
     #[inline]
     pub(crate) fn enter(&self) -> Section<'_> {
         let inside = InDelivery::enter();
@@ -123,8 +124,8 @@ impl Records {
         self.enter_slow(lane, inside)
     }
 
-    /// Begins a visit to a place in which no code of others runs, with one look at the word; for a
-    /// thread that has a lane and is idle here.
+    /// Begins a visit to a place in which no user code runs, with one load of the word. For a
+    /// thread that has a lane and is idle on this feed.
     #[inline(always)]
     pub(crate) fn enter_lone(&self, place: Place) -> Option<Lone<'_>> {
         let record = self.lanes.get(lane::held())?;
@@ -157,7 +158,7 @@ impl Records {
         }
     }
 
-    /// Lets visits of the calling thread begin with a light fence, if that costs nothing.
+    /// Lets visits of the calling thread begin with a light fence, if light fences cost nothing.
     #[cold]
     #[inline(never)]
     fn turn_light(record: &Record) -> bool {
@@ -168,8 +169,8 @@ impl Records {
         is_free
     }
 
-    /// For a thread that has no record here yet, or whose record is in use by a delivery that this
-    /// one is inside of, or that has no lane.
+    /// For a thread that has no record here yet, that has no lane, or whose record is in use by an
+    /// outer delivery.
     #[cold]
     #[inline(never)]
     fn enter_slow(&self, lane: usize, inside: InDelivery) -> Section<'_> {
@@ -201,14 +202,14 @@ impl Records {
         loop {
             record.next = head;
             let pointer = Box::into_raw(record);
-            // ORDERING: Release pairs with the Acquire in `each`. SeqCst with the load there: an
-            // unsubscriber that does not see the record yet comes, in the single order, before
-            // this, and so before the loads of the record's first visit.
+            // ORDERING: Release pairs with the Acquire in `each`. SeqCst with the load there: if an
+            // unsubscriber does not see the record yet, its load comes before this in the single
+            // order, and so before the loads of the record's first visit.
             match self
                 .all
                 .compare_exchange_weak(head, pointer, Ordering::SeqCst, Ordering::Relaxed)
             {
-                // SAFETY: it was made just now, and lives as long as `self`.
+                // SAFETY: it was just made, and lives as long as `self`.
                 Ok(_) => return unsafe { &*pointer },
                 Err(now) => {
                     head = now;
@@ -231,16 +232,15 @@ impl Records {
         std::iter::successors(first, |record| unsafe { record.next.as_ref() })
     }
 
-    /// Whether a lane keeps that record.
+    /// Whether a lane keeps this record.
     fn is_kept(&self, record: &CachePadded<Record>) -> bool {
         let mut kept = self.lanes.iter();
         kept.any(|kept| ptr::eq(kept.load(Ordering::Relaxed), record))
     }
 
-    /// Notes every delivery under way that `concern` covers. Before this, the caller has taken
-    /// something out of sight of deliveries by a `SeqCst` access. Once [`Grace::is_over`], none of
-    /// these deliveries has it any more. There is a `seq_cst_order!` between that access and this
-    /// call.
+    /// Notes every delivery under way that `concern` covers. Before this, the caller has hidden
+    /// something from deliveries by a `SeqCst` access. Once [`Grace::is_over`], none of the noted
+    /// deliveries uses it any more. There is a `seq_cst_order!` between that access and this call.
     pub(crate) fn observe(&self, concern: Concern) -> Grace {
         if mutant!("unsubscribe_skips_grace") {
             return Grace {
@@ -274,18 +274,17 @@ impl Records {
         }
     }
 
-    /// Makes what the deliverers of visits that have ended did happen before what the caller does
-    /// next.
+    /// Makes what deliverers did in visits that have ended happen before what the caller does next.
     pub(crate) fn join_all(&self) {
         for record in self.each() {
             record.at.observe();
         }
     }
 
-    // ---- What a thread leaves because a visit is still under way ----
+    // ---- Things that are freed later because a visit is still under way ----
 
-    /// Whether a visit for which something was [left](Grace::leave) has ended since, or now has a
-    /// narrower place.
+    /// Whether a visit for which something was [left](Grace::leave) has ended since, or has
+    /// narrowed its place.
     pub(crate) fn has_moved_on(&self) -> bool {
         self.each().any(|record| {
             let awaited = record.awaited.load(Ordering::Relaxed);
@@ -293,8 +292,9 @@ impl Records {
         })
     }
 
-    /// Forgets the visits that have moved on in this way. The caller then looks at everything that
-    /// was left. The caller holds the registry's lock, as every thread does that changes `awaited`.
+    /// Forgets the visits for which [`has_moved_on`](Self::has_moved_on) is true. The caller then
+    /// checks everything that was left. The caller holds the registry's lock; only threads with
+    /// that lock change `awaited`.
     pub(crate) fn forget_ended(&self) {
         for record in self.each() {
             let awaited = record.awaited.load(Ordering::Relaxed);
@@ -317,17 +317,17 @@ impl Drop for Records {
     }
 }
 
-/// A thread's presence among the deliverers of a feed, until it is dropped.
+/// A thread's use of its record: it is among the deliverers of a feed until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
     records: &'a Records,
     record: &'a CachePadded<Record>,
-    /// The number of the last visit. Kept here because to load it back right after it was stored
-    /// would stall.
+    /// The number of the last visit. Kept here, because loading it right after it was stored would
+    /// stall.
     visit: Cell<u32>,
     lane: usize,
     right: Right<'a>,
-    /// Whether the record becomes free again after this.
+    /// Whether the record becomes free again when this is dropped.
     gives_back: bool,
     _inside: InDelivery,
 }
@@ -358,21 +358,21 @@ impl<'a> Section<'a> {
         self.lane
     }
 
-    /// Whether, when the visit began, this thread alone sent.
+    /// Whether this thread was the sole sender when the visit began.
     #[inline]
     pub(crate) fn is_sole(&self) -> bool {
         self.right.is_sole()
     }
 
-    /// Opens a window in which the thread claims places by plain stores, if it alone sends; in a
-    /// visit.
+    /// Opens a window in which the thread claims places by plain stores, if it is the sole sender.
+    /// Called in a visit.
     #[inline(always)]
     pub(crate) fn open(&self) -> Option<OpenWindow<'a>> {
         self.right.open(|| self.records.windows())
     }
 
-    /// Begins a visit to a place. What was live there before another thread's
-    /// [`observe`](Records::observe), and is seen now, stays until the visit ends.
+    /// Begins a visit to a place. A subscriber that is live there before another thread's
+    /// [`observe`](Records::observe), and that this visit sees, stays until the visit ends.
     #[inline]
     pub(crate) fn begin(&self, place: Place) {
         let visit = self.visit.get().wrapping_add(1);
@@ -389,7 +389,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Begins a visit as the first sender of a feed, or as one after another.
+    /// Begins a visit as the first sender of a feed, or as the next one after another sender.
     #[cold]
     #[inline(never)]
     fn begin_slow(&self, visit: u32, place: Place) {
@@ -397,8 +397,8 @@ impl<'a> Section<'a> {
         self.record.at.begin(visit, place);
     }
 
-    /// In a visit: has later visits of the thread begin with a fence, and the threads that observe
-    /// them make none.
+    /// In a visit: makes later visits of the thread begin with a full fence, so that observing
+    /// threads need no heavy fence for them.
     #[inline]
     pub(crate) fn turn_heavy(&self) {
         if self.record.light.is_on() {
@@ -476,7 +476,7 @@ mod tests {
             let concern = Concern::Chunks { first, count: 1 };
             !records.observe(concern).is_over()
         };
-        // What is made at need is there the second time.
+        // The second time, the records exist already.
         for _ in 0..2 {
             let outer = records.enter();
             outer.begin(outside);

@@ -3,12 +3,12 @@
 use super::slots::Slot;
 use crate::overflow::Overflow;
 
-/// What never changes of a queue. Its senders and its receiver each have a copy, in the cache line
-/// that they use.
+/// The constants of a queue. Its senders and its receiver each have a copy, in the cache line that
+/// they use.
 pub(crate) struct Shape<T> {
     slots: *const Slot<T>,
-    /// The bits of an index, and of an index plus 1. The bit above them closes the tail, and the
-    /// one above that is one lap.
+    /// The mask of an index, and of an index plus 1. The bit above it closes the tail, and the bit
+    /// above that is one lap.
     index_bits: u64,
     capacity: u32,
     overflow: Overflow,
@@ -56,16 +56,16 @@ impl<T> Shape<T> {
     ///
     /// # Safety
     ///
-    /// The slots live: the caller has a share, or is entitled to one.
+    /// The slots are alive: the caller has a share, or is entitled to one.
     #[inline(always)]
     pub(crate) unsafe fn slot<'a>(&self, position: u64) -> &'a Slot<T> {
-        // SAFETY: as the caller warrants. Positions are made by `after`, which keeps the index
-        // below the number of slots.
+        // SAFETY: the caller guarantees that the slots are alive. `after` makes positions, and
+        // keeps the index below the number of slots.
         unsafe { &*self.slots.add(self.index(position)) }
     }
 
-    /// Where the slot of a position is. For a number that is no position, this is the address of no
-    /// slot.
+    /// The address of a position's slot. For a number that is not a position, it may be the address
+    /// of no slot.
     #[inline(always)]
     pub(crate) fn address(&self, position: u64) -> *const Slot<T> {
         self.slots.wrapping_add(self.index(position))
@@ -82,7 +82,7 @@ impl<T> Shape<T> {
         self.after(position, 1)
     }
 
-    /// The position `count` after this one; at most a lap.
+    /// The position `count` after this one; `count` is at most one lap.
     #[inline(always)]
     pub(crate) fn after(&self, position: u64, count: usize) -> u64 {
         let index = self.index(position) + count;
@@ -94,13 +94,14 @@ impl<T> Shape<T> {
         }
     }
 
-    /// The position of the last slot in the lap of that position.
+    /// The position of the last slot in the lap of `position`.
     #[inline]
     pub(crate) fn last_of_lap(&self, position: u64) -> u64 {
         (position & !(self.one_lap() - 1)) + (self.capacity() as u64 - 1)
     }
 
-    /// The position before this one. Before the first one, a position that no value ever has.
+    /// The position before this one. Before the first position, a number that is never the position
+    /// of a value.
     #[inline(always)]
     pub(crate) fn before(&self, position: u64) -> u64 {
         if self.index(position) == 0 {
@@ -110,7 +111,7 @@ impl<T> Shape<T> {
         }
     }
 
-    /// Counts a position from 0: how many positions come before it.
+    /// The number of a position, counted from 0: how many positions come before it.
     pub(crate) fn number(&self, position: u64) -> u64 {
         let lap = position >> self.one_lap().trailing_zeros();
         lap * self.capacity() as u64 + self.index(position) as u64

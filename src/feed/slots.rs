@@ -18,13 +18,13 @@ pub(crate) struct Slot<T> {
     pub(super) value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// A queue with its slots: the receiver has one, and the subscription's port another.
+/// A queue with its slots. The receiver has one share, and the subscription's port another.
 ///
-/// **The invariant.** The slots live as long as a share. The last share frees them, with the values
-/// that are left in them. Senders use the port's share, while they are entitled to the port (see
-/// [`Entry`](super::entry::Entry)); the receiver uses its own. Code that has only the queue (the
-/// entry, for its counts and for waking) must not touch a slot. So when the receiver is dropped and
-/// its subscription has ended, the slots are freed, even if other handles remain.
+/// **The invariant.** The slots live as long as a share does. The last share frees them, with the
+/// values that are left in them. Senders use the port's share, while they are entitled to the port
+/// (see [`Entry`](super::entry::Entry)); the receiver uses its own. Code that has only the queue
+/// (the entry, for its counts and for waking) must not touch a slot. So when the receiver is
+/// dropped and its subscription has ended, the slots are freed, even if other handles remain.
 ///
 /// The queue counts its shares itself. An `Arc` of the slots would be one more allocation, and one
 /// more cache line, for each channel.
@@ -34,8 +34,8 @@ pub(crate) struct Share<T> {
     slots: NonNull<Slot<T>>,
 }
 
-// SAFETY: a slot's value is touched only by the one thread that is entitled to it (see `queue`):
-// values move from thread to thread, which takes `T: Send`, and are never shared.
+// SAFETY: only the one thread that is entitled to a slot touches its value (see `queue`). Values
+// move from thread to thread, which needs `T: Send`, and are never shared.
 unsafe impl<T: Send> Sync for Share<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Share<T> {}
@@ -96,7 +96,7 @@ impl<T> Drop for Share<T> {
         let slots = NonNull::slice_from_raw_parts(self.slots, self.queue.capacity());
         let _slots = Slots(slots);
         if mem::needs_drop::<T>() {
-            // Nobody sends or receives any more.
+            // No thread sends or receives any more.
             let rest = Rest(&self.queue);
             rest.0.drop_values();
         }
@@ -123,7 +123,7 @@ mod tests {
     use super::Queue;
     use crate::feed::entry::Entry;
 
-    /// With 30,000 subscribers, each line that an operation touches is a cache miss.
+    /// With 30,000 subscribers, each cache line that an operation touches is a cache miss.
     #[test]
     fn a_subscriber_takes_few_cache_lines() {
         assert_eq!(size_of::<Queue<u64>>(), 4 * 64);

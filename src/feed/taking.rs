@@ -1,4 +1,4 @@
-//! The receiver's side of a queue. The cursor stands for its being the only one.
+//! The receiver's side of a queue. The `&mut Cursor` proves that the caller is the only receiver.
 
 use std::ptr;
 use std::task::Waker;
@@ -22,7 +22,7 @@ fn is_soon(patience: &Patience) -> bool {
     patience.has_waited() < WRITING && !mutant!("claimed_place_counts_as_empty")
 }
 
-/// What [`look`](Queue::look) finds.
+/// The result of [`look`](Queue::look).
 struct Ready {
     /// How many values there are.
     count: usize,
@@ -47,8 +47,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the next value if it is there, nothing is missing before it, and no sender takes
-    /// values.
+    /// Takes the next value if it is there, no value is missing before it, and senders do not
+    /// evict.
     #[inline(always)]
     fn pop_next(&self, cursor: &mut Cursor) -> Option<T> {
         let receiver = &self.receiver;
@@ -71,9 +71,9 @@ impl<T> Queue<T> {
         Some(unsafe { self.take_next(cursor, slot, shape.next(position)) })
     }
 
-    /// Hands values that are there to `f`, at most `limit`. Stops at one that may not be complete,
-    /// and where values are missing. Returns how many values there were at the start, at most
-    /// `limit`, and how many it has handed out.
+    /// Passes values that are there to `f`, at most `limit`. Stops at a value that may not be
+    /// complete, and where values are missing. Returns how many values there were at the start, at
+    /// most `limit`, and how many it has passed.
     #[inline(always)]
     pub(crate) fn drain(
         &self,
@@ -87,7 +87,7 @@ impl<T> Queue<T> {
         let mut position = cursor.head;
         let mut last = shape.last_of_lap(position);
         for taken in 0..filled {
-            // Again for each value: `f` may give a value up.
+            // Checked for each value, because `f` may give a value up.
             if receiver.first_gap.is_before(position) && !mutant!("drain_overlooks_gaps") {
                 return (count, taken);
             }
@@ -141,39 +141,39 @@ impl<T> Queue<T> {
         self.pop_nothing(cursor, waits)
     }
 
-    /// Takes the value of the slot at the head where no sender takes values, and moves the head on
-    /// to `next`.
+    /// Takes the value of the slot at the head, where senders do not evict, and moves the head to
+    /// `next`.
     ///
     /// # Safety
     ///
-    /// The value is there, and the caller is the only one that receives.
+    /// The value is there, and the caller is the only receiver.
     #[inline(always)]
     unsafe fn take_from(&self, slot: &Slot<T>, next: u64) -> T {
-        // SAFETY: no sender writes to the slot before the head has moved on, and then nobody reads
-        // the value again.
+        // SAFETY: no sender writes to the slot before the head has moved, and after that no thread
+        // reads the value again.
         let value = slot
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
-        // ORDERING: Release pairs with the Acquire in `free_up_to`: the value was read before its
+        // ORDERING: Release pairs with the Acquire in `free_up_to`: the value is read before its
         // slot is free.
         let order = order!(Release, "slot_is_freed_relaxed");
         self.receiver.head.store(next, order);
         value
     }
 
-    /// Wakes senders that the looks without a fence have missed. The receiver calls this before it
-    /// stops taking values for a while.
+    /// Wakes senders that the looks without a fence have overlooked. The receiver calls this before
+    /// it stops taking values for a while.
     pub(crate) fn look_for_senders(&self, cursor: &mut Cursor) {
-        // A sender waits only for room. From the last fence on it sees the head of that time at
-        // least. So the receiver has taken as many values as the queue holds since, where it finds
-        // empty what that sender has seen full.
+        // A sender waits only if the queue is full. The last fence made the head of that time
+        // visible to all senders. So if a sender has since seen the queue full and the receiver now
+        // finds it empty, the receiver has taken a whole queue of values since that fence.
         let is_due = cursor.taken.wrapping_sub(cursor.fenced_at) >= self.receiver.shape.capacity();
         if is_due || mutant!("values_taken_are_forgotten_without_fence") {
             cursor.fenced_at = cursor.taken;
         }
         if is_due {
-            // ORDERING: pairs with the fence in `WakerSet::join`: a sender that joined before it is
-            // seen, and one that joins after it sees the room.
+            // ORDERING: pairs with the fence in `WakerSet::join`. The receiver sees a sender that
+            // joined before this fence; a sender that joins after it sees the room.
             store_load_fence!("receiver_finds_empty_without_fence");
             if self.receiver.room.is_waited_on() {
                 let places = self.room_for(self.receiver.shape.capacity());
@@ -182,7 +182,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Finds nothing to take at the cursor, and says why.
+    /// Called if there is no value to take at the cursor. Returns the reason, or a value that has
+    /// come since.
     fn pop_nothing(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         self.look_for_senders(cursor);
         let mut patience = Patience::new();
@@ -191,12 +192,12 @@ impl<T> Queue<T> {
                 && !self.receiver.first_gap.is_at(cursor.head);
             let is_closed = self.is_closed();
             if !is_closed && !self.is_overtaken(cursor.head) {
-                // Nothing is complete behind the head. To look at the tail would cost the senders a
-                // cache line.
+                // No value is complete behind the head. A look at the tail would take a cache line
+                // from the senders.
                 return Err(self.nothing(cursor.head, false));
             }
             // ORDERING: Acquire pairs with the claim. SeqCst with the stores in `WakerCell`: a
-            // receiver that has armed its bell looks here once more.
+            // receiver that has armed its waker looks here once more.
             let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
             if tail == cursor.head {
                 if overlooks_gaps {
@@ -220,17 +221,17 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether something may be complete behind a place that is not filled.
+    /// Whether a value or a gap may be complete behind a place that is not filled.
     #[inline]
     fn is_overtaken(&self, head: u64) -> bool {
         // ORDERING: see `note_overtaken`.
         head < self.overtaken.load(Ordering::Relaxed)
     }
 
-    /// Says why there is no value at the head, which the tail has not passed.
+    /// Returns why there is no value at the head, which the tail has not passed.
     fn nothing(&self, head: u64, is_closed: bool) -> TryRecvError {
-        // Read after the end: everything missed before the queue was closed is reported before
-        // that.
+        // Read after the end was seen: every gap from before the queue was closed is reported
+        // before the end.
         if self.receiver.first_gap.is_at(head) {
             return self.lagged(head);
         }
@@ -249,7 +250,7 @@ impl<T> Queue<T> {
         TryRecvError::Lagged(self.gaps.take(&self.receiver.first_gap, head))
     }
 
-    /// Takes the next value where senders may push it out at the same time.
+    /// Takes the next value while senders may push it out at the same time.
     fn pop_contended(&self, cursor: &mut Cursor, waits: bool) -> Result<T, TryRecvError> {
         let mut patience = Patience::new();
         loop {
@@ -258,7 +259,7 @@ impl<T> Queue<T> {
             if number > cursor.expected {
                 let evicted = number - std::mem::replace(&mut cursor.expected, number);
                 // Values missed at the same point for another reason are reported together with
-                // these. The next receive reports a gap that this does not see yet.
+                // these. If this load does not see a gap yet, the next receive reports it.
                 let others = if self.receiver.first_gap.is_before(head) {
                     self.gaps.take(&self.receiver.first_gap, head)
                 } else {
@@ -307,8 +308,8 @@ impl<T> Queue<T> {
         self.take(head)
     }
 
-    /// Takes the value at the head by moving the head. The value is there, and other threads may be
-    /// moving the head too.
+    /// Takes the value at the head by moving the head. The value is there, and other threads may
+    /// move the head at the same time.
     #[inline]
     fn take(&self, head: u64) -> Option<T> {
         let slot = self.filled_slot(head);
@@ -317,7 +318,7 @@ impl<T> Queue<T> {
             .head
             .compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
-        // SAFETY: the slot was filled, and this thread alone moved the head from it.
+        // SAFETY: the slot was filled, and only this thread moved the head from it.
         let value = slot
             .value
             .with(|cell| unsafe { (*cell).assume_init_read() });
@@ -328,14 +329,14 @@ impl<T> Queue<T> {
         Some(value)
     }
 
-    /// Whether there is nothing to wait for but a sender: false if one has claimed the next place
-    /// and is about to fill it. For a receiver that has armed its bell and found nothing.
+    /// Whether no sender has claimed the next place. If one has, it is about to fill it, and the
+    /// receiver need not park. For a receiver that has armed its waker and found no value.
     pub(crate) fn is_unclaimed(&self) -> bool {
         if mutant!("receiver_parks_on_a_claimed_place") {
             return true;
         }
-        // ORDERING: SeqCst with the stores in `WakerCell`. The head is the receiver's own, or has
-        // moved since.
+        // ORDERING: SeqCst with the stores in `WakerCell`. Only the receiver moves the head, or it
+        // has moved since.
         let tail = self.senders.tail.load(Ordering::SeqCst) & !self.receiver.shape.closed_bit();
         tail == self.receiver.head.load(Ordering::Acquire)
     }
@@ -347,30 +348,31 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Has the receiver woken by `waker` when there may be something. It must look once more after
-    /// this.
+    /// Registers `waker` to be woken when there may be a value. The receiver must look once more
+    /// after this.
     pub(crate) fn arm(&self, waker: &Waker) {
         self.senders.bell.arm(waker);
-        // ORDERING: pairs with the light fence in `claim_alone`. Other senders fence by themselves.
+        // ORDERING: pairs with the light fence in `claim_alone`. Other senders make their own
+        // fence.
         if self.sole.is_another() {
             heavy_fence!("receiver_arms_without_heavy_fence");
         }
     }
 
-    /// How many slots have their stamps in the same cache line, from that position on.
+    /// How many slots, from this position on, have their stamps in the same cache line.
     #[inline(always)]
     fn slots_to_end_of_line(&self, position: u64) -> usize {
         if MODELLED {
-            // Addresses differ from run to run. Two slots to a line, so that a look at the second
-            // stands for both.
+            // Addresses differ from run to run. A model has two slots to a line, so that a look at
+            // the second stands for both.
             return 2 - self.receiver.shape.index(position) % 2;
         }
         let stamp = ptr::from_ref(&self.filled_slot(position).stamp).addr();
         (CACHE_LINE - stamp % CACHE_LINE).div_ceil(size_of::<Slot<T>>())
     }
 
-    /// How many values are there for the receiver now, at most `limit`. Counts those that are being
-    /// written where others behind them may be complete.
+    /// How many values are there for the receiver now, at most `limit`. Values that are being
+    /// written count if others behind them may be complete.
     pub(crate) fn ready(&self, cursor: &Cursor, limit: usize) -> usize {
         self.look(cursor, limit).count
     }
@@ -384,18 +386,18 @@ impl<T> Queue<T> {
         if shape.overflow() == Overflow::DropOldest || self.is_closed() {
             return at_most(limit);
         }
-        // The tail would tell, but it is the senders' cache line. Slots are filled in order, unless
-        // overtaken.
+        // The tail would tell, but it is in the senders' cache line. Slots are filled in order,
+        // unless overtaken.
         let limit = limit.min(shape.capacity());
         let is_filled = |count: usize| {
             let position = shape.after(cursor.head, count - 1);
             // ORDERING: Acquire, so that the count covers every send that has returned before the
-            // caller's. It pairs with the Release in `fill`, for this slot and those before it: see
-            // "Nothing there, or being written" in `queue`.
+            // caller's call. It pairs with the Release in `fill`, for this slot and those before
+            // it: see "No value, or a value that is being written" in `queue`.
             self.filled_slot(position).stamp.load(Ordering::Acquire) == position + 1
         };
-        // The last slot of each cache line first. A line that has no value yet is the sender's: it
-        // is not touched.
+        // Looks at the last slot of each cache line first. A line without a value belongs to the
+        // sender and is not touched.
         let mut filled = 0;
         while filled < limit {
             let here = self.slots_to_end_of_line(shape.after(cursor.head, filled));
@@ -407,7 +409,7 @@ impl<T> Queue<T> {
         while filled < limit && is_filled(filled + 1) {
             filled += 1;
         }
-        // Read after the stamps: the note is visible if a stamp behind an empty slot is.
+        // Read after the stamps: if a stamp behind an empty slot is visible, so is the note.
         if self.is_overtaken(cursor.head) && !mutant!("overtaking_is_overlooked_by_drain") {
             return at_most(limit);
         }
@@ -417,7 +419,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Drops what is in the queue. The caller must be the only receiver.
+    /// Drops the values in the queue. The caller must be the only receiver.
     pub(crate) fn drop_values(&self) {
         loop {
             let head = self.receiver.head.load(Ordering::Acquire);
@@ -429,7 +431,8 @@ impl<T> Queue<T> {
             } else if self.receiver.shape.overflow() == Overflow::DropOldest {
                 drop(self.take(head));
             } else {
-                // SAFETY: the stamp says that the value is there, and the caller alone receives.
+                // SAFETY: the stamp says that the value is there, and the caller is the only
+                // receiver.
                 drop(unsafe { self.take_from(slot, self.receiver.shape.next(head)) });
             }
         }

@@ -1,9 +1,9 @@
-//! What an unsubscriber waits for.
+//! The deliveries that an unsubscriber waits for.
 
 use super::word::{At, Concern, Record};
 use crate::sync::Ordering;
 
-/// The deliveries that were under way when something was taken out of their sight.
+/// The deliveries that were under way when something was hidden from them.
 #[derive(Debug, Clone)]
 pub(crate) struct Grace {
     pub(super) concern: Concern,
@@ -22,7 +22,7 @@ pub(super) struct Visit {
 unsafe impl Send for Grace {}
 
 impl Grace {
-    /// Whether all of them have ended.
+    /// Whether all these deliveries have ended.
     ///
     /// # Safety
     ///
@@ -47,8 +47,8 @@ impl Grace {
         for visit in &self.visits {
             // SAFETY: the caller keeps the records alive.
             let awaited = unsafe { &(*visit.record).awaited };
-            // What is there is of the same visit, and of no narrower a place: `forget_ended` came
-            // before.
+            // A word that is already there belongs to the same visit, and to no narrower place,
+            // because the caller has called `forget_ended` before.
             if awaited.load(Ordering::Relaxed) == 0 {
                 awaited.store(visit.word, Ordering::Relaxed);
             }

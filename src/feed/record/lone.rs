@@ -1,7 +1,7 @@
-//! The visit to an only subscriber.
+//! The visit to a single subscriber.
 //!
-//! No code of others runs in it. So it is enough that the thread is idle on this feed: it need not
-//! be noted that it is inside a delivery.
+//! No user code runs in it. So it is enough that the thread is idle on this feed; the thread need
+//! not be marked as inside a delivery.
 
 use super::word::{Place, Record};
 use crate::feed::lane::InDelivery;
@@ -10,14 +10,14 @@ use crate::feed::sole::OpenWindow;
 /// A visit, by what the thread found.
 #[derive(Debug)]
 pub(crate) enum Lone<'a> {
-    /// It alone sends.
+    /// The thread is the sole sender.
     Alone(LoneVisit<'a>),
-    /// Others send too.
+    /// Other threads send too.
     Among(EndOfVisit<'a>),
 }
 
 impl Lone<'_> {
-    /// Runs code of others in the visit.
+    /// Runs user code in the visit, then ends the visit.
     #[cold]
     pub(crate) fn end_with(self, then: impl FnOnce()) {
         match self {
@@ -27,10 +27,10 @@ impl Lone<'_> {
     }
 }
 
-/// A visit of a thread that alone sends, and a window in it.
+/// A visit of a sole sender, with a window in it.
 #[derive(Debug)]
 pub(crate) struct LoneVisit<'a> {
-    // It is closed before the visit ends.
+    // Dropped first: the window is closed before the visit ends.
     pub(super) window: OpenWindow<'a>,
     pub(super) end: EndOfVisit<'a>,
 }
@@ -41,7 +41,7 @@ impl<'a> LoneVisit<'a> {
         &self.window
     }
 
-    /// Closes the window and runs code of others in the visit.
+    /// Closes the window, runs user code in the visit, then ends the visit.
     #[cold]
     pub(crate) fn end_with(self, then: impl FnOnce()) {
         let Self { window, end } = self;
@@ -58,7 +58,7 @@ pub(crate) struct EndOfVisit<'a> {
 }
 
 impl EndOfVisit<'_> {
-    /// Runs code of others in the visit.
+    /// Runs user code in the visit, then ends the visit.
     #[cold]
     pub(crate) fn end_with(self, then: impl FnOnce()) {
         let _inside = InDelivery::enter();

@@ -1,4 +1,4 @@
-//! One record, and its word: where a delivery is.
+//! One record, and its word: the place of a delivery.
 
 use crossbeam_utils::CachePadded;
 
@@ -6,7 +6,7 @@ use crate::feed::chunk::SEATS;
 use crate::feed::sole::Window;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, light_fence, mutant, order, seq_cst_order};
 
-/// Where a delivery can be.
+/// A place where a delivery can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(u32);
 
@@ -16,7 +16,7 @@ impl Place {
 
     /// A chunk, by its key.
     pub(crate) fn chunk(key: u32) -> Self {
-        // Keys of channels are small. Those of closures are as small except for the highest bit,
+        // Keys of channels are small. Keys of closures are as small except for the highest bit,
         // which the product keeps, because the factor is odd.
         Self(key.wrapping_mul(Self::PER_CHUNK).wrapping_add(1))
     }
@@ -49,7 +49,8 @@ impl At {
         (word >> 32) as u32
     }
 
-    /// Only the record's thread stores, so it may load without ordering.
+    /// The word, for the record's own thread. Only this thread stores it, so it may load without
+    /// ordering.
     #[inline(always)]
     pub(super) fn own(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -58,25 +59,25 @@ impl At {
     /// Begins a visit.
     #[inline]
     pub(super) fn begin(&self, visit: u32, place: Place) {
-        // ORDERING: SeqCst with the load in `observe`, the changes of what is live (`Live::clear`,
-        // `Entry::cut`, the swap of a pointer in the directory) and the loads of it that follow
-        // this (`Live::load`, `Entry::is_cut`, `Directory::bucket`, `Bucket::chunk`). Release,
-        // because it may end a visit to another place. Those are all four of each protocol. What a
-        // visit loads with `Relaxed` are the bits of the directory and of crossbeam senders: the
-        // former need no order (see `directory`), the latter follow a `SeqCst` load of the live
-        // word.
+        // ORDERING: SeqCst with the load in `observe`, with the changes of what is live
+        // (`Live::clear`, `Entry::cut`, the swap of a pointer in the directory), and with the loads
+        // of what is live that follow this (`Live::load`, `Entry::is_cut`, `Directory::bucket`,
+        // `Bucket::chunk`). Release, because this may end a visit to another place. Those are all
+        // four accesses of each protocol. A visit loads with `Relaxed` only the bits of the
+        // directory and of crossbeam senders. The former need no order (see `directory`); the
+        // latter follow a `SeqCst` load of the live word.
         self.0.store(Self::pack(visit, place), Ordering::SeqCst);
         seq_cst_order!("delivery_begins_without_order");
     }
 
-    /// Begins a visit of a thread that alone sends. It then looks whether it still does.
+    /// Begins a visit of a sole sender. The sender then checks whether it still is the sole sender.
     #[inline]
     pub(super) fn begin_alone(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy
-        // one in `Records::observe`; and, after `Right::open_before_look`, with the one in
-        // `Right::decide`.
+        // ORDERING: Release as in `begin`. In place of its `SeqCst`, the light fence below pairs
+        // with the heavy fence in `Records::observe`, and after `Right::open_before_look` also with
+        // the one in `Right::decide`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
-        // Without the other half this is no fence.
+        // A light fence without its heavy half is no fence, so these mutants leave out both.
         if mutant!("deliveries_are_observed_without_heavy_fence") {
             return;
         }
@@ -87,19 +88,19 @@ impl At {
     }
 
     /// Begins a visit of one of several senders, after [`Light::turn_on`]. A [light
-    /// fence](Light::fence) has to follow.
+    /// fence](Light::fence) must follow.
     #[inline]
     pub(super) fn begin_light(&self, visit: u32, place: Place) {
-        // ORDERING: Release as in `begin`. Where that has `SeqCst`, the fence pairs with the heavy
-        // one in `Records::observe`.
+        // ORDERING: Release as in `begin`. In place of its `SeqCst`, the light fence that follows
+        // pairs with the heavy fence in `Records::observe`.
         self.0.store(Self::pack(visit, place), Ordering::Release);
     }
 
     /// Narrows the place within a visit, or ends it.
     #[inline]
     pub(super) fn narrow(&self, visit: u32, place: Place) {
-        // ORDERING: Release, because it leaves whatever of the wider place is not in the narrower
-        // one.
+        // ORDERING: Release, because the delivery leaves everything of the wider place that is not
+        // in the narrower one.
         let order = order!(Release, "delivery_ends_relaxed");
         self.0.store(Self::pack(visit, place), order);
     }
@@ -110,15 +111,15 @@ impl At {
     }
 }
 
-/// Whether visits of a record may begin with a light fence although others send too. The record's
-/// thread changes it. It owns its orderings.
+/// Whether visits of a record may begin with a light fence although other threads send too. Only
+/// the record's thread changes it. It owns its orderings.
 #[derive(Debug)]
 pub(super) struct Light {
     is_on: AtomicBool,
-    /// A light fence and a heavy one, in a model of loom's: two read-modify-writes, of which the
-    /// later one sees what was before the earlier one. If only one side makes its fence, nothing is
-    /// ordered. Two full fences would order a visit even where the mark is not seen, and the heavy
-    /// one not made.
+    /// A light and a heavy fence in a loom model: two read-modify-writes, of which the later one
+    /// sees what happened before the earlier one. If only one side makes its fence, nothing is
+    /// ordered. Two full fences would be too strong: they would order a visit even if the observer
+    /// does not see the mark and makes no heavy fence.
     #[cfg(fanfeed_loom)]
     fences: AtomicU64,
 }
@@ -149,37 +150,37 @@ impl Light {
         self.fences.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// For the record's thread.
+    /// Whether the record is light; called by the record's thread.
     #[inline(always)]
     pub(super) fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
     }
 
     pub(super) fn turn_on(&self) {
-        // ORDERING: SeqCst with the load in `is_seen`, the changes of what is live, and the loads
-        // of it that follow this. Either the thread that observes sees this, and makes a heavy
-        // fence; or it has taken the subscriber out of the live ones before this, and all visits
-        // after this see that. The four: this, `Live::load`; `Live::clear`, the load in `is_seen`.
-        // What a visit loads with weaker accesses comes after its load of the live word, as `begin`
-        // says.
+        // ORDERING: SeqCst with the load in `is_seen`, with the changes of what is live, and with
+        // the loads of it that follow this. Either the observing thread sees this, and makes a
+        // heavy fence; or it has taken the subscriber out of the live ones before this, and all
+        // visits after this see that. The four accesses: this, `Live::load`; `Live::clear`, the
+        // load in `is_seen`. A visit's weaker loads come after its load of the live word, as
+        // `begin` says.
         self.is_on.swap(true, Ordering::SeqCst);
         seq_cst_order!("record_is_marked_without_order");
     }
 
-    /// After a visit that began by `At::begin`.
+    /// Removes the mark. Called in a visit that began by `At::begin`.
     pub(super) fn turn_off(&self) {
         // ORDERING: Release pairs with the Acquire in `is_seen`: the last light visit has ended.
         self.is_on.store(false, Ordering::Release);
     }
 
-    /// For a thread that observes.
+    /// Whether an observing thread sees the mark.
     pub(super) fn is_seen(&self) -> bool {
         // ORDERING: see `turn_on` and `turn_off`.
         self.is_on.load(Ordering::SeqCst)
     }
 }
 
-/// Which deliveries an unsubscribe has to wait for.
+/// The deliveries that an unsubscribe must wait for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Concern {
     /// All of the feed's.
@@ -203,16 +204,16 @@ impl Concern {
     }
 }
 
-/// One thread's record with one feed, or one nested delivery's.
+/// The record of one thread on one feed, or of one nested delivery.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(super) at: At,
-    /// Whether its thread claims places in own channels by plain stores.
+    /// Open while the thread claims places in own channels by plain stores.
     pub(super) window: Window,
     pub(super) light: Light,
     /// Whether a delivery uses the record, or a lane keeps it.
     pub(super) busy: AtomicBool,
-    /// What `at` was when something was left to be freed after that visit, else 0. See
+    /// The value of `at` when something was left to be freed after that visit, or 0. See
     /// [`Records::has_moved_on`](super::Records::has_moved_on).
     pub(super) awaited: AtomicU64,
     pub(super) next: *const CachePadded<Record>,
