@@ -1,5 +1,6 @@
-//! The quick ways of a delivery: to the only subscriber; and to own channels while one thread alone
-//! sends, clones first, and then all claims in one [window](super::sole).
+//! The fast paths of a delivery. One is to a single subscriber. The other is to own channels while
+//! there is a sole sender, which clones first, and then makes all claims in one
+//! [window](super::sole).
 
 use super::chunk::Chunk;
 use super::core::Core;
@@ -9,22 +10,23 @@ use super::record::{Lone, Section};
 use super::run::Run;
 use crate::sync::prefetch;
 
-/// Where a pass over a chunk is, so that it can go on after a panic.
+/// The progress of a pass over a chunk, so that the pass can continue after a panic.
 pub(super) struct Pass<T> {
-    /// Seats that are to be served; while it runs, those after the current one. While the run
-    /// grows, those of the run too. While seats are served backwards, only the others.
+    /// Seats to be served. While the pass runs, these are the seats after the current one. While
+    /// the run grows, its seats are included. While seats are served backwards, those are excluded.
     pub(super) wanted: u64,
     /// The seat that is being served, unless the run grows.
     pub(super) current: usize,
-    /// Own channels that were given something, whose receivers wait and are to be woken.
+    /// Own channels that got a value, and whose receivers wait and must be woken.
     pub(super) rung: u64,
     /// Seats that are being served from the last to the first.
     pub(super) backwards: u64,
-    /// Whether what panicked, if something did, was a clone for the seat; else it was its carrier.
+    /// After a panic: whether a clone for the current seat panicked. If not, the seat's carrier
+    /// did.
     pub(super) cloning: bool,
-    /// Values for seats that are not wanted any more, and not served yet.
+    /// Values for seats that are no longer in `wanted`, and not served yet.
     pub(super) run: Run<T>,
-    /// Whether values for the run are being made. Until they are, its seats are still in `wanted`.
+    /// Whether values for the run are being made. During that time its seats are still in `wanted`.
     growing: bool,
 }
 
@@ -41,8 +43,9 @@ impl<T> Pass<T> {
         }
     }
 
-    /// After a panic: names the seat whose clone panicked, if it was one for the run, and those
-    /// that are still wanted. Returns how many were served and not counted yet.
+    /// After a panic: sets `current` to the seat whose clone panicked, if it was a clone for the
+    /// run, and `wanted` to the seats that are still to be served. Returns how many seats were
+    /// served and not counted yet.
     pub(super) fn find_current(&mut self) -> usize {
         let backwards = std::mem::take(&mut self.backwards);
         let current = 1 << self.current;
@@ -61,13 +64,13 @@ impl<T> Pass<T> {
 
 impl<T: Clone + Send + 'static> Delivery<T> {
     /// Moves the value to the only subscriber, if that has an own channel with room, and this
-    /// thread is known. No code of others runs, except to wake the receiver.
+    /// thread has a lane. No user code runs, except to wake the receiver.
     #[inline(always)]
     pub(super) fn serve_only_one_quickly(&mut self, core: &Core<T>) -> bool {
         let first = core.directory().first();
         let is_plain = |live: u64| live.is_power_of_two() && live & first.plain() != 0;
-        // It may change before the visit begins. This look saves the visit where there are more
-        // subscribers.
+        // The subscribers may change before the visit begins. This check saves the visit if there
+        // are several subscribers.
         if !is_plain(first.live().load()) || core.directory().has_live_beyond() {
             return false;
         }
@@ -82,7 +85,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             return false;
         };
         // SAFETY: the visit to this chunk began before `live` was read, the seat was live, and the
-        // chunk says that it is of an own channel.
+        // chunk says that it has an own channel.
         let queue = unsafe { first.seat(live.trailing_zeros() as usize).own_unchecked() };
         let offered = match &visit {
             Lone::Alone(visit) => queue.offer_alone(value, visit.window()),
@@ -105,7 +108,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
     }
 
     /// If there is one subscriber, with an own channel or a crossbeam sender, moves the value
-    /// there. No code of others runs, so there is no panic to catch.
+    /// there. No user code runs, so there is no panic to catch.
     #[inline(always)]
     pub(super) fn serve_only_one(
         &mut self,
@@ -145,9 +148,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         true
     }
 
-    /// Serves these seats, which are of own channels whose senders do not evict, for a thread that
-    /// alone sends. The other seats that the pass wants are served after them. `more` come in other
-    /// chunks.
+    /// Serves `plain`, seats with own channels whose senders do not evict, for a sole sender. The
+    /// other seats that the pass wants are served after them. `more` says whether other chunks have
+    /// subscribers.
     #[inline(always)]
     pub(super) fn serve_alone(
         &mut self,
@@ -159,18 +162,18 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         pass: &mut Pass<T>,
     ) {
         while plain != 0 {
-            // Three loops, each over the same few seats, because each is small, and the first two
-            // have the processor fetch what the next one uses.
+            // Three loops, each over the same few seats: each loop is small, and the first two
+            // prefetch what the next one uses.
             let seats = chunk.seats();
             let count = pass.run.choose(plain, |seat| {
                 // SAFETY: the visit to this chunk began before `live` was read, and the seat was
-                // live. The chunk says that it is of an own channel.
+                // live. The chunk says that it has an own channel.
                 let queue = unsafe { seats.seat(seat).own_unchecked() };
                 prefetch(queue);
                 queue
             });
             let others = more || pass.wanted != pass.run.seats();
-            // SAFETY: so many were chosen, in this visit.
+            // SAFETY: `count` queues were chosen, in this visit.
             unsafe { self.fill_run(count, others, pass) };
             if pass.run.len() < count {
                 pass.run.cut();
@@ -180,7 +183,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             if pass.run.len() != 0 {
                 self.give_run(core, chunk, by, pass);
             } else {
-                // The next one is full, or the values are large.
+                // The next queue is full, or the values are large.
                 let bit = plain & plain.wrapping_neg();
                 plain ^= bit;
                 pass.wanted ^= bit;
@@ -189,9 +192,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Adds values for the queues of the run that have room, up to the first that has none. No code
-    /// of others may run in a window, so the clones are made before. `others`: whether a subscriber
-    /// besides these `count` wants the value.
+    /// Adds values for the queues of the run that have room, up to the first queue that has none.
+    /// User code may not run in a window, so the clones are made before. `others` says whether a
+    /// subscriber besides these `count` wants the value.
     ///
     /// # Safety
     ///
@@ -206,7 +209,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
             } else {
                 count.saturating_sub(1)
             };
-            // SAFETY: as the caller warrants; `clones` is at most `count`.
+            // SAFETY: the caller guarantees this; `clones` is at most `count`.
             have_room =
                 unsafe { (pass.run).add_up_to(clones, Queue::has_room, |_| original.clone()) };
         }
@@ -215,13 +218,13 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 let others = others || index + 1 < count || self.has_pending();
                 self.take_value(others)
             };
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             unsafe { pass.run.add_up_to(count, Queue::has_room, take) };
         }
         (pass.cloning, pass.growing) = (false, false);
     }
 
-    /// Serves the seats of the run with its values.
+    /// Gives the run's values to its seats.
     #[inline(always)]
     pub(super) fn give_run(
         &mut self,
@@ -238,7 +241,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         pass.rung |= rung;
         self.delivered += before - pass.run.len();
-        // Other threads send now, or have closed the channel.
+        // Values are left if other threads send now, or have closed the channel.
         while let Some((bit, value)) = pass.run.pop() {
             self.offer_own(core, chunk, by, bit, value, pass);
         }

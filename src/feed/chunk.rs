@@ -1,4 +1,4 @@
-//! Up to 64 subscribers, and one word that says which of its seats are taken by live ones.
+//! Up to 64 subscribers, and one word that says which of them are live.
 
 use std::hint::unreachable_unchecked;
 use std::mem::MaybeUninit;
@@ -16,11 +16,11 @@ use crate::sync::{
     Alive, AtomicPtr, AtomicU64, MODELLED, Ordering, UnsafeCell, mutant, order, prefetch,
 };
 
-/// Seats per chunk: one for each bit of the live word. Models have few, so that they meet a second
-/// chunk.
+/// Seats per chunk: one for each bit of the live word. Models have few seats, so that they reach a
+/// second chunk.
 pub(crate) const SEATS: usize = if MODELLED { 2 } else { 64 };
-/// Seats that lie in the chunk itself. The others are allocated when they are needed first, so that
-/// a feed with few subscribers is small.
+/// Seats in the chunk itself. The others are allocated when they are first needed, so that a feed
+/// with few subscribers is small.
 const NEAR: usize = if MODELLED { 1 } else { 4 };
 const FAR: usize = SEATS - NEAR;
 /// The bits of all seats.
@@ -32,23 +32,23 @@ pub(crate) struct Seat<T> {
     entry: Arc<Entry<T>>,
 }
 
-/// How a delivery reaches a subscriber. What is common is here once more, besides the entry's port,
-/// so that a delivery follows one pointer less.
+/// How a delivery reaches a subscriber. The common ports are duplicated here, so that a delivery
+/// follows one pointer less.
 enum Way<T> {
-    /// The entry's own channel. The entry keeps it alive.
+    /// The entry's own channel. The entry keeps the queue alive.
     Own(*const Queue<T>),
     /// A clone of the entry's crossbeam sender.
     Crossbeam(Sender<T>),
-    /// By the entry's port.
+    /// Through the entry's port.
     Port,
 }
 
 impl<T> Seat<T> {
     /// # Safety
     ///
-    /// The entry is new: nobody has been told of it.
+    /// The entry is new: no other thread knows of it.
     unsafe fn new(entry: Arc<Entry<T>>) -> Self {
-        // SAFETY: nobody takes away the port of an entry that nobody knows.
+        // SAFETY: no thread takes out the port of an entry that no other thread knows of.
         let way = match (entry.queue(), unsafe { entry.crossbeam() }) {
             (Some(queue), _) => Way::Own(Arc::as_ptr(queue)),
             (None, Some(sender)) => Way::Crossbeam(sender.clone()),
@@ -71,15 +71,15 @@ impl<T> Seat<T> {
         if matches!(self.way, Way::Crossbeam(_)) {
             self.way = Way::Port;
         }
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         unsafe { self.entry.drop_plain_port() };
     }
 
-    /// The own channel, if it is one, by its direct pointer.
+    /// The own channel, by its direct pointer, if the seat has one.
     #[inline(always)]
     pub(crate) fn own(&self) -> Option<&Queue<T>> {
         match self.way {
-            // SAFETY: the entry keeps its queue as long as it lives itself.
+            // SAFETY: the entry keeps its queue as long as it lives.
             Way::Own(queue) => Some(unsafe { &*queue }),
             Way::Crossbeam(_) | Way::Port => None,
         }
@@ -89,13 +89,13 @@ impl<T> Seat<T> {
     ///
     /// # Safety
     ///
-    /// The chunk says that the seat is of an own channel.
+    /// The chunk says that the seat has an own channel.
     #[inline(always)]
     pub(crate) unsafe fn own_unchecked(&self) -> &Queue<T> {
         match self.way {
-            // SAFETY: the entry keeps its queue as long as it lives itself.
+            // SAFETY: the entry keeps its queue as long as it lives.
             Way::Own(queue) => unsafe { &*queue },
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             Way::Crossbeam(_) | Way::Port => unsafe { unreachable_unchecked() },
         }
     }
@@ -104,21 +104,22 @@ impl<T> Seat<T> {
     ///
     /// # Safety
     ///
-    /// The chunk says that the seat is of a crossbeam sender.
+    /// The chunk says that the seat has a crossbeam sender.
     #[inline(always)]
     pub(crate) unsafe fn crossbeam_unchecked(&self) -> (&Sender<T>, &Arc<Entry<T>>) {
         match &self.way {
             Way::Crossbeam(sender) => (sender, &self.entry),
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             Way::Own(_) | Way::Port => unsafe { unreachable_unchecked() },
         }
     }
 
-    /// Hands a value over; `Ok(true)` if the receiver waits and is to be woken.
+    /// Offers a value to the subscriber. Returns `Ok(true)` if the receiver waits and the caller
+    /// must wake it.
     ///
     /// # Safety
     ///
-    /// The caller is in a visit to the chunk in which the seat was live, which entitles to the
+    /// The caller is in a visit to the chunk in which the seat was live. That entitles it to the
     /// entry's port.
     #[inline(always)]
     pub(crate) unsafe fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>>
@@ -126,20 +127,20 @@ impl<T> Seat<T> {
         T: Send + 'static,
     {
         match &self.way {
-            // SAFETY: the entry keeps its queue as long as it lives itself, and the port, which the
-            // caller is entitled to, the slots.
+            // SAFETY: the entry keeps its queue as long as it lives. The port, which the caller is
+            // entitled to, keeps the slots.
             Way::Own(queue) => unsafe { &**queue }.offer(value, by),
             Way::Crossbeam(sender) => {
                 let offered = self.entry.offer_crossbeam(sender, value, by.lane());
                 offered.map(|()| false)
             }
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             Way::Port => unsafe { self.entry.offer(value, by) },
         }
     }
 
-    /// Brings what a delivery to this seat writes first towards the processor, while it is busy
-    /// with another.
+    /// Prefetches what a delivery to this seat writes first, while the processor works on another
+    /// seat.
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
         match self.way {
@@ -148,7 +149,7 @@ impl<T> Seat<T> {
         }
     }
 
-    /// The own channel, if it is one.
+    /// The own channel, if the seat has one.
     #[inline]
     pub(crate) fn queue(&self) -> Option<&Queue<T>> {
         self.entry.queue().map(|queue| &**queue)
@@ -160,15 +161,16 @@ type Cell<T> = UnsafeCell<MaybeUninit<Seat<T>>>;
 /// A chunk of subscribers.
 ///
 /// **The invariant of the seats.** A seat whose bit in `live` is set is initialized, and stays so
-/// until a reaper empties it. Only the registry changes seats, under its lock: it fills an empty
-/// one before it sets the bit, and empties one after it has cleared the bit and a
+/// until a reaper empties it. Only the registry changes seats, under its lock. It fills an empty
+/// seat before it sets the bit. It empties a seat after it has cleared the bit and a
 /// [`Grace`](super::record::Grace) observed after that is over. A deliverer reads a seat only in a
 /// visit to this chunk, after it saw the bit in that visit.
 pub(crate) struct Chunk<T> {
     live: Live,
-    /// Which seats are of crossbeam senders. A bit is set, or cleared, before its seat is live.
+    /// Which seats have crossbeam senders. A bit changes only while its seat is not live.
     crossbeam: AtomicU64,
-    /// Which seats are of own channels whose senders do not evict; as above.
+    /// Which seats have own channels whose senders do not evict. A bit changes only while its seat
+    /// is not live.
     plain: AtomicU64,
     key: u32,
     place: Place,
@@ -179,15 +181,15 @@ pub(crate) struct Chunk<T> {
     alive: Alive,
 }
 
-/// The seats that do not lie in the chunk itself, or null.
+/// The seats that are not in the chunk itself, or null.
 struct Far<T>(AtomicPtr<[Cell<T>; FAR]>);
 
 impl<T> Drop for Far<T> {
     fn drop(&mut self) {
         let far = self.0.load(Ordering::Relaxed);
         if !far.is_null() {
-            // SAFETY: made by `Box::into_raw`, and owned by this alone. Seats that were taken have
-            // been emptied by the registry.
+            // SAFETY: made by `Box::into_raw`, and owned by this alone. The registry has emptied
+            // all seats that were taken.
             drop(unsafe { Box::from_raw(far) });
         }
     }
@@ -202,7 +204,7 @@ pub(crate) struct Seats<'a, T> {
 impl<'a, T> Seats<'a, T> {
     /// # Safety
     ///
-    /// The memory of the seat was allocated before these were loaded.
+    /// The memory of the seat was allocated before `self` was loaded.
     #[inline(always)]
     unsafe fn cell(&self, seat: usize) -> &'a Cell<T> {
         if seat < NEAR {
@@ -217,15 +219,15 @@ impl<'a, T> Seats<'a, T> {
     ///
     /// # Safety
     ///
-    /// As for [`Chunk::seat`], and the seat was live before these were loaded.
+    /// As for [`Chunk::seat`], and the seat was live before `self` was loaded.
     #[inline(always)]
     pub(crate) unsafe fn seat(&self, seat: usize) -> &'a Seat<T> {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         unsafe { self.cell(seat) }.with(|cell| unsafe { (*cell).assume_init_ref() })
     }
 }
 
-// SAFETY: seats are shared and changed as the invariant on the type says; what they hold is `Sync`
+// SAFETY: seats are shared and changed as the invariant on the type says. Their contents are `Sync`
 // and `Send` when `T: Send`.
 unsafe impl<T: Send> Sync for Chunk<T> {}
 // SAFETY: as above.
@@ -285,7 +287,7 @@ impl<T> Chunk<T> {
         &self.live
     }
 
-    /// Which of the live seats are of crossbeam senders. The other bits mean nothing.
+    /// Which of the live seats have crossbeam senders. The bits of other seats mean nothing.
     #[inline]
     pub(crate) fn crossbeam(&self) -> u64 {
         // ORDERING: ordered by the load of `live`, which comes first. A bit changes only while its
@@ -293,15 +295,15 @@ impl<T> Chunk<T> {
         self.crossbeam.load(Ordering::Relaxed)
     }
 
-    /// Which of the live seats are of own channels whose senders do not evict. The other bits mean
-    /// nothing.
+    /// Which of the live seats have own channels whose senders do not evict. The bits of other
+    /// seats mean nothing.
     #[inline]
     pub(crate) fn plain(&self) -> u64 {
         // ORDERING: as in `crossbeam`.
         self.plain.load(Ordering::Relaxed)
     }
 
-    /// The seats that are live by now, for a caller that has loaded `live`.
+    /// The seats, for a caller that has loaded `live`: those that were live then can be read.
     #[inline(always)]
     pub(crate) fn seats(&self) -> Seats<'_, T> {
         Seats {
@@ -314,7 +316,7 @@ impl<T> Chunk<T> {
     #[inline]
     fn cell(&self, seat: usize) -> &Cell<T> {
         // SAFETY: the caller saw the bit of the seat with Acquire, or holds the registry's lock,
-        // and `fill` has allocated it.
+        // and `fill` has allocated the seat.
         unsafe { self.seats().cell(seat) }
     }
 
@@ -322,11 +324,11 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller may read it by the invariant stated on the type, for as long as it uses the
+    /// The invariant on the type lets the caller read the seat for as long as it uses the
     /// reference.
     #[inline]
     pub(crate) unsafe fn seat(&self, seat: usize) -> &Seat<T> {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         self.cell(seat)
             .with(|cell| unsafe { (*cell).assume_init_ref() })
     }
@@ -335,7 +337,7 @@ impl<T> Chunk<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the registry's lock, the seat is empty, and nobody has been told of the
+    /// The caller holds the registry's lock, the seat is empty, and no other thread knows of the
     /// entry.
     pub(crate) unsafe fn fill(&self, seat: usize, entry: Arc<Entry<T>>) {
         if seat >= NEAR && self.far.0.load(Ordering::Relaxed).is_null() {
@@ -344,7 +346,7 @@ impl<T> Chunk<T> {
             }));
             self.far.0.store(Box::into_raw(far), Ordering::Relaxed);
         }
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let filled = unsafe { Seat::new(entry) };
         let bit = 1 << seat;
         let is_crossbeam = matches!(filled.way, Way::Crossbeam(_));
@@ -361,8 +363,8 @@ impl<T> Chunk<T> {
         if mutant!("seat_is_live_before_it_is_filled") {
             self.live.set(seat);
         }
-        // SAFETY: the seat is empty, so no deliverer reads it, and the lock keeps others from
-        // filling it.
+        // SAFETY: the seat is empty, so no deliverer reads it, and the lock keeps other threads
+        // from filling it.
         self.cell(seat)
             .with_mut(|cell| unsafe { (*cell).write(filled) });
         self.live.set(seat);
@@ -423,7 +425,8 @@ impl<T> Chunk<T> {
     /// The caller holds the registry's lock, the seat was filled and then cut, and a grace observed
     /// after that is over.
     pub(crate) unsafe fn empty(&self, seat: usize) -> Seat<T> {
-        // SAFETY: nobody else reads or writes it by now, and it is initialized until this.
+        // SAFETY: no other thread reads or writes the seat by now, and it is initialized until
+        // this.
         self.cell(seat)
             .with_mut(|cell| unsafe { (*cell).assume_init_read() })
     }

@@ -1,7 +1,7 @@
-//! What all handles of a feed share: its subscribers, and how they come and go.
+//! The state that all handles of a feed share: its subscribers, and how they come and go.
 //!
-//! The [`Directory`] holds their places. Subscribing and unsubscribing take a lock; deliveries
-//! never take it.
+//! The [`Directory`] holds the subscribers' seats. Subscribing and unsubscribing take a lock.
+//! Deliveries never take this lock.
 
 use std::sync::{Arc, Weak};
 
@@ -23,11 +23,11 @@ pub(crate) struct Core<T> {
     registry: Mutex<Registry<T>>,
     /// Subscriptions that have not ended.
     count: AtomicUsize,
-    /// This core, for a thread that has to free something later. Set with the first subscription.
+    /// This core, for a thread that must free something later. Set with the first subscription.
     reaper: OnceLock<Weak<dyn Reap>>,
 }
 
-/// What every send reads and seldom anybody writes.
+/// The fields that every send reads and that are seldom written.
 struct Hot<T> {
     /// `NOTHING`, `NEWS` or `WAITING`. Changed under the lock.
     retiring: AtomicU8,
@@ -49,13 +49,13 @@ struct Registry<T> {
     retiring: Vec<Retiring<T>>,
 }
 
-/// An entry that was cut. Its seat is emptied by the next thread that finds its port unused.
+/// An entry that was cut. The next thread that finds its port unused empties its seat.
 struct Retiring<T> {
     entry: Arc<Entry<T>>,
     grace: Grace,
 }
 
-/// The state of an entry that a thread waits to free.
+/// What [`Core::take`] finds of an entry that a thread waits to free.
 enum Taken<T> {
     /// The entry is out of its seat. The caller drops it.
     Out(Seat<T>),
@@ -96,8 +96,8 @@ impl<T> Core<T> {
         &self.hot.directory
     }
 
-    /// Frees what has ended but could not be freed at that time. Every send, subscribe and
-    /// unsubscribe ends with this call.
+    /// Frees subscriptions that have ended but could not be freed at that time. Every send,
+    /// subscribe and unsubscribe ends with this call.
     #[inline]
     pub(crate) fn tidy(&self) {
         // ORDERING: SeqCst with the store in `tell_of_retiring`, for the reason given there.
@@ -108,7 +108,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Does not take the lock if that would free nothing: a closure may run for a long time.
+    /// Does not take the lock if that would free nothing, because a closure may run for a long
+    /// time.
     #[cold]
     fn tidy_retiring(&self, retiring: u8) {
         let has_moved_on = retiring == NEWS || self.records.has_moved_on();
@@ -132,7 +133,7 @@ impl<T> Core<T> {
         self.registry.lock().closed
     }
 
-    /// Seats a new subscription. On a closed feed it has ended already.
+    /// Seats a new subscription. On a closed feed the subscription has ended already.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         port: Port<T>,
@@ -173,7 +174,7 @@ impl<T> Core<T> {
         entry.cut();
         entry.set_vacated();
         let ended = entry.end(End::Closed, None);
-        // SAFETY: it was never in a seat, so nobody else has ever had its port.
+        // SAFETY: the entry was never in a seat, so no other thread has ever had its port.
         let port = unsafe { entry.take_port() };
         let _inside = InCallback::enter();
         quietly(|| drop(port));
@@ -218,7 +219,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Takes an entry out of the live ones, if it is live, and returns what is to be announced. If
+    /// Takes an entry out of the live ones, if it is live, and returns the end to announce. If
     /// `awaits` is set, the caller waits until the port is unused, and then takes the entry out of
     /// its seat. Otherwise any thread may do that.
     fn cut(
@@ -234,16 +235,16 @@ impl<T> Core<T> {
             entry.set_awaited();
         }
         if entry.is_cut() {
-            // The lock orders this after the observation that was made at the cut. So this one sees
-            // no less.
+            // The lock orders this after the observation that was made at the cut, so this
+            // observation sees no less.
             return (None, self.records.observe(Self::concern(entry.seating())));
         }
         self.count.fetch_sub(1, Ordering::AcqRel);
         self.cut_live(&registry, entry);
-        // The four: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store in
-        // `At::begin`, and `Live::load` or `Entry::is_cut`. The directory's bits are cleared with
-        // `Relaxed`: a delivery that sees them too late finds an empty live word, and one that sees
-        // them too early skips no live subscriber.
+        // The four accesses: `Live::clear` and `Entry::cut`, the load in `At::observe`; the store
+        // in `At::begin`, and `Live::load` or `Entry::is_cut`. The directory's bits are cleared
+        // with `Relaxed`: a delivery that sees them too late finds an empty live word, and a
+        // delivery that sees them too early skips no live subscriber.
         seq_cst_order!("unsubscribe_observes_without_order");
         let grace = self.records.observe(Self::concern(entry.seating()));
         let ended = entry.end(end, error);
@@ -372,7 +373,7 @@ impl<T> Core<T> {
         Taken::Out(self.vacate(&mut registry, seating))
     }
 
-    /// Frees every cut entry that no thread uses any more, without waiting. In a delivery or a
+    /// Frees every cut entry that no thread uses any more, without waiting. Inside a delivery or a
     /// callback, the outermost one does this when it ends.
     #[cold]
     #[inline(never)]
@@ -385,7 +386,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// In a delivery or a callback, makes the outermost one free the retiring entries.
+    /// Inside a delivery or a callback, makes the outermost one free the retiring entries.
     pub(crate) fn postpone(&self) {
         // If the core is gone, its own drop is in progress.
         if !may_reap()
@@ -415,7 +416,8 @@ impl<T> Core<T> {
 
     /// The next entry that can be freed, from `index` on.
     fn take_reapable(&self, index: &mut usize) -> Option<Seat<T>> {
-        // Dropped after the lock is released: the last handle of an entry runs user code.
+        // Dropped after the lock is released, because dropping the last handle of an entry runs
+        // user code.
         let mut left_to_others = Vec::new();
         let mut registry = self.registry.lock();
         let registry = &mut *registry;
@@ -464,11 +466,11 @@ impl<T> Core<T> {
     /// that is over.
     fn vacate(&self, registry: &mut Registry<T>, seating: Seating) -> Seat<T> {
         let directory = &self.hot.directory;
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let mut seat = unsafe { directory.vacate(&mut registry.vacancies, &self.records, seating) };
-        // Under the lock, so a thread that finds the seat emptied by another finds the channel
-        // disconnected.
-        // SAFETY: a seat is emptied once, and nobody is entitled to the port.
+        // Under the lock, so that a thread which finds the seat emptied by another thread finds the
+        // channel disconnected.
+        // SAFETY: a seat is emptied once, and no thread is entitled to the port.
         unsafe { seat.drop_plain_port() };
         seat
     }
@@ -477,7 +479,7 @@ impl<T> Core<T> {
 /// Drops the port of an entry that was taken out of its seat, and everything else in the seat.
 fn discard<T>(seat: Seat<T>) {
     let _inside = InCallback::enter();
-    // SAFETY: a seat is emptied once, by a thread that found nobody entitled to the port.
+    // SAFETY: a seat is emptied once, by a thread that found no other thread entitled to the port.
     let port = unsafe { seat.entry().take_port() };
     quietly(|| drop((port, seat)));
 }
@@ -490,13 +492,13 @@ impl<T: Send + 'static> Reap for Core<T> {
 
 impl<T> Drop for Core<T> {
     fn drop(&mut self) {
-        // Nobody delivers any more: a delivery holds the core. This is for what the deliverers have
-        // done before.
+        // No thread delivers any more, because a delivery holds the core. This orders what
+        // deliverers did before.
         self.records.join_all();
         let mut registry = self.registry.lock();
         for seating in self.hot.directory.taken(&registry.vacancies) {
-            // The drop of the feed's last handle has ended it. Without the core no thread is
-            // entitled to its port: a thread that holds the gate holds the core too.
+            // The drop of the feed's last handle has ended the entry. Without the core no thread is
+            // entitled to its port, because a thread that holds the gate holds the core too.
             discard(self.vacate(&mut registry, seating));
         }
     }

@@ -5,7 +5,7 @@
 //! of that index in a *bucket*: an array of slots, four times as long as the bucket before it.
 //! Neither chunks nor buckets ever move. So adding or removing a chunk takes one store into its
 //! slot, whatever the number of subscribers. A new subscriber takes the free seat of the lowest
-//! index. So while subscribers come and go, chunks of high indexes run empty, and are freed.
+//! index. So while subscribers come and go, chunks of high indexes become empty, and are freed.
 //!
 //! **The protocol.** Slots and buckets are read as live words are (see [`record`](super::record)):
 //!
@@ -20,14 +20,14 @@
 //! ```
 //!
 //! A visit that reads both pointers itself protects its chunk, and the bucket that has the chunk's
-//! slot. Only the freeing of memory waits for visits: no call does.
+//! slot. Only the freeing of memory waits for visits; no call waits.
 //!
-//! Bits say which chunks have live subscribers: one for each slot in its bucket, and one for each
-//! bucket here. They are set before a subscription is complete and cleared when a chunk's last live
-//! subscriber is cut. By these bits a delivery skips empty chunks without a visit, and knows
-//! whether it is at the last. They take no ordering: a delivery that happens after a subscription,
-//! and before its end, sees its bits set, because nothing clears them in between. The memory behind
-//! the pointers is ordered by the loads of the pointers.
+//! Bits say which chunks have live subscribers: one bit for each slot, in its bucket, and one for
+//! each bucket, in the directory. They are set before a subscription is complete and cleared when a
+//! chunk's last live subscriber is cut. By these bits a delivery skips empty chunks without a
+//! visit, and knows whether it is at the last chunk. They need no ordering: a delivery that happens
+//! after a subscription, and before its end, sees its bits set, because nothing clears them in
+//! between. The loads of the pointers order the memory behind them.
 
 use std::collections::BTreeSet;
 use std::ptr;
@@ -91,8 +91,8 @@ fn locate(key: u32) -> (Kind, u32) {
 
 /// All chunks of a feed.
 ///
-/// Only a thread that holds the registry's lock changes anything here. [`Vacancies`] lies under
-/// that lock, so a reference to it proves that the lock is held.
+/// Only a thread that holds the registry's lock changes anything here. [`Vacancies`] is protected
+/// by that lock, so a reference to it proves that the lock is held.
 pub(crate) struct Directory<T> {
     beyond: Beyond,
     first: Chunk<T>,
@@ -120,7 +120,7 @@ impl Beyond {
         (bits != 0).then(|| bits.trailing_zeros() as usize)
     }
 
-    /// Whether there are live subscribers after that bucket: of its kind, or closures.
+    /// Whether there are live subscribers after this bucket: of its kind, or closures.
     fn any_after(&self, kind: Kind, bucket: usize) -> bool {
         self.load() >> (32 * kind as usize + bucket + 1) != 0
     }
@@ -146,7 +146,7 @@ struct Bucket<T> {
     live_chunks: AtomicU32,
 }
 
-/// Adds to a count that only threads that hold the lock change.
+/// Adds to a count that is changed only under the lock.
 fn count(count: &AtomicU32, change: i32) -> u32 {
     let now = count.load(Ordering::Relaxed).wrapping_add_signed(change);
     count.store(now, Ordering::Relaxed);
@@ -176,13 +176,13 @@ impl<T> Bucket<T> {
         Some(word * 64 + bits.trailing_zeros() as usize)
     }
 
-    /// Prefetches what a visit to that chunk reads first.
+    /// Prefetches the memory that a visit to this chunk reads first.
     #[inline]
     fn prefetch(&self, slot: usize) {
         prefetch(self.slots[slot].load(Ordering::Relaxed));
     }
 
-    /// The chunk in that slot.
+    /// The chunk in this slot.
     ///
     /// # Safety
     ///
@@ -192,15 +192,15 @@ impl<T> Bucket<T> {
         // ORDERING: SeqCst with the swap in `Directory::remove_chunk`, as the module says; Acquire
         // pairs with the store in `Directory::chunk_to_fill`.
         let chunk = self.slots[slot].load(Ordering::SeqCst);
-        // SAFETY: null, or a chunk that is freed only when it was taken out of the slot and no
-        // visit to it goes on.
+        // SAFETY: null, or a chunk that is freed only after it was taken out of the slot and all
+        // visits to it have ended.
         let chunk = unsafe { chunk.as_ref() }?;
         chunk.alive().used();
         Some(chunk)
     }
 }
 
-/// Where the free seats are, and what waits to be freed. Lies under the registry's lock.
+/// The free seats, and the memory that waits to be freed. Protected by the registry's lock.
 pub(crate) struct Vacancies<T> {
     kinds: [Vacant; 2],
     retired: Vec<Retired<T>>,
@@ -208,7 +208,7 @@ pub(crate) struct Vacancies<T> {
 
 #[derive(Default)]
 struct Vacant {
-    /// Indexes below `end` of chunks that have a free seat, or do not exist.
+    /// Indexes below `end` of chunks that have a free seat, or that do not exist.
     open: BTreeSet<u32>,
     end: u32,
     /// A chunk without subscribers. It is kept, so that a single subscriber that comes and goes
@@ -227,13 +227,13 @@ enum Memory<T> {
     Bucket(*mut Bucket<T>),
 }
 
-// SAFETY: it owns what the pointers point to, and that is `Send` when `T` is.
+// SAFETY: it owns the memory behind the pointers, which is `Send` when `T` is.
 unsafe impl<T: Send> Send for Memory<T> {}
 
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
         // SAFETY: made by `Box::into_raw`, and owned by this alone. It is dropped when no delivery
-        // uses it any more: after the grace (`Vacancies::collect`), or with the feed.
+        // uses the memory any more: after the grace (`Vacancies::collect`), or with the feed.
         unsafe {
             match *self {
                 Self::Chunk(chunk) => Box::from_raw(chunk).end(),
@@ -255,9 +255,9 @@ impl<T> Vacancies<T> {
     /// to the `count` chunks from key `first` on have ended.
     fn retire(&mut self, records: &Records, memory: Memory<T>, first: u32, count: u32) {
         let first = Place::chunk(first);
-        // The four: the swap of the pointer by the caller, the load in `At::observe`; the store in
-        // `At::begin`, and the load in `Bucket::chunk` or `Directory::bucket`. The prefetch reads a
-        // pointer with `Relaxed`, and does not follow it.
+        // The four accesses: the swap of the pointer by the caller, the load in `At::observe`; the
+        // store in `At::begin`, and the load in `Bucket::chunk` or `Directory::bucket`. The
+        // prefetch reads a pointer with `Relaxed`, and does not follow it.
         seq_cst_order!("memory_is_freed_without_order");
         let grace = records.observe(Concern::Chunks { first, count });
         self.retired.push(Retired { memory, grace });
@@ -271,7 +271,7 @@ impl<T> Vacancies<T> {
     /// The feed's [`Records`] are alive.
     unsafe fn collect(&mut self) {
         self.retired.retain_mut(|retired| {
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             let is_over = unsafe { retired.grace.is_over() };
             let is_careless = match retired.memory {
                 Memory::Chunk(_) => mutant!("chunk_is_freed_while_it_is_visited"),
@@ -293,7 +293,7 @@ impl Vacant {
         self.end - 1
     }
 
-    /// Notes that the chunk of that index has no subscribers left, and returns the index of the
+    /// Notes that the chunk of this index has no subscribers left, and returns the index of the
     /// chunk to remove now.
     fn emptied(&mut self, index: u32) -> Option<u32> {
         if MODELLED {
@@ -331,8 +331,8 @@ impl<T> Directory<T> {
 
     /// Visits each chunk of a kind that has live subscribers, except the first, and calls `serve`
     /// in that visit. `serve` gets the chunk, and whether there are live subscribers after it. When
-    /// there are none, this ends and returns false: a subscriber that is live after it by now
-    /// subscribed after the send had begun.
+    /// there are none, this ends and returns false. A subscriber that is live after that chunk by
+    /// now subscribed after the send had begun.
     #[inline]
     pub(crate) fn visit_each(
         &self,
@@ -369,7 +369,7 @@ impl<T> Directory<T> {
         true
     }
 
-    /// The chunk with that key, which is not the key of the first chunk.
+    /// The chunk with this key, which is not the key of the first chunk.
     ///
     /// # Safety
     ///
@@ -379,7 +379,7 @@ impl<T> Directory<T> {
     pub(crate) unsafe fn chunk_in_visit(&self, key: u32) -> Option<&Chunk<T>> {
         let (kind, index) = locate(key);
         let number = bucket_of(index);
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         unsafe {
             self.bucket(kind, number)?
                 .chunk((index - start(number)) as usize)
@@ -395,8 +395,8 @@ impl<T> Directory<T> {
         // ORDERING: SeqCst with the swap in `remove_bucket`, as the module says; Acquire pairs with
         // the store in `chunk_to_fill`.
         let bucket = self.buckets[kind as usize][number].load(Ordering::SeqCst);
-        // SAFETY: null, or a bucket that is freed only when it was taken out of here and no visit
-        // to its chunks goes on.
+        // SAFETY: null, or a bucket that is freed only after it was taken out of here and all
+        // visits to its chunks have ended.
         let bucket = unsafe { bucket.as_ref() }?;
         bucket.alive.used();
         Some(bucket)
@@ -462,7 +462,7 @@ impl<T> Directory<T> {
         if !is_closure && let Some(seat) = self.first.take() {
             return Seating { chunk: FIRST, seat };
         }
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         unsafe { vacancies.collect() };
         let kind = if is_closure {
             Kind::Closures
@@ -485,7 +485,7 @@ impl<T> Directory<T> {
         }
     }
 
-    /// The chunk of that index. Makes the chunk if it does not exist.
+    /// The chunk of this index. Makes the chunk if it does not exist.
     fn chunk_to_fill(&self, kind: Kind, index: u32) -> &Chunk<T> {
         let number = bucket_of(index);
         let pointer = &self.buckets[kind as usize][number];
@@ -516,7 +516,7 @@ impl<T> Directory<T> {
         let Seating { chunk: key, seat } = entry.seating();
         let chunk = self.chunk(lock, key);
         let was_live = chunk.live().load() != 0;
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         unsafe { chunk.fill(seat, entry) };
         if key == FIRST || was_live {
             return;
@@ -557,7 +557,7 @@ impl<T> Directory<T> {
     ) -> Seat<T> {
         let Seating { chunk: key, seat } = seating;
         let chunk = self.chunk(vacancies, key);
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let emptied = unsafe { chunk.empty(seat) };
         chunk.give_back(seat);
         let is_empty = chunk.is_empty();
@@ -567,7 +567,7 @@ impl<T> Directory<T> {
             vacant.open.insert(index);
             if is_empty && let Some(index) = vacant.emptied(index) {
                 self.remove_chunk(vacancies, records, kind, index);
-                // SAFETY: as the caller warrants.
+                // SAFETY: the caller guarantees this.
                 unsafe { vacancies.collect() };
             }
         }
@@ -631,7 +631,7 @@ impl<T> Drop for Directory<T> {
             if bucket.is_null() {
                 continue;
             }
-            // SAFETY: not freed yet, because it was still here; no other thread has the directory.
+            // SAFETY: it was still here, so it is not freed yet. No other thread has the directory.
             let slots = unsafe { &(*bucket).slots };
             let chunks = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
             chunks

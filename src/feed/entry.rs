@@ -1,4 +1,4 @@
-//! One subscription of a feed: where its values go, and what is counted of it.
+//! One subscription of a feed: where its values go, and its counts.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -28,7 +28,7 @@ pub(crate) type Closure<T> = Box<dyn Fn(&T) + Send + Sync>;
 pub(crate) enum Port<T> {
     /// The feed's own channel.
     Own(Share<T>),
-    /// A crossbeam channel, called without a detour.
+    /// A crossbeam channel, called directly.
     Crossbeam(crossbeam_channel::Sender<T>),
     /// A bounded tokio channel.
     #[cfg(feature = "async")]
@@ -41,7 +41,8 @@ pub(crate) enum Port<T> {
 
 impl<T> Port<T> {
     /// Whether dropping it may run user code. The last sender of a crossbeam or std channel runs
-    /// none: it unparks threads. A receiver that goes first drops the values that are left.
+    /// none: it unparks threads. If the receiver goes first, the receiver drops the values that are
+    /// left.
     fn runs_code_when_dropped(&self) -> bool {
         match self {
             Self::Crossbeam(_) => false,
@@ -55,7 +56,7 @@ impl<T> Port<T> {
 }
 
 impl<T: Send + 'static> Port<T> {
-    /// A crossbeam sender's port; any other carrier is given back.
+    /// Makes the port of a crossbeam sender. Gives any other carrier back.
     pub(crate) fn crossbeam<C: Carrier<T> + 'static>(carrier: C) -> Result<Self, C> {
         let mut carrier = Some(carrier);
         let any: &mut dyn Any = &mut carrier;
@@ -69,7 +70,7 @@ impl<T: Send + 'static> Port<T> {
     }
 }
 
-/// Where an entry sits: the key of its chunk, and the seat in it.
+/// The place of an entry: the key of its chunk, and the seat in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seating {
     pub(crate) chunk: u32,
@@ -84,37 +85,37 @@ pub(crate) struct Seating {
 ///    saw `cut` unset, after the visit began;
 /// 2. a thread that holds the gate (see [`Entry::enter_gate`]).
 ///
-/// Only [`Entry::take_port`] takes it out: after the entry was cut, a
+/// Only [`Entry::take_port`] takes the port out: after the entry was cut, a
 /// [`Grace`](super::record::Grace) observed after that is over, and the gate is empty. The thread
 /// that empties the entry's seat does that.
 ///
-/// What a delivery to a foreign carrier touches comes first: one cache line where the sending
-/// thread's lane is one of the first.
+/// The fields that a delivery to a foreign carrier touches come first. They are in one cache line
+/// if the sending thread's lane is one of the first.
 #[repr(C, align(64))]
 pub(crate) struct Entry<T> {
     port: UnsafeCell<Option<Port<T>>>,
     /// Set when the entry is taken out of the live ones.
     cut: AtomicBool,
-    /// Set when its seat is emptied, by a thread that then drops the port. Accessed under the
+    /// Set when a thread empties the seat; that thread then drops the port. Accessed under the
     /// registry's lock.
     vacated: AtomicBool,
-    /// Set when a thread waits to empty its seat and to drop the port. Other threads then leave
+    /// Set when a thread waits to empty the seat and to drop the port. Other threads then leave
     /// that to it. Accessed under the registry's lock.
     awaited: AtomicBool,
-    /// What becomes of a value for which a carrier that was brought along has no room.
+    /// What happens to a value for which a foreign carrier has no room.
     overflow: CarrierOverflow,
-    /// What foreign carriers were given.
+    /// How many values a foreign carrier was given.
     delivered: Delivered,
     seating: Seating,
-    /// The own channel again, for its counts and for waking. Its slots may be gone: only the port
+    /// The own channel's queue, for its counts and for waking. Its slots may be gone: only the port
     /// keeps them alive.
     queue: Option<Arc<Queue<T>>>,
     core: Weak<Core<T>>,
     /// Threads that use the port outside of a visit.
     gate: AtomicUsize,
     state: SubscriptionState,
-    /// Sends that wait for this subscriber and are to be woken when it ends. An own channel has its
-    /// own.
+    /// Sends that wait for this subscriber and must be woken when it ends. An own channel has its
+    /// own line.
     blocked_sends: WakerSet,
     /// Missed values. An own channel counts them itself, except the value that ended the
     /// subscription.
@@ -123,15 +124,15 @@ pub(crate) struct Entry<T> {
     blocked_nanos: AtomicU64,
 }
 
-/// Counts by lane.
+/// Counts, one for each lane.
 struct Delivered {
     first: [AtomicU64; Delivered::FIRST],
-    /// The other lanes'. An own channel counts by itself, and has none.
+    /// The counts of the other lanes. An own channel counts by itself, and has none.
     others: Option<Box<[AtomicU64; Delivered::OTHERS]>>,
 }
 
 impl Delivered {
-    /// As many as fit beside the port.
+    /// As many lanes as fit beside the port.
     const FIRST: usize = 3;
     const OTHERS: usize = lane::COUNT - Self::FIRST;
 
@@ -158,11 +159,11 @@ impl Delivered {
     }
 }
 
-// SAFETY: all but `port` are `Sync` by themselves. The port is used through `&self` by many threads
-// at once, for which all its variants are `Sync` when `T: Send`, and taken out by one thread under
-// the invariant stated above.
+// SAFETY: all fields except `port` are `Sync` by themselves. Many threads use the port through
+// `&self`, and all its variants are `Sync` when `T: Send`. One thread takes it out, under the
+// invariant stated above.
 unsafe impl<T: Send> Sync for Entry<T> {}
-// SAFETY: all of it can be sent when `T` can.
+// SAFETY: all fields can be sent when `T` can.
 unsafe impl<T: Send> Send for Entry<T> {}
 
 impl<T> Entry<T> {
@@ -188,7 +189,8 @@ impl<T> Entry<T> {
             vacated: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             gate: AtomicUsize::new(0),
-            // Although a carrier is trusted to wake, it is tried again at intervals.
+            // A carrier that should wake is also tried again at intervals, so the set needs no
+            // fence.
             blocked_sends: WakerSet::unfenced(),
             dropped: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
@@ -205,13 +207,13 @@ impl<T> Entry<T> {
         self.queue.as_ref()
     }
 
-    /// The crossbeam sender, for a seat to have a clone of.
+    /// The crossbeam sender, if the port has one. A seat keeps a clone of it.
     ///
     /// # Safety
     ///
     /// As for [`port`](Self::port).
     pub(crate) unsafe fn crossbeam(&self) -> Option<&crossbeam_channel::Sender<T>> {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         match unsafe { self.port() } {
             Port::Crossbeam(sender) => Some(sender),
             _ => None,
@@ -226,7 +228,7 @@ impl<T> Entry<T> {
         self.state.shared_name()
     }
 
-    /// Where sends that are blocked on this subscriber wait.
+    /// The line of sends that are blocked on this subscriber.
     pub(crate) fn blocked_sends(&self) -> &WakerSet {
         self.queue
             .as_ref()
@@ -243,8 +245,8 @@ impl<T> Entry<T> {
     /// reference.
     #[inline]
     pub(crate) unsafe fn port(&self) -> &Port<T> {
-        // SAFETY: nobody takes the port out while the caller is entitled to it, so it is there and
-        // not being written.
+        // SAFETY: no thread takes the port out while the caller is entitled to it, so it is there
+        // and is not being written.
         self.port
             .with(|port| unsafe { (*port).as_ref().unwrap_unchecked() })
     }
@@ -255,7 +257,7 @@ impl<T> Entry<T> {
     ///
     /// As for [`port`](Self::port).
     pub(crate) unsafe fn call(&self, value: &T, lane: usize) {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         if let Port::Closure(closure) = unsafe { self.port() } {
             closure(value);
             self.count_delivered(lane);
@@ -266,9 +268,10 @@ impl<T> Entry<T> {
     pub(crate) fn enter_gate(&self) -> Option<Gate<'_, T>> {
         let core = self.core.upgrade()?;
         // ORDERING: SeqCst with the load in `is_cut`, the swap in `cut` and the load in
-        // `is_gate_empty`: either the reaper sees this count, or this sees the cut. The four: this,
-        // the load in `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. Of weaker
-        // accesses only the read of the port follows, and that the gate itself entitles to.
+        // `is_gate_empty`: either the reaper sees this count, or this thread sees the cut. The four
+        // accesses: this, the load in `is_cut` below; the swap in `cut`, the load in
+        // `is_gate_empty`. The only weaker access that follows is the read of the port, to which
+        // the gate itself entitles.
         self.gate.fetch_add(1, Ordering::SeqCst);
         seq_cst_order!("gate_is_entered_without_order");
         let gate = Gate {
@@ -294,7 +297,7 @@ impl<T> Entry<T> {
         if lane == lane::SHARED {
             count.fetch_add(1, Ordering::Relaxed);
         } else {
-            // Only this lane's thread writes here, so it takes no read-modify-write.
+            // Only this lane's thread writes here, so the count needs no read-modify-write.
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
@@ -306,7 +309,7 @@ impl<T> Entry<T> {
     }
 
     /// Counts values that the subscriber was due and does not get. The receiver of an own channel
-    /// is told of them, at that position.
+    /// is told of them, at `place`.
     pub(crate) fn miss(&self, place: u64, count: u64) {
         match &self.queue {
             Some(queue) => queue.miss(place, count),
@@ -329,10 +332,12 @@ impl<T> Entry<T> {
 
     // ---- Ending ----
 
-    /// Marks the entry as taken out of the live ones. The registry does this, under its lock, once.
+    /// Marks the entry as taken out of the live ones. The registry does this, under its lock, once,
+    /// after the seat's live bit is cleared.
     ///
-    /// Only after that: a send that waits for it gives up at this mark, and its thread's next send
-    /// must not find it live. It would have missed a value, and got a later one.
+    /// The order matters. A send that waits for this entry gives up when it sees this mark. Its
+    /// thread's next send must then not find the entry live, or the subscriber would miss a value
+    /// and get a later one.
     pub(crate) fn cut(&self) {
         // ORDERING: SeqCst as `record` says, and for the gate.
         self.cut.swap(true, Ordering::SeqCst);
@@ -341,13 +346,13 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Records that the subscription has ended, and why: from now on its receiver and its handles
-    /// see that. The registry calls this once, under its lock, after it has cut the entry. So
-    /// all agree on the reason. Runs no user code.
+    /// Records that the subscription has ended, and why. From now on its receiver and its handles
+    /// see that. The registry calls this once, under its lock, after it has cut the entry, so all
+    /// threads agree on the reason. Runs no user code.
     pub(crate) fn end(&self, end: End, error: Option<SubscriptionError>) -> Ended {
         if end == End::Overflowed {
-            // The value that it had no room for. Another send may have found it full at the same
-            // time, or an unsubscribe may have come first: what came later was not due to it.
+            // Counts the value that the subscriber had no room for. If another send found it full
+            // at the same time, or an unsubscribe came first, the later value was not due to it.
             self.count_dropped(1);
         }
         if let Some(queue) = &self.queue {
@@ -363,8 +368,8 @@ impl<T> Entry<T> {
     /// Announces that the subscription has ended: to its receiver, to the waiters for its end, and
     /// to the sends that are blocked on it. Does not wait.
     pub(crate) fn announce(&self, ended: Ended) {
-        // Whoever is woken by this may unsubscribe the same subscription, which must not wait for
-        // what comes after this.
+        // A waker may unsubscribe the same subscription. That must not wait for the rest of this
+        // announcement.
         let _inside = InDelivery::enter();
         #[cfg(feature = "tracing")]
         if let Some(error) = &ended.error {
@@ -399,22 +404,22 @@ impl<T> Entry<T> {
         self.gate.load(Ordering::SeqCst) == 0 || mutant!("gate_is_not_waited_for")
     }
 
-    /// Whether its seat has been emptied. The caller holds the registry's lock.
+    /// Whether the seat has been emptied. The caller holds the registry's lock.
     pub(crate) fn is_vacated(&self) -> bool {
         self.vacated.load(Ordering::Relaxed)
     }
 
-    /// Its seat is emptied. The caller holds the registry's lock.
+    /// Marks that the seat is being emptied. The caller holds the registry's lock.
     pub(crate) fn set_vacated(&self) {
         self.vacated.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a thread waits to empty its seat. The caller holds the registry's lock.
+    /// Whether a thread waits to empty the seat. The caller holds the registry's lock.
     pub(crate) fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed)
     }
 
-    /// Marks that the calling thread waits to empty its seat. The caller holds the registry's lock.
+    /// Marks that the calling thread waits to empty the seat. The caller holds the registry's lock.
     pub(crate) fn set_awaited(&self) {
         self.awaited.store(true, Ordering::Relaxed);
     }
@@ -423,10 +428,10 @@ impl<T> Entry<T> {
     ///
     /// # Safety
     ///
-    /// Nobody is entitled to the port any more (see the invariant on the type), and one thread
+    /// No thread is entitled to the port any more (see the invariant on the type), and one thread
     /// calls this.
     pub(crate) unsafe fn take_port(&self) -> Option<Port<T>> {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         self.port.with_mut(|port| unsafe { (*port).take() })
     }
 
@@ -443,7 +448,7 @@ impl<T> Entry<T> {
             }
             !port.runs_code_when_dropped()
         };
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let port = self
             .port
             .with_mut(|port| unsafe { (*port).take_if(is_plain) });
@@ -452,7 +457,7 @@ impl<T> Entry<T> {
 }
 
 /// A subscription that has ended, but whose end has not been announced yet.
-#[must_use = "those who wait for the end are to be told"]
+#[must_use = "the waiters for the end must be told"]
 pub(crate) struct Ended {
     #[cfg(feature = "tracing")]
     error: Option<SubscriptionError>,
@@ -460,7 +465,7 @@ pub(crate) struct Ended {
 }
 
 impl<T: Send + 'static> Entry<T> {
-    /// Hands a value to a crossbeam sender, which is the entry's or a clone of it.
+    /// Offers a value to a crossbeam sender, which is the entry's or a clone of it.
     #[inline(always)]
     pub(crate) fn offer_crossbeam(
         &self,
@@ -469,7 +474,7 @@ impl<T: Send + 'static> Entry<T> {
         lane: usize,
     ) -> Result<(), Refusal<T>> {
         if self.is_cut() {
-            // The clone of this value has cut the entry, or a carrier that was served before it.
+            // The value's clone has cut the entry, or a carrier that was served before it has.
             return Err(Refusal::Closed(value));
         }
         match sender.try_send(value) {
@@ -486,21 +491,21 @@ impl<T: Send + 'static> Entry<T> {
         }
     }
 
-    /// Hands a value over. `Ok(true)` if it went to an own channel whose receiver waits, and is to
-    /// be woken.
+    /// Offers a value to the port. Returns `Ok(true)` if it went to an own channel whose receiver
+    /// waits; the caller must wake it.
     ///
     /// # Safety
     ///
     /// As for [`port`](Self::port).
     #[inline(never)]
     pub(crate) unsafe fn offer(&self, value: T, by: &Section<'_>) -> Result<bool, Refusal<T>> {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         match unsafe { self.port() } {
             Port::Own(queue) => queue.offer(value, by),
             Port::Crossbeam(sender) => self
                 .offer_crossbeam(sender, value, by.lane())
                 .map(|()| false),
-            // As above. An own channel reports by itself that it is closed.
+            // As in `offer_crossbeam`. An own channel reports by itself that it is closed.
             Port::Carrier(_) if self.is_cut() => Err(Refusal::Closed(value)),
             #[cfg(feature = "async")]
             Port::Tokio(_) if self.is_cut() => Err(Refusal::Closed(value)),
@@ -509,7 +514,7 @@ impl<T: Send + 'static> Entry<T> {
                 self.offer_foreign(by.lane(), carrier.try_send(value, &self.blocked_sends))
             }
             Port::Carrier(carrier) => self.offer_foreign(by.lane(), carrier.try_send(value)),
-            // Served by `call`: being given one here would lose the value without telling.
+            // `call` serves closures. To take a value here would lose it silently.
             Port::Closure(_) => Err(Refusal::Closed(value)),
         }
     }
@@ -549,7 +554,7 @@ impl<T: Send + 'static> SubscriptionSource for Entry<T> {
     }
 
     fn cancel(&self) {
-        // If the core is gone, so is the feed: its end was announced to all its entries.
+        // If the core is gone, the feed has ended, and its end was announced to all its entries.
         if let Some(core) = self.core.upgrade() {
             core.cancel(self);
         }
@@ -596,11 +601,11 @@ impl<T: Send + 'static> SubscriptionSource for Entry<T> {
 
 /// Keeps an entry's port in place, outside of a visit.
 ///
-/// Its holder counts as delivering: should the carrier unsubscribe itself, that must not wait for
+/// Its holder counts as delivering, because a carrier that unsubscribes itself must not wait for
 /// this gate.
 pub(crate) struct Gate<'a, T> {
     entry: &'a Entry<T>,
-    /// The end of the core is the end of the port, which waits for no gate where the last handle of
+    /// The end of the core is the end of the port. That end waits for no gate if the last handle of
     /// the feed is dropped inside a delivery.
     core: Arc<Core<T>>,
     _inside: InDelivery,
@@ -608,7 +613,7 @@ pub(crate) struct Gate<'a, T> {
 
 impl<T> Gate<'_, T> {
     pub(crate) fn port(&self) -> &Port<T> {
-        // SAFETY: the gate entitles to it while it is held.
+        // SAFETY: the gate entitles to the port while it is held.
         unsafe { self.entry.port() }
     }
 }
@@ -617,14 +622,14 @@ impl<T> Drop for Gate<'_, T> {
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire in `is_gate_empty`. SeqCst with the load in
         // `is_cut`, the swap in `cut` and that load: either the thread that frees the entry sees
-        // that the gate is empty, or this sees the cut.
-        // The four: this, the load in `is_cut` below; the swap in `cut`, the load in
-        // `is_gate_empty`. What follows, `reap`, works under the lock.
+        // that the gate is empty, or this thread sees the cut. The four accesses: this, the load in
+        // `is_cut` below; the swap in `cut`, the load in `is_gate_empty`. The `reap` that follows
+        // works under the lock.
         let order = order!(SeqCst, "gate_is_left_relaxed");
         self.entry.gate.fetch_sub(1, order);
         seq_cst_order!("gate_is_left_without_order");
         if self.entry.is_cut() && !mutant!("gate_is_left_without_reaping") {
-            // This gate may have been the only reason that something could not be freed.
+            // This gate may have been the only reason that the entry could not be freed.
             self.core.reap();
         }
     }

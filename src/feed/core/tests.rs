@@ -1,4 +1,4 @@
-//! What shows from inside alone.
+//! Tests of what is visible only from inside the feed.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -57,7 +57,7 @@ fn there_are_as_many_chunks_as_it_takes_and_a_spare_one_of_each_kind() {
 }
 
 #[test]
-fn chunks_run_empty_while_subscribers_come_and_go() {
+fn chunks_become_empty_while_subscribers_come_and_go() {
     let feed = Feed::new();
     let channels: Vec<_> = (0..40 * SEATS).map(|_| feed.channel(1).unwrap()).collect();
     let mut channels: Vec<_> = channels.into_iter().step_by(SEATS).collect();
@@ -91,7 +91,7 @@ fn a_chunk_is_freed_when_no_delivery_visits_it_any_more() {
 }
 
 #[test]
-fn a_send_to_those_with_room_takes_no_lock_of_the_feed() {
+fn a_send_to_subscribers_with_room_takes_no_lock_of_the_feed() {
     let feed = Feed::new();
     let mut own = feed.channel(2).unwrap();
     let (sender, carried) = bounded(2);
@@ -185,7 +185,7 @@ fn sends_take_no_lock_while_a_closure_that_was_ended_still_runs() {
 }
 
 #[test]
-fn very_many_that_are_ended_inside_one_delivery_cost_other_sends_nothing() {
+fn many_subscriptions_that_end_inside_one_delivery_cost_other_sends_nothing() {
     const MANY: usize = 20_000;
     let feed = Feed::new();
     let ((calls, called), (go, may_return)) = (bounded(0), bounded(0));
@@ -224,7 +224,7 @@ fn very_many_that_are_ended_inside_one_delivery_cost_other_sends_nothing() {
 
 /// Another thread that unsubscribes finds the seat empty, and does not wait for what is in it.
 #[test]
-fn what_was_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel() {
+fn an_entry_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel() {
     let feed: Feed<u8> = Feed::new();
     let check = |port: Port<u8>, is_disconnected: &dyn Fn() -> bool| {
         let entry = feed.core.subscribe(port, CarrierOverflow::Block, None);
@@ -256,7 +256,7 @@ fn what_was_taken_out_of_its_seat_holds_no_sender_of_a_crossbeam_or_std_channel(
 /// A thread that waits for a port drops it, and does not return while another thread does. So the
 /// others leave it alone.
 #[test]
-fn what_a_thread_waits_for_is_left_to_that_thread() {
+fn a_port_that_a_thread_waits_for_is_left_to_that_thread() {
     let feed: Feed<u8> = Feed::new();
     let token = Arc::new(());
     let held = Arc::clone(&token);
