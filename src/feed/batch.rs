@@ -1,9 +1,10 @@
-//! Many values on their way to all subscribers at once.
+//! The delivery of many values to all subscribers.
 //!
-//! A batch goes block by block. A block goes to one subscriber after the other, whole: an own
-//! channel takes it with one read-modify-write. Who has no room for all of a block is waited for,
-//! value by value, before the next block begins; so the order of each subscriber's values, and who
-//! waits for whom, is that of as many single sends.
+//! A batch is sent block by block. Each subscriber gets the whole block before the next subscriber
+//! does: an own channel takes it with one read-modify-write. If a subscriber has no room for all of
+//! a block, the send waits for it, value by value, before the next block begins. So the order of
+//! each subscriber's values, and the waiting for slow subscribers, is the same as with single
+//! sends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::wait::{Caught, catch};
 /// Values per block: enough to make the cost of a send small beside that of its values.
 const BLOCK: usize = 32;
 
-/// Sends all values, and returns how many deliveries that made.
+/// Sends all values, and returns the number of deliveries.
 pub(crate) fn send<T: Clone + Send + 'static>(
     core: &Core<T>,
     values: impl IntoIterator<Item = T>,
@@ -59,26 +60,26 @@ pub(crate) fn send<T: Clone + Send + 'static>(
 struct Batch<T> {
     /// The values of the block that have not been given away.
     block: VecDeque<T>,
-    /// How many were given away: the last subscriber gets the originals.
+    /// How many values were given away: the last subscriber gets the originals.
     sent: usize,
     /// Clones for one subscriber; kept for their memory.
     clones: Vec<T>,
-    /// Subscribers that had no room, and the first value of the block that they have not got.
+    /// Subscribers that had no room, each with the first value of the block that it has not got.
     late: Vec<(Arc<Entry<T>>, usize)>,
     delivered: usize,
     panic: Option<Caught>,
 }
 
-/// How far one subscriber has come with the block.
+/// How far one subscriber has got in the block.
 struct Progress {
-    /// The next value for it.
+    /// The next value for the subscriber.
     next: usize,
-    /// Whether what panics, if something does, is a clone.
+    /// After a panic: whether a clone panicked.
     cloning: bool,
 }
 
 impl<T: Clone + Send + 'static> Batch<T> {
-    /// Values in the block, those given away included.
+    /// The number of values in the block, including those given away.
     fn len(&self) -> usize {
         self.sent + self.block.len()
     }
@@ -111,7 +112,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
             left &= left - 1;
             // SAFETY: the visit to this chunk began before `live` was read, and the seat was live.
             let seat = unsafe { chunk.seat(index) };
-            // Of the last one, what nobody is late for: those are originals.
+            // The last subscriber gets the originals of the values that no late subscriber needs.
             let own = if left != 0 || more {
                 0
             } else {
@@ -133,8 +134,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// Gives one subscriber as much of the block as it has room for. From the value `own` on others
-    /// need them too.
+    /// Gives one subscriber as much of the block as it has room for. Other subscribers also need
+    /// the values from index `own` on.
     fn serve_seat(&mut self, core: &Core<T>, seat: &Seat<T>, own: usize, by: &Section<'_>) {
         let mut progress = Progress {
             next: self.sent,
@@ -162,7 +163,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// An own channel takes what it has room for in one go.
+    /// Gives an own channel all the values that it has room for in one step.
     fn fill(
         &mut self,
         core: &Core<T>,
@@ -184,8 +185,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 });
                 drop(clones);
                 if let Some(panic) = panicked {
-                    // It has missed the value, unless others took the room for those before: then
-                    // it is cloned again.
+                    // The subscriber has missed the value, unless other senders took the room for
+                    // the values before it. Then the value is cloned again.
                     if pushed == Ok(cloned) {
                         entry.miss(entry.place(), 1);
                         missed = 1;
@@ -194,8 +195,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 }
                 pushed
             } else {
-                // Nobody comes after this one, so what it has missed before (a clone that panicked)
-                // nobody needs.
+                // No subscriber comes after this one, so no subscriber needs the values that it has
+                // missed before (a clone that panicked).
                 let end = self.len().min(own);
                 let wanted = end - progress.next;
                 self.block.drain(..progress.next - self.sent);
@@ -220,7 +221,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// Clones up to so many values; fewer if one panics: those before it are delivered first.
+    /// Clones up to `count` values. If a clone panics, the values before it are delivered first.
     fn clone_run(&mut self, count: usize, next: usize) -> Option<Caught> {
         let from = next - self.sent;
         let clones = &mut self.clones;
@@ -235,15 +236,15 @@ impl<T: Clone + Send + 'static> Batch<T> {
         match queue.overflow() {
             Overflow::DropNewest => queue.miss(queue.place(), missed),
             Overflow::Disconnect => {
-                // With the first that does not fit it has ended; the rest is not sent to it any
-                // more.
+                // The first value that does not fit has ended the subscription. The rest is not
+                // sent to it any more.
                 core.end(entry, End::Overflowed, Some(SubscriptionError::Overflowed));
             }
             Overflow::Block | Overflow::DropOldest => self.late.push((Arc::clone(entry), next)),
         }
     }
 
-    /// Any other channel takes one value after the other.
+    /// Gives any other channel one value after the other.
     fn offer_each(
         &mut self,
         core: &Core<T>,
@@ -254,7 +255,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
     ) {
         while progress.next < self.len() {
             if entry.is_cut() {
-                // Its carrier, or a value's `clone` or `drop`, has ended the subscription, or its
+                // The carrier, or a value's `clone` or `drop`, has ended the subscription or its
                 // feed.
                 return;
             }
@@ -292,14 +293,14 @@ impl<T: Clone + Send + 'static> Batch<T> {
         }
     }
 
-    /// The caller has begun a visit to the chunk.
+    /// Calls the closures of a chunk. The caller has begun a visit to the chunk.
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
         let (key, place) = (chunk.key(), chunk.place());
         let mut chunk = chunk;
         let mut left = u64::MAX;
         loop {
             left &= chunk.live().load();
-            // If the originals are gone, these closures came after the batch had begun.
+            // If the originals are gone, these closures subscribed after the batch had begun.
             if left == 0 || self.sent != 0 {
                 return;
             }
@@ -310,8 +311,8 @@ impl<T: Clone + Send + 'static> Batch<T> {
             let entry = unsafe { chunk.seat(index) }.entry();
             for value in &self.block {
                 if entry.is_cut() {
-                    // The closure has ended its own subscription, or its feed: as with single
-                    // sends, that was its last.
+                    // The closure has ended its own subscription, or its feed. As with single
+                    // sends, it gets no more values.
                     break;
                 }
                 // SAFETY: as above.
@@ -327,7 +328,7 @@ impl<T: Clone + Send + 'static> Batch<T> {
                 return;
             }
             section.begin(place);
-            // SAFETY: the visit to this chunk began just now.
+            // SAFETY: the visit to this chunk has just begun.
             let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
                 return;
             };

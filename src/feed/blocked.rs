@@ -12,7 +12,8 @@ use super::entry::{Gate, Port};
 use super::pending::{Listening, Waiter};
 use crate::wait::{Again, BOUND, Looks, Parker, catch};
 
-/// When carriers that cannot tell whether they have room are tried again: at first, and at most.
+/// The delays, first and longest, after which carriers are tried again that cannot tell when they
+/// have room.
 const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 
 /// The delays, first and longest, after which the first waiter in line looks again without a
@@ -20,14 +21,14 @@ const CARRIER_TIMER: (Duration, Duration) = (Duration::from_micros(50), Duration
 /// send by at most a second.
 const ROOM_TIMER: (Duration, Duration) = (BOUND, Duration::from_secs(1));
 
-/// On how many crossbeam channels a send selects at once: a select costs a lock for each of them
-/// every time it waits. If more are full it goes through them in turn, those of capacity 0 first,
-/// after these times.
+/// The most crossbeam channels that a send selects on at the same time. A select takes a lock for
+/// each of them every time it waits. If more are full, the send goes through them in turn, those of
+/// capacity 0 first, after the delays below.
 const SELECTED: usize = 64;
 const SELECT_TIMER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
 
-/// Waits until all subscribers that had no room are served or gone. False if the deadline passed
-/// before that.
+/// Waits until all subscribers that had no room are served or gone. Returns false if the deadline
+/// passes before that.
 #[cold]
 #[inline(never)]
 pub(crate) fn wait<T: Clone + Send + 'static>(
@@ -59,8 +60,8 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         if !delivery.has_pending() {
             return true;
         }
-        // Who was found dead or was unsubscribed inside a delivery does not stay until the others
-        // have made room.
+        // A subscriber that was found dead, or was unsubscribed inside a delivery, does not stay
+        // until the others have made room.
         core.tidy();
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return false;
@@ -76,7 +77,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
             Some(bell) => select(delivery, core, bell, next, &mut turn),
             None => parker.park(next),
         }
-        // Where many made room at once, this is quicker than to stand in all the queues again
+        // If many made room at the same time, this is faster than to join all the lines again
         // first.
         delivery.retry(core);
         if !delivery.has_pending() {
@@ -88,7 +89,7 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
     }
 }
 
-/// Whether no other sender waits for room in any of the own channels. Those that wait come first.
+/// Whether no other sender waits for room in any of the own channels. Senders that wait come first.
 fn nobody_is_in_line<T>(delivery: &Delivery<T>) -> bool {
     let mut queues = delivery
         .pending()
@@ -97,7 +98,8 @@ fn nobody_is_in_line<T>(delivery: &Delivery<T>) -> bool {
     queues.all(|queue| !queue.room().is_waited_on())
 }
 
-/// Tries all again. `Some(true)` if everybody is served, `Some(false)` if the deadline has passed.
+/// Tries all subscribers again. Returns `Some(true)` if all are served, `Some(false)` if the
+/// deadline has passed.
 fn looks_again<T: Clone + Send + 'static>(
     delivery: &mut Delivery<T>,
     core: &Core<T>,
@@ -133,7 +135,7 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Waits until one of the crossbeam channels takes the value, something rings the bell, or the time
+/// Waits until one of the crossbeam channels takes the value, a waker rings the bell, or `until`
 /// has come.
 fn select<T: Clone + Send + 'static>(
     delivery: &mut Delivery<T>,
@@ -150,8 +152,8 @@ fn select<T: Clone + Send + 'static>(
         .iter()
         .map(|pending| Arc::clone(pending.entry()))
         .collect();
-    // The gates keep the senders in place; unsubscribing rings the bell and waits until they are
-    // left.
+    // The gates keep the senders in place. An unsubscribe rings the bell, and waits until the gates
+    // are left.
     let gates: Vec<(usize, Gate<'_, T>)> = entries
         .iter()
         .enumerate()
@@ -166,7 +168,7 @@ fn select<T: Clone + Send + 'static>(
     if senders.len() > SELECTED {
         let start = *turn % senders.len();
         senders.rotate_left(start);
-        // Those can be met in no other way by a receiver that polls.
+        // A receiver that polls a zero-capacity channel can be met only in a select.
         senders.sort_by_key(|(_, sender)| sender.capacity() != Some(0));
         senders.truncate(SELECTED);
         *turn = start + SELECTED;
@@ -191,7 +193,7 @@ fn select<T: Clone + Send + 'static>(
     let (index, sender) = senders[operation.index() - 1];
     match operation.send(sender, value) {
         Ok(()) => delivery.taken_by(index),
-        // Its receivers are gone: the next try finds that out, and ends the subscription.
+        // The receivers are gone. The next try finds that out, and ends the subscription.
         Err(error) => delivery.give_back(error.into_inner()),
     }
 }
@@ -201,7 +203,7 @@ fn crossbeam_sender<'a, T: 'static>(
 ) -> Option<&'a crossbeam_channel::Sender<T>> {
     match gate.port() {
         Port::Crossbeam(sender) => Some(sender),
-        // If it panics here, it is met again, and dealt with, when the send listens next.
+        // If it panics here, it panics again when the send listens next, and that panic is handled.
         Port::Carrier(carrier) => catch(|| carrier.as_crossbeam()).ok()?,
         #[cfg(feature = "async")]
         Port::Tokio(_) => None,
@@ -209,7 +211,7 @@ fn crossbeam_sender<'a, T: 'static>(
     }
 }
 
-/// Waits that grow: the first, then twice that, and so on up to the longest.
+/// Waits that grow: the first wait, then twice that, and so on up to the longest.
 #[derive(Debug)]
 pub(crate) struct Timer {
     round: u32,
@@ -255,7 +257,7 @@ impl Wake for Ringer {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // If it has been rung already, or nobody is there to hear it, there is nothing to do.
+        // If the bell was rung already, or no thread waits for it, there is nothing to do.
         let _ = self.0.try_send(());
     }
 }

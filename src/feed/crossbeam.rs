@@ -1,4 +1,4 @@
-//! The crossbeam senders of a chunk, where they are many.
+//! The crossbeam senders of a chunk, if there are many.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use super::refusal::Refusal;
 use crate::sync::prefetch;
 
 impl<T: Clone + Send + 'static> Delivery<T> {
-    /// Serves these seats, which are of crossbeam senders. The rest is served after them, and
-    /// `more` come in other chunks.
+    /// Serves `seats`, which have crossbeam senders. `rest` is served after them, and `more` says
+    /// whether other chunks have subscribers.
     ///
     /// It goes from the last seat to the first. A thread that receives for several subscribers
-    /// mostly goes through them from the first to the last: it would follow close behind this one,
-    /// and each would wait for the other's cache lines.
+    /// usually goes through them from the first to the last. In the same direction it would follow
+    /// closely behind this thread, and each would wait for the other's cache lines.
     ///
-    /// A delivery has a read-modify-write, for which all stores before it must have reached the
-    /// cache. So there are few of them: what the pass would have to know after a panic is [worked
-    /// out](Pass::find_current) from `current`.
+    /// A delivery contains a read-modify-write, which waits until all stores before it have reached
+    /// the cache. So there are few stores: what the pass must know after a panic is
+    /// [computed](Pass::find_current) from `current`.
     #[inline(never)]
     pub(super) fn serve_crossbeam(
         &mut self,
@@ -33,7 +33,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         (pass.backwards, pass.wanted) = (seats, rest);
         let (all, mut left) = (chunk.seats(), seats);
         let pending_before = self.pending().len();
-        // Counted here, and added where it is not read.
+        // Counted here, and added only where `self.delivered` may be read.
         let mut delivered = 0;
         while left != 0 {
             let later = rest != 0 || more || self.has_pending();
@@ -70,7 +70,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         pass.backwards = 0;
         self.delivered += delivered;
-        // They are named in the order of their seats.
+        // Pending subscribers are listed in the order of their seats.
         if let Some(refused) = self.pending_mut().get_mut(pending_before..) {
             refused.reverse();
         }
@@ -78,12 +78,12 @@ impl<T: Clone + Send + 'static> Delivery<T> {
 }
 
 /// Offers clones to the seats that are left, from the last to the first, until one does not take
-/// it, and returns to how many. All get one if the original is wanted `later`, else all but the
-/// first.
+/// its clone. Returns how many clones it offered, and the refusal. All seats get a clone if the
+/// original is needed `later`, otherwise all but the first.
 ///
 /// # Safety
 ///
-/// The seats are of crossbeam senders, were live, and the visit to their chunk goes on.
+/// The seats have crossbeam senders, were live, and the visit to their chunk goes on.
 #[inline(always)]
 unsafe fn offer_clones<T: Clone + Send + 'static>(
     all: &Seats<'_, T>,
@@ -100,18 +100,18 @@ unsafe fn offer_clones<T: Clone + Send + 'static>(
         seats & seats.wrapping_neg()
     };
     let mut index = seats.ilog2() as usize;
-    // SAFETY: as the caller warrants.
+    // SAFETY: the caller guarantees this.
     let mut seat = unsafe { all.seat(index) };
     loop {
         (pass.current, pass.cloning) = (index, true);
         let value = original.clone();
         pass.cloning = false;
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let (sender, entry) = unsafe { seat.crossbeam_unchecked() };
         seats ^= 1 << index;
         if seats != 0 {
             index = seats.ilog2() as usize;
-            // SAFETY: as the caller warrants.
+            // SAFETY: the caller guarantees this.
             seat = unsafe { all.seat(index) };
             prefetch(Arc::as_ptr(seat.entry()));
         }

@@ -1,8 +1,8 @@
-//! One value on its way to all subscribers.
+//! The delivery of one value to all subscribers.
 //!
-//! A delivery first serves all subscribers that have room, and remembers the others ([`Pending`]);
-//! those are tried again, all of them, each time one of them may have made room. While it waits it
-//! holds nothing that an unsubscribe waits for.
+//! A delivery first serves all subscribers that have room, and remembers the others ([`Pending`]).
+//! It tries all of those again each time one of them may have made room. While it waits, it holds
+//! nothing that an unsubscribe waits for.
 
 use std::mem;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::error::SubscriptionError;
 use crate::sync::mutant;
 use crate::wait::{Caught, catch};
 
-/// Crossbeam senders alone, none of which has a seat from this bit on, are so few that a loop of
-/// their own gains nothing.
+/// If there are only crossbeam senders, and all their seats are below this bit, they are so few
+/// that a separate loop gains nothing.
 const FEW: u64 = 1 << 3;
 
-/// A value, and the subscribers that still have to get it.
+/// A value, and the subscribers that must still get it.
 ///
-/// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more,
-/// clones that full subscribers gave back. A clone is made only where there is no spare and
-/// somebody else is still to be served; so there are never more values at hand than subscribers to
-/// be served, and the last of them gets the original.
+/// **At most n - 1 clones.** The values at hand are `original` and at times a `spare` or more:
+/// clones that full subscribers gave back. A clone is made only if there is no spare and another
+/// subscriber must still be served. So there are never more values at hand than subscribers to
+/// serve, and the last of them gets the original.
 pub(crate) struct Delivery<T> {
     pub(super) original: Option<T>,
     pub(super) spare: Option<T>,
@@ -44,8 +44,8 @@ pub(crate) struct Delivery<T> {
 struct Late<T> {
     /// Values at hand besides the original and the spare: clones that were refused together.
     spares: Vec<T>,
-    /// The first panic of a clone, or of a value that was pushed out. It goes on when everybody
-    /// else was served.
+    /// Set by the first panic of a clone, or of a value that was pushed out. It is resumed when all
+    /// other subscribers are served.
     panic: Option<Caught>,
 }
 
@@ -87,8 +87,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether others
-    /// come after it.
+    /// Serves the live seats of a chunk of channels, in a visit to it. `more` says whether other
+    /// subscribers come after it.
     #[inline]
     fn serve_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, by: &Section<'_>, more: bool) {
         let mut pass = Pass::new();
@@ -105,8 +105,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Serves those live seats that the pass wants: crossbeam senders first, if they are many or
-    /// not alone, because a loop over one kind is faster than one over all.
+    /// Serves the live seats that the pass wants. Crossbeam senders come first, if they are many or
+    /// not the only kind, because a loop over one kind is faster than a loop over all kinds.
     #[inline]
     fn serve_seats(
         &mut self,
@@ -149,8 +149,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 Some(queue) => queue.offer(value, by),
                 None => {
                     if pass.rung != 0 {
-                        // A carrier may take long. Receivers that have a value already do not wait
-                        // for it.
+                        // A carrier may take long. Receivers that already have a value must not
+                        // wait for it.
                         // SAFETY: as above.
                         unsafe { ring(chunk, mem::take(&mut pass.rung)) };
                     }
@@ -170,8 +170,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value for the current seat of the pass. `others` come after it in its chunk, `more` in
-    /// other chunks.
+    /// Makes a value for the current seat of the pass. `others` says whether more seats of its
+    /// chunk follow, `more` whether more seats of other chunks follow.
     #[inline(always)]
     pub(super) fn value_for(&mut self, pass: &mut Pass<T>, others: bool, more: bool) -> T {
         pass.cloning = true;
@@ -191,8 +191,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Calls the live closures of a chunk, each in a place of its own, so that a slow one holds up
-    /// only its own unsubscribing. The caller has begun a visit to the chunk.
+    /// Calls the live closures of a chunk. Each has its own place, so that a slow closure delays
+    /// only its own unsubscribe. The caller has begun a visit to the chunk.
     #[cold]
     fn call_chunk(&mut self, core: &Core<T>, chunk: &Chunk<T>, section: &Section<'_>) {
         let (key, place) = (chunk.key(), chunk.place());
@@ -222,7 +222,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
                 return;
             }
             section.begin(place);
-            // SAFETY: the visit to this chunk began just now.
+            // SAFETY: the visit to this chunk has just begun.
             let Some(again) = (unsafe { core.directory().chunk_in_visit(key) }) else {
                 return;
             };
@@ -230,8 +230,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value to hand over: the spare, a clone where others are still to be served, or else the
-    /// original.
+    /// A value to hand over: the spare, or a clone if other subscribers must still be served, or
+    /// the original.
     #[inline]
     pub(super) fn take_value(&mut self, others: bool) -> T {
         if let Some(spare) = self.spare.take() {
@@ -243,7 +243,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
         self.original
             .take()
-            .expect("a value is at hand while somebody is still to be served")
+            .expect("a value is at hand while a subscriber must still be served")
     }
 
     fn put_back(&mut self, value: T) {
@@ -254,7 +254,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// Deals with a value that was not taken. True if its subscriber is to be waited for.
+    /// Handles a value that was not taken. Returns true if the send must wait for the subscriber.
     #[cold]
     fn refused(&mut self, core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> bool {
         match settle(core, entry, refusal) {
@@ -284,9 +284,9 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    // ---- Those who had no room ----
+    // ---- Subscribers without room ----
 
-    /// Has `waker` woken when somebody makes room or ends.
+    /// Registers `waker` to be woken when a subscriber makes room or ends.
     pub(crate) fn listen(&mut self, core: &Core<T>, waker: &Waker, waiter: Waiter) -> Listening {
         let mut listening = Listening::default();
         for pending in self.pending_mut() {
@@ -323,8 +323,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         self.pending = all;
     }
 
-    /// Tries one again, in a visit to its place in which it was not cut. True if it still has no
-    /// room.
+    /// Tries one subscriber again, in a visit to its place in which it was not cut. Returns true if
+    /// it still has no room.
     fn try_again(
         &mut self,
         core: &Core<T>,
@@ -337,7 +337,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         let outcome = catch(|| {
             let value = self.take_value(others);
             cloning = false;
-            // SAFETY: the caller warrants the visit.
+            // SAFETY: the caller guarantees the visit.
             unsafe { entry.offer(value, by) }
         });
         match outcome {
@@ -356,8 +356,8 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// A value for a subscriber that had no room, made before there is room for it. `None` if its
-    /// clone panicked: then the first of them has missed it.
+    /// Makes a value for a subscriber that had no room, before there is room for it. Returns `None`
+    /// if its clone panicked; the first of these subscribers has then missed it.
     pub(crate) fn prepare(&mut self, core: &Core<T>) -> Option<T> {
         let others = self.pending().len() > 1;
         match catch(|| self.take_value(others)) {
@@ -371,7 +371,7 @@ impl<T: Clone + Send + 'static> Delivery<T> {
         }
     }
 
-    /// What `prepare` gave, and nobody took.
+    /// Takes back a value from `prepare` that no subscriber took.
     pub(crate) fn give_back(&mut self, value: T) {
         self.put_back(value);
     }
@@ -396,7 +396,7 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// A delivery to these alone.
+    /// A delivery to these subscribers alone.
     pub(crate) fn to(value: T, pending: Vec<Pending<T>>) -> Self {
         Self {
             pending: pending.into(),
@@ -418,13 +418,13 @@ impl<T> Delivery<T> {
         self.delivered
     }
 
-    /// Whether somebody is still to be served.
+    /// Whether a subscriber must still be served.
     #[inline]
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// The subscribers that are still to be served.
+    /// The subscribers that must still be served.
     #[inline]
     pub(crate) fn pending(&self) -> &[Pending<T>] {
         self.pending.as_slice()
@@ -434,21 +434,21 @@ impl<T> Delivery<T> {
         self.pending.as_mut_slice()
     }
 
-    /// The value of a delivery that somebody has not got.
+    /// The value of a delivery that a subscriber has not got.
     pub(crate) fn value(&self) -> &T {
         self.original
             .as_ref()
-            .expect("the value is at hand while somebody is still to be served")
+            .expect("the value is at hand while a subscriber must still be served")
     }
 
-    /// The value of a delivery that somebody has not got.
+    /// The value of a delivery that a subscriber has not got.
     pub(crate) fn into_value(mut self) -> T {
         self.original
             .take()
-            .expect("the value is at hand while somebody is still to be served")
+            .expect("the value is at hand while a subscriber must still be served")
     }
 
-    /// Lets the panic of a value go on, if there was one.
+    /// Resumes the panic of a value, if there was one.
     pub(crate) fn raise(&mut self) {
         if let Some(panic) = self.take_panic() {
             panic.resume();
@@ -460,11 +460,12 @@ impl<T> Delivery<T> {
         self.late.as_mut()?.panic.take()
     }
 
-    /// Ends a delivery with no subscriber left to serve: the number delivered, or the panic that a
-    /// value raised.
+    /// Ends a delivery with no subscriber left to serve. Returns the number delivered, or resumes
+    /// the panic of a value.
     #[inline]
     pub(crate) fn finish(self) -> usize {
-        // Taken apart, because nothing is left of most deliveries, and to drop one is a call.
+        // Destructured, because most deliveries have nothing left to drop, and dropping one is a
+        // call.
         let Self {
             delivered,
             pending,
@@ -480,15 +481,16 @@ impl<T> Delivery<T> {
     }
 }
 
-/// Wakes the receivers of those seats, if they still wait.
+/// Wakes the receivers of these seats, if they still wait.
 ///
 /// # Safety
 ///
-/// The seats are of own channels, were live, and the visit to the chunk in which they were goes on.
+/// The seats have own channels, were live, and the visit to the chunk in which they were live goes
+/// on.
 #[cold]
 pub(crate) unsafe fn ring<T>(chunk: &Chunk<T>, mut rung: u64) {
     while rung != 0 {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let seat = unsafe { chunk.seat(rung.trailing_zeros() as usize) };
         if let Some(queue) = seat.queue() {
             queue.ring();
@@ -497,15 +499,15 @@ pub(crate) unsafe fn ring<T>(chunk: &Chunk<T>, mut rung: u64) {
     }
 }
 
-/// What becomes of a value that was not simply taken.
+/// What happens to a value that was not simply taken.
 pub(crate) enum Settled<T> {
-    /// It is at hand again; true if its subscriber is to be waited for.
+    /// The value is at hand again; true if the send must wait for the subscriber.
     Back(T, bool),
-    /// It was taken, and what it pushed out panicked when it was dropped.
+    /// The value was taken, and the value that it pushed out panicked when it was dropped.
     Delivered(Caught),
 }
 
-/// Deals with what a subscriber said instead of taking a value.
+/// Handles a subscriber's refusal of a value.
 pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -> Settled<T> {
     match refusal {
         Refusal::Full(value) => Settled::Back(value, true),
@@ -527,8 +529,8 @@ pub(crate) fn settle<T>(core: &Core<T>, entry: &Entry<T>, refusal: Refusal<T>) -
     }
 }
 
-/// Handles a panic for this entry. If a clone panicked, the entry has missed the value, at that
-/// place, and the panic is given back, to be resumed later. If its carrier panicked, that ends the
+/// Handles a panic for this entry. If a clone panicked, the entry has missed the value, at `place`,
+/// and the panic is returned, to be resumed later. If the entry's carrier panicked, that ends the
 /// subscription, and the panic goes no further.
 pub(crate) fn blame<T>(
     core: &Core<T>,

@@ -208,7 +208,7 @@ fn lease(lane: Option<usize>) -> bool {
 #[cfg(fanfeed_loom)]
 use ends_with_its_model as lease;
 
-/// The threads of a model all end with it, and it has fewer than there are lanes.
+/// All threads of a model end with it, and a model has fewer threads than there are lanes.
 #[cfg(fanfeed_loom)]
 fn ends_with_its_model(_: Option<usize>) -> bool {
     true
@@ -224,7 +224,7 @@ mod tests {
 
     use super::{AUTOMATIC, BEFORE, EXCLUSIVE, SHARED, ThreadSlot, current};
 
-    /// Each test has the lanes to itself, except for those that tests of other modules take.
+    /// Gives each test the lanes to itself, except for those that tests of other modules take.
     static LANES: Mutex<()> = Mutex::new(());
 
     /// A thread that has taken its lane, and lives until its sender is dropped.
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_live_at_one_time_have_lanes_of_their_own() {
+    fn threads_that_live_at_the_same_time_have_separate_lanes() {
         let _lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
         let lasting: Vec<_> = (0..4).map(|_| hold()).collect();
         for _ in 0..4 {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_asks_has_a_lane_though_others_have_all_that_are_taken_without() {
+    fn a_thread_that_asks_gets_a_lane_when_all_automatic_lanes_are_taken() {
         let _lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
         let others: Vec<_> = (0..EXCLUSIVE).map(|_| hold()).collect();
         let rest = EXCLUSIVE - AUTOMATIC;
@@ -360,7 +360,7 @@ mod tests {
                 let (leave, left): (_, Receiver<()>) = channel();
                 let (say, said) = channel();
                 let thread = thread::spawn(move || {
-                    let slot = ThreadSlot::acquire().expect("some are kept for those who ask");
+                    let slot = ThreadSlot::acquire().expect("some lanes are kept for threads that ask");
                     say.send(current()).unwrap();
                     let _ = left.recv();
                     drop(slot);

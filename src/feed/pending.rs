@@ -1,4 +1,4 @@
-//! A subscriber that had no room, and how it is waited for.
+//! A subscriber that had no room, and how a send waits for it.
 
 use std::mem;
 use std::slice;
@@ -15,19 +15,19 @@ pub(crate) struct Pending<T> {
     entry: Arc<Entry<T>>,
     /// The position that the value would have had in the subscriber's stream.
     place: u64,
-    /// Since when the send waits for it, if it does.
+    /// When the send began to wait for the subscriber, if it waits.
     since: Option<Instant>,
     ticket: Ticket,
-    /// The waker for its carrier, and whether the carrier has it.
+    /// This send's waker for the carrier. `carrier_has` says whether the carrier has it.
     own: Option<Box<Own>>,
     carrier_has: bool,
     served: bool,
-    /// Whether it is counted already that it has not got the value.
+    /// Whether the missed value is counted already.
     blamed: bool,
 }
 
-/// The subscribers that had no room, in the order in which they were tried. Most often it is one,
-/// which takes no allocation.
+/// The subscribers that had no room, in the order in which they were tried. Usually there is only
+/// one, which takes no allocation.
 #[derive(Default)]
 pub(crate) enum PendingList<T> {
     #[default]
@@ -73,7 +73,7 @@ impl<T> PendingList<T> {
 
     pub(crate) fn remove(&mut self, index: usize) -> Pending<T> {
         match mem::take(self) {
-            Self::Empty => panic!("nobody is pending"),
+            Self::Empty => panic!("no subscriber is pending"),
             Self::One(pending) => pending,
             Self::Many(mut all) => {
                 let pending = all.remove(index);
@@ -108,8 +108,9 @@ impl<T> From<Vec<Pending<T>>> for PendingList<T> {
     }
 }
 
-/// A waker of this send's own, for a carrier. Carriers tell wakers apart, and one task may wait in
-/// several sends: without this, the first of them to leave would take the others out of line.
+/// A waker for a carrier that belongs to this send alone. Carriers tell wakers apart, and one task
+/// may wait in several sends. With a shared waker, the first of these sends to leave would take the
+/// others out of line.
 struct Own {
     task: Waker,
     waker: Waker,
@@ -156,7 +157,7 @@ impl<T> Pending<T> {
         is_full && !self.entry.is_cut()
     }
 
-    /// The send begins to wait for it, if it has not yet.
+    /// Notes that the send begins to wait for the subscriber, unless that is noted already.
     pub(crate) fn blocks(&mut self, waiter: Waiter) {
         if self.since.is_none() {
             self.since = Some(Instant::now());
@@ -167,23 +168,23 @@ impl<T> Pending<T> {
         }
     }
 
-    /// The send waits for it, and wants to be woken.
+    /// Puts the send in line for the subscriber's room.
     fn join(&mut self, waker: &Waker, waiter: Waiter) -> Again {
         self.blocks(waiter);
         self.entry.blocked_sends().join(&mut self.ticket, waker)
     }
 
-    /// It was served.
+    /// Notes that the subscriber was served.
     pub(crate) fn served(&mut self) {
         self.served = true;
     }
 
-    /// A panic has kept the value from it, and that is counted.
+    /// Notes that a panic has kept the value from the subscriber, and that this is counted.
     pub(crate) fn blamed(&mut self) {
         self.blamed = true;
     }
 
-    /// The send waits for it no longer.
+    /// Notes that the send no longer waits for the subscriber.
     pub(crate) fn leave(&mut self) {
         let since = self.since.take();
         if let Some(since) = since {
@@ -197,9 +198,9 @@ impl<T> Pending<T> {
                 "a send was blocked by a full subscriber"
             );
         }
-        // A sender that was served asks too: it may have been woken after it had found room.
-        // `tests/feed/waiting.rs` runs many sends that give up or are served in parallel; no model
-        // has found the difference.
+        // A sender that was served asks too, because it may have been woken after it had found
+        // room. `tests/feed/waiting.rs` runs many sends in parallel that give up or are served; no
+        // model has found the difference.
         let is_room_left = || {
             let queue = self.entry.queue();
             queue.is_some_and(|queue| queue.room_for(1) != 0)
@@ -218,7 +219,8 @@ impl<T> Pending<T> {
         self.forget();
     }
 
-    /// The waker for its carrier, which wakes `task`. A carrier forgets the one that it replaces.
+    /// This send's waker for the carrier, which wakes `task`. If it replaces another waker, the
+    /// carrier forgets that one.
     fn own_waker(&mut self, task: &Waker) -> Waker {
         if let Some(own) = &self.own
             && own.task.will_wake(task)
@@ -235,7 +237,7 @@ impl<T> Pending<T> {
         waker
     }
 
-    /// Tells the carrier that nobody waits with its waker any more.
+    /// Tells the carrier that no send waits with this waker any more.
     fn forget(&mut self) {
         let Some(own) = self.own.take() else {
             return;
@@ -318,7 +320,7 @@ impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
         self.leave();
         if !self.served && !self.blamed && !self.entry.is_cut() {
-            // The value was given up for it.
+            // The sender gave the value up for this subscriber.
             self.entry.miss(self.place, 1);
         }
     }
@@ -335,10 +337,11 @@ pub(crate) enum Waiter {
 /// How subscribers without room report that they have room.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Listening {
-    /// When it looks again without a wake-up.
+    /// When the send looks again without a wake-up.
     pub(crate) again: Again,
-    /// So many are crossbeam senders: a select waits for them.
+    /// How many of the subscribers are crossbeam senders. The send waits for these in a select.
     pub(crate) crossbeam: usize,
-    /// Some cannot tell: they are tried again on a timer.
+    /// Whether some subscribers cannot tell when they have room. The send tries these again on a
+    /// timer.
     pub(crate) timer: bool,
 }

@@ -1,13 +1,13 @@
-//! A few values that were cloned for as many seats of a chunk, before any of them is delivered.
+//! A few values that are cloned for seats of a chunk before any of them is delivered.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use super::queue::Queue;
 
-/// The bytes of a run's values. They lie on the stack of each send.
+/// The bytes of a run's values. They are on the stack of each send.
 const SIZE: usize = 256;
-/// The most values of a run. More make it no cheaper.
+/// The most values of a run. More values make it no cheaper.
 const MOST: usize = 8;
 
 /// Room for values of any type that is small enough.
@@ -31,7 +31,7 @@ pub(crate) struct Run<T> {
 }
 
 impl<T> Run<T> {
-    /// How many values it holds: none, if they are large.
+    /// The most values that the run holds: none, if the values are large.
     pub(crate) const CAPACITY: usize = {
         let (size, align) = (size_of::<T>(), align_of::<T>());
         if align > align_of::<Room>() {
@@ -54,13 +54,13 @@ impl<T> Run<T> {
         }
     }
 
-    /// How many values it has.
+    /// How many values the run has.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The seats of its queues.
+    /// The seats of the run's queues.
     #[inline(always)]
     pub(crate) fn seats(&self) -> u64 {
         self.seats
@@ -71,8 +71,8 @@ impl<T> Run<T> {
         self.room.0.as_mut_ptr().cast()
     }
 
-    /// Chooses the queues of the lowest seats, as many as it holds, and returns how many. It must
-    /// be empty.
+    /// Chooses the queues of the lowest seats, as many as the run holds, and returns how many. The
+    /// run must be empty.
     #[inline(always)]
     pub(crate) fn choose(&mut self, seats: u64, queue: impl Fn(usize) -> *const Queue<T>) -> usize {
         debug_assert!(self.len == 0);
@@ -86,12 +86,12 @@ impl<T> Run<T> {
         count
     }
 
-    /// Adds values for the next queues, until `count` have one, as long as `has_room` says that the
-    /// next one has room. Returns whether all had.
+    /// Adds values for the next queues, until `count` queues have one, or `has_room` says that the
+    /// next queue has no room. Returns whether all of them had room.
     ///
     /// # Safety
     ///
-    /// At least `count` queues were chosen, and they live.
+    /// At least `count` queues were chosen, and they are alive.
     #[inline(always)]
     pub(crate) unsafe fn add_up_to(
         &mut self,
@@ -100,19 +100,20 @@ impl<T> Run<T> {
         mut value: impl FnMut(usize) -> T,
     ) -> bool {
         for index in self.len..count {
-            // SAFETY: as the caller warrants, and by the invariant.
+            // SAFETY: the caller guarantees this, with the invariant.
             if !has_room(unsafe { &*self.queues.get_unchecked(index).assume_init() }) {
                 return false;
             }
             let value = value(index);
-            // SAFETY: there is room for as many values as queues can be chosen, aligned for them.
+            // SAFETY: there is room for as many values as queues can be chosen, with their
+            // alignment.
             unsafe { self.values().add(index).write(value) };
             self.len = index + 1;
         }
         true
     }
 
-    /// Leaves out the queues that have no value yet, and returns their seats.
+    /// Removes the queues that have no value yet, and returns their seats.
     #[inline(always)]
     pub(crate) fn cut(&mut self) -> u64 {
         let mut left = self.seats;
@@ -123,22 +124,22 @@ impl<T> Run<T> {
         left
     }
 
-    /// Gives each queue its value, and keeps the values that come back. Each queue has a value: see
-    /// [`cut`](Self::cut). `give` returns whether the receiver is to be woken, and does not panic.
-    /// Returns the seats whose receivers are to be woken.
+    /// Gives each queue its value, and keeps the values that come back. Each queue must have a
+    /// value: see [`cut`](Self::cut). `give` returns whether the receiver must be woken, and does
+    /// not panic. Returns the seats whose receivers must be woken.
     ///
     /// # Safety
     ///
-    /// The queues live.
+    /// The queues are alive.
     #[inline(always)]
     pub(crate) unsafe fn offer(&mut self, give: impl Fn(&Queue<T>, T) -> Result<bool, T>) -> u64 {
         debug_assert_eq!(self.seats.count_ones() as usize, self.len);
-        // No element is read twice: `len` covers only those that came back.
+        // No element is read twice: `len` covers only the values that came back.
         let len = std::mem::take(&mut self.len);
         let (seats, mut rung) = (std::mem::take(&mut self.seats), 0);
         let values = self.values();
         for index in 0..len {
-            // SAFETY: the elements are there, by the invariant, and the queue lives.
+            // SAFETY: the elements are there, by the invariant, and the queue is alive.
             let (queue, value) = unsafe {
                 let queue = self.queues.get_unchecked(index).assume_init();
                 (&*queue, values.add(index).read())
@@ -149,7 +150,7 @@ impl<T> Run<T> {
                 Err(value) => {
                     self.seats |= bit_at(seats, index);
                     self.queues[self.len].write(queue);
-                    // SAFETY: as many elements were read, at least.
+                    // SAFETY: at least this many elements were read, so there is room.
                     unsafe { values.add(self.len).write(value) };
                     self.len += 1;
                 }
@@ -158,7 +159,7 @@ impl<T> Run<T> {
         rung
     }
 
-    /// Takes the last value, and the bit of its seat. Each queue has a value.
+    /// Takes the last value, and returns it with the bit of its seat. Each queue must have a value.
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
         debug_assert_eq!(self.seats.count_ones() as usize, self.len);
@@ -171,7 +172,7 @@ impl<T> Run<T> {
     }
 }
 
-/// The bit of which `index` lower ones are set.
+/// The set bit of `seats` that has `index` lower set bits.
 #[cold]
 fn bit_at(mut seats: u64, index: usize) -> u64 {
     for _ in 0..index {
@@ -184,7 +185,7 @@ impl<T> Drop for Run<T> {
     fn drop(&mut self) {
         let values: *mut T = self.room.0.as_mut_ptr().cast();
         for index in 0..self.len {
-            // SAFETY: the element is there, by the invariant, and nobody reads it again.
+            // SAFETY: the element is there, by the invariant, and is not read again.
             unsafe { values.add(index).drop_in_place() };
         }
     }

@@ -1,10 +1,10 @@
-//! Whether one thread alone sends on a feed.
+//! Whether a feed has a sole sender: only one thread that sends.
 //!
-//! While one thread alone sends on a feed, no other thread moves the tail of an own channel. So
-//! that thread claims a place by a plain store, where several senders take a read-modify-write for
-//! each delivery. It claims and fills a place in a *window*. When a second thread sends, it takes
-//! the right over; when that has happened a number of times, the threads take turns, and the feed
-//! is shared for good:
+//! While a feed has a sole sender, no other thread moves the tail of an own channel. So the sole
+//! sender claims a place by a plain store, while several senders need a read-modify-write for each
+//! delivery. It claims and fills a place in a *window*. When a second thread sends, it takes over
+//! the right to be the sole sender. After a number of takeovers, the threads are taken to send in
+//! turns, and the feed is shared from then on:
 //!
 //! ```text
 //! sole sender:    open a window                          plain store
@@ -22,11 +22,11 @@
 //! Either the second sender observes that the window is open, and waits until it is closed; or the
 //! sole sender reads the mark, and claims nothing.
 //!
-//! - No code of others runs in a window, and nobody waits in one: it takes some nanoseconds, unless
-//!   the thread is preempted. So two threads never wait for each other, and a slow `clone` or
-//!   carrier holds up no other sender.
-//! - A word that was changed never comes back: it counts how often the right was taken over. So a
-//!   thread that has waited long changes only the word for which it waited.
+//! - No user code runs in a window, and no thread waits in one. So a window takes some nanoseconds,
+//!   unless its thread is preempted. Therefore two threads never wait for each other, and a slow
+//!   `clone` or carrier delays no other sender.
+//! - A word that was changed never comes back, because it counts the takeovers. So a thread that
+//!   has waited long changes only the word for which it waited.
 
 use std::cell::Cell;
 
@@ -36,11 +36,11 @@ use crate::sync::{
 };
 use crate::wait::Patience;
 
-/// Nobody has sent yet.
+/// No thread has sent yet.
 const NOBODY: u64 = 0;
 /// Several threads send.
 const MANY: u64 = 1;
-/// In a word that names a thread: another thread waits until no window is open.
+/// Set in a word that names a thread: another thread waits until no window is open.
 const REVOKED: u64 = 2;
 /// One takeover, in a word that names a thread.
 const TAKEOVER: u64 = 4;
@@ -48,8 +48,8 @@ const TAKEOVER: u64 = 4;
 const TAKEOVERS: u64 = STEP - TAKEOVER;
 /// Names of threads are multiples of this.
 const STEP: u64 = 256;
-/// How many takeovers there may be. Each costs microseconds, and two threads that send in turns get
-/// nothing for them.
+/// The most takeovers of a feed. Each costs microseconds, and gains nothing for two threads that
+/// send in turns.
 const MOST: u64 = if MODELLED { TAKEOVER } else { TAKEOVERS };
 
 global! {
@@ -62,7 +62,7 @@ thread_local! {
     static NAME: Cell<u64> = const { Cell::new(NOBODY) };
 }
 
-/// A name for the calling thread, that no other thread of the process has or will have.
+/// A name for the calling thread that no other thread of the process has or will have.
 #[inline]
 fn this_thread() -> u64 {
     let name = NAME.with(Cell::get);
@@ -82,7 +82,7 @@ pub(crate) struct Sole(AtomicU64);
 
 impl Default for Sole {
     fn default() -> Self {
-        // Where a light fence costs as much as any other, plain stores gain nothing.
+        // If a light fence costs as much as any other, plain stores gain nothing.
         let word = if light_fences_are_free() && !feeds_are_shared() {
             NOBODY
         } else {
@@ -100,16 +100,16 @@ impl Sole {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Makes all threads claim as one of many.
+    /// Makes all threads claim like one of several senders.
     #[cfg(all(test, not(any(fanfeed_loom, fanfeed_shuttle))))]
     pub(crate) fn share(&self) {
         self.0.store(MANY, Ordering::Release);
     }
 
-    /// Whether a thread other than the calling one may claim places by plain stores, between which
-    /// and its next loads there are only light fences.
+    /// Whether a thread other than the caller may claim places by plain stores, with only a light
+    /// fence between such a store and its next loads.
     pub(crate) fn is_another(&self) -> bool {
-        // ORDERING: SeqCst with the exchange and the fence in `decide`: a thread that becomes the
+        // ORDERING: SeqCst with the exchange and the fence in `exchange`: a thread that becomes the
         // sole sender after this, in the single order, sees in its windows what the caller has
         // stored with SeqCst before this.
         match self.0.load(Ordering::SeqCst) {
@@ -119,7 +119,7 @@ impl Sole {
     }
 }
 
-/// Whether a thread is in a window. One per record of the feed.
+/// Whether a thread is in a window. Each record of the feed has one.
 #[derive(Debug)]
 pub(crate) struct Window(AtomicBool);
 
@@ -135,8 +135,8 @@ impl Window {
     }
 }
 
-/// While this lives, and once the word was found unchanged, the calling thread alone claims places
-/// in own channels. No code of others runs, and nothing waits.
+/// A window that is open until this is dropped. Once the word was found unchanged, only the calling
+/// thread claims places in own channels. In a window no user code runs, and nothing waits.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct OpenWindow<'a>(&'a Window);
@@ -149,25 +149,26 @@ impl Drop for OpenWindow<'_> {
     }
 }
 
-/// What a sending thread knows of its right, and where it shows that it uses it.
+/// A sending thread's right to be the sole sender, and the window in which it uses the right.
 #[derive(Debug)]
 pub(crate) struct Right<'a> {
     sole: &'a Sole,
     window: &'a Window,
     /// The name of the thread.
     thread: u64,
-    /// A word that names the thread; or `MANY`, for a thread that is one of many, or has not asked.
+    /// A word that names the thread; or `MANY`, if the thread is one of several senders or has not
+    /// asked.
     word: Cell<u64>,
 }
 
-/// What a thread finds that looks whether it may use plain stores.
+/// What a thread finds when it checks whether it may use plain stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is the sole sender.
+    /// The thread is the sole sender.
     Sole,
-    /// Others send too, for good.
+    /// Other threads send too, from now on.
     OneOfMany,
-    /// It must [ask](Right::ask).
+    /// The thread must [ask](Right::ask).
     Unknown,
 }
 
@@ -182,7 +183,7 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// Looks at the word.
+    /// Reads the word, and returns the thread's standing.
     #[inline(always)]
     pub(crate) fn look(&self) -> Standing {
         let word = self.sole.word();
@@ -196,7 +197,7 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// Whether the word is as it was at the last look.
+    /// Whether the word is the same as at the last look.
     #[inline(always)]
     pub(crate) fn is_unchanged(&self) -> bool {
         self.sole.word() == self.word.get()
@@ -208,8 +209,8 @@ impl<'a> Right<'a> {
         self.word.get() != MANY
     }
 
-    /// Opens a window, if this thread is the sole sender. `all` are the windows of the feed. Only
-    /// after a look that found the thread's standing.
+    /// Opens a window, if this thread is the sole sender. `all` are the windows of the feed. Called
+    /// only after a look that found the thread's standing.
     #[inline(always)]
     pub(crate) fn open<I: Iterator<Item = &'a Window>>(
         &self,
@@ -225,8 +226,8 @@ impl<'a> Right<'a> {
         self.open_again(all)
     }
 
-    /// Opens a window, after a look that found that this thread is the sole sender. The caller
-    /// claims nothing before it has put a light fence after this, and then found the word
+    /// Opens a window, after a look that found that this thread is the sole sender. The caller must
+    /// then make a light fence, and claim nothing before it has found the word
     /// [unchanged](Self::is_unchanged).
     #[inline(always)]
     pub(crate) fn open_before_look(&self) -> OpenWindow<'a> {
@@ -262,8 +263,8 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// Finds out the thread's standing, and waits for what it takes. Not in a window. `all` are the
-    /// windows of the feed.
+    /// Finds out the thread's standing, and waits for other windows if necessary. Not called in a
+    /// window. `all` are the windows of the feed.
     #[cold]
     pub(crate) fn ask<I: Iterator<Item = &'a Window>>(&self, all: impl Fn() -> I) {
         while self.look() == Standing::Unknown {
@@ -271,7 +272,7 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// Takes the next step from a word that does not name this thread, or is revoked.
+    /// Takes the next step from a word that does not name this thread, or that is revoked.
     fn decide<I: Iterator<Item = &'a Window>>(&self, all: impl Fn() -> I) {
         let word = self.word.get();
         if word == NOBODY {
@@ -279,13 +280,13 @@ impl<'a> Right<'a> {
             return;
         }
         let revoked = word | REVOKED;
-        // Another thread may have revoked it. This one waits as well: it may run when that one does
-        // not.
+        // Another thread may have revoked it. This thread waits as well, because it may run while
+        // the other does not.
         if word != revoked && self.exchange(word, revoked).is_err() {
             return;
         }
         // ORDERING: pairs with the light fences in `open_now`, and in `At::begin_alone` for
-        // `Records::enter_alone`.
+        // `Records::enter_lone`.
         heavy_fence!("sole_sender_is_revoked_without_heavy_fence");
         for window in all() {
             let mut patience = Patience::new();
@@ -305,15 +306,15 @@ impl<'a> Right<'a> {
     }
 
     fn exchange(&self, word: u64, next: u64) -> Result<u64, u64> {
-        // ORDERING: Release pairs with the Acquire in `word`: what the last sole sender did, which
-        // the closed windows have made visible to this thread, is visible to each that sends after
-        // this. SeqCst with the load in `is_another`.
+        // ORDERING: Release pairs with the Acquire in `word`. The closed windows have made visible
+        // to this thread what the last sole sender did; so it is visible to each thread that sends
+        // after this. SeqCst with the load in `is_another`.
         let exchanged =
             self.sole
                 .0
                 .compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst);
-        // ORDERING: as `is_another` says. Models take light fences for full ones, and cannot tell
-        // that this is missing.
+        // ORDERING: as `is_another` says. Models treat light fences as full ones, and cannot tell
+        // that this fence is missing.
         fence(Ordering::SeqCst);
         exchanged
     }
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_goes_from_thread_to_thread_until_all_share() {
+    fn threads_take_the_right_over_until_all_share_it() {
         let sole = Sole(AtomicU64::new(NOBODY));
         let windows = [(); 3].map(|()| Window::new());
         let all = || windows.iter();
@@ -362,7 +363,7 @@ mod tests {
             .collect();
         let standings = || [0, 1, 2].map(|index: usize| rights[index].look());
         assert_eq!(standings(), [Standing::Unknown; 3]);
-        // The first takes it from nobody.
+        // The first thread takes the right from no other thread.
         for takeovers in 0..=TAKEOVERS / TAKEOVER {
             let next = (takeovers % 3) as usize;
             rights[next].ask(all);
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_open_is_waited_for() {
+    fn a_thread_waits_for_an_open_window() {
         let sole = Sole(AtomicU64::new(NOBODY));
         let windows = [Window::new(), Window::new()];
         let all = || windows.iter();
@@ -393,7 +394,7 @@ mod tests {
             let second = scope.spawn(|| {
                 let second = right(&sole, &windows[1], NAMES[1]);
                 second.ask(all);
-                // The window is closed, and the first finds its right gone.
+                // The window is closed, and the first thread has lost its right.
                 assert!(!windows[0].is_open() && second.is_sole());
             });
             while first.is_unchanged() {
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn only_another_thread_that_sends_alone_has_to_be_fenced_for() {
+    fn only_another_sole_sender_needs_a_fence() {
         let me = this_thread();
         for (word, is_another) in [
             (NOBODY, false),

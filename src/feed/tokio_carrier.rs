@@ -38,21 +38,21 @@ type Reserve<T> = Pin<Box<dyn Future<Output = Result<OwnedPermit<T>, SendError<(
 
 /// A bounded tokio sender. Its room serves any send that waits for it.
 ///
-/// Tokio hands room, as permits, to the waiters in its queue. A send that waited there by itself
+/// Tokio hands room, as permits, to the waiters in its queue. If a send waited there by itself, it
 /// could be given a permit and never be polled again. So the sends wait in the line of the
 /// subscription, and the carrier waits in tokio's queue for all of them, with one reservation at a
 /// time. Its permit is stored where every try finds it, and the first in line is woken.
 ///
 /// **The invariant.** While a send is in line, one of these is true: a reservation waits in tokio's
 /// queue with the waker of the line; or one of the sends was woken, and polls the reservation when
-/// it joins again or leaves; or a thread has the reservation in hand and will wake the first in
-/// line if another thread came by meanwhile. The reservation is polled without a lock, because
-/// tokio may wake in there. Its waker belongs to no single send, so whichever thread comes first
-/// can poll it.
+/// it joins again or leaves; or a thread is polling the reservation, and will wake the first in
+/// line if another thread asked for it meanwhile. The reservation is polled without a lock, because
+/// tokio may call wakers there. Its waker belongs to no single send, so whichever thread comes
+/// first can poll it.
 pub(crate) struct TokioCarrier<T> {
     sender: Sender<T>,
     state: Mutex<State<T>>,
-    /// How many permits are put by. Written under the lock, read without it.
+    /// How many permits are stored. Written under the lock, read without it.
     permits: AtomicUsize,
     /// Made by the first reservation.
     bell: OnceLock<(Arc<Bell>, Waker)>,
@@ -63,11 +63,11 @@ pub(crate) struct TokioCarrier<T> {
 
 /// Wakes the first in line for a reservation.
 struct Bell {
-    /// Whether it was rung since the reservation was last polled. If it was not, another poll would
-    /// find nothing.
+    /// Whether it was rung since the reservation was last polled. If not, another poll would find
+    /// nothing.
     ///
-    /// A send that was woken by this reads it after it has taken the line's lock, and the lock of
-    /// the carrier's state. Another send may read it too early: the one that was woken comes later.
+    /// A send that was woken by this reads it after it has taken the line's lock and the lock of
+    /// the carrier's state. If another send reads it too early, the woken send still comes later.
     is_rung: AtomicBool,
     line: Waker,
 }
@@ -92,13 +92,13 @@ struct State<T> {
 enum Reservation<T> {
     None,
     Waits(Reserve<T>),
-    /// A thread polls it. The flag says whether another thread has come by, so that a send in line
-    /// has to poll it again.
+    /// A thread polls the reservation. The flag says whether another thread has asked for it
+    /// meanwhile, so that a send in line must poll it again.
     InHand(bool),
 }
 
 impl<T: Send + 'static> TokioCarrier<T> {
-    /// Wraps a carrier that is a bounded tokio sender; any other is given back.
+    /// Wraps a carrier that is a bounded tokio sender. Gives any other carrier back.
     pub(crate) fn wrap<C: Carrier<T> + 'static>(carrier: C) -> Result<Self, C> {
         let mut carrier = Some(carrier);
         let any: &mut dyn Any = &mut carrier;
@@ -120,7 +120,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         Err(carrier.expect("a carrier that is no tokio sender was left in place"))
     }
 
-    /// Hands over a value. Other sends may wait in line to do the same.
+    /// Sends a value. Other sends may wait in line to do the same.
     pub(crate) fn try_send(&self, value: T, line: &WakerSet) -> Result<(), TrySendError<T>> {
         match self.try_send_once(value) {
             Err(TrySendError::Full(value)) if line.has_been_joined() && self.advance(line) => {
@@ -130,7 +130,7 @@ impl<T: Send + 'static> TokioCarrier<T> {
         }
     }
 
-    /// Hands over a value by a stored permit, or else by tokio's `try_send`.
+    /// Sends a value by a stored permit, or else by tokio's `try_send`.
     fn try_send_once(&self, value: T) -> Result<(), TrySendError<T>> {
         match self.take_permit() {
             Some(permit) => {
@@ -156,11 +156,12 @@ impl<T: Send + 'static> TokioCarrier<T> {
 }
 
 impl<T> TokioCarrier<T> {
-    /// A send has left the line.
+    /// Cleans up after a send that has left the line.
     pub(crate) fn left(&self, line: &WakerSet) {
         let unused = {
             let mut state = self.state.lock();
-            // A send that joins after this look takes the lock after it, and reserves anew.
+            // A send that joins after this look takes the lock after it, and makes a new
+            // reservation.
             let is_left = line.is_empty();
             let permits = is_left.then(|| std::mem::take(&mut state.permits));
             let waits = matches!(state.reservation, Reservation::Waits(_));
@@ -169,10 +170,10 @@ impl<T> TokioCarrier<T> {
             self.permits.store(state.permits.len(), Ordering::Relaxed);
             (permits, reservation)
         };
-        // Tokio hands a permit that is given back to the next in its queue, and wakes that waiter.
+        // Tokio gives a permit that is dropped to the next in its queue, and wakes that waiter.
         drop(unused);
         // The send may have been woken after it was served, or before it gave up. So it looks on
-        // behalf of the next.
+        // behalf of the next send in line.
         let is_ready = || self.advance(line) || self.permits.load(Ordering::Relaxed) != 0;
         if line.is_waited_on() && is_ready() {
             line.wake(1);
@@ -189,9 +190,9 @@ impl<T> TokioCarrier<T> {
         permit
     }
 
-    /// Takes what tokio has given, and joins its queue again for the sends still in line. Returns
-    /// whether there is something to try for: the first permit is the caller's, and for each other
-    /// one the first in line is woken.
+    /// Takes what tokio has granted, and joins its queue again for the sends that are still in
+    /// line. Returns whether there is room to try for. The first permit is the caller's; for each
+    /// further permit the first in line is woken.
     fn advance(&self, line: &WakerSet) -> bool {
         let mut is_ready = false;
         while let Some(mut reserve) = self.take_reservation(line) {
