@@ -360,7 +360,8 @@ mod tests {
                 let (leave, left): (_, Receiver<()>) = channel();
                 let (say, said) = channel();
                 let thread = thread::spawn(move || {
-                    let slot = ThreadSlot::acquire().expect("some lanes are kept for threads that ask");
+                    let slot =
+                        ThreadSlot::acquire().expect("some lanes are kept for threads that ask");
                     say.send(current()).unwrap();
                     let _ = left.recv();
                     drop(slot);
