@@ -1,9 +1,9 @@
 //! Sending on a ring from many threads.
 //!
 //! A sender *claims* positions by moving `next` on, never beyond what the gate allows, writes them,
-//! and *stamps* each. Who looks how far the ring was published follows the stamps. So a sender that
-//! was preempted between claiming and stamping holds up readers, and senders a lap further on, but
-//! no other sender before that.
+//! and *stamps* each. A thread that checks how far the ring was published follows the stamps. So a
+//! sender that is preempted between claiming and stamping delays readers, and senders a lap further
+//! on, but no other sender before that.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -22,16 +22,16 @@ use super::room;
 use super::shape::Shape;
 use super::track::CLOSED;
 
-/// What all sending handles of a ring share; its end is the ring's.
+/// Shared by all sending handles of a ring. The ring ends when it is dropped.
 pub(crate) struct Claimant<T> {
     core: Arc<Core<T>>,
     gate: Mutex<Gate>,
-    /// Sends on a feed that this ring is subscribed to and that wait for room here, each by its
-    /// waker. No user code runs under the lock.
+    /// Sends on a feed that this ring is subscribed to, which wait for room here; each is keyed by
+    /// its waker. No user code runs under the lock.
     waiters: Mutex<BTreeMap<Identity, Ticket>>,
 }
 
-/// Why nothing was claimed.
+/// Why no position was claimed.
 enum Unclaimed {
     Held(Held),
     Closed,
@@ -53,7 +53,7 @@ impl<T> Claimant<T> {
         })
     }
 
-    /// What sending handles share of a ring whose first position is that one.
+    /// The shared state of a ring whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
         Ok(Self {
@@ -71,7 +71,8 @@ impl<T> Claimant<T> {
         if self.end() {
             // A thread that takes the gate later finds the ring closed.
             drop(self.gate.lock());
-            // Senders that are still writing what they claimed must look afterwards.
+            // Senders that are still writing to claimed positions must check for the close
+            // afterwards.
             self.core.wakeups.grow_drowsy();
             self.core.nobody_claims();
         }
@@ -147,14 +148,14 @@ impl<T> Claimant<T> {
         sent.map_err(|unsent| unsent.collect())
     }
 
-    /// Sends the values, with this way of claiming up to so many positions, and gives the position
-    /// after the last. Gives back those for which there were none.
+    /// Sends the values, claiming positions with `claim`, and returns the position after the last.
+    /// Gives back the values for which there were none.
     fn send_all<I: Iterator<Item = T>>(
         &self,
         mut values: I,
         mut claim: impl FnMut(u64) -> Result<Claim, Refusal>,
     ) -> Result<u64, Unsent<T, I>> {
-        /// Values taken from the iterator before any of them is sent: no code of others runs
+        /// Values taken from the iterator before any of them is sent, because no user code runs
         /// between claiming and stamping.
         const AT_ONCE: usize = 32;
         let mut buffer = Vec::with_capacity(values.size_hint().0.clamp(1, AT_ONCE));
@@ -168,7 +169,7 @@ impl<T> Claimant<T> {
             while taken.len() != 0 {
                 match claim(taken.len() as u64) {
                     Ok(claim) => {
-                        // Dropped when all of them have been published, for that may panic.
+                        // Dropped after all of them have been published, because a drop may panic.
                         drop(self.fill(&claim, &mut taken));
                         end = Some(claim.end);
                     }
@@ -186,15 +187,15 @@ impl<T> Claimant<T> {
 
     // ---- Claiming ----
 
-    /// Claims up to `wanted` positions, of one segment. `NEWCOMER` says that the sender may give
+    /// Claims up to `wanted` positions, in one segment. `NEWCOMER` says that the sender must give
     /// way to senders in line if the limit has to be moved.
     #[inline(always)]
     fn claim<const NEWCOMER: bool>(&self, wanted: u64) -> Result<Claim, Unclaimed> {
         let claims = self.core.track.claims();
         let mut begin = claims.next.load(Ordering::Relaxed);
         loop {
-            // ORDERING: Acquire pairs with the Release in `open`: readers that were looked at are
-            // done with the slots.
+            // ORDERING: Acquire pairs with the Release in `open`: the readers that the gate looked
+            // at no longer use the slots.
             let stop = claims.stop.load(Ordering::Acquire);
             let stop = if begin < stop {
                 stop
@@ -210,7 +211,7 @@ impl<T> Claimant<T> {
                 limit
             };
             let end = stop.min(begin + wanted);
-            // ORDERING: nothing is read through it but by a reader that joins (Release).
+            // ORDERING: only a reader that joins reads anything through this (Release).
             match claims.next.compare_exchange_weak(
                 begin,
                 end,
@@ -247,7 +248,8 @@ impl<T> Claimant<T> {
         claimed.unwrap_or(Err(Refusal::Full))
     }
 
-    /// `begin` has come to the stop: looks ahead, or moves the limit on. Gives the limit.
+    /// Called when `begin` has reached the stop: looks ahead, or moves the limit on. Returns the
+    /// limit.
     #[cold]
     fn open(&self, begin: u64) -> Result<u64, Unclaimed> {
         if begin & CLOSED != 0 {
@@ -260,7 +262,7 @@ impl<T> Claimant<T> {
             if let Some(gate) = self.gate.try_lock() {
                 break gate;
             }
-            // Somebody is at it. That takes no room of this thread's as long as there is some.
+            // Another sender has the gate. This sender need not wait while there is room.
             let limit = claims.limit.load(Ordering::Acquire);
             if begin < limit {
                 return Ok(limit);
@@ -280,8 +282,8 @@ impl<T> Claimant<T> {
         let (limit, overrun) = (gate.limit(), gate.take_overrun(track));
         let left = gate.take_left(track);
         if outcome.is_ok() {
-            // ORDERING: Release pairs with the Acquire loads of both: whoever claims these
-            // positions knows that readers are done with their slots.
+            // ORDERING: Release pairs with the Acquire loads of both: a sender that claims these
+            // positions knows that readers no longer use their slots.
             let release = order!(Release, "limit_is_moved_relaxed");
             claims.limit.store(limit, release);
             claims.stop.store(gate.next_stop(track, begin), release);
@@ -299,16 +301,16 @@ impl<T> Claimant<T> {
 
     // ---- Waiting for room without blocking a thread ----
 
-    /// Sends the value if there is room, else joins the line of senders with this waker.
+    /// Sends the value if there is room, else joins the line of senders with `waker`.
     ///
     /// As [`room::wait`] does for a thread, a newcomer gives way to senders in line that were
-    /// passed over; and a sender that joins the line looks once more, unless the one before it in
-    /// line sees to its being woken.
+    /// passed over. A sender that joins the line looks once more, unless the sender before it in
+    /// line ensures that it is woken.
     ///
     /// If another sender is in the way and no reader, the task neither joins the line nor tends it.
-    /// There is room as far as the line knows, so to tend would wake the first in line, which may
-    /// be this task. If it was in line it keeps its place, or keeps the wake-up until it has sent
-    /// or has left.
+    /// As far as the line knows there is room, so tending it would wake the first in line, which
+    /// may be this task. If the task was in line, it keeps its place, or keeps the wake-up until it
+    /// has sent or left.
     #[cfg(feature = "async")]
     pub(crate) fn poll_send(
         &self,
@@ -325,7 +327,7 @@ impl<T> Claimant<T> {
         };
         match sent {
             Ok(position) => return Standing::Sent(position),
-            // A newcomer that is to give way is told the same.
+            // A newcomer that must give way also gets `Held::Shortly`.
             Err(Held::Shortly) if !is_newcomer || senders.is_first_come() => {
                 return Standing::BehindAnotherSender;
             }
@@ -355,8 +357,8 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Sends the value if there is room, and leaves the line. On a ring that was closed it drops
-    /// the value, and gives where the ring ended.
+    /// Sends the value if there is room, and leaves the line. On a closed ring it drops the value,
+    /// and returns the position where the ring ended.
     #[cfg(feature = "async")]
     fn send_from<const NEWCOMER: bool>(
         &self,
@@ -374,7 +376,7 @@ impl<T> Claimant<T> {
             }
             Err(Unclaimed::Held(held)) => return Err(held),
         };
-        // Only now: wakers are user code, of which none runs between claim and stamp.
+        // Only now, because wakers are user code, and no user code runs between claim and stamp.
         self.give_up(place);
         Ok(position)
     }
@@ -387,7 +389,7 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Whether there is room, and if not, which reader to wait for.
+    /// Whether there is room. If not, returns which reader to wait for.
     pub(crate) fn look_for_room(&self) -> Result<(), Held> {
         let claims = self.core.track.claims();
         let next = claims.next.load(Ordering::Acquire);
@@ -400,14 +402,14 @@ impl<T> Claimant<T> {
         }
     }
 
-    /// Has the waker woken when there is room, after another look.
+    /// Registers the waker to be woken when there is room. The caller then looks once more.
     pub(crate) fn wake_for_room(&self, waker: &Waker) {
         let mut waiter = Waiter::take(self, waker);
         let senders = &self.core.wakeups.senders;
         senders.rejoin(&mut waiter.ticket, waker, || self.core.look_for_places(1));
     }
 
-    /// Takes back what `wake_for_room` left.
+    /// Removes what `wake_for_room` registered.
     pub(crate) fn forget_waker(&self, waker: &Waker) {
         let ticket = self.waiters.lock().remove(&identity(waker));
         if let Some(mut ticket) = ticket {
@@ -427,26 +429,26 @@ impl<T> Claimant<T> {
         let track = &self.core.track;
         let segment = track.storage.segment(claim.begin);
         let offset = track.shape().offset(claim.begin);
-        // SAFETY: the position was claimed by this thread and is not stamped, so the slot is its
-        // own.
+        // SAFETY: this thread has claimed the position and not stamped it, so the slot is its own.
         let old = unsafe { segment.replace(offset, value) };
         track.stamp(claim.begin);
         if self.core.wakeups.published() {
             self.core.look_after_publishing(claim.begin + 1);
         }
-        // Only now, for it may panic.
+        // Only now, because the drop may panic.
         drop(old);
         claim.begin
     }
 
-    /// Writes and stamps as many values as were claimed, and gives what they replaced.
+    /// Writes and stamps a value at each claimed position, and returns the values that they
+    /// replaced.
     fn fill(&self, claim: &Claim, values: &mut impl Iterator<Item = T>) -> Vec<T> {
         let track = &self.core.track;
         let segment = track.storage.segment(claim.begin);
         let mut old = Vec::new();
-        // What is claimed is at most what is in the buffer.
+        // The claim is at most as long as the buffer.
         for (position, value) in (claim.begin..claim.end).zip(values) {
-            // SAFETY: as in `fill_one`; what is claimed at once is of one segment.
+            // SAFETY: as in `fill_one`. A claim lies in one segment.
             let replaced = unsafe { segment.replace(track.shape().offset(position), value) };
             if let Some(replaced) = replaced {
                 if old.is_empty() {
@@ -455,7 +457,7 @@ impl<T> Claimant<T> {
                 old.push(replaced);
             }
         }
-        // Backwards: a reader that sees the first stamp sees all of them, so the values come out
+        // Backwards: a reader that sees the first stamp sees all of them, so the values appear
         // together.
         for nth in 1..=claim.end - claim.begin {
             track.stamp(if mutant!("batch_is_stamped_forwards") {
@@ -487,7 +489,7 @@ impl<T, I: Iterator<Item = T>> Unsent<T, I> {
     }
 }
 
-/// The place in line of a send that is a task's.
+/// A task's place in the line of senders.
 #[cfg(feature = "async")]
 #[derive(Debug, Default)]
 pub(crate) struct TaskPlace {
@@ -495,20 +497,20 @@ pub(crate) struct TaskPlace {
     is_in_line: bool,
 }
 
-/// What has become of a send that was polled.
+/// The result of polling a send.
 #[cfg(feature = "async")]
 pub(crate) enum Standing {
-    /// It was sent, to that position.
+    /// The value was sent, at this position.
     Sent(u64),
-    /// It is woken when there is room.
+    /// The task is woken when there is room.
     InLine,
-    /// Another sender has to fill its slot first, which wakes nobody. The task has to look again by
+    /// Another sender must fill its slot first, which wakes no task. The task must look again by
     /// itself.
     BehindAnotherSender,
 }
 
-/// The place in line of a send on a feed. It is taken out of the list of waiters while the line is
-/// joined, because joining clones wakers.
+/// The place in line of a send on a feed. It is taken out of `waiters` while it joins the line,
+/// because joining clones wakers.
 struct Waiter<'a, T> {
     claimant: &'a Claimant<T>,
     identity: Identity,
@@ -531,7 +533,7 @@ impl<T> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
         let ticket = std::mem::take(&mut self.ticket);
         let replaced = self.claimant.waiters.lock().insert(self.identity, ticket);
-        // Meanwhile another thread has joined with the same waker.
+        // Another thread has joined meanwhile with the same waker.
         if let Some(mut replaced) = replaced {
             self.claimant.leave(&mut replaced);
         }

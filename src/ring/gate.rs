@@ -1,29 +1,30 @@
-//! How far senders may write, and what becomes of readers in the way.
+//! How far senders may write, and what happens to readers in the way.
 //!
-//! Positions below the *limit* may be written. The thread that has the gate (the exclusive sender,
-//! or one of several under a lock) moves the limit on, to the end of a segment at most. For that no
-//! strict reader may be within a capacity of it, and lossy readers that are get overtaken. So
-//! senders look at readers once for each eighth of the capacity, unless the ring is nearly full;
-//! and where there are many readers, a few at a time, ahead of need.
+//! Senders may write positions below the *limit*. The thread that has the gate (the exclusive
+//! sender, or one of several under a lock) moves the limit on, to the end of a segment at most. For
+//! that, no strict reader may be within a capacity of it, and lossy readers within a capacity of it
+//! are overtaken. So senders look at readers once for each eighth of the capacity, unless the ring
+//! is nearly full. If there are many readers, senders look at a few at a time, ahead of need.
 //!
 //! # Readers that register meanwhile
 //!
 //! The gate remembers the result of a look at all strict readers. The result holds for the readers
-//! that were registered then, because they only move on. The gate then stores the *floors*, fences,
-//! and looks at the readers that have joined since. A reader that registers stores its position,
-//! marks itself as joined, fences, and looks at the floor. So one of them sees the other: a reader
-//! that is too far back moves up, or the gate goes no further than that reader allows. One look is
-//! enough, however many readers come and go.
+//! that were registered then, because readers only move forward. The gate then stores the *floors*,
+//! fences, and looks at the readers that have joined since. A reader that registers stores its
+//! position, marks itself as joined, fences, and looks at the floor. So one of them sees the other:
+//! a reader that is too far back moves up, or the gate goes no further than that reader allows. One
+//! look is enough, however many readers come and go.
 //!
 //! # Lossy readers
 //!
 //! Lossy readers never keep the limit back. When strict readers have passed a segment of the
 //! previous lap and the limit reaches the end of that segment, lossy readers that are still in it
-//! are overtaken: one that is not reading is moved on, and one that is reading reads on as an
-//! *orphan*. The new lap then has a spare segment in its place ([`storage`](super::storage)).
-//! Sometimes the limit moves into the segment before that, because strict readers have left a part
-//! of it. If lossy readers are in the old segment, the new lap then gets a spare segment at once,
-//! and they stay in the old one as the strict readers do.
+//! are overtaken. A lossy reader that is not reading is moved to the next segment. A lossy reader
+//! that is reading continues as an *orphan*, and the new lap has a spare segment in place of the
+//! one it reads ([`storage`](super::storage)). Sometimes the limit moves into the segment before
+//! that, because strict readers have passed a part of it. If lossy readers are in the old segment,
+//! the new lap then gets a spare segment at once, and they stay in the old one as the strict
+//! readers do.
 
 use crate::sync::{mutant, store_load_fence};
 
@@ -32,19 +33,19 @@ use super::seats::{Slowest, Which};
 use super::storage::SegmentRef;
 use super::track::Track;
 
-/// How many readers are looked at in one go ahead of need.
+/// How many readers a send looks at, at a time, ahead of need.
 const AT_ONCE: usize = 16;
 
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// The reader in this seat has to go on.
+    /// The reader in this seat must move on.
     By(usize),
     /// Another sender has claimed a position one lap earlier and has not filled it yet.
     Shortly,
 }
 
-/// The state of whoever moves the limit.
+/// The state of the thread that moves the limit.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     limit: u64,
@@ -54,12 +55,13 @@ pub(crate) struct Gate {
     free: u64,
     /// The version of the seats before the last look at readers that have joined.
     version: u64,
-    /// The segment one lap before `entered` was left to readers, and the sender is a user of it.
+    /// Whether the segment one lap before `entered` was left to readers. The sender is then a user
+    /// of it.
     is_left: bool,
     ahead: Ahead,
-    /// In a shared ring: everything before this was stamped.
+    /// In a shared ring: every position before this was stamped.
     stamped: u64,
-    /// Seats of readers that were overtaken for good, and are to be told.
+    /// Seats of readers that were overtaken for good, and must be notified.
     overrun: Vec<usize>,
 }
 
@@ -81,7 +83,7 @@ impl Default for Ahead {
 }
 
 impl Gate {
-    /// The gate of a ring whose first position is that one.
+    /// The gate of a ring whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(start: u64) -> Self {
         Self {
@@ -91,13 +93,14 @@ impl Gate {
         }
     }
 
-    /// The position that must not be written.
+    /// The first position that senders must not write.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Seats of some of the readers that were overtaken for good and have not been notified. The
-    /// rest are left for the next stops, so that no single send notifies all of them.
+    /// Removes and returns seats of some of the readers that were overtaken for good and have not
+    /// been notified. The rest are left for the next stops, so that no single send notifies all of
+    /// them.
     #[inline]
     pub(crate) fn take_overrun<T>(&mut self, track: &Track<T>) -> Vec<usize> {
         if self.overrun.is_empty() {
@@ -112,7 +115,7 @@ impl Gate {
         let at = self.limit;
         let capacity = track.shape().capacity();
         let end = track.shape().segment_end(at);
-        // A seat could not tell where its reader is beyond that, and readers would be overlooked.
+        // A seat cannot hold a position beyond that, so readers would be overlooked.
         assert!(
             end <= Progress::LAST,
             "a ring has come to its end: it has no more than 2^60 positions"
@@ -128,7 +131,7 @@ impl Gate {
         }
         let mut limit = end.min(self.free);
         if track.is_shared() {
-            // Everything that the segment holds now must be there before the segment is
+            // Every value that the segment holds now must be stamped before the segment is
             // overwritten.
             if self.stamped + capacity < end {
                 self.stamped = track.stamped(self.stamped);
@@ -145,9 +148,9 @@ impl Gate {
         store_load_fence!("gate_opens_without_fence");
         if let Some(joined) = self.look_at_joined(track) {
             limit = limit.min(self.free);
-            // The limit goes no further, so a reader may still begin where this one is. A reader
-            // that sees the lower floor is as safe as one that finds it there later: the next limit
-            // is announced anew.
+            // The limit goes no further, so a reader may still begin at the position of this one. A
+            // reader that sees the lower floor now is as safe as one that finds it later, because
+            // the next limit is announced again.
             track.set_floors(limit.max(at).saturating_sub(capacity), lossy_floor);
             if limit <= at {
                 return Err(Held::By(joined.seat));
@@ -157,7 +160,8 @@ impl Gate {
         let mut passed = track.retention.as_ref().map(|retention| retention.lock());
         self.enter(track, limit, end);
         if let Some(passed) = passed.as_deref_mut() {
-            // Slots left to orphans belong to the orphans, and are emptied with the segment.
+            // Slots that are left to orphans belong to the orphans, and are emptied with their
+            // segment.
             let until = if self.is_left { end } else { limit };
             *passed = (*passed).max(until.saturating_sub(capacity));
         }
@@ -208,8 +212,8 @@ impl Gate {
         }
     }
 
-    /// The segment that was left to readers, once all strict ones have passed it. The caller then
-    /// [exits](super::storage::Storage::exit) it, which runs user code.
+    /// The segment that was left to readers, once all strict readers have passed it. The caller
+    /// then [exits](super::storage::Storage::exit) it, which runs user code.
     #[inline]
     pub(crate) fn take_left<T>(&mut self, track: &Track<T>) -> Option<SegmentRef<T>> {
         let is_passed =
@@ -250,7 +254,7 @@ impl Gate {
                     if changed.is_ok() {
                         self.is_left = true;
                     } else {
-                        // This use is not the last: the sender is a user too.
+                        // This use is not the last, because the sender is a user too.
                         storage.exit(segment);
                     }
                     changed
@@ -276,7 +280,7 @@ impl Gate {
 
     // ---- Ahead of need ----
 
-    /// Looks at some strict readers, if the next segment is not known to be free of them.
+    /// Looks at some strict readers, unless the next segment is known to be free of them.
     pub(crate) fn look_ahead<T>(&mut self, track: &Track<T>) {
         if !self.wants_look(track) {
             return;
@@ -306,24 +310,24 @@ impl Gate {
 
     /// Records the result of a look at all strict readers.
     fn see_slowest<T>(&mut self, track: &Track<T>, position: Option<u64>) {
-        // If there are none, no reader is looked at before the next lap.
+        // If there are none, the gate looks at no reader before the next lap.
         let lowest = position.unwrap_or(u64::MAX).min(self.limit);
         self.free = lowest + track.shape().capacity();
     }
 
     fn wants_look<T>(&self, track: &Track<T>) -> bool {
-        // At the next gate the free segments have to reach this far.
+        // The free segments must reach this far at the next gate.
         self.free < track.shape().segment_end(self.limit)
     }
 
-    /// The position before which a sender at `at` need not come to the gate.
+    /// The position before which a sender at `at` need not stop at the gate.
     pub(crate) fn next_stop<T>(&self, track: &Track<T>, at: u64) -> u64 {
         let seats = track.seats.len();
         let has_more = seats > AT_ONCE && self.wants_look(track) || !self.overrun.is_empty();
         if !has_more {
             return self.limit;
         }
-        // So that half of a segment is enough for looking at everybody.
+        // So that half of a segment is enough to look at all readers.
         let looks = seats.div_ceil(at_once(track));
         let stride = (track.shape().segment_len() / (2 * looks)).max(1);
         self.limit.min(at + stride as u64)
@@ -334,7 +338,7 @@ fn at_once<T>(track: &Track<T>) -> usize {
     AT_ONCE.max(2 * track.seats.len() / track.shape().segment_len())
 }
 
-/// What an unpinned lossy reader that was overtaken is.
+/// The new state of an unpinned lossy reader that is overtaken.
 fn moved_on(progress: Progress, floor: u64) -> Progress {
     if progress.is_fragile() {
         progress.orphaned()
@@ -343,12 +347,12 @@ fn moved_on(progress: Progress, floor: u64) -> Progress {
     }
 }
 
-/// Whether this is a lossy reader before that position that has not been overtaken yet.
+/// Whether this is a lossy reader before `floor` that has not been overtaken yet.
 fn is_behind(progress: Progress, floor: u64) -> bool {
     progress.is_lossy() && !progress.is_orphan() && progress.position() < floor
 }
 
-/// Whether a lossy reader that has not been overtaken yet is before that position.
+/// Whether a lossy reader that has not been overtaken yet is before `floor`.
 fn is_entered_by_lossy<T>(track: &Track<T>, floor: u64) -> bool {
     let found = track.seats.walk(Which::Lossy, 0, |_, seat| {
         !is_behind(seat.progress(), floor)
@@ -372,7 +376,7 @@ mod tests {
         track
     }
 
-    /// Has all readers read everything before that position.
+    /// Moves all readers to `position`.
     fn catch_up(track: &Track<u8>, readers: usize, position: u64) {
         for reader in 0..readers {
             track.seats.seat(reader).place(Progress::strict(position));
@@ -396,8 +400,8 @@ mod tests {
     }
 
     #[test]
-    fn many_readers_are_looked_at_a_few_at_a_time_and_all_before_the_limit() {
-        // Readers have read all, or nearly.
+    fn the_gate_looks_at_a_few_of_many_readers_at_a_time_and_at_all_before_the_limit() {
+        // Readers have read all values, or nearly all.
         for (readers, behind) in [17, 64, 100, 500, 1000, 2000]
             .into_iter()
             .flat_map(|readers| [(readers, 0), (readers, 3)])
@@ -407,7 +411,7 @@ mod tests {
             let mut gate = Gate::default();
             gate.extend(&track).unwrap();
             let mut looked = 0;
-            // What was seen at the beginning was good for a lap.
+            // The first look was good for a lap.
             for lap in 2..=20 {
                 let mut at = gate.limit();
                 catch_up(&track, readers, at - behind);
@@ -434,7 +438,7 @@ mod tests {
                 );
                 if looks > 0 {
                     assert_eq!(looks, readers.div_ceil(at_once), "looks at {readers}");
-                    // Half of a segment is enough, or little more.
+                    // Half of a segment is enough, or little more than half.
                     assert!(last - begin <= SEGMENT * 5 / 8, "{readers} seen at {last}");
                     looked += 1;
                 }
@@ -447,13 +451,13 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_join_do_not_begin_a_look_anew() {
+    fn readers_that_join_do_not_restart_a_look() {
         let track = track(100);
         let mut gate = Gate::default();
         gate.extend(&track).unwrap();
         for number in 100..107 {
             let seen = gate.ahead.seat;
-            // Joins, and leaves again.
+            // The reader joins, and leaves again.
             track.seats.occupy(number, Progress::strict(SEGMENT));
             track.seats.stand_up(number);
             if !gate.wants_look(&track) {
@@ -462,7 +466,7 @@ mod tests {
             gate.look_ahead(&track);
             assert!(gate.ahead.seat > seen || gate.ahead.seat == 0, "{seen}");
         }
-        // A reader that has joined and stays is looked at, and no other.
+        // The gate looks at a reader that has joined and stays, and at no other.
         catch_up(&track, 100, SEGMENT);
         gate.free = 4 * SEGMENT + CAPACITY as u64;
         track.seats.occupy(107, Progress::strict(5));
@@ -475,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_were_overtaken_are_told_a_few_at_a_time() {
+    fn overtaken_readers_are_notified_a_few_at_a_time() {
         let track = Track::<u8>::new(Shape::new(CAPACITY).unwrap(), false, false);
         for reader in 0..100 {
             track.seats.occupy(reader, Progress::lossy(0, true));
@@ -499,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_sits_down_is_looked_at_before_the_limit_moves() {
+    fn the_gate_looks_at_a_reader_that_joins_before_it_moves_the_limit() {
         let track = track(40);
         let mut gate = Gate::default();
         gate.extend(&track).unwrap();

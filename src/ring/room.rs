@@ -1,4 +1,4 @@
-//! A sender's waiting for room.
+//! How a sender waits for room.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ use super::seat::Seat;
 /// How long a sender looks for room in all before it waits in line, however often readers move on.
 const LOOKS: Duration = Duration::from_micros(100);
 
-/// Retries until it works, and waits in between: looks at the reader in the way ([`Looks`]), then
-/// waits in line, for `wanted` places at once.
-/// `None` once the deadline has passed.
+/// Repeats `attempt` until it succeeds. In between, the sender looks at the reader in the way
+/// ([`Looks`]), then waits in line, for `wanted` places at the same time. Returns `None` once the
+/// deadline has passed.
 #[cold]
 pub(crate) fn wait<T, R>(
     core: &Core<T>,
@@ -25,13 +25,13 @@ pub(crate) fn wait<T, R>(
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> Result<R, Held>,
 ) -> Option<R> {
-    // The sender may wait for the very reader that can go on only when the handler has returned.
+    // The sender may wait for the very reader that can move on only when the handler has returned.
     // This is not certain. But the reader in the way now may not be the one in the way next, and a
-    // send that hangs now and then is worse than one that never waits.
+    // send that hangs now and then is worse than a send that never waits.
     assert!(
         deadline.is_some() || !core.is_read_on_this_thread(),
-        "a send from inside a handler of the same ring has to wait for room, which it would for ever where it waits for \
-         its own reader: use `try_send` or `send_timeout` there, or send when the read has returned"
+        "a send from inside a handler of the same ring has no room, and would never return if it waited for its own \
+         reader: use `try_send` or `send_timeout` there, or send after the read has returned"
     );
     let senders = &core.wakeups.senders;
     let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -59,7 +59,7 @@ pub(crate) fn wait<T, R>(
                 Err(Held::By(seat)) => seat,
             };
             clock.meet(core, Held::By(seat));
-            // If other senders wait already, spinning would only take the processor from the
+            // If other senders already wait, spinning would only take the processor from the
             // threads that make progress.
             if senders.is_empty() && looks.look(core.track.seats.seat(seat)) {
                 continue;
@@ -76,16 +76,16 @@ pub(crate) fn wait<T, R>(
     done
 }
 
-/// A sender's looking for room without waiting in line.
+/// The part of a sender's wait for room that is not in line.
 ///
-/// It goes on for some microseconds, anew whenever the reader in the way has moved on, for
-/// [`LOOKS`] in all. If the ring's last wait for room was shorter than that, it goes on for all of
-/// it: a reader with a slow handler moves on twice a lap, and to park and be woken for each half of
-/// the ring takes longer than the values of that half.
+/// It lasts for some microseconds, starts again whenever the reader in the way has moved on, and
+/// ends after [`LOOKS`] in all. If the ring's last wait for room was shorter than that, it lasts
+/// for all of `LOOKS`. A reader with a slow handler moves on twice a lap, and to park and be woken
+/// for each half of the ring takes longer than the values of that half.
 struct Looks<'a> {
     senders: &'a BlockedSenders,
     backoff: Backoff,
-    /// When it is time to wait in line.
+    /// When the sender must wait in line.
     until: Instant,
     deadline: Option<Instant>,
     /// Whether the last wait was short.
@@ -103,7 +103,7 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// The wait is over, and there is room or not.
+    /// Ends the wait. `has_room` says whether there is room.
     fn end(&self, has_room: bool) {
         if !MODELLED {
             let is_brisk = has_room && Instant::now() < self.until;
@@ -112,11 +112,11 @@ impl<'a> Looks<'a> {
     }
 
     /// Looks at the reader in the way until it moves on, or for some time. Returns whether to look
-    /// for room again; if not, it is time to wait in line.
+    /// for room again; if not, the sender must wait in line.
     ///
     /// The sender looks at that reader alone: each look takes a cache line from the core that the
-    /// reader runs on, and the others are not in the way. Where one thread runs many readers, they
-    /// move on one after another, and the sender is to go on when the last has. If it parked
+    /// reader runs on, and the other readers are not in the way. If one thread runs many readers,
+    /// they move on one after another, and the sender can go on when the last one has. If it parked
     /// meanwhile, the readers would run out of values before it has been woken.
     fn look(&mut self, seat: &Seat) -> bool {
         if MODELLED {
@@ -129,12 +129,12 @@ impl<'a> Looks<'a> {
                 if self.deadline.is_some_and(|deadline| now >= deadline) {
                     break;
                 }
-                // Other senders that wait in line mean that it takes long.
+                // If other senders wait in line, the wait is long.
                 if !self.is_brisk || now >= self.until || !self.senders.is_empty() {
                     return false;
                 }
             }
-            // Once it is completed, this yields.
+            // A completed backoff yields the processor here.
             self.backoff.snooze();
         }
         self.backoff.reset();
@@ -142,7 +142,7 @@ impl<'a> Looks<'a> {
     }
 }
 
-/// How long a sender has waited for the reader it came upon first.
+/// How long a sender has waited, counted for the first reader in its way.
 struct Clock<'a>(Option<(&'a Seat, Instant)>);
 
 impl<'a> Clock<'a> {
@@ -199,8 +199,8 @@ impl<'a, T> Place<'a, T> {
         }
     }
 
-    /// Joins the line if the sender is not in it. Returns whether another look must follow before
-    /// it parks.
+    /// Joins the line if the sender is not in it. Returns whether the sender must look once more
+    /// before it parks.
     fn is_to_look(&mut self) -> bool {
         let core = self.core;
         let senders = &core.wakeups.senders;

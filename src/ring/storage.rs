@@ -1,14 +1,15 @@
-//! The slots of a ring, in segments: the one file that touches their memory. `writer` and
-//! `claimant`, who write, and `reader` call its unsafe functions, and say why they may.
+//! The slots of a ring, in segments. This is the only file that touches their memory. The senders
+//! (`writer` and `claimant`) and `reader` call its unsafe functions, and say why they may.
 //!
-//! # Who may touch a slot
+//! # Access to slots
 //!
 //! A *writer* owns the slot of position `p` from when it is allowed to write `p`
 //! ([`Gate`](super::gate::Gate)) until it publishes `p`. From then on any number of *readers* may
-//! read it by shared reference, until the gate allows a writer to write `p + capacity`. The gate
-//! does so only when no strict reader is at `p` or before it; a lossy reader that is has been moved
-//! on, or, while it reads, has been left the whole segment, in whose place the ring has got a spare
-//! one. So writers and readers of one slot never meet.
+//! read the slot by shared reference, until the gate allows a writer to write `p + capacity`. The
+//! gate does so only when no strict reader is at `p` or before it. A lossy reader that is at `p` or
+//! before it has then been moved on, or, if it is reading, has been left the whole segment, and the
+//! ring has a spare segment in its place. So a writer and a reader never use one slot at the same
+//! time.
 //!
 //! # Segments
 //!
@@ -17,22 +18,22 @@
 //! in the old lap's segment, the new lap's entry may become a spare segment. The old memory is then
 //! *left* to its readers, which find it under the old lap's entry. It has a count of users. The
 //! sender is a user until all strict readers have passed the segment. Each orphan is a user: a
-//! lossy reader that is still reading there by then. The last user drops the values in it and puts
-//! it into the *pool* of spares.
+//! lossy reader that is still reading there by then. The last user drops the values in the segment
+//! and puts it into the *pool* of spares.
 //!
-//! The gate enters one segment at a time, and ceases to be a user of a left segment before it
-//! enters the next. A sender needs a spare only because of a lossy reader that is no orphan. At
-//! that time each segment that was left has an orphan among its users. So there are fewer left
-//! segments than lossy readers. Each lossy reader adds one spare when it joins, so there is one.
-//! (One exception: another sender thread is still dropping the values of a segment that it was the
-//! last user of. Then a sender allocates.) A spare is freed when there are more spares than lossy
+//! The gate enters one segment at a time, and stops being a user of a left segment before it enters
+//! the next. A sender needs a spare only because of a lossy reader that is no orphan. At that time
+//! each segment that was left has an orphan among its users. So there are fewer left segments than
+//! lossy readers. Each lossy reader adds one spare when it joins, so there is always one. (One
+//! exception: another sender thread is still dropping the values of a segment that it was the last
+//! user of. Then a sender allocates.) A spare is freed when there are more spares than lossy
 //! readers.
 //!
 //! # Values
 //!
-//! A slot that is *filled* holds a value, current or old. The value is dropped when another takes
-//! its place, by the thread that sends that one; or with the segment, when its last user leaves it;
-//! or when the ring is over.
+//! A slot that is *filled* holds a value, current or old. The value is dropped when another value
+//! takes its place, by the thread that sends that value; or with the segment, when its last user
+//! leaves it; or when the ring is over.
 
 use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
@@ -51,7 +52,8 @@ pub(crate) struct Segment<T> {
     /// Whether each slot holds a value. Accessed like the slot itself. May be false for a filled
     /// slot if `T` needs no drop.
     filled: Box<[UnsafeCell<bool>]>,
-    /// While it is no longer the ring's: how many orphans read it, and the sender that is at it.
+    /// While the segment no longer belongs to the ring: the number of orphans that read it, plus
+    /// one for the sender while it uses it.
     users: AtomicUsize,
 }
 
@@ -72,8 +74,7 @@ impl<T> Segment<T> {
     ///
     /// Nothing else uses the slot.
     unsafe fn take(&self, offset: usize) -> Option<T> {
-        // SAFETY: nothing else uses the slot. One that was filled holds a value, which is taken
-        // once.
+        // SAFETY: nothing else uses the slot. A filled slot holds a value, which is taken once.
         unsafe {
             self.filled[offset]
                 .with_mut(|filled| mem::take(&mut *filled))
@@ -91,7 +92,7 @@ impl<T> Segment<T> {
             return;
         }
         for offset in 0..self.values.len() {
-            // SAFETY: as our caller warrants.
+            // SAFETY: the caller guarantees this.
             let value = unsafe { self.take(offset) };
             quietly(|| drop(value));
         }
@@ -103,7 +104,7 @@ impl<T> Drop for Segment<T> {
         if !mem::needs_drop::<T>() {
             return;
         }
-        /// Goes on with the rest when dropping one value panics.
+        /// Drops the remaining values if dropping one value panics.
         struct DropRest<'a, T>(&'a Segment<T>, usize);
         impl<T> Drop for DropRest<'_, T> {
             fn drop(&mut self) {
@@ -121,13 +122,13 @@ impl<T> Drop for Segment<T> {
     }
 }
 
-/// A slot's value, if it holds one.
+/// The value of a slot, if the slot holds one.
 type Cell<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// A segment that lives while this is used: it is in the map, or the caller is a user of it.
+/// A segment that is alive while this is used: it is in the map, or the caller is a user of it.
 pub(crate) struct SegmentRef<T> {
     segment: NonNull<Segment<T>>,
-    /// The segment's values, at hand.
+    /// Duplicated here to save a dereference.
     values: NonNull<Cell<T>>,
 }
 
@@ -147,23 +148,23 @@ unsafe impl<T: Send + Sync> Sync for SegmentRef<T> {}
 impl<T> SegmentRef<T> {
     /// # Safety
     ///
-    /// The segment lives.
+    /// The segment is alive.
     #[inline(always)]
     unsafe fn new(segment: NonNull<Segment<T>>) -> Self {
-        // SAFETY: as our caller's.
+        // SAFETY: the caller guarantees this.
         let values = NonNull::from(&*unsafe { segment.as_ref() }.values).cast();
         Self { segment, values }
     }
 
-    /// Puts a value into a slot, and gives the old one.
+    /// Puts a value into a slot, and returns the old value.
     ///
     /// # Safety
     ///
-    /// The ring lives, and the caller is the slot's writer (see the top of this file).
+    /// The ring is alive, and the caller is the slot's writer (see the top of this file).
     #[inline(always)]
     pub(crate) unsafe fn replace(self, offset: usize, value: T) -> Option<T> {
-        // SAFETY: the ring lives, and with it its segments. An offset is below the segment's
-        // length, by `Shape`; and nobody else touches the slot.
+        // SAFETY: the ring is alive, and with it its segments. An offset is below the segment's
+        // length, by `Shape`, and no other thread touches the slot.
         unsafe {
             debug_assert!(offset < self.segment.as_ref().values.len());
             let cell = self.values.add(offset).as_ref();
@@ -186,21 +187,22 @@ impl<T> SegmentRef<T> {
     ///
     /// Nothing else uses the slot.
     pub(crate) unsafe fn take(self, offset: usize) -> Option<T> {
-        // SAFETY: the segment lives by our caller's right to the slot; the rest is our caller's,
-        // too.
+        // SAFETY: the caller has a right to the slot, so the segment is alive. The caller
+        // guarantees the rest.
         unsafe { self.segment.as_ref().take(offset) }
     }
 
-    /// The old value of a slot, or the default one if it has none, to be written over in place.
+    /// The old value of a slot, or the default value if the slot is empty, to be overwritten in
+    /// place.
     ///
     /// # Safety
     ///
-    /// As for `replace`; and the reference ends before the slot is published.
+    /// As for `replace`. The reference must end before the slot is published.
     pub(crate) unsafe fn old_or_default<'a>(self, offset: usize) -> &'a mut T
     where
         T: Default,
     {
-        // SAFETY: as in `replace`. The reference is to what is then initialized.
+        // SAFETY: as in `replace`. The value is initialized before the reference is made.
         unsafe {
             let segment = self.segment.as_ref();
             if !segment.filled[offset].with(|filled| *filled) {
@@ -212,15 +214,15 @@ impl<T> SegmentRef<T> {
         }
     }
 
-    /// The values in so many slots, to be read one after another.
+    /// The values in `count` slots, to be read one after another.
     ///
     /// # Safety
     ///
-    /// The ring lives, the positions were published, and the gate lets nobody write the slots again
-    /// for as long as this is used.
+    /// The ring is alive, the positions were published, and the gate lets no writer write the slots
+    /// again while the result is used.
     #[inline(always)]
     pub(crate) unsafe fn values<'a>(self, offset: usize, count: usize) -> Values<'a, T> {
-        // SAFETY: as for `replace`: they are all in this segment.
+        // SAFETY: as for `replace`. All slots are in this segment.
         unsafe {
             debug_assert!(offset + count <= self.segment.as_ref().values.len());
             Values(slice::from_raw_parts(self.values.add(offset).as_ptr(), count).iter())
@@ -228,11 +230,11 @@ impl<T> SegmentRef<T> {
     }
 }
 
-/// Values in slots one after another, which were published and stay for `'a`.
+/// Values in consecutive slots, which were published and stay for `'a`.
 pub(crate) struct Values<'a, T>(slice::Iter<'a, Cell<T>>);
 
 impl<T> Values<'_, T> {
-    /// None of a segment.
+    /// No values.
     #[inline(always)]
     pub(crate) fn none() -> Self {
         Self([].iter())
@@ -258,16 +260,16 @@ impl<'a, T> Iterator for Values<'a, T> {
 pub(crate) struct Value<'a, T>(&'a Cell<T>);
 
 impl<T> Value<'_, T> {
-    /// Calls `f` with it.
+    /// Calls `f` with the value.
     #[inline(always)]
     pub(crate) fn read<R>(self, f: impl FnOnce(&T) -> R) -> R {
-        // SAFETY: what was published is initialized, and stays for as long as this lives (by
+        // SAFETY: a published value is initialized, and stays for as long as this lives (by
         // `SegmentRef::values`).
         self.0.with(|slot| f(unsafe { (*slot).assume_init_ref() }))
     }
 }
 
-/// For a model: says that the map still had segments.
+/// In a model: asserts that the map still has segments.
 #[inline(always)]
 fn assert_not_freed<T>(segment: *mut Segment<T>) {
     assert!(
@@ -284,7 +286,7 @@ pub(crate) struct Storage<T> {
     spares: CachePadded<Mutex<Spares<T>>>,
 }
 
-/// Segments in addition to those of the map.
+/// Segments besides those of the map.
 struct Spares<T> {
     pool: Vec<SegmentRef<T>>,
     /// How many spares there are: in the pool, or left to their users.
@@ -293,13 +295,13 @@ struct Spares<T> {
     wanted: usize,
 }
 
-// SAFETY: values go to many threads by reference and are dropped by any of them: `T: Send + Sync`.
-// Who touches what, when, is told at the top of this file.
+// SAFETY: many threads use values by reference, and any of them may drop values: `T: Send + Sync`.
+// The top of this file says which thread touches a slot when.
 unsafe impl<T: Send + Sync> Send for Storage<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Storage<T> {}
 
-/// The map's entry for a position when it was looked up. The segment may have been freed since.
+/// The map's entry for a position at the time of the lookup. The segment may have been freed since.
 pub(crate) struct Found<T>(*mut Segment<T>);
 
 impl<T> Clone for Found<T> {
@@ -313,12 +315,12 @@ impl<T> Copy for Found<T> {}
 impl<T> Found<T> {
     /// # Safety
     ///
-    /// The segment lives.
+    /// The segment is alive.
     #[inline(always)]
     pub(crate) unsafe fn get(self) -> SegmentRef<T> {
         assert_not_freed(self.0);
-        // SAFETY: as our caller warrants; a shape's entries are those for which the map has a
-        // segment until the ring is over.
+        // SAFETY: the caller guarantees this. The map has a segment for each of a shape's entries
+        // until the ring is over.
         unsafe { SegmentRef::new(NonNull::new_unchecked(self.0)) }
     }
 }
@@ -343,7 +345,7 @@ impl<T> Storage<T> {
         }
     }
 
-    /// The segment of a position, to be used once it is known to live.
+    /// The segment of a position. The caller may use it only once it is known to be alive.
     #[inline]
     pub(crate) fn find(&self, position: u64) -> Found<T> {
         // ORDERING: Acquire pairs with the Release in `put_in_place`.
@@ -352,24 +354,24 @@ impl<T> Storage<T> {
 
     /// The segment of a position.
     ///
-    /// The caller has pinned the position as a strict reader, may write it, or has the gate. While
-    /// that is so, the segment is in the map.
+    /// The caller has pinned the position as a strict reader, may write it, or has the gate. During
+    /// that time the segment is in the map.
     #[inline]
     pub(crate) fn segment(&self, position: u64) -> SegmentRef<T> {
-        // SAFETY: a segment in the map lives.
+        // SAFETY: a segment in the map is alive.
         unsafe { self.find(position).get() }
     }
 
-    /// Makes `segment` the ring's segment for that position, of a new lap. Called by the thread
-    /// that has the gate.
+    /// Makes `segment` the ring's segment for `position`, of a new lap. Called by the thread that
+    /// has the gate.
     pub(crate) fn put_in_place(&self, position: u64, segment: SegmentRef<T>) {
         let entry = &self.map[self.shape.entry(position)];
         let segment = segment.segment.as_ptr();
         let now = entry.load(Ordering::Relaxed);
         assert_not_freed(now);
         if now != segment {
-            // ORDERING: Release pairs with the Acquire in `find`: its slots' old values are visible
-            // to the threads that replace them.
+            // ORDERING: Release pairs with the Acquire in `find`: the threads that replace the old
+            // values of its slots see them.
             entry.store(segment, order!(Release, "spare_is_put_in_place_relaxed"));
         }
     }
@@ -391,8 +393,8 @@ impl<T> Storage<T> {
         }
     }
 
-    /// Only this many spare segments are still needed. Frees the others, or leaves that to their
-    /// last users.
+    /// Reduces the number of spare segments to this. Frees the others, or leaves that to their last
+    /// users.
     pub(crate) fn withdraw(&self, spares: usize) {
         let surplus = {
             let mut all = self.spares.lock();
@@ -405,7 +407,7 @@ impl<T> Storage<T> {
         surplus.into_iter().for_each(free);
     }
 
-    /// Takes a spare segment, which has no values. Only for the thread that has the gate.
+    /// Takes a spare segment, which holds no values. Called only by the thread that has the gate.
     pub(crate) fn take_spare(&self) -> SegmentRef<T> {
         {
             let mut all = self.spares.lock();
@@ -417,7 +419,7 @@ impl<T> Storage<T> {
         allocate(self.shape)
     }
 
-    /// Gives back a spare segment that has no values and no users.
+    /// Gives back a spare segment that holds no values and has no users.
     pub(crate) fn give_back(&self, segment: SegmentRef<T>) {
         let mut all = self.spares.lock();
         if all.count > all.wanted {
@@ -431,15 +433,15 @@ impl<T> Storage<T> {
 
     /// Adds a user to a segment that is left, or is about to be.
     pub(crate) fn enter(&self, segment: SegmentRef<T>) {
-        // SAFETY: by our caller's use it lives.
+        // SAFETY: the caller uses it, so it is alive.
         unsafe { segment.segment.as_ref() }
             .users
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It stays the ring's after all, and nobody but the caller had entered it.
+    /// Keeps the segment in the ring after all. Only the caller has entered it.
     pub(crate) fn stay(&self, segment: SegmentRef<T>) {
-        // SAFETY: by our caller's use it lives.
+        // SAFETY: the caller uses it, so it is alive.
         unsafe { segment.segment.as_ref() }
             .users
             .store(0, Ordering::Relaxed);
@@ -448,13 +450,13 @@ impl<T> Storage<T> {
     /// Removes a user. The last user drops the segment's values, which runs user code, and gives
     /// the segment back.
     pub(crate) fn exit(&self, segment: SegmentRef<T>) {
-        // SAFETY: by our caller's use it lives.
+        // SAFETY: the caller uses it, so it is alive.
         let memory = unsafe { segment.segment.as_ref() };
-        // ORDERING: AcqRel: all reading of it comes before its being used again.
+        // ORDERING: AcqRel: all reads of the segment come before its next use.
         if memory.users.fetch_sub(1, Ordering::AcqRel) == 1
             || mutant!("any_orphan_gives_the_segment_back")
         {
-            // SAFETY: it was left, and nothing uses it any more.
+            // SAFETY: the segment was left, and nothing uses it any more.
             unsafe { memory.clear() };
             self.give_back(segment);
         }
@@ -466,13 +468,13 @@ impl<T> Storage<T> {
     ///
     /// Nothing uses any segment, or looks one up, any more.
     pub(crate) unsafe fn free(&self) {
-        /// Goes on with the rest when dropping the values of one panics.
+        /// Frees the remaining segments if dropping the values of one panics.
         struct FreeRest<T>(Vec<NonNull<Segment<T>>>);
         impl<T> Drop for FreeRest<T> {
             fn drop(&mut self) {
                 while let Some(segment) = self.0.pop() {
                     let mut rest = FreeRest(mem::take(&mut self.0));
-                    // SAFETY: allocated as a box, each listed once; as the caller warrants,
+                    // SAFETY: allocated as a box, and each listed once. The caller guarantees that
                     // nothing uses it.
                     drop(unsafe { Box::from_raw(segment.as_ptr()) });
                     self.0 = mem::take(&mut rest.0);
@@ -495,14 +497,13 @@ impl<T> Storage<T> {
 
 fn allocate<T>(shape: Shape) -> SegmentRef<T> {
     let segment = Box::new(Segment::new(shape.segment_len()));
-    // SAFETY: it lives from now on, until the storage frees it.
+    // SAFETY: it is alive from now on, until the storage frees it.
     unsafe { SegmentRef::new(NonNull::from(Box::leak(segment))) }
 }
 
 /// Frees a spare segment, which nothing uses.
 fn free<T>(segment: SegmentRef<T>) {
-    // SAFETY: allocated as a box, and our caller has taken it out of the pool, or was its last
-    // user.
+    // SAFETY: allocated as a box. The caller has taken it out of the pool, or was its last user.
     drop(unsafe { Box::from_raw(segment.segment.as_ptr()) });
 }
 
@@ -523,14 +524,14 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_spare_segments_as_were_asked_for() {
+    fn there_are_as_many_spare_segments_as_requested() {
         let storage = Storage::<u8>::new(Shape::new(16).unwrap());
         for (spares, expected) in [(0, 0), (1, 1), (1, 1), (3, 3), (2, 3)] {
             storage.provide(spares);
             assert_eq!(counts(&storage), (expected, expected));
         }
         let taken = [(); 3].map(|()| storage.take_spare());
-        // Those that are in use count too.
+        // Spares that are in use count too.
         storage.provide(3);
         assert_eq!(counts(&storage), (0, 3));
         storage.give_back(taken[1]);
@@ -552,13 +553,13 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_stays_is_used_by_nobody() {
+    fn a_segment_that_stays_has_no_users() {
         let storage = Storage::<u8>::new(Shape::new(16).unwrap());
         storage.provide(1);
         let segment = storage.segment(0);
         storage.enter(segment);
         storage.stay(segment);
-        // Later the ring does go on without it: the last to stop reading it gives it back.
+        // Later the ring goes on without it. The last user gives it back.
         let spare = storage.take_spare();
         storage.put_in_place(0, spare);
         storage.put_in_place(16, spare);
