@@ -1,14 +1,13 @@
 //! Floor 1: how a thread or a task waits, and how it is woken.
 //!
 //! Everything that waits is woken through a [`std::task::Waker`], so that threads and tasks share
-//! one protocol: a [`Parker`] makes one for a thread. [`WakerCell`] has one waiter (a receiver that
-//! waits for values). [`WakerSet`] has many, of which one is woken for each place (senders that
-//! wait for room), and [`WakeList`] many that are woken together (readers of a ring). [`Patience`]
-//! is for the short waits that nobody wakes.
+//! one protocol: a [`Parker`] makes a waker for a thread. [`WakerCell`] has one waiter (a receiver
+//! that waits for values). [`WakerSet`] has many waiters, of which one is woken for each place
+//! (senders that wait for room). [`WakeList`] has many that are woken together (readers of a ring).
+//! [`Patience`] is for short waits without a wake-up.
 //!
-//! Wakers are code of others: they are woken, cloned and dropped outside of locks, and what panics
-//! when it is woken, or dropped on behalf of somebody else, keeps nobody else waiting
-//! ([`quietly`]).
+//! Wakers are user code. They are woken, cloned and dropped outside of locks. A panicking waker
+//! does not affect the wakers after it ([`quietly`]).
 
 #[cfg(feature = "async")]
 mod alarm;

@@ -12,10 +12,10 @@ use super::seat::Seat;
 /// The line of senders that wait for room, first come, first woken, and the reader that is watched
 /// for them.
 ///
-/// A reader that moves on should not pay for waiting senders when there are none, so it looks at
-/// one word: the *name*, the seat of the reader that is in the way. Only that reader wakes a
-/// sender. Its look follows a light fence. A sender that writes a name makes the heavy fence, and
-/// looks at the readers once more.
+/// A reader that moves on should not pay for waiting senders when there are none, so it loads one
+/// word: the *name*, the seat of the reader that is in the way. Only that reader wakes a sender. It
+/// loads the name after a light fence. A sender that writes a name makes the heavy fence, and looks
+/// at the readers once more.
 ///
 /// **The invariant.** While a sender is in line, one of these is true:
 ///
@@ -27,9 +27,9 @@ use super::seat::Seat;
 ///
 /// To tend is to look, and then to do one of three things: find that the reader in the way is
 /// named, or name it and look once more, or wake as many senders as there are places. The lock is
-/// held from the first look to the last. So a look that is out of date never ends with a name: the
-/// sender that made it looks again before any other sender can rely on the name, whatever its
-/// deadline. Tending runs no user code.
+/// held from the first look to the last. So an outdated look never ends with a name: the sender
+/// that made it looks again before any other sender can rely on the name, whatever its deadline.
+/// Tending runs no user code.
 ///
 /// These senders tend:
 ///
@@ -44,8 +44,9 @@ use super::seat::Seat;
 ///
 /// The name is removed when the line is empty.
 ///
-/// **Newcomers** may take a free place before the senders in line do: otherwise each value would
+/// **Newcomers** may take a free place before the senders in line do; otherwise each value would
 /// take a thread switch. But once a sender was woken in vain, newcomers [give
+/// way](Self::is_first_come) until one sender has left the line.
 /// way](Self::is_first_come) until one has left the line.
 pub(crate) struct BlockedSenders {
     /// The address of the seat of the reader that is watched, or 0. Written under `tending`.
@@ -54,20 +55,20 @@ pub(crate) struct BlockedSenders {
     tending: Mutex<()>,
     /// Whether a sender in line was woken in vain.
     is_starved: AtomicBool,
-    /// Whether the last wait for room was short. Only how long a sender looks depends on it.
+    /// Whether the last wait for room was short. It decides only how long a sender looks.
     is_brisk: AtomicBool,
 }
 
 /// The result of a look at the readers.
 pub(crate) enum Look<'a> {
-    /// The reader in this seat, with this number, has to move on first.
+    /// The reader in this seat, with this number, must move on first.
     Held(&'a Seat, usize),
     /// The readers leave this many places.
     Places(u64),
 }
 
-/// How many senders are woken at once. Each sender that leaves the line wakes more while there are
-/// places.
+/// The most senders that are woken together. Each sender that leaves the line wakes more while
+/// there are places.
 const AT_ONCE: u64 = 4;
 
 impl BlockedSenders {
@@ -83,7 +84,7 @@ impl BlockedSenders {
 
     // ---- Readers ----
 
-    /// Called when the reader in that seat has moved on, or has left.
+    /// Called when the reader in this seat has moved on, or has left.
     #[inline(always)]
     pub(crate) fn moved(&self, seat: &Seat) {
         // ORDERING: pairs with the heavy fence in `tend`.
@@ -93,9 +94,9 @@ impl BlockedSenders {
         }
     }
 
-    /// Whether a parked sender waits for the reader in that seat, as far as is known here. For a
-    /// reader that need not move on yet. It calls [`moved`](Self::moved) when it has, whatever this
-    /// returned.
+    /// Whether a parked sender waits for the reader in this seat, as far as is known here. For a
+    /// reader that need not move on yet. It calls [`moved`](Self::moved) when it has moved on,
+    /// whatever this returned.
     #[inline(always)]
     pub(crate) fn is_watched(&self, seat: &Seat) -> bool {
         self.name.load(Ordering::Relaxed) == address(seat)
@@ -110,8 +111,8 @@ impl BlockedSenders {
 
     // ---- Senders ----
 
-    /// Whether no sender in line has been passed over. If this is false, a sender that comes joins
-    /// the line first.
+    /// Whether no sender in line has been passed over. If this is false, a new sender joins the
+    /// line first.
     #[inline]
     pub(crate) fn is_first_come(&self) -> bool {
         !self.is_starved.load(Ordering::Relaxed)
@@ -158,8 +159,8 @@ impl BlockedSenders {
         is_cared_for
     }
 
-    /// Puts a sender that may have been woken into the line again, at the front if it was. The
-    /// sender looks for room once more before it waits.
+    /// Puts a sender that may have been woken into the line again; at the front if it was woken.
+    /// The sender looks for room once more before it waits.
     pub(crate) fn rejoin<'a>(
         &self,
         ticket: &mut Ticket,
@@ -172,7 +173,7 @@ impl BlockedSenders {
         }
     }
 
-    /// Whether a sender that has joined was woken, and is out of the line since.
+    /// Whether a sender that has joined was woken, and has been out of the line since.
     #[cfg(feature = "async")]
     pub(crate) fn was_woken(&self, ticket: &Ticket) -> bool {
         !self.line.is_in_line(ticket)
@@ -218,14 +219,15 @@ impl BlockedSenders {
     }
 
     fn set_name(&self, name: usize) {
-        // loom may put a store before a load that has seen an older one, but not a swap.
+        // loom may order a store before a load that has seen an older value, but not a swap.
         #[cfg(fanfeed_loom)]
         self.name.swap(name, Ordering::Relaxed);
         #[cfg(not(fanfeed_loom))]
         self.name.store(name, Ordering::Relaxed);
     }
 
-    /// The ring has ended: wakes all senders in line. A sender that joins later sees the end.
+    /// Wakes all senders in line, because the ring has ended. A sender that joins later sees the
+    /// end.
     pub(crate) fn wake_all(&self) {
         self.line.wake_all();
     }

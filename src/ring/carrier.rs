@@ -1,4 +1,4 @@
-//! What a feed asks of a ring that is subscribed to it.
+//! The queries of a feed that a ring is subscribed to.
 
 use std::task::Waker;
 
@@ -8,13 +8,13 @@ use super::claimant::Claimant;
 use super::core::Core;
 use super::gate::Held;
 
-/// Has the waker woken when there is room.
+/// Registers the waker to be woken when there is room.
 pub(crate) fn poll_room<T>(claimant: &Claimant<T>, waker: &Waker) -> Room {
     match claimant.look_for_room() {
         Ok(()) => Room::Ready,
         Err(Held::Shortly) => Room::Unknown,
         Err(Held::By(_)) => {
-            // The value is tried once more after this. That try is the look that must follow.
+            // The feed tries the value once more after this. That try is the look that must follow.
             claimant.wake_for_room(waker);
             Room::Waking
         }

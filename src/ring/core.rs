@@ -1,4 +1,4 @@
-//! What all handles and readers of a ring share: the track, the sleepers and the readers.
+//! The state that all handles and readers of a ring share: the track, the wakeups and the readers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,16 +27,16 @@ pub(crate) struct Core<T> {
     count: AtomicUsize,
 }
 
-/// Who sits where. Only under the lock.
+/// Which reader has which seat. Used only under the lock.
 struct Registry<T> {
     closed: bool,
     members: Vec<Weak<Member<T>>>,
-    /// Seats that are free again, the first of them first.
+    /// Seats that are free again, lowest first.
     free: BinaryHeap<Reverse<usize>>,
     lossy: usize,
     /// Whether senders claim positions, or may do so.
     has_senders: bool,
-    /// The slots are gone.
+    /// Whether the slots have been freed.
     is_freed: bool,
 }
 
@@ -51,9 +51,9 @@ pub(crate) struct Joining {
 /// Where a reader begins, as near as possible.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Begin {
-    /// So many values before the next one.
+    /// This many values before the next one.
     Back(u64),
-    /// With that position.
+    /// With this position.
     At(u64),
 }
 
@@ -82,17 +82,18 @@ impl<T> Core<T> {
             }),
             count: AtomicUsize::new(0),
         });
-        // SAFETY: nothing moves what is in an `Arc`, and nobody takes it out of this one.
+        // SAFETY: nothing moves the contents of an `Arc`, and no thread takes the core out of this
+        // one.
         unsafe { core.wakeups.pin() };
         if core.track.retention.is_some() {
-            // Makes senders check after each value whether any reader is to read it, at no cost to
+            // Makes senders check after each value whether any reader will read it, at no cost to
             // other rings.
             core.wakeups.grow_drowsy();
         }
         core
     }
 
-    /// What a ring is whose first position is that one.
+    /// The core of a ring whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Arc<Self> {
         Self::of(Track::starting_at(shape, is_shared, start))
@@ -102,17 +103,17 @@ impl<T> Core<T> {
         self.count.load(Ordering::Acquire)
     }
 
-    /// One subscription less.
+    /// Counts the end of a subscription.
     pub(crate) fn count_end(&self) {
         self.count.fetch_sub(1, Ordering::Release);
     }
 
-    /// Seats a new reader. In a ring that has ended its subscription has too.
+    /// Seats a new reader. If the ring has ended, its subscription has ended too.
     pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Reader<T> {
         let kind = kind(joining.overflow);
         let mut registry = self.registry.lock();
         if registry.closed {
-            // Nothing was published from there on.
+            // No value was published from there on.
             let end = self.track.end();
             let member = Member::ended(Arc::clone(self), joining.name);
             return Reader::new(member, end, Progress::strict(0));
@@ -138,18 +139,18 @@ impl<T> Core<T> {
         ));
         registry.members[seat] = Arc::downgrade(&member);
         drop(registry);
-        // A sender may already wait for the reader that had this seat. Called outside the lock,
-        // because wakers are user code.
+        // A sender may already wait for the reader that had this seat before. Called outside the
+        // lock, because wakers are user code.
         if has_moved_up && !mutant!("reader_moves_up_unnoticed") {
             self.wakeups.senders.moved(member.seat());
         }
-        // It may have been taken for a reader further back.
+        // Another thread may have taken this reader for one that is further back.
         self.drop_passed();
         Reader::new(member, position, kind)
     }
 
-    /// Registers a reader where requested, or as near to that as possible. Returns its position,
-    /// and whether it had another position before.
+    /// Registers a reader at the requested position, or as near to it as possible. Returns its
+    /// position, and whether it had another position before.
     fn sit_down(&self, number: usize, kind: Progress, begin: Begin) -> (u64, bool) {
         let track = &self.track;
         let is_lossy = kind.is_lossy();
@@ -185,8 +186,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// In a delivery or a callback, makes the outermost one drop the values that all readers have
-    /// passed.
+    /// Inside a delivery or a callback, makes the outermost one drop the values that all readers
+    /// have passed.
     pub(crate) fn postpone(self: &Arc<Self>)
     where
         T: Send + Sync + 'static,
@@ -196,7 +197,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Gives a seat back, whose reader has stood up.
+    /// Gives back a seat that its reader has left.
     pub(crate) fn give_back(&self, number: usize, was_lossy: bool) {
         let mut registry = self.registry.lock();
         registry.members[number] = Weak::new();
@@ -210,17 +211,17 @@ impl<T> Core<T> {
         self.free_if_over();
     }
 
-    /// The ring is closed, no sender claims a position or has the gate, and none will. Some senders
-    /// may still write what they claimed: these find that the count of drowsy readers is not 0, or
-    /// have stamped it by now.
+    /// Records that the ring is closed, and that no sender claims a position or has the gate, or
+    /// ever will. Some senders may still write to positions that they claimed. These find that the
+    /// count of drowsy readers is not 0, or have stamped the positions by now.
     pub(crate) fn nobody_claims(&self) {
         self.registry.lock().has_senders = false;
         self.free_if_over();
     }
 
-    /// A sender has published values, and found that the count of drowsy readers is not 0. In a
-    /// ring that drops values once they are read, that count is never 0. There the sender drops the
-    /// values here that no reader is to read, if no reader is before `position`.
+    /// Called by a sender that has published values, and found that the count of drowsy readers is
+    /// not 0. In a ring that drops values once they are read, that count is never 0. There, if no
+    /// reader is before `position`, the sender drops the values that no reader will read.
     #[cold]
     #[inline(never)]
     pub(crate) fn look_after_publishing(&self, position: u64) {
@@ -232,9 +233,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Frees the slots and their values once no thread will touch them any more: what senders
-    /// claimed before the ring was closed is written, and the last reader is gone. Other handles
-    /// may remain.
+    /// Frees the slots and their values once no thread will touch them any more: senders have
+    /// written what they claimed before the ring was closed, and the last reader is gone. Other
+    /// handles may remain.
     fn free_if_over(&self) {
         {
             let mut registry = self.registry.lock();
@@ -242,7 +243,7 @@ impl<T> Core<T> {
             if registry.has_senders || has_readers || registry.is_freed {
                 return;
             }
-            // A sender that stamps later comes here later.
+            // A sender that stamps later calls this later.
             if self.track.published(u64::MAX) < self.track.end() {
                 return;
             }
@@ -253,9 +254,9 @@ impl<T> Core<T> {
         {
             retention.end();
         }
-        // SAFETY: no reader is left and none joins a closed ring; whatever senders claimed is
-        // written, and they claim no more. They have all been here, under the lock. The threads
-        // that dropped values once they were read have ended doing so.
+        // SAFETY: no reader is left, and none joins a closed ring. Senders have written what they
+        // claimed, and claim no more. They have all been here, under the lock. The threads that
+        // dropped values once they were read have stopped doing so.
         unsafe { self.track.storage.free() };
     }
 
@@ -271,7 +272,7 @@ impl<T> Core<T> {
     fn tell_overrun(&self, seats: Vec<usize>) {
         for seat in seats {
             let member = self.registry.lock().members[seat].upgrade();
-            // Somebody else may sit there by now: what tells is the seat's word.
+            // Another reader may have the seat by now, so the seat's word decides.
             if let Some(member) = member
                 && self.track.seats.seat(seat).progress().is_orphan()
             {
@@ -281,7 +282,8 @@ impl<T> Core<T> {
         self.wakeups.wake_readers();
     }
 
-    /// Ends the ring there: no subscription lasts, what was published before can still be read.
+    /// Ends the ring at `end`: all subscriptions end, and readers can still read what was published
+    /// before.
     pub(crate) fn close(&self, end: u64) {
         let members = {
             let mut registry = self.registry.lock();
@@ -300,8 +302,8 @@ impl<T> Core<T> {
         crate::events::event!(debug, position = end, "ring closed");
     }
 
-    /// How many places the readers leave for sends that need `wanted` at a time: 1 means the first
-    /// of them.
+    /// How many places the readers leave for sends that need `wanted` places each. `Places(1)`
+    /// means the first of these sends.
     pub(crate) fn look_for_places(&self, wanted: u64) -> Look<'_> {
         let (track, next) = (&self.track, self.track.next());
         let Some(slowest) = track.seats.slowest() else {
@@ -314,7 +316,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Where the readers are whose subscriptions have not ended.
+    /// The positions of the readers whose subscriptions have not ended.
     pub(crate) fn readers(&self) -> Vec<RingReaderStats> {
         let members = self.registry.lock().members.clone();
         members
@@ -343,7 +345,7 @@ impl<T: Send + Sync + 'static> Reap for Core<T> {
     }
 }
 
-/// What the seat of such a reader says at first.
+/// The first word of the seat of a reader with this policy.
 fn kind(overflow: RingOverflow) -> Progress {
     match overflow {
         RingOverflow::Block => Progress::strict(0),

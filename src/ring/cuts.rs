@@ -1,11 +1,11 @@
 //! How a drain learns that its own handler has cut its reader off.
 //!
-//! A drain that loaded the member's flags after each value would pay for it: compilers neither move
-//! an atomic load out of a loop nor turn a loop with one into vector code. But a handler that
-//! unsubscribes runs on the thread that drains. So each thread counts the readers that it cuts off,
-//! in a plain cell, and a drain compares that count after each value. Where the handler is inlined
-//! and calls nothing that the compiler does not see, the cell cannot change, and the comparison
-//! goes out of the loop.
+//! If a drain loaded the member's flags after each value, it would pay for it: compilers neither
+//! move an atomic load out of a loop nor vectorise a loop with one. But a handler that unsubscribes
+//! runs on the thread that drains. So each thread counts the readers that it cuts off, in a plain
+//! cell, and a drain compares that count after each value. If the handler is inlined and calls
+//! nothing that the compiler cannot see, the cell cannot change, and the compiler moves the
+//! comparison out of the loop.
 
 use std::cell::Cell;
 
@@ -16,12 +16,12 @@ thread_local! {
     static CUTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The calling thread has cut a reader off.
+/// Counts that the calling thread has cut a reader off.
 pub(crate) fn count() {
     CUTS.with(|cuts| cuts.set(cuts.get().wrapping_add(1)));
 }
 
-/// The count of the calling thread as it was at some time.
+/// The count of the calling thread at some time.
 #[derive(Clone, Copy)]
 pub(crate) struct Cuts(usize);
 
@@ -31,7 +31,7 @@ impl Cuts {
         Self(CUTS.with(Cell::get))
     }
 
-    /// Whether the calling thread has cut any reader off since.
+    /// Whether the calling thread has cut any reader off since then.
     #[inline(always)]
     pub(crate) fn have_changed(self) -> bool {
         Self::now().0 != self.0

@@ -17,9 +17,9 @@ use super::writer::Writer;
 
 /// One shared ring that one thread at a time sends on: the fastest way to many readers.
 ///
-/// It is a [`RingFeed`](crate::RingFeed) whose verbs take `&mut self`, so that a value is published
-/// by plain stores, without any read-modify-write. See there for what a ring promises. It ends when
-/// it is dropped, or closed.
+/// It is a [`RingFeed`](crate::RingFeed) whose verbs take `&mut self`, so it publishes a value by
+/// plain stores, without any read-modify-write. [`RingFeed`](crate::RingFeed) says what a ring
+/// promises. The ring ends when this is dropped or closed.
 ///
 /// # Examples
 ///
@@ -41,13 +41,13 @@ pub struct ExclusiveRingFeed<T> {
     writer: Writer<T>,
 }
 
-// As of `RingFeed`; and what was written before a panic has been published, or the position is
+// As for `RingFeed`. Values written before a panic have been published, or their positions are
 // written again.
 impl<T> UnwindSafe for ExclusiveRingFeed<T> {}
 impl<T> RefUnwindSafe for ExclusiveRingFeed<T> {}
 
 impl<T> ExclusiveRingFeed<T> {
-    /// A ring for so many values, rounded up to a power of two, without readers.
+    /// Creates a ring without readers. Its capacity is rounded up to a power of two.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<T> ExclusiveRingFeed<T> {
         self.writer.core()
     }
 
-    /// A ring whose first position is that one instead of 0: for tests of what happens far on.
+    /// Creates a ring whose first position is `start` instead of 0, for tests of large positions.
     ///
     /// # Errors
     ///
@@ -84,29 +84,29 @@ impl<T> ExclusiveRingFeed<T> {
         })
     }
 
-    /// How many values the ring holds.
+    /// The most values that the ring holds.
     pub fn capacity(&self) -> usize {
         self.core().track.shape().capacity() as usize
     }
 
-    /// The position of the next value: how many have been sent.
+    /// The position of the next value: the number of values that were sent.
     pub fn position(&self) -> u64 {
         self.writer.position()
     }
 
-    /// How many subscriptions there are that have not ended. While others subscribe and unsubscribe
-    /// it may be another number a moment later.
+    /// The number of subscriptions that have not ended. It may change at any time while other
+    /// threads subscribe and unsubscribe.
     pub fn subscriber_count(&self) -> usize {
         self.core().count()
     }
 
-    /// Where each reader is whose subscription has not ended, and how far behind: see
+    /// The position and the lag of each reader whose subscription has not ended: see
     /// [`RingFeed::readers`](crate::RingFeed::readers).
     pub fn readers(&self) -> Vec<RingReaderStats> {
         self.core().readers()
     }
 
-    /// Ends the ring: all its subscriptions end without an error, and nothing more can be sent.
+    /// Ends the ring. All its subscriptions end without an error, and nothing more can be sent.
     /// Readers can still take what was sent before. The ring's values are dropped when the last
     /// reader is dropped, or at once if there are no readers.
     pub fn close(&mut self) {
@@ -118,7 +118,7 @@ impl<T> ExclusiveRingFeed<T> {
         self.core().is_closed()
     }
 
-    /// A handle to subscribe with, for other threads. It does not keep the ring from ending.
+    /// A handle to subscribe with, for other threads. It does not keep the ring alive.
     pub fn handle(&self) -> RingHandle<T> {
         RingHandle::new(Arc::clone(self.core()))
     }
@@ -126,19 +126,18 @@ impl<T> ExclusiveRingFeed<T> {
 
 impl<T: Send + Sync> ExclusiveRingFeed<T> {
     /// Sends a value, and waits for readers that keep the ring full. Returns the value's position:
-    /// how many were sent before it.
+    /// the number of values sent before it.
     ///
-    /// On a ring that was closed the value is dropped, and what returns is the position where the
-    /// ring ended.
+    /// On a closed ring this drops the value, and returns the position where the ring ended.
     ///
     /// # Panics
     ///
-    /// The value that was in the slot a lap before is dropped after this one was published. If its
-    /// drop panics, that goes through; the ring is sound, and the value was sent.
+    /// The value that was in the slot a lap before is dropped after this one is published. If its
+    /// drop panics, the panic propagates; the ring is sound, and the value was sent.
     ///
-    /// A send without a time limit panics if it would have to wait for room inside a handler of one
-    /// of the ring's readers ([`RingReceiver::drain`] and its like), on the same thread: it might
-    /// wait for that reader. Nothing is sent then.
+    /// A send without a timeout panics if it would have to wait for room inside a handler of one of
+    /// the ring's readers ([`RingReceiver::drain`] and similar methods), on the same thread: it
+    /// might wait for that reader. It then sends nothing.
     #[inline]
     pub fn send(&mut self, value: T) -> u64 {
         self.writer.send(value)
@@ -148,8 +147,8 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if it was
-    /// closed.
+    /// [`TrySendError::Full`] if a reader keeps the ring full, [`TrySendError::Closed`] if the ring
+    /// is closed.
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<u64, TrySendError<T>> {
         self.writer.try_send(value)
@@ -161,7 +160,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     ///
     /// As for [`try_send`](Self::try_send), and `Full` if there is no room within `timeout`.
     pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<u64, TrySendError<T>> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.writer
             .send_until(value, || Instant::now().checked_add(timeout))
     }
@@ -176,35 +175,35 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     }
 
     /// Sends the values in order, and waits for readers that keep the ring full. Returns the
-    /// position after the last.
+    /// position after the last value.
     ///
-    /// They are published at once, but for stretches of an eighth of the capacity. Each is written
-    /// to its place as the iterator yields it.
+    /// Values are published together, in stretches of at most an eighth of the capacity. Each value
+    /// is written to its slot as the iterator yields it.
     ///
     /// # Panics
     ///
-    /// A panic of the iterator, or of an old value's drop, goes through once what was written has
-    /// been published.
+    /// If the iterator or an old value's drop panics, the values that were written are published,
+    /// and then the panic propagates.
     pub fn send_batch<I: IntoIterator<Item = T>>(&mut self, values: I) -> u64 {
         self.writer.send_batch(values)
     }
 
     /// Sends as many of the values as there is room for, in order. Returns the position after the
-    /// last.
+    /// last value.
     ///
-    /// They are published together as with [`send_batch`](Self::send_batch).
+    /// Values are published together as with [`send_batch`](Self::send_batch).
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] with the values that found no room, because of a reader;
-    /// [`TrySendError::Closed`] with those that were left when the ring was closed. The ones before
-    /// them have been sent. So the iterator is taken to its end in any case, and must have one. An
+    /// [`TrySendError::Full`] with the values that found no room, because of a reader.
+    /// [`TrySendError::Closed`] with the values that were left when the ring was closed. The values
+    /// before them have been sent. The iterator is read to its end in any case, so it must end. An
     /// empty batch does not fail.
     ///
     /// # Panics
     ///
-    /// As for [`send_batch`](Self::send_batch). If the iterator panics once there is no more room,
-    /// the values that it yielded and that found none are dropped.
+    /// As for [`send_batch`](Self::send_batch). If the iterator panics after room has run out, the
+    /// values that it yielded and that found no room are dropped.
     ///
     /// ```
     /// use fanfeed::{ExclusiveRingFeed, TrySendError};
@@ -226,13 +225,13 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send_batch(values)
     }
 
-    /// Sends the values in order, and waits up to `timeout` for room, for all of them together.
-    /// Returns the position after the last.
+    /// Sends the values in order, and waits up to `timeout` in all for room. Returns the position
+    /// after the last value.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent
-    /// in time.
+    /// As for [`try_send_batch`](Self::try_send_batch). `Full` has the values that were not sent in
+    /// time.
     ///
     /// # Panics
     ///
@@ -242,18 +241,18 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         values: I,
         timeout: Duration,
     ) -> Result<u64, TrySendError<Vec<T>>> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.writer
             .send_batch_until(values, || Instant::now().checked_add(timeout))
     }
 
     /// Sends the values in order, and waits until `deadline` for room. Returns the position after
-    /// the last.
+    /// the last value.
     ///
     /// # Errors
     ///
-    /// As for [`try_send_batch`](Self::try_send_batch), `Full` with the values that were not sent
-    /// by then.
+    /// As for [`try_send_batch`](Self::try_send_batch). `Full` has the values that were not sent in
+    /// time.
     ///
     /// # Panics
     ///
@@ -275,15 +274,15 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
     }
 
     /// Sends a value that `write` writes in place, and waits for readers that keep the ring full.
-    /// Returns its position.
+    /// Returns the value's position.
     ///
-    /// What `write` is given is a value that was sent some laps before, or the default one; so that
-    /// it can use its memory again. For large values this saves copying them.
+    /// `write` gets a value that was sent some laps before, or the default value, so it can reuse
+    /// that value's memory. For large values this saves copying them.
     ///
     /// # Panics
     ///
-    /// If `write` panics nothing is sent, and that goes through; a later `write` may be given what
-    /// this one left, half written.
+    /// If `write` panics, nothing is sent and the panic propagates. A later `write` may get the
+    /// half-written value that this one left.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::<Vec<u8>>::new(4)?;
@@ -304,30 +303,30 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_with(write)
     }
 
-    /// Claims `count` slots, has `write` write each value in place, and publishes them together. It
-    /// waits for readers that keep the ring full, until there is room for all of them. Returns the
-    /// position after the last.
+    /// Claims `count` slots, lets `write` write each value in place, and publishes them together.
+    /// It waits for readers that keep the ring full, until there is room for all values. Returns
+    /// the position after the last value.
     ///
     /// `write` is called with each index from 0 to `count - 1` in turn, and with a value as
-    /// [`send_with`](Self::send_with) gives it. No reader sees any of the values before the last
+    /// [`send_with`](Self::send_with) passes it. No reader sees any of the values before the last
     /// one was written. On a closed ring, and for a count of 0, `write` is not called.
     ///
     /// While the values are written, readers that join with
     /// [`history`](crate::RingSubscriberBuilder::history), and readers that drop the oldest, get no
-    /// values from further back than the capacity less `count`: these slots are about to be
-    /// overwritten. After a panic of `write` that stays so until as many values were sent.
+    /// values from further back than the capacity less `count`, because these slots are about to be
+    /// overwritten. After a panic of `write`, this continues until as many values were sent.
     ///
     /// # Panics
     ///
     /// If `count` is more than [`max_claim`](Self::max_claim), which is seven eighths of the
     /// capacity. Nothing is sent then.
     ///
-    /// If `write` panics, nothing is sent, and that goes through. What it has written stays in the
-    /// slots, and later sends find it there: `send_with` and this may be given it, the others drop
-    /// it.
+    /// If `write` panics, nothing is sent, and the panic propagates. The values that it has written
+    /// stay in the slots. A later `send_with` or `send_batch_with` may pass them to `write`; other
+    /// sends drop them.
     ///
-    /// It panics like [`send`](Self::send) where it would have to wait inside a handler of one of
-    /// the ring's readers.
+    /// It panics like [`send`](Self::send) if it would have to wait inside a handler of one of the
+    /// ring's readers.
     ///
     /// ```
     /// let mut ring = fanfeed::ExclusiveRingFeed::<[u64; 32]>::new(8)?;
@@ -347,17 +346,17 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.send_batch_with(count, write)
     }
 
-    /// As [`send_batch_with`](Self::send_batch_with), if there is room for all of them now. With a
+    /// Like [`send_batch_with`](Self::send_batch_with), if there is room for all values now. With a
     /// count of 1 it writes one value in place without waiting.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if a reader keeps the ring too full, [`TrySendError::Closed`] if it
-    /// was closed; each gives `write` back, which was not called.
+    /// [`TrySendError::Full`] if a reader keeps the ring too full, [`TrySendError::Closed`] if the
+    /// ring is closed. Each gives `write` back, which was not called.
     ///
     /// # Panics
     ///
-    /// As [`send_batch_with`](Self::send_batch_with), but that it does not wait.
+    /// As [`send_batch_with`](Self::send_batch_with), except that it never waits.
     pub fn try_send_batch_with<W: FnMut(usize, &mut T)>(
         &mut self,
         count: usize,
@@ -370,11 +369,11 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         self.writer.try_send_batch_with(count, write)
     }
 
-    /// How many slots [`send_batch_with`](Self::send_batch_with) can claim at once: seven eighths
-    /// of the [`capacity`](Self::capacity), or all of it if it is 8 or less.
+    /// How many slots [`send_batch_with`](Self::send_batch_with) can claim in one call: seven
+    /// eighths of the [`capacity`](Self::capacity), or all of it if it is 8 or less.
     ///
     /// Senders make room an eighth of the capacity at a time. A longer claim would reach the eighth
-    /// in which it began, and overwrite places where readers may still begin.
+    /// in which it began, and overwrite positions where readers may still begin.
     pub fn max_claim(&self) -> usize {
         self.core().track.shape().max_claim() as usize
     }
@@ -383,7 +382,7 @@ impl<T: Send + Sync> ExclusiveRingFeed<T> {
         let most = self.max_claim();
         assert!(
             count <= most,
-            "{count} slots were to be claimed at once, and the ring allows {most}"
+            "{count} slots were requested in one claim, but the ring allows at most {most}"
         );
     }
 }

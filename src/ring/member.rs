@@ -1,4 +1,4 @@
-//! One reader's subscription.
+//! The subscription of one reader.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,43 +14,45 @@ use super::monitor::RingReaderStats;
 use super::seat::{Counts, Seat};
 use super::seats::Bucket;
 
-/// The reader must not read any more, whatever there is.
+/// The reader must not read any more, even if there are values.
 const CUT: u32 = 1;
 /// The ring drops values once they were read.
 const DROPS: u32 = 2;
-/// The member was cut off, and that was fenced: if its reader reads nevertheless, its seat says so.
+/// The member was cut off, and the heavy fence after that was made: if its reader still reads, its
+/// seat says so.
 const ENDED: u32 = 4;
 /// Its seat may be another reader's.
 const GONE: u32 = 8;
-/// Senders do not wait for the reader, which looks at nothing for that when it stops reading.
+/// Senders do not wait for the reader, and the reader checks nothing for that when it stops
+/// reading.
 const LOSSY: u32 = 16;
-/// One reader that follows it. The bits from here on count them: a ring has fewer than 2^24 of
-/// them.
+/// One reader that follows this one. The bits from here on count the followers: a ring has fewer
+/// than 2^24 of them.
 const FOLLOWER: u32 = 1 << 8;
-/// Other readers follow it.
+/// Other readers follow this one.
 const FOLLOWED: u32 = !(FOLLOWER - 1);
 
-/// What a reader and its subscription's handles share.
+/// The state that a reader and its subscription's handles share.
 ///
-/// Each read looks at the first three fields. They are 16 bytes in one cache line, because among
-/// many readers each line is a cache miss.
+/// Each read touches the first three fields. They are 16 bytes in one cache line, because with many
+/// readers each cache line is a cache miss.
 #[repr(C)]
 pub(crate) struct Member<T> {
-    /// Where its seat is.
+    /// The bucket of its seat.
     bucket: Arc<Bucket>,
     index: u32,
-    /// What the reader has to look at when it stops reading, and its followers when they look how
-    /// far it is: [`CUT`] and so on. [`GONE`] is set under the lock of `last`. Until then, a thread
-    /// that holds this lock may use the seat.
+    /// Flags that the reader checks when it stops reading, and that its followers check when they
+    /// look how far it is: [`CUT`] and so on. [`GONE`] is set under the lock of `last`. Until then,
+    /// a thread that holds this lock may use the seat.
     flags: AtomicU32,
     core: Arc<Core<T>>,
-    /// The figures, once the member is gone, if any handle remained.
+    /// The figures, once the member is gone, if a handle remained.
     last: Mutex<Option<Box<Stats>>>,
     state: SubscriptionState,
 }
 
 impl<T> Member<T> {
-    /// A member that sits there.
+    /// A member with this seat.
     pub(crate) fn new(
         core: Arc<Core<T>>,
         name: Option<Arc<str>>,
@@ -84,7 +86,7 @@ impl<T> Member<T> {
         }
     }
 
-    /// A member that has never sat anywhere.
+    /// A member that never had a seat.
     pub(crate) fn ended(core: Arc<Core<T>>, name: Option<Arc<str>>) -> Arc<Self> {
         let member = Self::at(core, name, (Bucket::apart(), 0), false);
         member.flags.fetch_or(CUT | ENDED | GONE, Ordering::Relaxed);
@@ -107,7 +109,7 @@ impl<T> Member<T> {
         self.bucket.number(self.index)
     }
 
-    /// Whether its seat may be another reader's. Exact under the lock of `last`.
+    /// Whether the seat may be another reader's. Exact under the lock of `last`.
     fn is_gone(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & GONE != 0
     }
@@ -116,26 +118,25 @@ impl<T> Member<T> {
         self.state.error()
     }
 
-    /// Whether the subscription was cancelled, or failed. For a reader that has pinned its place;
-    /// or to know it early.
+    /// Whether the subscription was cancelled, or failed. Reliable for a reader that has pinned its
+    /// seat; otherwise an early hint.
     #[inline]
     pub(crate) fn is_cut(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & CUT != 0
     }
 
-    /// Between pinning and the look whether the member was cut off.
+    /// The fence between a pin and the check whether the member was cut off.
     #[inline(always)]
     pub(crate) fn fence_after_pin(&self) {
         // ORDERING: pairs with the heavy fence in `cut_off`.
         light_fence!("reader_pins_without_light_fence");
     }
 
-    /// The reader has stopped reading, which it began at `begin`. If it was cut off meanwhile it
-    /// leaves.
+    /// Called when the reader has stopped a read that began at `begin`. If it was cut off
+    /// meanwhile, it leaves.
     #[inline(always)]
     pub(crate) fn stopped(&self, begin: u64) {
-        // The light fence in `BlockedSenders::moved` is also between the unpinning and the look
-        // here.
+        // The light fence in `BlockedSenders::moved` is also between the unpinning and this load.
         if self.flags.load(Ordering::Relaxed) & !LOSSY != 0 {
             self.look_at_flags(begin);
         }
@@ -153,7 +154,7 @@ impl<T> Member<T> {
         }
     }
 
-    // ---- Readers that follow it ----
+    // ---- Followers ----
 
     pub(crate) fn is_lossy(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & LOSSY != 0
@@ -167,8 +168,8 @@ impl<T> Member<T> {
         self.flags.fetch_sub(FOLLOWER, Ordering::Relaxed);
     }
 
-    /// Up to where the reader has passed the ring's values; `None` once it has ended and reads no
-    /// more.
+    /// The position up to which the reader has passed the ring's values; `None` once it has ended
+    /// and reads no more.
     #[inline]
     pub(crate) fn passed(&self) -> Option<u64> {
         let holds = mutant!("ended_leader_holds_its_followers").then_some(0);
@@ -177,8 +178,8 @@ impl<T> Member<T> {
             let looks_too_early = mutant!("leader_is_looked_for_before_its_seat");
             let early = looks_too_early.then(|| self.flags.load(Ordering::Acquire));
             let progress = self.seat().passed();
-            // ORDERING: after the seat. If the word is that of another reader, which has sat down
-            // since, this sees that the member is gone, which it was before.
+            // ORDERING: after the load of the seat. If that word belongs to another reader, which
+            // has joined since, this load sees that the member is gone, because it was gone before.
             let flags = early.unwrap_or_else(|| self.flags.load(Ordering::Acquire));
             if flags & GONE != 0 {
                 return holds;
@@ -199,8 +200,8 @@ impl<T> Member<T> {
         }
     }
 
-    /// The seat says more than before, or the reader has ended: wakes its followers, if there are
-    /// any.
+    /// Called when the seat's position has moved on, or the reader has ended: wakes its followers,
+    /// if there are any.
     #[inline]
     pub(crate) fn wake_followers(&self) {
         // The light fence in `BlockedSenders::moved` is between the store to the seat and this
@@ -211,14 +212,14 @@ impl<T> Member<T> {
         }
     }
 
-    /// The subscription ends; what is in the ring can still be read.
+    /// Ends the subscription. The reader can still read what is in the ring.
     pub(crate) fn end(&self) {
         if self.state.end(None) {
             self.core.count_end();
         }
     }
 
-    /// The subscription ends with that error, and the reader reads no more.
+    /// Ends the subscription with `error`. The reader reads no more.
     #[cold]
     pub(crate) fn fail(&self, error: SubscriptionError) {
         if self.state.end(Some(error)) {
@@ -235,9 +236,9 @@ impl<T> Member<T> {
         self.core.drop_passed();
     }
 
-    /// The reader reads no more, and holds nobody up: from now on, or once what it is reading is
-    /// read. False if it is gone. In a ring with `drop_when_read` the caller drops what only this
-    /// reader has not passed.
+    /// Cuts the reader off. It reads no more, and blocks no sender: from now on, or once it has
+    /// read what it is reading. Returns false if the reader is gone. In a ring with
+    /// `drop_when_read` the caller drops what only this reader has not passed.
     fn cut_off(&self) -> bool {
         {
             let _seated = self.last.lock();
@@ -246,17 +247,17 @@ impl<T> Member<T> {
             }
             self.flags.fetch_or(CUT, Ordering::SeqCst);
             cuts::count();
-            // ORDERING: pairs with the light fences after a pin, and after an unpin: either the
-            // reader sees that it was cut off, or it is seen here that it reads, and then it will
-            // see it when it stops.
+            // ORDERING: pairs with the light fences after a pin and after an unpin. Either the
+            // reader sees that it was cut off, or this thread sees that it reads, and then the
+            // reader sees the cut when it stops.
             heavy_fence!("reader_is_cut_off_without_heavy_fence");
             // ORDERING: Release pairs with the Acquire in `passed`.
             self.flags.fetch_or(ENDED, Ordering::Release);
             if !self.seat().progress().is_pinned() {
                 self.core.track.seats.ungate(self.number());
             }
-            // Last, so that whatever was read is before it. (Senders may have moved the seat on
-            // until just now.)
+            // Last, so that everything that was read is before it. (Senders may have moved the seat
+            // on until just now.)
             self.seat().end_at(self.core.track.next());
         }
         // Outside the lock, because wakers are user code.
@@ -265,7 +266,8 @@ impl<T> Member<T> {
         true
     }
 
-    /// The reader is gone. `has_handles` says whether the figures may be asked for after this.
+    /// Called when the reader is gone. `has_handles` says whether the figures may still be
+    /// requested.
     pub(crate) fn leave(&self, has_handles: bool) {
         self.end();
         let was_lossy = {
@@ -278,15 +280,15 @@ impl<T> Member<T> {
             self.flags.fetch_or(CUT | ENDED | GONE, Ordering::Release);
             self.core.track.seats.stand_up(self.number())
         };
-        // Outside the lock: wakers are code of others.
+        // Outside the lock, because wakers are user code.
         self.core.wakeups.senders.moved(self.seat());
         self.wake_followers();
         self.core.give_back(self.number(), was_lossy);
     }
 
-    /// Where the reader is, unless its subscription has ended.
+    /// The position of the reader, unless its subscription has ended.
     pub(crate) fn look(&self) -> Option<RingReaderStats> {
-        // The seat is the member's while this is held.
+        // The seat belongs to the member while this lock is held.
         let _seated = self.last.lock();
         (!self.state.is_ended() && !self.is_gone()).then(|| {
             let counts = self.seat().counts();
@@ -303,10 +305,10 @@ impl<T> Member<T> {
         self.state.shared_name()
     }
 
-    /// The position that the reader is to read next; `None` once it is gone or cut off, unless it
-    /// still reads.
+    /// The position that the reader reads next; `None` once it is gone, or was cut off and reads no
+    /// more.
     pub(crate) fn position(&self) -> Option<u64> {
-        // The seat is the member's while the lock is held.
+        // The seat belongs to the member while the lock is held.
         let _seated = self.last.lock();
         let progress = (!self.is_gone()).then(|| self.seat().progress())?;
         (progress.is_pinned() || !self.is_cut()).then(|| progress.position())
@@ -318,7 +320,7 @@ impl<T> Member<T> {
 
     fn figures_of(&self, counts: Counts) -> Stats {
         let sent = self.core.track.next().min(counts.end);
-        // What a reader has not read by the time that it is cut off is gone.
+        // Values that a reader has not read when it is cut off are gone.
         let unread = if self.is_cut() {
             0
         } else {
@@ -341,7 +343,8 @@ impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
 
     fn cancel(&self) {
         self.end();
-        // Again if it is being cut off already: what this promises is to hold when it returns.
+        // Repeated if another thread is cutting the reader off: the promise of this call must hold
+        // when it returns.
         if self.cut_off() {
             self.core.wakeups.wake_readers();
             if may_wait() {
@@ -356,7 +359,7 @@ impl<T: Send + Sync + 'static> SubscriptionSource for Member<T> {
         self.end();
         if self.cut_off() {
             self.core.wakeups.wake_readers();
-            // Outside of a delivery the caller cancels later, as scopes do.
+            // Outside a delivery the caller cancels later, as scopes do.
             self.core.postpone();
         }
     }

@@ -1,18 +1,19 @@
-//! Reading a ring: which slots a reader may touch.
+//! Reading a ring, and which slots a reader may touch.
 //!
 //! # What a reader may read
 //!
-//! A *strict* reader at position `p` may read every position from `p` on that was published: the
-//! gate lets nobody write `p + capacity` or beyond while the reader's seat says `p`. It says in its
-//! seat that it reads (pins), so that who cuts it off knows whether its slots are free at once.
+//! A *strict* reader at position `p` may read every published position from `p` on: the gate lets
+//! no writer write `p + capacity` or beyond while the reader's seat says `p`. While the reader
+//! reads, its seat says so (it is pinned). So a thread that cuts the reader off knows whether its
+//! slots are free at once.
 //!
 //! A *lossy* reader at `p` may read from `p` to the end of `p`'s segment, as far as was published,
-//! once it has pinned `p` in its seat by compare-and-swap from `p` unpinned: had it been overtaken
-//! before, the seat would say so. The segment it reads is the one it looked up *before* pinning.
-//! That is still the one of `p` when it pins, because a sender moves the reader on before it takes
-//! the segment away. If the segment is taken away afterwards, the reader becomes an orphan and a
-//! user of it. Before the reader has pinned, and found that it was not cut off, the segment may be
-//! gone, so it does not look into it.
+//! once it has pinned `p` in its seat by a compare-and-swap from `p` unpinned. If it had been
+//! overtaken before, its seat would say so. It reads the segment that it looked up *before*
+//! pinning. That is still the segment of `p` when it pins, because a sender moves the reader on
+//! before it takes the segment away. If the segment is taken away afterwards, the reader becomes an
+//! orphan and a user of it. Before the reader has pinned, and found that it was not cut off, the
+//! segment may be gone, so the reader does not look into it.
 
 use std::convert::Infallible;
 use std::mem;
@@ -33,20 +34,19 @@ use super::wakeups::WaitsFor;
 
 /// A handler of the values that are read.
 pub(crate) trait Visit<T> {
-    /// What a handler returns that stops the read.
+    /// The value with which a handler stops the read.
     type Stop;
 
-    /// Whether nothing more is handed out once another thread has cut the reader off, even in the
-    /// middle of a segment. That takes a look at shared memory after each value. If the handler
-    /// itself cuts the reader off, nothing more is handed out in any case.
+    /// Whether the handler gets no more values once another thread has cut the reader off, even in
+    /// the middle of a segment. That takes a load of shared memory after each value. If the handler
+    /// itself cuts the reader off, it gets no more values in any case.
     const HEEDS_CUT: bool;
 
     /// Takes the value at `position`. The read ends before `end` at the latest.
     fn visit(&mut self, value: &T, position: u64, end: u64) -> ControlFlow<Self::Stop>;
 }
 
-/// A handler that looks at nothing but the values, and does not stop. Its loop has nothing else in
-/// it.
+/// A handler that uses only the values, and does not stop. Its loop does nothing else.
 struct All<F>(F);
 
 impl<T, F: FnMut(&T)> Visit<T> for All<F> {
@@ -60,22 +60,22 @@ impl<T, F: FnMut(&T)> Visit<T> for All<F> {
     }
 }
 
-/// Where a reader is.
+/// The state of a reader: its position, and what it knows.
 pub(crate) struct Reader<T> {
-    /// The member's, at hand.
+    /// Duplicated here to save a dereference of `member`.
     core: Arc<Core<T>>,
     pub(crate) member: Arc<Member<T>>,
     /// The position to read next.
     position: u64,
-    /// Everything before this is known to have been published, and to have been passed by the
+    /// Every position before this is known to have been published, and to have been passed by the
     /// leaders.
     known: u64,
-    /// The readers that this one follows, if any is left.
+    /// The readers that this one follows, or `None` if none is left.
     leaders: Option<Box<Leaders<T>>>,
-    /// What its seat says while it is unpinned, but for the position. That field counts the values
-    /// here that the reader was asked to pass over.
+    /// The seat's word while it is unpinned, except for the position. The position field here
+    /// counts the values that the reader skipped on request.
     kind: Progress,
-    /// Misses that the user has not been told of.
+    /// Missed values that the user has not been told of.
     untold: u64,
 }
 
@@ -96,7 +96,7 @@ impl<T> Reader<T> {
         &self.core
     }
 
-    /// From now on reads only what these readers have passed. Called before the first read.
+    /// Restricts reading to what these readers have passed. Called before the first read.
     pub(crate) fn follow(&mut self, members: Vec<Arc<Member<T>>>) {
         self.leaders = Leaders::new(members, &self.core.track);
     }
@@ -109,17 +109,18 @@ impl<T> Reader<T> {
         self.position
     }
 
-    /// How many values it was asked to pass over.
+    /// How many values the reader skipped on request.
     pub(crate) fn skipped(&self) -> u64 {
         self.kind.position()
     }
 
-    /// The position after everything that the user was handed, told to have missed, or has skipped.
+    /// The position after every value that the user was given, was told to have missed, or has
+    /// skipped.
     pub(crate) fn told(&self) -> u64 {
         self.position - self.untold
     }
 
-    /// Whether there is something to read, or to say.
+    /// Whether there is something to read, or to report.
     #[inline]
     pub(crate) fn is_ready(&mut self) -> bool {
         self.untold != 0 || self.has_next() || self.member.is_cut() || self.is_at_end()
@@ -136,7 +137,7 @@ impl<T> Reader<T> {
     /// Finds out how much there is to read.
     #[inline]
     fn look(&mut self) {
-        // A reader may have sat down beyond what is known to be published.
+        // A reader may have joined beyond what is known to be published.
         let known = self.known.max(self.position);
         if self.leaders.is_some() {
             self.known = self.look_at_leaders(known);
@@ -156,7 +157,7 @@ impl<T> Reader<T> {
         })
     }
 
-    /// What it waits for if the last look showed it nothing to read.
+    /// What the reader waits for if the last look found nothing to read.
     #[inline]
     pub(crate) fn waits_for(&self) -> WaitsFor {
         match &self.leaders {
@@ -165,13 +166,13 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Whether there is something to read without a look.
+    /// Whether there is something to read without another look.
     #[inline]
     pub(crate) fn has_unread(&self) -> bool {
         self.known > self.position
     }
 
-    /// An error if nothing will be read any more.
+    /// Returns an error if nothing will be read any more.
     pub(crate) fn say_if_ended(&self) -> Result<(), RecvTimeoutError> {
         if self.member.is_cut() || (self.untold == 0 && self.is_at_end()) {
             return Err(self.ended().at_limit());
@@ -184,7 +185,7 @@ impl<T> Reader<T> {
         self.position >= self.core.track.end()
     }
 
-    /// What to say instead of a value, for good.
+    /// The final error, returned from now on instead of a value.
     #[cold]
     fn ended(&self) -> TryRecvError {
         match self.member.error() {
@@ -193,8 +194,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Hands up to `limit` of the values that are there to `f`, as long as no misses come between,
-    /// and says how many that were.
+    /// Passes up to `limit` of the values that are there to `f`, up to the next missed value, and
+    /// returns how many.
     #[inline]
     pub(crate) fn read(&mut self, limit: usize, f: impl FnMut(&T)) -> Result<usize, TryRecvError> {
         let mut all = All(f);
@@ -211,8 +212,8 @@ impl<T> Reader<T> {
         }
     }
 
-    /// Hands one batch of the values that are there to `visit`: all of them; or, of a lossy reader,
-    /// those up to the end of the segment, behind which there may be misses.
+    /// Passes one batch of the values that are there to `visit`: all of them; or for a lossy reader
+    /// those up to the end of the segment, after which values may be missing.
     #[inline]
     pub(crate) fn read_batch<V: Visit<T>>(
         &mut self,
@@ -235,10 +236,10 @@ impl<T> Reader<T> {
         Err(self.say_missed())
     }
 
-    /// Passes over all values that are there but the last, and returns how many they were.
+    /// Skips all values that are there but the last, and returns how many.
     pub(crate) fn skip_to_newest(&mut self) -> Result<u64, TryRecvError> {
-        /// A look at a shared ring may yield what another reader has seen before; the next one is
-        /// this reader's own, unless another one was faster again.
+        /// A look at a shared ring may return what another reader has seen before. The next look is
+        /// this reader's own, unless another reader was faster again.
         const LOOKS: usize = 4;
         if self.untold == 0 {
             if self.member.is_cut() {
@@ -263,12 +264,12 @@ impl<T> Reader<T> {
     }
 
     /// Moves on to a position that is not beyond the published ones, and returns how many values
-    /// lie between. `None` if it was overtaken before.
+    /// lie between. Returns `None` if a sender overtook the reader before.
     fn skip_to(&mut self, position: u64) -> Option<u64> {
         let begin = self.position;
         let seat = self.member.seat();
         if self.kind.is_lossy() {
-            // Before the word, so that what is skipped never counts as overtaken.
+            // Stored before the word, so that skipped values never count as overtaken.
             seat.saw(position);
             let unpinned = self.kind.at(begin);
             if let Err(now) = seat.change(unpinned, unpinned.at(position)) {
@@ -277,7 +278,7 @@ impl<T> Reader<T> {
                 return None;
             }
         } else {
-            // A reader that does not read need not pin its place to leave it.
+            // A reader that does not read need not pin its seat to move on.
             seat.unpin_strict(position);
         }
         self.position = position;
@@ -286,7 +287,8 @@ impl<T> Reader<T> {
         Some(position - begin)
     }
 
-    /// Where to stop reading so many values. What comes while they are read is for the next time.
+    /// The end of a read of up to `limit` values. Values that come meanwhile are left for the next
+    /// read.
     #[inline(always)]
     fn find(&mut self, limit: usize) -> u64 {
         let wanted = self.position.saturating_add(limit as u64);
@@ -296,7 +298,7 @@ impl<T> Reader<T> {
         wanted.min(self.known)
     }
 
-    /// There is nothing to read: says why.
+    /// Returns why there is nothing to read.
     #[cold]
     #[inline(never)]
     fn nothing(&self, limit: usize) -> Result<usize, TryRecvError> {
@@ -309,7 +311,7 @@ impl<T> Reader<T> {
         }
     }
 
-    /// As [`read`](Self::read), of a lossy reader.
+    /// Like [`read`](Self::read), for a lossy reader.
     #[inline(always)]
     fn read_all_lossy(
         &mut self,
@@ -339,19 +341,19 @@ impl<T> Reader<T> {
         Err(self.say_missed())
     }
 
-    /// What to say where values were missed, or the reader was cut off.
+    /// The error where values were missed, or the reader was cut off.
     #[cold]
     fn say_missed(&mut self) -> TryRecvError {
         if self.member.is_cut() && !mutant!("misses_are_told_after_the_end") {
-            // After the end, missed values are no longer reported, as unread ones are no longer
-            // handed out.
+            // After the end, missed values are no longer reported, and unread values are no longer
+            // passed.
             return self.ended();
         }
         TryRecvError::Lagged(mem::take(&mut self.untold))
     }
 
-    /// Reads up to `end`, unless the handler stops it, and returns how many values it read. `None`
-    /// if the reader was cut off before.
+    /// Reads up to `end`, unless the handler stops it, and returns how many values it read. Returns
+    /// `None` if the reader was cut off before.
     #[inline(always)]
     fn read_strict<V: Visit<T>>(
         &mut self,
@@ -381,13 +383,13 @@ impl<T> Reader<T> {
             let cuts = Cuts::now();
             let segment = track.storage.segment(at);
             let stop = end.min(track.shape().segment_end(at));
-            // SAFETY: the reader may read up to `end`, this much of it in this segment (see the top
-            // of this file).
+            // SAFETY: the reader may read up to `end`, and up to `stop` the positions are in this
+            // segment (see the top of this file).
             pin.rest = unsafe { values(track, segment, at, stop) };
             pin.end = stop;
             loop {
                 let position = pin.at();
-                // Before the call: a value whose handling panics has been read.
+                // Taken before the call: a value whose handler panics has been read.
                 let Some(value) = pin.rest.next() else {
                     break;
                 };
@@ -396,7 +398,7 @@ impl<T> Reader<T> {
                 {
                     return Some(ControlFlow::Break(stop));
                 }
-                // The rest of the segment follows if another reader was cut off.
+                // If another reader was cut off, the rest of the segment follows in the outer loop.
                 if cuts.have_changed() || V::HEEDS_CUT && member.is_cut() {
                     break;
                 }
@@ -405,8 +407,8 @@ impl<T> Reader<T> {
             if at == end || member.is_cut() {
                 return Some(ControlFlow::Continue((at - begin) as usize));
             }
-            // A sender that looks at the seat takes its cache line away from this core, so the
-            // slots are freed seldom. A sender that is parked gets them sooner.
+            // A sender that looks at the seat takes its cache line away from this core, so slots
+            // are freed seldom. For a parked sender they are freed sooner.
             if at - freed >= track.shape().capacity() / 2 || core.wakeups.senders.is_watched(seat) {
                 freed = at;
                 seat.advance_strict(freed);
@@ -417,7 +419,8 @@ impl<T> Reader<T> {
     }
 
     /// Reads up to `end`, or to the end of the segment, unless the handler stops it, and returns
-    /// how many values it read. `None` if the reader was cut off before, or values were missed.
+    /// how many values it read. Returns `None` if the reader was cut off before, or values were
+    /// missed.
     #[inline(always)]
     fn read_lossy<V: Visit<T>>(
         &mut self,
@@ -447,8 +450,8 @@ impl<T> Reader<T> {
         if pin.reader.member.is_cut() {
             return None;
         }
-        // SAFETY: it was in the map when the reader pinned it. If it is left later, the reader
-        // becomes a user.
+        // SAFETY: the segment was in the map when the reader pinned it. If it is left later, the
+        // reader becomes a user of it.
         let segment = unsafe { segment.get() };
         let track = &pin.reader.core.track;
         let mut read = end - begin;
@@ -473,7 +476,7 @@ impl<T> Reader<T> {
         Some(ControlFlow::Continue(read as usize))
     }
 
-    /// A sender has moved the seat on.
+    /// Handles a seat that a sender has moved on.
     #[cold]
     fn overtaken(&mut self, now: Progress) {
         if now.is_orphan() {
@@ -490,21 +493,21 @@ impl<T> Reader<T> {
         self.member.seat().missed_until(position, missed);
     }
 
-    /// The ring went on without this reader, which has read up to its position: it sits down where
-    /// values still are.
+    /// Takes a position where values still are, after the ring went on without this reader, which
+    /// has read up to its position.
     #[cold]
     fn rejoin(&mut self, kind: Progress) {
         if kind.is_fragile() {
-            // It stays an orphan, which senders pass by.
+            // It stays an orphan, which senders ignore.
             return self.member.fail(SubscriptionError::Overflowed);
         }
         let core = &self.core;
         let mut position = self.position;
         loop {
             self.member.seat().place(kind.at(position));
-            // ORDERING: pairs with the fence in `Gate::extend`, as does the one of a reader that
-            // joins: either the floor is seen here, or the gate has seen nothing but a seat that is
-            // at that position.
+            // ORDERING: pairs with the fence in `Gate::extend`, as does the fence of a reader that
+            // joins: either this reader sees the floor here, or the gate has seen its seat at that
+            // position.
             core.track.seats.announce(self.member.number());
             let floor = core.track.floor(true);
             if floor <= position || mutant!("orphan_rejoins_without_a_look") {
@@ -524,7 +527,7 @@ impl<T> Reader<T> {
 ///
 /// # Safety
 ///
-/// They are in this segment, and may be read for as long as this is used.
+/// The values are in this segment, and may be read while the result is used.
 #[inline(always)]
 unsafe fn values<'a, T>(
     track: &Track<T>,
@@ -533,24 +536,24 @@ unsafe fn values<'a, T>(
     end: u64,
 ) -> Values<'a, T> {
     let offset = track.shape().offset(begin);
-    // SAFETY: as our caller's.
+    // SAFETY: the caller guarantees this.
     unsafe { segment.values(offset, (end - begin) as usize) }
 }
 
-/// A strict reader reads.
+/// A strict reader that is reading. Dropping it ends the read.
 struct StrictPin<'a, T> {
     core: &'a Core<T>,
     member: &'a Member<T>,
     seat: &'a Seat,
-    /// What has not been read of the values before `end`: the loop counts nothing else.
+    /// The values before `end` that have not been read: the loop counts nothing else.
     rest: Values<'a, T>,
     end: u64,
-    /// Where the reader keeps how far it is.
+    /// The reader's position.
     position: &'a mut u64,
 }
 
 impl<T> StrictPin<'_, T> {
-    /// Everything before this has been read.
+    /// Every position before this has been read.
     #[inline(always)]
     fn at(&self) -> u64 {
         self.end - self.rest.left() as u64
@@ -568,13 +571,13 @@ impl<T> Drop for StrictPin<'_, T> {
     }
 }
 
-/// A lossy reader reads.
+/// A lossy reader that is reading. Dropping it ends the read.
 struct LossyPin<'a, T> {
     reader: &'a mut Reader<T>,
-    /// What its seat says, unless a sender has marked it.
+    /// The seat's word, unless a sender has marked it.
     word: Progress,
     segment: Found<T>,
-    /// Everything before this has been read.
+    /// Every position before this has been read.
     at: u64,
 }
 
@@ -587,7 +590,7 @@ impl<T> Drop for LossyPin<'_, T> {
         seat.saw(self.at);
         let unpinned = self.word.at(self.at);
         if seat.change(self.word, unpinned).is_err() {
-            // SAFETY: it is marked, as a user of the segment.
+            // SAFETY: the seat is marked, so the reader is a user of the segment.
             let segment = unsafe { self.segment.get() };
             reader.core.track.storage.exit(segment);
             reader.rejoin(unpinned);

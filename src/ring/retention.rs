@@ -14,13 +14,13 @@
 //!
 //! # No reader is overlooked
 //!
-//! A look stores how far readers must be (`slowest`), fences, and looks once more whether that was
-//! so. A reader that moves on stores its position, fences, and looks whether `slowest` is at or
-//! beyond its old position. So a reader that was seen at its old position finds that it has to look
-//! when it moves on. A sender does the same after it has published.
+//! A look stores the position of the slowest reader (`slowest`), fences, and checks whether that is
+//! still so. A reader that moves on stores its position, fences, and checks whether `slowest` is at
+//! or beyond its old position. So a reader that was seen at its old position finds that it must
+//! look when it moves on. A sender does the same after it has published.
 //!
-//! A reader that registers meanwhile either registers at the floor that was stored first, or it is
-//! seen, as with the [gate](super::gate).
+//! A reader that registers meanwhile either registers at the floor that was stored first, or the
+//! look sees it, as with the [gate](super::gate).
 
 use std::ops::DerefMut;
 
@@ -31,7 +31,7 @@ use super::seat::Progress;
 use super::seats::Which;
 use super::track::Track;
 
-/// How many values are taken out at once, to be dropped outside the lock.
+/// How many values are taken out together, to be dropped outside the lock.
 const AT_ONCE: usize = 32;
 
 pub(crate) struct Retention {
@@ -55,7 +55,8 @@ impl Retention {
         self.floor.load(Ordering::Acquire)
     }
 
-    /// The ring is about to be freed: from now on no thread takes a value out of a slot.
+    /// Called when the ring is about to be freed: from now on no thread takes a value out of a
+    /// slot.
     pub(crate) fn end(&self) {
         *self.passed.lock() = u64::MAX;
     }
@@ -65,7 +66,7 @@ impl Retention {
         self.passed.lock()
     }
 
-    /// A reader at that position has moved on, or a value was published there. If that made a
+    /// Called when a reader at `from` has moved on, or a value was published there. If that made a
     /// difference, drops the values that all readers have passed.
     #[cold]
     #[inline(never)]
@@ -88,8 +89,8 @@ impl Retention {
                 let (until, has_more) = self.look(track);
                 while *passed < until && values.len() < AT_ONCE {
                     let offset = track.shape().offset(*passed);
-                    // SAFETY: by the lock no thread writes the slot or leaves the segment to
-                    // orphans, and all readers are beyond it.
+                    // SAFETY: because of the lock, no thread writes the slot or leaves the segment
+                    // to orphans, and all readers are beyond it.
                     let value = unsafe { track.storage.segment(*passed).take(offset) };
                     values.extend(value);
                     *passed += 1;

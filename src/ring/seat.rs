@@ -1,19 +1,19 @@
-//! A reader's place among the readers of a ring: how far it is, where senders can see it.
+//! A reader's place among the readers of a ring: its position, where senders can see it.
 
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, mutant, order, this_thread};
 
-/// How far a reader is, and what it is doing: one word, `position << 4 | flags`.
+/// The position of a reader, and what it is doing, in one word: `position << 4 | flags`.
 ///
 /// | flag | meaning | set by | cleared by |
 /// |---|---|---|---|
 /// | `PINNED` | it reads slots from `position` on, up to the end of a segment if it is lossy | the reader | the reader |
 /// | `ORPHAN` | the ring went on without it: it rejoins where values still are | a sender, once | the reader |
 /// | `LOSSY` | senders do not wait for it | joining | |
-/// | `FRAGILE` | it is lossy, and the first time that it is overtaken ends it | joining | |
+/// | `FRAGILE` | it is lossy, and ends the first time that it is overtaken | joining | |
 ///
-/// Of a reader that is not lossy (a strict one), only the reader itself changes the word, by plain
-/// stores. Of a lossy one the reader and a sender change it, by compare-and-swap. A free seat has
-/// all bits set, a position that holds nobody up.
+/// If the reader is not lossy (it is strict), only the reader itself changes the word, by plain
+/// stores. If it is lossy, the reader and a sender change the word, by compare-and-swap. A free
+/// seat has all bits set: a position that blocks no sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress(u64);
 
@@ -25,7 +25,7 @@ const FLAGS: u32 = 4;
 
 impl Progress {
     pub(crate) const FREE: Self = Self(u64::MAX);
-    /// The last position that fits in.
+    /// The last position that fits into the word.
     pub(crate) const LAST: u64 = (1 << (u64::BITS - FLAGS)) - 1;
 
     pub(crate) fn strict(position: u64) -> Self {
@@ -69,45 +69,45 @@ impl Progress {
         Self(self.0 | ORPHAN)
     }
 
-    /// There, unpinned and no orphan, and of the same kind.
+    /// The same kind of reader at `position`, unpinned and no orphan.
     #[inline]
     pub(crate) fn at(self, position: u64) -> Self {
         Self(position << FLAGS | self.0 & (LOSSY | FRAGILE))
     }
 }
 
-/// One reader's line. The reader writes it, but for what senders count; 64 bytes, so that readers
-/// do not share lines.
+/// One reader's cache line. The reader writes it, except for the counts of senders. It has 64
+/// bytes, so that readers do not share lines.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Seat {
     word: AtomicU64,
     /// Where the reader began.
     start: AtomicU64,
-    /// Of a lossy reader: up to where it has read, or has counted what it missed.
+    /// For a lossy reader: the position up to which it has read, or has counted what it missed.
     seen: AtomicU64,
     /// How many values it missed, up to `seen`.
     missed: AtomicU64,
-    /// How often, and for how many nanoseconds, senders have waited for it.
+    /// How often, and for how many nanoseconds, senders have waited for the reader.
     blocked: AtomicU64,
     blocked_for: AtomicU64,
-    /// What had been sent when its reader was cut off; the greatest number for as long as it is
-    /// not.
+    /// How much had been sent when the reader was cut off; the greatest number while it is not cut
+    /// off.
     end: AtomicU64,
-    /// The thread that reads, or was the last to read, as given by [`this_thread`].
+    /// The thread that reads, or that was the last to read, as returned by [`this_thread`].
     thread: AtomicUsize,
 }
 
-/// What a seat has counted.
+/// The counts of a seat.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) start: u64,
-    /// How far it is: read, or overtaken.
+    /// How far the reader is: read, or overtaken.
     pub(crate) position: u64,
     pub(crate) missed: u64,
     pub(crate) blocked: u64,
     pub(crate) blocked_for: u64,
-    /// Where it was cut off.
+    /// Where the reader was cut off.
     pub(crate) end: u64,
 }
 
@@ -127,14 +127,14 @@ impl Seat {
 
     // ---- The reader's side ----
 
-    /// The reader is about to pin, on this thread.
+    /// Records that the reader is about to pin, on this thread.
     #[inline(always)]
     pub(crate) fn reads_on_this_thread(&self) {
         self.thread.store(this_thread(), Ordering::Relaxed);
     }
 
-    /// A strict reader begins to read. A light fence has to follow, and a look whether it was cut
-    /// off.
+    /// Begins a read of a strict reader. The caller then makes a light fence, and checks whether
+    /// the reader was cut off.
     #[inline]
     pub(crate) fn pin_strict(&self, position: u64) {
         self.reads_on_this_thread();
@@ -146,10 +146,10 @@ impl Seat {
         );
     }
 
-    /// A strict reader has read everything before this position, and reads on.
+    /// Records that a strict reader has read everything before `position`, and reads on.
     #[inline]
     pub(crate) fn advance_strict(&self, position: u64) {
-        // ORDERING: Release pairs with the Acquire in `progress`: the values were read before their
+        // ORDERING: Release pairs with the Acquire in `progress`: the values are read before their
         // slots are free.
         self.word.store(
             Progress::strict(position).pinned().0,
@@ -157,7 +157,7 @@ impl Seat {
         );
     }
 
-    /// A strict reader has read everything before this position, and stops.
+    /// Records that a strict reader has read everything before `position`, and stops.
     #[inline]
     pub(crate) fn unpin_strict(&self, position: u64) {
         // ORDERING: as in `advance_strict`.
@@ -167,27 +167,27 @@ impl Seat {
         );
     }
 
-    /// Changes the word of a lossy reader from what it was to what it is to be; gives what it is if
-    /// that fails.
+    /// Changes the word of a lossy reader from `from` to `to`. If that fails, returns the current
+    /// word.
     #[inline]
     pub(crate) fn change(&self, from: Progress, to: Progress) -> Result<(), Progress> {
-        // ORDERING: AcqRel both ways. A reader's reads come before its unpinning, and a sender's
-        // writes after it has seen that; a sender's marks come after what it did before, and a
-        // reader sees that when it finds the mark.
+        // ORDERING: AcqRel in both directions. A reader's reads come before its unpinning, and a
+        // sender's writes come after the sender has seen that. A sender's mark comes after what it
+        // did before, and a reader that finds the mark sees that.
         self.word
             .compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire)
             .map(drop)
             .map_err(Progress)
     }
 
-    /// Sits down there, or there instead. A fence has to follow, and a look whether that is still
-    /// in the ring.
+    /// Takes this position, or this one instead of another. The caller then makes a fence, and
+    /// checks whether the position is still in the ring.
     pub(crate) fn place(&self, progress: Progress) {
         // A swap, so that it does not come between a sender's change and its look.
         self.word.swap(progress.0, Ordering::AcqRel);
     }
 
-    /// Begins its counts anew, from that position on.
+    /// Restarts the counts, from this position on.
     pub(crate) fn begin(&self, start: u64) {
         self.start.store(start, Ordering::Relaxed);
         self.seen.store(start, Ordering::Relaxed);
@@ -197,27 +197,28 @@ impl Seat {
         self.end.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// The reader has read up to there.
+    /// Records that the reader has read up to this position.
     #[inline]
     pub(crate) fn saw(&self, position: u64) {
         self.seen.store(position, Ordering::Relaxed);
     }
 
-    /// The reader has found out that it missed so many values, up to that position.
+    /// Records that the reader has found out that it missed this many values, up to `position`.
     pub(crate) fn missed_until(&self, position: u64, missed: u64) {
         let before = self.missed.load(Ordering::Relaxed);
         self.missed.store(before + missed, Ordering::Relaxed);
         self.saw(position);
     }
 
-    /// How many values the reader has found out that it missed.
+    /// How many missed values the reader has found out about.
     pub(crate) fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 
-    // ---- Anybody's ----
+    // ---- For any thread ----
 
-    /// The reader was cut off when so much had been sent. Of several the first.
+    /// Records that the reader was cut off when `sent` values had been sent. The first of several
+    /// calls counts.
     pub(crate) fn end_at(&self, sent: u64) {
         self.end.fetch_min(sent, Ordering::Relaxed);
     }
@@ -228,24 +229,27 @@ impl Seat {
         Progress(self.word.load(Ordering::Acquire))
     }
 
-    /// As [`progress`](Self::progress), for readers that follow this one.
+    /// Like [`progress`](Self::progress), for readers that follow this one.
     #[inline]
     pub(crate) fn passed(&self) -> Progress {
-        // ORDERING: Acquire pairs with the Release in `advance_strict` and `unpin_strict`: what the
-        // reader did with the values, and what it knows to be published.
+        // ORDERING: Acquire pairs with the Release in `advance_strict` and `unpin_strict`: a
+        // follower sees what the reader did with the values, and what the reader knows to be
+        // published.
         Progress(
             self.word
                 .load(order!(Acquire, "leader_is_followed_relaxed")),
         )
     }
 
-    /// Whether the reader has pinned the seat on this thread, so that this runs inside its handler.
+    /// Whether the reader has pinned the seat on this thread, so that the caller runs inside its
+    /// handler.
     pub(crate) fn is_read_on_this_thread(&self) -> bool {
         let looks_too_early = mutant!("reading_thread_is_looked_at_before_the_pin");
         let early = looks_too_early.then(|| self.thread.load(Ordering::Relaxed));
-        // ORDERING: the Acquire in `progress` pairs with the store of the pin: the thread is that
-        // of this pin, or of a later one. If the thread were loaded first, it could be that of an
-        // earlier pin: of this thread, which has since given the reader to another thread.
+        // ORDERING: the Acquire in `progress` pairs with the store of the pin: the loaded thread is
+        // the one of this pin, or of a later one. If the thread were loaded first, it could be the
+        // one of an earlier pin, when this thread had the reader, which it has since given to
+        // another thread.
         self.progress().is_pinned()
             && early.unwrap_or_else(|| self.thread.load(Ordering::Relaxed)) == this_thread()
     }
@@ -264,7 +268,8 @@ impl Seat {
             self.seen.load(Ordering::Relaxed),
             self.missed.load(Ordering::Relaxed),
         );
-        // What a sender has pushed out and the reader has not noticed yet is missed already.
+        // Values that a sender has pushed out, and that the reader has not noticed yet, are missed
+        // already.
         let overtaken = if progress.is_lossy() && !progress.is_pinned() {
             progress.position().saturating_sub(seen)
         } else {
@@ -311,12 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pushed_out_after_the_end_was_not_missed() {
+    fn values_pushed_out_after_the_end_are_not_missed() {
         let seat = Seat::new();
         seat.place(Progress::lossy(4, false));
         seat.begin(4);
         assert_eq!(seat.counts().missed, 0);
-        // A sender has moved it on, and it has not noticed.
+        // A sender has moved the reader on, and the reader has not noticed.
         seat.place(Progress::lossy(10, false));
         assert_eq!(seat.counts().missed, 6);
         seat.end_at(8);

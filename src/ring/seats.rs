@@ -1,10 +1,10 @@
-//! The seats of all readers of a ring, and which of them senders have to look at.
+//! The seats of all readers of a ring, and which of them senders must look at.
 //!
-//! Seats lie in buckets, each twice as large as the one before and never freed before the ring, so
+//! Seats lie in buckets, each twice as large as the one before and never freed before the ring. So
 //! a sender walks over them without a lock while readers come and go. A bit says whether a seat
 //! counts: one bit for a strict reader, another for a lossy one. So a look at readers of one kind
-//! skips those of the other, 64 at a time. A reader that registers, or moves to another position by
-//! registering again, sets a third bit, *joined*, and increments the *version*. A sender that
+//! skips those of the other, 64 at a time. A reader that registers, or that registers again at
+//! another position, sets a third bit, *joined*, and increments the *version*. A sender that has
 //! looked at the readers before need look only at the readers that have joined since.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::seat::{Progress, Seat};
 
 /// Seats of the first bucket.
 const FIRST: usize = if MODELLED { 2 } else { 8 };
-/// Buckets: together they have more seats than memory.
+/// Buckets: together they have more seats than memory can hold.
 const BUCKETS: usize = 26;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Seats {
 pub(crate) struct Bucket {
     /// The number of its first seat.
     first: usize,
-    /// Bits for each 64 seats.
+    /// The bits of each 64 seats.
     words: Box<[Words]>,
     seats: Box<[Seat]>,
 }
@@ -46,7 +46,7 @@ struct Words {
     strict: AtomicU64,
     /// A lossy reader has the seat, and counts.
     lossy: AtomicU64,
-    /// A reader registered there, and the gate has not looked at it since.
+    /// A reader registered in the seat, and the gate has not looked at it since.
     joined: AtomicU64,
 }
 
@@ -55,8 +55,8 @@ impl Words {
         if is_lossy { &self.lossy } else { &self.strict }
     }
 
-    /// The readers that have joined since the last call. The caller then looks at each: a reader
-    /// that registers at another position after that sets its bit again.
+    /// Takes the readers that have joined since the last call. The caller then looks at each: a
+    /// reader that registers at another position after that sets its bit again.
     fn take_joined(&self) -> u64 {
         if self.joined.load(Ordering::Acquire) == 0 {
             return 0;
@@ -66,7 +66,7 @@ impl Words {
     }
 }
 
-/// Which readers to look at.
+/// The readers to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     Strict,
@@ -84,7 +84,7 @@ impl Bucket {
         }
     }
 
-    /// One seat that is nobody's, of no ring.
+    /// One seat of no reader and no ring.
     pub(crate) fn apart() -> Arc<Self> {
         Arc::new(Self::new(0, 1))
     }
@@ -94,7 +94,7 @@ impl Bucket {
         &self.seats[index as usize]
     }
 
-    /// The number of the seat at that index.
+    /// The number of the seat at `index`.
     #[inline(always)]
     pub(crate) fn number(&self, index: u32) -> usize {
         self.first + index as usize
@@ -118,13 +118,13 @@ impl Seats {
         }
     }
 
-    /// The seat with that number.
+    /// The seat with this number.
     pub(crate) fn seat(&self, number: usize) -> &Seat {
         let (bucket, index) = place(number);
         &self.bucket(bucket).seats[index]
     }
 
-    /// The bucket of the seat with that number, which its reader keeps alive, and the seat's index
+    /// The bucket of the seat with this number, which its reader keeps alive, and the seat's index
     /// in it.
     pub(crate) fn find(&self, number: usize) -> (Arc<Bucket>, u32) {
         let (bucket, index) = place(number);
@@ -136,8 +136,8 @@ impl Seats {
             .get_or_init(|| Arc::new(Bucket::new(first_of(number), FIRST << number)))
     }
 
-    /// A reader sits down, and counts from now on. A look follows whether its position is still in
-    /// the ring.
+    /// Registers a reader in a seat, which counts from now on. The caller then checks whether the
+    /// reader's position is still in the ring.
     pub(crate) fn occupy(&self, number: usize, progress: Progress) {
         self.seat(number).place(progress);
         let (bucket, index) = place(number);
@@ -153,8 +153,8 @@ impl Seats {
         self.announce(number);
     }
 
-    /// Says that somebody sat down. What a sender then looks at, it looks at after it has stored
-    /// how far it may go; the reader looks at that after this.
+    /// Announces that a reader has registered. A sender stores how far it may go, and then looks at
+    /// the readers. A reader looks at that position after this call.
     pub(crate) fn announce(&self, number: usize) {
         let (bucket, index) = place(number);
         if !mutant!("reader_joins_unmarked") {
@@ -167,23 +167,23 @@ impl Seats {
         store_load_fence!("reader_joins_without_fence");
     }
 
-    /// The seat counts no longer. Nothing changes if it did not.
+    /// The seat counts no longer. Changes nothing if it did not count.
     pub(crate) fn ungate(&self, number: usize) {
         let (bucket, index) = place(number);
         let bit = 1 << (index % 64);
-        // ORDERING: Release: whatever its reader has read was read before.
+        // ORDERING: Release: everything that its reader has read was read before.
         let is_lossy = self.seat(number).progress().is_lossy();
         let words = &self.bucket(bucket).words[index / 64];
         let before = words.of(is_lossy).fetch_and(!bit, Ordering::AcqRel);
         if before & bit != 0 && is_lossy {
-            // ORDERING: Release pairs with the Acquire in `has_lossy`: a sender that finds nobody
-            // there does not look at the seat.
+            // ORDERING: Release pairs with the Acquire in `has_lossy`: a sender that finds no lossy
+            // reader does not look at the seat.
             self.lossy
                 .fetch_sub(1, order!(Release, "lossy_reader_leaves_relaxed"));
         }
     }
 
-    /// The seat's reader is gone. Says whether it was a lossy one.
+    /// Called when the seat's reader is gone. Returns whether it was a lossy reader.
     pub(crate) fn stand_up(&self, number: usize) -> bool {
         self.ungate(number);
         let seat = self.seat(number);
@@ -192,20 +192,20 @@ impl Seats {
         was_lossy
     }
 
-    /// Raised whenever somebody sits down.
+    /// A number that grows whenever a reader registers.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether anybody counts that is lossy. Exact if the version has not changed meanwhile.
+    /// Whether a lossy reader counts. Exact if the version has not changed meanwhile.
     pub(crate) fn has_lossy(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `ungate`: what lossy readers that left have
-        // read was read before.
+        // ORDERING: Acquire pairs with the Release in `ungate`: lossy readers that have left read
+        // everything before.
         self.lossy.load(Ordering::Acquire) != 0
     }
 
-    /// Calls `f` with each of these seats and its number, from the number `from` on, until `f`
-    /// returns false. Returns the number that it stopped at.
+    /// Calls `f` with each of these seats and its number, from number `from` on, until `f` returns
+    /// false. Returns the number that it stopped at.
     pub(crate) fn walk(
         &self,
         which: Which,
@@ -219,8 +219,8 @@ impl Seats {
             let bucket = self.bucket(number);
             let base = first_of(number);
             for (word, words) in bucket.words.iter().enumerate().skip(index / 64) {
-                // ORDERING: Acquire pairs with `occupy`, and with `ungate`: slots of a reader that
-                // left are free.
+                // ORDERING: Acquire pairs with `occupy`, and with `ungate`: the slots of a reader
+                // that has left are free.
                 let mut bits = match which {
                     Which::Strict => words.strict.load(Ordering::Acquire),
                     Which::Lossy => words.lossy.load(Ordering::Acquire),
@@ -242,19 +242,19 @@ impl Seats {
         None
     }
 
-    /// The strict reader furthest behind, of several the last.
+    /// The strict reader that is furthest behind; the last if there are several.
     pub(crate) fn slowest(&self) -> Option<Slowest> {
         self.slowest_of(Which::Strict)
     }
 
-    /// The slowest of these strict readers. If there are several, the last.
+    /// The slowest of these strict readers; the last if there are several.
     pub(crate) fn slowest_of(&self, which: Which) -> Option<Slowest> {
         let mut slowest: Option<Slowest> = None;
         self.walk(which, 0, |seat, place| {
             let progress = place.progress();
             let position = progress.position();
             let is_behind = slowest.is_none_or(|slowest| position <= slowest.position);
-            // By now a lossy reader may have a seat whose bit was a strict one's.
+            // By now a lossy reader may have a seat whose bit was a strict reader's.
             if !progress.is_lossy() && is_behind {
                 slowest = Some(Slowest { position, seat });
             }
@@ -263,7 +263,7 @@ impl Seats {
         slowest
     }
 
-    /// How many seats there may be to walk over.
+    /// The number of seats that there may be to walk over.
     pub(crate) fn len(&self) -> usize {
         first_of(self.used.load(Ordering::Relaxed))
     }
@@ -299,10 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn lossy_readers_are_counted_until_they_count_no_longer() {
+    fn lossy_readers_are_counted_until_they_are_removed() {
         let seats = Seats::new();
         let lossy = Progress::lossy(3, false);
-        // A strict reader is none of them, however often it is taken out.
+        // A strict reader does not count as lossy, however often it is removed.
         seats.occupy(0, Progress::strict(3));
         seats.ungate(0);
         seats.ungate(0);
@@ -310,7 +310,7 @@ mod tests {
         seats.occupy(1, lossy);
         assert!(seats.has_lossy());
         seats.occupy(2, lossy);
-        // One that is cut off is taken out then, and again when it leaves.
+        // A reader that is cut off is removed then, and again when it leaves.
         seats.ungate(1);
         assert!(seats.stand_up(1));
         assert!(seats.has_lossy());

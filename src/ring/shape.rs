@@ -6,15 +6,15 @@ use crate::sync::MODELLED;
 /// The largest capacity.
 pub(crate) const MAX_CAPACITY: usize = 1 << 30;
 
-/// In how many segments a ring of at least so many slots is divided. In a model two, so that small
-/// rings have segments of several slots.
+/// The number of segments of a ring that has at least that many slots. A model has two, so that
+/// small rings have segments of several slots.
 pub(crate) const SEGMENTS: usize = if MODELLED { 2 } else { 8 };
 
 /// The arithmetic of a ring: `capacity` slots, a power of two, in up to eight segments of equal
 /// length.
 ///
-/// A position counts values from 0 and never wraps around: 2^60 of them at a billion a second take
-/// 36 years. A send that comes that far panics ([`Gate::extend`](super::gate::Gate::extend)).
+/// A position counts values from 0 and never wraps: 2^60 values at a billion a second take 36
+/// years. A send that comes that far panics ([`Gate::extend`](super::gate::Gate::extend)).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     capacity: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// For at least so many values: rounded up to a power of two.
+    /// The shape of a ring for at least `requested` values, rounded up to a power of two.
     pub(crate) fn new(requested: usize) -> Result<Self, CapacityError> {
         if !(1..=MAX_CAPACITY).contains(&requested) {
             return Err(CapacityError::new(requested, MAX_CAPACITY));
@@ -43,24 +43,24 @@ impl Shape {
         })
     }
 
-    /// How many values the ring holds.
+    /// The most values that the ring holds.
     #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// In how many segments it is divided.
+    /// The number of segments.
     pub(crate) fn segments(&self) -> usize {
         (self.entry_mask as usize).div_ceil(2)
     }
 
-    /// How many slots a segment has.
+    /// The number of slots of a segment.
     pub(crate) fn segment_len(&self) -> usize {
         self.segment_mask as usize + 1
     }
 
-    /// How many slots may be claimed at once: all but a segment, or all if segments have one slot.
-    /// The end of the last segment of such a claim is at most a capacity beyond its first position.
+    /// How many slots one call may claim: all but a segment, or all if segments have one slot. The
+    /// end of the last segment of such a claim is at most a capacity beyond its first position.
     pub(crate) fn max_claim(&self) -> u64 {
         match self.segment_len() as u64 {
             1 => self.capacity,
@@ -74,7 +74,7 @@ impl Shape {
         ((position >> self.segment_shift) & self.entry_mask) as usize
     }
 
-    /// Where in its segment a position falls.
+    /// The offset of a position in its segment.
     #[inline]
     pub(crate) fn offset(&self, position: u64) -> usize {
         (position & self.segment_mask) as usize
@@ -86,14 +86,14 @@ impl Shape {
         (position | self.segment_mask) + 1
     }
 
-    /// The slot of a position, among all of the ring.
+    /// The slot of a position, among all slots of the ring.
     #[inline]
     pub(crate) fn slot(&self, position: u64) -> usize {
         (position & (self.capacity - 1)) as usize
     }
 
-    /// Which lap a position falls into, in eight bits: enough to tell a lap from the one before.
-    /// Never 0 in the first.
+    /// The lap of a position, in eight bits: enough to tell a lap from the one before. Never 0 in
+    /// the first lap.
     #[inline]
     pub(crate) fn lap(&self, position: u64) -> u8 {
         (position >> self.lap_shift).wrapping_add(1) as u8

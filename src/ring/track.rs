@@ -1,5 +1,5 @@
-//! What senders and readers of a ring share: the slots, how far they are filled, and how far back
-//! they are safe.
+//! The state that senders and readers of a ring share: the slots, how far they are filled, and how
+//! far back they are safe.
 
 use crossbeam_utils::CachePadded;
 
@@ -12,10 +12,10 @@ use super::storage::Storage;
 
 pub(crate) struct Track<T> {
     shape: Shape,
-    /// In a ring that drops values once they were read.
+    /// Set in a ring that drops values once they were read.
     pub(crate) retention: Option<Box<Retention>>,
-    /// Everything before this position was published. An exclusive sender stores it; in a shared
-    /// ring it is moved on by whoever needs it further on and finds the stamps.
+    /// Every position before this was published. An exclusive sender stores it. In a shared ring, a
+    /// thread that needs it further on and finds the stamps moves it.
     tail: CachePadded<AtomicU64>,
     claims: CachePadded<Claims>,
     floors: CachePadded<Floors>,
@@ -23,32 +23,32 @@ pub(crate) struct Track<T> {
     end: CachePadded<AtomicU64>,
     pub(crate) storage: Storage<T>,
     pub(crate) seats: Seats,
-    /// In a shared ring, for each slot the lap of the last position there that was published; else
-    /// none.
+    /// In a shared ring, the lap of the last position that was published, for each slot; otherwise
+    /// empty.
     stamps: Box<[AtomicU8]>,
-    /// Where a ring began that a test has begin elsewhere than at 0: nothing is there before.
+    /// The first position of a ring that a test lets begin elsewhere than at 0.
     #[cfg(any(test, fuzzing))]
     start: u64,
 }
 
-/// What senders of a shared ring agree on.
+/// The state that senders of a shared ring agree on.
 pub(crate) struct Claims {
-    /// The next position that nobody has claimed; and [`CLOSED`].
+    /// The next position that no sender has claimed, with the bit [`CLOSED`].
     pub(crate) next: AtomicU64,
-    /// Positions from here on take a look at the gate first. At most `limit`.
+    /// A sender must look at the gate before it claims positions from here on. At most `limit`.
     pub(crate) stop: AtomicU64,
-    /// Positions from here on must not be claimed.
+    /// No sender may claim positions from here on.
     pub(crate) limit: AtomicU64,
 }
 
-/// The bit of [`Claims::next`] that says that nothing more is to be claimed.
+/// The bit of [`Claims::next`] that says that no more positions may be claimed.
 pub(crate) const CLOSED: u64 = 1 << 63;
 
-/// How far back readers may still go.
+/// How far back readers may still begin.
 struct Floors {
-    /// Positions before this may be written over where no strict reader sits.
+    /// Positions before this may be overwritten if no strict reader is there.
     strict: AtomicU64,
-    /// As `strict`, for lossy readers: a whole segment at a time.
+    /// Like `strict`, for lossy readers: a whole segment at a time.
     lossy: AtomicU64,
 }
 
@@ -82,7 +82,7 @@ impl<T> Track<T> {
         }
     }
 
-    /// A track whose first position is that one.
+    /// A track whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(shape: Shape, is_shared: bool, start: u64) -> Self {
         let mut track = Self::new(shape, is_shared, false);
@@ -94,7 +94,7 @@ impl<T> Track<T> {
             limit: AtomicU64::new(start),
         });
         track.set_floors(start, start);
-        // What was published there last, had the ring come so far by itself.
+        // The stamps that the slots would have if the ring had reached `start` by itself.
         for slot in 0..track.stamps.len() {
             let lap = shape.lap(start);
             let is_passed = slot < shape.slot(start);
@@ -122,7 +122,7 @@ impl<T> Track<T> {
 
     // ---- Publishing ----
 
-    /// Everything before that position is there. For the one sender of an exclusive ring.
+    /// Publishes every position before `position`. Called by the sender of an exclusive ring.
     #[inline(always)]
     pub(crate) fn publish(&self, position: u64) {
         // ORDERING: Release pairs with the Acquire in `published`: the values are there.
@@ -130,7 +130,8 @@ impl<T> Track<T> {
             .store(position, order!(Release, "tail_is_published_relaxed"));
     }
 
-    /// The value at that position is there. Called by the sender that claimed it in a shared ring.
+    /// Stamps the value at `position`. Called by the sender that claimed the position in a shared
+    /// ring.
     #[inline(always)]
     pub(crate) fn stamp(&self, position: u64) {
         let lap = self.shape.lap(position);
@@ -140,8 +141,8 @@ impl<T> Track<T> {
     }
 
     /// How far everything was published, for a reader that knows that it was up to `known`. In a
-    /// shared ring this may be what another reader has found out since, and not the last word; but
-    /// it is, if it is not beyond `known`.
+    /// shared ring this may be the result of another reader's look, and more may have been
+    /// published since. But if it is not beyond `known`, it is the current state.
     #[inline]
     pub(crate) fn published(&self, known: u64) -> u64 {
         // ORDERING: Acquire pairs with the Release in `publish`, and in `follow`.
@@ -158,11 +159,11 @@ impl<T> Track<T> {
         loop {
             let position = self.stamped(tail);
             let now = if position == tail {
-                // The stamp may be of a later lap: then the tail was moved before.
+                // The stamp may belong to a later lap: then the tail was moved before.
                 self.tail.load(Ordering::Acquire)
             } else {
-                // ORDERING: Release: a thread that sees the tail sees all that was stamped before
-                // it.
+                // ORDERING: Release: a thread that sees the tail sees every value that was stamped
+                // before it.
                 let moved = self.tail.compare_exchange(
                     tail,
                     position,
@@ -181,9 +182,9 @@ impl<T> Track<T> {
         }
     }
 
-    /// How far everything was stamped, from a position on up to which it was. Nobody claims a
-    /// position a lap beyond the tail, or beyond what the gate knows to be stamped; so a stamp is
-    /// of this lap or of the one before, unless the tail has been moved.
+    /// How far everything was stamped, from `from` on, up to which everything was. No sender claims
+    /// a position a lap beyond the tail, or beyond what the gate knows to be stamped. So a stamp
+    /// belongs to this lap or to the one before, unless the tail has been moved.
     pub(crate) fn stamped(&self, from: u64) -> u64 {
         let mut position = from;
         // ORDERING: Acquire pairs with the Release in `stamp`.
@@ -195,10 +196,10 @@ impl<T> Track<T> {
         position
     }
 
-    /// Before positions up to `limit` are claimed: has the tail within a lap of that. Everything up
-    /// to `stamped` was.
+    /// Called before positions up to `limit` are claimed: moves the tail within a lap of `limit`.
+    /// Everything up to `stamped` was stamped.
     pub(crate) fn keep_tail_within_a_lap(&self, stamped: u64, limit: u64) {
-        // Readers move it as a rule; here there are none, or none that looks.
+        // Usually readers move the tail. Here there are none, or none that looks.
         if self.tail.load(Ordering::Relaxed) + self.shape.capacity() < limit {
             // ORDERING: as in `follow`.
             self.tail
@@ -217,7 +218,7 @@ impl<T> Track<T> {
 
     // ---- Floors ----
 
-    /// Says how far back readers may sit down from now on. A fence has to follow.
+    /// Sets how far back readers may begin from now on. The caller then makes a fence.
     pub(crate) fn set_floors(&self, strict: u64, lossy: u64) {
         #[cfg(any(test, fuzzing))]
         let (strict, lossy) = (strict.max(self.start), lossy.max(self.start));
@@ -225,7 +226,8 @@ impl<T> Track<T> {
         self.floors.lossy.store(lossy, Ordering::Relaxed);
     }
 
-    /// How far back a reader may sit down. It looks here after it has sat down, and a fence.
+    /// How far back a reader may begin. The reader loads this after it has registered and made a
+    /// fence.
     pub(crate) fn floor(&self, is_lossy: bool) -> u64 {
         let floor = if is_lossy {
             self.floors.lossy.load(Ordering::Acquire)
@@ -238,20 +240,20 @@ impl<T> Track<T> {
 
     // ---- The end ----
 
-    /// Nothing is published from that position on.
+    /// Sets the end: no value is published from `position` on.
     pub(crate) fn set_end(&self, position: u64) {
         // ORDERING: Release pairs with the Acquire in `end`.
         self.end.store(position, Ordering::Release);
     }
 
-    /// Where the ring ends; the greatest number for as long as it does not.
+    /// Where the ring ends; the greatest number while it has not ended.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Whether nothing more can be sent. The end may not be known yet, which is where the last of
-    /// those who send get.
+    /// Whether nothing more can be sent. The end may not be known yet: it is the position that the
+    /// last senders reach.
     pub(crate) fn is_closed(&self) -> bool {
         self.claims.next.load(Ordering::Acquire) & CLOSED != 0 || self.end() != u64::MAX
     }
@@ -262,12 +264,12 @@ mod tests {
     use super::{Shape, Track};
 
     #[test]
-    fn a_tail_that_another_reader_moved_is_followed_further() {
+    fn a_reader_follows_a_tail_that_another_reader_has_moved() {
         let track = Track::<u8>::new(Shape::new(4).unwrap(), true, false);
         track.stamp(0);
         assert_eq!(track.follow(0), 1);
         track.stamp(1);
-        // This reader still takes 0 for the tail.
+        // This reader still assumes that the tail is 0.
         assert_eq!(track.follow(0), 2);
         // All stamps are there, and the tail has passed them.
         assert_eq!(track.follow(0), 2);

@@ -1,20 +1,20 @@
 //! Readers and senders that sleep, and the threads that wake them.
 //!
-//! Both directions follow Dekker's pattern with a pair of unequal fences, so that it costs
-//! something only where somebody is about to sleep.
+//! Both directions follow Dekker's pattern with asymmetric fences, so that they cost something only
+//! if a thread is about to sleep.
 //!
-//! *Readers* that may park are *drowsy*. A sender publishes, makes a light fence, and looks whether
-//! anybody is drowsy; only then does it fence in full and look whether anybody is parked. A reader
-//! grows drowsy by raising the count and making a heavy fence; then it stands in the queue, fences,
-//! looks for values once more, and parks. It stays drowsy until it has gone for a while without
-//! parking. So a running stream costs no fence, and a trickle costs one for each value and no heavy
-//! one.
+//! *Readers* that may park are *drowsy*. A sender publishes, makes a light fence, and checks
+//! whether any reader is drowsy. Only then does it make a full fence and check whether any reader
+//! is parked. A reader becomes drowsy by raising the count and making a heavy fence. Then it joins
+//! a wake list, fences, looks for values once more, and parks. It stays drowsy until it has waited
+//! a number of times without parking. So a running stream costs no fence, and a trickle costs one
+//! full fence for each value and no heavy fence.
 //!
 //! A reader waits either for a sender or, if it [follows](super::leaders) others, for its leaders.
 //! There is a list for each, so that neither a sender nor a leader wakes readers that wait for the
-//! other. What a reader waits for may change with each look. So a reader compares what it waits for
-//! after its last look with the list in which it stands, and changes to the other list and looks
-//! again if they differ.
+//! other. What a reader waits for may change with each look. So after its last look, a reader
+//! compares what it waits for with the list that it is in. If they differ, it changes to the other
+//! list and looks again.
 //!
 //! For *senders* that wait for room, see [`BlockedSenders`].
 
@@ -46,7 +46,7 @@ pub(crate) struct ReaderPlace {
 }
 
 pub(crate) struct Wakeups {
-    /// How many readers may park. Also not 0 if senders must always make full fences: see
+    /// How many readers may park. Also not 0 while senders must always make full fences: see
     /// [`free_fence`].
     drowsy: Word,
     /// Readers that wait for a sender.
@@ -67,29 +67,29 @@ impl Wakeups {
         }
     }
 
-    /// Makes senders use full fences where free ones are not enough.
+    /// Makes senders use full fences if free ones are not enough.
     ///
     /// # Safety
     ///
-    /// `self` is not moved any more until it is dropped.
+    /// `self` is not moved from now on until it is dropped.
     pub(crate) unsafe fn pin(&self) {
-        // SAFETY: as our caller warrants; `drop` deregisters it.
+        // SAFETY: the caller guarantees this; `drop` deregisters the word.
         unsafe { register_word(&self.drowsy) };
     }
 
-    /// A value was published: wakes the readers that wait for it. Returns whether the count of
-    /// drowsy readers is not 0.
+    /// Called when a value was published: wakes the readers that wait for it. Returns whether the
+    /// count of drowsy readers is not 0.
     #[inline(always)]
     pub(crate) fn published(&self) -> bool {
         self.wake(&self.readers)
     }
 
-    /// A leader has passed values: wakes the readers that wait for leaders.
+    /// Called when a leader has passed values: wakes the readers that wait for leaders.
     pub(crate) fn passed(&self) {
         self.wake(&self.followers);
     }
 
-    /// Wakes the readers in that list, if any reader is drowsy. Returns whether one is.
+    /// Wakes the readers in this list, if any reader is drowsy. Returns whether one is.
     #[inline(always)]
     fn wake(&self, list: &WakeList) -> bool {
         // ORDERING: pairs with the heavy fence in `grow_drowsy`.
@@ -113,7 +113,7 @@ impl Wakeups {
         }
     }
 
-    /// Wakes all readers, whatever they wait for: something has ended.
+    /// Wakes all readers, whatever they wait for, because a subscription or the ring has ended.
     pub(crate) fn wake_readers(&self) {
         // ORDERING: pairs with the fence in `WakeList::join`.
         store_load_fence!("end_looks_for_readers_without_fence");
@@ -124,7 +124,7 @@ impl Wakeups {
         }
     }
 
-    /// From now on senders look whether this reader is parked.
+    /// From now on senders check whether this reader is parked.
     #[cold]
     pub(crate) fn grow_drowsy(&self) {
         self.drowsy.fetch_add(1, Ordering::SeqCst);
@@ -132,7 +132,8 @@ impl Wakeups {
         heavy_fence!("reader_grows_drowsy_without_heavy_fence");
     }
 
-    /// This reader will not park without growing drowsy again.
+    /// Undoes [`grow_drowsy`](Self::grow_drowsy): this reader does not park before it calls that
+    /// again.
     #[cold]
     pub(crate) fn grow_lively(&self) {
         self.drowsy.fetch_sub(1, Ordering::Relaxed);
@@ -145,8 +146,8 @@ impl Wakeups {
         }
     }
 
-    /// A drowsy reader stands in that list. It has to look once more before it parks, and to join
-    /// again if it then waits for something else.
+    /// Puts a drowsy reader into this list. The reader must look once more before it parks, and
+    /// join again if it then waits for something else.
     pub(crate) fn join_readers(&self, place: &mut ReaderPlace, list: WaitsFor, waker: &Waker) {
         if place.list != list {
             self.leave_readers(place);
@@ -155,12 +156,12 @@ impl Wakeups {
         self.list(list).join(&mut place.place, waker);
     }
 
-    /// A reader waits no longer.
+    /// Removes a reader that no longer waits.
     pub(crate) fn leave_readers(&self, place: &mut ReaderPlace) {
         self.list(place.list).leave(&mut place.place);
     }
 
-    /// The ring has ended: wakes all sleepers.
+    /// Wakes all readers and senders, because the ring has ended.
     pub(crate) fn wake_all(&self) {
         self.wake_readers();
         self.senders.wake_all();

@@ -1,11 +1,12 @@
 //! Writing to a ring that one thread at a time sends on.
 //!
-//! The writer owns the gate. Positions from `next` up to its limit are its own to write, all in the
-//! segment that it holds; it publishes them by one store of the tail: a reader that sees the new
+//! The writer owns the gate. It may write the positions from `next` up to its limit, all in the
+//! segment that it holds. It publishes them by one store of the tail: a reader that sees the new
 //! tail sees the values.
 //!
-//! What every send needs lies apart from what few need, which is reached by reference alone: so
-//! where a sender is a local variable, the compiler may keep its position in a register.
+//! The fields that every send uses are apart from those that few sends use, which are reached only
+//! by reference. So if a sender is a local variable, the compiler can keep its position in a
+//! register.
 
 use std::cell::LazyCell;
 use std::iter;
@@ -25,7 +26,7 @@ use super::storage::SegmentRef;
 pub(crate) struct Writer<T> {
     /// The next position.
     next: u64,
-    /// Before this position there is nothing to look at. At most the gate's limit.
+    /// The writer need not stop before this position. At most the gate's limit.
     stop: u64,
     /// The segment of the positions up to the gate's limit.
     segment: SegmentRef<T>,
@@ -40,7 +41,7 @@ struct Seldom {
     closed: bool,
 }
 
-/// Where a writer may go on.
+/// Room for a writer to go on.
 struct Room<T> {
     stop: u64,
     segment: SegmentRef<T>,
@@ -60,7 +61,7 @@ impl<T> Writer<T> {
         })
     }
 
-    /// The writer of a ring whose first position is that one.
+    /// The writer of a ring whose first position is `start`.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn starting_at(capacity: usize, start: u64) -> Result<Self, CapacityError> {
         let mut writer = Self::new(capacity, false)?;
@@ -82,7 +83,7 @@ impl<T> Writer<T> {
     #[inline]
     pub(crate) fn close(&mut self) {
         self.seldom.closed = true;
-        // The next send is to find out.
+        // So that the next send finds the ring closed.
         self.stop = self.next;
         self.core.close(self.next);
         self.core.nobody_claims();
@@ -142,7 +143,7 @@ impl<T> Writer<T> {
             .map_err(|unsent| unsent.collect())
     }
 
-    /// Sends the values, with this way of getting room. Gives back those for which there was none.
+    /// Sends the values, and gets room with `room`. Gives back the values for which there was none.
     #[inline(always)]
     fn send_all<I: Iterator<Item = T>>(
         &mut self,
@@ -150,7 +151,7 @@ impl<T> Writer<T> {
         mut room: impl FnMut(&mut Self) -> Result<(), Refusal>,
     ) -> Result<u64, Unsent<I>> {
         loop {
-            // Before the room: there may be no value to put there.
+            // Taken before looking for room, because there may be no more values.
             let Some(mut value) = values.next() else {
                 return Ok(self.next);
             };
@@ -183,7 +184,8 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Waits for room for so many values, has them written in place, and publishes them together.
+    /// Waits for room for `count` values, lets `write` write them in place, and publishes them
+    /// together.
     pub(crate) fn send_batch_with(&mut self, count: usize, write: impl FnMut(usize, &mut T)) -> u64
     where
         T: Default,
@@ -194,7 +196,7 @@ impl<T> Writer<T> {
         self.next
     }
 
-    /// As `send_batch_with`, if there is room now.
+    /// Like `send_batch_with`, if there is room now.
     pub(crate) fn try_send_batch_with<W: FnMut(usize, &mut T)>(
         &mut self,
         count: usize,
@@ -212,13 +214,13 @@ impl<T> Writer<T> {
         Ok(self.next)
     }
 
-    /// Has `count` values written in place from `next` on, where the limit allows it, and publishes
-    /// them.
+    /// Lets `write` write `count` values in place from `next` on, where the limit allows it, and
+    /// publishes them.
     fn write(&mut self, count: usize, mut write: impl FnMut(usize, &mut T))
     where
         T: Default,
     {
-        // The limit may be in a later segment than `next`: the next send is to find out, also after
+        // The limit may be in a later segment than `next`. The next send must find out, also after
         // a panic.
         self.stop = self.next;
         let track = &self.core.track;
@@ -226,7 +228,7 @@ impl<T> Writer<T> {
             let position = self.next + index as u64;
             let segment = track.storage.segment(position);
             // SAFETY: as in `send_with`: the position is below the gate's limit, and none of these
-            // is published before the last of them was written.
+            // positions is published before the last of them was written.
             write(index, unsafe {
                 segment.old_or_default(self.offset(position))
             });
@@ -245,7 +247,7 @@ impl<T> Writer<T> {
         }
         let offset = self.offset(self.next);
         // SAFETY: the position is below the gate's limit and unpublished, so the slot is this
-        // writer's, and stays so until it is published, which is after the last use of the
+        // writer's. It stays so until the position is published, which is after the last use of the
         // reference.
         write(unsafe { self.segment.old_or_default(offset) });
         let position = self.next;
@@ -266,7 +268,7 @@ impl<T> Writer<T> {
         // writer's.
         let old = unsafe { self.segment.replace(self.offset(position), value) };
         self.publish(position + 1);
-        // Only now, for it may panic.
+        // Only now, because the drop may panic.
         drop(old);
         position
     }
@@ -274,18 +276,18 @@ impl<T> Writer<T> {
     #[inline(always)]
     fn publish(&mut self, end: u64) {
         self.core.track.publish(end);
-        // After the tail: the next send loads it, and gets it sooner if no other store follows this
-        // one.
+        // Stored after the tail: the next send loads it, and gets it sooner if no other store
+        // follows this one.
         self.next = end;
         // In a ring that drops values once they are read, the count of drowsy readers is never 0. A
         // reader that is not at `end` or beyond was not beyond the first of these values either, or
-        // has joined since they were published, and has looked itself.
+        // has joined since they were published and has looked itself.
         if self.core.wakeups.published() {
             self.core.look_after_publishing(end);
         }
     }
 
-    /// Looks whether there is room at `next`, which has come to `stop`.
+    /// Checks for room at `next`, which has reached `stop`.
     #[inline(always)]
     fn look_for_room(&mut self) -> Result<(), Refusal> {
         self.seldom
@@ -293,7 +295,7 @@ impl<T> Writer<T> {
             .map(|room| self.enter(room))
     }
 
-    /// Waits for room at `next`, which has come to `stop`.
+    /// Waits for room at `next`, which has reached `stop`.
     #[inline(always)]
     fn make_room(&mut self, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), Refusal> {
         self.seldom
@@ -301,7 +303,7 @@ impl<T> Writer<T> {
             .map(|room| self.enter(room))
     }
 
-    /// Makes room for so many values, without waiting.
+    /// Makes room for `count` values, without waiting.
     fn claim_now(&mut self, count: usize) -> Result<(), Refusal> {
         if self.seldom.closed {
             return Err(Refusal::Closed);
@@ -311,7 +313,7 @@ impl<T> Writer<T> {
             .map_err(|_| Refusal::Full)
     }
 
-    /// Waits for room for so many values.
+    /// Waits for room for `count` values.
     fn claim_or_wait(&mut self, count: usize) -> Result<(), Refusal> {
         if self.seldom.closed {
             return Err(Refusal::Closed);
@@ -358,7 +360,7 @@ impl Seldom {
         room::wait(core, 1, deadline(), || self.pass_gate(core, next)).ok_or(Refusal::Full)
     }
 
-    /// `next` has come to the stop: looks ahead, or moves the limit on.
+    /// Called when `next` has reached the stop: looks ahead, or moves the limit on.
     fn pass_gate<T>(&mut self, core: &Core<T>, next: u64) -> Result<Room<T>, Held> {
         let track = &core.track;
         let passed = if next < self.gate.limit() {
@@ -378,14 +380,14 @@ impl Seldom {
     }
 
     /// Moves the limit on until there is room for `count` values at `next`, and no further than a
-    /// capacity beyond `next`: so no strict reader joins beyond what was published.
+    /// capacity beyond `next`. So no strict reader joins beyond what was published.
     ///
-    /// Strict readers are looked at first, so that lossy ones are not overtaken for a claim that
+    /// Looks at strict readers first, so that lossy readers are not overtaken for a claim that
     /// fails.
     #[cold]
     fn claim<T>(&mut self, core: &Core<T>, next: u64, count: u64) -> Result<(), Held> {
         let track = &core.track;
-        // So the limit stays within a capacity of `next`, and no reader has to begin beyond `next`.
+        // So the limit stays within a capacity of `next`, and no reader must begin beyond `next`.
         debug_assert!(count <= track.shape().max_claim());
         while self.gate.limit() < next + count {
             if let Look::Held(_, seat) = core.look_for_places(count) {
@@ -398,7 +400,7 @@ impl Seldom {
         Ok(())
     }
 
-    /// Does what is left to do after the gate has been moved. Runs user code.
+    /// Does the work that follows a move of the gate. Runs user code.
     fn tidy<T>(&mut self, core: &Core<T>) {
         if let Some(left) = self.gate.take_left(&core.track) {
             core.track.storage.exit(left);
@@ -428,7 +430,7 @@ struct Stretch<'a, T> {
     writer: &'a mut Writer<T>,
     /// The position to write next.
     end: u64,
-    // Copies of the writer's, which the compiler need not look up again for each value.
+    // Copies of the writer's fields, which the compiler need not load again for each value.
     segment: SegmentRef<T>,
     offset_mask: u64,
     stop: u64,
@@ -438,7 +440,7 @@ impl<T> Stretch<'_, T> {
     #[inline(always)]
     fn put(&mut self, value: T) {
         let offset = (self.end & self.offset_mask) as usize;
-        // SAFETY: as in `Writer::put`: `end` is below `stop`.
+        // SAFETY: as in `Writer::put`, because `end` is below `stop`.
         let old = unsafe { self.segment.replace(offset, value) };
         self.end += 1;
         drop(old);

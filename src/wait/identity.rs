@@ -1,8 +1,8 @@
-//! What tells one waker from another where only wakers are known.
+//! Telling wakers apart.
 
 use std::task::Waker;
 
-/// Distinguishes one waker from another, for as long as both live.
+/// Distinguishes one waker from another, while both are alive.
 pub(crate) type Identity = (usize, usize);
 
 pub(crate) fn identity(waker: &Waker) -> Identity {

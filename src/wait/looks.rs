@@ -2,16 +2,16 @@
 
 use crate::sync::{MODELLED, spin_loop, yield_now};
 
-/// Looks that a thread takes at a place to which another core writes, farther and farther apart.
+/// Looks of a thread at a place that another core writes, at growing intervals.
 ///
 /// A look at a value that has just been written moves a cache line between the cores. A receiver
-/// that looks without pause takes each value as soon as it is there, and the sender waits for the
-/// line with each send. One that first pauses finds several values, whose lines come over together.
-/// So a receiver pauses for longer before its first look while that finds something, and for less
-/// once it does not.
+/// that looks without a pause takes each value as soon as it is there, and the sender waits for the
+/// line with each send. A receiver that first pauses finds several values, whose lines move
+/// together. So a receiver pauses for longer before its first look while that look finds something,
+/// and for less once it does not.
 ///
-/// The pauses add up to some microseconds, after which it yields a few times. Then the thread is to
-/// park.
+/// The pauses add up to some microseconds, after which the receiver yields a few times. Then the
+/// thread must park.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     /// The logarithm of the number of pauses before the first look.
@@ -23,17 +23,18 @@ impl Looks {
     const LATEST: u32 = 6;
     /// Looks with pauses end before this round.
     const ROUNDS: u32 = 8;
-    /// Looks after that. A sender on the same core gets its turn.
+    /// The number of looks after that, each after a yield, so that a sender on the same core gets
+    /// its turn.
     const YIELDS: u32 = 4;
 
-    /// Looks until something is there, or it is time to park.
+    /// Looks until a value is there, or the thread must park.
     pub(crate) fn until<R>(&mut self, look: impl FnMut() -> Option<R>) -> Option<R> {
         self.until_round(Self::ROUNDS, Self::YIELDS, look)
     }
 
-    /// For a sender that waits for room. Its first look is far off already, so that the receiver
-    /// makes room for several values. It yields early and often: the receiver may be on the same
-    /// core, or a sender that waits as well.
+    /// For a sender that waits for room. It pauses for long before its first look, so that the
+    /// receiver makes room for several values. It yields early and often, because the receiver, or
+    /// another waiting sender, may be on the same core.
     pub(crate) fn until_room<R>(look: impl FnMut() -> Option<R>) -> Option<R> {
         Self { first: 5 }.until_round(7, 2 * Self::YIELDS, look)
     }

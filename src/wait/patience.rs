@@ -1,4 +1,4 @@
-//! Waiting for something short that nobody announces.
+//! Waiting for something short that wakes no thread.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use crate::sync;
 /// Spins for about a microsecond, then yields a few times, then sleeps for longer and longer. It
 /// never burns a core.
 ///
-/// For waits whose end is a few instructions of another thread away, unless that thread was
-/// preempted.
+/// For waits that another thread ends within a few instructions, unless that thread was preempted.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     round: u32,
@@ -25,7 +24,7 @@ impl Patience {
         Self::default()
     }
 
-    /// How long it has waited, without the first microseconds. In a model always zero.
+    /// How long it has waited, without the first microseconds. Always zero in a model.
     pub(crate) fn has_waited(&self) -> Duration {
         self.slept
     }

@@ -1,10 +1,10 @@
 //! Tasks that yield to other tasks.
 //!
-//! A task that awaits values, all of which are there already, never returns to its executor. Other
-//! tasks of the thread, and timers, do not run. So of the polls that complete on a thread, one
-//! after [`TURN`] others yields: it wakes its own task and returns `Pending`. The count belongs to
-//! the thread and not to a future, because a loop makes a future for each value. tokio's channels
-//! do the same by a budget that tokio resets with each poll of a task; this needs no runtime.
+//! A task that awaits values that are all there already never returns to its executor. Other tasks
+//! of the thread, and timers, do not run. So of the polls that complete on a thread, one after
+//! [`TURN`] others yields: it wakes its own task and returns `Pending`. The count belongs to the
+//! thread and not to a future, because a loop makes a future for each value. tokio's channels do
+//! the same by a budget that tokio resets with each poll of a task; this needs no runtime.
 //!
 //! A task that polls several futures in a `select!` returns to its executor only if all of them
 //! return `Pending`. So a poll that finds nothing does not restart the count. Once one poll has
@@ -17,17 +17,17 @@ use std::task::{Context, Poll};
 
 use crate::sync::thread_local;
 
-/// How many polls complete on a thread before one yields: as many as with tokio.
+/// How many polls complete on a thread before one yields; the same number as in tokio.
 const TURN: u32 = 128;
 
-/// How many others yield at most: the first may be gone, and is then not polled again.
+/// The most other polls that yield. The first may be gone, and is then not polled again.
 const OTHERS: u32 = 64;
 
 #[derive(Clone, Copy)]
 struct Turn {
     /// How many polls have completed, or how many have yielded.
     count: u32,
-    /// The first that yielded; null while polls may complete.
+    /// The address of the first that yielded; null while polls may complete.
     first: *const (),
 }
 

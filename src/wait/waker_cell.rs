@@ -9,14 +9,14 @@ use crate::sync::{AtomicBool, Mutex, Ordering, seq_cst_order};
 
 /// Holds the waker of the one receiver while it waits.
 ///
-/// The protocol is Dekker's. The receiver arms the cell and looks at the queue once more; a sender
-/// puts its value into the queue and looks whether the cell is armed. All four accesses are
-/// `SeqCst`: in their single order either the receiver's look comes after the sender's change, and
-/// finds it, or the sender's look comes after the arming.
+/// The protocol is Dekker's. The receiver arms the cell and looks at the queue once more. A sender
+/// puts its value into the queue and checks whether the cell is armed. All four accesses are
+/// `SeqCst`. In their single order, either the receiver's look comes after the sender's change, and
+/// finds it, or the sender's check comes after the arming.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct WakerCell {
-    // First, because senders read it for each value: so it shares their cache line.
+    // First, because senders read it for each value: it shares their cache line.
     armed: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -32,18 +32,18 @@ impl WakerCell {
     /// The receiver announces that it is about to wait. It must look once more after this, with
     /// `SeqCst`.
     pub(crate) fn arm(&self, waker: &Waker) {
-        // Cloned and dropped outside the lock: that runs code of others.
+        // Cloned and dropped outside the lock, because that runs user code.
         let waker = waker.clone();
         let replaced = self.waker.lock().replace(waker);
         drop(replaced);
-        // ORDERING: SeqCst with the load in `is_armed`, and the change and the look at the queue:
-        // the tail's, or the first gap's. A stamp that is read after this decides nothing: where it
-        // is not there yet, the tail says that it will be.
+        // ORDERING: SeqCst with the load in `is_armed`, and with the change of, and the look at,
+        // the queue: its tail, or its first gap. A stamp that is read after this decides nothing:
+        // if it is not there yet, the tail says that it will be.
         self.set_armed(true, Ordering::SeqCst);
         seq_cst_order!("receiver_arms_without_order");
     }
 
-    /// The receiver has found something, or has given up.
+    /// Called when the receiver has found something, or has given up.
     pub(crate) fn disarm(&self) {
         self.set_armed(false, Ordering::Relaxed);
     }
@@ -51,8 +51,9 @@ impl WakerCell {
     fn set_armed(&self, armed: bool, order: Ordering) {
         #[cfg(not(fanfeed_loom))]
         self.armed.store(armed, order);
-        // loom may put a store before a read-modify-write that read what the store replaced; a swap
-        // it puts in its place. It is `Release`, so that it learns no more than the store.
+        // loom may order a store before a read-modify-write that has read the value that the store
+        // replaced. It orders a swap correctly. The swap is `Release`, so that it learns no more
+        // than the store.
         #[cfg(fanfeed_loom)]
         {
             let _ = order;
@@ -85,7 +86,7 @@ impl WakerCell {
     #[cold]
     pub(crate) fn wake(&self) {
         if self.armed.swap(false, Ordering::AcqRel) {
-            // The receiver gives another before it waits again.
+            // The receiver registers another waker before it waits again.
             let waker = self.waker.lock().take();
             if let Some(waker) = waker {
                 wake(waker);

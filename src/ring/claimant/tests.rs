@@ -15,7 +15,7 @@ impl Wake for Count {
     }
 }
 
-/// Counts how often a thread has woken it.
+/// Counts how often its own thread has woken it.
 #[cfg(feature = "async")]
 struct CountHere(std::thread::ThreadId, AtomicUsize);
 
@@ -30,7 +30,7 @@ impl Wake for CountHere {
 
 #[cfg(feature = "async")]
 #[test]
-fn a_task_behind_a_sender_that_does_not_go_on_soon_stops_waking_itself() {
+fn a_task_behind_a_preempted_sender_soon_stops_waking_itself() {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll};
@@ -40,7 +40,7 @@ fn a_task_behind_a_sender_that_does_not_go_on_soon_stops_waking_itself() {
     for (was_in_line, is_starved) in [(false, false), (true, false), (false, true), (true, true)] {
         let claimant = Claimant::new(1, false).unwrap();
         let reader = was_in_line.then(|| claimant.core().join(Joining::default()));
-        // A sender that was preempted before it has stamped.
+        // Acts as a sender that is preempted before it stamps.
         let claim = claimant.claim::<false>(1).ok().unwrap();
         if is_starved {
             claimant.core().wakeups.senders.starve();
@@ -61,7 +61,7 @@ fn a_task_behind_a_sender_that_does_not_go_on_soon_stops_waking_itself() {
         }
         let woken = count.1.load(Ordering::SeqCst);
         assert!((16..20).contains(&woken), "{woken} times");
-        // It wakes itself, but not at once.
+        // It has stopped waking itself at once, and waits for a timer.
         claimant.fill_one(&claim, 0);
         assert_eq!(send.as_mut().poll(&mut context), Poll::Ready(1));
         assert!(claimant.core().wakeups.senders.is_empty());
@@ -69,7 +69,7 @@ fn a_task_behind_a_sender_that_does_not_go_on_soon_stops_waking_itself() {
 }
 
 #[test]
-fn senders_in_line_are_woken_by_whoever_leaves_room() {
+fn senders_in_line_are_woken_when_a_reader_or_a_sender_leaves_room() {
     let claimant = Claimant::new(2, false).unwrap();
     let [mut one, mut other] = [(); 2].map(|()| claimant.core().join(Joining::default()));
     claimant.send(7);
