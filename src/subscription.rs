@@ -1,4 +1,4 @@
-//! Floor 2: the handle of one subscription, whatever it is subscribed to.
+//! Floor 2: the handle of a subscription, whatever its source.
 
 mod cancel_token;
 mod closed;
@@ -25,15 +25,15 @@ pub(crate) use state::Wakers;
 pub use state::{SubscriptionId, SubscriptionState};
 pub use stats::Stats;
 
-/// A live subscription. Dropping it unsubscribes; [`detach`](Self::detach) lets it run for as long
-/// as its source does, and so does forgetting it ([`std::mem::forget`]).
+/// A live subscription. Dropping it unsubscribes. [`detach`](Self::detach) lets it run as long as
+/// its source does, and so does forgetting it ([`std::mem::forget`]).
 ///
 /// A subscription ends once, for one of these reasons:
 ///
 /// - it is unsubscribed (or its handle is dropped);
 /// - its feed is closed, or the last handle of the feed is dropped;
-/// - the far end of its channel is gone, or its [source](SubscriptionSource) has come to its end;
-/// - it fails, and [`err`](Self::err) yields why.
+/// - the far end of its channel is gone, or its [source](SubscriptionSource) has ended;
+/// - it fails, and [`err`](Self::err) yields the error.
 ///
 /// ```
 /// let feed = fanfeed::Feed::new();
@@ -46,18 +46,18 @@ pub use stats::Stats;
 /// ```
 #[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
 pub struct Subscription {
-    /// Empty once the handle was consumed.
+    /// Empty once the handle is consumed.
     source: SourceRef,
 }
 
-// A subscription ends once, whatever panics on the way: each waiter is woken separately.
+// A subscription ends once, even if user code panics on the way: each waiter is woken separately.
 impl UnwindSafe for Subscription {}
 impl RefUnwindSafe for Subscription {}
 
 impl Subscription {
     /// Makes the handle of a subscription that another library, or an application, delivers to.
     ///
-    /// [`SubscriptionSource`] says what a source has to do, and what the handle, scopes and joined
+    /// [`SubscriptionSource`] says what a source must do, and what the handle, scopes and joined
     /// subscriptions do with it. Several handles of one source are handles of one subscription:
     /// dropping any of them cancels it.
     ///
@@ -95,26 +95,28 @@ impl Subscription {
         }
     }
 
-    /// Runs a producer on a thread of its own, as a subscription that lasts for as long as the
-    /// producer runs.
+    /// Runs a producer on its own thread, as a subscription that lasts as long as the producer
+    /// runs.
     ///
-    /// [`unsubscribe`](Self::unsubscribe), and dropping the handle, cancels the token that the
-    /// producer was given and waits for the producer to end, from however many threads it is
-    /// called. It cancels the token and returns at once where it cannot wait: called from the
-    /// producer's own thread, from that of another producer whose end this one is waiting for in
-    /// turn, or inside a delivery of a feed, which the producer may be waiting for.
+    /// [`unsubscribe`](Self::unsubscribe), and dropping the handle, cancel the token that the
+    /// producer was given and wait for the producer to end. Any number of threads may do so. Where
+    /// it cannot wait, the call cancels the token and returns at once: on the producer's own
+    /// thread, on the thread of another producer whose end this producer is waiting for, or inside
+    /// a delivery of a feed, which the producer may be waiting for.
     ///
-    /// A producer that ends with `Ok` ends its subscription without an error. What it returns or
-    /// panics with after the token was cancelled is its answer to that, and not a failure. A
-    /// producer that does not look at its token is waited for until it ends by itself.
+    /// A producer that ends with `Ok` ends its subscription without an error. An error or a panic
+    /// after the token was cancelled is the producer's response to that, and not a failure. If a
+    /// producer does not check its token, the caller waits until the producer ends by itself.
     ///
-    /// [`stats`](Self::stats) stays at zero: what a producer delivers is its own affair.
+    /// [`stats`](Self::stats) stays at zero, because this crate does not see what a producer
+    /// delivers.
     ///
     /// # Errors
     ///
-    /// None here, but the subscription fails, which [`err`](Self::err) yields, with
+    /// This function returns no error, but the subscription fails with
     /// [`Failed`](SubscriptionError::Failed) if the producer returns an error or if no thread could
-    /// be made for it, and with [`Panicked`](SubscriptionError::Panicked) if the producer panics.
+    /// be started for it, and with [`Panicked`](SubscriptionError::Panicked) if the producer
+    /// panics. [`err`](Self::err) yields that failure.
     ///
     /// # Examples
     ///
@@ -142,19 +144,19 @@ impl Subscription {
 
     /// Makes one subscription of many.
     ///
-    /// Unsubscribing it unsubscribes all of them. The first of them that fails ends all the others,
-    /// and its error is that of the joined subscription. One that ends without an error leaves the
-    /// others to go on. The joined subscription has ended, and its error is out, when all of them
-    /// have. That is when nobody gets a value any more whose send begins then; a delivery that was
-    /// under way may still put its own on the channel of another than the one that failed.
-    /// `unsubscribe`, also after the end, waits for those. Of none at all, it lasts until it is
-    /// unsubscribed.
+    /// Unsubscribing it unsubscribes all its members. The first member that fails ends all the
+    /// others, and its error is the error of the joined subscription. If a member ends without an
+    /// error, the others go on. The joined subscription has ended, and its error is available, when
+    /// all members have ended. From then on no member gets a value whose send begins later. A
+    /// delivery that was under way may still put its value on the channel of a member other than
+    /// the one that failed; `unsubscribe`, also after the end, waits for it. A joined subscription
+    /// without members lasts until it is unsubscribed.
     ///
-    /// [`stats`](Self::stats) are the sums of theirs; `depth` is that of those that can tell, and
-    /// `None` if none can.
+    /// [`stats`](Self::stats) are the sums of the members' figures. `depth` is the sum over the
+    /// members that can tell, and `None` if none can.
     ///
-    /// It has no thread of its own: the others are told to end by the thread that ended the first,
-    /// which does not wait for them.
+    /// It has no thread of its own: the thread that ended the first member tells the others to end,
+    /// and does not wait for them.
     ///
     /// # Examples
     ///
@@ -189,32 +191,32 @@ impl Subscription {
         &self.source
     }
 
-    /// The source without its handle, which no longer unsubscribes.
+    /// Takes the source out of its handle, which then no longer unsubscribes.
     fn into_source(mut self) -> SourceRef {
         self.source.take()
     }
 
-    /// The error with which it failed, if it has failed. It does not matter whether `err` has
+    /// The error with which the subscription failed, if it has failed, whether or not `err` has
     /// yielded it.
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
         self.source().state().error()
     }
 
-    /// Its number, unique in this process.
+    /// The id of the subscription, unique in this process.
     pub fn id(&self) -> SubscriptionId {
         self.source().state().id()
     }
 
-    /// The name it was given, if any.
+    /// The name of the subscription, if it has one.
     pub fn name(&self) -> Option<&str> {
         self.source().state().name()
     }
 
-    /// A channel that yields one error if the subscription fails, and is disconnected once it has
-    /// ended.
+    /// A channel that yields one error if the subscription fails, and is disconnected once the
+    /// subscription has ended.
     ///
-    /// It can stand in a `select!`. All receivers that this returns share the one error: one of
-    /// them gets it.
+    /// It can be used in a `select!`. All receivers that this returns share the one error: only one
+    /// of them gets it.
     ///
     /// ```
     /// use fanfeed::{Feed, Overflow};
@@ -233,21 +235,20 @@ impl Subscription {
 
     /// Ends the subscription. When this returns, no thread puts anything more on its channel. A
     /// `send` that was blocked on it goes on at once.
-    ///
-    /// What follows is about subscriptions of this crate. For others, their library says what
+    /// The following is about subscriptions of this crate. For others, their library says what
     /// [`cancel`](SubscriptionSource::cancel) of its source waits for.
     ///
     /// # The carrier
     ///
     /// The thread that ends a subscription drops its carrier (or its closure) before this returns.
-    /// Another thread may have ended the subscription, or may end it at the same time: by an
-    /// unsubscribe of its own, by closing the feed, or by a send that found the far end gone. Then
-    /// that thread may be the one that drops the carrier.
+    /// Another thread may have ended the subscription, or may end it at the same time: by its own
+    /// unsubscribe, by closing the feed, or by a send that found the far end gone. Then that thread
+    /// may be the one that drops the carrier.
     ///
-    /// - The sender of a crossbeam channel, or of one of `std::sync::mpsc`, is dropped when this
+    /// - The sender of a crossbeam channel, or of a `std::sync::mpsc` channel, is dropped when this
     ///   returns, whichever thread dropped it: its far end is disconnected, unless there are other
     ///   senders. An own channel of a feed or of a `TypeMux` is closed.
-    /// - For any other carrier, a closure and a tokio sender among them, this call does not wait
+    /// - For any other carrier, including a closure and a tokio sender, this call does not wait
     ///   while another thread runs the destructor. The carrier takes no value any more. But its
     ///   destructor is user code (that of a tokio sender wakes a task): it may take long, and may
     ///   itself wait for what the caller does next. A worker that a carrier joins in its `drop` may
@@ -256,37 +257,37 @@ impl Subscription {
     /// # Waiting
     ///
     /// This waits only for deliveries that are under way to this subscription and its neighbours
-    /// (at most 64, together), and for threads that query the carrier at that moment. These
-    /// deliveries do not block, but they run user code: they clone values, drop values that are
-    /// pushed out (of a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of
-    /// a ring that is subscribed to a feed), and wake receivers. Where that takes long, this may
-    /// take long too. It must not wait for the thread that unsubscribes: that is a deadlock.
-    /// Calling this again, from any thread, is harmless, and waits in the same way.
+    /// (at most 64 in all), and for threads that query the carrier at that moment. These deliveries
+    /// do not block, but they run user code: they clone values, drop values that are pushed out (of
+    /// a channel under [`Overflow::DropOldest`](crate::Overflow::DropOldest), or of a ring that is
+    /// subscribed to a feed), and wake receivers. If that takes long, this call takes long too.
+    /// That user code must not wait for the thread that unsubscribes: that is a deadlock. This may
+    /// be called again, from any thread; it then waits in the same way.
     ///
     /// Inside a delivery (in a closure, a carrier, or a `clone` or `drop` of a value) this does not
     /// wait, and drops nothing. The carrier is dropped when the outermost delivery on this thread
     /// ends. If other threads still use the carrier then, the last of them drops it, or the next
-    /// send, subscribe or unsubscribe on that feed. The same holds for more than 16 nested
+    /// send, subscribe or unsubscribe on that feed. The same holds inside more than 16 nested
     /// destructors.
     pub fn unsubscribe(&self) {
         self.source().cancel();
     }
 
-    /// Whether the subscription has ended. Once true, it stays true. The error comes out of
-    /// [`err`](Self::err) at the same time or an instant later; to have it for sure, wait for the
-    /// end with [`closed`](Self::closed).
+    /// Whether the subscription has ended. Once true, it stays true. [`err`](Self::err) yields the
+    /// error at the same time or an instant later. To be sure to get it, wait for the end with
+    /// [`closed`](Self::closed).
     pub fn is_closed(&self) -> bool {
         self.source().state().is_ended()
     }
 
-    /// Waits for the end of the subscription: a future, and for threads [`Closed::wait`] and
-    /// [`Closed::wait_timeout`].
+    /// Waits for the end of the subscription. The result is a future; threads use [`Closed::wait`]
+    /// and [`Closed::wait_timeout`].
     pub fn closed(&self) -> Closed {
         Closed::new(self.source.clone())
     }
 
-    /// What has been delivered, missed and waited for. Exact once senders are quiet; while they
-    /// send, each figure is one that was true a moment ago.
+    /// The subscription's figures. They are exact once senders are quiet. While senders run, each
+    /// figure was exact a moment ago.
     pub fn stats(&self) -> Stats {
         self.source().stats()
     }

@@ -1,4 +1,4 @@
-//! How a producer learns that it is to end.
+//! How a producer is told to end.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,13 +14,13 @@ use crate::wait::{Parker, Ticket, WakerSet};
 
 /// Tells a producer that its subscription has been unsubscribed.
 ///
-/// Clones are one token. That of a producer is cancelled when the subscription is unsubscribed or
-/// its handle dropped, and at the latest when the producer has ended, so a holder of a clone never
-/// waits on it for ever. Once cancelled, it stays cancelled.
+/// Clones are one token. A producer's token is cancelled when the subscription is unsubscribed or
+/// its handle is dropped, and at the latest when the producer has ended. So the holder of a clone
+/// never waits for it for ever. Once cancelled, a token stays cancelled.
 ///
 /// # Examples
 ///
-/// A producer that waits for work or for its end:
+/// A producer that waits until its value is taken or it must end:
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -47,15 +47,15 @@ pub struct CancelToken {
     shared: Arc<Shared>,
 }
 
-// No code of others runs between two steps that belong together.
+// No user code runs between two steps that belong together.
 impl UnwindSafe for CancelToken {}
 impl RefUnwindSafe for CancelToken {}
 
 struct Shared {
-    /// What `select!` waits on is not what the rest goes by: no model sees into a foreign channel.
+    /// Decides the state. `select!` waits on the channel, but no model sees into a foreign channel.
     cancelled: AtomicBool,
     waiting: WakerSet,
-    /// Taken when cancelled, which disconnects `receiver`.
+    /// Taken when the token is cancelled, which disconnects `receiver`.
     sender: Mutex<Option<Sender<Infallible>>>,
     receiver: Receiver<Infallible>,
 }
@@ -91,26 +91,26 @@ impl CancelToken {
         }
     }
 
-    /// Whether it has been cancelled.
+    /// Whether the token has been cancelled.
     pub fn is_cancelled(&self) -> bool {
         // ORDERING: pairs with the Release in `cancel`: a thread that sees the cancellation sees
         // what led to it.
         self.shared.cancelled.load(Ordering::Acquire)
     }
 
-    /// A channel that yields nothing and is disconnected once the token has been cancelled, to
-    /// stand in a `select!`.
+    /// A channel that yields nothing and is disconnected once the token has been cancelled, for use
+    /// in a `select!`.
     pub fn channel(&self) -> &Receiver<Infallible> {
         &self.shared.receiver
     }
 
     /// Waits up to `timeout` until the token is cancelled. Returns whether it has been cancelled.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.wait_until(Instant::now().checked_add(timeout), |_| false)
     }
 
-    /// Waits until the token is cancelled, until the deadline, or until `over` returns true. `over`
+    /// Waits until the token is cancelled, until `deadline`, or until `over` returns true. `over`
     /// keeps the waker, to wake this thread when its result may have changed. Returns whether the
     /// token has been cancelled.
     pub(crate) fn wait_until(
@@ -130,7 +130,7 @@ impl CancelToken {
             }
             parker.park(deadline);
         };
-        // All are woken at once, so there is no wake-up to hand on.
+        // All waiters are woken together, so there is no wake-up to pass on.
         self.shared.waiting.leave(&mut ticket, || false);
         cancelled
     }
@@ -143,14 +143,14 @@ impl CancelToken {
     /// Cancels the token, and wakes all threads and tasks that wait for it. Cancelling it again
     /// does nothing.
     pub fn cancel(&self) {
-        // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` fences, as `join` does: a
-        // waiter that joins and still sees `false` is woken by it.
+        // ORDERING: pairs with the Acquire in `is_cancelled`. `wake_all` makes a fence, as `join`
+        // does: it wakes a waiter that joins and still sees `false`.
         self.shared.cancelled.store(true, Ordering::Release);
         if !mutant!("cancel_wakes_nobody") {
             self.shared.waiting.wake_all();
         }
         let sender = self.shared.sender.lock().take();
-        // Outside the lock: this wakes the threads that select on the channel.
+        // Outside the lock, because this wakes the threads that select on the channel.
         drop(sender);
     }
 }

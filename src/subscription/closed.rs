@@ -13,14 +13,14 @@ use crate::wait::{Key, Parker};
 /// Completes when a subscription has ended. Made by
 /// [`Subscription::closed`](super::Subscription::closed).
 ///
-/// It does not keep the subscription alive, and dropping it does nothing to it.
+/// It does not keep the subscription alive, and dropping it has no effect on the subscription.
 #[must_use = "a future does nothing unless it is awaited, or waited for with `wait`"]
 pub struct Closed {
     source: SourceRef,
     key: Option<Key>,
 }
 
-// As of the subscription.
+// As for `Subscription`.
 impl UnwindSafe for Closed {}
 impl RefUnwindSafe for Closed {}
 
@@ -34,10 +34,10 @@ impl Closed {
         self.wait_until(None);
     }
 
-    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether it
-    /// has ended.
+    /// Blocks the thread until the subscription has ended, or up to `timeout`. Returns whether the
+    /// subscription has ended.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.wait_until(Instant::now().checked_add(timeout))
     }
 

@@ -10,7 +10,7 @@ use crate::error::SubscriptionError;
 use crate::sync::{AtomicUsize, Mutex, Ordering, mutant};
 use crate::wait::quietly;
 
-/// Makes one of many: see [`Subscription::join`](crate::Subscription::join).
+/// Makes one subscription of many: see [`Subscription::join`](crate::Subscription::join).
 pub(super) fn join(members: Vec<SourceRef>) -> Arc<Joined> {
     let joined = Arc::new(Joined {
         state: SubscriptionState::new(None),
@@ -35,7 +35,7 @@ pub(crate) struct Joined {
     members: Vec<SourceRef>,
     /// How many members have not reported their end.
     running: AtomicUsize,
-    /// The error of the first that failed.
+    /// The error of the first member that failed.
     failure: Mutex<Option<SubscriptionError>>,
 }
 
@@ -49,17 +49,17 @@ impl Joined {
         if let Some(error) = self.members[index].state().error()
             && self.note(error)
         {
-            // Only the first failure tells the others, so that their ends do not recurse through
-            // one another.
+            // Only the first failure tells the others to end, so that their ends do not recurse
+            // through one another.
             self.cancel_soon();
         }
-        // ORDERING: the last one to count sees the failure that any before it has noted.
+        // ORDERING: the last member to count sees the failure that any member before it has noted.
         if !counts_first && self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.finish();
         }
     }
 
-    /// Keeps the error if it is the first.
+    /// Keeps the error if it is the first one, and returns whether it is.
     fn note(&self, error: SubscriptionError) -> bool {
         let mut failure = self.failure.lock();
         let first = failure.is_none();
@@ -75,7 +75,8 @@ impl Joined {
     }
 }
 
-/// The parts of a joined subscription: the joined ones, itself first, and those of other kinds.
+/// The parts of a joined subscription: the joined subscriptions, itself first, and the members of
+/// other kinds.
 ///
 /// A chain of joined subscriptions can be of any length, so nothing here recurses down it.
 struct Parts<'a> {
@@ -84,8 +85,8 @@ struct Parts<'a> {
 }
 
 impl Joined {
-    /// All parts of this subscription, without the joined ones that the filter rejects and the
-    /// parts of these.
+    /// All parts of this subscription, without the joined subscriptions that the filter rejects and
+    /// their parts.
     fn parts(&self, filter: impl Fn(&Self) -> bool) -> Parts<'_> {
         let mut parts = Parts {
             joined: vec![self],
@@ -105,7 +106,7 @@ impl Joined {
         parts
     }
 
-    /// Ends this subscription if all its members have ended: a member may have ended on another
+    /// Ends this subscription if all its members have ended. A member may have ended on another
     /// thread that has not reported it yet.
     fn settle(&self) {
         if self.members.iter().all(|member| member.state().is_ended()) {
@@ -137,7 +138,7 @@ impl SubscriptionSource for Joined {
     }
 
     fn cancel_soon(&self) {
-        // Members that have ended need not be told. Walking through them again at each end would
+        // Members that have ended need not be told. To walk through them again at each end would
         // take quadratic time.
         let parts = self.parts(|joined| !joined.state.is_ended());
         for leaf in parts.leaves {
@@ -183,8 +184,8 @@ impl Drop for Joined {
 
 /// Reports the end of one member.
 ///
-/// It owns the joined subscription, which owns the members, so the circle keeps a detached one
-/// alive; the end of the member, which drops its wakers, opens it.
+/// It owns the joined subscription, which owns the members. This cycle keeps a detached joined
+/// subscription alive. The end of the member drops its wakers, and so breaks the cycle.
 struct MemberEnd {
     joined: Arc<Joined>,
     index: usize,
@@ -269,13 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn members_and_the_whole_are_freed_once_all_have_ended() {
+    fn members_and_the_joined_subscription_are_freed_once_all_have_ended() {
         for failed in [false, true] {
             let members = [(); 2].map(|()| Fixed::new(Stats::default()));
             let weak = members.each_ref().map(Arc::downgrade);
             let joined = joined(&members);
             if failed {
-                // As when the handle was detached.
+                // As if the handle was detached.
                 drop(joined);
                 members[0].state.end(Some(SubscriptionError::Overflowed));
             } else {
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_one_has_the_error_of_a_member_that_has_yet_to_report_it() {
+    fn a_cancelled_subscription_has_the_error_of_a_member_that_has_not_reported_it() {
         let members = [(); 2].map(|()| Fixed::new(Stats::default()));
         let joined = joined(&members);
         // Acts as a thread that ends the member and is interrupted before it wakes the waiters.
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_very_many_do_not_recurse() {
+    fn the_ends_of_many_members_do_not_recurse() {
         let members: Vec<_> = (0..100_000).map(|_| Fixed::new(Stats::default())).collect();
         let joined = joined(&members);
         members[50_000]

@@ -1,4 +1,4 @@
-//! What a subscription is made of: the trait, and the counted reference that contains its panics.
+//! The source of a subscription: the trait, and the counted reference that contains its panics.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::error::SubscriptionError;
 use crate::sync::MODELLED;
 use crate::wait::{catch, quietly};
 
-/// The source of a [`Subscription`](crate::Subscription): how a library that delivers values makes
-/// subscriptions of its own, without a thread for each.
+/// The source of a [`Subscription`](crate::Subscription). With it, a library that delivers values
+/// makes its own subscriptions, without a thread for each.
 ///
 /// [`Subscription::from_source`](crate::Subscription::from_source) makes the handle. Feeds, rings,
 /// muxes, [`spawn`](crate::Subscription::spawn) and [`join`](crate::Subscription::join) make theirs
@@ -21,41 +21,41 @@ use crate::wait::{catch, quietly};
 /// # Contract
 ///
 /// - **The source ends its state**, by [`SubscriptionState::end`], when it begins no more
-///   deliveries: because it was cancelled, because what it delivers has come to its end, or because
-///   it failed. It does so on every way out. A delivery that is under way then may still complete;
+///   deliveries: because it was cancelled, because what it delivers has ended, or because it
+///   failed. It does so on every exit path. A delivery that is under way then may still complete;
 ///   `cancel` waits for it. No other code ends the state, except that a panic of `cancel` or
 ///   `cancel_soon` ends it as failed ([`Panicked`](SubscriptionError::Panicked)).
 /// - **`state` returns the same state each time**, and that state belongs to this source alone.
-/// - **All methods may be called at any time**, from any thread, any number of times, several at
-///   once: before the end, during it and after it. `end` wakes waiters on the calling thread, and
-///   these may call any method of the same source. So a source holds no lock of its own while it
-///   calls `end`.
+/// - **All methods may be called at any time**, from any thread, any number of times, also several
+///   at the same time: before the end, during it and after it. `end` wakes waiters on the calling
+///   thread, and these may call any method of the same source. So a source must hold no lock of its
+///   own while it calls `end`.
 ///
-/// # What depends on it
+/// # Effects of a source's faults
 ///
 /// | a source that | has this effect |
 /// |---|---|
 /// | never ends | [`closed`](crate::Subscription::closed) waits forever, a subscription that it was joined into never ends, and [`SubscriptionScope::count`](crate::SubscriptionScope::count) counts it. `unsubscribe`, dropping the handle and [`SubscriptionScope::close`](crate::SubscriptionScope::close) return nevertheless: they wait for `cancel`, not for the end |
-/// | ends twice, or on several threads at once | the first end counts. The others have no effect, and `end` returns `false` to them |
+/// | ends twice, or on several threads at the same time | the first end counts. The others have no effect, and `end` returns `false` to them |
 /// | blocks in `cancel` | blocks its `unsubscribe`, and the drop of its handle. A scope, or a joined subscription, tells all others to end before it calls the first `cancel`, but then waits for this one |
-/// | blocks in `cancel_soon` | blocks the scope, the joined subscription, or the thread whose subscription failed. Others may not be told to end |
+/// | blocks in `cancel_soon` | blocks the scope, the joined subscription, or the thread whose subscription failed. Other subscriptions may not be told to end |
 /// | panics in `cancel` or `cancel_soon` | ends as failed with [`Panicked`](SubscriptionError::Panicked), unless it had ended. The panic goes no further |
 /// | panics in `stats` | panics the caller of [`Subscription::stats`](crate::Subscription::stats), and has no other effect |
 /// | panics in its destructor | nothing: the panic is caught wherever this crate drops the last reference |
-/// | is dropped without having ended | nothing waits for it by then: whatever waits for the end of a source keeps it in memory. Receivers from `err` are disconnected |
+/// | is dropped without having ended | no waiter is lost: whatever waits for the end of a source keeps it in memory. Receivers from `err` are disconnected |
 ///
 /// Dropping a [`Subscription`](crate::Subscription) calls `cancel`, and then drops its reference to
-/// the source. [`detach`](crate::Subscription::detach) drops the reference alone. A scope that
+/// the source. [`detach`](crate::Subscription::detach) only drops the reference. A scope that
 /// tracks a subscription, a subscription that it was joined into, and a [`Closed`](crate::Closed)
 /// hold references too, until the source has ended. So the library that delivers must end the state
-/// before it forgets the source; otherwise a detached joined subscription leaks. And since a handle
-/// keeps an ended source in memory, a source that owns what the subscriber left (a handler, a
-/// sender) should drop it in `cancel`, and not in its destructor.
+/// before it forgets the source; otherwise a detached joined subscription leaks. Because a handle
+/// keeps an ended source in memory, a source that owns objects of the subscriber (a handler, a
+/// sender) should drop them in `cancel`, and not in its destructor.
 ///
 /// # Examples
 ///
-/// A switchboard that calls a closure for each message. It has no thread of its own: `publish` runs
-/// the closures.
+/// A switchboard that calls a closure for each message. It has no thread: `publish` runs the
+/// closures.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -164,29 +164,30 @@ pub trait SubscriptionSource: Any + Send + Sync {
     /// more. Called again, or after the end, it waits in the same way.
     ///
     /// This is [`unsubscribe`](crate::Subscription::unsubscribe), and also runs when the handle is
-    /// dropped. It may wait for deliveries that are under way, and drop what the subscriber left,
-    /// but only where [`SubscriptionState::may_wait`] is true and where it would not wait for its
-    /// caller: a handler that the source runs may call this. Elsewhere it does what
+    /// dropped. It may wait for deliveries that are under way, and drop the subscriber's objects,
+    /// but only if [`SubscriptionState::may_wait`] is true and if it would not wait for its caller:
+    /// a handler that the source runs may call this. Otherwise it does what
     /// [`cancel_soon`](Self::cancel_soon) does. The state has ended when this returns, unless the
     /// source could not wait: then it ends a moment later, without further calls.
     ///
-    /// It should not wait for a destructor that another thread runs: that is user code, and may
+    /// It should not wait for a destructor that another thread runs. That is user code, and may
     /// itself wait for what this thread does next. Sources that wait for the handlers of one
-    /// another can deadlock, which this crate cannot see: for example a handler that unsubscribes a
-    /// producer ([`spawn`](crate::Subscription::spawn)) while that producer unsubscribes the
-    /// handler.
+    /// another can deadlock, which this crate cannot detect: for example a handler that
+    /// unsubscribes a producer ([`spawn`](crate::Subscription::spawn)) while that producer
+    /// unsubscribes the handler.
     fn cancel(&self);
 
     /// Tells the source to end, without waiting.
     ///
-    /// Called by scopes and joined subscriptions for all members before they
-    /// [`cancel`](Self::cancel) the first, and by the thread that ended one member of a joined
-    /// subscription for the others. That thread may be in a delivery, and hold locks of its own. So
-    /// this takes no lock that is held while a handler runs, and runs no destructor of a user. The
-    /// state ends now, or later without further calls: `cancel` may never be called.
+    /// Scopes and joined subscriptions call this for all members before they
+    /// [`cancel`](Self::cancel) the first. When one member of a joined subscription ends, the
+    /// thread that ended it calls this for the others. That thread may be in a delivery, and hold
+    /// locks of its own. So this must take no lock that is held while a handler runs, and must run
+    /// no user destructor. The state ends now, or later without further calls: `cancel` may never
+    /// be called.
     fn cancel_soon(&self);
 
-    /// What the source has counted so far. All zero by default.
+    /// The figures of the source. All zero by default.
     fn stats(&self) -> Stats {
         Stats::default()
     }
@@ -195,7 +196,7 @@ pub trait SubscriptionSource: Any + Send + Sync {
 /// A counted reference to a source. A panic of the source's `cancel`, `cancel_soon` or destructor
 /// goes no further.
 ///
-/// Empty only after [`take`](Self::take), and then all it can do is be dropped.
+/// Empty only after [`take`](Self::take). An empty reference can only be dropped.
 #[derive(Clone)]
 pub(crate) struct SourceRef(Option<Arc<dyn SubscriptionSource>>);
 
@@ -229,7 +230,7 @@ impl SourceRef {
     fn contain(&self, f: impl FnOnce(&dyn SubscriptionSource)) {
         let source = self.source();
         if MODELLED {
-            // A model that fails says so by a panic.
+            // A failing model reports the failure by a panic.
             return f(source);
         }
         if let Err(panic) = catch(|| f(source)) {

@@ -1,4 +1,4 @@
-//! A subscription whose source is a thread of its own.
+//! A subscription whose source is its own thread.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -11,7 +11,7 @@ use crate::error::SubscriptionError;
 use crate::sync::{self, Mutex, mutant};
 use crate::wait::{Parker, catch, in_delivery, quietly};
 
-/// Runs a producer on a thread of its own: see [`Subscription::spawn`](crate::Subscription::spawn).
+/// Runs a producer on its own thread: see [`Subscription::spawn`](crate::Subscription::spawn).
 pub(super) fn spawn<F, E>(producer: F) -> Arc<Producer>
 where
     F: FnOnce(CancelToken) -> Result<(), E> + Send + 'static,
@@ -24,7 +24,7 @@ where
         this: Weak::clone(this),
     });
     let running = Arc::clone(&spawned);
-    // 15 bytes of a name are what Linux shows.
+    // Linux shows 15 bytes of a thread's name.
     if let Err(error) = sync::spawn_named("fanfeed-spawned", move || running.run(producer)) {
         spawned.state.end(Some(SubscriptionError::failed(error)));
     }
@@ -32,14 +32,14 @@ where
 }
 
 sync::thread_local! {
-    /// The producer whose thread this is.
+    /// The producer that runs on this thread.
     static RUNNING: RefCell<Weak<Producer>> = const { RefCell::new(Weak::new()) };
 }
 
 pub(super) struct Producer {
     state: SubscriptionState,
     token: CancelToken,
-    /// The producer whose end this one's thread is waiting for.
+    /// The producer whose end this producer's thread is waiting for.
     waits_for: Mutex<Weak<Producer>>,
     this: Weak<Producer>,
 }
@@ -49,7 +49,7 @@ impl Producer {
     where
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        // The thread is a new one: its locals are there, and nobody has borrowed them.
+        // The thread is new: its locals exist, and no code has borrowed them.
         let _ = RUNNING.try_with(|running| running.replace(Weak::clone(&self.this)));
         let token = self.token.clone();
         let outcome = catch(|| producer(token).map_err(SubscriptionError::failed));
@@ -60,8 +60,7 @@ impl Producer {
         };
         self.state.end(error.filter(|_| !self.token.is_cancelled()));
         self.token.cancel();
-        // After the end, because that runs user code, and a panic of it must not keep any thread
-        // waiting.
+        // After the end, because this runs user code, whose panic must not keep any thread waiting.
         quietly(|| drop(outcome));
     }
 
@@ -77,8 +76,8 @@ impl Producer {
         else {
             return self.wait_for_end();
         };
-        // First told, then looked: of those that would close a circle, the last to tell finds all
-        // the others told.
+        // The thread stores what it waits for, and then looks. Of the threads that would close a
+        // cycle, the last to store finds what all the others have stored.
         let looked_first =
             mutant!("circle_is_looked_for_before_it_is_told").then(|| self.waits_on(&caller));
         *caller.waits_for.lock() = Weak::clone(&self.this);
@@ -88,7 +87,7 @@ impl Producer {
         *caller.waits_for.lock() = Weak::new();
     }
 
-    /// Whether this is the caller, or waits for one that waits, and so on, for the caller.
+    /// Whether this is the caller, or waits directly or indirectly for the caller.
     fn waits_on(&self, caller: &Arc<Producer>) -> bool {
         let mut next = self.this.upgrade();
         while let Some(producer) = next {

@@ -40,25 +40,25 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// The identity and the one end of a subscription. A
-/// [`SubscriptionSource`](crate::SubscriptionSource) owns one.
+/// The identity and the end of a subscription. A [`SubscriptionSource`](crate::SubscriptionSource)
+/// owns one.
 ///
-/// It has 40 bytes, and allocates only for a name, and when the end is waited for, asked about with
-/// [`err`](crate::Subscription::err), or has an error.
+/// It has 40 bytes. It allocates only for a name, and if the end has a waiter, an
+/// [`err`](crate::Subscription::err) channel or an error.
 ///
-/// Dropping a state that has not ended wakes nobody: nothing can wait for it by then. Receivers
-/// from `err` are disconnected.
+/// Dropping a state that has not ended wakes no waiter, because nothing can wait for it by then.
+/// Receivers from `err` are disconnected.
 pub struct SubscriptionState {
     id: SubscriptionId,
-    /// Boxed, because most have none, and some have thousands beside them.
+    /// Boxed, because most states have no name, and there may be thousands of them.
     name: Option<Box<Arc<str>>>,
     /// Set once, under the lock of `end`; read without it.
     ended: AtomicBool,
-    /// Made at the first need: most subscriptions end without anybody asking.
+    /// Made when first needed: most subscriptions end without a waiter.
     end: Mutex<Option<Box<End>>>,
 }
 
-/// Who waits for the end, and what it brought.
+/// The waiters for the end, and its error.
 #[derive(Debug)]
 struct End {
     error: Option<SubscriptionError>,
@@ -91,7 +91,7 @@ impl SubscriptionState {
         }
     }
 
-    /// The number of the subscription, unique in this process.
+    /// The id of the subscription, unique in this process.
     pub fn id(&self) -> SubscriptionId {
         self.id
     }
@@ -105,24 +105,25 @@ impl SubscriptionState {
         self.name.as_deref()
     }
 
-    /// Whether the subscription has ended. Once true, it stays true. What the thread that ended it
-    /// did before is visible to a thread that gets `true`.
+    /// Whether the subscription has ended. Once true, it stays true. A thread that gets `true` sees
+    /// what the thread that ended the subscription did before.
     pub fn is_ended(&self) -> bool {
-        // ORDERING: pairs with the Release in `end`: a thread that sees the end sees what led to
-        // it.
+        // ORDERING: pairs with the Release in `mark_ended`: a thread that sees the end sees what
+        // led to it.
         self.ended.load(Ordering::Acquire)
     }
 
     /// Ends the subscription, and wakes the threads and tasks that wait for its end. Returns
-    /// whether this call ended it: the first one does. A later call, and its error, have no effect.
+    /// whether this call ended it. Only the first call does; a later call, and its error, have no
+    /// effect.
     ///
     /// With an error the subscription has failed, and [`err`](crate::Subscription::err) yields that
-    /// error. A subscription that was cancelled has not failed, whatever its cancellation brought
-    /// about, so its source ends it with `None`.
+    /// error. A subscription that was cancelled has not failed, whatever its cancellation caused,
+    /// so its source ends it with `None`.
     ///
-    /// Wakers run on this thread before `end` returns, and may call the source: hold no lock here
-    /// that [`SubscriptionSource`](crate::SubscriptionSource)'s methods take. A panic of a waker is
-    /// caught. `end` does not wait for other threads.
+    /// Wakers run on this thread before `end` returns, and may call the source. So the caller must
+    /// hold no lock that [`SubscriptionSource`](crate::SubscriptionSource)'s methods take. A panic
+    /// of a waker is caught. `end` does not wait for other threads.
     ///
     /// ```
     /// use fanfeed::{SubscriptionError, SubscriptionState};
@@ -146,7 +147,7 @@ impl SubscriptionState {
     /// woke.
     ///
     /// It knows nothing of the handlers that other sources run. A source that waits for its own
-    /// handlers has to tell whether it is called by one of them.
+    /// handlers must itself detect that one of them is its caller.
     ///
     /// ```
     /// use fanfeed::{Feed, SubscriptionState};
@@ -160,8 +161,8 @@ impl SubscriptionState {
         may_wait()
     }
 
-    /// Ends the subscription, and returns the wakers of those that wait for the end. The caller
-    /// wakes them, outside of locks. `None` if the subscription had ended.
+    /// Ends the subscription, and returns the wakers of the waiters for the end. The caller wakes
+    /// them, outside of locks. Returns `None` if the subscription had already ended.
     pub(crate) fn mark_ended(&self, error: Option<SubscriptionError>) -> Option<Wakers> {
         let looked = mutant!("end_is_looked_for_before_the_lock").then(|| self.is_ended());
         let mut lock = self.end.lock();
@@ -212,13 +213,13 @@ impl SubscriptionState {
         receiver
     }
 
-    /// The error it ended with, if it has ended with one.
+    /// The error with which the subscription ended, if any.
     pub(crate) fn error(&self) -> Option<SubscriptionError> {
         self.end.lock().as_ref()?.error.clone()
     }
 
-    /// Has the waker woken at the end. False if it has ended already. `key` identifies the waker in
-    /// later calls.
+    /// Registers the waker to be woken at the end. Returns false if the subscription has already
+    /// ended. `key` identifies the waker in later calls.
     pub(crate) fn wake_at_end(&self, key: &mut Option<Key>, waker: &Waker) -> bool {
         let is_held = |key: Key| {
             self.held(|wakers| wakers.get(key).will_wake(waker))
@@ -228,11 +229,11 @@ impl SubscriptionState {
             return true;
         }
         if self.is_ended() {
-            // Whoever ended it may be about to disconnect the channel, under this lock.
+            // The thread that ended it may be about to disconnect the channel, under this lock.
             drop(self.end.lock());
             return false;
         }
-        // Cloned and dropped outside the lock: that runs code of others.
+        // Cloned and dropped outside the lock, because that runs user code.
         let waker = waker.clone();
         let outcome = {
             let mut lock = self.end.lock();
@@ -253,11 +254,11 @@ impl SubscriptionState {
         outcome.is_ok()
     }
 
-    /// Takes back what `wake_at_end` left.
+    /// Removes what `wake_at_end` registered.
     pub(crate) fn forget_waker(&self, key: &mut Option<Key>) {
         let Some(key) = key.take() else { return };
         let forgotten = self.held(|wakers| wakers.remove(key));
-        // Outside the lock, as above; and the thread that forgets it may be unwinding.
+        // Outside the lock, as above. The caller may be unwinding.
         quietly(|| drop(forgotten));
     }
 
@@ -294,10 +295,10 @@ impl Drop for SubscriptionState {
 
 /// The wakers of the threads and tasks that wait for an end that has come.
 #[derive(Debug, Default)]
-#[must_use = "those who wait for the end are to be woken"]
+#[must_use = "the waiters for the end must be woken"]
 pub(crate) struct Wakers(Option<Line<Waker>>);
 
-/// How deep ends may wake one another before the outermost wakes the rest: an end that ends another
+/// How deep ends may wake one another before the outermost wakes the rest. An end that ends another
 /// subscription ([`Subscription::join`](super::Subscription::join)) wakes the waiters of that one.
 const DEEPEST: usize = 16;
 
@@ -309,7 +310,7 @@ thread_local! {
 }
 
 impl Wakers {
-    /// Wakes all of them. Subscriptions that end because of it are freed after that.
+    /// Wakes all of them. Subscriptions that end as a result are freed after that.
     pub(crate) fn wake_all(self) {
         let Some(line) = self.0 else { return };
         if mutant!("end_wakes_nobody") {
@@ -359,11 +360,11 @@ mod tests {
     use super::{Ordering, SubscriptionState};
 
     #[test]
-    fn who_waits_for_the_end_waits_until_it_is_whole() {
+    fn a_waiter_for_the_end_waits_until_it_is_complete() {
         let state = SubscriptionState::new(None);
         let (seen, has_seen) = bounded(1);
         thread::scope(|scope| {
-            // As in the midst of `end`: it shows, and the channel of the error is not disconnected.
+            // As in the middle of `end`: the end is visible, and the error's channel is still connected.
             let under_way = state.end.lock();
             state.ended.store(true, Ordering::Release);
             scope.spawn(|| seen.send(state.wake_at_end(&mut None, Waker::noop())));

@@ -1,23 +1,25 @@
-//! What a subscription counts.
+//! The figures of a subscription.
 
 use std::time::Duration;
 
 /// The figures of one subscription since it was made.
 ///
-/// `delivered + dropped` is what was sent to it.
+/// `delivered + dropped` is the number of values that were sent to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Values that were put on its channel and not pushed out again, or handed to its closure.
+    /// Values that were put on the subscription's channel and not pushed out again, or passed to
+    /// its closure.
     pub delivered: u64,
-    /// Values that the subscriber missed: refused while full, pushed out by newer ones, given up by
-    /// a sender, or lost to a panic.
+    /// Values that the subscriber missed: refused while full, pushed out by newer values, given up
+    /// by a sender, or lost to a panic.
     pub dropped: u64,
-    /// Values in its channel now, where the channel can tell.
+    /// Values in the channel now, if the channel can tell.
     pub depth: Option<usize>,
-    /// How often a send found it full and had to wait for it.
+    /// How often a send found the subscriber full and had to wait for it.
     pub blocked: u64,
-    /// For how long sends have waited for it, in all. Sends that wait at the same time add up.
+    /// The total time that sends have waited for the subscriber. Sends that wait at the same time
+    /// add up.
     pub blocked_for: Duration,
 }

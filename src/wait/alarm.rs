@@ -3,7 +3,7 @@
 //!
 //! One thread serves all of them. It is started when first needed, and ends after an idle period.
 //!
-//! The set alarms, and whether there is a thread, are behind one lock. A thread that sets an alarm
+//! One lock protects the set alarms, and whether there is a thread. A thread that sets an alarm
 //! sees under the lock that the alarm thread runs, or starts it. The alarm thread ends only if it
 //! sees under the lock that nothing is set. Wakers are cloned, woken and dropped outside of the
 //! lock.
@@ -20,7 +20,7 @@ use crate::sync::{self, MODELLED, Mutex, global, mutant, spawn_named};
 /// How long the thread waits for an alarm before it ends.
 const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 
-/// If no thread can be started, a task is kept for at most this long, and then polls again.
+/// If no thread can be started, a task is delayed for at most this long, and then polls again.
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 
 global! {
@@ -43,16 +43,16 @@ struct Alarms {
 pub(crate) struct Alarm(Option<Key>);
 
 impl Alarm {
-    /// The time that is set, which may have come.
+    /// The time that the alarm is set for, which may be past.
     pub(crate) fn at(&self) -> Option<Instant> {
         self.0.map(|(at, _)| at)
     }
 
-    /// Wakes `waker` at that time instead of the time set before. An alarm that is already set for
-    /// both is left as it is.
+    /// Wakes `waker` at `at` instead of the time set before. An alarm that is already set for both
+    /// is left as it is.
     ///
-    /// If the thread cannot be started, this sleeps until that time, at most a millisecond, and
-    /// then wakes `waker`.
+    /// If the thread cannot be started, this sleeps until `at`, at most a millisecond, and then
+    /// wakes `waker`.
     pub(crate) fn set(&mut self, at: Instant, waker: &Waker) {
         let is_set = |key: &Key| {
             let alarms = ALARMS.lock();
@@ -87,7 +87,7 @@ impl Drop for Alarm {
     }
 }
 
-/// Wakes `waker` at that time, once.
+/// Wakes `waker` at `at`, once.
 ///
 /// # Errors
 ///
@@ -170,7 +170,7 @@ impl Alarms {
     fn step(&mut self, now: Instant, idle_until: Instant, thread: &Waker) -> Step {
         self.sleeper = None;
         let until = match self.set.first_entry() {
-            // In a model every time has already come.
+            // In a model every time is already past.
             Some(first) if first.key().0 <= now || MODELLED => return Step::Wake(first.remove()),
             Some(first) => first.key().0,
             None if idle_until <= now || MODELLED => {
@@ -205,16 +205,16 @@ mod tests {
     fn eventually(mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
-            assert!(begun.elapsed() < LIMIT, "it is not so for too long");
+            assert!(begun.elapsed() < LIMIT, "the condition is not met");
             crate::sync::yield_now();
         }
     }
 
     #[test]
-    fn the_thread_lasts_for_as_long_as_there_are_alarms() {
+    fn the_thread_lasts_while_there_are_alarms() {
         let (ring, rung) = std::sync::mpsc::channel();
         let waker = Waker::from(Arc::new(Bell(ring)));
-        // Longer than the thread waits for work, and each known before the one before it has rung.
+        // Later than the thread waits for work. Each is set before the one before it rings.
         let begun = Instant::now();
         for idle in [1, 3, 2] {
             wake_at(begun + idle * IDLE + IDLE / 2, waker.clone()).unwrap();
@@ -224,13 +224,13 @@ mod tests {
             assert!(at >= begun + idle * IDLE, "rung before its time");
         }
         eventually(|| !ALARMS.lock().has_thread);
-        // Another is made when there is need.
+        // A later alarm starts another thread.
         wake_at(Instant::now(), waker).unwrap();
         rung.recv_timeout(LIMIT).unwrap();
     }
 
     #[test]
-    fn an_alarm_is_one_however_often_it_is_set_and_none_once_it_is_dropped() {
+    fn an_alarm_is_set_once_however_often_and_is_removed_when_dropped() {
         let (ring, rung) = std::sync::mpsc::channel();
         let bell = Arc::new(Bell(ring));
         let waker = Waker::from(Arc::clone(&bell));
@@ -250,12 +250,12 @@ mod tests {
         alarm.set(far, &waker);
         drop(alarm);
         assert_eq!(Arc::strong_count(&bell), 2, "it is dropped with the alarm");
-        // A later alarm does not delay an earlier one, and neither does a cancelled one.
+        // Neither a later alarm nor a cancelled one delays an earlier alarm.
         let mut alarm = Alarm::default();
         alarm.set(far, &waker);
         alarm.set(Instant::now(), &waker);
         rung.recv_timeout(LIMIT).unwrap();
-        // The alarm thread lets go of the waker a moment after it has woken it.
+        // The alarm thread drops its reference a moment after it has woken the waker.
         let deadline = Instant::now() + LIMIT;
         while Arc::strong_count(&bell) != 2 {
             assert!(Instant::now() < deadline, "the waker is still held");

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 /// Marks the end of a chain of slots.
 const NONE: u32 = u32::MAX;
-/// What `previous` says of a slot that is not in the line.
+/// The value of `previous` in a slot that is not in the line.
 const ASIDE: u32 = u32::MAX - 1;
 
 /// A line keeps the memory of at most this many slots while it has no members.
@@ -15,8 +15,8 @@ const KEPT: usize = 64;
 /// The slots lie in one vector and are chained by their numbers: the *line* from `first` to `last`,
 /// and the free slots from `free`. A slot that holds a value is either in the line or *aside*.
 /// [`take_first`](Self::take_first) takes it out of the line, and its value stays until
-/// [`remove`](Self::remove). So a key stays valid until its owner removes it, and no slot is used
-/// again before that.
+/// [`remove`](Self::remove). So a key stays valid until its owner removes it, and no slot is reused
+/// before that.
 #[derive(Debug)]
 pub(crate) struct Line<T> {
     slots: Vec<Slot<T>>,
@@ -42,14 +42,14 @@ struct Slot<T> {
     next: u32,
 }
 
-/// The place of a value in a [`Line`]: the complement of its slot's number, so that an `Option` of
-/// it takes no more room.
+/// The place of a value in a [`Line`]: the complement of its slot's number, so that an
+/// `Option<Key>` takes no more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(NonZeroU32);
 
 impl Key {
     fn of(index: u32) -> Self {
-        // No slot has the greatest number: it is `NONE`.
+        // No slot has the greatest number, which is `NONE`.
         Self(NonZeroU32::new(!index).expect("a slot's number is less than 2^32 - 2"))
     }
 
@@ -190,7 +190,7 @@ mod tests {
 
     use super::{KEPT, Key, Line};
 
-    /// The line against a deque, through some thousands of steps of a small generator.
+    /// Compares the line with a deque, through some thousands of pseudorandom steps.
     #[test]
     fn it_does_what_a_deque_does() {
         let mut seed = 1_u64;
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_crowd_goes_with_it_and_that_of_a_few_stays() {
+    fn memory_of_many_members_is_freed_and_that_of_a_few_is_kept() {
         let mut line = Line::new();
         for crowd in [1, KEPT, 10 * KEPT] {
             let keys: Vec<_> = (0..crowd).map(|number| line.push(number)).collect();

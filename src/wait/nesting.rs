@@ -1,4 +1,4 @@
-//! What the calling thread is currently inside. This decides what it may wait for and whose
+//! What the calling thread is currently inside. This decides what the thread may wait for and which
 //! destructors it may run.
 //!
 //! A *delivery* is what other threads wait for when they unsubscribe: a visit to a chunk, a gate,
@@ -13,7 +13,7 @@
 //! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a
 //!   bounded depth. Otherwise ten thousand destructors that send would run inside one another.
 //!
-//! What a thread may not free now it [postpones](postpone): the outermost delivery or callback on
+//! A thread [postpones](postpone) what it may not free now: the outermost delivery or callback on
 //! the thread frees it when that ends.
 
 use std::cell::{Cell, RefCell};
@@ -28,10 +28,10 @@ const DEEPEST: u64 = 16;
 
 /// One callback. The bits below this one count deliveries.
 const CALLBACK: u64 = 1 << 32;
-/// Something is postponed.
+/// Set while something is postponed.
 const POSTPONED: u64 = 1 << 63;
 
-/// An object that has something to free.
+/// An object that may have something to free.
 pub(crate) trait Reap: Send + Sync {
     /// Frees what can be freed without waiting. Called inside a callback, and in no delivery.
     fn reap_now(&self);
@@ -89,7 +89,7 @@ pub(crate) fn postpone(what: Arc<dyn Reap>) {
     debug_assert!(nesting() != 0);
     QUEUE.with(|queue| {
         let mut queue = queue.borrow_mut();
-        // Most often it is the same object again. A search of the whole queue would take quadratic
+        // Usually it is the same object again. A search of the whole queue would take quadratic
         // time.
         let mut latest = queue.iter().rev().take(8);
         if !latest.any(|queued| Arc::ptr_eq(queued, &what)) {
@@ -122,7 +122,7 @@ fn next_postponed() -> Option<Arc<dyn Reap>> {
     })
 }
 
-/// While this lives, the calling thread is inside a delivery.
+/// The calling thread is inside a delivery until this is dropped.
 #[derive(Debug)]
 pub(crate) struct InDelivery;
 
@@ -141,7 +141,7 @@ impl Drop for InDelivery {
     }
 }
 
-/// While this lives, the calling thread runs a user callback.
+/// The calling thread runs a user callback until this is dropped.
 #[derive(Debug)]
 pub(crate) struct InCallback;
 
@@ -165,7 +165,7 @@ mod tests {
 
     use super::{InCallback, InDelivery, Reap, in_delivery, may_reap, may_wait, postpone};
 
-    /// Counts how often it runs, and asks to run that many more times.
+    /// Counts how often it runs, and postpones itself that many more times.
     struct Again(AtomicUsize, usize);
 
     struct Handle(Arc<Again>);
@@ -185,7 +185,7 @@ mod tests {
     const TURNS: usize = 200_000;
 
     #[test]
-    fn the_outermost_frees_what_was_postponed() {
+    fn the_outermost_frees_postponed_objects() {
         let again = Arc::new(Again(AtomicUsize::new(0), TURNS));
         let turns = || again.0.load(Ordering::Relaxed);
         let handle: Arc<dyn Reap> = Arc::new(Handle(Arc::clone(&again)));

@@ -1,17 +1,17 @@
-//! How a receiver that polls keeps from taking values one at a time.
+//! How a receiver that polls avoids taking values one at a time.
 
 use std::cell::Cell;
 use std::mem;
 
 use crate::sync::{MODELLED, spin_loop, thread_local};
 
-/// How many values a receiver had taken when it last had none left that it knew of.
+/// How many values a receiver had taken when it last knew of no more.
 ///
 /// A receiver that polls may take values as fast as they come, a few at a time. Then the senders
 /// wait for a cache line with each value. So the receiver pauses, and then finds several values.
 ///
-/// Where several values have come, the stream is quick, and a longer pause lets it fill many cache
-/// lines. It is the shorter the more other receivers have paused on the thread since, because a
+/// If several values have come, the stream is quick, and a longer pause lets it fill many cache
+/// lines. The pause is shorter the more other receivers have paused on the thread since, because a
 /// receiver's turn is a pause for the others, too.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
@@ -21,14 +21,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A receiver pauses if it has taken fewer values than this since the last time, and than there
-    /// can be at once.
+    /// A receiver pauses if it has taken fewer values than this since the last time, and fewer than
+    /// can be there at the same time.
     const FEW: u32 = 32;
-    /// A stream is quick if there were so many values or more.
+    /// A stream is quick if this many values have come, or more.
     const MANY: u32 = 8;
 
-    /// The receiver of a channel of this capacity has taken so many values, and knows of no other.
-    /// True if it has paused.
+    /// Called when the receiver of a channel of this capacity has taken `taken` values in all, and
+    /// knows of no more. Returns true if it has paused.
     #[inline]
     pub(crate) fn pauses(&mut self, taken: u32, capacity: usize) -> bool {
         let since = taken.wrapping_sub(mem::replace(&mut self.taken, taken));
@@ -40,18 +40,19 @@ impl Pace {
         keeps_pace
     }
 
-    /// The receiver has taken so many values, and may know of others.
+    /// Called when the receiver has taken `taken` values in all, and may know of more.
     #[inline]
     pub(crate) fn goes_on(&mut self, taken: u32) {
         self.taken = taken;
     }
 
-    /// For how many spin hints to pause after that many values, which are few.
+    /// How many spin hints to pause for after `since` values, which are few.
     #[cold]
     #[inline(never)]
     fn hints(&mut self, since: u32, capacity: usize) -> u32 {
         let others = others_since(&mut self.looks);
-        // The pause may bring eight times as many values. They take up half of the channel at most.
+        // The pause may bring eight times as many values. They must take up at most half of the
+        // channel.
         if since < Self::MANY || since as usize * 16 > capacity {
             return HINTS;
         }
@@ -61,14 +62,15 @@ impl Pace {
     }
 }
 
-/// As [`Pace`], of a receiver that pauses before it looks, and so even where it would find a value.
+/// Like [`Pace`], for a receiver that pauses before it looks, and so also pauses when it would find
+/// a value.
 ///
-/// It pauses for the shorter the more often other receivers have looked on its thread since it last
-/// did: their looks take time, too. So a thread that polls many receivers in turn does not pause
-/// for each.
+/// The pause is shorter the more often other receivers have looked on its thread since it last
+/// looked, because their looks take time, too. So a thread that polls many receivers in turn does
+/// not pause for each.
 #[derive(Debug)]
 pub(crate) struct PaceBefore {
-    /// As in [`Pace`], modulo 2^16: many values may be taken for few, and cost a pause.
+    /// As in [`Pace`], modulo 2^16: then many values may look like few, which costs a pause.
     taken: u16,
     /// The thread's [`LOOKS`] after the last look.
     looks: u16,
@@ -80,15 +82,16 @@ thread_local! {
     static LOOKS: Cell<u16> = const { Cell::new(0) };
 }
 
-/// Counts a look, and returns how many others the thread has made since the count was as in `last`,
-/// which becomes this one.
+/// Counts a look, and returns how many other looks the thread has made since `last`. Sets `last` to
+/// the new count.
 fn others_since(last: &mut u16) -> u16 {
     let looks = LOOKS.with(Cell::get);
     LOOKS.with(|all| all.set(looks.wrapping_add(1)));
     looks.wrapping_sub(mem::replace(last, looks.wrapping_add(1)))
 }
 
-/// How many spin hints take about as long as another receiver's look and its taking a value.
+/// The number of spin hints that take about as long as another receiver's look and its taking of a
+/// value.
 const HINTS_OF_LOOK: u32 = 2;
 
 impl PaceBefore {
@@ -100,8 +103,8 @@ impl PaceBefore {
         }
     }
 
-    /// The receiver has taken so many values, knows of no other, and is about to look. Pauses if it
-    /// looks too often.
+    /// Called when the receiver has taken `taken` values in all, knows of no more, and is about to
+    /// look. Pauses if it looks too often.
     #[inline]
     pub(crate) fn pause(&mut self, taken: u64) {
         let since = self.since(taken);
@@ -110,13 +113,13 @@ impl PaceBefore {
         }
     }
 
-    /// How many values it has taken since its last look.
+    /// How many values the receiver has taken since its last look.
     #[inline]
     fn since(&mut self, taken: u64) -> u16 {
         (taken as u16).wrapping_sub(mem::replace(&mut self.taken, taken as u16))
     }
 
-    /// For how many spin hints to pause after that many values, which are few.
+    /// How many spin hints to pause for after `since` values, which are few.
     #[cold]
     #[inline(never)]
     fn hints(&mut self, since: u16) -> u32 {
@@ -128,13 +131,13 @@ impl PaceBefore {
     }
 }
 
-/// How long a pause is, in spin hints.
+/// The length of a pause, in spin hints.
 const HINTS: u32 = 32;
-/// How long a pause in a quick stream is.
+/// The length of a pause in a quick stream, in spin hints.
 const HINTS_OF_QUICK: u32 = 256;
 
-/// 32 hints take 0.8 microseconds where a spin hint takes 24 ns. It is not inlined, so that the
-/// code of a receiver that does not pause stays short.
+/// 32 hints take 0.8 microseconds if a spin hint takes 24 ns. Not inlined, so that the code of a
+/// receiver that does not pause stays short.
 #[cold]
 #[inline(never)]
 fn pause(hints: u32) {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_has_taken_all_that_there_can_be_does_not_pause() {
+    fn a_receiver_that_has_taken_a_whole_channel_does_not_pause() {
         for (most, paused) in [(1, false), (2, false), (3, true)] {
             assert_eq!(Pace::default().pauses(2, most), paused);
         }
@@ -194,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_may_know_of_others_does_not_pause() {
+    fn a_receiver_that_may_know_of_more_values_does_not_pause() {
         let mut pace = Pace::default();
         pace.goes_on(8);
         assert!(!pace.pauses(8, 1024));
         assert!(pace.pauses(16, 1024));
     }
 
-    /// For how many hints a look pauses.
+    /// The number of hints that a look pauses for.
     fn look(pace: &mut PaceBefore, taken: u64) -> u32 {
         let since = pace.since(taken);
         if u32::from(since) < Pace::FEW {
@@ -212,12 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_pauses_for_the_shorter_the_more_others_look() {
+    fn a_receiver_pauses_for_less_the_more_others_look() {
         const WHOLE: u32 = HINTS;
         let mut pace = PaceBefore::new(u64::MAX);
         let taken = [u64::MAX, 0, 0, 31, 63, 94, 94, 200];
         let hints = taken.map(|taken| look(&mut pace, taken));
-        // At its first look it may be anywhere among the thread's looks, but has taken nothing.
+        // The first look may come after any number of the thread's looks, but after no values.
         assert_eq!(hints, [0, WHOLE, 0, WHOLE, 0, WHOLE, 0, 0]);
 
         let mut all: Vec<_> = (0..20).map(|_| PaceBefore::new(0)).collect();

@@ -9,7 +9,7 @@ use crate::sync::{self, AtomicBool, Ordering, Thread};
 /// Parks the thread that made it; its [`Waker`] unparks that thread.
 ///
 /// A wake-up that comes before the park is kept, so the park returns at once. A park may also
-/// return without one, so its caller looks again at what it waits for.
+/// return without a wake-up, so the caller must check again what it waits for.
 #[derive(Debug, Clone)]
 pub(crate) struct Parker {
     signal: Arc<Signal>,
@@ -30,7 +30,8 @@ impl Parker {
             sync::thread_local! {
                 static CURRENT: Parker = Parker::new();
             }
-            // A thread whose locals are gone (a destructor that sends) gets one for the occasion.
+            // A thread whose locals are gone (a destructor that sends) makes a new parker each
+            // time.
             CURRENT
                 .try_with(Clone::clone)
                 .unwrap_or_else(|_| Self::new())
@@ -54,7 +55,7 @@ impl Parker {
         &self.waker
     }
 
-    /// Parks until woken, or until the deadline; without one, until woken.
+    /// Parks until woken, or until `deadline` if there is one.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
         // ORDERING: pairs with the Release in `wake_by_ref`: what the waker did before is visible
         // to the woken thread.

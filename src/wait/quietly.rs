@@ -1,4 +1,4 @@
-//! Panics of user code: caught, kept, resumed and dropped here and nowhere else.
+//! Panics of user code. They are caught, kept, resumed and dropped only here.
 
 use std::any::Any;
 use std::fmt;
@@ -12,7 +12,7 @@ use std::task::Waker;
 /// dropped.
 pub(crate) struct Caught(Option<Box<dyn Any + Send>>);
 
-// SAFETY: nothing of the payload can be reached through a shared reference but a text, which is
+// SAFETY: only a text of the payload can be reached through a shared reference, and a text is
 // `Sync`.
 unsafe impl Sync for Caught {}
 
@@ -28,7 +28,7 @@ impl Caught {
             .unwrap_or("(a panic without a message)")
     }
 
-    /// Lets the panic go on.
+    /// Resumes the panic.
     pub(crate) fn resume(mut self) -> ! {
         let payload = self.0.take();
         resume_unwind(payload.expect("only this takes it"))
@@ -38,7 +38,7 @@ impl Caught {
 impl Drop for Caught {
     fn drop(&mut self) {
         let Some(payload) = self.0.take() else { return };
-        // The payload of that panic may panic too, and so on. So it is leaked.
+        // The payload of that second panic may panic too, and so on. So it is leaked.
         if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             mem::forget(worse);
         }
@@ -57,13 +57,13 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Caught> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| Caught(Some(payload)))
 }
 
-/// Runs user code, and lets a panic of it go no further.
+/// Runs user code. A panic of it goes no further.
 ///
 /// For code that runs on behalf of another party: a waker on the thread that wakes, a drop on a
-/// thread that serves many.
+/// thread that serves many subscribers.
 pub(crate) fn quietly(f: impl FnOnce()) {
     if crate::sync::MODELLED {
-        // A model that fails says so by a panic.
+        // A failing model reports the failure by a panic.
         return f();
     }
     drop(catch(f));

@@ -1,4 +1,4 @@
-//! Waiters that are all woken at once: readers that wait for a ring's next value.
+//! Waiters that are all woken together: readers that wait for a ring's next value.
 
 use std::mem;
 use std::task::Waker;
@@ -9,35 +9,35 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, mutant, prefetch, store
 /// Marks the end of the chain of free slots.
 const NONE: u32 = u32::MAX;
 
-/// For how many waiters a list keeps memory while nobody waits, or few do.
+/// For how many waiters a list keeps memory while no or few waiters are in it.
 const KEPT: usize = 64;
 
-/// How many wakers ahead memory is fetched.
+/// How many wakers ahead memory is prefetched.
 const AHEAD: usize = 4;
 
-/// The wakers of those that wait for the next event, which wakes all of them.
+/// The wakers of waiters for the next event, which wakes all of them.
 ///
 /// A waiter [joins](Self::join), which fences, and looks once more before it waits. A thread that
-/// brings about an event fences, asks whether [anybody waits](Self::is_waited_on), and if so
-/// [wakes all](Self::wake_all). Of the two fences one comes first: either the waiter sees the
+/// causes an event fences, checks whether [a waiter is in the list](Self::is_waited_on), and if so
+/// [wakes all](Self::wake_all). One of the two fences comes first: either the waiter sees the
 /// event, or the thread sees the waiter.
 ///
-/// **The invariant.** A [`ListPlace`] of the current round has its waker in the list. If it is of
-/// an earlier round, its waker was taken out to be woken. Only `wake_all` begins a round; it does
-/// so under the lock, and takes all wakers out.
+/// **The invariant.** If a [`ListPlace`] belongs to the current round, its waker is in the list. If
+/// it belongs to an earlier round, its waker was taken out to be woken. Only `wake_all` begins a
+/// round. It does so under the lock, and takes all wakers out.
 ///
-/// So a waiter that was woken has nothing to take back, and leaves by a look at the round. That is
-/// the difference from a [`WakerSet`](super::WakerSet), where a woken waiter keeps its place in
-/// line until it acts: a thousand tasks that are woken for each value do not touch a place each.
+/// So a waiter that was woken has nothing to remove, and leaves by a look at the round. This
+/// differs from a [`WakerSet`](super::WakerSet), where a woken waiter keeps its place in line until
+/// it acts: if a thousand tasks are woken for each value, they do not touch a place each.
 ///
-/// The list has memory for as many waiters as there are at once, and for as many as were woken
-/// last: 32 to 64 bytes for each. It frees that of more than [`KEPT`] when the last one leaves, or
-/// when few were woken.
+/// The list has memory for as many waiters as are in it, and for as many as were woken last: 32 to
+/// 64 bytes for each. It frees the memory of more than [`KEPT`] waiters when the last one leaves,
+/// or when few were woken.
 #[derive(Debug)]
 pub(crate) struct WakeList {
-    /// How many wait. Written under the lock.
+    /// The number of waiters. Written under the lock.
     count: AtomicU32,
-    /// How often all were woken, modulo 2^40. Written under the lock.
+    /// How often all waiters were woken, modulo 2^40. Written under the lock.
     round: AtomicU64,
     waiters: Mutex<Waiters>,
 }
@@ -48,14 +48,15 @@ struct Waiters {
     slots: Vec<Result<Waker, u32>>,
     /// The first free slot.
     free: u32,
-    /// Empty. Its memory is for the next round.
+    /// An empty vector, whose memory is for the next round.
     spare: Vec<Result<Waker, u32>>,
 }
 
-/// A waiter's place in a [`WakeList`]: `round << 24 | index`. The default is none.
+/// A waiter's place in a [`WakeList`]: `round << 24 | index`. The default is no place.
 ///
-/// A round's number comes again after 2^40 rounds, a day of ten million a second. Only a waiter
-/// that was woken and did not act until that very round could take it for the current one.
+/// A round's number comes again after 2^40 rounds, a day at ten million a second. Only a waiter
+/// that was woken and did not act for exactly that long could mistake its round for the current
+/// one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ListPlace(u64);
 
@@ -97,13 +98,13 @@ impl WakeList {
         }
     }
 
-    /// Whether the place is of the current round. Exact under the lock.
+    /// Whether the place belongs to the current round. Exact under the lock.
     fn is_current(&self, place: &ListPlace) -> bool {
         *place != ListPlace::NONE && self.round.load(Ordering::Relaxed) == place.round()
     }
 
-    /// Joins the list, unless the waiter is in it with this waker. It must look once more after
-    /// this.
+    /// Joins the list, unless the waiter is in it with this waker. The waiter must look once more
+    /// after this.
     pub(crate) fn join(&self, place: &mut ListPlace, waker: &Waker) {
         if !self.has(place, waker) {
             // Cloned and dropped outside the lock, because that runs user code.
@@ -111,7 +112,7 @@ impl WakeList {
             let replaced = self.put(place, waker);
             drop(replaced);
         }
-        // ORDERING: pairs with the fence of a thread that asks whether anybody waits.
+        // ORDERING: pairs with the fence of a thread that checks whether a waiter is in the list.
         store_load_fence!("list_is_joined_without_fence");
     }
 
@@ -124,7 +125,7 @@ impl WakeList {
         self.is_current(place) && held().is_ok_and(|held| held.will_wake(waker))
     }
 
-    /// Puts a waker in the list, or into the place that the waiter has there. Returns the waker
+    /// Puts a waker into the list, or into the place that the waiter has there. Returns the waker
     /// that was in that place.
     fn put(&self, place: &mut ListPlace, waker: Waker) -> Option<Waker> {
         let mut waiters = self.waiters.lock();
@@ -144,7 +145,7 @@ impl WakeList {
         if place == ListPlace::NONE {
             return;
         }
-        // A place of an earlier round stays one. This look may be out of date.
+        // A place of an earlier round stays one. This look may be outdated.
         if !self.is_current(&place) {
             return;
         }
@@ -167,13 +168,13 @@ impl WakeList {
         quietly(|| drop(waker));
     }
 
-    /// Whether anybody waits. The caller has fenced since the event.
+    /// Whether a waiter is in the list. The caller has made a fence since the event.
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0
     }
 
-    /// Wakes all that wait, in about the order in which they joined.
+    /// Wakes all waiters, roughly in the order in which they joined.
     #[cold]
     pub(crate) fn wake_all(&self) {
         let mut slots = {
@@ -224,7 +225,7 @@ impl Waiters {
         }
     }
 
-    /// Takes out the memory that is kept for more than a few waiters. Nobody waits.
+    /// Takes out the memory that is kept for more than a few waiters. The list has no waiters.
     fn take_unused(&mut self) -> [Vec<Result<Waker, u32>>; 2] {
         if self.slots.capacity() + self.spare.capacity() <= KEPT {
             return [Vec::new(), Vec::new()];

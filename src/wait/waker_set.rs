@@ -13,14 +13,13 @@ use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering, mutant, store_
 /// wake-up before it is passed on.
 pub(crate) const BOUND: Duration = Duration::from_millis(1);
 
-/// Waiters for something that comes in *places*: first come, first woken, as many as there are
-/// places.
+/// Waiters for *places*: first come, first woken, as many as there are places.
 ///
 /// A waiter [joins](Self::join), which fences, and tries once more before it waits. A thread that
-/// makes places looks whether [there is a waiter](Self::is_waited_on) and [wakes](Self::wake) one
+/// makes places checks whether [there is a waiter](Self::is_waited_on) and [wakes](Self::wake) one
 /// waiter for each place. A woken waiter is out of the line until it *acts*: it joins again, at the
-/// front, or it [leaves](Self::leave). Joining, leaving and waking one take constant time, however
-/// many wait. Wakers are cloned, woken and dropped outside of the lock.
+/// front, or it [leaves](Self::leave). Joining, leaving and waking one waiter take constant time,
+/// however many wait. Wakers are cloned, woken and dropped outside of the lock.
 ///
 /// **The invariant.** While a place is free and a waiter is in line, some waiter will look: one
 /// that has joined and not tried yet, or one that was woken and has not acted yet. Three steps
@@ -30,38 +29,38 @@ pub(crate) const BOUND: Duration = Duration::from_millis(1);
 /// 2. A waiter that leaves after it was woken, whether it was served or not, wakes the next if
 ///    there may be a place left.
 /// 3. A wake-up that a *task* has not acted on within [`BOUND`] is passed on to the next in line. A
-///    thread that was woken runs again, but a future may be kept and never be polled. One watch at
-///    a time runs for each set, by the alarm, and only while a task holds a wake-up and others are
-///    in line. It wakes one more at first and twice as many each time no waiter has acted, up to
-///    the first thread. So a thousand idle futures delay the waiter behind them by ten times the
-///    bound.
+///    thread that was woken runs again, but a future may be kept and never be polled. Each set has
+///    one watch at a time, run by the alarm, and only while a task holds a wake-up and others are
+///    in line. It wakes one more waiter at first and twice as many each time no waiter has acted,
+///    up to the first thread. So a thousand idle futures delay the waiter behind them by ten times
+///    the bound.
 ///
 /// # Places that are made without a fence
 ///
-/// A receiver that makes a place and looks at the count without a fence may overlook waiters that
-/// joined while its store was on its way. While a waiter is in line the count is not 0, so that can
-/// only happen to waiters that join an empty line or shortly after that. [`join`](Self::join) tells
-/// them so ([`Again`]), and they look once more after [`BOUND`] without a wake-up. A task need not:
-/// the watch wakes it then.
+/// A receiver that makes a place and reads the count without a fence may overlook waiters that
+/// joined before its store was visible to them. While a waiter is in line the count is not 0, so
+/// that can happen only to waiters that join an empty line, or shortly after that.
+/// [`join`](Self::join) tells them ([`Again`]), and they look once more after [`BOUND`] without a
+/// wake-up. A task need not: the watch wakes it then.
 ///
 /// # Why not `event-listener`
 ///
 /// `event-listener` has the same shape (a list with constant-time removal, `notify(n)`, wake-ups
-/// that a dropped listener hands on). It was considered and not taken, for three reasons. A wake-up
-/// that its receiver keeps without acting stays there; step 3 handles this case. Its list is not
-/// built over [`crate::sync`], so no model of this crate's protocols could see into it. And the
+/// that a dropped listener passes on). It was considered and not used, for three reasons. A wake-up
+/// that its receiver keeps without acting is not passed on; step 3 handles this case. Its list is
+/// not built over [`crate::sync`], so no model of this crate's protocols could see into it. And the
 /// crate keeps its dependencies few by a rule. What remains to be written here is [`Line`], a
 /// hundred lines without `unsafe`.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct WakerSet {
     /// The number of waiters in line, or more if the watch has woken some. Written under the lock,
-    /// read without it. First, because threads that make places read it for each: so it shares
+    /// read without it. First, because threads that make places read it for each place: it shares
     /// their cache line.
     count: AtomicU32,
     /// Whether threads that make places fence before they look at the count.
     is_fenced: bool,
-    /// Made by the first waiter that joins: most sets are never waited on. The watch shares it.
+    /// Made by the first waiter that joins: most sets never have one. The watch shares it.
     shared: OnceLock<Arc<Shared>>,
 }
 
@@ -76,7 +75,7 @@ struct Waiters {
     is_fenced: bool,
     /// Whether the count is 0.
     is_unseen: bool,
-    /// The time since when the count is not 0, where that matters, for at least [`BOUND`].
+    /// The time since when the count has not been 0, if that is needed, for at least [`BOUND`].
     since: Option<Instant>,
     /// How many waiters were woken and have not acted: threads, and tasks whose wake-up was not
     /// passed on.
@@ -90,7 +89,7 @@ struct Waiter {
     waker: Option<Waker>,
     is_task: bool,
     was_woken: bool,
-    /// Whether the waiter is counted as `unacted`. A task is counted only if it was woken in the
+    /// Whether the waiter is counted in `unacted`. A task is counted only if it was woken in the
     /// watch's current round.
     owes: bool,
     /// The watch's round in which it was woken.
@@ -101,7 +100,7 @@ struct Waiter {
 #[derive(Debug)]
 struct Watch {
     is_running: bool,
-    /// How often it has passed wake-ups on. It wraps after at least 49 days.
+    /// How often the watch has passed wake-ups on. It wraps after at least 49 days.
     round: u32,
     /// How many tasks were woken in this round and have not acted.
     unacted: usize,
@@ -109,14 +108,14 @@ struct Watch {
     has_young: bool,
     /// Whether any waiter has acted in this round.
     has_progress: bool,
-    /// How many are woken when a wake-up is passed on.
+    /// How many waiters are woken when wake-ups are passed on.
     #[cfg(feature = "async")]
     batch: usize,
 }
 
-/// A waiter's place in a [`WakerSet`]. It has to be given back by [`WakerSet::leave`].
+/// A waiter's place in a [`WakerSet`]. [`WakerSet::leave`] must give it back.
 ///
-/// The default is a ticket of a task.
+/// The default is the ticket of a task.
 #[derive(Debug, Default)]
 pub(crate) struct Ticket {
     key: Option<Key>,
@@ -133,7 +132,7 @@ impl Ticket {
     }
 }
 
-/// When a waiter is to look again without a wake-up, where places are made without a fence.
+/// When a waiter must look again without a wake-up, if places are made without a fence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Again {
     /// Never: a thread that makes places sees the waiter.
@@ -196,19 +195,19 @@ impl WakerSet {
             drop(replaced);
             again
         });
-        // ORDERING: pairs with the fence that a receiver makes before it looks at the count, when
-        // it finds its queue empty, and with the one in `wake_all`.
+        // ORDERING: pairs with the fence that a receiver makes before it reads the count, when it
+        // finds its queue empty, and with the fence in `wake_all`.
         store_load_fence!("waiter_joins_without_fence");
         again
     }
 
-    /// Leaves the line. If the waiter was woken, and `is_left` says that what it was woken for may
-    /// still be there, the next is woken instead. Waiters that were served ask too: one may be
-    /// woken after it has taken what it found.
+    /// Leaves the line. If the waiter was woken, and `is_left` says that the place that it was
+    /// woken for may still be there, the next waiter is woken instead. Waiters that were served ask
+    /// too, because a waiter may be woken after it has taken a place.
     pub(crate) fn leave(&self, ticket: &mut Ticket, is_left: impl FnOnce() -> bool) {
         let Some(key) = ticket.key.take() else { return };
         let (waker, hands_on) = self.with(|waiters| waiters.leave(key));
-        // Who leaves may be unwinding, and has more to do than this.
+        // The caller may be unwinding, and has more to do than this.
         quietly(|| drop(waker));
         if hands_on && !mutant!("wake_up_is_not_handed_on") && is_left() {
             self.wake(1);
@@ -228,8 +227,8 @@ impl WakerSet {
         ticket.key.is_some_and(is_in_line)
     }
 
-    /// Whether anybody waits. May be out of date unless a fence orders it after what was done to
-    /// make room.
+    /// Whether any waiter is in line. May be outdated unless a fence orders it after the change
+    /// that made room.
     #[inline]
     pub(crate) fn is_waited_on(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0
@@ -262,27 +261,27 @@ impl WakerSet {
         Waker::from(Arc::new(First(Arc::clone(self.shared()))))
     }
 
-    /// This many places were made: wakes as many waiters, the earliest first.
+    /// Wakes as many waiters as `places` were made, the earliest first.
     #[cold]
     pub(crate) fn wake(&self, places: usize) {
         self.with(|waiters| waiters.call(places)).wake();
     }
 
-    /// There are this many places in all: wakes as many waiters, less those that were woken and
-    /// have not acted yet.
+    /// Wakes as many waiters as there are `places` in all, less those that were woken and have not
+    /// acted yet.
     #[cold]
     pub(crate) fn wake_for(&self, places: usize) {
         self.with(|waiters| waiters.call(places.saturating_sub(waiters.unacted_in_all())))
             .wake();
     }
 
-    /// Wakes all waiters: something has ended.
+    /// Wakes all waiters, because something has ended.
     ///
-    /// A waiter that joins after this sees what was done before it.
+    /// A waiter that joins after this sees what the caller did before it.
     #[cold]
     pub(crate) fn wake_all(&self) {
-        // ORDERING: pairs with the fence in `join`: a waiter that has joined before is counted, and
-        // one that joins later sees what the caller has done.
+        // ORDERING: pairs with the fence in `join`: a waiter that has joined before this is
+        // counted, and a waiter that joins later sees what the caller has done.
         store_load_fence!("end_looks_for_waiters_without_fence");
         if self.is_waited_on() {
             self.with(|waiters| waiters.call(usize::MAX)).wake();
@@ -328,7 +327,7 @@ impl Waiters {
     fn join(&mut self, ticket: &mut Ticket, waker: Waker) -> (Again, Option<Waker>) {
         let is_task = !ticket.is_thread;
         let is_young = if self.is_unseen {
-            // No clock is read in a model.
+            // A model reads no clock.
             self.since = (!self.is_fenced && !MODELLED).then(Instant::now);
             self.watch.has_young = false;
             self.since.is_some()
@@ -359,9 +358,9 @@ impl Waiters {
         (self.again(key, is_young), replaced)
     }
 
-    /// Whether a waiter that joins now may be overlooked by threads that make places.
+    /// Whether threads that make places may overlook a waiter that joins now.
     fn is_young(&mut self) -> bool {
-        // Once it is too long ago, no clock is read any more.
+        // Once it is too long ago, the clock is not read any more.
         self.since = self.since.filter(|since| since.elapsed() < BOUND);
         self.since.is_some()
     }
@@ -377,15 +376,14 @@ impl Waiters {
         }
     }
 
-    /// Returns the waiter's waker, and whether another waiter is to be woken if there is something
-    /// left.
+    /// Returns the waiter's waker, and whether another waiter must be woken if a place is left.
     fn leave(&mut self, key: Key) -> (Option<Waker>, bool) {
         self.acts(key);
         let waiter = self.line.remove(key);
         (waiter.waker, waiter.was_woken && self.line.len() != 0)
     }
 
-    /// Notes that a waiter has acted on its wake-up, if it was given one.
+    /// Notes that a waiter has acted on its wake-up, if it had one.
     fn acts(&mut self, key: Key) {
         let waiter = self.line.get(key);
         if !std::mem::take(&mut waiter.owes) {
@@ -401,7 +399,7 @@ impl Waiters {
         }
     }
 
-    /// Takes this many waiters out of the line, to be woken.
+    /// Takes up to this many waiters out of the line, to be woken.
     fn call(&mut self, places: usize) -> Wakers {
         let mut wakers = Wakers::default();
         for _ in 0..places {
@@ -458,7 +456,7 @@ impl Waiters {
             return wakers;
         }
         for _ in 0..self.watch.batch {
-            // A thread acts, and wakes the next if there is more.
+            // A thread acts, and wakes the next waiter if there is another place.
             if self.call_first(&mut wakers) != Some(true) {
                 break;
             }
@@ -481,13 +479,13 @@ impl Shared {
         outcome
     }
 
-    /// Makes the alarm pass on what tasks have not acted on by then.
+    /// Makes the alarm pass on the wake-ups that tasks have not acted on by then.
     #[cfg(feature = "async")]
     #[cold]
     fn watch(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
         if super::alarm::wake_at(Instant::now() + BOUND, waker).is_err() {
-            // No thread could pass wake-ups on in time. So this does it now, for all waiters.
+            // No thread could pass wake-ups on in time. So this wakes all waiters now.
             let wakers = {
                 let mut waiters = self.waiters.lock();
                 waiters.watch.is_running = false;
@@ -502,7 +500,7 @@ impl Shared {
     fn watch(&self) {}
 }
 
-/// The watch.
+/// The alarm calls this: it is the watch.
 #[cfg(feature = "async")]
 impl std::task::Wake for Shared {
     fn wake(self: Arc<Self>) {
