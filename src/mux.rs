@@ -1,6 +1,6 @@
-//! Floor 4: `TypeMux`, which tells events apart by their type.
+//! Floor 4: `TypeMux`, which delivers events by their type.
 
-// This is where it is made; to others its use is a thing to move on from.
+// The mux is implemented here. The deprecation is for its users.
 #![allow(deprecated)]
 
 mod builder;
@@ -26,44 +26,45 @@ pub use types::EventTypes;
 use registry::Registry;
 use types::TypeSet;
 
-/// Hands each event to the subscribers of its type.
+/// Delivers each event to the subscribers of its type.
 ///
-/// It is here for users of go-ethereum's `event.TypeMux`, which is deprecated in favour of its
-/// `Feed`, and so is this one. A [`Feed`](crate::Feed) knows at compile time what it carries:
-/// receivers need no downcast, a send allocates nothing, and each subscriber has its own capacity
-/// and [`Overflow`](crate::Overflow). Events of several types that belong together are an `enum`.
+/// It is for users of go-ethereum's `event.TypeMux`. That one is deprecated in favour of
+/// go-ethereum's `Feed`, and so is this one. A [`Feed`](crate::Feed) knows its type at compile
+/// time: receivers need no downcast, a send allocates nothing, and each subscriber has its own
+/// capacity and [`Overflow`](crate::Overflow). For events of several types, use an `enum`.
 ///
 /// # What it promises
 ///
-/// - [`post`](Self::post) hands the event to every subscription to its type that was made before
-///   and has not ended, waits for those that have no room, and returns how many it reached. An
-///   event that nobody has subscribed to is dropped.
+/// - [`post`](Self::post) delivers the event to every subscription to its type that was made before
+///   and has not ended. It waits for subscriptions that have no room, and returns how many it
+///   reached. An event without subscribers is dropped.
 /// - Subscribers share the event; it is not copied.
 /// - Events that one thread posts reach each subscription in the order posted, whatever their
 ///   types.
 /// - A subscription sees no event whose [time](TypeMuxEvent::time) is before the subscription was
 ///   made.
-/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns,
-///   nothing more is put on the channel by any thread; it ends once what is in it has been taken. A
-///   post that was blocked on it goes on at once, as it does when the receiver is dropped. A
-///   channel that was brought along ends as
-///   [`Subscription::unsubscribe`](crate::Subscription::unsubscribe) says of its kind.
+/// - When [`unsubscribe`](TypeMuxSubscription::unsubscribe) or [`stop`](Self::stop) returns, no
+///   thread puts anything more on the channel; it ends once every event in it is taken. A post that
+///   was blocked on it goes on at once, as it does when the receiver is dropped. A channel that the
+///   caller brought along ends as [`Subscription::unsubscribe`](crate::Subscription::unsubscribe)
+///   says of its kind.
 /// - After `stop`, a post gives the event back in [`MuxClosed`], and a new subscription has ended
 ///   already. Dropping the mux stops it.
 ///
-/// # What differs from go-ethereum
+/// # Differences from go-ethereum
 ///
 /// A channel of the mux's own holds 1,024 events, as a feed's does, and a post returns once the
-/// event is in it; there, it returns once every subscriber has received it, one after the other.
-/// Bring a crossbeam channel of capacity 0 along to have that
-/// ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)); one that is full holds up nobody else
-/// here.
+/// event is in it. In go-ethereum, a post returns once every subscriber has received the event, one
+/// after the other. For that behaviour, bring a crossbeam channel of capacity 0 along
+/// ([`subscribe`](TypeMuxSubscriberBuilder::subscribe)). Here a full channel delays no other
+/// subscriber.
 ///
 /// # How it is built
 ///
-/// Each type has a feed of its own, made when somebody subscribes to the type: a post looks the
-/// feed up under a lock for readers, lets go of the lock, and sends. It makes one allocation, for
-/// the event; where nobody has subscribed it makes none, and leaves nothing behind. A subscription
+/// Each type has its own feed, made when the type is first subscribed to. A post looks the feed up
+/// under a read lock, releases the lock, and sends. It makes one allocation, for the event. For a
+/// type without subscribers it makes none, and leaves nothing behind. A subscription to several
+/// types has one channel, to which the feed of each type sends.
 /// to several types has one channel, to which the feed of each sends.
 ///
 /// # Examples
@@ -97,12 +98,12 @@ pub struct TypeMux {
     registry: Registry,
 }
 
-// As of the feeds that it is made of.
+// As for the feeds that it is made of.
 impl UnwindSafe for TypeMux {}
 impl RefUnwindSafe for TypeMux {}
 
 impl TypeMux {
-    /// A mux without subscribers.
+    /// Creates a mux without subscribers.
     pub fn new() -> Self {
         Self {
             registry: Registry::new(),
@@ -112,8 +113,9 @@ impl TypeMux {
     /// Subscribes to events of these types, given as a tuple, with a channel of the mux's own that
     /// holds 1,024 events.
     ///
-    /// For another capacity, a name, or a channel that is brought along, see
-    /// [`subscriber`](Self::subscriber). On a mux that was stopped the subscription has ended.
+    /// For another capacity, a name, or a channel that the caller brings along, see
+    /// [`subscriber`](Self::subscriber). If the mux was stopped, the subscription has ended
+    /// already.
     ///
     /// # Panics
     ///
@@ -131,7 +133,8 @@ impl TypeMux {
             .expect("the default capacity can be had")
     }
 
-    /// Subscribes with options: more types, a name, a capacity, a channel that is brought along.
+    /// Subscribes with options: more types, a name, a capacity, or a channel that the caller brings
+    /// along.
     ///
     /// # Panics
     ///
@@ -141,11 +144,11 @@ impl TypeMux {
         TypeMuxSubscriberBuilder::new(&self.registry, TypeSet::of::<Types>())
     }
 
-    /// Hands an event to all subscribers of its type, waits for those that have no room, and
-    /// returns how many it reached.
+    /// Delivers an event to all subscribers of its type, waits for those that have no room, and
+    /// returns how many subscribers it reached.
     ///
-    /// One that is under way when the mux is stopped goes on at once, and returns how many it had
-    /// reached.
+    /// A post that is under way when the mux is stopped returns at once with the number of
+    /// subscribers that it had reached.
     ///
     /// # Errors
     ///
@@ -154,19 +157,18 @@ impl TypeMux {
         let Ok(feed) = self.registry.feed(TypeId::of::<E>()) else {
             return Err(MuxClosed::new(event));
         };
-        // Here, too, not under the lock: the event that nobody wants is dropped, which is code of
-        // others.
+        // Not under the lock here either: if the event has no subscribers, its drop runs user code.
         let Some(feed) = feed.filter(|feed| feed.subscriber_count() > 0) else {
             return Ok(0);
         };
         Ok(since::count_reached(|| feed.send(TypeMuxEvent::new(event))))
     }
 
-    /// Ends all subscriptions and lets no new ones begin. Posts that are blocked go on at once.
+    /// Ends all subscriptions and admits no new ones. Blocked posts go on at once.
     ///
-    /// When this returns, nothing more is put on any channel by any thread: it waits for deliveries
-    /// under way, which do not block, except for one that it is called from. Again, from any
-    /// thread: harmless, and it waits in the same way.
+    /// When this returns, no thread puts anything more on any channel. It waits for deliveries
+    /// under way, which do not block, except for a delivery that it is called from. It may be
+    /// called again, from any thread; it then waits in the same way.
     pub fn stop(&self) {
         self.registry.stop();
     }

@@ -1,13 +1,13 @@
-//! Floor 0: the one place that names the primitives of threads and memory.
+//! Floor 0: the only module that names the primitives of threads and memory.
 //!
-//! Everything lock-free is written once, over this module, and that same code is what is checked:
-//! under `--cfg fanfeed_loom` the names below are loom's, under `--cfg fanfeed_shuttle` shuttle's,
-//! elsewhere they are those of `std` and `parking_lot`. loom goes through all executions of
-//! something small, with all that weak orderings allow; shuttle through some thousands of something
-//! larger, with all orderings taken for `SeqCst`.
+//! All lock-free code is written once, over this module, and the checkers run that same code. Under
+//! `--cfg fanfeed_loom` the names below are loom's, under `--cfg fanfeed_shuttle` shuttle's, and
+//! otherwise those of `std` and `parking_lot`. loom goes through all executions of something small,
+//! with everything that weak orderings allow. Shuttle goes through some thousands of executions of
+//! something larger, and treats all orderings as `SeqCst`.
 //!
 //! `std::sync::Arc` is the exception that other floors may name themselves: a [`std::task::Waker`]
-//! can only be made from it, and no protocol here leans on the ordering of its counters.
+//! can only be made from it, and no protocol here relies on the ordering of its counters.
 
 #[cfg(not(any(fanfeed_loom, fanfeed_shuttle)))]
 mod asymmetric;
@@ -20,22 +20,21 @@ pub(crate) use real::*;
 mod model;
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub(crate) use model::*;
-// For the carriers of models, which are to be watched as well.
+// For the carriers of models, whose accesses are checked as well.
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub use model::UnsafeCell;
 
 #[cfg(any(fanfeed_loom, fanfeed_shuttle))]
 pub mod mutants;
 
-/// Whether this is a model, in which time does not pass, looking again without a step of the
-/// model's shows nothing new, and what is made in some number is made in as few as make a
-/// difference.
+/// Whether this is a model. In a model, time does not pass, a second look without a step of the
+/// model finds nothing new, and sizes are as small as possible.
 pub(crate) const MODELLED: bool = cfg!(any(fanfeed_loom, fanfeed_shuttle));
 
 /// True while a model runs the named mutant of the code; always false elsewhere.
 ///
-/// A mutant is a protocol with one fence, or one step, left out. Its model has to fail, and a test
-/// in `loom-tests/` or `shuttle-tests/` holds that it does: a model that cannot fail proves
+/// A mutant is a protocol with one fence, or one step, left out. Its model must fail, and a test in
+/// `loom-tests/` or `shuttle-tests/` asserts that it does, because a model that cannot fail proves
 /// nothing.
 macro_rules! mutant {
     ($name:literal) => {{
@@ -48,7 +47,7 @@ macro_rules! mutant {
 }
 pub(crate) use mutant;
 
-/// The ordering, or `Relaxed` while a model runs the named mutant, which loom can tell from it.
+/// The ordering, or `Relaxed` while a model runs the named mutant. loom can tell the two apart.
 macro_rules! order {
     ($order:ident, $mutant:literal) => {
         if $crate::sync::mutant!($mutant) {
@@ -60,14 +59,14 @@ macro_rules! order {
 }
 pub(crate) use order;
 
-/// The fence between a store that others look for and a load that looks for theirs.
+/// The fence between a store that another thread looks for and a load of the other thread's store.
 ///
 /// Every such fence of the crate has a name, so that a model can leave it out (see [`mutant!`]).
 ///
-/// For the slow half of a protocol. The fast halves have none: there the store and the load are
-/// both `SeqCst`, as are the store and the load of the other side, and the single order of all
-/// `SeqCst` operations does what the fence would do. On x86 that makes the store an `xchg` and the
-/// load a plain one, where a store and a fence cost half as much again.
+/// It is for the slow half of a protocol. The fast halves have none: there, the store and the load
+/// are both `SeqCst`, as are the store and the load of the other side, and the single order of all
+/// `SeqCst` operations has the effect of the fence. On x86 that makes the store an `xchg` and the
+/// load a plain one; a store and a fence would cost half as much again.
 macro_rules! store_load_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {
@@ -77,16 +76,16 @@ macro_rules! store_load_fence {
 }
 pub(crate) use store_load_fence;
 
-/// Stands between a `SeqCst` store and a `SeqCst` load. Nothing, except in a model of loom's.
+/// Stands between a `SeqCst` store and a `SeqCst` load. It is nothing, except in a loom model.
 ///
-/// loom takes `SeqCst` accesses for `AcqRel` ones, which would not order the two; it knows `SeqCst`
-/// fences. So where the code leans on the single order of `SeqCst` accesses, a model gets a fence,
-/// which is what that order amounts to there. Wherever this is used, all four accesses of the
-/// protocol are `SeqCst`; the comment at the site names them.
+/// loom treats `SeqCst` accesses as `AcqRel`, which would not order the two, but it supports
+/// `SeqCst` fences. So where the code relies on the single order of `SeqCst` accesses, a model gets
+/// a fence, which has the effect of that order there. Wherever this is used, all four accesses of
+/// the protocol are `SeqCst`; the comment at the site names them.
 ///
-/// A fence orders more than those four: every access before it and every access after it. A model
-/// could therefore hold although the code relies on the order of a weaker access across such a
-/// site. So the comment at each site also names the weaker accesses that follow, and says why the
+/// A fence orders more than those four: every access before it and every access after it. So a
+/// model could hold although the code relies on the order of a weaker access across such a site.
+/// Therefore the comment at each site also names the weaker accesses that follow, and says why the
 /// protocol needs no order of them.
 macro_rules! seq_cst_order {
     ($name:literal) => {
@@ -96,8 +95,8 @@ macro_rules! seq_cst_order {
 }
 pub(crate) use seq_cst_order;
 
-/// The frequent side's fence of a pair whose other half is a [`heavy_fence!`]: nothing but an order
-/// for the compiler, where that can be had. A model takes it, and the heavy one, for a full fence.
+/// The fence of the frequent side of a pair whose other half is a [`heavy_fence!`]. If possible, it
+/// only orders the compiler. A model treats both as full fences.
 macro_rules! light_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {
@@ -107,7 +106,8 @@ macro_rules! light_fence {
 }
 pub(crate) use light_fence;
 
-/// The rare side's fence of a pair whose other half is a [`light_fence!`]: microseconds.
+/// The fence of the rare side of a pair whose other half is a [`light_fence!`]. It takes
+/// microseconds.
 macro_rules! heavy_fence {
     ($name:literal) => {
         if !$crate::sync::mutant!($name) {

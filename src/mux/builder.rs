@@ -14,12 +14,12 @@ use crate::carrier::Carrier;
 use crate::error::CapacityError;
 use crate::subscription::Subscription;
 
-/// How many events a channel holds for which no capacity was asked: as many as a feed's own.
+/// The capacity of a channel if the caller sets none; the same as for a feed's own channel.
 const DEFAULT_CAPACITY: usize = 1024;
-/// The largest capacity: that of a feed's own channel.
+/// The largest capacity; the same as for a feed's own channel.
 const MAX_CAPACITY: usize = 1 << 30;
 
-/// Options of a subscription to be made, from [`TypeMux::subscriber`](crate::TypeMux::subscriber).
+/// Options of a new subscription, from [`TypeMux::subscriber`](crate::TypeMux::subscriber).
 ///
 /// ```
 /// # #![allow(deprecated)]
@@ -47,7 +47,7 @@ pub struct TypeMuxSubscriberBuilder<'m> {
     capacity: usize,
 }
 
-// Plain options, and the mux, which says why.
+// Plain options, and the mux, which is unwind-safe.
 impl UnwindSafe for TypeMuxSubscriberBuilder<'_> {}
 impl RefUnwindSafe for TypeMuxSubscriberBuilder<'_> {}
 
@@ -61,11 +61,11 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
         }
     }
 
-    /// Adds a type of events: for more than twelve, or where the types depend on something.
+    /// Adds a type of events. Use it for more than twelve types, or if the types are generic.
     ///
     /// # Panics
     ///
-    /// If the type is among them already.
+    /// If the type is already listed.
     #[track_caller]
     pub fn and<E: Any + Send + Sync>(mut self) -> Self {
         self.types.add::<E>();
@@ -78,8 +78,8 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
         self
     }
 
-    /// How many events the mux's own channel holds, from 1; 1,024 if this is not called. Without
-    /// meaning for a channel that is brought along.
+    /// Sets how many events the mux's own channel holds, at least 1; the default is 1,024. It has
+    /// no effect on a channel that the caller brings along.
     ///
     /// With 1, a post returns once all events before it have been received.
     pub fn capacity(mut self, capacity: usize) -> Self {
@@ -89,7 +89,7 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
 
     /// Subscribes a channel of the mux's own.
     ///
-    /// On a mux that was stopped, it has ended.
+    /// If the mux was stopped, the subscription has ended already.
     ///
     /// # Errors
     ///
@@ -103,15 +103,16 @@ impl<'m> TypeMuxSubscriberBuilder<'m> {
         Ok(TypeMuxSubscription::new(subscription, receiver))
     }
 
-    /// Subscribes a channel that is brought along, such as a crossbeam channel, whose receiver can
-    /// stand in a `select!`.
+    /// Subscribes a channel that the caller brings along, such as a crossbeam channel, whose
+    /// receiver can be used in a `select!`.
     ///
-    /// Each type gets a clone of the carrier. All of them are dropped when the subscription ends,
-    /// and with them ends the channel. One whose receiver is gone is found out by the next event
-    /// that is posted to it. A crossbeam channel of capacity 0 holds a post until the event has
-    /// been received, as go-ethereum's does.
+    /// Each type gets a clone of the carrier. All clones are dropped when the subscription ends,
+    /// which ends the channel. If a channel's receiver is gone, the next event posted to it finds
+    /// that out. A crossbeam channel of capacity 0 blocks a post until the event has been received,
+    /// as go-ethereum's does.
     ///
-    /// On a mux that was stopped the subscription has ended, and the carrier was dropped.
+    /// If the mux was stopped, the subscription has ended already, and the carrier has been
+    /// dropped.
     pub fn subscribe<C: Carrier<TypeMuxEvent> + Clone + 'static>(self, carrier: C) -> Subscription {
         self.registry.subscribe(&self.types, self.name, carrier)
     }

@@ -1,9 +1,10 @@
 //! The mux's own channel: bounded, many senders, one receiver.
 //!
-//! A feed's own channel belongs to one subscription of one feed, and ends with it; a subscription
-//! of a mux has one for each type, and one order of events over all of them. So this is a carrier,
-//! one handle of which goes to each type's feed. All of it is under one lock, which is held for a
-//! few instructions; it is built on `sync` alone, so that loom sees through it.
+//! A feed's own channel belongs to one subscription of one feed, and ends with it. A subscription
+//! of a mux has one subscription for each type, and one order of events over all of them. So this
+//! channel is a carrier, and each type's feed gets one handle of it. One lock protects the whole
+//! channel, and is held for a few instructions. The channel is built only on `sync`, so that loom
+//! sees through it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,22 +21,23 @@ use crate::wait::{Identity, Parker, Ticket, WakerSet, identity, wake};
 
 struct Shared {
     capacity: usize,
-    /// How many events there are; written under the lock, and read without it where it need not be
-    /// exact.
+    /// How many events there are. Written under the lock; read without the lock where it need not
+    /// be exact.
     len: AtomicUsize,
     queue: Mutex<Queue>,
-    /// Where posts wait for room, first come, first woken, one for each event that is taken.
+    /// The line of posts that wait for room, first come, first woken, one for each event that is
+    /// taken.
     room: WakerSet,
-    /// The places in that line, by the wakers of the posts. Each post has a waker of its own.
+    /// The places in that line, by the wakers of the posts. Each post has its own waker.
     blocked: Mutex<BTreeMap<Identity, Ticket>>,
 }
 
 #[derive(Default)]
 struct Queue {
     events: VecDeque<TypeMuxEvent>,
-    /// The receiver is gone, or all senders are, or one of them was disconnected.
+    /// Set when the receiver is gone, or all senders are gone, or one of them was disconnected.
     closed: bool,
-    /// The receiver, while it waits for an event.
+    /// The receiver's waker, while it waits for an event.
     receiver: Option<Waker>,
 }
 
@@ -57,8 +59,8 @@ impl Shared {
     }
 }
 
-/// A channel that holds so many events. It ends when its receiver is dropped, or the last clone of
-/// its sender, or when any of these clones is disconnected.
+/// Makes a channel that holds `capacity` events. It ends when its receiver is dropped, or the last
+/// clone of its sender, or when any of these clones is disconnected.
 pub(super) fn bounded(capacity: usize) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
         capacity,
@@ -74,7 +76,7 @@ pub(super) fn bounded(capacity: usize) -> (Sender, Receiver) {
 #[derive(Clone)]
 pub(super) struct Sender(Arc<Sending>);
 
-/// What all clones of a sender share: its end is theirs.
+/// Shared by all clones of a sender. The channel ends when it is dropped.
 struct Sending(Arc<Shared>);
 
 impl Drop for Sending {
@@ -111,12 +113,12 @@ impl Carrier<TypeMuxEvent> for Sender {
         }
         let identity = identity(waker);
         let held = shared.blocked.lock().remove(&identity);
-        // A post is a thread's: it acts on each wake-up.
+        // A thread makes the post, and a thread acts on each wake-up.
         let mut ticket = held.unwrap_or_else(Ticket::of_thread);
         shared.room.join(&mut ticket, waker);
         shared.blocked.lock().insert(identity, ticket);
-        // The post tries once more after this. If it finds the channel full again, the lock of the
-        // queue orders its place in line before the look in `take` at who waits.
+        // The post tries once more after this. If it finds the channel full again, the queue's lock
+        // orders its place in line before the check for waiters in `take`.
         Room::Waking
     }
 
@@ -132,8 +134,8 @@ impl Carrier<TypeMuxEvent> for Sender {
         Some(self.0.0.len.load(Ordering::Relaxed))
     }
 
-    /// Ends the channel for all clones: the end of the subscription to one type is its end for all
-    /// types. The drop of the last clone wakes the receiver and the posts that wait, because wakers
+    /// Ends the channel for all clones: the end of the subscription to one type is the end for all
+    /// types. The drop of the last clone wakes the receiver and the waiting posts, because wakers
     /// are user code. All of these see the end if they look earlier.
     fn disconnect(&self, _: Sealed) {
         if !mutant!("mux_channel_ends_with_its_drop") {
@@ -145,19 +147,19 @@ impl Carrier<TypeMuxEvent> for Sender {
 pub(super) struct Receiver(Arc<Shared>);
 
 impl Receiver {
-    /// The next event, if there is one now; `None` once the channel has ended and all events were
+    /// The next event, if there is one now; `None` once the channel has ended and every event is
     /// taken.
     pub(super) fn try_recv(&mut self) -> Poll<Option<TypeMuxEvent>> {
         self.take(None)
     }
 
-    /// The next event, if there is one now; else the waker is woken when there may be.
+    /// The next event, if there is one now. Otherwise registers the task's waker.
     pub(super) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<TypeMuxEvent>> {
         self.take(Some(context.waker()))
     }
 
     fn take(&mut self, waker: Option<&Waker>) -> Poll<Option<TypeMuxEvent>> {
-        // Cloned and dropped outside the lock: that runs code of others.
+        // Cloned and dropped outside the lock, because that runs user code.
         let mut waker = waker.cloned();
         let event = {
             let mut queue = self.0.queue.lock();
@@ -179,13 +181,13 @@ impl Receiver {
         Poll::Ready(Some(event))
     }
 
-    /// Waits for the next event, until the deadline if there is one.
+    /// Waits for the next event, until `deadline` if there is one.
     pub(super) fn recv(
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<TypeMuxEvent, RecvTimeoutError> {
-        // An event that comes in the next few microseconds is had without parking, and without
-        // taking the lock from whoever posts it.
+        // An event that comes in the next few microseconds is received without parking, and without
+        // taking the lock from the thread that posts it.
         let backoff = Backoff::new();
         while self.is_empty() && !backoff.is_completed() && !MODELLED {
             backoff.snooze();
@@ -223,7 +225,7 @@ impl Drop for Receiver {
         self.0.close();
         let events = std::mem::take(&mut self.0.queue.lock().events);
         self.0.len.store(0, Ordering::Relaxed);
-        // Outside the lock: an event's drop is code of others.
+        // Outside the lock, because an event's drop is user code.
         drop(events);
     }
 }
@@ -276,14 +278,14 @@ mod tests {
         assert!(receiver.try_recv().is_ready());
         assert_eq!(woken(), [1, 0, 0, 0], "the first in line alone");
 
-        // It gives up, and leaves room for the next.
+        // The first post gives up, and leaves room for the next.
         sender.forget_waker(&posts[0].1);
         assert_eq!(woken(), [0, 1, 0, 0]);
-        // That one is served, and leaves no room.
+        // The second post is served, and leaves no room.
         sender.try_send(TypeMuxEvent::new(0)).unwrap();
         sender.forget_waker(&posts[1].1);
         assert_eq!(woken(), [0; 4]);
-        // One that was not woken has no wake-up to hand on.
+        // A post that was not woken has no wake-up to pass on.
         sender.forget_waker(&posts[2].1);
         assert_eq!(woken(), [0; 4]);
 
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_an_event_is_woken_by_it_and_by_the_end() {
+    fn a_waiting_receiver_is_woken_by_an_event_and_by_the_end() {
         let (sender, mut receiver) = bounded(2);
         let (woken, waker) = waker();
         let mut context = Context::from_waker(&waker);

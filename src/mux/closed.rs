@@ -1,9 +1,9 @@
-//! Posting on a mux that was stopped.
+//! The error of a post on a mux that was stopped.
 
 use std::error::Error;
 use std::fmt;
 
-/// The mux was stopped; the event that was to be posted is given back.
+/// The mux was stopped. This gives the event back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MuxClosed<E>(E);
 

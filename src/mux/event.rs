@@ -1,4 +1,4 @@
-//! What is posted, as its subscribers get it.
+//! An event as its subscribers get it.
 
 use std::any::Any;
 use std::fmt;
@@ -10,8 +10,8 @@ use std::time::Instant;
 /// Cloning it does not copy the event: all subscribers share the posted event, which is dropped
 /// with the last handle.
 ///
-/// The time is an [`Instant`], which never runs backwards: a subscription leans on it to see no
-/// event that is older than itself. Where the time of day matters, put a
+/// The time is an [`Instant`], which never runs backwards. A subscription relies on it to see no
+/// event that is older than itself. If the time of day matters, put a
 /// [`SystemTime`](std::time::SystemTime) into the event.
 #[derive(Clone)]
 pub struct TypeMuxEvent {
@@ -28,31 +28,31 @@ impl TypeMuxEvent {
         }
     }
 
-    /// When it was posted.
+    /// When the event was posted.
     pub fn time(&self) -> Instant {
         self.time
     }
 
-    /// What was posted.
+    /// The posted event.
     pub fn data(&self) -> &Arc<dyn Any + Send + Sync> {
         &self.data
     }
 
-    /// Whether an event of this type was posted.
+    /// Whether the posted event is of this type.
     pub fn is<E: Any>(&self) -> bool {
         self.data.is::<E>()
     }
 
-    /// What was posted, if it is of this type.
+    /// The posted event, if it is of this type.
     pub fn downcast_ref<E: Any>(&self) -> Option<&E> {
         self.data.downcast_ref()
     }
 
-    /// What was posted, if it is of this type, to be kept without the time.
+    /// The posted event, if it is of this type, to be kept without the time.
     ///
     /// # Errors
     ///
-    /// The event itself, if it is of another type.
+    /// `self`, if the event is of another type.
     pub fn downcast<E: Any + Send + Sync>(self) -> Result<Arc<E>, Self> {
         let time = self.time;
         self.data

@@ -1,4 +1,4 @@
-//! Which feed carries which type, and whether the mux was stopped.
+//! The feeds of the types, and whether the mux was stopped.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use crate::feed::Feed;
 use crate::subscription::Subscription;
 use crate::sync::{AtomicU64, RwLock, mutant};
 
-/// The feeds by type. The lock is held to look one up, never while an event is delivered or code of
-/// others is called.
+/// The feeds by type. The lock is held to look a feed up, and never while an event is delivered or
+/// user code runs.
 pub(super) struct Registry {
     feeds: RwLock<Feeds>,
 }
@@ -34,7 +34,7 @@ impl Registry {
         }
     }
 
-    /// The feed of a type, if anybody has subscribed to it. `Err` once stopped.
+    /// The feed of a type, if the type has been subscribed to. `Err` once stopped.
     #[inline]
     pub(super) fn feed(
         &self,
@@ -47,16 +47,16 @@ impl Registry {
         Ok(feeds.by_type.get(&event_type).cloned())
     }
 
-    /// The feeds of these types, made where there is none yet. `Err` once stopped.
+    /// The feeds of these types. Makes those that do not exist. `Err` once stopped.
     fn feeds_of(&self, types: &TypeSet) -> Result<Vec<Arc<Feed<TypeMuxEvent>>>, Stopped> {
-        // Dropped after the lock is released: they may still hold carriers that have ended.
+        // Dropped after the lock is released, because they may still hold carriers that have ended.
         let mut unused = Vec::new();
         let mut feeds = self.feeds.write();
         if feeds.stopped {
             return Err(Stopped);
         }
-        // Feeds that nobody is subscribed to go when new ones come. One that is held elsewhere is
-        // about to be posted on, or subscribed to.
+        // Feeds without subscribers are removed when new feeds are added. A feed that is held
+        // elsewhere is about to be posted on, or subscribed to.
         if types.ids().any(|id| !feeds.by_type.contains_key(&id)) {
             feeds.by_type.retain(|_, feed| {
                 let is_used = feed.subscriber_count() > 0 || Arc::strong_count(feed) > 1;
@@ -72,8 +72,8 @@ impl Registry {
             .collect())
     }
 
-    /// Subscribes a channel to these types. Once stopped, the subscription has ended, and the
-    /// carrier is dropped.
+    /// Subscribes a channel to these types. Once the mux is stopped, the subscription has ended
+    /// already, and the carrier is dropped.
     pub(super) fn subscribe<C>(
         &self,
         types: &TypeSet,
@@ -86,10 +86,10 @@ impl Registry {
         let Ok(feeds) = self.feeds_of(types) else {
             return Group::ended(name);
         };
-        // All that is subscribed is younger than this.
+        // Every subscription made below is younger than this.
         let since = Instant::now();
         let passed_over = Arc::new(AtomicU64::new(0));
-        // Should the mux be stopped meanwhile, a closed feed gives a subscription that has ended.
+        // If the mux is stopped meanwhile, a closed feed returns a subscription that has ended.
         let parts = feeds.iter().map(|feed| {
             let carrier = Since::new(carrier.clone(), since, Arc::clone(&passed_over));
             feed.subscribe(carrier)
@@ -101,7 +101,8 @@ impl Registry {
         self.feeds.read().stopped
     }
 
-    /// Lets nothing more in, ends what is there, and waits for deliveries under way.
+    /// Admits no more subscriptions and posts, ends all subscriptions, and waits for deliveries
+    /// under way.
     pub(super) fn stop(&self) {
         let feeds: Vec<_> = {
             let mut feeds = self.feeds.write();
@@ -125,7 +126,7 @@ impl Registry {
         }
     }
 
-    /// How many types there are feeds for, and how many subscriptions these have.
+    /// The number of types that have feeds, and the number of their subscriptions.
     pub(super) fn counts(&self) -> (usize, usize) {
         let feeds = self.feeds.read();
         let subscriptions = feeds.by_type.values().map(|feed| feed.subscriber_count());
@@ -146,7 +147,7 @@ mod tests {
         let registry = Registry::new();
         let feeds_of = |types| registry.feeds_of(&types).unwrap();
         let held = feeds_of(TypeSet::of::<(u8,)>());
-        // A new type comes, and nobody has subscribed to the other yet.
+        // A new type is added, and the other has no subscriber yet.
         let other = feeds_of(TypeSet::of::<(u16,)>());
         assert!(Arc::ptr_eq(&held[0], &feeds_of(TypeSet::of::<(u8,)>())[0]));
         assert_eq!(registry.counts(), (2, 0));

@@ -1,4 +1,4 @@
-//! What keeps a subscription from seeing events older than itself.
+//! Keeps a subscription from seeing events older than itself.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ thread_local! {
     static PASSED_OVER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a send, which returns how many it reached, and subtracts the subscribers that passed over
-/// the event.
+/// Runs a send, which returns how many subscribers it reached, and subtracts the subscribers that
+/// passed over the event.
 ///
-/// All of a send happens on the thread that calls it. A send inside a send, by a carrier, leaves
-/// the count as it was.
+/// The whole send runs on the calling thread. A send inside a send, by a carrier, leaves the outer
+/// count unchanged.
 pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
-    /// Also where the send panics, which a send that this one is inside of may catch.
+    /// Also restores the count if the send panics, because an outer send may catch that panic.
     struct PutBack(usize);
     impl Drop for PutBack {
         fn drop(&mut self) {
@@ -36,10 +36,9 @@ pub(super) fn count_reached(send: impl FnOnce() -> usize) -> usize {
 
 /// A carrier that passes over events older than its subscription.
 ///
-/// An event gets its time before it is sent, and a subscription that is made between the two is in
-/// time to be served. To its feed such an event counts as delivered, because the feed knows no
-/// other way to have a value neither taken nor waited for; so those are counted here, to be taken
-/// off.
+/// An event gets its time before it is sent, and a subscription that is made between the two would
+/// be served. Such an event counts as delivered to its feed, because a carrier has no other way to
+/// neither take a value nor be waited for. So these events are counted here, to be subtracted.
 pub(super) struct Since<C> {
     carrier: C,
     since: Instant,
@@ -79,7 +78,8 @@ impl<C: Carrier<TypeMuxEvent>> Carrier<TypeMuxEvent> for Since<C> {
         self.carrier.depth()
     }
 
-    /// Only an event that was found full is sent there directly, and that one is not too old.
+    /// Only an event that found the channel full is sent there directly, and that event is not too
+    /// old.
     fn as_crossbeam(&self) -> Option<&crossbeam_channel::Sender<TypeMuxEvent>> {
         self.carrier.as_crossbeam()
     }
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes what it is asked.
+    /// Records its calls.
     #[derive(Default)]
     struct Asked(Mutex<Vec<&'static str>>);
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_a_carrier_is_asked_goes_through() {
+    fn other_calls_of_the_carrier_are_forwarded() {
         let asked = Asked::default();
         let (carrier, _) = since(&asked, Instant::now());
         assert_eq!(carrier.poll_room(Waker::noop()), Room::Waking);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_inside_a_send_leaves_the_count_of_the_outer_one_as_it_was() {
+    fn a_send_inside_a_send_leaves_the_outer_count_unchanged() {
         let asked = Asked::default();
         let event = TypeMuxEvent::new(());
         let (carrier, _) = since(&asked, event.time() + Duration::from_nanos(1));

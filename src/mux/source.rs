@@ -9,8 +9,8 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// A subscription to each type's feed, all on one channel.
 ///
-/// The end of one is the end of all: what ends one without being asked (the mux was stopped, the
-/// far end of the channel is gone, its carrier panicked) holds for the others too.
+/// The end of one part is the end of all: if one part ends by itself (the mux was stopped, the far
+/// end of the channel is gone, its carrier panicked), the others end too.
 pub(super) struct Group {
     state: SubscriptionState,
     parts: Box<[Subscription]>,
@@ -41,7 +41,7 @@ impl Group {
         Subscription::from_source(group)
     }
 
-    /// The subscription that a stopped mux gives.
+    /// The subscription that a stopped mux returns.
     pub(super) fn ended(name: Option<Arc<str>>) -> Subscription {
         let group = Self {
             state: SubscriptionState::new(name),
@@ -54,7 +54,7 @@ impl Group {
     }
 
     fn part_ended(&self) {
-        // The ends of the others come here as well.
+        // The ends of the other parts call this as well.
         if !self.ending.swap(true, Ordering::AcqRel) {
             self.cancel_soon();
             self.finish();
@@ -77,7 +77,7 @@ impl SubscriptionSource for Group {
         for part in &self.parts {
             part.unsubscribe();
         }
-        // The thread that ended the first part may not have come so far.
+        // The thread that ended the first part may not have done this yet.
         self.finish();
     }
 
@@ -96,7 +96,7 @@ impl SubscriptionSource for Group {
             sum.dropped += stats.dropped;
             sum.blocked += stats.blocked;
             blocked_for = blocked_for.saturating_add(stats.blocked_for);
-            // Each of them tells that of the one channel.
+            // Each part reports the depth of the one channel.
             sum.depth = sum.depth.or(stats.depth);
         }
         sum.blocked_for = blocked_for;
@@ -108,8 +108,8 @@ impl SubscriptionSource for Group {
 
 /// Reports the end of a part.
 ///
-/// It owns the group, which owns its parts, so the circle keeps a detached subscription alive. The
-/// end of the part, and with it that of the mux, opens it.
+/// It owns the group, which owns its parts. This cycle keeps a detached subscription alive. The end
+/// of the part, and with it the end of the mux, breaks the cycle.
 struct PartEnd(Arc<Group>);
 
 impl Wake for PartEnd {

@@ -15,11 +15,11 @@ use crate::wait::{not_completed, poll_turn};
 /// A subscription to one or several types of events, and the channel on which they come. Dropping
 /// it unsubscribes.
 ///
-/// Events of all its types come in one order: those that one thread posted, in the order posted.
-/// None is ever missed, so of the errors only `Empty`, `Timeout` and `Closed` come up here.
+/// Events of all its types come in one order. Events that one thread posted come in the order
+/// posted. No event is ever missed, so the only errors here are `Empty`, `Timeout` and `Closed`.
 ///
-/// Once it has been unsubscribed, or the mux was stopped, the events that are in the channel can
-/// still be received; then every receive returns `Closed`.
+/// After it was unsubscribed, or the mux was stopped, a receive still takes the events that are in
+/// the channel. After that every receive returns `Closed`.
 ///
 /// ```
 /// # #![allow(deprecated)]
@@ -39,12 +39,12 @@ use crate::wait::{not_completed, poll_turn};
 /// ```
 #[must_use = "dropping it unsubscribes"]
 pub struct TypeMuxSubscription {
-    // Dropped first, so that nothing more comes when the channel is emptied.
+    // Dropped first, so that no event comes after the channel is emptied.
     subscription: Subscription,
     receiver: Receiver,
 }
 
-// An event is out of the channel before code of others sees it.
+// An event has left the channel before user code sees it.
 impl UnwindSafe for TypeMuxSubscription {}
 impl RefUnwindSafe for TypeMuxSubscription {}
 
@@ -60,7 +60,7 @@ impl TypeMuxSubscription {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] once the subscription has ended and every event was taken.
+    /// [`RecvError::Closed`] once the subscription has ended and every event is taken.
     pub fn recv(&mut self) -> Result<TypeMuxEvent, RecvError> {
         // Without a deadline there is no timeout.
         self.receiver.recv(None).map_err(|_| RecvError::Closed)
@@ -71,7 +71,7 @@ impl TypeMuxSubscription {
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] if there is none, [`TryRecvError::Closed`] once the subscription has
-    /// ended and every event was taken.
+    /// ended and every event is taken.
     pub fn try_recv(&mut self) -> Result<TypeMuxEvent, TryRecvError> {
         match self.receiver.try_recv() {
             Poll::Ready(Some(event)) => Ok(event),
@@ -84,10 +84,10 @@ impl TypeMuxSubscription {
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if none came, [`RecvTimeoutError::Closed`] once the
-    /// subscription has ended and every event was taken.
+    /// [`RecvTimeoutError::Timeout`] if no event came, [`RecvTimeoutError::Closed`] once the
+    /// subscription has ended and every event is taken.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypeMuxEvent, RecvTimeoutError> {
-        // A limit beyond what the clock can count is no limit.
+        // A deadline beyond the range of the clock is no deadline.
         self.receiver.recv(Instant::now().checked_add(timeout))
     }
 
@@ -100,29 +100,29 @@ impl TypeMuxSubscription {
         self.receiver.recv(Some(deadline))
     }
 
-    /// An iterator that waits for each event, and ends when the subscription has ended and every
-    /// event was taken.
+    /// An iterator that waits for each event. It ends when the subscription has ended and every
+    /// event is taken.
     pub fn iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
         std::iter::from_fn(|| self.recv().ok())
     }
 
-    /// An iterator over the events that are there; it ends where there is none, without waiting.
+    /// An iterator over the events that are there. It ends where there is none, without waiting.
     pub fn try_iter(&mut self) -> impl Iterator<Item = TypeMuxEvent> {
         std::iter::from_fn(|| self.try_recv().ok())
     }
 
-    /// How many events are in the channel. While others post there may be more a moment later,
-    /// never fewer.
+    /// How many events are in the channel. While other threads post, the number may grow at any
+    /// time; it never falls.
     pub fn len(&self) -> usize {
         self.receiver.len()
     }
 
-    /// Whether the channel is empty. While others post it may not be a moment later.
+    /// Whether the channel is empty. While other threads post, this may change at any time.
     pub fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }
 
-    /// How many events the channel holds at most.
+    /// The most events that the channel holds.
     pub fn capacity(&self) -> usize {
         self.receiver.capacity()
     }
@@ -133,23 +133,25 @@ impl TypeMuxSubscription {
         self.subscription.unsubscribe();
     }
 
-    /// Whether the subscription has ended. What is in the channel can still be received.
+    /// Whether the subscription has ended. A receive still takes the events that are in the
+    /// channel.
     pub fn is_closed(&self) -> bool {
         self.subscription.is_closed()
     }
 
-    /// The subscription itself.
+    /// The subscription of this channel.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
     }
 
-    /// The figures of the subscription, of all its types together.
+    /// The figures of the subscription, over all its types.
     pub fn stats(&self) -> Stats {
         self.subscription.stats()
     }
 
-    /// Gives the subscription a handle of its own, for a scope or another thread. Dropping either
-    /// ends the subscription; the receiver can then still take what is in the channel.
+    /// Returns the receiver, and a handle of its subscription for a scope or another thread.
+    /// Dropping either ends the subscription; the receiver can then still take what is in the
+    /// channel.
     pub fn split(self) -> (Self, Subscription) {
         let subscription = self.subscription.share();
         (self, subscription)

@@ -1,16 +1,16 @@
-//! Which types of events a subscription is for.
+//! The types of events that a subscription is for.
 
 use std::any::{Any, TypeId, type_name};
 
 /// A tuple of one to twelve types of events: `(Started,)`, `(Started, Stopped)`.
 ///
 /// It names types and holds no values. A single type is a tuple too, so that a subscription to `(A,
-/// B)` is never mistaken for one to pairs; that would be `((A, B),)`.
+/// B)` is never mistaken for a subscription to pairs; that would be `((A, B),)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tuple of event types",
     note = "a single type of events is written `(Event,)`",
     note = "at most twelve types fit; `TypeMuxSubscriberBuilder::and` adds more",
-    note = "each type has to be `'static + Send + Sync`, as what is posted has to be"
+    note = "each type must be `'static + Send + Sync`, as a posted event must be"
 )]
 pub trait EventTypes: sealed::Sealed {}
 

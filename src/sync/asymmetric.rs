@@ -1,11 +1,11 @@
-//! A pair of fences of which one costs nothing, and the other much.
+//! A pair of fences: one costs nothing, the other is expensive.
 //!
-//! Dekker's pattern takes a fence on both sides: each stores, fences, and loads what the other one
-//! stores. Where one side does this for every value and the other hardly ever, the rare side can
+//! Dekker's pattern needs a fence on both sides: each side stores, fences, and loads what the other
+//! side stores. If one side does this for every value and the other hardly ever, the rare side can
 //! fence for both: Linux's `membarrier` runs a full fence on every core that runs a thread of this
-//! process. What the frequent side then needs is that the compiler keeps its store and its load in
-//! order. Where there is no `membarrier`, both sides make full fences; so they do under `--cfg
-//! fanfeed_plain_fences`, by which tests run that way on machines that have it.
+//! process. The frequent side then only needs the compiler to keep its store and its load in order.
+//! Where there is no `membarrier`, both sides make full fences. They also do so under `--cfg
+//! fanfeed_plain_fences`, so that tests can run that way on machines that have it.
 //!
 //! Guarantee: if a [`light_fence`] stands between a store and a load of one thread, and a
 //! [`heavy_fence`] between a store and a load of another, then one of the loads sees the other
@@ -13,13 +13,13 @@
 //!
 //! # When `membarrier` is denied later
 //!
-//! A sandbox (a seccomp filter) can deny the call after it has worked. The first heavy fence to
-//! find that out *retires* the free light fences, for the whole process and for good:
+//! A sandbox (a seccomp filter) can deny the call after it has worked. The first heavy fence that
+//! finds this out *retires* the free light fences, for the whole process and for good:
 //!
 //! 1. It stores that light fences are full ones, and sets [`ALWAYS`] in the word of each ring (see
 //!    [`free_fence`]). A thread that loads either of these later makes a full fence.
-//! 2. It waits until no thread is left that loaded the old word and has a store that others cannot
-//!    see yet.
+//! 2. It waits until no thread is left that loaded the old word and has a store that other threads
+//!    cannot see yet.
 //! 3. It stores that this has been done. Other heavy fences that find the call denied return after
 //!    that, and later ones rely on full fences on both sides.
 //!
@@ -27,14 +27,14 @@
 //! one of two states:
 //!
 //! - It runs. Then its store is in the core's store buffer. A core writes its store buffer to its
-//!   cache as fast as it gets the cache lines: in less than a microsecond, and in tens of them when
-//!   many cores want one line. An interrupt, which a core that runs a thread takes at each tick of
-//!   the kernel's clock (1 to 10 ms), empties the buffer in any case.
-//! - It does not run. The kernel makes a full fence when it switches threads, so its store can be
-//!   seen; and its load, when it runs again, sees what was stored before step 1.
+//!   cache as fast as it gets the cache lines: in less than a microsecond, and in tens of
+//!   microseconds when many cores want one line. An interrupt, which a core that runs a thread
+//!   takes at each tick of the kernel's clock (1 to 10 ms), empties the buffer in any case.
+//! - It does not run. The kernel makes a full fence when it switches threads, so its store is
+//!   visible. When the thread runs again, its load sees what was stored before step 1.
 //!
-//! So the wait is for a fixed time, [`DRAIN`], which is more than two ticks of the slowest clock,
-//! and ten thousand times what a buffer takes. No language or processor manual gives a limit: this
+//! So step 2 waits for a fixed time, [`DRAIN`]. This is more than two ticks of the slowest clock,
+//! and ten thousand times what a buffer takes. No language or processor manual gives a limit. This
 //! is the only place where the crate relies on the hardware to be no slower than that, and it does
 //! so only in a process that loses a system call while it runs.
 
@@ -62,8 +62,8 @@ struct Fences {
     /// [`retire`](Self::retire).
     state: AtomicU8,
     retirement: Once,
-    /// The addresses of the words in which [`ALWAYS`] is to be set. A word lives while it is listed
-    /// here.
+    /// The addresses of the words in which [`ALWAYS`] must be set. A word is alive while it is
+    /// listed here.
     words: Mutex<BTreeSet<Registered>>,
 }
 
@@ -93,10 +93,10 @@ impl Fences {
 
     /// # Safety
     ///
-    /// The word lives at this address until it is [deregistered](Self::deregister).
+    /// The word is alive at this address until it is [deregistered](Self::deregister).
     unsafe fn register(&self, word: &Word) {
         let mut words = self.words.lock();
-        // `retire` changes the state and then goes through the words: one of the two sets the bit.
+        // `retire` changes the state and then walks the words, so one of the two sets the bit.
         if self.state.load(Ordering::Relaxed) == FREE {
             words.insert(Registered(word));
         } else {
@@ -132,7 +132,7 @@ impl Fences {
         }
     }
 
-    /// Makes light fences full ones. When it returns, on any thread, all of them are.
+    /// Makes light fences full ones. When this returns, all light fences of all threads are.
     #[cold]
     fn retire(&self, drain: impl FnOnce()) {
         self.retirement.call_once(|| {
@@ -153,24 +153,23 @@ impl Fences {
     }
 }
 
-/// Makes light fences free where possible, and marks a ring's word where they are not.
+/// Makes light fences free if possible. If they are not free, marks the ring's word.
 ///
 /// # Safety
 ///
-/// The word lives at this address until it is [deregistered](deregister).
+/// The word is alive at this address until it is [deregistered](deregister).
 pub(crate) unsafe fn register(word: &Word) {
     prepare();
-    // SAFETY: as our caller warrants.
+    // SAFETY: the caller guarantees this.
     unsafe { FENCES.register(word) };
 }
 
-/// The ring of that word is about to be dropped. Has no effect if the word was not registered.
+/// Called before the ring of this word is dropped. No effect if the word was not registered.
 pub(crate) fn deregister(word: &Word) {
     FENCES.deregister(word);
 }
 
-/// Makes light fences free where that can be had. Called before the first use; more calls do
-/// nothing.
+/// Makes light fences free if possible. Called before the first use; further calls do nothing.
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -188,7 +187,7 @@ pub(crate) fn light_fences_are_free() -> bool {
     FENCES.state.load(Ordering::Relaxed) == FREE
 }
 
-/// The frequent side's fence.
+/// The fence of the frequent side.
 #[inline(always)]
 pub(crate) fn light_fence() {
     FENCES.light();
@@ -202,8 +201,8 @@ pub(crate) fn free_fence() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The rare side's fence: some microseconds, and about two of each other core that runs a thread of
-/// this process.
+/// The fence of the rare side: some microseconds, and about two microseconds of each other core
+/// that runs a thread of this process.
 #[cold]
 pub(crate) fn heavy_fence() {
     FENCES.heavy(membarrier::run, || std::thread::sleep(DRAIN));
@@ -226,14 +225,14 @@ mod membarrier {
     const REGISTER_PRIVATE_EXPEDITED: c_int = 1 << 4;
 
     unsafe extern "C" {
-        // Of the C library that std links.
+        // A function of the C library that std links.
         fn syscall(number: c_long, ...) -> c_long;
     }
 
     fn call(command: c_int) -> bool {
         let none: c_int = 0;
         // SAFETY: membarrier takes a command, flags and a processor number, and touches no memory
-        // of ours.
+        // of this process.
         unsafe { syscall(SYS_MEMBARRIER, command, none, none) == 0 }
     }
 
@@ -273,13 +272,13 @@ mod tests {
 
     use super::*;
 
-    /// The folder in which the system tells of the calling thread, where there is one.
+    /// The folder in which the system describes the calling thread, if there is one.
     fn this_thread() -> Option<PathBuf> {
         let link = fs::read_link("/proc/thread-self").ok()?;
         Some(Path::new("/proc").join(link))
     }
 
-    /// Waits until a thread sleeps, or for a moment where the system does not tell.
+    /// Waits until a thread sleeps, or for a moment if the system does not tell.
     fn wait_until_asleep(thread: &Option<PathBuf>) {
         let Some(folder) = thread else {
             return thread::sleep(Duration::from_millis(100));
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn no_heavy_fence_returns_before_older_stores_can_be_seen() {
+    fn no_heavy_fence_returns_before_older_stores_are_visible() {
         let fences = Fences::new(FREE);
         let drained = AtomicBool::new(false);
         let (entered, is_entered) = mpsc::channel();
@@ -321,7 +320,7 @@ mod tests {
                 assert!(drained.load(Ordering::Relaxed));
             });
             is_entered.recv().unwrap();
-            // New light fences are full ones already.
+            // New light fences are already full ones.
             assert_eq!(fences.state.load(Ordering::Relaxed), RETIRING);
             let (began, has_begun) = mpsc::channel();
             let others: Vec<_> = [true, false]
@@ -346,11 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn rings_of_before_and_after_the_denial_are_told() {
+    fn rings_from_before_and_after_the_denial_use_full_fences() {
         let fences = Fences::new(FREE);
         let word = || {
             let word = Box::new(Word::default());
-            // SAFETY: no words of these fences are looked at after the last of the words is gone.
+            // SAFETY: these fences load no word after the last of the words is gone.
             unsafe { fences.register(&word) };
             word
         };

@@ -1,7 +1,6 @@
-//! The primitives of a model: what loom's and shuttle's have in common, and what each needs of its
-//! own.
+//! The primitives of a model: what loom and shuttle have in common, and what each needs.
 //!
-//! Both run all threads of a model on one thread of the system, one at a time, and change between
+//! Both run all threads of a model on one thread of the system, one at a time, and switch between
 //! them only inside their own primitives. Time does not pass.
 
 use std::time::Duration;
@@ -21,10 +20,10 @@ pub(crate) use checker::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, 
 pub(crate) use lock::{Mutex, RwLock};
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use thread::{Thread, current, park, spawn_named};
-// No protocol leans on what it orders: what is in it is the model's.
+// No protocol relies on its ordering: its contents are the model's.
 pub(crate) use std::sync::OnceLock;
 
-/// A number identifies the thread. An address could be that of a thread that has ended, and a model
+/// A number identifies the thread. An address could belong to a thread that has ended, and a model
 /// does not know that its end came before.
 pub(crate) fn this_thread() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(2);
@@ -34,7 +33,7 @@ pub(crate) fn this_thread() -> usize {
     HERE.try_with(|here| *here).unwrap_or(1)
 }
 
-/// No kernel is asked in a model: both halves of the pair are full fences.
+/// A model asks no kernel: both halves of the pair are full fences.
 pub(crate) fn light_fence_between() {
     fence(Ordering::SeqCst);
 }
@@ -59,8 +58,8 @@ pub(crate) use super::mutants::{feeds_are_shared, light_fences_are_free};
 /// See [`register_word`].
 pub(crate) fn deregister_word(_: &Word) {}
 
-/// In a model a timer either never fires, which is the harder case for a lost wake-up, or, where a
-/// model asks for it, as soon as the others have run.
+/// In a model a timer never fires, which is the harder case for a lost wake-up. If a model requests
+/// it, timers fire as soon as the other threads have run.
 pub(crate) fn park_timeout(_: Duration) {
     if super::mutants::timers_fire() {
         yield_now()
@@ -72,7 +71,7 @@ pub(crate) fn park_timeout(_: Duration) {
 #[cfg(feature = "async")]
 pub(crate) use super::mutants::timers_fire;
 
-/// Nothing that a model could see.
+/// Does nothing that a model could see.
 pub(crate) fn prefetch<T>(_: *const T) {}
 
 pub(crate) fn prefetch_to_write<T>(_: *const T) {}

@@ -1,9 +1,9 @@
-//! Which mutant of the code a model runs, and whether its timers fire. Only compiled for models.
+//! The mutant of the code that a model runs, and whether its timers fire. Compiled only for models.
 
 use std::cell::Cell;
 
-// All threads of a model run on the one thread that calls it, so plain thread-locals are what a
-// model sets, and models that run beside one another in a test binary do not meet.
+// All threads of a model run on the one thread that calls it. So a model sets plain thread-locals,
+// and models that run in parallel in a test binary do not affect each other.
 std::thread_local! {
     static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     static TIMERS: Cell<bool> = const { Cell::new(false) };
@@ -11,8 +11,8 @@ std::thread_local! {
     static SHARED_FEEDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` with the named mutant in place of the code it was made from. Several are named with a
-/// space between them.
+/// Runs `f` with the named mutant in place of the original code. Several names are separated by
+/// spaces.
 pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     struct Reset;
     impl Drop for Reset {
@@ -35,7 +35,7 @@ pub fn with_plain_fences<R>(f: impl FnOnce() -> R) -> R {
     with_set(&PLAIN_FENCES, f)
 }
 
-/// Runs `f` in a world where each feed is one on which several threads have sent.
+/// Runs `f` in a world where each feed begins as one on which several threads have sent.
 pub fn with_shared_feeds<R>(f: impl FnOnce() -> R) -> R {
     with_set(&SHARED_FEEDS, f)
 }
@@ -52,7 +52,7 @@ fn with_set<R>(world: &'static std::thread::LocalKey<Cell<bool>>, f: impl FnOnce
     f()
 }
 
-/// Whether the named mutant runs. The layers on the core have mutants of their own.
+/// Whether the named mutant runs. The layers on the core have their own mutants.
 pub fn is(name: &str) -> bool {
     ACTIVE
         .get()
@@ -64,7 +64,7 @@ pub fn timers_fire() -> bool {
     TIMERS.get()
 }
 
-/// Whether light fences cost less than others.
+/// Whether light fences cost less than full ones.
 pub(crate) fn light_fences_are_free() -> bool {
     !PLAIN_FENCES.get()
 }

@@ -14,13 +14,13 @@ pub(crate) use std::sync::atomic::{Ordering, fence};
 pub(crate) use std::thread::{Builder, Thread, current, park, park_timeout, sleep, yield_now};
 pub(crate) use std::thread_local;
 
-/// Outside of models, timed waits end.
+/// Timed waits end, except in models.
 #[cfg(feature = "async")]
 pub(crate) fn timers_fire() -> bool {
     true
 }
 
-/// Only a model has feeds that begin as if several threads had sent on them.
+/// Whether feeds begin as if several threads had sent on them; only in models.
 #[inline(always)]
 pub(crate) fn feeds_are_shared() -> bool {
     false
@@ -37,12 +37,12 @@ pub(crate) fn this_thread() -> usize {
     HERE.try_with(address).unwrap_or(1)
 }
 
-/// Runs `f` on a new thread of that name, which nobody joins.
+/// Runs `f` on a new thread with this name. No thread joins it.
 pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     Builder::new().name(name.to_owned()).spawn(f).map(drop)
 }
 
-/// A cell whose accesses loom can check; here it is nothing but `std`'s.
+/// A cell whose accesses loom can check; here it is only `std`'s.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -51,20 +51,20 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// Reads through a shared pointer. Dereferencing it is the caller's to justify.
+    /// Reads through a shared pointer. The caller must justify dereferencing it.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         f(self.0.get())
     }
 
-    /// Writes through an exclusive pointer. Dereferencing it is the caller's to justify.
+    /// Writes through an exclusive pointer. The caller must justify dereferencing it.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
     }
 }
 
-/// Stands in memory that is freed by hand, for loom to watch its uses; here it is nothing.
+/// Marks memory that is freed by hand, so that loom can check its uses; here it is nothing.
 #[derive(Debug)]
 pub(crate) struct Alive;
 
@@ -73,15 +73,15 @@ impl Alive {
         Self
     }
 
-    /// The memory is being used.
+    /// Notes that the memory is being used.
     #[inline(always)]
     pub(crate) fn used(&self) {}
 
-    /// The memory is about to be freed.
+    /// Notes that the memory is about to be freed.
     pub(crate) fn end(self) {}
 }
 
-/// A `static` of the process; in a model, one that is new in each execution.
+/// A `static` of the process. In a model, it is new in each execution.
 macro_rules! global {
     ($(#[$doc:meta])* static $name:ident: $type:ty = $value:expr;) => {
         $(#[$doc])*
@@ -90,8 +90,8 @@ macro_rules! global {
 }
 pub(crate) use global;
 
-/// Asks the processor to bring the cache line of `pointer` closer. A hint, and nothing on
-/// processors without one here.
+/// Prefetches the cache line of `pointer`. A hint; does nothing on processors for which it is not
+/// implemented here.
 #[inline(always)]
 pub(crate) fn prefetch<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -104,11 +104,11 @@ pub(crate) fn prefetch<T>(pointer: *const T) {
     let _ = pointer;
 }
 
-/// Has the processor fetch the cache line of a place to which this thread is about to write.
+/// Prefetches the cache line of a place that this thread is about to write.
 #[inline(always)]
 pub(crate) fn prefetch_to_write<T>(pointer: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: as above. Processors that do not know the instruction do nothing.
+    // SAFETY: as above. Processors without the instruction do nothing.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) pointer, options(nostack, preserves_flags, readonly));
     }

@@ -1,4 +1,4 @@
-//! The checker's locks with the calls of `parking_lot`'s. They order what real locking orders, and
+//! The checker's locks with the methods of `parking_lot`'s. They order what real locks order, and
 //! nothing more.
 
 use std::sync::TryLockError;
@@ -29,7 +29,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A lock for readers and a writer that no panic poisons.
+/// A reader-writer lock that no panic poisons.
 #[derive(Debug)]
 pub(crate) struct RwLock<T>(locks::RwLock<T>);
 

@@ -1,4 +1,4 @@
-//! What is loom's.
+//! The primitives for loom.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) use loom::sync::atomic::{
 pub(super) use loom::thread as threads;
 pub(crate) use loom::thread::yield_now;
 
-/// What a thread sleeps by until it is woken.
+/// A thread's sleep until it is woken.
 #[derive(Debug)]
 pub(super) struct Sleeper(loom::thread::Thread);
 
@@ -30,13 +30,13 @@ impl Sleeper {
     }
 }
 
-/// A sleep lets others run.
+/// A sleep lets other threads run.
 pub(crate) fn sleep(_: Duration) {
     yield_now();
 }
 
-/// Stands in memory that is freed by hand. A use that does not happen before the end, or after it,
-/// is a race.
+/// Marks memory that is freed by hand. A use that does not happen before the end, or that happens
+/// after it, is a race.
 #[derive(Debug)]
 pub(crate) struct Alive(UnsafeCell<()>);
 
@@ -45,18 +45,18 @@ impl Alive {
         Self(UnsafeCell::new(()))
     }
 
-    /// The memory is being used.
+    /// Notes that the memory is being used.
     pub(crate) fn used(&self) {
         self.0.with(|_| ());
     }
 
-    /// The memory is about to be freed.
+    /// Notes that the memory is about to be freed.
     pub(crate) fn end(self) {
         self.0.with_mut(|_| ());
     }
 }
 
-/// Thread-locals of the model's threads. loom's macro knows no `const` initializers.
+/// Thread-locals of the model's threads. loom's macro supports no `const` initializers.
 macro_rules! model_thread_local {
     ($($(#[$doc:meta])* static $name:ident: $type:ty = const { $value:expr };)*) => {
         loom::thread_local! { $($(#[$doc])* static $name: $type = $value;)* }

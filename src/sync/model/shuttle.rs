@@ -1,5 +1,5 @@
-//! What is shuttle's. It takes every ordering for `SeqCst`: what weaker ones allow, and what fences
-//! forbid, is loom's matter.
+//! The primitives for shuttle. Shuttle treats every ordering as `SeqCst`. loom checks what weaker
+//! orderings allow and what fences forbid.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,10 +18,11 @@ pub(super) use shuttle::thread as threads;
 pub(crate) use shuttle::thread::yield_now;
 pub(crate) use shuttle::thread_local;
 
-/// Nothing: all operations are in one order anyway, and each of them lets others run before it.
+/// Does nothing: all operations are in one order anyway, and each of them lets other threads run
+/// before it.
 pub(crate) fn fence(_: Ordering) {}
 
-/// What a thread sleeps by until it is woken, and for no other reason: as a future.
+/// A thread's sleep until it is woken, and for no other reason, as a future.
 #[derive(Debug)]
 pub(super) struct Sleeper(RefCell<Option<Waker>>);
 
@@ -42,35 +43,35 @@ impl Sleeper {
     }
 
     pub(super) fn wake(&self) {
-        // It let others run when it went to sleep, and whoever wakes it did something before this
-        // that does.
+        // The sleeper let others run when it went to sleep. The thread that wakes it did something
+        // before this that lets others run.
         if let Some(waker) = self.0.take() {
             waker.wake();
         }
     }
 }
 
-/// A sleep gives way to others. Shuttle's own would only offer it, and whoever sleeps in a loop
-/// could be all that runs.
+/// A sleep yields to other threads. Shuttle's own sleep would only offer to, and a thread that
+/// sleeps in a loop could be the only one that runs.
 pub(crate) fn sleep(_: Duration) {
     yield_now();
 }
 
 /// A cell that fails the model when a write overlaps with another access.
 ///
-/// Shuttle checks no accesses, and a change of threads comes only in its own operations, of which
-/// an access has none. So there is one in the midst of each write here: where another thread could
-/// access the cell without waiting for this one, some schedule has it do so. Reads need none, for
-/// what they could overlap with is a write. That finds overlaps of which no order of the threads'
-/// operations is to blame alone; a missing `Release` or `Acquire` is loom's to find.
+/// Shuttle checks no accesses, and switches threads only in its own operations, which an access
+/// does not contain. So each write here contains such an operation: if another thread can access
+/// the cell without waiting for this one, some schedule lets it do so. Reads need none, because
+/// they can overlap only with a write. This finds overlaps that the order of the threads'
+/// operations alone causes. loom finds a missing `Release` or `Acquire`.
 #[derive(Debug)]
 pub struct UnsafeCell<T> {
     value: std::cell::UnsafeCell<T>,
-    /// How many read it now; -1 while one writes.
+    /// How many threads read the cell now; -1 while a thread writes.
     users: Cell<isize>,
 }
 
-/// An access, which may end in a panic of what it calls.
+/// An access, which may end in a panic of the code that it calls.
 struct Access<'a> {
     users: &'a Cell<isize>,
     after: isize,
@@ -100,7 +101,7 @@ impl Drop for Access<'_> {
 }
 
 impl<T> UnsafeCell<T> {
-    /// A cell that nobody accesses.
+    /// A cell that no thread accesses.
     pub const fn new(value: T) -> Self {
         Self {
             value: std::cell::UnsafeCell::new(value),
@@ -108,22 +109,21 @@ impl<T> UnsafeCell<T> {
         }
     }
 
-    /// Reads through a shared pointer. Dereferencing it is the caller's to justify.
+    /// Reads through a shared pointer. The caller must justify dereferencing it.
     pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         let _access = Access::read(&self.users);
         f(self.value.get())
     }
 
-    /// Writes through an exclusive pointer. Dereferencing it is the caller's to justify.
+    /// Writes through an exclusive pointer. The caller must justify dereferencing it.
     pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         let _access = Access::write(&self.users);
         f(self.value.get())
     }
 }
 
-/// Stands in memory that is freed by hand, for loom to watch its uses. Here it is nothing: a mark
-/// in memory that is gone could not be read, and shuttle keeps no books of what happened before
-/// what.
+/// Marks memory that is freed by hand, so that loom can check its uses. Here it is nothing: a mark
+/// in freed memory could not be read, and shuttle does not track happens-before.
 #[derive(Debug)]
 pub(crate) struct Alive;
 

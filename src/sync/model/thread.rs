@@ -1,11 +1,11 @@
-//! Threads of a model: made, parked and woken.
+//! Threads of a model: starting, parking and waking them.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use super::checker::{Sleeper, thread_local, threads};
 
-/// Runs `f` on a new thread of that name, which nobody joins.
+/// Runs `f` on a new thread with this name. No thread joins it.
 pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     threads::Builder::new()
         .name(name.to_owned())
@@ -13,13 +13,13 @@ pub(crate) fn spawn_named(name: &str, f: impl FnOnce() + Send + 'static) -> std:
         .map(drop)
 }
 
-/// A thread's handle, to wake it by.
+/// A thread's handle, which wakes it.
 ///
-/// loom's own `unpark` is not told from the end of a wait for a lock: it would let a thread go on
-/// that has not got the lock, and a token left for one that waits for a lock would be lost.
-/// Shuttle's own `park` returns without a reason now and then, which makes up for a wake-up that
-/// was lost. So the token is kept here. It orders nothing that the checker's park does not: the
-/// threads of a model take turns, and a turn never ends inside these.
+/// loom cannot tell its own `unpark` from the end of a wait for a lock. It would let a thread go on
+/// that has not got the lock, and it would lose a token left for a thread that waits for a lock.
+/// Shuttle's own `park` sometimes returns without a reason, which hides a lost wake-up. So the
+/// token is kept here. It orders nothing that the checker's park does not: the threads of a model
+/// take turns, and a turn never ends inside these methods.
 #[derive(Debug, Clone)]
 pub(crate) struct Thread(Arc<Parking>);
 
@@ -33,7 +33,7 @@ struct Parking {
 enum ParkState {
     Running,
     Parked,
-    /// It is to return from its next park at once.
+    /// The thread's next park returns at once.
     Token,
 }
 
