@@ -26,11 +26,15 @@ mod group;
 mod member;
 mod topic;
 
-use dead::DeadLetters;
+use dead::{DeadLetters, Letter, Origin, Sent};
 use member::Member;
 
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
+
+/// How long a topic that is left waits for the cluster to confirm its dead letters. It is less than what the engine gives a closing
+/// driver beyond its deadline.
+const LETTERS: Duration = Duration::from_millis(400);
 
 pub(crate) struct Groups {
     contact: Contact,
@@ -43,10 +47,8 @@ pub(crate) struct Groups {
     next_tag: u64,
     /// Whether there are messages that were given back since the last look for room.
     given_back: bool,
+    /// The committed offsets do not pass a message whose letter the cluster has not confirmed.
     dead: DeadLetters,
-    /// Messages that were given up while the producer of dead letters had no room. [`heed`](Self::heed) tries them again. The
-    /// committed offsets do not pass them.
-    unburied: Vec<Held>,
 }
 
 /// A message that a handler holds.
@@ -104,7 +106,6 @@ impl Groups {
             held: HashMap::new(),
             next_tag: 0,
             given_back: false,
-            unburied: Vec::new(),
         }
     }
 
@@ -211,10 +212,15 @@ impl Groups {
         if !idle {
             return;
         }
-        group.store();
+        self.wait_for_letters(|dead| dead.has_sent(id, topic));
         // The next member gets these again.
-        self.unburied
-            .retain(|held| held.consumer_group != id || held.topic != *topic);
+        self.dead
+            .unburied
+            .retain(|letter| letter.origin.consumer_group != id || letter.origin.topic != *topic);
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        group.store();
         if group.topics.len() == 1 {
             // Dropping it leaves the group, and commits.
             self.groups.remove(id);
@@ -227,13 +233,45 @@ impl Groups {
 
     /// Leaves all groups.
     pub(crate) fn leave(&mut self) {
+        self.bury_again();
+        self.wait_for_letters(|dead| !dead.is_idle());
         for group in self.groups.values_mut() {
             group.store();
         }
         self.groups.clear();
         self.sinks.clear();
         self.held.clear();
-        self.unburied.clear();
+        self.dead.forget();
+    }
+
+    /// Waits for the cluster to confirm dead letters, while some are `missing` and for a short time at most. The next member
+    /// gets the messages of the others again.
+    fn wait_for_letters(&mut self, missing: impl Fn(&DeadLetters) -> bool) {
+        let deadline = Instant::now() + LETTERS;
+        self.take_outcomes();
+        while missing(&self.dead)
+            && let Some(outcomes) = self.dead.wait_for_outcomes(deadline)
+        {
+            outcomes.iter().for_each(|origin| self.bury(origin));
+        }
+    }
+
+    /// Notes the dead letters that the cluster has confirmed or refused. True if there were some.
+    fn take_outcomes(&mut self) -> bool {
+        let outcomes = self.dead.take_outcomes();
+        outcomes.iter().for_each(|origin| self.bury(origin));
+        !outcomes.is_empty()
+    }
+
+    /// The offset of a record may be committed.
+    fn bury(&mut self, origin: &Origin) {
+        let group = self.groups.get_mut(&origin.consumer_group);
+        let topic = group.and_then(|group| group.topics.get_mut(&origin.topic));
+        if let Some(topic) = topic
+            && let Some(partition) = topic.partitions.get_mut(&origin.partition)
+        {
+            partition.ledger.done(origin.offset, origin.epoch);
+        }
     }
 
     pub(crate) fn settle(&mut self, tag: u64, verdict: Verdict) {
@@ -266,13 +304,11 @@ impl Groups {
                     partition.ledger.give_back(held.offset, held.epoch);
                 }
             }
-            Verdict::GivenUp => {
-                if self.dead.keep(&group.name, &held) {
-                    partition.ledger.done(held.offset, held.epoch);
-                } else {
-                    self.unburied.push(held);
-                }
-            }
+            Verdict::GivenUp => match self.dead.send(Letter::of(&group.name, held)) {
+                Sent::OnItsWay => {}
+                Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
+                Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
+            },
             // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
             _ => partition.ledger.done(held.offset, held.epoch),
         }
@@ -283,7 +319,9 @@ impl Groups {
 
     /// Delivers what has arrived. True if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
-        if std::mem::take(&mut self.given_back) {
+        let was_full = self.dead.is_full();
+        let has_room = self.take_outcomes() && was_full;
+        if std::mem::take(&mut self.given_back) || has_room {
             self.look_for_room();
         }
         let mut more = false;
@@ -327,31 +365,40 @@ impl Groups {
         }
         self.bury_again();
         let mut topics = self.groups.values().flat_map(|group| group.topics.values());
-        if let Some(sink) = topics.find_map(|topic| topic.sinks.first())
-            && let Some(reason) = self.dead.take_lost()
-        {
+        let Some(sink) = topics.find_map(|topic| topic.sinks.first()) else {
+            return;
+        };
+        if let Some(reason) = self.dead.take_lost() {
             sink.undecodable(format!("a dead letter was lost: {reason}"), b"");
+        }
+        if let Some(count) = self.dead.take_full() {
+            let reason = format!(
+                "the groups read no further: {count} dead letters wait until the cluster has confirmed them"
+            );
+            sink.undecodable(reason, b"");
         }
     }
 
     /// Tries the dead letters again that there was no room for.
     fn bury_again(&mut self) {
-        for held in std::mem::take(&mut self.unburied) {
-            let Some(group) = self.groups.get_mut(&held.consumer_group) else {
-                continue;
-            };
-            let topic = group.topics.get_mut(&held.topic);
-            let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(&held.partition))
+        for letter in std::mem::take(&mut self.dead.unburied) {
+            let origin = &letter.origin;
+            let group = self.groups.get_mut(&origin.consumer_group);
+            let topic = group.and_then(|group| group.topics.get_mut(&origin.topic));
+            let Some(partition) =
+                topic.and_then(|topic| topic.partitions.get_mut(&origin.partition))
             else {
                 continue;
             };
             if !partition.owned {
                 // The next owner gets it again.
-                partition.ledger.give_back(held.offset, held.epoch);
-            } else if self.dead.keep(&group.name, &held) {
-                partition.ledger.done(held.offset, held.epoch);
-            } else {
-                self.unburied.push(held);
+                partition.ledger.give_back(origin.offset, origin.epoch);
+                continue;
+            }
+            match self.dead.send(letter) {
+                Sent::OnItsWay => {}
+                Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
+                Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             }
         }
     }

@@ -112,3 +112,55 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     assert_eq!(next.order(), [ALL]);
     tally.assert_exactly_once();
 }
+
+/// A message is given up while the topic of its letter has no leader, and its broker is closed. The letter is not on the cluster,
+/// so the next member gets the message again.
+#[test]
+fn a_message_whose_letter_is_not_confirmed_comes_again_after_a_close() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    let writer = cluster.connect();
+    let broker = cluster.connect();
+    let _member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    cluster.mock().partition_leader("dead.k", 0, None).unwrap();
+    publish(&writer, "k", 0..1);
+    wait_until("it is given up", || broker.stats().given_up == 1);
+    broker.close(LONG).unwrap();
+    let tally = Arc::new(Tally::new(1));
+    let _next = writer.subscribe_group("k", "g", count(&tally)).unwrap();
+    tally.wait_complete(LONG);
+}
+
+#[test]
+fn groups_read_no_further_while_too_many_letters_wait() {
+    const ALL: usize = 6000;
+    /// The letters that may wait, and what may be delivered before their number is looked at: a round of records and a buffer.
+    const MOST: u64 = 1000 + 1000 + 1000;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    let leader = |server| {
+        let mock = cluster.mock();
+        mock.partition_leader("dead.k", 0, server).unwrap();
+    };
+    let writer = cluster.connect();
+    let broker = cluster.connect();
+    let mut events = broker.events_with(1 << 14);
+    let _member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    leader(None);
+    publish(&writer, "k", 0..ALL);
+    says(scenario::undecodable(&mut events), &["read no further"]);
+    assert!(broker.stats().given_up <= MOST);
+    leader(Some(1));
+    let tally = Arc::new(Tally::new(ALL));
+    let request = Subscribe::new("dead.k", count(&tally));
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let _dead = writer.subscribe_with(request).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
+}

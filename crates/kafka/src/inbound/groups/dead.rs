@@ -1,7 +1,14 @@
 //! Messages that a group gave up or could not read, kept in a topic of their own.
+//!
+//! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its letter, or has refused it, which
+//! is reported. So a process that ends earlier loses no letter: the next owner of the partition gets the message again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use fanfeed_broker::Message;
 use parking_lot::Mutex;
 use rdkafka::Message as KafkaMessage;
 use rdkafka::client::ClientContext;
@@ -14,24 +21,105 @@ use rdkafka::statistics::Statistics;
 use super::Held;
 use crate::client::{self, Reporter};
 use crate::config::Config;
+use crate::inbound::Wake;
 use crate::inbound::contact::Contact;
 use crate::names;
 use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
+/// The most letters, and the most bytes of payloads, that may wait for the cluster. Groups read no further until it has confirmed
+/// some of them.
+const MOST: usize = 1000;
+const MOST_BYTES: usize = 64 << 20;
+
+/// The place of a record whose letter is on its way.
+pub(super) struct Origin {
+    pub(super) consumer_group: String,
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) epoch: u64,
+}
+
+/// A dead letter.
+pub(super) struct Letter {
+    pub(super) origin: Origin,
+    /// The name that the members of the group use.
+    group: String,
+    /// `None` if the record could not be read.
+    message: Option<Message>,
+    reason: String,
+}
+
+impl Letter {
+    /// The letter of a message that was given up.
+    pub(super) fn of(group: &str, held: Held) -> Self {
+        Letter {
+            origin: Origin {
+                consumer_group: held.consumer_group,
+                topic: held.topic,
+                partition: held.partition,
+                offset: held.offset,
+                epoch: held.epoch,
+            },
+            group: group.to_owned(),
+            message: Some(held.message),
+            reason: "given up".to_owned(),
+        }
+    }
+
+    /// The letter of a record that cannot be read: it has only the place of the record.
+    pub(super) fn unread(group: &str, origin: Origin, reason: String) -> Self {
+        Letter {
+            origin,
+            group: group.to_owned(),
+            message: None,
+            reason,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let message = self.message.as_ref();
+        message.map_or(0, |message| message.payload().len())
+    }
+}
+
+/// What became of a letter.
+pub(super) enum Sent {
+    /// It is on its way: [`DeadLetters::take_outcomes`] returns its origin.
+    OnItsWay,
+    /// The offset of this record can be committed: no letters are kept, or the letter was refused.
+    Over(Origin),
+    /// The producer has no room for it.
+    NoRoom(Box<Letter>),
+}
+
 /// Keeps dead letters. Its producer is made when it is first needed.
 pub(crate) struct DeadLetters {
     config: Arc<Config>,
     reporter: Reporter,
+    wake: Wake,
     producer: Option<ThreadedProducer<Letters>>,
     lost: Arc<Mutex<Option<String>>>,
+    /// The letters that the cluster has not confirmed, and the bytes of their payloads, by number.
+    sent: HashMap<usize, (Origin, usize)>,
+    bytes: usize,
+    next: usize,
+    outcomes: Receiver<usize>,
+    settled: Sender<usize>,
+    /// Letters that the producer had no room for.
+    pub(super) unburied: Vec<Letter>,
+    /// Whether it was reported that letters wait.
+    is_told: bool,
 }
 
-/// Notes which dead letters the cluster refuses.
+/// Passes on what became of the letters.
 struct Letters {
     reporter: Reporter,
+    wake: Wake,
     lost: Arc<Mutex<Option<String>>>,
+    settled: Sender<usize>,
 }
 
 impl ClientContext for Letters {
@@ -45,115 +133,139 @@ impl ClientContext for Letters {
 }
 
 impl ProducerContext for Letters {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         if let Err((error, message)) = result {
             *self.lost.lock() = Some(explain(error, message.topic()));
         }
+        // The receiver may be gone at the end, when nothing is committed any more.
+        let _ = self.settled.send(number);
+        self.wake.ring();
     }
 }
 
 impl DeadLetters {
     pub(crate) fn new(contact: &Contact) -> Self {
+        let (settled, outcomes) = unbounded();
         DeadLetters {
             config: Arc::clone(&contact.config),
             reporter: contact.reporter.clone(),
+            wake: contact.wake.clone(),
             producer: None,
             lost: Arc::default(),
+            sent: HashMap::new(),
+            bytes: 0,
+            next: 0,
+            outcomes,
+            settled,
+            unburied: Vec::new(),
+            is_told: false,
         }
     }
 
-    /// Keeps a message. False if it cannot be kept now: then its offset must not be committed.
-    pub(super) fn keep(&mut self, group: &str, held: &Held) -> bool {
-        let message = &held.message;
-        let mut headers = OwnedHeaders::new();
-        record::headers(message, true, |key, value| {
-            let taken = std::mem::take(&mut headers);
-            headers = taken.insert(Header {
-                key,
-                value: Some(value),
-            });
-        });
-        self.send(
-            headers,
-            message.key().as_str(),
-            message.payload(),
-            group,
-            &held.topic,
-            &position(held.partition, held.offset),
-            "given up",
-        )
+    /// Whether so many letters wait that no more records should be read.
+    pub(super) fn is_full(&self) -> bool {
+        self.sent.len() + self.unburied.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
-    /// Keeps the position of a record that cannot be read.
-    pub(crate) fn keep_unread(
-        &mut self,
-        group: &str,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-        reason: &str,
-    ) {
-        self.send(
-            OwnedHeaders::new(),
-            "",
-            b"",
-            group,
-            topic,
-            &position(partition, offset),
-            reason,
-        );
+    /// How many letters wait, the first time after they have become too many.
+    pub(super) fn take_full(&mut self) -> Option<usize> {
+        if !self.is_full() {
+            self.is_told = false;
+            return None;
+        }
+        let is_new = !std::mem::replace(&mut self.is_told, true);
+        is_new.then(|| self.sent.len() + self.unburied.len())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
-    fn send(
-        &mut self,
-        headers: OwnedHeaders,
-        key: &str,
-        payload: &[u8],
-        group: &str,
-        topic: &str,
-        position: &str,
-        reason: &str,
-    ) -> bool {
+    /// Whether letters of this topic of a consumer group are on their way.
+    pub(super) fn has_sent(&self, consumer_group: &str, topic: &str) -> bool {
+        let mut all = self.sent.values();
+        all.any(|(of, _)| of.consumer_group == consumer_group && *of.topic == *topic)
+    }
+
+    /// Whether no letter is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// Takes the records whose letters the cluster has confirmed or refused.
+    pub(super) fn take_outcomes(&mut self) -> Vec<Origin> {
+        let numbers: Vec<usize> = self.outcomes.try_iter().collect();
+        let settled = numbers.into_iter().filter_map(|number| self.settle(number));
+        settled.collect()
+    }
+
+    /// Waits until there are such records. `None` at the deadline.
+    pub(super) fn wait_for_outcomes(&mut self, deadline: Instant) -> Option<Vec<Origin>> {
+        let number = self.outcomes.recv_deadline(deadline).ok()?;
+        let mut origins: Vec<Origin> = self.settle(number).into_iter().collect();
+        origins.extend(self.take_outcomes());
+        Some(origins)
+    }
+
+    fn settle(&mut self, number: usize) -> Option<Origin> {
+        let (origin, bytes) = self.sent.remove(&number)?;
+        self.bytes -= bytes;
+        Some(origin)
+    }
+
+    /// Forgets all letters, at the end.
+    pub(super) fn forget(&mut self) {
+        self.sent.clear();
+        self.bytes = 0;
+        self.unburied.clear();
+    }
+
+    /// Sends a letter.
+    pub(super) fn send(&mut self, letter: Letter) -> Sent {
         if !self.config.dead_letters {
-            return true;
+            return Sent::Over(letter.origin);
         }
-        let mut name = format!(
-            "{}dead.{}",
-            self.config.prefix,
-            topic.strip_prefix(&self.config.prefix).unwrap_or(topic)
-        );
-        name.truncate(names::LONGEST);
-        let headers = [
-            ("ff-dead-group", group),
-            ("ff-dead-topic", topic),
-            ("ff-dead-position", position),
-            ("ff-dead-reason", reason),
-        ]
-        .into_iter()
-        .fold(headers, |headers, (key, value)| {
-            headers.insert(Header {
-                key,
-                value: Some(value),
-            })
-        });
-        let Some(producer) = self.producer() else {
-            return false;
+        let mut headers = OwnedHeaders::new();
+        let mut add = |key: &str, value: &str| {
+            let value = Some(value);
+            headers = std::mem::take(&mut headers).insert(Header { key, value });
         };
-        let record = BaseRecord::to(&name)
+        if let Some(message) = &letter.message {
+            record::headers(message, true, &mut add);
+        }
+        let origin = &letter.origin;
+        add("ff-dead-group", &letter.group);
+        add("ff-dead-topic", &origin.topic);
+        add(
+            "ff-dead-position",
+            &position(origin.partition, origin.offset),
+        );
+        add("ff-dead-reason", &letter.reason);
+        let (key, payload) = match &letter.message {
+            Some(message) => (message.key().as_str(), &message.payload()[..]),
+            None => ("", &b""[..]),
+        };
+        let topic = names::dead(&self.config.prefix, &origin.topic);
+        let number = self.next;
+        let Some(producer) = self.producer() else {
+            return Sent::NoRoom(Box::new(letter));
+        };
+        let record = BaseRecord::with_opaque_to(&topic, number)
             .key(key)
             .payload(payload)
             .headers(headers);
-        match producer.send(record) {
-            Ok(()) => true,
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                false
+        match producer.send(record).map_err(|(error, _)| error) {
+            Ok(()) => {
+                let bytes = letter.bytes();
+                self.next += 1;
+                self.bytes += bytes;
+                self.sent.insert(number, (letter.origin, bytes));
+                Sent::OnItsWay
             }
-            Err((error, _)) => {
-                *self.lost.lock() = Some(explain(&error, &name));
-                true
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                Sent::NoRoom(Box::new(letter))
+            }
+            Err(error) => {
+                *self.lost.lock() = Some(explain(&error, &topic));
+                Sent::Over(letter.origin)
             }
         }
     }
@@ -178,7 +290,9 @@ impl DeadLetters {
                 .set("partitioner", "murmur2_random");
             let context = Letters {
                 reporter: self.reporter.clone(),
+                wake: self.wake.clone(),
                 lost: Arc::clone(&self.lost),
+                settled: self.settled.clone(),
             };
             self.producer = client::create(&self.config, settings, context).ok();
         }

@@ -8,6 +8,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::dead::{Letter, Origin, Sent};
 use super::member::Member;
 use super::{Desk, Held, Topic};
 use crate::inbound::contact::Contact;
@@ -79,7 +80,7 @@ impl Topic {
             return false;
         };
         let key = first.key().clone();
-        let room = self.sinks.iter().any(|sink| sink.room() > 0);
+        let room = !desk.dead.is_full() && self.sinks.iter().any(|sink| sink.room() > 0);
         let state = self.partitions.entry(partition).or_default();
         // Checked before the record is noted as read, so that it stays the next one.
         if !room {
@@ -114,8 +115,18 @@ impl Topic {
             },
         };
         first.undecodable(&*reason, arrived);
-        desk.dead
-            .keep_unread(group, topic, partition, offset, &reason);
+        let origin = Origin {
+            consumer_group: id.to_owned(),
+            topic: Arc::clone(topic),
+            partition,
+            offset,
+            epoch: state.ledger.deliver(offset),
+        };
+        match desk.dead.send(Letter::unread(group, origin, reason)) {
+            Sent::OnItsWay => {}
+            Sent::Over(origin) => state.ledger.done(origin.offset, origin.epoch),
+            Sent::NoRoom(letter) => desk.dead.unburied.push(*letter),
+        }
         true
     }
 
