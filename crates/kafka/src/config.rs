@@ -120,7 +120,8 @@ impl Config {
     }
 
     /// Sets the prefix of all topics and consumer groups. Brokers with different prefixes do not see each other's
-    /// messages.
+    /// messages, unless one prefix begins with the other: the key `shop.orders` without a prefix has the topic of the key
+    /// `orders` with the prefix `shop.`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -259,7 +260,7 @@ impl Config {
     /// The consumer group of a group.
     pub(crate) fn consumer_group(&self, group: &str, key: &Key, alone: bool) -> String {
         if alone {
-            format!("{}{group}", self.prefix)
+            names::group(&self.prefix, group)
         } else {
             names::shared_group(&self.prefix, group, key.as_str())
         }

@@ -33,6 +33,21 @@ pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
     if name.len() <= LONGEST {
         return (name, true);
     }
+    (shortened(&name, key), false)
+}
+
+/// The topic of the dead letters of a topic, which begins with the prefix.
+pub(crate) fn dead(prefix: &str, topic: &str) -> String {
+    let rest = topic.strip_prefix(prefix).unwrap_or(topic);
+    let name = format!("{prefix}dead.{rest}");
+    match name.len() <= LONGEST {
+        true => name,
+        false => shortened(&name, topic),
+    }
+}
+
+/// A name that is too long, with a hash of `whole` in place of its end.
+fn shortened(name: &str, whole: &str) -> String {
     const TAIL: usize = 2 + 32;
     // All bytes are ASCII, so the cut is between characters.
     let mut cut = LONGEST - TAIL;
@@ -40,7 +55,7 @@ pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
     while name.as_bytes()[cut - 2..cut].contains(&b'_') {
         cut -= 1;
     }
-    (format!("{}_h{:032x}", &name[..cut], hash(key)), false)
+    format!("{}_h{:032x}", &name[..cut], hash(whole))
 }
 
 /// FNV-1a.
@@ -57,6 +72,15 @@ pub(crate) fn is_topic(name: &str) -> bool {
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "." | "..")
 }
 
+/// The consumer group of one group on topics that belong to one key each. A slash marks the consumer groups of
+/// [`shared_group`], so a name with a slash is escaped, and a slash at its end says so: no key is empty.
+pub(crate) fn group(prefix: &str, group: &str) -> String {
+    match group.contains('/') {
+        true => format!("{prefix}{}/", escape(group)),
+        false => format!("{prefix}{group}"),
+    }
+}
+
 /// The consumer group of one group on a topic that several keys share: each key has its own offsets.
 pub(crate) fn shared_group(prefix: &str, group: &str, key: &str) -> String {
     format!("{prefix}{}/{}", escape(group), escape(key))
@@ -64,7 +88,7 @@ pub(crate) fn shared_group(prefix: &str, group: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, escape, is_topic, shared_group, topic};
+    use super::{LONGEST, dead, escape, group, is_topic, shared_group, topic};
     use proptest::prelude::*;
 
     #[test]
@@ -91,6 +115,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn long_topics_have_dead_letters_of_their_own() {
+        assert_eq!(dead("shop.", "shop.orders"), "shop.dead.orders");
+        let topics = ["a", "b"].map(|end| format!("{}{end}", "k".repeat(LONGEST - 1)));
+        let names = topics.each_ref().map(|topic| dead("", topic));
+        assert!(names.iter().all(|name| is_topic(name)), "{names:?}");
+        assert_ne!(names[0], names[1]);
+    }
+
     proptest! {
         #[test]
         fn two_keys_never_share_a_topic(one in "[a.A5_E2 \u{e9}-]{1,9}", other in "[a.A5_E2 \u{e9}-]{1,9}") {
@@ -112,6 +145,9 @@ mod tests {
         ) {
             let name = |pair: &(String, String)| shared_group("", &pair.0, &pair.1);
             prop_assert_eq!(one == other, name(&one) == name(&other));
+            let alone = |pair: &(String, String)| group("", &pair.0);
+            prop_assert_eq!(one.0 == other.0, alone(&one) == alone(&other));
+            prop_assert_ne!(alone(&one), name(&other));
         }
     }
 }

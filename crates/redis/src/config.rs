@@ -120,7 +120,9 @@ impl Config {
         self
     }
 
-    /// Sets the prefix of all names on the server. Brokers with different prefixes do not see each other's messages.
+    /// Sets the prefix of all names on the server. Brokers with different prefixes do not see each other's messages. In the
+    /// mode of pub/sub this holds unless one prefix begins with the other: the key `b:x` under the prefix `a:` has the
+    /// channel of the key `x` under the prefix `a:b:`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
