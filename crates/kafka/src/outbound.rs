@@ -250,6 +250,7 @@ impl Pipeline {
             .key(&*key)
             .timestamp(record::milliseconds(message))
             .headers(headers.unwrap_or_default());
+        let began = Instant::now();
         while let Err((error, back)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 self.results.settle(number, Err(explain(&error, topic)));
@@ -259,6 +260,9 @@ impl Pipeline {
             record = back;
             self.results.wait();
             self.look()?;
+            if began.elapsed() >= config.confirm {
+                return Err(unconfirmed(config));
+            }
         }
         Ok(())
     }
@@ -275,6 +279,12 @@ impl Pipeline {
         let (code, reason) = self.producer.client().fatal_error()?;
         Some(format!("the producer cannot go on: {code}: {reason}"))
     }
+}
+
+/// The loss of a connection over which no confirmations come.
+fn unconfirmed(config: &Config) -> LinkError {
+    let limit = config.confirm;
+    LinkError::new(format!("nothing was confirmed within {limit:?}"))
 }
 
 impl KafkaOutbound {
@@ -343,10 +353,7 @@ impl Outbound for KafkaOutbound {
             }
             pipeline.look()?;
             if moved.elapsed() >= config.confirm {
-                return Err(LinkError::new(format!(
-                    "nothing was confirmed within {:?}",
-                    config.confirm
-                )));
+                return Err(unconfirmed(config));
             }
         }
         if let Some(reason) = pipeline.fatal() {

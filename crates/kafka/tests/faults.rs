@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Cluster, LONG, connect, count, number, publish, quick};
-use fanfeed_broker::{Broker, Context, Event, Message, Subscribe, SubscribeOptions, SubscriberExt};
+use fanfeed_broker::{
+    Broker, Context, Event, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
+};
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
@@ -489,4 +491,29 @@ fn a_partition_without_a_leader_holds_no_other_key_for_long_if_messages_have_a_t
     publish(&broker, "other", 0..1);
     tally.wait_complete(LONG);
     assert_eq!(scenario::publish_failed(&mut events).0, "stuck");
+}
+
+/// The producer holds one message, whose partition has no leader: it has no room for the next one.
+#[test]
+fn a_producer_that_stays_full_is_a_lost_connection_and_goes_on_later() {
+    const ALL: usize = 5;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let leader = |server| cluster.mock().partition_leader("k", 0, server).unwrap();
+    let one = ("queue.buffering.max.messages", "1");
+    let config = cluster.config().property(one.0, one.1);
+    let writer = connect(config.confirm_timeout(Duration::from_millis(500)));
+    let mut events = writer.events();
+    leader(None);
+    publish(&writer, "k", 0..ALL);
+    let lost = scenario::disconnected(&mut events);
+    says(&lost, &["nothing was confirmed within 500ms"]);
+    leader(Some(1));
+    let tally = Arc::new(Tally::new(ALL));
+    let request = Subscribe::new("k", count(&tally));
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let reader = cluster.connect();
+    let _all = reader.subscribe_with(request).unwrap();
+    tally.wait_complete(LONG);
+    tally.assert_exactly_once();
 }
