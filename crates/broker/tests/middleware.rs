@@ -10,7 +10,8 @@ use common::{eventually, payload};
 use crossbeam_channel::unbounded;
 use fanfeed_broker::middleware::{DeadLetter, Deduplicate};
 use fanfeed_broker::{
-    Context, HandlerError, MemoryBroker, Message, Publisher, Subscribe, Subscriber, SubscriberExt,
+    Broker, Context, Event, HandlerError, MemoryBroker, MemoryOptions, Message, Publisher,
+    Subscribe, Subscriber, SubscriberExt,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -45,6 +46,43 @@ fn a_message_is_buried_after_its_attempts_and_a_rejected_or_panicking_one_too() 
         assert_eq!(dead.headers().get("kept"), Some("yes"));
     }
     eventually("all count as handled", || member.stats().delivered == 3);
+}
+
+#[test]
+fn a_copy_that_would_be_too_large_is_cut_or_given_up() {
+    const LIMIT: usize = 8 << 10;
+    let broker = MemoryOptions::new().largest_message(LIMIT).build();
+    let mut events = broker.events();
+    let (tx, rx) = unbounded();
+    let _dead = broker
+        .subscribe("dead", move |message, _| Ok(tx.send(message.clone())?))
+        .unwrap();
+    let text = "\u{e9}".repeat(LIMIT);
+    let handler = move |_: &Message, _: &Context| Err(HandlerError::failed(text.clone()));
+    let handler = DeadLetter::new(Arc::new(broker.clone()), "dead", 1, handler);
+    let request = Subscribe::new("jobs", handler);
+    let _jobs = broker.subscribe_with(request).unwrap();
+    // The text of the error is cut.
+    let small = Message::new("jobs", "x").header("kept", "yes");
+    broker.publish(small).unwrap();
+    let dead = rx.recv_timeout(SOON).unwrap();
+    let error = dead.headers().get("fanfeed-dead-error").unwrap();
+    assert!(error.len() <= 1024 && error.starts_with('\u{e9}'));
+    assert_eq!(dead.headers().get("kept"), Some("yes"));
+    // The headers of the message are left out.
+    let half = Message::new("jobs", "y").header("long", "h".repeat(LIMIT - 20));
+    broker.publish(half).unwrap();
+    let dead = rx.recv_timeout(SOON).unwrap();
+    assert_eq!(dead.payload(), "y");
+    assert_eq!(dead.headers().get("long"), None);
+    // Nothing can be left out: it is given up at once, and not tried ten times.
+    let large = Message::new("jobs", vec![0; LIMIT - 10]);
+    let id = large.id().clone();
+    broker.publish(large).unwrap();
+    eventually("it is given up", || {
+        let mut given_up = events.try_iter();
+        given_up.any(|event| matches!(event, Event::GaveUp { id: of, attempts: 1, .. } if of == id))
+    });
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::dispatch::panic_text;
+use crate::error::PublishError;
 use crate::handler::{Handler, HandlerError, Outcome};
+use crate::headers::Headers;
 use crate::key::Key;
 use crate::message::Message;
 use crate::publisher::Publisher;
@@ -16,7 +18,9 @@ use crate::publisher::Publisher;
 /// as handled.
 ///
 /// The copy has a new identity, since it is another message, and these headers: `fanfeed-dead-id`, `fanfeed-dead-key`,
-/// `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`, `fanfeed-dead-error`.
+/// `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`, `fanfeed-dead-error`. The text of the error is cut after 1,024
+/// bytes. A message that is so large that the copy would be too large with these headers is published without its own headers,
+/// and, if that does not suffice, is given up.
 ///
 /// If the copy cannot be published within five seconds, the message is tried again: it is not lost. So give the
 /// subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
@@ -28,6 +32,9 @@ pub struct DeadLetter<H> {
 }
 
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// How many bytes of the error's text the copy has at most.
+const LONGEST_ERROR: usize = 1024;
 
 impl<H: Handler> DeadLetter<H> {
     /// Publishes to `key` the messages that `inner` rejects, and those that have failed `after` times.
@@ -41,20 +48,37 @@ impl<H: Handler> DeadLetter<H> {
     }
 
     fn bury(&self, message: &Message, context: &Context, error: &HandlerError) -> Outcome {
-        let mut dead = Message::new(self.key.clone(), message.payload().clone())
-            .with_headers(message.headers().clone());
-        if let Some(name) = message.event_name() {
-            dead = dead.name(name);
+        let mut text = error.to_string();
+        let mut cut = text.len().min(LONGEST_ERROR);
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
         }
-        dead = dead
-            .header("fanfeed-dead-id", message.id().to_string())
-            .header("fanfeed-dead-key", message.key().as_str())
-            .header("fanfeed-dead-attempts", context.attempt().to_string())
-            .header("fanfeed-dead-error", error.to_string());
-        if let Some(group) = context.group() {
-            dead = dead.header("fanfeed-dead-group", group);
+        text.truncate(cut);
+        let send = |headers: Headers| {
+            let mut dead =
+                Message::new(self.key.clone(), message.payload().clone()).with_headers(headers);
+            if let Some(name) = message.event_name() {
+                dead = dead.name(name);
+            }
+            dead = dead
+                .header("fanfeed-dead-id", message.id().to_string())
+                .header("fanfeed-dead-key", message.key().as_str())
+                .header("fanfeed-dead-attempts", context.attempt().to_string())
+                .header("fanfeed-dead-error", text.as_str());
+            if let Some(group) = context.group() {
+                dead = dead.header("fanfeed-dead-group", group);
+            }
+            self.publisher.publish_timeout(dead, LIMIT)
+        };
+        let sent = match send(message.headers().clone()) {
+            Err(PublishError::TooLarge { .. }) => send(Headers::new()),
+            sent => sent,
+        };
+        match sent {
+            // Another attempt would be too large again.
+            Err(PublishError::TooLarge { .. }) => Err(HandlerError::Reject),
+            sent => Ok(sent?),
         }
-        Ok(self.publisher.publish_timeout(dead, LIMIT)?)
     }
 }
 
