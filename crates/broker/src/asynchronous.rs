@@ -286,6 +286,9 @@ impl<F> fmt::Debug for AsyncHandler<F> {
 
 /// The blocking methods as futures, for `Arc`s of brokers in a tokio runtime.
 ///
+/// Two more are elsewhere: [`Drivers::connect_async`](crate::Drivers::connect_async) and
+/// [`BrokerSubscription::ready_async`].
+///
 /// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread.
 /// If the future is dropped while it waits, the message is not published to the buffers that had no room. The other
 /// methods wait on one of the runtime's threads for blocking work; if the future is dropped, that wait still runs to
@@ -299,6 +302,17 @@ pub trait AsyncBroker {
     fn publish_async(
         &self,
         message: Message,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// The async variant of [`publish_timeout`](crate::Publisher::publish_timeout).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`publish_timeout`](crate::Publisher::publish_timeout).
+    fn publish_timeout_async(
+        &self,
+        message: Message,
+        timeout: Duration,
     ) -> impl Future<Output = Result<(), PublishError>> + Send;
 
     /// The async variant of [`publish_confirmed`](crate::Publisher::publish_confirmed).
@@ -343,7 +357,7 @@ pub trait AsyncBroker {
 
 /// Runs a blocking method on a thread for blocking work, which counts as inside the handler that calls this, if one does.
 /// A panic there continues here.
-async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
     let (caller, trace) = (Caller::current(), Trace::current());
     let verb = move || caller.inside(|| trace.inside(verb));
     match spawn_blocking(verb).await {
@@ -366,6 +380,15 @@ impl<B: Broker + ?Sized + 'static> AsyncBroker for Arc<B> {
                 blocking(move || broker.publish(message)).await
             }
         }
+    }
+
+    async fn publish_timeout_async(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<(), PublishError> {
+        let broker = Arc::clone(self);
+        blocking(move || broker.publish_timeout(message, timeout)).await
     }
 
     async fn publish_confirmed_async(

@@ -51,6 +51,38 @@ impl Drivers {
         self.connect_with(url, EngineOptions::new())
     }
 
+    /// The async variant of [`connect`](Self::connect). It waits on one of the runtime's threads for blocking work; if the
+    /// future is dropped, the broker is made nevertheless, and dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn connect_async(
+        &self,
+        url: &str,
+    ) -> impl Future<Output = Result<Arc<dyn Broker>, ConnectError>> + Send + use<> {
+        self.connect_with_async(url, EngineOptions::new())
+    }
+
+    /// The async variant of [`connect_with`](Self::connect_with), which waits as [`connect_async`](Self::connect_async)
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn connect_with_async(
+        &self,
+        url: &str,
+        options: EngineOptions,
+    ) -> impl Future<Output = Result<Arc<dyn Broker>, ConnectError>> + Send + use<> {
+        let (drivers, url) = (self.clone(), url.to_owned());
+        crate::asynchronous::blocking(move || drivers.connect_with(&url, options))
+    }
+
     /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again until it is connected,
     /// and subscriptions are pending meanwhile. [`health`](Broker::health) says why it is not connected.
     ///

@@ -66,14 +66,23 @@ impl BrokerSubscription {
     ///
     /// [`ReadyError::Timeout`] if it is not live by then, and [`ReadyError::Ended`] if it has ended.
     pub fn ready(&self, timeout: Duration) -> Result<(), ReadyError> {
-        let live = self.member.wait_live(clock::after(timeout));
-        if self.member.is_ended() {
-            Err(ReadyError::Ended)
-        } else if live {
-            Ok(())
-        } else {
-            Err(ReadyError::Timeout)
-        }
+        wait_ready(&self.member, timeout)
+    }
+
+    /// The async variant of [`ready`](Self::ready). It waits on one of the runtime's threads for blocking work; if the
+    /// future is dropped, that wait still runs to its end.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`ready`](Self::ready).
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+    pub fn ready_async(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), ReadyError>> + Send + use<> {
+        let member = Arc::clone(&self.member);
+        crate::asynchronous::blocking(move || wait_ready(&member, timeout))
     }
 
     /// Only the core's handle, for scopes and `join`.
@@ -84,6 +93,17 @@ impl BrokerSubscription {
     /// Lets the subscription run without its handle, until the broker ends.
     pub fn detach(self) {
         self.subscription.detach();
+    }
+}
+
+fn wait_ready(member: &Member, timeout: Duration) -> Result<(), ReadyError> {
+    let live = member.wait_live(clock::after(timeout));
+    if member.is_ended() {
+        Err(ReadyError::Ended)
+    } else if live {
+        Ok(())
+    } else {
+        Err(ReadyError::Timeout)
     }
 }
 

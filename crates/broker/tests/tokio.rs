@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::eventually;
+use fanfeed_broker::driver::EngineOptions;
 use fanfeed_broker::{
-    AsyncBroker, AsyncHandler, Broker, Event, MemoryBroker, Message, Subscribe, SubscribeOptions,
+    AsyncBroker, AsyncHandler, Broker, Context, Drivers, Event, MemoryBroker, Message, Overflow,
+    PublishError, ReadyError, Subscribe, SubscribeOptions,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -62,6 +64,40 @@ async fn everything_works_and_is_dropped_inside_a_runtime_of_one_thread() {
     );
     drop(subscription);
     drop(broker);
+}
+
+#[tokio::test]
+async fn every_blocking_method_has_an_async_variant() {
+    let drivers = Drivers::new();
+    let broker = drivers.connect_async("memory:").await.unwrap();
+    let unknown = drivers.connect_with_async("carrier-pigeon://loft", EngineOptions::new());
+    assert!(unknown.await.is_err());
+    let stuck = |_: &Message, context: &Context| {
+        let _ = context.token().channel().recv();
+        Ok(())
+    };
+    let options = SubscribeOptions::new().buffer(1).overflow(Overflow::Block);
+    let request = Subscribe::new("k", stuck).options(options);
+    let subscription = broker.subscribe_async(request).await.unwrap();
+    subscription.ready_async(SOON).await.unwrap();
+    let short = Duration::from_millis(20);
+    let mut sent = 0;
+    let error = loop {
+        match broker
+            .publish_timeout_async(common::payload("k", sent), short)
+            .await
+        {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, PublishError::Timeout(_)), "{error}");
+    assert!((1..=2).contains(&sent), "{sent}");
+    subscription.cancel_soon();
+    let closed = subscription.closed();
+    closed.await;
+    assert_eq!(subscription.ready_async(SOON).await, Err(ReadyError::Ended));
+    broker.close_async(SOON).await.unwrap();
 }
 
 #[tokio::test]
