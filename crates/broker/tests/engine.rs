@@ -483,3 +483,43 @@ fn a_message_is_not_given_up_at_its_first_failure() {
     let gave_up = |event: &Event| matches!(event, Event::GaveUp { .. });
     assert_eq!(events.try_iter().filter(gave_up).count(), 1);
 }
+
+#[test]
+fn subscriptions_that_end_while_the_server_is_away_leave_nothing_behind() {
+    let fake = Fake::new(&FakeServer::started());
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    let known = broker.subscribe("known", |_, _| Ok(())).unwrap();
+    fake.server.stop();
+    eventually("the loss is seen", || !broker.health().is_up());
+    for _ in 0..100 {
+        drop(broker.subscribe("unknown", |_, _| Ok(())).unwrap());
+    }
+    drop(known);
+    assert_eq!(broker.health().subscriptions, 0);
+    fake.server.start();
+    eventually("the one that was open is closed", || {
+        fake.server.closed() > 0
+    });
+    let last = broker.subscribe("last", |_, _| Ok(())).unwrap();
+    last.ready(SOON).unwrap();
+    assert_eq!(fake.server.closed(), 1);
+}
+
+#[test]
+fn a_batch_has_a_limit_of_bytes() {
+    const MIB: usize = 1 << 20;
+    const COUNT: usize = 40;
+    let fake = Fake::new(&FakeServer::started());
+    let broker = Engine::start(fake.clone(), options()).unwrap();
+    fake.server.stop();
+    eventually("the loss is seen", || !broker.health().is_up());
+    let payload = bytes::Bytes::from(vec![0; MIB - 100]);
+    for _ in 0..COUNT {
+        broker.publish(Message::new("k", payload.clone())).unwrap();
+    }
+    fake.server.start();
+    broker.flush(SOON).unwrap();
+    assert_eq!(fake.server.log("k").len(), COUNT);
+    let largest = fake.server.largest_batch();
+    assert!((15 * MIB..=16 * MIB).contains(&largest), "{largest}");
+}

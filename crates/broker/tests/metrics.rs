@@ -7,17 +7,17 @@ mod fake;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::eventually;
 use fake::{Fake, FakeServer};
 use fanfeed_broker::driver::{Engine, EngineOptions};
 use fanfeed_broker::{
-    Broker, Context, HandlerError, MemoryBroker, Message, Publisher, Subscribe, SubscribeOptions,
-    Subscriber, SubscriberExt,
+    Broker, Context, Event, HandlerError, MemoryBroker, Message, Publisher, Subscribe,
+    SubscribeOptions, Subscriber, SubscriberExt,
 };
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
 use parking_lot::Mutex;
@@ -281,4 +281,83 @@ fn a_recorder_learns_of_a_driver_with_a_server() {
     });
     broker.close(SOON).unwrap();
     assert_eq!(book.gauge(&connected), 0.0);
+}
+
+/// A gauge that is slow to note that the connection is up: the connection is lost meanwhile.
+#[derive(Default)]
+struct Slow {
+    value: Mutex<Option<f64>>,
+    /// The server that stops while the gauge is told of the second connection.
+    server: OnceLock<Arc<FakeServer>>,
+    connections: AtomicU64,
+}
+
+impl GaugeFn for Slow {
+    fn increment(&self, _: f64) {}
+
+    fn decrement(&self, _: f64) {}
+
+    fn set(&self, value: f64) {
+        if value == 1.0 && self.connections.fetch_add(1, Ordering::Relaxed) == 1 {
+            *self.value.lock() = None;
+            self.server.get().unwrap().stop();
+            // Another thread must not note the loss before this note: it has some time to do so.
+            let late = Instant::now() + Duration::from_millis(500);
+            while self.value.lock().is_none() && Instant::now() < late {
+                std::thread::yield_now();
+            }
+        }
+        *self.value.lock() = Some(value);
+    }
+}
+
+struct Lagging(Arc<Slow>);
+
+impl Recorder for Lagging {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        match key.name() {
+            "fanfeed_broker_connected" => Gauge::from_arc(Arc::clone(&self.0)),
+            _ => Gauge::noop(),
+        }
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn the_last_report_of_the_connection_is_about_its_last_change() {
+    let slow = Arc::new(Slow::default());
+    let fake = Fake::new(&FakeServer::started());
+    slow.server.get_or_init(|| Arc::clone(&fake.server));
+    let options = EngineOptions::new().reconnect(Duration::from_millis(50));
+    let recorder = Lagging(Arc::clone(&slow));
+    let engine = metrics::with_local_recorder(&recorder, || Engine::start(fake.clone(), options));
+    let broker = engine.unwrap();
+    let mut events = broker.events();
+    fake.server.stop();
+    eventually("the loss is seen", || !broker.health().is_up());
+    fake.server.start();
+    let mut last = None;
+    eventually("the second loss is reported last", || {
+        // So that the side that publishes soon sees the loss, too. The queue may be full.
+        let _ = broker.try_publish(common::payload("k", 0));
+        last = events.try_iter().last().or(last.take());
+        slow.connections.load(Ordering::Relaxed) == 2
+            && matches!(last, Some(Event::Disconnected { .. }))
+            && *slow.value.lock() == Some(0.0)
+    });
+    // The queue holds what the server never got.
+    let _ = broker.close(Duration::ZERO);
 }

@@ -13,6 +13,9 @@ pub(super) enum Side {
 }
 
 /// The two sides, and what was last reported about them, so that each change gives one event and not two.
+///
+/// INVARIANT: the last report is about the last change. One thread at a time reports, without a lock, because a recorder of metrics
+/// is user code; a change that comes meanwhile is reported by that thread afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     state: Mutex<State>,
@@ -23,6 +26,10 @@ struct State {
     outbound: bool,
     inbound: bool,
     reported: Option<bool>,
+    /// The last change, until a thread reports it: whether the connection is up, or else why it is down.
+    change: Option<Result<(), Arc<str>>>,
+    /// Whether a thread is reporting.
+    is_reporting: bool,
     /// Why each side was last down, until it is up.
     outbound_fault: Option<Arc<str>>,
     inbound_fault: Option<Arc<str>>,
@@ -30,29 +37,50 @@ struct State {
 
 impl Connections {
     pub(super) fn up(&self, side: Side, hub: &Hub) {
-        let report = {
+        {
             let mut state = self.state.lock();
             state.set(side, true, None);
-            let both = state.outbound && state.inbound;
-            both && state.reported.replace(true) != Some(true)
-        };
-        if report {
-            hub.counters.meters.set_connected(true);
-            hub.emit(Event::Connected);
+            if state.outbound && state.inbound {
+                state.change = Some(Ok(()));
+            }
         }
+        self.report(hub);
     }
 
     pub(super) fn down(&self, side: Side, reason: &str, hub: &Hub) {
         let reason: Arc<str> = reason.into();
-        let report = {
+        {
             let mut state = self.state.lock();
             state.set(side, false, Some(Arc::clone(&reason)));
-            state.reported.replace(false) != Some(false)
-        };
-        if report {
-            hub.counters.meters.set_connected(false);
-            hub.emit(Event::Disconnected { reason });
+            state.change = Some(Err(reason));
         }
+        self.report(hub);
+    }
+
+    /// Reports the last change, unless another thread is reporting.
+    fn report(&self, hub: &Hub) {
+        while let Some(change) = self.begin_report() {
+            hub.counters.meters.set_connected(change.is_ok());
+            hub.emit(match change {
+                Ok(()) => Event::Connected,
+                Err(reason) => Event::Disconnected { reason },
+            });
+            self.state.lock().is_reporting = false;
+        }
+    }
+
+    /// The change that this thread has to report.
+    fn begin_report(&self) -> Option<Result<(), Arc<str>>> {
+        let mut state = self.state.lock();
+        if state.is_reporting {
+            return None;
+        }
+        let change = state.change.take()?;
+        if state.reported.replace(change.is_ok()) == Some(change.is_ok()) {
+            return None;
+        }
+        state.is_reporting = true;
+        Some(change)
     }
 
     pub(super) fn are_up(&self) -> bool {

@@ -68,8 +68,8 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// Not lazy, a queue of 8,192 messages, batches of 512 (by URL: of the driver's default), at most 5 s between attempts to connect, 10 s for the server to
-    /// answer a subscription, the default pool, no logger.
+    /// Not lazy, a queue of 8,192 messages, batches of 512 (by URL: of the driver's default), at most 5 s between
+    /// attempts to connect, 10 s for the server to answer a subscription, the default pool, no logger.
     pub fn new() -> Self {
         Self {
             lazy: false,
@@ -96,7 +96,7 @@ impl EngineOptions {
         self
     }
 
-    /// The most messages in a batch, at least 1.
+    /// The most messages in a batch, at least 1. A batch also ends before its payloads exceed 16 MiB.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
         self.batch = Some(messages.max(1));

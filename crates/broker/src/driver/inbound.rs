@@ -85,8 +85,9 @@ impl InboundCommands {
         };
         sink.close();
         state.opens.retain(|(open, _)| *open != id);
-        if state.ended {
-            // Nobody takes it, and its end may be that of the broker.
+        // If no side knows it, there is nothing to close: a program that subscribes and unsubscribes while the server is away
+        // leaves nothing behind. After the end nobody takes it, and its end may be that of the broker.
+        if state.ended || !sink.was_tried() {
             drop(state);
             return;
         }
@@ -236,6 +237,7 @@ impl InboundCommands {
             let mut state = self.state.lock();
             let asked: HashMap<u64, Sender<Opened>> = state.opens.drain(..).collect();
             let sinks: Vec<Sink> = state.sinks.values().cloned().collect();
+            sinks.iter().for_each(Sink::set_tried);
             (sinks, asked)
         };
         for sink in sinks {
@@ -279,6 +281,7 @@ impl InboundCommands {
                 .collect();
             let known = |id: &u64| state.sinks.get(id).map(|sink| (*id, sink.clone()));
             let sinks: HashMap<u64, Sink> = wanted.iter().filter_map(known).collect();
+            sinks.values().for_each(Sink::set_tried);
             (
                 opens,
                 std::mem::take(&mut state.closes),

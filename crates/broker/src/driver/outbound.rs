@@ -71,6 +71,9 @@ struct Failures {
 /// How long the thread waits for messages before it looks whether the connection lives.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// The most bytes of payloads in a batch of several messages.
+const BATCH_BYTES: usize = 16 << 20;
+
 impl State {
     /// The smallest number that is not settled.
     fn floor(&self) -> u64 {
@@ -421,7 +424,7 @@ impl OutboundQueue {
                 return Some(Batch::default());
             }
         }
-        let count = state.queue.len().min(most);
+        let count = batch_of(state.queue.iter().take(most));
         let batch = Batch::of(state.queue.drain(..count));
         state.in_flight = batch.rest.iter().map(|(number, _)| *number).collect();
         Some(batch)
@@ -529,6 +532,19 @@ impl OutboundQueue {
             }
         }
     }
+}
+
+/// How many of these messages a batch has: a driver may hold a copy of the whole batch.
+fn batch_of<'a>(queued: impl Iterator<Item = &'a Outgoing>) -> usize {
+    let mut bytes = 0;
+    let mut fits = |(number, outgoing): &(usize, &Outgoing)| {
+        bytes += outgoing.message.payload().len();
+        *number == 0 || bytes <= BATCH_BYTES
+    };
+    queued
+        .enumerate()
+        .take_while(|outgoing| fits(outgoing))
+        .count()
 }
 
 /// Reports a message that was published and did not arrive.

@@ -28,6 +28,8 @@ struct Shared {
     options: SubscribeOptions,
     position: Mutex<Option<Arc<str>>>,
     closed: AtomicBool,
+    /// Whether a side was told to open it. Written and read under the lock of the engine's tasks.
+    tried: AtomicBool,
 }
 
 /// The error of a delivery that found no room. It gives the message back.
@@ -81,6 +83,7 @@ impl Sink {
                 options,
                 position: Mutex::new(position),
                 closed: AtomicBool::new(false),
+                tried: AtomicBool::new(false),
             }),
         }
     }
@@ -275,6 +278,18 @@ impl Sink {
     pub fn is_closed(&self) -> bool {
         // ORDERING: pairs with the store in `close`.
         self.shared.closed.load(Ordering::Acquire) || self.shared.member.is_cancelled()
+    }
+
+    /// Notes that a side is told to open it.
+    pub(crate) fn set_tried(&self) {
+        // ORDERING: see the field.
+        self.shared.tried.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a side may know it.
+    pub(crate) fn was_tried(&self) -> bool {
+        // ORDERING: see the field.
+        self.shared.tried.load(Ordering::Relaxed)
     }
 
     pub(crate) fn close(&self) {

@@ -70,7 +70,7 @@ pub trait Transport: Send + Sync + 'static {
 /// The publishing side of a connection.
 pub trait Outbound {
     /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch) messages, and returns
-    /// what became of each, in their order. If fewer are returned, the others count as [`Published::Unsent`].
+    /// what became of each, in their order. Their payloads have at most 16 MiB together, unless the batch has only one. If fewer are returned, the others count as [`Published::Unsent`].
     ///
     /// # Errors
     ///
@@ -111,8 +111,9 @@ pub trait Inbound {
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
-    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription that ended while there
-    /// was no connection, or that could not be opened: a side ignores a subscription that it does not know.
+    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription that was open on an
+    /// earlier connection and ended while there was none, or that could not be opened: a side ignores a subscription that
+    /// it does not know.
     fn close(&mut self, sink: &Sink);
 
     /// Called when a handler is done with the delivery that had this tag: for a member of a group always, for a plain

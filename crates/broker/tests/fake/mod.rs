@@ -32,6 +32,8 @@ struct State {
     logs: HashMap<String, Vec<Message>>,
     groups: HashMap<(String, String), Group>,
     batches: u64,
+    /// The most bytes of payloads that came in one batch.
+    largest: usize,
     panics: bool,
     /// The names of the threads that told of their end.
     ended: Vec<String>,
@@ -84,6 +86,10 @@ impl FakeServer {
 
     pub(crate) fn settled(&self) -> Vec<(u64, Verdict)> {
         self.lock().settled.clone()
+    }
+
+    pub(crate) fn largest_batch(&self) -> usize {
+        self.lock().largest
     }
 
     pub(crate) fn closed(&self) -> usize {
@@ -260,6 +266,8 @@ impl Outbound for Out {
             "a panic that the test wants"
         );
         state.batches += 1;
+        let bytes = batch.iter().map(|message| message.payload().len()).sum();
+        state.largest = state.largest.max(bytes);
         // Sometimes a part is not sent, as when a socket takes no more.
         let sent = match state.batches % 5 {
             0 => batch.len().div_ceil(2),
