@@ -1,4 +1,5 @@
-//! A send that finds 1,000 full subscribers and finishes when they drain: how long after the last one had room.
+//! A send that finds 1,000 full subscribers and finishes when they drain: its delay after the last
+//! one had room.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -28,8 +29,8 @@ impl Drain for crossbeam_channel::Receiver<u64> {
     }
 }
 
-/// Sends to full subscribers, which another thread drains once the send is blocked. Returns, for each send, how long
-/// after the last subscriber had room it finished.
+/// Sends to full subscribers, which another thread drains once the send is blocked. Returns, for
+/// each send, how long after the last subscriber had room it finished.
 fn blocked_sends<R: Drain>(
     feed: &Feed<u64>,
     receivers: &mut [R],

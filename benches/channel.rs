@@ -1,7 +1,8 @@
-//! The feed's own channel behind a feed, beside loops over other channels, and batches beside single sends.
+//! The feed's own channel behind a feed, compared with loops over other channels, and batches
+//! compared with single sends.
 //!
-//! One pinned thread sends bursts of 128 values to n channels of 1,024 and drains them with `try_recv`. The feed does
-//! what the loops do not: its subscribers may come and go while it sends.
+//! One pinned thread sends bursts of 128 values to n channels of 1,024 and drains them with
+//! `try_recv`. Unlike the loops, the feed lets its subscribers come and go while it sends.
 
 use std::hint::black_box;
 

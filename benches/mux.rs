@@ -1,4 +1,4 @@
-//! `TypeMux::post` to one receiver beside a plain crossbeam send of the same shared event.
+//! `TypeMux::post` to one receiver, compared with a plain crossbeam send of the same shared event.
 
 #![allow(deprecated)]
 

@@ -1,7 +1,8 @@
-//! What a feed adds to a loop over crossbeam senders: sending and draining, and sending alone.
+//! The cost that a feed adds to a loop over crossbeam senders: sending and draining, and only
+//! sending.
 //!
-//! One pinned thread sends bursts of 128 values to n bounded channels of 1,024 and drains them. The contenders share
-//! nothing, not even channels.
+//! One pinned thread sends bursts of 128 values to n bounded channels of 1,024 and drains them. The
+//! contenders share nothing, not even channels.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ fn drain(channels: &Channels) {
     }
 }
 
-/// Bursts of which the draining counts, or does not. Inlined, so that each contender has a loop of its own.
+/// Bursts of which the draining counts, or does not. Inlined, so that each contender has a loop of
+/// its own.
 #[inline(always)]
 fn bursts(
     times: u64,

@@ -1,5 +1,5 @@
-//! Subscribing and unsubscribing with 10,000 live subscribers, quiet and while another thread sends; and what that does
-//! to the other thread.
+//! Subscribing and unsubscribing with 10,000 live subscribers, alone and while another thread
+//! sends; and the effect on that thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -60,7 +60,8 @@ impl Crowd {
         spent.as_nanos() as f64 / (sends.max(1) * LIVE as u64) as f64
     }
 
-    /// Sends and drains on a core of its own while this thread does `other`, and returns the time of one delivery.
+    /// Sends and drains on a core of its own while this thread does `other`, and returns the time
+    /// of one delivery.
     fn send_meanwhile(&self, mut other: impl FnMut()) -> f64 {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {

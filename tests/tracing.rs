@@ -1,7 +1,8 @@
-//! What the feature `tracing` adds.
+//! The feature `tracing`.
 //!
-//! One test, in a program of its own: `tracing` remembers for each place in the code whether anybody listens, and what a
-//! test without a listener does at the same moment could make it remember that nobody does.
+//! One test, in its own program. `tracing` caches for each place in the code whether a subscriber
+//! listens, and a test without a listener that runs at the same moment could make it cache that
+//! none does.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! A `tracing` subscriber that uses a feed.
 //!
-//! A program of its own, for the reason that `tracing.rs` gives.
+//! It is its own program, for the reason that `tracing.rs` gives.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use fanfeed::Feed;
 
-/// Sends on a feed whose subscriber is full, and so blocks, for each thing that is logged; and counts them.
+/// Sends on a feed whose subscriber is full, and so blocks, for each thing that is logged; and
+/// counts them.
 #[derive(Clone)]
 struct Sends(Feed<u64>, Arc<AtomicUsize>);
 

@@ -1,7 +1,7 @@
 //! Charts: bars, throughput over the number of readers, and percentiles.
 //!
-//! Ours are in colour and thick, peers in grey and thin. Names stand beside what they name, and markers and dashes differ,
-//! so that the charts can be read in black and white.
+//! Ours are in colour and thick, peers in grey and thin. Labels stand beside their lines, and
+//! markers and dashes differ, so that the charts can be read in black and white.
 
 use fanfeed_benches::machine::Machine;
 

@@ -26,7 +26,8 @@ pub(crate) struct Contended {
     pub(crate) sends: Histogram<u64>,
 }
 
-/// Each sender sends so many values from a thread of its own; they are spread over the first `cores` cores.
+/// Each sender sends so many values from a thread of its own; they are spread over the first
+/// `cores` cores.
 pub(crate) fn run<S: Sends<u64>>(
     senders: &mut [S],
     readers: &mut impl Reads<u64>,
@@ -72,8 +73,8 @@ fn send(sender: &mut impl Sends<u64>, thread: u64, each: u64, sends: &mut Histog
     }
 }
 
-/// Receives the values of all threads with each reader, and checks the order of each thread's. It yields when it has found
-/// nothing: there may be a sender on its core.
+/// Receives the values of all threads with each reader, and checks the order of each thread's. It
+/// yields when it has found nothing: there may be a sender on its core.
 fn receive(readers: &mut impl Reads<u64>, sent: u64, threads: usize) {
     let mut next = vec![vec![0; threads]; readers.readers()];
     let mut due = vec![sent; next.len()];

@@ -1,10 +1,11 @@
-//! How much of the processor this process has used.
+//! The processor time that this process has used.
 
 use std::fs;
 use std::time::Duration;
 
-/// What the other threads of this process that live have used so far, or `None` where there is no telling: it is read from
-/// Linux's `/proc`. The calling thread's own part is left out, for reading this costs more than a thread that sleeps.
+/// What the other threads of this process that live have used so far, or `None` where there is no
+/// telling: it is read from Linux's `/proc`. The calling thread's own part is left out, for reading
+/// this costs more than a thread that sleeps.
 pub(crate) fn of_other_threads() -> Option<Duration> {
     let calling = fs::read_link("/proc/thread-self").ok()?;
     let mut used = Duration::ZERO;

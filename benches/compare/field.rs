@@ -1,9 +1,10 @@
-//! The field: the contenders and their names.
+//! The contenders and their names.
 //!
-//! The second word of each says how it waits. The sender, when there is no room: it *spins* (tries again), *parks* (its own
-//! blocking send, which may spin first), or *never* waits and lets values be lost. The readers, when there is nothing:
-//! they are *polled*, *gather* (polled, but in a running stream only every 0.4 µs), or park; the ways of a ring's reader
-//! bear their own names, and `Park` is its default.
+//! The second word of each name says how it waits. When there is no room, the sender *spins* (tries
+//! again), *parks* (its own blocking send, which may spin first), or *never* waits and lets values
+//! be lost. When there is no value, the readers are *polled*, *gather* (polled, but in a running
+//! stream only every 0.4 µs), or park. A ring's readers have the names of their ways of waiting;
+//! `Park` is the default.
 
 use fanfeed::Waiting;
 

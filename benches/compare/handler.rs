@@ -44,7 +44,8 @@ impl Handler for Opaque {
     }
 }
 
-/// Checks, and then works for 50 ns: a chain of multiplications, each of which needs the one before.
+/// Checks, and then works for 50 ns: a chain of multiplications, each of which needs the one
+/// before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Working {
     turns: u64,

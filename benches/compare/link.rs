@@ -1,4 +1,5 @@
-//! What every contender is seen through: an end that sends, and an end that has n readers, drained by one thread.
+//! The common interface of all contenders: a sending end, and an end with n readers, drained by one
+//! thread.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) const CAPACITY: usize = 1024;
 /// Values of a batch, where batches are sent.
 pub(crate) const BATCH: u64 = 32;
-/// For how long a reader that gathers leaves a running stream alone: what a ring's `Waiting::Batch` gathers for.
+/// For how long a reader that gathers leaves a running stream alone: what a ring's `Waiting::Batch`
+/// gathers for.
 pub(crate) const GATHERING: Duration = Duration::from_nanos(400);
 
 /// The sending end.
@@ -27,18 +29,19 @@ pub(crate) trait Reads<T>: Send + 'static {
     /// How many readers there are.
     fn readers(&self) -> usize;
 
-    /// Waits before all readers are looked at once more, in the way its row says; `found` is whether there was anything
-    /// the last time. Most look again at once.
+    /// Waits before all readers are looked at once more, in the way its row says; `found` is
+    /// whether there was anything the last time. Most look again at once.
     #[inline]
     fn wait(&mut self, found: bool) {
         let _ = found;
     }
 
-    /// Hands what is there for one reader to `each`, and returns how many values it learnt to have missed *after* those.
-    /// One that parks here does so only for its first value.
+    /// Hands what is there for one reader to `each`, and returns how many values it learnt to have
+    /// missed *after* those. One that parks here does so only for its first value.
     fn take(&mut self, reader: usize, each: impl FnMut(&T)) -> u64;
 
-    /// The same where `due` values are still to come for that reader, and so it may block for all of them.
+    /// The same where `due` values are still to come for that reader, and so it may block for all
+    /// of them.
     #[inline]
     fn take_due(&mut self, reader: usize, due: u64, each: impl FnMut(&T)) -> u64 {
         let _ = due;
@@ -75,8 +78,8 @@ impl<T, R: Receives<T>> Reads<T> for OneByOne<R> {
     }
 }
 
-/// Readers that, in a running stream, let values gather for [`GATHERING`] since they last found some before they look
-/// again.
+/// Readers that, in a running stream, let values gather for [`GATHERING`] since they last found
+/// some before they look again.
 pub(crate) struct Gathering<R> {
     readers: R,
     looked: Instant,

@@ -1,11 +1,14 @@
-//! fanfeed's channels and rings beside their peers: `cargo bench --bench compare`, with `-- --quick` in under a minute.
+//! fanfeed's channels and rings, compared with their peers: `cargo bench --bench compare`, with `--
+//! --quick` in under a minute.
 //!
-//! One question, one table. All contenders of a table take turns in one loop, and every row says how it waits. Each reader
-//! compares each value with the one that is due, and branches. The threads are pinned: one core sends, one drains, whatever
-//! the number of readers. Ratios hold where absolute figures drift.
+//! Each question has one table. All contenders of a table take turns in one loop, and every row
+//! says how it waits. Each reader compares each value with the value that it expects, and branches.
+//! The threads are pinned: one core sends, one drains, whatever the number of readers. Ratios are
+//! stable where absolute figures drift.
 //!
-//! `-- --only targets` holds each of ours beside its best peer and a ratio that it is to reach, and `--row own-recv` does so
-//! for one row in a few seconds. `-- --readme` puts a full run's tables and charts into README.
+//! `-- --only targets` compares each of ours with its best peer, with the ratio that it should
+//! reach; `--row own-recv` does so for one row in a few seconds. `-- --readme` puts a full run's
+//! tables and charts into README.
 
 mod bursts;
 mod chart;

@@ -1,10 +1,10 @@
-//! An allocator that counts what is allocated and not yet freed, when asked to.
+//! An allocator that counts live memory on request.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// The system's, and a count. It counts only while something is weighed: elsewhere it would slow down those who allocate
-/// for each value.
+/// The system's, and a count. It counts only while something is weighed: elsewhere it would slow
+/// down those who allocate for each value.
 pub(crate) struct Counting {
     is_on: AtomicBool,
     bytes: AtomicI64,

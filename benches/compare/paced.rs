@@ -1,5 +1,5 @@
-//! Paced sending: so many values a second, whatever becomes of them. What is asked is how long a value is under way, or
-//! how long one send takes.
+//! Paced sending: a fixed number of values a second, whatever happens to them. This measures how
+//! long a value takes to arrive, or how long one send takes.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,16 @@ use crate::link::{Reads, Sends};
 use crate::stream::{DRAINING_CORE, SENDING_CORE};
 use crate::threads::{self, Job};
 
-/// A value is the nanoseconds since the start at which its send began, and these low bits of its number.
+/// A value is the nanoseconds since the start at which its send began, and these low bits of its
+/// number.
 const NUMBER_BITS: u32 = 20;
 /// Longer than any run.
 const GREATEST: Duration = Duration::from_secs(120);
 
 /// What came of it.
 pub(crate) struct Paced {
-    /// From the moment a send began until its value was in the hands of the reader (of the first, if there are several),
-    /// in nanoseconds.
+    /// From the moment a send began until its value was in the hands of the reader (of the first,
+    /// if there are several), in nanoseconds.
     pub(crate) under_way: Histogram<u64>,
     /// How long the sends took, in nanoseconds.
     pub(crate) sends: Histogram<u64>,
@@ -26,7 +27,8 @@ pub(crate) struct Paced {
     pub(crate) late: f64,
 }
 
-/// Sends so many values, one each `interval`. It is an open loop: a send that is late does not put off those after it.
+/// Sends so many values, one each `interval`. It is an open loop: a send that is late does not put
+/// off those after it.
 pub(crate) fn run(
     sender: &mut impl Sends<u64>,
     readers: &mut impl Reads<u64>,

@@ -1,4 +1,4 @@
-//! The values that are sent: each tells its number, so that its reader can check that it is the next.
+//! The sent values. Each holds its number, so that its reader can check that it is the next.
 
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ impl<const WORDS: usize> Payload for [u64; WORDS] {
     }
 }
 
-/// What is dear to copy and shared instead. Each is an allocation of its own, as it would be in earnest.
+/// What is dear to copy and shared instead. Each is an allocation of its own, as it would be in
+/// earnest.
 impl Payload for Arc<[u8; 256]> {
     fn numbered(number: u64) -> Self {
         let mut bytes = [0; 256];

@@ -12,8 +12,8 @@ const LITTLE: u64 = CAPACITY as u64 * 9 / 8;
 pub(crate) struct Plan {
     /// Rounds that count; one more goes before them and does not.
     pub(crate) rounds: usize,
-    /// The least values that a run is made of. They are more than there is room for, or it would be the setting up that is
-    /// measured.
+    /// The least values that a run is made of. They are more than there is room for, or it would be
+    /// the setting up that is measured.
     pub(crate) least: u64,
     /// How long a contender has the floor in a round.
     pub(crate) turn: Duration,

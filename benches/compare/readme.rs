@@ -1,7 +1,7 @@
 //! Tables and charts for README: `-- --readme` puts them there.
 //!
-//! A table goes into the code block after the line `<!-- compare: KEY -->`, a chart into the file `benches/figures/KEY.svg`
-//! if README shows it.
+//! A table goes into the code block after the line `<!-- compare: KEY -->`, a chart into the file
+//! `benches/figures/KEY.svg` if README shows it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -28,7 +28,8 @@ impl Readme {
         Ok(Self { root, text })
     }
 
-    /// Puts what was measured where README has a place for it, and saves it. Tables end with the line `about`.
+    /// Puts what was measured where README has a place for it, and saves it. Tables end with the
+    /// line `about`.
     pub(crate) fn put(
         &mut self,
         question: &Question,

@@ -1,12 +1,13 @@
-//! Contenders take turns: what the machine does to one round of one of them it does to the same round of the others, so
-//! that the ratios hold where absolute figures drift.
+//! Contenders take turns, so that the machine affects the same round of each in the same way. So
+//! ratios are stable where absolute figures drift.
 
 use fanfeed_benches::stats::Spread;
 use fanfeed_benches::watchdog::Watchdog;
 
 use crate::plan::Plan;
 
-/// One who is measured: a name, how it waits, and what makes one round of figures, one for each of the question's columns.
+/// One who is measured: a name, how it waits, and what makes one round of figures, one for each of
+/// the question's columns.
 pub(crate) struct Contender {
     name: &'static str,
     waits: &'static str,
@@ -100,13 +101,15 @@ pub(crate) struct Pair {
 }
 
 impl Case {
-    /// Runs it: a round that does not count, in which everybody finds their size, and then those that do.
+    /// Runs it: a round that does not count, in which everybody finds their size, and then those
+    /// that do.
     pub(crate) fn run(mut self, question: &str, plan: &Plan, watchdog: &Watchdog) -> Measured {
         let mut rounds: Vec<Vec<Vec<f64>>> = vec![Vec::new(); self.contenders.len()];
         let warm_up = usize::from(!plan.is_smoke);
         for round in 0..warm_up + plan.rounds {
             let mut turns: Vec<_> = self.contenders.iter_mut().zip(&mut rounds).collect();
-            // A contender that leaves the machine in a bad state for the next one does so to another in every other round.
+            // A contender that leaves the machine in a bad state for the next one does so to
+            // another in every other round.
             if round % 2 == 1 {
                 turns.reverse();
             }

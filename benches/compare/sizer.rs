@@ -1,4 +1,4 @@
-//! How many values a run is made of: as many as keep its contender busy for its turn.
+//! The number of values of a run: enough to keep its contender busy for its turn.
 
 use crate::plan::Plan;
 use crate::stream::Outcome;
@@ -29,8 +29,8 @@ impl Sizer {
         let mut count = self.plan.least;
         loop {
             let outcome = run(count);
-            // It is the sending that fills the turn: where values are lost, the draining of the last of them takes as long
-            // after few sends as after many.
+            // It is the sending that fills the turn: where values are lost, the draining of the
+            // last of them takes as long after few sends as after many.
             let wanted = self.plan.turn.as_secs_f64() / outcome.sending.as_secs_f64();
             let next = (count as f64 * wanted.min(STEP)) as u64;
             if wanted < NEAR {

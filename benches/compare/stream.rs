@@ -1,4 +1,5 @@
-//! A stream on two cores: one thread sends at full speed, another drains all readers and checks every value.
+//! A stream on two cores: one thread sends at full speed, another drains all readers and checks
+//! every value.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -55,7 +56,8 @@ pub(crate) fn in_batches(
     run(send, readers, numbers, Checking, || {})
 }
 
-/// Sends as `send` does, and drains; `between` is called whenever all readers have been looked at once.
+/// Sends as `send` does, and drains; `between` is called whenever all readers have been looked at
+/// once.
 pub(crate) fn run<T: Payload>(
     send: impl FnOnce() + Send,
     readers: &mut impl Reads<T>,

@@ -1,4 +1,4 @@
-//! Drawing as SVG: lines, dots, markers and words.
+//! Drawing SVG: lines, dots, markers and text.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Pinned threads that begin at once.
+//! Pinned threads that begin at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use fanfeed_benches::pin;
 
-/// What a thread does, and on which core. It is boxed for the sake of the compiler, which otherwise makes all that a thread
-/// needs anew for each contender.
+/// What a thread does, and on which core. It is boxed for the sake of the compiler, which otherwise
+/// makes all that a thread needs anew for each contender.
 pub(crate) struct Job<'a> {
     core: usize,
     run: Box<dyn FnOnce() + Send + 'a>,
@@ -65,7 +65,8 @@ fn run_one(job: Job<'_>, gate: &Gate) -> Span {
     Span { begun, ended }
 }
 
-/// Opens when so many threads stand before it. They spin: one that has to be woken starts some 50 µs late.
+/// Opens when so many threads stand before it. They spin: one that has to be woken starts some 50
+/// µs late.
 struct Gate {
     missing: AtomicUsize,
 }
@@ -80,8 +81,8 @@ impl Gate {
 
     /// Waits for the others.
     fn pass(&self) {
-        // ORDERING: AcqRel and Acquire pair with one another, so that what a thread did to set itself up lies before
-        // what the others time.
+        // ORDERING: AcqRel and Acquire pair with one another, so that what a thread did to set
+        // itself up lies before what the others time.
         self.missing.fetch_sub(1, Ordering::AcqRel);
         for turn in 1_u32.. {
             if self.missing.load(Ordering::Acquire) == 0 {

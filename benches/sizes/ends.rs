@@ -91,7 +91,8 @@ fn contender<F: Future<Output = ()> + 'static>(
                 let task = |_| task(Rc::clone(&waits), Rc::clone(&shared));
                 Executor::new((0..size).map(task))
             };
-            // With the making of the tasks: a waiter of tokio's lies in its task, and one of a subscription in the subscription.
+            // With the making of the tasks: a waiter of tokio's lies in its task, and one of a
+            // subscription in the subscription.
             let mut executor = wait.time(size, || {
                 let mut executor = start();
                 executor.poll_all(0..size);

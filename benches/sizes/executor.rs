@@ -1,4 +1,4 @@
-//! Tasks on the calling thread, and nothing that a runtime would add to their cost.
+//! Tasks on the calling thread, without the cost of a runtime.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,15 +1,17 @@
-//! How cost grows with size: `cargo bench --bench sizes`, with `-- --quick` in a fraction of the time, and with `-- --list`
-//! and `-- --only SERIES` for one series. All of it takes about three minutes; `--only`, `--row`, `--from` and `--up-to` run
-//! a part.
+//! How cost grows with size: `cargo bench --bench sizes`, with `-- --quick` in a fraction of the
+//! time, and with `-- --list` and `-- --only SERIES` for one series. All of it takes about three
+//! minutes; `--only`, `--row`, `--from` and `--up-to` run a part.
 //!
-//! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers that come, receive and
-//! go; threads that are blocked in a send; tasks that wait. All contenders take turns at every size in every round, and
-//! every value is checked where it is received. The tables give the cost per item, what it grew by from one size to the
-//! next, and that growth over a peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's
-//! cost grows faster than a peer's, with the costs of both, and the last line counts them. It fails nothing, because it
-//! depends on times.
+//! Each series does the same work at growing sizes with fanfeed, crossbeam and tokio: subscribers
+//! that come, receive and go; threads that are blocked in a send; tasks that wait. All contenders
+//! take turns at every size in every round, and every value is checked where it is received. The
+//! tables give the cost per item, its growth from one size to the next, and that growth over a
+//! peer's, round by round. A verdict closes each table: it names the steps at which fanfeed's cost
+//! grows faster than a peer's, with the costs of both, and the last line counts them. A verdict
+//! fails nothing, because it depends on times.
 //!
-//! Some rows do more than their peer, and the note of each series says what: they have no equal there.
+//! Some rows do more than their peer does, and the note of each series says what. These rows have
+//! no exact peer.
 
 mod ends;
 mod executor;
@@ -35,7 +37,8 @@ use crate::options::Options;
 use crate::series::SERIES;
 use crate::table::Outcome;
 
-/// No contender takes longer than this at one size; with a million subscribers most take some seconds.
+/// No contender takes longer than this at one size; with a million subscribers most take some
+/// seconds.
 const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() {

@@ -5,7 +5,8 @@ use clap::Parser;
 use crate::plan::Plan;
 use crate::series::SERIES;
 
-/// Measures how the cost of fanfeed, crossbeam and tokio grows with the number of subscribers, threads and tasks.
+/// Measures how the cost of fanfeed, crossbeam and tokio grows with the number of subscribers,
+/// threads and tasks.
 #[derive(Debug, Parser)]
 #[command(name = "sizes", bin_name = "cargo bench --bench sizes --", version = None)]
 pub(crate) struct Options {

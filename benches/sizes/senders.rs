@@ -103,8 +103,8 @@ struct Race {
 }
 
 impl Race {
-    /// Receives all values, asserts that those of each thread come whole and in order, and returns the time of one in
-    /// nanoseconds.
+    /// Receives all values, asserts that those of each thread come whole and in order, and returns
+    /// the time of one in nanoseconds.
     fn run(self, send: impl Fn(u64) + Sync, mut receive: impl FnMut() -> u64) -> f64 {
         let Self { threads, each } = self;
         let mut stopwatch = Stopwatch::default();

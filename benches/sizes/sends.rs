@@ -203,7 +203,8 @@ impl Watches {
     }
 }
 
-/// Sends the values one after the other. Told to give up, it drops the pending send and sends that value anew.
+/// Sends the values one after the other. Told to give up, it drops the pending send and sends that
+/// value anew.
 fn task(
     sender: impl Sends,
     values: Vec<u64>,

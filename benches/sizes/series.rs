@@ -38,8 +38,8 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    /// A contender whose growth is held against that of `peers`. `run` does the work at one size, and returns one figure for
-    /// each measure of the series.
+    /// A contender whose growth is held against that of `peers`. `run` does the work at one size,
+    /// and returns one figure for each measure of the series.
     pub(crate) fn new(
         name: &'static str,
         peers: &'static [&'static str],
@@ -69,8 +69,8 @@ pub(crate) struct Row {
 }
 
 impl Series {
-    /// Runs all contenders at all sizes, in rounds. The first round at a small size finds cold memory, so each contender runs
-    /// once at the smallest size before.
+    /// Runs all contenders at all sizes, in rounds. The first round at a small size finds cold
+    /// memory, so each contender runs once at the smallest size before.
     pub(crate) fn run(
         &self,
         plan: &Plan,

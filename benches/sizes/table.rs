@@ -4,8 +4,8 @@ use fanfeed_benches::stats::Spread;
 
 use crate::series::{Measured, Row, Series};
 
-/// A step grows faster than a peer's if the median of its growth over the peer's is greater than this, and more than the
-/// spread of the rounds can explain.
+/// A step grows faster than a peer's if the median of its growth over the peer's is greater than
+/// this, and more than the spread of the rounds can explain.
 const LIMIT: f64 = 1.25;
 
 /// How the comparisons came out.

@@ -1,8 +1,8 @@
-//! What the benches share: pinned threads, and contenders that take turns.
+//! Shared by the benches: pinned threads, and contenders that take turns.
 //!
-//! Each contender is a criterion benchmark of its own, and afterwards all of a group run once more, turn by turn, in one
-//! loop: what the machine does to one round of one of them it does to the same round of the others, so the ratios hold
-//! where absolute figures drift. The table gives medians and the spread of the rounds.
+//! Each contender is a criterion benchmark. Afterwards all contenders of a group run once more in
+//! turn, in one loop, so that the machine affects the same round of each in the same way. So ratios
+//! are stable where absolute figures drift. The table gives medians and the spread of the rounds.
 
 use std::process::exit;
 use std::time::{Duration, Instant};
@@ -56,8 +56,8 @@ const ROUNDS: usize = 15;
 /// How long one contender has the floor in a round.
 const TURN: Duration = Duration::from_millis(20);
 
-/// Benches the contenders of one question, and prints a table of them, relative to the first. `per_run` is how many
-/// things one run does: the table's figures are nanoseconds for one of them.
+/// Benches the contenders of one question, and prints a table of them, relative to the first.
+/// `per_run` is how many things one run does: the table's figures are nanoseconds for one of them.
 pub fn compare(
     c: &mut Criterion,
     question: &str,
@@ -81,8 +81,8 @@ pub fn compare(
     }
 }
 
-/// Receives until nothing is left, and asserts that it was a whole burst of the numbers from 0 on, in order: a contender that
-/// delivered less would look fast.
+/// Receives until nothing is left, and asserts that it was a whole burst of the numbers from 0 on,
+/// in order: a contender that delivered less would look fast.
 #[inline(always)]
 pub fn check_burst(burst: u64, mut receive: impl FnMut() -> Option<u64>) {
     let mut received = 0;
@@ -93,8 +93,9 @@ pub fn check_burst(burst: u64, mut receive: impl FnMut() -> Option<u64>) {
     assert_eq!(received, burst, "a value was lost or doubled");
 }
 
-/// Ends the program if a value is not the next. The branch leaves the loop for good, so that the loop over a slice of values
-/// stays a loop over single values: of checks that are merely collected, compilers make vector code.
+/// Ends the program if a value is not the next. The branch leaves the loop for good, so that the
+/// loop over a slice of values stays a loop over single values: of checks that are merely
+/// collected, compilers make vector code.
 #[inline(always)]
 pub fn check(value: u64, expected: u64) {
     if value != expected {

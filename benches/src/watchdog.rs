@@ -1,4 +1,4 @@
-//! A run that hangs ends the program, and is named.
+//! Ends the program if a run hangs, and names that run.
 
 use std::process::exit;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// How often the watchdog looks: seldom enough for nobody to feel it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches runs from a thread of its own: a thread that hangs inside of a peer can be ended only with the program.
+/// Watches runs from a thread of its own: a thread that hangs inside of a peer can be ended only
+/// with the program.
 #[derive(Debug)]
 pub struct Watchdog {
     watched: Arc<Mutex<Option<(String, Instant)>>>,

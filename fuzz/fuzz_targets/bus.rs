@@ -1,4 +1,4 @@
-//! What other processes send to a bus: its own envelope, that of goevent, and payloads.
+//! Messages that other processes send to a bus: its own envelope, goevent's envelope, and payloads.
 
 #![no_main]
 

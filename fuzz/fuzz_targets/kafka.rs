@@ -1,6 +1,7 @@
-//! What other programs put into the headers of a Kafka record.
+//! Headers of Kafka records that other programs write.
 //!
-//! The driver's own module is built here, without librdkafka, whose build with a sanitizer takes long.
+//! The driver's own module is built here, without librdkafka, which takes long to build with a
+//! sanitizer.
 
 #![no_main]
 

@@ -1,6 +1,7 @@
-//! What other writers put into the headers of a NATS message, or into its reply subject.
+//! Headers and reply subjects of NATS messages that other programs write.
 //!
-//! The driver's own module is built here, without the client library, whose build with a sanitizer takes long.
+//! The driver's own module is built here, without the client library, which takes long to build
+//! with a sanitizer.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! What a Redis server and other writers send: answers, entries, doorbells, messages on channels.
+//! Data that a Redis server and other writers send: answers, entries, doorbells, messages on
+//! channels.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a peer sends over a WebSocket channel.
+//! Bytes that a peer sends over a WebSocket channel.
 
 #![no_main]
 

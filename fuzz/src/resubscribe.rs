@@ -1,4 +1,4 @@
-//! Programs for the waits between attempts, over a clock of the program's own.
+//! Programs for the waits between attempts, on a simulated clock.
 
 mod model;
 mod run;

@@ -1,4 +1,4 @@
-//! Which operation of which program is being run: for the message of a failure.
+//! The program and the operation that are running, for the message of a failure.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;

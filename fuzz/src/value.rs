@@ -1,4 +1,4 @@
-//! Values that count what becomes of them, and whose clones panic on demand.
+//! Values that count their clones and drops, and whose clones panic on demand.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,8 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 static CLONES: AtomicU64 = AtomicU64::new(0);
 static FUSE: AtomicU64 = AtomicU64::new(0);
 
-/// A numbered value. It owns memory, so that the address sanitizer sees a second drop, or a use after the first.
+/// A numbered value. It owns memory, so that the address sanitizer sees a second drop, or a use
+/// after the first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Value(Box<u64>);
 
@@ -55,7 +56,8 @@ impl Drop for Value {
     }
 }
 
-/// A panic that is part of the program. It does not go through the panic hook, by which the fuzzer ends the process.
+/// A panic that is part of the program. It does not go through the panic hook, by which the fuzzer
+/// ends the process.
 pub fn panic_on_purpose() -> ! {
     resume_unwind(Box::new("on purpose"))
 }

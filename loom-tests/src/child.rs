@@ -1,7 +1,8 @@
-//! A model in a process of its own.
+//! A model in its own process.
 //!
-//! It ends at the model's first panic, wherever that is. Unwinding would run destructors that wait for threads of the model
-//! which are never run again; and what a mutant may do to memory stays in there.
+//! The process ends at the model's first panic, wherever that is. Unwinding would run destructors
+//! that wait for threads of the model, which never run again. Also, what a mutant may do to memory
+//! stays in that process.
 
 use std::env;
 use std::panic::{self, PanicHookInfo};
@@ -50,8 +51,8 @@ pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
-/// Runs a model in a child process with these variables: `explore` returns there if the model holds, and panics otherwise.
-/// `None` in the child of another model.
+/// Runs a model in a child process with these variables: `explore` returns there if the model
+/// holds, and panics otherwise. `None` in the child of another model.
 pub(crate) fn run(
     model: &str,
     variables: &[(&str, &str)],

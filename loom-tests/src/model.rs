@@ -12,8 +12,9 @@ const MANY: usize = 100;
 
 /// How far a model is explored, and in what world.
 ///
-/// A model fails at its first panic, wherever that is: an assertion of the model, a data race, a deadlock or a livelock
-/// that loom reports. That a delivery catches the panics of what it calls does not hide it.
+/// A model fails at its first panic, wherever that is: an assertion of the model, a data race, a
+/// deadlock or a livelock that loom reports. That a delivery catches the panics of what it calls
+/// does not hide it.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a model does nothing until `holds` runs it, or `because` says why it fails"]
 pub struct Model {
@@ -34,7 +35,8 @@ pub struct FailingModel {
 }
 
 impl Model {
-    /// A model in which a thread is preempted, at a point where it could have gone on, at most so many times.
+    /// A model in which a thread is preempted, at a point where it could have gone on, at most so
+    /// many times.
     pub fn bound(preemptions: usize) -> Self {
         Self {
             preemptions,
@@ -52,8 +54,8 @@ impl Model {
         self
     }
 
-    /// Has light fences cost as much as others, so that a feed has no sole sender: its first sender claims places as one of
-    /// many does.
+    /// Has light fences cost as much as others, so that a feed has no sole sender: its first sender
+    /// claims places as one of many does.
     pub fn with_plain_fences(mut self) -> Self {
         self.plain_fences = true;
         self
@@ -82,7 +84,8 @@ impl Model {
         self.assert_holds(None, f);
     }
 
-    /// Asserts that every execution of the model goes well with that mutant of the code: it is not what this model needs.
+    /// Asserts that every execution of the model goes well with that mutant of the code: it is not
+    /// what this model needs.
     #[track_caller]
     pub fn holds_with(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
         self.assert_holds(Some(mutant), f);

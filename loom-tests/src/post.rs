@@ -1,5 +1,5 @@
-//! A channel to bring along, written with the primitives of the model. Those of the world would block a model where its
-//! checker does not see it.
+//! A channel that the caller brings along, written with the primitives of the model. Real
+//! primitives would block a model where its checker cannot see it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub fn post<T>(capacity: usize) -> (Post<T>, PostBox<T>) {
 struct Shared<T> {
     capacity: usize,
     inside: Mutex<Inside<T>>,
-    /// What the model asserts about the channel is no part of what is modelled, so these two are `std`'s.
+    /// What the model asserts about the channel is no part of what is modelled, so these two are
+    /// `std`'s.
     dropped: AtomicBool,
     sealed: AtomicBool,
 }
@@ -41,7 +42,8 @@ struct Inside<T> {
     wakers: Vec<Waker>,
 }
 
-/// The sending half, which can be subscribed. Using it while it is dropped, or after, fails the model.
+/// The sending half, which can be subscribed. Using it while it is dropped, or after, fails the
+/// model.
 pub struct Post<T> {
     shared: Arc<Shared<T>>,
     used: UnsafeCell<()>,

@@ -1,14 +1,15 @@
-//! What a reader of a ring gets, counted.
+//! The counts of a ring's reader.
 
 use fanfeed::{RecvError, RingReceiver, TryRecvError};
 use loom::thread;
 
 use crate::Token;
 
-/// What a reader of a ring got of values that were numbered in the order of their positions, from 0.
+/// What a reader of a ring got of values that were numbered in the order of their positions, from
+/// 0.
 ///
-/// Asserts that values and misses come in order: counted together from where the reader began they give each value its
-/// number.
+/// Asserts that values and misses come in order: counted together from where the reader began they
+/// give each value its number.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// The number that comes next, once it is known.

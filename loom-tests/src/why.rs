@@ -1,7 +1,8 @@
-//! Why a model has to fail.
+//! Why a model must fail.
 
-/// What the end of a model that must fail has to be. Another end proves nothing: a mutant that crashes, or a thread that looks
-/// for something that never comes until the checker gives up, may not be what the model is about.
+/// What the end of a model that must fail has to be. Another end proves nothing: a mutant that
+/// crashes, or a thread that looks for something that never comes until the checker gives up, may
+/// not be what the model is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// Threads wait for one another, or for a wake-up that does not come.

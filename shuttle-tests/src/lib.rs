@@ -1,38 +1,41 @@
 //! Long programs of many threads over fanfeed, under random schedules.
 //!
-//! loom goes through all executions of what is small enough for that. Here programs are larger, and only some thousands of
-//! their schedules are tried: drawn evenly, and with few changes of threads at places that are drawn
-//! ([`PctScheduler`](shuttle::scheduler::PctScheduler)). All orderings are taken for `SeqCst`; weaker ones are loom's matter.
+//! loom goes through all executions of what is small enough for that. The programs here are larger,
+//! and only some thousands of their schedules are tried: drawn uniformly, and with few switches of
+//! threads at random places ([`PctScheduler`](shuttle::scheduler::PctScheduler)). All orderings are
+//! treated as `SeqCst`; loom checks weaker ones.
 //!
-//! Nothing of this is compiled without `--cfg fanfeed_shuttle`. All programs:
+//! None of this is compiled without `--cfg fanfeed_shuttle`. All programs:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release
 //! ```
 //!
-//! With `-- --nocapture` each says how many schedules it had. These variables change what is run:
+//! With `-- --nocapture` each program prints how many schedules it had. These variables change what
+//! is run:
 //!
-//! | variable | is | by itself |
+//! | variable | meaning | default |
 //! |---|---|---|
 //! | `FANFEED_SHUTTLE_SCHEDULES` | how many schedules each scheduler tries of each program | 10000 |
 //! | `FANFEED_SHUTTLE_SEED` | the number from which they are drawn | always the same |
-//! | `FANFEED_SHUTTLE_SCHEDULE` | the one schedule to run, instead of any that are drawn | unset |
+//! | `FANFEED_SHUTTLE_SCHEDULE` | the one schedule to run, instead of random ones | unset |
 //!
-//! For a long search, then: `FANFEED_SHUTTLE_SEED=$RANDOM FANFEED_SHUTTLE_SCHEDULES=1000000`.
+//! For a long search: `FANFEED_SHUTTLE_SEED=$RANDOM FANFEED_SHUTTLE_SCHEDULES=1000000`.
 //!
 //! # To replay a failure
 //!
-//! A program that fails prints its schedule. Name the test, of which each has one program, and give the schedule back:
+//! A program that fails prints its schedule. Name the test (each test has one program), and pass
+//! the schedule:
 //!
 //! ```text
 //! FANFEED_SHUTTLE_SCHEDULE=9101... RUSTFLAGS="--cfg fanfeed_shuttle" \
 //!     cargo test -p fanfeed-shuttle-tests --release --test feed -- --exact --nocapture everyone_gets_what_is_promised
 //! ```
 //!
-//! It fails again in the same way (`tests/replay.rs` holds that it does), for as long as neither the program nor the
-//! library has changed. (Where the process crashes, as it may with a mutant, no schedule is told; the same seed and number of
-//! schedules lead there again.) A program must not depend on anything but its schedule: no clock, no randomness, no
-//! addresses.
+//! It fails again in the same way (`tests/replay.rs` checks that it does), as long as neither the
+//! program nor the library has changed. (If the process crashes, as it may with a mutant, no
+//! schedule is printed; the same seed and number of schedules reproduce the crash.) A program must
+//! depend on nothing but its schedule: no clock, no randomness, no addresses.
 #![cfg(fanfeed_shuttle)]
 
 #[path = "../../loom-tests/src/child.rs"]

@@ -1,10 +1,12 @@
-//! A history of calls that overlapped is linearizable if each of them can be put at one moment between its call and its
-//! return, so that a sequential program, the *specification*, would have answered the same.
+//! A history of overlapping calls is linearizable if each of them can be placed at one moment
+//! between its call and its return, so that a sequential program, the *specification*, would have
+//! returned the same results.
 //!
-//! The search is that of Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with Lowe's memory of where it
-//! has been, "Testing for linearizability" (2017): of the operations that are left, one that was called before any of them
-//! had returned comes next; where the specification does not allow it, or nothing follows, the next one is tried; and what
-//! is left together with the state that was reached is looked at once.
+//! The search is that of Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the
+//! memoization of Lowe, "Testing for linearizability" (2017). Of the operations that are left, an
+//! operation that was called before any of them had returned comes next. If the specification does
+//! not allow it, or the rest fails, the next candidate is tried. Each combination of remaining
+//! operations and state is looked at once.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -70,12 +72,14 @@ impl<O> History<O> {
         }
     }
 
-    /// Runs an operation, which says what it was and what the answer is, and keeps that with the time it took.
+    /// Runs an operation, which says what it was and what the answer is, and keeps that with the
+    /// time it took.
     pub fn record(&self, f: impl FnOnce() -> O) {
         self.record_steps(|| vec![f()]);
     }
 
-    /// As [`record`](Self::record), of a call that takes effect in several steps: an operation for each.
+    /// As [`record`](Self::record), of a call that takes effect in several steps: an operation for
+    /// each.
     pub fn record_steps(&self, f: impl FnOnce() -> Vec<O>) {
         let called = self.clock.fetch_add(1, Ordering::SeqCst);
         let operations = f();
@@ -197,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_write_does_not_come_and_go() {
-        // Both reads overlap with the write, and the later one does not see what the earlier one saw.
+        // Both reads overlap with the write, and the later one does not see what the earlier one
+        // saw.
         assert!(!allowed([
             (0, 5, Write(1)),
             (1, 2, Read(1)),

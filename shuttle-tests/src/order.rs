@@ -1,4 +1,4 @@
-//! The one order of a ring, and what its readers get of it.
+//! The one order of a ring, and the values that its readers get of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,8 @@ use fanfeed::{RecvError, RingReceiver, TryRecvError};
 
 use crate::Token;
 
-/// The order of a ring as its senders were told it: at which position each value is. No two values have the same number.
+/// The order of a ring as its senders were told it: at which position each value is. No two values
+/// have the same number.
 ///
 /// It is no part of the program: its lock is `std`'s, which no thread of a program waits for.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +45,8 @@ impl Order {
         self.0.lock().unwrap().len()
     }
 
-    /// Asserts that the stream is a stretch of this order, with so many missing where they were told to be missed. Returns
-    /// where it begins, if anything came, and where it ends.
+    /// Asserts that the stream is a stretch of this order, with so many missing where they were
+    /// told to be missed. Returns where it begins, if anything came, and where it ends.
     #[track_caller]
     pub fn assert_has(&self, stream: &Stream) -> (Option<u64>, u64) {
         let order = self.0.lock().unwrap();
@@ -122,7 +123,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Hands out what there is now, or is told of misses. Others may run while a value is looked at, which stays what it is.
+    /// Hands out what there is now, or is told of misses. Others may run while a value is looked
+    /// at, which stays what it is.
     pub fn drain(&mut self, reader: &mut RingReceiver<Token>) -> Result<(), TryRecvError> {
         let outcome = reader.drain(|value| {
             let number = value.number();

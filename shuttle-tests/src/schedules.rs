@@ -23,9 +23,10 @@ const DEFAULT_SEED: u64 = 0x6661_6e66_6565_6400;
 
 /// Some thousands of schedules of a program.
 ///
-/// A program fails at its first panic, wherever that is: an assertion, accesses to one cell that overlap, a deadlock, or
-/// more steps than any schedule of it should need. That a delivery catches the panics of what it calls does not hide it. A
-/// panic that is part of the program is begun by [`resume_unwind`](std::panic::resume_unwind), which tells nobody of it.
+/// A program fails at its first panic, wherever that is: an assertion, accesses to one cell that
+/// overlap, a deadlock, or more steps than any schedule of it should need. That a delivery catches
+/// the panics of what it calls does not hide it. A panic that is part of the program is begun by
+/// [`resume_unwind`](std::panic::resume_unwind), which tells nobody of it.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a program is not run until `hold` does, or `because` says why it fails"]
 pub struct Schedules {
@@ -48,7 +49,8 @@ pub struct FailingSchedules {
 enum Draw {
     /// Each step is drawn from the threads that can go on.
     Random,
-    /// Threads have priorities that are drawn, and so many places less one, also drawn, where the running one loses its.
+    /// Threads have priorities that are drawn, and so many places less one, also drawn, where the
+    /// running one loses its.
     Pct { depth: usize },
     /// The one that is given.
     Replay,
@@ -97,7 +99,8 @@ impl Schedules {
         self
     }
 
-    /// The same schedules, of a program that has to fail with its mutant for this reason and no other.
+    /// The same schedules, of a program that has to fail with its mutant for this reason and no
+    /// other.
     pub fn because(self, why: Why) -> FailingSchedules {
         FailingSchedules {
             schedules: self,
@@ -187,11 +190,13 @@ impl Schedules {
 }
 
 impl FailingSchedules {
-    /// How many times the usual number of schedules is tried for a mutant that none of those noticed. The search ends at the
-    /// first that does, so that a mutant which is seldom noticed costs time only where chance was against it.
+    /// How many times the usual number of schedules is tried for a mutant that none of those
+    /// noticed. The search ends at the first that does, so that a mutant which is seldom noticed
+    /// costs time only where chance was against it.
     const MORE: usize = 20;
 
-    /// Asserts that the program fails with that mutant of the code, under one schedule of either scheduler.
+    /// Asserts that the program fails with that mutant of the code, under one schedule of either
+    /// scheduler.
     #[track_caller]
     pub fn find(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
         let program = Program::new(Some(mutant), f);
@@ -213,8 +218,8 @@ impl FailingSchedules {
         assert!(found || child::is_child(), "no schedule notices `{mutant}`");
     }
 
-    /// Asserts that the program fails with that mutant of the code, under a schedule that either scheduler draws, and that
-    /// it fails in the same way when that schedule is replayed.
+    /// Asserts that the program fails with that mutant of the code, under a schedule that either
+    /// scheduler draws, and that it fails in the same way when that schedule is replayed.
     #[track_caller]
     pub fn find_again(self, mutant: &'static str, f: impl Fn() + Send + Sync + 'static) {
         let program = Program::new(Some(mutant), f);

@@ -1,4 +1,4 @@
-//! What one subscriber of a feed gets of several senders.
+//! The values that one subscriber of a feed gets from several senders.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,8 @@ pub fn value(ledger: &Ledger, sender: u32, index: u32) -> Token {
     ledger.token(sender * 100 + index)
 }
 
-/// What one subscriber got, by the senders it came from. Asserts that the values of each sender come in the order sent.
+/// What one subscriber got, by the senders it came from. Asserts that the values of each sender
+/// come in the order sent.
 #[derive(Debug, Default)]
 pub struct Sequence {
     /// The numbers of the values in the order in which they came.
@@ -88,8 +89,8 @@ impl Sequence {
         self.count() + self.missed as usize
     }
 
-    /// Asserts that misses come in their place: what is missing before a value of its sender was told before that value. The
-    /// receiver was there from the beginning.
+    /// Asserts that misses come in their place: what is missing before a value of its sender was
+    /// told before that value. The receiver was there from the beginning.
     #[track_caller]
     pub fn assert_misses_in_place(&self) {
         let mut next = HashMap::new();
@@ -102,7 +103,8 @@ impl Sequence {
         }
     }
 
-    /// Asserts that of each sender's values those came that were sent in one stretch: none is missing in between.
+    /// Asserts that of each sender's values those came that were sent in one stretch: none is
+    /// missing in between.
     #[track_caller]
     pub fn assert_without_gaps(&self) {
         for (index, value) in self.values.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Blocked senders, and what lets them go on: room, an unsubscribe, a close, a limit.
+//! Blocked senders, and what releases them: room, an unsubscribe, a close, a deadline.
 //!
-//! Programs: three senders at one or two channels of capacity 1 that are full, and receivers that drain, leave or end them.
-//! Timers do not fire, so every wake-up has to come from somebody.
+//! Programs: three senders at one or two full channels of capacity 1, and receivers that drain,
+//! leave or end them. Timers do not fire, so another thread must cause every wake-up.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test blocked
@@ -151,8 +151,8 @@ fn carriers() {
     ledger.assert_settled();
 }
 
-/// Two that give up at once, one of which tries again for those who missed it, beside two that wait for as long as it
-/// takes. A wake-up that was meant for one who gave up is handed on.
+/// Two that give up at once, one of which tries again for those who missed it, beside two that wait
+/// for as long as it takes. A wake-up that was meant for one who gave up is handed on.
 fn those_that_give_up() {
     let ledger = Ledger::new();
     let feed = Feed::new();
@@ -197,8 +197,8 @@ fn those_that_give_up() {
     ledger.assert_settled();
 }
 
-/// As in loom's model of this: one sender gives up, while the other waits on. Taking nothing wakes everybody, so the channel
-/// is looked at without taking.
+/// As in loom's model of this: one sender gives up, while the other waits on. Taking nothing wakes
+/// everybody, so the channel is looked at without taking.
 fn one_that_gives_up() {
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
@@ -261,7 +261,8 @@ fn two_unsubscribes() {
     ledger.assert_settled();
 }
 
-/// One takes what a sender brings, who waits for room, while another unsubscribes the channel: what came is the beginning.
+/// One takes what a sender brings, who waits for room, while another unsubscribes the channel: what
+/// came is the beginning.
 fn an_end_beside_a_drain() {
     let ledger = Ledger::new();
     let feed = Feed::new();

@@ -1,9 +1,11 @@
-//! The broker: what a leaving member of a group held goes to another, and the queue to a server survives a reconnect.
+//! The broker: another member gets what a leaving member of a group held, and the queue to a server
+//! survives a reconnect.
 //!
-//! Programs: two members of a group in memory of which one leaves while two publish; two that publish to followers of a log, of
-//! which one is full and one leaves; two that publish with a time limit to followers that are full; two that publish to a
-//! server whose connection breaks in the middle of a batch. The code is `crates/broker` as it is, over its `src/sync.rs`. Not
-//! modelled are arc-swap, crossbeam's channels and the clock.
+//! Programs: two members of a group in memory, of which one leaves while two threads publish; two
+//! threads that publish to followers of a log, of which one is full and one leaves; two threads
+//! that publish with a timeout to followers that are full; two threads that publish to a server
+//! whose connection breaks in the middle of a batch. The code is `crates/broker` itself, over its
+//! `src/sync.rs`. Not modelled: arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test broker
@@ -35,7 +37,8 @@ fn number(message: &Message) -> usize {
     text.parse().unwrap()
 }
 
-/// One member asks for a retry of everything that it gets, which is far off, and leaves. The other one gets it all.
+/// One member asks for a retry of everything that it gets, which is far off, and leaves. The other
+/// one gets it all.
 fn a_group_is_handed_over() {
     const COUNT: usize = 2;
     let pool = PoolOptions::new().threads(2);
@@ -102,9 +105,10 @@ fn a_member_leaves() {
     assert_eq!(*handled.0.lock().unwrap(), 1, "a message came twice");
 }
 
-/// Two publish two messages each to three subscriptions that follow the log of a key. One holds one message and makes
-/// them wait, one holds one and drops, and one leaves. The first gets everything, in each publisher's order; the second
-/// handles or drops each message, and gets one more at the end, when it follows again.
+/// Two publish two messages each to three subscriptions that follow the log of a key. One holds one
+/// message and makes them wait, one holds one and drops, and one leaves. The first gets everything,
+/// in each publisher's order; the second handles or drops each message, and gets one more at the
+/// end, when it follows again.
 fn followers_get_what_is_added() {
     let pool = PoolOptions::new().threads(1);
     let broker = MemoryOptions::new().pool(pool).build();
@@ -157,8 +161,8 @@ fn followers_get_what_is_added() {
     assert_eq!(lists[0].len(), 5, "a message came twice: {lists:?}");
 }
 
-/// Two that publish with a time limit to two subscriptions. One holds one message and makes them wait, and a publisher that
-/// waited finds it idle. The other one has room.
+/// Two that publish with a time limit to two subscriptions. One holds one message and makes them
+/// wait, and a publisher that waited finds it idle. The other one has room.
 fn a_full_follower_is_idle() {
     // With two messages of each, the mutant's livelock is drawn before its repeated message.
     publish_with_a_limit(3, |_| {});
@@ -275,7 +279,8 @@ impl Inbound for Silent {
     }
 }
 
-/// Two publish two messages each, and a flush that says `Ok` is right: everything is there, in each publisher's order.
+/// Two publish two messages each, and a flush that says `Ok` is right: everything is there, in each
+/// publisher's order.
 fn a_queue_survives_a_reconnect() {
     let server = Server::default();
     let broker = Engine::start(server.clone(), EngineOptions::new().lazy(true)).unwrap();

@@ -1,9 +1,12 @@
-//! The bus: who is called while listeners are unregistered and the bus is closed, and who is woken by the last one.
+//! The bus: which listeners are called while listeners are unregistered and the bus is closed, and
+//! which waiters the last one wakes.
 //!
-//! Programs: two threads that dispatch while a listener is unregistered, and one that stays; a dispatch that is waited for by its handle and by the
-//! bus; a destructor that waits for the thread that unregisters; a listener whose timeout ends as it returns; a wait for what follows from a dispatch of another thread; two threads that dispatch while the bus is closed; a listener
-//! that waits on the only thread of the bus. The code is `crates/bus` as it is, over its `src/sync.rs`. Not modelled are arc-swap,
-//! crossbeam's channels and the clock.
+//! Programs: two threads that dispatch while a listener is unregistered, and one that stays; a
+//! dispatch that its handle and the bus wait for; a destructor that waits for the thread that
+//! unregisters; a listener whose timeout ends as it returns; a wait for what follows from a
+//! dispatch of another thread; two threads that dispatch while the bus is closed; a listener that
+//! waits on the only thread of the bus. The code is `crates/bus` itself, over its `src/sync.rs`.
+//! Not modelled: arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test bus
@@ -41,7 +44,8 @@ fn dispatching(bus: &EventBus, count: usize) -> thread::JoinHandle<usize> {
     thread::spawn(move || (0..count).map(|_| bus.dispatch(First).errors().len()).sum())
 }
 
-/// Two threads dispatch to two listeners, of which the first is unregistered. What it holds is dropped in the end.
+/// Two threads dispatch to two listeners, of which the first is unregistered. What it holds is
+/// dropped in the end.
 fn a_listener_leaves() {
     let bus = bus();
     let is_over = Arc::new(AtomicBool::new(false));
@@ -71,7 +75,8 @@ fn a_listener_leaves() {
     drop((leaver, stayer));
 }
 
-/// A thread dispatches while another one unregisters the listener, and stays. It drops the table that has the listener.
+/// A thread dispatches while another one unregisters the listener, and stays. It drops the table
+/// that has the listener.
 fn a_listener_leaves_a_thread_that_stays() {
     let bus = bus();
     let held = Arc::new(());
@@ -91,8 +96,8 @@ fn a_listener_leaves_a_thread_that_stays() {
     );
 }
 
-/// Two threads unregister listeners, and neither the table without the first nor the one without the second stays in the slot
-/// of a thread that has dispatched.
+/// Two threads unregister listeners, and neither the table without the first nor the one without
+/// the second stays in the slot of a thread that has dispatched.
 fn two_listeners_leave() {
     let bus = bus();
     let held = Arc::new(());
@@ -135,7 +140,8 @@ impl Drop for Waits {
     }
 }
 
-/// A thread that dispatches drops what a listener captured. That waits for the thread that unregisters the listener.
+/// A thread that dispatches drops what a listener captured. That waits for the thread that
+/// unregisters the listener.
 fn a_destructor_waits() {
     let bus = bus();
     let told = Arc::new((Mutex::new(false), Condvar::new()));
@@ -154,7 +160,8 @@ fn a_destructor_waits() {
     assert_eq!(dispatching.join().unwrap(), 0);
 }
 
-/// One thread waits for the handle of a dispatch, and one for the bus. Both find the asynchronous listener done.
+/// One thread waits for the handle of a dispatch, and one for the bus. Both find the asynchronous
+/// listener done.
 fn the_last_listener_is_waited_for() {
     let bus = bus();
     let done = Arc::new(AtomicBool::new(false));
@@ -178,8 +185,8 @@ fn the_last_listener_is_waited_for() {
     waiting.join().unwrap();
 }
 
-/// A thread that knows that a dispatch has begun on another one waits for the bus. The listener there dispatches an event to an
-/// asynchronous listener, which is waited for too.
+/// A thread that knows that a dispatch has begun on another one waits for the bus. The listener
+/// there dispatches an event to an asynchronous listener, which is waited for too.
 fn what_follows_is_waited_for() {
     let bus = bus();
     let done = Arc::new(AtomicBool::new(false));
@@ -213,7 +220,8 @@ fn what_follows_is_waited_for() {
     dispatching.join().unwrap();
 }
 
-/// Two threads dispatch while the bus is closed. Each event is delivered before `close` returns, or refused.
+/// Two threads dispatch while the bus is closed. Each event is delivered before `close` returns, or
+/// refused.
 fn the_bus_is_closed() {
     let bus = bus();
     let (is_closed, called) = (
@@ -266,7 +274,8 @@ fn a_listener_waits() {
     bus.close().unwrap();
 }
 
-/// A listener returns while its timer fires. What is reported stands on the dispatch once that is done.
+/// A listener returns while its timer fires. What is reported stands on the dispatch once that is
+/// done.
 fn a_listener_overruns() {
     let bus = bus();
     let listener = Register::event(|_: &First, _: &Context| Ok(()));

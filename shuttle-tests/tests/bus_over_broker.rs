@@ -1,8 +1,10 @@
-//! The bus over a broker: it holds a subscription for each name that has listeners, and none once it is closed.
+//! The bus over a broker: it holds a subscription for each name that has listeners, and none once
+//! it is closed.
 //!
-//! Programs: a listener is registered while the only other one of its name is unregistered; a listener, and a member of a group, are
-//! registered while the bus closes; all listeners of a name are unregistered while a member of a group joins. The code is `crates/bus` over
-//! `crates/broker` as they are, in memory. Not modelled are arc-swap, crossbeam's channels and the clock.
+//! Programs: a listener is registered while the only other listener of its name is unregistered; a
+//! listener, and a member of a group, are registered while the bus closes; all listeners of a name
+//! are unregistered while a member of a group joins. The code is `crates/bus` over `crates/broker`
+//! themselves, in memory. Not modelled: arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test bus_over_broker
@@ -63,7 +65,8 @@ fn a_listener_comes_as_another_goes() {
     assert_eq!(held, 0, "without listeners there is no subscription");
 }
 
-/// Something is registered while a listener closes the bus. A `close` inside a listener does not wait.
+/// Something is registered while a listener closes the bus. A `close` inside a listener does not
+/// wait.
 fn the_bus_closes(register: fn(&EventBus) -> Result<Subscription, BusError>) {
     let (broker, bus) = over();
     bus.register_type::<First>().unwrap();
@@ -87,7 +90,8 @@ fn the_bus_closes(register: fn(&EventBus) -> Result<Subscription, BusError>) {
     assert_eq!(held, 0, "a closed bus has no subscription");
 }
 
-/// All listeners of a name are unregistered while a member of a group joins. It has joined, or has ended.
+/// All listeners of a name are unregistered while a member of a group joins. It has joined, or has
+/// ended.
 fn a_member_joins() {
     let (broker, bus) = over();
     bus.register_type::<First>().unwrap();

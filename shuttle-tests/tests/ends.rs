@@ -1,7 +1,9 @@
-//! Scopes, joined subscriptions, producers, tokens, a mux: when the call that ends them has returned, they have ended.
+//! Scopes, joined subscriptions, producers, tokens, a mux: when the call that ends them has
+//! returned, they have ended.
 //!
-//! Programs: three threads that track, cancel, post or wait, and one that ends it. What goes through a crossbeam channel (a
-//! token's channel, the one that `err` gives) is only tried, never waited for: shuttle would not see that.
+//! Programs: three threads that track, cancel, post or wait, and one that ends it. Crossbeam
+//! channels (a token's channel, the channel from `err`) are only tried, never waited for, because
+//! shuttle would not see that wait.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ends
@@ -62,7 +64,8 @@ fn a_scope() {
     assert_eq!(sent, arrived.sum());
 }
 
-/// One of three that are joined fails by falling behind, and another thread unsubscribes them, and others send.
+/// One of three that are joined fails by falling behind, and another thread unsubscribes them, and
+/// others send.
 fn joined(unsubscribes: bool) {
     let feed = Feed::<u32>::new();
     let options = feed.subscriber().capacity(1);
@@ -114,7 +117,8 @@ fn spawn(producer: impl FnOnce(CancelToken) + Send + 'static) -> Subscription {
     })
 }
 
-/// A producer that sends until it is told to end, a receiver of that, and three that tell it and wait.
+/// A producer that sends until it is told to end, a receiver of that, and three that tell it and
+/// wait.
 fn a_producer() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
@@ -209,8 +213,8 @@ impl SubscriptionSource for Listener {
     }
 }
 
-/// Two sources that are joined, and one by itself, all in a scope. One thread delivers, one fails a source, one unsubscribes the
-/// joined one, and one closes the scope.
+/// Two sources that are joined, and one by itself, all in a scope. One thread delivers, one fails a
+/// source, one unsubscribes the joined one, and one closes the scope.
 fn sources() {
     let listeners = [(); 3].map(|()| {
         Arc::new(Listener {
@@ -262,7 +266,8 @@ fn sources() {
     }
 }
 
-/// Attempts that fail, and one that lasts, which is ended from outside at any moment. Timers fire once others have run.
+/// Attempts that fail, and one that lasts, which is ended from outside at any moment. Timers fire
+/// once others have run.
 fn resubscribed() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let running = Arc::new(AtomicUsize::new(0));

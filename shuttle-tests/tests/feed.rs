@@ -1,7 +1,9 @@
-//! A feed with several senders, and subscribers of every kind: order, conservation, and nothing after the end.
+//! A feed with several senders, and subscribers of every kind: order, conservation, and nothing
+//! after the end.
 //!
-//! Programs: three threads that send two values each to six subscribers with five threads that receive; visitors that
-//! come and go beside a resident; a close in the midst of it; closures, of which some send, subscribe and unsubscribe.
+//! Programs: three threads that send two values each to six subscribers with five receiving
+//! threads; subscribers that come and go beside one that stays; a close in the middle of a send;
+//! closures, of which some send, subscribe and unsubscribe.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test feed
@@ -134,7 +136,8 @@ fn visitors(closes: bool) {
                     sequence.assert_without_gaps();
                     assert_eq!(sequence.missed, 0);
                 }
-                // Misses are told in front of a value, so those before what was never taken stay in the stream.
+                // Misses are told in front of a value, so those before what was never taken stay in
+                // the stream.
                 assert!(left <= 1);
                 reached += sequence.all();
             }
@@ -226,7 +229,8 @@ fn closures() {
     ledger.assert_settled();
 }
 
-/// The only closures there are come and go, so that the directory is made, replaced and unmade, under two senders.
+/// The only closures there are come and go, so that the directory is made, replaced and unmade,
+/// under two senders.
 fn directories() {
     let ledger = Ledger::new();
     let feed = Feed::new();

@@ -1,32 +1,38 @@
-//! Feeds and rings as sequential programs would have them.
+//! Feeds and rings, compared with sequential programs.
 //!
-//! **A feed, as one subscriber of it has it.** There is no one order of all values of a feed: those of several threads come
-//! to each subscriber in an order of its own. What one subscriber gets is as if there were nobody else, and as if each
-//! call that concerns it took effect at one moment:
+//! **A feed, as one of its subscribers sees it.** The values of a feed have no single order: those
+//! of several threads come to each subscriber in a different order. A subscriber's results are as
+//! if it were the only one, and as if each call that concerns it took effect at one moment:
 //!
 //! - *subscribe* makes an empty queue;
-//! - *send* puts the value into it; if it is full that waits for room ([`Overflow::Block`]), or pushes the oldest value
-//!   out, which adds one to the gap in front of the queue ([`Overflow::DropOldest`]), or adds one to the gap behind it
-//!   ([`Overflow::DropNewest`]), and then it has not reached anybody. Before a subscribe and after an unsubscribe it reaches
-//!   nobody and changes nothing;
+//! - *send* puts the value into the queue. If the queue is full, it waits for room
+//!   ([`Overflow::Block`]), or pushes the oldest value out, which adds one to the gap in front of
+//!   the queue ([`Overflow::DropOldest`]), or adds one to the gap behind the queue
+//!   ([`Overflow::DropNewest`]) and reaches no subscriber. Before a subscribe and after an
+//!   unsubscribe it reaches no subscriber and changes nothing;
 //! - *unsubscribe*, or a close, ends the queue;
-//! - *receive* tells of the gap that comes first, or takes the value that does, or says that there is none, or that there
-//!   will be none.
+//! - *receive* reports the gap if that comes first, or takes the value if that does, or says that
+//!   there is none, or that there will be none.
 //!
-//! Where the docs leave freedom, it is taken at two moments of a call instead of one:
+//! Where the documentation leaves freedom, a call takes effect at two moments instead of one:
 //!
-//! - an *unsubscribe* ends the queue for sends that begin first, then for those under way, and then for the receiver, who may
-//!   find it empty in between;
-//! - a *send* finds the subscriber first, and puts its value into the queue then: in between another send may find nobody;
-//! - a *send* that is refused finds the queue full first, and counts itself then: receives in between do not tell of it;
-//! - a *send* takes its place first, and then fills it: beside others the queue may be found empty in between;
-//! - a *send* that pushes the oldest value out does that first; if the end comes then, it reaches nobody.
+//! - an *unsubscribe* ends the queue for sends that begin first, then for those under way, and then
+//!   for the receiver, which may find it empty in between;
+//! - a *send* finds the subscriber first, and puts its value into the queue then: in between
+//!   another send may find no subscriber;
+//! - a *send* that is refused finds the queue full first, and counts itself then: receives in
+//!   between do not report it;
+//! - a *send* takes its place first, and then fills it: beside other sends the queue may be found
+//!   empty in between;
+//! - a *send* that pushes the oldest value out does that first; if the end comes then, it reaches
+//!   no subscriber.
 //!
-//! **A ring** has one order for everybody: a send's position is how many were sent before it, and each reader gets what is at
-//! its own position. A send takes effect when there is room: every reader that blocks is less than a capacity behind. While
-//! one send is under way, others may find the ring full on its account, or have claimed a later position and returned, and
-//! readers may find the ring empty still. So `Full` and `Empty` are held to the order where one thread sends, and taken as
-//! they come where several do.
+//! **A ring** has one order for all readers: a send's position is the number of values sent before
+//! it, and each reader gets the value at its own position. A send takes effect when there is room:
+//! every blocking reader is less than a capacity behind. While one send is under way, other sends
+//! may find the ring full because of it, or may have claimed a later position and returned, and
+//! readers may still find the ring empty. So the order must explain `Full` and `Empty` where one
+//! thread sends, and need not where several do.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test linearizability
@@ -88,7 +94,8 @@ struct Queue {
     gap: u64,
     /// Values that were refused, and by how much each is to add to the gap.
     refused: Vec<(u32, u64)>,
-    /// Values that were refused by the end, after their sender had found the queue full, and is to push out the oldest.
+    /// Values that were refused by the end, after their sender had found the queue full, and is to
+    /// push out the oldest.
     late: Vec<u32>,
 }
 
@@ -212,7 +219,8 @@ impl Specification for Channel {
     }
 }
 
-/// Threads that send; one subscribes meanwhile, receives and unsubscribes; and one may close the feed.
+/// Threads that send; one subscribes meanwhile, receives and unsubscribes; and one may close the
+/// feed.
 fn a_subscriber(capacity: usize, overflow: Overflow, senders: u32, closes: bool) {
     let history = History::new();
     let feed = Feed::new();

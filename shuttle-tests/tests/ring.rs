@@ -1,8 +1,10 @@
-//! A ring with several senders, and readers of every kind: one order, conservation, and nobody forgotten.
+//! A ring with several senders, and readers of every kind: one order, conservation, and no waiter
+//! forgotten.
 //!
-//! Programs: threads that send one by one, in batches, in place, or not at all if there is no room; readers that wait or
-//! poll, of which some lag, some are cut off, some come late and some leave; a close in the midst of it; the ring of
-//! one sender. Rings of 1, 2, 4 and 8 slots, which are gone round several times.
+//! Programs: threads that send one by one, in batches, in place, or not at all if there is no room;
+//! readers that wait or poll, of which some lag, some are disconnected, some join late and some
+//! leave; a close in the middle of a send; the ring of one sender. Rings of 1, 2, 4 and 8 slots,
+//! over several laps.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ring
@@ -147,7 +149,8 @@ fn overtaken(capacity: usize) {
     ledger.assert_settled();
 }
 
-/// Beside one who reads everything, two come, with what the ring still holds, read a little, and leave.
+/// Beside one who reads everything, two come, with what the ring still holds, read a little, and
+/// leave.
 fn visitors(capacity: usize) {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(capacity).unwrap();
@@ -243,8 +246,8 @@ fn releases(closes: bool) {
     ledger.assert_settled();
 }
 
-/// Two send into a full ring, which two readers empty before they do anything else: there is room for both, and nobody else
-/// to wake them.
+/// Two send into a full ring, which two readers empty before they do anything else: there is room
+/// for both, and nobody else to wake them.
 fn room_for_all() {
     let ring = RingFeed::new(2).unwrap();
     let readers = [(); 2].map(|()| ring.subscribe());
@@ -302,8 +305,8 @@ fn batches(capacity: usize) {
     ledger.assert_settled();
 }
 
-/// A reader that joins begins at what was claimed, and the tail is behind that until somebody moves it. While this reader
-/// looks, another one moves the tail, and not as far.
+/// A reader that joins begins at what was claimed, and the tail is behind that until somebody moves
+/// it. While this reader looks, another one moves the tail, and not as far.
 fn ahead_of_the_tail() {
     let ring = RingFeed::new(4).unwrap();
     let mut other = ring.subscribe();

@@ -1,8 +1,9 @@
 //! Readers of a ring that follow others, in pipelines and diamonds whose readers come and go.
 //!
-//! Programs: a pipeline of three; a diamond of four, of whose middle readers one leaves; a leader that is unsubscribed while
-//! it reads; a follower that joins beside readers that leave. One or two threads send, to rings of 1 and 2 slots that are
-//! gone round several times. No timer fires, so a follower that is forgotten waits for ever, and so do the senders.
+//! Programs: a pipeline of three; a diamond of four, of whose middle readers one leaves; a leader
+//! that is unsubscribed while it reads; a follower that joins beside readers that leave. One or two
+//! threads send, to rings of 1 and 2 slots over several laps. No timer fires, so a follower that is
+//! forgotten waits for ever, and so do the senders.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ring_following
@@ -15,7 +16,8 @@ use fanfeed::{RingFeed, RingReceiver};
 use fanfeed_shuttle_tests::{Ledger, Schedules, Token, Why};
 use shuttle::thread::{self, JoinHandle};
 
-/// What a reader has read. It is no part of the program: its lock is `std`'s, and no thread of a program waits for it.
+/// What a reader has read. It is no part of the program: its lock is `std`'s, and no thread of a
+/// program waits for it.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<State>>);
 
@@ -152,7 +154,8 @@ fn diamond(capacity: usize) {
     ledger.assert_settled();
 }
 
-/// A leader is unsubscribed while it may read. What it has in hand counts as passed when it is done with that.
+/// A leader is unsubscribed while it may read. What it has in hand counts as passed when it is done
+/// with that.
 fn a_leader_is_unsubscribed() {
     let ledger = Ledger::new();
     let ring = RingFeed::new(2).unwrap();

@@ -1,10 +1,13 @@
-//! Senders that wait for room in a ring, of which some give up: whoever waits goes on once there is room.
+//! Senders that wait for room in a ring, of which some give up: each of the others goes on once
+//! there is room.
 //!
-//! Programs: senders that wait for ever, give up at once (from inside a lossy reader's handler, too) or when their time is
-//! up; sends on a feed that carries to the ring, by threads, and by futures that are polled once and kept, or dropped; two
-//! strict readers that read a part at a time. Rings of 1, 2 and 4 slots.
+//! Programs: senders that wait without limit, give up at once (also inside a lossy reader's
+//! handler) or at a deadline; sends on a feed that the ring is subscribed to, by threads, and by
+//! futures that are polled once and kept, or dropped; two strict readers that read a part at a
+//! time. Rings of 1, 2 and 4 slots.
 //!
-//! Whoever is forgotten waits for ever, which is a deadlock. Where there are no futures no timer fires.
+//! A sender that is forgotten waits for ever, which is a deadlock. Where there are no futures, no
+//! timer fires.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ring_room
@@ -80,7 +83,8 @@ fn one_gives_up_in_a_handler() {
     drop(readers);
 }
 
-/// One waits for two readers, of which the one that was in the way has gone on by the time that it is named.
+/// One waits for two readers, of which the one that was in the way has gone on by the time that it
+/// is named.
 fn one_waits() {
     let (ring, [one, other]) = full(2);
     let sender = send(&ring);
@@ -108,7 +112,8 @@ fn a_line(capacity: usize) {
     }
 }
 
-/// Two readers empty a full ring, and nothing else happens: there is room for all three, whoever comes first.
+/// Two readers empty a full ring, and nothing else happens: there is room for all three, whoever
+/// comes first.
 fn room_for_all() {
     let (ring, [one, other]) = full(4);
     let senders = [(); 3].map(|()| send(&ring));
@@ -138,8 +143,8 @@ fn one_gives_up_in_line(capacity: usize) {
     drop(readers);
 }
 
-/// Futures of a feed that carries to the ring stand in line: they are polled once, and dropped, or kept and never polled
-/// again.
+/// Futures of a feed that carries to the ring stand in line: they are polled once, and dropped, or
+/// kept and never polled again.
 fn futures(are_kept: bool) {
     let (ring, [one, other]) = full(2);
     let feed = Feed::new();

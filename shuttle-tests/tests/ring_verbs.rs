@@ -1,8 +1,10 @@
-//! Senders of a shared ring that send in batches with a limit, or as tasks, and readers that skip.
+//! Senders of a shared ring that send in batches with a timeout, or as tasks, and readers that
+//! skip.
 //!
-//! Programs: batches of which only some values find room, beside sends one by one; tasks that wait in line beside threads,
-//! one of which gives up; readers that skip to the newest value. Rings of 1, 2 and 4 slots. What was sent, what was given
-//! back and what was dropped are together what there was, and what was sent is received once and in order.
+//! Programs: batches of which only some values find room, beside single sends; tasks that wait in
+//! line beside threads, one of which gives up; readers that skip to the newest value. Rings of 1, 2
+//! and 4 slots. The values that were sent, given back and dropped add up to all values, and what
+//! was sent is received once and in order.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test ring_verbs
@@ -66,7 +68,8 @@ fn assert_came(stream: &Stream, sent: &[usize]) {
     }
 }
 
-/// Three threads send batches: one sends what there is room for, one waits until a timeout, and one waits for all.
+/// Three threads send batches: one sends what there is room for, one waits until a timeout, and one
+/// waits for all.
 fn batches(capacity: usize, timeout: Duration) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(capacity).unwrap();
@@ -109,7 +112,8 @@ fn full(ledger: &Ledger, capacity: usize) -> (RingFeed<Token>, RingReceiver<Toke
     (ring, reader)
 }
 
-/// Two tasks and a thread wait in line, behind a send that is polled once and dropped, in front or in the middle.
+/// Two tasks and a thread wait in line, behind a send that is polled once and dropped, in front or
+/// in the middle.
 fn tasks(capacity: usize) {
     let ledger = Ledger::new();
     let (ring, mut reader) = full(&ledger, capacity);
@@ -169,7 +173,8 @@ fn a_task_that_is_dropped() {
     ledger.assert_settled();
 }
 
-/// What a reader that skips each time has had: the values it read, and how many it skipped and missed.
+/// What a reader that skips each time has had: the values it read, and how many it skipped and
+/// missed.
 fn skip(reader: &mut RingReceiver<Token>) -> (Vec<u32>, u64, u64) {
     let (mut read, mut skipped, mut missed) = (Vec::new(), 0, 0);
     while reader.wait().is_ok() {

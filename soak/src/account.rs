@@ -1,4 +1,4 @@
-//! What one subscriber has seen of each sender, held against what it must have seen.
+//! What one subscriber has received from each sender, compared with what it must have received.
 
 /// What was expected, and what was seen instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,8 @@ fn wrong<T>(expected: impl Into<String>, seen: impl Into<String>) -> Result<T, W
     })
 }
 
-/// Where a stretch of each sender's numbers begins or ends, as far as that can be known while it sends.
+/// Where a stretch of each sender's numbers begins or ends, as far as that can be known while it
+/// sends.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Edge {
     /// The sends of all numbers below had returned before the edge.
@@ -94,7 +95,8 @@ impl Account {
         self.told
     }
 
-    /// A value came. `excused` says which numbers may be missing though nothing was missed for want of room.
+    /// A value came. `excused` says which numbers may be missing though nothing was missed for want
+    /// of room.
     pub(crate) fn receive(
         &mut self,
         sender: usize,

@@ -1,4 +1,4 @@
-//! Whether all is as it was once the worlds have ended: no thread, no descriptor and no memory is left behind.
+//! Checks that nothing is left once the worlds have ended: no thread, no descriptor and no memory.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use crate::violation;
 
 /// How long what serves all feeds may stay on: the crate's own threads end after ten idle seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// What a process keeps once and for all after its first threads: records of lanes, the library's own statics.
+/// What a process keeps once and for all after its first threads: records of lanes, the library's
+/// own statics.
 const KEPT: i64 = 32 << 10;
 
 /// What the process held at some moment.

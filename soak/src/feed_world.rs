@@ -1,4 +1,4 @@
-//! Feeds: senders of every form, subscribers of every carrier that stay, or come and go.
+//! Feeds: senders of every kind, and subscribers of every carrier that stay, or come and go.
 
 mod closures;
 mod given_up;
@@ -118,7 +118,8 @@ impl Generation {
         });
     }
 
-    /// What the sends have reported is what the subscribers have counted. (A send that panics reports nothing.)
+    /// What the sends have reported is what the subscribers have counted. (A send that panics
+    /// reports nothing.)
     fn sum_up(&self) {
         let gone = self.gone.lock().expect("nobody panics with it");
         let counted: u64 = gone

@@ -1,4 +1,4 @@
-//! Whether memory is flat.
+//! Checks that memory does not grow.
 
 /// What grows by less than this is flat, beside the share: an allocator keeps some for itself.
 const SLACK: u64 = 4 << 20;

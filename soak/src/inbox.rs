@@ -1,4 +1,4 @@
-//! The far end of a subscribed channel, of whatever kind.
+//! The far end of a subscribed channel, of any kind.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -89,7 +89,8 @@ impl Inbox {
                 Rest::Open
             }
             Self::Shelf(shelf) => {
-                // It goes without a way to wait, and without an end of its own: that the feed has dropped its own end tells.
+                // It goes without a way to wait, and without an end of its own: that the feed has
+                // dropped its own end tells.
                 let mut is_empty = true;
                 while let Some(value) = shelf.take() {
                     is_empty = false;
@@ -223,8 +224,8 @@ fn without_empty(error: TryRecvError) -> RecvTimeoutError {
     }
 }
 
-/// Polls a future until it is ready, or for so long, and drops it. One that has woken its task meanwhile is polled again at
-/// once, whatever the time: it may only have given way to other tasks.
+/// Polls a future until it is ready, or for so long, and drops it. One that has woken its task
+/// meanwhile is polled again at once, whatever the time: it may only have given way to other tasks.
 pub(crate) fn poll_for<F: Future>(wait: Duration, future: F) -> Option<F::Output> {
     struct Unpark {
         thread: Thread,

@@ -1,11 +1,12 @@
-//! Real threads on fanfeed for as long as one likes: `cargo xtask soak --minutes 10`.
+//! Runs real threads on fanfeed for as long as you like: `cargo xtask soak --minutes 10`.
 //!
-//! Worlds run beside each other, each one generation after the other: a feed, a ring or a mux with its senders and its
-//! subscribers, many of which come and go; and producers with threads of their own. What each subscriber sees is held
-//! against what was sent ([`account`]), values count themselves ([`value`]), and memory, threads and progress are watched. The first
-//! violation ends the process with status 1.
+//! Worlds run in parallel, each one generation after the other: a feed, a ring or a mux with its
+//! senders and its subscribers, many of which come and go; and producers with their own threads.
+//! What each subscriber receives is compared with what was sent ([`account`]), values count
+//! themselves ([`value`]), and memory, threads and progress are watched. The first violation ends
+//! the process with status 1.
 //!
-//! The seed decides what each thread chooses; how the threads interleave, the machine.
+//! The seed decides what each thread chooses. The machine decides how the threads interleave.
 
 mod account;
 mod ending;

@@ -1,4 +1,4 @@
-//! How far each sender has come, so that others know what they must have seen.
+//! How far each sender has got, so that other threads know what they must have received.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,7 +90,8 @@ impl Marks {
         self.ending.load(Ordering::SeqCst)
     }
 
-    /// Where the generation ended, which it is about to if it has not. (Should it never, the watchdog says so.)
+    /// Where the generation ended, which it is about to if it has not. (Should it never, the
+    /// watchdog says so.)
     pub(crate) fn last(&self) -> &Edge {
         loop {
             if let Some(end) = self.end.get() {

@@ -22,9 +22,11 @@ pub(crate) struct Member {
     pub(crate) account: Account,
     /// Whether it ends when it falls behind.
     pub(crate) may_overflow: bool,
-    /// Whether it reads a ring itself: what it had not read when it was cut off counts as delivered.
+    /// Whether it reads a ring itself: what it had not read when it was cut off counts as
+    /// delivered.
     pub(crate) is_ring: bool,
-    /// Told misses are those of a second channel behind the first, which the subscription's figures do not know of.
+    /// Told misses are those of a second channel behind the first, which the subscription's figures
+    /// do not know of.
     pub(crate) loses_behind: bool,
 }
 
@@ -83,15 +85,16 @@ impl Member {
         rest
     }
 
-    /// Reads what is left of one that was unsubscribed: nothing more is put there, and after it comes the end at once.
+    /// Reads what is left of one that was unsubscribed: nothing more is put there, and after it
+    /// comes the end at once.
     pub(crate) fn read_to_end(
         &mut self,
         world: &'static World,
         random: &mut Random,
         watch: &mut impl Watch,
     ) -> Rest {
-        // Another thread that has ended it, or has closed its feed, may be about to drop its carrier. Nobody waits for that
-        // where it may be code of others.
+        // Another thread that has ended it, or has closed its feed, may be about to drop its
+        // carrier. Nobody waits for that where it may be code of others.
         let runs_code = matches!(self.inbox, Inbox::Tokio(_) | Inbox::Shelf(_));
         let patience = if runs_code { PATIENCE } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
@@ -116,7 +119,8 @@ impl Member {
         }
     }
 
-    /// Holds the account of one that has ended against its figures. `all` says whether it has read all that it was given.
+    /// Holds the account of one that has ended against its figures. `all` says whether it has read
+    /// all that it was given.
     pub(crate) fn settle(
         &self,
         world: &'static World,

@@ -1,4 +1,4 @@
-//! An allocator that counts what is live.
+//! An allocator that counts live memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -12,7 +12,8 @@ static COUNTING: Counting = Counting;
 
 struct Counting;
 
-// SAFETY: each method hands its arguments on to the system's allocator and adds nothing but a count.
+// SAFETY: each method hands its arguments on to the system's allocator and adds nothing but a
+// count.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller warrants.

@@ -1,4 +1,5 @@
-//! `TypeMux`: posters of several types of events, subscriptions to some of the types that stay, or come and go.
+//! `TypeMux`: posters of several types of events, subscriptions to some of the types that stay, or
+//! come and go.
 
 // It is deprecated for those who have a choice.
 #![allow(deprecated)]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Runs feeds, rings and subscriptions on real threads, and holds what they do against what they promise.
+/// Runs feeds, rings and subscriptions on real threads, and holds what they do against what they
+/// promise.
 #[derive(Debug, Parser)]
 #[command(name = "fanfeed-soak")]
 pub(crate) struct Options {

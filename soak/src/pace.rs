@@ -1,4 +1,4 @@
-//! How fast senders go: bursts and rests, so that on two cores everybody gets on.
+//! How fast senders go: bursts and rests, so that all threads make progress on two cores.
 
 use std::thread;
 use std::time::Duration;

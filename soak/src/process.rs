@@ -1,4 +1,4 @@
-//! What the kernel says of this process, where it says it in files.
+//! The kernel's figures for this process, if it reports them in files.
 
 use std::fs;
 
@@ -21,7 +21,8 @@ pub(crate) fn threads() -> Option<usize> {
     entries("/proc/self/task")
 }
 
-/// How many threads could run now, if they were given a processor: none, where all wait for each other.
+/// How many threads could run now, if they were given a processor: none, where all wait for each
+/// other.
 pub(crate) fn runnable() -> Option<usize> {
     let tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
     let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());

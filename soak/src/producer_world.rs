@@ -1,7 +1,7 @@
-//! Producers with threads of their own: alone, joined, in scopes, and tried again when they fail; and sources that are not the
-//! crate's, which have none.
+//! Producers with their own threads: alone, joined, in scopes, and retried when they fail; and
+//! sources that do not belong to the crate, which have no threads.
 //!
-//! To the table, what is sent are producers that began, and what is delivered, ends that were looked at.
+//! In the table, "sent" counts producers that began, and "delivered" counts ends that were checked.
 
 mod again;
 mod alone;

@@ -1,4 +1,4 @@
-//! Numbers that look random, the same for each seed.
+//! Pseudorandom numbers, the same for each seed.
 
 /// SplitMix64, which has no bad seed.
 #[derive(Debug, Clone)]
@@ -9,7 +9,8 @@ impl Random {
         Self(seed)
     }
 
-    /// Another one for a part of the work, whose numbers do not depend on how many this one has given.
+    /// Another one for a part of the work, whose numbers do not depend on how many this one has
+    /// given.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }

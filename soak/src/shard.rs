@@ -1,4 +1,4 @@
-//! Counters that many threads count on without getting into one another's way.
+//! Counters that many threads increment without contention.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

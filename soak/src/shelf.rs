@@ -1,4 +1,4 @@
-//! A carrier of our own that knows when it was given up.
+//! A carrier of the soak's own that detects when it was given up.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,8 @@ impl<T> Shelf<T> {
             .pop_front()
     }
 
-    /// Its subscription was unsubscribed, or what it is subscribed to stopped: nothing may come any more.
+    /// Its subscription was unsubscribed, or what it is subscribed to stopped: nothing may come any
+    /// more.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::SeqCst);
     }

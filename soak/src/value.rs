@@ -1,4 +1,4 @@
-//! What is sent: a value that counts itself, and notices if it is dropped twice or read when it is gone.
+//! A sent value, which counts itself, and detects a second drop and a read after its drop.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};

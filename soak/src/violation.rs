@@ -1,4 +1,4 @@
-//! The first violation ends the process: what comes after it may be its consequence.
+//! The first violation ends the process, because later ones may be its consequence.
 
 use std::io::Write;
 use std::process;
@@ -37,7 +37,8 @@ pub(crate) fn end(what: &str) -> ! {
     process::exit(1);
 }
 
-/// A panic that nobody provoked is a violation. Provoked ones do not come by here: see [`World::provoke`].
+/// A panic that nobody provoked is a violation. Provoked ones do not come by here: see
+/// [`World::provoke`].
 pub(crate) fn watch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

@@ -1,4 +1,4 @@
-//! Looks at the worlds once a second while they run: whether they get on, and what memory they take.
+//! Checks the worlds once a second while they run: their progress, and their memory.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -10,9 +10,9 @@ use crate::process;
 use crate::violation;
 use crate::world::World;
 
-/// A figure that has to move, that stands still for so many looks is a violation. (Looks, so that a machine that is
-/// paused does not count.) A generation takes two seconds at most where it has the machine to itself; this is for one that has other
-/// things to do as well.
+/// A figure that has to move, that stands still for so many looks is a violation. (Looks, so that a
+/// machine that is paused does not count.) A generation takes two seconds at most where it has the
+/// machine to itself; this is for one that has other things to do as well.
 const PATIENCE: u32 = 120;
 const LOOK: Duration = Duration::from_secs(1);
 

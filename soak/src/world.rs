@@ -1,4 +1,4 @@
-//! What a world counts, for the watchdog and the table.
+//! The counts of a world, for the watchdog and the table.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -103,7 +103,8 @@ impl World {
     }
 
     pub(crate) fn live_values(&self) -> i64 {
-        // In this order, so that a value that is made and dropped in between does not count as negative.
+        // In this order, so that a value that is made and dropped in between does not count as
+        // negative.
         let dropped = self.dropped.get();
         self.created.get() - dropped
     }

@@ -114,7 +114,7 @@ impl<T> Queue<T> {
     /// position after it.
     #[inline(always)]
     unsafe fn take_next(&self, cursor: &mut Cursor, slot: &Slot<T>, next: u64) -> T {
-        // SAFETY: as the caller warrants.
+        // SAFETY: the caller guarantees this.
         let value = unsafe { self.take_from(slot, next) };
         cursor.head = next;
         cursor.taken = cursor.taken.wrapping_add(1);

@@ -11,7 +11,7 @@
 //!   which an unsubscribe waits: it clones values, drops those that it pushes out, and wakes
 //!   receivers. `Subscription::unsubscribe` says what that code must not do.
 //! - **Inside a callback a thread drops only what the callback itself unsubscribes**, and that to a
-//!   bounded depth. Otherwise ten thousand destructors that send would run inside one another.
+//!   bounded depth. Otherwise ten thousand destructors that send would nest.
 //!
 //! A thread [postpones](postpone) what it may not free now: the outermost delivery or callback on
 //! the thread frees it when that ends.

@@ -1,6 +1,6 @@
-//! A send to subscribers with room allocates nothing, and what was allocated is given back.
+//! A send to subscribers with room allocates nothing, and everything that was allocated is freed.
 //!
-//! The allocator counts for each thread on its own, so tests do not disturb one another.
+//! The allocator counts for each thread separately, so tests do not disturb each other.
 
 // A test binary of its own, because the allocator is one for the whole program.
 #[path = "../common/mod.rs"]
@@ -29,7 +29,8 @@ fn count(allocations: u64, bytes: i64) {
     ALLOCATED.with(|allocated| allocated.set(allocated.get() + bytes.max(0) as u64));
 }
 
-// SAFETY: everything is passed on to the system's allocator; the counters are plain thread-locals that do not allocate.
+// SAFETY: everything is passed on to the system's allocator; the counters are plain thread-locals
+// that do not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as i64);
@@ -253,14 +254,16 @@ fn subscribers_that_come_and_go_leave_nothing_behind() {
     assert!(grown.abs() < 4096, "grew by {grown} bytes");
 }
 
-/// How many bytes more this thread has allocated after `f` than before, with what `f` returned still alive.
+/// How many bytes more this thread has allocated after `f` than before, with what `f` returned
+/// still alive.
 fn bytes<R>(f: impl FnOnce() -> R) -> (i64, R) {
     let before = BYTES.with(Cell::get);
     let returned = f();
     (BYTES.with(Cell::get) - before, returned)
 }
 
-/// The most bytes that one subscriber who comes and goes allocates while from `live` on two chunks fill up.
+/// The most bytes that one subscriber who comes and goes allocates while from `live` on two chunks
+/// fill up.
 fn most_for_one_that_comes_and_goes<S>(live: usize, subscribe: impl Fn() -> S) -> u64 {
     let mut subscribers: Vec<_> = (0..live).map(|_| subscribe()).collect();
     (0..130)

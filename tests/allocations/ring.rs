@@ -33,7 +33,8 @@ fn sending_on_a_ring_and_reading_it_allocate_nothing() {
             builder.subscribe()
         };
         let _idle = [lossy(ring.subscriber()), lossy(shared.subscriber())];
-        // The first wait makes what the thread needs for waiting, and the first write in place what it needs for that.
+        // The first wait makes what the thread needs for waiting, and the first write in place what
+        // it needs for that.
         shared.send_with(|slot| *slot = 0);
         let mut lossy = [lossy(ring.subscriber()), lossy(shared.subscriber())];
         read_all(&mut readers);

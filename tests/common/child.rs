@@ -1,4 +1,5 @@
-//! A test whose body runs alone, in a process of its own: it changes what cannot be changed back.
+//! A test whose body runs alone, in its own process, because it changes what cannot be changed
+//! back.
 
 use std::env;
 use std::process::Command;
@@ -6,9 +7,11 @@ use std::process::Command;
 /// Names the test that a process runs in place of its parent.
 const CHILD: &str = "FANFEED_TEST_CHILD";
 
-/// Runs `body` in a child process with these variables, and fails with what the child says if `body` fails.
+/// Runs `body` in a child process with these variables, and fails with what the child says if
+/// `body` fails.
 ///
-/// `test` is the name of the calling test, with its modules. The child runs that test alone, and so comes here again.
+/// `test` is the name of the calling test, with its modules. The child runs that test alone, and so
+/// comes here again.
 #[track_caller]
 pub(crate) fn in_child(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if env::var_os(CHILD).is_some() {

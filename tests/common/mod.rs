@@ -1,4 +1,5 @@
-//! What the tests share: waiting with a deadline, a watchdog, and values that count what becomes of them.
+//! Shared by the tests: waiting with a deadline, a watchdog, and values that count their clones and
+//! drops.
 
 // Each test binary uses a part of this.
 #![allow(dead_code)]
@@ -23,7 +24,8 @@ use fanfeed::{Feed, Subscription};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a test may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// In what steps that is counted: while the process is stopped, or its machine suspended, one step passes.
+/// In what steps that is counted: while the process is stopped, or its machine suspended, one step
+/// passes.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Waits for a condition, and fails where it was called if that takes too long.
@@ -53,8 +55,8 @@ pub(crate) fn join<R>(thread: JoinHandle<R>) -> R {
     }
 }
 
-/// Aborts the process, loudly and with the test's name, if the test does not end in time. A hung test would otherwise
-/// say nothing at all.
+/// Aborts the process, loudly and with the test's name, if the test does not end in time. A hung
+/// test would otherwise say nothing at all.
 #[must_use = "it watches for as long as it lives"]
 pub(crate) struct Watchdog(#[allow(dead_code)] mpsc::Sender<()>);
 
@@ -89,8 +91,8 @@ impl Sleeper {
         )
     }
 
-    /// Waits until it sleeps: in the wait that the test is about, since it was seen so several times running. Where the
-    /// system does not tell, the thread is given time.
+    /// Waits until it sleeps: in the wait that the test is about, since it was seen so several
+    /// times running. Where the system does not tell, the thread is given time.
     #[track_caller]
     pub(crate) fn falls_asleep(&self) {
         #[cfg(target_os = "linux")]
@@ -109,7 +111,8 @@ impl Sleeper {
         thread::sleep(Duration::from_millis(50));
     }
 
-    /// Waits until it has begun to sleep so often. Where the system does not tell, the thread is given that time.
+    /// Waits until it has begun to sleep so often. Where the system does not tell, the thread is
+    /// given that time.
     #[track_caller]
     pub(crate) fn sleeps_for_the(&self, times: u64, instead: Duration) {
         #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! What a thread has used of a processor. Linux tells for each thread on its own, so other tests do not count.
+//! The processor time that a thread has used. Linux counts it for each thread, so other tests do
+//! not matter.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,10 +38,12 @@ fn used(figures: &Path) -> Duration {
 }
 
 const INTERVAL: Duration = Duration::from_millis(200);
-/// A thread that spins uses most of the interval, even where it shares the processor with a few others.
+/// A thread that spins uses most of the interval, even where it shares the processor with a few
+/// others.
 const BOUND: Duration = Duration::from_millis(30);
 
-/// Runs `wait` on a thread of its own, measures that thread once `is_waiting`, and then has `release` end it.
+/// Runs `wait` on a thread of its own, measures that thread once `is_waiting`, and then has
+/// `release` end it.
 #[track_caller]
 pub(crate) fn sleeps<R: Send + 'static>(
     wait: impl FnOnce() -> R + Send + 'static,
@@ -54,8 +57,8 @@ pub(crate) fn sleeps<R: Send + 'static>(
     });
     let figures = rx.recv().unwrap();
     eventually(is_waiting);
-    // A virtual machine that is paused while the thread runs counts that as the thread's time, once in a while: so one
-    // interval may have too much, but not most of them.
+    // A virtual machine that is paused while the thread runs counts that as the thread's time, once
+    // in a while: so one interval may have too much, but not most of them.
     let mut intervals = [(); 3].map(|()| {
         let before = used(&figures);
         thread::sleep(INTERVAL);

@@ -1,4 +1,4 @@
-//! What tests of futures share: a deadline, and a waker that counts.
+//! Shared by the tests of futures: a deadline, and a waker that counts.
 
 use std::future::Future;
 use std::sync::Arc;

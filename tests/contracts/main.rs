@@ -1,4 +1,4 @@
-//! What is stated of each public type: what it may be used for, how it prints, what its errors say.
+//! What the documentation states of each public type: its use, its Debug output, its error texts.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -34,7 +34,8 @@ macro_rules! has {
     }};
 }
 
-/// Holds if the type does not have the trait; does not compile otherwise: two ways to say which method is meant.
+/// Holds if the type does not have the trait; does not compile otherwise: two ways to say which
+/// method is meant.
 macro_rules! has_not {
     ($($type:ty),+ => $bound:path) => {{
         trait Ambiguous<A> {
@@ -112,7 +113,8 @@ fn only_handles_of_feeds_and_plain_data_can_be_cloned() {
     has!(RingEvent<'static, Bare> => Copy);
     has!(RingReaderStats => Clone);
     has!(Stats, SubscriptionId, Cause, Room, Overflow, CarrierOverflow => Copy + Eq);
-    // A forgotten clone of a receiver would hold up everybody; a clone of a subscription would end it twice.
+    // A forgotten clone of a receiver would hold up everybody; a clone of a subscription would end
+    // it twice.
     has_not!(Receiver<u8>, IntoIter<u8>, Subscription, Closed, Undelivered<u8> => Clone);
 }
 

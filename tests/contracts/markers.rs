@@ -1,4 +1,5 @@
-//! Which of the markers each public type has and has not: `Send`, `Sync`, `Unpin`, `UnwindSafe`, `RefUnwindSafe`.
+//! The markers that each public type has and has not: `Send`, `Sync`, `Unpin`, `UnwindSafe`,
+//! `RefUnwindSafe`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -8,7 +9,8 @@ use std::rc::Rc;
 
 use fanfeed::*;
 
-/// Goes to other threads, is not shared between two, and is found half changed where a panic was caught.
+/// Goes to other threads, is not shared between two, and is found half changed where a panic was
+/// caught.
 type Unshared = Cell<u8>;
 /// Stays on its thread.
 type Bound = Rc<u8>;

@@ -1,4 +1,4 @@
-//! What the feature `serde` adds.
+//! The feature `serde`.
 
 use fanfeed::{CarrierOverflow, Feed, Overflow, RingOverflow, Stats, SubscriptionId, Waiting};
 

@@ -1,4 +1,4 @@
-//! Waiting in tests: for a condition, and not longer than a deadline, which fails loudly.
+//! Waiting for a condition in tests, with a deadline that fails loudly.
 
 #![allow(dead_code, reason = "each file of tests uses what it needs")]
 

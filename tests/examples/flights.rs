@@ -67,8 +67,8 @@ fn fewer_subscribers_leave_out_their_tables() {
 
 #[test]
 fn every_overflow_policy_accounts_for_every_event() {
-    // Few records: a blocked sender and its receivers take turns at each, which takes milliseconds where other
-    // programs keep the processors busy.
+    // Few records: a blocked sender and its receivers take turns at each, which takes milliseconds
+    // where other programs keep the processors busy.
     let input: String = BUILT_IN.split_inclusive('\n').take(1 + 2_000).collect();
     for policy in ["block", "drop-newest", "drop-oldest", "disconnect"] {
         let args = ["--overflow", policy, "--capacity", "1", "--input", "-"];

@@ -1,4 +1,4 @@
-//! The short examples print what they say they do. `flights` has tests of its own.
+//! The short examples print what they promise. `flights` has its own tests.
 
 mod flights;
 
@@ -205,7 +205,8 @@ fn in_folder() -> Vec<String> {
         .collect()
 }
 
-/// Cargo builds the examples before it runs all tests, beside them; it does not where a test is chosen.
+/// Cargo builds the examples before it runs all tests, beside them; it does not where a test is
+/// chosen.
 fn program(name: &str) -> PathBuf {
     let mut program = env::current_exe().expect("a test knows its own path");
     program.pop();

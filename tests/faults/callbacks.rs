@@ -1,4 +1,4 @@
-//! Panics of what others hand in to be called: closures, carriers, writers.
+//! Panics of user code that the crate calls: closures, carriers, writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,8 @@ fn a_carrier_or_a_closure_that_panics_is_ended_alone_whatever_the_verb() {
     }
 }
 
-/// A carrier that is full at first, wakes nobody until it is told to, and panics when it is told that nobody waits.
+/// A carrier that is full at first, wakes nobody until it is told to, and panics when it is told
+/// that nobody waits.
 struct Reluctant {
     inner: crossbeam_channel::Sender<u64>,
     forgets: bool,

@@ -1,5 +1,5 @@
-//! Panics in the code of others, at every operation: nobody else is kept waiting or misses anything, nothing is lost or dropped
-//! twice, and what was used goes on working.
+//! Panics in user code, in every operation. No other thread waits for ever or misses a value, no
+//! value is lost or dropped twice, and the objects in use keep working.
 //!
 //! | what panics | at the verbs of a feed | elsewhere |
 //! |---|---|---|

@@ -1,4 +1,5 @@
-//! What wakers do when they are woken, cloned or dropped: panic, or come back to what they are given to.
+//! Wakers that panic when they are woken, cloned or dropped, or that call the object that they were
+//! given to.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -36,7 +37,8 @@ impl Faults {
 
     fn waker(self: &Arc<Self>) -> Waker {
         let data = Arc::into_raw(Arc::clone(self)).cast();
-        // SAFETY: the table's functions treat the pointer as an `Arc<Faults>` of which each waker owns one count.
+        // SAFETY: the table's functions treat the pointer as an `Arc<Faults>` of which each waker
+        // owns one count.
         unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
     }
 
@@ -97,7 +99,8 @@ struct ComesBack(RingFeed<u32>);
 impl ComesBack {
     fn waker(ring: &RingFeed<u32>) -> Waker {
         let data = Arc::into_raw(Arc::new(Self(ring.clone()))).cast();
-        // SAFETY: the table's functions treat the pointer as an `Arc<ComesBack>` of which each waker owns one count.
+        // SAFETY: the table's functions treat the pointer as an `Arc<ComesBack>` of which each
+        // waker owns one count.
         unsafe { Waker::from_raw(RawWaker::new(data, &COMES_BACK)) }
     }
 
@@ -397,7 +400,8 @@ mod tasks {
     #[test]
     fn a_waker_that_panics_does_not_end_the_alarm() {
         let _watchdog = watchdog();
-        // Full, and without a way to tell when it has room: tried again when the alarm wakes the task.
+        // Full, and without a way to tell when it has room: tried again when the alarm wakes the
+        // task.
         let (timed, far_end) = std::sync::mpsc::sync_channel(1);
         let feed = Feed::new();
         let subscription = feed.subscribe(timed);

@@ -1,4 +1,4 @@
-//! Batches: each does what as many single sends would do.
+//! Batches: each has the effect of as many single sends.
 
 use crate::common::{PATIENCE, Random, eventually, join, watchdog};
 use fanfeed::{CarrierOverflow, Feed, Overflow, Receiver, RecvError, Stats, TryRecvError};
@@ -73,7 +73,8 @@ fn a_batch_reaches_every_chunk_of_subscribers() {
     }
 }
 
-/// The same values to the same subscribers, one feed by single sends and one by batches: nobody can tell them apart.
+/// The same values to the same subscribers, one feed by single sends and one by batches: nobody can
+/// tell them apart.
 #[test]
 fn a_batch_does_what_as_many_sends_do_under_every_policy() {
     #[derive(Debug, PartialEq)]
@@ -244,7 +245,8 @@ fn a_blocked_batch_goes_on_when_what_it_waits_for_ends() {
         }
         let reached = join(sender);
         if case == 2 {
-            // The rest of the batch reaches nobody; what it had begun with, 32 values, had reached the other.
+            // The rest of the batch reaches nobody; what it had begun with, 32 values, had reached
+            // the other.
             assert_eq!(reached, 2 + roomy.len());
             assert!(roomy.len() < 100);
         } else {

@@ -1,4 +1,5 @@
-//! How a send waits for those who have no room: for all at once, for nobody who does not matter, and asleep.
+//! How a send waits for subscribers without room: for all of them together, for no subscriber that
+//! has ended, and asleep.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
@@ -106,12 +107,14 @@ fn whoever_makes_room_first_is_served_first_whatever_its_kind() {
     }
 }
 
-/// A blocked send also looks again on a timer that slows down to a second; that must not be what it lives on.
+/// A blocked send also looks again on a timer that slows down to a second; that must not be what it
+/// lives on.
 #[test]
 fn a_send_that_has_waited_for_long_uses_room_as_soon_as_it_is_announced() {
     let _watchdog = watchdog();
-    // Three of each kind; the quickest counts, so that a thread that was kept off its processor does not. Each on a feed
-    // of its own: a carrier that cannot tell (the third kind) would have all of them tried often.
+    // Three of each kind; the quickest counts, so that a thread that was kept off its processor
+    // does not. Each on a feed of its own: a carrier that cannot tell (the third kind) would have
+    // all of them tried often.
     let feeds: Vec<_> = [0, 1, 3]
         .repeat(3)
         .into_iter()
@@ -397,7 +400,8 @@ impl Carrier<u64> for Gone {
     }
 }
 
-/// Guards against a carrier that stays for as long as the send that found it dead is blocked on another.
+/// Guards against a carrier that stays for as long as the send that found it dead is blocked on
+/// another.
 #[test]
 fn a_carrier_that_a_send_finds_dead_is_dropped_while_the_send_waits() {
     let _watchdog = watchdog();

@@ -1,4 +1,5 @@
-//! Every channel that can be subscribed keeps the same promises, whichever way its far end receives.
+//! Every channel that can be subscribed keeps the same promises, whichever way its far end
+//! receives.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +15,8 @@ use crate::common::{PATIENCE, blocked_send, eventually, join, watchdog};
 mod asked;
 mod far_end;
 
-/// A subscribed channel: its subscription, and its far end, which gives the next value, or `None` at the end.
+/// A subscribed channel: its subscription, and its far end, which gives the next value, or `None`
+/// at the end.
 struct Wired {
     name: String,
     subscription: Subscription,

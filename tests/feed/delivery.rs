@@ -103,8 +103,8 @@ fn the_same_channel_subscribed_several_times_gets_several_copies() {
     assert_eq!(rx.iter().collect::<Vec<_>>(), [1, 1, 1, 2, 2, 3]);
 }
 
-/// Guards against a send that had given its value away to the last subscriber it knew of, and then came upon a chunk of
-/// subscribers that had none when it looked: it panicked.
+/// Guards against a send that had given its value away to the last subscriber it knew of, and then
+/// came upon a chunk of subscribers that had none when it looked: it panicked.
 #[test]
 fn who_subscribes_during_a_send_into_a_chunk_that_was_empty_does_not_disturb_it() {
     /// Runs something of the test's when it is cloned.
@@ -203,8 +203,8 @@ fn subscribers_that_open_and_empty_a_chunk_do_not_disturb_a_send_under_way() {
 #[test]
 fn values_of_one_thread_reach_each_subscriber_in_order() {
     const SENDERS: u64 = 4;
-    // Each value meets the reader of the channel of capacity 0, for which threads take turns some four times. On one core with
-    // other work that is a slice of time each.
+    // Each value meets the reader of the channel of capacity 0, for which threads take turns some
+    // four times. On one core with other work that is a slice of time each.
     const EACH: u64 = 400;
     let _watchdog = watchdog();
     let feed = Feed::new();

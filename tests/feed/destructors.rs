@@ -1,4 +1,5 @@
-//! Destructors of carriers and of what closures capture: where they run, and who waits for them.
+//! Destructors of carriers and of closures' captures: on which thread they run, and which threads
+//! wait for them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -85,7 +86,8 @@ const WAYS: [Way; 5] = [
     },
 ];
 
-/// Guards against an end that waits for the destructor of a carrier on another thread, which waits for that end.
+/// Guards against an end that waits for the destructor of a carrier on another thread, which waits
+/// for that end.
 #[test]
 fn a_worker_that_its_carrier_joins_may_end_anything() {
     for last in LASTS {

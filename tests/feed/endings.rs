@@ -1,4 +1,4 @@
-//! Subscriptions whose end runs into itself: it must neither hang nor leave anything behind.
+//! Subscriptions whose end causes their end again. This must neither hang nor leak.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use crate::common::{join, watchdog};
 use crossbeam_channel::RecvTimeoutError;
 use fanfeed::{Carrier, Feed, Subscription, TrySendError};
 
-/// Guards against the reaper that dropped a closure, and with it the last handle of that same closure's subscription,
-/// which then waited for itself to be reaped.
+/// Guards against the reaper that dropped a closure, and with it the last handle of that same
+/// closure's subscription, which then waited for itself to be reaped.
 #[test]
 fn a_closure_may_hold_the_handle_of_its_own_subscription() {
     let _watchdog = watchdog();
@@ -42,7 +42,8 @@ impl Wake for UnsubscribeAgain {
     }
 }
 
-/// Guards against an end that was announced before it was done, to a waker that waited for it to be done.
+/// Guards against an end that was announced before it was done, to a waker that waited for it to be
+/// done.
 #[test]
 fn what_is_woken_by_the_end_may_unsubscribe_once_more() {
     let _watchdog = watchdog();
@@ -131,7 +132,8 @@ fn closing_ends_the_subscribers_of_all_chunks() {
     assert_eq!(feed.send(1), 0);
 }
 
-/// The last handle of the feed that it is subscribed to, which it lets go when it is asked for its depth.
+/// The last handle of the feed that it is subscribed to, which it lets go when it is asked for its
+/// depth.
 struct LastHandle {
     feed: Mutex<Option<Feed<u8>>>,
     is_dropped: Arc<AtomicBool>,
@@ -156,7 +158,8 @@ impl Drop for LastHandle {
     }
 }
 
-/// Guards against the end of a feed that dropped a carrier while that was being asked for its depth.
+/// Guards against the end of a feed that dropped a carrier while that was being asked for its
+/// depth.
 #[test]
 fn a_carrier_that_ends_its_feed_when_it_is_asked_for_its_depth_lives_until_it_has_answered() {
     let feed = Feed::new();

@@ -82,7 +82,8 @@ fn delivered_and_dropped_add_up_to_what_was_sent_under_every_policy() {
         if index == 0 {
             assert_eq!(lagged, 0, "Block loses nothing");
         }
-        // Under DropOldest a value counts as reached when it was put there, also if it is pushed out later.
+        // Under DropOldest a value counts as reached when it was put there, also if it is pushed
+        // out later.
         delivered += if index == 2 { total } else { received };
     }
     for (reader, subscription) in foreign

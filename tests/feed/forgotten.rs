@@ -1,4 +1,5 @@
-//! Handles that are forgotten ([`std::mem::forget`]): nothing unsound comes of it, and what does is what the documentation says.
+//! Forgotten handles ([`std::mem::forget`]): they cause nothing unsound, and only the effects that
+//! the documentation lists.
 
 // Some of them have no drop today. Forgetting them has to be harmless all the same.
 #![allow(clippy::forget_non_drop)]
@@ -81,7 +82,8 @@ fn a_forgotten_handle_keeps_its_feed_from_ending_by_itself() {
     weak.upgrade().unwrap().close();
     assert!(reader.recv().unwrap_err().is_closed());
 
-    // Of an exclusive ring there is no other handle that could close it: its readers can be unsubscribed.
+    // Of an exclusive ring there is no other handle that could close it: its readers can be
+    // unsubscribed.
     let ring = ExclusiveRingFeed::<u8>::new(1).unwrap();
     let (mut reader, subscription) = ring.subscribe().split();
     forget(ring);

@@ -1,7 +1,7 @@
-//! The behaviour of go-ethereum's `event` package, as its `feed_test.go` has it, is a floor.
+//! A feed does at least what go-ethereum's `event` package does, as its `feed_test.go` checks it.
 //!
-//! Its channels are Go's: `make(chan int)` is a crossbeam channel of capacity 0. What its tests only exercise, these
-//! also count.
+//! Its channels are Go's: `make(chan int)` is a crossbeam channel of capacity 0. Where its tests
+//! only run an operation, these tests also check the result.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};

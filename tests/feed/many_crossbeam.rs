@@ -1,4 +1,5 @@
-//! Feeds with many crossbeam channels, which are served from the last to the first: what goes wrong on the way.
+//! Feeds with many crossbeam channels, which are served from the last to the first: panics and ends
+//! on the way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Every value that a live subscriber was due and did not get: the receiver of an own channel is told of it in its place.
+//! Every value that a live subscriber was due and did not get: the receiver of an own channel is
+//! told of it at its place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ fn channel<T: Send + 'static>(feed: &Feed<T>, capacity: usize, overflow: Overflo
     builder.channel().unwrap()
 }
 
-/// Everything up to `Empty` or the end; `None` where the receiver is told that one value is missing.
+/// Everything up to `Empty` or the end; `None` where the receiver is told that one value is
+/// missing.
 fn all<T>(receiver: &mut Receiver<T>) -> Vec<Option<T>> {
     let mut all = Vec::new();
     loop {
@@ -295,7 +297,8 @@ fn a_clone_that_panics_in_a_retry_is_told_at_the_values_place() {
     for receiver in &mut receivers {
         assert_eq!(receiver.recv().unwrap().number, 0);
     }
-    // The original and a clone that was refused are at hand for two of them, so one is still to be cloned.
+    // The original and a clone that was refused are at hand for two of them, so one is still to be
+    // cloned.
     tally.panic_after(0);
     sent(|| drop(undelivered.retry()));
     let missed: u64 = receivers

@@ -1,4 +1,4 @@
-//! Panics in the code of others: each costs only what it concerns.
+//! Panics in user code: each affects only its own subscriber or caller.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Arc;
@@ -144,8 +144,8 @@ fn a_clone_that_panics_while_the_send_waits_is_missed_by_one_of_those_waited_for
         })
         .collect();
     let roomy = feed.channel(4).unwrap();
-    // The first full one takes a clone to find that out, and gives it back; one is needed for the roomy one; the next
-    // would be for the second of the full ones, once the first takes its own.
+    // The first full one takes a clone to find that out, and gives it back; one is needed for the
+    // roomy one; the next would be for the second of the full ones, once the first takes its own.
     tally.panic_after(1);
     let sender = thread::spawn({
         let (feed, value) = (feed.clone(), tally.value(1));

@@ -1,4 +1,4 @@
-//! Receives that block no thread, and streams.
+//! Receives without blocking a thread, and streams.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Sends that block no thread, to synchronous and asynchronous subscribers.
+//! Sends without blocking a thread, to synchronous and asynchronous subscribers.
 
 use std::pin::pin;
 use std::sync::Arc;

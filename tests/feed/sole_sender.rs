@@ -1,4 +1,4 @@
-//! A thread that alone sends on a feed, and what other threads have to wait for when they begin to send.
+//! The sole sender of a feed, and what other threads wait for when they begin to send.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,8 @@ use crate::common::{Counted, Random, Tally};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Forwards each value to another feed, once: the mark says that it came from there. The first one waits at a barrier.
+/// Forwards each value to another feed, once: the mark says that it came from there. The first one
+/// waits at a barrier.
 struct Forward {
     to: Feed<u32>,
     gate: Arc<Barrier>,
@@ -33,7 +34,8 @@ impl Carrier<u32> for Forward {
     }
 }
 
-/// Each thread is in a delivery of the feed on which it alone has sent, when the other one sends there.
+/// Each thread is in a delivery of the feed on which it alone has sent, when the other one sends
+/// there.
 #[test]
 fn two_feeds_that_forward_to_each_other_do_not_wait_for_each_other() {
     let feeds = [Feed::new(), Feed::new()];
@@ -205,8 +207,8 @@ impl<const BYTES: usize> Clone for Padded<BYTES> {
     }
 }
 
-/// Channels of all kinds on one feed, some of them full, and clones that panic: each receiver has each value in its order, or is
-/// told that it missed it.
+/// Channels of all kinds on one feed, some of them full, and clones that panic: each receiver has
+/// each value in its order, or is told that it missed it.
 fn values_of_any_size_reach_channels_of_all_kinds<const BYTES: usize>() {
     let mut random = Random::new(BYTES as u64);
     for channels in (1..20).chain([63, 64, 65, 70]) {

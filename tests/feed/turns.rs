@@ -1,4 +1,4 @@
-//! Tasks that find everything ready give way to others.
+//! Tasks that find every value ready yield to other tasks.
 
 // Each step ends before the next begins, so nobody else borrows meanwhile.
 #![allow(clippy::await_holding_refcell_ref)]
@@ -14,7 +14,8 @@ use crate::common::watchdog;
 use fanfeed::{Feed, RingFeed};
 use futures_util::StreamExt;
 
-/// How many steps may be taken before another task of the thread has its turn: what tokio's own channels take.
+/// How many steps may be taken before another task of the thread has its turn: what tokio's own
+/// channels take.
 const IN_A_ROW: usize = 128;
 const STEPS: usize = 10_000;
 

@@ -1,4 +1,5 @@
-//! Values without a size, with a wide alignment, too large for a stack, and that threads may not share.
+//! Values of zero size, with a wide alignment, too large for a stack, and that threads may not
+//! share.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -158,7 +159,8 @@ trait Test {
 #[test]
 fn values_of_every_type_go_every_way() {
     const { assert!(size_of::<Counting>() == 0 && align_of::<NowhereElse>() == 4096) };
-    // Without optimization a value is copied dozens of times on its way, and each copy has a place of its own on the stack.
+    // Without optimization a value is copied dozens of times on its way, and each copy has a place
+    // of its own on the stack.
     let thread = std::thread::Builder::new().stack_size(16 << 20);
     let thread = thread.spawn(|| {
         with_each_type(|test| {
@@ -331,7 +333,8 @@ fn a_sender_of_values_that_borrow_is_made_and_sends_to_nobody() {
 
 #[test]
 fn a_huge_value_that_is_written_in_place_needs_little_of_the_stack() {
-    // Eight copies of it; a build without optimization makes some where a slot gets its first value, the default one.
+    // Eight copies of it; a build without optimization makes some where a slot gets its first
+    // value, the default one.
     let thread = std::thread::Builder::new().stack_size(8 * size_of::<Huge>());
     let thread = thread.spawn(|| {
         let mut ring = ExclusiveRingFeed::<Huge>::new(4).unwrap();

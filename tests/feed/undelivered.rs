@@ -1,4 +1,5 @@
-//! What a send that does not wait gives back: who missed the value, and a way to serve those alone.
+//! What a send that does not wait gives back: the subscribers that missed the value, and a way to
+//! serve only these.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -361,7 +362,8 @@ fn a_clone_that_panics_in_a_retry_is_missed_by_the_one_it_was_for() {
     feed.send(tally.value(0));
     let undelivered = feed.try_send(tally.value(1)).unwrap_err();
     full.iter_mut().for_each(|receiver| drop(receiver.recv()));
-    // The original and a clone that was refused are at hand for two of them, so one is still to be cloned.
+    // The original and a clone that was refused are at hand for two of them, so one is still to be
+    // cloned.
     tally.panic_after(0);
     let caught = catch_unwind(AssertUnwindSafe(|| undelivered.retry()));
     assert!(caught.is_err());

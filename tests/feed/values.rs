@@ -1,4 +1,4 @@
-//! How often a value is cloned, and what becomes of values.
+//! How often a value is cloned, and when values are dropped.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ fn closures_take_no_clones() {
         let clones = clones_for(|feed| (0..count).map(|_| feed.subscribe_fn(|_| {})).collect());
         assert_eq!(clones, 0);
     }
-    // A channel beside a closure needs one of its own: the closure is called with the original afterwards.
+    // A channel beside a closure needs one of its own: the closure is called with the original
+    // afterwards.
     let clones = clones_for(|feed| {
         let (tx, rx) = crossbeam_channel::unbounded();
         std::mem::forget(rx);

@@ -1,4 +1,4 @@
-//! Who waits for room, who is woken for it, and what waiting costs.
+//! Which senders wait for room, which of them are woken, and what waiting costs.
 
 use std::collections::BTreeSet;
 use std::future::Future;

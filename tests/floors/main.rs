@@ -1,6 +1,6 @@
-//! The floors of the house: each module imports only what lies below it, `lib.rs` only lists, `sync` alone names the
-//! primitives, and no file outgrows one concept. The table and the rules are in `rules.rs`; what is read here is the
-//! source itself, every path that it imports or names.
+//! The floors of the crate: each module imports only from lower floors, `lib.rs` only lists, only
+//! `sync` names the primitives, and no file outgrows one concept. The table and the rules are in
+//! `rules.rs`. These tests read the source itself: every path that it imports or names.
 
 mod paths;
 mod rules;

@@ -1,4 +1,4 @@
-//! The paths that a file names, in its imports and in its code, each with the inline module it stands in.
+//! The paths that a file names, in its imports and in its code, each with its inline module.
 
 use crate::tokens::{Kind, Token};
 
@@ -105,7 +105,8 @@ const BEFORE_A_GLOBAL_PATH: [&str; 10] = [
     "as", "const", "dyn", "else", "for", "impl", "in", "mut", "return", "where",
 ];
 
-/// Whether the name at `at`, which `::` follows, is the first of its path. `pub(in path)` grants and does not import.
+/// Whether the name at `at`, which `::` follows, is the first of its path. `pub(in path)` grants
+/// and does not import.
 fn starts_a_path(tokens: &[Token], at: usize) -> bool {
     let before = |count: usize| at.checked_sub(count).map(|at| &tokens[at]);
     if BEFORE_A_GLOBAL_PATH.contains(&tokens[at].text.as_str()) {
@@ -223,8 +224,8 @@ pub(crate) fn attribute_end(tokens: &[Token], at: usize) -> Option<usize> {
     None
 }
 
-/// Where the item that begins at `at` ends: behind its first `;`, or the brace that closes its body, or before the
-/// brace that closes what it stands in.
+/// Where the item that begins at `at` ends: behind its first `;`, or the brace that closes its
+/// body, or before the brace that closes what it stands in.
 pub(crate) fn item_end(tokens: &[Token], at: usize) -> usize {
     let mut depth = 0;
     for (offset, token) in tokens[at..].iter().enumerate() {

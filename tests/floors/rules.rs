@@ -1,4 +1,5 @@
-//! The rules of the house, as the table below states them, and where a tree of sources breaks them.
+//! The rules of the crate's layout, as the table below states them, and the places where a source
+//! tree breaks them.
 
 use crate::paths::{Contents, Named, attribute_end, contents, item_end, marked_items};
 use crate::tokens::{Token, code_lines, tokens};
@@ -41,8 +42,9 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("ring", &["carrier", "overflow", "publish"]),
 ];
 
-/// What only `sync` may name: where it stands in for something, loom must be able to stand in for it. `Arc` and `Weak`
-/// are not here, and neither is `mpsc`: no protocol leans on the ordering of their insides.
+/// What only `sync` may name: where it stands in for something, loom must be able to stand in for
+/// it. `Arc` and `Weak` are not here, and neither is `mpsc`: no protocol leans on the ordering of
+/// their insides.
 const PRIMITIVES: &[&str] = &[
     "arc_swap",
     "core::cell::UnsafeCell",
@@ -181,8 +183,8 @@ fn names_a_primitive(file: &File, path: &Named) -> Option<String> {
         .then(|| "only `sync` names the primitives; use `crate::sync`".to_owned())
 }
 
-/// The place in the crate that a path leads to, from the root on; nothing for a path into another crate, or to what is
-/// in reach without leaving the module.
+/// The place in the crate that a path leads to, from the root on; nothing for a path into another
+/// crate, or to what is in reach without leaving the module.
 fn resolve(file: &File, path: &Named) -> Option<Vec<String>> {
     let mut place = [file.module.as_slice(), path.scope.as_slice()].concat();
     let mut rest = path.segments.as_slice();
@@ -234,7 +236,8 @@ fn reaches_up(
     if test {
         return None;
     }
-    // The parents of this file, the nearest last: of each, only what is a module of its own may be named.
+    // The parents of this file, the nearest last: of each, only what is a module of its own may be
+    // named.
     (1..file.module.len())
         .rev()
         .map(|depth| &file.module[..depth])
@@ -251,7 +254,8 @@ fn reaches_up(
         })
 }
 
-/// What is wrong with `lib.rs`: it has docs, attributes, modules in the order of their floors, and re-exports.
+/// What is wrong with `lib.rs`: it has docs, attributes, modules in the order of their floors, and
+/// re-exports.
 fn root(file: &File) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut highest = ("", 0);
@@ -294,7 +298,8 @@ fn root(file: &File) -> Vec<String> {
     breaches
 }
 
-/// Whether an item is `mod x;`, a re-export, or a `compile_error!`, which says where the crate does not exist.
+/// Whether an item is `mod x;`, a re-export, or a `compile_error!`, which says where the crate does
+/// not exist.
 fn is_listing(item: &[Token]) -> bool {
     let mut item = item;
     let public = item.first().is_some_and(|token| token.is("pub"));

@@ -1,4 +1,4 @@
-//! Rust source as tokens: comments are gone, and what stands in a string is no name.
+//! Rust source as tokens, without comments; the contents of strings are not names.
 
 /// What a token is; `::` is one [`Punctuation`](Kind::Punctuation), every other mark stands alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

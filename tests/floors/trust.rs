@@ -1,5 +1,5 @@
-//! The page "Why you can trust this" names checks that are there, and leaves out none of the models, programs and targets, and no
-//! file with `unsafe` in it.
+//! The page "Why you can trust this" names only checks that exist. It omits no model, program or
+//! target, and no file with `unsafe`.
 
 use std::collections::BTreeSet;
 use std::fs;

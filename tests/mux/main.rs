@@ -1,4 +1,4 @@
-//! What `TypeMux` promises.
+//! The promises of `TypeMux`.
 
 #![allow(deprecated)]
 

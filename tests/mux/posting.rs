@@ -116,8 +116,8 @@ fn an_event_bears_the_time_of_its_post() {
 
 #[test]
 fn a_subscription_sees_no_event_older_than_itself() {
-    // A feed serves its subscribers in chunks of 64. A subscription that is made while the first chunk is served, and
-    // lands in the second, is in time for an event that was posted before.
+    // A feed serves its subscribers in chunks of 64. A subscription that is made while the first
+    // chunk is served, and lands in the second, is in time for an event that was posted before.
     let mux = Arc::new(TypeMux::new());
     let late: Arc<Mutex<Option<TypeMuxSubscription>>> = Arc::default();
     let subscribe = Does({

@@ -117,7 +117,8 @@ fn stop_waits_for_a_delivery_under_way() {
         move |_: &TypeMuxEvent| {
             begun_tx.send(()).unwrap();
             eventually(|| mux.upgrade().unwrap().is_stopped());
-            // Both sleep in `stop`; one that returned too early has ended, and would be waited for in vain.
+            // Both sleep in `stop`; one that returned too early has ended, and would be waited for
+            // in vain.
             for _ in 0..2 {
                 let sleeper: Sleeper = stopping.recv().unwrap();
                 sleeper.falls_asleep();

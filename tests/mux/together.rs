@@ -1,4 +1,4 @@
-//! All at once, and tasks.
+//! Many posts, subscriptions and stops at the same time, and tasks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};

@@ -1,4 +1,4 @@
-//! Batches that do not wait, or not for ever.
+//! Batches that do not wait, or wait with a limit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;

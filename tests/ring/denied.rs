@@ -21,9 +21,9 @@ fn no_wake_up_is_lost_when_membarrier_is_denied_later() {
 /// Large enough that a core is busy with the value when the position after it is stored.
 type Large = [u64; 128];
 
-/// Rings are made while `membarrier` works. Then it is denied, and one ring finds that out. On each of the others a reader
-/// that has never waited waits for a value that comes at about the same time. As many as go into some seconds, for the
-/// machine may be busy.
+/// Rings are made while `membarrier` works. Then it is denied, and one ring finds that out. On each
+/// of the others a reader that has never waited waits for a value that comes at about the same
+/// time. As many as go into some seconds, for the machine may be busy.
 fn readers_park_beside_a_sender() {
     const RINGS: usize = 20_000;
     const TIME: Duration = Duration::from_secs(6);
@@ -133,7 +133,8 @@ fn deny_membarrier() {
     ];
     let program = Program(filter.len() as u16, filter.as_ptr());
     let (no, yes): (c_ulong, c_ulong) = (0, 1);
-    // SAFETY: the arguments are what the kernel documents for these, and the program outlives the call.
+    // SAFETY: the arguments are what the kernel documents for these, and the program outlives the
+    // call.
     unsafe {
         assert_eq!(prctl(PR_SET_NO_NEW_PRIVS, yes, no, no, no), 0);
         let set = prctl(PR_SET_SECCOMP, MODE_FILTER, &raw const program);

@@ -1,4 +1,4 @@
-//! Drains that tell positions and the end of a batch, and that can be stopped.
+//! Drains that report positions and the end of a batch, and that a handler can stop.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,8 @@ use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
 use crate::common::{eventually, join, watchdog};
 use crate::{OVERFLOWS, leader_and_follower, lossy_reader, send_numbers};
 
-/// Drains one batch, and returns the values with their positions, and which of them were said to be the last.
+/// Drains one batch, and returns the values with their positions, and which of them were said to be
+/// the last.
 fn batch(reader: &mut RingReceiver<u64>) -> Result<Vec<(u64, u64, bool)>, TryRecvError> {
     let mut events = Vec::new();
     let flow = reader.drain_with(|event| {

@@ -150,7 +150,8 @@ fn a_thousand_readers_come_and_go_in_any_order() {
     });
 }
 
-/// Subscribes, reads a while and leaves, again and again until the ring ends. Each value is to follow the one before.
+/// Subscribes, reads a while and leaves, again and again until the ring ends. Each value is to
+/// follow the one before.
 fn come_and_go(handle: &RingHandle<Copies>, capacity: u64, seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let mut rounds = 0;

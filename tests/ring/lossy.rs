@@ -453,7 +453,8 @@ fn a_lossy_reader_holds_no_sender_where_strict_readers_have_left_a_part_of_a_seg
                 assert_eq!(*value, stands);
             });
             assert_eq!(read, Ok(1));
-            // An eighth is lost once strict readers have passed the whole of it. Then the reader goes on where no sender writes.
+            // An eighth is lost once strict readers have passed the whole of it. Then the reader
+            // goes on where no sender writes.
             let gone = freed / 8 * 8;
             let safe = freed.next_multiple_of(8);
             let next = stands + 1;

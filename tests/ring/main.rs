@@ -100,7 +100,8 @@ fn blocked<R: Send + 'static>(
     sender
 }
 
-/// A number in eight copies: a value that was written over while it was read does not agree with itself.
+/// A number in eight copies: a value that was written over while it was read does not agree with
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Copies([u64; 8]);
 
@@ -128,7 +129,8 @@ struct Account {
     missed: u64,
 }
 
-/// Reads numbers until the end, in batches, and holds each to be the next after those that were received or missed.
+/// Reads numbers until the end, in batches, and holds each to be the next after those that were
+/// received or missed.
 #[track_caller]
 fn account_for<T>(reader: &mut RingReceiver<T>, number: impl Fn(&T) -> u64) -> Account {
     let mut account = Account::default();

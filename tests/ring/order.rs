@@ -1,4 +1,4 @@
-//! Several senders at once: one order for all readers.
+//! Several senders at the same time: one order for all readers.
 
 use std::thread;
 

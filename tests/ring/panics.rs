@@ -1,4 +1,4 @@
-//! Panics in the code of others: drops of values, and iterators.
+//! Panics in user code: drops of values, and iterators.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -61,7 +61,8 @@ fn a_drop_that_panics_inside_a_batch_leaves_what_was_written_sent() {
         assert_eq!(reader.drain(|_| {}), Ok(64));
         let batch = catch_unwind(AssertUnwindSafe(|| ring.send_batch((64..70).map(value))));
         assert_eq!(message(&*batch.unwrap_err()), "the drop of 2");
-        // A shared sender had written all of them by then, the exclusive one what came before and the one in its place.
+        // A shared sender had written all of them by then, the exclusive one what came before and
+        // the one in its place.
         let mut received = Vec::new();
         let read = reader.drain(|value| received.push(value.0)).unwrap() as u64;
         assert!(received.into_iter().eq(64..64 + read));

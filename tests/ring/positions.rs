@@ -1,4 +1,4 @@
-//! Where readers are, and readers that begin at a position.
+//! The positions of readers, and readers that begin at a position.
 
 use fanfeed::{PositionError, RecvError, RingFeed, RingReceiver, TryRecvError};
 
@@ -137,7 +137,8 @@ fn a_reader_of_a_ring_that_has_ended_has_ended_wherever_it_was_to_begin() {
     });
 }
 
-/// While the sender looks whether it may pass a reader that has just joined, another one may be refused there.
+/// While the sender looks whether it may pass a reader that has just joined, another one may be
+/// refused there.
 #[track_caller]
 fn succeed(subscribe: impl Fn() -> Result<RingReceiver<u64>, PositionError>) -> RingReceiver<u64> {
     let mut reader = None;

@@ -255,7 +255,8 @@ fn a_panic_in_a_drain_costs_the_one_value_and_no_other() {
                 }));
                 assert!(caught.is_err());
                 assert_eq!(reader.lag(), 15 - bad);
-                // What was read is free, the bad value too, and nothing else: of a lossy reader whole eighths of the ring.
+                // What was read is free, the bad value too, and nothing else: of a lossy reader
+                // whole eighths of the ring.
                 let mut read = bad + 1;
                 if overflow == RingOverflow::DropOldest {
                     read -= read % 2;

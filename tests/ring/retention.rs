@@ -1,4 +1,4 @@
-//! Rings that drop what every reader has passed.
+//! Rings that drop a value once every reader has passed it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

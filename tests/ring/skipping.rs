@@ -1,4 +1,4 @@
-//! Readers that go on to the newest value.
+//! Readers that skip to the newest value.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What becomes of values: each is dropped once, whatever it is.
+//! When values are dropped: each once, whatever its type.
 
 use std::mem::{align_of_val, size_of};
 use std::sync::Arc;

@@ -23,7 +23,8 @@ fn a_reader_parks_unless_it_asks_for_something_else() {
 #[test]
 fn whichever_way_it_waits_a_reader_gets_everything() {
     let _watchdog = watchdog();
-    // Where fewer fit, and everybody waits for everybody, a machine that is busy takes a while for each.
+    // Where fewer fit, and everybody waits for everybody, a machine that is busy takes a while for
+    // each.
     for (capacity, count) in [(1, 150), (8, 800), (256, 5_000)] {
         with_each_sender!(capacity, |ring| {
             let readers = WAITINGS.map(|waiting| {

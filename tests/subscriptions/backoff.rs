@@ -169,7 +169,8 @@ fn a_server_that_is_down_for_an_hour_is_asked_a_bounded_number_of_times() {
 
 #[test]
 fn both_ends_of_a_step_are_drawn() {
-    // Of the first step of the shortest `max`, 100,000 ns: each of its 50,001 waits about ten times.
+    // Of the first step of the shortest `max`, 100,000 ns: each of its 50,001 waits about ten
+    // times.
     let waits = (0..500_000).map(|seed| {
         Backoff::with_seed(Duration::ZERO, seed)
             .next_wait(Duration::ZERO)

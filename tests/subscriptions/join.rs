@@ -323,7 +323,8 @@ fn a_feed_that_closes_one_leaves_the_others_and_a_failure_ends_them() {
     let stats = joined.stats();
     assert_eq!((stats.delivered, stats.depth), (2, Some(2)));
 
-    // The second value finds the third full: it fails inside this send, and takes the second with it.
+    // The second value finds the third full: it fails inside this send, and takes the second with
+    // it.
     feeds[2].send(3);
     assert!(joined.err().try_recv().unwrap().is_overflowed());
     assert_eq!(feeds[1].send(4), 0);
@@ -331,7 +332,8 @@ fn a_feed_that_closes_one_leaves_the_others_and_a_failure_ends_them() {
     drop(lagging);
 }
 
-/// Guards against ends, cancellations, figures and drops that go down a chain by recursion, or through it again and again.
+/// Guards against ends, cancellations, figures and drops that go down a chain by recursion, or
+/// through it again and again.
 #[test]
 fn a_chain_of_joined_subscriptions_may_be_of_any_length() {
     const LINKS: usize = 20_000;

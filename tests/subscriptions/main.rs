@@ -1,4 +1,5 @@
-//! What a feed or a ring does not make: producers, sources, scopes, joined subscriptions and retries.
+//! Subscriptions that no feed or ring makes: producers, sources, scopes, joined subscriptions and
+//! retries.
 
 #[cfg(target_os = "linux")]
 #[path = "../common/child.rs"]

@@ -319,7 +319,8 @@ fn an_attempt_unsubscribes_the_resubscription_it_belongs_to() {
     }
 }
 
-/// When each attempt began, for attempts that fail at once, in `f` or (odd ones) in the subscription it made.
+/// When each attempt began, for attempts that fail at once, in `f` or (odd ones) in the
+/// subscription it made.
 fn beginnings(backoff: impl Into<Backoff>, attempts: usize) -> Vec<Instant> {
     let (tx, rx) = unbounded();
     let mut i = 0;
@@ -378,7 +379,8 @@ fn an_attempt_longer_than_max_returns_the_wait_to_a_tenth() {
     });
     let times: Vec<_> = (0..6).map(|_| rx.recv_timeout(DEADLINE).unwrap()).collect();
     drop(subscription);
-    // The waits before: at least a twentieth, a tenth, two tenths. The next would have been at least four.
+    // The waits before: at least a twentieth, a tenth, two tenths. The next would have been at
+    // least four.
     assert!(times[3] - times[0] >= 350 * MS);
     assert!(times[5] - times[4] < 400 * MS);
 }

@@ -1,4 +1,4 @@
-//! Many subscriptions with one end.
+//! Many subscriptions that end together.
 
 use crate::deadline::{DEADLINE, eventually, in_time};
 use crossbeam_channel::bounded;

@@ -1,4 +1,4 @@
-//! Subscriptions whose sources are not the crate's own.
+//! Subscriptions whose sources do not belong to the crate.
 
 mod ends;
 mod kinds;

@@ -1,4 +1,4 @@
-//! Subscriptions whose source is a thread of their own.
+//! Subscriptions whose source is their own thread.
 
 use crate::deadline::{DEADLINE, eventually, in_time};
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select, unbounded};
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 type Ended = Result<(), Infallible>;
 
-/// A producer that ends when it is cancelled, and takes a while to. What it has set afterwards says that it has ended.
+/// A producer that ends when it is cancelled, and takes a while to. What it has set afterwards says
+/// that it has ended.
 fn slow_to_end(ended: &Arc<AtomicBool>) -> Subscription {
     let ended = Arc::clone(ended);
     Subscription::spawn(move |token| -> Ended {

@@ -1,4 +1,4 @@
-//! What happens where the positions of a feed's own channel come to the end of a byte, of 32 bits, or of what they hold.
+//! The positions of a feed's own channel at the end of a byte, of 32 bits, and of their range.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

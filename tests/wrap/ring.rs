@@ -1,4 +1,5 @@
-//! What happens where counters come to the end of a byte, of 32 bits, or of what a seat can hold: rings that begin there.
+//! A ring's counters at the end of a byte, of 32 bits, and of a seat's range: rings that begin
+//! there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,8 +44,8 @@ fn read(reader: &mut RingReceiver<u64>, expected: std::ops::Range<u64>) {
     assert_eq!(reader.drain(|_| {}), Err(TryRecvError::Empty));
 }
 
-/// Hands out what there is, or tells what was missed. Each value is the number that follows, once what was missed before it
-/// is counted.
+/// Hands out what there is, or tells what was missed. Each value is the number that follows, once
+/// what was missed before it is counted.
 fn follow(reader: &mut RingReceiver<u64>, next: &mut u64) -> Result<usize, TryRecvError> {
     let read = reader.drain(|value| {
         assert_eq!(*value, *next);

@@ -1,4 +1,4 @@
-//! What happens where the numbers of a thread's visits to a feed come to the end of 32 bits.
+//! The numbers of a thread's visits to a feed at the end of 32 bits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

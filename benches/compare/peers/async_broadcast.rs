@@ -1,5 +1,5 @@
-//! async-broadcast: `try_broadcast` and `try_recv`, its verbs for threads that do not wait; in overflow mode the oldest
-//! value makes room.
+//! async-broadcast: `try_broadcast` and `try_recv`, its verbs for threads that do not wait. In
+//! overflow mode the oldest value is dropped to make room.
 
 use async_broadcast::{Receiver, Sender, TryRecvError, TrySendError, broadcast};
 

@@ -1,5 +1,5 @@
-//! asyncband's `broadcast::mpmc::bounded`: `try_send` and `try_recv`, its verbs for threads that do not wait. Its README
-//! calls driving its futures from threads an adapter, not a fast path.
+//! asyncband's `broadcast::mpmc::bounded`: `try_send` and `try_recv`, its verbs for threads that do
+//! not wait. Its README calls driving its futures from threads an adapter, not a fast path.
 
 use asyncband::broadcast::mpmc::{BoundedReceiver, BoundedSender, TrySendError, bounded};
 

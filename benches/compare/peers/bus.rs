@@ -1,5 +1,5 @@
-//! bus: `broadcast`, which waits in its own way, and `try_recv`, with which its documentation polls; `recv` where one
-//! reader waits.
+//! bus: `broadcast`, which waits in its own way, and `try_recv`, with which its documentation
+//! polls; `recv` where one reader waits.
 
 use bus::{Bus, BusReader};
 

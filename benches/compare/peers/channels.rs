@@ -1,5 +1,5 @@
-//! A loop over channels: what one writes who has no feed. One channel for each reader, and a sender that goes through
-//! all of them.
+//! A loop over channels, which a program without a feed would use: one channel for each reader, and
+//! a sender that goes through all of them.
 
 use crate::link::{CAPACITY, OneByOne, Reads, Receives, Sends};
 use crate::payload::Payload;

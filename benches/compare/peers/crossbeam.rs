@@ -1,4 +1,4 @@
-//! crossbeam-channel: `bounded`, as its documentation has it; it has no advice of its own on speed.
+//! crossbeam-channel: `bounded`, as in its documentation, which gives no advice on speed.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 

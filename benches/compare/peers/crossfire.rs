@@ -1,5 +1,5 @@
-//! crossfire: `spsc` and `mpsc`, whose README says that each is "optimized to its concurrent model", after
-//! `detect_backoff_cfg`, of which it says that it doubles the speed on virtual machines.
+//! crossfire: `spsc` and `mpsc`, whose README says that each is "optimized to its concurrent
+//! model", after `detect_backoff_cfg`, which according to it doubles the speed on virtual machines.
 
 use crossfire::{MTx, Rx, Tx, detect_backoff_cfg, mpsc, spsc};
 

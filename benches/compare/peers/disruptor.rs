@@ -1,6 +1,6 @@
-//! disruptor: its README recommends publishing in batches where one can, has `EventPoller`s for threads of one's own
-//! ("both have comparable performance"), and busy spinning for the lowest latency. Published with `publish`, which
-//! spins while the ring is full.
+//! disruptor: its README recommends publishing in batches if possible, `EventPoller`s for threads
+//! of the application ("both have comparable performance"), and busy spinning for the lowest
+//! latency. Values are published with `publish`, which spins while the ring is full.
 
 use std::ops::Range;
 
@@ -18,7 +18,8 @@ pub(crate) type SinglePollers<T> = Pollers<T, SingleProducerBarrier>;
 /// Pollers on a ring with several producers.
 pub(crate) type MultiPollers<T> = Pollers<T, MultiProducerBarrier>;
 
-/// One builder after the other: its type changes with the first and the second reader, and so does the producer's.
+/// One builder after the other: its type changes with the first and the second reader, and so does
+/// the producer's.
 macro_rules! connect {
     ($build:ident, $n:expr, $probe:expr) => {{
         let builder = $build(CAPACITY, || T::numbered(0), BusySpin);
@@ -117,7 +118,8 @@ impl<P: Producer<u64> + Send + 'static> SendsBatches for Publisher<P> {
 /// Pollers that are looked at in turn.
 pub(crate) struct Pollers<T, B>(Vec<EventPoller<T, B>>);
 
-/// What there is for one poller. A macro, for the trait that all barriers have cannot be named outside of their crate.
+/// What there is for one poller. A macro, for the trait that all barriers have cannot be named
+/// outside of their crate.
 macro_rules! poll {
     ($poller:expr, $each:expr) => {
         if let Ok(mut events) = $poller.poll() {

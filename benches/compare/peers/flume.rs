@@ -1,5 +1,5 @@
-//! flume: `bounded`, with its default features; its README says of `spin` that it may help "on a small number of
-//! platforms".
+//! flume: `bounded`, with its default features; its README says of `spin` that it may help "on a
+//! small number of platforms".
 
 use flume::{Receiver, Sender, bounded};
 

@@ -1,5 +1,5 @@
-//! kanal: `bounded`, with its own mutex, which its README calls "specially tuned" (feature `std-mutex` is off by
-//! default).
+//! kanal: `bounded`, with its own mutex, which its README calls "specially tuned" (feature
+//! `std-mutex` is off by default).
 
 use kanal::{Receiver, Sender, bounded};
 

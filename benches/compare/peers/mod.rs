@@ -1,5 +1,5 @@
-//! The contenders, each behind the same two ends. A peer is used as its own documentation advises for speed; where it
-//! says so stands in its file.
+//! The contenders, each behind the same two ends. Each peer is used as its own documentation
+//! advises for speed; the peer's file says where that advice is.
 
 pub(crate) mod async_broadcast;
 pub(crate) mod asyncband;

@@ -1,5 +1,5 @@
-//! disruptor with a processor: its own busy-spinning thread calls a closure for each event. The thread burns its core for
-//! as long as the ring lives, so that a ring is made for each run and dropped after it.
+//! disruptor with a processor: its own busy-spinning thread calls a closure for each event. The
+//! thread uses a whole core while the ring is alive, so each run makes a ring and drops it.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -85,7 +85,8 @@ pub(crate) fn shared_parked<T: Payload>() -> (RingFeed<T>, OneByOne<RingReceiver
     (ring, OneByOne(reader))
 }
 
-/// A sender of its own type that tries again and again while the ring is full, with n readers that are polled.
+/// A sender of its own type that tries again and again while the ring is full, with n readers that
+/// are polled.
 pub(crate) fn exclusive_spinning<T: Payload>(n: usize) -> (Spinning<T>, Polled<T>) {
     let (ring, readers) = exclusive(n);
     (Spinning(ring), readers)
@@ -179,7 +180,8 @@ impl<T: Payload> Reads<T> for Polled<T> {
     }
 }
 
-/// Readers the first of which waits in its way before all are looked at, as it does who has a loop of `wait` and `drain`.
+/// Readers the first of which waits in its way before all are looked at, as it does who has a loop
+/// of `wait` and `drain`.
 pub(crate) struct Waited<T>(Polled<T>);
 
 impl<T: Payload> Reads<T> for Waited<T> {
@@ -198,8 +200,8 @@ impl<T: Payload> Reads<T> for Waited<T> {
     }
 }
 
-/// Readers that lose values: the first waits only when nobody has found anything, for it may have the last value already
-/// when another has just learnt what it missed.
+/// Readers that lose values: the first waits only when nobody has found anything, for it may have
+/// the last value already when another has just learnt what it missed.
 pub(crate) struct Parked<T>(Polled<T>);
 
 impl<T: Payload> Reads<T> for Parked<T> {

@@ -1,5 +1,5 @@
-//! rtrb: one ring for each reader. One by one it is `push` and `pop`; in batches it is chunks, which its documentation
-//! (module `chunks`) has for several values at once. It has no way to wait.
+//! rtrb: one ring for each reader. Single values use `push` and `pop`. Batches use chunks, which
+//! its documentation (module `chunks`) recommends for several values. It has no way to wait.
 
 use std::ops::Range;
 

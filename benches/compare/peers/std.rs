@@ -1,4 +1,5 @@
-//! The standard library: `mpsc::sync_channel`, its bounded channel. It has no advice of its own on speed.
+//! The standard library: `mpsc::sync_channel`, its bounded channel. Its documentation gives no
+//! advice on speed.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 

@@ -1,4 +1,5 @@
-//! tokio's broadcast channel. A sender never waits: slow readers lose values, and are told how many.
+//! tokio's broadcast channel. A sender never waits: slow readers lose values, and are told how
+//! many.
 
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::broadcast::{Receiver, Sender, channel};

@@ -1,4 +1,5 @@
-//! tokio's bounded `mpsc`, as its documentation has it for threads: `blocking_send` and `blocking_recv`.
+//! tokio's bounded `mpsc`, as in its documentation for threads: `blocking_send` and
+//! `blocking_recv`.
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 

@@ -1,4 +1,4 @@
-//! One sending thread, one reader thread that blocks, two cores: what most programs do.
+//! One sending thread, one reader thread that blocks, two cores: the case of most programs.
 
 use fanfeed::Waiting;
 

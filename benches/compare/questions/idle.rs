@@ -1,4 +1,4 @@
-//! What waiting costs when nothing comes.
+//! The cost of waiting while no value comes.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How long a value is under way.
+//! How long a value takes to arrive.
 
 use std::time::Duration;
 

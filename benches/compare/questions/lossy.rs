@@ -1,4 +1,4 @@
-//! Readers that never hold a sender, and lose what they are too slow for.
+//! Readers that never block a sender, and lose values when they are too slow.
 
 use super::{Chart, Question};
 use crate::field::Probe;

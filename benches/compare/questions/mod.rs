@@ -32,12 +32,14 @@ pub(crate) struct Question {
     pub(crate) chart: Chart,
     /// The contenders in the chart, and in README's table; all of them if this is empty.
     pub(crate) shown: &'static [&'static str],
-    /// Makes the cases, one after the other: the contenders of one are gone before those of the next are made.
+    /// Makes the cases, one after the other: the contenders of one are gone before those of the
+    /// next are made.
     pub(crate) ask: fn(Plan, &mut dyn FnMut(Case)),
 }
 
 impl Question {
-    /// The rows of this case that are shown in the chart and in README, in the order that the question has.
+    /// The rows of this case that are shown in the chart and in README, in the order that the
+    /// question has.
     pub(crate) fn shown_of<'case>(&self, case: &'case Measured) -> Vec<&'case Row> {
         if self.shown.is_empty() {
             return case.rows.iter().collect();

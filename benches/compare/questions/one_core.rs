@@ -1,4 +1,4 @@
-//! Everything on one core.
+//! All threads on one core.
 
 use super::{Chart, Question};
 use crate::field::{

@@ -1,5 +1,5 @@
-//! Rows that hold one of ours beside its best peer, and say how many times as fast it is meant to be: `--only targets`,
-//! with `--row` for a single one.
+//! Rows that compare one of ours with its best peer, and give the ratio that it should reach:
+//! `--only targets`, with `--row` for a single one.
 
 use std::time::Duration;
 

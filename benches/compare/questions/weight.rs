@@ -1,4 +1,4 @@
-//! What a reader weighs.
+//! The memory of a reader.
 
 use fanfeed::Waiting;
 

@@ -1,4 +1,4 @@
-//! Readers that do something with each value.
+//! Readers that work on each value.
 
 use fanfeed::Waiting;
 

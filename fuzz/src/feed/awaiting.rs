@@ -1,4 +1,4 @@
-//! Sends that wait without blocking: one at a time.
+//! Sends that wait without blocking, one at a time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -28,7 +28,8 @@ pub(crate) fn begin_async() {
 /// Polls it.
 pub(crate) fn poll() {
     let begun = with(|world| {
-        // What waits at channels without capacity is taken to a thread of its own, which is no part of the model.
+        // What waits at channels without capacity is taken to a thread of its own, which is no part
+        // of the model.
         let meets = |one: &Subscriber| one.sketch.capacity == 0 && one.sketch.would_block(1);
         let meets = world.subscribers.iter().any(meets);
         let mut sending = world.sending.take()?;

@@ -1,8 +1,9 @@
-//! What the panic of a clone may leave behind.
+//! The possible effects of a clone's panic.
 //!
-//! Whose clone it was the documentation leaves open, but not that it was for one subscriber and of one value, which that
-//! subscriber has missed, and that everything else was delivered. So what became of each subscriber is either what the
-//! model says of a send without a panic, or what it says of one without one of the values.
+//! The documentation does not say which subscriber the clone was for. It does say that the clone
+//! was for one subscriber and of one value, that this subscriber has missed the value, and that
+//! everything else was delivered. So the state of each subscriber is either what the model predicts
+//! for a send without a panic, or what it predicts for a send without one of the values.
 
 use fanfeed::TryRecvError;
 
@@ -12,7 +13,8 @@ use super::sketch::{Offer, Sketch};
 use super::world::{Subscriber, World};
 use crate::trace::{ensure, expect, fail};
 
-/// What is seen of a subscriber after a send: its figures, whether it has ended, and what is received, if it can be.
+/// What is seen of a subscriber after a send: its figures, whether it has ended, and what is
+/// received, if it can be.
 #[derive(Debug, PartialEq)]
 struct Aftermath {
     delivered: u64,
@@ -68,8 +70,8 @@ impl World {
         check(&verdicts);
     }
 
-    /// Finds out what has become of a subscriber that was so before these values were sent. `place` is where the value would
-    /// have been, if it was refused before.
+    /// Finds out what has become of a subscriber that was so before these values were sent. `place`
+    /// is where the value would have been, if it was refused before.
     fn judge(&mut self, index: usize, was: &Sketch, place: Option<u64>, values: &[u64]) -> Verdict {
         let is_awaited = self
             .sending

@@ -1,4 +1,4 @@
-//! Calls of closures, and what they do in the midst of a send.
+//! Calls of closures, and what closures do in the middle of a send.
 
 use super::frame::Call;
 use super::program::{Act, Form, Kind};

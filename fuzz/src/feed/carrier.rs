@@ -1,4 +1,4 @@
-//! A carrier of the program's own.
+//! A carrier that the program implements.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! The receiving end of a subscriber's channel, of whatever kind.
+//! The receiving end of a subscriber's channel, of any kind.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};

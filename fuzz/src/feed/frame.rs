@@ -1,4 +1,4 @@
-//! A send as the model makes it, from its beginning to its end.
+//! A send in the model, from its beginning to its end.
 
 use super::sketch::{Offer, Sketch};
 use super::world::World;

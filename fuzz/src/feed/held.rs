@@ -1,4 +1,4 @@
-//! Values that were not delivered to all: to offer them again, and to give them up.
+//! Values that were not delivered to all subscribers: they are offered again, or given up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

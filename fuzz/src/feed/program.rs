@@ -1,4 +1,4 @@
-//! What a program can do with a feed.
+//! The operations of a program on a feed.
 
 use arbitrary::Arbitrary;
 use fanfeed::{CarrierOverflow, Overflow};

@@ -1,4 +1,4 @@
-//! Receives of every form.
+//! All kinds of receives.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -51,8 +51,8 @@ pub(crate) fn receive(who: u8, form: Receive, count: u8) {
 }
 
 impl World {
-    /// Has every other subscriber receive everything that is left, from the first or from the second on. What is left to the
-    /// rest is dropped with them.
+    /// Has every other subscriber receive everything that is left, from the first or from the
+    /// second on. What is left to the rest is dropped with them.
     pub(crate) fn receive_rest(&mut self, from: usize) {
         for one in self.subscribers.iter_mut().skip(from).step_by(2) {
             while let Some(seen) = one.far_end.try_recv() {
@@ -201,8 +201,8 @@ fn own(receiver: &mut Receiver<Value>, sketch: &mut Sketch, form: Receive, count
     }
 }
 
-/// What a drain of up to so many hands out. It looks no further than the last value that was there when it began: a gap
-/// after that is left to the next receive.
+/// What a drain of up to so many hands out. It looks no further than the last value that was there
+/// when it began: a gap after that is left to the next receive.
 fn drain(sketch: &mut Sketch, limit: usize) -> Result<Vec<u64>, TryRecvError> {
     let limit = limit.min(sketch.queue.len().max(1));
     let mut all = Vec::new();

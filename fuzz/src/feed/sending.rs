@@ -1,4 +1,5 @@
-//! Sends that wait at most until a deadline: what the model says of them first, then the library, then whether they agree.
+//! Sends that wait at most until a deadline: first the model runs, then the library, then the
+//! results are compared.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -70,7 +71,8 @@ fn send_as(feed: &Feed<Value>, form: Form, value: Value) -> Outcome {
 pub(crate) fn batch(count: u8) {
     let begun = with(|world| {
         let feed = world.feeds.last()?.clone();
-        // Acts come between two blocks of a batch, and between two sends: one block is what the model knows.
+        // Acts come between two blocks of a batch, and between two sends: one block is what the
+        // model knows.
         let acts = |one: &Subscriber| !matches!(one.act, Act::Nothing) && one.sketch.live;
         let limit = if world.subscribers.iter().any(acts) {
             32

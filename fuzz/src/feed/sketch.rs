@@ -24,7 +24,8 @@ pub(crate) struct Sketch {
     pub(crate) far_end_is_there: bool,
     /// Whether it takes everything and keeps nothing.
     pub(crate) is_sink: bool,
-    /// What is left in a crossbeam channel whose far end is gone: a bounded one keeps it for as long as it has a sender.
+    /// What is left in a crossbeam channel whose far end is gone: a bounded one keeps it for as
+    /// long as it has a sender.
     pub(crate) left: usize,
     pub(crate) is_ring: bool,
     /// Whether the next value makes the carrier panic.
@@ -194,7 +195,8 @@ impl Sketch {
         }
     }
 
-    /// How many values are alive because of it. A ring keeps those that were read until others take their slots.
+    /// How many values are alive because of it. A ring keeps those that were read until others take
+    /// their slots.
     pub(crate) fn alive(&self) -> usize {
         if self.is_ring && (self.live || !self.is_sink) {
             self.capacity

@@ -1,4 +1,4 @@
-//! Coming and going.
+//! Subscribing and unsubscribing.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -306,7 +306,8 @@ impl World {
         let one = &mut self.subscribers[index];
         match std::mem::replace(&mut one.far_end, FarEnd::Gone) {
             FarEnd::Own(ref mut receiver) if one.handle.is_none() => {
-                // The far end implements `Drop`, so that what is in it is exchanged rather than moved out.
+                // The far end implements `Drop`, so that what is in it is exchanged rather than
+                // moved out.
                 let feed = Feed::new();
                 let spare = feed.channel(1).expect("a capacity of 1 can be had");
                 let (receiver, handle) = std::mem::replace(receiver, spare).split();

@@ -1,4 +1,4 @@
-//! The feed, its subscribers, and what the model says of them.
+//! The feed, its subscribers, and their model.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -93,7 +93,8 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// Looks at the world, or changes it. Sends are not made inside of this, because closures come back to it.
+/// Looks at the world, or changes it. Sends are not made inside of this, because closures come back
+/// to it.
 pub(crate) fn with<R>(act: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with(|world| act(world.borrow_mut().as_mut().expect("a program is being run")))
 }
@@ -147,7 +148,8 @@ impl World {
             .count()
     }
 
-    /// Compares everything that can be seen from outside with the model; of a crowd, which would take long, a part.
+    /// Compares everything that can be seen from outside with the model; of a crowd, which would
+    /// take long, a part.
     pub(crate) fn check(&self) {
         self.check_first(24);
     }

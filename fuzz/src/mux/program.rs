@@ -1,4 +1,4 @@
-//! What a program can do with a mux.
+//! The operations of a program on a mux.
 
 use arbitrary::Arbitrary;
 

@@ -1,4 +1,4 @@
-//! The mux, its subscriptions, and what the model says of them.
+//! The mux, its subscriptions, and their model.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub(crate) struct Subscriber {
     since: Instant,
     pub(crate) live: bool,
     pub(crate) queue: VecDeque<(usize, u64)>,
-    /// What is left in a channel whose far end is gone: some drop it when their senders have gone, too.
+    /// What is left in a channel whose far end is gone: some drop it when their senders have gone,
+    /// too.
     pub(crate) left: VecDeque<(usize, u64)>,
     delivered: u64,
     dropped: u64,
@@ -273,7 +274,8 @@ impl World {
         self.subscribers.push(one);
     }
 
-    /// Posts an event. If that has to wait for some who are full, they receive one each once it does.
+    /// Posts an event. If that has to wait for some who are full, they receive one each once it
+    /// does.
     pub(crate) fn post(&mut self, event_type: u8) {
         let Some(mux) = &self.mux else { return };
         let event_type = usize::from(event_type) % TYPES;

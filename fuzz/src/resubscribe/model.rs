@@ -1,4 +1,4 @@
-//! The documented table of waits, written anew.
+//! The documented table of waits, implemented a second time.
 
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ impl Table {
             _ => 10,
         };
         let exact = self.max * tenths;
-        // A wait is a whole number of nanoseconds. The first step is rounded down, and doubled as it is.
+        // A wait is a whole number of nanoseconds. The first step is rounded down, and doubled as
+        // it is.
         let longest = if tenths == 10 {
             self.max
         } else {

@@ -1,4 +1,4 @@
-//! What a program can do with a ring.
+//! The operations of a program on a ring.
 
 use arbitrary::Arbitrary;
 use fanfeed::{RingOverflow, Waiting};

@@ -1,4 +1,4 @@
-//! A reader, and what may become of it.
+//! A reader, and its possible states.
 
 use fanfeed::{RingReceiver, Subscription, SubscriptionId, TryRecvError};
 

@@ -1,4 +1,4 @@
-//! Receives of every form.
+//! All kinds of receives.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind};

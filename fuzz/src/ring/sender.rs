@@ -83,8 +83,8 @@ impl Sender {
         })
     }
 
-    /// Polls a send until it has completed, or waits; on an exclusive ring a send that does not wait. What is dropped while
-    /// it waits is as good as given back.
+    /// Polls a send until it has completed, or waits; on an exclusive ring a send that does not
+    /// wait. What is dropped while it waits is as good as given back.
     fn send_async(&mut self, value: Value) -> Option<Result<u64, TrySendError<Value>>> {
         let ring = match self {
             Self::Shared(rings, _) => rings.last()?,

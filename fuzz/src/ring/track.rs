@@ -1,4 +1,4 @@
-//! The model of the ring itself: what was sent, and how far it may have gone on.
+//! The model of the ring itself: what was sent, and how far senders may have gone on.
 
 use super::program::Kind;
 
@@ -12,7 +12,8 @@ pub(crate) struct Track {
     pub(crate) sent: Vec<u64>,
     /// The sender may have made room up to here.
     pub(crate) reach: u64,
-    /// The end of the last segment that was left to lossy readers, because strict readers were in it when its slots were needed.
+    /// The end of the last segment that was left to lossy readers, because strict readers were in
+    /// it when its slots were needed.
     left: u64,
     pub(crate) is_closed: bool,
 }
@@ -42,8 +43,9 @@ impl Track {
 
     /// The sender writes the next slot while the slowest strict reader is there.
     ///
-    /// While strict readers have passed a part of the segment of the lap before, the sender does not write into that segment: lossy
-    /// readers keep the whole of it until the sender has filled the part that it may fill.
+    /// While strict readers have passed a part of the segment of the lap before, the sender does
+    /// not write into that segment: lossy readers keep the whole of it until the sender has filled
+    /// the part that it may fill.
     pub(crate) fn write(&mut self, slowest: Option<u64>) {
         let end = (self.next() + 1).next_multiple_of(self.eighth);
         let floor = end.saturating_sub(self.capacity);

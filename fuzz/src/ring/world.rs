@@ -1,4 +1,4 @@
-//! The ring, its readers, and what the model says of them.
+//! The ring, its readers, and their model.
 
 use fanfeed::{PositionError, RingHandle, RingReceiver};
 
@@ -18,7 +18,8 @@ pub(crate) struct World {
     pub(crate) track: Track,
     pub(crate) readers: Vec<Reader>,
     pub(crate) number: u64,
-    /// The most readers that do not block there have been at one time: so many segments there are besides the ring's own.
+    /// The most readers that do not block there have been at one time: so many segments there are
+    /// besides the ring's own.
     most_lossy: usize,
     /// Writers that panicked have left values in slots up to this position.
     pub(crate) leftover: u64,
@@ -245,7 +246,8 @@ impl World {
                 &(track.capacity, track.next(), live, track.is_closed),
             );
         }
-        // A slot that was filled stays so, but for those of an eighth that the ring went on without.
+        // A slot that was filled stays so, but for those of an eighth that the ring went on
+        // without.
         let least = track
             .next()
             .min(track.capacity)

@@ -1,14 +1,15 @@
-//! A blocked send, and what lets it go on: an unsubscribe, a receiver that is dropped, a close, room.
+//! A blocked send, and what releases it: an unsubscribe, a receiver that is dropped, a close, room.
 //!
-//! Modelled: a channel of capacity 1 that is full, one or two threads that send to it, and one that ends it or makes
-//! room. Timers do not fire, so every wake-up has to come from somebody, but for the models that say so. Bounds: two or
-//! three threads, one to three preemptions; with two, two blocked senders take five minutes.
+//! Modelled: a full channel of capacity 1, one or two threads that send to it, and one that ends it
+//! or makes room. Timers do not fire, so another thread must cause every wake-up, except in the
+//! models that say otherwise. Bounds: two or three threads, one to three preemptions; with two, two
+//! blocked senders take five minutes.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models blocked_send::
 //! ```
 //!
-//! Not modelled: senders of crossbeam channels, which wait in a select that loom does not see into.
+//! Not modelled: senders of crossbeam channels, which wait in a select that loom cannot see into.
 use std::time::Duration;
 
 use fanfeed::{Feed, Receiver};
@@ -99,7 +100,8 @@ fn room_for_two_senders() {
     }
 }
 
-/// A thread that is blocked twice: what it was woken for the first time counts no more the second time.
+/// A thread that is blocked twice: what it was woken for the first time counts no more the second
+/// time.
 fn room_twice() {
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
@@ -134,7 +136,8 @@ fn a_sender_that_gives_up() {
     }
     assert_eq!(receiver.try_recv(), Ok(0));
     assert!(!impatient.join().unwrap());
-    // Taking nothing: that would wake everybody. In a model, all that can go on has done so after a few looks.
+    // Taking nothing: that would wake everybody. In a model, all that can go on has done so after a
+    // few looks.
     for _ in 0..LOOKS {
         if receiver.is_empty() {
             thread::yield_now();
@@ -281,8 +284,9 @@ fn an_end_has_to_wake_a_carriers_senders() {
         .fails_with("end_wakes_no_sender_of_a_carrier", a_carriers_unsubscribe);
 }
 
-/// The try that follows has an order of its own in a model, as its visit begins with one. Outside, that is the order of
-/// `SeqCst` accesses, which leaves out the waiter's count; so it is left out here as well.
+/// The try that follows has an order of its own in a model, as its visit begins with one. Outside,
+/// that is the order of `SeqCst` accesses, which leaves out the waiter's count; so it is left out
+/// here as well.
 #[test]
 fn a_waiter_has_to_fence() {
     let both = "waiter_joins_without_fence delivery_begins_without_order";

@@ -1,8 +1,9 @@
-//! A send against an unsubscribe of a closure: when `unsubscribe` has returned, it is not called any more, and what it captured
-//! is dropped. A closure has a place of its own in a visit, so that one that takes its time holds up nobody else's unsubscribe.
+//! A send against an unsubscribe of a closure: when `unsubscribe` has returned, the closure is not
+//! called any more, and its captures are dropped. A closure has its own place in a visit, so that a
+//! slow closure delays no other unsubscribe.
 //!
-//! Modelled: one thread that sends a value and one that unsubscribes one of at most two closures. Bounds: two or three
-//! preemptions, or all there can be.
+//! Modelled: one thread that sends a value and one that unsubscribes one of at most two closures.
+//! Bounds: two or three preemptions, or no bound.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models closures::

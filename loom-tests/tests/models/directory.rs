@@ -1,9 +1,11 @@
-//! Chunks and buckets of the directory that come and go under a running send: all are freed once, and none that is read.
+//! Chunks and buckets of the directory that are added and removed during a send: all are freed
+//! once, and none while it is read.
 //!
-//! Modelled: closures, which all sit in the directory, beside one thread that sends. In a model a chunk has two seats and
-//! the first bucket two slots, and no empty chunk is kept; so the first closure makes a chunk and a bucket, the third a
-//! chunk, and the last to leave one unmakes it. And channels, of which the third makes a chunk. Bounds: two threads, one or
-//! two sends, two or three preemptions.
+//! Modelled: closures, which are all in the directory, beside one thread that sends. In a model a
+//! chunk has two seats and the first bucket two slots, and no empty chunk is kept. So the first
+//! closure makes a chunk and a bucket, the third makes a chunk, and the last to leave a chunk
+//! removes it. Also channels, of which the third makes a chunk. Bounds: two threads, one or two
+//! sends, two or three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models directory::
@@ -90,8 +92,8 @@ fn channels() {
     ledger.assert_settled();
 }
 
-/// The last handle of the feed is dropped by whoever comes last. loom does not see the counters of the handles, so the
-/// threads meet before they drop them.
+/// The last handle of the feed is dropped by whoever comes last. loom does not see the counters of
+/// the handles, so the threads meet before they drop them.
 fn the_end_of_the_feed() {
     let meeting = Arc::new(AtomicUsize::new(0));
     let ledger = Ledger::new();

@@ -1,8 +1,8 @@
-//! What a receiver is told of the values that it was due and did not get.
+//! The values that a receiver was due and did not get, as they are reported to it.
 //!
-//! Modelled: a sender that gives values up, under `Block` and `DropNewest`, beside the receiver and beside another sender;
-//! gaps at the end, and gaps that come while the receiver waits. Timers do not fire. Bounds: two or three threads, two to five
-//! values, two to four preemptions.
+//! Modelled: a sender that gives values up, under `Block` and `DropNewest`, beside the receiver and
+//! beside another sender; gaps at the end, and gaps that come while the receiver waits. Timers do
+//! not fire. Bounds: two or three threads, two to five values, two to four preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models gaps::
@@ -16,8 +16,8 @@ fn channel<T: Send + 'static>(feed: &Feed<T>, capacity: usize, overflow: Overflo
     options.channel().unwrap()
 }
 
-/// Receives to the end; by `drain` what is there when a receive returns. Asserts that values and misses are in order: counted
-/// together they give each value its number.
+/// Receives to the end; by `drain` what is there when a receive returns. Asserts that values and
+/// misses are in order: counted together they give each value its number.
 fn receive_in_order(receiver: &mut Receiver<Token>, drains: bool) -> (u32, u64) {
     let (mut received, mut missed) = (0, 0);
     let mut take = |value: Token, missed: u64| {
@@ -73,7 +73,8 @@ fn given_up_beside_a_drain() {
     values_given_up(Overflow::Block, 3, true);
 }
 
-/// The second value refused is added to the gap of the first, which the receiver may be taking; another value follows.
+/// The second value refused is added to the gap of the first, which the receiver may be taking;
+/// another value follows.
 fn a_gap_that_grows() {
     values_given_up(Overflow::DropNewest, 4, false);
 }
@@ -146,7 +147,8 @@ fn a_gap_before_the_end() {
     assert!(got == all || got == sent, "{got:?}");
 }
 
-/// Two senders add to one gap, and one of them sends another value: before that the gap is told, whichever of them made it.
+/// Two senders add to one gap, and one of them sends another value: before that the gap is told,
+/// whichever of them made it.
 fn a_gap_of_two_senders() {
     let feed = Feed::new();
     let mut receiver = channel(&feed, 1, Overflow::DropNewest);

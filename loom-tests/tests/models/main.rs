@@ -1,4 +1,4 @@
-//! All models, in one program: it is built once, and its tests share the cores to the end.
+//! All models, in one program: it is built once, and its tests share the cores until the end.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models

@@ -1,8 +1,9 @@
 //! Full channels under each overflow policy.
 //!
-//! Modelled: one or two threads that send to a channel of capacity 1, whose receiver takes what it finds. What it
-//! misses it is told exactly, in order. Timers do not fire. Bounds: two or three threads, two or three values, one to
-//! three preemptions; with two, two senders take five minutes.
+//! Modelled: one or two threads that send to a channel of capacity 1, whose receiver takes what it
+//! finds. The receiver is told exactly what it misses, in order. Timers do not fire. Bounds: two or
+//! three threads, two or three values, one to three preemptions; with two, two senders take five
+//! minutes.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models overflow::
@@ -16,7 +17,8 @@ fn channel(feed: &Feed<Token>, overflow: Overflow) -> Receiver<Token> {
     options.channel().unwrap()
 }
 
-/// Receives to the end. Asserts that values and misses are in order: counted together they give each value its number.
+/// Receives to the end. Asserts that values and misses are in order: counted together they give
+/// each value its number.
 fn receive_in_order(receiver: &mut Receiver<Token>) -> (Vec<u32>, u64, RecvError) {
     let (mut values, mut missed) = (Vec::new(), 0);
     loop {
@@ -74,8 +76,9 @@ fn one_sender(overflow: Overflow) {
 
 /// Two senders; one has the values 10 and 11, the other 20.
 ///
-/// Under `DropOldest` the receiver comes later: while a thread is preempted between claiming a slot and filling or
-/// freeing it the others try again, and two that do so in turn are more executions than an end.
+/// Under `DropOldest` the receiver comes later: while a thread is preempted between claiming a slot
+/// and filling or freeing it the others try again, and two that do so in turn are more executions
+/// than an end.
 fn two_senders(overflow: Overflow) {
     let ledger = Ledger::new();
     let feed = Feed::new();

@@ -1,8 +1,8 @@
-//! The feed's own channel: push and pop, round and round, park and wake, close.
+//! The feed's own channel: push and pop over several laps, park and wake, close.
 //!
-//! Modelled: one thread that sends and one that receives, capacities 1 and 2, so that slots are used again. Timers do
-//! not fire. Bounds: two or three threads, one to three values, one to five preemptions; with two,
-//! two senders take half a minute.
+//! Modelled: one thread that sends and one that receives, capacities 1 and 2, so that slots are
+//! reused. Timers do not fire. Bounds: two or three threads, one to three values, one to five
+//! preemptions; with two, two senders take half a minute.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models own_channel::
@@ -44,7 +44,8 @@ fn capacity_of_two() {
     through(2);
 }
 
-/// The receiver finds the queue empty after each value and does not park, then waits. The sender waits for room.
+/// The receiver finds the queue empty after each value and does not park, then waits. The sender
+/// waits for room.
 fn tries_before_it_parks() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
@@ -124,7 +125,8 @@ fn a_batch() {
     ledger.assert_settled();
 }
 
-/// Two senders, of which one may be between claiming a place and filling it when the receiver parks.
+/// Two senders, of which one may be between claiming a place and filling it when the receiver
+/// parks.
 fn two_senders() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
@@ -139,7 +141,8 @@ fn two_senders() {
     }
 }
 
-/// A send has completed. Another sender may have claimed the place before and not filled it: what is completed is received.
+/// A send has completed. Another sender may have claimed the place before and not filled it: what
+/// is completed is received.
 fn a_value_behind_another() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
@@ -217,8 +220,8 @@ fn a_close_beside_a_send() {
     assert_eq!(sender.join().unwrap(), arrived);
 }
 
-/// The channel is closed by a thread that does not wait for the send under way, because it is in a delivery of another
-/// feed. What arrives is what the sender was told.
+/// The channel is closed by a thread that does not wait for the send under way, because it is in a
+/// delivery of another feed. What arrives is what the sender was told.
 fn a_hasty_close_beside_a_send() {
     let feed = Feed::new();
     let (mut receiver, subscription) = feed.channel(2).unwrap().split();
@@ -251,8 +254,8 @@ impl Clone for Look {
     }
 }
 
-/// The receiver looks inside a send of its own thread, which has found it live and not claimed a place yet. Where it finds
-/// the end, it gets nothing after that.
+/// The receiver looks inside a send of its own thread, which has found it live and not claimed a
+/// place yet. Where it finds the end, it gets nothing after that.
 fn a_close_beside_a_look() {
     let feed = Feed::new();
     let first = feed.channel(1).unwrap();

@@ -1,11 +1,13 @@
-//! A ring that goes on without its lossy readers: eviction beside a read, orphans, spare segments, rejoining.
+//! A ring that goes on without its lossy readers: eviction during a read, orphans, spare segments,
+//! rejoining.
 //!
-//! Modelled: an exclusive sender that laps one or two readers which drop the oldest, while they read (what they do with a
-//! value lets others run) or do not; capacities 1, 2 and 4, of which the last has segments of two. A `Disconnect` reader
-//! that is overtaken. Strict and lossy readers on one ring, also in one segment that the strict one has left in part.
-//! Values are tokens: none changes while it is read, each is
-//! dropped once, and those received and those missed are together those that were sent. Timers do not fire. Bounds: two or
-//! three threads, two to five values, two or three preemptions.
+//! Modelled: an exclusive sender that laps one or two readers which drop the oldest, while they
+//! read (their handlers let other threads run) or do not; capacities 1, 2 and 4, of which the last
+//! has segments of two. A `Disconnect` reader that is overtaken. Strict and lossy readers on one
+//! ring, also in one segment that the strict one has left in part. Values are tokens: none changes
+//! while it is read, each is dropped once, and the received and the missed values add up to those
+//! that were sent. Timers do not fire. Bounds: two or three threads, two to five values, two or
+//! three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_eviction::
@@ -69,8 +71,8 @@ fn lapped(capacity: usize, count: u32) {
     ledger.assert_settled();
 }
 
-/// A thread that claims so many slots at once, twice, with numbers from `first` on, then sends one more value, and gives the
-/// ring back.
+/// A thread that claims so many slots at once, twice, with numbers from `first` on, then sends one
+/// more value, and gives the ring back.
 fn claim(
     mut ring: ExclusiveRingFeed<Token>,
     ledger: &Ledger,
@@ -282,7 +284,8 @@ fn mixed(capacity: usize, count: u32) {
     ledger.assert_settled();
 }
 
-/// A strict reader has left a part of a segment, in which a lossy one reads. The sender may fill that part.
+/// A strict reader has left a part of a segment, in which a lossy one reads. The sender may fill
+/// that part.
 fn in_part(count: u32) {
     let ledger = Ledger::new();
     let mut ring = ExclusiveRingFeed::new(4).unwrap();
@@ -310,7 +313,8 @@ fn in_part(count: u32) {
     ledger.assert_settled();
 }
 
-/// As `in_part`, of numbers: a reader that finds another memory in place of its values does not crash.
+/// As `in_part`, of numbers: a reader that finds another memory in place of its values does not
+/// crash.
 fn in_part_of_numbers() {
     let mut ring = ExclusiveRingFeed::new(4).unwrap();
     let mut strict = ring.subscribe();

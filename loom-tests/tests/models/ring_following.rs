@@ -1,8 +1,10 @@
-//! Readers of a ring that follow others: what they see, who wakes them, and what the end of a leader does.
+//! Readers of a ring that follow others: what they see, which thread wakes them, and the effect of
+//! a leader's end.
 //!
-//! Modelled: one leader and one follower, with values that are there before, or a sender of its own; an end by dropping and
-//! by unsubscribing, and before a value is sent; a leader whose seat another reader takes, or that begins ahead of the tail. Bounds: two or three threads, one or two values, two to three
-//! preemptions.
+//! Modelled: one leader and one follower, with values that are there before, or a sender; an end by
+//! dropping and by unsubscribing, and before a value is sent; a leader whose seat another reader
+//! takes, or that begins ahead of the tail. Bounds: two or three threads, one or two values, two to
+//! three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_following::
@@ -178,7 +180,8 @@ fn seat_of_another() {
     drop(taking.join().unwrap());
 }
 
-/// A leader begins at a position that is claimed and perhaps not stamped, and its follower before that.
+/// A leader begins at a position that is claimed and perhaps not stamped, and its follower before
+/// that.
 fn leader_ahead_of_the_tail() {
     let ring = RingFeed::new(4).unwrap();
     let handle = ring.handle();

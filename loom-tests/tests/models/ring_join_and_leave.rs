@@ -1,9 +1,10 @@
-//! Readers that come and go while a ring's sender runs, or waits for them.
+//! Readers that join and leave while a ring's sender runs, or waits for them.
 //!
-//! Modelled: an exclusive sender, and readers that join with and without history, strict and lossy; that are dropped, and
-//! unsubscribed from another thread while they read; a seat that another reader takes. Capacities 1, 2 and 4. Whoever joins
-//! gets every value whose send begins after that. Timers do not fire. Bounds: two or three threads, one to four values, two
-//! or three preemptions.
+//! Modelled: an exclusive sender, and readers that join with and without history, strict and lossy;
+//! that are dropped, and unsubscribed from another thread while they read; a seat that another
+//! reader takes. Capacities 1, 2 and 4. A reader that joins gets every value whose send begins
+//! after that. Timers do not fire. Bounds: two or three threads, one to four values, two or three
+//! preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_join_and_leave::
@@ -165,8 +166,8 @@ fn another_in_the_seat() {
     ledger.assert_settled();
 }
 
-/// Two readers join one after the other, while the sender announces a floor, finds the first below it, and takes the floor
-/// back. Nobody waits.
+/// Two readers join one after the other, while the sender announces a floor, finds the first below
+/// it, and takes the floor back. Nobody waits.
 fn joins_at_a_floor_that_comes_down() {
     let ledger = Ledger::new();
     let mut ring = ExclusiveRingFeed::new(2).unwrap();

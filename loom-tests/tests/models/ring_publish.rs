@@ -1,16 +1,19 @@
-//! A ring's exclusive sender and one strict reader, or two: publish and read, round and round, park and wake on both ends.
+//! A ring's exclusive sender and one or two strict readers: publishing and reading over several
+//! laps, parking and waking on both ends.
 //!
-//! Modelled: one thread that sends and closes, and one or two that read by clones or by reference; capacities 1, 2 and 4, so
-//! that slots are used again and, with 4, that a segment has two. Timers do not fire, so every wake-up has to come from
-//! somebody. Bounds: two or three threads, one to six values, two to four preemptions.
+//! Modelled: one thread that sends and closes, and one or two that read by clones or by reference;
+//! capacities 1, 2 and 4, so that slots are reused and, with 4, a segment has two. Timers do not
+//! fire, so another thread must cause every wake-up. Bounds: two or three threads, one to six
+//! values, two to four preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_publish::
 //! ```
 //!
-//! In a model a light fence is a full one. So the light fence of a publish covers for the full one that follows where a
-//! reader is drowsy; the two are told apart by a reader that has been drowsy for long. And the fence of a reader that joins
-//! the queue covers for the heavy one that it made before, growing drowsy: that one shows only together with the other.
+//! In a model a light fence is a full one. So the light fence of a publish hides the full fence
+//! that follows if a reader is drowsy. The two are told apart by a reader that has been drowsy for
+//! long. Also, the fence of a reader that joins the list hides the heavy fence that it made before,
+//! when it became drowsy: a missing heavy fence shows only if the other is missing too.
 use std::time::Duration;
 
 use fanfeed::{ExclusiveRingFeed, RecvError, RecvTimeoutError, TryRecvError};
@@ -220,7 +223,8 @@ fn room(capacity: usize) {
     assert_eq!(reader.try_iter().last(), Some(capacity));
 }
 
-/// A thread reads and hands its reader over. What the other one reads then is no handler that the first one's send runs in.
+/// A thread reads and hands its reader over. What the other one reads then is no handler that the
+/// first one's send runs in.
 fn a_reader_that_is_handed_over() {
     let mut ring = ExclusiveRingFeed::new(1).unwrap();
     let mut reader = ring.subscribe();

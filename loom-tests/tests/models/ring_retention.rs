@@ -1,8 +1,11 @@
-//! A ring that drops values once they were read: who drops a value, beside readers, senders and readers that come.
+//! A ring that drops values once they were read: which thread drops a value, beside readers,
+//! senders and readers that join.
 //!
-//! Modelled: two strict readers that pass values, or a strict and a lossy one; one that leaves beside a send; one that joins beside
-//! one that reads; readers that leave a ring that has ended; a shared ring that is closed beside a send. Capacities 1, 2 and 4. Values are tokens: none is dropped while it is read, none twice, and all that were read have
-//! been dropped before the ring is. Bounds: two or three threads, one to three values, two or three preemptions.
+//! Modelled: two strict readers that pass values, or a strict and a lossy one; one that leaves
+//! during a send; one that joins while another reads; readers that leave a ring that has ended; a
+//! shared ring that is closed during a send. Capacities 1, 2 and 4. Values are tokens: none is
+//! dropped while it is read, none twice, and all values that were read are dropped before the ring
+//! is. Bounds: two or three threads, one to three values, two or three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_retention::
@@ -112,7 +115,8 @@ fn both_leave() {
     ledger.assert_settled();
 }
 
-/// A shared ring is closed beside a send that claims the slot of a lap before. The reader leaves before that, or beside it.
+/// A shared ring is closed beside a send that claims the slot of a lap before. The reader leaves
+/// before that, or beside it.
 fn closed_beside_a_send(reader_leaves_first: bool) {
     let ledger = Ledger::new();
     let ring = RingFeed::new(1).unwrap();

@@ -1,17 +1,20 @@
 //! A ring that several threads send on: claims, stamps, a tail that readers move, blocked senders.
 //!
-//! Modelled: two threads that send a value or two each, by themselves, in a batch or in place, and up to two
-//! readers that poll or park, strict and lossy; a ring that is closed meanwhile. Capacities 1, 2, 4 and 8. Timers do not fire. Bounds: two or three threads, one to six values, one to
-//! three preemptions.
+//! Modelled: two threads that send a value or two each, one by one, in a batch or in place, and up
+//! to two readers that poll or park, strict and lossy; a ring that is closed meanwhile. Capacities
+//! 1, 2, 4 and 8. Timers do not fire. Bounds: two or three threads, one to six values, one to three
+//! preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_senders::
 //! ```
 //!
-//! Not modelled: a sender that finds room beside one that waits for another reader, which takes four threads; a reader that is
-//! ahead of the tail while another moves it, which takes too many preemptions to fail. `shuttle-tests/tests/ring.rs` has both.
+//! Not modelled: a sender that finds room beside one that waits for another reader, which takes
+//! four threads; a reader that is ahead of the tail while another reader moves it, which takes too
+//! many preemptions to fail. `shuttle-tests/tests/ring.rs` has both.
 //!
-//! Where an ordering has to be shown the fences that a stream does not need are left out: see `without_fences!`.
+//! Where a model checks an ordering, the fences that a stream does not need are left out: see
+//! `without_fences!`.
 use fanfeed::{RingFeed, RingOverflow, RingReceiver, TryRecvError};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why, without_fences};
 use loom::thread::{self, JoinHandle};
@@ -185,8 +188,8 @@ fn a_sender_moves_the_tail() {
     drop((reader, ring));
 }
 
-/// A reader that joins begins at what was claimed, and the tail is behind that until somebody moves it. While it looks,
-/// another one moves the tail, and not as far.
+/// A reader that joins begins at what was claimed, and the tail is behind that until somebody moves
+/// it. While it looks, another one moves the tail, and not as far.
 fn a_reader_ahead_of_the_tail() {
     let ring = RingFeed::new(4).unwrap();
     let mut other = ring.subscribe();
@@ -233,7 +236,8 @@ fn room_for_two(parked: bool) {
     drop((reader, ring));
 }
 
-/// A sender waits for two readers, each of which reads one value: the first to be looked at, then the other.
+/// A sender waits for two readers, each of which reads one value: the first to be looked at, then
+/// the other.
 fn two_in_the_way() {
     let ring = RingFeed::new(1).unwrap();
     let (mut one, mut other) = (ring.subscribe(), ring.subscribe());

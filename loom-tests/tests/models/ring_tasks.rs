@@ -1,8 +1,9 @@
 //! Sends on a ring that wait as tasks.
 //!
-//! Modelled: a shared ring of capacity 1 or 2; one or two tasks that send on it, each on a thread of its own, beside a thread
-//! that blocks, a strict reader, and a close; a send that is dropped while it is in line. Timers do not fire, so that a
-//! wake-up that is lost is not made up for. Bounds: two or three threads, one to three values, one to three preemptions.
+//! Modelled: a shared ring of capacity 1 or 2; one or two tasks that send on it, each on its own
+//! thread, beside a blocking thread, a strict reader, and a close; a send that is dropped while it
+//! is in line. Timers do not fire, so that nothing makes up for a lost wake-up. Bounds: two or
+//! three threads, one to three values, one to three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_tasks::
@@ -100,7 +101,8 @@ fn a_close() {
     ledger.assert_settled();
 }
 
-/// The ring ends while two tasks join the line: one of them may join behind the other after all were woken for the end.
+/// The ring ends while two tasks join the line: one of them may join behind the other after all
+/// were woken for the end.
 fn a_close_beside_two_tasks() {
     let ledger = Ledger::new();
     let (ring, mut reader) = full(&ledger);

@@ -1,8 +1,8 @@
-//! Tracking a subscription against the close of its scope: whichever comes first, the subscription has ended when both
-//! are done.
+//! Tracking a subscription against the close of its scope: whichever comes first, the subscription
+//! has ended when both are done.
 //!
-//! Modelled: two threads that track and one that closes; two that close. Bounds: three threads, two subscriptions, three
-//! preemptions.
+//! Modelled: two threads that track and one that closes; two that close. Bounds: three threads, two
+//! subscriptions, three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models scope::

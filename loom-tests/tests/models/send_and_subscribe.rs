@@ -1,8 +1,9 @@
-//! A send against a subscribe: a subscription that was made before a send began misses nothing of it.
+//! A send against a subscribe: a subscription that was made before a send began misses no value of
+//! it.
 //!
-//! Modelled: one thread that subscribes and then says so, and one that sends, and looks before whether it was said. A
-//! channel of the feed's own, and closures, whose first brings a directory of chunks with it. Bounds: two threads, one or
-//! two values, two subscriptions, three preemptions.
+//! Modelled: one thread that subscribes and then sets a flag, and one that reads the flag and then
+//! sends. A channel of the feed's own, and closures, of which the first makes a directory of
+//! chunks. Bounds: two threads, one or two values, two subscriptions, three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models send_and_subscribe::

@@ -1,16 +1,19 @@
-//! A send against an unsubscribe: when `unsubscribe` has returned, nothing arrives any more, and the carrier is dropped.
+//! A send against an unsubscribe: when `unsubscribe` has returned, nothing arrives any more, and
+//! the carrier is dropped.
 //!
-//! Modelled: one thread that sends and one that unsubscribes a channel that was brought along, or a channel of the feed's
-//! own (closures have [models of their own](super::closures)); a send inside a delivery, whose record is one of the extra ones; an unsubscribe inside a delivery;
-//! and the gate, by which `stats` keeps a carrier in place. Bounds: two threads, one or two values, one or two
-//! subscriptions; two or three preemptions, or all there can be (a bound of 30) where that takes seconds.
+//! Modelled: one thread that sends and one that unsubscribes a channel that the caller brought
+//! along, or a channel of the feed's own (closures have [their own models](super::closures)); a
+//! send inside a delivery, whose record is one of the extra ones; an unsubscribe inside a delivery;
+//! and the gate, by which `stats` keeps a carrier in place. Bounds: two threads, one or two values,
+//! one or two subscriptions; two or three preemptions, or no bound (30) where that takes seconds.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models send_and_unsubscribe::
 //! ```
 //!
-//! The code leans on the single order of `SeqCst` accesses where a model has a fence: loom takes `SeqCst` accesses for
-//! `AcqRel` ones. So the models show that the order is needed, and enough, not that each access is `SeqCst`.
+//! The code relies on the single order of `SeqCst` accesses where a model has a fence, because loom
+//! treats `SeqCst` accesses as `AcqRel`. So the models show that the order is needed and
+//! sufficient, not that each access is `SeqCst`.
 use std::sync::{Arc, OnceLock};
 
 use fanfeed::{Feed, Subscription, TryRecvError};
@@ -35,7 +38,8 @@ fn a_carrier() {
     ledger.assert_settled();
 }
 
-/// The only subscriber, of a feed on which several threads have sent. The second send knows the thread.
+/// The only subscriber, of a feed on which several threads have sent. The second send knows the
+/// thread.
 fn the_only_channel_and_two_sends() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
@@ -82,8 +86,8 @@ fn a_carrier_and_a_close() {
     assert_eq!(post_box.take().map_or(0, |_| 1), sent);
 }
 
-/// Ended by the feed's close, while another unsubscribes it: it has ended when either has returned, and its carrier is
-/// dropped by one of the two.
+/// Ended by the feed's close, while another unsubscribes it: it has ended when either has returned,
+/// and its carrier is dropped by one of the two.
 fn an_unsubscribe_and_a_close() {
     let feed = Feed::new();
     let (post, post_box) = post::<u32>(1);
@@ -98,7 +102,8 @@ fn an_unsubscribe_and_a_close() {
     post_box.assert_ended();
 }
 
-/// Closed, while a carrier that was unsubscribed inside a delivery, which waits for nobody, may still be in use.
+/// Closed, while a carrier that was unsubscribed inside a delivery, which waits for nobody, may
+/// still be in use.
 fn a_close_after_an_unsubscribe_that_does_not_wait() {
     let feed = Feed::new();
     let (post, post_box) = post(1);
@@ -213,8 +218,8 @@ fn an_unsubscribe_inside_a_delivery() {
     feed.send(3);
 }
 
-/// As above, from a delivery of another feed, which does not tidy up here when it ends. The send that was under way does,
-/// unless it looks too early; then it is the next.
+/// As above, from a delivery of another feed, which does not tidy up here when it ends. The send
+/// that was under way does, unless it looks too early; then it is the next.
 fn an_unsubscribe_inside_another_feeds_delivery(is_completed_by_the_next_send: bool) {
     let feed = Feed::new();
     let (post, post_box) = post(2);
@@ -246,7 +251,8 @@ fn a_look_at_the_stats() {
     looker.join().unwrap();
 }
 
-/// The last look at a carrier ends while it is unsubscribed inside a delivery of another feed, which waits for nobody.
+/// The last look at a carrier ends while it is unsubscribed inside a delivery of another feed,
+/// which waits for nobody.
 fn a_look_while_another_feeds_delivery_unsubscribes() {
     let feed = Feed::<u32>::new();
     let (post, post_box) = post(1);

@@ -1,7 +1,8 @@
-//! One thread that sends alone, and a second one that begins to.
+//! A sole sender, and a second thread that begins to send.
 //!
-//! Modelled: each thread sends one or two values to a channel that has room for all; the receiver takes them. In models the
-//! right is taken over once, and then the feed is shared. Bounds: two threads, three to five preemptions.
+//! Modelled: each thread sends one or two values to a channel that has room for all; the receiver
+//! takes them. In models there is one takeover, and then the feed is shared. Bounds: two threads,
+//! three to five preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models sole_sender::
@@ -10,7 +11,8 @@ use fanfeed::Feed;
 use fanfeed_loom_tests::{Ledger, Model, Why};
 use loom::thread;
 
-/// The one that was first goes on while the second begins. Nothing is lost, and nothing comes twice.
+/// The one that was first goes on while the second begins. Nothing is lost, and nothing comes
+/// twice.
 fn a_second_sender() {
     let ledger = Ledger::new();
     let feed = Feed::new();

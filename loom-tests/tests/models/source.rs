@@ -1,15 +1,17 @@
-//! Sources that are not the crate's own: the one end of a subscription, those that wait for it, and what stands on it.
+//! Sources that do not belong to the crate: the end of a subscription, its waiters, and the
+//! subscriptions built on it.
 //!
-//! Modelled: two threads that end a source while a third waits for it; a waiter that comes as the end comes; a joined
-//! subscription and a scope over sources that end on two threads; a source with a handler, as the page of
-//! `SubscriptionSource` has it. Bounds: two or three threads, two or three preemptions.
+//! Modelled: two threads that end a source while a third waits for it; a waiter that comes at the
+//! same time as the end; a joined subscription and a scope over sources that end on two threads; a
+//! source with a handler, as in the documentation of `SubscriptionSource`. Bounds: two or three
+//! threads, two or three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models source::
 //! ```
 //!
-//! Not modelled: the channel of the error, which is a crossbeam channel and opaque to loom. It is only looked into once the
-//! end was waited for.
+//! Not modelled: the channel of the error, which is a crossbeam channel and opaque to loom. The
+//! models look into it only after they have waited for the end.
 use std::sync::Arc;
 
 use fanfeed::{
@@ -53,7 +55,8 @@ impl SubscriptionSource for Plain {
     }
 }
 
-/// One thread fails it, another cancels it, and a third waits: it ends once, and the error is that of the end that counts.
+/// One thread fails it, another cancels it, and a third waits: it ends once, and the error is that
+/// of the end that counts.
 fn two_ends() {
     let source = Plain::new();
     let subscription = Subscription::from_source(source.clone());
@@ -103,7 +106,8 @@ fn looks_at_the_end() {
     other.join().unwrap();
 }
 
-/// Members end on three threads: the joined one ends with the last, and with the error of the one that failed.
+/// Members end on three threads: the joined one ends with the last, and with the error of the one
+/// that failed.
 fn three_members() {
     let members = [(); 3].map(|()| Plain::new());
     let joined = Subscription::join(

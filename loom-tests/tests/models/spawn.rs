@@ -1,7 +1,9 @@
-//! A spawned producer against its unsubscribe: when `unsubscribe` has returned, the producer has ended.
+//! A spawned producer against its unsubscribe: when `unsubscribe` has returned, the producer has
+//! ended.
 //!
-//! Modelled: a producer that waits for its token, one that ends by itself, one that unsubscribes itself, and two that
-//! unsubscribe each other. Bounds: two or three threads, two or three preemptions.
+//! Modelled: a producer that waits for its token, one that ends by itself, one that unsubscribes
+//! itself, and two that unsubscribe each other. Bounds: two or three threads, two or three
+//! preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models spawn::

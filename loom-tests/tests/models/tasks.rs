@@ -1,9 +1,9 @@
-//! Sends that wait as tasks: a future that is kept without being polled, and the thread of the alarms.
+//! Sends that wait as tasks: a future that is kept without being polled, and the alarm thread.
 //!
-//! Modelled: a full channel of capacity 1 with a future in front of a blocked thread; a carrier that cannot tell when it has
-//! room, whose sends are woken by the alarm, two of them one after the other, so that the thread may be ending when the
-//! second is set. Timers fire once the others have run: that is what is modelled. Bounds: three threads, two to four
-//! preemptions.
+//! Modelled: a full channel of capacity 1 with a future in front of a blocked thread; a carrier
+//! that cannot tell when it has room, whose sends the alarm wakes, two of them one after the other,
+//! so that the thread may be ending when the second is set. Timers fire once the other threads have
+//! run. Bounds: three threads, two to four preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models tasks::

@@ -1,8 +1,10 @@
-//! A post and a subscribe against the stop of a mux: when `stop` has returned, nothing arrives any more, and every
-//! subscription has ended. A post against an unsubscribe: when that has returned, the channel has ended.
+//! A post and a subscribe against the stop of a mux: when `stop` has returned, nothing arrives any
+//! more, and every subscription has ended. A post against an unsubscribe: when that has returned,
+//! the channel has ended.
 //!
-//! Modelled: one thread that posts or subscribes, and one that stops or unsubscribes; one or two posts that are blocked.
-//! Bounds: two or three threads, one to three events, one to ten preemptions.
+//! Modelled: one thread that posts or subscribes, and one that stops or unsubscribes; one or two
+//! posts that are blocked. Bounds: two or three threads, one to three events, one to ten
+//! preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models type_mux::
@@ -74,7 +76,8 @@ fn a_subscribe() {
     assert_eq!(subscription.recv().unwrap_err(), RecvError::Closed);
 }
 
-/// The post frees what has ended when it ends itself, and may be doing so when `unsubscribe` returns.
+/// The post frees what has ended when it ends itself, and may be doing so when `unsubscribe`
+/// returns.
 fn a_post_beside_an_unsubscribe() {
     let mux = Arc::new(TypeMux::new());
     let mut subscription = mux.subscriber::<(u32,)>().capacity(1).channel().unwrap();

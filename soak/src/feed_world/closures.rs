@@ -68,7 +68,8 @@ impl Called {
     /// Unsubscribes it, if it has not ended, and holds its account against its figures.
     pub(super) fn leave(self, generation: &Generation) {
         let world = generation.world;
-        // A panic beside an end that comes from elsewhere may be the later of the two, and is then no error.
+        // A panic beside an end that comes from elsewhere may be the later of the two, and is then
+        // no error.
         let ended_by_itself = !generation.abrupt && self.subscription.is_closed();
         let ((), mut end) = generation.marks.around(|| self.subscription.unsubscribe());
         self.shared.is_over.store(true, Ordering::SeqCst);

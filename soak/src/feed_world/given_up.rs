@@ -1,4 +1,4 @@
-//! Which values were given up for whom.
+//! The values that were given up, and the subscribers that missed them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Those who subscribe to a feed: some from its beginning to its end, others for a while.
+//! The subscribers of a feed: some from its beginning to its end, others for a while.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -335,7 +335,8 @@ fn leave(generation: &Generation, mut member: Member, pushes_out: bool, random: 
         member.subscription = tracked;
         let close = || {
             scope.close();
-            // One that had ended by itself was off the scope, which has not waited for its carrier then.
+            // One that had ended by itself was off the scope, which has not waited for its carrier
+            // then.
             if member.may_overflow || generation.marks.is_ending() {
                 member.subscription.unsubscribe();
             }

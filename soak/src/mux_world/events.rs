@@ -1,4 +1,4 @@
-//! What is posted: events of several types, which say of themselves where they come from.
+//! The posted events, of several types; each holds its origin.
 
 use fanfeed::{TypeMux, TypeMuxEvent, TypeMuxSubscriberBuilder};
 
@@ -11,7 +11,8 @@ pub(super) const KINDS: usize = 4;
 /// Which types a subscription is for.
 pub(super) type Kinds = [bool; KINDS];
 
-/// What one poster posts of one type is a stream, numbered by itself: to accounts and marks, a sender of its own.
+/// What one poster posts of one type is a stream, numbered by itself: to accounts and marks, a
+/// sender of its own.
 pub(super) fn stream(poster: usize, kind: usize) -> usize {
     poster * KINDS + kind
 }

@@ -117,7 +117,8 @@ impl Member {
         *next = seen.turn + 1;
     }
 
-    /// Reads what is left once nothing more may be put there: after it comes the end at once, for good.
+    /// Reads what is left once nothing more may be put there: after it comes the end at once, for
+    /// good.
     pub(super) fn read_to_end(&mut self, world: &'static World, after: &str) {
         // Another thread may be about to drop a carrier of our own, and nobody waits for that.
         let mut patience = Duration::ZERO;

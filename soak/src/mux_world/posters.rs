@@ -1,4 +1,4 @@
-//! Those who post.
+//! The threads that post.
 
 use std::sync::atomic::Ordering;
 

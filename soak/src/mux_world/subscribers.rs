@@ -1,4 +1,4 @@
-//! Those who subscribe to a mux: some from its beginning to its end, others for a while.
+//! The subscribers of a mux: some from its beginning to its end, others for a while.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -149,7 +149,8 @@ fn leave(generation: &Generation, mut member: Member, random: &mut Random) {
     }
     let end_it = || {
         scope.close();
-        // One that ended by itself meanwhile was off the scope, which has not waited for its carriers then.
+        // One that ended by itself meanwhile was off the scope, which has not waited for its
+        // carriers then.
         if way != 1 || generation.marks.is_ending() {
             member.subscription.unsubscribe();
         }

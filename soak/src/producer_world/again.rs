@@ -1,4 +1,4 @@
-//! A source that fails, and is tried again.
+//! A source that fails, and is retried.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

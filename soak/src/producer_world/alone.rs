@@ -1,4 +1,4 @@
-//! One producer, and every way to part with it.
+//! One producer, and every way to end it or let it go.
 
 use fanfeed::{CancelToken, Subscription, SubscriptionError};
 

@@ -1,4 +1,4 @@
-//! The end of a subscription, as those who look at it see it.
+//! The end of a subscription, as other threads see it.
 
 use std::thread;
 use std::time::Duration;
@@ -41,7 +41,8 @@ impl Errors {
         self.once(world)
     }
 
-    /// The one error that all of them have between them, if there is one, when the subscription has ended.
+    /// The one error that all of them have between them, if there is one, when the subscription has
+    /// ended.
     pub(super) fn once(self, world: &'static World) -> Option<SubscriptionError> {
         world.delivered.add(1);
         world.went.add(1);

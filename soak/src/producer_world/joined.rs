@@ -34,7 +34,8 @@ impl Members {
         subscription
     }
 
-    /// Holds the error of the whole against those of its members, of which any may have been told to end.
+    /// Holds the error of the whole against those of its members, of which any may have been told
+    /// to end.
     fn settle(self, world: &'static World, was_told: bool, whole: Option<&SubscriptionError>) {
         let may_be = |error| self.runs.iter().any(|run| run.may_have_failed_with(error));
         let must_fail = !was_told && self.runs.iter().any(|run| run.fails());

@@ -1,4 +1,5 @@
-//! A producer that says what it did, so that others can hold that against what its subscription says.
+//! A producer that records what it did, so that other threads can compare that with its
+//! subscription.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A scope that is closed, by several at a time, while others track.
+//! A scope that several threads close at the same time, while others track.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,7 +48,8 @@ pub(super) fn episode(world: &'static World, random: &mut Random) {
         let kept = trackers.into_iter().flat_map(|tracker| tracker.join());
         kept.flatten().collect::<Vec<_>>()
     });
-    // Once more, by who knows that nobody tracks: a producer that closed it may have been the first, and waits for none.
+    // Once more, by who knows that nobody tracks: a producer that closed it may have been the
+    // first, and waits for none.
     close(world, &scope, &tracked);
     if !scope.is_closed() || scope.count() != 0 {
         world.violated("an empty scope that was closed", format!("{scope:?}"));

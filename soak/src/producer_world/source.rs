@@ -1,4 +1,5 @@
-//! Sources that are not the crate's: one thread delivers to them and ends them, while another ends them in every way.
+//! Sources that do not belong to the crate: one thread delivers to them and ends them, while
+//! another ends them in every way.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,14 +1,16 @@
-//! Whether all readers of a ring see the same order.
+//! Checks that all readers of a ring see the same order.
 //!
-//! In one order each value has one predecessor. The first reader to see two values next to each other notes the pair;
-//! all others must see the same. That holds of who joined late and of who missed values before, too.
+//! In one order each value has one predecessor. The first reader to see two consecutive values
+//! notes the pair; all other readers must see the same pair. This also holds for readers that
+//! joined late and readers that missed values before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::value::Value;
 use crate::world::World;
 
-/// Pairs that are remembered for each sender: more than a ring holds, so that slow readers find theirs.
+/// Pairs that are remembered for each sender: more than a ring holds, so that slow readers find
+/// theirs.
 const REMEMBERED: u64 = 8192;
 const SENDER_BITS: u32 = 3;
 const NUMBER_BITS: u32 = 30;
@@ -17,7 +19,8 @@ const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 /// Who came before whom.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// By sender and number: `number + 1` (above) and the predecessor's number and sender (below); 0 at first.
+    /// By sender and number: `number + 1` (above) and the predecessor's number and sender (below);
+    /// 0 at first.
     pairs: Vec<AtomicU64>,
 }
 

@@ -1,4 +1,4 @@
-//! Those who read a ring: some from its beginning to its end, others for a while.
+//! The readers of a ring: some from its beginning to its end, others for a while.
 
 use std::time::{Duration, Instant};
 

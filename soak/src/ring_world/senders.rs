@@ -1,4 +1,4 @@
-//! Those who send on a ring, in every form.
+//! The senders on a ring, of every kind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;

@@ -56,7 +56,7 @@ fn all_are_woken_but_those_that_left() {
     list.wake_all();
     assert_eq!(all.each_ref().map(Waiting::woken), [1, 0, 1, 1]);
     assert!(!list.is_waited_on());
-    // Nobody is woken twice.
+    // No waiter is woken twice.
     list.wake_all();
     assert_eq!(all.each_ref().map(Waiting::woken), [1, 0, 1, 1]);
     assert!(!all.iter().any(Waiting::is_held));
@@ -166,7 +166,7 @@ fn a_waiter_may_join_while_all_are_woken() {
         assert_eq!(again.1.load(Ordering::SeqCst), round);
         assert!(list.is_waited_on());
     }
-    // The list and its waiter would keep one another.
+    // Otherwise the list and its waiter would keep each other alive.
     list.waiters.lock().slots.clear();
 }
 

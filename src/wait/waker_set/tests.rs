@@ -71,7 +71,7 @@ fn as_many_are_woken_as_there_are_places_in_the_order_in_which_they_came() {
     assert_woken(&line, [1, 1, 2, 1, 1, 1]);
     assert!(!set.is_waited_on());
     for waiting in &mut line {
-        set.leave(&mut waiting.ticket, || unreachable!("nobody is left"));
+        set.leave(&mut waiting.ticket, || unreachable!("no waiter is left"));
     }
     assert_eq!(set.shared().waiters.lock().unacted_in_all(), 0);
 }

@@ -1,4 +1,4 @@
-//! Runs the example, and reads what it has written.
+//! Runs the example, and reads its output.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -84,7 +84,8 @@ fn a_clone_that_panics_in_the_middle_costs_those_it_was_for_that_value_alone() {
     assert!(!one.is_closed() && !two_subscription.is_closed());
 }
 
-/// Guards against a clone that panics only once: the batch cloned the value again, so nobody learned of the panic.
+/// Guards against a clone that panics only once: the batch cloned the value again, so nobody
+/// learned of the panic.
 #[test]
 fn a_clone_that_panics_once_is_not_swallowed() {
     let tally = Tally::new();

@@ -1,4 +1,4 @@
-//! What a feed asks a user's carrier, and how it calls closures.
+//! How a feed calls a user's carrier and closures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! The far end of a channel that was brought along: it goes, or does not keep up.
+//! The far end of a channel that the caller brought along: it goes away, or does not keep up.
 
 use std::sync::mpsc as std_mpsc;
 

@@ -107,7 +107,8 @@ fn lossy_receivers_see_every_gap_at_its_place_while_senders_run() {
             loop {
                 match receiver.recv() {
                     Ok(value) => {
-                        // One sender: with the gaps told, there is nothing unaccounted for before any value.
+                        // One sender: with the gaps told, there is nothing unaccounted for before
+                        // any value.
                         assert_eq!(value, expected, "{overflow:?}, capacity {capacity}");
                         expected += 1;
                     }

@@ -128,7 +128,8 @@ fn a_carrier_that_panics_when_it_is_asked_for_its_depth_ends_with_that_error() {
     assert_eq!(faulty.stats().delivered, 1);
 }
 
-/// Guards against a carrier that stays until the next send because it was found out outside of a delivery.
+/// Guards against a carrier that stays until the next send because it was found out outside of a
+/// delivery.
 #[test]
 fn a_carrier_that_panics_when_it_is_asked_is_dropped_then() {
     let feed = Feed::new();
@@ -232,7 +233,8 @@ fn a_panic_in_a_nested_send_stays_with_whom_it_concerns() {
     let mut receiver = feed.channel(8).unwrap();
     let outer = feed.subscribe_fn(move |value: &Touchy| {
         if value.0 == 1 {
-            // Its clone panics inside this closure, which lets that go on: so the closure's subscription ends.
+            // Its clone panics inside this closure, which lets that go on: so the closure's
+            // subscription ends.
             weak.upgrade().unwrap().send(Touchy(2, &[2]));
         }
     });

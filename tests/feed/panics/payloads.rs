@@ -66,7 +66,8 @@ impl Drop for Explosive {
     }
 }
 
-/// Guards against an unsubscribe that panics and leaves the next one to wait for ever, and a send that forgets the others.
+/// Guards against an unsubscribe that panics and leaves the next one to wait for ever, and a send
+/// that forgets the others.
 #[test]
 fn a_payload_that_panics_when_it_is_dropped_disturbs_nobody() {
     let _watchdog = watchdog();

@@ -44,8 +44,9 @@ fn destructors_of_thread_locals_may_send_and_unsubscribe() {
             called.fetch_add(1, Ordering::SeqCst);
         }
     });
-    // The thread's first use of the feed comes before its destructor is registered, or after, or there is none. Locals
-    // are destroyed in the reverse order, or in any order: either way around it works.
+    // The thread's first use of the feed comes before its destructor is registered, or after, or
+    // there is none. Locals are destroyed in the reverse order, or in any order: either way around
+    // it works.
     for round in 0..60 {
         let feed = feed.clone();
         let thread = thread::spawn(move || {

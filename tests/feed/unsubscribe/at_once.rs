@@ -1,4 +1,4 @@
-//! Unsubscribing again, from several threads at once, and while the feed is closed.
+//! Unsubscribing repeatedly, from several threads at the same time, and while the feed is closed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -161,7 +161,8 @@ fn of_two_threads_that_unsubscribe_at_once_neither_returns_too_early() {
     race_to_unsubscribe(6_000, 0);
 }
 
-/// Guards against a close that found everything cut by another thread already, and returned while that was not over.
+/// Guards against a close that found everything cut by another thread already, and returned while
+/// that was not over.
 #[test]
 fn of_two_threads_that_close_at_once_neither_returns_too_early() {
     /// A waker that blocks the thread that wakes it.
@@ -194,7 +195,8 @@ fn of_two_threads_that_close_at_once_neither_returns_too_early() {
     };
     // It waits in a select, and does not look on its own.
     sleeper.falls_asleep();
-    // The one is held up after it has ended both, and before it tells the send that is blocked on the last.
+    // The one is held up after it has ended both, and before it tells the send that is blocked on
+    // the last.
     let one = close();
     is_woken.recv_timeout(PATIENCE).unwrap();
     let other = close();

@@ -35,7 +35,8 @@ impl Carrier<u64> for Counts {
     }
 }
 
-/// Guards against a send that hands a value to one that a carrier, or a closure, before it has ended.
+/// Guards against a send that hands a value to one that a carrier, or a closure, before it has
+/// ended.
 #[test]
 fn who_is_ended_before_its_turn_gets_nothing() {
     for by_closure in [false, true] {
@@ -147,7 +148,8 @@ fn a_receiver_is_woken_before_a_carrier_that_takes_its_time() {
     }
 }
 
-/// A crossbeam sender that, when it is asked for the n-th time for that, ends the other subscription and makes room there.
+/// A crossbeam sender that, when it is asked for the n-th time for that, ends the other
+/// subscription and makes room there.
 struct EndsWhenAsked {
     sender: crossbeam_channel::Sender<u64>,
     others: Ends,
@@ -169,7 +171,8 @@ impl Carrier<u64> for EndsWhenAsked {
     }
 }
 
-/// Guards against a blocked send that selects on a channel whose subscription has ended while the send looked at another.
+/// Guards against a blocked send that selects on a channel whose subscription has ended while the
+/// send looked at another.
 #[test]
 fn a_blocked_send_gives_nothing_to_one_that_a_carrier_has_just_ended() {
     let _watchdog = watchdog();

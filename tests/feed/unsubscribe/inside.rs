@@ -58,7 +58,8 @@ fn a_closure_can_unsubscribe_others() {
             }
         }),
     ];
-    // The channels come before closures, so they had the value; the other closure's turn never came.
+    // The channels come before closures, so they had the value; the other closure's turn never
+    // came.
     assert_eq!(feed.send(1), 3);
     assert_eq!(late_calls.load(Ordering::SeqCst), 0);
     assert_eq!(Arc::strong_count(&late_calls), 1);
@@ -81,8 +82,8 @@ fn a_closure_of_one_feed_can_unsubscribe_from_another() {
     assert_eq!(taken.load(Ordering::SeqCst), 1);
 }
 
-/// What a subscription unsubscribed inside a delivery holds is dropped when that delivery ends, also when it ends by
-/// waiting for somebody else.
+/// What a subscription unsubscribed inside a delivery holds is dropped when that delivery ends,
+/// also when it ends by waiting for somebody else.
 #[test]
 fn a_carrier_unsubscribed_in_a_closure_is_dropped_though_the_send_waits_for_another() {
     let _watchdog = watchdog();
@@ -156,7 +157,8 @@ fn the_clone_or_the_drop_of_a_value_can_unsubscribe() {
         let (receiver, handle) = feed.channel(4).unwrap().split();
         *trap.0.lock().unwrap() = vec![feed.subscribe(tx), handle];
         feed.send(Value(Arc::clone(&trap), in_clone));
-        // Pushes the first value out of the first channel, whose drop springs the trap in the other case.
+        // Pushes the first value out of the first channel, whose drop springs the trap in the other
+        // case.
         feed.send(Value(Arc::clone(&trap), in_clone));
         assert!(trap.0.lock().unwrap().is_empty(), "it was sprung");
         assert_eq!(feed.subscriber_count(), 1);

@@ -82,7 +82,8 @@ fn a_rendezvous_takes_nothing_once_unsubscribe_has_returned() {
             let (over, received) = (Arc::clone(&over), Arc::clone(&received));
             move || {
                 for _ in rx.iter() {
-                    // The value was handed over before this, so this does not tell when; the count does.
+                    // The value was handed over before this, so this does not tell when; the count
+                    // does.
                     received.fetch_add(1, Ordering::SeqCst);
                 }
                 over.load(Ordering::SeqCst)

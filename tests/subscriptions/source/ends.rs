@@ -224,7 +224,8 @@ fn inside_a_delivery_a_cancel_is_told_not_to_wait() {
     in_time(|| {
         assert!(SubscriptionState::may_wait());
         let feed = Feed::<()>::new();
-        // The handler, on this thread, waits for the delivery on the other, which unsubscribes the handler.
+        // The handler, on this thread, waits for the delivery on the other, which unsubscribes the
+        // handler.
         let began = Arc::new(Barrier::new(2));
         let listener = Arc::new(Mutex::new(None::<Subscription>));
         let closure = {

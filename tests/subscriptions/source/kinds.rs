@@ -1,4 +1,4 @@
-//! Sources that these tests make subscriptions of.
+//! The sources of the subscriptions in these tests.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
