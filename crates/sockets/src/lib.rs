@@ -45,7 +45,6 @@
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod connection;
@@ -59,7 +58,6 @@ mod request;
 mod server;
 mod wire;
 
-pub use cancel::CancelToken;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use client::{
@@ -79,6 +77,12 @@ pub use server::{
     AwaitError, BuildError, ChannelBroadcaster, ChannelEnd, DirectBroadcaster, Health, JoinRequest,
     Limits, NetworkError, Refusal, Server, ServerBuilder, ServerStats, ShutdownReport, SlowMembers,
 };
+/// Tells a handler that its result is no longer wanted: [`Request::cancel_token`].
+///
+/// It is the token of `tokio-util`, which this crate takes no feature of, and which brings no package that tokio and axum do not
+/// have already. So a handler can pass it on to code that knows that token, and make child tokens.
+#[doc(inline)]
+pub use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "nodes")]
 #[cfg_attr(docsrs, doc(cfg(feature = "nodes")))]

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
-use crate::cancel::CancelToken;
 use crate::connection::Connection;
 use crate::error::InvalidBody;
 use crate::wire::Message;
@@ -17,20 +17,25 @@ pub struct Request {
     message: Arc<Message>,
     channel: Arc<str>,
     connection: Option<Connection>,
-    cancel: CancelToken,
+    cancel: CancellationToken,
 }
 
 impl Request {
     /// Makes a request. Servers and clients do so for each message; an application does in the tests of a handler.
     pub fn new(message: Message, channel: impl Into<Arc<str>>) -> Self {
-        Self::with_token(Arc::new(message), channel.into(), None, CancelToken::new())
+        Self::with_token(
+            Arc::new(message),
+            channel.into(),
+            None,
+            CancellationToken::new(),
+        )
     }
 
     pub(crate) fn with_token(
         message: Arc<Message>,
         channel: Arc<str>,
         connection: Option<Connection>,
-        cancel: CancelToken,
+        cancel: CancellationToken,
     ) -> Self {
         Self {
             message,
@@ -78,9 +83,16 @@ impl Request {
         self.connection.as_ref()?.state()
     }
 
-    /// The token that is cancelled when the connection has ended, or is being closed.
-    pub fn cancel_token(&self) -> &CancelToken {
+    /// The token that is cancelled when the connection has ended, or is being closed, and when a
+    /// [`Timeout`](crate::middleware::Timeout) around the handler has run out.
+    pub fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
+    }
+
+    /// Gives the request a token of its own, which is cancelled with the one that it had.
+    pub(crate) fn split_token(&mut self) -> CancellationToken {
+        self.cancel = self.cancel.child_token();
+        self.cancel.clone()
     }
 
     /// Decodes the body.

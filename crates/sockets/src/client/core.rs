@@ -8,13 +8,13 @@ use fanfeed::{Feed, Overflow, Receiver};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{JoinError, PublishFault};
 use super::event::{ClientEvent, ClientEventKind};
 use super::member::Member;
 use super::settings::Settings;
 use super::tls::Tls;
-use crate::cancel::CancelToken;
 use crate::handler::HandlerError;
 use crate::middleware::{Middleware, Next};
 use crate::wire::{ErrorMessage, Message};
@@ -36,7 +36,7 @@ pub(super) struct Core {
     tasks: watch::Sender<usize>,
     events: Feed<ClientEvent>,
     /// Cancelled when the client is closed.
-    pub(super) closed: CancelToken,
+    pub(super) closed: CancellationToken,
 }
 
 /// What the program has the client call. It may hold publishers and memberships, which hold the client's state.
@@ -68,7 +68,7 @@ impl Core {
             members: Mutex::default(),
             tasks: watch::Sender::new(0),
             events: Feed::new(),
-            closed: CancelToken::new(),
+            closed: CancellationToken::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message as Frame, error::ProtocolError};
+use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
 use super::dial::{Socket, Taken};
@@ -18,7 +19,6 @@ use super::event::{ClientEventKind, Ended};
 use super::farewell;
 use super::listen::Received;
 use super::member::{Member, Outgoing, Seen};
-use crate::cancel::CancelToken;
 use crate::wire::{
     Incoming, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
     Timestamp, decode,
@@ -60,7 +60,7 @@ pub(super) async fn drive(
         member,
         inbox,
         pulse: Pulse::new(),
-        cancel: CancelToken::new(),
+        cancel: CancellationToken::new(),
     };
     let mut writer = Writer {
         core,
@@ -103,7 +103,7 @@ struct Reader<'a> {
     inbox: &'a mpsc::Sender<Received>,
     pulse: Pulse,
     /// Cancelled when the connection ends.
-    cancel: CancelToken,
+    cancel: CancellationToken,
 }
 
 impl Reader<'_> {

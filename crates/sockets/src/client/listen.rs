@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
 use super::event::ClientEventKind;
 use super::member::Member;
-use crate::cancel::CancelToken;
 use crate::handler::HandlerError;
 use crate::middleware::guarded;
 use crate::request::Request;
@@ -17,7 +17,7 @@ use crate::wire::{ErrorMessage, Message};
 /// What the connection hands over.
 pub(super) enum Received {
     /// A message, and the token that is cancelled when its connection ends.
-    Message(Message, CancelToken),
+    Message(Message, CancellationToken),
     /// An error message that answers no request.
     Error(ErrorMessage),
 }
@@ -45,7 +45,12 @@ pub(super) async fn listen(
     }
 }
 
-async fn handle(core: &Arc<Core>, member: &Arc<Member>, message: Message, cancel: CancelToken) {
+async fn handle(
+    core: &Arc<Core>,
+    member: &Arc<Member>,
+    message: Message,
+    cancel: CancellationToken,
+) {
     let listener = core.program.read().listeners.get(message.key()).cloned();
     let Some(listener) = listener else {
         if core.closed.is_cancelled() {

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{PublishError, PublishFault};
 use super::event::LeaveReason;
-use crate::cancel::CancelToken;
 use crate::wire::{ErrorMessage, HEADER_CHANNEL_EPOCH, HEADER_CHANNEL_POSITION, Message};
 
 /// What a request waits for.
@@ -66,7 +66,7 @@ pub(super) struct Member {
     /// The place of the last message that had one.
     seen: Mutex<Option<Seen>>,
     /// Cancelled when the program leaves the channel.
-    pub(super) leave: CancelToken,
+    pub(super) leave: CancellationToken,
 }
 
 impl Member {
@@ -78,7 +78,7 @@ impl Member {
             outbox: Mutex::new(None),
             waiting: Mutex::default(),
             seen: Mutex::default(),
-            leave: CancelToken::new(),
+            leave: CancellationToken::new(),
         }
     }
 

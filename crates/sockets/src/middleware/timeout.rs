@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Middleware, Next, Skip};
+use crate::handler::ReplyFuture;
 use crate::request::Request;
 
-/// Drops the future of a handler that takes longer than a limit, which is 30 seconds by default, and fails with
-/// [`TimeoutError`]. A handler that blocks its thread is not stopped.
+/// Drops the future of a handler that takes longer than a limit, which is 30 seconds by default, cancels the
+/// [token](Request::cancel_token) of its request, and fails with [`TimeoutError`].
+///
+/// A handler that blocks its thread is not stopped: it goes on beside the next message, unless it looks at the token.
 #[derive(Clone)]
 pub struct Timeout {
     limit: Duration,
@@ -39,19 +42,22 @@ impl Default for Timeout {
 impl Middleware for Timeout {
     fn wrap(&self, next: Next) -> Next {
         let Self { limit, skip } = self.clone();
-        Arc::new(move |request: Request| {
-            let is_skipped = skip.as_ref().is_some_and(|skip| skip(&request));
+        Arc::new(move |mut request: Request| -> ReplyFuture {
+            if skip.as_ref().is_some_and(|skip| skip(&request)) {
+                return next.handle(request);
+            }
             let key: Arc<str> = request.key().into();
+            let overrun = request.split_token();
             let handled = next.handle(request);
-            async move {
-                if is_skipped {
-                    return handled.await;
-                }
+            Box::pin(async move {
                 match tokio::time::timeout(limit, handled).await {
                     Ok(reply) => reply,
-                    Err(_) => Err(TimeoutError { key, limit }.into()),
+                    Err(_) => {
+                        overrun.cancel();
+                        Err(TimeoutError { key, limit }.into())
+                    }
                 }
-            }
+            })
         })
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, Expiry, Removed};
 use super::close::Close;
@@ -19,7 +20,6 @@ use super::reach::{Entrance, Reach};
 use super::settings::Settings;
 use super::slots::{Slots, Taken, network_of};
 use super::stats::{Counters, ServerStats};
-use crate::cancel::CancelToken;
 use crate::wire::{
     HEADER_CHANNEL_EXPIRES, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS,
     Message, unique_id,
@@ -41,9 +41,9 @@ pub(super) struct Core {
     /// `None` for a server that has no history and is alone.
     pub(super) reach: Option<Box<Reach>>,
     /// Cancelled when the server begins to shut down.
-    pub(super) closing: CancelToken,
+    pub(super) closing: CancellationToken,
     /// Cancelled when the time for the shutdown is over.
-    pub(super) killed: CancelToken,
+    pub(super) killed: CancellationToken,
 }
 
 /// Why there is no slot for a connection.
@@ -108,8 +108,8 @@ impl Core {
             emptied: Notify::new(),
             is_closing: AtomicBool::new(false),
             reach: reach.map(Box::new),
-            closing: CancelToken::new(),
-            killed: CancelToken::new(),
+            closing: CancellationToken::new(),
+            killed: CancellationToken::new(),
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use crate::cancel::CancelToken;
 use crate::connection::Connection;
 use crate::middleware::{guard, within};
 
@@ -95,7 +95,7 @@ struct Shared {
     /// By channel, while a task works on them.
     queues: Mutex<HashMap<Arc<str>, VecDeque<Event>>>,
     idle: Notify,
-    stop: CancelToken,
+    stop: CancellationToken,
 }
 
 impl HookRunner {

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use fanfeed::Subscription;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 use super::mailbox::Mailbox;
 use super::stats::Counters;
-use crate::cancel::CancelToken;
 use crate::connection::Connection;
 
 /// What the server and the session of a connection share.
 pub(super) struct Member {
     pub(super) connection: Connection,
     pub(super) mailbox: Mailbox,
-    pub(super) cancel: CancelToken,
+    pub(super) cancel: CancellationToken,
     /// To the feed of the channel, until the member has left.
     pub(super) subscription: Mutex<Option<Subscription>>,
 }
@@ -25,7 +25,7 @@ impl Member {
         Self {
             connection,
             mailbox: Mailbox::new(limits, counters),
-            cancel: CancelToken::new(),
+            cancel: CancellationToken::new(),
             subscription: Mutex::new(None),
         }
     }

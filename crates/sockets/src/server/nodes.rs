@@ -46,12 +46,12 @@ use fanfeed_broker::{Broker, Message as BrokerMessage, SubscribeOptions};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::channel::Expiry;
 use super::core::Core;
 use super::history::Hold;
 use super::mailbox::Frame;
-use crate::cancel::CancelToken;
 use crate::connection::Connection;
 use crate::wire::unique_id;
 use ask::Questions;
@@ -95,9 +95,9 @@ pub(super) struct Nodes {
     torn: Mutex<Vec<Arc<Link>>>,
     /// Whether the broker has a connection to its server.
     is_up: AtomicBool,
-    pub(super) closing: CancelToken,
+    pub(super) closing: CancellationToken,
     /// Cancelled when the other nodes have been told.
-    pub(super) closed: CancelToken,
+    pub(super) closed: CancellationToken,
 }
 
 #[derive(Default)]
@@ -153,8 +153,8 @@ impl Nodes {
             changed: Notify::new(),
             torn: Mutex::default(),
             is_up: AtomicBool::new(true),
-            closing: CancelToken::new(),
-            closed: CancelToken::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
             id,
             options,
         })

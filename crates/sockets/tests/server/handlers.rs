@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanfeed_sockets::middleware::{self, CatchPanics, Logger, Metrics, Timeout};
+use fanfeed_sockets::middleware::{self, CatchPanics, Logger, Metrics, Timeout, TimeoutError};
 use fanfeed_sockets::{ErrorDetail, Limits, Message, Request, Server, Timestamp, replying, typed};
 use serde_json::{Value, json};
 
@@ -325,6 +325,35 @@ async fn binary_fragmented_and_upper_case_messages_are_read() {
         client.socket.send(WsMessage::Frame(frame)).await.unwrap();
     }
     assert_eq!(client.next().await["body"], 1);
+}
+
+#[tokio::test]
+async fn a_timeout_cancels_the_token_of_its_request_alone() {
+    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+    let endless = move |request: Request| {
+        let sent = tx.send(request.cancel_token().clone());
+        async move {
+            sent?;
+            std::future::pending().await
+        }
+    };
+    let timeout: Arc<dyn middleware::Middleware> = Arc::new(Timeout::new(Duration::from_millis(1)));
+    let handler = middleware::chain(&[timeout], Arc::new(endless));
+    let request = Request::new(Message::new("go", "", "room"), "room");
+    let of_connection = request.cancel_token().clone();
+    let error = handler.handle(request).await.unwrap_err();
+    assert!(error.is::<TimeoutError>(), "{error}");
+    let of_request = rx.recv().await.unwrap();
+    assert!(
+        of_request.is_cancelled(),
+        "a handler on another thread can see that it is too late"
+    );
+    assert!(!of_connection.is_cancelled(), "the connection goes on");
+    // The end of the connection reaches a handler with a token of its own, too.
+    let request = Request::new(Message::new("go", "", "room"), "room");
+    request.cancel_token().cancel();
+    drop(handler.handle(request));
+    assert!(rx.recv().await.unwrap().is_cancelled());
 }
 
 #[test]

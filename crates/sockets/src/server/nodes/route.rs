@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use fanfeed_broker::{AsyncBroker, BrokerSubscription, ReadyError, Subscribe};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Nodes;
 use super::events::NodeEvent;
 use super::holes::Hole;
-use crate::cancel::CancelToken;
 use crate::server::history::Way;
 
 /// The waits between attempts to subscribe.
@@ -36,7 +36,7 @@ pub(super) struct Link {
     handled: AtomicU64,
     hole: Mutex<Option<Hole>>,
     failed: Notify,
-    ended: CancelToken,
+    ended: CancellationToken,
 }
 
 impl Way for Route {
@@ -158,7 +158,7 @@ impl Route {
             handled: AtomicU64::new(0),
             hole: Mutex::new(None),
             failed: Notify::new(),
-            ended: CancelToken::new(),
+            ended: CancellationToken::new(),
         });
         let (nodes, kept) = (Arc::clone(nodes), Arc::clone(&link));
         nodes.runtime().spawn(keep(Arc::clone(&nodes), kept));
