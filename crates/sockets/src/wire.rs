@@ -9,6 +9,7 @@ mod error_message;
 mod headers;
 mod id;
 mod known;
+mod lossy;
 mod message;
 mod text;
 mod time;

@@ -87,8 +87,9 @@ pub(super) fn push(body: Option<&Body>, out: &mut String) {
 
 /// A body is not valid JSON, or not the JSON of the type that was asked for.
 ///
-/// `Display` and `Debug` say where, and show nothing of the body, which may be confidential. The
-/// [source](Error::source) is the error of `serde_json`, which may quote the body.
+/// `Display` and `Debug` say where, and show nothing of the body, which may be confidential. So the error of `serde_json`, which may
+/// quote the body, is no [source](Error::source), of which loggers print the whole chain: ask for it with
+/// [`into_inner`](Self::into_inner).
 pub struct BodyError {
     what: &'static str,
     source: serde_json::Error,
@@ -97,6 +98,11 @@ pub struct BodyError {
 impl BodyError {
     fn new(what: &'static str, source: serde_json::Error) -> Self {
         Self { what, source }
+    }
+
+    /// The error of `serde_json`. Its text may quote the body.
+    pub fn into_inner(self) -> serde_json::Error {
+        self.source
     }
 }
 
@@ -122,8 +128,4 @@ impl fmt::Debug for BodyError {
     }
 }
 
-impl Error for BodyError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
-    }
-}
+impl Error for BodyError {}

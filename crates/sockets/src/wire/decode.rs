@@ -10,6 +10,7 @@ use super::body::Body;
 use super::error_message::ErrorMessage;
 use super::headers::Headers;
 use super::known::MESSAGE_ERROR;
+use super::lossy::Lossy;
 use super::message::Message;
 use super::time::Timestamp;
 
@@ -171,7 +172,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(key) = map.next_key::<Key<'de>>()? {
+                while let Some(key) = map.next_key::<Lossy<'de>>()? {
                     let value = map.next_value::<&RawValue>()?;
                     if let Some(field) = fields.by_key(key.as_str()) {
                         *field = Some(value);
@@ -182,45 +183,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
         }
 
         deserializer.deserialize_map(Object)
-    }
-}
-
-/// A key, borrowed where it has no escapes.
-enum Key<'a> {
-    Borrowed(&'a str),
-    Owned(String),
-}
-
-impl Key<'_> {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Borrowed(key) => key,
-            Self::Owned(key) => key,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key::Borrowed(key))
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                Ok(Key::Owned(key.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_str(Text)
     }
 }
 
@@ -235,6 +197,7 @@ fn string(field: &'static str, value: Option<&RawValue>) -> Result<String, Decod
     match plain {
         Some(plain) if !plain.contains('\\') => Ok(plain.to_owned()),
         _ => serde_json::from_str(json)
+            .map(Lossy::into_string)
             .map_err(|_| DecodeError::field(field, json, "a string, or null")),
     }
 }

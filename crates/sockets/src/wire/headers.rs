@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+use super::lossy::Lossy;
 use super::text;
 
 /// Names with lists of values, sorted by name.
@@ -193,10 +194,11 @@ impl<'de> Deserialize<'de> for Headers {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
                 let mut entries = Vec::new();
                 while let Some((name, values)) =
-                    map.next_entry::<String, Option<Vec<Option<String>>>>()?
+                    map.next_entry::<Lossy<'_>, Option<Vec<Option<Lossy<'_>>>>>()?
                 {
                     let values = values.unwrap_or_default().into_iter();
-                    entries.push((name, values.map(Option::unwrap_or_default).collect()));
+                    let values = values.map(|value| value.unwrap_or_default().into_string());
+                    entries.push((name.into_string(), values.collect()));
                 }
                 // A peer may send names by the ten thousand, in any order: they are sorted once. The last of equal names comes
                 // first here, and stays first.

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 use serde_json::Serializer;
-use serde_json::ser::Formatter;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -127,6 +127,18 @@ pub(super) fn to_normal(value: &(impl Serialize + ?Sized)) -> serde_json::Result
 struct Escaping;
 
 impl Formatter for Escaping {
+    fn write_char_escape<W>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        match escape {
+            // As in the other fields of a message, and as Go wrote them until 1.22.
+            CharEscape::Backspace => writer.write_all(b"\\u0008"),
+            CharEscape::FormFeed => writer.write_all(b"\\u000c"),
+            other => CompactFormatter.write_char_escape(writer, other),
+        }
+    }
+
     fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
     where
         W: ?Sized + io::Write,

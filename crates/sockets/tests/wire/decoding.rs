@@ -27,6 +27,35 @@ fn keys_are_read_in_any_case_and_the_last_one_counts() {
     assert_eq!(message(r#"{"t\u0079pe":"escaped"}"#).key(), "escaped");
 }
 
+/// JavaScript writes half a pair of surrogates as an escape; Go reads U+FFFD.
+#[test]
+fn a_lone_surrogate_becomes_the_replacement_character() {
+    let read = message(
+        r#"{"type":"a\ud800b","\udfffx":1,"userId":"\ud83d\ude00\udc00\udc00","headers":{"x\ud800":["1\ud800\ud800",null]}}"#,
+    );
+    assert_eq!(read.key(), "a\u{fffd}b");
+    assert_eq!(read.user_id(), "\u{1f600}\u{fffd}\u{fffd}");
+    let (name, values) = read.headers().iter().next().expect("a header");
+    assert_eq!(
+        (name, values),
+        (
+            "x\u{fffd}",
+            &["1\u{fffd}\u{fffd}".to_owned(), String::new()][..]
+        )
+    );
+    let read = error_message(r#"{"type":"error","originType":"\ud800"}"#);
+    assert_eq!(read.origin_key(), "\u{fffd}");
+    // What is no text of JSON is still refused.
+    for bad in [
+        r#"{"type":"\ud8"}"#,
+        r#"{"type":"\x"}"#,
+        r#"{"type":["a"]}"#,
+        r#"{"headers":{"x":[[1]]}}"#,
+    ] {
+        assert!(decode(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
 #[test]
 fn the_type_error_is_spelled_in_lower_case() {
     assert_eq!(message(r#"{"type":"Error"}"#).key(), "Error");

@@ -7,6 +7,7 @@ use fanfeed_sockets::{Incoming, Message, Timestamp, decode, decode_first};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What is never written as it is.
 const ESCAPED: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
@@ -87,7 +88,10 @@ proptest! {
     fn whitespace_in_a_body_is_all_that_is_lost(body in value()) {
         let mut message = Message::new("a", "", "");
         message.set_raw_body(&serde_json::to_string_pretty(&body).expect("JSON")).expect("JSON");
-        let expected = Message::new("a", "", "").with_body(&body).expect("JSON");
+        // Escapes keep their spelling.
+        let compact = RawValue::from_string(serde_json::to_string(&body).expect("JSON"));
+        let compact = compact.expect("it is JSON");
+        let expected = Message::new("a", "", "").with_body(&compact).expect("JSON");
         let Ok(Incoming::Message(read)) = decode(message.encode().as_bytes()) else {
             panic!("a message is read as something else");
         };
