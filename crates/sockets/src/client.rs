@@ -5,6 +5,8 @@
 //! `listen` calls listeners, `life` strings connections together.
 
 mod address;
+#[cfg(test)]
+mod autobahn;
 mod blocking;
 mod builder;
 mod core;
@@ -19,7 +21,10 @@ mod listen;
 mod member;
 mod membership;
 mod publisher;
+mod pulse;
+mod queue;
 mod settings;
+mod stats;
 mod tls;
 
 use std::fmt;
@@ -41,9 +46,11 @@ pub use event::{ClientEvent, ClientEventKind, Ended, LeaveReason};
 pub use join::JoinOptions;
 pub use membership::{Membership, MembershipState};
 pub use publisher::{ClientPublisher, PublishFuture, Publisher, RequestFuture};
+pub use stats::{ClientHealth, ClientStats};
 
 use crate::handler::{Handler, Reply};
 use crate::middleware::chain;
+use crate::observe::observed;
 use crate::request::Request;
 use crate::wire::Message;
 
@@ -150,10 +157,11 @@ impl Client {
             made = &mut dialing => made?,
             () = core.closed.cancelled() => return Err(JoinError::Closed),
         };
+        // Counted before it is looked whether the client was closed: a `close` on another thread sees one or the other.
+        let counted = core.count_task();
         if core.closed.is_cancelled() {
             return Err(JoinError::Closed);
         }
-        let counted = core.count_task();
         let member = reservation.fill();
         // Before this returns, so that the program can publish at once.
         let connection = (socket, member.connect(core.settings.outbox));
@@ -196,6 +204,7 @@ impl Client {
         let core = self.core();
         let middleware = core.program.read().middleware.clone();
         let listener = chain(&middleware, Arc::new(listener));
+        let listener = observed(listener, &core.meters.listener);
         let mut program = core.program.write();
         let unused = if core.closed.is_cancelled() {
             Some(listener)
@@ -216,9 +225,30 @@ impl Client {
         self.listen(key, builder::blocking(listener));
     }
 
-    /// What happens from now on to all memberships. A receiver that is 1,024 events behind misses the oldest.
+    /// What happens from now on to all memberships, until the client is closed. A receiver that is 1,024 events behind misses the
+    /// oldest. A program that only writes events down sets a [`logger`](ClientBuilder::logger) instead.
     pub fn events(&self) -> Receiver<ClientEvent> {
         self.core().events()
+    }
+
+    /// What the client has counted.
+    pub fn stats(&self) -> ClientStats {
+        self.core().stats()
+    }
+
+    /// Whether the client is connected where it should be. A moment later that may have changed.
+    pub fn health(&self) -> ClientHealth {
+        let core = self.core();
+        let ClientStats {
+            memberships,
+            connected,
+            ..
+        } = core.stats();
+        match memberships - connected {
+            _ if core.closed.is_cancelled() => ClientHealth::Closed,
+            0 => ClientHealth::Connected,
+            others => ClientHealth::Reconnecting(others),
+        }
     }
 
     /// A publisher that does not keep this client open: for listeners, which the client itself owns until it is closed.
@@ -233,6 +263,7 @@ impl Client {
     pub async fn close(&self) {
         self.core().close();
         self.core().wait_for_tasks().await;
+        self.core().end_events().await;
     }
 }
 

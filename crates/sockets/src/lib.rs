@@ -52,6 +52,8 @@ pub mod docs;
 mod error;
 mod handler;
 pub mod middleware;
+#[cfg(any(feature = "server", feature = "client"))]
+mod observe;
 mod request;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
@@ -62,9 +64,9 @@ mod wire;
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use client::{
     BlockingClient, BlockingError, BlockingMembership, Client, ClientBuildError, ClientBuilder,
-    ClientEvent, ClientEventKind, ClientPublisher, Ended, JoinError, JoinOptions, LeaveReason,
-    Membership, MembershipState, PublishError, PublishFault, PublishFuture, Publisher,
-    RequestError, RequestFuture,
+    ClientEvent, ClientEventKind, ClientHealth, ClientPublisher, ClientStats, Ended, JoinError,
+    JoinOptions, LeaveReason, Membership, MembershipState, PublishError, PublishFault,
+    PublishFuture, Publisher, RequestError, RequestFuture,
 };
 pub use connection::{Connection, Identity};
 pub use error::InvalidBody;
@@ -74,8 +76,9 @@ pub use request::Request;
 #[cfg(feature = "server")]
 #[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub use server::{
-    AwaitError, BuildError, ChannelBroadcaster, ChannelEnd, DirectBroadcaster, Health, JoinRequest,
-    Limits, NetworkError, Refusal, Server, ServerBuilder, ServerStats, ShutdownReport, SlowMembers,
+    AwaitError, BuildError, ChannelBroadcaster, ChannelEnd, ConnectionEnd, DirectBroadcaster,
+    Health, JoinRequest, Limits, NetworkError, Refusal, Server, ServerBuilder, ServerEvent,
+    ServerStats, ShutdownReport, SlowMembers,
 };
 /// Tells a handler that its result is no longer wanted: [`Request::cancel_token`].
 ///

@@ -15,9 +15,11 @@ use std::sync::Arc;
 use crate::handler::{Handler, Reply};
 use crate::request::Request;
 
+#[cfg(any(feature = "server", feature = "client"))]
+pub(crate) use catch_panics::guard;
 pub use catch_panics::{CatchPanics, PanicError};
 #[cfg(feature = "server")]
-pub(crate) use catch_panics::{guard, poll, start, within};
+pub(crate) use catch_panics::{poll, start, within};
 pub use logger::{Entry, Logger, Outcome};
 pub use metrics::{KeyCount, Metrics};
 pub use timeout::{Timeout, TimeoutError};

@@ -5,12 +5,15 @@
 
 mod address;
 mod authorize;
+#[cfg(test)]
+mod autobahn;
 mod awaits;
 mod broadcaster;
 mod builder;
 mod channel;
 mod close;
 mod core;
+mod event;
 mod history;
 mod hooks;
 mod http_stream;
@@ -19,6 +22,8 @@ mod mailbox;
 mod member;
 #[cfg(feature = "nodes")]
 mod nodes;
+mod noted;
+mod open_http;
 mod origin;
 mod rate;
 mod reach;
@@ -40,6 +45,7 @@ use axum::Router;
 use axum::extract::ws::WebSocket;
 use axum::extract::{RawPathParams, Request};
 use axum::routing::any;
+use fanfeed::Receiver;
 use tokio::net::TcpListener;
 
 use crate::connection::{Connection, Identity};
@@ -52,6 +58,7 @@ pub use authorize::{JoinRequest, Refusal};
 pub use awaits::AwaitError;
 pub use broadcaster::{ChannelBroadcaster, DirectBroadcaster};
 pub use builder::{BuildError, ServerBuilder};
+pub use event::{ConnectionEnd, ServerEvent};
 pub use hooks::ChannelEnd;
 pub use limits::{Limits, SlowMembers};
 #[cfg(feature = "nodes")]
@@ -190,7 +197,8 @@ impl Server {
                 upgrade::run(Arc::clone(&self.core), slot, socket, connection, entrance).await;
             }
             Err(close) => {
-                self.core.counters.refused.add(1);
+                self.core
+                    .tell_refused(None, channel, close.code, close.reason);
                 upgrade::refuse(&self.core, socket, close).await;
             }
         }
@@ -206,7 +214,7 @@ impl Server {
 
     /// Sends a message to one client, and returns whether it was queued: not if there is no such client.
     pub fn broadcast_direct(&self, client_id: &str, message: Message) -> bool {
-        self.core.send_direct(client_id, &message)
+        self.core.send_direct(client_id, message) == Some(true)
     }
 
     /// Sends a message to all members of a channel, and returns the first answer: a message from a member of the channel
@@ -225,6 +233,7 @@ impl Server {
         mut message: Message,
         timeout: Duration,
     ) -> Result<Message, AwaitError> {
+        self.core.begin_question(channel, &mut message);
         #[cfg(feature = "nodes")]
         if let Some(nodes) = self.core.nodes() {
             return nodes.ask(&self.core, channel, message, timeout).await;
@@ -298,8 +307,17 @@ impl Server {
         }
     }
 
+    /// What happens on the server from now on. A receiver that is 1,024 events behind misses the oldest, and learns how many: it
+    /// holds up nothing.
+    ///
+    /// A program that only writes events down sets a [`logger`](ServerBuilder::logger) instead.
+    pub fn events(&self) -> Receiver<ServerEvent> {
+        self.core.observers.events()
+    }
+
     /// Lets nobody join any more, sends each member what is queued for it and a close frame with the code 1001, and waits
-    /// until all connections have ended and all hooks have been called. At the deadline, what is left is cut.
+    /// until all connections have ended and all hooks have been called. At the deadline, what is left is cut. An application's
+    /// HTTP responses that are under way on [`serve_router`](Self::serve_router) are connections, too.
     ///
     /// Go clients, and the client of this crate, connect again after 1001.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
@@ -313,6 +331,7 @@ impl Server {
             }
         };
         if tokio::time::timeout(deadline, graceful).await.is_ok() {
+            self.core.tell_shutdown(0).await;
             return ShutdownReport {
                 cut: 0,
                 hooks_finished: true,
@@ -323,6 +342,7 @@ impl Server {
             .await
             .is_ok();
         self.core.hooks.stop();
+        self.core.tell_shutdown(cut).await;
         ShutdownReport {
             cut,
             hooks_finished,

@@ -7,6 +7,7 @@
 //! | [`numbers`] | publishing numbered messages, and handlers that count them |
 //! | [`scenario`] | what drivers have to survive, each in the same way |
 //! | [`refusal`] | servers that cannot be used, and the errors that drivers report |
+//! | [`autobahn`] | the cases of the Autobahn test suite, against a server or a client |
 //! | [`counted`] | values that count themselves, wakers that count their wakes |
 //! | [`server`] | a server as a child process on a free port, which can be killed and restarted |
 //! | [`redis`], [`nats`] | the servers, old and new |
@@ -20,6 +21,7 @@
 //! A test whose server is not installed fails, and its message says how to install the server. It
 //! is never skipped: a skipped test looks like one that passed.
 
+pub mod autobahn;
 pub mod counted;
 pub mod folder;
 pub mod front;

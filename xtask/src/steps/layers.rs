@@ -102,6 +102,14 @@ fn is_linted_with_others(name: &str, feature: &str) -> bool {
     }
 }
 
+/// Features that are linted together, besides each alone and all: code of the one that the other uses, where the rest is off.
+fn linted_together(name: &str) -> &'static [&'static str] {
+    match name {
+        "sockets" => &["server,tracing", "client,metrics"],
+        _ => &[],
+    }
+}
+
 /// The steps of a layer, and what they do where its feature `tls` cannot be built.
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     if !layer.tls {
@@ -134,6 +142,11 @@ fn layer_steps_with(layer: &Layer, every: &str) -> io::Result<Vec<Step>> {
         {
             let flags = format!(" --no-default-features --features {feature}");
             steps.push(clippy(&format!("clippy-{feature}"), &flags));
+        }
+        for features in linted_together(name) {
+            let flags = format!(" --no-default-features --features {features}");
+            let step = format!("clippy-{}", features.replace(',', "-"));
+            steps.push(clippy(&step, &flags));
         }
         steps.push(clippy("clippy-all", every));
     }

@@ -38,6 +38,11 @@ pub(super) fn url(
     if authority.host().is_empty() {
         return Err(bad("it names no host"));
     }
+    let port = authority.as_str().strip_prefix(authority.host());
+    let port = port.and_then(|port| port.strip_prefix(':'));
+    if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+        return Err(bad("its port is no number from 0 to 65535"));
+    }
     let mut path = base.path().trim_end_matches('/').to_owned();
     path.push('/');
     escape_segment(&mut path, channel);
@@ -155,6 +160,10 @@ mod tests {
             "ws://",
             "ws://user:hush@h",
             "ws:// h",
+            "ws://h:99999",
+            "ws://h:65536/ws",
+            "ws://[::1]:99999",
+            "ws://h:abc",
             "/ws",
         ] {
             let error = joined(host, "r", &[]);

@@ -127,6 +127,7 @@ impl BlockingClient {
                     let _ = ending.await;
                     core.close();
                     core.wait_for_tasks().await;
+                    core.end_events().await;
                 });
             }
             // A listener that blocks a thread of the pool is not waited for.

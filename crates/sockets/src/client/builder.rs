@@ -11,12 +11,15 @@ use super::Client;
 use super::blocking::BlockingClient;
 use super::core::{Core, ErrorCallback, Program, ServerErrorCallback};
 use super::error::ClientBuildError;
+use super::event::{ClientEvent, Logger};
 use super::settings::Settings;
+use super::stats::Meters;
 #[cfg(feature = "tls")]
 use super::tls::Pem;
 use super::tls::Tls;
 use crate::handler::{Handler, HandlerError, Reply};
 use crate::middleware::{Middleware, Next, chain};
+use crate::observe::observed;
 use crate::request::Request;
 use crate::wire::{
     ErrorMessage, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
@@ -25,11 +28,12 @@ use crate::wire::{
 /// What a [`Client`] is built from.
 #[derive(Clone)]
 pub struct ClientBuilder {
-    settings: Settings,
+    pub(super) settings: Settings,
     listeners: HashMap<String, Next>,
     middleware: Vec<Arc<dyn Middleware>>,
     on_error: Option<ErrorCallback>,
     on_server_error: Option<ServerErrorCallback>,
+    logger: Option<Logger>,
     #[cfg(feature = "tls")]
     authorities: Option<Vec<u8>>,
     #[cfg(feature = "tls")]
@@ -52,6 +56,7 @@ impl ClientBuilder {
             middleware: Vec::new(),
             on_error: None,
             on_server_error: None,
+            logger: None,
             #[cfg(feature = "tls")]
             authorities: None,
             #[cfg(feature = "tls")]
@@ -109,6 +114,20 @@ impl ClientBuilder {
         callback: impl Fn(&ErrorMessage) + Send + Sync + 'static,
     ) -> Self {
         self.on_server_error = Some(Arc::new(callback));
+        self
+    }
+
+    /// Calls `logger` with each [event](Client::events) of the client, on a thread of its own: a logger that is slow misses events,
+    /// and is told how many. Without one, nothing is written anywhere.
+    ///
+    /// ```
+    /// use fanfeed_sockets::Client;
+    ///
+    /// let _client = Client::builder().logger(|event| eprintln!("{event}"));
+    /// ```
+    #[must_use]
+    pub fn logger(mut self, logger: impl Fn(&ClientEvent) + Send + Sync + 'static) -> Self {
+        self.logger = Some(Arc::new(logger));
         self
     }
 
@@ -171,6 +190,14 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a message of the server may take to arrive, after the server was last heard of by a whole one. Its parts are
+    /// signs of life, so this is what ends a connection whose server sends a byte now and then. 2 minutes by default.
+    #[must_use]
+    pub fn message_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.message_timeout = timeout;
+        self
+    }
+
     /// The largest message in bytes that the client takes. A larger one ends the membership with close code 1009. 1 MiB by
     /// default.
     #[must_use]
@@ -198,10 +225,26 @@ impl ClientBuilder {
         self
     }
 
+    /// How many bytes of messages may wait for their listeners: the other bound of the [`inbox`](Self::inbox). 4 MiB by default. A
+    /// message that is larger waits alone.
+    #[must_use]
+    pub fn inbox_bytes(mut self, bytes: u32) -> Self {
+        self.settings.inbox_bytes = bytes;
+        self
+    }
+
     /// How many messages of a membership may wait to be written. 256 by default.
     #[must_use]
     pub fn outbox(mut self, messages: usize) -> Self {
         self.settings.outbox = messages;
+        self
+    }
+
+    /// How many bytes of messages may wait to be written: the other bound of the [`outbox`](Self::outbox). 4 MiB by default. A
+    /// message that is larger waits alone.
+    #[must_use]
+    pub fn outbox_bytes(mut self, bytes: u32) -> Self {
+        self.settings.outbox_bytes = bytes;
         self
     }
 
@@ -255,14 +298,24 @@ impl ClientBuilder {
         #[cfg(not(feature = "tls"))]
         let tls = Tls::none();
         let wrapped = self.listeners.into_iter();
-        let wrapped = wrapped.map(|(key, listener)| (key, chain(&self.middleware, listener)));
+        let meters = Meters::registered();
+        let wrapped = wrapped.map(|(key, listener)| {
+            let listener = chain(&self.middleware, listener);
+            (key, observed(listener, &meters.listener))
+        });
         let program = Program {
             listeners: wrapped.collect(),
             middleware: self.middleware,
             on_error: self.on_error,
             on_server_error: self.on_server_error,
         };
-        let core = Core::new(self.settings.bounded(), tls, runtime, program);
+        let core = Core::new(self.settings.bounded(), tls, runtime, program, meters);
+        if let Some(logger) = self.logger {
+            let started = core
+                .observers
+                .log(move |event| logger(event), ClientEvent::missed);
+            started.map_err(ClientBuildError::NoThread)?;
+        }
         Ok(Client::new(core))
     }
 }

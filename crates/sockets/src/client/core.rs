@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use fanfeed::{Feed, Overflow, Receiver};
+use fanfeed::Receiver;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -14,13 +14,12 @@ use super::error::{JoinError, PublishFault};
 use super::event::{ClientEvent, ClientEventKind};
 use super::member::Member;
 use super::settings::Settings;
+use super::stats::{ClientStats, Counters, Meters};
 use super::tls::Tls;
 use crate::handler::HandlerError;
 use crate::middleware::{Middleware, Next};
+use crate::observe::Observers;
 use crate::wire::{ErrorMessage, Message};
-
-/// Events that an observer may be behind before it misses some.
-const EVENTS: usize = 1024;
 
 pub(super) type ErrorCallback = Arc<dyn Fn(&HandlerError, &Message) + Send + Sync>;
 pub(super) type ServerErrorCallback = Arc<dyn Fn(&ErrorMessage) + Send + Sync>;
@@ -34,7 +33,9 @@ pub(super) struct Core {
     members: Mutex<HashMap<Place, Seat>>,
     /// How many memberships have a task.
     tasks: watch::Sender<usize>,
-    events: Feed<ClientEvent>,
+    pub(super) observers: Observers<ClientEvent>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) meters: Meters,
     /// Cancelled when the client is closed.
     pub(super) closed: CancellationToken,
 }
@@ -59,7 +60,13 @@ enum Seat {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, tls: Tls, runtime: Handle, program: Program) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        tls: Tls,
+        runtime: Handle,
+        program: Program,
+        meters: Meters,
+    ) -> Self {
         Self {
             settings,
             tls,
@@ -67,7 +74,9 @@ impl Core {
             program: RwLock::new(program),
             members: Mutex::default(),
             tasks: watch::Sender::new(0),
-            events: Feed::new(),
+            observers: Observers::new(),
+            counters: Arc::new(Counters::registered()),
+            meters,
             closed: CancellationToken::new(),
         }
     }
@@ -82,17 +91,30 @@ impl Core {
     }
 
     pub(super) fn events(&self) -> Receiver<ClientEvent> {
-        self.events
-            .subscriber()
-            .capacity(EVENTS)
-            .overflow(Overflow::DropOldest)
-            .channel()
-            .expect("it is a capacity that a channel can have")
+        self.observers.events()
+    }
+
+    /// Ends the events, once the client is closed and its memberships are over.
+    pub(super) async fn end_events(&self) {
+        self.observers.end().await;
+    }
+
+    pub(super) fn stats(&self) -> ClientStats {
+        let members = self.members.lock();
+        let joined = members.values().filter_map(|seat| match seat {
+            Seat::Member(member) => Some(usize::from(member.is_connected())),
+            Seat::Reserved => None,
+        });
+        let (memberships, connected) = joined.fold((0, 0), |(all, connected), is_connected| {
+            (all + 1, connected + is_connected)
+        });
+        drop(members);
+        self.counters.snapshot(memberships, connected)
     }
 
     /// Tells observers. None of them can hold it up.
     pub(super) fn tell(&self, member: &Member, kind: ClientEventKind) {
-        self.events.send(ClientEvent {
+        self.observers.tell(|| ClientEvent {
             host: Arc::clone(&member.host),
             channel: Arc::clone(&member.channel),
             kind,
@@ -177,7 +199,11 @@ impl Reservation {
     /// Puts the new member into the place.
     pub(super) fn fill(mut self) -> Arc<Member> {
         let place = self.place.take().expect("it is taken here alone");
-        let member = Arc::new(Member::new(Arc::clone(&place.0), Arc::clone(&place.1)));
+        let member = Arc::new(Member::new(
+            Arc::clone(&place.0),
+            Arc::clone(&place.1),
+            &self.core,
+        ));
         let seat = Seat::Member(Arc::clone(&member));
         self.core.members.lock().insert(place, seat);
         member

@@ -31,30 +31,48 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 /// A connection after the upgrade.
 pub(super) type Socket = WebSocketStream<Noted>;
 
-/// The time of the last progress of a write.
+/// When a transport last made progress.
 #[derive(Clone)]
-pub(super) struct Taken(Arc<Mutex<Instant>>);
+pub(super) struct Progress(Arc<Mutex<Last>>);
 
-impl Taken {
-    pub(super) fn last(&self) -> Instant {
-        *self.0.lock()
+#[derive(Clone, Copy)]
+struct Last {
+    read: Instant,
+    written: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Mutex::new(Last {
+            read: now,
+            written: now,
+        })))
+    }
+
+    pub(super) fn last_read(&self) -> Instant {
+        self.0.lock().read
+    }
+
+    pub(super) fn last_write(&self) -> Instant {
+        self.0.lock().written
     }
 }
 
-/// A transport that notes when it takes something.
+/// A transport that notes when something comes, and when it takes something.
 pub(super) struct Noted {
     inner: Box<dyn Transport>,
-    taken: Taken,
+    progress: Progress,
 }
 
 impl Noted {
     fn new(inner: Box<dyn Transport>) -> Self {
-        let taken = Taken(Arc::new(Mutex::new(Instant::now())));
-        Self { inner, taken }
+        let progress = Progress::new();
+        Self { inner, progress }
     }
 
-    pub(super) fn taken(&self) -> Taken {
-        self.taken.clone()
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 }
 
@@ -64,7 +82,12 @@ impl AsyncRead for Noted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer));
+        if buffer.filled().len() > before {
+            self.progress.0.lock().read = Instant::now();
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -75,7 +98,7 @@ impl AsyncWrite for Noted {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let taken = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
-        *self.taken.0.lock() = Instant::now();
+        self.progress.0.lock().written = Instant::now();
         Poll::Ready(taken)
     }
 

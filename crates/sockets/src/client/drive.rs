@@ -3,22 +3,21 @@
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message as Frame, error::ProtocolError};
 use tokio_util::sync::CancellationToken;
 
 use super::core::Core;
-use super::dial::{Socket, Taken};
+use super::dial::{Progress, Socket};
 use super::event::{ClientEventKind, Ended};
 use super::farewell;
-use super::listen::Received;
+use super::listen::{Inbox, Received};
 use super::member::{Member, Outgoing, Seen};
+use super::pulse::Pulse;
 use crate::wire::{
     Incoming, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
     Timestamp, decode,
@@ -50,22 +49,22 @@ pub(super) async fn drive(
     member: &Member,
     socket: Socket,
     mut queue: mpsc::Receiver<Outgoing>,
-    inbox: &mpsc::Sender<Received>,
+    inbox: &Inbox,
     heard: &mut bool,
 ) -> End {
-    let taken = socket.get_ref().taken();
+    let progress = socket.get_ref().progress();
     let (sink, mut stream) = socket.split();
     let reader = Reader {
         core,
         member,
         inbox,
-        pulse: Pulse::new(),
+        pulse: Pulse::new(progress.clone()),
         cancel: CancellationToken::new(),
     };
     let mut writer = Writer {
         core,
         sink,
-        taken,
+        progress,
         written: Vec::new(),
     };
     let running = async {
@@ -73,7 +72,7 @@ pub(super) async fn drive(
         let ended = tokio::select! {
             end = &mut reading => return end,
             ended = writer.write(&mut queue, &reader.pulse) => ended,
-            ended = reader.pulse.watch(core.settings.silence) => ended,
+            ended = reader.pulse.watch(&core.settings) => ended,
         };
         match ended {
             // The server may have said why before it was gone: what has arrived can still be read.
@@ -100,7 +99,7 @@ pub(super) async fn drive(
 struct Reader<'a> {
     core: &'a Core,
     member: &'a Member,
-    inbox: &'a mpsc::Sender<Received>,
+    inbox: &'a Inbox,
     pulse: Pulse,
     /// Cancelled when the connection ends.
     cancel: CancellationToken,
@@ -132,6 +131,11 @@ impl Reader<'_> {
                 self.pulse.beat();
             }
             let end = match frame {
+                #[cfg(test)]
+                Frame::Text(text) if self.core.settings.echoes => {
+                    self.member.echo(text).await;
+                    None
+                }
                 Frame::Text(text) => self.receive(text.as_bytes()).await,
                 Frame::Binary(bytes) => self.receive(&bytes).await,
                 Frame::Close(frame) => {
@@ -148,10 +152,12 @@ impl Reader<'_> {
     }
 
     async fn receive(&self, bytes: &[u8]) -> Option<End> {
+        let size = bytes.len();
+        self.core.counters.received.add(1);
         match decode(bytes) {
             Ok(Incoming::Message(message)) => {
                 let seen = Seen::of(&message);
-                let end = self.take(message).await;
+                let end = self.take(message, size).await;
                 // Only now is it handed over: a client whose connection ends before that asks for it again.
                 if let Some(seen) = seen {
                     self.member.set_seen(seen);
@@ -161,21 +167,26 @@ impl Reader<'_> {
             Ok(Incoming::Error(error)) => {
                 match self.member.take_waiting(error.correlation_id()) {
                     // A request that has just been given up does not miss it.
-                    Some(waiting) => drop(waiting.send(Err(Box::new(error)))),
-                    None => self.hand_over(Received::Error(error)).await,
+                    Some(waiting) => {
+                        self.core.counters.answered.add(1);
+                        drop(waiting.send(Err(Box::new(error))));
+                    }
+                    None => self.hand_over(Received::Error(error), size).await,
                 }
                 None
             }
             Err(error) => {
+                self.core.counters.malformed.add(1);
                 self.tell(ClientEventKind::Malformed(Arc::new(error)));
                 None
             }
         }
     }
 
-    async fn take(&self, message: Message) -> Option<End> {
+    async fn take(&self, message: Message, size: usize) -> Option<End> {
         if message.has_expired(Timestamp::now()) {
             let key = message.key().into();
+            self.core.counters.expired.add(1);
             self.tell(ClientEventKind::Expired { key });
             return None;
         }
@@ -195,20 +206,22 @@ impl Reader<'_> {
             Some(waiting) => waiting.send(Ok(message)).err().and_then(Result::ok),
             None => Some(message),
         };
-        if let Some(message) = message {
-            let received = Received::Message(message, self.cancel.clone());
-            self.hand_over(received).await;
+        match message {
+            Some(message) => {
+                let received = Received::Message(message, self.cancel.clone());
+                self.hand_over(received, size).await;
+            }
+            None => self.core.counters.answered.add(1),
         }
         end
     }
 
     /// Puts into the queue of the listeners what came. If that is full, nothing more is read: the server feels it by the
     /// back-pressure of TCP. It is not taken for silent meanwhile, and is told by pongs that this client is alive.
-    async fn hand_over(&self, received: Received) {
-        if let Err(mpsc::error::TrySendError::Full(received)) = self.inbox.try_send(received) {
+    async fn hand_over(&self, received: Received, size: usize) {
+        if let Some(received) = self.inbox.try_put(received, size) {
             self.pulse.set_paused(true);
-            // It fails if the task of the listeners is gone, and nobody wants messages.
-            let _ = self.inbox.send(received).await;
+            self.inbox.put(received, size).await;
             self.pulse.set_paused(false);
         }
     }
@@ -218,78 +231,10 @@ impl Reader<'_> {
     }
 }
 
-/// When something last came from the server.
-struct Pulse {
-    began: Instant,
-    /// Milliseconds since `began`.
-    last: AtomicU64,
-    has_beaten: AtomicBool,
-    /// Nothing is being read.
-    paused: AtomicBool,
-}
-
-/// ORDERING: the futures of one task alone use it, so relaxed accesses are enough.
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            last: AtomicU64::new(0),
-            has_beaten: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-        }
-    }
-
-    fn beat(&self) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(since, Ordering::Relaxed);
-        self.has_beaten.store(true, Ordering::Relaxed);
-    }
-
-    fn has_beaten(&self) -> bool {
-        self.has_beaten.load(Ordering::Relaxed)
-    }
-
-    fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-        if !paused {
-            self.beat();
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// Ends when the server has been silent for `limit`.
-    async fn watch(&self, limit: Duration) -> Ended {
-        let mut last = self.last();
-        loop {
-            let until = last + limit;
-            sleep_until(until).await;
-            if until.elapsed() > limit / 8 || self.is_paused() {
-                // This program was held up, or reads nothing: that says nothing about the server.
-                last = Instant::now();
-                continue;
-            }
-            // What has come in the meantime is read first.
-            tokio::task::yield_now().await;
-            let heard = self.last();
-            if heard <= last {
-                return Ended::Silent(limit);
-            }
-            last = heard;
-        }
-    }
-
-    fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-}
-
 struct Writer<'a> {
     core: &'a Core,
     sink: Sink,
-    taken: Taken,
+    progress: Progress,
     /// The publishers of messages that were written, and perhaps not flushed.
     written: Vec<oneshot::Sender<()>>,
 }
@@ -343,7 +288,7 @@ impl Writer<'_> {
                 Err(_) => break,
             }
         }
-        in_time(self.core, &self.taken, self.sink.flush()).await?;
+        in_time(self.core, &self.progress, self.sink.flush()).await?;
         for written in self.written.drain(..) {
             // A publisher that has been dropped does not want to know.
             let _ = written.send(());
@@ -360,15 +305,16 @@ impl Writer<'_> {
 
     async fn ready(&mut self) -> Result<(), Ended> {
         let ready = poll_fn(|cx| self.sink.poll_ready_unpin(cx));
-        in_time(self.core, &self.taken, ready).await
+        in_time(self.core, &self.progress, ready).await
     }
 
     /// Gives a message to the sink, which is ready, and returns its size.
     fn put(&mut self, outgoing: Outgoing) -> Result<usize, Ended> {
-        let bytes = outgoing.text.len();
-        let put = self.sink.start_send_unpin(Frame::Text(outgoing.text));
+        let (text, publisher) = outgoing.take();
+        let bytes = text.len();
+        let put = self.sink.start_send_unpin(Frame::Text(text));
         put.map_err(|error| ended_by(error, self.core))?;
-        self.written.extend(outgoing.written);
+        self.written.extend(publisher);
         Ok(bytes)
     }
 
@@ -382,14 +328,14 @@ impl Writer<'_> {
             }
             sink.flush().await
         };
-        in_time(self.core, &self.taken, pinging).await
+        in_time(self.core, &self.progress, pinging).await
     }
 }
 
 /// Waits for a part of the writing, as long as the server takes something within each write timeout.
 async fn in_time(
     core: &Core,
-    taken: &Taken,
+    progress: &Progress,
     part: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Ended> {
     let limit = core.settings.write_timeout;
@@ -399,7 +345,7 @@ async fn in_time(
         if let Ok(done) = timeout_at(since + limit, &mut part).await {
             return done.map_err(|error| ended_by(error, core));
         }
-        let last = taken.last();
+        let last = progress.last_write();
         if last <= since {
             return Err(Ended::Stalled(limit));
         }

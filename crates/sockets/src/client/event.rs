@@ -8,6 +8,9 @@ use super::error::JoinError;
 use crate::handler::HandlerError;
 use crate::wire::{DecodeError, ErrorMessage};
 
+/// The callback that gets each event of a client.
+pub(super) type Logger = Arc<dyn Fn(&ClientEvent) + Send + Sync>;
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,6 +28,8 @@ pub enum Ended {
     Silent(Duration),
     /// The server did not take what was written within the limit.
     Stalled(Duration),
+    /// The server began to send a message, and did not complete it within the limit.
+    Unfinished(Duration),
     /// The server sent a message larger than this limit in bytes.
     TooLarge(usize),
     /// The server sent a text that is not UTF-8.
@@ -42,6 +47,12 @@ impl fmt::Display for Ended {
             Self::Failed(error) => write!(f, "the connection failed: {error}"),
             Self::Silent(limit) => write!(f, "the server was silent for {limit:?}"),
             Self::Stalled(limit) => write!(f, "the server took nothing for {limit:?}"),
+            Self::Unfinished(limit) => {
+                write!(
+                    f,
+                    "a message of the server was not complete after {limit:?}"
+                )
+            }
             Self::TooLarge(limit) => {
                 write!(f, "the server sent more than {limit} bytes in a message")
             }
@@ -90,14 +101,42 @@ impl fmt::Display for LeaveReason {
 }
 
 /// Something that happened to a membership of a client.
-#[derive(Debug, Clone)]
+///
+/// `Debug` shows the host without its query, in which programs have tokens.
+#[derive(Clone)]
 pub struct ClientEvent {
-    /// The host.
+    /// The host. Empty for [`EventsMissed`](ClientEventKind::EventsMissed).
     pub host: Arc<str>,
-    /// The channel.
+    /// The channel. Empty for [`EventsMissed`](ClientEventKind::EventsMissed).
     pub channel: Arc<str>,
     /// What happened.
     pub kind: ClientEventKind,
+}
+
+impl ClientEvent {
+    /// The logger missed events.
+    pub(super) fn missed(missed: u64) -> Self {
+        Self {
+            host: "".into(),
+            channel: "".into(),
+            kind: ClientEventKind::EventsMissed { missed },
+        }
+    }
+}
+
+/// A host as it may be shown.
+pub(super) fn without_query(host: &str) -> &str {
+    host.split(['?', '#']).next().unwrap_or_default()
+}
+
+impl fmt::Debug for ClientEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientEvent")
+            .field("host", &without_query(&self.host))
+            .field("channel", &self.channel)
+            .field("kind", &self.kind)
+            .finish()
+    }
 }
 
 /// What happened to a membership.
@@ -153,11 +192,19 @@ pub enum ClientEventKind {
     },
     /// The server sent an error message that answers no request.
     ServerError(Arc<ErrorMessage>),
+    /// The logger was too slow, and missed this many events. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
+    EventsMissed {
+        /// How many.
+        missed: u64,
+    },
 }
 
 impl fmt::Display for ClientEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "channel {:?}: {}", self.channel, self.kind)
+        match self.kind {
+            ClientEventKind::EventsMissed { .. } => self.kind.fmt(f),
+            _ => write!(f, "channel {:?}: {}", self.channel, self.kind),
+        }
     }
 }
 
@@ -176,6 +223,9 @@ impl fmt::Display for ClientEventKind {
             Self::Expired { key } => write!(f, "the message {key:?} had expired"),
             Self::ListenerFailed { key, error } => {
                 write!(f, "the listener of {key:?} failed: {error}")
+            }
+            Self::EventsMissed { missed } => {
+                write!(f, "the logger was too slow and missed {missed} events")
             }
             Self::ServerError(error) => write!(f, "the server refused {:?}", error.origin_key()),
         }

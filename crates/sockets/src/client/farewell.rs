@@ -54,10 +54,11 @@ async fn flush(
 ) {
     queue.close();
     while let Some(outgoing) = queue.recv().await {
-        if sink.feed(Frame::Text(outgoing.text)).await.is_err() {
+        let (text, publisher) = outgoing.take();
+        if sink.feed(Frame::Text(text)).await.is_err() {
             return;
         }
-        written.extend(outgoing.written);
+        written.extend(publisher);
     }
     if sink.flush().await.is_ok() {
         for written in written {

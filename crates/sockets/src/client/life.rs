@@ -11,8 +11,9 @@ use super::core::{Core, Counted};
 use super::dial::{Dialer, Socket};
 use super::drive::{End, drive};
 use super::event::{ClientEventKind, Ended, LeaveReason};
-use super::listen::{Received, listen};
+use super::listen::{Inbox, Inboxed, listen};
 use super::member::{Member, Outgoing};
+use super::stats::Connected;
 
 /// A connection that has been made, and what is to be written to it.
 pub(super) type Connection = (Socket, mpsc::Receiver<Outgoing>);
@@ -31,7 +32,7 @@ pub(super) async fn live(
         reason: Some(LeaveReason::ClientClosed),
         _counted: counted,
     };
-    let (inbox, received) = mpsc::channel(core.settings.inbox);
+    let (inbox, received) = Inbox::new(&core);
     let listening = listen_while_open(Arc::clone(&core), Arc::clone(&member), received);
     drop(core.runtime.spawn(listening));
     let reason = connections(&core, &member, &dialer, connection, &inbox).await;
@@ -44,7 +45,7 @@ pub(super) async fn live(
 async fn listen_while_open(
     core: Arc<Core>,
     member: Arc<Member>,
-    received: mpsc::Receiver<Received>,
+    received: mpsc::Receiver<Inboxed>,
 ) {
     let listening = listen(Arc::clone(&core), member, received);
     tokio::select! {
@@ -77,12 +78,13 @@ async fn connections(
     member: &Arc<Member>,
     dialer: &Arc<Dialer>,
     connection: Connection,
-    inbox: &mpsc::Sender<Received>,
+    inbox: &Inbox,
 ) -> LeaveReason {
     let (mut socket, mut queue) = connection;
     let mut again = false;
     let mut retries = Retries::new(core.settings.reconnect);
     loop {
+        let connected = Connected::new(&core.counters, &core.meters);
         core.tell(member, ClientEventKind::Connected { again });
         let was_made_again = std::mem::replace(&mut again, true);
         let began = Instant::now();
@@ -94,6 +96,7 @@ async fn connections(
             End::ChannelClosed => return LeaveReason::ChannelClosed,
             End::Ended(ended) => ended,
         };
+        drop(connected);
         core.tell(member, ClientEventKind::Disconnected(ended.clone()));
         if is_final(&ended) || core.settings.reconnect.is_none() {
             return LeaveReason::Ended(ended);
@@ -133,6 +136,7 @@ fn is_final(ended: &Ended) -> bool {
         | Ended::Failed(_)
         | Ended::Silent(_)
         | Ended::Stalled(_)
+        | Ended::Unfinished(_)
         | Ended::NotText(_)
         | Ended::Protocol(_) => false,
     }
@@ -172,6 +176,7 @@ impl Retries {
                 Err(error) => Arc::new(error),
             };
             self.failed = attempt;
+            core.counters.failed_attempts.add(1);
             core.tell(
                 member,
                 ClientEventKind::RetryFailed {

@@ -1,6 +1,5 @@
 //! The task that calls the listeners of a membership, one message after the other.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::core::Core;
 use super::event::ClientEventKind;
 use super::member::Member;
+use super::queue::{Part, Room};
 use crate::handler::HandlerError;
 use crate::middleware::guarded;
+use crate::observe::{Held, quietly};
 use crate::request::Request;
 use crate::wire::{ErrorMessage, Message};
 
@@ -22,13 +23,60 @@ pub(super) enum Received {
     Error(ErrorMessage),
 }
 
+/// What waits for the listeners, its part of the room, and what counts it.
+pub(super) struct Inboxed(Received, Part, Held);
+
+/// The queue of a membership to its listeners.
+pub(super) struct Inbox {
+    sender: mpsc::Sender<Inboxed>,
+    room: Room,
+    core: Arc<Core>,
+}
+
+impl Inbox {
+    pub(super) fn new(core: &Arc<Core>) -> (Self, mpsc::Receiver<Inboxed>) {
+        let (sender, receiver) = mpsc::channel(core.settings.inbox);
+        let room = Room::new(core.settings.inbox_bytes);
+        let core = Arc::clone(core);
+        (Self { sender, room, core }, receiver)
+    }
+
+    fn inboxed(&self, received: Received, part: Part) -> Inboxed {
+        Inboxed(received, part, self.core.meters.pending.hold())
+    }
+
+    /// Puts in what came, which had this size on the wire, if there is room. Otherwise gives it back.
+    pub(super) fn try_put(&self, received: Received, size: usize) -> Option<Received> {
+        let Some(part) = self.room.try_take(size) else {
+            return Some(received);
+        };
+        match self.sender.try_reserve() {
+            Ok(place) => place.send(self.inboxed(received, part)),
+            Err(mpsc::error::TrySendError::Full(())) => return Some(received),
+            // The task of the listeners is gone, and nobody wants messages.
+            Err(mpsc::error::TrySendError::Closed(())) => {}
+        }
+        None
+    }
+
+    /// As [`try_put`](Self::try_put), and waits for room.
+    pub(super) async fn put(&self, received: Received, size: usize) {
+        let part = self.room.take(size).await;
+        if let Ok(place) = self.sender.reserve().await {
+            place.send(self.inboxed(received, part));
+        }
+    }
+}
+
 /// Calls listeners until the queue ends, the program leaves the channel, or the client is closed.
 pub(super) async fn listen(
     core: Arc<Core>,
     member: Arc<Member>,
-    mut inbox: mpsc::Receiver<Received>,
+    mut inbox: mpsc::Receiver<Inboxed>,
 ) {
-    while let Some(received) = inbox.recv().await {
+    while let Some(Inboxed(received, part, pending)) = inbox.recv().await {
+        // It does not wait any more.
+        drop((part, pending));
         if member.leave.is_cancelled() || core.closed.is_cancelled() {
             return;
         }
@@ -39,6 +87,7 @@ pub(super) async fn listen(
                 if let Some(callback) = callback {
                     quietly(|| callback(&error));
                 }
+                core.counters.server_errors.add(1);
                 core.tell(&member, ClientEventKind::ServerError(Arc::new(error)));
             }
         }
@@ -58,6 +107,7 @@ async fn handle(
             return;
         }
         let key = message.key().into();
+        core.counters.unhandled.add(1);
         core.tell(member, ClientEventKind::Unhandled { key });
         return;
     };
@@ -65,11 +115,12 @@ async fn handle(
     let channel = Arc::clone(&member.channel);
     let request = Request::with_token(Arc::clone(&message), channel, None, cancel);
     let result = match guarded(&*listener, request).await {
-        Ok(None) => return,
+        Ok(None) => Ok(()),
         Ok(Some(reply)) => send(core, member, reply).await,
         Err(error) => Err(error),
     };
     if let Err(error) = result {
+        core.counters.failed.add(1);
         let callback = core.program.read().on_error.clone();
         if let Some(callback) = callback {
             quietly(|| callback(&error, &message));
@@ -77,6 +128,8 @@ async fn handle(
         let key = message.key().into();
         let error = Arc::new(error);
         core.tell(member, ClientEventKind::ListenerFailed { key, error });
+    } else {
+        core.counters.delivered.add(1);
     }
 }
 
@@ -94,14 +147,4 @@ async fn send(core: &Arc<Core>, member: &Arc<Member>, reply: Message) -> Result<
     };
     let to = other.as_ref().unwrap_or(member);
     Ok(to.publish(reply, limit).await?)
-}
-
-/// Calls a program's callback. Its panic has been printed by the panic hook, and ends nothing here.
-fn quietly(callback: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
-        // The value of a panic may itself panic when it is dropped.
-        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            std::mem::forget(second);
-        }
-    }
 }

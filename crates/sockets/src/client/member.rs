@@ -9,8 +9,12 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
+use super::core::Core;
 use super::error::{PublishError, PublishFault};
 use super::event::LeaveReason;
+use super::queue::{Part, Room};
+use super::stats::Counters;
+use crate::observe::publishing;
 use crate::wire::{ErrorMessage, HEADER_CHANNEL_EPOCH, HEADER_CHANNEL_POSITION, Message};
 
 /// What a request waits for.
@@ -18,9 +22,30 @@ pub(super) type Answer = Result<Message, Box<ErrorMessage>>;
 
 /// A message on its way to the server.
 pub(super) struct Outgoing {
-    pub(super) text: Utf8Bytes,
+    text: Utf8Bytes,
     /// Told when the message was written; dropped when it will not be.
-    pub(super) written: Option<oneshot::Sender<()>>,
+    written: Option<oneshot::Sender<()>>,
+    _part: Part,
+    /// To count the message, which is lost if it is dropped.
+    counters: Option<Arc<Counters>>,
+}
+
+impl Outgoing {
+    /// Takes what is to be written, and whom to tell.
+    pub(super) fn take(mut self) -> (Utf8Bytes, Option<oneshot::Sender<()>>) {
+        if let Some(counters) = self.counters.take() {
+            counters.published.add(1);
+        }
+        (std::mem::take(&mut self.text), self.written.take())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(counters) = self.counters.take() {
+            counters.lost.add(1);
+        }
+    }
 }
 
 /// Where a message stands in the history of its channel: what a client that comes back shows to the server.
@@ -61,6 +86,8 @@ pub(super) struct Member {
     phase: watch::Sender<Phase>,
     /// The queue of the connection, while there is one.
     outbox: Mutex<Option<mpsc::Sender<Outgoing>>>,
+    room: Room,
+    counters: Arc<Counters>,
     /// The requests of this connection that wait, by correlation id.
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     /// The place of the last message that had one.
@@ -70,12 +97,14 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(host: Arc<str>, channel: Arc<str>) -> Self {
+    pub(super) fn new(host: Arc<str>, channel: Arc<str>, core: &Core) -> Self {
         Self {
             host,
             channel,
             phase: watch::Sender::new(Phase::Connected(None)),
             outbox: Mutex::new(None),
+            room: Room::new(core.settings.outbox_bytes),
+            counters: Arc::clone(&core.counters),
             waiting: Mutex::default(),
             seen: Mutex::default(),
             leave: CancellationToken::new(),
@@ -92,6 +121,10 @@ impl Member {
 
     pub(super) fn set_seen(&self, seen: Seen) {
         *self.seen.lock() = Some(seen);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Connected(_))
     }
 
     pub(super) fn client_id(&self) -> Option<Arc<str>> {
@@ -141,6 +174,7 @@ impl Member {
             return Err(PublishFault::NoKey);
         }
         let outbox = self.outbox.lock().clone();
+        let _publishing = publishing(&self.channel, message);
         let outbox = outbox.ok_or_else(|| match &*self.phase.borrow() {
             Phase::Over(_) => PublishFault::NotJoined,
             Phase::Connected(_) | Phase::Reconnecting => PublishFault::Reconnecting,
@@ -165,16 +199,32 @@ impl Member {
             Ok(prepared) => prepared,
             Err(fault) => return Err(PublishError::new(fault, message)),
         };
-        let written = None;
-        outbox
-            .try_send(Outgoing { text, written })
-            .map_err(|error| {
-                let fault = match error {
-                    mpsc::error::TrySendError::Full(_) => PublishFault::Full,
-                    mpsc::error::TrySendError::Closed(_) => PublishFault::Reconnecting,
-                };
-                PublishError::new(fault, message)
-            })
+        let Some(part) = self.room.try_take(text.len()) else {
+            return Err(PublishError::new(PublishFault::Full, message));
+        };
+        let fault = match outbox.try_reserve() {
+            Ok(place) => {
+                place.send(self.outgoing(text, None, part));
+                return Ok(());
+            }
+            Err(mpsc::error::TrySendError::Full(())) => PublishFault::Full,
+            Err(mpsc::error::TrySendError::Closed(())) => PublishFault::Reconnecting,
+        };
+        Err(PublishError::new(fault, message))
+    }
+
+    fn outgoing(
+        &self,
+        text: Utf8Bytes,
+        written: Option<oneshot::Sender<()>>,
+        part: Part,
+    ) -> Outgoing {
+        Outgoing {
+            text,
+            written,
+            _part: part,
+            counters: Some(Arc::clone(&self.counters)),
+        }
     }
 
     /// Waits until the message is written. The connection ends when the server takes nothing for long, so it never
@@ -189,13 +239,30 @@ impl Member {
             Err(fault) => return Err(PublishError::new(fault, message)),
         };
         let (written, done) = oneshot::channel();
-        let written = Some(written);
-        let sent = outbox.send(Outgoing { text, written }).await;
+        let part = self.room.take(text.len()).await;
+        let is_queued = match outbox.reserve().await {
+            Ok(place) => {
+                place.send(self.outgoing(text, Some(written), part));
+                true
+            }
+            Err(_) => false,
+        };
         drop(outbox);
-        if sent.is_ok() && done.await.is_ok() {
+        if is_queued && done.await.is_ok() {
             return Ok(());
         }
         Err(PublishError::new(PublishFault::Lost, message))
+    }
+
+    /// Sends a text back as it came, for the cases of Autobahn.
+    #[cfg(test)]
+    pub(super) async fn echo(&self, text: Utf8Bytes) {
+        let part = self.room.take(text.len()).await;
+        let outbox = self.outbox.lock().clone();
+        // It fails if the connection has just ended.
+        if let Ok(place) = outbox.expect("it is connected").reserve().await {
+            place.send(self.outgoing(text, None, part));
+        }
     }
 
     /// Registers a request. `None` if another one with this id waits.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::error::PublishError;
-use super::event::LeaveReason;
+use super::event::{LeaveReason, without_query};
 use super::member::{Member, Phase};
 use super::publisher::{ClientPublisher, PublishFuture, RequestFuture, request};
 use crate::wire::Message;
@@ -123,7 +123,7 @@ impl ClientPublisher for Membership {
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Membership")
-            .field("host", &self.host())
+            .field("host", &without_query(self.host()))
             .field("channel", &self.channel())
             .field("state", &self.state())
             .finish()

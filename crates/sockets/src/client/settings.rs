@@ -26,10 +26,17 @@ pub(super) struct Settings {
     pub(super) silence: Duration,
     pub(super) max_message: usize,
     pub(super) max_publish: usize,
+    /// How long a message of the server may take to arrive.
+    pub(super) message_timeout: Duration,
     /// Messages that wait for their listeners.
     pub(super) inbox: usize,
+    pub(super) inbox_bytes: u32,
     /// Messages that wait to be written.
     pub(super) outbox: usize,
+    pub(super) outbox_bytes: u32,
+    /// Whether what comes is sent back as it is, for the cases of Autobahn.
+    #[cfg(test)]
+    pub(super) echoes: bool,
 }
 
 impl Default for Settings {
@@ -44,8 +51,13 @@ impl Default for Settings {
             silence: Duration::from_secs(50),
             max_message: 1 << 20,
             max_publish: 1 << 20,
+            message_timeout: Duration::from_secs(120),
             inbox: 256,
+            inbox_bytes: 4 << 20,
             outbox: 256,
+            outbox_bytes: 4 << 20,
+            #[cfg(test)]
+            echoes: false,
         }
     }
 }
@@ -57,6 +69,7 @@ impl Settings {
             ("write_timeout", self.write_timeout),
             ("ping_interval", self.ping_interval),
             ("silence_timeout", self.silence),
+            ("message_timeout", self.message_timeout),
         ];
         for (setting, time) in times {
             if time.is_zero() {
@@ -76,6 +89,15 @@ impl Settings {
                 return Err(ClientBuildError::BadSetting { setting, expected });
             }
         }
+        for (setting, bytes) in [
+            ("inbox_bytes", self.inbox_bytes),
+            ("outbox_bytes", self.outbox_bytes),
+        ] {
+            if !(1..=1 << 30).contains(&bytes) {
+                let expected = "from 1 to 1073741824";
+                return Err(ClientBuildError::BadSetting { setting, expected });
+            }
+        }
         Ok(())
     }
 
@@ -87,6 +109,7 @@ impl Settings {
             &mut self.close_timeout,
             &mut self.ping_interval,
             &mut self.silence,
+            &mut self.message_timeout,
         ] {
             *time = LONGEST.min(*time);
         }

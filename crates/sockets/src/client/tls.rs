@@ -21,7 +21,7 @@ mod with {
         /// With the given certificates. Otherwise those of the system are loaded when they are first needed.
         given: Option<Arc<ClientConfig>>,
         identity: Option<Arc<Pem>>,
-        system: Arc<OnceLock<Result<Arc<ClientConfig>, Arc<str>>>>,
+        system: Arc<OnceLock<Arc<ClientConfig>>>,
     }
 
     impl Tls {
@@ -83,10 +83,14 @@ mod with {
         /// With the certificates of the system, which are files: they are read on a thread that may block.
         async fn of_system(&self) -> Result<Arc<ClientConfig>, Arc<str>> {
             if let Some(config) = self.system.get() {
-                return config.clone();
+                return Ok(Arc::clone(config));
             }
             let this = self.clone();
-            let load = move || this.system.get_or_init(|| this.load()).clone();
+            // A failure may pass, such as a lack of descriptors, so it is not kept.
+            let load = move || {
+                let config = this.load()?;
+                Ok(Arc::clone(this.system.get_or_init(|| config)))
+            };
             tokio::task::spawn_blocking(load)
                 .await
                 .unwrap_or_else(|error| Err(error.to_string().into()))

@@ -56,6 +56,12 @@ impl PanicError {
         }
         Self { text }
     }
+
+    /// As `Display` writes it, for code that is no handler.
+    #[cfg(feature = "server")]
+    pub(crate) fn text(&self) -> String {
+        format!("it panicked: {}", self.text)
+    }
 }
 
 /// Calls the handler. Its panic, in the call or in the future, becomes an error.
@@ -65,7 +71,7 @@ pub(crate) async fn guarded(handler: &dyn Handler, request: Request) -> Reply {
 }
 
 /// Calls a function of the application. A panic becomes an error.
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, PanicError> {
     catch_unwind(AssertUnwindSafe(call)).map_err(PanicError::new)
 }

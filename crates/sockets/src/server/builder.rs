@@ -13,6 +13,7 @@ use super::Server;
 use super::address::{NetworkError, Proxies};
 use super::authorize::{JoinRequest, Refusal};
 use super::core::Core;
+use super::event::{Logger, ServerEvent};
 use super::history::Histories;
 use super::hooks::{ChannelEnd, HookRunner, Hooks, hook};
 use super::limits::Limits;
@@ -21,9 +22,11 @@ use super::nodes::{NodeOptions, Nodes};
 use super::origin::Origins;
 use super::reach::Reach;
 use super::settings::{Audience, Authorize, ErrorBody, Lifetime, Route, Settings};
+use super::stats::Meters;
 use crate::connection::{Connection, Identity};
 use crate::handler::{Handler, HandlerError};
 use crate::middleware::{Middleware, Next, chain};
+use crate::observe::{Observers, observed};
 use crate::wire::{MESSAGE_ERROR, Message};
 
 /// Settings of a server to be built, from [`Server::builder`].
@@ -43,6 +46,7 @@ pub struct ServerBuilder {
     answers_info: bool,
     history: usize,
     history_retention: Duration,
+    logger: Option<Logger>,
     #[cfg(feature = "nodes")]
     nodes: Option<NodeOptions>,
 }
@@ -64,6 +68,7 @@ impl Default for ServerBuilder {
             answers_info: true,
             history: 0,
             history_retention: Duration::from_secs(120),
+            logger: None,
             #[cfg(feature = "nodes")]
             nodes: None,
         }
@@ -260,6 +265,19 @@ impl ServerBuilder {
         self
     }
 
+    /// Calls `logger` with each [event](Server::events) of the server, on a thread of its own: a logger that is slow misses events,
+    /// and is told how many. Without one, nothing is written anywhere.
+    ///
+    /// ```
+    /// use fanfeed_sockets::Server;
+    ///
+    /// let _server = Server::builder().logger(|event| eprintln!("{event}"));
+    /// ```
+    pub fn logger(mut self, logger: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
+        self.logger = Some(Box::new(logger));
+        self
+    }
+
     /// Makes the server one of many nodes that serve the same channels.
     ///
     /// - A broadcast, and a reply of a channel handler, goes to the members of the channel on all nodes, once to each.
@@ -293,12 +311,13 @@ impl ServerBuilder {
                 .collect::<Result<_, _>>()
                 .map_err(BuildError::Proxy)?,
         );
+        let meters = Meters::registered();
         let mut routes = HashMap::new();
         for (key, handler, audience) in self.handlers {
             if key.is_empty() || key == MESSAGE_ERROR {
                 return Err(BuildError::Key(key));
             }
-            let handler = chain(&self.middleware, handler);
+            let handler = observed(chain(&self.middleware, handler), &meters.handler);
             let route = Route { handler, audience };
             if routes.insert(key.clone(), route).is_some() {
                 return Err(BuildError::Twice(key));
@@ -338,7 +357,14 @@ impl ServerBuilder {
             answers_info: self.answers_info,
             runtime: Mutex::default(),
         };
-        let server = Server::of(Core::new(settings, HookRunner::new(self.hooks), reach));
+        let observers = Arc::new(Observers::new());
+        if let Some(logger) = self.logger {
+            let missed = |missed| ServerEvent::EventsMissed { missed };
+            let started = observers.log(logger, missed);
+            started.map_err(|error| BuildError::Logger(error.to_string()))?;
+        }
+        let hooks = HookRunner::new(self.hooks, observers);
+        let server = Server::of(Core::new(settings, meters, hooks, reach));
         #[cfg(feature = "nodes")]
         if let Some(nodes) = server.core.nodes() {
             nodes.serve(&server.core);
@@ -372,6 +398,7 @@ fn check(limits: &Limits) -> Result<(), BuildError> {
         ("handshake_time", limits.handshake_time),
         ("write_time", limits.write_time),
         ("idle_time", limits.idle_time),
+        ("message_time", limits.message_time),
         ("ping_interval", limits.ping_interval),
         ("close_time", limits.close_time),
     ];
@@ -410,6 +437,8 @@ pub enum BuildError {
     /// An option of the nodes is wrong, or their thread cannot be started. The text says which and why.
     #[cfg(feature = "nodes")]
     Nodes(String),
+    /// The thread of the logger cannot be started. The text says why.
+    Logger(String),
     /// The history has more frames than half of the limit `queue_frames`, so that a client could not be given all of them.
     History {
         /// What was asked for.
@@ -434,6 +463,7 @@ impl fmt::Display for BuildError {
             Self::ZeroLimit(name) => write!(f, "the limit {name} is 0: it has to be at least 1"),
             #[cfg(feature = "nodes")]
             Self::Nodes(text) => write!(f, "the server cannot be a node: {text}"),
+            Self::Logger(text) => write!(f, "the logger has no thread: {text}"),
             Self::History { frames, most } => write!(
                 f,
                 "the history has {frames} frames, and the limit queue_frames allows {most}: it has to be at least twice the history"

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::awaits::Awaits;
 use super::mailbox::{Frame, Subscriber};
 use super::member::Member;
+use crate::observe::{Gauge, Held};
 use crate::wire::Timestamp;
 
 /// A channel that has members, or has had some.
@@ -30,6 +31,8 @@ pub(super) struct Channel {
 struct State {
     members: HashMap<Arc<str>, Arc<Member>>,
     timer: Option<AbortHandle>,
+    /// Counts the channel, from its first join until it has ended.
+    counted: Option<Held>,
 }
 
 /// When a channel expires.
@@ -93,6 +96,27 @@ impl Channel {
         }
         self.awaits.clear();
         members
+    }
+
+    /// Counts the channel, unless it is counted or has ended.
+    pub(super) fn count(&self, gauge: &Gauge) {
+        // Made and dropped without the lock: a recorder of metrics is the application's code.
+        let is_counted = self.state.lock().counted.is_some();
+        if is_counted {
+            return;
+        }
+        let mut held = Some(gauge.hold());
+        let mut state = self.state.lock();
+        if state.counted.is_none() && !self.has_ended.load(Ordering::Relaxed) {
+            state.counted = held.take();
+        }
+        drop(state);
+    }
+
+    /// Counts the channel no longer.
+    pub(super) fn uncount(&self) {
+        // Dropped after the lock.
+        let _held = self.state.lock().counted.take();
     }
 
     pub(super) fn set_timer(&self, timer: AbortHandle) {

@@ -31,6 +31,8 @@ closes! {
     CHANNEL_ID = 1008, "the channel id is empty or too long";
     ADDRESS = 1008, "too many connections from this address";
     FLOOD = 1008, "too many messages a second";
+    FRAGMENTS = 1008, "a message comes in too many fragments";
+    UNFINISHED = 1008, "a message took too long to arrive";
     TOO_BIG = 1009, "the message is larger than the server accepts";
     NO_LIFETIME = 1011, "the server could not open the channel";
     FULL = 1013, "the server has too many connections or channels";

@@ -1,5 +1,8 @@
 //! What all handles of a server share: its channels, its members and its settings.
 
+mod closing;
+mod telling;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,13 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, Expiry, Removed};
 use super::close::Close;
+use super::event::ServerEvent;
 use super::hooks::{ChannelEnd, Event, HookRunner};
 use super::mailbox::Frame;
 use super::member::Member;
 use super::reach::{Entrance, Reach};
 use super::settings::Settings;
 use super::slots::{Slots, Taken, network_of};
-use super::stats::{Counters, ServerStats};
+use super::stats::{Counters, Meters, ServerStats};
+use crate::observe::{Held, Observers, publishing};
 use crate::wire::{
     HEADER_CHANNEL_EXPIRES, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS,
     Message, unique_id,
@@ -29,6 +34,8 @@ use crate::wire::{
 pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) counters: Arc<Counters>,
+    pub(super) meters: Meters,
+    pub(super) observers: Arc<Observers<ServerEvent>>,
     pub(super) hooks: Arc<HookRunner>,
     /// What the correlation ids of this server's questions begin with.
     pub(super) question_prefix: String,
@@ -36,6 +43,8 @@ pub(super) struct Core {
     /// By client id, from the start of a session to its end. That is longer than the membership.
     sessions: RwLock<HashMap<Arc<str>, Arc<Member>>>,
     slots: Mutex<Slots>,
+    /// HTTP connections of the server's own listener that have no slot.
+    http: Mutex<usize>,
     emptied: Notify,
     is_closing: AtomicBool,
     /// `None` for a server that has no history and is alone.
@@ -70,6 +79,7 @@ impl NoSlot {
 pub(super) struct Slot {
     core: Arc<Core>,
     address: Option<IpAddr>,
+    _counted: Held,
 }
 
 impl Drop for Slot {
@@ -96,15 +106,23 @@ fn question_prefix(reach: Option<&Reach>) -> String {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, hooks: HookRunner, reach: Option<Reach>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        meters: Meters,
+        hooks: HookRunner,
+        reach: Option<Reach>,
+    ) -> Self {
         Self {
             settings,
-            counters: Arc::default(),
+            counters: Arc::new(Counters::registered()),
+            meters,
+            observers: Arc::clone(hooks.observers()),
             hooks: Arc::new(hooks),
             question_prefix: question_prefix(reach.as_ref()),
             channels: RwLock::default(),
             sessions: RwLock::default(),
             slots: Mutex::default(),
+            http: Mutex::default(),
             emptied: Notify::new(),
             is_closing: AtomicBool::new(false),
             reach: reach.map(Box::new),
@@ -127,7 +145,9 @@ impl Core {
                 Taken::All => NoSlot::Full,
                 Taken::OfAddress => NoSlot::Address,
             })?;
+        drop(slots);
         Ok(Slot {
+            _counted: self.meters.connections.hold(),
             core: Arc::clone(self),
             address,
         })
@@ -141,6 +161,24 @@ impl Core {
 
     /// Makes a connection a member of its channel. `join.success` is its first message.
     pub(super) fn join(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        entrance: Entrance,
+    ) -> Result<Arc<Channel>, Close> {
+        // Observers are the application's code, and are told without the lock.
+        let channel = self.enter(member, entrance)?;
+        channel.count(&self.meters.channels);
+        self.counters.joined.add(1);
+        self.observers.tell(|| ServerEvent::Joined {
+            channel: Arc::clone(&channel.id),
+            client: Arc::clone(member.connection.shared_id()),
+            address: member.connection.address(),
+        });
+        Ok(channel)
+    }
+
+    /// Does what a join changes.
+    fn enter(
         self: &Arc<Self>,
         member: &Arc<Member>,
         entrance: Entrance,
@@ -191,7 +229,6 @@ impl Core {
         if let Some(nodes) = self.nodes() {
             nodes.joined(&member.connection, channel.expiry.as_ref());
         }
-        self.counters.joined.add(1);
         self.hooks
             .push(&runtime, Event::Join(member.connection.clone()));
         Ok(channel)
@@ -227,7 +264,7 @@ impl Core {
 
     /// Ends a membership. Only the first call for a member has an effect.
     pub(super) fn leave(&self, runtime: &Handle, channel: &Arc<Channel>, member: &Member) {
-        {
+        let removed = {
             let mut channels = self.channels.write();
             let Some(removed) = channel.remove(member.connection.id()) else {
                 return;
@@ -243,8 +280,13 @@ impl Core {
                 self.hooks
                     .push(runtime, Event::Close(id, ChannelEnd::Emptied));
             }
-        }
+            removed
+        };
         member.unsubscribe();
+        self.counters.left.add(1);
+        if removed == Removed::Last {
+            self.tell_end(channel, ChannelEnd::Emptied);
+        }
     }
 
     fn left(&self, runtime: &Handle, member: &Member) {
@@ -252,7 +294,6 @@ impl Core {
         if let Some(nodes) = self.nodes() {
             nodes.left(&member.connection);
         }
-        self.counters.left.add(1);
         self.hooks
             .push(runtime, Event::Leave(member.connection.clone()));
     }
@@ -290,6 +331,8 @@ impl Core {
             members
         };
         channel.feed.close();
+        self.counters.left.add(members.len() as u64);
+        self.tell_end(channel, end);
         let (key, close) = match end {
             ChannelEnd::Expired => (Some(MESSAGE_CHANNEL_EXPIRED), Close::EXPIRED),
             ChannelEnd::Shutdown => (None, Close::SHUTDOWN),
@@ -334,25 +377,27 @@ impl Core {
         self.sessions.read().get(client).cloned()
     }
 
-    /// Sends a message to one client. Returns whether it is connected.
-    pub(super) fn send_direct(&self, client: &str, message: &Message) -> bool {
+    /// Sends a message to one client. Returns whether that takes it, or `None` if it is not connected.
+    pub(super) fn send_direct(&self, client: &str, mut message: Message) -> Option<bool> {
+        let _publishing = publishing(client, &mut message);
+        self.counters.published.add(1);
         let Some(member) = self.member(client) else {
             #[cfg(feature = "nodes")]
             if let Some(nodes) = self.nodes() {
-                return nodes.send_direct(client, &Frame::from(message.encode()));
+                let is_known = nodes.send_direct(client, &Frame::from(message.encode()));
+                return is_known.then_some(true);
             }
-            return false;
+            return None;
         };
-        member.mailbox.push(Frame::from(message.encode())).is_ok()
+        Some(member.mailbox.push(Frame::from(message.encode())).is_ok())
     }
 
     /// Sends a frame to one client that is here.
     #[cfg(feature = "nodes")]
     pub(super) fn send_frame(&self, client: &str, frame: Frame) {
-        if let Some(member) = self.member(client)
-            && member.mailbox.push(frame).is_err()
-        {
-            self.counters.dropped.add(1);
+        if let Some(member) = self.member(client) {
+            // What is refused has been counted.
+            let _ = member.mailbox.push(frame);
         }
     }
 
@@ -366,25 +411,6 @@ impl Core {
         self.is_closing.load(Ordering::Relaxed)
     }
 
-    /// Lets nobody join any more, and disconnects all members.
-    pub(super) fn begin_shutdown(&self) {
-        let channels: Vec<_> = {
-            // Under the locks that `join` and `reserve` hold while they look at the flag.
-            let channels = self.channels.write();
-            let _slots = self.slots.lock();
-            self.is_closing.store(true, Ordering::Relaxed);
-            channels.values().cloned().collect()
-        };
-        self.closing.cancel();
-        for channel in channels {
-            self.end_channel(&channel, ChannelEnd::Shutdown);
-        }
-        #[cfg(feature = "nodes")]
-        if let Some(nodes) = self.nodes() {
-            nodes.closing.cancel();
-        }
-    }
-
     /// Whether a correlation id is that of a question, to which there may be late answers.
     pub(super) fn is_question(&self, correlation_id: &str) -> bool {
         #[cfg(feature = "nodes")]
@@ -394,28 +420,6 @@ impl Core {
             return true;
         }
         correlation_id.starts_with(&self.question_prefix)
-    }
-
-    /// Waits until no connection is left, in its handshake or later.
-    pub(super) async fn emptied(&self) {
-        loop {
-            let emptied = self.emptied.notified();
-            if self.slots.lock().taken == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-
-    /// Ends all connections at once, also those that are no sessions yet. Returns how many there were.
-    pub(super) fn kill(&self) -> usize {
-        let count = self.slots.lock().taken;
-        self.killed.cancel();
-        let sessions: Vec<_> = self.sessions.read().values().cloned().collect();
-        for member in sessions {
-            member.mailbox.kill();
-        }
-        count
     }
 
     pub(super) fn stats(&self) -> ServerStats {

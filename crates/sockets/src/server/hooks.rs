@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::event::ServerEvent;
 use crate::connection::Connection;
 use crate::middleware::{guard, within};
+use crate::observe::Observers;
 
 /// Why a channel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,25 @@ where
     Some(Box::new(move |event| Box::pin(f(event))))
 }
 
+impl Event {
+    fn channel(&self) -> &Arc<str> {
+        match self {
+            Self::Create(channel) | Self::Close(channel, _) => channel,
+            Self::Join(connection) | Self::Leave(connection) => connection.shared_channel(),
+        }
+    }
+
+    /// The method of the builder that sets the hook.
+    fn hook(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "on_channel_create",
+            Self::Join(_) => "on_join",
+            Self::Leave(_) => "on_leave",
+            Self::Close(..) => "on_channel_close",
+        }
+    }
+}
+
 impl Hooks {
     fn call(&self, event: Event) -> Option<HookFuture> {
         match event {
@@ -84,9 +105,9 @@ impl Hooks {
 }
 
 /// Calls hooks on tasks of their own: those of one channel in order, those of different channels at the same time.
-#[derive(Default)]
 pub(super) struct HookRunner {
     hooks: Hooks,
+    observers: Arc<Observers<ServerEvent>>,
     shared: Arc<Shared>,
 }
 
@@ -99,11 +120,17 @@ struct Shared {
 }
 
 impl HookRunner {
-    pub(super) fn new(hooks: Hooks) -> Self {
+    pub(super) fn new(hooks: Hooks, observers: Arc<Observers<ServerEvent>>) -> Self {
         Self {
             hooks,
+            observers,
             shared: Arc::default(),
         }
+    }
+
+    /// The observers of the server.
+    pub(super) fn observers(&self) -> &Arc<Observers<ServerEvent>> {
+        &self.observers
     }
 
     /// Queues an event. The caller holds the lock under which it happened, so that the events of a channel are in order.
@@ -111,12 +138,7 @@ impl HookRunner {
         if !self.hooks.wants(&event) {
             return;
         }
-        let channel = match &event {
-            Event::Create(channel) | Event::Close(channel, _) => Arc::clone(channel),
-            Event::Join(connection) | Event::Leave(connection) => {
-                Arc::clone(connection.shared_channel())
-            }
-        };
+        let channel = Arc::clone(event.channel());
         let mut queues = self.shared.queues.lock();
         if let Some(queue) = queues.get_mut(&channel) {
             queue.push_back(event);
@@ -157,9 +179,22 @@ impl HookRunner {
 
     /// A panic of a hook, or a hook that takes too long, concerns only that call.
     async fn run_one(&self, event: Event) {
-        if let Ok(Some(future)) = guard(|| self.hooks.call(event)) {
-            let _ = within(HOOK_TIME, future).await;
-        }
+        let (channel, callback) = (Arc::clone(event.channel()), event.hook());
+        let outcome = match guard(|| self.hooks.call(event)) {
+            Ok(None) => return,
+            Ok(Some(future)) => within(HOOK_TIME, future).await,
+            Err(panic) => Err(panic),
+        };
+        let error: Arc<str> = match outcome {
+            Ok(Some(())) => return,
+            Ok(None) => format!("it took longer than {HOOK_TIME:?}, and was dropped").into(),
+            Err(panic) => panic.text().into(),
+        };
+        self.observers.tell(|| ServerEvent::CallbackFailed {
+            callback,
+            channel,
+            error,
+        });
     }
 
     /// Waits until all queued events have been handled.

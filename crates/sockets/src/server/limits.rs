@@ -35,6 +35,7 @@ pub enum SlowMembers {
 /// | [`write_time`](Self::write_time) | 30 s | | TCP close |
 /// | [`close_time`](Self::close_time) | 5 s | | TCP close |
 /// | [`idle_time`](Self::idle_time) | 60 s | | 1001 |
+/// | [`message_time`](Self::message_time) | 120 s | | 1008 |
 /// | [`inbox`](Self::inbox) | 64, 256 KiB | | none: TCP backpressure |
 ///
 /// ```
@@ -62,6 +63,7 @@ pub struct Limits {
     pub(super) slow_members: SlowMembers,
     pub(super) write_time: Duration,
     pub(super) idle_time: Duration,
+    pub(super) message_time: Duration,
     pub(super) ping_interval: Duration,
     pub(super) inbox: usize,
     pub(super) concurrency: usize,
@@ -89,6 +91,7 @@ impl Default for Limits {
             slow_members: SlowMembers::Close,
             write_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(60),
+            message_time: Duration::from_secs(120),
             ping_interval: Duration::from_secs(25),
             inbox: 64,
             concurrency: 1,
@@ -108,6 +111,7 @@ impl Limits {
             &mut self.handshake_time,
             &mut self.write_time,
             &mut self.idle_time,
+            &mut self.message_time,
             &mut self.ping_interval,
             &mut self.close_time,
         ] {
@@ -140,7 +144,8 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Bytes of one message from a client, over all its fragments.
+    /// Bytes of one message from a client, over all its fragments. With the framing of its fragments, it may take twice as many and
+    /// 64 KiB; a message that takes more closes the connection with 1008.
     message_size, get_message_size: usize;
     /// HTTP headers of a handshake.
     header_count, get_header_count: usize;
@@ -174,9 +179,13 @@ limits! {
     slow_members, get_slow_members: SlowMembers;
     /// How long a write to a client may make no progress. Of `serve`, also one of an HTTP response.
     write_time, get_write_time: Duration;
-    /// How long a client may be silent. Anything that arrives is a sign of life, a pong among it. The server sends pings at
+    /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part of one, a ping or a pong. (Parts
+    /// cannot be seen on a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at
     /// least every two fifths of this time, whatever `ping_interval` is.
     idle_time, get_idle_time: Duration;
+    /// How long a message may take to arrive, from its first byte to its last. Its parts are signs of life, so this is what ends a
+    /// client that sends a byte now and then.
+    message_time, get_message_time: Duration;
     /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients alive; so it should be well
     /// under 60 s.
     ping_interval, get_ping_interval: Duration;

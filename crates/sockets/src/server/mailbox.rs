@@ -75,14 +75,18 @@ impl Mailbox {
         self.state.lock().welcome = Some(frame);
     }
 
-    /// Puts a frame in, or drops one by policy. Gives the frame back if the member is being disconnected.
+    /// Puts a frame in, or drops one by policy. Counts and gives the frame back if the member is being disconnected.
     pub(super) fn push(&self, frame: Frame) -> Result<(), Frame> {
         let mut state = self.state.lock();
         if state.close.is_some() {
+            drop(state);
+            self.count_dropped(1);
             return Err(frame);
         }
-        // Frames are dropped outside the lock: the last clone frees memory.
+        // Frames are dropped and counted outside the lock: the last clone frees memory, and a recorder of metrics is the
+        // application's code.
         let mut dropped = VecDeque::new();
+        let mut is_slow = false;
         let is_full = |state: &State| {
             !state.queue.is_empty()
                 && (state.queue.len() >= self.frames || state.bytes + frame.len() > self.bytes)
@@ -92,11 +96,11 @@ impl Mailbox {
                 SlowMembers::Close => {
                     dropped = std::mem::take(&mut state.queue);
                     state.bytes = 0;
-                    self.counters.dropped.add(dropped.len() as u64 + 1);
-                    self.counters.slow.add(1);
+                    is_slow = true;
                     state.close = Some(Close::SLOW);
                 }
                 SlowMembers::DropNewest => {
+                    drop(state);
                     self.counters.dropped.add(1);
                     return Ok(());
                 }
@@ -104,7 +108,6 @@ impl Mailbox {
                     while is_full(&state) {
                         if let Some(oldest) = state.queue.pop_front() {
                             state.bytes -= oldest.len();
-                            self.counters.dropped.add(1);
                             dropped.push_back(oldest);
                         }
                     }
@@ -123,6 +126,10 @@ impl Mailbox {
         if let Some(waker) = waker {
             waker.wake();
         }
+        if is_slow {
+            self.counters.slow.add(1);
+        }
+        self.count_dropped(dropped.len() + usize::from(refused.is_some()));
         refused.map_or(Ok(()), Err)
     }
 
@@ -210,8 +217,13 @@ impl Mailbox {
         let welcome = state.welcome.take();
         state.bytes = 0;
         drop(state);
-        let count = queue.len() + usize::from(welcome.is_some());
-        self.counters.dropped.add(count as u64);
+        self.count_dropped(queue.len() + usize::from(welcome.is_some()));
+    }
+
+    fn count_dropped(&self, count: usize) {
+        if count > 0 {
+            self.counters.dropped.add(count as u64);
+        }
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -253,7 +265,7 @@ mod tests {
             SlowMembers::DropOldest,
         ] {
             let limits = Limits::default().queue_frames(1).slow_members(policy);
-            let mailbox = Mailbox::new(&limits, Arc::default());
+            let mailbox = Mailbox::new(&limits, Arc::new(Counters::alone()));
             mailbox.welcome(Frame::from_static("welcome"));
             for text in ["one", "two"] {
                 let _ = mailbox.push(Frame::from_static(text));

@@ -9,6 +9,7 @@ use super::history::{self, Histories, Hold, Resume};
 use super::mailbox::Frame;
 #[cfg(feature = "nodes")]
 use super::nodes::Nodes;
+use crate::observe::publishing;
 use crate::wire::Message;
 
 /// Of a server that has a history, or is one of many nodes.
@@ -40,7 +41,9 @@ impl Core {
     }
 
     /// Sends a message to all members of a channel. Returns how many there are here.
-    pub(super) fn broadcast(&self, id: &str, message: Message) -> usize {
+    pub(super) fn broadcast(&self, id: &str, mut message: Message) -> usize {
+        let _publishing = publishing(id, &mut message);
+        self.counters.published.add(1);
         if self.reach.is_some() {
             return self.spread(id, message);
         }
@@ -50,8 +53,16 @@ impl Core {
         channel.feed.send(frame_for(id, message))
     }
 
+    /// What a question has in common with a broadcast. Its span ends here: the asker's future may move between threads.
+    pub(super) fn begin_question(&self, id: &str, message: &mut Message) {
+        let _publishing = publishing(id, message);
+        self.counters.published.add(1);
+    }
+
     /// As [`broadcast`](Self::broadcast), to a channel that is at hand.
-    pub(super) fn broadcast_on(&self, channel: &Channel, message: Message) -> usize {
+    pub(super) fn broadcast_on(&self, channel: &Channel, mut message: Message) -> usize {
+        let _publishing = publishing(&channel.id, &mut message);
+        self.counters.published.add(1);
         match self.reach.is_some() {
             true => self.spread(&channel.id, message),
             false => channel.feed.send(frame_for(&channel.id, message)),

@@ -19,7 +19,10 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::Server;
+use super::core::Core;
+use super::event::ServerEvent;
 use super::http_stream::HttpStream;
+use super::open_http::OpenHttp;
 use super::slots::{Slots, network_of};
 
 /// Hyper does not accept less for the head of a request.
@@ -27,6 +30,9 @@ const LEAST_HEAD: usize = 8 * 1024;
 
 /// The wait after an accept that failed, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a response may take that says that the deadline of a shutdown has come.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 pub(super) async fn serve(
     server: &Server,
@@ -40,32 +46,41 @@ pub(super) async fn serve(
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            biased;
             () = core.closing.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
-            Err(_) => {
+            Err(error) => {
+                let error = error.to_string().into();
+                core.observers.tell(|| ServerEvent::AcceptFailed(error));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Some(place) = Place::take(&places, server, address.ip()) else {
             core.counters.refused.add(1);
+            let address = address.ip();
+            core.observers.tell(|| ServerEvent::NotAccepted { address });
             continue;
         };
         // Without it a small message can wait for the acknowledgement of the one before it.
         let _ = stream.set_nodelay(true);
         let stream = HttpStream::new(stream, core.settings.limits.write_time);
         let (router, http) = (router.clone(), http(server));
+        let open = OpenHttp::new(core);
+        let core = Arc::clone(core);
         connections.spawn(async move {
-            connection(http, stream, address, router).await;
+            connection(&core, http, stream, address, router, open).await;
             drop(place);
         });
     }
     drop(listener);
     core.emptied().await;
+    // Those that are left have been told to end, and are cut at the deadline of the shutdown.
+    while connections.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -108,11 +123,19 @@ fn http(server: &Server) -> http1::Builder {
     builder
 }
 
-async fn connection(http: http1::Builder, stream: HttpStream, address: SocketAddr, router: Router) {
+async fn connection(
+    core: &Core,
+    http: http1::Builder,
+    stream: HttpStream,
+    address: SocketAddr,
+    router: Router,
+    open: Arc<OpenHttp>,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(Arc::clone(&open));
         async move {
             let response: Result<_, Infallible> = Service::call(&mut router, request).await;
             response
@@ -121,6 +144,20 @@ async fn connection(http: http1::Builder, stream: HttpStream, address: SocketAdd
     let connection = http
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
     // What fails here is a client that left, or was too slow or too large for the limits.
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = core.closing.cancelled() => {}
+    }
+    // A response that is under way goes out, and no other request is read.
+    connection.as_mut().graceful_shutdown();
+    let cut = async {
+        core.killed.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        _ = connection => {}
+        () = cut => {}
+    }
 }

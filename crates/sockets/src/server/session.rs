@@ -1,5 +1,6 @@
 //! A connection's task: it reads, handles and writes, all in one place.
 
+mod arrival;
 mod inbound;
 mod phase;
 mod work;
@@ -16,10 +17,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::channel::Channel;
 use super::close::Close;
 use super::core::Core;
+use super::event::{ConnectionEnd, ServerEvent};
 use super::mailbox::Next;
 use super::member::Member;
 use super::rate::Bucket;
-use super::socket::{Input, Output, ReadError, Socket};
+use super::socket::{Gone, Input, Output, ReadError, Socket};
+use arrival::Arrival;
 use phase::Phase;
 use work::{Load, Running, Waiting};
 
@@ -51,6 +54,7 @@ pub(super) struct Session<S> {
     /// Since when a write has made no progress.
     blocked: Option<Instant>,
     heard: Instant,
+    arrival: Arrival,
     ping_at: Instant,
     timer: Pin<Box<Sleep>>,
     /// What replies of this poll have put into the queues of other members.
@@ -59,6 +63,8 @@ pub(super) struct Session<S> {
     has_answered: bool,
     /// Of this poll, to be added to the counters of the server at its end.
     sent: (u64, u64),
+    /// How the connection ended: the first that is known.
+    end: Option<ConnectionEnd>,
 }
 
 /// What a step did.
@@ -98,11 +104,13 @@ impl<S: Socket> Session<S> {
             needs_flush: false,
             blocked: None,
             heard: now,
+            arrival: Arrival::default(),
             ping_at,
             timer: Box::pin(sleep_until(ping_at)),
             caused: Load::default(),
             has_answered: false,
             sent: (0, 0),
+            end: None,
             core,
         }
     }
@@ -116,11 +124,23 @@ impl<S: Socket> Session<S> {
             if was_paused && !self.is_paused {
                 // What the peer sent meanwhile has not been seen.
                 self.heard = now;
+                self.arrival.resume(now);
             }
             let Some(socket) = self.socket.as_mut().filter(|_| !self.is_paused) else {
                 break;
             };
-            let Poll::Ready(input) = socket.poll_read(cx) else {
+            let read = socket.poll_read(cx);
+            let arrived = socket.bytes_read();
+            if arrived.is_some_and(|bytes| self.arrival.note(bytes, now)) {
+                self.heard = now;
+            }
+            let Poll::Ready(input) = read else {
+                if self.arrival.exceeds(self.core.settings.limits.message_size) {
+                    self.core.counters.flooded.add(1);
+                    self.phase.discard();
+                    self.close(Close::FRAGMENTS);
+                    step = Step::Progress;
+                }
                 break;
             };
             self.heard = now;
@@ -135,6 +155,7 @@ impl<S: Socket> Session<S> {
                     self.close(Close::FLOOD);
                 }
                 Some(Ok(Input::Data(data))) => {
+                    self.arrival.message();
                     self.receive(&data);
                     // The answers go out before more are caused.
                     if std::mem::take(&mut self.has_answered) && self.member.mailbox.is_filling() {
@@ -142,15 +163,25 @@ impl<S: Socket> Session<S> {
                     }
                 }
                 // The answer to a ping may not have fitted into the socket.
-                Some(Ok(Input::Control)) => self.needs_flush = true,
+                Some(Ok(Input::Control)) => {
+                    self.arrival.control();
+                    self.needs_flush = true;
+                }
                 Some(Err(ReadError::Close(close))) => {
                     self.phase.discard();
                     self.close(close);
                 }
-                Some(Err(ReadError::Lost)) | None => return Step::Lost,
+                Some(Err(ReadError::Lost(gone))) => return self.lost(gone),
+                None => return self.lost(Gone::at_end()),
             }
         }
         step
+    }
+
+    /// The connection is gone.
+    fn lost(&mut self, gone: Gone) -> Step {
+        self.end.get_or_insert(ConnectionEnd::Lost(gone.0));
+        Step::Lost
     }
 
     /// Stops reading, and closes the connection once what is queued has been sent.
@@ -168,14 +199,15 @@ impl<S: Socket> Session<S> {
         loop {
             match socket.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(())) => return Step::Lost,
+                Poll::Ready(Err(gone)) => return self.lost(gone),
                 Poll::Pending => {
                     self.blocked.get_or_insert(now);
                     let (is_killed, close) = self.member.mailbox.poll_end(cx);
                     if is_killed {
                         return Step::Lost;
                     }
-                    if close.is_some() {
+                    if let Some(close) = close {
+                        self.end.get_or_insert(close.into());
                         self.is_reading = false;
                         self.phase
                             .must_end(now + self.core.settings.limits.close_time);
@@ -192,8 +224,9 @@ impl<S: Socket> Session<S> {
                 Poll::Ready(Next::Close(close)) => {
                     self.phase.close(now + self.core.settings.limits.close_time);
                     self.needs_flush = true;
-                    if socket.start_send(Output::Close(close)).is_err() {
-                        return Step::Lost;
+                    self.end.get_or_insert(close.into());
+                    if let Err(gone) = socket.start_send(Output::Close(close)) {
+                        return self.lost(gone);
                     }
                     self.leave();
                     return Step::Progress;
@@ -201,8 +234,8 @@ impl<S: Socket> Session<S> {
                 Poll::Ready(Next::Kill) => return Step::Lost,
                 Poll::Pending => break,
             };
-            if socket.start_send(output).is_err() {
-                return Step::Lost;
+            if let Err(gone) = socket.start_send(output) {
+                return self.lost(gone);
             }
             self.blocked = None;
             self.needs_flush = true;
@@ -227,7 +260,7 @@ impl<S: Socket> Session<S> {
                 self.blocked = None;
                 Step::Progress
             }
-            Poll::Ready(Err(())) => Step::Lost,
+            Poll::Ready(Err(gone)) => self.lost(gone),
             Poll::Pending => {
                 self.blocked.get_or_insert(now);
                 Step::Idle
@@ -243,12 +276,12 @@ impl<S: Socket> Session<S> {
         };
         match socket.poll_ready(cx) {
             Poll::Pending => return Step::Idle,
-            Poll::Ready(Err(())) => return Step::Lost,
+            Poll::Ready(Err(gone)) => return self.lost(gone),
             Poll::Ready(Ok(())) => {}
         }
         for output in [Output::Ping, Output::Pong] {
-            if socket.start_send(output).is_err() {
-                return Step::Lost;
+            if let Err(gone) = socket.start_send(output) {
+                return self.lost(gone);
             }
         }
         self.needs_flush = true;
@@ -309,5 +342,10 @@ impl<S> Drop for Session<S> {
         self.core.leave(&self.runtime, &self.channel, &self.member);
         self.member.cancel.cancel();
         self.core.end_session(&self.member);
+        self.core.observers.tell(|| ServerEvent::Disconnected {
+            channel: Arc::clone(&self.channel.id),
+            client: Arc::clone(self.member.connection.shared_id()),
+            end: self.end.take().unwrap_or(ConnectionEnd::Cut),
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! From an HTTP request to a session.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,9 +23,11 @@ use super::history::Resume;
 use super::http_stream::HttpStream;
 use super::limits::Limits;
 use super::member::Member;
+use super::noted::Noted;
+use super::open_http::OpenHttp;
 use super::reach::Entrance;
 use super::session::Session;
-use super::socket::{Output, Socket, TcpSocket};
+use super::socket::{Gone, Output, Socket, TcpSocket};
 use crate::connection::{Connection, Identity};
 use crate::middleware::{guard, within};
 
@@ -37,10 +39,18 @@ pub(super) const CHANNEL: &str = "channel";
 
 pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Request) -> Response {
     let core = Arc::clone(&server.core);
-    match prepare(server, &params, request).await {
+    let channel = params.iter().find(|(name, _)| *name == CHANNEL);
+    let channel = channel.map_or("", |(_, channel)| channel);
+    let peer: Option<&ConnectInfo<SocketAddr>> = request.extensions().get();
+    let address = peer.map(|peer| {
+        let proxies = &core.settings.proxies;
+        proxies.client(peer.0.ip(), request.headers())
+    });
+    match prepare(server, channel, address, request).await {
         Ok(response) => response,
         Err(refusal) => {
-            core.counters.refused.add(1);
+            let status = refusal.status().as_u16();
+            core.tell_refused(address, channel, status, refusal.text());
             let is_upgrade_required = refusal.status() == StatusCode::UPGRADE_REQUIRED;
             let mut response = refusal.into_response();
             // A client that goes on to ask keeps no place for handshakes.
@@ -61,14 +71,13 @@ pub(super) async fn upgrade(server: Server, params: RawPathParams, request: Requ
 /// Looks at all that can be refused, the cheapest first.
 async fn prepare(
     server: Server,
-    params: &RawPathParams,
+    channel: &str,
+    address: Option<IpAddr>,
     mut request: Request,
 ) -> Result<Response, Refusal> {
     let core = Arc::clone(&server.core);
     let limits = &core.settings.limits;
-    let channel = params.iter().find(|(name, _)| *name == CHANNEL);
-    let channel = channel.map_or("", |(_, channel)| channel).to_owned();
-    check_channel(limits, &channel)?;
+    check_channel(limits, channel)?;
     check_size(limits, request.headers())?;
     let accept = accept_key(request.method(), request.headers())?;
     if !core
@@ -79,16 +88,14 @@ async fn prepare(
         let text = "this origin may not connect: the server has to list it in allowed_origins";
         return Err(Refusal::new(StatusCode::FORBIDDEN, text));
     }
-    let peer: Option<&ConnectInfo<SocketAddr>> = request.extensions().get();
-    let address = peer.map(|peer| {
-        let proxies = &core.settings.proxies;
-        proxies.client(peer.0.ip(), request.headers())
-    });
     let slot = core.reserve(address).map_err(no_slot)?;
-    if !core.has_room_for(&channel) {
+    if let Some(open) = request.extensions().get::<Arc<OpenHttp>>() {
+        open.has_slot();
+    }
+    if !core.has_room_for(channel) {
         return Err(no_slot(NoSlot::Full));
     }
-    if core.hooks.is_behind(&channel) {
+    if core.hooks.is_behind(channel) {
         return Err(no_slot(NoSlot::Busy));
     }
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
@@ -97,7 +104,7 @@ async fn prepare(
         return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text));
     };
     let join = JoinRequest {
-        channel: channel.clone(),
+        channel: channel.to_owned(),
         address,
         uri: std::mem::take(request.uri_mut()),
         headers: std::mem::take(request.headers_mut()),
@@ -119,7 +126,9 @@ async fn prepare(
             () = core.killed.cancelled() => return,
         };
         let Ok(Ok(upgraded)) = upgraded else {
-            core.counters.refused.add(1);
+            let status = StatusCode::REQUEST_TIMEOUT.as_u16();
+            let reason = "the connection ended before its upgrade";
+            core.tell_refused(address, connection.channel(), status, reason);
             return;
         };
         let config = websocket_config(&core.settings.limits);
@@ -134,6 +143,7 @@ async fn prepare(
         match upgraded {
             Ok((io, early)) => {
                 let early = early.to_vec();
+                let io = Noted::new(io);
                 let socket =
                     WebSocketStream::from_partially_read(io, early, Role::Server, Some(config));
                 let socket = TcpSocket::new(socket.await);
@@ -141,7 +151,7 @@ async fn prepare(
             }
             // The application's own transport, such as TLS.
             Err(upgraded) => {
-                let io = TokioIo::new(upgraded);
+                let io = Noted::new(TokioIo::new(upgraded));
                 let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config));
                 run(core, slot, socket.await, connection, entrance).await;
             }
@@ -234,6 +244,7 @@ async fn authorize(core: &Core, join: JoinRequest) -> Result<Identity, Refusal> 
         return Ok(Identity::anonymous());
     };
     let time = core.settings.limits.handshake_time;
+    let channel = join.channel.clone();
     let outcome = match guard(|| authorize(join)) {
         Ok(authorized) => within(time, authorized).await,
         Err(panic) => Err(panic),
@@ -244,10 +255,13 @@ async fn authorize(core: &Core, join: JoinRequest) -> Result<Identity, Refusal> 
             StatusCode::SERVICE_UNAVAILABLE,
             "the server took too long to authorize the request",
         )),
-        Err(_) => Err(Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the server could not authorize the request",
-        )),
+        Err(panic) => {
+            core.tell_failed("authorize", &channel, &panic);
+            Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the server could not authorize the request",
+            ))
+        }
     }
 }
 
@@ -262,7 +276,7 @@ fn switch(accept: &str) -> Response {
     response
 }
 
-fn websocket_config(limits: &Limits) -> WebSocketConfig {
+pub(super) fn websocket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
@@ -294,12 +308,22 @@ pub(super) async fn run<S: Socket>(
             entrance.lifetime = lifetime.flatten();
             core.join(&member, entrance)
         }
-        Err(_) => Err(Close::NO_LIFETIME),
+        Err(panic) => {
+            let channel = Arc::clone(member.connection.shared_channel());
+            core.tell_failed("channel_lifetime_with", &channel, &panic);
+            Err(Close::NO_LIFETIME)
+        }
     };
     match joined {
         Ok(channel) => Session::new(core, channel, member, socket).await,
         Err(close) => {
-            core.counters.refused.add(1);
+            let channel = member.connection.channel();
+            core.tell_refused(
+                member.connection.address(),
+                channel,
+                close.code,
+                close.reason,
+            );
             refuse(&core, socket, close).await;
         }
     }
@@ -315,7 +339,7 @@ pub(super) async fn refuse<S: Socket>(core: &Core, mut socket: S, close: Close) 
         socket.start_send(Output::Close(close))?;
         poll_fn(|cx| socket.poll_flush(cx)).await?;
         while let Some(Ok(_)) = poll_fn(|cx| socket.poll_read(cx)).await {}
-        Ok::<(), ()>(())
+        Ok::<(), Gone>(())
     };
     // The peer may be gone, or may not answer. Either way the connection is dropped.
     tokio::select! {

@@ -1,6 +1,7 @@
 //! The client, against servers that the tests script frame by frame.
 
 mod blocking;
+mod bounds;
 mod common;
 mod faults;
 mod leaving;

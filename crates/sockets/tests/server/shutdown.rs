@@ -106,3 +106,95 @@ async fn a_deadline_cuts_what_is_no_session_yet() {
     let ended = tokio::time::timeout(PATIENCE / 4, server.task).await;
     ended.unwrap().unwrap().unwrap();
 }
+
+/// An application whose route answers when it is let, and its server.
+async fn slow_page(
+    answer: std::sync::Arc<tokio::sync::Notify>,
+) -> (Listening, tokio::sync::mpsc::Receiver<()>) {
+    let (tell, told) = tokio::sync::mpsc::channel(1);
+    let server = echoing().build().unwrap();
+    let page = axum::routing::get(move || async move {
+        let _ = tell.send(()).await;
+        answer.notified().await;
+        "x".repeat(100_000)
+    });
+    let app = axum::Router::new()
+        .route("/page", page)
+        .route("/quick", axum::routing::get(|| async { "quick" }))
+        .nest("/ws", server.router());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = server.clone();
+    let task = tokio::spawn(async move { serving.serve_router(listener, app).await });
+    (
+        Listening {
+            server,
+            address,
+            task,
+        },
+        told,
+    )
+}
+
+async fn get(server: &Listening, path: &str) -> tokio::net::TcpStream {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_response_of_the_application_goes_out_before_the_server_has_shut_down() {
+    use tokio::io::AsyncReadExt;
+    let answer = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (server, mut asked) = slow_page(std::sync::Arc::clone(&answer)).await;
+    // A connection that is kept open and idle does not hold up the end.
+    let mut idle = get(&server, "/quick").await;
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let mut page = get(&server, "/page").await;
+    asked.recv().await.unwrap();
+    let handle = server.server.clone();
+    let shutdown = tokio::spawn(async move { handle.shutdown(PATIENCE).await });
+    until("it shuts down", || {
+        server.server.health() == Health::ShuttingDown
+    })
+    .await;
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, idle.read_to_end(&mut rest)).await;
+    ended.expect("the idle connection ends").unwrap();
+    assert!(!shutdown.is_finished());
+    answer.notify_one();
+    let mut response = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, page.read_to_end(&mut response)).await;
+    read.expect("the response, and its end").unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 200 OK"));
+    assert!(
+        response.ends_with(&[b'x'; 100_000]),
+        "{} bytes",
+        response.len()
+    );
+    assert_eq!(shutdown.await.unwrap().cut, 0);
+    server.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_response_that_never_comes_is_cut_at_the_deadline() {
+    use tokio::io::AsyncReadExt;
+    let (server, mut asked) = slow_page(std::sync::Arc::default()).await;
+    let mut page = get(&server, "/page").await;
+    asked.recv().await.unwrap();
+    let report = server.server.shutdown(Duration::from_millis(100)).await;
+    assert_eq!(report.cut, 1);
+    let ended = tokio::time::timeout(PATIENCE / 4, server.task).await;
+    ended.expect("the listener ends").unwrap().unwrap();
+    let mut response = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, page.read_to_end(&mut response))
+        .await
+        .expect("cut");
+    assert!(response.is_empty(), "{response:?}");
+}

@@ -6,6 +6,7 @@ use super::Session;
 use super::work::Waiting;
 use crate::server::awaits::correlation_id;
 use crate::server::close::Close;
+use crate::server::event::ServerEvent;
 use crate::server::mailbox::Frame;
 use crate::server::report;
 use crate::wire::{
@@ -29,18 +30,23 @@ impl<S> Session<S> {
                 self.malformed = self.malformed.saturating_sub(1);
                 self.route(incoming, data.len());
             }
-            Err(error) => self.malformed(&error),
+            Err(error) => self.malformed(error),
         }
     }
 
-    fn malformed(&mut self, error: &DecodeError) {
+    fn malformed(&mut self, error: DecodeError) {
         self.core.counters.malformed.add(1);
         self.malformed += 1;
         self.has_answered = true;
         let mut addressed = Message::default();
         self.stamp(&mut addressed);
-        let frame = report::malformed(&self.core.settings, &addressed, error);
+        let frame = report::malformed(&self.core.settings, &addressed, &error);
         self.reply(frame);
+        self.tell(|channel, client| ServerEvent::Malformed {
+            channel,
+            client,
+            error: Arc::new(error),
+        });
         if self.malformed > self.core.settings.limits.malformed {
             self.is_reading = false;
             self.member.mailbox.close(Close::MALFORMED);
@@ -84,7 +90,11 @@ impl<S> Session<S> {
             Incoming::Message(message) if self.core.settings.routes.contains_key(message.key()) => {
                 self.inbox_bytes += size;
                 let message = Arc::new(message);
-                self.inbox.push_back(Waiting { message, size });
+                self.inbox.push_back(Waiting {
+                    message,
+                    size,
+                    _pending: self.core.meters.pending.hold(),
+                });
             }
             _ if is_answer => counters.late_answers.add(1),
             Incoming::Message(message) => self.without_handler(&message),
@@ -114,6 +124,11 @@ impl<S> Session<S> {
             }
             _ => {
                 self.core.counters.unknown.add(1);
+                self.tell(|channel, client| ServerEvent::Unhandled {
+                    channel,
+                    client,
+                    key: message.key().into(),
+                });
                 if settings.reports_unknown {
                     let frame = report::unknown(settings, message);
                     self.reply(frame);
@@ -122,10 +137,17 @@ impl<S> Session<S> {
         }
     }
 
+    /// Tells observers of something that concerns this client.
+    pub(super) fn tell(&self, event: impl FnOnce(Arc<str>, Arc<str>) -> ServerEvent) {
+        self.core.observers.tell(|| {
+            let channel = Arc::clone(&self.channel.id);
+            event(channel, Arc::clone(self.member.connection.shared_id()))
+        });
+    }
+
     /// Sends a frame to this client. One that is being disconnected gets nothing more.
     pub(super) fn reply(&self, frame: Frame) {
-        if self.member.mailbox.push(frame).is_err() {
-            self.core.counters.dropped.add(1);
-        }
+        // What is refused has been counted.
+        let _ = self.member.mailbox.push(frame);
     }
 }

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{ROUNDS, Session, Step};
 use crate::server::close::Close;
-use crate::server::socket::{Input, ReadError, Socket};
+use crate::server::event::ConnectionEnd;
+use crate::server::socket::{Gone, Input, ReadError, Socket};
 
 /// The phases follow one another in this order; some are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl<S: Socket> Session<S> {
     pub(super) fn peer_closed(&mut self, now: Instant) {
         let until = now + self.core.settings.limits.close_time;
         self.phase = Phase::Answering { until };
+        self.end.get_or_insert(ConnectionEnd::ByClient);
         self.leave();
         self.member.mailbox.close(Close::LEFT);
     }
@@ -157,7 +159,8 @@ impl<S: Socket> Session<S> {
                 self.phase.discard();
                 Step::Progress
             }
-            Poll::Ready(Some(Err(ReadError::Lost)) | None) => Step::Lost,
+            Poll::Ready(Some(Err(ReadError::Lost(gone)))) => self.lost(gone),
+            Poll::Ready(None) => self.lost(Gone::at_end()),
         }
     }
 
@@ -200,13 +203,19 @@ impl<S: Socket> Session<S> {
             .is_some_and(|since| since + limits.write_time <= now)
         {
             self.core.counters.slow.add(1);
+            self.end.get_or_insert(ConnectionEnd::Stalled);
             return Poll::Ready(Step::Lost);
         }
-        if self.listens() && self.heard + limits.idle_time <= now {
+        let is_silent = self.heard + limits.idle_time <= now;
+        let is_late = self.unfinished_until().is_some_and(|until| until <= now);
+        if self.listens() && (is_silent || is_late) {
             self.core.counters.silent.add(1);
             // The peer may be gone, or only unable to send.
             self.phase.must_end(now + limits.close_time);
-            self.close(Close::SILENT);
+            self.close(match is_late {
+                true => Close::UNFINISHED,
+                false => Close::SILENT,
+            });
             return Poll::Ready(Step::Progress);
         }
         self.ping_at = now + limits.ping_interval;
@@ -218,13 +227,20 @@ impl<S: Socket> Session<S> {
         self.is_reading && !self.is_paused
     }
 
+    /// When the message that is arriving has to be complete.
+    fn unfinished_until(&self) -> Option<Instant> {
+        let since = self.arrival.since()?;
+        Some(since + self.core.settings.limits.message_time)
+    }
+
     fn deadline(&self) -> Instant {
         let limits = &self.core.settings.limits;
         match self.phase {
             Phase::Open | Phase::Failed => {
                 let silent = self.listens().then(|| self.heard + limits.idle_time);
+                let late = self.unfinished_until().filter(|_| self.listens());
                 let blocked = self.blocked.map(|since| since + limits.write_time);
-                [silent, blocked]
+                [silent, late, blocked]
                     .into_iter()
                     .flatten()
                     .fold(self.ping_at, Instant::min)

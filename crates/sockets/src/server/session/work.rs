@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 use super::Session;
 use crate::handler::{Reply, ReplyFuture};
 use crate::middleware;
+use crate::observe::Held;
 use crate::request::Request;
+use crate::server::event::ServerEvent;
 use crate::server::report;
 use crate::server::settings::Audience;
 use crate::wire::{Message, Timestamp};
@@ -23,6 +25,7 @@ pub(super) struct Waiting {
     pub(super) message: Arc<Message>,
     /// How long it was on the wire.
     pub(super) size: usize,
+    pub(super) _pending: Held,
 }
 
 /// Replies that other members have to be sent.
@@ -81,7 +84,7 @@ impl<S> Session<S> {
             }
         }
         while self.can_start()
-            && let Some(Waiting { message, size }) = self.inbox.pop_front()
+            && let Some(Waiting { message, size, .. }) = self.inbox.pop_front()
         {
             self.inbox_bytes -= size;
             self.start(message, cx);
@@ -93,6 +96,11 @@ impl<S> Session<S> {
     fn start(&mut self, message: Arc<Message>, cx: &mut Context<'_>) {
         if message.expiration().is_some() && message.has_expired(Timestamp::now()) {
             self.core.counters.expired.add(1);
+            self.tell(|channel, client| ServerEvent::Expired {
+                channel,
+                client,
+                key: message.key().into(),
+            });
             return;
         }
         let Some(route) = self.core.settings.routes.get(message.key()) else {
@@ -134,6 +142,12 @@ impl<S> Session<S> {
             }
             Err(error) => {
                 self.core.counters.failed.add(1);
+                self.tell(|channel, client| ServerEvent::HandlerFailed {
+                    channel,
+                    client,
+                    key: message.key().into(),
+                    error: report::text(&error).into(),
+                });
                 if let Some(frame) = report::failed(&self.core.settings, message, error) {
                     self.reply(frame);
                 }
@@ -147,7 +161,8 @@ impl<S> Session<S> {
                     self.reply(reply.encode().into());
                 } else {
                     self.caused.add(&reply);
-                    if !self.core.send_direct(client, &reply) {
+                    let client = client.to_owned();
+                    if self.core.send_direct(&client, reply).is_none() {
                         self.core.counters.dropped.add(1);
                     }
                 }

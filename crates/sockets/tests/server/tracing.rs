@@ -1,0 +1,213 @@
+//! What the feature `tracing` adds: spans around publish and handle, and the context that messages carry on.
+//!
+//! Each test has a runtime on its own thread, whose subscriber is that of the thread.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Request, replying};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{self, Layer, SubscriberExt};
+
+use crate::support::{PATIENCE, echoing, listen};
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// A writer that keeps what it gets.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn subscribe(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_span_events(FmtSpan::CLOSE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    /// The spans that were closed and have all these texts.
+    #[track_caller]
+    fn expect(&self, texts: &[&str]) {
+        let page = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let mut lines = page.lines().filter(|line| line.contains("close"));
+        let is_there = lines.any(|line| texts.iter().all(|text| line.contains(text)));
+        assert!(is_there, "no span with {texts:?}:\n{page}");
+    }
+}
+
+#[tokio::test]
+async fn spans_are_around_publish_and_handle_and_the_context_goes_on() {
+    let page = Page::default();
+    let _guard = page.subscribe();
+    let builder = echoing()
+        .direct_handler("fail", |_: Request| async {
+            Err("the disk is full".into())
+        })
+        .direct_handler("tell", |request: Request| async move {
+            // The context is that of each poll.
+            tokio::task::yield_now().await;
+            let server = request.connection().unwrap().server().unwrap();
+            server.broadcast("room", Message::new("told", "", ""));
+            let mut own = Message::new("own", "", "");
+            own.set_header("traceparent", PARENT.replace('4', "5"));
+            server.broadcast("room", own);
+            Ok(None)
+        });
+    let server = listen(builder).await;
+    let mut client = server.join("room").await;
+    let id = client.id.clone();
+    let headers = json!({"Traceparent": [PARENT], "tracestate": ["a=b"]});
+    let text = json!({"type": "echo", "messageId": "m-1", "headers": headers}).to_string();
+    client.send_text(&text).await;
+    let echoed = client.next().await;
+    assert_eq!(
+        echoed["headers"],
+        json!({"Traceparent": [PARENT], "Tracestate": ["a=b"]})
+    );
+    let parent = format!("traceparent=\"{PARENT}\"");
+    let client_field = format!("client=\"{id}\"");
+    page.expect(&[
+        "handle{channel=\"room\" key=\"echo\"",
+        &client_field,
+        "id=\"m-1\"",
+        &parent,
+    ]);
+
+    let text = json!({"type": "tell", "headers": {"traceparent": [PARENT]}}).to_string();
+    client.send_text(&text).await;
+    assert_eq!(client.next().await["headers"]["Traceparent"][0], PARENT);
+    let own = client.next().await["headers"]["Traceparent"][0].clone();
+    assert_eq!(own, PARENT.replace('4', "5"));
+    page.expect(&[
+        "handle{channel=\"room\" key=\"tell\"",
+        ":publish{to=\"room\" key=\"told\"",
+        &parent,
+    ]);
+
+    client.send("fail", Value::Null).await;
+    assert_eq!(client.next().await["type"], "error");
+    page.expect(&["key=\"fail\"", "error=true"]);
+    // A context that is none is neither recorded nor passed on.
+    let bad = json!({"type": "echo", "headers": {"traceparent": ["00-0-0-0"]}}).to_string();
+    client.send_text(&bad).await;
+    assert_eq!(client.next().await["headers"], json!({}));
+    assert!(
+        !String::from_utf8(page.0.lock().unwrap().clone())
+            .unwrap()
+            .contains("disk")
+    );
+}
+
+#[tokio::test]
+async fn a_client_has_spans_and_passes_the_context_on() {
+    let page = Page::default();
+    let _guard = page.subscribe();
+    let builder = echoing().direct_handler(
+        "answer",
+        replying("done", |(): (), request: Request| async move {
+            let parent = request
+                .message()
+                .header("traceparent")
+                .unwrap_or("none")
+                .to_owned();
+            Ok(parent)
+        }),
+    );
+    let server = listen(builder).await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let client = Client::builder()
+        .listen("done", move |request: Request| {
+            let told = tell.send(request.bind::<String>());
+            async move { told.map(|()| None).map_err(Into::into) }
+        })
+        .build()
+        .unwrap();
+    let publisher = client.publisher();
+    client.listen("ask", move |request: Request| {
+        let publisher = publisher.clone();
+        async move {
+            tokio::task::yield_now().await;
+            publisher
+                .publish(Message::new("answer", "", request.channel()))
+                .await?;
+            Ok(Some(request.reply("answer")))
+        }
+    });
+    let room = client
+        .join(&server.url(""), "room", JoinOptions::new())
+        .await
+        .unwrap();
+    room.joined().await.unwrap();
+    let mut ask = Message::new("ask", "", "");
+    ask.set_header("traceparent", PARENT);
+    server.server.broadcast("room", ask);
+    for _ in 0..2 {
+        let parent = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap();
+        assert_eq!(parent.unwrap().unwrap(), PARENT);
+    }
+    page.expect(&[
+        "handle{channel=\"room\" key=\"ask\"",
+        ":publish{to=\"room\" key=\"answer\"",
+    ]);
+    client.close().await;
+}
+
+/// A layer that panics when a span is made, entered or left.
+struct Panics;
+
+impl<S: tracing::Subscriber> Layer<S> for Panics {
+    fn on_new_span(
+        &self,
+        _: &tracing::span::Attributes<'_>,
+        id: &tracing::span::Id,
+        _: layer::Context<'_, S>,
+    ) {
+        if id.into_u64().is_multiple_of(2) {
+            panic!("made");
+        }
+    }
+
+    fn on_enter(&self, _: &tracing::span::Id, _: layer::Context<'_, S>) {
+        panic!("entered");
+    }
+
+    fn on_exit(&self, _: &tracing::span::Id, _: layer::Context<'_, S>) {
+        panic!("left");
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_panics_loses_no_message() {
+    let subscriber = tracing_subscriber::registry().with(Panics);
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let builder =
+        echoing().direct_handler("panic", |_: Request| async { panic!("the handler's own") });
+    let server = listen(builder).await;
+    let mut client = server.join("room").await;
+    for n in 0..4 {
+        client.send("echo", json!(n)).await;
+        assert_eq!(client.next().await["body"], n);
+        server
+            .server
+            .broadcast("room", Message::new("tick", "", ""));
+        assert_eq!(client.next().await["type"], "tick");
+        client.send("panic", Value::Null).await;
+        assert_eq!(client.next().await["type"], "error");
+    }
+}

@@ -1,0 +1,152 @@
+//! The cases of the Autobahn test suite, run by `kosoku`: of frames, fragments, UTF-8 and closing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Program;
+
+/// Cases that are not run.
+const LEFT_OUT: [(&str, &str); 3] = [
+    (
+        "9.*",
+        "of performance: their messages are larger than a channel's",
+    ),
+    (
+        "12.*",
+        "of compression, which the protocol of the channels does not negotiate",
+    ),
+    ("13.*", "of compression, too"),
+];
+
+/// Cases that a peer which sends text alone cannot pass: they expect their binary message back, and it is not UTF-8 (or is empty).
+/// The protocol of the channels takes binary messages, and has none to send.
+const BINARY: &str = "1.2.";
+
+/// All that are run.
+pub const CASES: usize = 247;
+
+/// How the messages of a case are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judge {
+    /// The peer sends them back: a case is judged as `kosoku` judges it.
+    Echo,
+    /// The peer answers them with messages of its own, which are not compared. Everything else is: pings and pongs in their order,
+    /// which side closes or fails the connection, the close code, and whether the connection ends as it should. Cases that go on
+    /// only when their message is back are given up by `kosoku`, and tell nothing.
+    Frames,
+}
+
+const LONG: Duration = Duration::from_secs(300);
+
+fn start(mode: &str, at: &str, folder: &Path) -> Program {
+    let folder = folder.to_str().expect("it is UTF-8");
+    let left_out = LEFT_OUT.iter().flat_map(|(cases, _)| ["-x", cases]);
+    let given = ["-m", mode, "-o", folder, "-p", "16", at];
+    let arguments: Vec<_> = left_out.chain(given).collect();
+    Program::kosoku(&arguments)
+}
+
+/// Runs the cases against a server, and returns how many of them were judged.
+///
+/// # Panics
+/// With each case that did not end as it should.
+#[track_caller]
+pub fn against_server(url: &str, folder: &Path, how: Judge) -> usize {
+    // Its exit code is 0 also where cases failed.
+    start("fuzzingclient", url, folder).wait(LONG);
+    judge(folder, how)
+}
+
+/// Serves the cases to a client. `run` is called with the host, and for each number from 1 to [`CASES`] joins the channel `runCase` with
+/// the parameter `case`, and at last `updateReports`; both with the parameter `agent`. Returns how many cases were judged.
+///
+/// # Panics
+/// With each case that did not end as it should.
+#[track_caller]
+pub fn against_client(folder: &Path, how: Judge, run: impl FnOnce(&str)) -> usize {
+    let mut program = start("fuzzingserver", "127.0.0.1:0", folder);
+    let line = program.wait_for_error("listening on ws://");
+    let (_, address) = line.split_once("ws://").expect("an address");
+    run(&format!("ws://{address}"));
+    program.wait(LONG);
+    judge(folder, how)
+}
+
+/// Reads the report.
+#[track_caller]
+fn judge(folder: &Path, how: Judge) -> usize {
+    let read = |name: &str| -> Value {
+        let text = std::fs::read_to_string(folder.join(name));
+        let text = text.unwrap_or_else(|error| panic!("the report lacks {name}: {error}"));
+        serde_json::from_str(&text).expect("the report is JSON")
+    };
+    let index = read("index.json");
+    let mut agents = index.as_object().expect("an object").values();
+    let cases = agents.next().and_then(Value::as_object).expect("an agent");
+    assert!(agents.next().is_none(), "there is one agent");
+    assert_eq!(cases.len(), CASES, "cases were run");
+    let (mut judged, mut failed) = (0, Vec::new());
+    for (id, entry) in cases {
+        let report = read(entry["reportfile"].as_str().expect("a name"));
+        let as_expected = match how {
+            Judge::Echo if id.starts_with(BINARY) => continue,
+            Judge::Echo => is_good(&entry["behavior"]),
+            Judge::Frames => {
+                if report["failedByMe"] == true && waits_for_message(&report["expected"]) {
+                    continue;
+                }
+                let received = control_frames(&report["received"]);
+                let expected = report["expected"].as_object().expect("an object");
+                // Cases without an expectation only look at the close.
+                expected.is_empty()
+                    || expected
+                        .values()
+                        .any(|events| control_frames(events) == received)
+            }
+        };
+        judged += 1;
+        if !as_expected || !is_good(&entry["behaviorClose"]) {
+            failed.push(format!(
+                "{id}: {} ({}), close {} ({}, code {}); received {}",
+                entry["behavior"],
+                report["result"],
+                report["behaviorClose"],
+                report["resultClose"],
+                report["remoteCloseCode"],
+                report["received"]
+            ));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} cases failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    judged
+}
+
+/// A behaviour other than the preferred one that the specification allows is `NON-STRICT`.
+fn is_good(behavior: &Value) -> bool {
+    matches!(
+        behavior.as_str(),
+        Some("OK" | "NON-STRICT" | "INFORMATIONAL")
+    )
+}
+
+/// What a list of events has beside messages.
+fn control_frames(events: &Value) -> Vec<&Value> {
+    let events = events.as_array().map(Vec::as_slice).unwrap_or_default();
+    events
+        .iter()
+        .filter(|event| event[0] != "message")
+        .collect()
+}
+
+/// Whether each of the expectations has a message.
+fn waits_for_message(expected: &Value) -> bool {
+    let mut expectations = expected.as_object().expect("an object").values();
+    expectations.all(|events| control_frames(events).len() < events.as_array().map_or(0, Vec::len))
+}
