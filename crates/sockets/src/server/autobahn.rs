@@ -77,7 +77,9 @@ async fn serve(server: Server, listener: TcpListener) {
             let config = websocket_config(&core.settings.limits);
             let upgraded = accept_async_with_config(Noted::new(stream), Some(config)).await;
             let socket = Echoing(TcpSocket::new(upgraded.expect("an upgrade")));
-            let slot = core.reserve(None).ok().expect("there is room");
+            let Ok(slot) = core.reserve(None) else {
+                panic!("there is room");
+            };
             let identity = Identity::anonymous();
             let connection = Connection::on_server("room".into(), None, identity, server.unowned());
             run(core, slot, socket, connection, Entrance::default()).await;
