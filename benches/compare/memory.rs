@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// The system's, and a count. It counts only while something is weighed: elsewhere it would slow
-/// down those who allocate for each value.
+/// The system's allocator, with a count. It counts only while memory is measured; else it would
+/// slow down contenders that allocate for each value.
 pub(crate) struct Counting {
     is_on: AtomicBool,
     bytes: AtomicI64,

@@ -6,8 +6,8 @@ use fanfeed_benches::watchdog::Watchdog;
 
 use crate::plan::Plan;
 
-/// One who is measured: a name, how it waits, and what makes one round of figures, one for each of
-/// the question's columns.
+/// A contender: a name, how it waits, and a function that makes one round of figures, one for each
+/// of the question's columns.
 pub(crate) struct Contender {
     name: &'static str,
     waits: &'static str,
@@ -36,11 +36,11 @@ pub(crate) struct Case {
     pub(crate) label: String,
     /// How many readers there are, if that is what the cases differ in.
     pub(crate) readers: Option<usize>,
-    /// Who takes part. The ratios are to the first.
+    /// The contenders. The ratios are to the first.
     pub(crate) contenders: Vec<Contender>,
-    /// Who is held against whom, besides.
+    /// Pairs of contenders to compare as well.
     pub(crate) pairs: Vec<(&'static str, &'static str)>,
-    /// What the first is to reach beside the best peer.
+    /// The ratio that the first should reach to the best peer.
     pub(crate) goal: Option<Goal>,
 }
 

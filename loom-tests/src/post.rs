@@ -114,7 +114,7 @@ impl<T> std::fmt::Debug for PostBox<T> {
 }
 
 impl<T> PostBox<T> {
-    /// Takes a value, if there is one, and wakes who waits for room.
+    /// Takes a value, if there is one, and wakes the sends that wait for room.
     pub fn take(&self) -> Option<T> {
         let mut inside = self.shared.inside.lock().unwrap();
         let value = inside.values.pop_front()?;

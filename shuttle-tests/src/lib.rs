@@ -29,7 +29,7 @@
 //!
 //! ```text
 //! FANFEED_SHUTTLE_SCHEDULE=9101... RUSTFLAGS="--cfg fanfeed_shuttle" \
-//!     cargo test -p fanfeed-shuttle-tests --release --test feed -- --exact --nocapture everyone_gets_what_is_promised
+//!     cargo test -p fanfeed-shuttle-tests --release --test feed -- --exact --nocapture every_subscriber_gets_what_is_promised
 //! ```
 //!
 //! It fails again in the same way (`tests/replay.rs` checks that it does), as long as neither the

@@ -151,8 +151,8 @@ fn carriers() {
     ledger.assert_settled();
 }
 
-/// Two that give up at once, one of which tries again for those who missed it, beside two that wait
-/// for as long as it takes. A wake-up that was meant for one who gave up is handed on.
+/// Two senders that give up at once, one of which retries for the subscribers that missed the
+/// value, beside two that wait without limit. A wake-up for a sender that gave up is passed on.
 fn those_that_give_up() {
     let ledger = Ledger::new();
     let feed = Feed::new();
@@ -178,7 +178,7 @@ fn those_that_give_up() {
         thread::spawn(move || feed.send(value(&ledger, sender, 0)))
     }));
     let mut sequence = Sequence::new();
-    // Those that wait have to get in, whoever gives up meanwhile.
+    // The senders that wait must be served, whichever senders give up meanwhile.
     while sequence
         .values
         .iter()
@@ -261,8 +261,8 @@ fn two_unsubscribes() {
     ledger.assert_settled();
 }
 
-/// One takes what a sender brings, who waits for room, while another unsubscribes the channel: what
-/// came is the beginning.
+/// One thread takes the values of a sender that waits for room, while another unsubscribes the
+/// channel: the values that arrived are the first ones.
 fn an_end_beside_a_drain() {
     let ledger = Ledger::new();
     let feed = Feed::new();
@@ -310,7 +310,7 @@ fn two_that_look() {
 }
 
 #[test]
-fn those_who_drain_release_all() {
+fn receivers_that_drain_release_all_senders() {
     Schedules::new().hold(two_that_drain);
 }
 
@@ -320,7 +320,7 @@ fn timers_change_nothing() {
 }
 
 #[test]
-fn an_unsubscribe_releases_those_who_wait_for_it() {
+fn an_unsubscribe_releases_sends_that_wait_for_it() {
     Schedules::new().hold(|| an_end(Ending::Unsubscribe));
 }
 
@@ -330,7 +330,7 @@ fn an_unsubscribe_of_the_only_channel_releases_all() {
 }
 
 #[test]
-fn a_dropped_receiver_releases_those_who_wait_for_it() {
+fn a_dropped_receiver_releases_sends_that_wait_for_it() {
     Schedules::new().hold(|| an_end(Ending::Drop));
 }
 
@@ -340,7 +340,7 @@ fn a_drop_of_the_only_receiver_releases_all() {
 }
 
 #[test]
-fn a_close_releases_those_who_wait_for_one_of_two() {
+fn a_close_releases_sends_that_wait_for_one_of_two() {
     Schedules::new().hold(|| an_end(Ending::Close));
 }
 
@@ -355,12 +355,12 @@ fn carriers_release_all() {
 }
 
 #[test]
-fn those_who_give_up_hand_their_wake_up_on() {
+fn senders_that_give_up_pass_their_wake_up_on() {
     Schedules::new().hold(those_that_give_up);
 }
 
 #[test]
-fn one_who_gives_up_hands_its_wake_up_on() {
+fn a_sender_that_gives_up_passes_its_wake_up_on() {
     Schedules::new().hold(one_that_gives_up);
 }
 
@@ -375,7 +375,7 @@ fn what_came_before_an_unsubscribe_has_no_gaps() {
 }
 
 #[test]
-fn an_unsubscribe_waits_for_those_who_look() {
+fn an_unsubscribe_waits_for_threads_that_query_the_carrier() {
     Schedules::new().hold(two_that_look);
 }
 

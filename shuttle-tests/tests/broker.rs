@@ -357,7 +357,7 @@ fn a_place_is_given_up_under_the_lock() {
 }
 
 #[test]
-fn somebody_is_called_for_what_is_handed_back() {
+fn a_member_is_called_for_a_message_that_is_handed_back() {
     Schedules::new()
         .because(Why::Deadlock)
         .find("broker::no_recruits", a_group_is_handed_over);

@@ -355,7 +355,7 @@ fn a_busy_thread_drops_its_old_table_after_its_visit() {
 }
 
 #[test]
-fn a_destructor_keeps_nobody_waiting() {
+fn a_destructor_keeps_no_thread_waiting() {
     Schedules::new().hold(a_destructor_waits);
 }
 

@@ -54,7 +54,7 @@ fn a_scope() {
         post_box.seal();
     }
     let sent = sender.join().unwrap();
-    // Whoever came first has dropped them.
+    // The thread that came first has dropped them.
     for post_box in &boxes {
         post_box.assert_ended();
     }
@@ -370,7 +370,7 @@ fn producers_in_a_circle_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn sources_of_others_end_as_the_crates_own_do() {
+fn foreign_sources_end_as_the_crates_own_do() {
     Schedules::new().hold(sources);
 }
 

@@ -155,7 +155,7 @@ fn visitors(closes: bool) {
             }
             subscription.unsubscribe();
             post_box.seal();
-            // Who closes the feed meanwhile may have the carrier in hand, to drop it.
+            // A thread that closes the feed meanwhile may be about to drop the carrier.
             assert!(closes || post_box.is_disconnected());
             while let Some(value) = post_box.take() {
                 sequence.take(&value);
@@ -283,7 +283,7 @@ fn batches(overflow: Overflow) {
 }
 
 #[test]
-fn everyone_gets_what_is_promised() {
+fn every_subscriber_gets_what_is_promised() {
     Schedules::new().hold(everyone);
 }
 

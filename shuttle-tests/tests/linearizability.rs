@@ -482,7 +482,7 @@ fn two_orders_in_one_ring_are_noticed() {
 
 #[test]
 #[should_panic(expected = "not linearizable")]
-fn a_send_that_begins_while_another_finds_nobody_is_noticed() {
+fn a_send_that_begins_while_another_finds_no_subscriber_is_noticed() {
     let [new, sends, receiver] = END;
     let history = one_by_one([
         Call::Subscribe,

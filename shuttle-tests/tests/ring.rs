@@ -149,8 +149,8 @@ fn overtaken(capacity: usize) {
     ledger.assert_settled();
 }
 
-/// Beside one who reads everything, two come, with what the ring still holds, read a little, and
-/// leave.
+/// Beside a reader that reads everything, two readers join with what the ring still holds, read a
+/// little, and leave.
 fn visitors(capacity: usize) {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(capacity).unwrap();
@@ -190,7 +190,7 @@ fn visitors(capacity: usize) {
     ledger.assert_settled();
 }
 
-/// The ring ends beside those who send and those who read: what was sent by then arrives.
+/// The ring ends beside senders and readers: every value sent before that arrives.
 fn a_close() {
     let (ledger, order) = (Ledger::new(), Order::new());
     let ring = RingFeed::new(2).unwrap();
@@ -390,12 +390,12 @@ fn exclusive(capacity: usize) {
 }
 
 #[test]
-fn everyone_sees_one_order_in_a_ring_of_one() {
+fn all_readers_see_one_order_in_a_ring_of_one() {
     Schedules::new().hold(|| everyone(1));
 }
 
 #[test]
-fn everyone_sees_one_order_in_a_larger_ring() {
+fn all_readers_see_one_order_in_a_larger_ring() {
     Schedules::new().hold(|| everyone(4));
 }
 
@@ -435,7 +435,7 @@ fn leaving_readers_release_senders() {
 }
 
 #[test]
-fn room_is_found_by_all_who_wait_for_it() {
+fn every_waiting_sender_finds_room() {
     Schedules::new().hold(room_for_all);
 }
 

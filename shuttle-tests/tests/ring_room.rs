@@ -52,7 +52,7 @@ fn read<const N: usize>(
     })
 }
 
-/// Takes what is left, which makes room for everybody who waits still.
+/// Takes the remaining values, which makes room for every sender that still waits.
 fn read_the_rest(readers: [JoinHandle<RingReceiver<u32>>; 2]) -> [RingReceiver<u32>; 2] {
     readers.map(|reader| {
         let mut reader = reader.join().unwrap();
@@ -112,8 +112,8 @@ fn a_line(capacity: usize) {
     }
 }
 
-/// Two readers empty a full ring, and nothing else happens: there is room for all three, whoever
-/// comes first.
+/// Two readers empty a full ring, and nothing else happens: there is room for all three senders,
+/// whichever comes first.
 fn room_for_all() {
     let (ring, [one, other]) = full(4);
     let senders = [(); 3].map(|()| send(&ring));

@@ -33,7 +33,7 @@ struct Generation {
     abrupt: bool,
     /// How many deliveries the sends have reported.
     reached: AtomicU64,
-    /// Who has been subscribed, for the sum of their figures.
+    /// Subscriptions that have ended, for the sum of their figures.
     gone: Mutex<Vec<Gone>>,
 }
 

@@ -1,7 +1,7 @@
 //! `TypeMux`: posters of several types of events, subscriptions to some of the types that stay, or
 //! come and go.
 
-// It is deprecated for those who have a choice.
+// The soak must use the deprecated mux.
 #![allow(deprecated)]
 
 mod events;
@@ -32,11 +32,11 @@ struct Generation {
     enough: AtomicBool,
     /// `stop` has returned.
     stopped: AtomicBool,
-    /// To how many of those who stay each type goes. Known before anything is posted.
+    /// The number of subscribers that stay, for each type. Known before anything is posted.
     stayers: [AtomicU64; KINDS],
     /// How many deliveries the posts have reported.
     reached: AtomicU64,
-    /// Who has been subscribed, for the sum of their figures.
+    /// Subscriptions that have ended, for the sum of their figures.
     gone: Mutex<Vec<Subscription>>,
 }
 

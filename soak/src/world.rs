@@ -27,7 +27,7 @@ pub(crate) struct World {
     /// Values made, by `new` or by cloning, and values dropped.
     pub(crate) created: Sum,
     pub(crate) dropped: Sum,
-    /// What the current generation is, for who reads a violation or a dump.
+    /// A description of the current generation, for violations and dumps.
     pub(crate) about: Mutex<String>,
 }
 

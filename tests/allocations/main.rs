@@ -141,7 +141,7 @@ fn no_verb_allocates_while_there_is_room_and_neither_do_closures_and_lossy_chann
 }
 
 #[test]
-fn a_send_to_nobody_allocates_nothing() {
+fn a_send_without_subscribers_allocates_nothing() {
     let feed = Feed::new();
     feed.send(0);
     assert_eq!(allocations(|| assert_eq!(feed.send(1), 0)), 0);
@@ -262,8 +262,8 @@ fn bytes<R>(f: impl FnOnce() -> R) -> (i64, R) {
     (BYTES.with(Cell::get) - before, returned)
 }
 
-/// The most bytes that one subscriber who comes and goes allocates while from `live` on two chunks
-/// fill up.
+/// The most bytes that one subscriber that comes and goes allocates while, from `live` on, two
+/// chunks fill up.
 fn most_for_one_that_comes_and_goes<S>(live: usize, subscribe: impl Fn() -> S) -> u64 {
     let mut subscribers: Vec<_> = (0..live).map(|_| subscribe()).collect();
     (0..130)

@@ -188,7 +188,7 @@ fn a_receiver_that_waits_is_woken_though_what_its_value_pushed_out_panics() {
 }
 
 #[test]
-fn a_value_for_nobody_panics_on_the_thread_that_sent_it() {
+fn a_value_without_subscribers_panics_on_the_thread_that_sent_it() {
     for (verb, send) in verbs() {
         let tally = Tally::new();
         let feed = Feed::new();
@@ -206,7 +206,7 @@ fn a_value_for_nobody_panics_on_the_thread_that_sent_it() {
 }
 
 #[test]
-fn a_value_that_a_full_subscriber_misses_panics_once_everybody_is_served() {
+fn a_value_that_a_full_subscriber_misses_panics_once_all_subscribers_are_served() {
     for (verb, send) in verbs() {
         let tally = Tally::new();
         let feed = Feed::new();

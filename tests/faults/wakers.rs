@@ -168,7 +168,7 @@ fn assert_released(faults: &Arc<Faults>) {
 // ---- The end of a subscription ----
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_from_learning_of_an_end() {
+fn a_panicking_waker_keeps_no_other_waiter_from_learning_of_an_end() {
     let ends: [fn(Feed<u8>, &fanfeed::Subscription); 4] = [
         |_feed, subscription| subscription.unsubscribe(),
         |feed, _| feed.close(),
@@ -199,7 +199,7 @@ fn a_waker_that_panics_keeps_nobody_from_learning_of_an_end() {
 }
 
 #[test]
-fn a_waker_that_panics_when_cloned_or_dropped_does_so_to_who_polls() {
+fn a_waker_that_panics_when_cloned_or_dropped_panics_in_the_task_that_polls() {
     let subscription = fanfeed::Subscription::join([]);
     let mut closed = subscription.closed();
     let (faults, waker) = Faults::that(|faults| &faults.clone);
@@ -243,7 +243,7 @@ mod tasks {
     use crate::panic_of;
 
     #[test]
-    fn a_receiver_whose_waker_panics_keeps_no_value_from_others() {
+    fn a_panicking_waker_of_a_receiver_keeps_no_value_from_others() {
         for (verb, send) in verbs() {
             let tally = Tally::new();
             let feed = Feed::new();
@@ -268,7 +268,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_receiver_whose_waker_panics_keeps_nobody_from_learning_of_the_end() {
+    fn a_panicking_waker_of_a_receiver_keeps_no_waiter_from_learning_of_the_end() {
         let ends: [fn(Feed<u8>); 2] = [|feed| feed.close(), drop];
         for end in ends {
             let feed = Feed::new();
@@ -320,7 +320,7 @@ mod tasks {
     type Event<R> = fn(&mut R);
 
     #[test]
-    fn a_reader_whose_waker_panics_keeps_no_other_asleep() {
+    fn a_panicking_waker_of_a_reader_keeps_no_other_reader_asleep() {
         let exclusive: [Event<ExclusiveRingFeed<u64>>; 5] = [
             |ring| assert_eq!(ring.send(1), 0),
             |ring| assert_eq!(ring.try_send(1), Ok(0)),
@@ -362,7 +362,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_send_whose_waker_panics_costs_neither_the_receiver_nor_another_send() {
+    fn a_panicking_waker_of_a_send_affects_neither_the_receiver_nor_another_send() {
         let feed = Feed::new();
         let mut receiver = feed.channel(1).unwrap();
         feed.send(0);
@@ -380,7 +380,7 @@ mod tasks {
     }
 
     #[test]
-    fn a_send_on_a_full_ring_whose_waker_panics_costs_the_reader_nothing() {
+    fn a_panicking_waker_of_a_send_on_a_full_ring_does_not_affect_the_reader() {
         let feed = Feed::new();
         let ring = RingFeed::new(1).unwrap();
         let mut reader = ring.subscribe();
@@ -469,7 +469,7 @@ mod tasks {
 
     #[allow(deprecated)]
     #[test]
-    fn a_subscriber_of_a_mux_whose_waker_panics_is_not_ended_for_it() {
+    fn a_panicking_waker_does_not_end_its_subscriber_of_a_mux() {
         let mux = fanfeed::TypeMux::new();
         let mut bad = mux.subscribe::<(u8,)>();
         let mut good = mux.subscribe::<(u8,)>();

@@ -30,7 +30,7 @@ fn story(receiver: &mut Receiver<u64>) -> Vec<i64> {
 }
 
 #[test]
-fn a_batch_reaches_everybody_in_order_and_counts_each_delivery() {
+fn a_batch_reaches_every_subscriber_in_order_and_counts_each_delivery() {
     // Around the sizes of the blocks in which it goes.
     for count in [0, 1, 2, 31, 32, 33, 64, 100] {
         let feed = Feed::new();
@@ -195,7 +195,7 @@ fn a_batch_larger_than_the_channels_is_waited_for_value_by_value() {
 }
 
 #[test]
-fn who_has_room_for_a_part_gets_that_part_and_then_the_rest() {
+fn a_subscriber_with_room_for_a_part_gets_that_part_and_then_the_rest() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let mut three = feed.channel(3).unwrap();
@@ -314,7 +314,7 @@ fn batches_of_several_threads_keep_each_threads_order() {
 // ---- Policies ----
 
 #[test]
-fn a_batch_that_overflows_is_told_of_as_single_values_would_be() {
+fn a_batch_that_overflows_is_reported_as_single_values_would_be() {
     let feed = Feed::new();
     let mut newest = own(&feed, 4, Overflow::DropNewest);
     let mut oldest = own(&feed, 4, Overflow::DropOldest);
@@ -353,7 +353,7 @@ fn a_batch_that_just_fits_overflows_nothing() {
 }
 
 #[test]
-fn the_last_gets_originals_as_far_as_nobody_waits_for_them_and_clones_of_the_rest() {
+fn the_last_subscriber_gets_the_originals_that_no_late_subscriber_needs_and_clones_of_the_rest() {
     let _watchdog = watchdog();
     for room in 1..5 {
         let feed = Feed::new();

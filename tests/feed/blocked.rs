@@ -83,7 +83,7 @@ fn one_of_each(feed: &Feed<u64>) -> Vec<Full> {
 }
 
 #[test]
-fn whoever_makes_room_first_is_served_first_whatever_its_kind() {
+fn the_first_subscriber_to_make_room_is_served_first_whatever_its_kind() {
     let _watchdog = watchdog();
     // Each kind is the first, the second, the third, the last to make room.
     for turn in 0..4 {
@@ -202,7 +202,7 @@ fn a_blocked_send_does_not_hold_up_other_sends() {
 }
 
 #[test]
-fn who_subscribes_while_a_send_is_blocked_does_not_get_its_value() {
+fn a_subscriber_that_comes_while_a_send_is_blocked_does_not_get_its_value() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let mut full = feed.channel(1).unwrap();

@@ -130,7 +130,7 @@ impl Wake for Unsubscribes {
 /// Guards against telling that waits: a task that is told of the first end unsubscribes a closure
 /// which is running, and runs until the last subscription has been told.
 #[test]
-fn a_waker_that_unsubscribes_keeps_nobody_from_being_told() {
+fn a_waker_that_unsubscribes_keeps_no_other_member_from_being_told() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let (running, runs) = crossbeam_channel::bounded(1);

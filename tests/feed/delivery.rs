@@ -252,7 +252,7 @@ fn values_of_one_thread_reach_each_subscriber_in_order() {
 // ---- 3: delivery is simultaneous ----
 
 #[test]
-fn a_full_subscriber_holds_the_send_and_nobody_else() {
+fn a_full_subscriber_blocks_the_send_and_no_other_subscriber() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let mut first = feed.channel(1).unwrap();

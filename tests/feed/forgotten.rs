@@ -34,7 +34,7 @@ fn a_forgotten_receiver_stays_subscribed_and_holds_senders_until_the_feed_is_clo
 }
 
 #[test]
-fn a_forgotten_receiver_that_may_miss_values_holds_nobody() {
+fn a_forgotten_lossy_receiver_blocks_no_sender() {
     for (overflow, kept) in [
         (Overflow::DropOldest, 2),
         (Overflow::DropNewest, 2),
@@ -156,7 +156,7 @@ fn forgotten_iterators_leave_their_receiver_as_it_is() {
 }
 
 #[test]
-fn a_forgotten_undelivered_value_is_leaked_and_holds_nobody() {
+fn a_forgotten_undelivered_value_is_leaked_and_blocks_no_send() {
     let tally = Tally::new();
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
@@ -191,7 +191,7 @@ fn forgotten_options_and_ways_to_subscribe_only_leak() {
 }
 
 #[test]
-fn a_forgotten_producer_runs_on_and_a_forgotten_token_holds_nobody() {
+fn a_forgotten_producer_runs_on_and_a_forgotten_token_blocks_no_thread() {
     let _watchdog = watchdog();
     let rounds = Arc::new(AtomicUsize::new(0));
     let (tokens, token) = crossbeam_channel::bounded(1);
@@ -287,7 +287,7 @@ mod futures {
     }
 
     #[test]
-    fn a_forgotten_send_reaches_nobody_more_and_holds_up_no_other() {
+    fn a_forgotten_send_reaches_no_more_subscribers_and_delays_no_other_send() {
         let _watchdog = watchdog();
         let feed = Feed::new();
         let (mut receiver, subscription) = feed.channel(1).unwrap().split();

@@ -31,7 +31,7 @@ fn all<T>(receiver: &mut Receiver<T>) -> Vec<Option<T>> {
 // ---- Values given up ----
 
 #[test]
-fn a_value_given_up_is_told_where_it_would_have_been() {
+fn a_value_given_up_is_reported_where_it_would_have_been() {
     type GiveUp = fn(Undelivered<u64>);
     let ways: [GiveUp; 4] = [
         drop,
@@ -72,7 +72,7 @@ fn a_value_that_is_delivered_late_is_not_missed() {
 }
 
 #[test]
-fn a_value_given_up_after_others_were_sent_is_told_before_them_or_at_once() {
+fn a_value_given_up_after_others_were_sent_is_reported_before_them_or_at_once() {
     let feed = Feed::new();
     let mut receiver = feed.channel(2).unwrap();
     feed.send_batch([0, 1]);
@@ -234,7 +234,7 @@ fn sent(send: impl FnOnce()) {
 }
 
 #[test]
-fn a_clone_that_panics_is_told_where_its_value_would_have_been() {
+fn a_clone_that_panics_is_reported_where_its_value_would_have_been() {
     for overflow in [
         Overflow::Block,
         Overflow::DropNewest,
@@ -275,7 +275,7 @@ fn a_clone_that_panics_is_told_where_its_value_would_have_been() {
 }
 
 #[test]
-fn values_missed_at_one_point_for_two_reasons_are_told_at_once() {
+fn values_missed_at_one_point_for_two_reasons_are_reported_together() {
     let feed = Feed::new();
     let mut first = channel(&feed, 1, Overflow::DropOldest);
     let _other = feed.channel(8).unwrap();
@@ -288,7 +288,7 @@ fn values_missed_at_one_point_for_two_reasons_are_told_at_once() {
 }
 
 #[test]
-fn a_clone_that_panics_in_a_retry_is_told_at_the_values_place() {
+fn a_clone_that_panics_in_a_retry_is_reported_at_the_values_place() {
     let tally = Tally::new();
     let feed = Feed::new();
     let mut receivers = [(); 3].map(|()| feed.channel(1).unwrap());

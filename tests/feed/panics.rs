@@ -27,7 +27,7 @@ fn failure(subscription: &Subscription) -> String {
 // ---- Clones ----
 
 #[test]
-fn everybody_else_is_served_before_the_panic_of_a_clone_goes_on() {
+fn all_other_subscribers_are_served_before_the_panic_of_a_clone_is_resumed() {
     // For the first, one in the middle, and the last that needs a clone.
     for bad in [0, 1, 3, 63, 64, 68] {
         let tally = Tally::new();

@@ -140,7 +140,7 @@ fn every_verb_can_be_used_in_a_closure() {
 // ---- Subscribing and closing ----
 
 #[test]
-fn who_is_subscribed_in_a_closure_gets_the_next_value() {
+fn a_subscriber_added_in_a_closure_gets_the_next_value() {
     let feed = Feed::new();
     let weak = feed.downgrade();
     let held: Arc<Mutex<Vec<Receiver<u64>>>> = Arc::default();

@@ -84,7 +84,7 @@ async fn a_blocking_send_waits_for_tokio_channels_too() {
 }
 
 #[tokio::test]
-async fn a_send_that_is_dropped_while_it_waits_is_told_to_who_missed_it() {
+async fn a_waiting_send_that_is_dropped_is_reported_to_the_subscribers_that_missed_it() {
     let feed = Feed::new();
     let mut receiver = feed.channel(1).unwrap();
     assert_eq!(feed.send_async(0).await, 1);
@@ -243,7 +243,7 @@ async fn sends_from_many_tasks_and_threads_conserve_every_value() {
 }
 
 #[tokio::test]
-async fn a_send_of_a_feed_whose_handles_are_gone_reaches_nobody() {
+async fn a_send_of_a_feed_whose_handles_are_gone_reaches_no_subscriber() {
     let feed = Feed::new();
     let _receiver = feed.channel(1).unwrap();
     let send = feed.send_async(1);
@@ -338,7 +338,7 @@ impl Carrier<u8> for Deaf {
 }
 
 #[test]
-fn a_send_that_nobody_wakes_looks_again_each_millisecond() {
+fn a_send_that_is_not_woken_looks_again_each_millisecond() {
     // Waits that went on doubling would take more than a minute.
     const TIMES: usize = 100;
     let feed = Feed::new();

@@ -142,7 +142,7 @@ async fn receives_give_way_beside_receivers_that_find_nothing() {
 }
 
 #[tokio::test]
-async fn receives_give_way_beside_others_that_are_ready_or_blocked() {
+async fn receives_yield_beside_others_that_are_ready_or_blocked() {
     let (feed, full) = (Feed::new(), Feed::new());
     let mut receivers = [STEPS, STEPS].map(|capacity| feed.channel(capacity).unwrap());
     feed.send_batch(0..STEPS);

@@ -320,7 +320,7 @@ fn a_feed_takes_values_that_two_threads_may_not_share() {
 }
 
 #[test]
-fn a_sender_of_values_that_borrow_is_made_and_sends_to_nobody() {
+fn a_ring_of_borrowing_values_can_be_made_and_sent_on() {
     // What subscribes asks for `'static`; what only sends on a ring does not.
     let text = String::from("borrowed");
     let mut ring = ExclusiveRingFeed::new(4).unwrap();

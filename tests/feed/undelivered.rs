@@ -15,7 +15,7 @@ use fanfeed::{CarrierOverflow, Cause, Feed, Overflow, Undelivered};
 struct Mute;
 
 #[test]
-fn it_names_those_who_missed_the_value_and_counts_the_others() {
+fn it_names_the_subscribers_that_missed_the_value_and_counts_the_others() {
     let feed = Feed::new();
     let (tx, rx) = crossbeam_channel::bounded(1);
     let named = feed.subscriber().name("slow").subscribe(tx);
@@ -131,7 +131,7 @@ fn it_prints_without_asking_the_value_to() {
 // ---- Retrying ----
 
 #[test]
-fn a_retry_serves_those_who_missed_it_and_nobody_else() {
+fn a_retry_serves_only_the_subscribers_that_missed_the_value() {
     let feed = Feed::new();
     let mut first = feed.channel(1).unwrap();
     let mut second = feed.channel(1).unwrap();
@@ -290,7 +290,7 @@ fn it_can_be_retried_on_another_thread() {
 }
 
 #[test]
-fn those_whose_policy_loses_the_value_have_not_missed_it_for_want_of_waiting() {
+fn subscribers_whose_policy_drops_the_value_are_not_listed_as_missed() {
     let feed = Feed::new();
     let own = |overflow| {
         let builder = feed.subscriber().capacity(1).overflow(overflow);

@@ -20,7 +20,7 @@ fn nobody_subscribed_means_nobody_reached() {
 }
 
 #[test]
-fn a_closed_feed_reaches_nobody_and_does_not_wait() {
+fn a_closed_feed_reaches_no_subscriber_and_does_not_wait() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let mut full = feed.channel(1).unwrap();
@@ -82,7 +82,7 @@ fn a_timed_send_waits_as_long_as_it_was_told_and_no_longer() {
 }
 
 #[test]
-fn a_deadline_in_the_past_serves_those_who_have_room() {
+fn a_deadline_in_the_past_serves_subscribers_with_room() {
     let feed = Feed::new();
     let full = feed.channel(1).unwrap();
     let roomy = feed.channel(2).unwrap();

@@ -186,7 +186,7 @@ fn room_that_was_given_to_a_send_that_is_not_polled_serves_one_that_does_not_wai
 }
 
 #[tokio::test]
-async fn room_of_a_tokio_channel_goes_back_to_it_when_nobody_of_the_feed_waits_any_more() {
+async fn a_tokio_channel_gets_its_room_back_when_no_send_of_the_feed_waits_any_more() {
     let feed = Feed::new();
     let (sender, mut receiver) = tokio_mpsc::channel(1);
     let _subscription = feed.subscribe(sender.clone());
@@ -303,7 +303,7 @@ fn sends_are_woken_and_served_in_the_order_in_which_they_came() {
 /// receiver finds room while the thread that was woken for it is not running yet, and one that was
 /// preempted is not in line. So this counts turns, and how often a thread waits for many of others.
 #[test]
-fn no_blocked_thread_waits_while_others_have_turn_after_turn() {
+fn no_blocked_thread_waits_while_others_get_turn_after_turn() {
     const THREADS: usize = 8;
     const TURNS: usize = 150;
     let _watchdog = watchdog();

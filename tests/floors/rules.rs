@@ -29,7 +29,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("docs", 7),
 ];
 
-/// What a module may import of its own floor: who, and whom. The pairs make no circle.
+/// The imports that are allowed on one floor: a module, and the modules it may import. The pairs
+/// make no cycle.
 const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("backoff", &["error"]),
     ("events", &["wait"]),

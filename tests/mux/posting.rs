@@ -13,7 +13,7 @@ use crate::common::{join, message, watchdog};
 use crate::{Does, Letter, Number, numbers};
 
 #[test]
-fn an_event_reaches_those_who_subscribed_to_its_type() {
+fn an_event_reaches_the_subscribers_of_its_type() {
     let mux = TypeMux::default();
     let mut first = mux.subscribe::<(Number,)>();
     let mut second = mux.subscribe::<(Number,)>();
@@ -25,7 +25,7 @@ fn an_event_reaches_those_who_subscribed_to_its_type() {
 }
 
 #[test]
-fn an_event_that_nobody_has_subscribed_to_is_dropped() {
+fn an_event_without_subscribers_is_dropped() {
     let mux = TypeMux::new();
     let event = Arc::new(());
     assert_eq!(mux.post(Arc::clone(&event)).unwrap(), 0);

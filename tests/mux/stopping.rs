@@ -49,7 +49,7 @@ fn after_stop_a_subscription_has_ended() {
 }
 
 #[test]
-fn a_mux_that_is_stopped_while_somebody_subscribes_ends_that_too() {
+fn a_mux_that_is_stopped_during_a_subscribe_ends_that_subscription_too() {
     /// Stops the mux when it is cloned for one of the types.
     struct Stops(Arc<TypeMux>, Arc<AtomicUsize>);
     impl Clone for Stops {

@@ -229,7 +229,7 @@ fn batches_go_through_a_ring_in_order() {
 }
 
 #[test]
-fn who_polls_a_ring_for_room_is_told_at_once_or_woken() {
+fn a_poll_for_room_of_a_ring_is_answered_at_once_or_woken() {
     let ring = RingFeed::new(2).unwrap();
     let mut readers = [ring.subscribe(), ring.subscribe()];
     let (count, waker) = counting_waker();

@@ -260,7 +260,7 @@ fn a_panic_of_the_handler_leaves_the_reader_behind_that_value() {
 }
 
 #[test]
-fn misses_are_told_instead_of_a_batch() {
+fn missed_values_are_reported_instead_of_a_batch() {
     with_each_sender!(8, |ring| {
         let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);

@@ -376,7 +376,8 @@ fn a_cursor_tells_where_its_reader_is_until_it_has_ended() {
     }
 }
 
-/// Values that count who has handled them: the stage in the upper bits must be the one expected.
+/// Values that count the stages that have handled them: the stage in the upper bits must be the one
+/// expected.
 struct Handled([AtomicU64; 4]);
 
 impl Handled {

@@ -149,7 +149,7 @@ fn a_send_inside_one_that_writes_comes_before_it() {
 }
 
 #[test]
-fn a_shared_sender_that_is_slow_to_write_holds_up_nobody() {
+fn a_shared_sender_that_is_slow_to_write_delays_no_other_sender() {
     let _watchdog = watchdog();
     let ring = RingFeed::new(2).unwrap();
     let mut reader = ring.subscribe();

@@ -43,7 +43,7 @@ fn a_reader_that_fell_behind_learns_how_many_it_missed_once_and_goes_on() {
 }
 
 #[test]
-fn a_reader_that_was_unsubscribed_is_told_of_no_misses() {
+fn an_unsubscribed_reader_reports_no_missed_values() {
     with_each_sender!(4, |ring| {
         let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
         let [mut told, mut untold] = [(); 2].map(|()| builder.clone().subscribe());
@@ -62,7 +62,7 @@ fn a_reader_that_was_unsubscribed_is_told_of_no_misses() {
 }
 
 #[test]
-fn misses_are_told_before_the_end_and_in_stats_before_they_are_noticed() {
+fn missed_values_are_reported_before_the_end_and_in_stats_before_they_are_noticed() {
     with_each_sender!(4, |ring| {
         let builder = ring.subscriber().overflow(RingOverflow::DropOldest);
         let mut reader = builder.subscribe();
@@ -333,7 +333,7 @@ fn a_reader_that_may_not_fall_behind_ends_with_an_error_when_it_does() {
         let errors = reader.subscription().err();
         ring.send_batch(0..8);
         assert!(errors.try_recv().is_err() && !reader.is_closed());
-        // Whoever keeps up stays.
+        // A reader that keeps up stays.
         assert!(reader.try_iter().eq(0..8));
         assert!(other.try_iter().eq(0..8));
         ring.send_batch(8..16);
@@ -400,7 +400,7 @@ fn no_lossy_reader_that_has_stopped_reading_holds_a_sender() {
 }
 
 #[test]
-fn a_waiting_reader_that_may_not_fall_behind_is_told_of_what_it_can_read() {
+fn a_waiting_reader_that_may_not_fall_behind_learns_what_it_can_read() {
     let _watchdog = watchdog();
     with_each_sender!(1, |ring| {
         let builder = ring.subscriber().overflow(RingOverflow::Disconnect);

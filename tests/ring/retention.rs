@@ -62,7 +62,7 @@ fn a_value_is_dropped_when_its_last_reader_has_passed_it() {
 }
 
 #[test]
-fn what_nobody_is_to_read_is_dropped_at_once() {
+fn a_value_that_no_reader_will_read_is_dropped_at_once() {
     let tally = Tally::new();
     with_each_dropping_sender!(8, |ring| {
         // No reader at all.

@@ -216,7 +216,7 @@ fn in_a_handler_it_waits_for_the_handler_to_return() {
 }
 
 #[test]
-fn a_panic_of_an_old_value_goes_through_and_the_value_was_sent() {
+fn a_panic_of_an_old_value_propagates_and_the_value_was_sent() {
     struct Fragile(bool);
     impl Drop for Fragile {
         fn drop(&mut self) {

@@ -52,7 +52,7 @@ fn what_was_skipped_is_free_for_the_sender() {
 }
 
 #[test]
-fn misses_are_told_before_anything_is_skipped() {
+fn missed_values_are_reported_before_anything_is_skipped() {
     with_each_sender!(8, |ring| {
         let mut reader = lossy_reader(&ring.handle());
         ring.send_batch(0..20);

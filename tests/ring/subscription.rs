@@ -266,7 +266,7 @@ fn its_figures_tell_what_was_sent_to_it() {
         assert!(stats.blocked_for > Duration::ZERO);
         assert!(reader.try_iter().eq(4..12));
         drop(reader);
-        // The figures outlive the reader, whoever has its seat.
+        // The figures outlive the reader, even if another reader has its seat.
         let last = subscription.stats();
         assert_eq!(
             (last.delivered, last.dropped, last.depth, last.blocked),

@@ -32,7 +32,7 @@ fn a_value_is_dropped_when_another_takes_its_place_a_lap_later() {
 }
 
 #[test]
-fn values_live_for_as_long_as_anybody_may_read_them() {
+fn values_live_while_a_reader_may_read_them() {
     let tally = Tally::new();
     for sent in [0, 1, 7, 8, 9, 30] {
         with_each_sender!(8, |ring| {
@@ -92,7 +92,7 @@ fn values_go_with_the_last_sender_and_reader_whatever_other_handles_are_left() {
 }
 
 #[test]
-fn a_closed_ring_keeps_no_values_that_nobody_is_to_read() {
+fn a_closed_ring_keeps_no_values_that_no_reader_will_read() {
     let tally = Tally::new();
     for reader_goes_first in [false, true] {
         with_each_sender!(8, |ring| {

@@ -160,7 +160,7 @@ fn of_none_it_lasts_until_it_is_unsubscribed() {
 }
 
 #[test]
-fn one_of_none_among_the_others_ends_with_them() {
+fn a_joined_subscription_without_members_ends_with_the_others() {
     let failing = Subscription::spawn(|_| Err("broken"));
     let joined = Subscription::join([Subscription::join([]), failing]);
     assert!(joined.err().recv_timeout(DEADLINE).unwrap().is_failed());
@@ -372,7 +372,7 @@ fn a_chain_of_joined_subscriptions_may_be_of_any_length() {
 
 /// Guards against a thread that fails one of them, and waits for a closure that waits for that.
 #[test]
-fn who_ends_the_first_waits_for_no_other() {
+fn the_thread_that_ends_the_first_member_waits_for_no_other() {
     in_time(|| {
         let feed = Feed::new();
         let (tell, failing) = told_to_end();

@@ -158,7 +158,7 @@ fn a_scope_closed_while_something_is_being_tracked_leaves_nothing_live() {
 }
 
 #[test]
-fn all_who_close_it_at_once_return_after_the_end() {
+fn all_threads_that_close_it_together_return_after_the_end() {
     for _ in 0..100 {
         let running = Arc::new(AtomicUsize::new(0));
         let scope = Arc::new(SubscriptionScope::new());
@@ -187,7 +187,7 @@ fn all_who_close_it_at_once_return_after_the_end() {
 }
 
 #[test]
-fn all_are_told_to_end_before_the_first_is_waited_for() {
+fn all_are_told_to_end_before_the_first_wait() {
     let scope = SubscriptionScope::new();
     let (told, tell) = bounded::<()>(0);
     // It ends only after the second was told to.
@@ -445,7 +445,7 @@ fn it_is_shared_between_threads_and_says_what_it_is() {
 
 /// Guards against a subscription that is told only when a closure before it has returned.
 #[test]
-fn all_are_told_before_the_first_is_waited_for() {
+fn all_subscriptions_are_told_to_end_before_the_first_wait() {
     in_time(|| {
         let feed = Feed::new();
         let scope = SubscriptionScope::new();

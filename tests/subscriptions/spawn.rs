@@ -211,7 +211,7 @@ fn a_panic_after_the_cancellation_is_not_a_failure() {
 }
 
 #[test]
-fn an_error_whose_drop_panics_keeps_nobody_waiting() {
+fn an_error_whose_drop_panics_keeps_no_thread_waiting() {
     #[derive(Debug)]
     struct Vicious;
     impl fmt::Display for Vicious {
@@ -390,7 +390,7 @@ fn tokens_end_every_kind_of_wait() {
 }
 
 #[test]
-fn whoever_waits_on_a_token_is_released_when_the_producer_ends_by_itself() {
+fn threads_that_wait_on_a_token_are_released_when_the_producer_ends_by_itself() {
     let (tokens, token) = bounded(1);
     let subscription = Subscription::spawn(move |token: CancelToken| -> Ended {
         tokens.send(token).unwrap();
@@ -402,7 +402,7 @@ fn whoever_waits_on_a_token_is_released_when_the_producer_ends_by_itself() {
 }
 
 #[test]
-fn a_cancellation_is_never_missed_by_one_who_begins_to_wait() {
+fn a_thread_that_begins_to_wait_never_misses_a_cancellation() {
     for _ in 0..300 {
         let (tx, rx) = unbounded();
         let subscription = Subscription::spawn(move |token: CancelToken| -> Ended {

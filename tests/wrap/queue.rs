@@ -160,7 +160,7 @@ fn in_time<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
 }
 
 #[test]
-fn a_value_whose_sender_was_held_up_is_waited_for_at_the_end_and_not_before() {
+fn a_receive_waits_for_a_delayed_senders_value_at_the_end_and_not_before() {
     let records = Records::new();
     let by = &sender(&records, false);
     for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {

@@ -180,8 +180,8 @@ impl<T: Payload> Reads<T> for Polled<T> {
     }
 }
 
-/// Readers the first of which waits in its way before all are looked at, as it does who has a loop
-/// of `wait` and `drain`.
+/// Readers of which the first waits in its way before all are drained, as in a loop of `wait` and
+/// `drain`.
 pub(crate) struct Waited<T>(Polled<T>);
 
 impl<T: Payload> Reads<T> for Waited<T> {

@@ -25,7 +25,7 @@ pub(crate) const QUESTION: Question = Question {
     ask,
 };
 
-/// After which everybody who will park has.
+/// After this time, all readers that park have parked.
 const SETTLING: Duration = Duration::from_millis(20);
 
 fn ask(plan: Plan, next: &mut dyn FnMut(Case)) {

@@ -12,7 +12,7 @@ use crate::rounds::{Case, Contender};
 use crate::sizer::Sizer;
 use crate::stream;
 
-/// What those who come and go cost the others.
+/// The cost of readers that come and go, for the others.
 pub(crate) const QUESTION: Question = Question {
     key: "joining",
     title: "a sender with 1,000 readers, while others join and leave",

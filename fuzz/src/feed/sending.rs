@@ -118,7 +118,7 @@ impl World {
     }
 
     pub(crate) fn take_armed(&mut self) -> u64 {
-        // Whom a clone was for is seen by the figures alone.
+        // Only the figures show which subscriber a clone was for.
         let seen = |one: &Subscriber| !one.sketch.live || one.subscription().is_some();
         if !self.frames.is_empty() || !self.subscribers.iter().all(seen) {
             return 0;

@@ -274,8 +274,8 @@ impl World {
         self.subscribers.push(one);
     }
 
-    /// Posts an event. If that has to wait for some who are full, they receive one each once it
-    /// does.
+    /// Posts an event. If the post must wait for full subscribers, they receive one event each once
+    /// it waits.
     pub(crate) fn post(&mut self, event_type: u8) {
         let Some(mux) = &self.mux else { return };
         let event_type = usize::from(event_type) % TYPES;

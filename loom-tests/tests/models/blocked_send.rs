@@ -266,7 +266,7 @@ fn a_carriers_room_releases_it() {
 }
 
 #[test]
-fn a_blocked_send_holds_up_no_unsubscribe() {
+fn a_blocked_send_delays_no_unsubscribe() {
     Model::bound(2).holds(another_subscriber);
 }
 

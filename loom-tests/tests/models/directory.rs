@@ -92,8 +92,8 @@ fn channels() {
     ledger.assert_settled();
 }
 
-/// The last handle of the feed is dropped by whoever comes last. loom does not see the counters of
-/// the handles, so the threads meet before they drop them.
+/// The last thread drops the last handle of the feed. loom does not see the counters of the
+/// handles, so the threads meet before they drop them.
 fn the_end_of_the_feed() {
     let meeting = Arc::new(AtomicUsize::new(0));
     let ledger = Ledger::new();

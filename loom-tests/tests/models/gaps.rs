@@ -92,7 +92,8 @@ fn a_gap_while_it_waits() {
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
 }
 
-/// A value was refused for another, which comes first, whoever has written it when the gap is seen.
+/// A value was refused because of another value, which comes first, whichever thread has written it
+/// when the gap is seen.
 fn a_gap_beside_a_value() {
     let feed = Feed::new();
     let mut receiver = channel(&feed, 1, Overflow::Block);
@@ -180,12 +181,12 @@ fn a_gap_of_two_senders() {
 }
 
 #[test]
-fn values_given_up_are_told_in_their_place() {
+fn values_given_up_are_reported_at_their_place() {
     Model::bound(2).holds(given_up_under_block);
 }
 
 #[test]
-fn values_given_up_are_told_in_their_place_to_a_drain() {
+fn values_given_up_are_reported_at_their_place_to_a_drain() {
     Model::bound(2).holds(given_up_beside_a_drain);
 }
 
@@ -197,7 +198,7 @@ fn a_drain_has_to_look_for_gaps() {
 }
 
 #[test]
-fn a_gap_grows_while_it_is_told() {
+fn a_gap_grows_while_it_is_reported() {
     Model::bound(2).holds(a_gap_that_grows);
 }
 
@@ -212,12 +213,12 @@ fn a_gap_comes_after_the_value_that_took_its_room() {
 }
 
 #[test]
-fn no_gap_is_told_after_the_end() {
+fn no_gap_is_reported_after_the_end() {
     Model::bound(3).holds(a_gap_beside_the_end);
 }
 
 #[test]
-fn a_last_gap_is_told_before_the_end() {
+fn a_last_gap_is_reported_before_the_end() {
     Model::bound(3).holds(a_gap_before_the_end);
 }
 
@@ -270,7 +271,7 @@ fn a_gap_must_not_follow_the_end() {
 }
 
 #[test]
-fn the_last_gap_has_to_be_looked_at_again() {
+fn the_last_gap_must_be_read_again() {
     Model::bound(2)
         .because(Why::Says("a miss is out of order"))
         .fails_with("last_gap_is_looked_at_once", a_gap_that_grows);

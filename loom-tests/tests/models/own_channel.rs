@@ -461,7 +461,7 @@ fn a_receiver_that_finds_the_end_of_one_of_many_gets_nothing_more() {
 }
 
 #[test]
-fn the_tail_has_to_be_closed_before_the_end_is_told() {
+fn the_tail_must_be_closed_before_the_end_is_stored() {
     Model::bound(3)
         .with_plain_fences()
         .because(Why::Says("delivered after the end"))

@@ -260,7 +260,7 @@ fn a_follower_whose_leader_ends_waits_for_the_sender() {
 }
 
 #[test]
-fn a_follower_whose_leader_ends_has_to_wait_for_the_sender() {
+fn a_follower_whose_leader_ends_must_wait_for_the_sender() {
     Model::bound(2)
         .because(Why::Deadlock)
         .fails_with("reader_stays_in_its_list", ending_before_a_value);
@@ -308,7 +308,7 @@ fn a_leader_may_begin_ahead_of_the_tail() {
 }
 
 #[test]
-fn the_tail_has_to_be_looked_at_where_a_leader_began() {
+fn the_tail_must_be_loaded_where_a_leader_began() {
     Model::bound(2)
         .because(Why::Race)
         .fails_with("leader_is_trusted_where_it_began", leader_ahead_of_the_tail);

@@ -377,7 +377,7 @@ fn a_sender_has_to_look_for_parked_readers_in_order() {
         .fails_with(both, one_value_for_a_drowsy_reader);
 }
 
-/// The order of the light fence is for who grows drowsy.
+/// The order of the light fence is needed only while a reader becomes drowsy.
 #[test]
 fn a_drowsy_reader_needs_no_light_fence() {
     Model::bound(4).holds_with(
@@ -451,7 +451,7 @@ fn a_reader_can_be_handed_over() {
 }
 
 #[test]
-fn the_thread_that_reads_has_to_be_looked_at_after_the_pin() {
+fn the_reading_thread_must_be_loaded_after_the_pin() {
     Model::bound(2)
         .because(Why::Says("a send from inside a handler"))
         .fails_with(

@@ -29,7 +29,7 @@ fn read(reader: &mut RingReceiver<Token>) -> usize {
     read.unwrap_or(0)
 }
 
-/// Two readers pass values at the same time. Whoever is the last drops them.
+/// Two readers pass values at the same time. The last one drops them.
 fn two_readers(overflow: RingOverflow) {
     let ledger = Ledger::new();
     let mut ring = ring(4);
@@ -197,7 +197,7 @@ fn readers_leave_a_ring_that_has_ended() {
 }
 
 #[test]
-fn nobody_drops_what_was_read_in_a_ring_that_is_freed() {
+fn no_thread_drops_read_values_in_a_ring_that_is_freed() {
     Model::bound(3)
         .because(Why::Race)
         .fails_with("ring_is_freed_beside_retention", both_leave);

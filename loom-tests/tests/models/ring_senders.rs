@@ -214,7 +214,7 @@ fn a_reader_ahead_of_the_tail() {
     drop((follower.join().unwrap(), ahead, ring));
 }
 
-/// Two senders wait for a reader, who makes room for both in one go.
+/// Two senders wait for a reader, which makes room for both in one step.
 fn room_for_two(parked: bool) {
     let ring = RingFeed::new(2).unwrap();
     let mut reader = ring.subscribe();
@@ -429,7 +429,7 @@ fn a_close_beside_sends_loses_nothing() {
 }
 
 #[test]
-fn a_value_written_in_place_is_whole() {
+fn a_value_written_in_place_is_complete() {
     Model::bound(2).holds(in_place);
 }
 
@@ -488,7 +488,7 @@ fn a_sender_waits_for_one_reader_after_the_other() {
 }
 
 #[test]
-fn a_sender_has_to_look_again_at_whom_it_has_named() {
+fn a_sender_must_look_again_at_the_reader_that_it_has_named() {
     Model::bound(3)
         .because(Why::Deadlock)
         .fails_with("name_is_not_looked_at_again", two_in_the_way);
@@ -509,7 +509,7 @@ fn the_first_in_line_has_to_watch() {
 }
 
 #[test]
-fn whoever_leaves_has_to_wake_the_next() {
+fn a_sender_that_leaves_must_wake_the_next() {
     Model::bound(2)
         .because(Why::Deadlock)
         .fails_with("room_is_kept_to_oneself", || room_for_two(true));

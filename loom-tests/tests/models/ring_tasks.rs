@@ -160,7 +160,7 @@ fn a_close_releases_tasks_that_join_behind_one_another() {
 }
 
 #[test]
-fn a_dropped_send_holds_nobody() {
+fn a_dropped_send_blocks_no_other_send() {
     Model::bound(1).holds(a_dropped_send_in_front);
 }
 

@@ -54,7 +54,7 @@ fn a_closed_scope_leaves_nothing_running() {
 }
 
 #[test]
-fn whoever_closes_it_waits() {
+fn every_thread_that_closes_a_scope_waits() {
     Model::bound(3).holds(two_closes);
 }
 

@@ -429,7 +429,7 @@ fn a_close_has_to_observe_in_order() {
 
 #[test]
 fn an_unsubscribe_inside_a_delivery_has_to_be_told_in_order() {
-    // A fence that is there for those who wait for room orders it too.
+    // A fence that is there for senders that wait for room orders it too.
     Model::bound(3)
         .because(Why::Says("the carrier was not dropped"))
         .fails_with(
@@ -446,12 +446,12 @@ fn a_close_waits_for_an_unsubscribe() {
 }
 
 #[test]
-fn a_close_waits_for_what_others_have_ended() {
+fn a_close_waits_for_subscriptions_that_other_threads_have_ended() {
     Model::bound(2).holds(a_close_after_an_unsubscribe_that_does_not_wait);
 }
 
 #[test]
-fn a_close_has_to_wait_for_what_others_have_ended() {
+fn a_close_must_wait_for_subscriptions_that_other_threads_have_ended() {
     Model::bound(2)
         .because(Why::Says("the carrier was not dropped"))
         .fails_with(
@@ -496,7 +496,7 @@ fn the_gate_has_to_be_waited_for() {
 }
 
 #[test]
-fn who_leaves_the_gate_last_frees_what_it_kept() {
+fn the_last_thread_to_leave_the_gate_frees_what_it_kept() {
     Model::bound(3).holds(a_look_while_another_feeds_delivery_unsubscribes);
 }
 

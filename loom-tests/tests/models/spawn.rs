@@ -99,7 +99,7 @@ fn an_unsubscribe_waits_for_the_producer() {
 }
 
 #[test]
-fn whoever_waits_for_the_end_is_woken() {
+fn every_waiter_for_the_end_is_woken() {
     Model::bound(2).holds(a_hasty_producer);
 }
 

@@ -17,7 +17,7 @@ use super::Generation;
 /// How long a thread that has ended a closure may take to drop it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a closure and whoever subscribed it share.
+/// Shared by a closure and the thread that subscribed it.
 struct Shared {
     world: &'static World,
     account: Mutex<Account>,

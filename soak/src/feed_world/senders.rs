@@ -71,7 +71,7 @@ fn follow_up(
         if undelivered.missed().is_empty() {
             generation
                 .world
-                .violated("somebody who missed it", "nobody");
+                .violated("a subscriber that missed it", "none");
         }
         match random.below(8) {
             0 => {

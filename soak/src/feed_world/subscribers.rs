@@ -33,7 +33,7 @@ pub(super) enum Subscriber {
     Called(Called),
 }
 
-/// Those who are there before anything is sent.
+/// The subscribers that are there before anything is sent.
 pub(super) fn begin(
     generation: &Generation,
     feed: &Feed<Value>,

@@ -37,7 +37,9 @@ pub(super) fn post(generation: &Generation, mux: &TypeMux, poster: usize, random
                 let stayers = generation.stayers[kind].load(Ordering::SeqCst);
                 if reached < stayers && !generation.marks.is_ending() {
                     world.violated(
-                        format!("a post of type {kind} reaches the {stayers} who stay"),
+                        format!(
+                            "a post of type {kind} reaches the {stayers} subscribers that stay"
+                        ),
                         reached,
                     );
                 }

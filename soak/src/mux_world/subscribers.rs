@@ -15,7 +15,7 @@ use super::Generation;
 use super::events::{self, KINDS, kind_of};
 use super::member::{Inbox, Member};
 
-/// Those who are there before anything is posted.
+/// The subscribers that are there before anything is posted.
 pub(super) fn begin(generation: &Generation, mux: &TypeMux, random: &mut Random) -> Vec<Member> {
     let members: Vec<_> = (0..random.between(1, 3))
         .map(|_| subscribe(generation, mux, random))

@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Errors(Vec<Receiver<SubscriptionError>>);
 
 impl Errors {
-    /// Those who look before the end: nobody at times.
+    /// Receivers of the error that are made before the end; at times none.
     pub(super) fn of(subscription: &Subscription, random: &mut Random) -> Self {
         let early = random.below(3);
         Self((0..early).map(|_| subscription.err()).collect())
     }
 
-    /// Looks at one that has ended, as who came before its end and as who comes now.
+    /// Checks a subscription that has ended, by receivers from before its end and from after it.
     pub(super) fn at_the_end(
         mut self,
         world: &'static World,
@@ -61,7 +61,7 @@ impl Errors {
         });
         if came.len() > 1 {
             world.violated(
-                "one error at most, to one of all who look",
+                "at most one error, to one of all receivers",
                 format!("{came:?}"),
             );
         }

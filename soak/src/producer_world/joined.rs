@@ -14,7 +14,7 @@ use super::producer::{Run, Way, producer};
 /// Producers that were joined, in one tier or two.
 struct Members {
     runs: Vec<Arc<Run>>,
-    /// Of each run, who looks at the end of its own subscription.
+    /// For each run, the receivers of its own subscription's error.
     errors: Vec<Errors>,
 }
 
@@ -63,7 +63,7 @@ impl Members {
 pub(super) fn episode(world: &'static World, random: &mut Random) {
     world.came.add(1);
     let ends_by_itself = random.once_in(2);
-    // What waits is ended by a failure, or by who unsubscribes.
+    // A failure, or an unsubscribe, ends the producers that wait.
     let with_failure = random.once_in(2);
     let mut members = Members {
         runs: Vec::new(),

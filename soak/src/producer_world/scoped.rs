@@ -48,8 +48,8 @@ pub(super) fn episode(world: &'static World, random: &mut Random) {
         let kept = trackers.into_iter().flat_map(|tracker| tracker.join());
         kept.flatten().collect::<Vec<_>>()
     });
-    // Once more, by who knows that nobody tracks: a producer that closed it may have been the
-    // first, and waits for none.
+    // Closed once more when no thread tracks any more: a producer that closed it may have been the
+    // first, and waits for no other.
     close(world, &scope, &tracked);
     if !scope.is_closed() || scope.count() != 0 {
         world.violated("an empty scope that was closed", format!("{scope:?}"));

@@ -16,7 +16,7 @@ const SENDER_BITS: u32 = 3;
 const NUMBER_BITS: u32 = 30;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
-/// Who came before whom.
+/// The predecessors of values.
 #[derive(Debug)]
 pub(crate) struct Order {
     /// By sender and number: `number + 1` (above) and the predecessor's number and sender (below);

@@ -63,7 +63,7 @@ fn all_are_woken_but_those_that_left() {
 }
 
 #[test]
-fn a_waiter_that_was_woken_leaves_nobody_else_out() {
+fn a_woken_waiter_that_leaves_removes_no_other_waiter() {
     let list = WakeList::new();
     let mut first = waiting::<2>(&list);
     list.wake_all();

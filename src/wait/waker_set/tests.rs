@@ -77,7 +77,7 @@ fn as_many_are_woken_as_there_are_places_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_wake_up_is_handed_on_by_those_who_leave_where_something_may_be_left() {
+fn a_waiter_that_leaves_passes_its_wake_up_on_if_a_place_may_be_left() {
     let set = WakerSet::new();
     let mut line = threads::<4>(&set);
     // It was not woken, so there is nothing to hand on.

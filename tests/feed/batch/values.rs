@@ -179,7 +179,7 @@ impl Clone for Final {
 }
 
 #[test]
-fn who_is_unsubscribed_by_a_clone_is_handed_no_later_value() {
+fn a_subscriber_that_a_clone_unsubscribes_gets_no_later_value() {
     let feed = Feed::new();
     let (tx, rx) = crossbeam_channel::unbounded();
     let ending = Ending::default();

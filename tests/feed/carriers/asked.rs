@@ -37,7 +37,7 @@ fn a_carrier_that_wakes_is_not_tried_on_a_fast_timer() {
 }
 
 #[test]
-fn a_carrier_is_told_when_a_send_waits_for_it_no_longer() {
+fn a_carrier_is_told_when_a_send_no_longer_waits_for_it() {
     let _watchdog = watchdog();
     let feed = Feed::new();
     let (tx, rx) = shelf(1, Room::Waking);

@@ -34,7 +34,7 @@ fn drop_newest_tells_of_a_gap_where_it_is() {
 }
 
 #[test]
-fn a_gap_of_one_value_between_two_is_told() {
+fn a_gap_of_one_value_between_two_values_is_reported() {
     let feed = Feed::new();
     let mut receiver = channel(&feed, 2, Overflow::DropNewest);
     for value in 0..3 {
@@ -56,7 +56,7 @@ fn a_gap_of_one_value_between_two_is_told() {
 }
 
 #[test]
-fn a_gap_at_the_end_is_told_before_the_end() {
+fn a_gap_at_the_end_is_reported_before_the_end() {
     let feed = Feed::new();
     let mut receiver = channel(&feed, 1, Overflow::DropNewest);
     feed.send(1);
@@ -171,7 +171,7 @@ fn a_receiver_that_falls_behind_under_disconnect_drains_and_then_learns_why() {
 }
 
 #[test]
-fn an_error_is_kept_for_who_asks_for_it_later() {
+fn an_error_is_kept_until_it_is_requested() {
     let feed = Feed::new();
     let receiver = channel(&feed, 1, Overflow::Disconnect);
     feed.send(1);

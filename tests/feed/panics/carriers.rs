@@ -145,7 +145,7 @@ fn a_carrier_that_panics_when_it_is_asked_is_dropped_then() {
 }
 
 #[test]
-fn a_carrier_that_panics_when_it_is_dropped_disturbs_nobody() {
+fn a_carrier_that_panics_when_dropped_has_no_further_effect() {
     let feed = Feed::new();
     let faulty = || Faulty {
         _drops: Bomb(true),
@@ -227,7 +227,7 @@ fn a_closure_that_panics_on_several_threads_at_once_fails_once() {
 }
 
 #[test]
-fn a_panic_in_a_nested_send_stays_with_whom_it_concerns() {
+fn a_panic_in_a_nested_send_affects_only_its_own_subscriber() {
     let feed = Feed::new();
     let weak = feed.downgrade();
     let mut receiver = feed.channel(8).unwrap();

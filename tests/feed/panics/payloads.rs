@@ -69,7 +69,7 @@ impl Drop for Explosive {
 /// Guards against an unsubscribe that panics and leaves the next one to wait for ever, and a send
 /// that forgets the others.
 #[test]
-fn a_payload_that_panics_when_it_is_dropped_disturbs_nobody() {
+fn a_payload_that_panics_when_dropped_has_no_further_effect() {
     let _watchdog = watchdog();
     for at in ["send", "room", "question", "depth", "drop"] {
         let feed = Feed::new();
@@ -143,7 +143,7 @@ impl Drop for Sore {
 }
 
 #[test]
-fn an_error_that_panics_when_it_is_dropped_disturbs_nobody() {
+fn an_error_that_panics_when_dropped_has_no_further_effect() {
     let _watchdog = watchdog();
     for joined in [false, true] {
         let mut failing = Subscription::spawn(|_| Err::<(), _>(Sore));

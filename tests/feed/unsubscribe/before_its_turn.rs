@@ -38,7 +38,7 @@ impl Carrier<u64> for Counts {
 /// Guards against a send that hands a value to one that a carrier, or a closure, before it has
 /// ended.
 #[test]
-fn who_is_ended_before_its_turn_gets_nothing() {
+fn a_subscriber_that_ends_before_its_turn_gets_nothing() {
     for by_closure in [false, true] {
         for batch in [false, true] {
             let feed = Feed::new();
@@ -90,7 +90,7 @@ impl Clone for EndsOne {
 }
 
 #[test]
-fn who_is_ended_by_the_clone_of_a_value_does_not_get_it() {
+fn a_subscriber_that_a_values_clone_ends_does_not_get_the_value() {
     for batch in [false, true] {
         for ended in 0..3 {
             let feed = Feed::new();

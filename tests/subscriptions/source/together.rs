@@ -70,7 +70,7 @@ fn one_that_fails_ends_members_of_all_kinds() {
 }
 
 #[test]
-fn one_of_the_crate_that_fails_ends_those_of_others() {
+fn a_failing_source_of_the_crate_ends_foreign_sources() {
     let sources = [(); 3].map(|()| Doing::ends().source());
     let members = sources.iter().map(Plain::subscription);
     let hasty = Subscription::spawn(|_| Err("broken"));
@@ -118,7 +118,7 @@ fn a_scope_closes_around_a_source_that_never_ends() {
 }
 
 #[test]
-fn a_source_that_blocks_in_cancel_keeps_nobody_from_being_told() {
+fn a_source_that_blocks_in_cancel_keeps_no_other_source_from_being_told() {
     in_time(|| {
         let scoped = SubscriptionScope::new();
         for joins in [false, true] {
@@ -180,7 +180,7 @@ fn what_has_ended_is_off_its_scope() {
 }
 
 #[test]
-fn joined_figures_include_those_of_others() {
+fn joined_figures_include_those_of_foreign_sources() {
     let source = Doing::ends().on_stats(figures).source();
     let joined = Subscription::join([source.subscription(), source.subscription()]);
     let stats = joined.stats();
