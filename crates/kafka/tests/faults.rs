@@ -517,3 +517,26 @@ fn a_producer_that_stays_full_is_a_lost_connection_and_goes_on_later() {
     tally.wait_complete(LONG);
     tally.assert_exactly_once();
 }
+
+/// Guards against a join that stays pending and says nothing.
+#[test]
+fn a_group_that_cannot_be_joined_in_time_is_reported_and_tried_again() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let broker = cluster.connect();
+    let mut events = broker.events();
+    // Far more than the driver asks for in that time.
+    let refusals = [RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000];
+    let commits = RDKafkaApiKey::OffsetCommit;
+    cluster.mock().request_errors(commits, &refusals);
+    let tally = Arc::new(Tally::new(1));
+    let member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
+    let lost = scenario::disconnected(&mut events);
+    says(&lost, &["the group `g` could not be joined in time", "topic k"]);
+    cluster.mock().clear_request_errors(commits);
+    member.ready(LONG).unwrap();
+    publish(&broker, "k", 0..1);
+    tally.wait_for(1, LONG);
+    broker.close(LONG).unwrap();
+}

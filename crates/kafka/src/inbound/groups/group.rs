@@ -81,7 +81,7 @@ impl Group {
                         joined = true;
                     }
                     _ if Instant::now() >= deadline => {
-                        return Err(LinkError::new(explain(&error, topic)).into());
+                        return Err(LinkError::new(self.not_joined(&error, topic)).into());
                     }
                     _ => {}
                 }
@@ -91,6 +91,15 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Why the subscription stays pending. The engine reports it, and opens the subscription again.
+    fn not_joined(&self, error: &KafkaError, topic: &str) -> String {
+        format!(
+            "the group `{}` could not be joined in time, and is tried again: {}",
+            self.name,
+            explain(error, topic)
+        )
     }
 
     /// Serves the consumer for a moment while it joins. Records are left for later: no partition is read before it is taken
