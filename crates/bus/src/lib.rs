@@ -1,8 +1,9 @@
 //! An event bus: parts of a program react to each other's events without knowing one another.
 //!
-//! An [`Event`] is dispatched on an [`EventBus`]. Each listener that is registered for its type, for its name, or for all events
-//! gets it: synchronous ones on the dispatching thread, in the order in which they were registered; asynchronous ones on a thread
-//! of the bus, or as tasks of a tokio runtime. The [`Dispatch`] says when all have returned, and what went wrong.
+//! An [`Event`] is dispatched on an [`EventBus`]. Each listener that is registered for its type,
+//! for its name, or for all events gets it: synchronous ones on the dispatching thread, in the
+//! order in which they were registered; asynchronous ones on a thread of the bus, or as tasks of a
+//! tokio runtime. The [`Dispatch`] says when all have returned, and what went wrong.
 //!
 //! ```
 //! use fanfeed_bus::{Context, Event, EventBus, Register};
@@ -75,7 +76,7 @@ pub use register::Register;
 pub use remote::{BusConfig, RedisConfig, Wire};
 #[cfg(feature = "broker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
-pub use remote::{Codec, EventRegistry, GoData, GoEvent, GroupOptions, RemoteOptions};
+pub use remote::{Codec, EventRegistry, GoEvent, GroupOptions, RemoteOptions};
 
 pub use fanfeed::{CancelToken, Subscription};
 

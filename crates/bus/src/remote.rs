@@ -1,7 +1,8 @@
 //! Events between processes: the bus over a broker.
 //!
-//! The [`Outlet`] is what a bus has besides, if it is over a broker. A dispatch publishes the event through it, and it holds
-//! the broker's subscriptions: one for each name that has listeners. [`arrivals`] decodes what comes back.
+//! The [`Outlet`] is what a bus has besides, if it is over a broker. A dispatch publishes the event
+//! through it, and it holds the broker's subscriptions: one for each name that has listeners.
+//! [`arrivals`] decodes what comes back.
 
 mod arrivals;
 mod bus;
@@ -24,7 +25,7 @@ mod watcher;
 pub use codec::Codec;
 #[cfg(feature = "redis")]
 pub use config::{BusConfig, RedisConfig, Wire};
-pub use goevent::{GoData, GoEvent};
+pub use goevent::GoEvent;
 pub use groups::GroupOptions;
 pub use options::RemoteOptions;
 pub(crate) use outlet::Outlet;

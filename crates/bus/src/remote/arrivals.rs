@@ -12,11 +12,12 @@ use crate::quietly::quietly;
 use crate::remote::outlet::Outlet;
 use crate::sync::Mutex;
 
-/// The latest events of one name that its asynchronous listeners may not have finished, the oldest first.
-/// Weak, because a dispatch keeps the bus alive, and the bus these.
+/// The latest events of one name that its asynchronous listeners may not have finished, the oldest
+/// first. Weak, because a dispatch keeps the bus alive, and the bus these.
 type Unfinished = Mutex<VecDeque<Weak<Progress>>>;
 
-/// Handles the messages of a name for the listeners of the bus. The broker calls it for one message after another.
+/// Handles the messages of a name for the listeners of the bus. The broker calls it for one message
+/// after another.
 pub(crate) fn handler(
     shared: Weak<Shared>,
     name: Arc<str>,
@@ -45,7 +46,8 @@ pub(crate) enum Arrival {
 }
 
 impl Outlet {
-    /// Gives a message to the listeners of its name. The result is its dispatch, if that is not done.
+    /// Gives a message to the listeners of its name. The result is its dispatch, if that is not
+    /// done.
     fn arrive(
         &self,
         shared: &Arc<Shared>,
@@ -60,7 +62,8 @@ impl Outlet {
                     return None;
                 }
                 let visit = shared.visits.enter(|| shared.epoch(), 0);
-                // A bus that is being closed takes nothing more from other processes. That is no error.
+                // A bus that is being closed takes nothing more from other processes. That is no
+                // error.
                 let progress = call::admit(shared, &visit);
                 if let Some(progress) = &progress {
                     let route = visit.table().route_of_name(name);
@@ -79,8 +82,9 @@ impl Outlet {
         }
     }
 
-    /// Notes a dispatch that is under way. If there are too many, waits for the oldest of them: meanwhile the broker
-    /// keeps the messages that arrive, or drops and reports them, as it does for a slow synchronous listener.
+    /// Notes a dispatch that is under way. If there are too many, waits for the oldest of them:
+    /// meanwhile the broker keeps the messages that arrive, or drops and reports them, as it does
+    /// for a slow synchronous listener.
     fn make_room(&self, unfinished: &Unfinished, progress: &Arc<Progress>) {
         let oldest = {
             let mut unfinished = unfinished.lock();
@@ -106,12 +110,15 @@ impl Outlet {
         message: &Message,
     ) -> Result<Arrival, Undelivered> {
         let bytes = message.payload();
-        if bytes.len() > self.max_event {
-            return Err(Undelivered::TooLarge {
-                limit: self.max_event,
-            });
+        let limit = self.max_event;
+        // Before it is parsed.
+        if bytes.len() > limit.saturating_add(self.codec.overhead()) {
+            return Err(Undelivered::TooLarge { limit });
         }
         let incoming = self.codec.read(bytes)?;
+        if self.codec.size(bytes.len(), incoming.payload.len()) > limit {
+            return Err(Undelivered::TooLarge { limit });
+        }
         if let Some(bus) = &incoming.bus
             && **bus != *self.bus
         {
@@ -173,7 +180,8 @@ impl Outlet {
                 return Err(HandlerError::Reject);
             }
         };
-        // A listener that has ended, or whose bus is closing, is not called. That is no attempt: another member gets the event.
+        // A listener that has ended, or whose bus is closing, is not called. That is no attempt:
+        // another member gets the event.
         let source = &entry.source;
         if source.is_ended() {
             return Err(HandlerError::HandBack);

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::Undelivered;
 use crate::remote::envelope;
-use crate::remote::goevent::GoEvent;
+use crate::remote::goevent::{self, GoEvent};
 
 /// How events are written for other processes.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,6 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) name: &'a str,
     pub(crate) origin: &'a str,
     pub(crate) bus: &'a str,
-    pub(crate) type_name: &'static str,
     pub(crate) time: SystemTime,
     pub(crate) payload: &'a RawValue,
 }
@@ -45,6 +44,23 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Codec {
+    /// The most that the envelope of an event is larger than what [`size`](Self::size) counts.
+    pub(crate) fn overhead(&self) -> usize {
+        match self {
+            Self::Json => 0,
+            Self::GoEvent(_) => goevent::OVERHEAD,
+        }
+    }
+
+    /// The size that counts against the largest event: of the envelope, or of the event alone, as
+    /// goevent counts.
+    pub(crate) fn size(&self, envelope: usize, payload: usize) -> usize {
+        match self {
+            Self::Json => envelope,
+            Self::GoEvent(_) => payload,
+        }
+    }
+
     pub(crate) fn write(&self, event: &Outgoing<'_>) -> Result<Vec<u8>, Arc<str>> {
         match self {
             Self::Json => envelope::write(event),
@@ -74,8 +90,8 @@ pub(crate) fn reason(error: &serde_json::Error) -> Arc<str> {
     format!("{what}, at line {} column {}", error.line(), error.column()).into()
 }
 
-/// The text of an error that serde makes itself for a field that is missing. An error of the type's own code may have the value
-/// in its text.
+/// The text of an error that serde makes itself for a field that is missing. An error of the type's
+/// own code may have the value in its text.
 fn missing_field(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
     let place = format!("` at line {} column {}", error.line(), error.column());

@@ -35,16 +35,19 @@ impl From<RedisConfig> for BusConfig {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Wire {
-    /// Streams and the envelope of this crate. At least once for groups, which live processes share; see the table of
-    /// `fanfeed_broker::docs::choosing`.
+    /// Streams and the envelope of this crate. At least once for groups, which live processes
+    /// share; see the table of `fanfeed_broker::docs::choosing`.
     #[default]
     Streams,
-    /// Pub/sub channels, whose names are the prefix and the name of the event, and nothing but the envelope of this crate. At
-    /// most once, without groups. The trace context of `tracing` does not travel.
+    /// Pub/sub channels, whose names are the prefix and the name of the event, and nothing but the
+    /// envelope of this crate. At most once, without groups. The trace context of `tracing` does
+    /// not travel.
     ///
-    /// Each bus also publishes a number about once a second on a channel of its own, `fanfeed-wake:` and a random name in braces.
+    /// Each bus also publishes a number about once a second on a channel of its own,
+    /// `fanfeed-wake:` and a random name in braces.
     PubSub,
-    /// The same with the envelope of goevent, so that Go services hear this bus and are heard, if [`GoEvent`] has it right.
+    /// The same with the envelope of goevent: Go services receive the events of this bus, and this
+    /// bus theirs.
     GoEvent(GoEvent),
 }
 
@@ -81,8 +84,9 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// `localhost:6379`, no password, database 0, prefix `goevent:`, events of at most 1 MiB, a pool of 10 connections of which
-    /// none has to be idle, 5 s to connect, 3 s to read and to write, no TLS, streams.
+    /// `localhost:6379`, no password, database 0, prefix `goevent:`, events of at most 1 MiB, a
+    /// pool of 10 connections of which none has to be idle, 5 s to connect, 3 s to read and to
+    /// write, no TLS, streams.
     pub fn new() -> Self {
         Self {
             address: "localhost:6379".to_owned(),
@@ -130,30 +134,31 @@ impl RedisConfig {
         self
     }
 
-    /// Sets what stands before the name of an event in all names on the server. Buses with different prefixes do not hear each
-    /// other.
+    /// Sets what stands before the name of an event in all names on the server. Buses with
+    /// different prefixes do not exchange events.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the largest event in bytes, with its envelope.
+    /// Sets the largest event in bytes: with its envelope, or without it where that is goevent's.
     #[must_use]
     pub fn max_event(mut self, bytes: usize) -> Self {
         self.max_event = bytes;
         self
     }
 
-    /// Sets the largest number of connections, at least 4. A bus has at most 4, however many threads use it, so this has no
-    /// other effect. It is here because goevent has it.
+    /// Sets the largest number of connections, at least 4. A bus has at most 4, however many
+    /// threads use it, so this has no other effect. It is here because goevent has it.
     #[must_use]
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool = connections;
         self
     }
 
-    /// Sets how many connections stay open when they are idle. Those of a bus always do, so this has no effect.
+    /// Sets how many connections stay open when they are idle. Those of a bus always do, so this
+    /// has no effect.
     #[must_use]
     pub fn min_idle(mut self, connections: usize) -> Self {
         self.idle = connections;
@@ -195,12 +200,20 @@ impl RedisConfig {
         self
     }
 
-    /// Sets the options that do not concern the server: the registry, the window, the buffer, those of a bus in memory. The
-    /// codec, the prefix and the largest event are those of this configuration.
+    /// Sets the options that do not concern the server: the registry, the window, the buffer, those
+    /// of a bus in memory. The codec, the prefix and the largest event are those of this
+    /// configuration.
     #[must_use]
     pub fn options(mut self, options: RemoteOptions) -> Self {
         self.options = options;
         self
+    }
+
+    fn codec(&self) -> Codec {
+        match &self.wire {
+            Wire::GoEvent(options) => Codec::GoEvent(options.clone()),
+            _ => Codec::Json,
+        }
     }
 
     fn config(&self) -> Result<Config, BusError> {
@@ -224,11 +237,12 @@ impl RedisConfig {
         if self.idle > self.pool {
             return bad("more connections are to be idle than the pool has");
         }
+        let overhead = 1024 + self.codec().overhead();
         let mut config = Config::new(host.trim_matches(['[', ']']), port)
             .database(self.database)
             .prefix(&*self.prefix)
             // The broker counts the name and the key too.
-            .max_message(self.max_event.saturating_add(1024))
+            .max_message(self.max_event.saturating_add(overhead))
             .dial_timeout(self.dial)
             .read_timeout(self.read)
             .write_timeout(self.write)
@@ -253,10 +267,7 @@ impl RedisConfig {
     fn open(self, lazy: bool) -> Result<EventBus, BusError> {
         let engine = EngineOptions::new().lazy(lazy);
         let broker = fanfeed_redis::connect(self.config()?, engine).map_err(not_connected)?;
-        let codec = match self.wire {
-            Wire::GoEvent(options) => Codec::GoEvent(options),
-            _ => Codec::Json,
-        };
+        let codec = self.codec();
         let options = self.options.codec(codec).max_event(self.max_event);
         Ok(options.prefix("").open(Arc::new(broker), self.prefix, true))
     }
@@ -293,15 +304,16 @@ impl EventBus {
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](BusError::NotConnected) if the server cannot be used now, or if the configuration makes no sense. The
-    /// text has no password.
+    /// [`NotConnected`](BusError::NotConnected) if the server cannot be used now, or if the
+    /// configuration makes no sense. The text has no password.
     pub fn from_config(config: impl Into<BusConfig>) -> Result<Self, BusError> {
         Self::from_either(config.into(), false)
     }
 
-    /// As [`from_config`](Self::from_config), but a server that is away is no error: the bus connects when it is there, and
-    /// listeners hear other processes from then on. If the server then refuses a subscription, that is
-    /// [`NotSubscribed`](BusError::NotSubscribed) on the bus; the next listener of the name that is registered tries again.
+    /// As [`from_config`](Self::from_config), but a server that is away is no error: the bus
+    /// connects when it is there, and listeners get events of other processes from then on. If the
+    /// server then refuses a subscription, that is [`NotSubscribed`](BusError::NotSubscribed) on
+    /// the bus; the next listener of the name that is registered tries again.
     ///
     /// # Errors
     ///

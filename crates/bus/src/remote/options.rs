@@ -42,8 +42,9 @@ pub struct RemoteOptions {
 }
 
 impl RemoteOptions {
-    /// A registry of its own, the envelope of this crate, prefix `events:`, events of at most 1 MiB, the latest 16,384 events
-    /// deduplicated, a buffer of 1,024 events for each name, 3 s for a broker that has no room.
+    /// A registry of its own, the envelope of this crate, prefix `events:`, events of at most 1
+    /// MiB, the latest 16,384 events deduplicated, a buffer of 1,024 events for each name, 3 s for
+    /// a broker that has no room.
     pub fn new() -> Self {
         Self {
             bus: BusOptions::new(),
@@ -75,39 +76,41 @@ impl RemoteOptions {
         self
     }
 
-    /// Sets what stands before the name of an event in the key of the broker. Buses with different prefixes do not hear each
-    /// other.
+    /// Sets what stands before the name of an event in the key of the broker. Buses with different
+    /// prefixes do not exchange events.
     pub fn prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the largest event in bytes, with its envelope. Larger ones are not published, and not delivered when they arrive.
+    /// Sets the largest event in bytes, with its envelope; with that of goevent, which counts the
+    /// event alone, without it. Larger ones are not published, and not delivered when they arrive.
     pub fn max_event(mut self, bytes: usize) -> Self {
         self.max_event = bytes;
         self
     }
 
-    /// Sets how many of the latest events that arrived are remembered, so that the bus delivers an event once which the broker
-    /// delivers twice. One takes about 40 bytes.
+    /// Sets how many of the latest events that arrived are remembered, so that the bus delivers an
+    /// event once which the broker delivers twice. One takes about 40 bytes.
     pub fn window(mut self, events: usize) -> Self {
         self.window = events;
         self
     }
 
-    /// Sets how many events of a name may wait at the broker for its listeners. Where the broker keeps nothing, more of them
-    /// are dropped and reported.
+    /// Sets how many events of a name may wait at the broker for its listeners. Where the broker
+    /// keeps nothing, more of them are dropped and reported.
     ///
-    /// As many more may be under way to asynchronous listeners: queued for the threads of the bus, or spawned. While they are,
-    /// the bus takes no further event of that name from the broker, so a fast sender does not fill the memory. A member of a
-    /// group has at most [`concurrency`](crate::GroupOptions::concurrency) events under way.
+    /// As many more may be under way to asynchronous listeners: queued for the threads of the bus,
+    /// or spawned. While they are, the bus takes no further event of that name from the broker, so
+    /// a fast sender does not fill the memory. A member of a group has at most
+    /// [`concurrency`](crate::GroupOptions::concurrency) events under way.
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events;
         self
     }
 
-    /// Sets how long `dispatch` waits, after its listeners, for a broker that has no room. Then the event is given up for
-    /// other processes: [`NotPublished`](crate::BusError::NotPublished).
+    /// Sets how long `dispatch` waits, after its listeners, for a broker that has no room. Then the
+    /// event is given up for other processes: [`NotPublished`](crate::BusError::NotPublished).
     pub fn patience(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
         self

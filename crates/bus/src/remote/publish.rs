@@ -16,7 +16,8 @@ use crate::remote::codec::Outgoing;
 use crate::remote::outlet::{Outlet, panicked};
 use crate::remote::registry::Registered;
 
-/// How many published events are remembered, for failures that are told later: twice the queue of a broker by default.
+/// How many published events are remembered, for failures that are reported later: twice the queue
+/// of a broker by default.
 pub(crate) const RECENT: usize = 16_384;
 
 /// The latest events that were published, and their dispatches.
@@ -45,8 +46,9 @@ impl Recent {
 
 /// Dispatches a typed event: publishes it, and calls the local listeners.
 ///
-/// It is published first, so that what a listener dispatches in turn is published after it. If the broker has no room, the
-/// listeners do not wait: the event is published after them, and what they dispatched may overtake it.
+/// It is published first, so that what a listener dispatches in turn is published after it. If the
+/// broker has no room, the listeners do not wait: the event is published after them, and what they
+/// dispatched may overtake it.
 #[cold]
 pub(crate) fn dispatch<E: Event>(shared: &Arc<Shared>, outlet: &Arc<Outlet>, event: E) -> Dispatch {
     let registered = outlet.registry.of_type(TypeId::of::<E>());
@@ -112,14 +114,14 @@ impl Outlet {
             name: event.name(),
             origin: &self.origin,
             bus: &self.bus,
-            type_name: event.type_name(),
             time,
             payload: &payload,
         };
         let bytes = self.codec.write(&outgoing).map_err(BusError::Encode)?;
-        if bytes.len() > self.max_event {
+        let size = self.codec.size(bytes.len(), payload.get().len());
+        if size > self.max_event {
             return Err(BusError::TooLarge {
-                size: bytes.len(),
+                size,
                 limit: self.max_event,
             });
         }

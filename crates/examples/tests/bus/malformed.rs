@@ -39,11 +39,22 @@ fn what_others_publish_is_delivered_or_reported() {
             ..
         }
     ));
-    // Go writes `[]byte` in base64: {"order":7}.
-    publish(
-        r#"{"event_name":"order.ordered","event_type":"x","event_data":"eyJvcmRlciI6N30=","timestamp":0}"#,
-    );
+    // What goevent publishes. It limits the event alone: this envelope has more than 500 bytes.
+    let go = |order: u64, note: &str| {
+        let head = r#"{"event_name":"order.ordered","event_type":"order.ordered","event_data":"#;
+        let tail = r#","handle_id":"8f3a61c09d2be774","timestamp":1700000000}"#;
+        format!(r#"{head}{{"order":{order},"note":"{note}"}}{tail}"#)
+    };
+    publish(&go(7, &"x".repeat(450)));
     assert_eq!(heard.recv_timeout(LONG), Ok(7));
+    publish(&go(8, &"x".repeat(500)));
+    assert!(matches!(
+        error(&mut events),
+        BusError::Undelivered {
+            reason: Undelivered::TooLarge { limit: 500 },
+            ..
+        }
+    ));
     bus.close().unwrap();
 }
 
