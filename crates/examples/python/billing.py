@@ -2,10 +2,10 @@
 
     python3 billing.py PORT envelope|goevent COUNT
 
-It bills COUNT orders that `shop orders pubsub:localhost:PORT COUNT` (or `goevent:`) places, over Redis pub/sub.
+It bills COUNT orders that `shop orders pubsub:localhost:PORT COUNT` (or `goevent:`) places, over
+Redis pub/sub.
 """
 
-import base64
 import json
 import socket
 import sys
@@ -13,7 +13,8 @@ import time
 import uuid
 
 PREFIX = "goevent:"
-PLACED, PAID = "order.placed.v2", "order.paid"
+PLACED, PAID, REFUSED = "order.placed.v2", "order.paid", "order.refused"
+LIMIT = 10_000
 ORIGIN = uuid.uuid4().hex
 
 
@@ -49,11 +50,11 @@ def read_envelope(text):
     return event["payload"]
 
 
-def write_envelope(payload):
+def write_envelope(name, payload):
     return {
         "fanfeed": 1,
         "id": uuid.uuid4().hex,
-        "name": PAID,
+        "name": name,
         "time": int(time.time() * 1000),
         "origin": ORIGIN,
         "payload": payload,
@@ -63,21 +64,19 @@ def write_envelope(payload):
 def read_goevent(text):
     event = json.loads(text)
     assert set(event) == {"event_name", "event_type", "event_data", "handle_id", "timestamp"}, event
-    assert event["event_name"] == PLACED and event["event_type"] == "OrderPlaced", event
+    assert event["event_name"] == PLACED, event
+    # Go services look the type up by this.
+    assert event["event_type"] == PLACED, event
     assert abs(event["timestamp"] - time.time()) < 60, event
     return event["event_data"]
 
 
-def write_goevent(payload):
-    text = json.dumps(payload)
-    # As a value, as a text, and as a `[]byte` in Go.
-    forms = [payload, text, base64.b64encode(text.encode()).decode()]
+def write_goevent(name, payload):
     return {
-        "event_name": PAID,
-        "event_type": "billing.OrderPaid",
-        "event_data": forms[payload["order"] % 3],
-        # The same for all: events of Go services are not deduplicated.
-        "handle_id": "handle",
+        "event_name": name,
+        "event_type": name,
+        "event_data": payload,
+        "handle_id": uuid.uuid4().hex[:16],
         "timestamp": int(time.time()),
     }
 
@@ -96,9 +95,12 @@ def main():
         kind, _, text = subscriber.answer()
         assert kind == b"message"
         order = read(text)
-        assert order["amount"] == {"cents": 990, "currency": "EUR"}, order
-        paid = write({"order": order["order"], "cents": 990, "currency": "EUR"})
-        publisher.send("PUBLISH", PREFIX + PAID, json.dumps(paid))
+        number, amount = order["order"], order["amount"]
+        if amount["cents"] > LIMIT:
+            name, answer = REFUSED, {"order": number, "reason": "it is above the limit of the card"}
+        else:
+            name, answer = PAID, {"order": number, **amount}
+        publisher.send("PUBLISH", PREFIX + name, json.dumps(write(name, answer)))
         publisher.answer()
 
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fanfeed_broker::{Broker, ConnectError, Drivers};
 
-/// Connects to the broker of a URL: `memory:`, `redis://..`, `nats://..` or `kafka://..`; with the feature `tls` also
-/// `kafkas://..`.
+/// Connects to the broker of a URL: `memory:`, `redis://..`, `nats://..` or `kafka://..`; with the
+/// feature `tls` also `kafkas://..`.
 ///
 /// # Errors
 /// If the URL is wrong, or its server is not there.

@@ -19,8 +19,8 @@ fn replay(url: &str) -> String {
     printed
 }
 
-/// Every flight is counted though a worker is killed. How the workers share them is up to the server, and to which of them is
-/// quick.
+/// Every flight is counted though a worker is killed. How the workers share them is up to the
+/// server, and to which of them is quick.
 #[track_caller]
 fn loses_nothing(url: &str) {
     let printed = replay(url);

@@ -3,13 +3,14 @@
 //! ```text
 //! cargo run -p fanfeed-examples --bin flights -- memory:
 //! cargo run -p fanfeed-examples --bin flights -- redis://localhost:6379
-//! cargo run -p fanfeed-examples --bin flights -- nats://localhost:4222      # JetStream; with ?mode=core without
+//! cargo run -p fanfeed-examples --bin flights -- nats://localhost:4222  # JetStream, or ?mode=core
 //! cargo run -p fanfeed-examples --bin flights -- kafka://localhost:9092
 //! ```
 //!
-//! With a server, the workers are three processes, of which one is killed in the middle. Where a group is served at least
-//! once, every flight is nevertheless counted; where at most once, the program says how many are missing. In memory they are
-//! three subscriptions of this process, of which one leaves.
+//! With a server, the workers are three processes, of which one is killed in the middle. Where a
+//! group is served at least once, every flight is nevertheless counted; where at most once, the
+//! program says how many are missing. In memory they are three subscriptions of this process, of
+//! which one leaves.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,15 +1,16 @@
 //! Workers that share a queue of orders, in as many processes as you like, on any server:
 //!
 //! ```text
-//! cargo run -p fanfeed-examples --bin workers -- nats://localhost:4222              # publishes 100 orders, and works
-//! cargo run -p fanfeed-examples --bin workers -- nats://localhost:4222 work         # only works, for a minute
-//! cargo run -p fanfeed-examples --bin workers -- 'nats://localhost:4222?mode=core'  # at most once
-//! cargo run -p fanfeed-examples --bin workers -- redis://localhost:6379             # or `kafka://localhost:9092`
-//! cargo run -p fanfeed-examples --bin workers -- memory:                            # without a server
+//! cd crates/examples
+//! cargo run --bin workers -- nats://localhost:4222              # publishes 100 orders, and works
+//! cargo run --bin workers -- nats://localhost:4222 work         # only works, for a minute
+//! cargo run --bin workers -- 'nats://localhost:4222?mode=core'  # at most once
+//! cargo run --bin workers -- redis://localhost:6379             # or `kafka://localhost:9092`
+//! cargo run --bin workers -- memory:                            # without a server
 //! ```
 //!
-//! Kill one that works: where a group is served at least once, its orders go to the others, after a time that the driver's
-//! README names (with JetStream `ack_wait`, half a minute).
+//! Kill one that works: where a group is served at least once, its orders go to the others, after a
+//! time that the driver's README names (with JetStream `ack_wait`, half a minute).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
