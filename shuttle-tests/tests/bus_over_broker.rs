@@ -3,8 +3,9 @@
 //!
 //! Programs: a listener is registered while the only other listener of its name is unregistered; a
 //! listener, and a member of a group, are registered while the bus closes; all listeners of a name
-//! are unregistered while a member of a group joins. The code is `crates/bus` over `crates/broker`
-//! themselves, in memory. Not modelled: arc-swap, crossbeam's channels and the clock.
+//! are unregistered while a member of a group joins; a type gets another name while a listener of it
+//! is registered. The code is `crates/bus` over `crates/broker` themselves, in memory. Not modelled:
+//! arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test bus_over_broker
@@ -12,9 +13,12 @@
 #![cfg(fanfeed_shuttle)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fanfeed_broker::{Broker, MemoryBroker, MemoryOptions, PoolOptions};
-use fanfeed_bus::{BusError, BusOptions, Context, Event, EventBus, RemoteOptions, Subscription};
+use fanfeed_bus::{
+    BusError, BusEvent, BusOptions, Context, Event, EventBus, RemoteOptions, Subscription,
+};
 use fanfeed_shuttle_tests::{Schedules, Why};
 use serde::{Deserialize, Serialize};
 use shuttle::thread;
@@ -104,6 +108,46 @@ fn a_member_joins() {
     let held = broker.health().subscriptions;
     let expected = usize::from(!member.is_closed());
     assert_eq!(held, expected, "a member that ended has no subscription");
+}
+
+/// A type gets another name while a listener of it is registered: the listener has that name, or is reported.
+fn a_type_is_renamed() {
+    let (_broker, bus) = over();
+    bus.register_type::<First>().unwrap();
+    let mut events = bus.events();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let registering = {
+        let (bus, calls) = (bus.clone(), Arc::clone(&calls));
+        thread::spawn(move || {
+            bus.register(move |_: &First, _: &Context| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        })
+    };
+    bus.register_type_as::<First>("other").unwrap();
+    let _listener = registering.join().unwrap().unwrap();
+    bus.dispatch(First);
+    let mut is_reported = false;
+    while let Ok(event) = events.try_recv() {
+        is_reported |= matches!(event, BusEvent::Renamed { .. });
+    }
+    assert!(
+        is_reported || calls.load(Ordering::Relaxed) == 1,
+        "a listener that gets nothing is reported"
+    );
+}
+
+#[test]
+fn a_listener_whose_type_gets_another_name_is_reported() {
+    Schedules::new().hold(a_type_is_renamed);
+}
+
+#[test]
+fn a_listener_looks_for_another_name_once_it_is_registered() {
+    Schedules::new()
+        .because(Why::Says("a listener that gets nothing is reported"))
+        .find("bus::listener_is_renamed_unseen", a_type_is_renamed);
 }
 
 #[test]

@@ -35,13 +35,14 @@ const CLOSED: u8 = 2;
 
 /// # Invariants
 ///
-/// 1. The table changes only under `registry`; old tables are dropped after the lock was released, because that may run
-///    destructors of users.
-/// 2. A dispatch that is under way has a visit, or is counted in `pending`, or both: it is counted before its visit ends.
-///    So a thread that finds no visits, and then nothing pending, has waited for all dispatches but those that have begun since.
-/// 3. A dispatch from inside a listener has the epoch of that listener's dispatch. `wait` begins a new epoch and waits for
-///    those before it: so it waits for all that follows from what it waits for, but not for other dispatches that begin
-///    later.
+/// 1. The table changes only under `registry`; old tables are dropped after the lock was released,
+///    because that may run destructors of users.
+/// 2. A dispatch that is under way has a visit, or is counted in `pending`, or both: it is counted
+///    before its visit ends. So a thread that finds no visits, and then nothing pending, has waited
+///    for all dispatches but those that have begun since.
+/// 3. A dispatch from inside a listener has the epoch of that listener's dispatch. `wait` begins a
+///    new epoch and waits for those before it: so it waits for all that follows from what it waits
+///    for, but not for other dispatches that begin later.
 /// 4. No user code runs under a lock.
 pub(crate) struct Shared {
     pub(crate) number: u64,
@@ -111,7 +112,8 @@ impl Shared {
 
     #[inline]
     pub(crate) fn epoch(&self) -> u64 {
-        // ORDERING: a thread that waits for a dispatch knows of it from a thread that was inside it; that orders this load too.
+        // ORDERING: a thread that waits for a dispatch knows of it from a thread that was inside
+        // it; that orders this load too.
         self.epoch.load(Ordering::Relaxed)
     }
 
@@ -128,8 +130,9 @@ impl Shared {
         self.phase.load(Ordering::SeqCst) == CLOSED
     }
 
-    /// Whether the dispatch that has this visit is refused. While the bus drains it takes what listeners dispatch: otherwise
-    /// a listener that turns one event into another could not finish its work.
+    /// Whether the dispatch that has this visit is refused. While the bus drains it takes what
+    /// listeners dispatch: otherwise a listener that turns one event into another could not finish
+    /// its work.
     #[inline]
     pub(crate) fn refuses(&self, visit: &Visit<'_>) -> bool {
         if mutant!("bus::dispatch_does_not_look_at_the_phase") {
@@ -149,7 +152,8 @@ impl Shared {
         self.outlet.get()
     }
 
-    /// Opens or closes the subscriptions of the broker that the listeners of this place need, or need no longer.
+    /// Opens or closes the subscriptions of the broker that the listeners of this place need, or
+    /// need no longer.
     #[cfg(feature = "broker")]
     fn reconcile(&self, place: &Place) -> Result<(), BusError> {
         match self.outlet() {
@@ -203,10 +207,14 @@ impl Shared {
         }
         #[cfg(feature = "broker")]
         if let Some((group, options)) = group {
-            return match self.outlet() {
-                Some(outlet) => outlet.listen_group(group, &options, entry).map(|()| source),
-                None => Err(BusError::NoBroker),
+            let Some(outlet) = self.outlet() else {
+                return Err(BusError::NoBroker);
             };
+            outlet
+                .listen_group(group, &options, entry)
+                .map_err(|error| self.or_closed(error))?;
+            outlet.look_for_new_name(self, &source, typed);
+            return Ok(source);
         }
         let old = {
             let registry = self.registry.lock();
@@ -220,9 +228,23 @@ impl Shared {
         #[cfg(feature = "broker")]
         if let Err(error) = self.reconcile(&source.place) {
             self.unregister(&source);
-            return Err(error);
+            return Err(self.or_closed(error));
+        }
+        #[cfg(feature = "broker")]
+        if let Some(outlet) = self.outlet() {
+            outlet.look_for_new_name(self, &source, typed);
         }
         Ok(source)
+    }
+
+    /// Why a listener was not registered. A bus that is being closed may have closed its broker
+    /// first.
+    #[cfg(feature = "broker")]
+    fn or_closed(&self, error: BusError) -> BusError {
+        match self.registry.lock().is_closed {
+            true => BusError::Closed,
+            false => error,
+        }
     }
 
     /// Takes ended listeners of a place out of the table.
@@ -407,7 +429,8 @@ impl Shared {
 
     // The end.
 
-    /// From now on only listeners may dispatch, nobody may register, and nothing arrives from other processes.
+    /// From now on only listeners may dispatch, nobody may register, and nothing arrives from other
+    /// processes.
     pub(crate) fn begin_draining(&self) {
         self.registry.lock().is_closed = true;
         // First, since what arrives later is refused. Also if the caller cannot wait for the end.
@@ -447,8 +470,8 @@ impl Shared {
     fn end(&self) {
         // Before the listeners end, or jobs that were not begun would be no failures.
         self.pool.abandon_jobs();
-        // Each caller ends what it finds, so that all has ended when the first one returns. Before the table is replaced: what is
-        // not in the table has ended.
+        // Each caller ends what it finds, so that all has ended when the first one returns. Before
+        // the table is replaced: what is not in the table has ended.
         let table = self.visits.table();
         for entry in table.each() {
             entry.source.begin_end();

@@ -11,7 +11,8 @@ use crate::error::BusError;
 use crate::remote::outlet::{Outlet, end_soon};
 use crate::sync::mutant;
 
-/// How a listener is a member of a group: see [`EventBus::listen_group`](crate::EventBus::listen_group).
+/// How a listener is a member of a group: see
+/// [`EventBus::listen_group`](crate::EventBus::listen_group).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -45,7 +46,8 @@ pub struct GroupOptions {
 }
 
 impl GroupOptions {
-    /// One event at a time, ten attempts, waits of at most 5 s between them, events that are dispatched from now on.
+    /// One event at a time, ten attempts, waits of at most 5 s between them, events that are
+    /// dispatched from now on.
     pub fn new() -> Self {
         Self {
             concurrency: 1,
@@ -55,28 +57,32 @@ impl GroupOptions {
         }
     }
 
-    /// Sets how many events this member handles at the same time, at least 1. If more than one, their order is lost.
+    /// Sets how many events this member handles at the same time, at least 1. If more than one,
+    /// their order is lost.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.concurrency = events;
         self
     }
 
-    /// Sets how often a member gets an event that its listener fails to handle, before the group gives the event up. 0 means
-    /// without limit. An event that another member or another process had before comes with a count of the server: the listener
-    /// is then called twice at least, also if this is 1.
+    /// Sets how often a member gets an event that its listener fails to handle, before the group
+    /// gives the event up. 0 means without limit. An event that another member or another process
+    /// had before comes with a count of the server: the listener is then called twice at least,
+    /// also if this is 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Sets the longest wait between attempts. The first wait is a tenth of it, and the waits double.
+    /// Sets the longest wait between attempts. The first wait is a tenth of it, and the waits
+    /// double.
     pub fn backoff(mut self, longest: Duration) -> Self {
         self.backoff = longest;
         self
     }
 
-    /// Sets where a group begins that the server does not know yet: with events that are dispatched from now on, or with the oldest
-    /// one that the server still has.
+    /// Sets where a group begins that the server does not know yet: with events that are dispatched
+    /// from now on, or with the oldest one that the server still has. In memory and over NATS core,
+    /// which keep nothing, `Earliest` is `New`, and `After` is refused.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self

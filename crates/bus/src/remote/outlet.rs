@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fanfeed_broker::{Broker, BrokerSubscription, CloseError, FlushError, MessageId};
 use fanfeed_broker::{Subscribe, SubscribeError, SubscribeOptions};
 
-use crate::core::{Place, Shared, Table};
+use crate::core::{Place, Shared, Source, Table};
 use crate::error::{BusError, EventError};
 use crate::observer::BusEvent;
 use crate::quietly::catch;
@@ -28,22 +28,25 @@ use crate::sync::{
 
 /// How long `close` waits for the broker, unless it has a deadline.
 const FLUSH: Duration = Duration::from_secs(5);
-/// How long it waits at least: the listeners may have used up the time, and a server that is well takes what is queued at once.
+/// How long it waits at least: the listeners may have used up the time, and a server that is well
+/// takes what is queued at once.
 const LAST: Duration = Duration::from_millis(250);
 
-/// The subscription of one name. Its lock is held while the broker subscribes. Nobody waits for a handler under it: the handler
-/// may need the lock.
+/// The subscription of one name. Its lock is held while the broker subscribes. Nobody waits for a
+/// handler under it: the handler may need the lock.
 type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
 
 /// # Invariants
 ///
-/// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all events. (Unless the server
-///    has refused it: that is reported, and the next listener of the name tries again.) A thread
-///    that changes whether it is wanted calls [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the
-///    name. So the last of these threads leaves it as is wanted.
-/// 2. `is_closed` is set under the lock of `names`, and ends what the map has. The closing thread does not wait for a thread
-///    that has the lock of a name, which waits for the server: that one looks at `is_closed` under the lock of `names` when it has
-///    released the lock of the name, and ends what it has subscribed to. So nothing stays subscribed to.
+/// 1. A name is subscribed to if it is wanted: it has listeners, or a type and a listener for all
+///    events. (Unless the server has refused it: that is reported, and the next listener of the
+///    name tries again.) A thread that changes whether it is wanted calls
+///    [`reconcile`](Self::reconcile) afterwards, which looks again under the lock of the name. So
+///    the last of these threads leaves it as is wanted.
+/// 2. `is_closed` is set under the lock of `names`, and ends what the map has. The closing thread
+///    does not wait for a thread that has the lock of a name, which waits for the server: that one
+///    looks at `is_closed` under the lock of `names` when it has released the lock of the name, and
+///    ends what it has subscribed to. So nothing stays subscribed to.
 /// 3. Nothing waits for the end of a subscription: that waits for handlers, which may never return.
 pub(crate) struct Outlet {
     pub(crate) broker: Arc<dyn Broker>,
@@ -99,10 +102,17 @@ impl Outlet {
             flushing: Mutex::default(),
             broker,
         });
-        // Before the watcher, which drops what it hears while there is no outlet.
+        // Before the watcher, which drops what it reads while there is no outlet.
         let _ = shared.outlet.set(Arc::clone(&outlet));
-        if let Some(watching) = watcher::start(&outlet) {
-            let _ = outlet.watcher.set(watching);
+        match watcher::start(&outlet) {
+            Some(watching) => {
+                let _ = outlet.watcher.set(watching);
+            }
+            None => {
+                let reason = "there is no thread for the events of the broker; what it gives up later is not reported";
+                let error = BusError::NotConnected(reason.into());
+                shared.report(&EventError::new("*", None, error));
+            }
         }
         registry.watch(shared);
     }
@@ -117,7 +127,8 @@ impl Outlet {
         self.registry.of_type(of).map(|registered| registered.name)
     }
 
-    /// Tells of the listeners that hear `from`, though events of their type are dispatched under `to` from now on.
+    /// Reports the listeners of `from`, though events of their type are dispatched under
+    /// `to` from now on.
     pub(crate) fn renamed(&self, shared: &Shared, of: TypeId, from: &Arc<str>, to: &Arc<str>) {
         let table = shared.visits.table();
         let each = table.of_name(from);
@@ -134,6 +145,30 @@ impl Outlet {
         }
     }
 
+    /// Reports a listener whose type got another name while it was being registered. It is in the
+    /// table by now: either this or [`renamed`](Self::renamed) finds it, and sometimes both do.
+    pub(crate) fn look_for_new_name(
+        &self,
+        shared: &Shared,
+        source: &Source,
+        typed: Option<TypeId>,
+    ) {
+        if mutant!("bus::listener_is_renamed_unseen") {
+            return;
+        }
+        if let Place::Name(from) = &source.place
+            && let Some(to) = typed.and_then(|of| self.name_of(of))
+            && to != *from
+            && !source.is_ended()
+        {
+            shared.observers.emit(BusEvent::Renamed {
+                listener: Arc::clone(source.label()),
+                from: Arc::clone(from),
+                to,
+            });
+        }
+    }
+
     /// Whether this bus holds a subscription of this name.
     pub(crate) fn listens_to(&self, name: &str) -> bool {
         self.names.lock().contains_key(name)
@@ -141,7 +176,8 @@ impl Outlet {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        // ORDERING: every reader that matters holds a lock that `end_subscriptions` takes when it stores this, or later.
+        // ORDERING: every reader that matters holds a lock that `end_subscriptions` takes when it
+        // stores this, or later.
         self.is_closed.load(Ordering::Relaxed)
     }
 
@@ -193,7 +229,8 @@ impl Outlet {
             };
             (ended, table)
         };
-        // Outside of the lock: it may be the last handle of a table that was replaced, and run destructors of users.
+        // Outside of the lock: it may be the last handle of a table that was replaced, and run
+        // destructors of users.
         drop(table);
         end_soon(ended);
         let mut names = self.names.lock();
@@ -204,7 +241,8 @@ impl Outlet {
             end_soon(late);
             return result;
         }
-        // Dropped before the lock of `names` is released, so that another thread that looks at the count does not count it.
+        // Dropped before the lock of `names` is released, so that another thread that looks at the
+        // count does not count it.
         let opened = opened;
         // The map and this thread have it: nobody else can be about to use it.
         let is_unused = Arc::strong_count(&opened) == 2 || mutant!("bus::name_is_forgotten_in_use");
@@ -253,7 +291,8 @@ impl Outlet {
     pub(crate) fn flush(&self, shared: &Shared, deadline: Option<Instant>) -> Result<(), BusError> {
         let now = Instant::now();
         let deadline = deadline.map_or(now + FLUSH, |deadline| deadline.max(now + LAST));
-        // A second caller finds the broker closed. It would end the observers before the first one's failures are told.
+        // A second caller finds the broker closed. It would end the observers before the first
+        // one's failures are reported.
         let _flushing = self.flushing.try_lock_until(deadline);
         let rest = || deadline.saturating_duration_since(Instant::now());
         let flushed = match catch(|| self.broker.flush(rest())) {
@@ -280,7 +319,8 @@ impl Outlet {
     }
 }
 
-/// Ends subscriptions without waiting for their handlers. When this returns, the broker calls none of the handlers again.
+/// Ends subscriptions without waiting for their handlers. When this returns, the broker calls none
+/// of the handlers again.
 pub(crate) fn end_soon(subscriptions: impl IntoIterator<Item = BrokerSubscription>) {
     for subscription in subscriptions {
         subscription.cancel_soon();

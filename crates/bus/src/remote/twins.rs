@@ -22,7 +22,8 @@ use crate::twins::aside;
 ///
 /// These wait for the server on a thread of their own, from when they are first polled.
 impl EventBus {
-    /// [`register_with`](Self::register_with) for async code. If the future is dropped, the listener is unregistered.
+    /// [`register_with`](Self::register_with) for async code. If the future is dropped, the
+    /// listener is unregistered.
     ///
     /// # Errors
     ///
@@ -50,9 +51,14 @@ impl EventBus {
         })
     }
 
-    /// [`dispatch_confirmed`](Self::dispatch_confirmed) for async code. It begins when it is first polled. The thread that waits
-    /// for the server calls the local listeners, also if the future is not polled again. If the future is dropped before, no local
-    /// listener is called, and other processes may get the event all the same.
+    /// [`dispatch_confirmed`](Self::dispatch_confirmed) for async code. It begins when it is first
+    /// polled. The thread that waits for the server calls the local listeners, even if the future
+    /// is not polled again. If the future is dropped before, no local listener is called, and other
+    /// processes may get the event all the same.
+    ///
+    /// Each call has a thread of its own until the server has the event, so bound how many of them
+    /// wait at the same time. Two calls that wait at the same time may publish in either order. If
+    /// the system has no thread left, the call blocks the thread that polls it.
     ///
     /// # Errors
     ///

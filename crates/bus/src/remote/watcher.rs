@@ -14,12 +14,12 @@ use crate::remote::outlet::Outlet;
 use crate::remote::publish::RECENT;
 use crate::sync::thread::{self, ThreadId};
 
-/// How long the end of a bus waits at most for what the broker has told already.
+/// How long the end of a bus waits at most for what the broker has reported already.
 const REST: Duration = Duration::from_secs(1);
 
 /// The thread that reads the events of the broker.
 pub(crate) struct Watcher {
-    /// Ends the thread, which reads first what was told before.
+    /// Ends the thread, which first reads what was reported before.
     subscription: Subscription,
     thread: ThreadId,
     /// Disconnected when the thread ends.
@@ -27,7 +27,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Waits until the bus knows what the broker has told, and ends the thread.
+    /// Waits until the bus knows what the broker has reported, and ends the thread.
     pub(crate) fn finish(&self) {
         self.subscription.unsubscribe();
         if thread::current().id() != self.thread {
@@ -36,8 +36,7 @@ impl Watcher {
     }
 }
 
-/// Starts the thread that reads the events of the broker. `None` if there are no threads left:
-/// then nothing is told.
+/// Starts the thread that reads the events of the broker. `None` if there are no threads left.
 pub(crate) fn start(outlet: &Arc<Outlet>) -> Option<Watcher> {
     // A broker that gives its queue up reports all failures at once.
     let (mut events, subscription) = outlet.broker.events_with(RECENT).split();
@@ -118,10 +117,11 @@ impl Outlet {
         }
     }
 
-    /// The name of the event, if this bus listens to it.
+    /// The name of the event, if this bus listens to it, or may have listened to it until it was
+    /// closed.
     fn own<'a>(&self, key: &'a Key) -> Option<&'a str> {
         let name = key.as_str().strip_prefix(&*self.prefix)?;
-        self.listens_to(name).then_some(name)
+        (self.is_closed() || self.listens_to(name)).then_some(name)
     }
 }
 
