@@ -1,16 +1,17 @@
 //! The bus beside what a program would write by hand, in one run.
 //!
-//! `cargo bench -p fanfeed-bus` prints, for each line, the median of the rounds and their spread (the quartiles), with the
-//! rounds of both candidates interleaved, on pinned threads.
+//! `cargo bench -p fanfeed-bus` prints, for each line, the median of the rounds and their spread
+//! (the quartiles), with the rounds of both candidates interleaved, on pinned threads.
 //!
-//! - `table`: a virtual call of a closure that downcasts, found in a `RwLock<HashMap<String, Vec<Box<dyn Fn(&dyn Any)>>>>`.
+//! - `table`: a virtual call of a closure that downcasts, found in a `RwLock<HashMap<String,
+//!   Vec<Box<dyn Fn(&dyn Any)>>>>`.
 //! - `pair`: a request to a thread through a crossbeam channel, and its answer through another.
 //!
-//! Then it dispatches a million events with a listener registered and unregistered for each, and prints the memory before and
-//! after; it fails if that has grown by more than a mebibyte.
+//! Then it dispatches a million events with a listener registered and unregistered for each, and
+//! prints the memory before and after; it fails if that has grown by more than a mebibyte.
 //!
-//! `-- --test` runs everything once, briefly. `-- --churn N` does only the last, with N events. `-- --profile` dispatches for a
-//! profiler.
+//! `-- --test` runs everything once, briefly. `-- --churn N` does only the last, with N events. `--
+//! --profile` dispatches for a profiler.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -118,7 +119,8 @@ fn pin(core: usize) {
     }
 }
 
-/// The longest time that one of `threads` threads takes for `count` calls, each on a core of its own.
+/// The longest time that one of `threads` threads takes for `count` calls, each on a core of its
+/// own.
 fn timed(threads: usize, count: usize, call: impl Fn(u64) + Sync) -> Duration {
     let barrier = Barrier::new(threads);
     std::thread::scope(|scope| {
@@ -234,7 +236,8 @@ fn asynchronous(rounds: usize, count: usize) {
         Ok(())
     });
     let subscription = bus.register_with(listener.asynchronous()).unwrap();
-    // From this thread, which is not pinned, so that the thread of the bus is not: a thread has the cores of the one that starts it.
+    // From this thread, which is not pinned, so that the thread of the bus is not: a thread has the
+    // cores of the one that starts it.
     bus.dispatch(OrderPlaced { order: 0 }).wait().unwrap();
     compare(
         "pair: asynchronous, dispatch and wait",
@@ -256,8 +259,8 @@ fn asynchronous(rounds: usize, count: usize) {
     thread.join().unwrap();
 }
 
-/// So many dispatches, each with a listener that is registered before it and unregistered after it; then some beside 10,000
-/// other names.
+/// So many dispatches, each with a listener that is registered before it and unregistered after it;
+/// then some beside 10,000 other names.
 fn churn(count: u64) {
     let (bus, subscriptions) = bus(1);
     let run = |count: u64| {

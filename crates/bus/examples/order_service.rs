@@ -1,7 +1,7 @@
 //! An order service in one process.
 //!
-//! A payment is waited for, because the answer depends on it. Mail and analytics are not. Errors are collected on the bus. A
-//! feature flag unregisters the analytics while orders are placed.
+//! A payment is waited for, because the answer depends on it. Mail and analytics are not. Errors
+//! are collected on the bus. A feature flag unregisters the analytics while orders are placed.
 //!
 //! ```text
 //! cargo run -p fanfeed-bus --example order_service
@@ -121,7 +121,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             });
         }
-        // The flag is turned off while orders are placed. Afterwards the analytics get nothing more.
+        // The flag is turned off while orders are placed. Afterwards the analytics get nothing
+        // more.
         let counts = &counts;
         scope.spawn(move || {
             while counts.lock().unwrap().is_empty() {

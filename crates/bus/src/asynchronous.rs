@@ -77,12 +77,13 @@ impl Target for Nothing {
     }
 }
 
-/// Async listeners, with the feature `tokio`. Each call is a task of a runtime: that of the caller of these functions, unless
-/// [`on`](Self::on) names another. While it is pending no thread waits for it.
+/// Async listeners, with the feature `tokio`. Each call is a task of a runtime: that of the caller
+/// of these functions, unless [`on`](Self::on) names another. While it is pending no thread waits
+/// for it.
 ///
-/// When [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the futures under way have been dropped, by the
-/// unsubscribing thread or by the thread that polls one at that moment. A future that was dropped before it was done is reported as
-/// [`Cancelled`](BusError::Cancelled).
+/// When [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the futures under way have
+/// been dropped, by the unsubscribing thread or by the thread that polls one at that moment. A
+/// future that was dropped before it was done is reported as [`Cancelled`](BusError::Cancelled).
 impl Register {
     /// An async listener for events of one type.
     ///
@@ -164,9 +165,10 @@ impl Register {
 
 /// A call under way.
 ///
-/// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or the thread that
-/// unregisters, drops the future if it is there. Otherwise it leaves a mark, and the polling thread drops the future. The
-/// thread that dropped the future ends the call, once: it takes `end`.
+/// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or
+/// the thread that unregisters, drops the future if it is there. Otherwise it leaves a mark, and
+/// the polling thread drops the future. The thread that dropped the future ends the call, once: it
+/// takes `end`.
 struct Task {
     state: Mutex<State>,
     entry: Arc<Entry>,
@@ -238,7 +240,8 @@ fn fail(entry: &Entry, event: &str, progress: &Progress, error: BusError) {
 
 impl Task {
     fn set_timer(&self, timeout: Duration, unfinished: Arc<dyn Unfinished>) {
-        // Under the lock, or a timer that fires at once would end the call before the call knows that it overran.
+        // Under the lock, or a timer that fires at once would end the call before the call knows
+        // that it overran.
         let mut state = self.state.lock();
         // If it was unregistered meanwhile, the call is over or about to be.
         if !state.is_cancelled {
@@ -389,8 +392,8 @@ impl Future for DispatchFuture {
     }
 }
 
-/// Waits until all listeners have returned, without a thread. Inside a listener that the dispatch waits for it gives
-/// [`WouldDeadlock`](BusError::WouldDeadlock).
+/// Waits until all listeners have returned, without a thread. Returns
+/// [`WouldDeadlock`](BusError::WouldDeadlock) inside a listener that the dispatch waits for.
 impl IntoFuture for Dispatch {
     type Output = Result<(), BusError>;
     type IntoFuture = DispatchFuture;

@@ -1,8 +1,9 @@
 //! The parts of a bus.
 //!
-//! [`Shared`] is what the handles of one bus share. [`call`] dispatches: it reads the [`table`], makes a [visit](visits), and
-//! calls listeners or sends [`Job`]s to the [`pool`]. A [`Source`] is the subscription of one listener. [`Progress`] is a
-//! dispatch that is not done when `dispatch` returns. [`waits`] refuses waits that would never end.
+//! [`Shared`] is what the handles of one bus share. [`call`] dispatches: it reads the [`table`],
+//! makes a [visit](visits), and calls listeners or sends [`Job`]s to the [`pool`]. A [`Source`] is
+//! the subscription of one listener. [`Progress`] is a dispatch that is not done when `dispatch`
+//! returns. [`waits`] refuses waits that would never end.
 
 mod bell;
 pub(crate) mod call;

@@ -12,10 +12,11 @@ use crate::error::{BusError, EventError};
 
 /// One dispatched event: whether its listeners have returned, and what went wrong.
 ///
-/// Synchronous listeners have returned before there is a handle. Dropping it has no effect: the asynchronous listeners run
-/// all the same, and their errors are on the bus.
+/// Synchronous listeners have returned before there is a handle. Dropping it has no effect: the
+/// asynchronous listeners run all the same, and their errors are on the bus.
 ///
-/// With the feature `tokio` it can be awaited: `dispatch.await` is [`wait`](Self::wait) without a thread.
+/// With the feature `tokio` it can be awaited: `dispatch.await` is [`wait`](Self::wait) without a
+/// thread.
 pub struct Dispatch {
     /// `None` if no listener was asynchronous: then all is done.
     progress: Option<Arc<Progress>>,
@@ -46,8 +47,8 @@ impl Dispatch {
             .is_none_or(|progress| progress.is_done())
     }
 
-    /// Waits until all listeners have returned. `Ok` says that they have, not that they succeeded: that stands in
-    /// [`errors`](Self::errors).
+    /// Waits until all listeners have returned. `Ok` says that they have, not that they succeeded:
+    /// that stands in [`errors`](Self::errors).
     ///
     /// ```
     /// # use fanfeed_bus::{Context, Event, EventBus};
@@ -70,12 +71,14 @@ impl Dispatch {
     /// # Ok::<(), fanfeed_bus::BusError>(())
     /// ```
     ///
-    /// On a thread of the bus another thread takes the place of this one meanwhile, so that waiting listeners hold up nobody.
+    /// If a thread of the bus waits here, another thread takes its place, so waiting listeners do
+    /// not delay other calls.
     ///
     /// # Errors
     ///
-    /// [`WouldDeadlock`](BusError::WouldDeadlock) inside a listener that this dispatch waits for: its own, or one that waits
-    /// in turn for a dispatch or a bus that the calling thread is inside of.
+    /// [`WouldDeadlock`](BusError::WouldDeadlock) inside a listener that this dispatch waits for:
+    /// its own, or one that waits in turn for a dispatch or a bus that the calling thread is inside
+    /// of.
     pub fn wait(&self) -> Result<(), BusError> {
         self.wait_until(None)
     }
@@ -84,7 +87,8 @@ impl Dispatch {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait), and [`Timeout`](BusError::Timeout) if not all listeners have returned by then.
+    /// As [`wait`](Self::wait), and [`Timeout`](BusError::Timeout) if not all listeners have
+    /// returned by then.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<(), BusError> {
         self.wait_until(Some(deadline(timeout)))
     }
@@ -103,7 +107,8 @@ impl Dispatch {
         }
     }
 
-    /// A channel that yields nothing and is disconnected once all listeners have returned, to stand in a `select!`.
+    /// A channel that yields nothing and is disconnected once all listeners have returned, to stand
+    /// in a `select!`.
     ///
     /// ```
     /// use crossbeam_channel::{after, select};
@@ -129,8 +134,8 @@ impl Dispatch {
         }
     }
 
-    /// What has gone wrong so far. Complete once [`is_done`](Self::is_done), except for one thing: if the broker gives the event
-    /// up later, that is added later.
+    /// What has gone wrong so far. It is complete once [`is_done`](Self::is_done), except that the
+    /// broker may give the event up later, which is added then.
     pub fn errors(&self) -> Vec<EventError> {
         match &self.progress {
             Some(progress) => progress.errors(),

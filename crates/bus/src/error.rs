@@ -21,8 +21,8 @@ pub enum BusError {
     Failed(ListenerFailure),
     /// The listener panicked with this message.
     Panicked(Arc<str>),
-    /// The listener took longer than its timeout. The token of a synchronous listener was cancelled; its thread cannot be
-    /// stopped. The future of an async listener was dropped.
+    /// The listener took longer than its timeout. The token of a synchronous listener was
+    /// cancelled; its thread cannot be stopped. The future of an async listener was dropped.
     Overran(Duration),
     /// The listener takes events of another type under the same name.
     WrongType {
@@ -33,45 +33,50 @@ pub enum BusError {
     },
     /// An async listener was made outside of a runtime, and was given none.
     NoRuntime,
-    /// The listener was ended before it had handled the event: it was unregistered, its runtime was shut down, or
-    /// [`close_timeout`](crate::EventBus::close_timeout) reached its deadline. A call on a thread of the bus that had not begun
-    /// when the listener was unregistered is not made, and is no error.
+    /// The listener was ended before it had handled the event: it was unregistered, its runtime was
+    /// shut down, or [`close_timeout`](crate::EventBus::close_timeout) reached its deadline. A call
+    /// on a thread of the bus that had not begun when the listener was unregistered is not made,
+    /// and is no error.
     Cancelled,
     /// What was waited for did not happen in time.
     Timeout,
-    /// At the deadline of [`close_timeout`](crate::EventBus::close_timeout) not all listeners had returned.
+    /// At the deadline of [`close_timeout`](crate::EventBus::close_timeout) not all listeners had
+    /// returned.
     CloseTimeout {
         /// How many dispatches had asynchronous listeners that had not returned.
         pending: usize,
         /// How many threads were inside listeners.
         running: usize,
     },
-    /// The bus is in memory: it has no types of events and no groups. Make it with `EventBus::over`, in one process over a
-    /// `MemoryBroker`.
+    /// The bus is in memory: it has no types of events and no groups. Make it with
+    /// `EventBus::over`, in one process over a `MemoryBroker`.
     NoBroker,
-    /// No type is registered for this event, so other processes do not get it. `dispatch` has called the local listeners all the
-    /// same, and `dispatch_confirmed` has not.
+    /// No type is registered for this event, so other processes do not get it. `dispatch` has
+    /// called the local listeners all the same, and `dispatch_confirmed` has not.
     NotRegistered {
         /// The type of the event.
         type_name: &'static str,
     },
     /// The event cannot be written as JSON.
     Encode(Arc<str>),
-    /// The event is too large for other processes. `dispatch` has called the local listeners all the same, and
-    /// `dispatch_confirmed` has not.
+    /// The event is too large for other processes. `dispatch` has called the local listeners all
+    /// the same, and `dispatch_confirmed` has not.
     TooLarge {
         /// The size of its envelope in bytes.
         size: usize,
         /// The largest size in bytes.
         limit: usize,
     },
-    /// The broker did not take the event, gave it up later, or lost the connection before the server had confirmed it: then
-    /// the event may have arrived. `dispatch` has called the local listeners all the same, and `dispatch_confirmed` has not. For
-    /// one of the latest 16,384 events the error stands on the dispatch. For an older one the bus emits a `BusEvent::Broker`
-    /// instead. If the broker reports more than 16,384 events at once, the oldest are lost, and the bus emits their number.
+    /// The broker did not take the event, gave it up later, or lost the connection before the
+    /// server had confirmed it: then the event may have arrived. `dispatch` has called the local
+    /// listeners all the same, and `dispatch_confirmed` has not. For one of the latest 16,384
+    /// events the error stands on the dispatch. For an older one the bus emits a `BusEvent::Broker`
+    /// instead. If the broker reports more than 16,384 events at once, the oldest are lost, and the
+    /// bus emits their number.
     NotPublished(Arc<str>),
-    /// The broker did not subscribe, or the listener of a group was refused. The text says why. If the server refuses the
-    /// subscription later, the bus reports this error, and the next listener that is registered for the name subscribes again.
+    /// The broker did not subscribe, or the listener of a group was refused. The text says why. If
+    /// the server refuses the subscription later, the bus reports this error, and the next listener
+    /// that is registered for the name subscribes again.
     NotSubscribed(Arc<str>),
     /// Something arrived from another process that is no event for this bus.
     Undelivered {
@@ -82,8 +87,8 @@ pub enum BusError {
     },
     /// There is no connection to the server. The text says why.
     NotConnected(Arc<str>),
-    /// The caller is inside a listener, and waits for something that ends only when that listener has returned. Wait
-    /// outside of the listener, or do not wait.
+    /// The caller is inside a listener, and waits for something that ends only when that listener
+    /// has returned. Wait outside of the listener, or do not wait.
     WouldDeadlock,
 }
 
@@ -278,7 +283,8 @@ impl fmt::Display for ListenerFailure {
     }
 }
 
-/// What went wrong with one event at one listener. It is on the [`Dispatch`](crate::Dispatch) and on the bus.
+/// What went wrong with one event at one listener. It is on the [`Dispatch`](crate::Dispatch) and
+/// on the bus.
 #[derive(Debug, Clone)]
 pub struct EventError {
     event: Arc<str>,
@@ -300,7 +306,8 @@ impl EventError {
         &self.event
     }
 
-    /// The name of the listener, or the name of its type if it has no name of its own. `None` if no listener is at fault.
+    /// The name of the listener, or the name of its type if it has no name of its own. `None` if no
+    /// listener is at fault.
     pub fn listener(&self) -> Option<&str> {
         self.listener.as_deref()
     }

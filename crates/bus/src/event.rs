@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::payload::Map;
 
-/// An event: something that happened, which parts of a program tell each other.
+/// An event: something that happened in one part of a program, and to which others react.
 ///
 /// In memory any type can be one; it needs no serde.
 ///
@@ -30,8 +30,8 @@ pub trait Event: Send + Sync + Sized + 'static {
     /// The name of the event. Not empty.
     const NAME: &'static str;
 
-    /// The contents, for listeners that do not know the type. It is called only when such a listener asks for it. Empty by
-    /// default.
+    /// The contents, for listeners that do not know the type. It is called only when such a
+    /// listener asks for it. Empty by default.
     fn payload(&self) -> Map {
         Map::new()
     }
@@ -77,7 +77,8 @@ pub trait AnyEvent: Send + Sync {
     }
 }
 
-/// An event that borrows nothing, as all are that a bus dispatches. Behind a reference the plain type would mean one that may.
+/// An event that borrows nothing, as all are that a bus dispatches. Behind a reference the plain
+/// type would mean one that may.
 pub(crate) type DynEvent = dyn AnyEvent;
 
 impl dyn AnyEvent + '_ {

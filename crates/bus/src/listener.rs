@@ -15,10 +15,11 @@ use crate::event::{AnyEvent, Event};
 /// A listener that panics has failed too.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Listens to events of type `E`, or to events of any type as `dyn AnyEvent`. Closures of the same signature are listeners.
+/// Listens to events of type `E`, or to events of any type as `dyn AnyEvent`. Closures of the same
+/// signature are listeners.
 ///
-/// Several threads may call a listener at the same time: each thread that dispatches calls the synchronous ones, and the
-/// threads of the bus call the asynchronous ones.
+/// Several threads may call a listener at the same time: each thread that dispatches calls the
+/// synchronous ones, and the threads of the bus call the asynchronous ones.
 ///
 /// ```
 /// use fanfeed_bus::{AnyEvent, Context, EventBus, Listener, Outcome, Register};
@@ -38,11 +39,13 @@ pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 /// # Ok::<(), fanfeed_bus::BusError>(())
 /// ```
 pub trait Listener<E: ?Sized>: Send + Sync {
-    /// Handles one event. It may dispatch, register, unregister (itself too) and wait for other dispatches.
+    /// Handles one event. It may dispatch, register, unregister (itself too) and wait for other
+    /// dispatches.
     ///
     /// # Errors
     ///
-    /// The error is reported on the [`Dispatch`](crate::Dispatch) and on the bus. The other listeners run all the same.
+    /// The error is reported on the [`Dispatch`](crate::Dispatch) and on the bus. The other
+    /// listeners run all the same.
     fn handle(&self, event: &E, context: &Context<'_>) -> Outcome;
 }
 
@@ -92,7 +95,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The bus, so that a listener need not own it: a bus whose listeners own it lasts until it is closed.
+    /// The bus, so that a listener need not own it: a bus whose listeners own it lasts until it is
+    /// closed.
     pub fn bus(&self) -> EventBus {
         EventBus::of(Arc::clone(self.shared))
     }
@@ -102,14 +106,15 @@ impl<'a> Context<'a> {
         self.source.label()
     }
 
-    /// Whether the listener should stop: it overran its timeout, it was unregistered, or the bus ends.
+    /// Whether the listener should stop: it overran its timeout, it was unregistered, or the bus
+    /// ends.
     pub fn is_cancelled(&self) -> bool {
         self.source.is_ended() || self.token.get().is_some_and(CancelToken::is_cancelled)
     }
 
-    /// The token of this call, which can be handed to other threads and waited on. It is cancelled when the listener has
-    /// returned, when it overran its timeout, when it was unregistered, and at the deadline of
-    /// [`close_timeout`](EventBus::close_timeout).
+    /// The token of this call, which can be handed to other threads and waited on. It is cancelled
+    /// when the listener has returned, when it overran its timeout, when it was unregistered, and
+    /// at the deadline of [`close_timeout`](EventBus::close_timeout).
     pub fn token(&self) -> CancelToken {
         self.token.get_or_init(|| self.source.make_token()).clone()
     }

@@ -14,29 +14,33 @@ pub(crate) type Logger = Arc<dyn Fn(&BusEvent) + Send + Sync>;
 pub enum BusEvent {
     /// A listener failed, panicked or overran its timeout, or an event was not delivered.
     Error(EventError),
-    /// Listeners block all threads of the bus, and it has reached its limit: the other asynchronous listeners wait.
+    /// Listeners block all threads of the bus, and it has reached its limit: the other asynchronous
+    /// listeners wait.
     PoolExhausted {
         /// The limit of threads.
         limit: usize,
     },
-    /// The logger was too slow, and missed this many. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
+    /// The logger was too slow, and missed this many. (A receiver learns that from
+    /// [`Lagged`](fanfeed::RecvError::Lagged).)
     EventsMissed {
         /// How many.
         missed: u64,
     },
-    /// Something happened in the broker that carries the events to other processes. What makes an event fail is an
-    /// [`Error`](Self::Error) instead.
+    /// Something happened in the broker that carries the events to other processes. What makes an
+    /// event fail is an [`Error`](Self::Error) instead.
     #[cfg(feature = "broker")]
     #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
     Broker(fanfeed_broker::Event),
-    /// A type was registered under another name than this listener of the type hears. The listener keeps its name, and does not
-    /// get what is dispatched under the other one: register types before their listeners.
+    /// A type was registered under another name than the one for which this listener of the type is
+    /// registered. The listener keeps its name, and does not get what is dispatched under the other
+    /// one: register types before their listeners. If both happen at the same time, this may come
+    /// twice.
     #[cfg(feature = "broker")]
     #[cfg_attr(docsrs, doc(cfg(feature = "broker")))]
     Renamed {
         /// The name of the listener, or of its type.
         listener: Arc<str>,
-        /// The name that the listener hears.
+        /// The name for which the listener is registered.
         from: Arc<str>,
         /// The name under which the bus dispatches events of the type from now on.
         to: Arc<str>,
@@ -61,7 +65,7 @@ impl fmt::Display for BusEvent {
             #[cfg(feature = "broker")]
             Self::Renamed { listener, from, to } => write!(
                 f,
-                "the listener {listener} hears {from}, and its type is dispatched under {to} from now on; register types before \
+                "the listener {listener} is registered for {from}, and its type is dispatched under {to} from now on; register types before \
                  their listeners"
             ),
             Self::Closed => f.write_str("closed"),

@@ -26,7 +26,8 @@ pub struct BusOptions {
 }
 
 impl BusOptions {
-    /// One thread for each core, but at least 2 and at most 8; up to 512 when listeners block; 1,024 errors; no logger.
+    /// One thread for each core, but at least 2 and at most 8; up to 512 when listeners block;
+    /// 1,024 errors; no logger.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -37,16 +38,17 @@ impl BusOptions {
         }
     }
 
-    /// How many threads call asynchronous listeners when none of them blocks, at least 1. They are started when they are
-    /// needed.
+    /// How many threads call asynchronous listeners when none of them blocks, at least 1. They are
+    /// started when they are needed.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self.limit = self.limit.max(self.threads);
         self
     }
 
-    /// The most threads that there are when listeners block, without those that wait for a dispatch or a bus. If all of them
-    /// are blocked, the other listeners wait, and [`BusEvent::PoolExhausted`] reports it.
+    /// The most threads that there are when listeners block, without those that wait for a dispatch
+    /// or a bus. If all of them are blocked, the other listeners wait, and
+    /// [`BusEvent::PoolExhausted`] reports it.
     pub fn limit(mut self, threads: usize) -> Self {
         self.limit = threads.max(1);
         self.threads = self.threads.min(self.limit);

@@ -23,7 +23,8 @@ fn told(payload: Box<dyn Any + Send>) -> Arc<str> {
     text
 }
 
-/// Drops the payload of a panic. That may panic too, and so may dropping that second payload. So the second one is leaked.
+/// Drops the payload of a panic. That may panic too, and so may dropping that second payload. So
+/// the second one is leaked.
 fn discard(payload: Box<dyn Any + Send>) {
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(worse);

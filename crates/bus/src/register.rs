@@ -99,7 +99,8 @@ impl Register {
         self
     }
 
-    /// Calls the listener on a thread of the bus instead of the dispatching thread. Such calls may overtake each other.
+    /// Calls the listener on a thread of the bus instead of the dispatching thread. Such calls may
+    /// overtake each other.
     ///
     /// An async listener is asynchronous without this.
     pub fn asynchronous(mut self) -> Self {
@@ -109,18 +110,19 @@ impl Register {
         self
     }
 
-    /// How long a call may take. If the listener overruns it, the token of its [`Context`] is cancelled and
-    /// [`Overran`](BusError::Overran) is reported; the call itself cannot be stopped. The future of an async listener is
-    /// dropped, on a thread of the bus. No limit by default. A call with a timeout allocates and takes locks; if the system starts no
-    /// thread for the timers, they do not fire.
+    /// How long a call may take. If the listener overruns it, the token of its [`Context`] is
+    /// cancelled and [`Overran`](BusError::Overran) is reported; the call itself cannot be stopped.
+    /// The future of an async listener is dropped, on a thread of the bus. No limit by default. A
+    /// call with a timeout allocates and takes locks; if the system starts no thread for the
+    /// timers, they do not fire.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Unregisters the listener when it gets its first event. It gets exactly one, also if several threads dispatch at once.
-    /// An event of another type under the same name does not count: it is reported as
-    /// [`WrongType`](BusError::WrongType), and the listener stays.
+    /// Unregisters the listener when it gets its first event. It gets exactly one, even if several
+    /// threads dispatch at once. An event of another type under the same name does not count: it is
+    /// reported as [`WrongType`](BusError::WrongType), and the listener stays.
     pub fn once(mut self) -> Self {
         self.is_once = true;
         self

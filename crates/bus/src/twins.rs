@@ -82,8 +82,8 @@ struct Answer<T> {
     waker: Option<Waker>,
 }
 
-/// Runs what blocks on a thread of its own, or here if there is no thread left. It goes on if the future is dropped. If it panics,
-/// the future does.
+/// Runs what blocks on a thread of its own, or here if there is no thread left. It goes on if the
+/// future is dropped. If it panics, the future does.
 pub(crate) async fn aside<T, F>(name: &str, f: F) -> T
 where
     T: Send + 'static,
@@ -142,8 +142,8 @@ pub(crate) fn unregister_all(
     }
 }
 
-/// Closes on a thread of its own, since that runs destructors of users and waits for the logger. `deadline` gives the time at which to
-/// give up, when the future is first polled.
+/// Closes on a thread of its own, since that runs destructors of users and waits for the logger.
+/// `deadline` gives the time at which to give up, when the future is first polled.
 pub(crate) fn close<F: FnOnce() -> Option<Instant> + Send>(
     shared: &Arc<Shared>,
     deadline: F,

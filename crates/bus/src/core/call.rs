@@ -297,7 +297,8 @@ fn begin_timeout(
     Timer::set(shared, source, timeout, token, event.name(), progress, None)
 }
 
-/// The error of a listener that is not called. It is one only if the listener ended at the deadline of `close_timeout`.
+/// The error of a listener that is not called. It is one only if the listener ended at the deadline
+/// of `close_timeout`.
 #[cold]
 fn given_up(shared: &Shared, entry: &Entry, event: &DynEvent) -> Option<EventError> {
     let is_error = shared.is_closed() && !entry.source.is_claimed();

@@ -29,7 +29,8 @@ impl Job {
             trace,
         } = self;
         let shared = &progress.shared;
-        // Until `finish_one`: the destructors of the event and of the listener are part of the dispatch too.
+        // Until `finish_one`: the destructors of the event and of the listener are part of the
+        // dispatch too.
         let running = Running::enter(&progress);
         let visit = shared.visits.enter_at(progress.epoch);
         visit.set(entry.source.word());

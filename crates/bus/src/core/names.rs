@@ -12,8 +12,9 @@ const MOST: usize = 32;
 const BITS: u32 = 4;
 const CHILDREN: usize = 1 << BITS;
 
-/// A map that is copied for each change of the table. It is a tree over the hashes of the names. A copy shares all nodes except
-/// those on the way to the name that then changes: with `n` names it takes `log n` steps instead of `n`.
+/// A map that is copied for each change of the table. It is a tree over the hashes of the names. A
+/// copy shares all nodes except those on the way to the name that then changes: with `n` names it
+/// takes `log n` steps instead of `n`.
 #[derive(Clone)]
 pub(crate) struct Names {
     hasher: RandomState,
@@ -118,7 +119,8 @@ impl Node {
                     return false;
                 }
                 *len -= 1;
-                // Far below `MOST`, so that names that come and go at the limit do not split and join at each step.
+                // Far below `MOST`, so that names that come and go at the limit do not split and
+                // join at each step.
                 if *len < MOST / 4 {
                     let mut rest = Vec::with_capacity(*len);
                     self.take_into(&mut |named| rest.push(named.clone()));

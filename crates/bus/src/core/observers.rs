@@ -59,8 +59,9 @@ impl Observers {
         self.events.send(event);
     }
 
-    /// Calls `logger` with every event on a thread of its own: the thread that reports an event may hold a user's lock, and
-    /// must not wait. If the logger panics, it loses that event. If no thread can be started, there is no logger.
+    /// Calls `logger` with every event on a thread of its own: the thread that reports an event may
+    /// hold a user's lock, and must not wait. If the logger panics, it loses that event. If no
+    /// thread can be started, there is no logger.
     pub(crate) fn log(&self, logger: Logger) {
         let mut events = self.receiver_of(LOGGED);
         let (ending, over) = bounded::<()>(0);
@@ -86,8 +87,8 @@ impl Observers {
         self.events.close();
     }
 
-    /// Waits for a short time until the logger has been called with all events, so that a program that ends after `close` has
-    /// its last lines.
+    /// Waits for a short time until the logger has been called with all events, so that a program
+    /// that ends after `close` has its last lines.
     pub(crate) fn log_out(&self, deadline: Option<Instant>) {
         if let Some((thread, over)) = self.logging.get()
             && *thread != thread::current().id()

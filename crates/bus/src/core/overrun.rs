@@ -18,9 +18,11 @@ const RUNNING: u8 = 0;
 const RETURNED: u8 = 1;
 const OVERRAN: u8 = 2;
 
-/// A call that has a timeout. Either the call returns first, or the timer fires first: `state` says which.
+/// A call that has a timeout. Either the call returns first, or the timer fires first: `state` says
+/// which.
 ///
-/// It is counted in `progress`, by the one that came first: so the dispatch is not done before the overrun stands on it.
+/// It is counted in `progress`, by the one that came first: so the dispatch is not done before the
+/// overrun stands on it.
 pub(crate) struct Overrun {
     shared: Weak<Shared>,
     state: AtomicU8,
@@ -71,7 +73,8 @@ impl Timer {
         Self { overrun, key }
     }
 
-    /// The call has returned. Gives the error if it overran; if the timer has the dispatch, it has told it.
+    /// The call has returned. Gives the error if it overran; if the timer has the dispatch, it has
+    /// told it.
     pub(crate) fn end(self, shared: &Shared) -> Option<EventError> {
         // ORDERING: pairs with `fire`, which changes it at most once too.
         let had = self.overrun.state.swap(RETURNED, Ordering::AcqRel);
@@ -101,10 +104,12 @@ impl Overrun {
         if let Some(shared) = self.shared.upgrade() {
             shared.report(&self.error);
         }
-        // On this thread, and not on one of the pool: a listener may have the last one of these, and wait for its token.
+        // On this thread, and not on one of the pool: a listener may have the last one of these,
+        // and wait for its token.
         self.token.cancel();
         match (&self.unfinished, self.shared.upgrade()) {
-            // That runs destructors of users, which may take long. This thread has other timers, and starts threads.
+            // That runs destructors of users, which may take long. This thread has other timers,
+            // and starts threads.
             (Some(unfinished), Some(shared)) => {
                 let (overrun, unfinished) = (Arc::clone(self), Arc::clone(unfinished));
                 let end = move || {

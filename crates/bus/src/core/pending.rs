@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// Epochs in ascending order, each with a count above zero. There are few: one more for each `wait` under way.
+/// Epochs in ascending order, each with a count above zero. There are few: one more for each `wait`
+/// under way.
 #[derive(Debug, Default)]
 pub(crate) struct Pending(VecDeque<(u64, usize)>);
 

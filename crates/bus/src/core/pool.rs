@@ -1,9 +1,10 @@
 //! The threads that call asynchronous listeners.
 //!
-//! There are few of them while listeners return soon. Jobs that wait are looked at every millisecond by the thread
-//! `fanfeed-bus-watch`: if no job has ended since it last looked, it starts one thread, and after some such looks several, up
-//! to the limit. A thread whose listener waits for a dispatch or a bus is replaced at once and does not count. The watching
-//! thread also runs the timers. Threads that had nothing to do for ten seconds end.
+//! There are few of them while listeners return soon. Jobs that wait are looked at every
+//! millisecond by the thread `fanfeed-bus-watch`: if no job has ended since it last looked, it
+//! starts one thread, and after some such looks several, up to the limit. A thread whose listener
+//! waits for a dispatch or a bus is replaced at once and does not count. The watching thread also
+//! runs the timers. Threads that had nothing to do for ten seconds end.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -75,7 +76,8 @@ struct State {
     starting: usize,
     /// Threads whose listener waits for a dispatch or a bus.
     blocked: usize,
-    /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
+    /// Threads that wait at `work`, and how many of them have been notified and have not yet
+    /// looked.
     idle: usize,
     notified: usize,
     /// Threads that found no job and are about to look again.
@@ -102,7 +104,8 @@ thread_local! {
     static OWN: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
-/// Runs something that waits for listeners. If the calling thread belongs to a pool, another one takes its place meanwhile.
+/// Runs something that waits for listeners. If the calling thread belongs to a pool, another one
+/// takes its place meanwhile.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     struct Blocked(Option<Arc<Shared>>);
     impl Drop for Blocked {
@@ -189,8 +192,8 @@ impl Pool {
         jobs.into_iter().for_each(Work::abandon);
     }
 
-    /// Lets the threads end. Jobs that still wait are abandoned, on the calling thread: all threads may be stuck in listeners, or none
-    /// could be started.
+    /// Lets the threads end. Jobs that still wait are abandoned, on the calling thread: all threads
+    /// may be stuck in listeners, or none could be started.
     pub(crate) fn close(&self) {
         let jobs = {
             let mut state = self.shared.state.lock();
@@ -210,8 +213,9 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and each thread that takes a
-    /// job calls for the next. While a thread is searching for a job, none has to be woken.
+    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and
+    /// each thread that takes a job calls for the next. While a thread is searching for a job, none
+    /// has to be woken.
     fn call_for_help(self: &Arc<Self>, state: &mut State) {
         if state.jobs.is_empty() || state.searching > 0 {
             return;
@@ -269,7 +273,8 @@ impl Shared {
                 self.call_for_help(&mut state);
                 drop(state);
                 searches = 0;
-                // A listener's panic is caught where it is called. This keeps a fault of the crate from taking the thread.
+                // A listener's panic is caught where it is called. This keeps a fault of the crate
+                // from taking the thread.
                 quietly(|| work.run());
                 state = self.state.lock();
                 state.ended += 1;
@@ -332,7 +337,8 @@ impl Shared {
                 state.watching = Watching::Asleep;
                 (is_exhausted, stalled) = (false, 0);
             } else if state.starting > 0 {
-                // The system is too busy to run the last ones that were started: more of them would not help.
+                // The system is too busy to run the last ones that were started: more of them would
+                // not help.
             } else if state.watching == Watching::Awake && state.ended == seen {
                 stalled += 1;
                 let room = self.limit.saturating_sub(state.threads - state.blocked);

@@ -18,15 +18,16 @@ use crate::sync::{
     mutant, thread,
 };
 
-/// How often a thread that waits looks and yields before it sleeps. An asynchronous listener that returns at once is then
-/// waited for without a system call on either side.
+/// How often a thread that waits looks and yields before it sleeps. An asynchronous listener that
+/// returns at once is then waited for without a system call on either side.
 const LOOKS: usize = if cfg!(fanfeed_shuttle) { 0 } else { 32 };
 
 /// A dispatch whose listeners have not all returned when `dispatch` does.
 ///
-/// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch` itself. The thread
-/// that takes it to zero ends the dispatch: it marks the dispatch done under the lock, takes it off the bus, and then wakes those
-/// that wait, since their wakers may run code that waits for the bus.
+/// `remaining` counts the asynchronous listeners that have not returned, and the call of `dispatch`
+/// itself. The thread that takes it to zero ends the dispatch: it marks the dispatch done under the
+/// lock, takes it off the bus, and then wakes those that wait, since their wakers may run code that
+/// waits for the bus.
 pub(crate) struct Progress {
     number: u64,
     pub(crate) shared: Arc<Shared>,
@@ -51,7 +52,8 @@ struct State {
 }
 
 impl Progress {
-    /// Begins a dispatch, which the bus then waits for. It counts the caller; `finish_one` ends that.
+    /// Begins a dispatch, which the bus then waits for. It counts the caller; `finish_one` ends
+    /// that.
     pub(crate) fn begin(shared: &Arc<Shared>, epoch: u64) -> Arc<Self> {
         shared.begin_dispatch(epoch);
         Arc::new(Self {
@@ -74,14 +76,16 @@ impl Progress {
 
     /// Counts an asynchronous listener.
     pub(crate) fn add_one(&self) {
-        // ORDERING: the caller is counted, so this cannot be the first; it is published with the job.
+        // ORDERING: the caller is counted, so this cannot be the first; it is published with the
+        // job.
         self.remaining.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says that a listener is being called.
     #[cfg(feature = "broker")]
     pub(crate) fn set_called(&self) {
-        // ORDERING: a thread that reads it has waited for the end, which is published in `finish_one`.
+        // ORDERING: a thread that reads it has waited for the end, which is published in
+        // `finish_one`.
         self.was_called.store(true, Ordering::Relaxed);
     }
 
@@ -99,7 +103,8 @@ impl Progress {
 
     /// Says that a listener, or the call of `dispatch`, has returned.
     pub(crate) fn finish_one(&self) {
-        // ORDERING: Release, so that the last one has what all others did before; Acquire for the last one.
+        // ORDERING: Release, so that the last one has what all others did before; Acquire for the
+        // last one.
         if self.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }

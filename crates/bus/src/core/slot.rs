@@ -44,17 +44,19 @@ pub(crate) struct Cached {
 /// | [`LOCKED`] | the thread that put it there, alone |
 /// | any other | the owner of the slot. It changes `cache` only in [`refresh`](Self::refresh), right after it claimed the frame; then it only reads |
 ///
-/// So dispatching needs no count of references: the word that shows a visit protects its table too. A thread that changes
-/// the table of the bus takes the old one out of the slots that are idle; the owner of a busy one does so after its visit.
+/// So dispatching needs no count of references: the word that shows a visit protects its table too.
+/// A thread that changes the table of the bus takes the old one out of the slots that are idle; the
+/// owner of a busy one does so after its visit.
 pub(crate) struct ThreadSlot {
     pub(crate) frames: CachePadded<[Frame; DEPTH]>,
-    /// Whether a thread owns the slot. Taken under the lock of the bus's slots, given back without it.
+    /// Whether a thread owns the slot. Taken under the lock of the bus's slots, given back without
+    /// it.
     pub(crate) is_owned: AtomicBool,
     cache: UnsafeCell<Option<Cached>>,
 }
 
-// SAFETY: `cache` is used by one thread at a time, or read by its owner alone; see the invariant. `Cached` is `Send`, since
-// `Table` is `Send` and `Sync`.
+// SAFETY: `cache` is used by one thread at a time, or read by its owner alone; see the invariant.
+// `Cached` is `Send`, since `Table` is `Send` and `Sync`.
 unsafe impl Sync for ThreadSlot {}
 const _: () = {
     const fn is_send_and_sync<T: Send + Sync>() {}
@@ -89,12 +91,12 @@ impl ThreadSlot {
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and has claimed the first frame. The result is not used once the frame is idle, or after
-    /// [`refresh`](Self::refresh).
+    /// The caller is the owner, and has claimed the first frame. The result is not used once the
+    /// frame is idle, or after [`refresh`](Self::refresh).
     #[inline]
     pub(crate) unsafe fn cached(&self) -> Option<&Cached> {
-        // SAFETY: the word is neither `IDLE` nor `LOCKED`, so only the owner uses `cache`, and it only reads: the caller promises
-        // that no `refresh` comes before the last use.
+        // SAFETY: the word is neither `IDLE` nor `LOCKED`, so only the owner uses `cache`, and it
+        // only reads: the caller promises that no `refresh` comes before the last use.
         unsafe { (*self.cache.get()).as_ref() }
     }
 
@@ -102,7 +104,8 @@ impl ThreadSlot {
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and has claimed the first frame. It has no result of [`cached`](Self::cached).
+    /// The caller is the owner, and has claimed the first frame. It has no result of
+    /// [`cached`](Self::cached).
     pub(crate) unsafe fn refresh(&self, new: Cached) -> Option<Cached> {
         // SAFETY: only the owner uses `cache`, and there is no reference to what is in it.
         unsafe { (*self.cache.get()).replace(new) }
@@ -116,12 +119,13 @@ impl ThreadSlot {
             return None;
         }
         let first = &self.frames[0].word;
-        // ORDERING: `SeqCst`: after the store of the version, and before the owner's look at the version if this fails. The
-        // owner's swap to `IDLE` releases the cache to this thread.
+        // ORDERING: `SeqCst`: after the store of the version, and before the owner's look at the
+        // version if this fails. The owner's swap to `IDLE` releases the cache to this thread.
         let (order, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         let mut turn = 0;
         while let Err(word) = first.compare_exchange(IDLE, LOCKED, order, failure) {
-            // The thread that has the lock may have looked at the version before this one changed it.
+            // The thread that has the lock may have looked at the version before this one changed
+            // it.
             if word != LOCKED {
                 return None;
             }
@@ -140,8 +144,9 @@ impl ThreadSlot {
     }
 }
 
-/// Waits for the thread that has the lock. It moves one pointer, so it is seldom waited for, and not for long unless the system
-/// took its core away. It may have a lower priority than this thread: so this one sleeps in the end.
+/// Waits for the thread that has the lock. It moves one pointer, so it is seldom waited for, and
+/// not for long unless the system took its core away. It may have a lower priority than this
+/// thread: so this one sleeps in the end.
 #[cold]
 fn pause(turn: u32) {
     match turn {

@@ -62,8 +62,8 @@ pub(crate) trait Target: Send + Sync {
     }
 }
 
-/// A listener in the table. The table owns it, and so do dispatches under way; so the user's code is dropped, by the last of
-/// them, soon after the listener was taken out of the table.
+/// A listener in the table. The table owns it, and so do dispatches under way; so the user's code
+/// is dropped, by the last of them, soon after the listener was taken out of the table.
 pub(crate) struct Entry {
     pub(crate) source: Arc<Source>,
     pub(crate) run: Run,
@@ -119,8 +119,9 @@ impl Drop for Entry {
 
 /// The subscription of a listener.
 ///
-/// It ends once: `ended` is set, the tokens of its calls are cancelled, the state ends, the table forgets the listener. See
-/// [`visits`](crate::core::visits) for how `cancel` knows that no call is under way.
+/// It ends once: `ended` is set, the tokens of its calls are cancelled, the state ends, the table
+/// forgets the listener. See [`visits`](crate::core::visits) for how `cancel` knows that no call is
+/// under way.
 pub(crate) struct Source {
     state: SubscriptionState,
     shared: Weak<Shared>,
@@ -194,7 +195,8 @@ impl Source {
     pub(crate) fn make_token(&self) -> CancelToken {
         let token = CancelToken::new();
         self.calls.lock().tokens.push(token.clone());
-        // After the token was stored, so that either this thread sees the end, or the ending thread the token.
+        // After the token was stored, so that either this thread sees the end, or the ending thread
+        // the token.
         if self.is_ended() {
             token.cancel();
         }
@@ -207,7 +209,8 @@ impl Source {
         calls.tokens.retain(|each| !each.is_same(token));
     }
 
-    /// Adds a call that goes on without a thread. False if the source has ended: then the call is not to begin.
+    /// Adds a call that goes on without a thread. False if the source has ended: then the call is
+    /// not to begin.
     #[cfg(feature = "tokio")]
     pub(crate) fn add_unfinished(&self, call: &Arc<dyn Unfinished>) -> bool {
         let mut calls = self.calls.lock();
@@ -228,7 +231,8 @@ impl Source {
             .retain(|each| !Arc::ptr_eq(each, call));
     }
 
-    /// Cancels the tokens of the calls under way, and tells those without a thread to end. No user code runs here.
+    /// Cancels the tokens of the calls under way, and tells those without a thread to end. No user
+    /// code runs here.
     pub(crate) fn cancel_calls(&self) {
         let (tokens, unfinished) = {
             let calls = self.calls.lock();
@@ -277,7 +281,8 @@ impl SubscriptionSource for Source {
     fn cancel(&self) {
         let shared = self.shared.upgrade();
         let is_first = self.begin_end();
-        // Also where another thread began it, and before the table forgets it: what is not in the table has ended.
+        // Also where another thread began it, and before the table forgets it: what is not in the
+        // table has ended.
         self.complete_end();
         if is_first && let Some(shared) = &shared {
             shared.forget(&self.place);

@@ -1,4 +1,5 @@
-//! The table of listeners: a snapshot that is replaced as a whole, under a lock, and read without one.
+//! The table of listeners: a snapshot that is replaced as a whole, under a lock, and read without
+//! one.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -33,8 +34,8 @@ impl Route {
     }
 }
 
-/// A route for each name that has listeners, and the same by the type of the event, since a type is found sooner than a name. A
-/// program has few types, and may make many names.
+/// A route for each name that has listeners, and the same by the type of the event, since a type is
+/// found sooner than a name. A program has few types, and may make many names.
 #[derive(Clone)]
 pub(crate) struct Table {
     names: Names,

@@ -2,12 +2,14 @@
 //!
 //! # Invariants
 //!
-//! Each thread that dispatches on a bus owns a [`ThreadSlot`] of that bus. A *visit* is one dispatch, or one call of an
-//! asynchronous listener, on a thread; nested visits of one bus use the slot's frames one after the other. While a visit
-//! lasts, the `word` of its frame is not [`IDLE`]. It is the number of a source from before the thread looks whether
-//! that source has ended until its listener has returned.
+//! Each thread that dispatches on a bus owns a [`ThreadSlot`] of that bus. A *visit* is one
+//! dispatch, or one call of an asynchronous listener, on a thread; nested visits of one bus use the
+//! slot's frames one after the other. While a visit lasts, the `word` of its frame is not [`IDLE`].
+//! It is the number of a source from before the thread looks whether that source has ended until
+//! its listener has returned.
 //!
-//! So three waits are decided by looking at the words, after a store that the visiting thread looks at:
+//! So three waits are decided by looking at the words, after a store that the visiting thread looks
+//! at:
 //!
 //! | the waiter stores | then waits until no frame | the visitor, after its word, reads |
 //! |---|---|---|
@@ -16,12 +18,13 @@
 //! | `Bell::waiting` (to be woken) | as above | `waiting`, after the word changed: it wakes the waiters |
 //! | `version` (a new table) | (does not wait) | `version`, after its last word: it drops the old table |
 //!
-//! ORDERING: all these accesses are `SeqCst`. Each line is a store and then a load on either side, so in the single order of
-//! the `SeqCst` accesses one side sees the other's store: the waiter sees the word, or the visitor sees what the waiter
-//! stored. No thread writes to a cache line of another thread's slot, so dispatching threads do not contend.
+//! ORDERING: all these accesses are `SeqCst`. Each line is a store and then a load on either side,
+//! so in the single order of the `SeqCst` accesses one side sees the other's store: the waiter sees
+//! the word, or the visitor sees what the waiter stored. No thread writes to a cache line of
+//! another thread's slot, so dispatching threads do not contend.
 //!
-//! A visit that finds no frame (more than [`DEPTH`](crate::core::slot::DEPTH) nested dispatches, or a thread whose locals are destroyed) is entered in
-//! `crowd`, under a lock.
+//! A visit that finds no frame (more than [`DEPTH`](crate::core::slot::DEPTH) nested dispatches, or
+//! a thread whose locals are destroyed) is entered in `crowd`, under a lock.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -56,7 +59,8 @@ pub(crate) struct Visits {
     crowd: Mutex<Vec<Crowded>>,
 }
 
-/// The table of a visit, if it is not the one in the slot; and the one that was in the slot before, if it was replaced.
+/// The table of a visit, if it is not the one in the slot; and the one that was in the slot before,
+/// if it was replaced.
 type Tables = (Option<Arc<Table>>, Option<Arc<Table>>);
 
 /// How many first words a thread remembers.
@@ -71,16 +75,17 @@ struct Local {
     depth: Cell<usize>,
     /// The epoch of the innermost visit.
     epoch: Cell<u64>,
-    /// The words that the last visits began with, by the type of the event. A visit must have a word before it may look at the
-    /// table: if it begins with the right one, it need not write another.
+    /// The words that the last visits began with, by the type of the event. A visit must have a
+    /// word before it may look at the table: if it begins with the right one, it need not write
+    /// another.
     hints: [Cell<u64>; HINTS],
     /// The version of the table in the slot, unless another thread took it out.
     version: Cell<u64>,
 }
 
 impl Local {
-    /// The first frame after the first one that no visit uses; or one that there is not. It is not always that of the depth:
-    /// coroutines on one thread may end out of order.
+    /// The first frame after the first one that no visit uses; or one that there is not. It is not
+    /// always that of the depth: coroutines on one thread may end out of order.
     fn free_frame(&self) -> usize {
         let mut frames = self.slot.frames.iter().enumerate().skip(1);
         // ORDERING: only this thread writes to these words.
@@ -99,7 +104,8 @@ impl Drop for Local {
 }
 
 struct Locals {
-    /// How many visits are under way on this thread, of all buses, and calls of asynchronous listeners ([`Inside`]).
+    /// How many visits are under way on this thread, of all buses, and calls of asynchronous
+    /// listeners ([`Inside`]).
     depth: Cell<usize>,
     each: RefCell<Vec<Rc<Local>>>,
 }
@@ -110,8 +116,9 @@ thread_local! {
     };
 }
 
-/// Whether the calling thread is inside a listener, of any bus. Such a thread never waits for listeners in `unsubscribe`: it
-/// could be waiting for itself. True too when the thread's locals are destroyed, since that cannot be known then.
+/// Whether the calling thread is inside a listener, of any bus. Such a thread never waits for
+/// listeners in `unsubscribe`: it could be waiting for itself. True too when the thread's locals
+/// are destroyed, since that cannot be known then.
 pub(crate) fn is_inside() -> bool {
     LOCALS
         .try_with(|locals| locals.depth.get() > 0)
@@ -161,16 +168,18 @@ impl Visits {
         self.table.load_full()
     }
 
-    /// Replaces the table. One thread at a time does so. The caller drops the old one, outside of its locks, and then calls
-    /// [`drop_stale`](Self::drop_stale).
+    /// Replaces the table. One thread at a time does so. The caller drops the old one, outside of
+    /// its locks, and then calls [`drop_stale`](Self::drop_stale).
     pub(crate) fn replace_table(&self, table: Table) -> Arc<Table> {
         let old = self.table.swap(Arc::new(table));
-        // ORDERING: see the module. A thread that reads the new version finds the new table, or a later one.
+        // ORDERING: see the module. A thread that reads the new version finds the new table, or a
+        // later one.
         self.version.fetch_add(1, Ordering::SeqCst);
         old
     }
 
-    /// Drops the old tables that idle threads have. Called without locks, since it may run destructors of users.
+    /// Drops the old tables that idle threads have. Called without locks, since it may run
+    /// destructors of users.
     pub(crate) fn drop_stale(&self) {
         let stale: Vec<_> = {
             let slots = self.slots.lock();
@@ -189,14 +198,16 @@ impl Visits {
 
     #[cold]
     fn read(&self) -> Cached {
-        // ORDERING: Acquire comes with `SeqCst`: the table is the one of this version or a later one.
+        // ORDERING: Acquire comes with `SeqCst`: the table is the one of this version or a later
+        // one.
         let version = self.version.load(Ordering::SeqCst);
         let table = self.table.load_full();
         Cached { version, table }
     }
 
-    /// Begins a visit of the given epoch, or of the epoch of the visit that it is nested in. `kind` tells events of different
-    /// types apart, mostly. The first word is the one that [`Visit::begin`] was given in the last visit of this kind.
+    /// Begins a visit of the given epoch, or of the epoch of the visit that it is nested in. `kind`
+    /// tells events of different types apart, mostly. The first word is the one that
+    /// [`Visit::begin`] was given in the last visit of this kind.
     #[inline]
     pub(crate) fn enter(&self, epoch: impl FnOnce() -> u64, kind: u64) -> Visit<'_> {
         let Some(local) = self.step_in() else {
@@ -240,8 +251,9 @@ impl Visits {
         let Some(frame) = local.slot.frames.get(at) else {
             return self.crowd_in(Some(local), outer, epoch, word);
         };
-        // ORDERING: the word publishes it. Release pairs with the Acquire in `any`: a thread that finds this epoch beside the word
-        // of the visit before it has seen all that happened in that one.
+        // ORDERING: the word publishes it. Release pairs with the Acquire in `any`: a thread that
+        // finds this epoch beside the word of the visit before it has seen all that happened in
+        // that one.
         frame.epoch.store(epoch, Ordering::Release);
         match at {
             0 => local.slot.claim(word),
@@ -264,9 +276,10 @@ impl Visits {
         }
     }
 
-    /// Makes sure that the slot has the table now. An inner visit cannot do that: it gets the table instead. An outermost visit gets
-    /// the old table of the slot, to be dropped when it has ended: inside the visit, whose word is only a guess yet, the
-    /// destructors of listeners would seem to be that listener.
+    /// Makes sure that the slot has the table now. An inner visit cannot do that: it gets the table
+    /// instead. An outermost visit gets the old table of the slot, to be dropped when it has ended:
+    /// inside the visit, whose word is only a guess yet, the destructors of listeners would seem to
+    /// be that listener.
     #[inline]
     fn find_table(&self, local: &Local, is_outermost: bool) -> Tables {
         // SAFETY: the slot is this thread's, and its first frame is in use. The result is not kept.
@@ -284,7 +297,8 @@ impl Visits {
         }
         let new = self.read();
         local.version.set(new.version);
-        // SAFETY: the slot is this thread's, and its first frame was claimed a moment ago: no visit has the table yet.
+        // SAFETY: the slot is this thread's, and its first frame was claimed a moment ago: no visit
+        // has the table yet.
         let old = unsafe { local.slot.refresh(new) };
         (None, old.map(|old| old.table))
     }
@@ -322,7 +336,8 @@ impl Visits {
     fn join(&self, locals: &Locals) -> Rc<Local> {
         let slot = {
             let mut slots = self.slots.lock();
-            // ORDERING: pairs with the Release in `Local::drop`. Only holders of the lock take a slot.
+            // ORDERING: pairs with the Release in `Local::drop`. Only holders of the lock take a
+            // slot.
             let free = slots
                 .iter()
                 .find(|slot| !slot.is_owned.load(Ordering::Acquire));
@@ -378,7 +393,8 @@ impl Visits {
 
     fn any(&self, matches: impl Fn(u64, u64) -> bool) -> bool {
         let in_frame = |frame: &Frame| {
-            // ORDERING: see the module. The epoch may be that of a later visit: then this one is over, and that one will wake.
+            // ORDERING: see the module. The epoch may be that of a later visit: then this one is
+            // over, and that one will wake.
             let word = frame.word.load(Ordering::SeqCst);
             matches(word, frame.epoch.load(Ordering::Acquire))
         };
@@ -422,8 +438,9 @@ impl Visit<'_> {
     pub(crate) fn table(&self) -> &Table {
         match (&self.own_table, &self.local) {
             (None, Some(local)) => {
-                // SAFETY: the slot is this thread's. Its first frame is in use until no visit of the thread is left; the result
-                // borrows this visit. A visit refreshes only where there is no other, before it is made.
+                // SAFETY: the slot is this thread's. Its first frame is in use until no visit of
+                // the thread is left; the result borrows this visit. A visit refreshes only where
+                // there is no other, before it is made.
                 let cached = unsafe { local.slot.cached() };
                 &cached
                     .expect("a visit without a table of its own has found this")
@@ -445,8 +462,8 @@ impl Visit<'_> {
         self.epoch
     }
 
-    /// Begins to call listeners, with the one that has this word. `kind` is that of [`Visits::enter`]. True if the visit had
-    /// another word, for which a thread may wait.
+    /// Begins to call listeners, with the one that has this word. `kind` is that of
+    /// [`Visits::enter`]. True if the visit had another word, for which a thread may wait.
     #[inline]
     pub(crate) fn begin(&self, word: u64, kind: u64) -> bool {
         if self.word.get() == word {
@@ -481,8 +498,9 @@ impl Visit<'_> {
         }
     }
 
-    /// Ends the visit, and calls `left`, which wakes the threads that wait. Then it drops old tables: that may run destructors
-    /// of users, and such a destructor may wait in turn for a thread that waits for this visit.
+    /// Ends the visit, and calls `left`, which wakes the threads that wait. Then it drops old
+    /// tables: that may run destructors of users, and such a destructor may wait in turn for a
+    /// thread that waits for this visit.
     #[inline]
     pub(crate) fn end(mut self, left: impl FnOnce()) {
         let drops_first = mutant!("bus::visit_drops_before_it_wakes");
@@ -526,8 +544,9 @@ impl Visit<'_> {
             InCrowd(key) => self.visits.crowd.lock().retain(|each| each.key != key),
         }
         let Some(local) = &self.local else { return };
-        // Visits end in the reverse order, unless two coroutines with stacks of their own share the thread. Then the first frame
-        // stays in use until the last of them has ended, since they share its table.
+        // Visits end in the reverse order, unless two coroutines with stacks of their own share the
+        // thread. Then the first frame stays in use until the last of them has ended, since they
+        // share its table.
         if depth == 0 && !matches!(self.place, InFrame(0)) {
             local.slot.frames[0].word.swap(IDLE, Ordering::SeqCst);
         }

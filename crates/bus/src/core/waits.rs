@@ -1,10 +1,12 @@
-//! The waits under way, and for what each waits, so that a listener that waits for itself gets an error instead of a deadlock.
+//! The waits under way, and for what each waits, so that a listener that waits for itself gets an
+//! error instead of a deadlock.
 //!
-//! A thread inside listeners keeps what it is inside of from ending: the buses of its visits, and the dispatch whose
-//! asynchronous listeners it runs, with their buses. The latter includes the destructors of the event and of the listener, which
-//! may run after the visit has ended. While such a thread waits for a bus or a dispatch, there is an edge from each of these to
-//! what it waits for. A wait that would close a circle is refused. Edges are added and looked at under one lock, so of the
-//! waits that would make up a circle the last one is refused.
+//! A thread inside listeners keeps what it is inside of from ending: the buses of its visits, and
+//! the dispatch whose asynchronous listeners it runs, with their buses. The latter includes the
+//! destructors of the event and of the listener, which may run after the visit has ended. While
+//! such a thread waits for a bus or a dispatch, there is an edge from each of these to what it
+//! waits for. A wait that would close a circle is refused. Edges are added and looked at under one
+//! lock, so of the waits that would make up a circle the last one is refused.
 //!
 //! Waits of threads that are not inside a listener keep nothing from ending and have no edges.
 

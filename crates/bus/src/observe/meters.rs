@@ -1,6 +1,7 @@
 //! The feature `metrics`: counters, a gauge and a histogram by the facade `metrics`.
 //!
-//! A bus asks the recorder for its metrics once, when it is made. The recorder is user code: if it panics, that value is lost.
+//! A bus asks the recorder for its metrics once, when it is made. The recorder is user code: if it
+//! panics, that value is lost.
 
 #[cfg(feature = "metrics")]
 mod on {

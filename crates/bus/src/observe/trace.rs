@@ -1,5 +1,5 @@
-//! The feature `tracing`: a span around each dispatch and around each call of a listener. A subscriber that panics loses spans, and
-//! changes nothing else.
+//! The feature `tracing`: a span around each dispatch and around each call of a listener. A
+//! subscriber that panics loses spans, and changes nothing else.
 
 #[cfg(feature = "tracing")]
 mod on {

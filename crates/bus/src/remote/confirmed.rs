@@ -17,7 +17,8 @@ use crate::remote::publish::published;
 #[cfg(feature = "tokio")]
 use crate::sync::Mutex;
 
-/// A dispatch that has begun, and waits for the server before it calls listeners. If it is dropped, it calls none.
+/// A dispatch that has begun, and waits for the server before it calls listeners. If it is dropped,
+/// it calls none.
 ///
 /// It is counted in `progress`, so `close` waits for it, and lets it call its listeners.
 struct Waiting {

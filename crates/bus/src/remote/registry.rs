@@ -18,10 +18,12 @@ use crate::quietly::catch;
 use crate::remote::codec::reason;
 use crate::sync::Mutex;
 
-/// The types of events that a bus exchanges with other processes, by name. Clones are handles of one registry.
+/// The types of events that a bus exchanges with other processes, by name. Clones are handles of
+/// one registry.
 ///
-/// Each bus has a registry of its own, unless [`RemoteOptions::registry`](crate::RemoteOptions::registry) gives it one, such
-/// as the one of the process: [`EventRegistry::global`].
+/// Each bus has a registry of its own, unless
+/// [`RemoteOptions::registry`](crate::RemoteOptions::registry) gives it one, such as the one of the
+/// process: [`EventRegistry::global`].
 ///
 /// ```
 /// use fanfeed_bus::{Event, EventRegistry};
@@ -45,9 +47,10 @@ use crate::sync::Mutex;
 ///
 /// # The last registration counts
 ///
-/// A type that is registered twice is dispatched under the last name; events of the first name are still decoded into it. A
-/// name that is registered twice is decoded into the last type. A listener for a type gets the name that the type has when the
-/// listener is registered, and keeps it: if the type is then registered under another name, the bus reports that
+/// A type that is registered twice is dispatched under the last name; events of the first name are
+/// still decoded into it. A name that is registered twice is decoded into the last type. A listener
+/// for a type gets the name that the type has when the listener is registered, and keeps it: if the
+/// type is then registered under another name, the bus reports that
 /// ([`BusEvent::Renamed`](crate::BusEvent::Renamed)). So register all types first.
 #[derive(Clone, Default)]
 pub struct EventRegistry {
@@ -140,8 +143,9 @@ impl EventRegistry {
     ///
     /// # Errors
     ///
-    /// [`BadName`](BusError::BadName) if the name is empty. [`NotSubscribed`](BusError::NotSubscribed) if a bus of this
-    /// registry has listeners for all events, and its broker cannot subscribe to the name: the type is registered all the same.
+    /// [`BadName`](BusError::BadName) if the name is empty.
+    /// [`NotSubscribed`](BusError::NotSubscribed) if a bus of this registry has listeners for all
+    /// events, and its broker cannot subscribe to the name: the type is registered all the same.
     pub fn register_as<E: Event + Serialize + DeserializeOwned>(
         &self,
         name: impl Into<Arc<str>>,
@@ -191,7 +195,8 @@ impl EventRegistry {
     ///
     /// # Errors
     ///
-    /// [`Undelivered`](BusError::Undelivered) if no type is registered under the name, or if the payload is not what it takes.
+    /// [`Undelivered`](BusError::Undelivered) if no type is registered under the name, or if the
+    /// payload is not what it takes.
     pub fn create(&self, name: &str, payload: &[u8]) -> Result<Arc<dyn AnyEvent>, BusError> {
         let create = || {
             let registered = self.of_name(name).ok_or(Undelivered::NotRegistered)?;

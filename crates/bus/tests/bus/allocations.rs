@@ -1,4 +1,5 @@
-//! A synchronous dispatch whose handle is dropped allocates nothing, and listeners that come and go leave nothing behind.
+//! A synchronous dispatch whose handle is dropped allocates nothing, and listeners that come and go
+//! leave nothing behind.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -144,8 +144,8 @@ fn a_thousand_threads_dispatch_to_listeners_that_come_and_go() {
     });
 }
 
-/// Dispatches, registrations, waits and both ends of a bus on several threads. Each event is handled by the listener that stays, or
-/// refused; and nothing hangs.
+/// Dispatches, registrations, waits and both ends of a bus on several threads. Each event is
+/// handled by the listener that stays, or refused; and nothing hangs.
 #[test]
 fn close_beside_everything_else() {
     for round in 0..20 {

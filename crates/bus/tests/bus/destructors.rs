@@ -1,4 +1,5 @@
-//! Destructors of events and of what listeners captured. They are code of the user, and run where the last owner is.
+//! Destructors of events and of what listeners captured. They are code of the user, and run where
+//! the last owner is.
 
 use std::sync::Mutex;
 use std::thread::{self, ThreadId};
@@ -154,7 +155,8 @@ fn of_an_event_that_close_timeout_gives_up() {
     });
 }
 
-/// Sends when it is dropped, and waits until that is received. Not by the receiving thread, if it is the last owner.
+/// Sends when it is dropped, and waits until that is received. Not by the receiving thread, if it
+/// is the last owner.
 struct Tell(Sender<()>, ThreadId);
 
 impl Drop for Tell {

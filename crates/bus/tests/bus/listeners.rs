@@ -1,4 +1,4 @@
-//! Who gets which events, and in which order.
+//! Which listeners get which events, and in which order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! What the feature `tracing` adds: a span around each dispatch and each call, also where another thread calls.
+//! What the feature `tracing` adds: a span around each dispatch and each call, also where another
+//! thread calls.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -34,7 +35,8 @@ impl Event for Traced {
 fn calls_are_spans_inside_that_of_the_dispatch() {
     let page = Page::default();
     let writer = page.clone();
-    // That of the process, because listeners run on threads of the bus. Other tests write there too.
+    // That of the process, because listeners run on threads of the bus. Other tests write there
+    // too.
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
         .with_span_events(FmtSpan::CLOSE)

@@ -1,4 +1,5 @@
-//! The async twins of the verbs that wait: for the bus, for its close, and for the end of a name's listeners.
+//! The async twins of the verbs that wait: for the bus, for its close, and for the end of a name's
+//! listeners.
 
 use std::future::Future;
 use std::sync::Arc;

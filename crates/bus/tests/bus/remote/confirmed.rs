@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fanfeed_bus::{BusError, Context, EventBus};
 
 use super::hooked::Hooked;
@@ -15,6 +15,33 @@ fn over(broker: &Arc<Hooked>) -> EventBus {
     let bus = EventBus::over(broker.clone());
     bus.register_type::<Ordered>().unwrap();
     bus
+}
+
+/// A bus whose broker waits in each publish until `go` is dropped.
+struct Gated {
+    bus: EventBus,
+    heard: Receiver<u64>,
+    /// Has a value for each publish that has begun.
+    begun: Receiver<()>,
+    go: Sender<()>,
+}
+
+fn gated() -> Gated {
+    let broker = Hooked::new(|_| ());
+    let bus = over(&broker);
+    let heard = orders(&bus);
+    let (begins, begun) = unbounded();
+    let (go, gate) = bounded(0);
+    broker.on_publish(move |_| {
+        let _ = begins.send(());
+        let _ = gate.recv();
+    });
+    Gated {
+        bus,
+        heard,
+        begun,
+        go,
+    }
 }
 
 #[test]
@@ -70,20 +97,17 @@ fn a_failure_is_told_to_the_caller_and_no_listener_is_called() {
 
 #[test]
 fn close_waits_for_the_server_and_the_listeners_are_called() {
-    let broker = Hooked::new(|_| ());
-    let bus = over(&broker);
-    let heard = orders(&bus);
-    let (begun, began) = unbounded();
-    let (go, gate) = bounded::<()>(0);
-    broker.on_publish(move |_| {
-        begun.send(()).unwrap();
-        let _ = gate.recv();
-    });
+    let Gated {
+        bus,
+        heard,
+        begun,
+        go,
+    } = gated();
     let dispatching = {
         let bus = bus.clone();
         thread::spawn(move || bus.dispatch_confirmed(Ordered { order: 7 }, LONG))
     };
-    next(&began);
+    next(&begun);
     let closing = {
         let bus = bus.clone();
         thread::spawn(move || bus.close())
@@ -98,20 +122,17 @@ fn close_waits_for_the_server_and_the_listeners_are_called() {
 
 #[test]
 fn at_the_deadline_of_close_its_listeners_are_given_up() {
-    let broker = Hooked::new(|_| ());
-    let bus = over(&broker);
-    let heard = orders(&bus);
-    let (begun, began) = unbounded();
-    let (go, gate) = bounded::<()>(0);
-    broker.on_publish(move |_| {
-        begun.send(()).unwrap();
-        let _ = gate.recv();
-    });
+    let Gated {
+        bus,
+        heard,
+        begun,
+        go,
+    } = gated();
     let dispatching = {
         let bus = bus.clone();
         thread::spawn(move || bus.dispatch_confirmed(Ordered { order: 7 }, LONG))
     };
-    next(&began);
+    next(&begun);
     let closed = bus.close_timeout(Duration::from_millis(20)).unwrap_err();
     assert!(closed.is_timeout(), "{closed}");
     drop(go);
@@ -184,13 +205,7 @@ mod in_async_code {
 
     #[test]
     fn a_future_that_is_dropped_calls_no_listener_and_holds_up_nobody() {
-        let broker = Hooked::new(|_| ());
-        let bus = over(&broker);
-        let heard = orders(&bus);
-        let (go, gate) = bounded::<()>(0);
-        broker.on_publish(move |_| {
-            let _ = gate.recv();
-        });
+        let Gated { bus, heard, go, .. } = gated();
         {
             let dispatch = bus.dispatch_confirmed_async(Ordered { order: 7 }, LONG);
             let mut dispatch = pin!(dispatch);
@@ -207,13 +222,7 @@ mod in_async_code {
     /// Guards against a future that was not polled again, and for which `close` waited.
     #[test]
     fn close_does_not_wait_for_a_future_that_is_not_polled() {
-        let broker = Hooked::new(|_| ());
-        let bus = over(&broker);
-        let heard = orders(&bus);
-        let (go, gate) = bounded::<()>(0);
-        broker.on_publish(move |_| {
-            let _ = gate.recv();
-        });
+        let Gated { bus, heard, go, .. } = gated();
         let dispatch = bus.dispatch_confirmed_async(Ordered { order: 7 }, LONG);
         let mut dispatch = pin!(dispatch);
         let mut cx = Polling::from_waker(Waker::noop());

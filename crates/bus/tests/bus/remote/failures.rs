@@ -141,7 +141,8 @@ fn the_queue_is_flushed_though_listeners_have_used_up_the_time() {
     drop(go);
 }
 
-/// Guards against a second `close`, beside the first, after which nobody heard what the first one's flush told.
+/// Guards against a second `close`, beside the first, after which nobody heard what the first one's
+/// flush told.
 #[test]
 fn a_second_close_waits_until_the_first_has_told_what_failed() {
     let broker = Hooked::new(|_| ());
@@ -185,7 +186,8 @@ fn a_second_close_waits_until_the_first_has_told_what_failed() {
     );
 }
 
-/// Guards against a `close` that waited, beyond its deadline, for a server that did not answer another thread.
+/// Guards against a `close` that waited, beyond its deadline, for a server that did not answer
+/// another thread.
 #[test]
 fn close_does_not_wait_for_a_subscription_under_way_which_ends_later() {
     let (begun, began) = unbounded();
@@ -211,7 +213,8 @@ fn close_does_not_wait_for_a_subscription_under_way_which_ends_later() {
     until(|| broker.inner().health().subscriptions == 0);
 }
 
-/// Guards against failures that were lost because the broker told more of them at once than it keeps for a reader.
+/// Guards against failures that were lost because the broker told more of them at once than it
+/// keeps for a reader.
 #[test]
 fn all_failures_of_a_queue_that_the_broker_gives_up_stand_on_their_dispatches() {
     const QUEUE: u64 = 8192;
@@ -243,7 +246,8 @@ fn all_failures_of_a_queue_that_the_broker_gives_up_stand_on_their_dispatches() 
     assert_eq!(bus.errors().len() as u64 + bus.errors_dropped(), QUEUE);
 }
 
-/// Guards against a bus whose listeners lasted, and a future that never ended, because the broker had panicked.
+/// Guards against a bus whose listeners lasted, and a future that never ended, because the broker
+/// had panicked.
 #[test]
 fn a_broker_that_panics_does_not_keep_a_bus_open() {
     let is_well = Arc::new(AtomicBool::new(true));
@@ -275,7 +279,8 @@ fn a_broker_that_panics_does_not_keep_a_bus_open() {
     assert!(ended.recv_timeout(LONG).unwrap_err().is_disconnected());
 }
 
-/// Guards against a thread that waited for the lock of a name which it held itself: it had dropped a listener under it.
+/// Guards against a thread that waited for the lock of a name which it held itself: it had dropped
+/// a listener under it.
 #[test]
 fn a_listener_that_owns_one_of_its_name_is_dropped_beside_a_registration() {
     let (begun, began) = unbounded();

@@ -115,8 +115,9 @@ fn unregister_all_ends_groups_too_and_close_waits_for_them() {
     until(|| broker.health().subscriptions == 0);
 }
 
-/// Guards against an event that was acknowledged because its listener, which had ended before its turn, had not failed. And
-/// against a group that gave it up, because this counted as its only attempt.
+/// Guards against an event that was acknowledged because its listener, which had ended before its
+/// turn, had not failed. And against a group that gave it up, because this counted as its only
+/// attempt.
 #[test]
 fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
     let broker = broker();
@@ -156,7 +157,8 @@ fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
     assert_eq!(broker.stats().given_up, 0);
 }
 
-/// Guards against an event that a group gave up because a member, whose bus was being closed, had refused it.
+/// Guards against an event that a group gave up because a member, whose bus was being closed, had
+/// refused it.
 #[test]
 fn an_event_that_a_closed_bus_refuses_goes_to_another_member() {
     let (subscribed, answer) = (unbounded(), bounded::<()>(0));
@@ -192,7 +194,8 @@ fn an_event_that_a_closed_bus_refuses_goes_to_another_member() {
     assert!(leaving.errors().is_empty(), "{:?}", leaving.errors());
 }
 
-/// Guards against an event whose only attempt was one that the deadline of `close_timeout` had ended.
+/// Guards against an event whose only attempt was one that the deadline of `close_timeout` had
+/// ended.
 #[test]
 fn an_event_that_waits_for_a_thread_at_the_deadline_goes_to_another_member() {
     let broker = broker();
@@ -259,7 +262,8 @@ fn all_members_leave_a_bus_that_is_closed_though_one_of_them_is_busy() {
     close.join().unwrap().unwrap();
 }
 
-/// Guards against members that stayed at the broker and refused each event, because `close` had given up.
+/// Guards against members that stayed at the broker and refused each event, because `close` had
+/// given up.
 #[test]
 fn a_bus_that_is_closed_inside_a_listener_hears_other_processes_no_more() {
     let broker = broker();
