@@ -140,7 +140,7 @@ fn a_listener_of_a_type_that_gets_another_name_later_is_told() {
     bus.register_type_as::<Ordered>("v3").unwrap();
     let told = events.try_recv().unwrap().to_string();
     assert!(
-        told.contains("hears v2") && told.contains("under v3"),
+        told.contains("is registered for v2") && told.contains("under v3"),
         "{told}"
     );
     assert!(events.try_recv().is_err());
