@@ -533,7 +533,10 @@ fn a_group_that_cannot_be_joined_in_time_is_reported_and_tried_again() {
     let tally = Arc::new(Tally::new(1));
     let member = broker.subscribe_group("k", "g", count(&tally)).unwrap();
     let lost = scenario::disconnected(&mut events);
-    says(&lost, &["the group `g` could not be joined in time", "topic k"]);
+    says(
+        &lost,
+        &["the group `g` could not be joined in time", "topic k"],
+    );
     cluster.mock().clear_request_errors(commits);
     member.ready(LONG).unwrap();
     publish(&broker, "k", 0..1);
