@@ -32,9 +32,11 @@ use member::Member;
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long a topic that is left waits for the cluster to confirm its dead letters. It is less than what the engine gives a closing
-/// driver beyond its deadline.
-const LETTERS: Duration = Duration::from_millis(400);
+/// How long a topic that is left keeps its partitions until the cluster has confirmed its dead letters.
+const LETTERS: Duration = Duration::from_secs(5);
+
+/// How long the end waits for that. It is less than what the engine gives a closing driver beyond its deadline.
+const LAST_LETTERS: Duration = Duration::from_millis(400);
 
 pub(crate) struct Groups {
     contact: Contact,
@@ -82,6 +84,8 @@ struct Topic {
     back: VecDeque<Held>,
     /// How many messages handlers hold.
     held: usize,
+    /// Since when nobody here is subscribed, and it waits for the confirmation of dead letters.
+    left: Option<Instant>,
     /// Why it cannot be read any more, which has ended its subscriptions.
     denied: Option<String>,
 }
@@ -146,6 +150,7 @@ impl Groups {
             }
         }
         if let Some(entry) = group.topics.get_mut(&topic) {
+            entry.left = None;
             entry.sinks.push(sink.clone());
             group.waiting.insert(Arc::clone(&topic));
         }
@@ -212,14 +217,16 @@ impl Groups {
         if !idle {
             return;
         }
-        self.wait_for_letters(|dead| dead.has_sent(id, topic));
+        if let Some(entry) = group.topics.get_mut(topic)
+            && self.dead.has_letters(id, topic)
+            && entry.left.get_or_insert_with(Instant::now).elapsed() < LETTERS
+        {
+            return;
+        }
         // The next member gets these again.
         self.dead
             .unburied
             .retain(|letter| letter.origin.consumer_group != id || letter.origin.topic != *topic);
-        let Some(group) = self.groups.get_mut(id) else {
-            return;
-        };
         group.store();
         if group.topics.len() == 1 {
             // Dropping it leaves the group, and commits.
@@ -234,7 +241,14 @@ impl Groups {
     /// Leaves all groups.
     pub(crate) fn leave(&mut self) {
         self.bury_again();
-        self.wait_for_letters(|dead| !dead.is_idle());
+        let deadline = Instant::now() + LAST_LETTERS;
+        self.take_outcomes();
+        // The next member gets the messages of the others again.
+        while !self.dead.is_idle()
+            && let Some(outcomes) = self.dead.wait_for_outcomes(deadline)
+        {
+            outcomes.iter().for_each(|origin| self.bury(origin));
+        }
         for group in self.groups.values_mut() {
             group.store();
         }
@@ -244,23 +258,26 @@ impl Groups {
         self.dead.forget();
     }
 
-    /// Waits for the cluster to confirm dead letters, while some are `missing` and for a short time at most. The next member
-    /// gets the messages of the others again.
-    fn wait_for_letters(&mut self, missing: impl Fn(&DeadLetters) -> bool) {
-        let deadline = Instant::now() + LETTERS;
-        self.take_outcomes();
-        while missing(&self.dead)
-            && let Some(outcomes) = self.dead.wait_for_outcomes(deadline)
-        {
-            outcomes.iter().for_each(|origin| self.bury(origin));
-        }
-    }
-
     /// Notes the dead letters that the cluster has confirmed or refused. True if there were some.
     fn take_outcomes(&mut self) -> bool {
         let outcomes = self.dead.take_outcomes();
-        outcomes.iter().for_each(|origin| self.bury(origin));
+        for origin in &outcomes {
+            self.bury(origin);
+            self.leave_idle(&origin.consumer_group, &origin.topic);
+        }
         !outcomes.is_empty()
+    }
+
+    /// Leaves the topics whose dead letters were not confirmed in time.
+    fn leave_overdue(&mut self) {
+        let mut left = Vec::new();
+        for (id, group) in &self.groups {
+            let topics = group.topics.iter().filter(|(_, of)| of.left.is_some());
+            left.extend(topics.map(|(topic, _)| (id.clone(), Arc::clone(topic))));
+        }
+        for (id, topic) in left {
+            self.leave_idle(&id, &topic);
+        }
     }
 
     /// The offset of a record may be committed.
@@ -364,6 +381,7 @@ impl Groups {
             group.heed(&self.contact);
         }
         self.bury_again();
+        self.leave_overdue();
         let mut topics = self.groups.values().flat_map(|group| group.topics.values());
         let Some(sink) = topics.find_map(|topic| topic.sinks.first()) else {
             return;

@@ -21,7 +21,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Called when the partition is owned again: it is then read from its committed offset.
+    /// Called when the partition is taken away, and when it is owned again: it is then read from its committed offset. What
+    /// handlers finish in between is remembered, so that they do not get it a second time.
     pub(crate) fn restart(&mut self) {
         self.next = None;
     }

@@ -9,8 +9,10 @@ use fanfeed_kafka::Config;
 pub(crate) use fanfeed_testkit::PATIENCE as LONG;
 pub(crate) use fanfeed_testkit::numbers::{count, number, options, publish};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 /// librdkafka's mock cluster, in this process. Other processes can connect to it, too.
 pub(crate) struct Cluster {
@@ -52,6 +54,20 @@ impl Cluster {
     pub(crate) fn records(&self, topic: &str, partitions: i32) -> usize {
         let ends = (0..partitions).map(|at| self.holder.client().fetch_watermarks(topic, at, LONG));
         ends.map(|ends| ends.unwrap().1 as usize).sum()
+    }
+
+    /// The offset that a group has committed in the first partition of a topic.
+    pub(crate) fn committed(&self, topic: &str, group: &str) -> Option<i64> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.mock().bootstrap_servers())
+            .set("group.id", group)
+            .create()
+            .unwrap();
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, 0);
+        let committed = consumer.committed_offsets(asked, LONG).unwrap();
+        let part = committed.find_partition(topic, 0)?;
+        part.offset().to_raw().filter(|offset| *offset >= 0)
     }
 
     /// A configuration with short intervals. The mock cluster answers a fetch that waits for data at its end alone.

@@ -102,7 +102,9 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     let request = request.options(SubscribeOptions::new().start(Start::Earliest));
     let _dead = writer.subscribe_with(request).unwrap();
     tally.wait_complete(LONG);
-    // Their offsets are committed.
+    wait_until("their offsets are committed", || {
+        cluster.committed("k", "g") == Some(ALL as i64)
+    });
     drop(member);
     broker.close(LONG).unwrap();
     let next = Arc::new(Tally::new(ALL + 1));
@@ -110,7 +112,6 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     publish(&writer, "k", ALL..ALL + 1);
     next.wait_for(1, LONG);
     assert_eq!(next.order(), [ALL]);
-    tally.assert_exactly_once();
 }
 
 /// A message is given up while the topic of its letter has no leader, and its broker is closed. The letter is not on the cluster,
@@ -162,5 +163,4 @@ fn groups_read_no_further_while_too_many_letters_wait() {
     let request = request.options(SubscribeOptions::new().start(Start::Earliest));
     let _dead = writer.subscribe_with(request).unwrap();
     tally.wait_complete(LONG);
-    tally.assert_exactly_once();
 }

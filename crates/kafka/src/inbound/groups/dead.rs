@@ -179,10 +179,11 @@ impl DeadLetters {
         is_new.then(|| self.sent.len() + self.unburied.len())
     }
 
-    /// Whether letters of this topic of a consumer group are on their way.
-    pub(super) fn has_sent(&self, consumer_group: &str, topic: &str) -> bool {
-        let mut all = self.sent.values();
-        all.any(|(of, _)| of.consumer_group == consumer_group && *of.topic == *topic)
+    /// Whether letters of this topic of a consumer group wait for the cluster.
+    pub(super) fn has_letters(&self, consumer_group: &str, topic: &str) -> bool {
+        let sent = self.sent.values().map(|(origin, _)| origin);
+        let mut all = sent.chain(self.unburied.iter().map(|letter| &letter.origin));
+        all.any(|of| of.consumer_group == consumer_group && *of.topic == *topic)
     }
 
     /// Whether no letter is on its way.

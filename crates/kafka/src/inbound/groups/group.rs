@@ -52,6 +52,7 @@ impl Group {
                 partitions: BTreeMap::new(),
                 back: VecDeque::new(),
                 held: 0,
+                left: None,
                 denied: None,
             },
         );
@@ -184,8 +185,8 @@ impl Group {
                 state.stash = None;
                 state.passed = false;
                 state.stored = None;
+                state.ledger.restart();
                 if change.gained {
-                    state.ledger.restart();
                     let _ = self.consumer.resume(&one(topic, *partition));
                     continue;
                 }
