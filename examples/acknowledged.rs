@@ -1,7 +1,7 @@
 //! Every subscriber answers before the sender goes on.
 //!
-//! `send` returns how many subscribers the value reached, so the sender knows how many answers to wait for. Each event
-//! brings the channel for its answers along.
+//! `send` returns how many subscribers the value reached, so the sender knows how many answers to
+//! wait for. Each event brings the channel for its answers along.
 //!
 //! ```text
 //! cargo run --example acknowledged
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let requests = feed.channel(8)?;
         workers.push(thread::spawn(move || {
             for request in requests {
-                // Whoever asked may have gone without waiting.
+                // The send fails if the requester has left without waiting.
                 let _ = request.answer.send((name, task(request.number)));
             }
         }));

@@ -1,4 +1,5 @@
-//! Many subscriptions as one: the first that fails ends them all, and its error is that of the whole.
+//! Joins many subscriptions into one. The first that fails ends all of them, and the joined
+//! subscription returns its error.
 
 use crossbeam_channel::{Receiver, bounded, select, unbounded};
 use fanfeed::Subscription;

@@ -1,7 +1,7 @@
-//! Events told apart by their type, with a `TypeMux`, and the same with a `Feed` of an enum.
+//! Delivers events by their type: with a `TypeMux`, and then with a `Feed` of an enum.
 //!
-//! `TypeMux` is deprecated: it is for code that comes from go-ethereum's `event.TypeMux`. The second half shows what to
-//! write instead.
+//! `TypeMux` is deprecated: it is for code that comes from go-ethereum's `event.TypeMux`. The
+//! second half shows what to write instead.
 //!
 //! ```text
 //! cargo run --example mux

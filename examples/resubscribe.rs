@@ -1,4 +1,5 @@
-//! A subscription that is made again whenever it fails, after waits that grow while it keeps failing.
+//! Makes a subscription again whenever it fails. The waits between attempts grow while the attempts
+//! keep failing.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ fn main() {
         }))
     });
 
-    // It ends when an attempt has succeeded; unsubscribing would end it at any time.
+    // The resubscription ends when an attempt has succeeded. `unsubscribe` ends it at any time.
     subscription.closed().wait();
     println!("failed: {}", subscription.err().recv().is_ok());
     println!("received {:?}", rx.iter().collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! One ring for many readers: some that must not miss anything, one that wants the latest only, and a feed's audience.
+//! One ring for many readers: readers that must receive every value, a reader that wants only the
+//! latest value, and the readers of a ring that is subscribed to a feed.
 
 use std::thread;
 
@@ -9,23 +10,23 @@ fn main() {
     many_readers_of_a_feed();
 }
 
-/// One thread has the ring to itself, and publishes by plain stores.
+/// One thread is the only sender of the ring, and publishes with plain stores.
 fn one_sender() {
-    let mut prices = ExclusiveRingFeed::new(64).expect("64 values can be had");
+    let mut prices = ExclusiveRingFeed::new(64).expect("64 is a valid capacity");
 
-    // These hold the sender up rather than miss a price. How they wait is their own choice.
+    // The sender waits for these readers, so they miss no price. Each chooses how it waits.
     let sums = [Waiting::Park, Waiting::Batch].map(|waiting| {
         let mut reader = prices.subscriber().waiting(waiting).subscribe();
         thread::spawn(move || {
             let mut sum = 0;
             while reader.wait().is_ok() {
-                // By reference, as many as there are.
+                // Reads all available values, by reference.
                 let _ = reader.drain(|price| sum += price);
             }
             sum
         })
     });
-    // This one is not waited for: it has not read anything when all is over.
+    // The sender does not wait for this reader, which reads nothing before the sender is done.
     let builder = prices.subscriber().name("display");
     let mut display = builder.overflow(RingOverflow::DropOldest).subscribe();
 
@@ -47,11 +48,11 @@ fn one_sender() {
     );
 }
 
-/// A feed sends each value once to a ring, whoever reads that, and to its channels.
+/// A feed sends each value to its channels, and once to a ring, which has many readers.
 fn many_readers_of_a_feed() {
     let news = Feed::new();
-    let mut archive = news.channel(16).expect("16 values can be had");
-    let ring = RingFeed::new(16).expect("16 values can be had");
+    let mut archive = news.channel(16).expect("16 is a valid capacity");
+    let ring = RingFeed::new(16).expect("16 is a valid capacity");
     let mut audience: Vec<_> = (0..1000).map(|_| ring.subscribe()).collect();
     let subscription = news.subscribe(ring);
 
@@ -62,7 +63,7 @@ fn many_readers_of_a_feed() {
     println!("readers informed: {informed}");
     println!("archived: {:?}", archive.recv());
 
-    // The feed holds the last handle of the ring, and lets go of it.
+    // The feed holds the last handle of the ring, and drops it here.
     subscription.unsubscribe();
     println!("the ring has ended: {}", audience[0].recv().is_err());
 }

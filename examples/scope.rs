@@ -1,9 +1,9 @@
-//! A service that hands out subscriptions, and ends them all when it stops.
+//! A service that returns subscriptions, and ends all of them when it stops.
 
 use crossbeam_channel::{Receiver, bounded, select};
 use fanfeed::{Subscription, SubscriptionScope};
 
-/// Multiplies for whoever subscribes.
+/// Sends the multiples of a number to each subscriber.
 #[derive(Default)]
 struct Tables {
     scope: SubscriptionScope,

@@ -1,7 +1,8 @@
 //! One thread waits for several feeds at once, with crossbeam's `select!`.
 //!
-//! A crossbeam channel can be subscribed to a feed, and so can stand in a `select!` beside any others. When a feed is
-//! closed, its subscriptions end and let go of their channels, which disconnect.
+//! A crossbeam channel can be subscribed to a feed, and so can stand in a `select!` beside any
+//! others. When a feed is closed, its subscriptions end and drop their senders, so the channels
+//! disconnect.
 //!
 //! ```text
 //! cargo run --example select
@@ -34,7 +35,7 @@ fn main() {
         }),
     ];
 
-    // The order within a feed is certain, that between two feeds is not.
+    // Values of one feed arrive in order. The order between two feeds is not defined.
     let mut last_price = None;
     let mut headlines = Vec::new();
     let mut open = 2;

@@ -1,6 +1,8 @@
-//! A library that makes subscriptions of its own: one thread reads lines, and calls the subscribers of each line's key.
+//! A library that makes subscriptions of its own: one thread reads lines, and calls the subscribers
+//! of each line's key.
 //!
-//! Its subscriptions are the crate's, so they can be joined, put into a scope and made again when the line breaks.
+//! Its subscriptions are the crate's, so they can be joined, put into a scope and made again when
+//! the line breaks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +18,7 @@ use fanfeed::{
 type Quote = (&'static str, u32);
 type Handler = Box<dyn FnMut(u32) + Send>;
 
-/// One subscription: what its handle and the line's thread share.
+/// The part of one subscription that its handle and the line's thread share.
 struct Listener {
     state: SubscriptionState,
     /// Locked while the handler runs. Empty once the listener was cancelled.
@@ -36,7 +38,7 @@ impl Listener {
             *self.delivered.lock().unwrap() += 1;
         }
         if self.state.is_ended() {
-            // It was cancelled by a thread that could not wait, perhaps by its own handler.
+            // A thread that could not wait cancelled it, perhaps from its own handler.
             *handler = None;
         }
     }
@@ -69,7 +71,7 @@ impl SubscriptionSource for Listener {
 #[derive(Default)]
 struct Listeners(Mutex<HashMap<&'static str, Vec<Arc<Listener>>>>);
 
-/// A line that quotes come in on.
+/// A line on which quotes arrive.
 struct Line {
     listeners: Arc<Listeners>,
     reader: JoinHandle<()>,
@@ -146,7 +148,7 @@ fn main() {
         gold.stats().delivered
     );
 
-    // The line breaks, which all its subscriptions are told.
+    // The line breaks: all its subscriptions fail.
     drop(tx);
     metals.closed().wait();
     println!("metals: {}", metals.err().recv().unwrap());

@@ -1,5 +1,5 @@
-//! A producer on a thread of its own is a subscription: it ends when it is unsubscribed, when it has no more, or when it
-//! fails.
+//! A producer on its own thread is a subscription. It ends when it is unsubscribed, when it has no
+//! more values, or when it fails.
 
 use crossbeam_channel::{Receiver, bounded, select};
 use fanfeed::Subscription;
@@ -33,7 +33,7 @@ fn main() {
 
     let (rx, subscription) = numbers(10, Some(3));
     println!("from the failing one: {:?}", rx.iter().collect::<Vec<_>>());
-    // The channel yields the error, and is disconnected where there is none.
+    // The channel yields the error; without an error it disconnects.
     match subscription.err().recv() {
         Ok(error) => println!("{error}"),
         Err(_) => println!("it has ended well"),

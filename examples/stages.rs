@@ -1,5 +1,6 @@
-//! Stages of work on one ring, with no queue between them: a journal and a replica read each order first, and the engine
-//! reads it when both have passed it. The engine is stopped on the way, and started again where it was.
+//! Stages of work on one ring, without a queue between them. A journal and a replica read each
+//! order first, and the engine reads it when both have passed it. The engine is stopped in between,
+//! and started again at its position.
 
 use std::ops::ControlFlow;
 use std::thread;
@@ -7,7 +8,7 @@ use std::thread;
 use fanfeed::{ExclusiveRingFeed, RingCursor, RingReceiver};
 
 fn main() {
-    let mut orders = ExclusiveRingFeed::new(1024).expect("1,024 values can be had");
+    let mut orders = ExclusiveRingFeed::new(1024).expect("1,024 is a valid capacity");
     let journal = orders.subscriber().name("journal").subscribe();
     let replica = orders.subscriber().name("replica").subscribe();
     let leaders = [journal.cursor(), replica.cursor()];
@@ -53,7 +54,7 @@ fn main() {
     }
 }
 
-/// Gathers orders, and writes them out at the end of each batch. Returns how many were written.
+/// Collects orders, and writes them at the end of each batch. Returns how many it wrote.
 fn write(mut reader: RingReceiver<u64>) -> usize {
     let (mut gathered, mut written) = (Vec::new(), 0);
     while reader.wait().is_ok() {

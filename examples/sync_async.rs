@@ -11,7 +11,8 @@ use futures_util::StreamExt;
 async fn main() -> Result<(), fanfeed::CapacityError> {
     let feed = Feed::new();
 
-    // A thread that blocks in `recv`, a task that reads a stream, and a task behind tokio's own channel.
+    // A thread that blocks in `recv`, a task that reads a stream, and a task behind tokio's own
+    // channel.
     let receiver = feed.channel(1)?;
     let thread = thread::spawn(move || receiver.into_iter().sum::<u32>());
     let stream = feed.channel(1)?;
@@ -26,7 +27,8 @@ async fn main() -> Result<(), fanfeed::CapacityError> {
         sum
     });
 
-    // With a capacity of 1 each, most of these sends have to wait: the tasks run meanwhile, on this same thread.
+    // Each subscriber has a capacity of 1, so most of these sends wait. The tasks run meanwhile, on
+    // this thread.
     let mut deliveries = 0;
     for value in 1..=100 {
         deliveries += feed.send_async(value).await;

@@ -130,7 +130,7 @@ impl TypeMux {
     pub fn subscribe<Types: EventTypes>(&self) -> TypeMuxSubscription {
         self.subscriber::<Types>()
             .channel()
-            .expect("the default capacity can be had")
+            .expect("the default capacity is valid")
     }
 
     /// Subscribes with options: more types, a name, a capacity, or a channel that the caller brings

@@ -34,7 +34,7 @@ impl Watchdog {
                     }
                 }
             })
-            .expect("a thread can be had");
+            .expect("a thread starts");
         Self { watched }
     }
 

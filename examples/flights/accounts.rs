@@ -1,4 +1,5 @@
-//! What became of the events: who received how many of them, how many a second, and how soon.
+//! The accounts of the replay: how many events each subscriber received, how many a second, and
+//! with what latency.
 
 use std::fmt;
 use std::time::Duration;
@@ -71,8 +72,8 @@ impl Accounts<'_> {
         self.balance(f)
     }
 
-    /// Says whether every event is accounted for. A send that Ctrl-C has cut short may have reached
-    /// some and not others; anything else that is off is a fault.
+    /// Says whether every event is accounted for. A send that Ctrl-C interrupted may have reached
+    /// only some subscribers; any other difference is a fault.
     fn balance(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut_short = u64::from(self.replay.ending == Ending::Interrupted);
         let off_by = |log: &Log| {
@@ -196,8 +197,8 @@ impl Accounts<'_> {
         self.logs.iter().filter(|log| !log.alerts)
     }
 
-    /// What a subscriber missed. One that was disconnected has missed all that came after, of which
-    /// it learns nothing.
+    /// The number of events that a subscriber missed. A disconnected subscriber missed all events
+    /// after its disconnection, and its receiver does not count those.
     fn missed(&self, log: &Log) -> u64 {
         match log.reception.cut_off {
             true => self.replay.sent.saturating_sub(log.reception.received),

@@ -23,7 +23,7 @@ struct Member {
     thread: JoinHandle<(Reception, Finding)>,
 }
 
-/// What a subscriber leaves behind.
+/// The result of a subscriber.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: String,
@@ -58,8 +58,8 @@ impl Crew {
                 2 => ("airports".to_owned(), Finding::Airports(HashMap::new())),
                 3 => ("hours".to_owned(), Finding::Hours(Default::default())),
                 4 => {
-                    // No alert is ever lost: this feed makes its sender wait, whatever the
-                    // overflow policy of the other.
+                    // No alert is lost: the sender waits on this feed, whatever the
+                    // overflow policy of the other feed.
                     let longest = Finding::Longest(Vec::new());
                     crew.add(
                         "alert reader".to_owned(),
@@ -111,7 +111,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits until everybody has received what there is. The feed has to be closed for that.
+    /// Waits until every subscriber has received all its events. The feed must be closed first.
     pub(crate) fn join(self) -> Vec<Log> {
         let log = |member: Member| {
             let (reception, finding) = member

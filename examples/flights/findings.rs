@@ -7,10 +7,10 @@ use fanfeed::Feed;
 
 use crate::records::{Airport, Event, Flight};
 
-/// From so many minutes a flight counts as late.
+/// A flight counts as late from this many minutes.
 pub(crate) const LATE: i32 = 15;
 
-/// From so many minutes an alert is raised.
+/// A delay of this many minutes or more raises an alert.
 pub(crate) const ALERT: i32 = 120;
 
 /// The delays of some flights.
@@ -35,14 +35,14 @@ impl Delays {
     }
 }
 
-/// How many flights left an airport, and how many went there.
+/// The numbers of flights that left an airport and that arrived there.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Traffic {
     pub(crate) departures: u64,
     pub(crate) arrivals: u64,
 }
 
-/// What one subscriber makes of the events it receives.
+/// The result that one subscriber computes from its events.
 #[derive(Debug)]
 pub(crate) enum Finding {
     /// The delays by route.
@@ -55,7 +55,7 @@ pub(crate) enum Finding {
     Alerts(Feed<Event>),
     /// The longest delays among the alerts, longest first.
     Longest(Vec<Flight>),
-    /// Nothing but that it was received.
+    /// Nothing: it only counts.
     Count,
 }
 

@@ -62,9 +62,10 @@ impl fmt::Display for Source {
     }
 }
 
-/// Reads the records, or gives nothing when Ctrl-C came first.
+/// Reads the records, or returns `None` if Ctrl-C came first.
 ///
-/// On a thread of its own, which is left behind then: no read of a silent pipe can be interrupted.
+/// The reading runs on its own thread, because a read of a silent pipe cannot be interrupted.
+/// Ctrl-C abandons that thread.
 pub(crate) fn load(source: &Source, stop: &Stop) -> Result<Option<Records>, Failure> {
     let (done, loaded) = crossbeam_channel::bounded(1);
     let reader = source.clone();

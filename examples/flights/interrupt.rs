@@ -8,13 +8,13 @@ use fanfeed::Feed;
 
 use crate::records::Event;
 
-/// Disconnects at the first Ctrl-C, so that whoever waits can wait for that as well.
+/// Disconnects at the first Ctrl-C, so that a thread that waits can wait for that as well.
 pub(crate) type Stop = Receiver<Infallible>;
 
-/// From now on Ctrl-C closes the feed and ends what waits for the returned channel.
+/// Installs the handler: Ctrl-C closes the feed, and then disconnects the returned channel.
 ///
-/// Closing the feed is what ends a send that waits for room, however long it would have waited;
-/// its subscribers still get all that was sent before. A second Ctrl-C ends the process at once.
+/// Closing the feed ends a send that waits for room. Subscribers still receive all events that were
+/// sent before. A second Ctrl-C ends the process at once.
 pub(crate) fn install(feed: &Feed<Event>) -> Result<Stop, ctrlc::Error> {
     let (hold, stop) = crossbeam_channel::bounded(0);
     let mut hold = Some(hold);
@@ -26,7 +26,7 @@ pub(crate) fn install(feed: &Feed<Event>) -> Result<Stop, ctrlc::Error> {
         if let Some(feed) = feed.upgrade() {
             feed.close();
         }
-        // Only now, so that whoever is woken by this finds the feed closed.
+        // Dropped after the close, so that a thread that this wakes finds the feed closed.
         drop(hold.take());
     })?;
     Ok(stop)

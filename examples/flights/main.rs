@@ -53,11 +53,11 @@ use crate::options::Options;
 use crate::progress::Progress;
 use crate::report::Report;
 
-/// Why the example ends without its tables.
+/// The reason that the example ends without its tables.
 enum Failure {
-    /// Something has to be changed by the user: exit code 2.
+    /// The user must change the arguments or the input: exit code 2.
     Usage(String),
-    /// The machine did not play along: exit code 1.
+    /// An operation of the system failed: exit code 1.
     Machine(String),
 }
 
@@ -106,7 +106,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     )
 }
 
-/// Writes to standard output. A reader that has gone away, such as `head`, has what it wanted.
+/// Writes to standard output. A reader that has closed it, such as `head`, is no error.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -117,7 +117,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to standard error, where nobody may be listening.
+/// Writes a line to standard error, and ignores a closed one.
 fn note(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! How far the replay is.
+//! The progress of the replay.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::note;
 use crate::table::grouped;
 
-/// A bar on standard error; where that is no terminal, a line now and then.
+/// A bar on standard error, or a line now and then where standard error is no terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     every: Duration,
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Shows that so many events were sent, unless it was done a moment ago.
+    /// Shows the number of events sent, unless it showed one a moment ago.
     pub(crate) fn sent(&mut self, events: u64, now: Instant) {
         if now < self.next {
             return;

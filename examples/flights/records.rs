@@ -1,4 +1,5 @@
-//! Flights, and how they are read from CSV. The example `board` of `fanfeed-sockets` has this module as well.
+//! Flights, and how they are read from CSV. The example `board` of `fanfeed-sockets` has this
+//! module as well.
 
 use std::collections::HashMap;
 use std::fmt;

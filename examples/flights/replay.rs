@@ -9,7 +9,7 @@ use crate::options::{Options, Speed};
 use crate::progress::Progress;
 use crate::records::{Event, Flight};
 
-/// How a replay went.
+/// The result of a replay.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub(crate) sent: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Replay {
     pub(crate) ending: Ending,
 }
 
-/// Why a replay ended.
+/// The reason that a replay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// There was nothing left to send.
@@ -75,17 +75,18 @@ pub(crate) fn run(
     }
 }
 
-/// When a flight is due, in seconds of its own time since the first of the first pass. The next
-/// pass begins a minute, which is what the records resolve, after the last flight of this one.
+/// The time at which a flight is due, in seconds of recorded time since the first flight of the
+/// first pass. The next pass begins one minute after the last flight of this pass: the records have
+/// a resolution of one minute.
 fn due(flights: &[Flight], pass: u64, flight: &Flight) -> f64 {
     let first = flights[0].when;
     let pass_takes = flights[flights.len() - 1].when.seconds_since(first) + 60.0;
     pass as f64 * pass_takes + flight.when.seconds_since(first)
 }
 
-/// Waits until so many seconds after `begin`, or until Ctrl-C.
+/// Waits until the given number of seconds after `begin`, or until Ctrl-C.
 fn wait(begin: Instant, seconds: f64, stop: &Stop) {
-    // What does not fit into a `Duration` is not reached by any process.
+    // No process lives as long as a time that does not fit into a `Duration`.
     let due = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let left = due.saturating_sub(begin.elapsed());
     if !left.is_zero() {

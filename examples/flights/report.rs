@@ -1,4 +1,4 @@
-//! What is shown at the end.
+//! The report that is shown at the end.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::table::{NONE, Table, bar, grouped};
 /// How many routes and airports are shown.
 const SHOWN: usize = 10;
 
-/// All of it; displays as several lines.
+/// The whole report; displays as several lines.
 pub(crate) struct Report<'a> {
     pub(crate) source: &'a Source,
     pub(crate) records: &'a Records,
@@ -220,7 +220,7 @@ impl Report<'_> {
     }
 }
 
-/// Minutes to a tenth; what rounds to nothing has no sign.
+/// Minutes, rounded to a tenth; a value that rounds to zero has no sign.
 fn mean(minutes: Option<f64>) -> String {
     let tenths = |minutes: f64| (minutes * 10.0).round() / 10.0 + 0.0;
     minutes.map_or_else(

@@ -95,7 +95,7 @@ fn main() -> ExitCode {
                 world.enter();
                 run(world, until);
             });
-            (world, thread.expect("a thread can be had"))
+            (world, thread.expect("a thread starts"))
         })
         .collect();
     watch::watch(&running, options.minutes, &mut samples);

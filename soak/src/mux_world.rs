@@ -135,7 +135,7 @@ impl Generation {
         }
         let mut late = events::subscriber(mux, &[true; KINDS])
             .channel()
-            .expect("the default capacity can be had");
+            .expect("the default capacity is valid");
         let came = late.try_recv();
         if !late.is_closed() || !matches!(came, Err(TryRecvError::Closed)) {
             world.violated("a subscription after `stop` has ended", format!("{came:?}"));

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
 }
 
-/// A week is more than anybody waits for, and far from what a clock cannot count.
+/// A week: longer than any soak, and far below the limit of a clock.
 const MOST: f64 = 7.0 * 24.0 * 60.0;
 
 fn minutes(text: &str) -> Result<Duration, String> {
@@ -25,7 +25,9 @@ fn minutes(text: &str) -> Result<Duration, String> {
     if minutes > 0.0 && minutes <= MOST {
         Ok(Duration::from_secs_f64(minutes * 60.0))
     } else {
-        Err(format!("more than 0 and at most {MOST} minutes can be had"))
+        Err(format!(
+            "the minutes must be more than 0 and at most {MOST}"
+        ))
     }
 }
 

@@ -59,11 +59,11 @@ fn generation(world: &'static World, exclusive: bool, random: &mut Random, until
         random.between(1, 4) as usize
     };
     let (ring, handle) = if exclusive {
-        let ring = ExclusiveRingFeed::new(capacity).expect("the capacity can be had");
+        let ring = ExclusiveRingFeed::new(capacity).expect("the capacity is valid");
         let handle = ring.handle();
         (Ring::Exclusive(ring), handle)
     } else {
-        let ring = RingFeed::new(capacity).expect("the capacity can be had");
+        let ring = RingFeed::new(capacity).expect("the capacity is valid");
         let handle = ring.handle();
         (Ring::Shared(ring), handle)
     };

@@ -88,7 +88,7 @@ impl<T: Clone + Send + 'static> Future for SendAsync<T> {
         let delivery = this
             .delivery
             .as_mut()
-            .expect("a send is not polled after it has completed");
+            .expect("a send was polled after it had completed");
         let is_first = !this.is_begun;
         if is_first {
             if poll_turn(context, address).is_pending() {

@@ -93,7 +93,7 @@ impl<T: Send + Sync> Future for RingSendAsync<'_, T> {
         let address = ptr::from_ref(&*this).cast();
         assert!(
             this.value.is_some(),
-            "a send is not polled after it has completed"
+            "a send was polled after it had completed"
         );
         let is_first = !this.is_begun;
         if is_first {

@@ -14,7 +14,7 @@ use fanfeed::{Feed, Subscription};
 /// Thousands of threads with the usual stacks would reserve gigabytes of addresses.
 fn spawn_small<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> JoinHandle<R> {
     let builder = thread::Builder::new().stack_size(256 * 1024);
-    builder.spawn(f).expect("a thread can be had")
+    builder.spawn(f).expect("a thread starts")
 }
 
 /// `TestFeed`.

@@ -135,7 +135,7 @@ fn own(
     ]);
     let (receiver, start) = generation.marks.around(|| {
         let options = feed.subscriber().capacity(capacity).overflow(overflow);
-        options.channel().expect("the capacity can be had")
+        options.channel().expect("the capacity is valid")
     });
     let (receiver, subscription) = receiver.split();
     let (name, loss) = match overflow {
@@ -199,7 +199,7 @@ fn ring(
     random: &mut Random,
     capacity: usize,
 ) -> Subscriber {
-    let ring = RingFeed::new(capacity).expect("the capacity can be had");
+    let ring = RingFeed::new(capacity).expect("the capacity is valid");
     let overflow = random.pick(&[RingOverflow::Block, RingOverflow::DropOldest]);
     let reader = ring.subscriber().overflow(overflow).subscribe();
     let (subscription, start) = generation.marks.around(|| feed.subscribe(ring));

@@ -39,7 +39,7 @@ fn subscribe(generation: &Generation, mux: &TypeMux, random: &mut Random) -> Mem
         let options = events::subscriber(mux, &kinds).capacity(capacity);
         match form {
             0 | 1 => {
-                let channel = options.channel().expect("the capacity can be had");
+                let channel = options.channel().expect("the capacity is valid");
                 let (channel, subscription) = channel.split();
                 let inbox = Inbox::Own(Box::new(channel));
                 ("an own channel", inbox, subscription)
