@@ -65,7 +65,6 @@ use types::TypeSet;
 /// under a read lock, releases the lock, and sends. It makes one allocation, for the event. For a
 /// type without subscribers it makes none, and leaves nothing behind. A subscription to several
 /// types has one channel, to which the feed of each type sends.
-/// to several types has one channel, to which the feed of each sends.
 ///
 /// # Examples
 ///

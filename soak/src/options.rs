@@ -12,7 +12,7 @@ pub(crate) struct Options {
     /// For how long: fractions are allowed
     #[arg(long, default_value = "1", value_parser = minutes)]
     pub(crate) minutes: Duration,
-    /// What the choices of all threads follow from; one is made up and told if none is given
+    /// The seed of the choices of all threads; without it, a random seed is chosen and printed
     #[arg(long)]
     pub(crate) seed: Option<u64>,
 }

@@ -47,7 +47,6 @@ use super::seat::Seat;
 /// **Newcomers** may take a free place before the senders in line do; otherwise each value would
 /// take a thread switch. But once a sender was woken in vain, newcomers [give
 /// way](Self::is_first_come) until one sender has left the line.
-/// way](Self::is_first_come) until one has left the line.
 pub(crate) struct BlockedSenders {
     /// The address of the seat of the reader that is watched, or 0. Written under `tending`.
     name: CachePadded<AtomicUsize>,
