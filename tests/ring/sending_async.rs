@@ -134,7 +134,7 @@ fn on_a_closed_ring_the_value_is_dropped() {
 }
 
 #[test]
-#[should_panic = "after it has completed"]
+#[should_panic = "a send was polled after it had completed"]
 fn it_is_not_polled_after_it_has_completed() {
     let ring = RingFeed::new(4).unwrap();
     let mut send = ring.send_async(1);
