@@ -1,7 +1,7 @@
 //! The examples, found in their folder, so that none is forgotten.
 //!
-//! An example is run without arguments, with no input, and must end well by itself. One that wants something else says
-//! so in its header, above the first line of code:
+//! An example is run without arguments, with no input, and must end well by itself. One that wants
+//! something else says so in its header, above the first line of code:
 //!
 //! ```text
 //! // xtask: args --once --quiet         run it with these arguments

@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a running command is looked at. Short enough not to be seen, long enough not to disturb measurements.
+/// How often a running command is looked at. Short enough not to be seen, long enough not to
+/// disturb measurements.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A command of a step.
@@ -75,8 +76,8 @@ impl Invocation {
         self.finish(self.command().spawn().map_err(Failure::NotStarted)?)
     }
 
-    /// Runs it and returns what it wrote to standard output, after passing that on as it came if `shown`; its errors go
-    /// where ours go.
+    /// Runs it and returns what it wrote to standard output, after passing that on as it came if
+    /// `shown`; its errors go where ours go.
     pub(crate) fn output(&self, shown: bool) -> (String, Result<(), Failure>) {
         let mut child = match self.command().stdout(Stdio::piped()).spawn() {
             Ok(child) => child,
@@ -86,13 +87,14 @@ impl Invocation {
         self.finish_reading(child, pipe, shown)
     }
 
-    /// Runs it without showing anything. Returns what it wrote, to standard output and to standard error, in the order in which
-    /// it wrote that.
+    /// Runs it without showing anything. Returns what it wrote, to standard output and to standard
+    /// error, in the order in which it wrote that.
     pub(crate) fn run_unseen(&self) -> (String, Result<(), Failure>) {
         let started = io::pipe().and_then(|(reader, writer)| {
             let mut command = self.command();
             command.stdout(writer.try_clone()?).stderr(writer);
-            // The command is dropped here, and with it our ends of the pipe: only the child's keep it open.
+            // The command is dropped here, and with it our ends of the pipe: only the child's keep
+            // it open.
             Ok((reader, command.spawn()?))
         });
         match started {
@@ -108,7 +110,8 @@ impl Invocation {
         mut pipe: impl Read + Send + 'static,
         shown: bool,
     ) -> (String, Result<(), Failure>) {
-        // Read beside the waiting, or a command that fills the pipe would wait for us while we wait for it.
+        // Read beside the waiting, or a command that fills the pipe would wait for us while we wait
+        // for it.
         let reader = thread::spawn(move || copy(&mut pipe, shown));
         let ended = self.finish(child);
         match reader.join().expect("the reader does not panic") {
@@ -136,7 +139,8 @@ impl Invocation {
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null());
-        // `cargo run` describes xtask in these; a nested cargo would hand them on to build scripts and examples.
+        // `cargo run` describes xtask in these; a nested cargo would hand them on to build scripts
+        // and examples.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -167,8 +171,9 @@ impl Invocation {
     }
 }
 
-/// Whether a command gets a process group of its own, so that a time limit ends what it started, too: cargo's tests do
-/// not die with cargo. At a terminal it stays in ours instead, where Ctrl-C reaches it.
+/// Whether a command gets a process group of its own, so that a time limit ends what it started,
+/// too: cargo's tests do not die with cargo. At a terminal it stays in ours instead, where Ctrl-C
+/// reaches it.
 fn own_group() -> bool {
     cfg!(unix) && !std::io::stdin().is_terminal()
 }

@@ -1,8 +1,8 @@
-//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is what CI runs;
-//! `cargo xtask soak` runs real threads on the crate for as long as one likes.
+//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is
+//! what CI runs; `cargo xtask soak` runs real threads on the crate for as long as one likes.
 //!
-//! It is a program rather than a script so that it works wherever Rust does, and it depends on nothing but std, so that
-//! it is built before the first step could fail for another reason.
+//! It is a program rather than a script so that it works wherever Rust does, and it depends on
+//! nothing but std, so that it is built before the first step could fail for another reason.
 
 mod examples;
 mod invocation;
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The manifest folder is that of xtask; its parent is the workspace, whatever folder cargo was called from.
+    // The manifest folder is that of xtask; its parent is the workspace, whatever folder cargo was
+    // called from.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask stands in the workspace");

@@ -27,9 +27,10 @@ struct Entry<'a> {
     took: Duration,
 }
 
-/// Runs all steps. Those that can run beside the others have a thread of their own, because one of two processors would be idle most
-/// of the time; each of the two groups runs in order. A failure does not keep the later steps from running unless `fail_fast` says so: one run then tells everything
-/// that is wrong.
+/// Runs all steps. Those that can run beside the others have a thread of their own, because one of
+/// two processors would be idle most of the time; each of the two groups runs in order. A failure
+/// does not keep the later steps from running unless `fail_fast` says so: one run then tells
+/// everything that is wrong.
 pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
     let run = Run {
         tools: Mutex::default(),
@@ -91,7 +92,8 @@ struct Run {
 }
 
 impl Run {
-    /// Runs a step, and says so: into `unseen`, with what its command writes, or to standard output, where that goes by itself.
+    /// Runs a step, and says so: into `unseen`, with what its command writes, or to standard
+    /// output, where that goes by itself.
     fn step<'a>(&self, step: &'a mut Step, mut unseen: Option<&mut String>) -> Entry<'a> {
         let started = Instant::now();
         let outcome = if self.stopped.load(Relaxed) {
@@ -145,8 +147,8 @@ fn say(unseen: &mut Option<&mut String>, line: &str) {
     }
 }
 
-/// Under `CI` a step that was not run is a failure, unless it is known that it cannot be run there: or a machine that lacks
-/// a tool would report that everything is well.
+/// Under `CI` a step that was not run is a failure, unless it is known that it cannot be run there:
+/// or a machine that lacks a tool would report that everything is well.
 fn demand(step: &Step, outcome: Outcome, is_ci: bool) -> Outcome {
     let Outcome::NotRun(why) = outcome else {
         return outcome;
@@ -194,7 +196,8 @@ fn perform(step: &Step, unseen: &mut Option<&mut String>) -> Outcome {
     judged.map_or_else(Outcome::Failed, |()| Outcome::Passed)
 }
 
-/// Writes how each step ended, and last, on a line of their own, the three numbers. Returns whether the run passed.
+/// Writes how each step ended, and last, on a line of their own, the three numbers. Returns whether
+/// the run passed.
 fn summarise(entries: &[Entry<'_>], to: &mut impl Write) -> Result<bool, fmt::Error> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     writeln!(to, "\nsteps:")?;

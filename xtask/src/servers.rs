@@ -1,4 +1,5 @@
-//! The servers and programs that tests start: installed where they are missing. The tests themselves install nothing.
+//! The servers and programs that tests start: installed where they are missing. The tests
+//! themselves install nothing.
 
 use crate::invocation::Invocation;
 use crate::tools::{LOOK, added, added_by_apt};

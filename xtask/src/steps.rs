@@ -18,7 +18,8 @@ const fn minutes(n: u64) -> Duration {
     Duration::from_secs(n * 60)
 }
 
-// The limits are far above what the work takes on two slow cores: they end what hangs, and measure nothing.
+// The limits are far above what the work takes on two slow cores: they end what hangs, and measure
+// nothing.
 const QUICK: Duration = minutes(5);
 const BUILD: Duration = minutes(30);
 const TESTS: Duration = minutes(30);
@@ -41,8 +42,8 @@ pub(crate) struct Step {
     /// What is written before it works.
     pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
-    /// Whether it runs beside the other steps. Such a step has a target folder of its own or is optimized, because Cargo lets
-    /// only one command at a time into the builds of a profile.
+    /// Whether it runs beside the other steps. Such a step has a target folder of its own or is
+    /// optimized, because Cargo lets only one command at a time into the builds of a profile.
     pub(crate) is_beside: bool,
     /// What it does instead where that tool cannot be had.
     otherwise: Option<(Tool, Work)>,
@@ -121,7 +122,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// Every step. Those that run beside others are run in this order, and so are the others. The current folder is the workspace.
+/// Every step. Those that run beside others are run in this order, and so are the others. The
+/// current folder is the workspace.
 pub(crate) fn all() -> io::Result<Vec<Step>> {
     let features = manifest::features(&fs::read_to_string("Cargo.toml")?);
     let mut steps = vec![
@@ -160,7 +162,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             Invocation::new("cargo test -p fanfeed --all-features", TESTS),
         ),
     ]);
-    // A test of the next step runs the examples, which Cargo builds by itself only where it builds everything.
+    // A test of the next step runs the examples, which Cargo builds by itself only where it builds
+    // everything.
     steps.extend(examples()?.into_iter().map(Step::beside));
     steps.extend([
         Step::tests("test/release", release()?).beside(),
@@ -189,7 +192,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         .needs(&[Tool::OpenSsl, Tool::Servers]),
     );
     steps.extend([
-        // It serves until it is ended. The tests run it, and Cargo builds it for them only where it builds everything.
+        // It serves until it is ended. The tests run it, and Cargo builds it for them only where it
+        // builds everything.
         Step::run(
             "sockets/example-board",
             Invocation::new(
@@ -281,8 +285,8 @@ fn clippy(features: &[String]) -> Vec<Step> {
         .collect()
 }
 
-/// The flag of a checker, loom or shuttle, reaches every dependency, so that it has a target folder of its own: in the common
-/// one each change of flags would build everything again.
+/// The flag of a checker, loom or shuttle, reaches every dependency, so that it has a target folder
+/// of its own: in the common one each change of flags would build everything again.
 fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
     Invocation::new(line, limit)
         .arg("--target-dir")
@@ -305,7 +309,8 @@ fn loom() -> Invocation {
         )
 }
 
-/// The programs of shuttle, under half of the schedules that they have by themselves, unless a number is given.
+/// The programs of shuttle, under half of the schedules that they have by themselves, unless a
+/// number is given.
 fn shuttle() -> Invocation {
     let line = "cargo test -p fanfeed-shuttle-tests --release";
     let programs = built_soon(modelled("shuttle", line, MODELS));
@@ -321,8 +326,8 @@ fn optimized(command: &str, targets: &str, limit: Duration) -> Invocation {
     built_soon(Invocation::new(&line, limit))
 }
 
-/// The tests that run the library for long. The others read the source, hold what any profile compiles alike, or run the
-/// examples, which have steps of their own in this profile.
+/// The tests that run the library for long. The others read the source, hold what any profile
+/// compiles alike, or run the examples, which have steps of their own in this profile.
 fn release() -> io::Result<Invocation> {
     let mut tests = Vec::new();
     for entry in fs::read_dir("tests")? {
@@ -339,7 +344,8 @@ fn release() -> io::Result<Invocation> {
     Ok(optimized("cargo test", &targets, TESTS))
 }
 
-/// Optimization within each unit of code generation alone, and no debug information, build in three quarters of the time.
+/// Optimization within each unit of code generation alone, and no debug information, build in three
+/// quarters of the time.
 fn built_soon(release: Invocation) -> Invocation {
     release
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -352,7 +358,8 @@ fn smoke(package: &str, features: &str) -> Invocation {
     Invocation::new(&line, BUILD)
 }
 
-/// The rings as they are where there is no `membarrier`, in a target folder of its own for the reason above.
+/// The rings as they are where there is no `membarrier`, in a target folder of its own for the
+/// reason above.
 fn plain_fences() -> Invocation {
     Invocation::new(
         "cargo test -p fanfeed --all-features --test ring --test faults",
@@ -398,8 +405,9 @@ fn examples() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The package of the fuzz targets, which is none of the workspace, and a short run of each target, which shows that it
-/// works. To find something, run it for longer, with a folder that keeps what it finds.
+/// The package of the fuzz targets, which is none of the workspace, and a short run of each target,
+/// which shows that it works. To find something, run it for longer, with a folder that keeps what
+/// it finds.
 fn fuzz() -> io::Result<Vec<Step>> {
     let folder = Path::new("fuzz/fuzz_targets");
     if !folder.is_dir() {
@@ -419,7 +427,8 @@ fn fuzz() -> io::Result<Vec<Step>> {
     }
     targets.sort();
     let fmt = Invocation::new("cargo fmt --all --check", QUICK).in_folder("fuzz");
-    // In the folder, whose `.cargo/config.toml` has the flag under which the library shows what the targets use.
+    // In the folder, whose `.cargo/config.toml` has the flag under which the library shows what the
+    // targets use.
     let clippy = Invocation::new("cargo clippy --all-targets -- -D warnings", BUILD);
     let mut steps = vec![
         Step::run("fuzz/fmt", fmt).needs(&[Tool::Rustfmt]),
@@ -432,9 +441,10 @@ fn fuzz() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Runs the target's seeds and programs that are drawn from them. They are written before, and the fuzzer draws none of its
-/// own (`-runs=0`): which those are depends on what the programs before them covered, and so on the time that waits and
-/// other threads took. Thus a second run does the same: what passes today is to pass tomorrow.
+/// Runs the target's seeds and programs that are drawn from them. They are written before, and the
+/// fuzzer draws none of its own (`-runs=0`): which those are depends on what the programs before
+/// them covered, and so on the time that waits and other threads took. Thus a second run does the
+/// same: what passes today is to pass tomorrow.
 fn fuzz_run(target: &str) -> Step {
     let programs = Programs {
         seeds: format!("fuzz/seeds/{target}").into(),

@@ -1,5 +1,6 @@
-//! What a step needs beyond a plain stable toolchain. What can be added is added, at a fixed version; what cannot is named,
-//! and what that means for the run is [`unavailable`](crate::unavailable)'s to say.
+//! What a step needs beyond a plain stable toolchain. What can be added is added, at a fixed
+//! version; what cannot is named, and what that means for the run is
+//! [`unavailable`](crate::unavailable)'s to say.
 
 use crate::invocation::Invocation;
 use crate::servers;
@@ -27,7 +28,8 @@ pub(crate) enum Tool {
     Chromium,
 }
 
-/// The release of cargo-fuzz that is installed. Another one is not used: it could find other things.
+/// The release of cargo-fuzz that is installed. Another one is not used: it could find other
+/// things.
 const CARGO_FUZZ: &str = "0.13.1";
 
 /// What has been looked for already, so that it is looked for, and added, once.

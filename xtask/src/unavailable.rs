@@ -1,6 +1,7 @@
 //! What a green run means: under `CI`, that every step ran, but for those of one table.
 
-/// Steps that cannot be run where the project's CI runs, and why. There any other step that is not run fails the run.
+/// Steps that cannot be run where the project's CI runs, and why. There any other step that is not
+/// run fails the run.
 const UNAVAILABLE: &[(&str, &str)] = &[(
     "msrv",
     "the machine has the current stable and nightly toolchains alone",
@@ -15,7 +16,8 @@ fn says_ci(variable: Option<&str>) -> bool {
     variable.is_some_and(|value| !matches!(value, "" | "0" | "false"))
 }
 
-/// Why that step may be left out under `CI`, if it may: by its name, or by its part of a group (`redis/msrv`).
+/// Why that step may be left out under `CI`, if it may: by its name, or by its part of a group
+/// (`redis/msrv`).
 pub(crate) fn excuse(step: &str) -> Option<&'static str> {
     let part = step.rsplit('/').next().unwrap_or(step);
     let entry = UNAVAILABLE.iter().find(|(name, _)| *name == part);

@@ -29,7 +29,8 @@ const NOT_PACKAGED: [&str; 7] = [
     "xtask/",
 ];
 
-/// Judges `cargo tree --depth 1 --prefix none`: the crate, then its direct dependencies, one to a line.
+/// Judges `cargo tree --depth 1 --prefix none`: the crate, then its direct dependencies, one to a
+/// line.
 pub(crate) fn dependencies(tree: &str) -> Result<(), String> {
     let names: Vec<&str> = tree
         .lines()
@@ -74,8 +75,8 @@ pub(crate) fn package(list: &str) -> Result<(), String> {
     }
 }
 
-/// Judges what tests have printed: that some were run, and none was left out. A filter that fits nothing, or a flag that
-/// does not reach the code, would pass otherwise.
+/// Judges what tests have printed: that some were run, and none was left out. A filter that fits
+/// nothing, or a flag that does not reach the code, would pass otherwise.
 pub(crate) fn tests(output: &str) -> Result<(), String> {
     let (mut passed, mut ignored) = (0, 0);
     for line in output.lines() {
@@ -104,7 +105,8 @@ pub(crate) fn tests(output: &str) -> Result<(), String> {
     }
 }
 
-/// Adds to why a command failed the tests that failed, by what it printed: the summary of a run stands far below that.
+/// Adds to why a command failed the tests that failed, by what it printed: the summary of a run
+/// stands far below that.
 pub(crate) fn with_failed_tests(why: &str, output: &str) -> String {
     let failed = output.lines().filter_map(|line| {
         let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;

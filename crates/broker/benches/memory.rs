@@ -1,14 +1,16 @@
 //! The memory driver beside a plain feed and beside tokio's broadcast channel, in one run.
 //!
-//! `cargo bench -p fanfeed-broker --features tokio` prints nanoseconds per delivery, the median of the rounds, with the
-//! rounds of all candidates interleaved. All carry the same messages; each subscriber counts what it gets.
+//! `cargo bench -p fanfeed-broker --features tokio` prints nanoseconds per delivery, the median of
+//! the rounds, with the rounds of all candidates interleaved. All carry the same messages; each
+//! subscriber counts what it gets.
 //!
-//! `-- --minutes 10` has a slow subscriber instead, and `-- --profile 64` the broker alone, for a profiler.
+//! `-- --minutes 10` has a slow subscriber instead, and `-- --profile 64` the broker alone, for a
+//! profiler.
 //!
 //! - `feed`: a `Feed` with k channels that hold 1,024, drained by as many threads as the pool has.
 //! - `broker`: k subscriptions with buffers of 1,024 that block.
-//! - `broadcast`: a channel that holds 1,024 and a task for each receiver; the sender waits while the slowest is 1,000 behind,
-//!   because it would lose values.
+//! - `broadcast`: a channel that holds 1,024 and a task for each receiver; the sender waits while
+//!   the slowest is 1,000 behind, because it would lose values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -122,8 +124,9 @@ fn many(values: usize, keys: usize, members: usize) -> Duration {
     took
 }
 
-/// Eight subscriptions of a key to which 10,000 messages a second are published: first alone, and then beside one whose
-/// handler takes 10 ms, so that it loses most of them. Prints how late the eight were, and the memory.
+/// Eight subscriptions of a key to which 10,000 messages a second are published: first alone, and
+/// then beside one whose handler takes 10 ms, so that it loses most of them. Prints how late the
+/// eight were, and the memory.
 fn slow(minutes: f64) {
     for (name, slow) in [("alone", false), ("beside a slow one", true)] {
         let broker = MemoryOptions::new().build();
@@ -173,8 +176,8 @@ fn slow(minutes: f64) {
     }
 }
 
-/// Takes the latencies measured since the last call, and adds them to `sums`: one window, its p50, its p99, and the
-/// longest latency so far.
+/// Takes the latencies measured since the last call, and adds them to `sums`: one window, its p50,
+/// its p99, and the longest latency so far.
 fn summarize(latencies: &std::sync::Mutex<Vec<u32>>, sums: &mut [u64; 4]) {
     let mut latencies = std::mem::take(&mut *latencies.lock().unwrap());
     latencies.sort_unstable();

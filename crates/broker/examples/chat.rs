@@ -1,4 +1,5 @@
-//! A chat in memory. Each room is a key. A reader that is too slow misses messages, and `dropped()` counts them.
+//! A chat in memory. Each room is a key. A reader that is too slow misses messages, and `dropped()`
+//! counts them.
 //!
 //! `cargo run -p fanfeed-broker --example chat`
 

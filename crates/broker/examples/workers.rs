@@ -1,5 +1,5 @@
-//! A pool of workers as a group: each job goes to one of them, a failing one is tried again, and one that leaves hands on
-//! what it had not begun. The broker is named by a URL.
+//! A pool of workers as a group: each job goes to one of them, a failing one is tried again, and
+//! one that leaves hands on what it had not begun. The broker is named by a URL.
 //!
 //! `cargo run -p fanfeed-broker --example workers -- memory:`
 

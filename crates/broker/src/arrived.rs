@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What arrived and could not be read: its size, and its beginning. `Debug` shows only the size, since it may hold secrets.
+/// What arrived and could not be read: its size, and its beginning. `Debug` shows only the size,
+/// since it may hold secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Arrived {
     size: usize,

@@ -27,15 +27,17 @@ use crate::subscription::BrokerSubscription;
 
 /// A handler that is a task of a tokio runtime.
 ///
-/// Each message is handled by a task on the handler's runtime. While the task runs no thread waits for it, so a hundred
-/// thousand handlers may be pending. (A handler that is wrapped in a [middleware](crate::middleware) keeps a thread of
-/// the pool waiting, because the middleware needs the outcome.)
+/// Each message is handled by a task on the handler's runtime. While the task runs no thread waits
+/// for it, so a hundred thousand handlers may be pending. (A handler that is wrapped in a
+/// [middleware](crate::middleware) keeps a thread of the pool waiting, because the middleware needs
+/// the outcome.)
 ///
-/// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped. When
-/// [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped too: either the
-/// unsubscribing thread drops it, without a thread of the runtime, or the thread that polls it does so after that poll.
-/// So the poll must not wait for the unsubscribing thread. Inside the poll of a handler, `unsubscribe` and `close` do
-/// not wait for handlers. The same holds inside a handler that is not async.
+/// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped.
+/// When [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped
+/// too: either the unsubscribing thread drops it, without a thread of the runtime, or the thread
+/// that polls it does so after that poll. So the poll must not wait for the unsubscribing thread.
+/// Inside the poll of a handler, `unsubscribe` and `close` do not wait for handlers. The same holds
+/// inside a handler that is not async.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -110,8 +112,8 @@ where
     task
 }
 
-/// Runs the handler of a message, and waits for its outcome. For a handler inside another one that needs the outcome, such as
-/// a middleware.
+/// Runs the handler of a message, and waits for its outcome. For a handler inside another one that
+/// needs the outcome, such as a middleware.
 pub(crate) fn run<R>(runtime: &Handle, context: &Context, make: impl FnOnce() -> R) -> Outcome
 where
     R: Future<Output = Outcome> + Send + 'static,
@@ -151,7 +153,8 @@ where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Called inside another handler that needs the outcome, such as a middleware: this thread waits for it.
+    /// Called inside another handler that needs the outcome, such as a middleware: this thread
+    /// waits for it.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         run(&self.runtime, context, || (self.make)(message.clone()))
     }
@@ -165,9 +168,9 @@ type Finish = Box<dyn FnOnce(Outcome) + Send>;
 
 /// A handler under way.
 ///
-/// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or the thread that
-/// unsubscribes, drops the future if it is there. Otherwise it leaves a mark, and the polling thread drops the future.
-/// The thread that dropped the future then calls `finish`.
+/// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or
+/// the thread that unsubscribes, drops the future if it is there. Otherwise it leaves a mark, and
+/// the polling thread drops the future. The thread that dropped the future then calls `finish`.
 struct Task {
     state: Mutex<State>,
     lane: Arc<Lane>,
@@ -289,10 +292,10 @@ impl<F> fmt::Debug for AsyncHandler<F> {
 /// Two more are elsewhere: [`Drivers::connect_async`](crate::Drivers::connect_async) and
 /// [`BrokerSubscription::ready_async`].
 ///
-/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room without a thread.
-/// If the future is dropped while it waits, the message is not published to the buffers that had no room. The other
-/// methods wait on one of the runtime's threads for blocking work; if the future is dropped, that wait still runs to
-/// its end.
+/// [`publish_async`](Self::publish_async) publishes at once where there is room, and waits for room
+/// without a thread. If the future is dropped while it waits, the message is not published to the
+/// buffers that had no room. The other methods wait on one of the runtime's threads for blocking
+/// work; if the future is dropped, that wait still runs to its end.
 pub trait AsyncBroker {
     /// The async variant of [`publish`](crate::Publisher::publish).
     ///
@@ -355,8 +358,8 @@ pub trait AsyncBroker {
     ) -> impl Future<Output = Result<(), CloseError>> + Send;
 }
 
-/// Runs a blocking method on a thread for blocking work, which counts as inside the handler that calls this, if one does.
-/// A panic there continues here.
+/// Runs a blocking method on a thread for blocking work, which counts as inside the handler that
+/// calls this, if one does. A panic there continues here.
 pub(crate) async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
     let (caller, trace) = (Caller::current(), Trace::current());
     let verb = move || caller.inside(|| trace.inside(verb));

@@ -47,7 +47,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The smallest promise: plain subscriptions, at most once. A driver starts with it and adds to it.
+    /// The smallest promise: plain subscriptions, at most once. A driver starts with it and adds to
+    /// it.
     pub const fn new(driver: &'static str) -> Self {
         Self {
             driver,

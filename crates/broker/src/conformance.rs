@@ -1,7 +1,7 @@
 //! The suite that every driver passes.
 //!
-//! A driver's [`Capabilities`] alone decide which cases it has to pass. A driver's tests name a function that makes a
-//! [`Server`], and the macro makes a test of each case:
+//! A driver's [`Capabilities`] alone decide which cases it has to pass. A driver's tests name a
+//! function that makes a [`Server`], and the macro makes a test of each case:
 //!
 //! ```
 //! # mod tests {
@@ -25,11 +25,11 @@
 //! # }
 //! ```
 //!
-//! Each case runs inside a tokio runtime, as in an async program: there a driver that blocks on a runtime of its own on the
-//! caller's thread panics.
+//! Each case runs inside a tokio runtime, as in an async program: there a driver that blocks on a
+//! runtime of its own on the caller's thread panics.
 //!
-//! No case relies on a sleep: each waits for a condition, and panics if the condition does not hold within
-//! [`Server::patience`].
+//! No case relies on a sleep: each waits for a condition, and panics if the condition does not hold
+//! within [`Server::patience`].
 
 mod delivery;
 mod endings;
@@ -51,12 +51,14 @@ use tools::Env;
 
 /// A server that cases connect to.
 ///
-/// Each case may have a server of its own or share one with other cases: each case uses keys of its own.
+/// Each case may have a server of its own or share one with other cases: each case uses keys of its
+/// own.
 pub trait Server: Send + Sync {
     /// A new connection, as another process would make it. It has to be up.
     fn connect(&self) -> Arc<dyn Broker>;
 
-    /// Kills the server without warning. False if there is nothing to kill: then the cases about killed servers do nothing.
+    /// Kills the server without warning. False if there is nothing to kill: then the cases about
+    /// killed servers do nothing.
     fn kill(&self) -> bool {
         false
     }
@@ -73,8 +75,9 @@ pub trait Server: Send + Sync {
         killed
     }
 
-    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. With `None`, the cases about
-    /// bad connections and killed members do nothing: to the server, a killed process looks like a line that was cut.
+    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. With
+    /// `None`, the cases about bad connections and killed members do nothing: to the server, a
+    /// killed process looks like a line that was cut.
     fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
         None
     }
@@ -90,9 +93,11 @@ pub trait Server: Send + Sync {
     }
 }
 
-/// A line that all TCP connections of one broker go through. The `Proxy` of this project's testkit is one.
+/// A line that all TCP connections of one broker go through. The `Proxy` of this project's testkit
+/// is one.
 pub trait Line: Send + Sync {
-    /// Closes all connections, both ways. New ones are accepted, unless the line [refuses](Self::refuse) them.
+    /// Closes all connections, both ways. New ones are accepted, unless the line
+    /// [refuses](Self::refuse) them.
     fn cut(&self);
 
     /// Closes one direction of all connections; the other direction stays open.
@@ -160,8 +165,8 @@ fn group(capabilities: &Capabilities) -> bool {
     capabilities.group != Delivery::Unsupported
 }
 
-/// Whether a member of a group that leaves hands on the messages that it had not begun. With a server and delivery at
-/// most once, messages on their way to a leaving member are lost.
+/// Whether a member of a group that leaves hands on the messages that it had not begun. With a
+/// server and delivery at most once, messages on their way to a leaving member are lost.
 fn handing_group(capabilities: &Capabilities) -> bool {
     match capabilities.group {
         Delivery::AtLeastOnce => true,

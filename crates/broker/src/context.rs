@@ -14,7 +14,8 @@ use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
 
-/// What a handler learns besides the message: which attempt this is, where the message comes from, and whether to stop.
+/// What a handler learns besides the message: which attempt this is, where the message comes from,
+/// and whether to stop.
 pub struct Context {
     /// Marks that the handler is being called. The mark ends with the context.
     entry: Entry,
@@ -59,7 +60,8 @@ impl Context {
         }
     }
 
-    /// The completion of this message, which its handler has to finish if it continues without its thread.
+    /// The completion of this message, which its handler has to finish if it continues without its
+    /// thread.
     #[cfg(feature = "tokio")]
     pub(crate) fn completion(&self) -> crate::dispatch::Completion {
         let parking = self.parking.get_or_init(Arc::default);
@@ -77,8 +79,8 @@ impl Context {
         }
     }
 
-    /// How often this message has been given to the handlers of this subscription or group, from 1. Attempts
-    /// in other processes count too, if the server knows of them.
+    /// How often this message has been given to the handlers of this subscription or group, from 1.
+    /// Attempts in other processes count too, if the server knows of them.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -113,9 +115,10 @@ impl Context {
         });
     }
 
-    /// The token of this message, which can be handed to other threads and waited on. It is cancelled when the handler has
-    /// returned, when it overran its timeout, when the subscription ended, and at the deadline of
-    /// [`close`](crate::Broker::close). The publisher's cancellation and timeouts never cancel it.
+    /// The token of this message, which can be handed to other threads and waited on. It is
+    /// cancelled when the handler has returned, when it overran its timeout, when the subscription
+    /// ended, and at the deadline of [`close`](crate::Broker::close). The publisher's cancellation
+    /// and timeouts never cancel it.
     pub fn token(&self) -> CancelToken {
         let make = || self.member().make_token(self.current.clone());
         self.token.get_or_init(make).clone()

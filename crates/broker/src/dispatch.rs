@@ -1,24 +1,28 @@
 //! Dispatch: gives the messages that arrived to the handlers. All drivers share it.
 //!
-//! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or several (a group). A [`Job`]
-//! takes deliveries from the lane for one member and calls its handler. A member has at most as many jobs
-//! as its concurrency. Jobs run on the [`Pool`], which grows when handlers block.
+//! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or
+//! several (a group). A [`Job`] takes deliveries from the lane for one member and calls its
+//! handler. A member has at most as many jobs as its concurrency. Jobs run on the [`Pool`], which
+//! grows when handlers block.
 //!
-//! In memory, plain subscriptions that keep up share a [`Log`] of their key and have no queue of their own: `log.rs`.
+//! In memory, plain subscriptions that keep up share a [`Log`] of their key and have no queue of
+//! their own: `log.rs`.
 //!
 //! # Invariants
 //!
-//! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency: `offer`, `join` and every
-//!    hand-back make the missing ones (`Lane::recruit`). A job ends only under the lane's lock, after it has seen the
-//!    queue empty; this is called *giving up its place*. So a delivery never waits while a member is idle.
-//! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the batch of a job, held by a job
-//!    that will try it again, or with a job that is parked while its handler goes on as a future. A job that finds its member
-//!    cancelled hands back everything it has not begun, to the front and in order. So a leaving member of a group loses nothing, and the deliveries that it hands
-//!    on come before those that arrived later.
+//! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency:
+//!    `offer`, `join` and every hand-back make the missing ones (`Lane::recruit`). A job ends only
+//!    under the lane's lock, after it has seen the queue empty; this is called *giving up its
+//!    place*. So a delivery never waits while a member is idle.
+//! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the
+//!    batch of a job, held by a job that will try it again, or with a job that is parked while its
+//!    handler goes on as a future. A job that finds its member cancelled hands back everything it
+//!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and
+//!    the deliveries that it hands on come before those that arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
 //!
-//! Everything shared is under the lock of one log, one lane, one member or the pool. A thread holds at most one of them, but
-//! may take the lock of a lane while it holds the lock of the lane's log.
+//! Everything shared is under the lock of one log, one lane, one member or the pool. A thread holds
+//! at most one of them, but may take the lock of a lane while it holds the lock of the lane's log.
 
 mod batch;
 mod counters;
@@ -66,15 +70,16 @@ crate::sync::thread_local! {
     static OWN_LANE: Cell<*const Lane> = const { Cell::new(ptr::null()) };
 }
 
-/// Whether the calling thread is inside a handler of that lane. It must not wait for room there: it may be the only thread
-/// that can make room.
+/// Whether the calling thread is inside a handler of that lane. It must not wait for room there: it
+/// may be the only thread that can make room.
 pub(crate) fn is_handled_here(lane: &Arc<Lane>) -> bool {
     OWN_LANE
         .try_with(Cell::get)
         .is_ok_and(|own| ptr::eq(own, Arc::as_ptr(lane)))
 }
 
-/// Whether the calling thread is inside a handler. Such a thread never waits for handlers: it could be waiting for itself.
+/// Whether the calling thread is inside a handler. Such a thread never waits for handlers: it could
+/// be waiting for itself.
 pub(crate) fn in_handler() -> bool {
     HANDLERS.try_with(Cell::get).is_ok_and(|depth| depth > 0)
 }
@@ -145,7 +150,8 @@ pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
         Ok(result) => return Some(result),
         Err(payload) => payload,
     };
-    // Dropping the panic's payload may panic too, and so may dropping that second payload. So the second one is leaked.
+    // Dropping the panic's payload may panic too, and so may dropping that second payload. So the
+    // second one is leaked.
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(worse);
     }

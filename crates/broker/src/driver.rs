@@ -1,20 +1,20 @@
 //! For writers of drivers: the traits that a driver implements over the shared [`Engine`].
 //!
-//! A driver moves batches. The engine does the rest: the bounded queue to the server and its thread, reconnecting with
-//! [`Backoff`](fanfeed::Backoff), opening subscriptions again, dispatch to handlers, retries, acknowledgement after the
-//! handler, events, counters, and closing.
+//! A driver moves batches. The engine does the rest: the bounded queue to the server and its
+//! thread, reconnecting with [`Backoff`](fanfeed::Backoff), opening subscriptions again, dispatch
+//! to handlers, retries, acknowledgement after the handler, events, counters, and closing.
 //!
 //! # What to write
 //!
-//! 1. A [`Transport`]: what the driver is called, what it promises ([`Capabilities`](crate::Capabilities)), and how to open
-//!    its two sides.
-//! 2. An [`Outbound`]: publishes a batch and says what became of each message. The engine's thread `fanfeed-outbound` opens
-//!    it, calls it and drops it.
-//! 3. An [`Inbound`]: opens and closes subscriptions, delivers what arrives into their [`Sink`]s, acknowledges what was
-//!    handled. The engine's thread `fanfeed-inbound` opens it, calls it and drops it. It may have threads of its own; a
-//!    `Sink` can be used from any thread.
-//! 4. A [`Driver`], so that [`Drivers`](crate::Drivers) finds it by URL. Its `connect` makes the transport of the URL and
-//!    returns [`Engine::start`].
+//! 1. A [`Transport`]: what the driver is called, what it promises
+//!    ([`Capabilities`](crate::Capabilities)), and how to open its two sides.
+//! 2. An [`Outbound`]: publishes a batch and says what became of each message. The engine's thread
+//!    `fanfeed-outbound` opens it, calls it and drops it.
+//! 3. An [`Inbound`]: opens and closes subscriptions, delivers what arrives into their [`Sink`]s,
+//!    acknowledges what was handled. The engine's thread `fanfeed-inbound` opens it, calls it and
+//!    drops it. It may have threads of its own; a `Sink` can be used from any thread.
+//! 4. A [`Driver`], so that [`Drivers`](crate::Drivers) finds it by URL. Its `connect` makes the
+//!    transport of the URL and returns [`Engine::start`].
 //! 5. A test that calls the suite `conformance` with a factory.
 //!
 //! Neither side needs to be `Send`: a side lives on one thread.
@@ -124,8 +124,8 @@ pub trait Driver: Send + Sync {
     /// The schemes of its URLs, without the colon, in lower case.
     fn schemes(&self) -> &'static [&'static str];
 
-    /// Connects to the server of the URL with the options of the caller. A driver that needs large batches for its
-    /// throughput sets [`EngineOptions::default_batch`].
+    /// Connects to the server of the URL with the options of the caller. A driver that needs large
+    /// batches for its throughput sets [`EngineOptions::default_batch`].
     ///
     /// # Errors
     ///

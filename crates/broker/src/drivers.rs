@@ -41,8 +41,8 @@ impl Drivers {
         self
     }
 
-    /// Connects, and fails if the server cannot be reached within the driver's timeout. `memory:` makes a new broker each
-    /// time.
+    /// Connects, and fails if the server cannot be reached within the driver's timeout. `memory:`
+    /// makes a new broker each time.
     ///
     /// # Errors
     ///
@@ -51,8 +51,8 @@ impl Drivers {
         self.connect_with(url, EngineOptions::new())
     }
 
-    /// The async variant of [`connect`](Self::connect). It waits on one of the runtime's threads for blocking work; if the
-    /// future is dropped, the broker is made nevertheless, and dropped.
+    /// The async variant of [`connect`](Self::connect). It waits on one of the runtime's threads
+    /// for blocking work; if the future is dropped, the broker is made nevertheless, and dropped.
     ///
     /// # Errors
     ///
@@ -66,8 +66,8 @@ impl Drivers {
         self.connect_with_async(url, EngineOptions::new())
     }
 
-    /// The async variant of [`connect_with`](Self::connect_with), which waits as [`connect_async`](Self::connect_async)
-    /// does.
+    /// The async variant of [`connect_with`](Self::connect_with), which waits as
+    /// [`connect_async`](Self::connect_async) does.
     ///
     /// # Errors
     ///
@@ -83,8 +83,9 @@ impl Drivers {
         crate::asynchronous::blocking(move || drivers.connect_with(&url, options))
     }
 
-    /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again until it is connected,
-    /// and subscriptions are pending meanwhile. [`health`](Broker::health) says why it is not connected.
+    /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again
+    /// until it is connected, and subscriptions are pending meanwhile. [`health`](Broker::health)
+    /// says why it is not connected.
     ///
     /// # Errors
     ///
@@ -93,9 +94,10 @@ impl Drivers {
         self.connect_with(url, EngineOptions::new().lazy(true))
     }
 
-    /// As [`connect`](Self::connect), with options: a logger, the pool, the queue to the server, timeouts, or
-    /// [`lazy`](EngineOptions::lazy). `memory:` uses the logger and the pool, since it has no server to which the other options
-    /// could apply. What only one driver has is in its URL.
+    /// As [`connect`](Self::connect), with options: a logger, the pool, the queue to the server,
+    /// timeouts, or [`lazy`](EngineOptions::lazy). `memory:` uses the logger and the pool, since it
+    /// has no server to which the other options could apply. What only one driver has is in its
+    /// URL.
     ///
     /// ```
     /// use fanfeed_broker::driver::EngineOptions;

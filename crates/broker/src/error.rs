@@ -63,11 +63,11 @@ impl Error for BadKey {}
 /// `Full`, `Timeout` and `Closed` give the message back.
 #[non_exhaustive]
 pub enum PublishError {
-    /// There is no room now, in the queue to the server or (in memory) in a subscription that blocks. Publish later,
-    /// or wait with [`publish`](crate::Publisher::publish).
+    /// There is no room now, in the queue to the server or (in memory) in a subscription that
+    /// blocks. Publish later, or wait with [`publish`](crate::Publisher::publish).
     Full(Message),
-    /// There was no room within the timeout, or the server did not confirm within the timeout. In the second case the
-    /// message may still arrive.
+    /// There was no room within the timeout, or the server did not confirm within the timeout. In
+    /// the second case the message may still arrive.
     Timeout(Message),
     /// The broker was closed.
     Closed(Message),
@@ -80,8 +80,9 @@ pub enum PublishError {
     },
     /// The key breaks the grammar.
     BadKey(BadKey),
-    /// The server refused the message. Only [`publish_confirmed`](crate::Publisher::publish_confirmed) returns this;
-    /// after the other methods it is an event.
+    /// The server refused the message. Only
+    /// [`publish_confirmed`](crate::Publisher::publish_confirmed) returns this; after the other
+    /// methods it is an event.
     Refused(Arc<str>),
     /// The connection was lost before the server confirmed: the message may have arrived or not.
     Uncertain(Message),
@@ -183,12 +184,14 @@ const CLOSED: &str = "the broker was closed: connect a new one";
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// This many messages were not confirmed within the timeout. They are still on their way, and a later flush tells if
-    /// they fail.
+    /// This many messages were not confirmed within the timeout. They are still on their way, and a
+    /// later flush tells if they fail.
     Timeout(usize),
-    /// The connection was lost before the server confirmed this many messages, which may have arrived or not.
+    /// The connection was lost before the server confirmed this many messages, which may have
+    /// arrived or not.
     Uncertain(usize),
-    /// The server refused this many messages, or the broker gave them up. Their events `PublishFailed` say which.
+    /// The server refused this many messages, or the broker gave them up. Their events
+    /// `PublishFailed` say which.
     Failed(usize),
     /// The broker was closed.
     Closed,
@@ -279,7 +282,8 @@ impl From<BadKey> for SubscribeError {
     }
 }
 
-/// Why [`BrokerSubscription::ready`](crate::BrokerSubscription::ready) did not see the subscription live.
+/// Why [`BrokerSubscription::ready`](crate::BrokerSubscription::ready) did not see the subscription
+/// live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyError {
@@ -308,7 +312,8 @@ pub enum CloseError {
     Undelivered {
         /// Messages that were published and did not reach the server.
         outbound: usize,
-        /// Messages that had arrived and that no handler had begun. A server that keeps messages delivers them again.
+        /// Messages that had arrived and that no handler had begun. A server that keeps messages
+        /// delivers them again.
         inbound: usize,
         /// Handlers that were still running.
         running: usize,

@@ -31,8 +31,8 @@ pub enum Event {
         /// Why.
         error: Arc<str>,
     },
-    /// Messages were dropped because a buffer was full, or because a group had no member. To spare the observer, this is
-    /// reported only when `total` has reached a power of two.
+    /// Messages were dropped because a buffer was full, or because a group had no member. To spare
+    /// the observer, this is reported only when `total` has reached a power of two.
     Dropped {
         /// The key.
         key: Key,
@@ -50,7 +50,8 @@ pub enum Event {
         /// How many, where it is known.
         missed: Option<u64>,
     },
-    /// A handler failed or panicked. The message is tried again unless [`GaveUp`](Self::GaveUp) follows.
+    /// A handler failed or panicked. The message is tried again unless [`GaveUp`](Self::GaveUp)
+    /// follows.
     HandlerFailed {
         /// The message.
         id: MessageId,
@@ -94,8 +95,8 @@ pub enum Event {
         /// Its size and its beginning.
         arrived: Arrived,
     },
-    /// A subscription ended with an error after `subscribe` had returned, such as a permission that was taken away. It
-    /// receives nothing more: subscribe again.
+    /// A subscription ended with an error after `subscribe` had returned, such as a permission that
+    /// was taken away. It receives nothing more: subscribe again.
     SubscriptionFailed {
         /// The key.
         key: Key,
@@ -104,7 +105,8 @@ pub enum Event {
         /// Why.
         error: Arc<str>,
     },
-    /// Handlers block all threads of the pool, and the pool has reached its limit: the other handlers wait.
+    /// Handlers block all threads of the pool, and the pool has reached its limit: the other
+    /// handlers wait.
     PoolExhausted {
         /// The limit of threads.
         limit: usize,

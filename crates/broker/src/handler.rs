@@ -30,16 +30,19 @@ pub type Outcome = Result<(), HandlerError>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandlerError {
-    /// The message has to be tried again after this time. With [`Redelivery::Requeue`](crate::Redelivery::Requeue), a driver that
-    /// delivers at least once decides how long the wait is.
+    /// The message has to be tried again after this time. With
+    /// [`Redelivery::Requeue`](crate::Redelivery::Requeue), a driver that delivers at least once
+    /// decides how long the wait is.
     Retry(Duration),
     /// The message can never be handled: it is given up at once, reported and counted.
     Reject,
-    /// The handler has not begun to handle the message, for example because its process shuts down. This is no failure, and counts
-    /// as no attempt. If the subscription has been cancelled, another member of the group gets the message, as it gets all that
-    /// was not begun. Otherwise the message is tried again, after the wait of a failure.
+    /// The handler has not begun to handle the message, for example because its process shuts down.
+    /// This is no failure, and counts as no attempt. If the subscription has been cancelled,
+    /// another member of the group gets the message, as it gets all that was not begun. Otherwise
+    /// the message is tried again, after the wait of a failure.
     ///
-    /// A server that counts deliveries counts this one too: see [`SubscribeOptions::attempts`](crate::SubscribeOptions::attempts).
+    /// A server that counts deliveries counts this one too: see
+    /// [`SubscribeOptions::attempts`](crate::SubscribeOptions::attempts).
     HandBack,
     /// The message has to be tried again, after a wait that grows with the attempts.
     Failed(Box<dyn Error + Send + Sync>),
@@ -71,9 +74,10 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
 
 /// Handles messages. Closures of the same signature are handlers.
 ///
-/// It is called on a thread of the broker's pool, one message at a time unless the subscription has a higher
-/// [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for the other handlers, up to its limit.
-/// It may publish, subscribe and unsubscribe, and may end its own subscription.
+/// It is called on a thread of the broker's pool, one message at a time unless the subscription has
+/// a higher [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for
+/// the other handlers, up to its limit. It may publish, subscribe and unsubscribe, and may end its
+/// own subscription.
 pub trait Handler: Send + Sync {
     /// Handles one message.
     ///
@@ -82,8 +86,8 @@ pub trait Handler: Send + Sync {
     /// The error says what to do with the message that could not be handled.
     fn handle(&self, message: &Message, context: &Context) -> Outcome;
 
-    /// Starts to handle one message. The result says whether the handler has returned, or goes on without the calling thread
-    /// as an `AsyncHandler` does.
+    /// Starts to handle one message. The result says whether the handler has returned, or goes on
+    /// without the calling thread as an `AsyncHandler` does.
     #[doc(hidden)]
     fn start(&self, message: &Message, context: &Context) -> Started {
         Started::Done(self.handle(message, context))

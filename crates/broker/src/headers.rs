@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// Named values besides the payload, in the order in which they were added.
 ///
-/// Names are compared byte by byte. A name has one value: setting it again replaces the value. A driver that carries a message
-/// to a server carries its headers too.
+/// Names are compared byte by byte. A name has one value: setting it again replaces the value. A
+/// driver that carries a message to a server carries its headers too.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Vec<(Arc<str>, Arc<str>)>,

@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// The identity of a message: 128 bits that no other message has, or the text that another program gave it.
+/// The identity of a message: 128 bits that no other message has, or the text that another program
+/// gave it.
 ///
 /// It prints as text, and [`parse`](Self::parse) reads what it prints.
 ///
@@ -21,7 +22,8 @@ pub struct MessageId(Inner);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Inner {
-    /// The random half, and the count. Not a `u128`, whose alignment would make each message larger.
+    /// The random half, and the count. Not a `u128`, whose alignment would make each message
+    /// larger.
     Unique(u64, u64),
     Text(Arc<str>),
 }
@@ -29,7 +31,8 @@ enum Inner {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl MessageId {
-    /// A new identity. Its first 64 bits are random, drawn once for each thread; the others are a count.
+    /// A new identity. Its first 64 bits are random, drawn once for each thread; the others are a
+    /// count.
     pub fn unique() -> Self {
         thread_local! {
             /// The random half, and the next count.
@@ -52,8 +55,8 @@ impl MessageId {
         Self(Inner::Unique(random, count))
     }
 
-    /// Whether it has the form of a [`unique`](Self::unique) one, 32 lower-case hexadecimal digits. A text of this form that
-    /// a program chose cannot be told from one.
+    /// Whether it has the form of a [`unique`](Self::unique) one, 32 lower-case hexadecimal digits.
+    /// A text of this form that a program chose cannot be told from one.
     pub fn is_generated(&self) -> bool {
         matches!(self.0, Inner::Unique(..))
     }

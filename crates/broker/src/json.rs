@@ -24,17 +24,21 @@ use crate::subscription::BrokerSubscription;
 
 /// Typed ways to publish and subscribe.
 ///
-/// A message that does not decode is reported as [`Event::Undecodable`](crate::Event::Undecodable) and
-/// [rejected](HandlerError::Reject): it is given up at once. There is a dead letter of it in two cases:
+/// A message that does not decode is reported as [`Event::Undecodable`](crate::Event::Undecodable)
+/// and [rejected](HandlerError::Reject): it is given up at once. There is a dead letter of it in
+/// two cases:
 ///
 /// - the handler is a [`JsonHandler`] (or an `AsyncJsonHandler`) inside the middleware
 ///   [`DeadLetter`](crate::middleware::DeadLetter), with any driver;
-/// - the subscription is a member of a group over Redis Streams, NATS JetStream or Kafka (unless the URL has
-///   `dead_letters=no`), where the server keeps what groups give up: the READMEs say where.
+/// - the subscription is a member of a group over Redis Streams, NATS JetStream or Kafka (unless
+///   the URL has `dead_letters=no`), where the server keeps what groups give up: the READMEs say
+///   where.
 ///
-/// Otherwise only the event tells: for groups in memory and with NATS core, and for plain subscriptions with every driver.
+/// Otherwise only the event tells: for groups in memory and with NATS core, and for plain
+/// subscriptions with every driver.
 ///
-/// With options or middleware, subscribe a [`JsonHandler`]. `AsyncBrokerExt` has async variants, with the feature `tokio`.
+/// With options or middleware, subscribe a [`JsonHandler`]. `AsyncBrokerExt` has async variants,
+/// with the feature `tokio`.
 ///
 /// ```
 /// use fanfeed_broker::{BrokerExt, MemoryBroker};
@@ -102,9 +106,11 @@ pub trait BrokerExt: Broker {
 
 impl<B: Broker + ?Sized> BrokerExt for B {}
 
-/// A [`Handler`] that gets values, for [`Subscribe`] with options and for [middleware](crate::middleware).
+/// A [`Handler`] that gets values, for [`Subscribe`] with options and for
+/// [middleware](crate::middleware).
 ///
-/// A message that does not decode is reported and rejected: see [`BrokerExt`] for what becomes of it.
+/// A message that does not decode is reported and rejected: see [`BrokerExt`] for what becomes of
+/// it.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -9,13 +9,15 @@ use crate::error::BadKey;
 ///
 /// # Grammar
 ///
-/// One grammar holds for all drivers. A key has from 1 to 255 bytes of UTF-8 and no control characters. `*` and `>` are
-/// reserved for patterns and refused. Everything else is an ordinary character; a period has a meaning only for the
-/// [`namespace`]. A driver escapes what its server cannot take, such that two keys never share a name there
+/// One grammar holds for all drivers. A key has from 1 to 255 bytes of UTF-8 and no control
+/// characters. `*` and `>` are reserved for patterns and refused. Everything else is an ordinary
+/// character; a period has a meaning only for the [`namespace`]. A driver escapes what its server
+/// cannot take, such that two keys never share a name there
 /// ([`driver::Escape`](crate::driver::Escape)). Names of groups follow the same grammar.
 ///
-/// A `Key` is checked when it is made. An invalid key is kept, so that building a message needs no `Result` at every
-/// step; the method that receives the key refuses it with [`BadKey`]. [`Key::checked`] refuses it at once.
+/// A `Key` is checked when it is made. An invalid key is kept, so that building a message needs no
+/// `Result` at every step; the method that receives the key refuses it with [`BadKey`].
+/// [`Key::checked`] refuses it at once.
 ///
 /// ```
 /// use fanfeed_broker::Key;

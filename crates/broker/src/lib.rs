@@ -1,8 +1,9 @@
 //! Keyed publish and subscribe with consumer groups: one API from one process to a fleet.
 //!
-//! A [`Message`] is published under a [`Key`]. Each plain subscription of that key gets it, and so does one member of each
-//! group. A driver carries the messages; a URL chooses it: [`Drivers`]. `memory:`, the [`MemoryBroker`], is here; the other
-//! drivers are separate crates, written with [`driver`].
+//! A [`Message`] is published under a [`Key`]. Each plain subscription of that key gets it, and so
+//! does one member of each group. A driver carries the messages; a URL chooses it: [`Drivers`].
+//! `memory:`, the [`MemoryBroker`], is here; the other drivers are separate crates, written with
+//! [`driver`].
 //!
 //! ```
 //! use fanfeed_broker::{Broker, Drivers, Message, Publisher, SubscriberExt};
@@ -33,38 +34,45 @@
 //! | the names of a `Broadcaster`, or of an event source | [`docs::names`] |
 //! | to write a driver | [`docs::writing`], [`driver`], and `conformance` for its tests |
 //!
-//! [`MemoryBroker`] maps the names of a `Broadcaster`. Those of an event source are the same here: `Publisher`, `Subscriber`,
-//! `subscribe_group`, [`namespace`], `unsubscribe`.
+//! [`MemoryBroker`] maps the names of a `Broadcaster`. Those of an event source are the same here:
+//! `Publisher`, `Subscriber`, `subscribe_group`, [`namespace`], `unsubscribe`.
 //!
 //! # Handlers
 //!
-//! A handler gets a message and a [`Context`] and returns an [`Outcome`]. `Ok` acknowledges the message. A handler that fails
-//! or panics is called again, before the messages behind it and after growing waits; after
-//! [`attempts`](SubscribeOptions::attempts) calls the message is given up and reported. Handlers run on a pool that grows when
-//! they block ([`PoolOptions`]), so that blocked handlers do not delay others until its limit is reached. A handler inherits
-//! nothing from the publisher: neither its timeout nor its cancellation. If a handler takes longer than its
-//! [`timeout`](SubscribeOptions::timeout), its token is cancelled and the overrun is reported; its thread cannot be stopped.
+//! A handler gets a message and a [`Context`] and returns an [`Outcome`]. `Ok` acknowledges the
+//! message. A handler that fails or panics is called again, before the messages behind it and after
+//! growing waits; after [`attempts`](SubscribeOptions::attempts) calls the message is given up and
+//! reported. Handlers run on a pool that grows when they block ([`PoolOptions`]), so that blocked
+//! handlers do not delay others until its limit is reached. A handler inherits nothing from the
+//! publisher: neither its timeout nor its cancellation. If a handler takes longer than its
+//! [`timeout`](SubscribeOptions::timeout), its token is cancelled and the overrun is reported; its
+//! thread cannot be stopped.
 //!
-//! A handler that publishes to its own subscription under [`Overflow::Block`] waits for itself once the buffer is full: use
-//! [`try_publish`](Publisher::try_publish) there, or [`publish_timeout`](Publisher::publish_timeout).
+//! A handler that publishes to its own subscription under [`Overflow::Block`] waits for itself once
+//! the buffer is full: use [`try_publish`](Publisher::try_publish) there, or
+//! [`publish_timeout`](Publisher::publish_timeout).
 //!
 //! # Order
 //!
-//! Messages that one thread publishes under one key reach each plain subscription in that order, and also a group of one
-//! member. Several members of a group begin the messages in order, but handle them at the same time. With
-//! [`concurrency`](SubscribeOptions::concurrency) above 1, or with [`Redelivery::Requeue`], there is no order.
+//! Messages that one thread publishes under one key reach each plain subscription in that order,
+//! and also a group of one member. Several members of a group begin the messages in order, but
+//! handle them at the same time. With [`concurrency`](SubscribeOptions::concurrency) above 1, or
+//! with [`Redelivery::Requeue`], there is no order.
 //!
 //! # Trade-offs
 //!
-//! - The memory driver keeps the messages of a key in a log that its plain subscriptions share, and those of groups and of
-//!   subscriptions that fell behind in queues, and not in the channels of a [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for
-//!   each key and its channels allocate their slots at once, which is more than the kibibyte that an idle subscription may
-//!   request here (its handle and the allocator's overhead come on top of that).
-//! - The table of keys is read without a lock. A publish takes the lock of its key, so publishers to one key take turns.
-//! - The crate has no atomic protocol of its own: what threads share is under a lock, behind an arc-swapped snapshot, or in
-//!   slots that are filled once. So there is no model in loom; programs under shuttle (`shuttle-tests/tests/broker.rs`) run its
-//!   locks in random schedules.
-//! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs; elsewhere it occupies none.
+//! - The memory driver keeps the messages of a key in a log that its plain subscriptions share, and
+//!   those of groups and of subscriptions that fell behind in queues, and not in the channels of a
+//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels allocate their
+//!   slots at once, which is more than the kibibyte that an idle subscription may request here (its
+//!   handle and the allocator's overhead come on top of that).
+//! - The table of keys is read without a lock. A publish takes the lock of its key, so publishers
+//!   to one key take turns.
+//! - The crate has no atomic protocol of its own: what threads share is under a lock, behind an
+//!   arc-swapped snapshot, or in slots that are filled once. So there is no model in loom; programs
+//!   under shuttle (`shuttle-tests/tests/broker.rs`) run its locks in random schedules.
+//! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs;
+//!   elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

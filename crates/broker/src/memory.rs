@@ -40,19 +40,25 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 
 /// The broker in memory. `memory:` is its URL.
 ///
-/// `publish` puts a message into the buffer of each subscription of its key, and of one member of each group, before it
-/// returns. (A `publish` that waits for room has put it there already, beyond the capacity.) A handler that fails is called again ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages
-/// are delivered at most once.
+/// `publish` puts a message into the buffer of each subscription of its key, and of one member of
+/// each group, before it returns. (A `publish` that waits for room has put it there already, beyond
+/// the capacity.) A handler that fails is called again
+/// ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages are delivered at most
+/// once.
 ///
 /// - A full buffer drops the message and counts it, or makes the publisher wait
-///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others: they are served first.
-/// - The members of a group share one buffer, so a member that leaves hands on everything that it has not begun. When
-///   the last member leaves, the messages in the buffer are dropped and counted.
+///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others: they are
+///   served first.
+/// - The members of a group share one buffer, so a member that leaves hands on everything that it
+///   has not begun. When the last member leaves, the messages in the buffer are dropped and
+///   counted.
 /// - Keys without subscriptions leave nothing behind.
-/// - Plain subscriptions that keep up share the messages of their key. While a handler blocks, the messages that it has not
-///   handled stay in memory, and at most 63 (64 KiB and one message) that it has handled.
+/// - Plain subscriptions that keep up share the messages of their key. While a handler blocks, the
+///   messages that it has not handled stay in memory, and at most 63 (64 KiB and one message) that
+///   it has handled.
 ///
-/// A handle is cheap to clone. Dropping the last one ends the broker without waiting; [`close`](Broker::close) drains it.
+/// A handle is cheap to clone. Dropping the last one ends the broker without waiting;
+/// [`close`](Broker::close) drains it.
 ///
 /// # From a `Broadcaster`
 ///
@@ -117,9 +123,9 @@ impl MemoryOptions {
         self
     }
 
-    /// Sets a callback that gets each event, in order, on a thread of its own. While the callback is busy, up to 8,192
-    /// events wait. If there are more, it misses the oldest, and then learns how many. [`close`](Broker::close) waits
-    /// for it at most a second beyond the deadline.
+    /// Sets a callback that gets each event, in order, on a thread of its own. While the callback
+    /// is busy, up to 8,192 events wait. If there are more, it misses the oldest, and then learns
+    /// how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -188,7 +194,8 @@ impl Default for MemoryBroker {
 
 const NO_OLD_MESSAGES: &str = "memory has no old messages: start with `New`";
 
-/// How long a publish waits for room in one of several full buffers before it tries the next one: at first, and at most.
+/// How long a publish waits for room in one of several full buffers before it tries the next one:
+/// at first, and at most.
 const FIRST_TURN: Duration = Duration::from_micros(100);
 const LONGEST_TURN: Duration = Duration::from_millis(5);
 
@@ -201,8 +208,8 @@ enum Patience {
 
 impl Core {
     fn publish(&self, message: Message, patience: Patience) -> Result<(), PublishError> {
-        // A publisher that may wait as long as it takes gives its message to followers that are full, and then waits. A
-        // handler may be the only one that can make room, so it must not.
+        // A publisher that may wait as long as it takes gives its message to followers that are
+        // full, and then waits. A handler may be the only one that can make room, so it must not.
         let may_wait = || matches!(patience, Patience::Until(None)) && !in_handler();
         let Some(rare) = self.begin(message, may_wait)? else {
             return Ok(());
@@ -303,8 +310,9 @@ impl Core {
             return Err(PublishError::Full(message.clone()));
         };
         let count = full.len();
-        // Takes the full subscriptions in turn, so that none is left out that has room again while another one is still full.
-        // After the deadline each still gets the message if it has room by then.
+        // Takes the full subscriptions in turn, so that none is left out that has room again while
+        // another one is still full. After the deadline each still gets the message if it has room
+        // by then.
         let mut late = false;
         let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
         let mut full: VecDeque<_> = others.collect();
@@ -393,7 +401,8 @@ impl Core {
         let subscription = BrokerSubscription::new(member);
         // A concurrent `close` may have looked for subscriptions before this one was added.
         if self.hub.is_closing() {
-            // Its handler may have been called meanwhile, and may need a lock that the caller holds: so without waiting for it.
+            // Its handler may have been called meanwhile, and may need a lock that the caller
+            // holds: so without waiting for it.
             subscription.cancel_soon();
             subscription.detach();
             return Err(SubscribeError::Closed);

@@ -12,8 +12,8 @@ use crate::key::Key;
 
 /// A message: a payload under a key, with a name, headers, an identity and a time.
 ///
-/// A message is a cheap handle: a clone shares the content. The builder methods change the content, and copy it first if
-/// it is shared.
+/// A message is a cheap handle: a clone shares the content. The builder methods change the content,
+/// and copy it first if it is shared.
 ///
 /// ```
 /// use fanfeed_broker::Message;
@@ -30,7 +30,8 @@ pub struct Message {
     content: Arc<Content>,
 }
 
-/// Small: allocators are fastest up to some hundred bytes, and each message that arrives takes one of these.
+/// Small: allocators are fastest up to some hundred bytes, and each message that arrives takes one
+/// of these.
 #[derive(Clone)]
 struct Content {
     id: MessageId,
@@ -51,7 +52,8 @@ struct More {
 static NO_HEADERS: Headers = Headers::new();
 
 impl Message {
-    /// A message with a new identity and the present time. An invalid key is refused when the message is published.
+    /// A message with a new identity and the present time. An invalid key is refused when the
+    /// message is published.
     pub fn new(key: impl Into<Key>, payload: impl Into<Bytes>) -> Self {
         Self {
             content: Arc::new(Content {
@@ -196,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_message_is_small_enough_to_be_freed_without_a_lock() {
-        // glibc frees up to 120 bytes without the lock of the thread that allocated them. An `Arc` adds two counts.
+        // glibc frees up to 120 bytes without the lock of the thread that allocated them. An `Arc`
+        // adds two counts.
         assert!(size_of::<Content>() + 16 <= 120);
     }
 }

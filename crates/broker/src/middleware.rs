@@ -2,7 +2,8 @@
 //!
 //! Retries, backoff and timeouts are options of a subscription
 //! ([`attempts`](crate::SubscribeOptions::attempts), [`backoff`](crate::SubscribeOptions::backoff),
-//! [`timeout`](crate::SubscribeOptions::timeout)). The handlers here wrap another handler, and can be nested:
+//! [`timeout`](crate::SubscribeOptions::timeout)). The handlers here wrap another handler, and can
+//! be nested:
 //!
 //! ```
 //! use std::sync::Arc;

@@ -7,16 +7,18 @@ use crate::error::SubscribeError;
 
 /// What happens to a message that finds the buffer of a subscription full.
 ///
-/// This applies to delivery at most once, where no server keeps the message. A driver that delivers at least once leaves
-/// messages that do not fit on the server, and reads them when there is room.
+/// This applies to delivery at most once, where no server keeps the message. A driver that delivers
+/// at least once leaves messages that do not fit on the server, and reads them when there is room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The message is dropped and counted ([`BrokerSubscription::dropped`](crate::BrokerSubscription::dropped)). A slow
-    /// subscription delays nobody.
+    /// The message is dropped and counted
+    /// ([`BrokerSubscription::dropped`](crate::BrokerSubscription::dropped)). A slow subscription
+    /// delays nobody.
     #[default]
     Drop,
-    /// The publisher waits for room. Only the memory driver can do this; a driver with a server refuses it.
+    /// The publisher waits for room. Only the memory driver can do this; a driver with a server
+    /// refuses it.
     Block,
 }
 
@@ -24,13 +26,15 @@ pub enum Overflow {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Start {
-    /// With messages that are published after the subscription has become live. A group that the server knows continues
-    /// where it was.
+    /// With messages that are published after the subscription has become live. A group that the
+    /// server knows continues where it was.
     #[default]
     New,
-    /// With the oldest message that the server still has. For a driver without memory this is [`New`](Self::New).
+    /// With the oldest message that the server still has. For a driver without memory this is
+    /// [`New`](Self::New).
     Earliest,
-    /// After the position with this text, which [`Receipt::position`](crate::Receipt::position) returns.
+    /// After the position with this text, which [`Receipt::position`](crate::Receipt::position)
+    /// returns.
     After(Arc<str>),
 }
 
@@ -41,12 +45,14 @@ pub enum Redelivery {
     /// The member tries the message again, before the messages behind it. This keeps the order.
     #[default]
     InPlace,
-    /// The message goes to the end of the queue, and any member may get it (with Kafka, any in the same process).
+    /// The message goes to the end of the queue, and any member may get it (with Kafka, any in the
+    /// same process).
     ///
-    /// Where delivery is at most once, it counts against the buffer until it is tried again. Where delivery is at least once,
-    /// it goes back at once, and the driver decides when it comes again: neither
-    /// [`HandlerError::Retry`](crate::HandlerError::Retry) nor [`backoff`](SubscribeOptions::backoff) sets the wait. With
-    /// Redis and Kafka there is none, so ten attempts are over within milliseconds. To outlast the failure of a database, use
+    /// Where delivery is at most once, it counts against the buffer until it is tried again. Where
+    /// delivery is at least once, it goes back at once, and the driver decides when it comes again:
+    /// neither [`HandlerError::Retry`](crate::HandlerError::Retry) nor
+    /// [`backoff`](SubscribeOptions::backoff) sets the wait. With Redis and Kafka there is none, so
+    /// ten attempts are over within milliseconds. To outlast the failure of a database, use
     /// [`InPlace`](Self::InPlace), or wait in the handler.
     Requeue,
 }
@@ -75,8 +81,8 @@ impl SubscribeOptions {
     /// The largest buffer, in messages.
     pub const LARGEST_BUFFER: usize = 1 << 20;
 
-    /// Buffer 256, overflow [`Drop`](Overflow::Drop), concurrency 1, start [`New`](Start::New), 10 attempts, waits of at
-    /// most 5 s between them, no timeout.
+    /// Buffer 256, overflow [`Drop`](Overflow::Drop), concurrency 1, start [`New`](Start::New), 10
+    /// attempts, waits of at most 5 s between them, no timeout.
     pub fn new() -> Self {
         Self {
             buffer: 256,
@@ -91,9 +97,10 @@ impl SubscribeOptions {
         }
     }
 
-    /// How many messages may wait for the handler, from 1 to [`LARGEST_BUFFER`](Self::LARGEST_BUFFER). Memory is used
-    /// only for messages that wait. With the memory driver, members of a group share one buffer, the largest that any of them
-    /// asked for.
+    /// How many messages may wait for the handler, from 1 to
+    /// [`LARGEST_BUFFER`](Self::LARGEST_BUFFER). Memory is used only for messages that wait. With
+    /// the memory driver, members of a group share one buffer, the largest that any of them asked
+    /// for.
     #[must_use]
     pub fn buffer(mut self, messages: usize) -> Self {
         self.buffer = messages;
@@ -128,13 +135,14 @@ impl SubscribeOptions {
         self
     }
 
-    /// How often a message is given to the handler before it is given up, which is reported and counted. 0 means without
-    /// limit.
+    /// How often a message is given to the handler before it is given up, which is reported and
+    /// counted. 0 means without limit.
     ///
-    /// If a server delivers a message again, the server's count of deliveries is included. That count also has
-    /// deliveries that ended before a handler was called. So with [`Redelivery::InPlace`] such a message is given up
-    /// after its second failure in this subscription at the earliest. With [`Redelivery::Requeue`] there is no other
-    /// count: choose a limit that leaves room for deliveries to members that have left since.
+    /// If a server delivers a message again, the server's count of deliveries is included. That
+    /// count also has deliveries that ended before a handler was called. So with
+    /// [`Redelivery::InPlace`] such a message is given up after its second failure in this
+    /// subscription at the earliest. With [`Redelivery::Requeue`] there is no other count: choose a
+    /// limit that leaves room for deliveries to members that have left since.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -156,8 +164,9 @@ impl SubscribeOptions {
         self
     }
 
-    /// How long a handler may take. At the end of that time its token is cancelled and the overrun is reported. The
-    /// thread of a synchronous handler cannot be stopped: the handler has to look at its token.
+    /// How long a handler may take. At the end of that time its token is cancelled and the overrun
+    /// is reported. The thread of a synchronous handler cannot be stopped: the handler has to look
+    /// at its token.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

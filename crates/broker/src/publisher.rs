@@ -26,30 +26,33 @@ pub enum Begun {
 
 /// Publishes messages.
 ///
-/// It is no error if nobody is subscribed. Messages that one thread publishes under one key arrive in their order.
+/// It is no error if nobody is subscribed. Messages that one thread publishes under one key arrive
+/// in their order.
 ///
-/// With a server, `publish` puts the message in a bounded queue to it. A message that fails after that is reported as
-/// [`Event::PublishFailed`](crate::Event::PublishFailed) and counted. In memory, `publish` delivers to the buffers of the
-/// subscriptions before it returns.
+/// With a server, `publish` puts the message in a bounded queue to it. A message that fails after
+/// that is reported as [`Event::PublishFailed`](crate::Event::PublishFailed) and counted. In
+/// memory, `publish` delivers to the buffers of the subscriptions before it returns.
 ///
-/// All methods except [`try_publish`](Self::try_publish) may block, and none may be called where blocking is forbidden, such
-/// as in async code; for that, feature `tokio` has async variants.
+/// All methods except [`try_publish`](Self::try_publish) may block, and none may be called where
+/// blocking is forbidden, such as in async code; for that, feature `tokio` has async variants.
 pub trait Publisher: Send + Sync {
     /// Publishes a message if there is room.
     ///
     /// # Errors
     ///
-    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room have then received the
-    /// message. [`Closed`](PublishError::Closed), [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
+    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room
+    /// have then received the message. [`Closed`](PublishError::Closed),
+    /// [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
     fn try_publish(&self, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message, and waits for room.
     ///
     /// # Errors
     ///
-    /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait, [`TooLarge`](PublishError::TooLarge),
-    /// [`BadKey`](PublishError::BadKey). In memory, [`Full`](PublishError::Full) if a handler publishes to its own
-    /// subscription, which is full and uses `Overflow::Block`: it would wait for itself. (Handlers that wait for each other's
+    /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait,
+    /// [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey). In memory,
+    /// [`Full`](PublishError::Full) if a handler publishes to its own subscription, which is full
+    /// and uses `Overflow::Block`: it would wait for itself. (Handlers that wait for each other's
     /// subscriptions are not detected.)
     fn publish(&self, message: Message) -> Result<(), PublishError>;
 
@@ -60,42 +63,46 @@ pub trait Publisher: Send + Sync {
     /// As [`publish`](Self::publish), and [`Timeout`](PublishError::Timeout).
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError>;
 
-    /// Publishes a message, and waits up to `timeout` until the server confirms it. In memory: until it is in the
-    /// buffers of all subscriptions.
+    /// Publishes a message, and waits up to `timeout` until the server confirms it. In memory:
+    /// until it is in the buffers of all subscriptions.
     ///
     /// # Errors
     ///
-    /// As [`publish_timeout`](Self::publish_timeout), [`Refused`](PublishError::Refused) with the server's reason, and
-    /// [`Uncertain`](PublishError::Uncertain) if the connection was lost in between and the driver does not publish again.
+    /// As [`publish_timeout`](Self::publish_timeout), [`Refused`](PublishError::Refused) with the
+    /// server's reason, and [`Uncertain`](PublishError::Uncertain) if the connection was lost in
+    /// between and the driver does not publish again.
     fn publish_confirmed(
         &self,
         message: Message,
         timeout: Duration,
     ) -> Result<Receipt, PublishError>;
 
-    /// Publishes a message where there is room. The result says how to wait for more room without a thread.
+    /// Publishes a message where there is room. The result says how to wait for more room without a
+    /// thread.
     #[doc(hidden)]
     fn begin_publish(&self, message: Message) -> Begun {
         Begun::Blocks(message)
     }
 
-    /// Waits up to `timeout` until the outcome of everything that was published before is known. `Ok` says that it is on the
-    /// server, except for messages whose failure was already told. In memory, everything is delivered when `publish`
-    /// returns, and there is nothing to tell.
+    /// Waits up to `timeout` until the outcome of everything that was published before is known.
+    /// `Ok` says that it is on the server, except for messages whose failure was already told. In
+    /// memory, everything is delivered when `publish` returns, and there is nothing to tell.
     ///
-    /// Each failure since the broker was made is told once, no matter when it happened: by the next flush that returns,
-    /// and by every other flush that began before that one returned. The failures may be of messages of other callers, or of
-    /// ones that were published during the flush. Callers that flush the same broker at different times take them from
-    /// each other: if each has to know about its own messages, use [`publish_confirmed`](Self::publish_confirmed), whose
-    /// caller alone is told, or the events.
+    /// Each failure since the broker was made is told once, no matter when it happened: by the next
+    /// flush that returns, and by every other flush that began before that one returned. The
+    /// failures may be of messages of other callers, or of ones that were published during the
+    /// flush. Callers that flush the same broker at different times take them from each other: if
+    /// each has to know about its own messages, use [`publish_confirmed`](Self::publish_confirmed),
+    /// whose caller alone is told, or the events.
     ///
     /// # Errors
     ///
-    /// - [`Timeout`](FlushError::Timeout) if messages are still on their way. This tells no failure: a later flush does.
-    /// - [`Uncertain`](FlushError::Uncertain) if the connection was lost before messages were confirmed, and the driver
-    ///   does not publish again.
-    /// - [`Failed`](FlushError::Failed) if messages were refused or given up. If there are uncertain messages too, this
-    ///   flush tells those, and the next one tells the failed ones.
+    /// - [`Timeout`](FlushError::Timeout) if messages are still on their way. This tells no
+    ///   failure: a later flush does.
+    /// - [`Uncertain`](FlushError::Uncertain) if the connection was lost before messages were
+    ///   confirmed, and the driver does not publish again.
+    /// - [`Failed`](FlushError::Failed) if messages were refused or given up. If there are
+    ///   uncertain messages too, this flush tells those, and the next one tells the failed ones.
     /// - [`Closed`](FlushError::Closed) after `close`.
     fn flush(&self, timeout: Duration) -> Result<(), FlushError>;
 }

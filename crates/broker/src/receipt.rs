@@ -10,7 +10,8 @@ use crate::id::MessageId;
 pub struct Receipt {
     /// The identity of the message.
     pub id: MessageId,
-    /// The position at which the server stored the message, if it says so. [`Start::After`](crate::Start::After) takes it.
+    /// The position at which the server stored the message, if it says so.
+    /// [`Start::After`](crate::Start::After) takes it.
     pub position: Option<Arc<str>>,
 }
 

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The counters of a broker since it was made. While the broker works, each value is one that was true a moment ago.
+/// The counters of a broker since it was made. While the broker works, each value is one that was
+/// true a moment ago.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerStats {
-    /// Messages that the queue to the server took, by whichever method. Each is counted later as `confirmed` or
-    /// `publish_failed`; the others are on their way ([`Health::outbound`]). In memory: messages that were given to the
-    /// subscriptions, including those for which some subscription had no room.
+    /// Messages that the queue to the server took, by whichever method. Each is counted later as
+    /// `confirmed` or `publish_failed`; the others are on their way ([`Health::outbound`]). In
+    /// memory: messages that were given to the subscriptions, including those for which some
+    /// subscription had no room.
     pub published: u64,
-    /// Messages that the server confirmed, also after a caller of `publish_confirmed` had stopped waiting. In memory: as
-    /// `published`.
+    /// Messages that the server confirmed, also after a caller of `publish_confirmed` had stopped
+    /// waiting. In memory: as `published`.
     pub confirmed: u64,
-    /// Messages of `published` that were refused by the server, given up at the end, or lost on the way for all that is
-    /// known. Each is also an event `PublishFailed`. A message of `publish_confirmed` that fails is counted too. What
-    /// `publish` refuses itself, such as a message that is too large, is not.
+    /// Messages of `published` that were refused by the server, given up at the end, or lost on the
+    /// way for all that is known. Each is also an event `PublishFailed`. A message of
+    /// `publish_confirmed` that fails is counted too. What `publish` refuses itself, such as a
+    /// message that is too large, is not.
     pub publish_failed: u64,
     /// Messages for which nobody was subscribed, where the driver can tell.
     pub unrouted: u64,
@@ -52,8 +55,9 @@ pub enum Connection {
 pub struct Health {
     /// The connection.
     pub connection: Connection,
-    /// Why the side that publishes is down: the last error of an attempt to connect, or of the connection that was lost.
-    /// `None` while it is up, before its first attempt has ended, and in memory.
+    /// Why the side that publishes is down: the last error of an attempt to connect, or of the
+    /// connection that was lost. `None` while it is up, before its first attempt has ended, and in
+    /// memory.
     pub outbound_fault: Option<Arc<str>>,
     /// Why the side that receives is down, in the same way.
     pub inbound_fault: Option<Arc<str>>,

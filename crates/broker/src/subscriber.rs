@@ -71,9 +71,9 @@ impl fmt::Debug for Subscribe {
 
 /// Subscribes to messages.
 pub trait Subscriber: Send + Sync {
-    /// Subscribes. When this returns, the subscription is live: a message that is published anywhere from now on arrives.
-    /// While the server is away it returns a pending subscription, which
-    /// [`ready`](BrokerSubscription::ready) waits for.
+    /// Subscribes. When this returns, the subscription is live: a message that is published
+    /// anywhere from now on arrives. While the server is away it returns a pending subscription,
+    /// which [`ready`](BrokerSubscription::ready) waits for.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! What the types promise: they are shared between threads, they do not show secrets, and they are found by their names.
+//! What the types promise: they are shared between threads, they do not show secrets, and they are
+//! found by their names.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The shared engine passes the suite over a server that is a struct: at least once, with replay, groups and restarts.
+//! The shared engine passes the suite over a server that is a struct: at least once, with replay,
+//! groups and restarts.
 
 mod closing;
 mod common;
@@ -165,7 +166,8 @@ fn the_outbound_queue_keeps_its_order_across_restarts() {
         publisher.join().unwrap();
     });
     broker.flush(SOON).unwrap();
-    // The fake loses its answer now and then, so that batches come twice; without the repeats the order is whole.
+    // The fake loses its answer now and then, so that batches come twice; without the repeats the
+    // order is whole.
     let mut next = 0;
     for message in fake.server.log("k") {
         let n: usize = std::str::from_utf8(message.payload())
@@ -229,7 +231,8 @@ fn what_a_leaving_member_holds_for_a_retry_goes_to_another() {
     assert_eq!(got, Vec::from_iter(0..20));
 }
 
-/// Guards against a job that kept several deliveries of a group while its handler was busy with the first of them.
+/// Guards against a job that kept several deliveries of a group while its handler was busy with the
+/// first of them.
 #[test]
 fn what_no_handler_has_begun_goes_back_while_a_handler_runs() {
     let fake = server();
@@ -264,8 +267,8 @@ fn what_no_handler_has_begun_goes_back_while_a_handler_runs() {
     leaving.join().unwrap();
 }
 
-/// A member that leaves while the server is away: the driver, which may hold the messages across connections, hears what
-/// became of each, and that the subscription is closed.
+/// A member that leaves while the server is away: the driver, which may hold the messages across
+/// connections, hears what became of each, and that the subscription is closed.
 #[test]
 fn what_became_of_deliveries_during_an_outage_is_told_after_it() {
     for opens_again in [true, false] {

@@ -9,7 +9,8 @@ struct Counting;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: all calls go on to the system's allocator as they come; the count beside them is no part of its contract.
+// SAFETY: all calls go on to the system's allocator as they come; the count beside them is no part
+// of its contract.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size() as isize, Ordering::Relaxed);
@@ -19,7 +20,8 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`, and `System` made the block in `alloc`.
+        // SAFETY: the caller keeps the contract of `dealloc`, and `System` made the block in
+        // `alloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -29,8 +31,8 @@ static ALLOCATOR: Counting = Counting;
 
 const COUNT: usize = 100_000;
 
-/// The bytes that each of many subscriptions requests: its key and its closure included, and its handle, which is in the
-/// list, not included. The allocator's own overhead is not included either.
+/// The bytes that each of many subscriptions requests: its key and its closure included, and its
+/// handle, which is in the list, not included. The allocator's own overhead is not included either.
 fn measure(key: impl Fn(usize) -> String, group: Option<&str>) -> isize {
     let broker = MemoryBroker::new();
     // What the first use of everything allocates for good.

@@ -61,7 +61,8 @@ fn values_arrive_and_what_does_not_decode_is_reported_without_its_content() {
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Subscribes the handler with options and inside a `DeadLetter`, and sends it a value and a message that does not decode.
+/// Subscribes the handler with options and inside a `DeadLetter`, and sends it a value and a
+/// message that does not decode.
 fn check_dead_letter(broker: &MemoryBroker, handler: impl Handler + 'static) -> Message {
     let (tx, rx) = unbounded();
     let _dead = broker

@@ -1,4 +1,5 @@
-//! What the feature `metrics` adds: what a recorder learns of the memory driver, and of a driver over the engine.
+//! What the feature `metrics` adds: what a recorder learns of the memory driver, and of a driver
+//! over the engine.
 
 mod common;
 #[allow(dead_code, reason = "the tests of the engine use the rest")]

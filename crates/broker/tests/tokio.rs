@@ -259,7 +259,8 @@ async fn pending_handlers_hold_no_thread() {
     assert_eq!(broker.stats().delivered, COUNT as u64 + 1);
 }
 
-/// A poll that is under way when the subscription ends is waited for, and nothing of the future runs after that.
+/// A poll that is under way when the subscription ends is waited for, and nothing of the future
+/// runs after that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_future_runs_after_unsubscribe() {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
@@ -291,7 +292,8 @@ async fn nothing_of_a_future_runs_after_unsubscribe() {
     }
 }
 
-/// Publishers that wait for room are no threads: a runtime with one thread for blocking work has hundreds of them.
+/// Publishers that wait for room are no threads: a runtime with one thread for blocking work has
+/// hundreds of them.
 #[test]
 fn publishers_wait_for_room_without_threads() {
     const COUNT: usize = 300;

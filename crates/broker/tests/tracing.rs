@@ -1,6 +1,8 @@
-//! What the feature `tracing` adds: spans around publish and handle, and the context that messages carry on.
+//! What the feature `tracing` adds: spans around publish and handle, and the context that messages
+//! carry on.
 //!
-//! One test, in a program of its own: handlers run on threads of the pool, so the subscriber is that of the process.
+//! One test, in a program of its own: handlers run on threads of the pool, so the subscriber is
+//! that of the process.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,13 +1,16 @@
-//! The broker over Kafka beside a bare loop of `rdkafka`, on librdkafka's mock cluster in this process.
+//! The broker over Kafka beside a bare loop of `rdkafka`, on librdkafka's mock cluster in this
+//! process.
 //!
 //! `cargo bench -p fanfeed-kafka` measures; with `-- --test` each runs once over, small.
 //!
-//! - *published*: messages of 100 bytes on one key until the cluster has confirmed all, an idempotent producer, acks from all;
+//! - *published*: messages of 100 bytes on one key until the cluster has confirmed all, an
+//!   idempotent producer, acks from all;
 //! - *delivered*: the same messages read from the beginning to a counting handler;
 //! - *latency*: one message after another, from before it is published until it is received.
 //!
-//! The loop does what a careful program does: it sends headers with an identity and a time, waits for the delivery
-//! reports, and reads payload and headers. The mock cluster takes the same processors as the clients.
+//! The loop does what a careful program does: it sends headers with an identity and a time, waits
+//! for the delivery reports, and reads payload and headers. The mock cluster takes the same
+//! processors as the clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

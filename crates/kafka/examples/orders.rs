@@ -5,8 +5,8 @@
 //! cargo run -p fanfeed-kafka --example orders -- mock
 //! ```
 //!
-//! `mock` starts librdkafka's mock cluster in this process, for machines without Kafka. Run it twice at the same time over
-//! one cluster, and the workers of both share the partitions.
+//! `mock` starts librdkafka's mock cluster in this process, for machines without Kafka. Run it
+//! twice at the same time over one cluster, and the workers of both share the partitions.
 
 use std::error::Error;
 use std::sync::Arc;

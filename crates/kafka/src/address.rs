@@ -21,7 +21,8 @@ const MECHANISMS: &[(&str, Mechanism)] = &[
 const PARAMETERS: &str = "prefix, topic, max_message, dial_timeout, confirm_timeout, session_timeout, commit_interval, \
                           refresh, dead_letters, mechanism, ca, cert, key, and rdkafka.NAME for a property of librdkafka";
 
-/// `kafka://user:password@host:9092,host:9092?prefix=shop.`; `kafkas` for TLS. See the crate's page for the parameters.
+/// `kafka://user:password@host:9092,host:9092?prefix=shop.`; `kafkas` for TLS. See the crate's page
+/// for the parameters.
 impl FromStr for Config {
     type Err = ConnectError;
 

@@ -79,8 +79,9 @@ where
     C: ClientContext,
     T: FromClientConfigAndContext<C>,
 {
-    // Otherwise OpenSSL, when librdkafka begins to use it, registers a function that frees its memory when the process ends:
-    // while librdkafka's threads still use it, which ends the process with a signal. This happens once.
+    // Otherwise OpenSSL, when librdkafka begins to use it, registers a function that frees its
+    // memory when the process ends: while librdkafka's threads still use it, which ends the process
+    // with a signal. This happens once.
     #[cfg(feature = "tls")]
     openssl_sys::init();
     for (name, value) in &config.properties {

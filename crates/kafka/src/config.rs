@@ -75,9 +75,10 @@ impl Mechanism {
 }
 
 impl Config {
-    /// The defaults for a cluster, which is given by the addresses of some of its servers (`host:port`): no TLS, no
-    /// password, no prefix, a topic for each key, messages of at most 1 MiB, 5 s to connect, 30 s for a confirmation,
-    /// sessions of 10 s, a commit every 500 ms, a check for new partitions every 30 s. Dead letters are kept.
+    /// The defaults for a cluster, which is given by the addresses of some of its servers
+    /// (`host:port`): no TLS, no password, no prefix, a topic for each key, messages of at most 1
+    /// MiB, 5 s to connect, 30 s for a confirmation, sessions of 10 s, a commit every 500 ms, a
+    /// check for new partitions every 30 s. Dead letters are kept.
     pub fn new<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> Self {
         Config {
             servers: servers.into_iter().map(Into::into).collect(),
@@ -119,29 +120,31 @@ impl Config {
         self
     }
 
-    /// Sets the prefix of all topics and consumer groups. Brokers with different prefixes do not see each other's
-    /// messages, unless one prefix begins with the other: the key `shop.orders` without a prefix has the topic of the key
-    /// `orders` with the prefix `shop.`.
+    /// Sets the prefix of all topics and consumer groups. Brokers with different prefixes do not
+    /// see each other's messages, unless one prefix begins with the other: the key `shop.orders`
+    /// without a prefix has the topic of the key `orders` with the prefix `shop.`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets a function that returns the topic of a key; the prefix is put before it. By default each key has a topic of
-    /// its own. Several keys may share a topic: each record carries its key, and readers skip the records of other
-    /// keys. A name that Kafka does not accept is refused when it is used.
+    /// Sets a function that returns the topic of a key; the prefix is put before it. By default
+    /// each key has a topic of its own. Several keys may share a topic: each record carries its
+    /// key, and readers skip the records of other keys. A name that Kafka does not accept is
+    /// refused when it is used.
     ///
-    /// On such a topic, each pair of a group and a key has a consumer group and a client of its own.
+    /// On such a topic, each pair of a group and a key has a consumer group and a client of its
+    /// own.
     #[must_use]
     pub fn topics(mut self, topic: impl Fn(&Key) -> String + Send + Sync + 'static) -> Self {
         self.topics = Topics::Shared(Arc::new(topic));
         self
     }
 
-    /// Sets a function that returns the key of a record, by which Kafka chooses the record's partition. By default it
-    /// is the key of the message. Messages are in order within a partition, and the processes of a group share the work
-    /// by partitions.
+    /// Sets a function that returns the key of a record, by which Kafka chooses the record's
+    /// partition. By default it is the key of the message. Messages are in order within a
+    /// partition, and the processes of a group share the work by partitions.
     ///
     /// ```
     /// use fanfeed_kafka::Config;
@@ -157,9 +160,9 @@ impl Config {
         self
     }
 
-    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
-    /// larger message, and skips and reports a larger message that it receives. The server has a limit of its own,
-    /// `max.message.bytes`.
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker
+    /// refuses to publish a larger message, and skips and reports a larger message that it
+    /// receives. The server has a limit of its own, `max.message.bytes`.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
@@ -173,47 +176,50 @@ impl Config {
         self
     }
 
-    /// Sets the timeout for confirmations: if the cluster confirms none of the published messages for this long, the
-    /// connection counts as lost. Messages that were not confirmed are not lost: they are published when the cluster is
-    /// back.
+    /// Sets the timeout for confirmations: if the cluster confirms none of the published messages
+    /// for this long, the connection counts as lost. Messages that were not confirmed are not lost:
+    /// they are published when the cluster is back.
     #[must_use]
     pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
         self.confirm = timeout;
         self
     }
 
-    /// Sets how long a member of a group may be silent before its partitions go to others. By default, servers accept
-    /// from 6 s to 5 minutes.
+    /// Sets how long a member of a group may be silent before its partitions go to others. By
+    /// default, servers accept from 6 s to 5 minutes.
     #[must_use]
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
         self.session = timeout;
         self
     }
 
-    /// Sets how often the offsets of handled messages are committed. If a process is killed, the messages that it
-    /// handled since its last commit are handled again.
+    /// Sets how often the offsets of handled messages are committed. If a process is killed, the
+    /// messages that it handled since its last commit are handled again.
     #[must_use]
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit = interval;
         self
     }
 
-    /// Sets how often the driver checks for new partitions, and for topics that were deleted and made again.
+    /// Sets how often the driver checks for new partitions, and for topics that were deleted and
+    /// made again.
     #[must_use]
     pub fn refresh(mut self, interval: Duration) -> Self {
         self.refresh = interval;
         self
     }
 
-    /// Sets whether messages that a group gives up or cannot read are kept in the topic `dead.TOPIC`, after the prefix.
+    /// Sets whether messages that a group gives up or cannot read are kept in the topic
+    /// `dead.TOPIC`, after the prefix.
     #[must_use]
     pub fn dead_letters(mut self, kept: bool) -> Self {
         self.dead_letters = kept;
         self
     }
 
-    /// Sets a property of librdkafka, such as `compression.type`. It replaces the value that this crate sets. Do not
-    /// change properties on which delivery depends, such as `enable.idempotence`.
+    /// Sets a property of librdkafka, such as `compression.type`. It replaces the value that this
+    /// crate sets. Do not change properties on which delivery depends, such as
+    /// `enable.idempotence`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), Secret::new(value)));
@@ -238,8 +244,8 @@ impl Config {
             .fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
 
-    /// The topic of a key, and whether all its records belong to this key. The error says why Kafka cannot have such a
-    /// topic.
+    /// The topic of a key, and whether all its records belong to this key. The error says why Kafka
+    /// cannot have such a topic.
     pub(crate) fn topic(&self, key: &Key) -> Result<(String, bool), String> {
         match &self.topics {
             Topics::PerKey => Ok(names::topic(&self.prefix, key.as_str())),

@@ -1,11 +1,13 @@
 //! The receiving side.
 //!
-//! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]), whose partitions are
-//! assigned by hand, a second one for those that fell behind, and one consumer for each group ([`groups`]). They
-//! need no threads that wait: a consumer whose queue gets something wakes this thread.
+//! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]),
+//! whose partitions are assigned by hand, a second one for those that fell behind, and one consumer
+//! for each group ([`groups`]). They need no threads that wait: a consumer whose queue gets
+//! something wakes this thread.
 //!
-//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered. By then a plain
-//! subscription knows the end of each partition and is read from there; for a group, each partition has a committed offset.
+//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered.
+//! By then a plain subscription knows the end of each partition and is read from there; for a
+//! group, each partition has a committed offset.
 
 mod contact;
 mod groups;
@@ -31,11 +33,12 @@ use plain::Plain;
 /// How long a wait lasts at most if nothing ends it earlier.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// After this many polls without a record a consumer has no more. A poll that serves another event, such as the answer to
-/// a commit, has no record either.
+/// After this many polls without a record a consumer has no more. A poll that serves another event,
+/// such as the answer to a commit, has no record either.
 const NOTHING: usize = 16;
 
-/// The state that outlives a connection: consumers with their positions, and the messages that handlers hold.
+/// The state that outlives a connection: consumers with their positions, and the messages that
+/// handlers hold.
 #[derive(Debug)]
 pub(crate) struct Kept {
     plain: Plain,
@@ -76,7 +79,8 @@ impl Wake {
 
     /// The engine has work for the thread.
     fn nudge(&self) {
-        // ORDERING: pairs with the swap in `take_nudge`: after it, the thread sees what the engine wrote before this call.
+        // ORDERING: pairs with the swap in `take_nudge`: after it, the thread sees what the engine
+        // wrote before this call.
         self.nudged.store(true, Ordering::Release);
         self.ring();
     }

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 /// The longest name that Kafka takes for a topic.
 pub(crate) const LONGEST: usize = 249;
 
-/// A key, or a group, in the characters that topics may have: ASCII letters, digits, `-`, `.`, and `_` as the mark of an
-/// escape, such as `_20` for a space. It is injective. No result is `.` or `..`, which Kafka refuses.
+/// A key, or a group, in the characters that topics may have: ASCII letters, digits, `-`, `.`, and
+/// `_` as the mark of an escape, such as `_20` for a space. It is injective. No result is `.` or
+/// `..`, which Kafka refuses.
 ///
-/// Kafka also refuses a topic whose name differs from another's only by a period in place of an underscore, because both
-/// would have the same metrics. This happens only if one key has a period before two hexadecimal digits, and another key has
-/// the character of that number at the same place: `a.5Fb` and `a_b`.
+/// Kafka also refuses a topic whose name differs from another's only by a period in place of an
+/// underscore, because both would have the same metrics. This happens only if one key has a period
+/// before two hexadecimal digits, and another key has the character of that number at the same
+/// place: `a.5Fb` and `a_b`.
 pub(crate) fn escape(text: &str) -> String {
     let only_dots = text.bytes().all(|byte| byte == b'.');
     let mut name = String::with_capacity(text.len() + 8);
@@ -26,8 +28,8 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// The topic of a key, and whether only this key has that topic.
 ///
-/// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two keys may share such a
-/// name, so readers have to check the key of each record.
+/// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two
+/// keys may share such a name, so readers have to check the key of each record.
 pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
     let name = format!("{prefix}{}", escape(key));
     if name.len() <= LONGEST {
@@ -72,8 +74,9 @@ pub(crate) fn is_topic(name: &str) -> bool {
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "." | "..")
 }
 
-/// The consumer group of one group on topics that belong to one key each. A slash marks the consumer groups of
-/// [`shared_group`], so a name with a slash is escaped, and a slash at its end says so: no key is empty.
+/// The consumer group of one group on topics that belong to one key each. A slash marks the
+/// consumer groups of [`shared_group`], so a name with a slash is escaped, and a slash at its end
+/// says so: no key is empty.
 pub(crate) fn group(prefix: &str, group: &str) -> String {
     match group.contains('/') {
         true => format!("{prefix}{}/", escape(group)),
@@ -81,7 +84,8 @@ pub(crate) fn group(prefix: &str, group: &str) -> String {
     }
 }
 
-/// The consumer group of one group on a topic that several keys share: each key has its own offsets.
+/// The consumer group of one group on a topic that several keys share: each key has its own
+/// offsets.
 pub(crate) fn shared_group(prefix: &str, group: &str, key: &str) -> String {
     format!("{prefix}{}/{}", escape(group), escape(key))
 }

@@ -1,8 +1,9 @@
 //! The publishing side: an idempotent producer that outlives the connection.
 //!
-//! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So when the cluster is
-//! away, the producer and its messages are kept. The engine publishes the same batch again on the next connection; messages
-//! of it that the producer still has are awaited instead of being sent a second time.
+//! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So
+//! when the cluster is away, the producer and its messages are kept. The engine publishes the same
+//! batch again on the next connection; messages of it that the producer still has are awaited
+//! instead of being sent a second time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -27,7 +28,8 @@ use crate::position::write_position;
 use crate::record;
 use crate::shared::Shared;
 
-/// The bytes that a record may have beyond the largest message: its key, the headers of this crate and framing.
+/// The bytes that a record may have beyond the largest message: its key, the headers of this crate
+/// and framing.
 pub(crate) const OVERHEAD: usize = 64 * 1024;
 
 /// How often a waiting thread checks whether the cluster is away.
@@ -208,7 +210,8 @@ impl Pipeline {
             )
             .set("linger.ms", "0")
             .set("batch.num.messages", "10000")
-            // The partitioner of Java's producers, so that a key has the same partition in all languages.
+            // The partitioner of Java's producers, so that a key has the same partition in all
+            // languages.
             .set("partitioner", "murmur2_random");
         let producer = client::create(config, client, context)?;
         Ok(Pipeline {

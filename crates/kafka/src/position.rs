@@ -1,4 +1,5 @@
-//! Positions as text: `PARTITION@OFFSET` of the last message that was received; several are separated by commas.
+//! Positions as text: `PARTITION@OFFSET` of the last message that was received; several are
+//! separated by commas.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

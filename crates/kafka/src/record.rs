@@ -12,8 +12,8 @@
 //! | header `ff-h.NAME` | the header `NAME`, which begins with `ff-` | |
 //! | any other header | a header | |
 //!
-//! Records of other programs need none of these. A header that is not UTF-8 is left out; if several have the same name, the
-//! last one counts.
+//! Records of other programs need none of these. A header that is not UTF-8 is left out; if several
+//! have the same name, the last one counts.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -14,8 +14,8 @@ pub(crate) fn at_once(code: RDKafkaErrorCode, reason: &str) -> Option<ConnectErr
             Some(ConnectError::Denied(reason.into()))
         }
         RDKafkaErrorCode::SSL => Some(of_handshake(reason)),
-        // librdkafka reports some as failures of the connection. In TLS 1.3 the server reads the client's certificate when
-        // the handshake is over for the client.
+        // librdkafka reports some as failures of the connection. In TLS 1.3 the server reads the
+        // client's certificate when the handshake is over for the client.
         _ if reason.contains("SSL routines") && !reason.contains("unexpected eof") => {
             Some(of_handshake(reason))
         }

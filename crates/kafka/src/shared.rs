@@ -30,10 +30,12 @@ impl Shared {
         }
     }
 
-    /// Called by each of the engine's two threads at its end. The later one drops the clients, because that takes time and
-    /// the last handle of a user may outlive the broker. The earlier one must not: the other side may still need its own.
+    /// Called by each of the engine's two threads at its end. The later one drops the clients,
+    /// because that takes time and the last handle of a user may outlive the broker. The earlier
+    /// one must not: the other side may still need its own.
     pub(crate) fn ended(&self) {
-        // ORDERING: both threads swap, so the later one sees what the side of the earlier one put back.
+        // ORDERING: both threads swap, so the later one sees what the side of the earlier one put
+        // back.
         if !self.ended.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -33,12 +33,12 @@ pub fn driver() -> impl Driver {
     KafkaDriver
 }
 
-/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a batch before it publishes the
-/// next, so small batches cost time.
+/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a
+/// batch before it publishes the next, so small batches cost time.
 pub const BATCH: usize = 2048;
 
-/// Connects as a [`Config`] says. It fails if the cluster cannot be used now. For throughput, set [`EngineOptions::batch`] to
-/// [`BATCH`].
+/// Connects as a [`Config`] says. It fails if the cluster cannot be used now. For throughput, set
+/// [`EngineOptions::batch`] to [`BATCH`].
 ///
 /// # Errors
 ///

@@ -18,13 +18,15 @@ use fanfeed_testkit::{Tally, scenario, wait_until};
 use rdkafka::mocking::MockCoordinator;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-/// The state of all subscriptions of the tests below: one plain, two members of a group in two brokers.
+/// The state of all subscriptions of the tests below: one plain, two members of a group in two
+/// brokers.
 ///
-/// The writer has one request on its way at a time. The mock cluster does not check the sequence numbers of a producer
-/// without transactions: it appends a batch although the one before it failed, where a server refuses it. librdkafka takes
-/// that for a sign that the earlier batch is there too, and reports it delivered. For the same reason a batch whose
-/// confirmation was lost with the connection is appended twice. So the plain subscription has to get as many messages as the
-/// topic has records: it goes on where it was.
+/// The writer has one request on its way at a time. The mock cluster does not check the sequence
+/// numbers of a producer without transactions: it appends a batch although the one before it
+/// failed, where a server refuses it. librdkafka takes that for a sign that the earlier batch is
+/// there too, and reports it delivered. For the same reason a batch whose confirmation was lost
+/// with the connection is appended twice. So the plain subscription has to get as many messages as
+/// the topic has records: it goes on where it was.
 fn count_through(cluster: &Cluster, all: usize, disturb: impl FnMut(usize)) -> Census {
     let one_at_a_time = ("max.in.flight.requests.per.connection", "1");
     let writer = connect(cluster.config().property(one_at_a_time.0, one_at_a_time.1));
@@ -108,7 +110,8 @@ fn nothing_is_lost_when_leaders_move_and_requests_fail() {
             ],
         );
     });
-    // No connection was lost: the producer repeats nothing, and a plain reader goes on where it was.
+    // No connection was lost: the producer repeats nothing, and a plain reader goes on where it
+    // was.
     census.plain.assert_exactly_once();
 }
 
@@ -119,7 +122,8 @@ fn nothing_is_lost_when_the_coordinator_moves() {
     cluster.topic("k", 4);
     let (writer, reader) = (cluster.connect(), cluster.connect());
     let tally = Arc::new(Tally::new(ALL));
-    // One member: the mock cluster fails an assertion of its own if its coordinator moves while members join.
+    // One member: the mock cluster fails an assertion of its own if its coordinator moves while
+    // members join.
     let _member = reader.subscribe_group("k", "g", count(&tally)).unwrap();
     under_load(&writer, "k", ALL, |part| {
         tally.wait_for(part * ALL / 5, LONG);

@@ -1,13 +1,15 @@
-//! The driver beside the bare client library, in one run: messages a second published and delivered, and the time from
-//! publishing to the handler.
+//! The driver beside the bare client library, in one run: messages a second published and
+//! delivered, and the time from publishing to the handler.
 //!
-//! `cargo bench -p fanfeed-nats` starts a server on a free port, and prints the medians of interleaved rounds. `-- --test` is a
-//! short run that shows that it works, and so is `cargo test`. `-- --old` takes Debian's server instead of the one from PyPI.
+//! `cargo bench -p fanfeed-nats` starts a server on a free port, and prints the medians of
+//! interleaved rounds. `-- --test` is a short run that shows that it works, and so is `cargo test`.
+//! `-- --old` takes Debian's server instead of the one from PyPI.
 //!
-//! Both sides carry the same payload of 64 bytes on one subject. The bare client has a runtime of two threads, sends
-//! without headers, and flushes at the end; `+headers` is the bare client with an identity and a time in headers, and `lean`
-//! is the driver without them. With JetStream the bare client sends all messages of a window before it waits for their
-//! acknowledgements, as the driver does with its batches. Further arguments choose rows by a part of their names.
+//! Both sides carry the same payload of 64 bytes on one subject. The bare client has a runtime of
+//! two threads, sends without headers, and flushes at the end; `+headers` is the bare client with
+//! an identity and a time in headers, and `lean` is the driver without them. With JetStream the
+//! bare client sends all messages of a window before it waits for their acknowledgements, as the
+//! driver does with its batches. Further arguments choose rows by a part of their names.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -20,8 +20,8 @@ const STORAGE: &[(&str, bool)] = &[("file", false), ("memory", true)];
 const PARAMETERS: &str = "mode, prefix, inbox, creds, nkey, max_message, dial_timeout, answer_timeout, heartbeat, client_buffer, \
                           max_per_key, max_age, replicas, storage, headers, ack_wait, max_ack_pending, ca, cert, key";
 
-/// `nats://user:password@host:4222,other:4222?mode=core`, `nats://token@host`; `tls` for TLS. See the crate's page for the
-/// parameters.
+/// `nats://user:password@host:4222,other:4222?mode=core`, `nats://token@host`; `tls` for TLS. See
+/// the crate's page for the parameters.
 impl FromStr for Config {
     type Err = ConnectError;
 

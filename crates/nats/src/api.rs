@@ -46,8 +46,8 @@ impl ApiError {
 
     /// Whether the same request may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        // Not available now; a cluster without a leader; a request that came too early; too many messages that the server has
-        // received and not stored yet.
+        // Not available now; a cluster without a leader; a request that came too early; too many
+        // messages that the server has received and not stored yet.
         matches!(self.number, 10008 | 10009 | 10004 | 10167)
             || (self.code == 503 && self.number == 0)
     }
@@ -120,7 +120,8 @@ impl Wire {
         }
     }
 
-    /// Sends a request, and returns the answer. A user who is not allowed to send it is told to allow `needed`.
+    /// Sends a request, and returns the answer. A user who is not allowed to send it is told to
+    /// allow `needed`.
     pub(crate) async fn request(
         &self,
         subject: &str,

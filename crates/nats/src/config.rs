@@ -9,9 +9,11 @@ use fanfeed_broker::driver::{Secret, Tls, check_durations};
 /// Which part of NATS carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// NATS core: at most once. The server keeps nothing. Losses are reported as gaps of unknown size.
+    /// NATS core: at most once. The server keeps nothing. Losses are reported as gaps of unknown
+    /// size.
     Core,
-    /// JetStream: at least once. A stream on the server keeps the messages, and remembers how far each group has read.
+    /// JetStream: at least once. A stream on the server keeps the messages, and remembers how far
+    /// each group has read.
     #[default]
     JetStream,
 }
@@ -66,10 +68,11 @@ pub(crate) enum Login {
 }
 
 impl Config {
-    /// The defaults for a server: no TLS, no login, JetStream, prefix `fanfeed`, inboxes below `_INBOX`, messages of at
-    /// most 1 MiB, 5 s to connect, 5 s for an answer, a heartbeat every 5 s. The stream is on disk, has no further
-    /// replica, and keeps 100,000 messages of each key without a limit of time. A member of a group has 30 s to
-    /// acknowledge a message, and a group may have 1,024 unacknowledged messages.
+    /// The defaults for a server: no TLS, no login, JetStream, prefix `fanfeed`, inboxes below
+    /// `_INBOX`, messages of at most 1 MiB, 5 s to connect, 5 s for an answer, a heartbeat every 5
+    /// s. The stream is on disk, has no further replica, and keeps 100,000 messages of each key
+    /// without a limit of time. A member of a group has 30 s to acknowledge a message, and a group
+    /// may have 1,024 unacknowledged messages.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Config {
             servers: vec![(host.into(), port)],
@@ -93,7 +96,8 @@ impl Config {
         }
     }
 
-    /// Adds another server of the same cluster. The broker tries it when the others cannot be reached.
+    /// Adds another server of the same cluster. The broker tries it when the others cannot be
+    /// reached.
     #[must_use]
     pub fn server(mut self, host: impl Into<String>, port: u16) -> Self {
         self.servers.push((host.into(), port));
@@ -128,8 +132,8 @@ impl Config {
         self
     }
 
-    /// Encrypts the connections. Without this, a connection is encrypted only if the server asks for that, and then
-    /// trusts the authorities that the system trusts.
+    /// Encrypts the connections. Without this, a connection is encrypted only if the server asks
+    /// for that, and then trusts the authorities that the system trusts.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -143,15 +147,16 @@ impl Config {
         self
     }
 
-    /// Sets the prefix of all subjects, which is also the name of the stream: letters, digits, `-` and `_`. Brokers
-    /// with different prefixes do not see each other's messages.
+    /// Sets the prefix of all subjects, which is also the name of the stream: letters, digits, `-`
+    /// and `_`. Brokers with different prefixes do not see each other's messages.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the prefix of the subjects on which the server answers, for users that may not use `_INBOX`.
+    /// Sets the prefix of the subjects on which the server answers, for users that may not use
+    /// `_INBOX`.
     #[must_use]
     pub fn inbox(mut self, prefix: impl Into<String>) -> Self {
         self.inbox = prefix.into();
@@ -159,22 +164,25 @@ impl Config {
     }
 
     /// With `true`, a message that has neither a name nor headers, and whose identity nobody chose
-    /// ([`MessageId::is_generated`](fanfeed_broker::MessageId::is_generated): 32 lower-case hexadecimal digits count as not
-    /// chosen), is sent without its identity and its time, which is faster. Receivers then see, instead of these,
+    /// ([`MessageId::is_generated`](fanfeed_broker::MessageId::is_generated): 32 lower-case
+    /// hexadecimal digits count as not chosen), is sent without its identity and its time, which is
+    /// faster. Receivers then see, instead of these,
     ///
     /// - in core, an identity of their own and the time of receipt;
-    /// - with JetStream, the stream, the position and the time at which it was stored as its identity, and that time. A
-    ///   batch that is sent again may be stored twice, because the stream cannot tell. It is sent again if the connection
-    ///   was lost, or if the server did not answer in time or was busy. The copies come after later messages.
+    /// - with JetStream, the stream, the position and the time at which it was stored as its
+    ///   identity, and that time. A batch that is sent again may be stored twice, because the
+    ///   stream cannot tell. It is sent again if the connection was lost, or if the server did not
+    ///   answer in time or was busy. The copies come after later messages.
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.lean = lean;
         self
     }
 
-    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
-    /// larger message, and skips and reports a larger message that it receives. The server has a limit of its own for
-    /// what is sent (`max_payload`, 1 MiB by default).
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker
+    /// refuses to publish a larger message, and skips and reports a larger message that it
+    /// receives. The server has a limit of its own for what is sent (`max_payload`, 1 MiB by
+    /// default).
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
@@ -188,7 +196,8 @@ impl Config {
         self
     }
 
-    /// Sets the timeout for answers of the server. For a batch of messages it is as much longer for each MiB.
+    /// Sets the timeout for answers of the server. For a batch of messages it is as much longer for
+    /// each MiB.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer = timeout;
@@ -202,60 +211,62 @@ impl Config {
         self
     }
 
-    /// Sets how many messages of one subscription the client library may hold before this driver takes them. With NATS
-    /// core the library drops further messages, which are reported as a gap of unknown size. With JetStream the driver
-    /// does not request more. The connection that publishes is not affected by smaller values than the default of 65,536.
+    /// Sets how many messages of one subscription the client library may hold before this driver
+    /// takes them. With NATS core the library drops further messages, which are reported as a gap
+    /// of unknown size. With JetStream the driver does not request more. The connection that
+    /// publishes is not affected by smaller values than the default of 65,536.
     #[must_use]
     pub fn client_buffer(mut self, messages: usize) -> Self {
         self.client_buffer = messages;
         self
     }
 
-    /// Sets how many messages of each key the stream keeps. With `None` it keeps all, until the disk is full. The
-    /// server removes the oldest messages, whether groups have acknowledged them or not. This takes effect when the
-    /// broker makes the stream.
+    /// Sets how many messages of each key the stream keeps. With `None` it keeps all, until the
+    /// disk is full. The server removes the oldest messages, whether groups have acknowledged them
+    /// or not. This takes effect when the broker makes the stream.
     #[must_use]
     pub fn max_per_key(mut self, messages: impl Into<Option<u64>>) -> Self {
         self.max_per_key = messages.into();
         self
     }
 
-    /// Sets how long the stream keeps a message; `None` is no limit. This takes effect when the broker makes the
-    /// stream.
+    /// Sets how long the stream keeps a message; `None` is no limit. This takes effect when the
+    /// broker makes the stream.
     #[must_use]
     pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
         self
     }
 
-    /// Sets how many servers of a cluster keep the stream, from 1 to 5. This takes effect when the broker makes the
-    /// stream.
+    /// Sets how many servers of a cluster keep the stream, from 1 to 5. This takes effect when the
+    /// broker makes the stream.
     #[must_use]
     pub fn replicas(mut self, servers: u8) -> Self {
         self.replicas = servers;
         self
     }
 
-    /// Sets whether the stream is in memory: a server that restarts then loses it. This takes effect when the broker
-    /// makes the stream.
+    /// Sets whether the stream is in memory: a server that restarts then loses it. This takes
+    /// effect when the broker makes the stream.
     #[must_use]
     pub fn in_memory(mut self, memory: bool) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Sets how long a member of a group may be silent about a message before another member gets it. While its handler
-    /// runs, a member reports after every third of this time that it is still working. This takes effect when a group
-    /// is made; later the server keeps the value that it has.
+    /// Sets how long a member of a group may be silent about a message before another member gets
+    /// it. While its handler runs, a member reports after every third of this time that it is still
+    /// working. This takes effect when a group is made; later the server keeps the value that it
+    /// has.
     #[must_use]
     pub fn ack_wait(mut self, time: Duration) -> Self {
         self.ack_wait = time;
         self
     }
 
-    /// Sets how many messages of a group may be unacknowledged, for all members together. With 1, the first deliveries
-    /// are always in the order of the key: the server delivers a message when the one before it was acknowledged. This
-    /// takes effect when a group is made.
+    /// Sets how many messages of a group may be unacknowledged, for all members together. With 1,
+    /// the first deliveries are always in the order of the key: the server delivers a message when
+    /// the one before it was acknowledged. This takes effect when a group is made.
     #[must_use]
     pub fn max_ack_pending(mut self, messages: u32) -> Self {
         self.max_ack_pending = messages;

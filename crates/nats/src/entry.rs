@@ -9,15 +9,17 @@
 //! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
 //! | any other | a header of the message | |
 //!
-//! In core, a message that has neither a name nor headers of its own gets no headers at all, because headers cost the client
-//! library more than the rest of a message. Its *mark*, `ID.TIME`, is then the end of its reply subject.
+//! In core, a message that has neither a name nor headers of its own gets no headers at all,
+//! because headers cost the client library more than the rest of a message. Its *mark*, `ID.TIME`,
+//! is then the end of its reply subject.
 //!
-//! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text there, even under another
-//! subject: a message that is passed on under another key would vanish.
+//! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text
+//! there, even under another subject: a message that is passed on under another key would vanish.
 //!
-//! NATS headers are lines of text. Texts that a line cannot hold as they are (line feeds, spaces at an end) are
-//! percent-encoded, and so are names that the server gives a meaning (`Nats-..`): then all texts of the message are, and
-//! `Fanfeed-Escaped` says so. Other writers need not know any of this.
+//! NATS headers are lines of text. Texts that a line cannot hold as they are (line feeds, spaces at
+//! an end) are percent-encoded, and so are names that the server gives a meaning (`Nats-..`): then
+//! all texts of the message are, and `Fanfeed-Escaped` says so. Other writers need not know any of
+//! this.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -32,7 +34,8 @@ pub(crate) const TIME: &str = "Fanfeed-Time";
 const NAME: &str = "Fanfeed-Name";
 const ORDER: &str = "Fanfeed-Order";
 const ESCAPED: &str = "Fanfeed-Escaped";
-/// Header names with these beginnings, in upper or lower case, belong to the server or to this crate.
+/// Header names with these beginnings, in upper or lower case, belong to the server or to this
+/// crate.
 const RESERVED: [&str; 2] = ["nats-", "fanfeed-"];
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -119,7 +122,8 @@ pub(crate) fn is_bare(message: &Message) -> bool {
     message.event_name().is_none() && message.headers().is_empty() && message.id().is_generated()
 }
 
-/// Appends the mark of a message. False if the message needs headers; the text then ends with something useless.
+/// Appends the mark of a message. False if the message needs headers; the text then ends with
+/// something useless.
 pub(crate) fn write_mark(message: &Message, text: &mut BytesMut) -> bool {
     if message.event_name().is_some() || !message.headers().is_empty() {
         return false;
@@ -274,8 +278,8 @@ pub(crate) fn read<'a>(
     Ok(message)
 }
 
-/// Returns the headers in the order that the writer gave, followed by those that it did not list, by name. If a name occurs
-/// twice, its values are joined, separated by a comma and a space.
+/// Returns the headers in the order that the writer gave, followed by those that it did not list,
+/// by name. If a name occurs twice, its values are joined, separated by a comma and a space.
 fn ordered(mut others: Vec<(&str, &str)>, order: &str, escaped: bool) -> Result<Headers, BadEntry> {
     if others.len() > 1 {
         let places: HashMap<&str, usize> = order.split(',').zip(0..).collect();

@@ -78,7 +78,8 @@ pub(crate) fn timed_out(config: &Config) -> ConnectError {
 /// How long a server may take for its greeting before [`other_protocol`] asks it.
 const GREETS: Duration = Duration::from_millis(500);
 
-/// Returns when every server has answered, some time after it should have greeted, as no NATS server does.
+/// Returns when every server has answered, some time after it should have greeted, as no NATS
+/// server does.
 pub(crate) async fn other_protocol(shared: &Arc<Shared>) -> ConnectError {
     tokio::time::sleep(GREETS).await;
     let shared = Arc::clone(shared);

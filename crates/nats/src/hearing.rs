@@ -1,7 +1,8 @@
 //! The receiving side of NATS core.
 //!
-//! Each subscription on the server has a task that gives its messages to its sinks at once, so that the library's buffer is
-//! empty whenever this side runs. Plain subscriptions of one key share one subscription on the server.
+//! Each subscription on the server has a task that gives its messages to its sinks at once, so that
+//! the library's buffer is empty whenever this side runs. Plain subscriptions of one key share one
+//! subscription on the server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -97,8 +98,8 @@ impl CoreInbound {
         Ok(())
     }
 
-    /// Subscribes again where the server has ended a subscription, as it does when the user loses the permission. Those that
-    /// are refused then end.
+    /// Subscribes again where the server has ended a subscription, as it does when the user loses
+    /// the permission. Those that are refused then end.
     fn subscribe_refused(&mut self) -> Result<(), LinkError> {
         for error in self.link.wire.signs.take_refusals() {
             let names = &self.link.wire.shared.names;

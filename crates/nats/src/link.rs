@@ -1,10 +1,11 @@
 //! One connection, on the thread that uses it.
 //!
-//! The client library needs a runtime. Each side of a broker has one of its own, which uses only the side's own thread: it
-//! runs while the side waits for something, and not otherwise. Callers never see it, and it is dropped on that thread.
+//! The client library needs a runtime. Each side of a broker has one of its own, which uses only
+//! the side's own thread: it runs while the side waits for something, and not otherwise. Callers
+//! never see it, and it is dropped on that thread.
 //!
-//! The library would connect again by itself, without telling what was lost. This module prevents that: a lost connection
-//! ends the side, and the engine opens another one.
+//! The library would connect again by itself, without telling what was lost. This module prevents
+//! that: a lost connection ends the side, and the engine opens another one.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -169,8 +170,9 @@ impl Wire {
         }
     }
 
-    /// Returns when the server has processed everything that was sent before on this connection. It sends a message to
-    /// itself: a server processes a connection's input in order. The library's own `flush` proves nothing.
+    /// Returns when the server has processed everything that was sent before on this connection. It
+    /// sends a message to itself: a server processes a connection's input in order. The library's
+    /// own `flush` proves nothing.
     pub(crate) async fn echo(&mut self) -> Result<(), LinkError> {
         self.echo_within(self.shared.config.answer).await
     }
@@ -255,7 +257,8 @@ async fn options(
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let (events, connected) = (Arc::clone(signs), Arc::clone(signs));
-    // The answers to a whole batch may wait in one buffer. The limit that the user sets is for received messages.
+    // The answers to a whole batch may wait in one buffer. The limit that the user sets is for
+    // received messages.
     let capacity = match side {
         OUT => config.client_buffer.max(ANSWERS),
         _ => config.client_buffer,

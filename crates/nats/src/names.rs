@@ -9,8 +9,8 @@
 //! | `PREFIX=dead` | the stream of dead letters |
 //! | `GROUP@KEY` | the durable consumer of a group |
 //!
-//! A prefix is one token, so that no subject of one prefix is below another prefix. The periods of a key separate tokens of
-//! its subject; in the name of a consumer they are escaped.
+//! A prefix is one token, so that no subject of one prefix is below another prefix. The periods of
+//! a key separate tokens of its subject; in the name of a consumer they are escaped.
 
 use fanfeed_broker::driver::Escape;
 use ring::digest::{SHA256, digest};
@@ -88,8 +88,8 @@ pub(crate) fn queue(group: &str) -> String {
     TOKEN.encode(group)
 }
 
-/// The durable consumer of a group. No other key and group have this name: a name that is too long ends with a hash of the
-/// whole, after a character that other names do not have.
+/// The durable consumer of a group. No other key and group have this name: a name that is too long
+/// ends with a hash of the whole, after a character that other names do not have.
 pub(crate) fn durable(group: &str, key: &str) -> String {
     let name = NAME.join([group, key], '@');
     if name.len() <= LONGEST {

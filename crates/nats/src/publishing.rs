@@ -21,7 +21,8 @@ use crate::stream;
 
 /// How many subjects are remembered, so that a busy key is not escaped for each message.
 const SUBJECTS: usize = 1024;
-/// How many messages the library gets before it writes them. By itself the runtime would let it write after each 128.
+/// How many messages the library gets before it writes them. By itself the runtime would let it
+/// write after each 128.
 const CHUNK: usize = 512;
 /// A batch may take this much longer than an answer, for each of this many bytes.
 const SLOWEST: usize = 1 << 20;
@@ -127,7 +128,8 @@ fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
     ))
 }
 
-/// Publishes to NATS core. An echo confirms a batch: the server has then passed it on to all subscribers that it knew.
+/// Publishes to NATS core. An echo confirms a batch: the server has then passed it on to all
+/// subscribers that it knew.
 #[derive(Debug)]
 pub(crate) struct CoreOutbound {
     link: Link,
@@ -219,7 +221,8 @@ fn refuse(wire: &Wire, batch: &[Message], subjects: &mut Subjects, published: &m
     }
 }
 
-/// Publishes to a stream. All messages of a batch are sent before the first acknowledgement is waited for.
+/// Publishes to a stream. All messages of a batch are sent before the first acknowledgement is
+/// waited for.
 #[derive(Debug)]
 pub(crate) struct StreamOutbound {
     link: Link,
@@ -289,7 +292,8 @@ impl Outbound for StreamOutbound {
                 let answer = match next.await {
                     Ok(Some(answer)) => answer,
                     Ok(None) => return Err(LinkError::new("the client library ended")),
-                    // A message that is not allowed gets no acknowledgement, and its error may have been lost.
+                    // A message that is not allowed gets no acknowledgement, and its error may have
+                    // been lost.
                     Err(error) => {
                         match wire.signs.errors().iter().find(|error| is_refusal(error)) {
                             Some(refused) => {

@@ -18,8 +18,9 @@ pub(crate) fn read(
     entry::read(origin, lines, message.payload.clone(), missing)
 }
 
-/// Reads a message of NATS core. Its reply subject may begin with `marks`, and then gives the identity and the time if the
-/// headers do not: a program that passes a message on may add headers to it.
+/// Reads a message of NATS core. Its reply subject may begin with `marks`, and then gives the
+/// identity and the time if the headers do not: a program that passes a message on may add headers
+/// to it.
 pub(crate) fn hear(
     origin: &Origin<'_>,
     marks: &str,

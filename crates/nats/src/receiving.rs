@@ -1,15 +1,17 @@
 //! The receiving side of JetStream.
 //!
-//! Every subscription has a pull consumer of its own on the stream. A plain one reads with a consumer that lives as long as
-//! the connection and asks for no acknowledgement: this side counts the messages, and if one is missing makes another
-//! consumer from there. A member of a group shares the durable consumer of its group.
+//! Every subscription has a pull consumer of its own on the stream. A plain one reads with a
+//! consumer that lives as long as the connection and asks for no acknowledgement: this side counts
+//! the messages, and if one is missing makes another consumer from there. A member of a group
+//! shares the durable consumer of its group.
 //!
 //! # Invariants
 //!
-//! 1. A subscription never requests more messages than its sink has room for. `asked` counts those on their way.
-//! 2. A message of a group is `held` from its delivery until the engine's verdict, across connections. While it is held,
-//!    this side tells the server after every third of `ack_wait` that it is being handled; if it comes again, it is
-//!    not delivered again.
+//! 1. A subscription never requests more messages than its sink has room for. `asked` counts those
+//!    on their way.
+//! 2. A message of a group is `held` from its delivery until the engine's verdict, across
+//!    connections. While it is held, this side tells the server after every third of `ack_wait`
+//!    that it is being handled; if it comes again, it is not delivered again.
 //! 3. The `position` of a plain subscription is that of the last message that its sink took.
 //! 4. A member gives messages back only when it has no open request ([`ending`]).
 
@@ -71,7 +73,8 @@ struct Work {
     over: HashSet<u64>,
     beat: Instant,
     chore: Instant,
-    /// When the server was last told about the messages that are being handled, while subscriptions are opened.
+    /// When the server was last told about the messages that are being handled, while subscriptions
+    /// are opened.
     told: Instant,
     /// Whether the stream of dead letters is known to exist.
     has_dead_stream: bool,
@@ -94,8 +97,9 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Checks whether the stream was made again. If so, positions in the old stream mean nothing, and outcomes of its
-    /// messages must not be sent: the server would apply them to messages of the new stream.
+    /// Checks whether the stream was made again. If so, positions in the old stream mean nothing,
+    /// and outcomes of its messages must not be sent: the server would apply them to messages of
+    /// the new stream.
     fn compare(&mut self, state: &Value) {
         let is_new = self.stream != state[stream::CREATED];
         let old = std::mem::replace(&mut self.stream, state[stream::CREATED].clone());
@@ -131,7 +135,8 @@ struct Subscription {
     generation: u64,
     asked: usize,
     asked_at: Instant,
-    /// The task that passes on messages of this connection. A member without one has no open request.
+    /// The task that passes on messages of this connection. A member without one has no open
+    /// request.
     listener: Option<Listener>,
 }
 
@@ -143,7 +148,8 @@ enum Role {
 
 #[derive(Debug, Default)]
 struct Plain {
-    /// The position in the stream of the last message that was taken, once the first consumer was made.
+    /// The position in the stream of the last message that was taken, once the first consumer was
+    /// made.
     position: Option<u64>,
     /// How many messages its consumer has delivered.
     counted: u64,
@@ -158,8 +164,8 @@ struct Member {
     held: HashMap<u64, Held>,
     /// The messages to give back as soon as its requests have ended.
     late: Vec<Subject>,
-    /// Counts the streams that were lost: a late verdict about a message of one is not about the message that has the same
-    /// position in the next.
+    /// Counts the streams that were lost: a late verdict about a message of one is not about the
+    /// message that has the same position in the next.
     epoch: u64,
     ack_wait: Duration,
     /// Whether the server once had the group.
@@ -339,8 +345,9 @@ impl Work {
         Ok(())
     }
 
-    /// Ends the subscriptions whose requests or acknowledgements the server refused, as it does when the user loses the
-    /// permission. Other refusals concern requests that have had their answer.
+    /// Ends the subscriptions whose requests or acknowledgements the server refused, as it does
+    /// when the user loses the permission. Other refusals concern requests that have had their
+    /// answer.
     fn end_refused(&mut self, wire: &Wire) {
         for error in wire.signs.take_refusals() {
             let Some(consumer) = subject_of(&error).and_then(consumer_of) else {
@@ -359,8 +366,9 @@ impl Work {
         }
     }
 
-    /// Called when the library dropped messages; it does not say whose. Plain subscriptions go back to the last message that
-    /// they took; messages that members missed come again after `ack_wait`.
+    /// Called when the library dropped messages; it does not say whose. Plain subscriptions go back
+    /// to the last message that they took; messages that members missed come again after
+    /// `ack_wait`.
     fn read_again(&mut self) {
         for (id, subscription) in &mut self.kept.subscriptions {
             match subscription.role {
@@ -441,7 +449,8 @@ impl Inbound for StreamInbound {
         let work = &mut self.work;
         // If something does not get through, other members get its messages again.
         let _ = self.link.run(async |wire| {
-            // Ending the requests may take longer than `close` waits, and what was handled is not to come again.
+            // Ending the requests may take longer than `close` waits, and what was handled is not
+            // to come again.
             work.settle_all(wire).await?;
             work.end_all(wire).await?;
             work.settle_all(wire).await?;

@@ -14,9 +14,11 @@ use crate::receiving::Kept;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    /// The name of the connections, and the beginning of the names of plain subscriptions' consumers.
+    /// The name of the connections, and the beginning of the names of plain subscriptions'
+    /// consumers.
     pub(crate) member: String,
-    /// The receiving side takes it when it is opened, and puts it back when it is dropped. Only JetStream uses it.
+    /// The receiving side takes it when it is opened, and puts it back when it is dropped. Only
+    /// JetStream uses it.
     pub(crate) kept: Mutex<Kept>,
 }
 

@@ -17,8 +17,8 @@ const KEPT: usize = 100;
 pub(crate) struct Signs {
     changes: watch::Sender<Seen>,
     errors: Mutex<Vec<Arc<str>>>,
-    /// How often the library dropped messages because its buffer was full. Events may be lost, so this may be too low,
-    /// but not 0.
+    /// How often the library dropped messages because its buffer was full. Events may be lost, so
+    /// this may be too low, but not 0.
     slow: AtomicU64,
     /// Once set, the library does not connect again: the engine does.
     connected: AtomicBool,
@@ -106,7 +106,8 @@ impl Signs {
         self.errors.lock().clone()
     }
 
-    /// The server's error if it refused `verb` (`Publish to` or `Subscription to`) for this subject.
+    /// The server's error if it refused `verb` (`Publish to` or `Subscription to`) for this
+    /// subject.
     pub(crate) fn refusal(&self, verb: &str, subject: &str) -> Option<Arc<str>> {
         let wanted = format!("{verb} \"{subject}\"").to_lowercase();
         let errors = self.errors.lock();

@@ -9,7 +9,8 @@ use crate::link::Wire;
 
 /// More than any stream needs. Without a number, newer servers stop at 1,000.
 const CONSUMERS: u64 = 1_000_000;
-/// The field of a stream's state with the time when the stream was made. It differs for each stream of one name.
+/// The field of a stream's state with the time when the stream was made. It differs for each stream
+/// of one name.
 pub(crate) const CREATED: &str = "created";
 
 /// Makes sure that the stream of all keys exists, and returns its state.
@@ -33,7 +34,8 @@ async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value,
     let found = match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
         Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
             let wanted = wanted(&wire.shared.config, name, subjects);
-            // It is no error if another broker makes it at the same time, unless with another configuration.
+            // It is no error if another broker makes it at the same time, unless with another
+            // configuration.
             match wire.ask(&format!("STREAM.CREATE.{name}"), &wanted).await {
                 Ok(made) => made,
                 Err(ApiFault::Refused(refused)) => {

@@ -37,12 +37,12 @@ pub fn driver() -> impl Driver {
     NatsDriver
 }
 
-/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a batch before it publishes the
-/// next, so small batches cost time.
+/// The batch size of brokers that are chosen by URL. The engine waits for the confirmation of a
+/// batch before it publishes the next, so small batches cost time.
 pub const BATCH: usize = 2048;
 
-/// Connects as a [`Config`] says. It fails if the server cannot be used now. For throughput, set [`EngineOptions::batch`] to
-/// [`BATCH`].
+/// Connects as a [`Config`] says. It fails if the server cannot be used now. For throughput, set
+/// [`EngineOptions::batch`] to [`BATCH`].
 ///
 /// # Errors
 ///
@@ -90,8 +90,9 @@ impl Transport for NatsTransport {
     }
 
     fn publishes_again(&self) -> bool {
-        // A stream drops a message whose `Nats-Msg-Id` it already has. Lean messages have none and may be stored twice,
-        // which at least once allows. In core, at most once, no message may come twice.
+        // A stream drops a message whose `Nats-Msg-Id` it already has. Lean messages have none and
+        // may be stored twice, which at least once allows. In core, at most once, no message may
+        // come twice.
         self.shared.config.mode == Mode::JetStream
     }
 

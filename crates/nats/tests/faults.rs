@@ -37,8 +37,8 @@ fn a_stream_loses_nothing_when_the_server_is_killed_and_restarted() {
             server.restart();
         });
         census.complete();
-        // The server drops what is published again, unless it cannot tell (lean): the plain subscription usually gets all in
-        // order.
+        // The server drops what is published again, unless it cannot tell (lean): the plain
+        // subscription usually gets all in order.
         let in_order = census.plain.order() == Vec::from_iter(0..ALL);
         println!("{release:?}, lean {lean}: plain in order: {in_order}");
         for broker in &brokers {
@@ -123,8 +123,8 @@ fn a_server_that_stalls_is_left_and_found_again() {
     }
 }
 
-/// The echo waits behind megabytes that the client library has yet to write. The proxy passes on at most 64 KiB each 40 ms,
-/// so that 4 MiB take 2.6 s at least; they may take 10 s.
+/// The echo waits behind megabytes that the client library has yet to write. The proxy passes on at
+/// most 64 KiB each 40 ms, so that 4 MiB take 2.6 s at least; they may take 10 s.
 #[test]
 fn a_large_batch_of_core_may_take_longer_than_an_answer() {
     let builder = NatsServer::builder(Release::New).part("max_payload: 5000000");
@@ -233,7 +233,8 @@ fn a_member_whose_broker_closes_hands_on_what_no_handler_has_begun() {
     }
 }
 
-/// A member with a handler that blocks until the returned sender is dropped, and nine messages behind it.
+/// A member with a handler that blocks until the returned sender is dropped, and nine messages
+/// behind it.
 fn busy(broker: &Arc<dyn Broker>) -> (BrokerSubscription, Sender<()>) {
     let (begun, began) = crossbeam_channel::bounded::<()>(1);
     let (go, gate) = crossbeam_channel::bounded::<()>(0);
@@ -251,8 +252,8 @@ fn busy(broker: &Arc<dyn Broker>) -> (BrokerSubscription, Sender<()>) {
     (member, go)
 }
 
-/// Waits for the nine messages, and returns the highest attempt. Now and then the server gives one out after `ack_wait` only, or
-/// twice: see README.
+/// Waits for the nine messages, and returns the highest attempt. Now and then the server gives one
+/// out after `ack_wait` only, or twice: see README.
 fn rest(got: &Receiver<(usize, u32)>) -> u32 {
     let mut attempts = std::collections::BTreeMap::new();
     while attempts.len() < 9 {
@@ -274,8 +275,8 @@ fn collect() -> (
     (handler, rx)
 }
 
-/// Guards against a member that gave messages back while it had open requests: they came back to it many times, and each
-/// time the server counted an attempt.
+/// Guards against a member that gave messages back while it had open requests: they came back to it
+/// many times, and each time the server counted an attempt.
 #[test]
 fn a_leaving_member_gives_each_message_back_once() {
     for release in RELEASES {
@@ -347,7 +348,8 @@ fn one_message_at_a_time_keeps_the_order_over_members_that_die() {
     proxy.cut();
     publish(&writer, "k", 250..500);
     tally.wait_complete(LONG);
-    // A member that was cut off may handle again what another one has taken over, but the first time is in order.
+    // A member that was cut off may handle again what another one has taken over, but the first
+    // time is in order.
     let mut seen = std::collections::HashSet::new();
     let mut first = tally.order();
     first.retain(|number| seen.insert(*number));
@@ -373,7 +375,8 @@ fn a_subscription_made_while_the_server_is_away_becomes_live() {
     }
 }
 
-/// The stream is lost while a reader is cut off, and has more messages by the time the reader is back than it had before.
+/// The stream is lost while a reader is cut off, and has more messages by the time the reader is
+/// back than it had before.
 #[test]
 fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
     let mut server = with_jetstream(Release::Old);
@@ -382,7 +385,8 @@ fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
     let reader = connect(quick(&server.url_through(proxy.address())));
     let (plain, group) = (Arc::new(Tally::new(40)), Arc::new(Tally::new(40)));
     let _plain = reader.subscribe("k", count(&plain)).unwrap();
-    // The first message is at work until after the reconnect, and has the position that another one has by then.
+    // The first message is at work until after the reconnect, and has the position that another one
+    // has by then.
     let (first, over) = (
         Arc::new(AtomicBool::new(true)),
         Arc::new(AtomicBool::new(false)),

@@ -1,13 +1,14 @@
 //! The driver beside `redis-benchmark` and beside a bare client, over one server of this machine.
 //!
-//! `cargo bench -p fanfeed-redis` prints messages a second and microseconds. Every candidate sends the same commands: an XADD
-//! with the fields that the driver writes, a payload of 16 bytes, and up to 512 commands in a pipeline.
+//! `cargo bench -p fanfeed-redis` prints messages a second and microseconds. Every candidate sends
+//! the same commands: an XADD with the fields that the driver writes, a payload of 16 bytes, and up
+//! to 512 commands in a pipeline.
 //!
 //! - `redis-benchmark`: one connection, which only publishes.
 //! - `published`: `publish` to the end of `flush`, nobody subscribed.
 //! - `delivered`: the same, until the handlers of another broker have counted every message.
-//! - wake: one message at a time, from `publish` to its handler; `bare`, a bare client's XADD to the return of another
-//!   one's XREAD BLOCK.
+//! - wake: one message at a time, from `publish` to its handler; `bare`, a bare client's XADD to
+//!   the return of another one's XREAD BLOCK.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ fn main() {
 
 fn config(server: &RedisServer, mode: Mode) -> Config {
     let config: Config = server.url().parse().unwrap();
-    // More than a round has: a reader that is slower than the writer is not to be overtaken by the trimming.
+    // More than a round has: a reader that is slower than the writer is not to be overtaken by the
+    // trimming.
     config.mode(mode).max_entries(Some(KEPT))
 }
 

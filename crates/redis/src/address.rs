@@ -18,7 +18,8 @@ const MODES: &[(&str, Mode)] = &[("streams", Mode::Streams), ("pubsub", Mode::Pu
 const PARAMETERS: &str = "mode, prefix, max_message, max_entries, dial_timeout, read_timeout, write_timeout, heartbeat, sweep, \
                           ca, cert, key";
 
-/// `redis://user:password@host:6379/0?prefix=shop:`; `rediss` for TLS. See the crate's page for the parameters.
+/// `redis://user:password@host:6379/0?prefix=shop:`; `rediss` for TLS. See the crate's page for the
+/// parameters.
 impl FromStr for Config {
     type Err = ConnectError;
 

@@ -1,16 +1,17 @@
-//! Doorbells: streams that wake readers. Each batch of a publisher appends one entry, which lists the batch's keys.
+//! Doorbells: streams that wake readers. Each batch of a publisher appends one entry, which lists
+//! the batch's keys.
 //!
-//! A reader of many keys blocks on the 16 doorbells only, and then reads the streams of the keys that their entries list. Each
-//! entry has one field, `keys`, whose value is the escaped keys with a space between them, so that it can be read with
-//! `redis-cli` and written from any language.
+//! A reader of many keys blocks on the 16 doorbells only, and then reads the streams of the keys
+//! that their entries list. Each entry has one field, `keys`, whose value is the escaped keys with
+//! a space between them, so that it can be read with `redis-cli` and written from any language.
 
 use std::collections::HashSet;
 
 /// The field that lists the keys.
 pub(crate) const FIELD: &[u8] = b"keys";
 
-/// About how many entries a doorbell keeps. If a reader asks for [`READ`] entries and gets fewer, it has missed none: the
-/// server trims a doorbell only when it has more than this many.
+/// About how many entries a doorbell keeps. If a reader asks for [`READ`] entries and gets fewer,
+/// it has missed none: the server trims a doorbell only when it has more than this many.
 pub(crate) const KEPT: usize = 4096;
 
 /// How many entries of a doorbell are read at a time.

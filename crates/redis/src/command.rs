@@ -43,7 +43,8 @@ impl Commands {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it waits until there are some.
+    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it
+    /// waits until there are some.
     pub(crate) fn xread<'a>(
         &mut self,
         count: usize,

@@ -39,21 +39,23 @@ pub struct Config {
     pub(crate) sweep: Duration,
 }
 
-/// Which feature of Redis carries the messages. Brokers of different modes do not see each other's messages.
+/// Which feature of Redis carries the messages. Brokers of different modes do not see each other's
+/// messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
     /// Streams: at least once, with groups. The server keeps the messages.
     #[default]
     Streams,
-    /// Pub/sub channels: at most once, without groups. The server keeps nothing. Messages that are lost with a
-    /// connection are reported as a gap of unknown size.
+    /// Pub/sub channels: at most once, without groups. The server keeps nothing. Messages that are
+    /// lost with a connection are reported as a gap of unknown size.
     PubSub,
 }
 
 impl Config {
-    /// The defaults for a server: no TLS, no password, database 0, prefix `fanfeed:`, messages of at most 1 MiB, about
-    /// 100,000 entries for each stream, 5 s to connect, 3 s to read and to write, a heartbeat and a sweep every 5 s.
+    /// The defaults for a server: no TLS, no password, database 0, prefix `fanfeed:`, messages of
+    /// at most 1 MiB, about 100,000 entries for each stream, 5 s to connect, 3 s to read and to
+    /// write, a heartbeat and a sweep every 5 s.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Config {
             host: host.into(),
@@ -75,8 +77,8 @@ impl Config {
         }
     }
 
-    /// Sets the user (of the server's access control list) that connects. By default the server's user `default`
-    /// connects.
+    /// Sets the user (of the server's access control list) that connects. By default the server's
+    /// user `default` connects.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
@@ -111,51 +113,56 @@ impl Config {
         self
     }
 
-    /// Publishes only payloads in the mode of pub/sub, on channels whose names are the prefix and the key as they are: for
-    /// subscribers of other programs. Identity, name, time and headers of the messages are lost. The broker wakes itself on a channel
-    /// `fanfeed-wake:{..}`, which its user must be allowed to use. Off by default. Streams are not affected.
+    /// Publishes only payloads in the mode of pub/sub, on channels whose names are the prefix and
+    /// the key as they are: for subscribers of other programs. Identity, name, time and headers of
+    /// the messages are lost. The broker wakes itself on a channel `fanfeed-wake:{..}`, which its
+    /// user must be allowed to use. Off by default. Streams are not affected.
     #[must_use]
     pub fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;
         self
     }
 
-    /// Sets the prefix of all names on the server. Brokers with different prefixes do not see each other's messages. In the
-    /// mode of pub/sub this holds unless one prefix begins with the other: the key `b:x` under the prefix `a:` has the
-    /// channel of the key `x` under the prefix `a:b:`.
+    /// Sets the prefix of all names on the server. Brokers with different prefixes do not see each
+    /// other's messages. In the mode of pub/sub this holds unless one prefix begins with the other:
+    /// the key `b:x` under the prefix `a:` has the channel of the key `x` under the prefix `a:b:`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker refuses to publish a
-    /// larger message, and skips and reports a larger message that it receives.
+    /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker
+    /// refuses to publish a larger message, and skips and reports a larger message that it
+    /// receives.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// Sets about how many entries the stream of a key keeps. With `None` it keeps all, until the server has no memory
-    /// left.
+    /// Sets about how many entries the stream of a key keeps. With `None` it keeps all, until the
+    /// server has no memory left.
     ///
-    /// The server removes whole blocks of entries, so a stream may have about a hundred entries more. It removes the
-    /// oldest entries, whether they were acknowledged or not. A reader that had not read them yet reports a gap.
+    /// The server removes whole blocks of entries, so a stream may have about a hundred entries
+    /// more. It removes the oldest entries, whether they were acknowledged or not. A reader that
+    /// had not read them yet reports a gap.
     #[must_use]
     pub fn max_entries(mut self, entries: impl Into<Option<u64>>) -> Self {
         self.max_entries = entries.into();
         self
     }
 
-    /// Sets the timeout for connecting, which includes logging in but not the resolution of the host's name.
+    /// Sets the timeout for connecting, which includes logging in but not the resolution of the
+    /// host's name.
     #[must_use]
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial = timeout;
         self
     }
 
-    /// Sets the timeout for answers of the server. It does not apply to reads that wait for messages.
+    /// Sets the timeout for answers of the server. It does not apply to reads that wait for
+    /// messages.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.read = timeout;
@@ -169,16 +176,17 @@ impl Config {
         self
     }
 
-    /// Sets how often a member of groups sends a heartbeat. A member that has sent none for three intervals counts as
-    /// dead, and its messages go to others. All members should have the same interval.
+    /// Sets how often a member of groups sends a heartbeat. A member that has sent none for three
+    /// intervals counts as dead, and its messages go to others. All members should have the same
+    /// interval.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
         self
     }
 
-    /// Sets how often a broker looks at all streams, even if no doorbell was rung. A message from a program that rings
-    /// no doorbell can be late by this interval.
+    /// Sets how often a broker looks at all streams, even if no doorbell was rung. A message from a
+    /// program that rings no doorbell can be late by this interval.
     #[must_use]
     pub fn sweep(mut self, interval: Duration) -> Self {
         self.sweep = interval;

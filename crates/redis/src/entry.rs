@@ -114,7 +114,8 @@ fn time(milliseconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))
 }
 
-/// Reads a message that arrived under `key`, of at most `limit` bytes. Otherwise returns why it is none, and its payload.
+/// Reads a message that arrived under `key`, of at most `limit` bytes. Otherwise returns why it is
+/// none, and its payload.
 pub(crate) fn read(
     key: &Key,
     limit: usize,
@@ -163,7 +164,8 @@ impl Parts {
         }
     }
 
-    /// Takes the key, and then all fields. The values of those that it cannot take, and of unknown ones, stay where they are.
+    /// Takes the key, and then all fields. The values of those that it cannot take, and of unknown
+    /// ones, stay where they are.
     fn take_all(&mut self, key: &Key, fields: &mut [(Vec<u8>, Vec<u8>)]) -> Result<(), BadEntry> {
         self.key(key)?;
         fields
@@ -223,7 +225,8 @@ impl Parts {
         }
     }
 
-    /// Returns the message. Without a field `id` or `time` it gets the given values. The payload stays if there is none.
+    /// Returns the message. Without a field `id` or `time` it gets the given values. The payload
+    /// stays if there is none.
     pub(crate) fn message(
         &mut self,
         key: &Key,

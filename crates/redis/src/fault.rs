@@ -5,7 +5,8 @@ use std::fmt;
 /// Why a command has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection is no longer usable: it was closed, did not answer in time, or received something that is not an answer.
+    /// The connection is no longer usable: it was closed, did not answer in time, or received
+    /// something that is not an answer.
     Lost(String),
     /// The server refused the command.
     Refused {
@@ -30,8 +31,9 @@ impl Fault {
         match self {
             Fault::Lost(_) => true,
             Fault::Refused { code, .. } => {
-                // The server loads its data, became a replica, lost its replicas or its disk, or its cluster is moving. `OOM`
-                // is not among these: there may never be memory again, and members can go on without.
+                // The server loads its data, became a replica, lost its replicas or its disk, or
+                // its cluster is moving. `OOM` is not among these: there may never be memory again,
+                // and members can go on without.
                 matches!(
                     &code[..],
                     "LOADING"

@@ -12,9 +12,10 @@
 //! hello
 //! ```
 //!
-//! The fields of the head are those of an [entry](crate::entry). In names and values, control characters, `%` and all bytes
-//! beyond ASCII are percent-encoded, like `%20`; in names so is `=`. Text that does not begin with the first line was
-//! published by other programs, and is a payload as a whole.
+//! The fields of the head are those of an [entry](crate::entry). In names and values, control
+//! characters, `%` and all bytes beyond ASCII are percent-encoded, like `%20`; in names so is `=`.
+//! Text that does not begin with the first line was published by other programs, and is a payload
+//! as a whole.
 
 use std::borrow::Cow;
 use std::time::SystemTime;

@@ -1,18 +1,20 @@
 //! The receiving side.
 //!
-//! All work is done on the engine's thread, with one connection: reading without waiting, acknowledging, opening, heartbeats.
-//! Only waiting is left to the [`Waiter`], which has a connection and a thread of its own and sends its answers to the inbox.
-//! There are two ways to wait:
+//! All work is done on the engine's thread, with one connection: reading without waiting,
+//! acknowledging, opening, heartbeats. Only waiting is left to the [`Waiter`], which has a
+//! connection and a thread of its own and sends its answers to the inbox. There are two ways to
+//! wait:
 //!
 //! - **directly**, for at most [`DIRECT`] streams: the wait names the streams themselves;
-//! - **at the doorbells** ([`bell`](crate::bell)): the wait names the doorbells, and the stream of each key that they list is
-//!   read.
+//! - **at the doorbells** ([`bell`](crate::bell)): the wait names the doorbells, and the stream of
+//!   each key that they list is read.
 //!
-//! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read. Its subscription's
-//! cursor was set from the server's answer, and the stream is read again whenever it was rung for by a batch
-//! that ended after that answer (a doorbell is read from the position it had when this side was opened), when the last
-//! read may have left something ([`Work::ready`]), at each sweep, and after a reconnect. Ready streams are read in
-//! turn ([`Turns`]), so that no subscription waits for another one that is always ready.
+//! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read.
+//! Its subscription's cursor was set from the server's answer, and the stream is read again
+//! whenever it was rung for by a batch that ended after that answer (a doorbell is read from the
+//! position it had when this side was opened), when the last read may have left something
+//! ([`Work::ready`]), at each sweep, and after a reconnect. Ready streams are read in turn
+//! ([`Turns`]), so that no subscription waits for another one that is always ready.
 
 mod claims;
 mod opening;
@@ -57,7 +59,8 @@ pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
     /// Closed members. Each is forgotten once its handlers hold no more messages.
     closing: HashSet<u64>,
-    /// Closed members whose entries the server would not hand on. They stay pending until a sweep tries again.
+    /// Closed members whose entries the server would not hand on. They stay pending until a sweep
+    /// tries again.
     stuck: HashSet<u64>,
     settled: Settled,
 }
@@ -75,17 +78,19 @@ struct Work {
     ready: Turns,
     /// Subscriptions whose streams a sweep has not looked at yet.
     swept: Turns,
-    /// Subscriptions that are next read by a command of their own, because a read of several streams was refused.
+    /// Subscriptions that are next read by a command of their own, because a read of several
+    /// streams was refused.
     apart: HashSet<u64>,
     /// Subscriptions that would be ready if their sinks had room.
     full: HashSet<u64>,
-    /// Members that have as many entries as they should ([`Pace`](crate::pace::Pace)), and their stream may have more. They
-    /// read again when their handlers have settled some. No direct wait names their streams for them until a read has shown
-    /// that there is no more.
+    /// Members that have as many entries as they should ([`Pace`](crate::pace::Pace)), and their
+    /// stream may have more. They read again when their handlers have settled some. No direct wait
+    /// names their streams for them until a read has shown that there is no more.
     ahead: HashSet<u64>,
     /// Members of groups for which to look for entries that other members left behind.
     claims: Turns,
-    /// Members that found more such entries than they had room for. They look again when there is room.
+    /// Members that found more such entries than they had room for. They look again when there is
+    /// room.
     short: HashSet<u64>,
     /// Plain readers whose places have to be checked.
     places: Turns,
@@ -165,8 +170,8 @@ struct Interrupt {
 
 impl Interrupt {
     fn nudge(&self) {
-        // ORDERING: pairs with the swap in `RedisInbound::take`: what was done before the nudge is seen by the engine's
-        // thread after it took the nudge, also if this call finds one pending.
+        // ORDERING: pairs with the swap in `RedisInbound::take`: what was done before the nudge is
+        // seen by the engine's thread after it took the nudge, also if this call finds one pending.
         if !self.pending.swap(true, Ordering::AcqRel) {
             let _ = self.inbox.send(Note::Nudge);
         }
@@ -232,8 +237,8 @@ impl RedisInbound {
     fn look_for_room(&mut self) {
         let RedisInbound { work, kept, .. } = self;
         let mut found = false;
-        // The engine signals room when half of the buffer is free. Other nudges come sooner, and a few entries are not worth a
-        // round.
+        // The engine signals room when half of the buffer is free. Other nudges come sooner, and a
+        // few entries are not worth a round.
         let is_full = |sink: &Sink| 2 * sink.room() < sink.buffer();
         work.full.retain(|id| {
             let Some(subscription) = kept.subscriptions.get(id) else {
@@ -282,7 +287,8 @@ impl RedisInbound {
         }
     }
 
-    /// Ends a subscription for which the server refused a command. If it is a member, its entries go to others.
+    /// Ends a subscription for which the server refused a command. If it is a member, its entries
+    /// go to others.
     fn fail(&self, id: u64, fault: &Fault) {
         if let Some(subscription) = self.kept.subscriptions.get(&id) {
             let reason = self.shared.config.redact(&fault.to_string());
@@ -327,7 +333,8 @@ impl Inbound for RedisInbound {
             }
             self.keep_time()?;
             self.settle_all()?;
-            // First, so that no backlog of new entries keeps a member from those that others left behind.
+            // First, so that no backlog of new entries keeps a member from those that others left
+            // behind.
             self.claim_some()?;
             word |= self.round()?;
             self.check_places()?;
@@ -360,7 +367,8 @@ impl Inbound for RedisInbound {
     }
 
     fn finish(&mut self) {
-        // At the end: if this cannot be sent any more, the others find out from the missing heartbeat.
+        // At the end: if this cannot be sent any more, the others find out from the missing
+        // heartbeat.
         let _ = self.settle_all();
         let _ = self.leave();
     }

@@ -36,8 +36,8 @@ impl Names {
         }
     }
 
-    /// Whether channels have the names of their keys as they are. Then a key in braces could have the channel of
-    /// [`wake`](Self::wake), if it guessed the random name.
+    /// Whether channels have the names of their keys as they are. Then a key in braces could have
+    /// the channel of [`wake`](Self::wake), if it guessed the random name.
     pub(crate) fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;
         self
@@ -89,8 +89,9 @@ impl Names {
         }
     }
 
-    /// The channel with which a broker wakes its own listener. No key has this channel, because no escaped key has a brace. A
-    /// bare channel is for other programs, which may listen to all that begin with the prefix: so it does not begin with it.
+    /// The channel with which a broker wakes its own listener. No key has this channel, because no
+    /// escaped key has a brace. A bare channel is for other programs, which may listen to all that
+    /// begin with the prefix: so it does not begin with it.
     pub(crate) fn wake(&self, member: &str) -> String {
         match self.bare {
             true => format!("fanfeed-wake:{{{member}}}"),
@@ -104,12 +105,12 @@ impl Names {
     }
 }
 
-/// Escapes a key: ASCII letters, digits and `-_.:/@+=,~` stay, every other byte becomes `%` and two upper-case hexadecimal
-/// digits.
+/// Escapes a key: ASCII letters, digits and `-_.:/@+=,~` stay, every other byte becomes `%` and two
+/// upper-case hexadecimal digits.
 ///
-/// INVARIANT: two keys never share an escape, because each byte maps to one token, no token is the beginning of
-/// another, and `%` itself is escaped. The result has no space, which separates the keys that a doorbell
-/// lists, and no brace, which would end the hash tag.
+/// INVARIANT: two keys never share an escape, because each byte maps to one token, no token is the
+/// beginning of another, and `%` itself is escaped. The result has no space, which separates the
+/// keys that a doorbell lists, and no brace, which would end the hash tag.
 pub(crate) fn escape(key: &str) -> String {
     let stays = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,~".contains(byte);
     if key.as_bytes().iter().all(stays) {

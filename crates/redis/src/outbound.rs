@@ -1,5 +1,5 @@
-//! The publishing side: it sends one pipeline for each batch. For streams it ends with one ring: an entry for a
-//! doorbell.
+//! The publishing side: it sends one pipeline for each batch. For streams it ends with one ring: an
+//! entry for a doorbell.
 
 use std::sync::Arc;
 
@@ -112,7 +112,8 @@ impl Outbound for RedisOutbound {
             .wire
             .run(&self.commands)
             .map_err(|fault| link(&fault))?;
-        // A doorbell that cannot be rung delays the readers until their next sweep; the messages are there.
+        // A doorbell that cannot be rung delays the readers until their next sweep; the messages
+        // are there.
         answers.truncate(batch.len());
         let mut passing = None;
         let mut results = Vec::with_capacity(batch.len());
@@ -134,8 +135,9 @@ impl Outbound for RedisOutbound {
                 }
             });
         }
-        // If no message came through, the engine has to wait longer and longer between its attempts, as after a lost
-        // connection: the server may have changed its role, so that a new connection is needed.
+        // If no message came through, the engine has to wait longer and longer between its
+        // attempts, as after a lost connection: the server may have changed its role, so that a new
+        // connection is needed.
         match passing {
             Some(fault)
                 if results

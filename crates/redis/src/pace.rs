@@ -1,7 +1,8 @@
 //! How many entries a member of a group may have at a time.
 //!
-//! The server gives a member as many new entries as it asks for, so a member that asked for all that its buffer holds would
-//! take a burst from the others. A member has what its handlers have, one more, and what they settle in [`AHEAD`] to twice that time.
+//! The server gives a member as many new entries as it asks for, so a member that asked for all
+//! that its buffer holds would take a burst from the others. A member has what its handlers have,
+//! one more, and what they settle in [`AHEAD`] to twice that time.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ pub(crate) struct Pace {
     least: usize,
     most: usize,
     window: usize,
-    /// How many entries were settled since the last measurement, or since the member had none: the time in which it waits for
-    /// the server is no sign of slow handlers.
+    /// How many entries were settled since the last measurement, or since the member had none: the
+    /// time in which it waits for the server is no sign of slow handlers.
     settled: usize,
     since: Instant,
     /// When the last entry was settled.
@@ -50,14 +51,15 @@ impl Pace {
         self.last = now;
     }
 
-    /// Whether a member with this many entries should read again. It waits until it has half of them, so that it does not read
-    /// for each single one, unless a handler has nothing to begin with next.
+    /// Whether a member with this many entries should read again. It waits until it has half of
+    /// them, so that it does not read for each single one, unless a handler has nothing to begin
+    /// with next.
     pub(crate) fn is_low(&self, held: usize) -> bool {
         held < self.least || 2 * held <= self.window
     }
 
-    /// How many entries the member may have now. The number doubles each time as many were settled within [`AHEAD`], and
-    /// otherwise follows the pace.
+    /// How many entries the member may have now. The number doubles each time as many were settled
+    /// within [`AHEAD`], and otherwise follows the pace.
     pub(crate) fn window(&mut self, now: Instant) -> usize {
         if self.settled == 0 {
             if now.saturating_duration_since(self.last) >= IDLE {

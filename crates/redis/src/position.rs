@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The identity of a stream's entry: milliseconds of the server's clock, and a number within the millisecond.
+/// The identity of a stream's entry: milliseconds of the server's clock, and a number within the
+/// millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Position {
     pub(crate) milliseconds: u64,

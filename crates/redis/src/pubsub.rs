@@ -1,12 +1,13 @@
 //! The receiving side, in the mode of pub/sub.
 //!
-//! The [`listener`] has the connection that is subscribed, and a thread that delivers the messages that come over it. That
-//! thread waits for the server and for nothing else, so this side wakes it through the server: it publishes a number on a
-//! channel to which only its own listener is subscribed. Once a second, such a number also checks that the connection lives.
+//! The [`listener`] has the connection that is subscribed, and a thread that delivers the messages
+//! that come over it. That thread waits for the server and for nothing else, so this side wakes it
+//! through the server: it publishes a number on a channel to which only its own listener is
+//! subscribed. Once a second, such a number also checks that the connection lives.
 //!
-//! INVARIANT: a subscription is in the listener's table before the server confirms its channel, and `open` returns after
-//! that. So whatever is published after `open` returned is delivered, or was lost with the connection, which each
-//! subscription that is opened again reports as a gap.
+//! INVARIANT: a subscription is in the listener's table before the server confirms its channel, and
+//! `open` returns after that. So whatever is published after `open` returned is delivered, or was
+//! lost with the connection, which each subscription that is opened again reports as a gap.
 
 mod listener;
 
@@ -152,7 +153,8 @@ impl Inbound for PubSubInbound {
     fn close(&mut self, sink: &Sink) {
         let channel = self.shared.names.channel(sink.key().as_str()).into_bytes();
         if self.listener.remove(&channel, sink) {
-            // The listener does this when it wakes. Before that, it ignores messages for this subscription.
+            // The listener does this when it wakes. Before that, it ignores messages for this
+            // subscription.
             self.listener.tell(Task::Leave(channel));
         }
     }

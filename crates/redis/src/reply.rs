@@ -19,8 +19,8 @@ pub(crate) struct RawEntry {
     pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// The answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some. Returns `None` if it is not
-/// such an answer.
+/// The answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some. Returns
+/// `None` if it is not such an answer.
 pub(crate) fn streams(value: Value) -> Option<Vec<StreamEntries>> {
     match value {
         Value::Nil => Some(Vec::new()),

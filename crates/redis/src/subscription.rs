@@ -34,8 +34,8 @@ pub(crate) enum Role {
 pub(crate) struct Plain {
     /// The last entry that was delivered or skipped.
     pub(crate) cursor: Position,
-    /// How many entries the stream had had when `cursor` was the last one, as XINFO counts them. `None` until the
-    /// reader has caught up, if it began in the middle.
+    /// How many entries the stream had had when `cursor` was the last one, as XINFO counts them.
+    /// `None` until the reader has caught up, if it began in the middle.
     pub(crate) seen: Option<u64>,
     /// Whether something was read since the reader's place was last checked.
     pub(crate) moved: bool,
@@ -162,7 +162,8 @@ impl Subscription {
         }
     }
 
-    /// Delivers entries in order. `attempts` has the earlier deliveries of each, where the server counted them.
+    /// Delivers entries in order. `attempts` has the earlier deliveries of each, where the server
+    /// counted them.
     pub(crate) fn deliver(
         &mut self,
         entries: Vec<RawEntry>,
@@ -253,7 +254,8 @@ impl Member {
                     let attempt = attempts.get(&position).copied().unwrap_or(0) + 1;
                     if sink.gather(burst, message, tag, attempt).is_err() {
                         delivered.full = true;
-                        // The entry is already this member's: the rest of the batch is read again from here.
+                        // The entry is already this member's: the rest of the batch is read again
+                        // from here.
                         self.recover_from(before(position));
                         return delivered;
                     }

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::wire::{Wire, accepted};
 
-/// The longest time that one wait lasts. If the server does not allow a wait to be ended early, a new wait can begin
-/// this much later.
+/// The longest time that one wait lasts. If the server does not allow a wait to be ended early, a
+/// new wait can begin this much later.
 pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
 
 /// Notes to the receiving side from other threads.

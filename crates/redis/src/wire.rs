@@ -26,7 +26,8 @@ use crate::reply::{field, integer};
 /// The oldest release in which XINFO tells how many entries a stream has ever had.
 const OLDEST: (u32, &str) = (7, "Redis 7.0");
 
-/// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is no longer usable.
+/// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is no
+/// longer usable.
 pub(crate) struct Wire {
     connection: redis::Connection,
     /// How the server knows this connection.
@@ -68,7 +69,8 @@ impl Wire {
         self.client
     }
 
-    /// Sends all commands, and returns their answers in order. A refusal is returned as the answer of its command.
+    /// Sends all commands, and returns their answers in order. A refusal is returned as the answer
+    /// of its command.
     pub(crate) fn run(&mut self, commands: &Commands) -> Result<Vec<Value>, Fault> {
         self.send(commands)?;
         (0..commands.count()).map(|_| self.receive()).collect()
@@ -186,7 +188,8 @@ impl Wire {
                 );
                 Err(ConnectError::WrongProtocol(text.into()))
             }
-            // A server without TLS takes the handshake as the beginning of a command, and waits for the rest.
+            // A server without TLS takes the handshake as the beginning of a command, and waits for
+            // the rest.
             Err(error) if config.tls.is_some() && error.is_timeout() => {
                 let text = format!(
                     "{} did not answer the handshake within {:?}; write redis:// if the port has no TLS",
@@ -291,7 +294,8 @@ fn client(config: &Config) -> Result<Client, ConnectError> {
             tls_params: None,
         },
     };
-    // Nothing is sent while connecting, because no timeout would apply there: `greet` authenticates.
+    // Nothing is sent while connecting, because no timeout would apply there: `greet`
+    // authenticates.
     let settings = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP2)
         .set_skip_set_lib_name();
@@ -318,7 +322,8 @@ fn encrypted(_: ConnectionInfo, _: &Tls) -> Result<Client, ConnectError> {
     Err(ConnectError::Tls(what.into()))
 }
 
-/// rustls panics if the process has no provider of cryptography; another library's choice is left alone.
+/// rustls panics if the process has no provider of cryptography; another library's choice is left
+/// alone.
 #[cfg(feature = "tls")]
 fn provide() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {

@@ -20,8 +20,9 @@ const LEFT_OUT: [(&str, &str); 3] = [
     ("13.*", "of compression, too"),
 ];
 
-/// Cases that a peer which sends text alone cannot pass: they expect their binary message back, and it is not UTF-8 (or is empty).
-/// The protocol of the channels takes binary messages, and has none to send.
+/// Cases that a peer which sends text alone cannot pass: they expect their binary message back, and
+/// it is not UTF-8 (or is empty). The protocol of the channels takes binary messages, and has none
+/// to send.
 const BINARY: &str = "1.2.";
 
 /// All that are run.
@@ -32,9 +33,10 @@ pub const CASES: usize = 247;
 pub enum Judge {
     /// The peer sends them back: a case is judged as `kosoku` judges it.
     Echo,
-    /// The peer answers them with messages of its own, which are not compared. Everything else is: pings and pongs in their order,
-    /// which side closes or fails the connection, the close code, and whether the connection ends as it should. Cases that go on
-    /// only when their message is back are given up by `kosoku`, and tell nothing.
+    /// The peer answers them with messages of its own, which are not compared. Everything else is:
+    /// pings and pongs in their order, which side closes or fails the connection, the close code,
+    /// and whether the connection ends as it should. Cases that go on only when their message is
+    /// back are given up by `kosoku`, and tell nothing.
     Frames,
 }
 
@@ -59,8 +61,9 @@ pub fn against_server(url: &str, folder: &Path, how: Judge) -> usize {
     judge(folder, how)
 }
 
-/// Serves the cases to a client. `run` is called with the host, and for each number from 1 to [`CASES`] joins the channel `runCase` with
-/// the parameter `case`, and at last `updateReports`; both with the parameter `agent`. Returns how many cases were judged.
+/// Serves the cases to a client. `run` is called with the host, and for each number from 1 to
+/// [`CASES`] joins the channel `runCase` with the parameter `case`, and at last `updateReports`;
+/// both with the parameter `agent`. Returns how many cases were judged.
 ///
 /// # Panics
 /// With each case that did not end as it should.

@@ -12,8 +12,9 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use crate::tls::Authority;
 
-/// A TLS front on a free port of the loopback interface: it ends the encryption of its clients, and passes what they say on
-/// to a server that is not encrypted. On drop it closes every connection and its port.
+/// A TLS front on a free port of the loopback interface: it ends the encryption of its clients, and
+/// passes what they say on to a server that is not encrypted. On drop it closes every connection
+/// and its port.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -38,11 +39,11 @@ struct State {
 }
 
 impl TlsFront {
-    /// A front with a certificate of `authority` for these names or addresses. With `verify`, it refuses clients without a
-    /// certificate of the same authority.
+    /// A front with a certificate of `authority` for these names or addresses. With `verify`, it
+    /// refuses clients without a certificate of the same authority.
     ///
-    /// Until [`serve`](Self::serve), it closes connections. So a server can be told the address of the front before the
-    /// server starts.
+    /// Until [`serve`](Self::serve), it closes connections. So a server can be told the address of
+    /// the front before the server starts.
     ///
     /// # Panics
     /// If the loopback has no free port.
@@ -182,8 +183,8 @@ impl Shared {
             let refused = to_server(&session, &client, &server);
             let _ = server.shutdown(Shutdown::Both);
             if refused.is_err() {
-                // An alert was sent. If bytes of the client stayed unread, the system would reset the connection, and the
-                // client might never see the alert.
+                // An alert was sent. If bytes of the client stayed unread, the system would reset
+                // the connection, and the client might never see the alert.
                 let _ = client.shutdown(Shutdown::Write);
                 let _ = io::copy(&mut &client, &mut io::sink());
             }
@@ -192,7 +193,8 @@ impl Shared {
     }
 }
 
-/// The encrypted side of a connection. Its lock keeps the records in the order in which they were sealed.
+/// The encrypted side of a connection. Its lock keeps the records in the order in which they were
+/// sealed.
 struct Session {
     connection: ServerConnection,
     client: TcpStream,

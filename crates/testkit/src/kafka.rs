@@ -63,8 +63,8 @@ impl KafkaServer {
         let program = program.display();
         let extra =
             format!("'{program}' broker {arguments} --advertised-listener-url {advertised}");
-        // Tansu takes arguments instead of a configuration file, and writes to its output instead of a log: the shell adapts
-        // both.
+        // Tansu takes arguments instead of a configuration file, and writes to its output instead
+        // of a log: the shell adapts both.
         let server = Server::start(&KIND, "/bin/sh".into(), extra, |extra, port, _, log| {
             let log = log.display();
             format!(

@@ -41,7 +41,8 @@ impl NatsServer {
         }
     }
 
-    /// Gives the running server another configuration (SIGHUP), and waits until it has taken effect.
+    /// Gives the running server another configuration (SIGHUP), and waits until it has taken
+    /// effect.
     #[track_caller]
     pub fn reload(&mut self, to: Builder) {
         self.server

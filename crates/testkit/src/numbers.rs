@@ -48,7 +48,8 @@ pub fn publish(broker: &Arc<dyn Broker>, key: &str, numbers: Range<usize>) {
     }
 }
 
-/// Publishes `0..all`, and calls `disturb` with 1, 2 and 3 when that many quarters have been published.
+/// Publishes `0..all`, and calls `disturb` with 1, 2 and 3 when that many quarters have been
+/// published.
 pub fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: impl FnMut(usize)) {
     let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -78,7 +79,8 @@ pub struct Census {
 }
 
 impl Census {
-    /// Subscribes: the plain subscription with the first of these brokers, a member of the group with each.
+    /// Subscribes: the plain subscription with the first of these brokers, a member of the group
+    /// with each.
     ///
     /// # Panics
     /// If there is no broker, or one refuses.

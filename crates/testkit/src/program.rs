@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use crate::server::packaged;
 use crate::wait::{PATIENCE, wait_for};
 
-/// A running program, whose standard input and output are read and written line by line. It is killed on drop.
+/// A running program, whose standard input and output are read and written line by line. It is
+/// killed on drop.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -32,7 +33,8 @@ impl Program {
         Self::start(Command::new(python).arg("-u").arg(script).args(arguments))
     }
 
-    /// A script of Node.js, with Debian's package of the library `ws`, whose file is its first argument.
+    /// A script of Node.js, with Debian's package of the library `ws`, whose file is its first
+    /// argument.
     ///
     /// # Panics
     /// If Node.js or the package is not installed, saying how to install it.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 pub use fanfeed_broker::conformance::{Line, Way};
 
-/// A proxy on a free port of the loopback interface. On drop it closes every connection and its port.
+/// A proxy on a free port of the loopback interface. On drop it closes every connection and its
+/// port.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,

@@ -81,9 +81,9 @@ impl Builder {
         self
     }
 
-    /// The server answers a write only when it is on the disk. (With `appendfsync everysec`, the server's own default, the
-    /// write to the file itself is put off for up to two seconds while an `fsync` is under way: a killed server
-    /// then loses what it had acknowledged.)
+    /// The server answers a write only when it is on the disk. (With `appendfsync everysec`, the
+    /// server's own default, the write to the file itself is put off for up to two seconds while an
+    /// `fsync` is under way: a killed server then loses what it had acknowledged.)
     pub fn append_only(self) -> Self {
         self.line("appendonly yes").line("appendfsync always")
     }

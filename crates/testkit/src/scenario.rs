@@ -1,4 +1,5 @@
-//! What drivers have to survive, each in the same way. All of it is on the key `k` and in the group `g`.
+//! What drivers have to survive, each in the same way. All of it is on the key `k` and in the group
+//! `g`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -48,7 +49,8 @@ pub fn disconnected(events: &mut Receiver<Event>) -> String {
     })
 }
 
-/// Waits until a message that was published before is reported as failed, and returns its key and the reason.
+/// Waits until a message that was published before is reported as failed, and returns its key and
+/// the reason.
 ///
 /// # Panics
 /// As [`event`].
@@ -86,7 +88,8 @@ pub fn gap(events: &mut Receiver<Event>) -> (Option<String>, Option<u64>) {
     })
 }
 
-/// Waits for a gap of unknown size of the plain subscription, and for one of the group `g`, in either order.
+/// Waits for a gap of unknown size of the plain subscription, and for one of the group `g`, in
+/// either order.
 ///
 /// # Panics
 /// If another gap comes, and as [`event`].
@@ -97,7 +100,8 @@ pub fn gaps_of_both(events: &mut Receiver<Event>) {
     assert_eq!(gaps, [(None, None), (Some("g".to_owned()), None)]);
 }
 
-/// What [`under_load`](crate::numbers::under_load) does to the connections that go through this proxy.
+/// What [`under_load`](crate::numbers::under_load) does to the connections that go through this
+/// proxy.
 pub fn spoil(proxy: &Proxy) -> impl FnMut(usize) {
     |part| match part {
         1 => proxy.cut(),
@@ -113,7 +117,8 @@ pub fn spoil(proxy: &Proxy) -> impl FnMut(usize) {
     }
 }
 
-/// A server that stalls is taken for lost, and used again when it goes on: `resumed` may wait until the member is live again.
+/// A server that stalls is taken for lost, and used again when it goes on: `resumed` may wait until
+/// the member is live again.
 ///
 /// # Panics
 /// If messages are lost, or the reason of the loss does not contain `reason`.
@@ -173,7 +178,8 @@ pub fn becomes_live(broker: &Arc<dyn Broker>, server: &mut Server) {
     tally.wait_complete(PATIENCE);
 }
 
-/// In the child process of [`killed_process`], joins the group and never returns. To be called first in the test.
+/// In the child process of [`killed_process`], joins the group and never returns. To be called
+/// first in the test.
 pub fn be_killed_if_child(connect: impl FnOnce(&str) -> Arc<dyn Broker>) {
     let Ok(url) = std::env::var(MEMBER) else {
         return;
@@ -192,8 +198,8 @@ pub fn be_killed_if_child(connect: impl FnOnce(&str) -> Arc<dyn Broker>) {
     }
 }
 
-/// The messages of a killed process go to the others. The process is this test binary, which runs `test` alone. Returns a
-/// member that has got them, and the highest attempt that it saw.
+/// The messages of a killed process go to the others. The process is this test binary, which runs
+/// `test` alone. Returns a member that has got them, and the highest attempt that it saw.
 ///
 /// # Panics
 /// If a message is lost or repeated.
@@ -235,8 +241,8 @@ pub fn killed_process(
     (member, attempts.load(Ordering::Relaxed))
 }
 
-/// A handler that takes three seconds keeps its message as long as its member lives. The driver's configuration takes a silent
-/// member for dead sooner.
+/// A handler that takes three seconds keeps its message as long as its member lives. The driver's
+/// configuration takes a silent member for dead sooner.
 ///
 /// # Panics
 /// If a message is lost or repeated.
@@ -262,8 +268,9 @@ pub fn long_handler(brokers: [Arc<dyn Broker>; 2]) {
     tally.assert_exactly_once();
 }
 
-/// A member whose broker closes while its handler runs hands on all other messages, although the handler is still not done
-/// when the time for closing is over. The brokers must not need it to find out that a member is dead.
+/// A member whose broker closes while its handler runs hands on all other messages, although the
+/// handler is still not done when the time for closing is over. The brokers must not need it to
+/// find out that a member is dead.
 ///
 /// # Panics
 /// If another member does not get them.
@@ -303,8 +310,9 @@ pub fn closes_with_a_running_handler([leaving, staying]: [Arc<dyn Broker>; 2]) {
     over.store(true, Ordering::Release);
 }
 
-/// A member whose connection is cut, and whose broker has many subscriptions to open again over a slow line, keeps the message
-/// that its handler has. Opening all takes 3 s at least, which has to be longer than a member may be silent.
+/// A member whose connection is cut, and whose broker has many subscriptions to open again over a
+/// slow line, keeps the message that its handler has. Opening all takes 3 s at least, which has to
+/// be longer than a member may be silent.
 ///
 /// # Panics
 /// If another member gets the message.
@@ -344,7 +352,8 @@ pub fn opens_many_again([many, other]: [Arc<dyn Broker>; 2], proxy: &Proxy) {
     assert_eq!(repeated, 0, "its handler still has the message");
 }
 
-/// A message that fails three times and is requeued is tried again by any member. Returns the highest attempt.
+/// A message that fails three times and is requeued is tried again by any member. Returns the
+/// highest attempt.
 ///
 /// # Panics
 /// If a message is lost or repeated, or is not tried four times.

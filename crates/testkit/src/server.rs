@@ -195,7 +195,8 @@ impl Server {
     fn launch(&mut self) -> Result<(), Failed> {
         self.starts += 1;
         let folder = self.folder.path();
-        // A log of its own for each start, so that an earlier start's lines are not taken for this one's.
+        // A log of its own for each start, so that an earlier start's lines are not taken for this
+        // one's.
         let log = folder.join(format!("log.{}", self.starts));
         let configuration = folder.join("configuration");
         let text = (self.configure)(&self.extra, self.port, folder, &log);
@@ -267,8 +268,9 @@ impl Failed {
 
 /// A port of the loopback that was free a moment ago.
 ///
-/// It is outside the range that the system gives to outgoing connections. A port of that range could be taken, while its server
-/// is down, by a client that tries to reach the server: such a client can even connect to itself.
+/// It is outside the range that the system gives to outgoing connections. A port of that range
+/// could be taken, while its server is down, by a client that tries to reach the server: such a
+/// client can even connect to itself.
 ///
 /// # Panics
 /// If the loopback interface has none.
@@ -313,8 +315,8 @@ fn environment() -> PathBuf {
     workspace.join(target).join("servers")
 }
 
-/// The path of a server from PyPI: `below` is a path in the folder of the virtual environment, in which `*` stands for any
-/// one name.
+/// The path of a server from PyPI: `below` is a path in the folder of the virtual environment, in
+/// which `*` stands for any one name.
 #[track_caller]
 pub(crate) fn packaged(below: &str, package: &str) -> PathBuf {
     let environment = environment();

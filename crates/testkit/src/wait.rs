@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long [`wait_until`] waits before it fails: far above what anything takes on a loaded machine.
+/// How long [`wait_until`] waits before it fails: far above what anything takes on a loaded
+/// machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL: Duration = Duration::from_millis(2);

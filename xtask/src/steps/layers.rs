@@ -83,16 +83,17 @@ struct Layer {
     examples: &'static [&'static str],
     /// Whether it has benchmarks, which are run once over.
     bench: bool,
-    /// Whether librdkafka is in it, which takes a minute to build and is built once: with the feature `tls` and no other, or
-    /// without it where OpenSSL's headers cannot be had.
+    /// Whether librdkafka is in it, which takes a minute to build and is built once: with the
+    /// feature `tls` and no other, or without it where OpenSSL's headers cannot be had.
     tls: bool,
     /// What its tests need.
     test_needs: &'static [Tool],
 }
 
-/// Whether the feature is linted with others and not alone: most of these only turn on one of the same name in `fanfeed-broker`,
-/// where it is linted alone. `clippy/members` lints the bus with `broker` and `redis`, and the sockets with `nodes`; the fuzz targets
-/// build the bus with `broker`.
+/// Whether the feature is linted with others and not alone: most of these only turn on one of the
+/// same name in `fanfeed-broker`, where it is linted alone. `clippy/members` lints the bus with
+/// `broker` and `redis`, and the sockets with `nodes`; the fuzz targets build the bus with
+/// `broker`.
 fn is_linted_with_others(name: &str, feature: &str) -> bool {
     match name {
         "broker" => false,
@@ -102,7 +103,8 @@ fn is_linted_with_others(name: &str, feature: &str) -> bool {
     }
 }
 
-/// Features that are linted together, besides each alone and all: code of the one that the other uses, where the rest is off.
+/// Features that are linted together, besides each alone and all: code of the one that the other
+/// uses, where the rest is off.
 fn linted_together(name: &str) -> &'static [&'static str] {
     match name {
         "sockets" => &["server,tracing", "client,metrics"],

@@ -106,7 +106,8 @@ pub(crate) fn the_order_of_a_publisher_is_kept(env: &Env<'_>) {
 
 pub(crate) fn a_subscription_is_live_when_it_is_returned(env: &Env<'_>) {
     let other = env.server.connect();
-    // More than a hundred where that takes no time. A server that is slow with many keys gets few groups.
+    // More than a hundred where that takes no time. A server that is slow with many keys gets few
+    // groups.
     let started = Instant::now();
     let groups = if env.server.many_keys() < 1_000 {
         50
@@ -251,8 +252,8 @@ pub(crate) fn a_confirmed_message_has_a_receipt(env: &Env<'_>) {
     assert!(env.broker.health().is_up());
 }
 
-/// Checks the row of the driver in the table of the docs. Drivers outside this project have none. A driver without old
-/// messages refuses to start after a position.
+/// Checks the row of the driver in the table of the docs. Drivers outside this project have none. A
+/// driver without old messages refuses to start after a position.
 pub(crate) fn the_docs_say_what_it_promises(env: &Env<'_>) {
     let page = include_str!("../docs/choosing.md");
     let promises = env.capabilities;

@@ -12,7 +12,8 @@ use crate::subscriber::Subscribe;
 
 type Seen = Arc<parking_lot::Mutex<Vec<(usize, u32)>>>;
 
-/// Publishes three messages to a handler whose first is handled by `first`. Returns what the handler saw.
+/// Publishes three messages to a handler whose first is handled by `first`. Returns what the
+/// handler saw.
 fn with_first(
     env: &Env<'_>,
     calls: usize,

@@ -1,4 +1,5 @@
-//! Cases about connections that are cut, delayed, stalled and half-closed, and about members that are killed.
+//! Cases about connections that are cut, delayed, stalled and half-closed, and about members that
+//! are killed.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -6,7 +6,8 @@ use crate::dispatch::Arrival;
 use crate::dispatch::segment::Run;
 use crate::message::Message;
 
-/// Deliveries from a lane's queue, or a run of the log that it follows. If there are both, the former come first.
+/// Deliveries from a lane's queue, or a run of the log that it follows. If there are both, the
+/// former come first.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(super) queue: VecDeque<Arrival>,

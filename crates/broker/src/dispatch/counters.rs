@@ -8,8 +8,9 @@ use crossbeam_utils::CachePadded;
 use crate::observe::{Meter, Meters};
 use crate::stats::BrokerStats;
 
-/// Counters of the publishing side and of the handling side. The two are used on different cores and so have separate cache
-/// lines. There are several sets for the handling side, so that the threads of the pool do not contend at each run of a job.
+/// Counters of the publishing side and of the handling side. The two are used on different cores
+/// and so have separate cache lines. There are several sets for the handling side, so that the
+/// threads of the pool do not contend at each run of a job.
 #[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) meters: Meters,
@@ -125,8 +126,9 @@ impl Counters {
             let each = self.handling.iter();
             each.map(|handling| get(counter(handling))).sum()
         };
-        // ORDERING: pairs with the Release in `confirmed` and `publish_failed`. A message is counted as published before the
-        // thread that counts its outcome gets it, so `published` is read last and is never less than the other two together.
+        // ORDERING: pairs with the Release in `confirmed` and `publish_failed`. A message is
+        // counted as published before the thread that counts its outcome gets it, so `published` is
+        // read last and is never less than the other two together.
         let outcome = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let confirmed = outcome(&self.publishing.confirmed);
         let publish_failed = outcome(&self.publishing.failed);

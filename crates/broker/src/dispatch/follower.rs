@@ -48,7 +48,8 @@ impl Lane {
         }
     }
 
-    /// Puts a message in the queue of an idle follower, or returns the message if the follower has a job.
+    /// Puts a message in the queue of an idle follower, or returns the message if the follower has
+    /// a job.
     #[inline]
     pub(super) fn take_directly(
         self: &Arc<Self>,

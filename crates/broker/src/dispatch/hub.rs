@@ -47,7 +47,8 @@ struct Logging {
 
 /// The broker accepts all messages.
 const OPEN: u8 = 0;
-/// `close` waits for the messages that were accepted. The broker accepts only messages that handlers publish.
+/// `close` waits for the messages that were accepted. The broker accepts only messages that
+/// handlers publish.
 const DRAINING: u8 = 1;
 /// The broker accepts no message.
 const CLOSED: u8 = 2;
@@ -61,7 +62,8 @@ const LOGGED: usize = 8192;
 /// How long `close` waits until the logger has been called with all events.
 const LOG_OUT: Duration = Duration::from_secs(1);
 
-/// After this time `wait_until` looks again without being notified, because a condition may depend on more than finished work.
+/// After this time `wait_until` looks again without being notified, because a condition may depend
+/// on more than finished work.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
@@ -103,9 +105,9 @@ impl Hub {
             .expect("it is a capacity that a channel can have")
     }
 
-    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own: the thread that reports an
-    /// event may hold a user's lock, and must not wait. If the logger panics, it loses that event. If no thread can be started,
-    /// there is no logger.
+    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own:
+    /// the thread that reports an event may hold a user's lock, and must not wait. If the logger
+    /// panics, it loses that event. If no thread can be started, there is no logger.
     pub(crate) fn log(&self, logger: Logger) {
         let mut events = self.events_with(LOGGED);
         let (ending, over) = bounded(0);
@@ -131,7 +133,8 @@ impl Hub {
         self.events.send(event);
     }
 
-    /// Reports the number of drops, of which the last `count` are new, if these have reached a power of two.
+    /// Reports the number of drops, of which the last `count` are new, if these have reached a
+    /// power of two.
     pub(crate) fn emit_dropped(&self, count: u64, total: u64, event: impl FnOnce(u64) -> Event) {
         if total.checked_ilog2() != (total - count).checked_ilog2() {
             self.emit(event(total));
@@ -155,16 +158,18 @@ impl Hub {
         self.phase.load(Ordering::Acquire) != OPEN
     }
 
-    /// Whether a message that this thread publishes is refused. While the broker drains, it takes messages from handlers:
-    /// otherwise a handler that turns one message into another could not finish its work.
+    /// Whether a message that this thread publishes is refused. While the broker drains, it takes
+    /// messages from handlers: otherwise a handler that turns one message into another could not
+    /// finish its work.
     #[inline]
     pub(crate) fn refuses_publish(&self) -> bool {
         // ORDERING: pairs with `begin_draining` and `end_draining`.
         match self.phase.load(Ordering::Acquire) {
             OPEN => false,
             DRAINING if in_handler() => {
-                // ORDERING: counted before the message is put anywhere, so that `drain` either finds this thread's handler
-                // running, or sees the number changed. It reads both after the locks that the handler's end takes.
+                // ORDERING: counted before the message is put anywhere, so that `drain` either
+                // finds this thread's handler running, or sees the number changed. It reads both
+                // after the locks that the handler's end takes.
                 self.drained_into.fetch_add(1, Ordering::AcqRel);
                 false
             }
@@ -172,8 +177,9 @@ impl Hub {
         }
     }
 
-    /// Waits until the condition has held in a pass during which no handler published. It looks at one queue after the
-    /// other, and a handler may have put a message into one that it has passed. False at the deadline.
+    /// Waits until the condition has held in a pass during which no handler published. It looks at
+    /// one queue after the other, and a handler may have put a message into one that it has passed.
+    /// False at the deadline.
     pub(crate) fn drain(&self, deadline: Instant, mut is_idle: impl FnMut() -> bool) -> bool {
         self.wait_until(deadline, || {
             let before = self.drained_into.load(Ordering::Acquire);
@@ -199,13 +205,15 @@ impl Hub {
 
     /// Counts down a subscription that has ended and whose handler has been dropped.
     pub(crate) fn member_is_over(&self) {
-        // ORDERING: pairs with the Acquire in `wait_members`, so that `close` returns after what the destructors did.
+        // ORDERING: pairs with the Acquire in `wait_members`, so that `close` returns after what
+        // the destructors did.
         self.members.fetch_sub(1, Ordering::Release);
         self.finished_something();
     }
 
-    /// Waits until all subscriptions have ended and their handlers have been dropped, or the deadline has passed. A handler,
-    /// and a destructor of a handler, does not wait: it could be waiting for itself.
+    /// Waits until all subscriptions have ended and their handlers have been dropped, or the
+    /// deadline has passed. A handler, and a destructor of a handler, does not wait: it could be
+    /// waiting for itself.
     pub(crate) fn wait_members(&self, deadline: Instant) {
         if !in_handler() && !Member::is_finishing_here() {
             self.wait_until(deadline, || self.members.load(Ordering::Acquire) == 0);
@@ -224,8 +232,8 @@ impl Hub {
         self.events.close();
     }
 
-    /// Waits for a short time until the logger has been called with all events, so that a program that ends after `close` has
-    /// its last lines.
+    /// Waits for a short time until the logger has been called with all events, so that a program
+    /// that ends after `close` has its last lines.
     pub(crate) fn log_out(&self, deadline: Instant) {
         if let Some(logging) = self.logging.get()
             && logging.thread != thread::current().id()

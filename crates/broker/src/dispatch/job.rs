@@ -64,11 +64,12 @@ pub(crate) struct Turn {
     context: Context,
 }
 
-/// How often a job that finds its lane empty yields and looks again before it ends, while no other job waits. So a
-/// stream of messages rarely has to start a job.
+/// How often a job that finds its lane empty yields and looks again before it ends, while no other
+/// job waits. So a stream of messages rarely has to start a job.
 const LOOKS: u32 = 8;
-/// A batch of fewer deliveries is small. After a small batch, a job pauses for some hundred nanoseconds: a job that takes the
-/// lock for each message delays the publisher, and its cache lines move between cores all the time.
+/// A batch of fewer deliveries is small. After a small batch, a job pauses for some hundred
+/// nanoseconds: a job that takes the lock for each message delays the publisher, and its cache
+/// lines move between cores all the time.
 const FEW: usize = 16;
 const GATHER: u32 = 16;
 /// How often a job looks at its empty lane without yielding, before it begins to yield.
@@ -179,7 +180,8 @@ impl Job {
                 {
                     spent.keep(&mut turn.batch.spent);
                 }
-                // This may drop messages, while the member counts this thread as inside its handler.
+                // This may drop messages, while the member counts this thread as inside its
+                // handler.
                 if !matches!(end, End::Later(..)) {
                     quietly(|| turn.batch.run = Run::default());
                 }
@@ -344,7 +346,8 @@ impl Job {
         self.go_on_from(started, turn, arrival, backoff, tally)
     }
 
-    /// Calls the handler with the first message of a run, where it is. Returns `Some` if the job cannot go on now.
+    /// Calls the handler with the first message of a run, where it is. Returns `Some` if the job
+    /// cannot go on now.
     #[inline]
     fn serve_run(&mut self, turn: &mut Turn, tally: &mut Tally) -> Option<End> {
         let Turn { batch, context } = turn;
@@ -482,8 +485,9 @@ impl Job {
         let limit = self.member.attempts();
         let requeues =
             self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
-        // A server counts deliveries, also those that no handler saw. So a message that comes with a count is tried once
-        // more before it is given up. Where each attempt is a delivery, there is no other count.
+        // A server counts deliveries, also those that no handler saw. So a message that comes with
+        // a count is tried once more before it is given up. Where each attempt is a delivery, there
+        // is no other count.
         let is_counted = requeues || arrival.attempt == 1 || backoff.is_some();
         let is_last = limit != 0 && arrival.attempt >= limit && is_counted && is_attempt;
         if is_last || is_rejected {

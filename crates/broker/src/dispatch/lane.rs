@@ -28,7 +28,8 @@ pub(crate) trait Owner: Send + Sync {
         let _ = (lane, tag, verdict);
     }
 
-    /// Called when a member has left. `last` if it was the last one: the lane then takes no more deliveries or members.
+    /// Called when a member has left. `last` if it was the last one: the lane then takes no more
+    /// deliveries or members.
     fn left(&self, lane: &Arc<Lane>, last: bool);
 
     /// Called when there is room again in a lane that was full.
@@ -58,14 +59,15 @@ pub(crate) struct Lane {
     hub: Arc<Hub>,
     owner: Arc<dyn Owner>,
     pub(super) inner: Mutex<Inner>,
-    /// Whether there may be deliveries in the queue. Written under the lock. Jobs that look for new deliveries read it without
-    /// the lock, so that they do not delay the sender that holds it.
+    /// Whether there may be deliveries in the queue. Written under the lock. Jobs that look for new
+    /// deliveries read it without the lock, so that they do not delay the sender that holds it.
     pub(super) queued: AtomicBool,
     /// Where publishers wait for room.
     pub(super) room: Condvar,
     pub(super) log: Option<Arc<Log>>,
     pub(super) follows: bool,
-    /// The places where the log, or the owner, keeps the lane; and the place among the idle followers.
+    /// The places where the log, or the owner, keeps the lane; and the place among the idle
+    /// followers.
     place: AtomicUsize,
     pub(super) idle_place: AtomicUsize,
 }
@@ -147,7 +149,8 @@ impl Lane {
     }
 
     pub(crate) fn has_queued(&self) -> bool {
-        // ORDERING: a hint. A job that reads an old value looks again under the lock before it gives up its place.
+        // ORDERING: a hint. A job that reads an old value looks again under the lock before it
+        // gives up its place.
         self.queued.load(Ordering::Relaxed)
     }
 
@@ -189,7 +192,8 @@ impl Lane {
         offer
     }
 
-    /// Puts a delivery in the queue if there is room. The caller has to submit the job that this may make, and to report a drop.
+    /// Puts a delivery in the queue if there is room. The caller has to submit the job that this
+    /// may make, and to report a drop.
     #[inline]
     pub(crate) fn offer_with(self: &Arc<Self>, arrival: Arrival, jobs: &mut Vec<Job>) -> Offer {
         let mut inner = self.inner.lock();
@@ -216,7 +220,8 @@ impl Lane {
         Offer::Taken
     }
 
-    /// Puts deliveries in the queue, whether there is room or not. The sender has asked for room before.
+    /// Puts deliveries in the queue, whether there is room or not. The sender has asked for room
+    /// before.
     pub(crate) fn offer_all(self: &Arc<Self>, arrivals: &mut VecDeque<Arrival>) {
         let mut inner = self.inner.lock();
         // While the broker closes, handlers finish what they have, and get nothing more.
@@ -284,15 +289,16 @@ impl Lane {
         }
     }
 
-    /// Takes deliveries into the empty batch of a job. If there are none, or the member has left, the job's place is given up,
-    /// and the answer is false.
+    /// Takes deliveries into the empty batch of a job. If there are none, or the member has left,
+    /// the job's place is given up, and the answer is false.
     pub(crate) fn take(self: &Arc<Self>, member: &Arc<Member>, batch: &mut Batch) -> bool {
         loop {
             let mut garbage = Default::default();
             let mut inner = self.inner.lock();
             let taken = !member.is_cancelled() && {
-                // These jobs take one delivery at a time, so that none keeps a delivery that another job could begin, or that
-                // another member of the group could get when this one leaves.
+                // These jobs take one delivery at a time, so that none keeps a delivery that
+                // another job could begin, or that another member of the group could get when this
+                // one leaves.
                 let shared = self.group.is_some() || member.concurrency() > 1;
                 let most = match shared {
                     true => 1,
@@ -339,8 +345,8 @@ impl Lane {
         }
     }
 
-    /// Puts the deliveries that a job has not begun back to the front. The job gives up its place if `gone`; otherwise it
-    /// holds another delivery until it tries that again.
+    /// Puts the deliveries that a job has not begun back to the front. The job gives up its place
+    /// if `gone`; otherwise it holds another delivery until it tries that again.
     pub(crate) fn hand_back(
         self: &Arc<Self>,
         member: &Arc<Member>,
@@ -439,7 +445,8 @@ impl Lane {
         true
     }
 
-    /// Takes a member out. With the last one the lane closes, and its queue is abandoned; the answer is then true.
+    /// Takes a member out. With the last one the lane closes, and its queue is abandoned; the
+    /// answer is then true.
     pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) -> bool {
         let mut state = self.log.as_ref().map(|log| log.lock());
         let mut inner = self.inner.lock();
@@ -479,13 +486,14 @@ impl Lane {
         self.abandon(left.into_iter(), count);
         self.owner.left(self, last);
         self.hub.finished_something();
-        // Last, so that no thread waits for it: a destructor may itself wait for what other threads do next.
+        // Last, so that no thread waits for it: a destructor may itself wait for what other threads
+        // do next.
         quietly(|| drop(garbage));
         last
     }
 
-    /// Gives up deliveries that no handler will get here. A server is told; without one, those of a group are dropped and
-    /// counted.
+    /// Gives up deliveries that no handler will get here. A server is told; without one, those of a
+    /// group are dropped and counted.
     fn abandon(self: &Arc<Self>, arrivals: impl Iterator<Item = Arrival>, count: usize) {
         if count == 0 {
             return;

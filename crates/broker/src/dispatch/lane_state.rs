@@ -10,8 +10,8 @@ use crate::dispatch::{Arrival, Member};
 
 pub(super) struct Inner {
     pub(super) queue: VecDeque<Arrival>,
-    /// Whether the lane follows a log, and where it reads next, unless it is idle. What is in the queue comes before that. Both
-    /// change under the lock of the log too.
+    /// Whether the lane follows a log, and where it reads next, unless it is idle. What is in the
+    /// queue comes before that. Both change under the lock of the log too.
     is_follower: bool,
     cursor: Option<Cursor>,
     pub(super) seats: Vec<Seat>,
@@ -20,8 +20,9 @@ pub(super) struct Inner {
     /// Where the search for a member that may have one more job begins, so that members take turns.
     turn: usize,
     pub(super) capacity: usize,
-    /// There is room for at least this many more. Deliveries in the batches of jobs count against the capacity, and jobs update
-    /// those counts with each message: they are read only when this is used up.
+    /// There is room for at least this many more. Deliveries in the batches of jobs count against
+    /// the capacity, and jobs update those counts with each message: they are read only when this
+    /// is used up.
     pub(super) room: usize,
     pub(super) dropped: u64,
     /// How many publishers wait at `room`.
@@ -90,7 +91,8 @@ impl Inner {
         self.cursor = Some(cursor);
     }
 
-    /// Copies what was not taken from the log up to this end into the queue, and follows no more. Returns what to drop.
+    /// Copies what was not taken from the log up to this end into the queue, and follows no more.
+    /// Returns what to drop.
     pub(super) fn go_apart(&mut self, end: u64) -> Garbage {
         self.is_follower = false;
         self.room = 0;
@@ -107,7 +109,8 @@ impl Inner {
         cursor.map_or(0, |cursor| end.saturating_sub(cursor.position()) as usize)
     }
 
-    /// How many messages of the log are left at the end of the lane. A publisher that still waits gets its message back.
+    /// How many messages of the log are left at the end of the lane. A publisher that still waits
+    /// gets its message back.
     pub(super) fn left_in_log(&self, end: u64) -> usize {
         match self.is_follower {
             true => self.behind(end).saturating_sub(self.waiting),
@@ -140,9 +143,10 @@ impl Inner {
         (count > 0, [batch.run.release(), Garbage::None])
     }
 
-    /// Publishers and the driver are told of room when half of the buffer is free, so that they find room for several
-    /// messages. A lane that has deliveries has a job (invariant 1), so this always happens. Deliveries that wait for a timer
-    /// have no job: those do not count, as long as there is room at all.
+    /// Publishers and the driver are told of room when half of the buffer is free, so that they
+    /// find room for several messages. A lane that has deliveries has a job (invariant 1), so this
+    /// always happens. Deliveries that wait for a timer have no job: those do not count, as long as
+    /// there is room at all.
     #[inline]
     pub(super) fn tell(&mut self, end: impl FnOnce() -> u64) -> Told {
         if self.waiting == 0 && !self.was_full && self.wakers.is_empty() {
@@ -164,8 +168,8 @@ impl Inner {
         members.collect()
     }
 
-    /// How many deliveries wait for a handler: in the queue, in the log up to this end, not yet begun in the batch of a job, or
-    /// for their timer.
+    /// How many deliveries wait for a handler: in the queue, in the log up to this end, not yet
+    /// begun in the batch of a job, or for their timer.
     pub(super) fn pending(&self, end: u64) -> usize {
         self.queue.len()
             + self.behind(end)
@@ -185,9 +189,9 @@ impl Inner {
         self.room == 0
     }
 
-    /// Finds a member that has fewer jobs than its concurrency, and counts one more for it. The new job may find that its
-    /// member has been cancelled since: then the last job of that member, which hands back nothing, makes the missing job for
-    /// another member.
+    /// Finds a member that has fewer jobs than its concurrency, and counts one more for it. The new
+    /// job may find that its member has been cancelled since: then the last job of that member,
+    /// which hands back nothing, makes the missing job for another member.
     #[inline]
     pub(super) fn next_free(&mut self) -> Option<Arc<Member>> {
         match self.free {
@@ -201,7 +205,8 @@ impl Inner {
         for step in 0..count {
             let at = (self.turn + step) % count;
             let seat = &mut self.seats[at];
-            // A job of a member that is cancelled and has not left yet would only give up its place again.
+            // A job of a member that is cancelled and has not left yet would only give up its place
+            // again.
             if seat.jobs < seat.member.concurrency() && !seat.member.is_cancelled() {
                 seat.jobs += 1;
                 self.free -= 1;

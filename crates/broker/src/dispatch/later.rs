@@ -1,13 +1,15 @@
 //! Handlers that go on without their thread.
 //!
-//! A handler that is a future starts, and its job is parked until the future has ended: no thread waits for it. A parked
-//! job keeps its place, its batch and its mark as a running handler, as if a thread were inside the handler. So `unsubscribe`
-//! and `close`, which wait for handlers, wait for futures too.
+//! A handler that is a future starts, and its job is parked until the future has ended: no thread
+//! waits for it. A parked job keeps its place, its batch and its mark as a running handler, as if a
+//! thread were inside the handler. So `unsubscribe` and `close`, which wait for handlers, wait for
+//! futures too.
 //!
 //! # Invariant
 //!
-//! A delivery that went on without its thread has one [`Completion`], which is finished once: when its future ends, or when it
-//! is dropped. The job is parked once. The later of these two events, under the lock of [`Parking`], lets the job go on.
+//! A delivery that went on without its thread has one [`Completion`], which is finished once: when
+//! its future ends, or when it is dropped. The job is parked once. The later of these two events,
+//! under the lock of [`Parking`], lets the job go on.
 
 use std::sync::Arc;
 use std::time::Instant;

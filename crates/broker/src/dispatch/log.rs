@@ -1,23 +1,27 @@
-//! The log of a key: it keeps each published message once, for all plain subscriptions that keep up.
+//! The log of a key: it keeps each published message once, for all plain subscriptions that keep
+//! up.
 //!
-//! A lane with one member that handles one message at a time *follows* the log: it has a cursor, and its job reads the
-//! messages where they are. A publish adds one message and starts a job for each follower that is idle, so its cost does not
-//! grow with the followers that are at work.
+//! A lane with one member that handles one message at a time *follows* the log: it has a cursor,
+//! and its job reads the messages where they are. A publish adds one message and starts a job for
+//! each follower that is idle, so its cost does not grow with the followers that are at work.
 //!
-//! The other lanes are *apart*: each gets its own delivery in its own queue. These are groups, subscriptions that handle
-//! several messages at a time, and followers whose buffer was full: what they have not handled was copied into their queue.
-//! Such a lane follows again once its queue is empty.
+//! The other lanes are *apart*: each gets its own delivery in its own queue. These are groups,
+//! subscriptions that handle several messages at a time, and followers whose buffer was full: what
+//! they have not handled was copied into their queue. Such a lane follows again once its queue is
+//! empty.
 //!
 //! # Invariants
 //!
-//! 1. A lane is in `followers` or in `apart` from `add` until `remove`, and moves between them under this lock. A message is
-//!    added, and offered to the lanes apart, under the same lock: each lane gets it once.
-//! 2. A follower is in `idle` if it has no cursor; a lane apart is never there. An idle follower has handled, or has in its
-//!    queue, everything before `end`. A job of a follower gives up its place, and its lane becomes idle, in one step under
-//!    this lock, after it has found nothing to take. So a message finds either a job that will look again, or an idle lane,
-//!    for which it makes a job.
-//! 3. No follower is full before `clear_until`: only then are their cursors looked at. A message that is put in the queue of a
-//!    follower makes that one earlier, because `end` stays.
+//! 1. A lane is in `followers` or in `apart` from `add` until `remove`, and moves between them
+//!    under this lock. A message is added, and offered to the lanes apart, under the same lock:
+//!    each lane gets it once.
+//! 2. A follower is in `idle` if it has no cursor; a lane apart is never there. An idle follower
+//!    has handled, or has in its queue, everything before `end`. A job of a follower gives up its
+//!    place, and its lane becomes idle, in one step under this lock, after it has found nothing to
+//!    take. So a message finds either a job that will look again, or an idle lane, for which it
+//!    makes a job.
+//! 3. No follower is full before `clear_until`: only then are their cursors looked at. A message
+//!    that is put in the queue of a follower makes that one earlier, because `end` stays.
 //!
 //! The lock of a lane may be taken under this one, never the reverse.
 
@@ -55,9 +59,11 @@ pub(crate) struct Given {
     /// How many lanes got the message or dropped it.
     pub(crate) reached: usize,
     pub(crate) jobs: Vec<Job>,
-    /// Lanes that dropped the message, what they dropped (its destructor is user code), and how many they have dropped.
+    /// Lanes that dropped the message, what they dropped (its destructor is user code), and how
+    /// many they have dropped.
     dropped: Vec<(Arc<Lane>, Arrival, u64)>,
-    /// The segment that the log has filled, if the message began a new one. Dropping it may drop messages.
+    /// The segment that the log has filled, if the message began a new one. Dropping it may drop
+    /// messages.
     passed: Option<Arc<Segment>>,
     rare: Option<Box<Rare>>,
 }
@@ -67,7 +73,8 @@ pub(crate) struct Rare {
     pub(crate) message: Message,
     /// Lanes apart that are full.
     pub(crate) full: Vec<(Arc<Lane>, Arrival)>,
-    /// Followers that were full, and hold the message beyond their capacity. The publisher has to wait until they have room.
+    /// Followers that were full, and hold the message beyond their capacity. The publisher has to
+    /// wait until they have room.
     pub(crate) over: Vec<Arc<Lane>>,
     garbage: Vec<Garbage>,
 }
@@ -85,7 +92,8 @@ impl Given {
         })
     }
 
-    /// Does the work that must wait until no lock is held, and returns the full lanes, if there are any.
+    /// Does the work that must wait until no lock is held, and returns the full lanes, if there are
+    /// any.
     #[inline]
     pub(crate) fn conclude(&mut self) -> Option<Box<Rare>> {
         if !self.dropped.is_empty() {
@@ -119,12 +127,13 @@ impl Log {
     /// How many messages were added.
     #[inline]
     pub(super) fn end(&self) -> u64 {
-        // ORDERING: pairs with the Release in `give`. Exact under the log's lock; under a lane's lock it may be old.
+        // ORDERING: pairs with the Release in `give`. Exact under the log's lock; under a lane's
+        // lock it may be old.
         self.end.load(Ordering::Acquire)
     }
 
-    /// Gives a message to all lanes, and returns it if there are none. With `may_wait`, a follower that is full and makes
-    /// publishers wait gets it beyond its capacity.
+    /// Gives a message to all lanes, and returns it if there are none. With `may_wait`, a follower
+    /// that is full and makes publishers wait gets it beyond its capacity.
     #[inline]
     pub(crate) fn give(
         &self,
@@ -176,7 +185,8 @@ impl Log {
                 }
             }
         }
-        // ORDERING: before the message is visible, so that a follower's position is never beyond the end.
+        // ORDERING: before the message is visible, so that a follower's position is never beyond
+        // the end.
         self.end.store(end + 1, Ordering::Release);
         let (segment, at) = state.writer.append(message, &mut given.passed);
         for lane in state.idle.drain(..) {

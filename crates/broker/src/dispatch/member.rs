@@ -30,7 +30,8 @@ pub(crate) struct Member {
     timeout: Option<Duration>,
     redelivery: Redelivery,
     cancelled: AtomicBool,
-    /// How many deliveries in the batch of its job are not begun. Only a member with one job has such a batch.
+    /// How many deliveries in the batch of its job are not begun. Only a member with one job has
+    /// such a batch.
     not_begun: AtomicUsize,
     delivered: AtomicU64,
     life: Mutex<Life>,
@@ -47,7 +48,8 @@ struct Life {
     handler: Option<Arc<dyn Handler>>,
     running: usize,
     left: bool,
-    /// The thread that ends the member. User code that it calls may unsubscribe again, and must not wait for this thread.
+    /// The thread that ends the member. User code that it calls may unsubscribe again, and must not
+    /// wait for this thread.
     finishing: Option<ThreadId>,
     over: bool,
     error: Option<SubscriptionError>,
@@ -79,8 +81,9 @@ impl Drop for Finishing {
 #[derive(Default)]
 struct Tokens {
     current: Vec<Current>,
-    /// Whether a timer is set that looks for overruns. It is set when a message begins while no other is handled, and
-    /// again for the oldest message when it fires. Both happen under the lock, so every message has a timer.
+    /// Whether a timer is set that looks for overruns. It is set when a message begins while no
+    /// other is handled, and again for the oldest message when it fires. Both happen under the
+    /// lock, so every message has a timer.
     watched: bool,
 }
 
@@ -174,7 +177,8 @@ impl Member {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    // ORDERING: a count that other threads read to see whether the lane is full. It may be slightly old, so Relaxed.
+    // ORDERING: a count that other threads read to see whether the lane is full. It may be slightly
+    // old, so Relaxed.
     #[inline]
     pub(crate) fn set_begun(&self, not_begun: usize) {
         self.not_begun.store(not_begun, Ordering::Relaxed);
@@ -217,8 +221,8 @@ impl Member {
         self.lane.hub().finished_something();
     }
 
-    /// Ends the subscription. With `wait`, waits for running handlers, unless this thread is inside one or inside a delivery of
-    /// a feed. Without `wait`, no user code runs here.
+    /// Ends the subscription. With `wait`, waits for running handlers, unless this thread is inside
+    /// one or inside a delivery of a feed. Without `wait`, no user code runs here.
     pub(crate) fn end_with(&self, error: Option<SubscriptionError>, wait: bool) {
         // ORDERING: pairs with the load in `is_cancelled`.
         if !self.cancelled.swap(true, Ordering::AcqRel) {
@@ -254,15 +258,17 @@ impl Member {
         if !mutant!("broker::no_hurry") {
             pool.hurry(&this);
         }
-        // A job without a place: it finds the end, and drops the handler if no other thread has. It hands back nothing, and
-        // so makes the jobs of other members for deliveries whose job was made for this cancelled member.
-        // Not needed where this thread looks for the end itself, and there is no other member.
+        // A job without a place: it finds the end, and drops the handler if no other thread has. It
+        // hands back nothing, and so makes the jobs of other members for deliveries whose job was
+        // made for this cancelled member. Not needed where this thread looks for the end itself,
+        // and there is no other member.
         if !(wait && last) {
             pool.submit(Job::new(Arc::clone(&self.lane), this));
         }
     }
 
-    /// Ends the member if the subscription was cancelled and no handler runs. Only one thread does so.
+    /// Ends the member if the subscription was cancelled and no handler runs. Only one thread does
+    /// so.
     pub(crate) fn try_finish(&self) {
         let (handler, error, is_told) = {
             let mut life = self.life.lock();
@@ -289,8 +295,8 @@ impl Member {
         }
         self.life.lock().over = true;
         self.ended.notify_all();
-        // Last, so that only `close` waits for it, up to its deadline: a destructor may itself wait for what other threads
-        // do next.
+        // Last, so that only `close` waits for it, up to its deadline: a destructor may itself wait
+        // for what other threads do next.
         quietly(|| drop(handler));
         drop(finishing);
         self.lane.hub().member_is_over();
@@ -357,7 +363,8 @@ impl Member {
             }
         };
         self.watch(due);
-        // Checked after the token was stored, so that either this thread sees the end, or the ending thread sees the token.
+        // Checked after the token was stored, so that either this thread sees the end, or the
+        // ending thread sees the token.
         if self.is_cancelled() {
             token.cancel();
         }
@@ -373,7 +380,8 @@ impl Member {
                 current.unfinished = Some(Arc::clone(unfinished));
             }
         }
-        // The handler may have overrun, or its subscription may have ended, before it was stored here.
+        // The handler may have overrun, or its subscription may have ended, before it was stored
+        // here.
         if token.is_cancelled() || self.is_cancelled() {
             unfinished.cancel();
             if self.is_cancelled() {

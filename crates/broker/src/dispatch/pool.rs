@@ -1,11 +1,12 @@
 //! The threads that call the handlers.
 //!
-//! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every millisecond while jobs
-//! wait, and starts threads, up to the limit: if no job has ended since it last looked, one, and after some such looks several.
-//! Every ten looks it starts one more if so many threads still run the same job that the others are fewer than there are when
-//! no handler blocks, up to [`CROWD`] times as many: so a handler that takes long takes no thread away from the others. It cannot
-//! tell handlers that wait from those that compute. The same thread runs the timers: retries and timeouts of handlers. Threads
-//! that had nothing to do for ten seconds end.
+//! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every
+//! millisecond while jobs wait, and starts threads, up to the limit: if no job has ended since it
+//! last looked, one, and after some such looks several. Every ten looks it starts one more if so
+//! many threads still run the same job that the others are fewer than there are when no handler
+//! blocks, up to [`CROWD`] times as many: so a handler that takes long takes no thread away from
+//! the others. It cannot tell handlers that wait from those that compute. The same thread runs the
+//! timers: retries and timeouts of handlers. Threads that had nothing to do for ten seconds end.
 
 mod options;
 
@@ -30,14 +31,15 @@ const TICK: Duration = Duration::from_millis(1);
 const LONG: u32 = 10;
 /// How many times as many threads as usual there may be because of long jobs, while other jobs end.
 const CROWD: usize = 8;
-/// How often a thread that finds no job yields and looks again before it sleeps. These few microseconds spare a stream of
-/// messages the cost of wake-ups.
+/// How often a thread that finds no job yields and looks again before it sleeps. These few
+/// microseconds spare a stream of messages the cost of wake-ups.
 const SEARCHES: u32 = 16;
 /// How long a thread without work stays.
 const STAY: Duration = Duration::from_secs(10);
 
-/// How many threads to start after this many ticks without progress: one at first, for handlers that work for some
-/// milliseconds; more and more when many handlers block. After fifty ticks there are five hundred.
+/// How many threads to start after this many ticks without progress: one at first, for handlers
+/// that work for some milliseconds; more and more when many handlers block. After fifty ticks there
+/// are five hundred.
 fn growth(stalled: u32) -> usize {
     1 << (stalled / 8).min(5)
 }
@@ -66,13 +68,15 @@ struct State {
     jobs: VecDeque<Job>,
     /// How many runs of jobs have ended: the watching thread sees progress by this.
     ended: u64,
-    /// What each thread does: the number of a run of a job, from 1 on, or [`NO_JOB`]. [`NO_THREAD`] if there is none.
+    /// What each thread does: the number of a run of a job, from 1 on, or [`NO_JOB`]. [`NO_THREAD`]
+    /// if there is none.
     running: Vec<u64>,
     begun: u64,
     threads: usize,
     /// Threads that were started and have not run yet.
     starting: usize,
-    /// Threads that wait at `work`, and how many of them have been notified and have not yet looked.
+    /// Threads that wait at `work`, and how many of them have been notified and have not yet
+    /// looked.
     idle: usize,
     notified: usize,
     /// Threads that found no job and are about to look again.
@@ -117,7 +121,8 @@ impl Pool {
         }
     }
 
-    /// Runs a job soon. After the end of the pool the job only gives up its place, on the calling thread.
+    /// Runs a job soon. After the end of the pool the job only gives up its place, on the calling
+    /// thread.
     pub(crate) fn submit(&self, job: Job) {
         self.submit_all(vec![job]);
     }
@@ -132,7 +137,8 @@ impl Pool {
 
     /// Whether other jobs wait.
     pub(crate) fn has_backlog(&self) -> bool {
-        // ORDERING: a hint, read for each batch. It does no harm if a job yields for nothing, or one batch late.
+        // ORDERING: a hint, read for each batch. It does no harm if a job yields for nothing, or
+        // one batch late.
         self.shared.backlog.load(Ordering::Relaxed)
     }
 
@@ -203,7 +209,8 @@ impl State {
         place
     }
 
-    /// How many threads to start while jobs wait. `usual` is how many there are when no handler blocks.
+    /// How many threads to start while jobs wait. `usual` is how many there are when no handler
+    /// blocks.
     fn wanted(&self, seen: &mut Option<Seen>, usual: usize) -> usize {
         let Some(last) = seen else {
             *seen = Some(Seen {
@@ -258,8 +265,9 @@ impl Shared {
         self.call_for_help(&mut state);
     }
 
-    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and each thread that
-    /// takes a job wakes the next. While a thread is searching for a job, none has to be woken.
+    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and
+    /// each thread that takes a job wakes the next. While a thread is searching for a job, none has
+    /// to be woken.
     fn call_for_help(self: &Arc<Self>, state: &mut State) {
         if state.jobs.is_empty() || state.searching > 0 {
             return;
@@ -286,7 +294,8 @@ impl Shared {
         }
     }
 
-    /// Makes the watching thread look every tick. If it cannot be started now, the next call tries again.
+    /// Makes the watching thread look every tick. If it cannot be started now, the next call tries
+    /// again.
     fn wake_watch(self: &Arc<Self>, state: &mut State) {
         self.watch(state);
         if state.watching == Watching::Asleep {
@@ -322,8 +331,8 @@ impl Shared {
                 self.call_for_help(&mut state);
                 drop(state);
                 searches = 0;
-                // A job catches a handler's panic. This catches all others, such as a panic of an event's observer, so that
-                // the thread survives.
+                // A job catches a handler's panic. This catches all others, such as a panic of an
+                // event's observer, so that the thread survives.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = self.state.lock();
                 state.ended += 1;
@@ -385,7 +394,8 @@ impl Shared {
                 exhausted = false;
                 seen = None;
             } else if state.starting > 0 {
-                // The system is too busy to run the last ones that were started: more of them would not help.
+                // The system is too busy to run the last ones that were started: more of them would
+                // not help.
             } else {
                 state.watching = Watching::Awake;
                 let wanted = state.wanted(&mut seen, self.options.threads);

@@ -2,12 +2,15 @@
 //!
 //! # Invariants
 //!
-//! 1. Slots are filled in order, by the holder of the log's lock, and `next` is set after the last slot that is ever filled.
-//!    The first slot of a segment is filled before the segment becomes somebody's `next`.
-//! 2. A segment lives while the log writes to it or a follower has its cursor in it, and keeps the ones behind it alive. Its
-//!    slots live also while a job reads a run of them. So a message stays until the last follower has passed its segment, and
-//!    a job whose handler blocks keeps one segment's messages, even where its lane is apart and the log goes on.
-//! 3. Dropping the last reference drops messages, which is user code: no lock is held then. Panics of destructors end there.
+//! 1. Slots are filled in order, by the holder of the log's lock, and `next` is set after the last
+//!    slot that is ever filled. The first slot of a segment is filled before the segment becomes
+//!    somebody's `next`.
+//! 2. A segment lives while the log writes to it or a follower has its cursor in it, and keeps the
+//!    ones behind it alive. Its slots live also while a job reads a run of them. So a message stays
+//!    until the last follower has passed its segment, and a job whose handler blocks keeps one
+//!    segment's messages, even where its lane is apart and the log goes on.
+//! 3. Dropping the last reference drops messages, which is user code: no lock is held then. Panics
+//!    of destructors end there.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,11 +18,12 @@ use crate::dispatch::quietly;
 use crate::message::Message;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// The size of a log's first segment, which an idle log keeps. Later segments are twice as long as the one before.
+/// The size of a log's first segment, which an idle log keeps. Later segments are twice as long as
+/// the one before.
 const FIRST: usize = 4;
 const LONGEST: usize = 64;
-/// A segment takes no more messages once they have this many bytes: handled messages stay until their segment is passed, so
-/// this bounds the memory that a slow handler keeps from being freed.
+/// A segment takes no more messages once they have this many bytes: handled messages stay until
+/// their segment is passed, so this bounds the memory that a slow handler keeps from being freed.
 const BYTES: usize = 64 * 1024;
 
 pub(super) struct Segment {
@@ -58,7 +62,8 @@ impl<T: ?Sized + AsMut<[Slot]>> Drop for Row<T> {
     }
 }
 
-/// Drops messages, whose destructors are user code: one that panics does not keep the others from being dropped.
+/// Drops messages, whose destructors are user code: one that panics does not keep the others from
+/// being dropped.
 fn drop_each(mut messages: impl Iterator<Item = Message>) {
     while quietly(|| messages.by_ref().for_each(drop)).is_none() {}
 }
@@ -150,8 +155,8 @@ impl Garbage {
 }
 
 impl Writer {
-    /// Adds a message. Returns the segment that has it and its place there. If that is a new segment, the one before is put
-    /// in `passed`, for the caller to drop when it holds no lock.
+    /// Adds a message. Returns the segment that has it and its place there. If that is a new
+    /// segment, the one before is put in `passed`, for the caller to drop when it holds no lock.
     #[inline]
     pub(super) fn append(
         &mut self,
@@ -258,7 +263,8 @@ impl Cursor {
         while end < self.at + most && self.segment.get(end).is_some() {
             end += 1;
         }
-        // A reference count is a line that other threads write: it is left alone while the run stays in its segment.
+        // A reference count is a line that other threads write: it is left alone while the run
+        // stays in its segment.
         let slots = &self.segment.slots;
         let known = run.slots.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(known, slots))

@@ -1,8 +1,9 @@
 //! Handled messages, on their way back to the thread that delivered them.
 //!
-//! The thread that receives from a server allocates each message, and the thread that handles it would free it. Then both
-//! wait for each other at the lock of the allocator, and wake each other there, which costs more than the rest of the
-//! delivery. So handlers collect what they have handled, and the receiving thread drops it.
+//! The thread that receives from a server allocates each message, and the thread that handles it
+//! would free it. Then both wait for each other at the lock of the allocator, and wake each other
+//! there, which costs more than the rest of the delivery. So handlers collect what they have
+//! handled, and the receiving thread drops it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +11,8 @@ use crate::dispatch::quietly;
 use crate::message::Message;
 use crate::sync::Mutex;
 
-/// The largest message that is kept. Larger ones are dropped where they were handled, so that their memory is free at once.
+/// The largest message that is kept. Larger ones are dropped where they were handled, so that their
+/// memory is free at once.
 const SMALL: usize = 1024;
 /// A job collects this many messages, and the receiving thread drops at least this many at a time.
 pub(super) const MANY: usize = 64;

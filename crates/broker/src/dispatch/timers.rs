@@ -27,8 +27,9 @@ impl Timed {
     }
 }
 
-/// Timers, by the time at which they are due; timers of jobs also by their member. When a subscription ends, all timers of its
-/// member are taken out, at a cost that does not depend on the number of other timers.
+/// Timers, by the time at which they are due; timers of jobs also by their member. When a
+/// subscription ends, all timers of its member are taken out, at a cost that does not depend on the
+/// number of other timers.
 #[derive(Default)]
 pub(super) struct Timers {
     /// The number of the last one.

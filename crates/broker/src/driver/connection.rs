@@ -12,10 +12,12 @@ pub(super) enum Side {
     Inbound,
 }
 
-/// The two sides, and what was last reported about them, so that each change gives one event and not two.
+/// The two sides, and what was last reported about them, so that each change gives one event and
+/// not two.
 ///
-/// INVARIANT: the last report is about the last change. One thread at a time reports, without a lock, because a recorder of metrics
-/// is user code; a change that comes meanwhile is reported by that thread afterwards.
+/// INVARIANT: the last report is about the last change. One thread at a time reports, without a
+/// lock, because a recorder of metrics is user code; a change that comes meanwhile is reported by
+/// that thread afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     state: Mutex<State>,
@@ -26,7 +28,8 @@ struct State {
     outbound: bool,
     inbound: bool,
     reported: Option<bool>,
-    /// The last change, until a thread reports it: whether the connection is up, or else why it is down.
+    /// The last change, until a thread reports it: whether the connection is up, or else why it is
+    /// down.
     change: Option<Result<(), Arc<str>>>,
     /// Whether a thread is reporting.
     is_reporting: bool,
@@ -88,7 +91,8 @@ impl Connections {
         state.outbound && state.inbound
     }
 
-    /// Why the side that publishes, and the one that receives, were last down, for each that is down.
+    /// Why the side that publishes, and the one that receives, were last down, for each that is
+    /// down.
     pub(super) fn faults(&self) -> [Option<Arc<str>>; 2] {
         let state = self.state.lock();
         [state.outbound_fault.clone(), state.inbound_fault.clone()]

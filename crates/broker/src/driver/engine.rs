@@ -31,8 +31,8 @@ use crate::subscriber::{Subscribe, Subscriber};
 use crate::subscription::BrokerSubscription;
 use crate::sync::thread;
 
-/// The broker over a [`Transport`]: what [`Driver::connect`](crate::Driver::connect) returns. A cheap handle; dropping the
-/// last one ends the broker without waiting.
+/// The broker over a [`Transport`]: what [`Driver::connect`](crate::Driver::connect) returns. A
+/// cheap handle; dropping the last one ends the broker without waiting.
 #[derive(Clone)]
 pub struct Engine {
     handle: Arc<Handle>,
@@ -68,8 +68,9 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// Not lazy, a queue of 8,192 messages, batches of 512 (by URL: of the driver's default), at most 5 s between
-    /// attempts to connect, 10 s for the server to answer a subscription, the default pool, no logger.
+    /// Not lazy, a queue of 8,192 messages, batches of 512 (by URL: of the driver's default), at
+    /// most 5 s between attempts to connect, 10 s for the server to answer a subscription, the
+    /// default pool, no logger.
     pub fn new() -> Self {
         Self {
             lazy: false,
@@ -89,14 +90,16 @@ impl EngineOptions {
         self
     }
 
-    /// How many messages may wait for the server, including those that were sent but not confirmed; at least 1.
+    /// How many messages may wait for the server, including those that were sent but not confirmed;
+    /// at least 1.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.queue = messages.max(1);
         self
     }
 
-    /// The most messages in a batch, at least 1. A batch also ends before its payloads exceed 16 MiB.
+    /// The most messages in a batch, at least 1. A batch also ends before its payloads exceed 16
+    /// MiB.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
         self.batch = Some(messages.max(1));
@@ -114,8 +117,8 @@ impl EngineOptions {
         self.batch.unwrap_or(512)
     }
 
-    /// The longest wait between attempts to connect. The first wait is a tenth of it, and the waits double
-    /// ([`Backoff`](fanfeed::Backoff)).
+    /// The longest wait between attempts to connect. The first wait is a tenth of it, and the waits
+    /// double ([`Backoff`](fanfeed::Backoff)).
     #[must_use]
     pub fn reconnect(mut self, longest: Duration) -> Self {
         self.reconnect = longest;
@@ -136,9 +139,9 @@ impl EngineOptions {
         self
     }
 
-    /// Sets a callback that gets each event, in order, on a thread of its own. While the callback is busy, up to 8,192
-    /// events wait. If there are more, it misses the oldest, and then learns how many. [`close`](Broker::close) waits
-    /// for it at most a second beyond the deadline.
+    /// Sets a callback that gets each event, in order, on a thread of its own. While the callback
+    /// is busy, up to 8,192 events wait. If there are more, it misses the oldest, and then learns
+    /// how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -166,12 +169,13 @@ impl fmt::Debug for EngineOptions {
 }
 
 impl Engine {
-    /// Starts the two threads of a broker, and waits until both sides of the connection are open, unless it is lazy. The
-    /// driver's own timeouts bound the wait.
+    /// Starts the two threads of a broker, and waits until both sides of the connection are open,
+    /// unless it is lazy. The driver's own timeouts bound the wait.
     ///
     /// # Errors
     ///
-    /// The error of the side that failed first. A lazy engine returns an error only if the system cannot start a thread.
+    /// The error of the side that failed first. A lazy engine returns an error only if the system
+    /// cannot start a thread.
     pub fn start(transport: impl Transport, options: EngineOptions) -> Result<Self, ConnectError> {
         let hub = Hub::new(
             transport.capabilities().driver,
@@ -323,8 +327,8 @@ impl Core {
             Ok(Opened::Live | Opened::Pending) => Ok(subscription),
             Ok(Opened::Refused(reason)) => Err(SubscribeError::Refused(reason)),
             Err(error) if error.is_timeout() => {
-                // It may have become live meanwhile. To wait for its handler here could be a deadlock: the handler may need a
-                // lock that the caller holds.
+                // It may have become live meanwhile. To wait for its handler here could be a
+                // deadlock: the handler may need a lock that the caller holds.
                 subscription.cancel_soon();
                 subscription.detach();
                 Err(SubscribeError::Timeout(self.options.subscribe_timeout))
@@ -340,8 +344,8 @@ impl Core {
 
     fn close(&self, deadline: Instant) -> Result<(), CloseError> {
         self.hub.begin_draining();
-        // Handlers first: what they publish while they finish is still sent, and what was published before is sent
-        // meanwhile.
+        // Handlers first: what they publish while they finish is still sent, and what was published
+        // before is sent meanwhile.
         if !in_handler() {
             let idle = || {
                 self.inbound
@@ -354,7 +358,8 @@ impl Core {
         self.hub.end_draining();
         let outbound = self.outbound.close(deadline, &self.hub);
         let running = self.end_subscriptions();
-        // A subscription that ended before, and whose handler still ran, has an acknowledgement to give, too.
+        // A subscription that ended before, and whose handler still ran, has an acknowledgement to
+        // give, too.
         self.hub.wait_members(deadline);
         self.inbound.stop();
         // The last acknowledgements are sent by the deadline, or within a moment after it.
@@ -385,7 +390,8 @@ impl Core {
     }
 }
 
-/// How long `close` waits beyond its deadline for a driver to send what it holds back, such as the messages that it hands on.
+/// How long `close` waits beyond its deadline for a driver to send what it holds back, such as the
+/// messages that it hands on.
 const LAST: Duration = Duration::from_millis(500);
 
 impl Owner for Core {

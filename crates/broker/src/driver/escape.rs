@@ -1,10 +1,11 @@
 //! Escaping of keys and groups for servers that take fewer characters.
 
-/// Turns keys and groups into names that a server takes, injectively: two keys never get one name, and neither do two
-/// lists of parts that were [joined](Self::join).
+/// Turns keys and groups into names that a server takes, injectively: two keys never get one name,
+/// and neither do two lists of parts that were [joined](Self::join).
 ///
-/// A byte that the server does not take becomes the mark and two hexadecimal digits. So does the mark itself, which is what
-/// makes it injective. An empty part becomes the mark and an underscore, for servers whose names cannot be empty.
+/// A byte that the server does not take becomes the mark and two hexadecimal digits. So does the
+/// mark itself, which is what makes it injective. An empty part becomes the mark and an underscore,
+/// for servers whose names cannot be empty.
 ///
 /// ```
 /// use fanfeed_broker::driver::Escape;
@@ -21,8 +22,8 @@ pub struct Escape {
 }
 
 impl Escape {
-    /// An escape with this mark, an ASCII character. Bytes for which `plain` is true stay as they are, except that the mark
-    /// and bytes beyond ASCII are always escaped.
+    /// An escape with this mark, an ASCII character. Bytes for which `plain` is true stay as they
+    /// are, except that the mark and bytes beyond ASCII are always escaped.
     ///
     /// # Panics
     ///

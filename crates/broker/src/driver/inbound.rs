@@ -85,8 +85,9 @@ impl InboundCommands {
         };
         sink.close();
         state.opens.retain(|(open, _)| *open != id);
-        // If no side knows it, there is nothing to close: a program that subscribes and unsubscribes while the server is away
-        // leaves nothing behind. After the end nobody takes it, and its end may be that of the broker.
+        // If no side knows it, there is nothing to close: a program that subscribes and
+        // unsubscribes while the server is away leaves nothing behind. After the end nobody takes
+        // it, and its end may be that of the broker.
         if state.ended || !sink.was_tried() {
             drop(state);
             return;
@@ -132,8 +133,8 @@ impl InboundCommands {
         while !state.ended && !self.changed.wait_until(&mut state, deadline).timed_out() {}
     }
 
-    /// Runs the thread: opens the side that receives, and receives until the end. `opened` gets the result of the first
-    /// attempt.
+    /// Runs the thread: opens the side that receives, and receives until the end. `opened` gets the
+    /// result of the first attempt.
     pub(crate) fn run(
         &self,
         transport: &dyn Transport,
@@ -231,8 +232,8 @@ impl InboundCommands {
 
     /// Opens all subscriptions on a new connection.
     fn open_again(&self, link: &mut dyn Inbound) -> Result<(), LinkError> {
-        // Under one lock: a subscription that is asked for between two would be in neither. What is closed is closed by the
-        // next `obey`, after the last verdicts of it.
+        // Under one lock: a subscription that is asked for between two would be in neither. What is
+        // closed is closed by the next `obey`, after the last verdicts of it.
         let (sinks, mut asked) = {
             let mut state = self.state.lock();
             let asked: HashMap<u64, Sender<Opened>> = state.opens.drain(..).collect();
@@ -260,8 +261,8 @@ impl InboundCommands {
         link: &mut dyn Inbound,
         gone: &mut HashMap<u64, Sink>,
     ) -> Result<bool, LinkError> {
-        // Closed sinks whose last verdict has arrived by now: every job that could still send one holds a reference to the
-        // lane.
+        // Closed sinks whose last verdict has arrived by now: every job that could still send one
+        // holds a reference to the lane.
         let is_over = |sink: &Sink| Arc::strong_count(sink.lane()) <= LANE_HELD;
         let over: HashSet<u64> = gone
             .iter()

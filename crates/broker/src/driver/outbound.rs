@@ -24,11 +24,13 @@ use crate::sync::{Condvar, Mutex, mutant};
 ///
 /// # Invariants
 ///
-/// 1. A message that `publish` took has one number, and is in the queue or in the batch of the thread until it is settled:
-///    confirmed, refused, uncertain, or left over at the end. Each is settled once.
-/// 2. The queue is in the order of the numbers, and all numbers of a batch are smaller than those in the queue. A batch
-///    whose connection was lost goes back to the front before the next is taken. So per publisher the order holds across
-///    a reconnect, and `floor` is the smallest number that is not settled.
+/// 1. A message that `publish` took has one number, and is in the queue or in the batch of the
+///    thread until it is settled: confirmed, refused, uncertain, or left over at the end. Each is
+///    settled once.
+/// 2. The queue is in the order of the numbers, and all numbers of a batch are smaller than those
+///    in the queue. A batch whose connection was lost goes back to the front before the next is
+///    taken. So per publisher the order holds across a reconnect, and `floor` is the smallest
+///    number that is not settled.
 pub(crate) struct OutboundQueue {
     state: Mutex<State>,
     /// Where the thread waits for messages.
@@ -89,8 +91,9 @@ impl State {
         self.queue.len() + self.in_flight.len()
     }
 
-    /// Tells the caller of `publish_confirmed` that its message failed. If there is none, or it has stopped waiting, counts
-    /// the message for a flush. A caller stops waiting under the lock, so that it or a flush is told.
+    /// Tells the caller of `publish_confirmed` that its message failed. If there is none, or it has
+    /// stopped waiting, counts the message for a flush. A caller stops waiting under the lock, so
+    /// that it or a flush is told.
     fn fail(&mut self, waiter: Option<Sender<Settled>>, settled: Settled) {
         let count = match settled {
             Settled::Uncertain => &mut self.failed.uncertain,
@@ -245,7 +248,8 @@ impl OutboundQueue {
         }
     }
 
-    /// Waits until everything published before is settled. Tells the failures that no flush had told before this one began.
+    /// Waits until everything published before is settled. Tells the failures that no flush had
+    /// told before this one began.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state.lock();
@@ -290,7 +294,8 @@ impl OutboundQueue {
         }
     }
 
-    /// Takes no more messages, and waits for those that are there until the deadline. Returns how many were left over.
+    /// Takes no more messages, and waits for those that are there until the deadline. Returns how
+    /// many were left over.
     pub(crate) fn close(&self, deadline: Instant, hub: &Hub) -> usize {
         let mut state = self.state.lock();
         state.closed = true;
@@ -333,8 +338,8 @@ impl OutboundQueue {
         while !state.ended && !self.settled.wait_until(&mut state, deadline).timed_out() {}
     }
 
-    /// Runs the thread: opens the side that publishes, and publishes until the end. `opened` gets the result of the first
-    /// attempt.
+    /// Runs the thread: opens the side that publishes, and publishes until the end. `opened` gets
+    /// the result of the first attempt.
     pub(crate) fn run(
         &self,
         transport: &dyn Transport,
@@ -485,8 +490,8 @@ impl OutboundQueue {
         report_left_over(left, hub);
     }
 
-    /// Puts the batch's unsent messages back to the front, and counts those that failed. Returns what is left over after an
-    /// abort.
+    /// Puts the batch's unsent messages back to the front, and counts those that failed. Returns
+    /// what is left over after an abort.
     fn settle_state(&self, unsent: Vec<Outgoing>, fail: impl FnOnce(&mut State)) -> Vec<Message> {
         let mut state = self.state.lock();
         state.in_flight.clear();

@@ -7,13 +7,15 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::ConnectError;
 
-/// Makes the error for a URL that is wrong. The text must not contain the URL, which may contain a password.
+/// Makes the error for a URL that is wrong. The text must not contain the URL, which may contain a
+/// password.
 pub fn bad_url(what: impl Into<String>) -> ConnectError {
     ConnectError::BadUrl(what.into().into())
 }
 
-/// Makes the error for a URL with a parameter that is not among the `known` ones. It does not contain the value, which may be
-/// a secret, and contains the name only if that looks like the name of a parameter.
+/// Makes the error for a URL with a parameter that is not among the `known` ones. It does not
+/// contain the value, which may be a secret, and contains the name only if that looks like the name
+/// of a parameter.
 pub fn unknown_parameter(name: &str, known: &str) -> ConnectError {
     match is_name(name) {
         true => bad_url(format!("it has the parameter `{name}`; there are {known}")),
@@ -27,8 +29,9 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(letter)
 }
 
-/// Makes the error for a URL whose scheme is not among the `known` ones. It contains the scheme only if `//` follows it:
-/// in a URL whose scheme was forgotten, the text before the first colon may be a user or a token.
+/// Makes the error for a URL whose scheme is not among the `known` ones. It contains the scheme
+/// only if `//` follows it: in a URL whose scheme was forgotten, the text before the first colon
+/// may be a user or a token.
 ///
 /// ```
 /// use fanfeed_broker::driver::unknown_scheme;
@@ -54,9 +57,10 @@ pub fn unknown_scheme(url: &str, known: &str) -> ConnectError {
 ///
 /// # Errors
 ///
-/// [`ConnectError::BadUrl`] if a parameter is given twice, if one is not UTF-8 when it is decoded, or if the query has an
-/// `@`. An `@` there usually means that a `?` in a password ended the rest of the URL too early: the query then holds a
-/// part of the password, so the error contains none of it.
+/// [`ConnectError::BadUrl`] if a parameter is given twice, if one is not UTF-8 when it is decoded,
+/// or if the query has an `@`. An `@` there usually means that a `?` in a password ended the rest
+/// of the URL too early: the query then holds a part of the password, so the error contains none of
+/// it.
 ///
 /// ```
 /// use fanfeed_broker::driver::parameters;
@@ -152,8 +156,8 @@ pub fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
 ///
 /// # Errors
 ///
-/// [`ConnectError::BadUrl`] if the value is not a duration. A duration that is too long to count becomes the longest
-/// one.
+/// [`ConnectError::BadUrl`] if the value is not a duration. A duration that is too long to count
+/// becomes the longest one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -180,7 +184,8 @@ pub fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
     }
 }
 
-/// Checks durations of a configuration, each of which has a name: they have to be from a millisecond to `hours`.
+/// Checks durations of a configuration, each of which has a name: they have to be from a
+/// millisecond to `hours`.
 ///
 /// # Errors
 ///

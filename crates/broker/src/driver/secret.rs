@@ -25,9 +25,9 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with the secret replaced, for texts from a server or a library. A secret of fewer than 6 characters is
-    /// replaced only where it is not a part of a longer word: otherwise it could make the text unreadable, and the place
-    /// of the replacement would show the secret.
+    /// `text` with the secret replaced, for texts from a server or a library. A secret of fewer
+    /// than 6 characters is replaced only where it is not a part of a longer word: otherwise it
+    /// could make the text unreadable, and the place of the replacement would show the secret.
     ///
     /// ```
     /// use fanfeed_broker::driver::Secret;

@@ -15,7 +15,8 @@ use crate::message::Message;
 use crate::options::{Start, SubscribeOptions};
 use crate::sync::Mutex;
 
-/// Where a driver delivers what arrived for one subscription. A cheap handle, usable from any thread.
+/// Where a driver delivers what arrived for one subscription. A cheap handle, usable from any
+/// thread.
 #[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
@@ -41,7 +42,8 @@ impl fmt::Debug for Full {
     }
 }
 
-/// Messages for one [`Sink`] that arrived together, and go into its buffer together: [`Sink::gather`].
+/// Messages for one [`Sink`] that arrived together, and go into its buffer together:
+/// [`Sink::gather`].
 #[derive(Default)]
 pub struct Burst {
     arrivals: VecDeque<Arrival>,
@@ -138,13 +140,13 @@ impl Sink {
         self.shared.lane.free()
     }
 
-    /// Delivers a message. The tag comes back in [`settle`](crate::driver::Inbound::settle). `attempt` is 1, or more if the
-    /// server says that it has delivered the message before.
+    /// Delivers a message. The tag comes back in [`settle`](crate::driver::Inbound::settle).
+    /// `attempt` is 1, or more if the server says that it has delivered the message before.
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room, or the subscription has ended. In the first case the engine calls the interrupter when
-    /// there is room.
+    /// [`Full`] if there is no room, or the subscription has ended. In the first case the engine
+    /// calls the interrupter when there is room.
     pub fn deliver(&self, message: Message, tag: u64, attempt: u32) -> Result<(), Full> {
         if self.shared.lane.hub().is_closing() {
             return Err(Full(message));
@@ -165,12 +167,14 @@ impl Sink {
         }
     }
 
-    /// Delivers a message as [`deliver`](Self::deliver) does, but with others: it is kept in `burst` until that has 256
-    /// messages or as many as fit, or until [`deliver_burst`](Self::deliver_burst). So the messages share the costs of the
-    /// buffer's lock, and of waking a handler.
+    /// Delivers a message as [`deliver`](Self::deliver) does, but with others: it is kept in
+    /// `burst` until that has 256 messages or as many as fit, or until
+    /// [`deliver_burst`](Self::deliver_burst). So the messages share the costs of the buffer's
+    /// lock, and of waking a handler.
     ///
-    /// A burst belongs to one sink, and only one thread delivers to that sink. That thread calls `deliver_burst` once
-    /// nothing more has arrived, before it waits or asks for [`room`](Self::room).
+    /// A burst belongs to one sink, and only one thread delivers to that sink. That thread calls
+    /// `deliver_burst` once nothing more has arrived, before it waits or asks for
+    /// [`room`](Self::room).
     ///
     /// # Errors
     ///
@@ -203,7 +207,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Delivers the messages of a burst. If the subscription has ended, they are left to others, as those in its buffer are.
+    /// Delivers the messages of a burst. If the subscription has ended, they are left to others, as
+    /// those in its buffer are.
     pub fn deliver_burst(&self, burst: &mut Burst) {
         burst.room = 0;
         if !burst.is_empty() {
@@ -245,8 +250,9 @@ impl Sink {
         });
     }
 
-    /// Reports that a message arrived that cannot be read or is too large. The text must not contain its content. `arrived` is its
-    /// payload, or what came in place of one, of which the report has the size and the beginning.
+    /// Reports that a message arrived that cannot be read or is too large. The text must not
+    /// contain its content. `arrived` is its payload, or what came in place of one, of which the
+    /// report has the size and the beginning.
     pub fn undecodable(&self, reason: impl Into<Arc<str>>, arrived: &[u8]) {
         let lane = &self.shared.lane;
         lane.hub().emit(Event::Undecodable {
@@ -256,8 +262,8 @@ impl Sink {
         });
     }
 
-    /// The position that the driver recorded with [`set_position`](Self::set_position). At first it is the text of
-    /// [`Start::After`], if the subscription has one. It outlives the connection.
+    /// The position that the driver recorded with [`set_position`](Self::set_position). At first it
+    /// is the text of [`Start::After`], if the subscription has one. It outlives the connection.
     pub fn position(&self) -> Option<Arc<str>> {
         self.shared.position.lock().clone()
     }

@@ -8,8 +8,8 @@ use super::parameter::bad_url;
 
 /// The options of an encrypted connection: which certificates it trusts, and which one it shows.
 ///
-/// Without a certificate authority of its own, a connection trusts the authorities that the system trusts. The name or
-/// address in the URL has to be in the server's certificate.
+/// Without a certificate authority of its own, a connection trusts the authorities that the system
+/// trusts. The name or address in the URL has to be in the server's certificate.
 ///
 /// ```
 /// use fanfeed_broker::driver::Tls;
@@ -43,7 +43,8 @@ impl Tls {
         self
     }
 
-    /// The file of the certificates that it trusts, or `None` if it trusts the authorities that the system trusts.
+    /// The file of the certificates that it trusts, or `None` if it trusts the authorities that the
+    /// system trusts.
     pub fn authority_file(&self) -> Option<&Path> {
         self.authority.as_deref()
     }
@@ -76,13 +77,13 @@ impl TlsParameters {
         true
     }
 
-    /// Returns the options, or `None` for a connection that is not encrypted. `scheme` is the scheme of URLs of
-    /// encrypted connections, for the error.
+    /// Returns the options, or `None` for a connection that is not encrypted. `scheme` is the
+    /// scheme of URLs of encrypted connections, for the error.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BadUrl`] if a parameter was given for a connection that is not encrypted, or only one of `cert`
-    /// and `key` was given.
+    /// [`ConnectError::BadUrl`] if a parameter was given for a connection that is not encrypted, or
+    /// only one of `cert` and `key` was given.
     pub fn finish(self, encrypted: bool, scheme: &str) -> Result<Option<Tls>, ConnectError> {
         let none = self.authority.is_none() && self.certificate.is_none() && self.key.is_none();
         if !encrypted {

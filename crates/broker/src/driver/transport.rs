@@ -14,17 +14,18 @@ use crate::subscriber::Subscribe;
 
 /// Opens the two sides of a connection. The engine opens a side again after it failed.
 pub trait Transport: Send + Sync + 'static {
-    /// What the driver promises. Its `driver` is the name that [`Broker::driver`](crate::Broker::driver) returns.
+    /// What the driver promises. Its `driver` is the name that
+    /// [`Broker::driver`](crate::Broker::driver) returns.
     fn capabilities(&self) -> &'static Capabilities;
 
-    /// The largest message in bytes: key, name, headers and payload. 1 MiB by default. The engine refuses
-    /// to publish larger ones; on receipt the driver has to check.
+    /// The largest message in bytes: key, name, headers and payload. 1 MiB by default. The engine
+    /// refuses to publish larger ones; on receipt the driver has to check.
     fn largest_message(&self) -> usize {
         1 << 20
     }
 
-    /// Whether a batch is published again if the connection was lost before the server confirmed it. Then a message may
-    /// arrive twice; otherwise it never does. True by default.
+    /// Whether a batch is published again if the connection was lost before the server confirmed
+    /// it. Then a message may arrive twice; otherwise it never does. True by default.
     fn publishes_again(&self) -> bool {
         true
     }
@@ -35,8 +36,9 @@ pub trait Transport: Send + Sync + 'static {
         true
     }
 
-    /// Refuses a subscription that this driver does not support, before anything is sent. The engine has checked the key, the
-    /// group, the options, and the [`capabilities`](Self::capabilities).
+    /// Refuses a subscription that this driver does not support, before anything is sent. The
+    /// engine has checked the key, the group, the options, and the
+    /// [`capabilities`](Self::capabilities).
     ///
     /// # Errors
     ///
@@ -46,15 +48,17 @@ pub trait Transport: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Opens the side that publishes, on the thread that will use it. It has to return within the driver's own timeout.
+    /// Opens the side that publishes, on the thread that will use it. It has to return within the
+    /// driver's own timeout.
     ///
     /// # Errors
     ///
-    /// The reason why there is no connection. The engine tries again, unless this was the first attempt of a `connect` that
-    /// is not lazy.
+    /// The reason why there is no connection. The engine tries again, unless this was the first
+    /// attempt of a `connect` that is not lazy.
     fn open_outbound(&self) -> Result<Box<dyn Outbound>, ConnectError>;
 
-    /// Opens the side that receives, on the thread that will use it. As [`open_outbound`](Self::open_outbound).
+    /// Opens the side that receives, on the thread that will use it. As
+    /// [`open_outbound`](Self::open_outbound).
     ///
     /// # Errors
     ///
@@ -62,23 +66,27 @@ pub trait Transport: Send + Sync + 'static {
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError>;
 
     /// Called by each of the two threads at its end, after its side was dropped and while a
-    /// [`close`](crate::Broker::close) waits. Here a transport drops what it keeps for the next connection, if a thread
-    /// of the user must not drop it. The other thread may still use its side.
+    /// [`close`](crate::Broker::close) waits. Here a transport drops what it keeps for the next
+    /// connection, if a thread of the user must not drop it. The other thread may still use its
+    /// side.
     fn ended(&self) {}
 }
 
 /// The publishing side of a connection.
 pub trait Outbound {
-    /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch) messages, and returns
-    /// what became of each, in their order. Their payloads have at most 16 MiB together, unless the batch has only one. If fewer are returned, the others count as [`Published::Unsent`].
+    /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch)
+    /// messages, and returns what became of each, in their order. Their payloads have at most 16
+    /// MiB together, unless the batch has only one. If fewer are returned, the others count as
+    /// [`Published::Unsent`].
     ///
     /// # Errors
     ///
-    /// If the connection was lost, so that the outcome for the messages is unknown. The engine drops this side and
-    /// opens another one.
+    /// If the connection was lost, so that the outcome for the messages is unknown. The engine
+    /// drops this side and opens another one.
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
 
-    /// Checks whether the connection lives. Called about once a second while there is nothing to publish.
+    /// Checks whether the connection lives. Called about once a second while there is nothing to
+    /// publish.
     ///
     /// # Errors
     ///
@@ -102,40 +110,41 @@ pub enum Published {
 
 /// The receiving side of a connection. All calls come from the thread that opened it.
 pub trait Inbound {
-    /// Opens a subscription. When it returns, the subscription is live on the server. After a reconnect, the engine
-    /// calls `open` again for each subscription. [`Sink::position`](crate::driver::Sink::position) then returns the
-    /// position that the driver recorded last.
+    /// Opens a subscription. When it returns, the subscription is live on the server. After a
+    /// reconnect, the engine calls `open` again for each subscription.
+    /// [`Sink::position`](crate::driver::Sink::position) then returns the position that the driver
+    /// recorded last.
     ///
     /// # Errors
     ///
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
-    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription that was open on an
-    /// earlier connection and ended while there was none, or that could not be opened: a side ignores a subscription that
-    /// it does not know.
+    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription
+    /// that was open on an earlier connection and ended while there was none, or that could not be
+    /// opened: a side ignores a subscription that it does not know.
     fn close(&mut self, sink: &Sink);
 
-    /// Called when a handler is done with the delivery that had this tag: for a member of a group always, for a plain
-    /// subscription only if [`Transport::settles_plain`]. The delivery may have come over an earlier connection, and the
-    /// subscription may have been closed.
+    /// Called when a handler is done with the delivery that had this tag: for a member of a group
+    /// always, for a plain subscription only if [`Transport::settles_plain`]. The delivery may have
+    /// come over an earlier connection, and the subscription may have been closed.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
-    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when the interrupter is
-    /// called: the engine calls it when it has something to open, close or settle, or when a sink that was full has
-    /// room again.
+    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when
+    /// the interrupter is called: the engine calls it when it has something to open, close or
+    /// settle, or when a sink that was full has room again.
     ///
     /// # Errors
     ///
     /// If the connection was lost. The engine drops this side and opens another one.
     fn pump(&mut self, timeout: Duration) -> Result<(), LinkError>;
 
-    /// Returns a function that ends a waiting [`pump`](Self::pump), or the next one if none waits. It is called from any
-    /// thread and must not block.
+    /// Returns a function that ends a waiting [`pump`](Self::pump), or the next one if none waits.
+    /// It is called from any thread and must not block.
     fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync>;
 
-    /// Called once before the side is dropped in a [`close`](crate::Broker::close), after the last `settle`: sends what
-    /// the driver still holds back, such as acknowledgements.
+    /// Called once before the side is dropped in a [`close`](crate::Broker::close), after the last
+    /// `settle`: sends what the driver still holds back, such as acknowledgements.
     fn finish(&mut self) {}
 }
 
@@ -145,9 +154,11 @@ pub trait Inbound {
 pub enum Verdict {
     /// It was handled: acknowledge it.
     Handled,
-    /// It was rejected or given up: keep it as a dead letter or acknowledge it, but do not deliver it again.
+    /// It was rejected or given up: keep it as a dead letter or acknowledge it, but do not deliver
+    /// it again.
     GivenUp,
-    /// It failed, and any member may try it again ([`Redelivery::Requeue`](crate::Redelivery::Requeue)).
+    /// It failed, and any member may try it again
+    /// ([`Redelivery::Requeue`](crate::Redelivery::Requeue)).
     Requeued,
     /// The subscription ended before a handler was done with it: leave it to another member.
     Abandoned,
@@ -161,7 +172,8 @@ pub struct LinkError {
 }
 
 impl LinkError {
-    /// A loss with the text of the system, the server or the client library. The text must not contain a secret.
+    /// A loss with the text of the system, the server or the client library. The text must not
+    /// contain a secret.
     pub fn new(reason: impl Into<Arc<str>>) -> Self {
         Self {
             reason: reason.into(),

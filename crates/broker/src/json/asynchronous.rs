@@ -21,11 +21,11 @@ use crate::message::Message;
 use crate::subscriber::Subscribe;
 use crate::subscription::BrokerSubscription;
 
-/// An [`AsyncHandler`](crate::AsyncHandler) that gets values, for [`Subscribe`] with options and for
-/// [middleware](crate::middleware).
+/// An [`AsyncHandler`](crate::AsyncHandler) that gets values, for [`Subscribe`] with options and
+/// for [middleware](crate::middleware).
 ///
-/// A message is decoded before its task begins. One that does not decode is reported and rejected: see
-/// [`BrokerExt`](crate::BrokerExt) for what becomes of it.
+/// A message is decoded before its task begins. One that does not decode is reported and rejected:
+/// see [`BrokerExt`](crate::BrokerExt) for what becomes of it.
 pub struct AsyncJsonHandler<T, F> {
     runtime: Handle,
     make: F,
@@ -64,7 +64,8 @@ where
     F: Fn(T) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Called inside another handler that needs the outcome, such as a middleware: this thread waits for it.
+    /// Called inside another handler that needs the outcome, such as a middleware: this thread
+    /// waits for it.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         let value = decoded(message, context)?;
         asynchronous::run(&self.runtime, context, || (self.make)(value))
@@ -107,7 +108,8 @@ impl<T, F> fmt::Debug for AsyncJsonHandler<T, F> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait AsyncBrokerExt {
-    /// The async variant of [`publish_json`](crate::BrokerExt::publish_json). The value is encoded at once.
+    /// The async variant of [`publish_json`](crate::BrokerExt::publish_json). The value is encoded
+    /// at once.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! The table of keys, which publishers read without a lock.
 //!
-//! It is 1,024 shards, each an arc-swapped snapshot in the order of the hashes: a key that comes or goes copies its shard,
-//! about a thousandth of the table. A route is in the table only while it has lanes.
+//! It is 1,024 shards, each an arc-swapped snapshot in the order of the hashes: a key that comes or
+//! goes copies its shard, about a thousandth of the table. A route is in the table only while it
+//! has lanes.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -25,8 +26,8 @@ pub(crate) struct Table {
     number: u64,
 }
 
-/// The route that a thread published to last, if it did so twice in a row: then the next publish needs neither the hash nor
-/// the snapshot. A route that is no longer in the table has no lanes.
+/// The route that a thread published to last, if it did so twice in a row: then the next publish
+/// needs neither the hash nor the snapshot. A route that is no longer in the table has no lanes.
 struct Last {
     table: u64,
     hash: u64,
@@ -63,7 +64,8 @@ impl Routes {
 #[derive(Default)]
 struct Shard {
     routes: ArcSwapOption<Routes>,
-    /// Held by threads that add and remove lanes, so that no lane is added to a route that is being removed.
+    /// Held by threads that add and remove lanes, so that no lane is added to a route that is being
+    /// removed.
     edit: Mutex<()>,
 }
 
@@ -135,8 +137,8 @@ impl Table {
         (&self.shards[hash as usize % SHARDS], hash)
     }
 
-    /// Calls `f` with the message and the route of its key. Gives the message back if there is no route, or the route has no
-    /// lanes. `f` must not wait: this may hold a guard of the snapshot.
+    /// Calls `f` with the message and the route of its key. Gives the message back if there is no
+    /// route, or the route has no lanes. `f` must not wait: this may hold a guard of the snapshot.
     #[inline]
     pub(crate) fn with(
         &self,

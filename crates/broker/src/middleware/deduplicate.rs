@@ -13,9 +13,10 @@ use crate::message::Message;
 
 /// Skips messages whose identity was handled before, within a window of time and number.
 ///
-/// An identity is remembered once the handler has returned `Ok`, so that a message that failed is tried again. The window
-/// is this handler's own: it knows nothing of other processes, and a duplicate that arrives while the first is still being
-/// handled ([`concurrency`](crate::SubscribeOptions::concurrency) above 1) is handled too.
+/// An identity is remembered once the handler has returned `Ok`, so that a message that failed is
+/// tried again. The window is this handler's own: it knows nothing of other processes, and a
+/// duplicate that arrives while the first is still being handled
+/// ([`concurrency`](crate::SubscribeOptions::concurrency) above 1) is handled too.
 pub struct Deduplicate<H> {
     most: usize,
     window: Duration,

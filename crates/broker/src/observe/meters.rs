@@ -1,7 +1,7 @@
 //! The feature `metrics`: counters, a histogram and gauges by the facade `metrics`.
 //!
-//! A broker asks the recorder for its metrics once, when it is made. All have the label `driver`. Keys are no label: there may
-//! be a hundred thousand of them.
+//! A broker asks the recorder for its metrics once, when it is made. All have the label `driver`.
+//! Keys are no label: there may be a hundred thousand of them.
 
 #[cfg(feature = "metrics")]
 use std::time::Instant;
@@ -72,7 +72,8 @@ const COUNTERS: [(Meter, &str, &str); 9] = [
     ),
 ];
 
-/// The metrics of a broker. The recorder is user code, and is called where a panic would take a job along: it loses that value.
+/// The metrics of a broker. The recorder is user code, and is called where a panic would take a job
+/// along: it loses that value.
 pub(crate) struct Meters {
     #[cfg(feature = "metrics")]
     counters: [metrics::Counter; COUNTERS.len()],

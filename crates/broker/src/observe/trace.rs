@@ -1,8 +1,10 @@
-//! The feature `tracing`: spans around publish and handle, and the trace context that messages carry.
+//! The feature `tracing`: spans around publish and handle, and the trace context that messages
+//! carry.
 //!
-//! The context is the W3C's: the headers `traceparent` and `tracestate`. This crate passes it on, from the message that a
-//! handler got to those that it publishes, and records it in the spans. It makes none: the identities of a trace belong to
-//! the library that exports it, and one that is made up here would name a span that nobody exported.
+//! The context is the W3C's: the headers `traceparent` and `tracestate`. This crate passes it on,
+//! from the message that a handler got to those that it publishes, and records it in the spans. It
+//! makes none: the identities of a trace belong to the library that exports it, and one that is
+//! made up here would name a span that nobody exported.
 
 #[cfg(all(feature = "tracing", feature = "tokio"))]
 pub(crate) use on::Trace;
@@ -53,7 +55,8 @@ mod on {
         }
     }
 
-    /// Whether it is a `traceparent` of the W3C: a version, a trace and a parent that are not zero, and flags.
+    /// Whether it is a `traceparent` of the W3C: a version, a trace and a parent that are not zero,
+    /// and flags.
     fn is_valid(text: &str) -> bool {
         let is_hex = |part: &str, length| {
             part.len() == length
@@ -76,8 +79,8 @@ mod on {
             && (version != "00" || parts.next().is_none())
     }
 
-    /// Begins to publish: gives the message the context of the one that this thread handles, unless it has one of its own,
-    /// and enters a span.
+    /// Begins to publish: gives the message the context of the one that this thread handles, unless
+    /// it has one of its own, and enters a span.
     pub(crate) fn publishing(driver: &'static str, message: Message) -> (Message, EnteredSpan) {
         let carried = match message.headers().shared(PARENT) {
             Some(_) => None,

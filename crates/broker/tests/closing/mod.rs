@@ -40,7 +40,8 @@ fn a_handler_may_publish_while_close_drains() {
     assert!(fake.server.log("out").len() >= 20);
 }
 
-/// Guards against a `close` that stopped the receiving side before the last handler of a subscription that had been ended.
+/// Guards against a `close` that stopped the receiving side before the last handler of a
+/// subscription that had been ended.
 #[test]
 fn the_result_of_a_handler_whose_subscription_has_ended_is_told_before_close_returns() {
     let fake = server();
@@ -60,7 +61,8 @@ fn the_result_of_a_handler_whose_subscription_has_ended_is_told_before_close_ret
     member.detach();
     std::thread::scope(|scope| {
         let closing = scope.spawn(|| broker.close(SOON));
-        // As long as the handler runs, that thread must not end. The mistake takes some milliseconds to show.
+        // As long as the handler runs, that thread must not end. The mistake takes some
+        // milliseconds to show.
         let has_ended = || {
             fake.server
                 .ended()

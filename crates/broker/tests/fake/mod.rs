@@ -43,7 +43,8 @@ struct State {
     closed: Vec<u64>,
     /// The next subscription is not opened: the connection is lost.
     loses_open: bool,
-    /// A subscription gets a message while it is opened, and the answer does not come before this is false.
+    /// A subscription gets a message while it is opened, and the answer does not come before this
+    /// is false.
     holds_open: bool,
 }
 
@@ -469,8 +470,8 @@ impl Inbound for In {
         let (server, interrupted) = (Arc::clone(&self.server), Arc::clone(&self.interrupted));
         Arc::new(move || {
             interrupted.store(true, Ordering::SeqCst);
-            // Not under the lock: a pump holds it while it delivers, and what it delivers to a subscription that has just
-            // ended interrupts it.
+            // Not under the lock: a pump holds it while it delivers, and what it delivers to a
+            // subscription that has just ended interrupts it.
             server.changed.notify_all();
         })
     }

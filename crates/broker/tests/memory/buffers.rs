@@ -87,7 +87,8 @@ fn a_blocking_subscription_holds_the_publisher_and_nobody_else() {
     assert_eq!(slow.dropped(), 0);
 }
 
-/// Two that hold the publisher, both full: the second gets what it has room for while the first one's handler still runs.
+/// Two that hold the publisher, both full: the second gets what it has room for while the first
+/// one's handler still runs.
 #[test]
 fn a_full_subscription_does_not_hold_another_one_that_has_room() {
     let broker = MemoryBroker::new();

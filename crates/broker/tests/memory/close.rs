@@ -49,7 +49,8 @@ fn close_says_what_it_could_not_deliver() {
     ));
 }
 
-/// A handler that turns one message into another finishes its work while the broker is closed; nobody else publishes.
+/// A handler that turns one message into another finishes its work while the broker is closed;
+/// nobody else publishes.
 #[test]
 fn a_handler_may_publish_while_close_drains() {
     let broker = MemoryBroker::new();
@@ -58,7 +59,8 @@ fn a_handler_may_publish_while_close_drains() {
     let _last = broker
         .subscribe("three", move |message, _| Ok(tx.send(message.clone())?))
         .unwrap();
-    // Two steps, so that the queue which is looked at first is filled again by the one that is looked at last.
+    // Two steps, so that the queue which is looked at first is filled again by the one that is
+    // looked at last.
     for (from, to) in [("two", "three"), ("one", "two")] {
         let (own, gate) = (broker.clone(), gate.clone());
         let handler = move |message: &Message, _: &Context| {

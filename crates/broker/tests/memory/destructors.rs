@@ -78,8 +78,8 @@ fn a_payloads_destructor_may_publish_wherever_it_is_dropped() {
     over.recv_timeout(SOON).expect("no lock is held");
 }
 
-/// The only follower has handled the first message of the log's segment, and went apart in the middle of it. Another one
-/// comes, and the log goes on to its next segment.
+/// The only follower has handled the first message of the log's segment, and went apart in the
+/// middle of it. Another one comes, and the log goes on to its next segment.
 #[test]
 fn a_message_that_only_the_log_holds_is_dropped_without_a_lock() {
     let (done, over) = unbounded();
@@ -123,9 +123,9 @@ fn a_message_that_only_the_log_holds_is_dropped_without_a_lock() {
     over.recv_timeout(SOON).expect("no lock is held");
 }
 
-/// A subscription to `k` with a buffer of 4, whose job comes to hold the last reference to the first message: it handles
-/// that one and the next in one run, has no more room, and asks for a retry when `wait` opens. Returns what it was called
-/// with, by number.
+/// A subscription to `k` with a buffer of 4, whose job comes to hold the last reference to the
+/// first message: it handles that one and the next in one run, has no more room, and asks for a
+/// retry when `wait` opens. Returns what it was called with, by number.
 fn hold_the_first(broker: &MemoryBroker, first: Message, wait: &Gate) -> HoldsFirst {
     let (tx, rx) = unbounded();
     let gates = [Gate::new(), wait.clone()];

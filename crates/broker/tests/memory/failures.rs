@@ -176,7 +176,8 @@ fn an_overrun_cancels_the_token_and_is_reported() {
     }
 }
 
-/// With several handlers at a time, a message that begins while the overruns are looked at does not put off the next look.
+/// With several handlers at a time, a message that begins while the overruns are looked at does not
+/// put off the next look.
 #[test]
 fn each_overrun_is_reported_when_it_is_due() {
     const TIMEOUT: Duration = Duration::from_millis(100);

@@ -33,7 +33,8 @@ pub(crate) fn number(message: &Message) -> usize {
         .unwrap()
 }
 
-/// Small buffers, so that subscriptions leave the log and follow it again all the time, and others come and go.
+/// Small buffers, so that subscriptions leave the log and follow it again all the time, and others
+/// come and go.
 #[test]
 fn each_publishers_messages_keep_their_order_and_none_is_lost_uncounted() {
     const EACH: usize = 3000;
@@ -108,8 +109,8 @@ fn a_buffer_takes_no_more_than_its_size() {
     assert!(rx.is_empty());
 }
 
-/// A publisher that waits with a time limit puts its message into the queue of a follower that has just become idle. The
-/// follower is then full and idle, and the other publisher sends it apart.
+/// A publisher that waits with a time limit puts its message into the queue of a follower that has
+/// just become idle. The follower is then full and idle, and the other publisher sends it apart.
 #[test]
 fn a_follower_that_is_full_and_idle_gets_each_message_once() {
     const EACH: usize = 5000;
@@ -232,7 +233,8 @@ fn a_blocked_handler_does_not_keep_what_others_have_handled() {
             gate.wait_for_visitor();
         }
     }
-    // Four in the buffer of the one, 16 in that of the other, and two or three segments of at most 64.
+    // Four in the buffer of the one, 16 in that of the other, and two or three segments of at most
+    // 64.
     assert!(most < 256, "{most} messages were kept");
     eventually("the fast one has got all", || {
         fast.stats().delivered == COUNT as u64

@@ -1,4 +1,5 @@
-//! What a flush, the counters and the callers of `publish_confirmed` are told about messages that fail.
+//! What a flush, the counters and the callers of `publish_confirmed` are told about messages that
+//! fail.
 
 use std::time::{Duration, Instant};
 

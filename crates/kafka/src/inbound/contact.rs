@@ -107,7 +107,8 @@ impl Contact {
         }
     }
 
-    /// How many partitions a topic has, according to one server. It is an error if one of them has no leader.
+    /// How many partitions a topic has, according to one server. It is an error if one of them has
+    /// no leader.
     pub(crate) fn look<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -217,8 +218,8 @@ impl Contact {
         }
     }
 
-    /// The reason if a topic may not be read. A separate consumer tries to read it, because an error does not name its
-    /// topic.
+    /// The reason if a topic may not be read. A separate consumer tries to read it, because an
+    /// error does not name its topic.
     pub(crate) fn denied(&self, topic: &str) -> Option<KafkaError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::End).ok()?;
@@ -251,7 +252,8 @@ impl Contact {
         None
     }
 
-    /// How many messages before `offset` were removed, of those from `expected` on. Offsets may also have holes.
+    /// How many messages before `offset` were removed, of those from `expected` on. Offsets may
+    /// also have holes.
     pub(crate) fn removed<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -293,8 +295,8 @@ pub(crate) fn refused(error: &KafkaError, topic: &str) -> SinkError {
     SinkError::Refused(explain(error, topic).into())
 }
 
-/// The error if a topic could not be looked at within the time for that. If the cluster answered, the other subscriptions
-/// can go on, and this one is refused.
+/// The error if a topic could not be looked at within the time for that. If the cluster answered,
+/// the other subscriptions can go on, and this one is refused.
 fn lasting(error: &KafkaError, topic: &str) -> SinkError {
     match is_of_connection(error) {
         true => LinkError::new(explain(error, topic)).into(),
@@ -325,7 +327,8 @@ pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str>
     raw_of(message.topic(), message)
 }
 
-/// Reads a received record of this topic: the client library looks up and checks the name each time.
+/// Reads a received record of this topic: the client library looks up and checks the name each
+/// time.
 pub(crate) fn raw_of<'a, M: KafkaMessage>(
     topic: &'a str,
     message: &'a M,

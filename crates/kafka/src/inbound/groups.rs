@@ -1,11 +1,13 @@
 //! Groups: each has a consumer, to which the cluster assigns partitions.
 //!
-//! The members of a group in one process share its consumer, and take its messages in turn. If each key has a topic of its
-//! own, a group has one consumer for all its keys. Offsets are committed after the handlers ([`Ledger`]): if a process is
-//! killed, the messages that it handled since its last commit come again.
+//! The members of a group in one process share its consumer, and take its messages in turn. If each
+//! key has a topic of its own, a group has one consumer for all its keys. Offsets are committed
+//! after the handlers ([`Ledger`]): if a process is killed, the messages that it handled since its
+//! last commit come again.
 //!
-//! When the cluster takes a partition away, the messages that handlers are done with are committed. Running handlers run to
-//! their end, and messages in the buffers are still handled; but another process then has the partition, and gets them too.
+//! When the cluster takes a partition away, the messages that handlers are done with are committed.
+//! Running handlers run to their end, and messages in the buffers are still handled; but another
+//! process then has the partition, and gets them too.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -32,10 +34,12 @@ use member::Member;
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long a topic that is left keeps its partitions until the cluster has confirmed its dead letters.
+/// How long a topic that is left keeps its partitions until the cluster has confirmed its dead
+/// letters.
 const LETTERS: Duration = Duration::from_secs(5);
 
-/// How long the end waits for that. It is less than what the engine gives a closing driver beyond its deadline.
+/// How long the end waits for that. It is less than what the engine gives a closing driver beyond
+/// its deadline.
 const LAST_LETTERS: Duration = Duration::from_millis(400);
 
 pub(crate) struct Groups {
@@ -204,8 +208,8 @@ impl Groups {
         self.leave_idle(&id, &topic);
     }
 
-    /// Leaves a topic to which nobody here is subscribed, once handlers hold no messages of it: then the handled ones are
-    /// committed.
+    /// Leaves a topic to which nobody here is subscribed, once handlers hold no messages of it:
+    /// then the handled ones are committed.
     fn leave_idle(&mut self, id: &str, topic: &Arc<str>) {
         let Some(group) = self.groups.get_mut(id) else {
             return;
@@ -307,7 +311,8 @@ impl Groups {
         let partition = entry.partitions.entry(held.partition).or_default();
         match verdict {
             Verdict::Requeued | Verdict::Abandoned => {
-                // Without members it stays there: the offsets that are committed when the topic is left do not pass it.
+                // Without members it stays there: the offsets that are committed when the topic is
+                // left do not pass it.
                 if partition.owned {
                     if verdict == Verdict::Abandoned {
                         // Its member left before it was handled: this was no attempt.
@@ -326,7 +331,8 @@ impl Groups {
                 Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             },
-            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
+            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // never be settled.
             _ => partition.ledger.done(held.offset, held.epoch),
         }
         if entry.sinks.is_empty() {

@@ -1,13 +1,15 @@
-//! The ledger: which messages of one partition are handled, and so how far its offset may be committed.
+//! The ledger: which messages of one partition are handled, and so how far its offset may be
+//! committed.
 
 use std::collections::BTreeMap;
 
 /// The messages of a partition that were delivered and are not committed.
 ///
-/// INVARIANT: [`position`](Self::position) is never after a message of this ownership that no handler has finished.
+/// INVARIANT: [`position`](Self::position) is never after a message of this ownership that no
+/// handler has finished.
 ///
-/// It outlives an ownership: when a partition is taken away and comes back, messages that handlers still hold are not
-/// delivered to them a second time.
+/// It outlives an ownership: when a partition is taken away and comes back, messages that handlers
+/// still hold are not delivered to them a second time.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Each delivered message, and whether it is done.
@@ -21,13 +23,15 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Called when the partition is taken away, and when it is owned again: it is then read from its committed offset. What
-    /// handlers finish in between is remembered, so that they do not get it a second time.
+    /// Called when the partition is taken away, and when it is owned again: it is then read from
+    /// its committed offset. What handlers finish in between is remembered, so that they do not get
+    /// it a second time.
     pub(crate) fn restart(&mut self) {
         self.next = None;
     }
 
-    /// Called when the topic was made again: the messages that handlers hold belong to the earlier topic.
+    /// Called when the topic was made again: the messages that handlers hold belong to the earlier
+    /// topic.
     pub(crate) fn renew(&mut self) {
         *self = Ledger {
             epoch: self.epoch + 1,

@@ -1,16 +1,17 @@
 //! Plain subscriptions: all partitions of their topics, assigned by hand.
 //!
-//! One consumer reads for all of them, so more subscriptions need no more threads. A consumer has one position in each
-//! partition, so subscriptions of one topic that are at different places need more than one. There are two, the
-//! *live* one and the one *behind*:
+//! One consumer reads for all of them, so more subscriptions need no more threads. A consumer has
+//! one position in each partition, so subscriptions of one topic that are at different places need
+//! more than one. There are two, the *live* one and the one *behind*:
 //!
 //! - If a subscription has no room and is the only one of its partition, the partition is paused.
-//! - If it has no room but others read the partition too, it leaves the live consumer, so that it does not delay them, and
-//!   the consumer behind serves it. This consumer reads from the earliest place that is needed; each subscription skips
-//!   the records that it has had.
+//! - If it has no room but others read the partition too, it leaves the live consumer, so that it
+//!   does not delay them, and the consumer behind serves it. This consumer reads from the earliest
+//!   place that is needed; each subscription skips the records that it has had.
 //! - Once the subscription has caught up it is live again.
 //!
-//! Each subscription has its own next offset in each partition, and only this offset decides what it gets.
+//! Each subscription has its own next offset in each partition, and only this offset decides what
+//! it gets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ mod taking;
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long each look at topics may take, because it delays all other work. At least one topic is looked at.
+/// How long each look at topics may take, because it delays all other work. At least one topic is
+/// looked at.
 const LOOKS: Duration = Duration::from_millis(20);
 
 /// How long a seek may take.
@@ -56,8 +58,8 @@ pub(crate) struct Plain {
     /// Whether an error said that a topic is gone.
     missing: bool,
     trouble: Trouble,
-    /// The subscriptions whose bursts may have messages. None has any when `poll` returns, nor where the
-    /// room of a subscription is looked at.
+    /// The subscriptions whose bursts may have messages. None has any when `poll` returns, nor
+    /// where the room of a subscription is looked at.
     gathering: Vec<u64>,
 }
 
@@ -73,7 +75,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Whether half of its buffer is free. Less is not worth it, because reading again delays all other subscriptions.
+    /// Whether half of its buffer is free. Less is not worth it, because reading again delays all
+    /// other subscriptions.
     fn has_room(&self) -> bool {
         2 * self.sink.room() >= self.sink.buffer()
     }
@@ -96,8 +99,9 @@ struct Part {
 /// The place of one of the consumers in a partition.
 #[derive(Default)]
 struct Cursor {
-    /// The subscriptions that read with this consumer. Each has had the records before its own next offset. A subscription
-    /// whose offset is less than the consumer's gets nothing from it until the consumer is sent back.
+    /// The subscriptions that read with this consumer. Each has had the records before its own next
+    /// offset. A subscription whose offset is less than the consumer's gets nothing from it until
+    /// the consumer is sent back.
     sinks: Vec<u64>,
     assigned: bool,
     paused: bool,
@@ -250,8 +254,8 @@ impl Plain {
         }
     }
 
-    /// Drops the cursors of a partition that no subscription needs. If none is live, the subscription that is least behind
-    /// becomes live.
+    /// Drops the cursors of a partition that no subscription needs. If none is live, the
+    /// subscription that is least behind becomes live.
     fn tidy(&mut self, topic: &Arc<str>, at: usize) {
         let Some(part) = self
             .topics
@@ -347,14 +351,15 @@ impl Plain {
         Ok(())
     }
 
-    /// Whether partitions have to be looked at although no subscription reported room. A subscription reports it once, when
-    /// half of its buffer is free. If records of another partition take some of that room first, it reports nothing more.
+    /// Whether partitions have to be looked at although no subscription reported room. A
+    /// subscription reports it once, when half of its buffer is free. If records of another
+    /// partition take some of that room first, it reports nothing more.
     pub(crate) fn is_due(&self) -> bool {
         !self.waiting.is_empty() && self.looked.elapsed() >= LONGEST
     }
 
-    /// Goes on in partitions where a subscription waited for room and now has some: with `any`, however little, if its
-    /// consumer is the live one.
+    /// Goes on in partitions where a subscription waited for room and now has some: with `any`,
+    /// however little, if its consumer is the live one.
     pub(crate) fn look_for_room(&mut self, any: bool) {
         self.looked = Instant::now();
         for (topic, at) in std::mem::take(&mut self.waiting) {
@@ -417,8 +422,8 @@ impl Plain {
         self.go_on(topic, at);
     }
 
-    /// Lets the live consumer read a paused partition again. If that fails, the partition stays paused until the next look,
-    /// because the records after the stash would be skipped.
+    /// Lets the live consumer read a paused partition again. If that fails, the partition stays
+    /// paused until the next look, because the records after the stash would be skipped.
     fn go_on(&mut self, topic: &Arc<str>, at: usize) {
         let Some(part) = self
             .topics

@@ -1,4 +1,5 @@
-//! Errors of a consumer other than the loss of the connection, such as permissions that were taken away.
+//! Errors of a consumer other than the loss of the connection, such as permissions that were taken
+//! away.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ pub(crate) struct Trouble {
     denied: Option<KafkaError>,
     /// The topics that are still to be tried, to find the denied one.
     suspects: Vec<Arc<str>>,
-    /// Topics that were denied. librdkafka reports a denial only once, so these are tried before they are read again.
+    /// Topics that were denied. librdkafka reports a denial only once, so these are tried before
+    /// they are read again.
     known: HashSet<Arc<str>>,
     other: Option<KafkaError>,
     told: Option<Instant>,
@@ -54,7 +56,8 @@ impl Trouble {
         self.over.as_ref()
     }
 
-    /// The next thing to do. `topics` are those that the consumer reads; each call tries at most one of them.
+    /// The next thing to do. `topics` are those that the consumer reads; each call tries at most
+    /// one of them.
     pub(crate) fn look<'a>(
         &mut self,
         contact: &Contact,

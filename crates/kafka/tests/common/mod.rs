@@ -26,7 +26,8 @@ impl Cluster {
             .create()
             .unwrap();
         let cluster = Cluster { holder };
-        // SAFETY: the handle is that of a live client with a mock cluster, which both functions take.
+        // SAFETY: the handle is that of a live client with a mock cluster, which both functions
+        // take.
         unsafe {
             use rdkafka::bindings::{
                 rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms,
@@ -70,7 +71,8 @@ impl Cluster {
         part.offset().to_raw().filter(|offset| *offset >= 0)
     }
 
-    /// A configuration with short intervals. The mock cluster answers a fetch that waits for data at its end alone.
+    /// A configuration with short intervals. The mock cluster answers a fetch that waits for data
+    /// at its end alone.
     pub(crate) fn config(&self) -> Config {
         quick(&self.url())
     }

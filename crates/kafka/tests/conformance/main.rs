@@ -1,7 +1,8 @@
 //! The driver passes the suite, over librdkafka's mock cluster.
 //!
-//! The mock cluster is in the memory of this process. Its servers can go away and come back, and have lost nothing then. Its
-//! clients cannot be sent through a proxy, since it tells them the addresses of its servers.
+//! The mock cluster is in the memory of this process. Its servers can go away and come back, and
+//! have lost nothing then. Its clients cannot be sent through a proxy, since it tells them the
+//! addresses of its servers.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -36,7 +37,8 @@ impl Server for Kafka {
         Duration::from_secs(180)
     }
 
-    /// As many as a debug build opens in some seconds. The mock cluster takes longer for each topic that it has.
+    /// As many as a debug build opens in some seconds. The mock cluster takes longer for each topic
+    /// that it has.
     fn many_keys(&self) -> usize {
         200
     }

@@ -114,8 +114,8 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     assert_eq!(next.order(), [ALL]);
 }
 
-/// A message is given up while the topic of its letter has no leader, and its broker is closed. The letter is not on the cluster,
-/// so the next member gets the message again.
+/// A message is given up while the topic of its letter has no leader, and its broker is closed. The
+/// letter is not on the cluster, so the next member gets the message again.
 #[test]
 fn a_message_whose_letter_is_not_confirmed_comes_again_after_a_close() {
     let cluster = Cluster::start(1);
@@ -138,7 +138,8 @@ fn a_message_whose_letter_is_not_confirmed_comes_again_after_a_close() {
 #[test]
 fn groups_read_no_further_while_too_many_letters_wait() {
     const ALL: usize = 6000;
-    /// The letters that may wait, and what may be delivered before their number is looked at: a round of records and a buffer.
+    /// The letters that may wait, and what may be delivered before their number is looked at: a
+    /// round of records and a buffer.
     const MOST: u64 = 1000 + 1000 + 1000;
     let cluster = Cluster::start(1);
     cluster.topic("k", 1);

@@ -1,7 +1,8 @@
 //! The driver over a real server: Tansu 0.6.0, which keeps its data in memory.
 //!
-//! It is not killed here. Restarted without its topics, it answers a fetch with a new leader and no topic, at which librdkafka
-//! 2.12.1 reads through a null pointer (`rd_kafka_metadata_update_op`) and ends the process.
+//! It is not killed here. Restarted without its topics, it answers a fetch with a new leader and no
+//! topic, at which librdkafka 2.12.1 reads through a null pointer (`rd_kafka_metadata_update_op`)
+//! and ends the process.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,10 +20,11 @@ use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::{self, SECRET, says};
 use fanfeed_testkit::{KafkaServer, Proxy, Tally, assert_is, scenario};
 
-/// Everything that is published through one broker comes to a plain subscription and to a group of another one, once.
+/// Everything that is published through one broker comes to a plain subscription and to a group of
+/// another one, once.
 ///
-/// The key is new to the server. Where its topic has records, Tansu 0.6.0 gives a wrong end: that after the first record of the
-/// last batch.
+/// The key is new to the server. Where its topic has records, Tansu 0.6.0 gives a wrong end: that
+/// after the first record of the last batch.
 fn works(config: &Config, key: &str, all: usize) {
     let (writer, reader) = (connect(config.clone()), connect(config.clone()));
     let (plain, group) = (Arc::new(Tally::new(all)), Arc::new(Tally::new(all)));
@@ -46,8 +48,9 @@ fn refused(config: Config) -> ConnectError {
     refused_within(config, Duration::from_secs(10))
 }
 
-/// Connects with this timeout, and returns the error, which has to come within eight seconds more: far above what it takes on
-/// a loaded machine, far below the 30 s for which librdkafka would wait by itself.
+/// Connects with this timeout, and returns the error, which has to come within eight seconds more:
+/// far above what it takes on a loaded machine, far below the 30 s for which librdkafka would wait
+/// by itself.
 fn refused_within(config: Config, timeout: Duration) -> ConnectError {
     let config = config.dial_timeout(timeout);
     refusal::refused(timeout + Duration::from_secs(8), || {

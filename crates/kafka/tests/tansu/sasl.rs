@@ -1,4 +1,5 @@
-//! Signing in. Tansu cannot be given users while it keeps its data in memory: a guard before it checks the passwords.
+//! Signing in. Tansu cannot be given users while it keeps its data in memory: a guard before it
+//! checks the passwords.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +19,8 @@ const HANDSHAKE: i16 = 17;
 const VERSIONS: i16 = 18;
 const AUTHENTICATE: i16 = 36;
 
-/// A stand-in for a server that signs users in: it lets [`USER`] with [`SECRET`] pass to a server that asks for nothing.
+/// A stand-in for a server that signs users in: it lets [`USER`] with [`SECRET`] pass to a server
+/// that asks for nothing.
 pub(crate) struct Guard(TcpListener);
 
 impl Guard {

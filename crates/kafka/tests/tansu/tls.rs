@@ -1,5 +1,5 @@
-//! TLS and SCRAM, over Tansu. The mock cluster has neither, and Tansu asks no client for a certificate: a front ends the
-//! encryption before it.
+//! TLS and SCRAM, over Tansu. The mock cluster has neither, and Tansu asks no client for a
+//! certificate: a front ends the encryption before it.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -128,7 +128,8 @@ fn connections_that_break_are_made_again() {
     broker.close(LONG).unwrap();
 }
 
-/// At the end of a process, OpenSSL frees what its threads use, unless it was told not to before it was used.
+/// At the end of a process, OpenSSL frees what its threads use, unless it was told not to before it
+/// was used.
 #[test]
 fn a_process_may_end_while_it_connects() {
     const URL: &str = "FANFEED_TLS_URL";
@@ -157,7 +158,8 @@ fn end_while_it_connects(url: &str) -> ! {
     unsafe extern "C" {
         fn atexit(function: extern "C" fn()) -> std::ffi::c_int;
     }
-    // SAFETY: the function takes nothing and does not unwind. What is registered first is called last, after OpenSSL.
+    // SAFETY: the function takes nothing and does not unwind. What is registered first is called
+    // last, after OpenSSL.
     assert_eq!(unsafe { atexit(goes_on) }, 0);
     let (connected, connections) = crossbeam_channel::unbounded();
     for _ in 0..2 {

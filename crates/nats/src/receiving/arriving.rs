@@ -29,15 +29,15 @@ impl Place<'_> {
         UNIX_EPOCH.checked_add(Duration::from_nanos(self.time))
     }
 
-    /// The identity of a message that has none of its own: `STREAM:POSITION:NANOSECONDS`. The time is part of it because a
-    /// stream that is made again begins again at position 1.
+    /// The identity of a message that has none of its own: `STREAM:POSITION:NANOSECONDS`. The time
+    /// is part of it because a stream that is made again begins again at position 1.
     fn identity(&self, stream: &str) -> MessageId {
         MessageId::parse(&format!("{stream}:{}:{}", self.position, self.time))
     }
 }
 
-/// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain and an account after
-/// `$JS.ACK`, and more at the end.
+/// `$JS.ACK.<stream>.<consumer>.<delivered>.<position>.<number>.<time>.<pending>`, or with a domain
+/// and an account after `$JS.ACK`, and more at the end.
 pub(super) fn place(reply: &str) -> Option<Place<'_>> {
     let parts: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
     let own = match parts.len() {

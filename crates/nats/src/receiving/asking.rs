@@ -10,7 +10,8 @@ use crate::link::Wire;
 
 /// What the subject of a request begins with; the stream and the consumer follow.
 pub(super) const REQUESTS: &str = "$JS.API.CONSUMER.MSG.NEXT.";
-/// How long the server keeps a request. When it reports that this time is over, it gets another request.
+/// How long the server keeps a request. When it reports that this time is over, it gets another
+/// request.
 const EXPIRES: Duration = Duration::from_secs(20);
 /// How much later that report may come.
 const LATE: Duration = Duration::from_secs(5);

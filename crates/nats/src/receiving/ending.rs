@@ -1,13 +1,15 @@
 //! Ending the requests of a member before it gives messages back.
 //!
-//! The server keeps a request until it is filled or its time is over. A message that is given back meanwhile comes at once
-//! to the requests of its giver, again and again, and the server counts a delivery each time. So a member that has something
-//! to give back first unsubscribes from its answers, whereupon the server drops its requests. Messages that still arrive are
-//! `late`: they are given back together with the others, once.
+//! The server keeps a request until it is filled or its time is over. A message that is given back
+//! meanwhile comes at once to the requests of its giver, again and again, and the server counts a
+//! delivery each time. So a member that has something to give back first unsubscribes from its
+//! answers, whereupon the server drops its requests. Messages that still arrive are `late`: they
+//! are given back together with the others, once.
 //!
-//! When the library unsubscribes, it forgets the subscription at once and loses what is on its way. Therefore this side
-//! unsubscribes after a number of messages, and sends itself as many as may be missing. The server and the library count the
-//! same messages, so both end the subscription with the same one, and nothing is lost between them.
+//! When the library unsubscribes, it forgets the subscription at once and loses what is on its way.
+//! Therefore this side unsubscribes after a number of messages, and sends itself as many as may be
+//! missing. The server and the library count the same messages, so both end the subscription with
+//! the same one, and nothing is lost between them.
 
 use std::time::Instant;
 
@@ -161,8 +163,9 @@ impl Work {
 
     /// Ends the requests whose listener has ended.
     ///
-    /// The server removes a request that nobody waits for when it next looks for one. If it has taken a message for it by
-    /// then, server 2.9 forgets the message until `ack_wait` is over. A question about the consumer makes it look before.
+    /// The server removes a request that nobody waits for when it next looks for one. If it has
+    /// taken a message for it by then, server 2.9 forgets the message until `ack_wait` is over. A
+    /// question about the consumer makes it look before.
     pub(super) async fn end_over(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let over: Vec<u64> = self.over.drain().collect();
         for id in over {

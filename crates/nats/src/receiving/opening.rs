@@ -12,7 +12,8 @@ use crate::api::{ApiError, ApiFault, NO_CONSUMER};
 use crate::link::Wire;
 use crate::stream;
 
-/// How long the server keeps the consumer of a plain subscription without requests, after its connection is gone.
+/// How long the server keeps the consumer of a plain subscription without requests, after its
+/// connection is gone.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// Where a new consumer begins.
@@ -112,7 +113,8 @@ impl Work {
         }
     }
 
-    /// Tells the server to forget a consumer. If this does not arrive, the server forgets it later by itself.
+    /// Tells the server to forget a consumer. If this does not arrive, the server forgets it later
+    /// by itself.
     async fn drop_consumer(&self, wire: &Wire, consumer: &str) {
         if !consumer.is_empty() {
             let stream = self.shared.names.stream();
@@ -296,7 +298,8 @@ impl Work {
         let found = match wire.ask(&info, &Value::Null).await {
             Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
                 let from = match member.known {
-                    // The server has lost the group, and so also which messages the group had handled.
+                    // The server has lost the group, and so also which messages the group had
+                    // handled.
                     true => {
                         subscription.sink.gap(None);
                         From::All
@@ -372,7 +375,8 @@ async fn create(wire: &Wire, name: &str, config: &Value) -> Result<Value, ApiFau
     }
 }
 
-/// Returns where the server's configuration differs from the wanted one: older servers ignore fields that they do not know.
+/// Returns where the server's configuration differs from the wanted one: older servers ignore
+/// fields that they do not know.
 fn differs(wanted: &Value, found: &Value, fields: &[&str]) -> Option<String> {
     let field = fields
         .iter()

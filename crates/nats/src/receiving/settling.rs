@@ -25,8 +25,8 @@ const GROUP: &str = "Fanfeed-Group";
 /// The header with a dead letter's position in the stream.
 const POSITION: &str = "Fanfeed-Position";
 
-/// After a dead letter that got no answer, this many times its wait passes before the next one: the subscriptions wait
-/// meanwhile.
+/// After a dead letter that got no answer, this many times its wait passes before the next one: the
+/// subscriptions wait meanwhile.
 const BURIAL_PAUSE: u32 = 8;
 
 /// The wait before any member tries a failed message again: this long for each attempt so far, ...
@@ -118,9 +118,9 @@ impl Settlement {
     }
 }
 
-/// The headers of a dead letter whose message could not be read, and is kept unchanged. The time at which the stream stored it
-/// is in the identity: so the stream of dead letters does not mistake a message of a stream that was made again for an
-/// earlier one.
+/// The headers of a dead letter whose message could not be read, and is kept unchanged. The time at
+/// which the stream stored it is in the identity: so the stream of dead letters does not mistake a
+/// message of a stream that was made again for an earlier one.
 pub(super) fn raw_headers(
     message: &async_nats::Message,
     subject: &str,
@@ -174,7 +174,8 @@ impl Work {
                 self.forget_over(id);
                 return;
             }
-            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
+            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // never be settled.
             _ => Settlement::tell(held.reply, HANDLED),
         };
         self.kept.settled.push(settlement);
@@ -182,7 +183,8 @@ impl Work {
         self.forget_over(id);
     }
 
-    /// Sends all outcomes to the server. Those that cannot be sent now are sent over the next connection.
+    /// Sends all outcomes to the server. Those that cannot be sent now are sent over the next
+    /// connection.
     pub(super) async fn settle_all(&mut self, wire: &Wire) -> Result<(), LinkError> {
         self.end_over(wire).await?;
         if self.kept.settled.is_empty() {
@@ -206,8 +208,9 @@ impl Work {
         Ok(())
     }
 
-    /// Keeps a dead letter, and returns where to tell that its message is over. If the letter cannot be kept now, it is put
-    /// aside, and the message counts as being handled. If it cannot be kept at all, that is reported.
+    /// Keeps a dead letter, and returns where to tell that its message is over. If the letter
+    /// cannot be kept now, it is put aside, and the message counts as being handled. If it cannot
+    /// be kept at all, that is reported.
     async fn bury(&mut self, wire: &Wire, letter: Letter) -> Option<Subject> {
         let began = Instant::now();
         if began >= self.burial {

@@ -1,8 +1,8 @@
 //! Deliveries that no handler saw.
 //!
-//! The server counts every delivery of a message, and a message that is given back cannot take its count along. What this
-//! process gave back is counted here, so that it does not count as an attempt when it comes here again. Another process does
-//! not learn of it.
+//! The server counts every delivery of a message, and a message that is given back cannot take its
+//! count along. What this process gave back is counted here, so that it does not count as an
+//! attempt when it comes here again. Another process does not learn of it.
 
 use std::collections::{BTreeMap, HashMap};
 

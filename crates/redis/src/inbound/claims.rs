@@ -1,8 +1,9 @@
 //! Heartbeats, sweeps, and taking over the entries that members of groups left behind.
 //!
-//! Every [`heartbeat`](crate::Config::heartbeat), a member says that it lives by setting a string that expires after three
-//! heartbeats. Other members take over the entries of a member without that string. While its string is there, a member keeps
-//! its entries, however long a handler takes.
+//! Every [`heartbeat`](crate::Config::heartbeat), a member says that it lives by setting a string
+//! that expires after three heartbeats. Other members take over the entries of a member without
+//! that string. While its string is there, a member keeps its entries, however long a handler
+//! takes.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -40,7 +41,8 @@ impl RedisInbound {
             self.swept = Instant::now();
             self.kept.settled.try_again();
             self.kept.closing.extend(self.kept.stuck.drain());
-            // A sweep may take longer than its interval: the next one does not begin before it is over.
+            // A sweep may take longer than its interval: the next one does not begin before it is
+            // over.
             if self.work.swept.is_empty() {
                 self.sweep();
             }
@@ -102,7 +104,8 @@ impl RedisInbound {
         self.wire.ask(&[b"DEL", name.as_bytes()]).map(drop)
     }
 
-    /// For some of the members in `claims`: looks whether others have left entries behind, and takes these.
+    /// For some of the members in `claims`: looks whether others have left entries behind, and
+    /// takes these.
     pub(super) fn claim_some(&mut self) -> Result<(), LinkError> {
         let mut looks = Vec::new();
         let mut commands = Commands::new();
@@ -145,8 +148,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Returns the answer. A refusal ends the subscription instead, because it could not take over entries. A group that
-    /// has vanished is made again by the next read.
+    /// Returns the answer. A refusal ends the subscription instead, because it could not take over
+    /// entries. A group that has vanished is made again by the next read.
     fn accepted_for(&self, id: u64, answer: Result<Value, Fault>) -> Option<Value> {
         match answer {
             Ok(answer) => return Some(answer),
@@ -160,8 +163,8 @@ impl RedisInbound {
         life(consumer) != self.shared.member.as_bytes()
     }
 
-    /// Which members of these consumers have died. While this side has been connected for only a short time, none counts as
-    /// dead: the others may be about to come back after the same fault.
+    /// Which members of these consumers have died. While this side has been connected for only a
+    /// short time, none counts as dead: the others may be about to come back after the same fault.
     fn dead(&mut self, consumers: &[(u64, Vec<u8>)]) -> Result<HashSet<Vec<u8>>, LinkError> {
         let grace: Duration = self.shared.config.heartbeat * SILENCE;
         if self.connected.elapsed() < grace {
@@ -254,7 +257,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Delivers entries of another consumer. A member that is reading its own pending entries goes on where it was.
+    /// Delivers entries of another consumer. A member that is reading its own pending entries goes
+    /// on where it was.
     fn take_over(&mut self, id: u64, taken: Vec<RawEntry>, attempts: &HashMap<Position, u32>) {
         let member = self.kept.member_mut(id);
         let recover = member.and_then(|member| member.recover.take());
@@ -268,7 +272,8 @@ impl RedisInbound {
         }
     }
 
-    /// Removes a member that is dead or closed, if it has nothing left: the server would drop what it has.
+    /// Removes a member that is dead or closed, if it has nothing left: the server would drop what
+    /// it has.
     pub(super) fn bury_member(
         &mut self,
         stream: &[u8],
@@ -285,7 +290,8 @@ impl RedisInbound {
     }
 }
 
-/// The member that a consumer belongs to: the consumer's name is the member's, a period, and a number.
+/// The member that a consumer belongs to: the consumer's name is the member's, a period, and a
+/// number.
 fn life(consumer: &[u8]) -> &[u8] {
     let end = consumer.iter().rposition(|byte| *byte == b'.');
     &consumer[..end.unwrap_or(consumer.len())]

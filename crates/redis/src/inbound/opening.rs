@@ -13,7 +13,8 @@ use crate::reply::{field, integer};
 use crate::subscription::{Plain, Role, Subscription};
 use crate::wire::accepted;
 
-/// The answer of XINFO about a stream. A stream that does not exist counts as one that never had an entry.
+/// The answer of XINFO about a stream. A stream that does not exist counts as one that never had an
+/// entry.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stream {
     /// The position of the first entry that is left.
@@ -57,23 +58,24 @@ impl Stream {
 }
 
 impl Stream {
-    /// Whether entries after this position may be gone. The position of the last one that is gone is not known, so this is
-    /// also true for a reader that had read exactly that one.
+    /// Whether entries after this position may be gone. The position of the last one that is gone
+    /// is not known, so this is also true for a reader that had read exactly that one.
     fn has_trimmed_behind(&self, position: Position) -> bool {
         self.added > self.length && position < self.first.unwrap_or(self.last)
     }
 }
 
 impl Plain {
-    /// Compares the reader's place with the state of the stream. Returns the gap to report, if there is one: the number of
-    /// entries that were missed, if it is known.
+    /// Compares the reader's place with the state of the stream. Returns the gap to report, if
+    /// there is one: the number of entries that were missed, if it is known.
     ///
-    /// This relies on the server's clock not going back over a restart, so that entries of a stream that was made again come
-    /// after the cursor.
+    /// This relies on the server's clock not going back over a restart, so that entries of a stream
+    /// that was made again come after the cursor.
     pub(super) fn check(&mut self, stream: &Stream) -> Option<Option<u64>> {
         self.moved = false;
         if stream.last < self.cursor || self.seen.is_some_and(|seen| stream.added < seen) {
-            // The server has lost some entries at the end, or all. The reader has read those that are left up to the cursor.
+            // The server has lost some entries at the end, or all. The reader has read those that
+            // are left up to the cursor.
             self.cursor = match stream.first {
                 Some(first) if first > self.cursor => self.cursor,
                 Some(_) => self.cursor.min(stream.last),
@@ -83,7 +85,8 @@ impl Plain {
             return Some(None);
         }
         if self.cursor == stream.last {
-            // A reader at the end has seen all entries, unless the server trimmed some before it read them.
+            // A reader at the end has seen all entries, unless the server trimmed some before it
+            // read them.
             let seen = self.seen.replace(stream.added).unwrap_or(stream.added);
             return (stream.added > seen).then(|| Some(stream.added - seen));
         }
@@ -131,7 +134,8 @@ impl RedisInbound {
         if !readers.contains(&id) {
             readers.push(id);
         }
-        // For a new plain reader nothing is ready yet: later entries are rung for, or waited for directly.
+        // For a new plain reader nothing is ready yet: later entries are rung for, or waited for
+        // directly.
         if known || sink.group().is_some() || *sink.start() != Start::New {
             self.work.ready.push(id);
         }
@@ -147,10 +151,12 @@ impl RedisInbound {
         match subscription.role {
             Role::Plain(_) => self.enter_plain(id, known),
             Role::Member(_) => {
-                // The server has to know that the member is alive before anything is read under its name.
+                // The server has to know that the member is alive before anything is read under its
+                // name.
                 if !self.alive {
                     match self.say_alive() {
-                        // The server's memory is full: go on without a heartbeat until there is memory again.
+                        // The server's memory is full: go on without a heartbeat until there is
+                        // memory again.
                         Err(fault) if known && fault.is("OOM") => {}
                         said => said?,
                     }
@@ -234,7 +240,8 @@ impl RedisInbound {
         }
         let member = subscription.member_mut().expect("it is one of a group");
         if known {
-            // Entries that were being read when the connection was lost are pending, and no handler has them.
+            // Entries that were being read when the connection was lost are pending, and no handler
+            // has them.
             member.recover = Some(Position::START);
         }
         Ok(())
@@ -279,7 +286,8 @@ mod tests {
         }
     }
 
-    /// A reader that saw `seen` entries up to `cursor`, and a stream that has `length` of its `added` entries left.
+    /// A reader that saw `seen` entries up to `cursor`, and a stream that has `length` of its
+    /// `added` entries left.
     fn check(cursor: u64, seen: u64, last: u64, added: u64, length: u64) -> Option<Option<u64>> {
         let mut plain = Plain {
             cursor: at(cursor),

@@ -37,7 +37,8 @@ struct Read {
 }
 
 impl RedisInbound {
-    /// Reads up to [`STREAMS`] of the ready subscriptions, and returns whether anything was delivered.
+    /// Reads up to [`STREAMS`] of the ready subscriptions, and returns whether anything was
+    /// delivered.
     pub(super) fn round(&mut self) -> Result<bool, LinkError> {
         let (commands, reads) = self.plan();
         if reads.is_empty() {
@@ -50,7 +51,8 @@ impl RedisInbound {
         let mut lost = None;
         for read in reads {
             let look = read.looks.then(&mut next);
-            // All entries that came are delivered before a fault is returned: a member's entries are already its own.
+            // All entries that came are delivered before a fault is returned: a member's entries
+            // are already its own.
             match self.finish_read(&read, look, next()) {
                 Ok(some) => delivered |= some,
                 Err(error) => lost = Some(error),
@@ -73,7 +75,8 @@ impl RedisInbound {
         for (id, room) in chosen {
             let subscription = &self.kept.subscriptions[&id];
             let apart = self.work.apart.remove(&id);
-            // Several readers of one stream use separate commands: one answer could not tell their entries apart.
+            // Several readers of one stream use separate commands: one answer could not tell their
+            // entries apart.
             let alone = || {
                 self.by_key
                     .get(&subscription.escaped)
@@ -84,8 +87,9 @@ impl RedisInbound {
                 continue;
             }
             let asked = room.min(share);
-            // A direct wait begins after the entries that the group has given out, which only the stream can tell. XINFO
-            // comes first, so that the wait finds entries that are appended between the two commands.
+            // A direct wait begins after the entries that the group has given out, which only the
+            // stream can tell. XINFO comes first, so that the wait finds entries that are appended
+            // between the two commands.
             let looks = self.direct && subscription.member().is_some();
             if looks {
                 commands.push(&[b"XINFO", b"STREAM", &subscription.stream]);
@@ -156,7 +160,8 @@ impl RedisInbound {
             Ok(None) => return Err(link(&Fault::confused("a read"))),
             Err(fault) => return self.read_refused(read, &fault),
         };
-        // The server leaves out the streams that have nothing new, and keeps the order of the others.
+        // The server leaves out the streams that have nothing new, and keeps the order of the
+        // others.
         let mut found = found.into_iter().peekable();
         let mut look = look.and_then(|look| Stream::read(look).ok());
         let mut delivered = false;
@@ -270,7 +275,8 @@ impl RedisInbound {
         delivered
     }
 
-    /// Called when the server no longer has the group. Makes it again, from the oldest entry that is left, and reports the gap.
+    /// Called when the server no longer has the group. Makes it again, from the oldest entry that
+    /// is left, and reports the gap.
     fn group_vanished(&mut self, id: u64) -> Result<(), LinkError> {
         if self.create_group(id, b"0").map_err(refused)?
             && let Some(subscription) = self.kept.subscriptions.get(&id)
@@ -281,8 +287,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Compares the places of some plain readers with their streams, and reports entries that were trimmed before they were
-    /// read.
+    /// Compares the places of some plain readers with their streams, and reports entries that were
+    /// trimmed before they were read.
     pub(super) fn check_places(&mut self) -> Result<(), LinkError> {
         let mut ids = Vec::new();
         let mut commands = Commands::new();

@@ -15,11 +15,13 @@ use crate::position::Position;
 use crate::reply::entries;
 use crate::subscription::{Held, Subscription};
 
-/// The consumer that holds entries that members gave back. It is never alive, and any member may take its entries.
+/// The consumer that holds entries that members gave back. It is never alive, and any member may
+/// take its entries.
 pub(super) const NOBODY: &[u8] = b"handover";
 
-/// The idle time, in milliseconds, that an entry given back is marked with. A member takes such an entry only if it has
-/// been idle for [`TAKEN_AFTER`], and taking resets the time: of two members that try, one gets it.
+/// The idle time, in milliseconds, that an entry given back is marked with. A member takes such an
+/// entry only if it has been idle for [`TAKEN_AFTER`], and taking resets the time: of two members
+/// that try, one gets it.
 const GIVEN: &[u8] = b"86400000";
 pub(super) const TAKEN_AFTER: &[u8] = b"43200000";
 
@@ -30,8 +32,8 @@ const KEPT: &[u8] = b"1024";
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
-    /// Entries to give back, by subscription, and by the number of deliveries that the server should count where it
-    /// differs from its own count.
+    /// Entries to give back, by subscription, and by the number of deliveries that the server
+    /// should count where it differs from its own count.
     given: HashMap<(u64, Option<u32>), Vec<Position>>,
     buried: VecDeque<(u64, Position)>,
     /// Dead letters that the server refused to store. They stay pending until a sweep tries again.
@@ -77,7 +79,8 @@ impl RedisInbound {
             Verdict::Requeued => self.kept.settled.give(id, position, None),
             // Most likely no handler has begun with it: this delivery does not count.
             Verdict::Abandoned => self.kept.settled.give(id, position, Some(attempt - 1)),
-            // A verdict that a later engine may add counts as handled: otherwise the message would never be settled.
+            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // never be settled.
             _ => self.kept.settled.acknowledge(id, position),
         }
         self.look_for_work(id);
@@ -96,15 +99,16 @@ impl RedisInbound {
         self.stale |= self.direct;
     }
 
-    /// Tells the server everything that was settled. After a fault this is sent again on the next connection: each of the
-    /// commands may be repeated.
+    /// Tells the server everything that was settled. After a fault this is sent again on the next
+    /// connection: each of the commands may be repeated.
     pub(super) fn settle_all(&mut self) -> Result<(), LinkError> {
         if !self.kept.settled.is_empty() {
             self.bury_all()?;
             let (commands, ids) = self.settlements();
             if !commands.is_empty() {
                 let answers = self.wire.run(&commands).map_err(refused)?;
-                // The answer to the ring is not looked at: a sweep makes up for a ring that is lost.
+                // The answer to the ring is not looked at: a sweep makes up for a ring that is
+                // lost.
                 for (id, answer) in ids.into_iter().zip(answers) {
                     match lasting(answer)? {
                         // The entries stay pending, and go to others when the member has ended.
@@ -159,7 +163,8 @@ impl RedisInbound {
         (commands, ids)
     }
 
-    /// Adds the command that gives entries back, with the number of deliveries that the server is to count for them.
+    /// Adds the command that gives entries back, with the number of deliveries that the server is
+    /// to count for them.
     fn give(&self, commands: &mut Commands, id: u64, attempts: Option<u32>, all: &[Position]) {
         let attempts = attempts.map(|attempts| attempts.to_string());
         let mut tail = vec![&b"IDLE"[..], GIVEN, b"JUSTID"];
@@ -259,7 +264,8 @@ impl RedisInbound {
         }
     }
 
-    /// Gives back what closed members hold and no handler has, and forgets those whose handlers have nothing left either.
+    /// Gives back what closed members hold and no handler has, and forgets those whose handlers
+    /// have nothing left either.
     fn forget_closed(&mut self) -> Result<(), LinkError> {
         let Kept {
             closing,
@@ -291,7 +297,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Gives back the pending entries of a member that no handler has. Returns false if the server refused to.
+    /// Gives back the pending entries of a member that no handler has. Returns false if the server
+    /// refused to.
     fn give_rest(&mut self, id: u64) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(true);

@@ -2,8 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-/// Numbers of subscriptions, each at most once, in the order in which they came. A number that comes again goes to the end, so
-/// each has its turn, however often the others come.
+/// Numbers of subscriptions, each at most once, in the order in which they came. A number that
+/// comes again goes to the end, so each has its turn, however often the others come.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     /// Has every number of `waiting`, and may have some that were removed.

@@ -18,14 +18,15 @@ use crate::reply::{RawEntry, streams};
 use crate::subscription::{Role, Subscription};
 use crate::waiter::LONGEST;
 
-/// How many entries of each stream a direct wait brings, if all its readers are plain ones and have so much room.
+/// How many entries of each stream a direct wait brings, if all its readers are plain ones and have
+/// so much room.
 const BROUGHT: usize = 1024;
 
 /// How many bytes of each stream a wait should bring, by the entries seen lately.
 const BYTES: usize = 4 << 20;
 
-/// How many streams that were rung for lately are waited for besides the doorbells: a key with frequent messages is then
-/// read as early as if it were the only one.
+/// How many streams that were rung for lately are waited for besides the doorbells: a key with
+/// frequent messages is then read as early as if it were the only one.
 const HOT: usize = 4;
 
 /// How long to wait for the waiter's answer after its wait was ended, before it is ended again.
@@ -111,7 +112,8 @@ impl RedisInbound {
         let mut from = vec![self.handover];
         let (mut plain, mut most) = (true, 1);
         for ids in self.by_key.values() {
-            // For several readers of one stream, wait at the place of the one that is furthest behind.
+            // For several readers of one stream, wait at the place of the one that is furthest
+            // behind.
             let mut earliest: Option<Position> = None;
             for id in ids {
                 let Some(subscription) = self.kept.subscriptions.get(id) else {
@@ -170,8 +172,8 @@ impl RedisInbound {
         wait(bell::READ, &names, &from)
     }
 
-    /// Called when a doorbell led to messages of a plain subscription: from now on the waiter waits for its stream too, if it
-    /// has no other reader.
+    /// Called when a doorbell led to messages of a plain subscription: from now on the waiter waits
+    /// for its stream too, if it has no other reader.
     pub(super) fn warm(&mut self, id: u64) {
         let alone = self
             .kept
@@ -238,8 +240,8 @@ impl RedisInbound {
         }
     }
 
-    /// Handles entries of a stream that was waited for directly. If a stream has one plain reader, that reader gets them at
-    /// once; all other readers read for themselves.
+    /// Handles entries of a stream that was waited for directly. If a stream has one plain reader,
+    /// that reader gets them at once; all other readers read for themselves.
     fn hear_stream(&mut self, stream: &[u8], entries: Vec<RawEntry>) {
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return;

@@ -16,8 +16,8 @@ pub(crate) fn config(server: &RedisServer) -> Config {
     quick(&server.url())
 }
 
-/// The same for several members of a group that each handle their messages once: none of them counts as dead because a busy
-/// machine has not run this process for half a second.
+/// The same for several members of a group that each handle their messages once: none of them
+/// counts as dead because a busy machine has not run this process for half a second.
 pub(crate) fn patient(server: &RedisServer) -> Config {
     config(server).heartbeat(Duration::from_secs(5))
 }
@@ -57,7 +57,8 @@ impl Foreign {
         command.arg(words.collect::<Vec<_>>()).ignore();
     }
 
-    /// Lets a consumer of the group `g` have all that is new on the key `k`, and returns the positions.
+    /// Lets a consumer of the group `g` have all that is new on the key `k`, and returns the
+    /// positions.
     pub(crate) fn read_as(&mut self, consumer: &str) -> Vec<String> {
         type Fields = Vec<String>;
         let read = format!("XREADGROUP GROUP g {consumer} STREAMS fanfeed:s:{{k}} >");

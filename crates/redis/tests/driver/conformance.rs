@@ -9,7 +9,8 @@ use fanfeed_redis::{Config, Mode};
 use fanfeed_testkit::numbers::options;
 use fanfeed_testkit::{Proxy, RedisServer, Release};
 
-/// A server of its own for each case. It has its data on disk, so that nothing is lost when it is killed.
+/// A server of its own for each case. It has its data on disk, so that nothing is lost when it is
+/// killed.
 struct Redis {
     server: Mutex<RedisServer>,
     release: Release,

@@ -124,8 +124,8 @@ fn many_keys_are_heard_by_the_doorbells() {
     }
 }
 
-/// Guards against a reader that began each sweep at the same subscriptions: where sweeps were due faster than they were
-/// done, those after the first few were never read.
+/// Guards against a reader that began each sweep at the same subscriptions: where sweeps were due
+/// faster than they were done, those after the first few were never read.
 #[test]
 fn every_key_has_its_turn_however_often_a_sweep_is_due() {
     const KEYS: usize = 500;
@@ -341,8 +341,8 @@ fn taking_what_others_gave_back_skips_nothing_of_its_own() {
             .map(|name| redis::from_redis_value::<String>(name).unwrap());
         member.is_some()
     });
-    // As after lost answers: the server has given the first ones to this member, which does not know of it. Others have
-    // given back what follows.
+    // As after lost answers: the server has given the first ones to this member, which does not
+    // know of it. Others have given back what follows.
     let mut pipe = redis::pipe();
     pipe.atomic();
     for (consumer, numbers) in [(&*member.unwrap(), 0..OWN), ("handover", OWN..OWN + GIVEN)] {

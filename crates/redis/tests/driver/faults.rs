@@ -150,7 +150,8 @@ fn a_member_that_leaves_hands_on_what_it_had_not_begun() {
         .unwrap();
     publish(&one, "k", 0..100);
     began.recv_timeout(LONG).unwrap();
-    // The drop waits for the running handler. Most entries that the group gave to this member are not in its buffer yet.
+    // The drop waits for the running handler. Most entries that the group gave to this member are
+    // not in its buffer yet.
     let left = thread::spawn(move || drop(leaving));
     let _staying = two.subscribe_group("k", "g", count(&tally)).unwrap();
     tally.wait_for(99, LONG);

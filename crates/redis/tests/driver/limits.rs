@@ -1,5 +1,5 @@
-//! Memory ends, permissions are taken away and streams are trimmed while messages are on their way: each is told, and
-//! nothing is lost that was promised.
+//! Memory ends, permissions are taken away and streams are trimmed while messages are on their way:
+//! each is told, and nothing is lost that was promised.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -266,7 +266,8 @@ fn a_server_that_refuses_writes_for_a_while_ends_no_subscription() {
         wait_until("all others are acknowledged", || foreign.pending() == 1);
 
         let mut events = reader.events();
-        // There is no replica. A server that cannot write its data to disk refuses the same commands.
+        // There is no replica. A server that cannot write its data to disk refuses the same
+        // commands.
         let () = foreign.run("CONFIG SET min-replicas-to-write 1");
         publish(&writer, "k", ALL / 2..ALL);
         says(scenario::disconnected(&mut events), &["NOREPLICAS"]);

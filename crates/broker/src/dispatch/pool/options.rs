@@ -8,8 +8,9 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// One thread for each core, but at least 2 and at most 8; up to eight times as many while some handlers take 10 ms or
-    /// longer, whether they wait or compute, and up to 512 when all threads are blocked.
+    /// One thread for each core, but at least 2 and at most 8; up to eight times as many while some
+    /// handlers take 10 ms or longer, whether they wait or compute, and up to 512 when all threads
+    /// are blocked.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -26,8 +27,8 @@ impl PoolOptions {
         self
     }
 
-    /// The most threads that there are when handlers block. If all of them are blocked, the other handlers wait, and
-    /// [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
+    /// The most threads that there are when handlers block. If all of them are blocked, the other
+    /// handlers wait, and [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
     #[must_use]
     pub fn limit(mut self, threads: usize) -> Self {
         self.limit = threads.max(1);

@@ -1,7 +1,8 @@
 //! Messages that a group gave up or could not read, kept in a topic of their own.
 //!
-//! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its letter, or has refused it, which
-//! is reported. So a process that ends earlier loses no letter: the next owner of the partition gets the message again.
+//! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its
+//! letter, or has refused it, which is reported. So a process that ends earlier loses no letter:
+//! the next owner of the partition gets the message again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
-/// The most letters, and the most bytes of payloads, that may wait for the cluster. Groups read no further until it has confirmed
-/// some of them.
+/// The most letters, and the most bytes of payloads, that may wait for the cluster. Groups read no
+/// further until it has confirmed some of them.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;
 

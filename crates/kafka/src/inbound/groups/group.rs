@@ -27,11 +27,12 @@ impl Group {
         self.consumer.subscribe(&topics)
     }
 
-    /// Joins the group for another topic, and makes sure that each of its partitions has a committed offset: from then on
-    /// no published message is missed.
+    /// Joins the group for another topic, and makes sure that each of its partitions has a
+    /// committed offset: from then on no published message is missed.
     ///
-    /// It asks for the ends of the partitions before their committed offsets. So if two members find at the same time that
-    /// there are no offsets, and both commit, neither skips messages that were published after the other was ready.
+    /// It asks for the ends of the partitions before their committed offsets. So if two members
+    /// find at the same time that there are no offsets, and both commit, neither skips messages
+    /// that were published after the other was ready.
     pub(super) fn add_topic(
         &mut self,
         contact: &Contact,
@@ -76,7 +77,8 @@ impl Group {
                     _ if is_denied(&error) || is_group_denied(&error) => {
                         return Err(refused(&error, topic));
                     }
-                    // Others are members already: only members may commit, so this process has to become one.
+                    // Others are members already: only members may commit, so this process has to
+                    // become one.
                     KafkaError::ConsumerCommit(_) if !joined => {
                         self.subscribe().map_err(|error| refused(&error, topic))?;
                         joined = true;
@@ -103,8 +105,8 @@ impl Group {
         )
     }
 
-    /// Serves the consumer for a moment while it joins. Records are left for later: no partition is read before it is taken
-    /// up, and records that were returned anyway are kept.
+    /// Serves the consumer for a moment while it joins. Records are left for later: no partition is
+    /// read before it is taken up, and records that were returned anyway are kept.
     pub(super) fn wait_for_join(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let polled = consumer.poll(Duration::from_millis(50));
@@ -292,7 +294,8 @@ impl Group {
                 let sought = self
                     .consumer
                     .seek(topic, partition, next, Duration::from_secs(5));
-                // Until the next look, the partition stays paused: otherwise the records after the stash would be skipped.
+                // Until the next look, the partition stays paused: otherwise the records after the
+                // stash would be skipped.
                 if sought.is_err() {
                     all = false;
                     continue;
@@ -304,7 +307,8 @@ impl Group {
         all && entry.back.is_empty()
     }
 
-    /// Lets librdkafka commit the handled messages, at its next interval or when a partition is taken away.
+    /// Lets librdkafka commit the handled messages, at its next interval or when a partition is
+    /// taken away.
     pub(super) fn store(&mut self) {
         let mut list = TopicPartitionList::new();
         for (topic, entry) in &mut self.topics {
@@ -318,7 +322,8 @@ impl Group {
             }
         }
         if list.count() > 0 {
-            // Offsets of partitions that are no longer owned are not stored: their messages come again in another process.
+            // Offsets of partitions that are no longer owned are not stored: their messages come
+            // again in another process.
             let _ = self.consumer.store_offsets(&list);
         }
     }

@@ -106,7 +106,8 @@ impl Topic {
                         message,
                     };
                     if let Err(held) = self.hand(held, desk) {
-                        // A member lost its room meanwhile: this message is the next to be given out.
+                        // A member lost its room meanwhile: this message is the next to be given
+                        // out.
                         self.back.push_back(held);
                         return true;
                     }

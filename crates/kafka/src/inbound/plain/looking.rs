@@ -37,7 +37,8 @@ impl Plain {
         }
     }
 
-    /// Checks some topics for new partitions, and whether they were deleted or made again. Called once in `interval`.
+    /// Checks some topics for new partitions, and whether they were deleted or made again. Called
+    /// once in `interval`.
     pub(crate) fn refresh(&mut self, interval: Duration) {
         if self.looks.is_empty() {
             self.looks = self.topics.keys().cloned().collect();

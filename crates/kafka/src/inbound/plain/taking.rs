@@ -39,7 +39,8 @@ impl Plain {
                     self.take(which, &message);
                 }
                 Some(Err(error)) if is_missing(&error) => self.missing = true,
-                // The consumer uses no group, so it does not matter if the name of its group is denied.
+                // The consumer uses no group, so it does not matter if the name of its group is
+                // denied.
                 Some(Err(error)) if is_group_denied(&error) => {}
                 Some(Err(error)) => self.trouble.note(error),
                 None => {
@@ -144,7 +145,8 @@ impl Plain {
         self.waiting.insert((Arc::clone(topic), at));
     }
 
-    /// Called when the offset is not the expected one: records were removed, or the topic was made again.
+    /// Called when the offset is not the expected one: records were removed, or the topic was made
+    /// again.
     fn jump(&mut self, which: Which, topic: &Arc<str>, at: usize, expected: i64, offset: i64) {
         let consumer = match (which, &self.behind) {
             (Which::Behind, Some(behind)) => behind,
@@ -191,8 +193,8 @@ impl Plain {
         }
     }
 
-    /// Delivers a record to all subscriptions of a cursor that have not had it, and lets those without room fall behind.
-    /// False if none of them had room, so that the record has to be kept.
+    /// Delivers a record to all subscriptions of a cursor that have not had it, and lets those
+    /// without room fall behind. False if none of them had room, so that the record has to be kept.
     pub(super) fn deliver(
         &mut self,
         which: Which,
