@@ -4,7 +4,8 @@
 //! one protocol: a [`Parker`] makes a waker for a thread. [`WakerCell`] has one waiter (a receiver
 //! that waits for values). [`WakerSet`] has many waiters, of which one is woken for each place
 //! (senders that wait for room). [`WakeList`] has many that are woken together (readers of a ring).
-//! [`Patience`] is for short waits without a wake-up.
+//! [`Patience`] is for short waits without a wake-up. Before a thread parks, it looks for some
+//! microseconds ([`Looks`], [`Snooze`]). It yields the processor as long as [that is quick](yields).
 //!
 //! Wakers are user code. They are woken, cloned and dropped outside of locks. A panicking waker
 //! does not affect the wakers after it ([`quietly`]).
@@ -24,6 +25,7 @@ mod turn;
 mod wake_list;
 mod waker_cell;
 mod waker_set;
+mod yields;
 
 #[cfg(feature = "async")]
 pub(crate) use alarm::Alarm;
@@ -42,3 +44,4 @@ pub(crate) use turn::{not_completed, poll_turn};
 pub(crate) use wake_list::{ListPlace, WakeList};
 pub(crate) use waker_cell::WakerCell;
 pub(crate) use waker_set::{Again, BOUND, Ticket, WakerSet};
+pub(crate) use yields::Snooze;

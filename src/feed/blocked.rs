@@ -40,7 +40,11 @@ pub(crate) fn wait<T: Clone + Send + 'static>(
         pending.blocks(Waiter::Thread);
     }
     if nobody_is_in_line(delivery)
-        && Looks::until_room(|| looks_again(delivery, core, deadline)) == Some(true)
+        && Looks::until_room(
+            &mut *delivery,
+            |delivery| looks_again(delivery, core, deadline),
+            progress,
+        ) == Some(true)
     {
         return true;
     }
@@ -96,6 +100,13 @@ fn nobody_is_in_line<T>(delivery: &Delivery<T>) -> bool {
         .iter()
         .filter_map(|pending| pending.entry().queue());
     queues.all(|queue| !queue.room().is_waited_on())
+}
+
+/// The number of values put into and taken from the own channels that have no room.
+fn progress<T>(delivery: &Delivery<T>) -> u64 {
+    let pending = delivery.pending().iter();
+    let queues = pending.filter_map(|pending| pending.entry().queue());
+    queues.fold(0, |sum, queue| sum.wrapping_add(queue.progress()))
 }
 
 /// Tries all subscribers again. Returns `Some(true)` if all are served, `Some(false)` if the

@@ -285,6 +285,14 @@ impl<T> Queue<T> {
         }
     }
 
+    /// The number of values put into the queue plus the number taken out of it. Wraps.
+    pub(crate) fn progress(&self) -> u64 {
+        let shape = self.senders.shape;
+        let number = |position: u64| shape.number(position & !shape.closed_bit());
+        number(self.senders.tail.load(Ordering::Relaxed))
+            .wrapping_add(number(self.receiver.head.load(Ordering::Relaxed)))
+    }
+
     /// Whether there are gaps that the receiver has not been told about.
     #[cfg(feature = "async")]
     pub(crate) fn has_gap(&self) -> bool {

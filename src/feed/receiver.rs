@@ -191,10 +191,11 @@ impl<T> Receiver<T> {
         }
         // A value that comes in the next few microseconds is received without parking.
         let mut looks = std::mem::take(&mut self.looks);
-        let popped = looks.until(|| match self.pop() {
+        let look = |receiver: &mut Self| match receiver.pop() {
             Err(TryRecvError::Empty) => None,
             popped => Some(popped),
-        });
+        };
+        let popped = looks.until(self, look, |receiver| receiver.queue.progress());
         self.looks = looks;
         if let Some(popped) = popped {
             return popped.map_err(TryRecvError::at_limit);

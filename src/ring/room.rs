@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-
 use crate::sync::MODELLED;
-use crate::wait::{Parker, Patience, Ticket};
+use crate::wait::{Parker, Patience, Snooze, Ticket};
 
 use super::blocked_senders::{BlockedSenders, Look};
 use super::core::Core;
@@ -84,7 +82,7 @@ pub(crate) fn wait<T, R>(
 /// for each half of the ring takes longer than the values of that half.
 struct Looks<'a> {
     senders: &'a BlockedSenders,
-    backoff: Backoff,
+    snooze: Snooze,
     /// When the sender must wait in line.
     until: Instant,
     deadline: Option<Instant>,
@@ -96,7 +94,7 @@ impl<'a> Looks<'a> {
     fn new(senders: &'a BlockedSenders, deadline: Option<Instant>) -> Self {
         Self {
             senders,
-            backoff: Backoff::new(),
+            snooze: Snooze::default(),
             until: Instant::now() + LOOKS,
             deadline,
             is_brisk: !MODELLED && senders.is_brisk(),
@@ -124,7 +122,7 @@ impl<'a> Looks<'a> {
         }
         let seen = seat.progress();
         while seat.progress() == seen {
-            if self.backoff.is_completed() {
+            if self.snooze.is_completed() {
                 let now = Instant::now();
                 if self.deadline.is_some_and(|deadline| now >= deadline) {
                     break;
@@ -134,10 +132,12 @@ impl<'a> Looks<'a> {
                     return false;
                 }
             }
-            // A completed backoff yields the processor here.
-            self.backoff.snooze();
+            // Once it is completed, this yields the processor.
+            if !self.snooze.snooze() {
+                return false;
+            }
         }
-        self.backoff.reset();
+        self.snooze.reset();
         Instant::now() < self.until
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-
 use crate::sync::{MODELLED, spin_loop};
+use crate::wait::Snooze;
 
 /// How a reader of a ring waits for values. Each reader chooses; senders pay nothing for it unless
 /// a reader is about to park.
@@ -139,14 +138,13 @@ fn spin(deadline: Option<Instant>, mut is_ready: impl FnMut() -> bool) -> bool {
 
 /// Looks less and less often, for some microseconds.
 fn back_off(mut is_ready: impl FnMut() -> bool) -> bool {
-    let backoff = Backoff::new();
+    let mut snooze = Snooze::default();
     loop {
         if is_ready() {
             return true;
         }
-        if backoff.is_completed() {
+        if snooze.is_completed() || !snooze.snooze() {
             return false;
         }
-        backoff.snooze();
     }
 }

@@ -1,6 +1,7 @@
 //! How a receiver looks for a value before it parks.
 
-use crate::sync::{MODELLED, spin_loop, yield_now};
+use super::yields::yield_if_quick;
+use crate::sync::{MODELLED, spin_loop};
 
 /// Looks of a thread at a place that another core writes, at growing intervals.
 ///
@@ -27,23 +28,34 @@ impl Looks {
     /// its turn.
     const YIELDS: u32 = 4;
 
-    /// Looks until a value is there, or the thread must park.
-    pub(crate) fn until<R>(&mut self, look: impl FnMut() -> Option<R>) -> Option<R> {
-        self.until_round(Self::ROUNDS, Self::YIELDS, look)
+    /// Looks at `subject` until a value is there, or the thread must park. For `progress` see
+    /// [`yield_if_quick`].
+    pub(crate) fn until<S, R>(
+        &mut self,
+        subject: &mut S,
+        look: impl FnMut(&mut S) -> Option<R>,
+        progress: impl Fn(&S) -> u64,
+    ) -> Option<R> {
+        self.until_round((Self::ROUNDS, Self::YIELDS), subject, look, progress)
     }
 
     /// For a sender that waits for room. It pauses for long before its first look, so that the
     /// receiver makes room for several values. It yields early and often, because the receiver, or
     /// another waiting sender, may be on the same core.
-    pub(crate) fn until_room<R>(look: impl FnMut() -> Option<R>) -> Option<R> {
-        Self { first: 5 }.until_round(7, 2 * Self::YIELDS, look)
+    pub(crate) fn until_room<S, R>(
+        subject: &mut S,
+        look: impl FnMut(&mut S) -> Option<R>,
+        progress: impl Fn(&S) -> u64,
+    ) -> Option<R> {
+        Self { first: 5 }.until_round((7, 2 * Self::YIELDS), subject, look, progress)
     }
 
-    fn until_round<R>(
+    fn until_round<S, R>(
         &mut self,
-        rounds: u32,
-        yields: u32,
-        mut look: impl FnMut() -> Option<R>,
+        (rounds, yields): (u32, u32),
+        subject: &mut S,
+        mut look: impl FnMut(&mut S) -> Option<R>,
+        progress: impl Fn(&S) -> u64,
     ) -> Option<R> {
         if MODELLED {
             return None;
@@ -52,7 +64,7 @@ impl Looks {
             for _ in 0..1 << round {
                 spin_loop();
             }
-            if let Some(found) = look() {
+            if let Some(found) = look(subject) {
                 self.first = if round == self.first {
                     (round + 1).min(Self::LATEST)
                 } else {
@@ -62,9 +74,15 @@ impl Looks {
             }
         }
         self.first = self.first.saturating_sub(1);
-        (0..yields).find_map(|_| {
-            yield_now();
-            look()
-        })
+        for _ in 0..yields {
+            if !yield_if_quick(|| progress(subject)) {
+                break;
+            }
+            let found = look(subject);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 }

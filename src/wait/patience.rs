@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::yields::yield_if_quick;
 use crate::sync;
 
 /// Spins for about a microsecond, then yields a few times, then sleeps for longer and longer. It
@@ -39,9 +40,8 @@ impl Patience {
             for _ in 0..1 << self.round {
                 sync::spin_loop();
             }
-        } else if self.round < Self::YIELDS {
-            sync::yield_now();
-        } else {
+        } else if self.round >= Self::YIELDS || !yield_if_quick(|| 0) {
+            self.round = self.round.max(Self::YIELDS);
             let doublings = (self.round - Self::YIELDS).min(5);
             let sleep = (Self::FIRST_SLEEP * (1 << doublings)).min(Self::LONGEST_SLEEP);
             sync::sleep(sleep);

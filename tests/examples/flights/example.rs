@@ -110,9 +110,14 @@ impl Running {
         assert!(status.success());
     }
 
+    /// Waits until it ends, as long as it tells of its progress: on a busy machine a replay takes long.
     pub(crate) fn end(mut self) -> Ended {
-        let deadline = Instant::now() + DEADLINE;
+        let mut deadline = Instant::now() + DEADLINE;
         let status = loop {
+            for line in self.complaints.try_iter() {
+                self.heard += &format!("{line}\n");
+                deadline = Instant::now() + DEADLINE;
+            }
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 break status;
             }
