@@ -217,7 +217,8 @@ async fn a_message_that_never_ends_is_given_up() {
 async fn no_membership_is_made_after_the_client_was_closed() {
     let server = Server::start().await;
     for _ in 0..100 {
-        let client = quick().build().expect("it builds");
+        let limit = Duration::from_millis(1);
+        let client = quick().close_timeout(limit).build().expect("it builds");
         let (joining, url) = (client.clone(), server.url.clone());
         let joined = tokio::spawn(async move {
             joining

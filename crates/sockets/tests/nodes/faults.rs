@@ -229,3 +229,55 @@ async fn a_shutdown_does_not_wait_for_a_subscription() {
     stub.release();
     drop(joining);
 }
+
+#[tokio::test]
+async fn what_handlers_reply_during_a_shutdown_goes_out_before_the_good_bye() {
+    let stub = Stub::new();
+    let broker: Arc<dyn Broker> = Arc::clone(&stub) as _;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let began = Arc::new(tokio::sync::Semaphore::new(0));
+    let (pass, begin) = (Arc::clone(&gate), Arc::clone(&began));
+    let limits = fanfeed_sockets::Limits::default().close_time(PATIENCE);
+    let slow = echoing().limits(limits).channel_handler(
+        "slow",
+        move |request: fanfeed_sockets::Request| {
+            let (pass, begin) = (Arc::clone(&pass), Arc::clone(&begin));
+            async move {
+                begin.add_permits(1);
+                pass.acquire().await?.forget();
+                Ok(Some(request.reply("late")))
+            }
+        },
+    );
+    let one = listen(slow.nodes(options(&broker))).await;
+    let other = listen(echoing().nodes(options(&broker))).await;
+    for node in [&one, &other] {
+        until("they know each other", || {
+            node.server.other_nodes().len() == 1
+        })
+        .await;
+    }
+    let mut client = one.join("room").await;
+    let mut listener = other.join("room").await;
+    client.send("slow", serde_json::Value::Null).await;
+    tokio::time::timeout(PATIENCE, began.acquire())
+        .await
+        .expect("the handler runs")
+        .unwrap()
+        .forget();
+    let handle = one.server.clone();
+    let shutdown = tokio::spawn(async move { handle.shutdown(PATIENCE).await });
+    assert_eq!(client.close_code().await, 1001);
+    drop(client);
+    gate.add_permits(1);
+    assert_eq!(listener.next().await["type"], "late");
+    assert_eq!(shutdown.await.unwrap().cut, 0);
+    let keys = stub.keys_of_first_on(ROOM);
+    assert!(keys.iter().any(|key| key == ROOM), "{keys:?}");
+    assert_ne!(
+        keys.last().map(String::as_str),
+        Some(ROOM),
+        "the good-bye is the last: {keys:?}"
+    );
+    until("it is gone", || other.server.other_nodes().is_empty()).await;
+}

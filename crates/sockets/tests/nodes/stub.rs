@@ -24,6 +24,8 @@ pub(crate) struct Stub {
     waiting: AtomicUsize,
     is_down: AtomicBool,
     looks: AtomicUsize,
+    /// Ids and keys of what was published.
+    published: Mutex<Vec<(String, String)>>,
 }
 
 impl Stub {
@@ -76,6 +78,16 @@ impl Stub {
         old.close(PATIENCE).unwrap();
     }
 
+    /// The keys of what the node published that published on this key first.
+    pub(crate) fn keys_of_first_on(&self, key: &str) -> Vec<String> {
+        let published = self.published.lock();
+        let first = published.iter().find(|(_, known)| known == key);
+        let (id, _) = first.expect("something was published on it");
+        let (node, _) = id.split_once('.').expect("a node and a number");
+        let of_node = published.iter().filter(|(id, _)| id.starts_with(node));
+        of_node.map(|(_, key)| key.clone()).collect()
+    }
+
     /// How often its health was asked for.
     pub(crate) fn looks(&self) -> usize {
         self.looks.load(Ordering::SeqCst)
@@ -84,6 +96,8 @@ impl Stub {
 
 impl Publisher for Stub {
     fn try_publish(&self, message: Message) -> Result<(), PublishError> {
+        let (id, key) = (message.id().to_string(), message.channel().to_owned());
+        self.published.lock().push((id, key));
         self.inner().try_publish(message)
     }
 

@@ -228,6 +228,7 @@ async fn a_recorder_may_use_the_server() {
             handle.members("room");
             handle.has_channel("room");
             handle.broadcast_direct("nobody", Message::default());
+            handle.broadcast("room", Message::new("more", "", ""));
         });
         let depth = Arc::new(AtomicU64::new(0));
         let once = Arc::clone(&depth);

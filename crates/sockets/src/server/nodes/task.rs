@@ -93,6 +93,8 @@ async fn run(
         }
     }
     nodes.publish_presence(false);
+    nodes.drained().await;
+    nodes.publish_presence(false);
     nodes.publish(nodes.keys.presence(), None, What::Bye, "");
     // The others find out by themselves if it fails.
     let _ = nodes.broker().flush_async(FLUSH).await;
@@ -101,6 +103,22 @@ async fn run(
 }
 
 impl Nodes {
+    /// Waits until no session is left whose handlers may still reply to a channel, or the deadline of the shutdown. Until then
+    /// the node is alive to the others.
+    async fn drained(&self) {
+        let Some(core) = self.core() else {
+            return;
+        };
+        let mut emptied = pin!(core.emptied());
+        loop {
+            tokio::select! {
+                () = &mut emptied => return,
+                () = core.killed.cancelled() => return,
+                () = sleep(self.options.interval) => self.beat(false),
+            }
+        }
+    }
+
     fn beat(&self, hello: bool) {
         let what = What::Beat {
             interval: self.interval_millis(),
