@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use fanfeed_testkit::wait_for;
 use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 /// How long an answer or a condition may take: far above what either takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -206,10 +207,12 @@ impl Page {
         let sent = self.socket.send(Message::text(command.to_string()));
         sent.unwrap_or_else(|error| panic!("{method}: {error}"));
         loop {
-            let answer = self.socket.read();
-            let answer = answer.unwrap_or_else(|error| panic!("{method}: {error}"));
-            let Message::Text(answer) = answer else {
-                continue;
+            let answer = match self.socket.read() {
+                Ok(Message::Text(answer)) => answer,
+                Ok(_) => continue,
+                // The test was stopped for a while, and has gone on.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => panic!("{method}: {error}"),
             };
             let answer: Value = serde_json::from_str(&answer).expect("Chromium sends JSON");
             if answer["id"] == self.commands {

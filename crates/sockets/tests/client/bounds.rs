@@ -9,7 +9,7 @@ use fanfeed_sockets::{
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::common::{Events, PATIENCE, Server, quick, within};
+use crate::common::{Events, Server, quick, within};
 
 fn large(n: u32, bytes: usize) -> Message {
     let body = (n, "x".repeat(bytes));
@@ -210,33 +210,6 @@ async fn a_message_that_never_ends_is_given_up() {
         panic!("{over}");
     };
     assert_eq!(ended, Ended::Unfinished(limit));
-}
-
-/// A `join` that passed its last look at `closed` must be waited for by `close`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_membership_is_made_after_the_client_was_closed() {
-    let server = Server::start().await;
-    for _ in 0..100 {
-        let limit = Duration::from_millis(1);
-        let client = quick().close_timeout(limit).build().expect("it builds");
-        let (joining, url) = (client.clone(), server.url.clone());
-        let joined = tokio::spawn(async move {
-            joining
-                .join(&url, "room", fanfeed_sockets::JoinOptions::new())
-                .await
-        });
-        tokio::task::yield_now().await;
-        within("it closes", client.close()).await;
-        let membership = within("it is joined or refused", joined)
-            .await
-            .expect("no panic");
-        if let Ok(membership) = membership {
-            tokio::time::timeout(PATIENCE, membership.over())
-                .await
-                .expect("it is over");
-            assert_eq!(client.stats().memberships, 0);
-        }
-    }
 }
 
 #[tokio::test]

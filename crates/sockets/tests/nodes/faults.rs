@@ -259,6 +259,10 @@ async fn what_handlers_reply_during_a_shutdown_goes_out_before_the_good_bye() {
     }
     let mut client = one.join("room").await;
     let mut listener = other.join("room").await;
+    until("both members are known", || {
+        other.server.presence("room").len() == 2
+    })
+    .await;
     client.send("slow", serde_json::Value::Null).await;
     tokio::time::timeout(PATIENCE, began.acquire())
         .await
@@ -269,6 +273,11 @@ async fn what_handlers_reply_during_a_shutdown_goes_out_before_the_good_bye() {
     let shutdown = tokio::spawn(async move { handle.shutdown(PATIENCE).await });
     assert_eq!(client.close_code().await, 1001);
     drop(client);
+    // Told at once when the node begins to shut down, as a good-bye would be that does not wait.
+    until("the member has left", || {
+        other.server.presence("room").len() == 1
+    })
+    .await;
     gate.add_permits(1);
     assert_eq!(listener.next().await["type"], "late");
     assert_eq!(shutdown.await.unwrap().cut, 0);

@@ -139,6 +139,7 @@ async fn a_flood_of_empty_fragments_is_cut() {
         () = until("it is cut", || server.server.stats().flooded == 1) => {}
     }
     until("it has left", || server.server.stats().left == 1).await;
+    assert_eq!(server.server.stats().flooded, 1);
 }
 
 #[tokio::test]

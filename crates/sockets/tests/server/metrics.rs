@@ -15,9 +15,9 @@ use fanfeed_sockets::{
     SlowMembers,
 };
 
-type Ask = Arc<dyn Fn() + Send + Sync>;
+type Ask = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What a recorder was told. Each value also calls `ask`, which is code of the application.
+/// What a recorder was told. Each value also calls `ask` with its name, which is code of the application.
 #[derive(Default)]
 struct Book {
     values: Mutex<HashMap<String, Arc<AtomicU64>>>,
@@ -26,6 +26,7 @@ struct Book {
 }
 
 struct Value64 {
+    name: String,
     value: Arc<AtomicU64>,
     ask: Arc<OnceLock<Ask>>,
 }
@@ -34,7 +35,7 @@ impl Value64 {
     fn add(&self, by: u64) {
         self.value.fetch_add(by, Ordering::Relaxed);
         if let Some(ask) = self.ask.get() {
-            ask();
+            ask(&self.name);
         }
     }
 }
@@ -71,8 +72,11 @@ impl Book {
     fn of(&self, key: &Key) -> Arc<Value64> {
         let mut values = self.values.lock().unwrap();
         let value = Arc::clone(values.entry(key.name().to_owned()).or_default());
-        let ask = Arc::clone(&self.ask);
-        Arc::new(Value64 { value, ask })
+        Arc::new(Value64 {
+            name: key.name().to_owned(),
+            value,
+            ask: Arc::clone(&self.ask),
+        })
     }
 
     fn get(&self, name: &str) -> u64 {
@@ -223,19 +227,22 @@ async fn a_recorder_may_use_the_server() {
             .channel_lifetime(Duration::from_secs(600));
         let (server, host) = recorded(&book, builder).await;
         let handle = server.clone();
-        let ask: Ask = Arc::new(move || {
+        let ask = move |name: &str| {
             handle.stats();
             handle.members("room");
             handle.has_channel("room");
             handle.broadcast_direct("nobody", Message::default());
-            handle.broadcast("room", Message::new("more", "", ""));
-        });
+            // Into the queue that has just dropped something.
+            if name.contains("slow") || name.contains("dropped") {
+                handle.broadcast("room", Message::new("more", "", ""));
+            }
+        };
         let depth = Arc::new(AtomicU64::new(0));
         let once = Arc::clone(&depth);
-        let asking: Ask = Arc::new(move || {
+        let asking: Ask = Arc::new(move |name: &str| {
             // What it asks for is counted, too.
             if once.fetch_add(1, Ordering::Relaxed) == 0 {
-                ask();
+                ask(name);
             }
             once.fetch_sub(1, Ordering::Relaxed);
         });
