@@ -1,7 +1,7 @@
-//! The examples, found in their folder, so that none is forgotten.
+//! Finds the examples in their folder, so that none is forgotten.
 //!
-//! An example is run without arguments, with no input, and must end well by itself. One that wants
-//! something else says so in its header, above the first line of code:
+//! An example runs without arguments and without input, and has to end by itself with success. An
+//! example that needs something else says so in its header, above the first line of code:
 //!
 //! ```text
 //! // xtask: args --once --quiet         run it with these arguments
@@ -19,15 +19,15 @@ pub(crate) struct Example {
     pub(crate) how: How,
 }
 
-/// How an example is tried.
+/// How an example is run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Run(Vec<String>),
-    /// Built and no more, for this reason.
+    /// The example is only built, for this reason.
     BuildOnly(String),
 }
 
-/// Those of `folder/*.rs` and `folder/*/main.rs`, by name.
+/// Returns the examples in `folder/*.rs` and `folder/*/main.rs`, by name.
 pub(crate) fn in_folder(folder: &Path) -> io::Result<Vec<Example>> {
     let mut examples = Vec::new();
     if !folder.is_dir() {

@@ -1,4 +1,4 @@
-//! One command with a time limit, which can print itself as a shell would take it.
+//! One command with a time limit. It prints as text that a shell accepts.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a running command is looked at. Short enough not to be seen, long enough not to
-/// disturb measurements.
+/// How often a running command is polled: often enough that the delay is not noticed, and seldom
+/// enough not to disturb measurements.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A command of a step.
@@ -17,7 +17,7 @@ pub(crate) struct Invocation {
     program: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
-    /// The folder it is run in, if that is not the workspace.
+    /// The folder in which it runs, if that is not the workspace.
     folder: Option<String>,
     limit: Duration,
 }
@@ -43,7 +43,8 @@ impl fmt::Display for Failure {
 }
 
 impl Invocation {
-    /// `line` is split at white space; what may hold a space is added by [`arg`](Self::arg).
+    /// `line` is split at white space. An argument that may contain a space is added by
+    /// [`arg`](Self::arg).
     pub(crate) fn new(line: &str, limit: Duration) -> Self {
         let mut words = line.split_whitespace().map(str::to_owned);
         Invocation {
@@ -65,19 +66,19 @@ impl Invocation {
         self
     }
 
-    /// Runs it in this folder of the workspace.
+    /// Sets the folder of the workspace in which it runs.
     pub(crate) fn in_folder(mut self, folder: &str) -> Self {
         self.folder = Some(folder.to_owned());
         self
     }
 
-    /// Runs it, its output going where ours goes.
+    /// Runs it. Its output goes where the output of this process goes.
     pub(crate) fn run(&self) -> Result<(), Failure> {
         self.finish(self.command().spawn().map_err(Failure::NotStarted)?)
     }
 
-    /// Runs it and returns what it wrote to standard output, after passing that on as it came if
-    /// `shown`; its errors go where ours go.
+    /// Runs it and returns what it wrote to standard output. If `shown`, that is also printed as it
+    /// arrives. Its standard error goes where that of this process goes.
     pub(crate) fn output(&self, shown: bool) -> (String, Result<(), Failure>) {
         let mut child = match self.command().stdout(Stdio::piped()).spawn() {
             Ok(child) => child,
@@ -87,14 +88,14 @@ impl Invocation {
         self.finish_reading(child, pipe, shown)
     }
 
-    /// Runs it without showing anything. Returns what it wrote, to standard output and to standard
-    /// error, in the order in which it wrote that.
+    /// Runs it without showing anything. Returns what it wrote to standard output and to standard
+    /// error, in the order in which it was written.
     pub(crate) fn run_unseen(&self) -> (String, Result<(), Failure>) {
         let started = io::pipe().and_then(|(reader, writer)| {
             let mut command = self.command();
             command.stdout(writer.try_clone()?).stderr(writer);
-            // The command is dropped here, and with it our ends of the pipe: only the child's keep
-            // it open.
+            // This drops the command, and with it this process's write ends of the pipe. Only the
+            // child's write ends keep it open.
             Ok((reader, command.spawn()?))
         });
         match started {
@@ -103,15 +104,15 @@ impl Invocation {
         }
     }
 
-    /// Waits for its end, and returns what it wrote to this pipe.
+    /// Waits until the child ends, and returns what it wrote to this pipe.
     fn finish_reading(
         &self,
         child: Child,
         mut pipe: impl Read + Send + 'static,
         shown: bool,
     ) -> (String, Result<(), Failure>) {
-        // Read beside the waiting, or a command that fills the pipe would wait for us while we wait
-        // for it.
+        // A thread reads while this one waits. Otherwise a command that fills the pipe would wait
+        // for this process, and this process for the command.
         let reader = thread::spawn(move || copy(&mut pipe, shown));
         let ended = self.finish(child);
         match reader.join().expect("the reader does not panic") {
@@ -120,7 +121,7 @@ impl Invocation {
         }
     }
 
-    /// Whether it succeeds; it is not heard.
+    /// Runs it without its output, and returns whether it succeeds.
     pub(crate) fn succeeds(&self) -> bool {
         let child = self
             .command()
@@ -139,8 +140,8 @@ impl Invocation {
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null());
-        // `cargo run` describes xtask in these; a nested cargo would hand them on to build scripts
-        // and examples.
+        // `cargo run` describes xtask in these variables. A nested cargo would pass them on to
+        // build scripts and examples.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -171,28 +172,28 @@ impl Invocation {
     }
 }
 
-/// Whether a command gets a process group of its own, so that a time limit ends what it started,
-/// too: cargo's tests do not die with cargo. At a terminal it stays in ours instead, where Ctrl-C
-/// reaches it.
+/// Whether a command gets a process group of its own, so that a time limit also ends the processes
+/// that it started: cargo's tests do not die with cargo. At a terminal the command stays in the
+/// group of this process, where Ctrl-C reaches it.
 fn own_group() -> bool {
     cfg!(unix) && !std::io::stdin().is_terminal()
 }
 
 fn kill(child: &mut Child) {
     if own_group() {
-        // std cannot signal a group; every Unix has a shell that can.
+        // std cannot signal a group. Every Unix has a shell that can.
         let signal = format!("kill -KILL -{}", child.id());
         let _ = Command::new("sh")
             .args(["-c", &signal])
             .stdin(Stdio::null())
             .status();
     }
-    // It may be gone by now, and then there is nothing left to do.
+    // The process may have ended already. Then there is nothing to do.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// Reads to the end, and writes to standard output what comes, when it comes.
+/// Reads to the end. If `shown`, writes what it reads to standard output as it arrives.
 fn copy(from: &mut impl Read, shown: bool) -> io::Result<String> {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
@@ -212,7 +213,7 @@ fn copy(from: &mut impl Read, shown: bool) -> io::Result<String> {
     }
 }
 
-/// As one would type it to run it again.
+/// Prints the command line that runs it again.
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(folder) = &self.folder {

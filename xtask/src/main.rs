@@ -1,8 +1,8 @@
-//! The chores of this workspace. `cargo xtask test` runs everything that a change must pass, and is
-//! what CI runs; `cargo xtask soak` runs real threads on the crate for as long as one likes.
+//! The tasks of this workspace. `cargo xtask test` runs everything that a change must pass, and CI
+//! runs the same command. `cargo xtask soak` runs real threads on the crate for a given time.
 //!
-//! It is a program rather than a script so that it works wherever Rust does, and it depends on
-//! nothing but std, so that it is built before the first step could fail for another reason.
+//! It is a program rather than a script, so that it works wherever Rust does. It depends only on
+//! std, so that no dependency can break it before the first step.
 
 mod examples;
 mod invocation;
@@ -32,14 +32,14 @@ usage: cargo xtask test [--list] [--only <step>]... [--fail-fast]
   --minutes <n>  for how long, 1 if not given; fractions are allowed
   --seed <s>     what the threads' choices follow from; a new one if not given";
 
-/// What was asked for on the command line.
+/// The parsed command line.
 #[derive(Debug)]
 enum Command {
     Test(Options),
     Soak(soak::Options),
 }
 
-/// How the steps are to be run.
+/// How to run the steps.
 #[derive(Debug, Default)]
 struct Options {
     list: bool,
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The manifest folder is that of xtask; its parent is the workspace, whatever folder cargo was
+    // The manifest folder is that of xtask. Its parent is the workspace, whatever folder cargo was
     // called from.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()

@@ -1,11 +1,11 @@
-//! What the steps must know of the root `Cargo.toml`: the names of the features. Read here rather
-//! than listed, so that a new feature is checked from its first day.
+//! Reads the names of the features from the root `Cargo.toml`. The steps do not list them, so that
+//! a new feature is checked from its first day.
 
-/// The features of a manifest except `default`, in the order written.
+/// Returns the features of a manifest except `default`, in the order of the file.
 pub(crate) fn features(manifest: &str) -> Vec<String> {
     let mut inside = false;
-    // A feature may list its parts over several lines; they are inside brackets, and no names of
-    // features.
+    // A feature may list its parts over several lines. Those lines are inside brackets and do not
+    // name features.
     let mut open = 0_usize;
     let mut names = Vec::new();
     for line in manifest.lines() {

@@ -1,4 +1,4 @@
-//! Programs for a fuzz target, drawn from its seeds: always the same, and as many as one likes.
+//! Programs for a fuzz target, generated from its seeds: any number of them, the same in each run.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 /// The longest program, in bytes.
 const LONGEST: usize = 1024;
-/// The most changes that make a program of a seed.
+/// The most changes between a seed and a program.
 const CHANGES: u64 = 8;
 
 /// The seeds, and where the programs go.
 #[derive(Debug)]
 pub(crate) struct Programs {
     pub(crate) seeds: PathBuf,
-    /// Nothing else is left in it.
+    /// Everything else in it is removed.
     pub(crate) folder: PathBuf,
-    /// How many there are beside the seeds.
+    /// How many programs there are besides the seeds.
     pub(crate) count: u32,
 }
 
@@ -37,7 +37,7 @@ impl Programs {
     }
 }
 
-/// The seeds, then so many programs that are drawn from them.
+/// Returns the seeds, and then `count` programs that are generated from them.
 fn draw(seeds: &[Vec<u8>], count: u32) -> Vec<Vec<u8>> {
     let mut dice = Dice(0);
     let mut programs = seeds.to_vec();
@@ -52,7 +52,7 @@ fn draw(seeds: &[Vec<u8>], count: u32) -> Vec<Vec<u8>> {
     programs
 }
 
-/// One of the changes that fuzzers make.
+/// Makes one of the changes that fuzzers make.
 fn change(program: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
     let at = dice.index(program.len() + 1);
     let end = (at + 1 + dice.index(16)).min(program.len());
@@ -61,13 +61,13 @@ fn change(program: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
         1 => drop(program.drain(at.min(end)..end)),
         2 if at < program.len() => program[at] = dice.byte(),
         3 if at < program.len() => program[at] ^= 1 << dice.below(8),
-        // Some of it again, elsewhere.
+        // A copy of a part of it, elsewhere.
         4 => {
             let part = program[at.min(end)..end].to_vec();
             let to = dice.index(program.len() + 1);
             drop(program.splice(to..to, part));
         }
-        // Its beginning, and another one's end.
+        // Its beginning, and the end of another seed.
         5 => {
             let other = dice.one_of(seeds);
             program.truncate(at);
@@ -77,7 +77,7 @@ fn change(program: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
     }
 }
 
-/// SplitMix64: numbers that look like chance, and are the same each time.
+/// SplitMix64: pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,4 @@
-//! Runs the steps, tells what each does while it does it, and sums up.
+//! Runs the steps, reports their progress, and prints a summary.
 
 use crate::steps::{Step, Work};
 use crate::tools::Tools;
@@ -19,7 +19,7 @@ enum Outcome {
     NotRun(String),
 }
 
-/// A step that is over.
+/// A step that has ended.
 #[derive(Debug)]
 struct Entry<'a> {
     step: &'a Step,
@@ -27,10 +27,10 @@ struct Entry<'a> {
     took: Duration,
 }
 
-/// Runs all steps. Those that can run beside the others have a thread of their own, because one of
-/// two processors would be idle most of the time; each of the two groups runs in order. A failure
-/// does not keep the later steps from running unless `fail_fast` says so: one run then tells
-/// everything that is wrong.
+/// Runs all steps. The steps that can run beside the others have a thread of their own, because one
+/// of two processors would be idle most of the time otherwise. Each of the two groups runs in
+/// order. The steps after a failure run too, unless `fail_fast` is set, so that one run reports
+/// every failure.
 pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
     let run = Run {
         tools: Mutex::default(),
@@ -38,7 +38,7 @@ pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
         fail_fast,
         is_ci: unavailable::is_ci(),
     };
-    // Steps that run alone are seen while they run.
+    // The output of steps that run beside others is held back, unless there are no other steps.
     let is_divided = steps.iter().any(|step| !step.is_beside);
     let (beside, shown): (Vec<_>, Vec<_>) = steps
         .iter_mut()
@@ -85,15 +85,15 @@ pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
 /// What all steps of a run share.
 struct Run {
     tools: Mutex<Tools>,
-    /// Set when a step failed after which no other is to run.
+    /// Set when a step has failed and no later step may run.
     stopped: AtomicBool,
     fail_fast: bool,
     is_ci: bool,
 }
 
 impl Run {
-    /// Runs a step, and says so: into `unseen`, with what its command writes, or to standard
-    /// output, where that goes by itself.
+    /// Runs a step and reports that. With `unseen`, the report and the output of the command are
+    /// added to it. Otherwise both go to standard output.
     fn step<'a>(&self, step: &'a mut Step, mut unseen: Option<&mut String>) -> Entry<'a> {
         let started = Instant::now();
         let outcome = if self.stopped.load(Relaxed) {
@@ -147,8 +147,8 @@ fn say(unseen: &mut Option<&mut String>, line: &str) {
     }
 }
 
-/// Under `CI` a step that was not run is a failure, unless it is known that it cannot be run there:
-/// or a machine that lacks a tool would report that everything is well.
+/// Under `CI`, a step that was not run is a failure, unless the table of `unavailable` excuses it.
+/// Otherwise a run without a tool would pass.
 fn demand(step: &Step, outcome: Outcome, is_ci: bool) -> Outcome {
     let Outcome::NotRun(why) = outcome else {
         return outcome;
@@ -160,7 +160,7 @@ fn demand(step: &Step, outcome: Outcome, is_ci: bool) -> Outcome {
     }
 }
 
-/// Adds what the step needs. Returns how the step ended if it cannot begin.
+/// Installs what the step needs. If the step cannot begin, returns how it ended.
 fn prepare(step: &Step, tools: &mut Tools) -> Option<Outcome> {
     for tool in &step.needs {
         if let Err(reason) = tools.ensure(*tool) {
@@ -196,8 +196,8 @@ fn perform(step: &Step, unseen: &mut Option<&mut String>) -> Outcome {
     judged.map_or_else(Outcome::Failed, |()| Outcome::Passed)
 }
 
-/// Writes how each step ended, and last, on a line of their own, the three numbers. Returns whether
-/// the run passed.
+/// Writes how each step ended, and the three totals on the last line. Returns whether the run
+/// passed.
 fn summarise(entries: &[Entry<'_>], to: &mut impl Write) -> Result<bool, fmt::Error> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     writeln!(to, "\nsteps:")?;
@@ -274,7 +274,7 @@ mod tests {
         assert!(matches!(outcome, Outcome::Failed(_)));
     }
 
-    /// Runs the summary over steps that ended so; its text, and whether the run passed.
+    /// Summarises steps with these outcomes. Returns the text, and whether the run passed.
     fn summary(outcomes: Vec<Outcome>) -> (String, bool) {
         let steps: Vec<Step> = (0..outcomes.len())
             .map(|number| left(&format!("step/{number}")))

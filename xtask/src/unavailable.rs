@@ -1,13 +1,13 @@
-//! What a green run means: under `CI`, that every step ran, but for those of one table.
+//! The steps that may be left out under `CI`. A run passes there only if every other step ran.
 
-/// Steps that cannot be run where the project's CI runs, and why. There any other step that is not
-/// run fails the run.
+/// The steps that cannot be run where the project's CI runs, with the reasons. Under `CI`, any
+/// other step that is not run fails the run.
 const UNAVAILABLE: &[(&str, &str)] = &[(
     "msrv",
     "the machine has the current stable and nightly toolchains alone",
 )];
 
-/// Whether this is CI, as nearly every service says it.
+/// Whether this is CI, by the variable that nearly every service sets.
 pub(crate) fn is_ci() -> bool {
     says_ci(std::env::var("CI").ok().as_deref())
 }
@@ -16,8 +16,8 @@ fn says_ci(variable: Option<&str>) -> bool {
     variable.is_some_and(|value| !matches!(value, "" | "0" | "false"))
 }
 
-/// Why that step may be left out under `CI`, if it may: by its name, or by its part of a group
-/// (`redis/msrv`).
+/// Returns why this step may be left out under `CI`, or `None` if it may not. The table names a
+/// step by its name, or by its part of a group (`msrv` for `redis/msrv`).
 pub(crate) fn excuse(step: &str) -> Option<&'static str> {
     let part = step.rsplit('/').next().unwrap_or(step);
     let entry = UNAVAILABLE.iter().find(|(name, _)| *name == part);
@@ -44,7 +44,7 @@ mod tests {
         }
     }
 
-    /// An entry that outlives its step would excuse the next one of that name.
+    /// An entry without a step would excuse the next step of that name.
     #[test]
     fn every_entry_of_the_table_is_a_step_and_has_a_reason() {
         std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();

@@ -1,6 +1,6 @@
-//! Judgements on what cargo prints, where its exit status does not say enough.
+//! Checks of cargo's output, where its exit status does not say enough.
 
-/// All that a user of the default features is made to depend on.
+/// All dependencies of a user of the default features.
 const ALLOWED: [&str; 4] = [
     "arc-swap",
     "crossbeam-channel",
@@ -8,7 +8,7 @@ const ALLOWED: [&str; 4] = [
     "parking_lot",
 ];
 
-/// What a reader of the package must find in it.
+/// The files that the package must contain.
 const PACKAGED: [&str; 6] = [
     "CHANGELOG.md",
     "Cargo.toml",
@@ -18,7 +18,7 @@ const PACKAGED: [&str; 6] = [
     "src/lib.rs",
 ];
 
-/// The parts of the workspace that are not the crate.
+/// The folders of the workspace that are not part of the crate.
 const NOT_PACKAGED: [&str; 7] = [
     "benches/",
     "crates/",
@@ -29,8 +29,8 @@ const NOT_PACKAGED: [&str; 7] = [
     "xtask/",
 ];
 
-/// Judges `cargo tree --depth 1 --prefix none`: the crate, then its direct dependencies, one to a
-/// line.
+/// Checks the output of `cargo tree --depth 1 --prefix none`: the crate, and then its direct
+/// dependencies, one on each line.
 pub(crate) fn dependencies(tree: &str) -> Result<(), String> {
     let names: Vec<&str> = tree
         .lines()
@@ -55,7 +55,7 @@ pub(crate) fn dependencies(tree: &str) -> Result<(), String> {
     }
 }
 
-/// Judges `cargo package --list`.
+/// Checks the output of `cargo package --list`.
 pub(crate) fn package(list: &str) -> Result<(), String> {
     let mut wrong = Vec::new();
     for needed in PACKAGED {
@@ -75,8 +75,8 @@ pub(crate) fn package(list: &str) -> Result<(), String> {
     }
 }
 
-/// Judges what tests have printed: that some were run, and none was left out. A filter that fits
-/// nothing, or a flag that does not reach the code, would pass otherwise.
+/// Checks the output of tests: some tests were run, and none was ignored. Otherwise a filter that
+/// matches nothing, or a flag that does not reach the code, would pass.
 pub(crate) fn tests(output: &str) -> Result<(), String> {
     let (mut passed, mut ignored) = (0, 0);
     for line in output.lines() {
@@ -105,8 +105,8 @@ pub(crate) fn tests(output: &str) -> Result<(), String> {
     }
 }
 
-/// Adds to why a command failed the tests that failed, by what it printed: the summary of a run
-/// stands far below that.
+/// Adds the names of the failed tests to the reason why a command failed. The summary of a run is
+/// far below the output of the command.
 pub(crate) fn with_failed_tests(why: &str, output: &str) -> String {
     let failed = output.lines().filter_map(|line| {
         let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;

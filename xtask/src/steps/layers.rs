@@ -7,7 +7,7 @@ use crate::tools::{self, Tool};
 use std::fs;
 use std::io;
 
-/// The steps of all of them, one package after the other.
+/// Returns the steps of all packages, one package after the other.
 pub(super) fn steps() -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for layer in LAYERS {
@@ -36,7 +36,7 @@ const LAYERS: &[Layer] = &[
         name: "examples",
         examples: &[],
         bench: false,
-        // As `kafka`, of which it is a user.
+        // It depends on `kafka`, so it is built with the same feature.
         tls: true,
         // Its tests run the programs over each driver.
         test_needs: &[Tool::Servers],
@@ -46,13 +46,13 @@ const LAYERS: &[Layer] = &[
         examples: &["orders -- mock"],
         bench: true,
         tls: true,
-        // Some of its tests are over a real server.
+        // Some of its tests use a real server.
         test_needs: &[Tool::Servers],
     },
     Layer {
         name: "nats",
         examples: &[],
-        // `cargo test` runs it.
+        // `cargo test` runs the benchmark.
         bench: false,
         tls: false,
         // Its tests start servers, old and new, kill them and restart them.
@@ -69,7 +69,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "sockets",
         examples: &[],
-        // Its load of 5,000 connections is one of them.
+        // One of the benchmarks is the load of 5,000 connections.
         bench: true,
         tls: false,
         // Its tests start peers in other languages, and servers for many nodes.
@@ -77,23 +77,23 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// A package under `crates/`. Its steps are the group of its name, so that they can be run alone.
+/// A package under `crates/`. Its steps form a group with its name, so that they can be run alone.
 struct Layer {
     name: &'static str,
     examples: &'static [&'static str],
-    /// Whether it has benchmarks, which are run once over.
+    /// Whether it has benchmarks, each of which is run once.
     bench: bool,
-    /// Whether librdkafka is in it, which takes a minute to build and is built once: with the
-    /// feature `tls` and no other, or without it where OpenSSL's headers cannot be had.
+    /// Whether it uses librdkafka, which takes a minute to build and is built once: with the
+    /// feature `tls` and no other, or without that feature if OpenSSL's headers are not available.
     tls: bool,
-    /// What its tests need.
+    /// The tools that its tests need.
     test_needs: &'static [Tool],
 }
 
-/// Whether the feature is linted with others and not alone: most of these only turn on one of the
-/// same name in `fanfeed-broker`, where it is linted alone. `clippy/members` lints the bus with
-/// `broker` and `redis`, and the sockets with `nodes`; the fuzz targets build the bus with
-/// `broker`.
+/// Whether the feature is linted with others and not alone. Most of these features only turn on the
+/// feature of the same name in `fanfeed-broker`, where it is linted alone. `clippy/members` lints
+/// the bus with `broker` and `redis`, and the sockets with `nodes`. The fuzz targets build the bus
+/// with `broker`.
 fn is_linted_with_others(name: &str, feature: &str) -> bool {
     match name {
         "broker" => false,
@@ -103,8 +103,8 @@ fn is_linted_with_others(name: &str, feature: &str) -> bool {
     }
 }
 
-/// Features that are linted together, besides each alone and all: code of the one that the other
-/// uses, where the rest is off.
+/// Sets of features that are linted together, besides each feature alone and all of them: one has
+/// code that only the other uses, and the remaining features are off.
 fn linted_together(name: &str) -> &'static [&'static str] {
     match name {
         "sockets" => &["server,tracing", "client,metrics"],
@@ -112,7 +112,7 @@ fn linted_together(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// The steps of a layer, and what they do where its feature `tls` cannot be built.
+/// Returns the steps of a layer, with replacements where its feature `tls` cannot be built.
 fn layer_steps(layer: &Layer) -> io::Result<Vec<Step>> {
     if !layer.tls {
         return layer_steps_with(layer, " --all-features");
@@ -154,7 +154,7 @@ fn layer_steps_with(layer: &Layer, every: &str) -> io::Result<Vec<Step>> {
     }
     let oldest = format!("cargo {} check -p {package}{every}", tools::oldest());
     let oldest = Invocation::new(&oldest, BUILD);
-    // Tests of TLS, and those in a browser, have a step of their own.
+    // Tests of TLS and tests in a browser have steps of their own.
     let rest = match *name {
         _ if layer.tls => " -- --skip tls::",
         "sockets" => " -- --skip browser::",
