@@ -34,3 +34,9 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// Lets a moment pass, so that a thread that does not wait for the caller shows it. This sleeps:
+/// where other programs compute, each yield would take a time slice of some milliseconds.
+pub(crate) fn a_moment() {
+    thread::sleep(Duration::from_micros(100));
+}

@@ -12,7 +12,7 @@ use crate::common::{blocked_send, eventually, join, watchdog};
 #[test]
 fn delivered_and_dropped_add_up_to_what_was_sent_under_every_policy() {
     const SENDERS: u64 = 4;
-    const EACH: u64 = 5_000;
+    const EACH: u64 = 1_000;
     let _watchdog = watchdog();
     let feed = Feed::new();
     let own = |overflow| {

@@ -147,17 +147,17 @@ fn every_verb_of_the_exclusive_sender_that_waits_goes_on_too() {
 
 #[test]
 fn a_batch_may_be_larger_than_the_ring() {
-    const COUNT: u64 = 20_000;
     let _watchdog = watchdog();
-    let all: Vec<_> = (0..COUNT).collect();
     for capacity in [1, 4, 64] {
+        let count = capacity as u64 * 200;
+        let all: Vec<_> = (0..count).collect();
         with_each_sender!(capacity, |ring| {
             let mut readers = [ring.subscribe(), ring.subscribe()];
             let batch = all.clone();
             let sender = thread::spawn(move || {
-                let slice = &batch[..COUNT as usize / 2];
-                assert_eq!(ring.send_slice(slice), COUNT / 2);
-                assert_eq!(ring.send_batch(COUNT / 2..COUNT), COUNT);
+                let slice = &batch[..count as usize / 2];
+                assert_eq!(ring.send_slice(slice), count / 2);
+                assert_eq!(ring.send_batch(count / 2..count), count);
             });
             // The readers take turns, so that each holds the sender up once in a while.
             let mut received = [Vec::new(), Vec::new()];

@@ -1,6 +1,6 @@
 //! Subscriptions that are made again when they fail.
 
-use crate::deadline::{DEADLINE, eventually, in_time};
+use crate::deadline::{DEADLINE, a_moment, eventually, in_time};
 use crossbeam_channel::{bounded, unbounded};
 use fanfeed::{
     Backoff, CancelToken, Subscription, SubscriptionError, resubscribe, resubscribe_with_error,
@@ -178,9 +178,7 @@ fn unsubscribe_ends_the_live_subscription_and_waits_for_it() {
                 live.fetch_add(1, Ordering::SeqCst);
                 Ok(Subscription::spawn(move |token| {
                     let _ = token.channel().recv();
-                    for _ in 0..50 {
-                        thread::yield_now();
-                    }
+                    a_moment();
                     live.fetch_sub(1, Ordering::SeqCst);
                     Err("an answer to the cancellation")
                 }))

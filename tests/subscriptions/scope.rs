@@ -1,6 +1,6 @@
 //! Many subscriptions that end together.
 
-use crate::deadline::{DEADLINE, eventually, in_time};
+use crate::deadline::{DEADLINE, a_moment, eventually, in_time};
 use crossbeam_channel::bounded;
 use fanfeed::{Closed, Feed, Subscription, SubscriptionScope};
 use std::convert::Infallible;
@@ -19,9 +19,7 @@ fn counted(running: &Arc<AtomicUsize>) -> Subscription {
     let running = Arc::clone(running);
     Subscription::spawn(move |token| -> Ended {
         assert!(token.wait_timeout(DEADLINE), "not cancelled");
-        for _ in 0..50 {
-            thread::yield_now();
-        }
+        a_moment();
         running.fetch_sub(1, Ordering::SeqCst);
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! Subscriptions whose source is their own thread.
 
-use crate::deadline::{DEADLINE, eventually, in_time};
+use crate::deadline::{DEADLINE, a_moment, eventually, in_time};
 use crossbeam_channel::{Receiver, TryRecvError, bounded, select, unbounded};
 use fanfeed::{CancelToken, Subscription, SubscriptionError};
 use std::convert::Infallible;
@@ -19,9 +19,7 @@ fn slow_to_end(ended: &Arc<AtomicBool>) -> Subscription {
     let ended = Arc::clone(ended);
     Subscription::spawn(move |token| -> Ended {
         assert!(token.wait_timeout(DEADLINE), "not cancelled");
-        for _ in 0..100 {
-            thread::yield_now();
-        }
+        a_moment();
         ended.store(true, Ordering::SeqCst);
         Ok(())
     })
@@ -298,9 +296,7 @@ fn others_wait_for_a_producer_that_unsubscribed_itself() {
         Arc::new(Subscription::spawn(move |_| -> Ended {
             take.recv().unwrap().unsubscribe();
             called.send(()).unwrap();
-            for _ in 0..100 {
-                thread::yield_now();
-            }
+            a_moment();
             ended.store(true, Ordering::SeqCst);
             Ok(())
         }))

@@ -14,7 +14,7 @@ use fanfeed::{
 };
 
 use super::kinds::{Doing, Handled, Least, Plain};
-use crate::deadline::{DEADLINE, in_time};
+use crate::deadline::{DEADLINE, a_moment, in_time};
 
 /// The text of the error that it failed with. It must have ended.
 fn failure(subscription: &Subscription) -> Option<String> {
@@ -272,7 +272,7 @@ fn a_cancel_that_waits_is_waited_for() {
             Handled::new(move || {
                 begun.fetch_add(1, Ordering::SeqCst);
                 begins.send(()).unwrap();
-                (0..100).for_each(|_| thread::yield_now());
+                a_moment();
                 done.fetch_add(1, Ordering::SeqCst);
             })
         };
