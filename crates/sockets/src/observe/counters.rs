@@ -35,7 +35,7 @@ impl Counter {
         }
     }
 
-    /// Called without any lock: the recorder is the program's code, and may ask for the counts.
+    /// Called without any lock but that of a history: the recorder is the program's code, and may ask for the counts.
     pub(crate) fn add(&self, n: u64) {
         self.count.fetch_add(n, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
