@@ -1,10 +1,10 @@
-//! What arrived and is no message.
+//! Data that arrived and is not a message.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What arrived and could not be read: its size, and its beginning. `Debug` shows only the size,
-/// since it may hold secrets.
+/// The size and the beginning of data that arrived and could not be read. `Debug` shows only the
+/// size, because the data may contain secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Arrived {
     size: usize,
@@ -15,7 +15,7 @@ impl Arrived {
     /// The longest beginning that is kept, in bytes.
     pub const BEGINNING: usize = 256;
 
-    /// Notes the size and the beginning of these bytes.
+    /// Records the size and the beginning of these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         let beginning = &bytes[..bytes.len().min(Self::BEGINNING)];
         let mut text = String::from_utf8_lossy(beginning).into_owned();
@@ -33,7 +33,7 @@ impl Arrived {
         self.size
     }
 
-    /// Its first bytes, at most [`BEGINNING`](Self::BEGINNING). What is not UTF-8 is replaced.
+    /// Its first bytes, at most [`BEGINNING`](Self::BEGINNING). Invalid UTF-8 is replaced.
     pub fn beginning(&self) -> &str {
         &self.beginning
     }

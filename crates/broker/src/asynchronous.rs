@@ -27,17 +27,17 @@ use crate::subscription::BrokerSubscription;
 
 /// A handler that is a task of a tokio runtime.
 ///
-/// Each message is handled by a task on the handler's runtime. While the task runs no thread waits
-/// for it, so a hundred thousand handlers may be pending. (A handler that is wrapped in a
+/// A task on the handler's runtime handles each message. While the task runs, no thread waits for
+/// it, so a hundred thousand handlers may be pending. (A handler that is wrapped in a
 /// [middleware](crate::middleware) keeps a thread of the pool waiting, because the middleware needs
 /// the outcome.)
 ///
-/// When the handler's [`timeout`](crate::SubscribeOptions::timeout) is over, the future is dropped.
-/// When [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been dropped
-/// too: either the unsubscribing thread drops it, without a thread of the runtime, or the thread
-/// that polls it does so after that poll. So the poll must not wait for the unsubscribing thread.
-/// Inside the poll of a handler, `unsubscribe` and `close` do not wait for handlers. The same holds
-/// inside a handler that is not async.
+/// The future is dropped when the handler's [`timeout`](crate::SubscribeOptions::timeout) has
+/// passed. When [`unsubscribe`](fanfeed::Subscription::unsubscribe) returns, the future has been
+/// dropped too: either the unsubscribing thread drops it, without a thread of the runtime, or the
+/// thread that polls it does so after that poll. So the poll must not wait for the unsubscribing
+/// thread. Inside the poll of a handler, `unsubscribe` and `close` do not wait for handlers. The
+/// same holds inside a handler that is not async.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -112,8 +112,8 @@ where
     task
 }
 
-/// Runs the handler of a message, and waits for its outcome. For a handler inside another one that
-/// needs the outcome, such as a middleware.
+/// Runs the handler of a message, and waits for its outcome. Used where an outer handler, such as a
+/// middleware, needs the outcome.
 pub(crate) fn run<R>(runtime: &Handle, context: &Context, make: impl FnOnce() -> R) -> Outcome
 where
     R: Future<Output = Outcome> + Send + 'static,
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// Starts the handler of a message, which goes on without this thread.
+/// Starts the handler of a message. The handler continues without this thread.
 pub(crate) fn start<R>(runtime: &Handle, context: &Context, make: impl FnOnce() -> R) -> Started
 where
     R: Future<Output = Outcome> + Send + 'static,
@@ -153,8 +153,8 @@ where
     F: Fn(Message) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Called inside another handler that needs the outcome, such as a middleware: this thread
-    /// waits for it.
+    /// Called by an outer handler that needs the outcome, such as a middleware. This thread waits
+    /// for the outcome.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         run(&self.runtime, context, || (self.make)(message.clone()))
     }
@@ -166,7 +166,7 @@ where
 
 type Finish = Box<dyn FnOnce(Outcome) + Send>;
 
-/// A handler under way.
+/// A running handler.
 ///
 /// The future is in `state`, and is taken out while a thread polls it. A thread of the runtime, or
 /// the thread that unsubscribes, drops the future if it is there. Otherwise it leaves a mark, and
@@ -188,7 +188,7 @@ struct State {
 struct Polled(Arc<Task>);
 
 impl Task {
-    /// Drops the future, and then finishes.
+    /// Drops the future, and then calls `finish`.
     fn conclude(&self, future: Pin<Box<dyn Future<Output = Outcome> + Send>>, outcome: Outcome) {
         inside(&self.lane, || {
             self.trace.inside(|| quietly(|| drop(future)))
@@ -263,7 +263,7 @@ impl Future for Polled {
 }
 
 impl Drop for Polled {
-    /// The runtime drops the task: it was aborted, or is being shut down.
+    /// The runtime drops the task because the task was aborted, or the runtime is shutting down.
     fn drop(&mut self) {
         let (future, is_cancelled) = {
             let mut state = self.0.state.lock();
@@ -358,8 +358,8 @@ pub trait AsyncBroker {
     ) -> impl Future<Output = Result<(), CloseError>> + Send;
 }
 
-/// Runs a blocking method on a thread for blocking work, which counts as inside the handler that
-/// calls this, if one does. A panic there continues here.
+/// Runs a blocking method on a thread for blocking work. If a handler calls this, that thread
+/// counts as inside the handler. A panic there is resumed here.
 pub(crate) async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send + 'static) -> T {
     let (caller, trace) = (Caller::current(), Trace::current());
     let verb = move || caller.inside(|| trace.inside(verb));
@@ -367,7 +367,7 @@ pub(crate) async fn blocking<T: Send + 'static>(verb: impl FnOnce() -> T + Send 
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // The runtime is being shut down, and this future with it.
+            // The runtime is shutting down, and drops this future too.
             Err(_) => std::future::pending().await,
         },
     }

@@ -1,12 +1,12 @@
-//! What a driver promises.
+//! The promises of a driver.
 
 /// How often a message is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// Not at all: the driver refuses such a subscription.
+    /// Never: the driver refuses such a subscription.
     Unsupported,
-    /// Once or never. What is lost is counted or reported.
+    /// Once or never. Losses are counted or reported.
     AtMostOnce,
     /// Once or more: a message is delivered until a handler has returned `Ok`.
     AtLeastOnce,
@@ -18,7 +18,7 @@ pub enum Delivery {
 pub enum WithoutMember {
     /// It is dropped.
     Dropped,
-    /// It waits for the next member.
+    /// It is kept for the next member.
     Kept,
 }
 
@@ -47,8 +47,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The smallest promise: plain subscriptions, at most once. A driver starts with it and adds to
-    /// it.
+    /// The smallest set of promises: plain subscriptions, at most once. A driver starts with this
+    /// set and adds to it.
     pub const fn new(driver: &'static str) -> Self {
         Self {
             driver,
@@ -78,35 +78,35 @@ impl Capabilities {
         self
     }
 
-    /// Says that publishers can wait for subscriptions.
+    /// Adds the promise that publishers can wait for subscriptions.
     #[must_use]
     pub const fn blocking(mut self) -> Self {
         self.blocking = true;
         self
     }
 
-    /// Says that a new subscription can get old messages.
+    /// Adds the promise that a new subscription can get old messages.
     #[must_use]
     pub const fn replay(mut self) -> Self {
         self.replay = true;
         self
     }
 
-    /// Says that messages outlive the process.
+    /// Adds the promise that messages outlive the process.
     #[must_use]
     pub const fn durable(mut self) -> Self {
         self.durable = true;
         self
     }
 
-    /// Says that messages stay in this process.
+    /// Removes the promise that messages reach other processes.
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.remote = false;
         self
     }
 
-    /// Says that groups do not keep the order of a key.
+    /// Removes the promise that groups keep the order of a key.
     #[must_use]
     pub const fn unordered_groups(mut self) -> Self {
         self.group_order = false;

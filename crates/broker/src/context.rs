@@ -1,4 +1,4 @@
-//! What a handler learns besides the message.
+//! What a handler gets besides the message.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,8 +14,8 @@ use crate::id::MessageId;
 use crate::key::Key;
 use crate::message::Message;
 
-/// What a handler learns besides the message: which attempt this is, where the message comes from,
-/// and whether to stop.
+/// The context of a call of a handler: the number of the attempt, the subscription, and whether the
+/// handler should stop.
 pub struct Context {
     /// Marks that the handler is being called. The mark ends with the context.
     entry: Entry,
@@ -23,7 +23,7 @@ pub struct Context {
     /// The message, if the handler has a timeout.
     current: Option<MessageId>,
     token: OnceLock<CancelToken>,
-    /// Where the job is parked if this handler goes on without its thread.
+    /// Where the job is parked if this handler continues without its thread.
     parking: OnceLock<Arc<Parking>>,
 }
 
@@ -60,8 +60,8 @@ impl Context {
         }
     }
 
-    /// The completion of this message, which its handler has to finish if it continues without its
-    /// thread.
+    /// Returns the completion of this message. A handler that continues without its thread has to
+    /// finish it.
     #[cfg(feature = "tokio")]
     pub(crate) fn completion(&self) -> crate::dispatch::Completion {
         let parking = self.parking.get_or_init(Arc::default);
@@ -79,8 +79,8 @@ impl Context {
         }
     }
 
-    /// How often this message has been given to the handlers of this subscription or group, from 1.
-    /// Attempts in other processes count too, if the server knows of them.
+    /// How often this message has been given to the handlers of this subscription or group,
+    /// including this time. Attempts in other processes count too, if the server counts them.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -100,7 +100,7 @@ impl Context {
         self.member().timeout()
     }
 
-    /// Whether the handler should stop: it overran its timeout, or its subscription ended.
+    /// Whether the handler should stop, because it overran its timeout or its subscription ended.
     pub fn is_cancelled(&self) -> bool {
         self.member().is_cancelled() || self.token.get().is_some_and(CancelToken::is_cancelled)
     }
@@ -115,10 +115,10 @@ impl Context {
         });
     }
 
-    /// The token of this message, which can be handed to other threads and waited on. It is
-    /// cancelled when the handler has returned, when it overran its timeout, when the subscription
-    /// ended, and at the deadline of [`close`](crate::Broker::close). The publisher's cancellation
-    /// and timeouts never cancel it.
+    /// The token of this message, which can be passed to other threads and waited on. It is
+    /// cancelled when the handler returns, when the handler overruns its timeout, when the
+    /// subscription ends, and at the deadline of [`close`](crate::Broker::close). The publisher's
+    /// cancellation and timeouts never cancel it.
     pub fn token(&self) -> CancelToken {
         let make = || self.member().make_token(self.current.clone());
         self.token.get_or_init(make).clone()

@@ -1,4 +1,4 @@
-//! Dispatch: gives the messages that arrived to the handlers. All drivers share it.
+//! Dispatch gives the messages that arrived to the handlers. All drivers share it.
 //!
 //! A [`Lane`] is a bounded queue of deliveries with one [`Member`] (a plain subscription) or
 //! several (a group). A [`Job`] takes deliveries from the lane for one member and calls its
@@ -11,18 +11,19 @@
 //! # Invariants
 //!
 //! 1. While a lane has deliveries, each of its members has as many jobs as its concurrency:
-//!    `offer`, `join` and every hand-back make the missing ones (`Lane::recruit`). A job ends only
-//!    under the lane's lock, after it has seen the queue empty; this is called *giving up its
+//!    `offer`, `join` and every hand-back create the missing jobs (`Lane::recruit`). A job ends
+//!    only under the lane's lock, after it has seen the queue empty; this is called *giving up its
 //!    place*. So a delivery never waits while a member is idle.
 //! 2. A delivery is in one place: the queue of its lane, the log behind the lane's cursor, the
 //!    batch of a job, held by a job that will try it again, or with a job that is parked while its
-//!    handler goes on as a future. A job that finds its member cancelled hands back everything it
-//!    has not begun, to the front and in order. So a leaving member of a group loses nothing, and
-//!    the deliveries that it hands on come before those that arrived later.
+//!    handler continues as a future. A job whose member is cancelled hands back all deliveries that
+//!    it has not begun, to the front and in order. So a leaving member of a group loses nothing,
+//!    and the deliveries that it hands on come before those that arrived later.
 //! 3. No user code runs, and no event is sent, under a lock.
 //!
-//! Everything shared is under the lock of one log, one lane, one member or the pool. A thread holds
-//! at most one of them, but may take the lock of a lane while it holds the lock of the lane's log.
+//! All shared state is under the lock of one log, one lane, one member or the pool. A thread holds
+//! at most one of these locks, except that it may take the lock of a lane while it holds the lock
+//! of the lane's log.
 
 mod batch;
 mod counters;
@@ -64,7 +65,7 @@ use std::ptr;
 use std::sync::Arc;
 
 crate::sync::thread_local! {
-    /// How many nested handlers this thread is running.
+    /// The number of nested handlers that this thread is running.
     static HANDLERS: Cell<usize> = const { Cell::new(0) };
     /// The lane of the delivery that the innermost of them handles.
     static OWN_LANE: Cell<*const Lane> = const { Cell::new(ptr::null()) };
@@ -110,7 +111,8 @@ impl Drop for InHandler {
     }
 }
 
-/// Whether a thread is inside a handler, and of which lane, for another thread that works for it.
+/// Whether a thread is inside a handler, and of which lane. Passed to another thread that works for
+/// it.
 #[cfg(feature = "tokio")]
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
@@ -127,7 +129,7 @@ impl Caller {
         }
     }
 
-    /// Calls `f` as the caller would.
+    /// Calls `f` as if this thread were inside the same handler.
     pub(crate) fn inside<R>(self, f: impl FnOnce() -> R) -> R {
         let enter = |lane| InHandler::enter_at(ptr::without_provenance(lane));
         let _inside = self.own_lane.map(enter);

@@ -1,5 +1,5 @@
-//! Longer pages: which driver to take, how to write one, how to run them, and what became of the
-//! names of other libraries.
+//! Longer pages: how to choose a driver, how to write one, how to run one, and a map from the names
+//! of other libraries.
 
 #[doc = include_str!("docs/choosing.md")]
 pub mod choosing {}

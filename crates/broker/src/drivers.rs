@@ -1,4 +1,4 @@
-//! Choosing a driver at run time, by URL.
+//! Chooses a driver at run time, by URL.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::driver::{Driver, EngineOptions, unknown_scheme};
 use crate::error::ConnectError;
 use crate::memory::MemoryOptions;
 
-/// The drivers that a program knows. `memory:` is always there.
+/// The drivers that a program can choose from. `memory:` is always among them.
 ///
 /// ```
 /// use fanfeed_broker::{Broker, Drivers};
@@ -41,8 +41,8 @@ impl Drivers {
         self
     }
 
-    /// Connects, and fails if the server cannot be reached within the driver's timeout. `memory:`
-    /// makes a new broker each time.
+    /// Connects to the server of the URL. Fails if the server cannot be reached within the driver's
+    /// timeout. `memory:` makes a new broker each time.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Drivers {
     }
 
     /// The async variant of [`connect`](Self::connect). It waits on one of the runtime's threads
-    /// for blocking work; if the future is dropped, the broker is made nevertheless, and dropped.
+    /// for blocking work. If the future is dropped, the broker is still made, and then dropped.
     ///
     /// # Errors
     ///
@@ -83,9 +83,9 @@ impl Drivers {
         crate::asynchronous::blocking(move || drivers.connect_with(&url, options))
     }
 
-    /// As [`connect`](Self::connect), but a server that is away is no error: the broker tries again
-    /// until it is connected, and subscriptions are pending meanwhile. [`health`](Broker::health)
-    /// says why it is not connected.
+    /// As [`connect`](Self::connect), but an unreachable server is not an error: the broker tries
+    /// again until it is connected, and subscriptions are pending until then.
+    /// [`health`](Broker::health) says why it is not connected.
     ///
     /// # Errors
     ///
@@ -95,9 +95,8 @@ impl Drivers {
     }
 
     /// As [`connect`](Self::connect), with options: a logger, the pool, the queue to the server,
-    /// timeouts, or [`lazy`](EngineOptions::lazy). `memory:` uses the logger and the pool, since it
-    /// has no server to which the other options could apply. What only one driver has is in its
-    /// URL.
+    /// timeouts, or [`lazy`](EngineOptions::lazy). `memory:` uses only the logger and the pool,
+    /// because the other options are about a server. The options of a single driver are in its URL.
     ///
     /// ```
     /// use fanfeed_broker::driver::EngineOptions;

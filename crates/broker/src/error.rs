@@ -58,20 +58,31 @@ impl fmt::Display for BadKey {
 
 impl Error for BadKey {}
 
+/// A number of things, as text: `1 message`, `2 messages`.
+pub(crate) struct Counted(pub(crate) u64, pub(crate) &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, noun) = self;
+        let plural = if *count == 1 { "" } else { "s" };
+        write!(f, "{count} {noun}{plural}")
+    }
+}
+
 /// Why a message was not published.
 ///
 /// `Full`, `Timeout` and `Closed` give the message back.
 #[non_exhaustive]
 pub enum PublishError {
-    /// There is no room now, in the queue to the server or (in memory) in a subscription that
-    /// blocks. Publish later, or wait with [`publish`](crate::Publisher::publish).
+    /// There is no room at the moment, in the queue to the server or (in memory) in a subscription
+    /// that blocks. Publish later, or wait with [`publish`](crate::Publisher::publish).
     Full(Message),
     /// There was no room within the timeout, or the server did not confirm within the timeout. In
     /// the second case the message may still arrive.
     Timeout(Message),
     /// The broker was closed.
     Closed(Message),
-    /// The message is larger than the broker takes.
+    /// The message is larger than the broker's limit.
     TooLarge {
         /// Its size in bytes: key, name, headers and payload.
         size: usize,
@@ -84,12 +95,13 @@ pub enum PublishError {
     /// [`publish_confirmed`](crate::Publisher::publish_confirmed) returns this; after the other
     /// methods it is an event.
     Refused(Arc<str>),
-    /// The connection was lost before the server confirmed: the message may have arrived or not.
+    /// The connection was lost before the server confirmed the message. The message may have
+    /// arrived or not.
     Uncertain(Message),
 }
 
 impl PublishError {
-    /// The message, where the error gives it back.
+    /// Returns the message, if the error gives it back.
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Full(message)
@@ -105,7 +117,7 @@ impl PublishError {
         matches!(self, Self::Full(_))
     }
 
-    /// Whether the timeout was over.
+    /// Whether the timeout passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_))
     }
@@ -147,8 +159,8 @@ impl fmt::Debug for PublishError {
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(_) => f.write_str("there is no room for the message now: publish it later, or wait for room"),
-            Self::Timeout(_) => f.write_str("the message was not taken, or not confirmed, within the timeout"),
+            Self::Full(_) => f.write_str("there is no room for the message at the moment: publish it later, or wait for room"),
+            Self::Timeout(_) => f.write_str("the message was not accepted, or not confirmed, within the timeout"),
             Self::Closed(_) => f.write_str(CLOSED),
             Self::TooLarge { size, limit } => write!(
                 f,
@@ -185,13 +197,13 @@ const CLOSED: &str = "the broker was closed: connect a new one";
 #[non_exhaustive]
 pub enum FlushError {
     /// This many messages were not confirmed within the timeout. They are still on their way, and a
-    /// later flush tells if they fail.
+    /// later flush reports them if they fail.
     Timeout(usize),
     /// The connection was lost before the server confirmed this many messages, which may have
     /// arrived or not.
     Uncertain(usize),
-    /// The server refused this many messages, or the broker gave them up. Their events
-    /// `PublishFailed` say which.
+    /// The server refused this many messages, or the broker gave them up. The events
+    /// `PublishFailed` name them.
     Failed(usize),
     /// The broker was closed.
     Closed,
@@ -200,11 +212,16 @@ pub enum FlushError {
 impl fmt::Display for FlushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Timeout(1) => f.write_str("1 message was not confirmed within the timeout"),
             Self::Timeout(n) => write!(f, "{n} messages were not confirmed within the timeout"),
             Self::Uncertain(n) => write!(
                 f,
-                "the connection was lost before {n} messages were confirmed: they may have arrived or not"
+                "{} may have arrived or not: the connection was lost before the server confirmed",
+                Counted(*n as u64, "message")
             ),
+            Self::Failed(1) => {
+                f.write_str("1 message was not published: see the event `PublishFailed`")
+            }
             Self::Failed(n) => write!(
                 f,
                 "{n} messages were not published: see the events `PublishFailed`"
@@ -216,15 +233,15 @@ impl fmt::Display for FlushError {
 
 impl Error for FlushError {}
 
-/// Why there is no subscription.
+/// Why `subscribe` failed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// The key, or the name of the group, breaks the grammar.
     BadKey(BadKey),
-    /// The driver cannot do what was asked for; the text says what it can do.
+    /// The driver does not support the request. The text says what it supports.
     Unsupported(Arc<str>),
-    /// An option has a value that makes no sense; the text says which and what would be right.
+    /// An option has an invalid value. The text names the option and the valid values.
     BadOption(Arc<str>),
     /// The server refused the subscription.
     Refused(Arc<str>),
@@ -240,7 +257,7 @@ impl SubscribeError {
         matches!(self, Self::Closed)
     }
 
-    /// Whether the driver cannot do this.
+    /// Whether the driver does not support the request.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Unsupported(_))
     }
@@ -255,7 +272,7 @@ impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadKey(error) => error.fmt(f),
-            Self::Unsupported(what) => write!(f, "this driver cannot do that: {what}"),
+            Self::Unsupported(what) => write!(f, "the driver does not support this: {what}"),
             Self::BadOption(what) => write!(f, "an option has an invalid value: {what}"),
             Self::Refused(reason) => write!(f, "the server refused the subscription: {reason}"),
             Self::Timeout(timeout) => write!(
@@ -282,8 +299,7 @@ impl From<BadKey> for SubscribeError {
     }
 }
 
-/// Why [`BrokerSubscription::ready`](crate::BrokerSubscription::ready) did not see the subscription
-/// live.
+/// Why [`BrokerSubscription::ready`](crate::BrokerSubscription::ready) failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyError {
@@ -308,7 +324,7 @@ impl Error for ReadyError {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseError {
-    /// Work was left over at the deadline.
+    /// Work was left at the deadline.
     Undelivered {
         /// Messages that were published and did not reach the server.
         outbound: usize,
@@ -329,8 +345,9 @@ impl fmt::Display for CloseError {
                 running,
             } => write!(
                 f,
-                "at the deadline {outbound} messages had not reached the server, {inbound} had not been handled, and \
-                 {running} handlers were running"
+                "work was left at the deadline: {outbound} published and not on the server, {inbound} arrived and not \
+                 handled, {} still running",
+                Counted(*running as u64, "handler")
             ),
         }
     }
@@ -338,13 +355,13 @@ impl fmt::Display for CloseError {
 
 impl Error for CloseError {}
 
-/// Why there is no connection.
+/// Why `connect` failed.
 ///
 /// No variant carries a password, a token or a whole URL.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL cannot be parsed; the text says what is wrong and what would be right.
+    /// The URL cannot be used. The text says what is wrong and what would be right.
     BadUrl(Arc<str>),
     /// No driver is known for this scheme.
     UnknownScheme {
@@ -353,16 +370,16 @@ pub enum ConnectError {
         /// The schemes that have drivers, separated by commas.
         known: Arc<str>,
     },
-    /// An option of the driver has a value that makes no sense.
+    /// An option of the driver has an invalid value.
     BadConfig(Arc<str>),
-    /// Nothing answers at this address.
+    /// The server at this address cannot be reached.
     Unreachable {
         /// Host and port.
         address: Arc<str>,
-        /// What the system said.
+        /// The error of the system.
         reason: Arc<str>,
     },
-    /// Nothing answered at this address within this time.
+    /// No server answered at this address within the limit.
     Timeout {
         /// Host and port.
         address: Arc<str>,
@@ -382,7 +399,7 @@ pub enum ConnectError {
         /// The oldest version that works.
         needed: Arc<str>,
     },
-    /// Anything else that the server or the client library said.
+    /// Another error of the server or of the client library.
     Failed(Arc<str>),
 }
 
@@ -396,18 +413,18 @@ impl fmt::Display for ConnectError {
             ),
             Self::BadConfig(what) => write!(f, "the configuration cannot be used: {what}"),
             Self::Unreachable { address, reason } => {
-                write!(f, "nothing answers at {address}: {reason}")
+                write!(f, "the server at {address} cannot be reached: {reason}")
             }
             Self::Timeout { address, timeout } => {
-                write!(f, "nothing answered at {address} within {timeout:?}")
+                write!(f, "no server answered at {address} within {timeout:?}")
             }
             Self::Denied(reason) => write!(f, "the server refused access: {reason}"),
             Self::Tls(reason) => write!(f, "TLS could not be set up: {reason}"),
             Self::WrongProtocol(reason) => {
-                write!(f, "the server there speaks another protocol: {reason}")
+                write!(f, "the server speaks another protocol: {reason}")
             }
             Self::TooOld { found, needed } => {
-                write!(f, "the server is {found}, and at least {needed} is needed")
+                write!(f, "the server is {found}: at least {needed} is needed")
             }
             Self::Failed(reason) => write!(f, "the connection failed: {reason}"),
         }

@@ -1,25 +1,26 @@
-//! What happens in a broker, for its observers.
+//! The events of a broker, for its observers.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arrived::Arrived;
+use crate::error::Counted;
 use crate::id::MessageId;
 use crate::key::Key;
 
 /// The callback that gets each event.
 pub(crate) type Logger = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Something that happened.
+/// An event of a broker.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
     /// The connection to the server is up, for the first time or again.
     Connected,
-    /// The connection to the server was lost. The broker connects again.
+    /// The connection to the server was lost. The broker tries to connect again.
     Disconnected {
-        /// What the system, the server or the client library said.
+        /// The error of the system, the server or the client library.
         reason: Arc<str>,
     },
     /// A message failed after `publish` had returned.
@@ -31,8 +32,8 @@ pub enum Event {
         /// Why.
         error: Arc<str>,
     },
-    /// Messages were dropped because a buffer was full, or because a group had no member. To spare
-    /// the observer, this is reported only when `total` has reached a power of two.
+    /// Messages were dropped because a buffer was full, or because a group had no member. To limit
+    /// the number of events, this is reported only when `total` has reached a power of two.
     Dropped {
         /// The key.
         key: Key,
@@ -47,7 +48,7 @@ pub enum Event {
         key: Key,
         /// The group, or `None` for a plain subscription.
         group: Option<Arc<str>>,
-        /// How many, where it is known.
+        /// How many, if that is known.
         missed: Option<u64>,
     },
     /// A handler failed or panicked. The message is tried again unless [`GaveUp`](Self::GaveUp)
@@ -95,8 +96,8 @@ pub enum Event {
         /// Its size and its beginning.
         arrived: Arrived,
     },
-    /// A subscription ended with an error after `subscribe` had returned, such as a permission that
-    /// was taken away. It receives nothing more: subscribe again.
+    /// A subscription ended with an error after `subscribe` had returned, for example because a
+    /// permission was taken away. It receives nothing more: subscribe again.
     SubscriptionFailed {
         /// The key.
         key: Key,
@@ -105,14 +106,14 @@ pub enum Event {
         /// Why.
         error: Arc<str>,
     },
-    /// Handlers block all threads of the pool, and the pool has reached its limit: the other
+    /// Handlers block all threads of the pool, and the pool has reached its limit. The other
     /// handlers wait.
     PoolExhausted {
         /// The limit of threads.
         limit: usize,
     },
-    /// The logger was too slow, and missed this many events. (A receiver of events learns that from
-    /// [`Lagged`](fanfeed::RecvError::Lagged).)
+    /// The logger was too slow and missed events. (A receiver of events gets
+    /// [`Lagged`](fanfeed::RecvError::Lagged) instead.)
     EventsMissed {
         /// How many.
         missed: u64,
@@ -130,14 +131,16 @@ impl fmt::Display for Event {
                 write!(f, "message {id} on {key} was not published: {error}")
             }
             Self::Dropped { key, group, total } => {
-                write!(f, "{} has dropped {total} messages", Place(key, group))
+                let dropped = Counted(*total, "message");
+                write!(f, "{} has dropped {dropped}", Place(key, group))
             }
             Self::Gap {
                 key,
                 group,
                 missed: Some(missed),
             } => {
-                write!(f, "{} has missed {missed} messages", Place(key, group))
+                let missed = Counted(*missed, "message");
+                write!(f, "{} has missed {missed}", Place(key, group))
             }
             Self::Gap {
                 key,
@@ -178,27 +181,25 @@ impl fmt::Display for Event {
                 attempts,
             } => write!(
                 f,
-                "{} gave up message {id} after {attempts} attempts",
-                Place(key, group)
+                "{} gave up message {id} after {}",
+                Place(key, group),
+                Counted((*attempts).into(), "attempt")
             ),
             Self::Undecodable { key, error, .. } => {
                 write!(f, "a message on {key} cannot be read: {error}")
             }
             Self::SubscriptionFailed { key, group, error } => {
-                write!(
-                    f,
-                    "{} is not subscribed any more: {error}",
-                    Place(key, group)
-                )
+                write!(f, "{} is no longer subscribed: {error}", Place(key, group))
             }
             Self::PoolExhausted { limit } => {
                 write!(
                     f,
-                    "handlers block all {limit} threads, and the other handlers wait"
+                    "handlers block all threads of the pool ({limit}), and the other handlers wait"
                 )
             }
             Self::EventsMissed { missed } => {
-                write!(f, "the logger was too slow and missed {missed} events")
+                let missed = Counted(*missed, "event");
+                write!(f, "the logger was too slow and missed {missed}")
             }
             Self::Closed => f.write_str("closed"),
         }

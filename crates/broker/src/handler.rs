@@ -32,16 +32,16 @@ pub type Outcome = Result<(), HandlerError>;
 pub enum HandlerError {
     /// The message has to be tried again after this time. With
     /// [`Redelivery::Requeue`](crate::Redelivery::Requeue), a driver that delivers at least once
-    /// decides how long the wait is.
+    /// chooses the wait instead.
     Retry(Duration),
-    /// The message can never be handled: it is given up at once, reported and counted.
+    /// The message can never be handled. It is given up at once, reported and counted.
     Reject,
     /// The handler has not begun to handle the message, for example because its process shuts down.
-    /// This is no failure, and counts as no attempt. If the subscription has been cancelled,
-    /// another member of the group gets the message, as it gets all that was not begun. Otherwise
-    /// the message is tried again, after the wait of a failure.
+    /// This is not a failure and does not count as an attempt. If the subscription has been
+    /// cancelled, another member of the group gets the message, like all messages that were not
+    /// begun. Otherwise the message is tried again, after the same wait as after a failure.
     ///
-    /// A server that counts deliveries counts this one too: see
+    /// A server that counts deliveries also counts this one: see
     /// [`SubscribeOptions::attempts`](crate::SubscribeOptions::attempts).
     HandBack,
     /// The message has to be tried again, after a wait that grows with the attempts.
@@ -49,7 +49,7 @@ pub enum HandlerError {
 }
 
 impl HandlerError {
-    /// A failure with this error or text.
+    /// Makes a failure with this error or text.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }
@@ -72,12 +72,12 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
     }
 }
 
-/// Handles messages. Closures of the same signature are handlers.
+/// A handler of messages. Closures of the same signature are handlers.
 ///
-/// It is called on a thread of the broker's pool, one message at a time unless the subscription has
-/// a higher [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool grows for
-/// the other handlers, up to its limit. It may publish, subscribe and unsubscribe, and may end its
-/// own subscription.
+/// The broker calls it on a thread of its pool, for one message at a time unless the subscription
+/// has a higher [`concurrency`](crate::SubscribeOptions::concurrency). It may block: the pool then
+/// grows, up to its limit, so that other handlers can run. It may publish, subscribe and
+/// unsubscribe, and may end its own subscription.
 pub trait Handler: Send + Sync {
     /// Handles one message.
     ///
@@ -86,7 +86,7 @@ pub trait Handler: Send + Sync {
     /// The error says what to do with the message that could not be handled.
     fn handle(&self, message: &Message, context: &Context) -> Outcome;
 
-    /// Starts to handle one message. The result says whether the handler has returned, or goes on
+    /// Starts to handle one message. The result says whether the handler has returned, or continues
     /// without the calling thread as an `AsyncHandler` does.
     #[doc(hidden)]
     fn start(&self, message: &Message, context: &Context) -> Started {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// The identity of a message: 128 bits that no other message has, or the text that another program
-/// gave it.
+/// The identity of a message: 128 bits that no other message has, or a text that another program
+/// chose.
 ///
 /// It prints as text, and [`parse`](Self::parse) reads what it prints.
 ///
@@ -22,8 +22,8 @@ pub struct MessageId(Inner);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Inner {
-    /// The random half, and the count. Not a `u128`, whose alignment would make each message
-    /// larger.
+    /// The random half, and the count. Two halves and not a `u128`, whose alignment would make each
+    /// message larger.
     Unique(u64, u64),
     Text(Arc<str>),
 }
@@ -31,8 +31,8 @@ enum Inner {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl MessageId {
-    /// A new identity. Its first 64 bits are random, drawn once for each thread; the others are a
-    /// count.
+    /// Makes a new identity. Its first 64 bits are random, and are generated once for each thread.
+    /// The other 64 bits are a count.
     pub fn unique() -> Self {
         thread_local! {
             /// The random half, and the next count.
@@ -47,7 +47,8 @@ impl MessageId {
                 next.set((random, count.wrapping_add(1)));
                 (random, count)
             })
-            // The thread is ending and its locals are gone: draw all 128 bits.
+            // The thread is ending and its thread-local values have been dropped, so all 128 bits
+            // are random.
             .unwrap_or_else(|_| {
                 let random = RandomState::new();
                 (random.hash_one(0_u8), random.hash_one(1_u8))
@@ -56,7 +57,7 @@ impl MessageId {
     }
 
     /// Whether it has the form of a [`unique`](Self::unique) one, 32 lower-case hexadecimal digits.
-    /// A text of this form that a program chose cannot be told from one.
+    /// A text of this form that a program chose also counts as one.
     pub fn is_generated(&self) -> bool {
         matches!(self.0, Inner::Unique(..))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fanfeed_broker::driver::EngineOptions;
 use fanfeed_broker::{
-    Broker, Capabilities, ConnectError, Drivers, Handler, MemoryBroker, Message, PoolOptions,
-    PublishError, Publisher, Subscriber, SubscriberExt,
+    Broker, Capabilities, CloseError, ConnectError, Drivers, Event, FlushError, Handler,
+    MemoryBroker, Message, PoolOptions, PublishError, Publisher, Subscriber, SubscriberExt,
 };
 
 #[test]
@@ -110,4 +110,23 @@ fn options_go_with_any_url() {
     let broker = drivers.connect_with("memory:", options).unwrap();
     broker.close(Duration::from_secs(10)).unwrap();
     assert_eq!(rx.recv_timeout(Duration::from_secs(10)).unwrap(), "closed");
+}
+
+#[test]
+fn error_texts_are_right_for_one_and_for_many() {
+    let text = |error: FlushError| error.to_string();
+    assert!(text(FlushError::Timeout(1)).starts_with("1 message was not confirmed"));
+    assert!(text(FlushError::Timeout(2)).starts_with("2 messages were not confirmed"));
+    assert!(text(FlushError::Failed(1)).starts_with("1 message was not published"));
+    assert!(text(FlushError::Uncertain(1)).starts_with("1 message may have arrived"));
+    assert!(text(FlushError::Uncertain(2)).starts_with("2 messages may have arrived"));
+    let close = |running| CloseError::Undelivered {
+        outbound: 0,
+        inbound: 1,
+        running,
+    };
+    assert!(close(1).to_string().ends_with("1 handler still running"));
+    assert!(close(2).to_string().ends_with("2 handlers still running"));
+    let missed = |missed| Event::EventsMissed { missed }.to_string();
+    assert!(missed(1).ends_with("missed 1 event") && missed(2).ends_with("missed 2 events"));
 }

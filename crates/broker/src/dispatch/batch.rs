@@ -6,13 +6,13 @@ use crate::dispatch::Arrival;
 use crate::dispatch::segment::Run;
 use crate::message::Message;
 
-/// Deliveries from a lane's queue, or a run of the log that it follows. If there are both, the
-/// former come first.
+/// Deliveries from a lane's queue, or a run of the log that it follows. If both exist, the
+/// deliveries from the queue come first.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(super) queue: VecDeque<Arrival>,
     pub(super) run: Run,
-    /// Handled messages, for the thread that delivered them.
+    /// Handled messages, to be dropped by the thread that delivered them.
     pub(super) spent: Vec<Message>,
 }
 

@@ -8,8 +8,8 @@ use crossbeam_utils::CachePadded;
 use crate::observe::{Meter, Meters};
 use crate::stats::BrokerStats;
 
-/// Counters of the publishing side and of the handling side. The two are used on different cores
-/// and so have separate cache lines. There are several sets for the handling side, so that the
+/// Counters of the publishing side and of the handling side. The two sides run on different cores,
+/// so their counters have separate cache lines. The handling side has several sets, so that the
 /// threads of the pool do not contend at each run of a job.
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -70,12 +70,13 @@ impl Counters {
         self.record_published();
     }
 
-    /// The first half of `published`, which may be called under a lock.
+    /// Counts a published message. May be called under a lock.
     pub(crate) fn count_published(&self) {
         self.publishing.published.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The second half. The recorder is user code, and may use the broker.
+    /// Reports a published message to the recorder, which is user code and may use the broker. So
+    /// the caller holds no lock.
     pub(crate) fn record_published(&self) {
         self.meters.add(Meter::Published, 1);
     }

@@ -21,17 +21,18 @@ impl Lane {
         self.idle_place.load(Ordering::Relaxed)
     }
 
-    /// Whether it may follow a log.
+    /// Whether the lane may follow a log.
     pub(super) fn can_follow(&self) -> bool {
         self.follows
     }
 
-    /// Whether it makes publishers wait when it is full.
+    /// Whether publishers wait when the lane is full.
     pub(super) fn blocks(&self) -> bool {
         self.overflow == Overflow::Block
     }
 
-    /// A message was added to the log, at this place and with this number, and the lane is idle.
+    /// Called when a message was added to the log, at this place and with this number, while the
+    /// lane is idle.
     #[inline]
     pub(super) fn wake_at(
         self: &Arc<Self>,
@@ -67,7 +68,8 @@ impl Lane {
         None
     }
 
-    /// Copies what it has not taken from the log into its own queue. Returns what to drop.
+    /// Copies the messages that it has not taken from the log into its own queue. Returns the
+    /// memory to drop.
     pub(super) fn go_apart(&self, inner: &mut Inner, end: u64) -> Garbage {
         let garbage = inner.go_apart(end);
         let queued = !inner.queue.is_empty();
@@ -85,7 +87,7 @@ impl Lane {
         }
     }
 
-    /// Gives up the place of a job, and returns true, unless there is something to take.
+    /// Gives up the place of a job and returns true, unless there is a delivery to take.
     pub(super) fn rest(self: &Arc<Self>, member: &Arc<Member>) -> bool {
         let log = self.log.as_ref().filter(|_| self.follows);
         let early = mutant!("broker::end_read_early").then(|| self.end());

@@ -20,7 +20,8 @@ use crate::sync::{
 pub(crate) struct Hub {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
-    /// Handled messages, for the thread that receives them from a server. `None` without a server.
+    /// Handled messages, to be dropped by the thread that receives from a server. `None` without a
+    /// server.
     pub(crate) spent: Option<Spent>,
     events: Feed<Event>,
     /// [`OPEN`], [`DRAINING`] from the first `close` on, then [`CLOSED`].
@@ -29,13 +30,13 @@ pub(crate) struct Hub {
     drained_into: AtomicU64,
     /// The thread that calls the logger, and whether it has ended.
     logging: OnceLock<Logging>,
-    /// Whether the pool and the events have been ended.
+    /// Whether the pool and the events have ended.
     ended: AtomicBool,
     /// Deliveries that no handler had begun when their subscription was ended by `close`.
     left_over: AtomicUsize,
     /// Subscriptions that have not ended, or whose handler has not been dropped.
     members: std::sync::atomic::AtomicUsize,
-    /// How many pieces of work were finished while the broker closed.
+    /// Incremented each time that work ends while the broker closes.
     finished: Mutex<u64>,
     changed: Condvar,
 }
@@ -55,15 +56,15 @@ const CLOSED: u8 = 2;
 
 /// How many events a receiver holds.
 const EVENTS: usize = 1024;
-/// How many it holds at most.
+/// The most events that a receiver may hold.
 const MOST_EVENTS: usize = 1 << 16;
-/// How many events wait for a logger that is slow.
+/// How many events may wait for a slow logger.
 const LOGGED: usize = 8192;
-/// How long `close` waits until the logger has been called with all events.
+/// How long `close` waits for the logger to get all events.
 const LOG_OUT: Duration = Duration::from_secs(1);
 
-/// After this time `wait_until` looks again without being notified, because a condition may depend
-/// on more than finished work.
+/// How often `wait_until` checks its condition without a notification, because a condition may
+/// depend on more than finished work.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Hub {
@@ -94,7 +95,7 @@ impl Hub {
         self.events_with(EVENTS)
     }
 
-    /// A capacity that no receiver can have is replaced by the nearest one.
+    /// A capacity outside the limits is replaced by the nearest limit.
     pub(crate) fn events_with(&self, capacity: usize) -> Receiver<Event> {
         let capacity = capacity.clamp(1, MOST_EVENTS);
         self.events
@@ -105,9 +106,9 @@ impl Hub {
             .expect("it is a capacity that a channel can have")
     }
 
-    /// Calls `logger` with every event, for as long as the broker lives, on a thread of its own:
-    /// the thread that reports an event may hold a user's lock, and must not wait. If the logger
-    /// panics, it loses that event. If no thread can be started, there is no logger.
+    /// Calls `logger` with every event, until the broker ends, on a thread of its own. (The thread
+    /// that reports an event may hold a user's lock, so it must not wait.) If the logger panics, it
+    /// loses that event. If no thread can be started, there is no logger.
     pub(crate) fn log(&self, logger: Logger) {
         let mut events = self.events_with(LOGGED);
         let (ending, over) = bounded(0);
@@ -141,13 +142,13 @@ impl Hub {
         }
     }
 
-    /// From now on only handlers may publish.
+    /// After this call, only handlers may publish.
     pub(crate) fn begin_draining(&self) {
         // ORDERING: pairs with the Acquire in `is_closing`.
         self.phase.fetch_max(DRAINING, Ordering::AcqRel);
     }
 
-    /// From now on nobody may publish.
+    /// After this call, no thread may publish.
     pub(crate) fn end_draining(&self) {
         // ORDERING: pairs with the Acquire in `is_closing`.
         self.phase.fetch_max(CLOSED, Ordering::AcqRel);
@@ -193,7 +194,7 @@ impl Hub {
         self.left_over.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns how many there were since the last call.
+    /// Returns the number since the last call.
     pub(crate) fn take_left_over(&self) -> usize {
         self.left_over.swap(0, Ordering::Relaxed)
     }
@@ -203,7 +204,7 @@ impl Hub {
         self.members.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts down a subscription that has ended and whose handler has been dropped.
+    /// Removes a subscription from the count after it has ended and its handler has been dropped.
     pub(crate) fn member_is_over(&self) {
         // ORDERING: pairs with the Acquire in `wait_members`, so that `close` returns after what
         // the destructors did.
@@ -211,9 +212,9 @@ impl Hub {
         self.finished_something();
     }
 
-    /// Waits until all subscriptions have ended and their handlers have been dropped, or the
-    /// deadline has passed. A handler, and a destructor of a handler, does not wait: it could be
-    /// waiting for itself.
+    /// Waits until all subscriptions have ended and their handlers have been dropped, or until the
+    /// deadline. A call inside a handler, or inside the destructor of a handler, does not wait,
+    /// because it could be waiting for itself.
     pub(crate) fn wait_members(&self, deadline: Instant) {
         if !in_handler() && !Member::is_finishing_here() {
             self.wait_until(deadline, || self.members.load(Ordering::Acquire) == 0);
@@ -232,8 +233,8 @@ impl Hub {
         self.events.close();
     }
 
-    /// Waits for a short time until the logger has been called with all events, so that a program
-    /// that ends after `close` has its last lines.
+    /// Waits for a short time until the logger has got all events, so that a program that exits
+    /// after `close` logs the last ones.
     pub(crate) fn log_out(&self, deadline: Instant) {
         if let Some(logging) = self.logging.get()
             && logging.thread != thread::current().id()
@@ -244,7 +245,7 @@ impl Hub {
         }
     }
 
-    /// Called after each piece of work that a `close` may wait for.
+    /// Called when work has ended that a `close` may wait for.
     pub(crate) fn finished_something(&self) {
         if self.is_closing() {
             *self.finished.lock() += 1;
@@ -252,7 +253,7 @@ impl Hub {
         }
     }
 
-    /// Waits until the condition holds or the deadline has passed. Returns whether it holds.
+    /// Waits until the condition holds, or until the deadline. Returns whether it holds.
     pub(crate) fn wait_until(&self, deadline: Instant, mut done: impl FnMut() -> bool) -> bool {
         loop {
             let seen = *self.finished.lock();
@@ -264,7 +265,7 @@ impl Hub {
                 return false;
             }
             let mut finished = self.finished.lock();
-            // Work that was finished since may have made the condition true after it was looked at.
+            // Work that ended after the check may have made the condition true.
             if *finished == seen {
                 let _ = self
                     .changed

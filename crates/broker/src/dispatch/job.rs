@@ -29,7 +29,7 @@ pub(crate) struct Arrival {
     pub(crate) message: Message,
     /// Identifies the delivery for the driver.
     pub(crate) tag: u64,
-    /// How often it has been given to a handler, including this time.
+    /// How often this message has been given to a handler, including this time.
     pub(crate) attempt: u32,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Job {
     member: Arc<Member>,
     /// The delivery that it tries again before all others.
     held: Option<Box<Held>>,
-    /// The delivery whose handler went on without a thread, and has ended.
+    /// The delivery whose handler continued without a thread and has ended.
     ended: Option<Box<(Suspended, Outcome)>>,
 }
 
@@ -57,22 +57,22 @@ struct Held {
     backoff: Backoff,
 }
 
-/// What a run of a job works with.
+/// The state of one run of a job.
 pub(crate) struct Turn {
     batch: Batch,
-    /// Dropped last: dropping it says that the handler is no longer running.
+    /// Dropped last, because the drop says that the handler is no longer running.
     context: Context,
 }
 
-/// How often a job that finds its lane empty yields and looks again before it ends, while no other
-/// job waits. So a stream of messages rarely has to start a job.
+/// How often a job with an empty lane yields and checks again before it ends, while no other job
+/// waits. So a stream of messages rarely has to start a job.
 const LOOKS: u32 = 8;
 /// A batch of fewer deliveries is small. After a small batch, a job pauses for some hundred
 /// nanoseconds: a job that takes the lock for each message delays the publisher, and its cache
 /// lines move between cores all the time.
 const FEW: usize = 16;
 const GATHER: u32 = 16;
-/// How often a job looks at its empty lane without yielding, before it begins to yield.
+/// How often a job checks its empty lane before it begins to yield.
 const SPINS: u32 = 64;
 
 /// How a run of a job ends.
@@ -83,7 +83,7 @@ enum End {
     Yield,
     /// It continues at the given time, with the deliveries that it holds.
     At(Instant),
-    /// It continues when the handler, which continues without this thread, has ended.
+    /// Its handler continues without this thread. The job continues when the handler has ended.
     Later(Arc<Parking>, Arrival, Option<Backoff>, Instant),
 }
 
@@ -97,7 +97,7 @@ impl Job {
         }
     }
 
-    /// Identifies its member for the timers. The job keeps the member alive.
+    /// Identifies the job's member for the timers. The job keeps the member alive.
     pub(crate) fn member_address(&self) -> usize {
         Arc::as_ptr(&self.member).addr()
     }
@@ -139,7 +139,7 @@ impl Job {
         self.member.try_finish();
     }
 
-    /// Goes on after a handler that went on without a thread.
+    /// Continues after the end of a handler that continued without a thread.
     #[cfg_attr(
         not(feature = "tokio"),
         allow(dead_code, reason = "only async handlers go on without their thread")
@@ -216,7 +216,7 @@ impl Job {
                         suspended,
                     });
                     if let Some((parked, outcome)) = parking.park(parked) {
-                        // It has ended meanwhile.
+                        // The handler has already ended.
                         let Parked { job, suspended } = *parked;
                         self = job;
                         let Suspended {
@@ -259,7 +259,7 @@ impl Job {
         }
         if let Some(held) = self.take_held() {
             let Held { arrival, backoff } = *held;
-            // A cancelled member's timers end early. That must not use up attempts.
+            // The timers of a cancelled member end early. That must not use up attempts.
             if self.member.is_cancelled() && !mutant!("broker::retries_on_the_way_out") {
                 self.lane
                     .hand_back(&self.member, Some(arrival), &mut turn.batch, true);
@@ -281,7 +281,7 @@ impl Job {
             let taken = turn.batch.len();
             let began = Instant::now();
             while !turn.batch.is_empty() {
-                // The first was begun when it was taken, under the lane's lock.
+                // The first delivery counts as begun since it was taken, under the lane's lock.
                 if !std::mem::take(&mut is_first) && self.member.is_cancelled() {
                     self.lane
                         .hand_back(&self.member, None, &mut turn.batch, true);
@@ -306,7 +306,7 @@ impl Job {
         }
     }
 
-    /// Looks for the next delivery. Returns true if other jobs should have the thread first.
+    /// Looks for the next delivery. Returns true if other jobs should get the thread first.
     fn look(&self, turn: &Turn, few: bool) -> bool {
         let pool = &self.lane.hub().pool;
         for look in 0..SPINS + LOOKS {
@@ -330,7 +330,7 @@ impl Job {
         false
     }
 
-    /// Calls the handler with one delivery. Returns `Some` if the job cannot go on now.
+    /// Calls the handler with one delivery. Returns `Some` if the job cannot continue now.
     #[inline]
     fn serve(
         &mut self,
@@ -346,8 +346,8 @@ impl Job {
         self.go_on_from(started, turn, arrival, backoff, tally)
     }
 
-    /// Calls the handler with the first message of a run, where it is. Returns `Some` if the job
-    /// cannot go on now.
+    /// Calls the handler with the first message of a run, in place. Returns `Some` if the job
+    /// cannot continue now.
     #[inline]
     fn serve_run(&mut self, turn: &mut Turn, tally: &mut Tally) -> Option<End> {
         let Turn { batch, context } = turn;
@@ -416,7 +416,7 @@ impl Job {
         End::Later(parking, arrival, backoff, Instant::now())
     }
 
-    /// Acts on the outcome of a delivery. Returns `Some` if the job cannot go on now.
+    /// Acts on the outcome of a delivery. Returns `Some` if the job cannot continue now.
     #[inline]
     fn conclude(
         &mut self,
@@ -485,9 +485,9 @@ impl Job {
         let limit = self.member.attempts();
         let requeues =
             self.lane.group().is_some() && self.member.redelivery() == Redelivery::Requeue;
-        // A server counts deliveries, also those that no handler saw. So a message that comes with
-        // a count is tried once more before it is given up. Where each attempt is a delivery, there
-        // is no other count.
+        // A server also counts deliveries that no handler saw. So a message that comes with a count
+        // is tried once more before it is given up. Where each attempt is a delivery, there is no
+        // other count.
         let is_counted = requeues || arrival.attempt == 1 || backoff.is_some();
         let is_last = limit != 0 && arrival.attempt >= limit && is_counted && is_attempt;
         if is_last || is_rejected {

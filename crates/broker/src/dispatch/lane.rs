@@ -28,8 +28,8 @@ pub(crate) trait Owner: Send + Sync {
         let _ = (lane, tag, verdict);
     }
 
-    /// Called when a member has left. `last` if it was the last one: the lane then takes no more
-    /// deliveries or members.
+    /// Called when a member has left. `last` says whether it was the last one. In that case the
+    /// lane takes no more deliveries or members.
     fn left(&self, lane: &Arc<Lane>, last: bool);
 
     /// Called when there is room again in a lane that was full.
@@ -38,15 +38,15 @@ pub(crate) trait Owner: Send + Sync {
     }
 }
 
-/// How a lane is made.
+/// The options of a lane.
 pub(crate) struct LaneOptions {
     pub(crate) key: Key,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
-    /// Whether a server waits to hear what became of each delivery.
+    /// Whether a server waits for the outcome of each delivery.
     pub(crate) settles: bool,
-    /// The log of its key, where messages come from one, and whether the lane may follow it.
+    /// The log of its key, if messages come from a log, and whether the lane may follow it.
     pub(crate) log: Option<Arc<Log>>,
     pub(crate) follows: bool,
 }
@@ -60,9 +60,9 @@ pub(crate) struct Lane {
     owner: Arc<dyn Owner>,
     pub(super) inner: Mutex<Inner>,
     /// Whether there may be deliveries in the queue. Written under the lock. Jobs that look for new
-    /// deliveries read it without the lock, so that they do not delay the sender that holds it.
+    /// deliveries read it without the lock, so that they do not delay a sender that holds the lock.
     pub(super) queued: AtomicBool,
-    /// Where publishers wait for room.
+    /// Publishers wait here for room.
     pub(super) room: Condvar,
     pub(super) log: Option<Arc<Log>>,
     pub(super) follows: bool,
@@ -78,9 +78,10 @@ pub(super) const NOWHERE: usize = usize::MAX;
 /// The result of offering a delivery to a lane.
 pub(crate) enum Offer {
     Taken,
-    /// It was full, and the delivery was dropped and counted. This many have been dropped in all.
+    /// The lane was full, and the delivery was dropped and counted. This many have been dropped in
+    /// total.
     Dropped(Arrival, u64),
-    /// It is full, and publishers wait for room.
+    /// The lane is full, and publishers wait for room.
     Full(Arrival),
     /// There is no member.
     Gone(Arrival),
@@ -154,7 +155,7 @@ impl Lane {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing waits and no handler runs or is about to.
+    /// Whether no delivery waits, and no handler runs or is about to run.
     pub(crate) fn is_idle(&self) -> bool {
         let members = {
             let inner = self.inner.lock();
@@ -220,11 +221,11 @@ impl Lane {
         Offer::Taken
     }
 
-    /// Puts deliveries in the queue, whether there is room or not. The sender has asked for room
+    /// Puts deliveries in the queue even if there is no room. The sender has checked for room
     /// before.
     pub(crate) fn offer_all(self: &Arc<Self>, arrivals: &mut VecDeque<Arrival>) {
         let mut inner = self.inner.lock();
-        // While the broker closes, handlers finish what they have, and get nothing more.
+        // While the broker closes, handlers finish the deliveries that they have and get no more.
         if inner.closed || inner.seats.is_empty() || self.hub.is_closing() {
             drop(inner);
             let count = arrivals.len();
@@ -271,7 +272,7 @@ impl Lane {
         }
     }
 
-    /// Puts a delivery in the queue, or has the task woken once there is room.
+    /// Puts a delivery in the queue, or registers the task to be woken when there is room.
     pub(crate) fn poll_offer(self: &Arc<Self>, arrival: Arrival, waker: &Waker) -> Offer {
         let mut arrival = arrival;
         loop {
@@ -290,15 +291,15 @@ impl Lane {
     }
 
     /// Takes deliveries into the empty batch of a job. If there are none, or the member has left,
-    /// the job's place is given up, and the answer is false.
+    /// gives up the job's place and returns false.
     pub(crate) fn take(self: &Arc<Self>, member: &Arc<Member>, batch: &mut Batch) -> bool {
         loop {
             let mut garbage = Default::default();
             let mut inner = self.inner.lock();
             let taken = !member.is_cancelled() && {
-                // These jobs take one delivery at a time, so that none keeps a delivery that
-                // another job could begin, or that another member of the group could get when this
-                // one leaves.
+                // These jobs take one delivery at a time. So no job keeps a delivery that another
+                // job could begin, or that another member of the group could get when this member
+                // leaves.
                 let shared = self.group.is_some() || member.concurrency() > 1;
                 let most = match shared {
                     true => 1,
@@ -334,7 +335,7 @@ impl Lane {
         }
     }
 
-    /// Tells publishers and the owner that there is room.
+    /// Notifies publishers and the owner that there is room.
     pub(super) fn tell(self: &Arc<Self>, told: Told) {
         if told.waiting {
             self.room.notify_all();
@@ -345,8 +346,8 @@ impl Lane {
         }
     }
 
-    /// Puts the deliveries that a job has not begun back to the front. The job gives up its place
-    /// if `gone`; otherwise it holds another delivery until it tries that again.
+    /// Puts the deliveries that a job has not begun back at the front. If `gone`, the job gives up
+    /// its place. Otherwise it holds another delivery until it tries that again.
     pub(crate) fn hand_back(
         self: &Arc<Self>,
         member: &Arc<Member>,
@@ -383,7 +384,7 @@ impl Lane {
         self.hub.finished_something();
     }
 
-    /// Called when a job goes on with the delivery that it held.
+    /// Called when a job continues with the delivery that it held.
     pub(crate) fn resume(&self) {
         self.inner.lock().parked -= 1;
     }
@@ -392,7 +393,7 @@ impl Lane {
     pub(crate) fn delay(&self) {
         let mut inner = self.inner.lock();
         inner.delayed += 1;
-        // It counted as begun when the room was looked at.
+        // It counted as begun when the room was computed.
         inner.room = 0;
     }
 
@@ -411,7 +412,7 @@ impl Lane {
         self.recruit(inner);
     }
 
-    /// Makes the jobs that are missing: invariant 1.
+    /// Creates the missing jobs: invariant 1.
     fn recruit(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
         if mutant!("broker::no_recruits") {
             return;
@@ -445,8 +446,8 @@ impl Lane {
         true
     }
 
-    /// Takes a member out. With the last one the lane closes, and its queue is abandoned; the
-    /// answer is then true.
+    /// Removes a member. If it was the last one, closes the lane, abandons its queue, and returns
+    /// true.
     pub(crate) fn leave(self: &Arc<Self>, member: &Arc<Member>) -> bool {
         let mut state = self.log.as_ref().map(|log| log.lock());
         let mut inner = self.inner.lock();
@@ -466,7 +467,7 @@ impl Lane {
         let mut garbage = Default::default();
         if last {
             inner.closed = true;
-            // The member was cancelled before, so that its job begins nothing more.
+            // The member was cancelled before, so its jobs begin no more deliveries.
             begun_elsewhere = member.not_begun() + inner.parked + inner.delayed;
             begun_elsewhere += inner.left_in_log(self.end());
             left = std::mem::take(&mut inner.queue);
@@ -478,7 +479,8 @@ impl Lane {
         drop(state);
         self.room.notify_all();
         wake(wakers);
-        // `close` does not count what was dropped because a user ended the subscription.
+        // `close` does not count deliveries that were dropped because a user ended the
+        // subscription.
         if self.hub.is_closing() {
             self.hub.left_over(begun_elsewhere + left.len());
         }
@@ -486,14 +488,13 @@ impl Lane {
         self.abandon(left.into_iter(), count);
         self.owner.left(self, last);
         self.hub.finished_something();
-        // Last, so that no thread waits for it: a destructor may itself wait for what other threads
-        // do next.
+        // Last, so that no thread waits for it: a destructor may itself wait for other threads.
         quietly(|| drop(garbage));
         last
     }
 
-    /// Gives up deliveries that no handler will get here. A server is told; without one, those of a
-    /// group are dropped and counted.
+    /// Gives up deliveries that no handler will get here. Notifies the server. Without a server,
+    /// the deliveries of a group are dropped and counted.
     fn abandon(self: &Arc<Self>, arrivals: impl Iterator<Item = Arrival>, count: usize) {
         if count == 0 {
             return;
@@ -522,7 +523,7 @@ impl Lane {
         });
     }
 
-    /// Tells the owner the outcome of a delivery.
+    /// Reports the outcome of a delivery to the owner.
     #[inline]
     pub(crate) fn settle(self: &Arc<Self>, tag: u64, verdict: Verdict) {
         if self.settles {

@@ -10,42 +10,42 @@ use crate::dispatch::{Arrival, Member};
 
 pub(super) struct Inner {
     pub(super) queue: VecDeque<Arrival>,
-    /// Whether the lane follows a log, and where it reads next, unless it is idle. What is in the
-    /// queue comes before that. Both change under the lock of the log too.
+    /// Whether the lane follows a log, and where it reads next, unless it is idle. The deliveries
+    /// in the queue come before that position. Both change only under the lock of the log too.
     is_follower: bool,
     cursor: Option<Cursor>,
     pub(super) seats: Vec<Seat>,
-    /// How many more jobs the members may have, all together.
+    /// How many more jobs all members together may have.
     pub(super) free: usize,
-    /// Where the search for a member that may have one more job begins, so that members take turns.
+    /// Where the search for a member with a free job begins, so that members take turns.
     turn: usize,
     pub(super) capacity: usize,
-    /// There is room for at least this many more. Deliveries in the batches of jobs count against
-    /// the capacity, and jobs update those counts with each message: they are read only when this
-    /// is used up.
+    /// There is room for at least this many more deliveries. Deliveries in the batches of jobs
+    /// count against the capacity, and jobs update those counts with each message. The counts are
+    /// read only when this number is used up.
     pub(super) room: usize,
     pub(super) dropped: u64,
     /// How many publishers wait at `room`.
     pub(super) waiting: usize,
-    /// Publishers that wait for room without a thread.
+    /// The tasks of publishers that wait for room.
     pub(super) wakers: Vec<Waker>,
-    /// Whether the owner saw that the lane is full, and has to be told when it has room.
+    /// Whether the owner saw that the lane is full and has to be notified when it has room.
     pub(super) was_full: bool,
     /// How many deliveries wait for a timer before they are queued again.
     pub(super) delayed: usize,
-    /// How many deliveries jobs hold until they try them again.
+    /// How many deliveries are held by jobs that will try them again.
     pub(super) parked: usize,
     /// Set when the last member has left.
     pub(super) closed: bool,
 }
 
-/// A member, and how many of its jobs there are.
+/// A member, and the number of its jobs.
 pub(super) struct Seat {
     pub(super) member: Arc<Member>,
     pub(super) jobs: usize,
 }
 
-/// What has to be done after room was made, when the lock is released.
+/// The work to do after the lock is released, when room was made.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) waiting: bool,
@@ -78,7 +78,7 @@ impl Inner {
         self.is_follower
     }
 
-    /// Makes it an idle follower. Returns what to drop.
+    /// Makes the lane an idle follower. Returns the memory to drop.
     pub(super) fn follow(&mut self) -> Garbage {
         self.is_follower = true;
         self.cursor
@@ -86,13 +86,13 @@ impl Inner {
             .map_or(Garbage::None, Cursor::into_garbage)
     }
 
-    /// Where an idle follower has to read.
+    /// The place where an idle follower has to read.
     pub(super) fn read_from(&mut self, cursor: Cursor) {
         self.cursor = Some(cursor);
     }
 
-    /// Copies what was not taken from the log up to this end into the queue, and follows no more.
-    /// Returns what to drop.
+    /// Copies the messages of the log that were not taken, up to this end, into the queue, and
+    /// stops following. Returns the memory to drop.
     pub(super) fn go_apart(&mut self, end: u64) -> Garbage {
         self.is_follower = false;
         self.room = 0;
@@ -118,7 +118,7 @@ impl Inner {
         }
     }
 
-    /// Whether there is something to take.
+    /// Whether there is a delivery to take.
     pub(super) fn has_waiting(&self, end: u64) -> bool {
         !self.queue.is_empty() || self.behind(end) > 0
     }
@@ -128,7 +128,8 @@ impl Inner {
         self.capacity.saturating_sub(self.pending(end)) as u64
     }
 
-    /// Takes deliveries into an empty batch. Returns whether there were any, and what to drop.
+    /// Takes deliveries into an empty batch. Returns whether there were any, and the memory to
+    /// drop.
     #[inline]
     pub(super) fn take(&mut self, most: usize, batch: &mut Batch) -> (bool, [Garbage; 2]) {
         let count = self.queue.len();
@@ -139,14 +140,14 @@ impl Inner {
         } else if let Some(cursor) = &mut self.cursor {
             return cursor.take(most, &mut batch.run);
         }
-        // The next deliveries may come from the queue for a long time, while the log goes on.
+        // The next deliveries may come from the queue for a long time, while the log grows.
         (count > 0, [batch.run.release(), Garbage::None])
     }
 
-    /// Publishers and the driver are told of room when half of the buffer is free, so that they
-    /// find room for several messages. A lane that has deliveries has a job (invariant 1), so this
-    /// always happens. Deliveries that wait for a timer have no job: those do not count, as long as
-    /// there is room at all.
+    /// Publishers and the driver are notified of room when half of the buffer is free, so that they
+    /// find room for several messages. A lane with deliveries has a job (invariant 1), so this
+    /// always happens. Deliveries that wait for a timer have no job, so they do not count, as long
+    /// as there is any room.
     #[inline]
     pub(super) fn tell(&mut self, end: impl FnOnce() -> u64) -> Told {
         if self.waiting == 0 && !self.was_full && self.wakers.is_empty() {
@@ -190,8 +191,8 @@ impl Inner {
     }
 
     /// Finds a member that has fewer jobs than its concurrency, and counts one more for it. The new
-    /// job may find that its member has been cancelled since: then the last job of that member,
-    /// which hands back nothing, makes the missing job for another member.
+    /// job may find that its member has been cancelled in the meantime. Then the last job of that
+    /// member, which hands back nothing, creates the missing job for another member.
     #[inline]
     pub(super) fn next_free(&mut self) -> Option<Arc<Member>> {
         match self.free {
@@ -205,8 +206,8 @@ impl Inner {
         for step in 0..count {
             let at = (self.turn + step) % count;
             let seat = &mut self.seats[at];
-            // A job of a member that is cancelled and has not left yet would only give up its place
-            // again.
+            // A job of a member that was cancelled and has not left yet would only give up its
+            // place again.
             if seat.jobs < seat.member.concurrency() && !seat.member.is_cancelled() {
                 seat.jobs += 1;
                 self.free -= 1;

@@ -1,15 +1,15 @@
-//! Handlers that go on without their thread.
+//! Handlers that continue without their thread.
 //!
-//! A handler that is a future starts, and its job is parked until the future has ended: no thread
-//! waits for it. A parked job keeps its place, its batch and its mark as a running handler, as if a
+//! When a handler starts a future, its job is parked until the future has ended. No thread waits
+//! for it. A parked job keeps its place, its batch and its mark as a running handler, as if a
 //! thread were inside the handler. So `unsubscribe` and `close`, which wait for handlers, wait for
 //! futures too.
 //!
 //! # Invariant
 //!
-//! A delivery that went on without its thread has one [`Completion`], which is finished once: when
-//! its future ends, or when it is dropped. The job is parked once. The later of these two events,
-//! under the lock of [`Parking`], lets the job go on.
+//! A delivery whose handler continues without its thread has one [`Completion`], which is finished
+//! once: when its future ends, or when it is dropped. The job is parked once. The later of these
+//! two events, under the lock of [`Parking`], makes the job continue.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::dispatch::{Arrival, Job, Lane};
 use crate::handler::{HandlerError, Outcome};
 use crate::sync::Mutex;
 
-/// How a call of a handler ends.
+/// The result of a call of a handler.
 #[doc(hidden)]
 #[non_exhaustive]
 #[allow(
@@ -31,27 +31,28 @@ use crate::sync::Mutex;
 pub enum Started {
     /// It has returned.
     Done(Outcome),
-    /// It goes on without this thread, and its completion will be finished.
+    /// It continues without this thread, and its completion will be finished.
     Later(Arc<dyn Unfinished>),
 }
 
-/// A handler that goes on without its thread.
+/// A handler that continues without its thread.
 #[doc(hidden)]
 pub trait Unfinished: Send + Sync {
-    /// Makes it end soon. No user code runs here.
+    /// Makes it end soon. Runs no user code.
     fn cancel(&self);
 
-    /// Ends it here, unless a thread is inside it: then that thread ends it.
+    /// Ends it on this thread, unless another thread is inside it. In that case the other thread
+    /// ends it.
     fn end(&self);
 }
 
-/// A handler that goes on without its thread has to finish this. Dropping it counts as a failure.
+/// Finished by a handler that continues without its thread. Dropping it counts as a failure.
 pub(crate) struct Completion {
     parking: Arc<Parking>,
     is_finished: bool,
 }
 
-/// Where a job is while its handler goes on without a thread.
+/// The place of a job while its handler continues without a thread.
 #[derive(Default)]
 pub(crate) struct Parking {
     state: Mutex<State>,
@@ -66,13 +67,13 @@ enum State {
     Over,
 }
 
-/// What a parked job needs to go on.
+/// The state that a parked job needs to continue.
 pub(crate) struct Parked {
     pub(crate) job: Job,
     pub(crate) suspended: Suspended,
 }
 
-/// A delivery whose handler goes on.
+/// A delivery whose handler continues.
 pub(crate) struct Suspended {
     pub(crate) turn: Turn,
     pub(crate) arrival: Arrival,
@@ -117,7 +118,7 @@ impl Completion {
         }
     }
 
-    /// Lets the job go on with this outcome.
+    /// Makes the job continue with this outcome.
     pub(crate) fn finish(mut self, outcome: Outcome) {
         self.is_finished = true;
         self.parking.finish(outcome);
