@@ -3,15 +3,15 @@
 //! `cargo bench -p fanfeed-bus` prints, for each line, the median of the rounds and their spread
 //! (the quartiles), with the rounds of both candidates interleaved, on pinned threads.
 //!
-//! - `table`: a virtual call of a closure that downcasts, found in a `RwLock<HashMap<String,
-//!   Vec<Box<dyn Fn(&dyn Any)>>>>`.
+//! - `table`: a virtual call of a closure that downcasts, found in a
+//!   `RwLock<HashMap<String, Vec<Box<dyn Fn(&dyn Any)>>>>`.
 //! - `pair`: a request to a thread through a crossbeam channel, and its answer through another.
 //!
 //! Then it dispatches a million events with a listener registered and unregistered for each, and
 //! prints the memory before and after; it fails if that has grown by more than a mebibyte.
 //!
-//! `-- --test` runs everything once, briefly. `-- --churn N` does only the last, with N events. `--
-//! --profile` dispatches for a profiler.
+//! `-- --test` runs everything once, briefly. `-- --churn N` does only the last, with N events.
+//! `-- --profile` dispatches for a profiler.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -264,8 +264,8 @@ impl EventBus {
     }
 
     /// [`wait`](Self::wait) without a thread, with the feature `tokio`. It begins when it is first
-    /// polled. To give up after some time, drop it: `tokio::time::timeout(timeout,
-    /// bus.wait_async())`.
+    /// polled. To give up after some time, drop it:
+    /// `tokio::time::timeout(timeout, bus.wait_async())`.
     ///
     /// # Errors
     ///

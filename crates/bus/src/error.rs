@@ -62,7 +62,7 @@ pub enum BusError {
     /// The event is too large for other processes. `dispatch` has called the local listeners all
     /// the same, and `dispatch_confirmed` has not.
     TooLarge {
-        /// The size of its envelope in bytes.
+        /// Its size in bytes, with its envelope unless that is goevent's.
         size: usize,
         /// The largest size in bytes.
         limit: usize,
@@ -150,7 +150,7 @@ impl fmt::Display for BusError {
             Self::Encode(reason) => write!(f, "the event cannot be written as JSON: {reason}"),
             Self::TooLarge { size, limit } => write!(
                 f,
-                "the event has {size} bytes in its envelope, and the bus takes at most {limit}"
+                "the event has {size} bytes, and the bus takes at most {limit}"
             ),
             Self::NotPublished(reason) => write!(f, "the event was not published: {reason}"),
             Self::NotSubscribed(reason) => {

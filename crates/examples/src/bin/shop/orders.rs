@@ -104,7 +104,8 @@ fn place(bus: &EventBus, open: &Open, order: u64, is_old: bool) -> Result<Answer
         return Err(error.clone().into());
     }
     let answer = answer.recv_timeout(PATIENCE);
-    answer.map_err(|_| format!("nobody has billed order {order}").into())
+    answer
+        .map_err(|_| format!("nobody has billed order {order}; is `shop billing` running?").into())
 }
 
 /// Sends a mail for each paid order, and remembers for which, since a payment may be announced
@@ -192,7 +193,12 @@ pub(crate) fn run(
                         *counted_until_off.lock().unwrap() = Some(counted());
                     }
                     let answer = place(bus, &open, order, is_old);
+                    // Without an answer, the next order would wait as long.
+                    let is_over = answer.is_err();
                     answers.lock().unwrap().push(answer);
+                    if is_over {
+                        return;
+                    }
                 }
             });
         }
