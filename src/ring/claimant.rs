@@ -509,8 +509,18 @@ pub(crate) enum Standing {
     BehindAnotherSender,
 }
 
-/// The place in line of a send on a feed. It is taken out of `waiters` while it joins the line,
-/// because joining clones wakers.
+/// The place in line of a send on a feed. It is taken out of the list of waiters while the line is
+/// joined, because joining clones wakers, which is user code.
+///
+/// **The invariant.** While no `Waiter` exists, the list has every ticket of this list that is in
+/// line, under its waker. So [`forget_waker`](Claimant::forget_waker) leaves none behind. Two
+/// threads may hold a `Waiter` for the same waker at once: the second finds no ticket to take, and
+/// joins with a new one. The list has one ticket for each waker, so the second to drop replaces the
+/// first one's ticket, and takes that out of the line.
+///
+/// The lock of the list orders each take before the put that follows it, so no ticket is in two
+/// hands. The line has a lock of its own, and neither is taken under the other: to leave the line
+/// wakes the next sender.
 struct Waiter<'a, T> {
     claimant: &'a Claimant<T>,
     identity: Identity,
@@ -534,7 +544,9 @@ impl<T> Drop for Waiter<'_, T> {
         let ticket = std::mem::take(&mut self.ticket);
         let replaced = self.claimant.waiters.lock().insert(self.identity, ticket);
         // Another thread has joined meanwhile with the same waker.
-        if let Some(mut replaced) = replaced {
+        if let Some(mut replaced) = replaced
+            && !mutant!("replaced_ticket_stays_in_line")
+        {
             self.claimant.leave(&mut replaced);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Modelled: a shared ring of capacity 1 or 2; one or two tasks that send on it, each on its own
 //! thread, beside a blocking thread, a strict reader, and a close; a send that is dropped while it
-//! is in line. Timers do not fire, so that nothing makes up for a lost wake-up. Bounds: two or
-//! three threads, one to three values, one to three preemptions.
+//! is in line; two threads that wait with one waker. Timers do not fire, so that nothing makes up
+//! for a lost wake-up. Bounds: two or three threads, one to three values, one to three preemptions.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_loom" cargo test -p fanfeed-loom-tests --release --test models ring_tasks::
@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use fanfeed::{RingFeed, RingReceiver};
+use fanfeed::{Carrier, RingFeed, RingReceiver, Room};
 use fanfeed_loom_tests::{Ledger, Model, Token, Why};
 use loom::sync::Notify;
 use loom::thread::{self, JoinHandle};
@@ -134,6 +134,37 @@ fn a_dropped_send_in_front() {
     assert_eq!(recv(&mut receiver.join().unwrap(), 1), [1]);
     drop(ring);
     ledger.assert_settled();
+}
+
+/// Two threads wait for room with one waker, as the sends of a feed that the ring is subscribed to
+/// may, and give up. A sender that comes later is then the first in line.
+fn two_threads_with_one_waker() {
+    let ledger = Ledger::new();
+    let (ring, mut reader) = full(&ledger);
+    let waiters = [(); 2].map(|()| {
+        let ring = ring.clone();
+        thread::spawn(move || {
+            let ring: &dyn Carrier<Token> = &ring;
+            assert_eq!(ring.poll_room(Waker::noop()), Room::Waking);
+            ring.forget_waker(Waker::noop());
+        })
+    });
+    for waiter in waiters {
+        waiter.join().unwrap();
+    }
+    let receiver = thread::spawn(move || recv(&mut reader, 2));
+    assert_eq!(ring.send(ledger.token(1)), 1);
+    assert_eq!(receiver.join().unwrap(), [0, 1]);
+    drop(ring);
+    ledger.assert_settled();
+}
+
+#[test]
+fn threads_that_share_a_waker_leave_nothing_in_line() {
+    Model::bound(2).holds(two_threads_with_one_waker);
+    Model::bound(2)
+        .because(Why::Deadlock)
+        .fails_with("replaced_ticket_stays_in_line", two_threads_with_one_waker);
 }
 
 #[test]
