@@ -273,3 +273,32 @@ mod cpu {
         assert_eq!(position, 4);
     }
 }
+
+#[test]
+fn no_sender_of_a_ring_of_one_gets_ten_times_as_much_as_another() {
+    const SENDERS: usize = 8;
+    const EACH: u64 = 250;
+    let _watchdog = watchdog();
+    let ring = RingFeed::new(1).unwrap();
+    let mut reader = ring.subscribe();
+    let senders = [(); SENDERS].map(|()| ring.clone());
+    let mut number = 0..;
+    let senders = senders.map(|ring| {
+        let number: usize = number.next().unwrap();
+        thread::spawn(move || while ring.send_timeout(number, PATIENCE).is_ok() {})
+    });
+    let mut counts = [0_u64; SENDERS];
+    // From when all have begun.
+    while counts.contains(&0) {
+        counts[reader.recv().unwrap()] += 1;
+    }
+    counts = [0; SENDERS];
+    for _ in 0..SENDERS as u64 * EACH {
+        counts[reader.recv().unwrap()] += 1;
+    }
+    ring.close();
+    drop(reader);
+    senders.into_iter().for_each(join);
+    let (least, most) = (counts.iter().min(), counts.iter().max());
+    assert!(most < least.map(|least| 10 * least).as_ref(), "{counts:?}");
+}
