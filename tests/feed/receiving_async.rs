@@ -9,6 +9,7 @@ use fanfeed::{Feed, Overflow, Receiver, RecvError};
 use futures_util::stream::{FusedStream, Stream};
 use futures_util::{FutureExt, StreamExt};
 
+use crate::common::eventually;
 use crate::common::tasks::{counting_waker, in_time};
 
 #[tokio::test]
@@ -66,8 +67,10 @@ fn a_future_that_is_dropped_takes_its_waker_along() {
     let (count, waker) = counting_waker();
     let mut context = Context::from_waker(&waker);
     let mut polled = |future: &mut (dyn Future<Output = ()> + Unpin)| {
+        let before = count.0.load(Ordering::SeqCst);
         assert!(std::pin::Pin::new(future).poll(&mut context).is_pending());
-        assert!(Arc::strong_count(&count) > 2);
+        // A timer may have woken it already, which takes the waker.
+        assert!(Arc::strong_count(&count) > 2 || count.0.load(Ordering::SeqCst) > before);
     };
     polled(&mut receiver.recv_async().map(|_| ()));
     assert_eq!(Arc::strong_count(&count), 2, "a receive");
@@ -77,8 +80,8 @@ fn a_future_that_is_dropped_takes_its_waker_along() {
     assert_eq!(Arc::strong_count(&count), 2, "a wait for an end");
     feed.send(0);
     polled(&mut feed.send_async(1).map(|_| ()));
-    // The watch of the channel may still know the channel, and no waker.
-    assert_eq!(Arc::strong_count(&count), 2, "a send to an own channel");
+    // The watch of the channel may still know the channel, and no waker once it has woken it.
+    eventually(|| Arc::strong_count(&count) == 2);
     let (sync, _sync) = std::sync::mpsc::sync_channel(0);
     let (met, _met) = crossbeam_channel::bounded(0);
     let (tokio, _tokio) = tokio::sync::mpsc::channel(1);
@@ -95,7 +98,8 @@ fn a_future_that_is_dropped_takes_its_waker_along() {
         let _subscription = subscribe();
         let _ = feed.try_send(1);
         polled(&mut feed.send_async(2).map(|_| ()));
-        assert_eq!(Arc::strong_count(&count), 2, "a send to a carrier");
+        // Not at once: the thread of the timers may be about to drop what it has woken.
+        eventually(|| Arc::strong_count(&count) == 2);
     }
 }
 
