@@ -1,4 +1,4 @@
-//! For writers of drivers: the traits that a driver implements over the shared [`Engine`].
+//! The traits that a driver implements over the shared [`Engine`].
 //!
 //! A driver moves batches. The engine does the rest: the bounded queue to the server and its
 //! thread, reconnecting with [`Backoff`](fanfeed::Backoff), opening subscriptions again, dispatch
@@ -6,12 +6,12 @@
 //!
 //! # What to write
 //!
-//! 1. A [`Transport`]: what the driver is called, what it promises
-//!    ([`Capabilities`](crate::Capabilities)), and how to open its two sides.
-//! 2. An [`Outbound`]: publishes a batch and says what became of each message. The engine's thread
-//!    `fanfeed-outbound` opens it, calls it and drops it.
+//! 1. A [`Transport`]: the driver's name, its promises ([`Capabilities`](crate::Capabilities)), and
+//!    how to open its two sides.
+//! 2. An [`Outbound`]: publishes a batch and returns the outcome of each message. The engine's
+//!    thread `fanfeed-outbound` opens it, calls it and drops it.
 //! 3. An [`Inbound`]: opens and closes subscriptions, delivers what arrives into their [`Sink`]s,
-//!    acknowledges what was handled. The engine's thread `fanfeed-inbound` opens it, calls it and
+//!    acknowledges handled messages. The engine's thread `fanfeed-inbound` opens it, calls it and
 //!    drops it. It may have threads of its own; a `Sink` can be used from any thread.
 //! 4. A [`Driver`], so that [`Drivers`](crate::Drivers) finds it by URL. Its `connect` makes the
 //!    transport of the URL and returns [`Engine::start`].

@@ -25,17 +25,17 @@ use crate::subscription::BrokerSubscription;
 /// Typed ways to publish and subscribe.
 ///
 /// A message that does not decode is reported as [`Event::Undecodable`](crate::Event::Undecodable)
-/// and [rejected](HandlerError::Reject): it is given up at once. There is a dead letter of it in
-/// two cases:
+/// and [rejected](HandlerError::Reject): it is given up at once. A dead letter of it is kept in two
+/// cases:
 ///
 /// - the handler is a [`JsonHandler`] (or an `AsyncJsonHandler`) inside the middleware
 ///   [`DeadLetter`](crate::middleware::DeadLetter), with any driver;
 /// - the subscription is a member of a group over Redis Streams, NATS JetStream or Kafka (unless
-///   the URL has `dead_letters=no`), where the server keeps what groups give up: the READMEs say
-///   where.
+///   the URL has `dead_letters=no`), where the server keeps the messages that groups give up (see
+///   the READMEs).
 ///
-/// Otherwise only the event tells: for groups in memory and with NATS core, and for plain
-/// subscriptions with every driver.
+/// In all other cases there is only the event: for groups in memory and with NATS core, and for
+/// plain subscriptions with every driver.
 ///
 /// With options or middleware, subscribe a [`JsonHandler`]. `AsyncBrokerExt` has async variants,
 /// with the feature `tokio`.
@@ -109,8 +109,7 @@ impl<B: Broker + ?Sized> BrokerExt for B {}
 /// A [`Handler`] that gets values, for [`Subscribe`] with options and for
 /// [middleware](crate::middleware).
 ///
-/// A message that does not decode is reported and rejected: see [`BrokerExt`] for what becomes of
-/// it.
+/// A message that does not decode is reported and rejected: see [`BrokerExt`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -145,7 +144,7 @@ where
     T: DeserializeOwned,
     F: Fn(T, &Context) -> Outcome + Send + Sync,
 {
-    /// Makes a handler of a closure that gets values.
+    /// Makes a handler from a closure that gets values.
     pub fn new(handler: F) -> Self {
         Self {
             handler,
@@ -179,13 +178,13 @@ pub(crate) fn encoded<T: Serialize + ?Sized>(
     Ok(Message::new(key, payload).header("content-type", "application/json"))
 }
 
-/// Reads the value of a message. If it cannot, reports that and rejects the message.
+/// Reads the value of a message. If that fails, reports the message and rejects it.
 pub(crate) fn decoded<T: DeserializeOwned>(
     message: &Message,
     context: &Context,
 ) -> Result<T, HandlerError> {
     serde_json::from_slice(message.payload()).map_err(|error| {
-        // Says where the JSON is wrong, and not what it contains.
+        // The text says where the JSON is wrong, and not what it contains.
         let place = format!(
             "not the JSON that was expected, at line {} column {}",
             error.line(),
@@ -200,7 +199,7 @@ pub(crate) fn decoded<T: DeserializeOwned>(
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishJsonError {
-    /// It cannot be written as JSON.
+    /// The value cannot be written as JSON.
     Encode(serde_json::Error),
     /// The message was not published.
     Publish(PublishError),

@@ -12,11 +12,11 @@ use crate::error::BadKey;
 /// One grammar holds for all drivers. A key has from 1 to 255 bytes of UTF-8 and no control
 /// characters. `*` and `>` are reserved for patterns and refused. Everything else is an ordinary
 /// character; a period has a meaning only for the [`namespace`]. A driver escapes what its server
-/// cannot take, such that two keys never share a name there
+/// does not allow, such that two keys never share a name there
 /// ([`driver::Escape`](crate::driver::Escape)). Names of groups follow the same grammar.
 ///
 /// A `Key` is checked when it is made. An invalid key is kept, so that building a message needs no
-/// `Result` at every step; the method that receives the key refuses it with [`BadKey`].
+/// `Result` at every step. The method that receives the key refuses it with [`BadKey`].
 /// [`Key::checked`] refuses it at once.
 ///
 /// ```
@@ -34,7 +34,7 @@ pub struct Key {
     fault: Option<Fault>,
 }
 
-/// What is wrong with a key. Small, because each message has a key.
+/// The fault of a key. Small, because each message has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Empty,
@@ -47,14 +47,14 @@ pub(crate) enum Fault {
 pub(crate) const LONGEST: usize = 255;
 
 impl Key {
-    /// The key, whether it is good or not.
+    /// Makes a key, valid or not.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
         let fault = fault(&text);
         Self { text, fault }
     }
 
-    /// The key, if it is a good one.
+    /// Makes a key, if it is valid.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Key {
         Ok(key)
     }
 
-    /// Whether it is a good key.
+    /// Checks the key.
     ///
     /// # Errors
     ///
@@ -87,13 +87,13 @@ impl Key {
         &self.text
     }
 
-    /// The part before the first period: see [`namespace`].
+    /// Returns the part before the first period: see [`namespace`].
     pub fn namespace(&self) -> &str {
         namespace(&self.text)
     }
 }
 
-/// The part of a key before its first period, or `""` if there is no period.
+/// Returns the part of a key before its first period, or `""` if there is no period.
 ///
 /// ```
 /// use fanfeed_broker::namespace;

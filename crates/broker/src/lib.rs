@@ -1,9 +1,9 @@
 //! Keyed publish and subscribe with consumer groups: one API from one process to a fleet.
 //!
 //! A [`Message`] is published under a [`Key`]. Each plain subscription of that key gets it, and so
-//! does one member of each group. A driver carries the messages; a URL chooses it: [`Drivers`].
-//! `memory:`, the [`MemoryBroker`], is here; the other drivers are separate crates, written with
-//! [`driver`].
+//! does one member of each group. A driver carries the messages, and a URL chooses the driver:
+//! [`Drivers`]. `memory:`, the [`MemoryBroker`], is in this crate. The other drivers are separate
+//! crates, written with [`driver`].
 //!
 //! ```
 //! use fanfeed_broker::{Broker, Drivers, Message, Publisher, SubscriberExt};
@@ -34,8 +34,8 @@
 //! | the names of a `Broadcaster`, or of an event source | [`docs::names`] |
 //! | to write a driver | [`docs::writing`], [`driver`], and `conformance` for its tests |
 //!
-//! [`MemoryBroker`] maps the names of a `Broadcaster`. Those of an event source are the same here:
-//! `Publisher`, `Subscriber`, `subscribe_group`, [`namespace`], `unsubscribe`.
+//! [`MemoryBroker`] maps the names of a `Broadcaster`. The names of an event source are the same
+//! here: `Publisher`, `Subscriber`, `subscribe_group`, [`namespace`], `unsubscribe`.
 //!
 //! # Handlers
 //!
@@ -43,10 +43,10 @@
 //! message. A handler that fails or panics is called again, before the messages behind it and after
 //! growing waits; after [`attempts`](SubscribeOptions::attempts) calls the message is given up and
 //! reported. Handlers run on a pool that grows when they block ([`PoolOptions`]), so that blocked
-//! handlers do not delay others until its limit is reached. A handler inherits nothing from the
-//! publisher: neither its timeout nor its cancellation. If a handler takes longer than its
-//! [`timeout`](SubscribeOptions::timeout), its token is cancelled and the overrun is reported; its
-//! thread cannot be stopped.
+//! handlers do not delay others until its limit is reached. A handler inherits neither the timeout
+//! nor the cancellation of the publisher. If a handler takes longer than its
+//! [`timeout`](SubscribeOptions::timeout), its token is cancelled and the overrun is reported, but
+//! its thread cannot be stopped.
 //!
 //! A handler that publishes to its own subscription under [`Overflow::Block`] waits for itself once
 //! the buffer is full: use [`try_publish`](Publisher::try_publish) there, or
@@ -61,18 +61,18 @@
 //!
 //! # Trade-offs
 //!
-//! - The memory driver keeps the messages of a key in a log that its plain subscriptions share, and
-//!   those of groups and of subscriptions that fell behind in queues, and not in the channels of a
-//!   [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key and its channels allocate their
-//!   slots at once, which is more than the kibibyte that an idle subscription may request here (its
-//!   handle and the allocator's overhead come on top of that).
+//! - The memory driver keeps the messages of a key in a log that its plain subscriptions share. It
+//!   keeps the messages of groups, and of subscriptions that fell behind, in queues. It does not
+//!   use the channels of a [`Feed`](fanfeed::Feed): a feed takes 0.8 KiB for each key, and its
+//!   channels allocate their slots at once. That is more than the kibibyte that an idle
+//!   subscription may request here (without its handle and the allocator's overhead).
 //! - The table of keys is read without a lock. A publish takes the lock of its key, so publishers
 //!   to one key take turns.
-//! - The crate has no atomic protocol of its own: what threads share is under a lock, behind an
-//!   arc-swapped snapshot, or in slots that are filled once. So there is no model in loom; programs
+//! - The crate has no atomic protocol of its own: shared state is under a lock, behind an
+//!   arc-swapped snapshot, or in slots that are filled once. So there is no loom model. Programs
 //!   under shuttle (`shuttle-tests/tests/broker.rs`) run its locks in random schedules.
-//! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs;
-//!   elsewhere it occupies none.
+//! - An async handler inside a [`middleware`] occupies a thread of the pool while its task runs.
+//!   Elsewhere it occupies none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

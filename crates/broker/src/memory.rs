@@ -43,21 +43,21 @@ const CAPABILITIES: Capabilities = Capabilities::new("memory")
 /// `publish` puts a message into the buffer of each subscription of its key, and of one member of
 /// each group, before it returns. (A `publish` that waits for room has put it there already, beyond
 /// the capacity.) A handler that fails is called again
-/// ([`attempts`](crate::SubscribeOptions::attempts)); beyond that, messages are delivered at most
-/// once.
+/// ([`attempts`](crate::SubscribeOptions::attempts)). Apart from that, messages are delivered at
+/// most once.
 ///
 /// - A full buffer drops the message and counts it, or makes the publisher wait
-///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others: they are
+///   ([`Overflow`](crate::Overflow)). A slow subscription does not delay the others, which are
 ///   served first.
-/// - The members of a group share one buffer, so a member that leaves hands on everything that it
+/// - The members of a group share one buffer, so a member that leaves hands on all messages that it
 ///   has not begun. When the last member leaves, the messages in the buffer are dropped and
 ///   counted.
-/// - Keys without subscriptions leave nothing behind.
+/// - Keys without subscriptions take no memory.
 /// - Plain subscriptions that keep up share the messages of their key. While a handler blocks, the
-///   messages that it has not handled stay in memory, and at most 63 (64 KiB and one message) that
-///   it has handled.
+///   messages that it has not handled stay in memory, and also at most 63 handled messages (64 KiB
+///   and one message).
 ///
-/// A handle is cheap to clone. Dropping the last one ends the broker without waiting;
+/// A handle is cheap to clone. Dropping the last handle ends the broker without waiting.
 /// [`close`](Broker::close) drains it.
 ///
 /// # From a `Broadcaster`
@@ -124,8 +124,9 @@ impl MemoryOptions {
     }
 
     /// Sets a callback that gets each event, in order, on a thread of its own. While the callback
-    /// is busy, up to 8,192 events wait. If there are more, it misses the oldest, and then learns
-    /// how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
+    /// is busy, up to 8,192 events wait. If there are more, the callback misses the oldest ones,
+    /// and then gets their number ([`Event::EventsMissed`](crate::Event::EventsMissed)).
+    /// [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -150,7 +151,7 @@ impl MemoryOptions {
     }
 }
 
-/// Takes what applies in memory: the pool and the logger.
+/// Takes the options that apply in memory: the pool and the logger.
 impl From<EngineOptions> for MemoryOptions {
     fn from(options: EngineOptions) -> Self {
         Self {
@@ -176,7 +177,7 @@ impl MemoryBroker {
         MemoryOptions::new().build()
     }
 
-    /// How many keys have subscriptions.
+    /// Returns the number of keys that have subscriptions.
     pub fn key_count(&self) -> usize {
         self.core().table.keys()
     }
@@ -195,7 +196,7 @@ impl Default for MemoryBroker {
 const NO_OLD_MESSAGES: &str = "memory has no old messages: start with `New`";
 
 /// How long a publish waits for room in one of several full buffers before it tries the next one:
-/// at first, and at most.
+/// the first wait and the longest wait.
 const FIRST_TURN: Duration = Duration::from_micros(100);
 const LONGEST_TURN: Duration = Duration::from_millis(5);
 
@@ -208,8 +209,8 @@ enum Patience {
 
 impl Core {
     fn publish(&self, message: Message, patience: Patience) -> Result<(), PublishError> {
-        // A publisher that may wait as long as it takes gives its message to followers that are
-        // full, and then waits. A handler may be the only one that can make room, so it must not.
+        // A publisher without a time limit gives its message to full followers, and then waits. A
+        // handler may be the only thread that can make room, so it must not do that.
         let may_wait = || matches!(patience, Patience::Until(None)) && !in_handler();
         let Some(rare) = self.begin(message, may_wait)? else {
             return Ok(());
@@ -231,7 +232,7 @@ impl Core {
         result
     }
 
-    /// Puts the message where there is room, and returns where there was none.
+    /// Puts the message in the lanes that have room, and returns the lanes that have none.
     #[inline]
     fn begin(
         &self,
@@ -256,7 +257,8 @@ impl Core {
         self.hub.pool.submit_all(std::mem::take(&mut given.jobs));
         let rare = given.conclude();
         if given.reached == 0 && rare.is_none() {
-            // `close` may just have ended the subscriptions, which is not the same as having none.
+            // `close` may just have ended the subscriptions. That differs from a key without
+            // subscriptions.
             if self.hub.refuses_publish()
                 && let Some(message) = unrouted
             {
@@ -310,9 +312,9 @@ impl Core {
             return Err(PublishError::Full(message.clone()));
         };
         let count = full.len();
-        // Takes the full subscriptions in turn, so that none is left out that has room again while
-        // another one is still full. After the deadline each still gets the message if it has room
-        // by then.
+        // Waits for the full subscriptions in turn, so that a subscription with new room does not
+        // wait for one that is still full. After the deadline, each subscription that has room by
+        // then still gets the message.
         let mut late = false;
         let others = full.into_iter().filter(|(lane, _)| !is_handled_here(lane));
         let mut full: VecDeque<_> = others.collect();
@@ -401,8 +403,8 @@ impl Core {
         let subscription = BrokerSubscription::new(member);
         // A concurrent `close` may have looked for subscriptions before this one was added.
         if self.hub.is_closing() {
-            // Its handler may have been called meanwhile, and may need a lock that the caller
-            // holds: so without waiting for it.
+            // This does not wait for the handler, which may already run and may need a lock that
+            // the caller holds.
             subscription.cancel_soon();
             subscription.detach();
             return Err(SubscribeError::Closed);
@@ -471,7 +473,7 @@ impl Publisher for MemoryBroker {
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
         let (message, _span) = observe::publishing(CAPABILITIES.driver, message);
-        // A time limit that the clock cannot count is no limit.
+        // A time limit that the clock cannot represent is treated as no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Patience::Until(deadline))
     }

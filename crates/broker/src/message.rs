@@ -30,15 +30,15 @@ pub struct Message {
     content: Arc<Content>,
 }
 
-/// Small: allocators are fastest up to some hundred bytes, and each message that arrives takes one
-/// of these.
+/// Small, because allocators are fastest up to some hundred bytes, and each message that arrives
+/// allocates one of these.
 #[derive(Clone)]
 struct Content {
     id: MessageId,
     key: Key,
     timestamp: SystemTime,
     payload: Bytes,
-    /// What most messages do not have.
+    /// The fields that most messages do not have.
     more: Option<Box<More>>,
 }
 
@@ -52,7 +52,7 @@ struct More {
 static NO_HEADERS: Headers = Headers::new();
 
 impl Message {
-    /// A message with a new identity and the present time. An invalid key is refused when the
+    /// Makes a message with a new identity and the current time. An invalid key is refused when the
     /// message is published.
     pub fn new(key: impl Into<Key>, payload: impl Into<Bytes>) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Message {
         }
     }
 
-    /// A message that came from a server, which has an identity and a time; for drivers.
+    /// Makes a message that came from a server, with its identity and its time. For drivers.
     pub fn received(
         key: impl Into<Key>,
         id: MessageId,
@@ -113,7 +113,7 @@ impl Message {
         self
     }
 
-    /// Sets the identity, for a message that comes from elsewhere or is published again.
+    /// Sets the identity, for a message that comes from another system or is published again.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<MessageId>) -> Self {
         self.edit().id = id.into();
@@ -127,7 +127,7 @@ impl Message {
         self
     }
 
-    /// Sets the key, for a message that is passed on under another one.
+    /// Sets the key, for a message that is passed on under another key.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Key>) -> Self {
         self.edit().key = key.into();
@@ -139,7 +139,7 @@ impl Message {
         &self.content.id
     }
 
-    /// The key it is published under.
+    /// The key under which it is published.
     pub fn key(&self) -> &Key {
         &self.content.key
     }
@@ -170,7 +170,7 @@ impl Message {
         &self.content.payload
     }
 
-    /// What counts against the largest size of a message: key, name, headers and payload, in bytes.
+    /// The size that the limit of a broker applies to: key, name, headers and payload, in bytes.
     pub fn size(&self) -> usize {
         self.key().as_str().len()
             + self.event_name().map_or(0, str::len)

@@ -1,4 +1,4 @@
-//! What the features `tracing` and `metrics` add. Without them everything here is empty.
+//! The features `tracing` and `metrics`. Without them, everything here is empty.
 
 mod meters;
 mod trace;

@@ -7,14 +7,15 @@ use crate::error::SubscribeError;
 
 /// What happens to a message that finds the buffer of a subscription full.
 ///
-/// This applies to delivery at most once, where no server keeps the message. A driver that delivers
-/// at least once leaves messages that do not fit on the server, and reads them when there is room.
+/// This applies to delivery at most once, where no server keeps the message. With delivery at least
+/// once, the driver leaves messages that do not fit on the server, and reads them when there is
+/// room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
     /// The message is dropped and counted
     /// ([`BrokerSubscription::dropped`](crate::BrokerSubscription::dropped)). A slow subscription
-    /// delays nobody.
+    /// does not delay publishers or other subscriptions.
     #[default]
     Drop,
     /// The publisher waits for room. Only the memory driver can do this; a driver with a server
@@ -26,15 +27,14 @@ pub enum Overflow {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Start {
-    /// With messages that are published after the subscription has become live. A group that the
-    /// server knows continues where it was.
+    /// At messages that are published after the subscription has become live. A group that the
+    /// server already knows continues at its position.
     #[default]
     New,
-    /// With the oldest message that the server still has. For a driver without memory this is
+    /// At the oldest message that the server still has. For a driver without old messages this is
     /// [`New`](Self::New).
     Earliest,
-    /// After the position with this text, which [`Receipt::position`](crate::Receipt::position)
-    /// returns.
+    /// After this position, which [`Receipt::position`](crate::Receipt::position) returns.
     After(Arc<str>),
 }
 
@@ -48,11 +48,11 @@ pub enum Redelivery {
     /// The message goes to the end of the queue, and any member may get it (with Kafka, any in the
     /// same process).
     ///
-    /// Where delivery is at most once, it counts against the buffer until it is tried again. Where
-    /// delivery is at least once, it goes back at once, and the driver decides when it comes again:
-    /// neither [`HandlerError::Retry`](crate::HandlerError::Retry) nor
-    /// [`backoff`](SubscribeOptions::backoff) sets the wait. With Redis and Kafka there is none, so
-    /// ten attempts are over within milliseconds. To outlast the failure of a database, use
+    /// With delivery at most once, the message counts against the buffer until it is tried again.
+    /// With delivery at least once, it goes back at once, and the driver decides when it comes
+    /// again: neither [`HandlerError::Retry`](crate::HandlerError::Retry) nor
+    /// [`backoff`](SubscribeOptions::backoff) sets the wait. With Redis and Kafka there is no wait,
+    /// so ten attempts end within milliseconds. To survive the failure of a database, use
     /// [`InPlace`](Self::InPlace), or wait in the handler.
     Requeue,
 }
@@ -99,8 +99,8 @@ impl SubscribeOptions {
 
     /// How many messages may wait for the handler, from 1 to
     /// [`LARGEST_BUFFER`](Self::LARGEST_BUFFER). Memory is used only for messages that wait. With
-    /// the memory driver, members of a group share one buffer, the largest that any of them asked
-    /// for.
+    /// the memory driver, members of a group share one buffer, as large as the largest that a
+    /// member asked for.
     #[must_use]
     pub fn buffer(mut self, messages: usize) -> Self {
         self.buffer = messages;
@@ -114,7 +114,7 @@ impl SubscribeOptions {
         self
     }
 
-    /// How many messages may be handled at the same time. If more than one, their order is lost.
+    /// How many messages may be handled at the same time. With more than one, their order is lost.
     #[must_use]
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;
@@ -128,21 +128,21 @@ impl SubscribeOptions {
         self
     }
 
-    /// The name, which [`Subscription::name`](fanfeed::Subscription::name) and events show.
+    /// The name, which [`Subscription::name`](fanfeed::Subscription::name) returns.
     #[must_use]
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How often a message is given to the handler before it is given up, which is reported and
-    /// counted. 0 means without limit.
+    /// How often a message is given to the handler before the broker gives the message up, and
+    /// reports and counts that. 0 means without limit.
     ///
     /// If a server delivers a message again, the server's count of deliveries is included. That
-    /// count also has deliveries that ended before a handler was called. So with
+    /// count also includes deliveries that ended before a handler was called. So with
     /// [`Redelivery::InPlace`] such a message is given up after its second failure in this
-    /// subscription at the earliest. With [`Redelivery::Requeue`] there is no other count: choose a
-    /// limit that leaves room for deliveries to members that have left since.
+    /// subscription at the earliest. With [`Redelivery::Requeue`] there is no other count, so
+    /// choose a limit that leaves room for deliveries to members that have left.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -150,7 +150,7 @@ impl SubscribeOptions {
     }
 
     /// The longest wait between attempts. The first wait is a tenth of it, and the waits double
-    /// ([`Backoff`](fanfeed::Backoff)). See [`Redelivery::Requeue`] for what it does not apply to.
+    /// ([`Backoff`](fanfeed::Backoff)). [`Redelivery::Requeue`] does not use it with every driver.
     #[must_use]
     pub fn backoff(mut self, longest: Duration) -> Self {
         self.backoff = longest;
@@ -164,9 +164,9 @@ impl SubscribeOptions {
         self
     }
 
-    /// How long a handler may take. At the end of that time its token is cancelled and the overrun
-    /// is reported. The thread of a synchronous handler cannot be stopped: the handler has to look
-    /// at its token.
+    /// How long a handler may take. After that time its token is cancelled and the overrun is
+    /// reported. The thread of a synchronous handler cannot be stopped: the handler has to check
+    /// its token.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -8,7 +8,7 @@ use crate::error::{FlushError, PublishError};
 use crate::message::Message;
 use crate::receipt::Receipt;
 
-/// How far a message has been published by a caller that must not block.
+/// The progress of a publish by a caller that must not block.
 #[doc(hidden)]
 #[non_exhaustive]
 #[allow(
@@ -16,7 +16,7 @@ use crate::receipt::Receipt;
     reason = "between this crate's brokers and their async twins"
 )]
 pub enum Begun {
-    /// It is published, or refused.
+    /// The message was published, or refused.
     Done(Result<(), PublishError>),
     /// The future waits for room.
     Later(Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>),
@@ -26,22 +26,22 @@ pub enum Begun {
 
 /// Publishes messages.
 ///
-/// It is no error if nobody is subscribed. Messages that one thread publishes under one key arrive
-/// in their order.
+/// Publishing under a key without subscriptions is not an error. Messages that one thread publishes
+/// under one key arrive in their order.
 ///
 /// With a server, `publish` puts the message in a bounded queue to it. A message that fails after
 /// that is reported as [`Event::PublishFailed`](crate::Event::PublishFailed) and counted. In
 /// memory, `publish` delivers to the buffers of the subscriptions before it returns.
 ///
-/// All methods except [`try_publish`](Self::try_publish) may block, and none may be called where
-/// blocking is forbidden, such as in async code; for that, feature `tokio` has async variants.
+/// All methods except [`try_publish`](Self::try_publish) may block, so do not call them in async
+/// code. The feature `tokio` adds async variants.
 pub trait Publisher: Send + Sync {
     /// Publishes a message if there is room.
     ///
     /// # Errors
     ///
-    /// [`Full`](PublishError::Full) if there is none. In memory, the subscriptions that had room
-    /// have then received the message. [`Closed`](PublishError::Closed),
+    /// [`Full`](PublishError::Full) if there is no room. In memory, the subscriptions that had room
+    /// have received the message in that case. [`Closed`](PublishError::Closed),
     /// [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey).
     fn try_publish(&self, message: Message) -> Result<(), PublishError>;
 
@@ -52,8 +52,8 @@ pub trait Publisher: Send + Sync {
     /// [`Closed`](PublishError::Closed), also if the broker is closed during the wait,
     /// [`TooLarge`](PublishError::TooLarge), [`BadKey`](PublishError::BadKey). In memory,
     /// [`Full`](PublishError::Full) if a handler publishes to its own subscription, which is full
-    /// and uses `Overflow::Block`: it would wait for itself. (Handlers that wait for each other's
-    /// subscriptions are not detected.)
+    /// and uses `Overflow::Block`, because it would wait for itself. (Handlers that wait for each
+    /// other's subscriptions are not detected.)
     fn publish(&self, message: Message) -> Result<(), PublishError>;
 
     /// Publishes a message, and waits up to `timeout` for room.
@@ -85,24 +85,26 @@ pub trait Publisher: Send + Sync {
     }
 
     /// Waits up to `timeout` until the outcome of everything that was published before is known.
-    /// `Ok` says that it is on the server, except for messages whose failure was already told. In
-    /// memory, everything is delivered when `publish` returns, and there is nothing to tell.
+    /// `Ok` says that all of it is on the server, except messages whose failure was already
+    /// reported. In memory, everything is delivered when `publish` returns, and there is nothing to
+    /// report.
     ///
-    /// Each failure since the broker was made is told once, no matter when it happened: by the next
-    /// flush that returns, and by every other flush that began before that one returned. The
-    /// failures may be of messages of other callers, or of ones that were published during the
-    /// flush. Callers that flush the same broker at different times take them from each other: if
-    /// each has to know about its own messages, use [`publish_confirmed`](Self::publish_confirmed),
-    /// whose caller alone is told, or the events.
+    /// Each failure since the broker was made is reported once, no matter when it happened: by the
+    /// next flush that returns, and by every other flush that began before that one returned. The
+    /// failed messages may be those of other callers, or messages that were published during the
+    /// flush. So a flush may take the failures that another caller is waiting for. A caller that
+    /// has to know about its own messages uses [`publish_confirmed`](Self::publish_confirmed),
+    /// which returns the failure to that caller only, or the events.
     ///
     /// # Errors
     ///
-    /// - [`Timeout`](FlushError::Timeout) if messages are still on their way. This tells no
-    ///   failure: a later flush does.
+    /// - [`Timeout`](FlushError::Timeout) if messages are still on their way. This reports no
+    ///   failure; a later flush does.
     /// - [`Uncertain`](FlushError::Uncertain) if the connection was lost before messages were
     ///   confirmed, and the driver does not publish again.
     /// - [`Failed`](FlushError::Failed) if messages were refused or given up. If there are
-    ///   uncertain messages too, this flush tells those, and the next one tells the failed ones.
+    ///   uncertain messages too, this flush reports those, and the next one reports the failed
+    ///   messages.
     /// - [`Closed`](FlushError::Closed) after `close`.
     fn flush(&self, timeout: Duration) -> Result<(), FlushError>;
 }

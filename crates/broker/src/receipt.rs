@@ -1,4 +1,4 @@
-//! What the server said when it took a message.
+//! The server's confirmation of a message.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::id::MessageId;
 pub struct Receipt {
     /// The identity of the message.
     pub id: MessageId,
-    /// The position at which the server stored the message, if it says so.
-    /// [`Start::After`](crate::Start::After) takes it.
+    /// The position at which the server stored the message, if the server reports it.
+    /// [`Start::After`](crate::Start::After) takes this position.
     pub position: Option<Arc<str>>,
 }
 

@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::options::SubscribeOptions;
 use crate::subscription::BrokerSubscription;
 
-/// What to subscribe to, and how.
+/// A request to subscribe: the key, the group, the handler and the options.
 ///
 /// ```
 /// use fanfeed_broker::{Context, Message, Subscribe, SubscribeOptions};
@@ -34,7 +34,7 @@ impl Subscribe {
         Self::shared(key, Arc::new(handler))
     }
 
-    /// The same with a shared handler.
+    /// A plain subscription with a shared handler.
     pub fn shared(key: impl Into<Key>, handler: Arc<dyn Handler>) -> Self {
         Self {
             key: key.into(),
@@ -44,7 +44,7 @@ impl Subscribe {
         }
     }
 
-    /// Makes it a member of a group: each message goes to one member.
+    /// Makes the subscription a member of a group. Each message goes to one member.
     #[must_use]
     pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
         self.group = Some(group.into());
@@ -71,9 +71,9 @@ impl fmt::Debug for Subscribe {
 
 /// Subscribes to messages.
 pub trait Subscriber: Send + Sync {
-    /// Subscribes. When this returns, the subscription is live: a message that is published
-    /// anywhere from now on arrives. While the server is away it returns a pending subscription,
-    /// which [`ready`](BrokerSubscription::ready) waits for.
+    /// Subscribes. When this returns, the subscription is live: it gets every message that is
+    /// published later, in any process. While the server is away, this returns a pending
+    /// subscription. [`ready`](BrokerSubscription::ready) waits until it is live.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ pub trait SubscriberExt: Subscriber {
         self.subscribe_with(Subscribe::new(key, handler))
     }
 
-    /// Makes a closure a member of a group: each message of the key goes to one member.
+    /// Subscribes a closure as a member of a group. Each message of the key goes to one member.
     ///
     /// # Errors
     ///

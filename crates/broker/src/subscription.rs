@@ -13,21 +13,21 @@ use crate::error::ReadyError;
 
 /// A subscription to a broker. Dropping it unsubscribes.
 ///
-/// It is a [`Subscription`] of the core, to which it derefs, so that
+/// It dereferences to a [`Subscription`] of the core.
+/// [`into_subscription`](Self::into_subscription) makes it one, for
 /// [scopes](fanfeed::SubscriptionScope), [`join`](Subscription::join) and
-/// [`resubscribe`](fanfeed::resubscribe()) work: [`into_subscription`](Self::into_subscription)
-/// gives it to them.
+/// [`resubscribe`](fanfeed::resubscribe()).
 ///
 /// # Unsubscribing
 ///
 /// When [`unsubscribe`](Subscription::unsubscribe) returns, the handler is not running and is never
-/// called again. So it waits for a running handler, whose token tells it to stop. From inside a
-/// handler, of any broker, it does not wait. A plain subscription drops the messages that it had
-/// not begun; a member of a group hands them on (except with NATS core, which drops them).
+/// called again. So it waits for a running handler, and cancels its token to tell it to stop. A
+/// call inside a handler of any broker does not wait. A plain subscription drops the messages that
+/// it had not begun. A member of a group hands them on (except with NATS core, which drops them).
 ///
-/// The handler's captured values are dropped by the thread that finds that the handler is no longer
-/// running: the caller, or a thread of the pool, which may still be dropping them when
-/// `unsubscribe` returns. So a destructor may wait for what the caller does next.
+/// The thread that ends the subscription drops the handler's captured values: the caller, or a
+/// thread of the pool, which may still be dropping them when `unsubscribe` returns. So a destructor
+/// may wait for the caller.
 #[must_use = "dropping a subscription unsubscribes it; keep it, or call `detach()` to let it run"]
 pub struct BrokerSubscription {
     subscription: Subscription,
@@ -42,16 +42,16 @@ impl BrokerSubscription {
         }
     }
 
-    /// Ends the subscription, as [`unsubscribe`](Subscription::unsubscribe) does. This is the name
-    /// by which users of a `Broadcaster` know it.
+    /// Ends the subscription, as [`unsubscribe`](Subscription::unsubscribe) does. This is its name
+    /// in a `Broadcaster`.
     pub fn cancel(&self) {
         self.subscription.unsubscribe();
     }
 
-    /// Ends the subscription without waiting for a running handler, whose token tells it to stop:
-    /// the handler is not called again. It runs no user code, and may be called under a lock that
-    /// the handler needs. Dropping the handle waits all the same; [`detach`](Self::detach) does
-    /// not.
+    /// Ends the subscription without waiting for a running handler. The handler's token is
+    /// cancelled, and the handler is not called again. This method runs no user code, and may be
+    /// called under a lock that the handler needs. Dropping the handle still waits;
+    /// [`detach`](Self::detach) does not.
     pub fn cancel_soon(&self) {
         self.member.end_with(None, false);
     }
@@ -62,19 +62,19 @@ impl BrokerSubscription {
         self.member.lane().dropped()
     }
 
-    /// Waits up to `timeout` until the subscription is live. In memory, and where the server
-    /// answered when it was made, it is live from the start.
+    /// Waits up to `timeout` until the subscription is live. In memory, and if the server answered
+    /// when the subscription was made, it is live from the start.
     ///
     /// # Errors
     ///
-    /// [`ReadyError::Timeout`] if it is not live by then, and [`ReadyError::Ended`] if it has
-    /// ended.
+    /// [`ReadyError::Timeout`] if it is not live after `timeout`, and [`ReadyError::Ended`] if it
+    /// has ended.
     pub fn ready(&self, timeout: Duration) -> Result<(), ReadyError> {
         wait_ready(&self.member, timeout)
     }
 
     /// The async variant of [`ready`](Self::ready). It waits on one of the runtime's threads for
-    /// blocking work; if the future is dropped, that wait still runs to its end.
+    /// blocking work. If the future is dropped, that wait still runs to its end.
     ///
     /// # Errors
     ///
@@ -89,12 +89,12 @@ impl BrokerSubscription {
         crate::asynchronous::blocking(move || wait_ready(&member, timeout))
     }
 
-    /// Only the core's handle, for scopes and `join`.
+    /// Returns the core's handle, for scopes and `join`.
     pub fn into_subscription(self) -> Subscription {
         self.subscription
     }
 
-    /// Lets the subscription run without its handle, until the broker ends.
+    /// Keeps the subscription running without its handle, until the broker ends.
     pub fn detach(self) {
         self.subscription.detach();
     }

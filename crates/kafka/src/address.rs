@@ -82,7 +82,7 @@ fn server(text: &str) -> Result<String, ConnectError> {
     }
     match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
-        _ => Err(bad_url("one of its ports is no number from 1 to 65535")),
+        _ => Err(bad_url("one of its ports is not a number from 1 to 65535")),
     }
 }
 
@@ -176,16 +176,16 @@ mod tests {
             ("kafka://u:hunter2@h:0", "65535"),
             ("kafka://hunter2@h", "no password"),
             ("kafka://u:hunter2@h?pool=3", "there are prefix"),
-            ("kafka://u:hunter2@h?max_message=x", "no number"),
+            ("kafka://u:hunter2@h?max_message=x", "not a number"),
             ("kafka://u:hunter2@h?max_message=0", "from 1"),
             ("kafka://u:hunter2@h?dial_timeout=5", "250ms"),
             ("kafka://u:hunter2@h?dial_timeout=0s", "1 ms"),
-            ("kafka://u:hunter2@h?dial_timeout=", "no number that fits"),
+            ("kafka://u:hunter2@h?dial_timeout=", "not a number"),
             ("kafka://u:hunter2@h?refresh=99999999999999999m", "to 1 h"),
             ("kafka://u:hunter2@h?prefix=a/b", "letters"),
             (
                 "kafka://u:hunter2@h?dead_letters=maybe",
-                "none of `yes`, `no`",
+                "not one of `yes`, `no`",
             ),
             ("kafka://u:hunter2@h?mechanism=md5", "scram-sha-256"),
             ("kafka://u:hunter2@h?ca=/a", "kafkas"),

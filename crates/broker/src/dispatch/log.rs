@@ -1,14 +1,14 @@
-//! The log of a key: it keeps each published message once, for all plain subscriptions that keep
+//! The log of a key. It keeps each published message once, for all plain subscriptions that keep
 //! up.
 //!
 //! A lane with one member that handles one message at a time *follows* the log: it has a cursor,
-//! and its job reads the messages where they are. A publish adds one message and starts a job for
-//! each follower that is idle, so its cost does not grow with the followers that are at work.
+//! and its job reads the messages in place. A publish adds one message and starts a job for each
+//! idle follower, so its cost does not grow with the number of busy followers.
 //!
 //! The other lanes are *apart*: each gets its own delivery in its own queue. These are groups,
-//! subscriptions that handle several messages at a time, and followers whose buffer was full: what
-//! they have not handled was copied into their queue. Such a lane follows again once its queue is
-//! empty.
+//! subscriptions that handle several messages at a time, and followers whose buffer was full. The
+//! unhandled messages of the latter were copied into their queue. Such a lane follows again when
+//! its queue is empty.
 //!
 //! # Invariants
 //!
@@ -16,12 +16,13 @@
 //!    under this lock. A message is added, and offered to the lanes apart, under the same lock:
 //!    each lane gets it once.
 //! 2. A follower is in `idle` if it has no cursor; a lane apart is never there. An idle follower
-//!    has handled, or has in its queue, everything before `end`. A job of a follower gives up its
-//!    place, and its lane becomes idle, in one step under this lock, after it has found nothing to
-//!    take. So a message finds either a job that will look again, or an idle lane, for which it
-//!    makes a job.
-//! 3. No follower is full before `clear_until`: only then are their cursors looked at. A message
-//!    that is put in the queue of a follower makes that one earlier, because `end` stays.
+//!    has handled, or has in its queue, everything before `end`. A job of a follower that finds no
+//!    delivery gives up its place, and its lane becomes idle, in one step under this lock. So when
+//!    a message is added, the lane either has a job that will look again, or is idle and gets a
+//!    job.
+//! 3. No follower is full while `end` is below `clear_until`. Their cursors are only read when
+//!    `end` reaches it. A message that is put in the queue of a follower does not move `end`, so it
+//!    decrements `clear_until`.
 //!
 //! The lock of a lane may be taken under this one, never the reverse.
 
@@ -40,7 +41,7 @@ use crate::sync::{
 
 pub(crate) struct Log {
     state: Mutex<State>,
-    /// How many messages were added. Written under the lock.
+    /// The number of messages that were added. Written under the lock.
     end: AtomicU64,
 }
 
@@ -59,11 +60,11 @@ pub(crate) struct Given {
     /// How many lanes got the message or dropped it.
     pub(crate) reached: usize,
     pub(crate) jobs: Vec<Job>,
-    /// Lanes that dropped the message, what they dropped (its destructor is user code), and how
-    /// many they have dropped.
+    /// Lanes that dropped the message, the dropped delivery (whose destructor is user code), and
+    /// how many deliveries each has dropped.
     dropped: Vec<(Arc<Lane>, Arrival, u64)>,
-    /// The segment that the log has filled, if the message began a new one. Dropping it may drop
-    /// messages.
+    /// The segment that the log has filled, if the message began a new one. Dropping the segment
+    /// may drop messages.
     passed: Option<Arc<Segment>>,
     rare: Option<Box<Rare>>,
 }
@@ -92,8 +93,7 @@ impl Given {
         })
     }
 
-    /// Does the work that must wait until no lock is held, and returns the full lanes, if there are
-    /// any.
+    /// Does the work that must not run under a lock, and returns the full lanes, if there are any.
     #[inline]
     pub(crate) fn conclude(&mut self) -> Option<Box<Rare>> {
         if !self.dropped.is_empty() {
@@ -175,7 +175,8 @@ impl Log {
         }
         given.reached += state.followers.len();
         let mut message = message?;
-        // A key with one subscription and few messages needs no segment: fewer cache lines.
+        // A key with one subscription and few messages needs no segment, and so touches fewer cache
+        // lines.
         if let ([_], [lane]) = (&state.followers[..], &state.idle[..]) {
             match lane.take_directly(message, &mut given.jobs) {
                 Some(back) => message = back,
@@ -185,8 +186,8 @@ impl Log {
                 }
             }
         }
-        // ORDERING: before the message is visible, so that a follower's position is never beyond
-        // the end.
+        // ORDERING: stored before the message is visible, so that a follower's position is never
+        // beyond the end.
         self.end.store(end + 1, Ordering::Release);
         let (segment, at) = state.writer.append(message, &mut given.passed);
         for lane in state.idle.drain(..) {
@@ -229,7 +230,7 @@ impl Log {
     }
 }
 
-/// Takes a lane out of a list, and tells the one that takes its place.
+/// Removes a lane from a list, and updates the place of the lane that takes its position.
 fn swap_remove(list: &mut Vec<Arc<Lane>>, at: usize) -> Arc<Lane> {
     let lane = list.swap_remove(at);
     if let Some(moved) = list.get(at) {
@@ -238,7 +239,7 @@ fn swap_remove(list: &mut Vec<Arc<Lane>>, at: usize) -> Arc<Lane> {
     lane
 }
 
-/// Takes a lane out of the idle ones, if it is there.
+/// Removes a lane from the idle lanes, if it is among them.
 fn leave_idle(idle: &mut Vec<Arc<Lane>>, lane: &Lane) {
     let at = lane.idle_place();
     if at == NOWHERE {
@@ -252,7 +253,7 @@ fn leave_idle(idle: &mut Vec<Arc<Lane>>, lane: &Lane) {
 }
 
 impl State {
-    /// Looks at all followers: what is full either has to be waited for, or goes apart.
+    /// Checks all followers. The publisher waits for a full follower, or the follower goes apart.
     #[cold]
     fn look_for_full(&mut self, message: &Message, end: u64, may_wait: bool, given: &mut Given) {
         let mut clear_until = u64::MAX;
@@ -289,7 +290,8 @@ impl State {
         }
     }
 
-    /// A message that is not in the log was put in the queue of a follower: invariant 3.
+    /// Called when a message that is not in the log was put in the queue of a follower: invariant
+    /// 3.
     fn fill_queue(&mut self) {
         if !mutant!("broker::clear_for_too_long") {
             self.clear_until = self.clear_until.saturating_sub(1);
@@ -313,7 +315,7 @@ impl State {
         }
     }
 
-    /// A lane that has nothing to do follows the log from its end on. Returns what to drop.
+    /// Makes a lane without deliveries follow the log from its end. Returns the memory to drop.
     pub(super) fn rest(&mut self, lane: &Arc<Lane>, inner: &mut Inner, end: u64) -> [Garbage; 2] {
         let mut garbage = Garbage::None;
         if inner.is_follower() {
@@ -326,7 +328,7 @@ impl State {
         [garbage, self.clear_if_idle()]
     }
 
-    /// Takes a lane out. Returns what to drop.
+    /// Removes a lane. Returns the memory to drop.
     pub(super) fn remove(&mut self, lane: &Arc<Lane>, inner: &mut Inner) -> [Garbage; 2] {
         leave_idle(&mut self.idle, lane);
         let list = match inner.is_follower() {
@@ -337,7 +339,7 @@ impl State {
         [inner.follow(), self.clear_if_idle()]
     }
 
-    /// While all followers are idle the log keeps no message.
+    /// Drops the messages of the log if all followers are idle.
     fn clear_if_idle(&mut self) -> Garbage {
         match self.idle.len() == self.followers.len() {
             true => self.writer.clear(),

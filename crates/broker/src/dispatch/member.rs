@@ -30,21 +30,21 @@ pub(crate) struct Member {
     timeout: Option<Duration>,
     redelivery: Redelivery,
     cancelled: AtomicBool,
-    /// How many deliveries in the batch of its job are not begun. Only a member with one job has
-    /// such a batch.
+    /// The number of deliveries in the batch of its job that are not begun. Only a member with one
+    /// job has such a batch.
     not_begun: AtomicUsize,
     delivered: AtomicU64,
     life: Mutex<Life>,
     /// Threads that unsubscribe wait here.
     ended: Condvar,
-    /// The messages that are being handled and whose token was asked for.
+    /// The messages that are being handled and whose token was requested.
     tokens: Mutex<Tokens>,
     /// Whether it is live, for a subscription with a server.
     live: OnceLock<Box<Live>>,
 }
 
 struct Life {
-    /// Taken at the end, so that the captured values of a closure are dropped then.
+    /// Taken when the member ends, so that the captured values of a closure are dropped then.
     handler: Option<Arc<dyn Handler>>,
     running: usize,
     left: bool,
@@ -53,12 +53,12 @@ struct Life {
     finishing: Option<ThreadId>,
     over: bool,
     error: Option<SubscriptionError>,
-    /// Whether the caller of `subscribe` gets the error, so that it is no event.
+    /// Whether the caller of `subscribe` gets the error. In that case it is not an event.
     is_told: bool,
 }
 
 crate::sync::thread_local! {
-    /// How many members this thread is finishing: a destructor may end another one.
+    /// The number of members that this thread is ending: a destructor may end another member.
     static FINISHING: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -89,9 +89,10 @@ struct Tokens {
 
 struct Current {
     token: CancelToken,
-    /// The message and when its handler began, if the handler has a timeout that is not over.
+    /// The message and the time at which its handler began, if the handler has a timeout that has
+    /// not passed.
     since: Option<(MessageId, Instant)>,
-    /// The handler, if it goes on without its thread.
+    /// The handler, if it continues without its thread.
     unfinished: Option<Arc<dyn Unfinished>>,
 }
 
@@ -178,7 +179,7 @@ impl Member {
     }
 
     // ORDERING: a count that other threads read to see whether the lane is full. It may be slightly
-    // old, so Relaxed.
+    // stale, so Relaxed.
     #[inline]
     pub(crate) fn set_begun(&self, not_begun: usize) {
         self.not_begun.store(not_begun, Ordering::Relaxed);
@@ -258,9 +259,9 @@ impl Member {
         if !mutant!("broker::no_hurry") {
             pool.hurry(&this);
         }
-        // A job without a place: it finds the end, and drops the handler if no other thread has. It
-        // hands back nothing, and so makes the jobs of other members for deliveries whose job was
-        // made for this cancelled member. Not needed where this thread looks for the end itself,
+        // A job without a place. It ends the member, and drops the handler if no other thread has.
+        // It hands back nothing, and so creates jobs of other members for deliveries whose job was
+        // created for this cancelled member. It is not needed if this thread ends the member itself
         // and there is no other member.
         if !(wait && last) {
             pool.submit(Job::new(Arc::clone(&self.lane), this));
@@ -296,18 +297,19 @@ impl Member {
         self.life.lock().over = true;
         self.ended.notify_all();
         // Last, so that only `close` waits for it, up to its deadline: a destructor may itself wait
-        // for what other threads do next.
+        // for other threads.
         quietly(|| drop(handler));
         drop(finishing);
         self.lane.hub().member_is_over();
     }
 
-    /// The caller of `subscribe` gets the error with which it ends.
+    /// Notes that the caller of `subscribe` gets the error with which the member ends.
     pub(crate) fn set_told(&self) {
         self.life.lock().is_told = true;
     }
 
-    /// Whether the calling thread is ending a member, and has been called by user code of it.
+    /// Whether the calling thread is ending a member, so that this call comes from that member's
+    /// user code.
     pub(crate) fn is_finishing_here() -> bool {
         FINISHING.try_with(Cell::get).is_ok_and(|depth| depth > 0)
     }
@@ -317,7 +319,7 @@ impl Member {
         self.life.lock().running
     }
 
-    /// Tells the handlers that run to stop.
+    /// Tells the running handlers to stop.
     fn cancel_tokens(&self) {
         let current = self.tokens.lock();
         let each = current.current.iter();
@@ -329,7 +331,7 @@ impl Member {
         }
     }
 
-    /// Drops the futures of handlers, here, so that no thread of their runtime is needed for it.
+    /// Drops the futures of handlers on this thread, so that no thread of their runtime is needed.
     fn end_unfinished(&self) {
         let each: Vec<_> = {
             let tokens = self.tokens.lock();
@@ -342,7 +344,8 @@ impl Member {
         }
     }
 
-    /// Makes the token of a message that is being handled. With its identity, its timeout begins.
+    /// Makes the token of a message that is being handled. If the identity is given, the timeout of
+    /// the message begins.
     pub(crate) fn make_token(&self, timed: Option<MessageId>) -> CancelToken {
         let token = CancelToken::new();
         let due = {
@@ -371,7 +374,7 @@ impl Member {
         token
     }
 
-    /// The handler of the message that has this token goes on without its thread.
+    /// Called when the handler of the message with this token continues without its thread.
     pub(crate) fn set_unfinished(&self, token: &CancelToken, unfinished: &Arc<dyn Unfinished>) {
         {
             let mut tokens = self.tokens.lock();
@@ -380,8 +383,8 @@ impl Member {
                 current.unfinished = Some(Arc::clone(unfinished));
             }
         }
-        // The handler may have overrun, or its subscription may have ended, before it was stored
-        // here.
+        // The handler may have overrun its timeout, or its subscription may have ended, before it
+        // was stored here.
         if token.is_cancelled() || self.is_cancelled() {
             unfinished.cancel();
             if self.is_cancelled() {
@@ -404,7 +407,7 @@ impl Member {
         }
     }
 
-    /// Cancels the tokens of the messages that have been handled for too long, and reports them.
+    /// Cancels the tokens of the messages whose handlers have overrun, and reports them.
     pub(crate) fn look_for_overruns(&self) {
         let Some(timeout) = self.timeout else { return };
         let mut over = Vec::new();
@@ -497,7 +500,7 @@ impl SubscriptionSource for Member {
 }
 
 impl Drop for Member {
-    /// A member that was made and never joined its lane has no other end.
+    /// Ends a member that never joined its lane.
     fn drop(&mut self) {
         if !self.state.is_ended() {
             self.lane.hub().member_is_over();
@@ -507,7 +510,7 @@ impl Drop for Member {
 
 /// A thread that calls the handler of a member.
 pub(crate) struct Entry {
-    /// Released before the member is told, so that the member holds the last reference.
+    /// Released before the member is notified, so that the member holds the last reference.
     handler: Option<Arc<dyn Handler>>,
     member: Arc<Member>,
 }

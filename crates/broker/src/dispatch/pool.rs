@@ -1,12 +1,14 @@
 //! The threads that call the handlers.
 //!
-//! There are few of them while handlers return soon. A thread named `fanfeed-watch` looks every
-//! millisecond while jobs wait, and starts threads, up to the limit: if no job has ended since it
-//! last looked, one, and after some such looks several. Every ten looks it starts one more if so
-//! many threads still run the same job that the others are fewer than there are when no handler
-//! blocks, up to [`CROWD`] times as many: so a handler that takes long takes no thread away from
-//! the others. It cannot tell handlers that wait from those that compute. The same thread runs the
-//! timers: retries and timeouts of handlers. Threads that had nothing to do for ten seconds end.
+//! There are few threads while handlers return soon. While jobs wait, a thread named
+//! `fanfeed-watch` checks the pool every millisecond (a tick) and starts threads, up to the limit.
+//! If no job has ended since the last tick, it starts one thread, and after several such ticks more
+//! than one. Every ten ticks it counts the threads that still run the same job as ten ticks before.
+//! If fewer threads than usual remain for the other jobs, it starts one more, up to [`CROWD`] times
+//! the usual number. So a long handler does not take a thread away from the other handlers. The
+//! watching thread cannot distinguish handlers that wait from handlers that compute. The same
+//! thread runs the timers: retries and timeouts of handlers. Threads that have been idle for ten
+//! seconds end.
 
 mod options;
 
@@ -25,21 +27,22 @@ use crate::sync::{
     thread,
 };
 
-/// How often the watching thread looks while jobs wait.
+/// The interval between ticks of the watching thread while jobs wait.
 const TICK: Duration = Duration::from_millis(1);
-/// After how many looks a job that is still running counts as long.
+/// The number of ticks after which a job that is still running counts as long.
 const LONG: u32 = 10;
-/// How many times as many threads as usual there may be because of long jobs, while other jobs end.
+/// How many times the usual number of threads there may be because of long jobs, while other jobs
+/// end.
 const CROWD: usize = 8;
-/// How often a thread that finds no job yields and looks again before it sleeps. These few
-/// microseconds spare a stream of messages the cost of wake-ups.
+/// How often a thread without a job yields and looks again before it sleeps. These few microseconds
+/// save a stream of messages the cost of wake-ups.
 const SEARCHES: u32 = 16;
 /// How long a thread without work stays.
 const STAY: Duration = Duration::from_secs(10);
 
-/// How many threads to start after this many ticks without progress: one at first, for handlers
-/// that work for some milliseconds; more and more when many handlers block. After fifty ticks there
-/// are five hundred.
+/// The number of threads to start after this many ticks without progress: one at first, for
+/// handlers that work for some milliseconds, and then a growing number, for many handlers that
+/// block. After fifty ticks there are five hundred threads.
 fn growth(stalled: u32) -> usize {
     1 << (stalled / 8).min(5)
 }
@@ -50,9 +53,9 @@ pub(crate) struct Pool {
 
 struct Shared {
     state: Mutex<State>,
-    /// Where threads wait for jobs.
+    /// Threads wait here for jobs.
     work: Condvar,
-    /// Where the watching thread waits.
+    /// The watching thread waits here.
     watch: Condvar,
     options: PoolOptions,
     exhausted: Box<dyn Fn() + Send + Sync>,
@@ -66,20 +69,20 @@ const NO_THREAD: u64 = u64::MAX;
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// How many runs of jobs have ended: the watching thread sees progress by this.
+    /// The number of runs of jobs that have ended. The watching thread reads it to see progress.
     ended: u64,
-    /// What each thread does: the number of a run of a job, from 1 on, or [`NO_JOB`]. [`NO_THREAD`]
-    /// if there is none.
+    /// The state of each thread: the number of a run of a job, from 1, or [`NO_JOB`]. [`NO_THREAD`]
+    /// if the place has no thread.
     running: Vec<u64>,
     begun: u64,
     threads: usize,
     /// Threads that were started and have not run yet.
     starting: usize,
-    /// Threads that wait at `work`, and how many of them have been notified and have not yet
-    /// looked.
+    /// Threads that wait at `work`, and the number of them that have been notified and have not
+    /// looked yet.
     idle: usize,
     notified: usize,
-    /// Threads that found no job and are about to look again.
+    /// Threads that found no job and will look again.
     searching: usize,
     timers: Timers,
     watching: Watching,
@@ -88,16 +91,16 @@ struct State {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Watching {
-    /// There is no such thread.
+    /// The watching thread does not run.
     #[default]
     Absent,
     /// It waits for the next timer.
     Asleep,
-    /// It looks every tick.
+    /// It checks the pool every tick.
     Awake,
 }
 
-/// Starts a thread. False if the system has none.
+/// Starts a thread. Returns false if the system cannot.
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
     #[cfg(test)]
     if tests::HAS_NO_THREADS.get() {
@@ -121,7 +124,7 @@ impl Pool {
         }
     }
 
-    /// Runs a job soon. After the end of the pool the job only gives up its place, on the calling
+    /// Runs a job soon. After the pool has ended, the job only gives up its place, on the calling
     /// thread.
     pub(crate) fn submit(&self, job: Job) {
         self.submit_all(vec![job]);
@@ -142,7 +145,7 @@ impl Pool {
         self.shared.backlog.load(Ordering::Relaxed)
     }
 
-    /// Does something at the given time.
+    /// Sets a timer.
     pub(crate) fn at(&self, due: Instant, what: Timed) {
         let mut state = self.shared.state.lock();
         if state.closed {
@@ -154,7 +157,7 @@ impl Pool {
         self.shared.watch.notify_one();
     }
 
-    /// Lets the jobs of a member that wait for a timer go on now.
+    /// Makes the jobs of a member that wait for a timer continue now.
     pub(crate) fn hurry(&self, member: &Arc<Member>) {
         let hurried = self.shared.state.lock().timers.take_jobs_of(member);
         for what in hurried {
@@ -170,12 +173,12 @@ impl Pool {
         self.shared.state.lock().threads
     }
 
-    /// Lets the threads end once they have run the jobs that wait.
+    /// Makes the threads end when they have run the waiting jobs.
     pub(crate) fn close(&self) {
         let (timers, jobs) = {
             let mut state = self.shared.state.lock();
             state.closed = true;
-            // Where no thread could be started, none will come for the jobs.
+            // If no thread could be started, no thread will run the jobs.
             let jobs = match state.threads {
                 0 => std::mem::take(&mut state.jobs),
                 _ => VecDeque::new(),
@@ -198,7 +201,7 @@ impl Drop for Pool {
 }
 
 impl State {
-    /// A place in `running` for a new thread.
+    /// Returns a place in `running` for a new thread.
     fn take_place(&mut self) -> usize {
         let free = self.running.iter().position(|job| *job == NO_THREAD);
         let place = free.unwrap_or_else(|| {
@@ -209,8 +212,8 @@ impl State {
         place
     }
 
-    /// How many threads to start while jobs wait. `usual` is how many there are when no handler
-    /// blocks.
+    /// Returns the number of threads to start while jobs wait. `usual` is the number when no
+    /// handler blocks.
     fn wanted(&self, seen: &mut Option<Seen>, usual: usize) -> usize {
         let Some(last) = seen else {
             *seen = Some(Seen {
@@ -242,12 +245,12 @@ impl State {
     }
 }
 
-/// What the watching thread saw when it looked.
+/// What the watching thread saw at earlier ticks.
 struct Seen {
     ended: u64,
-    /// In how many looks in a row jobs waited and none had ended.
+    /// The number of consecutive ticks at which jobs waited and no job had ended.
     stalled: u32,
-    /// What was running some looks ago.
+    /// The runs of some ticks ago.
     running: Vec<u64>,
     looks: u32,
 }
@@ -265,9 +268,9 @@ impl Shared {
         self.call_for_help(&mut state);
     }
 
-    /// Makes sure that threads take the waiting jobs. It wakes or starts one thread at a time, and
-    /// each thread that takes a job wakes the next. While a thread is searching for a job, none has
-    /// to be woken.
+    /// Ensures that threads take the waiting jobs. It wakes or starts one thread at a time, and
+    /// each thread that takes a job wakes the next. While a thread is searching for a job, no other
+    /// thread has to be woken.
     fn call_for_help(self: &Arc<Self>, state: &mut State) {
         if state.jobs.is_empty() || state.searching > 0 {
             return;
@@ -294,8 +297,8 @@ impl Shared {
         }
     }
 
-    /// Makes the watching thread look every tick. If it cannot be started now, the next call tries
-    /// again.
+    /// Makes the watching thread check the pool every tick. If the thread cannot be started now,
+    /// the next call tries again.
     fn wake_watch(self: &Arc<Self>, state: &mut State) {
         self.watch(state);
         if state.watching == Watching::Asleep {
@@ -304,7 +307,7 @@ impl Shared {
         }
     }
 
-    /// Makes sure that the watching thread runs.
+    /// Ensures that the watching thread runs.
     fn watch(self: &Arc<Self>, state: &mut State) {
         if state.watching == Watching::Absent {
             let shared = Arc::clone(self);
@@ -314,7 +317,7 @@ impl Shared {
         }
     }
 
-    /// What a thread of the pool does.
+    /// Runs a thread of the pool.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
         state.starting -= 1;
@@ -331,8 +334,8 @@ impl Shared {
                 self.call_for_help(&mut state);
                 drop(state);
                 searches = 0;
-                // A job catches a handler's panic. This catches all others, such as a panic of an
-                // event's observer, so that the thread survives.
+                // A job catches the panics of its handler. This catches all other panics, such as a
+                // panic of an observer of events, so that the thread survives.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = self.state.lock();
                 state.ended += 1;
@@ -366,10 +369,10 @@ impl Shared {
         state.threads -= 1;
     }
 
-    /// What the watching thread does.
+    /// Runs the watching thread.
     fn keep_watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        // What it saw a tick ago.
+        // What it saw at the previous tick.
         let mut seen: Option<Seen> = None;
         let mut exhausted = false;
         loop {
@@ -394,8 +397,8 @@ impl Shared {
                 exhausted = false;
                 seen = None;
             } else if state.starting > 0 {
-                // The system is too busy to run the last ones that were started: more of them would
-                // not help.
+                // The system is too busy to run the threads that were started last. More threads
+                // would not help.
             } else {
                 state.watching = Watching::Awake;
                 let wanted = state.wanted(&mut seen, self.options.threads);
@@ -457,7 +460,7 @@ mod tests {
     use crate::{Broker, HandlerError, MemoryOptions, Message, Publisher, SubscriberExt};
 
     std::thread_local! {
-        /// Whether threads that this one wants cannot be started.
+        /// Makes the start of a thread fail on the threads for which it is set.
         pub(super) static HAS_NO_THREADS: Cell<bool> = const { Cell::new(false) };
     }
 

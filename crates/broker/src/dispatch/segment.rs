@@ -2,15 +2,15 @@
 //!
 //! # Invariants
 //!
-//! 1. Slots are filled in order, by the holder of the log's lock, and `next` is set after the last
-//!    slot that is ever filled. The first slot of a segment is filled before the segment becomes
-//!    somebody's `next`.
-//! 2. A segment lives while the log writes to it or a follower has its cursor in it, and keeps the
-//!    ones behind it alive. Its slots live also while a job reads a run of them. So a message stays
-//!    until the last follower has passed its segment, and a job whose handler blocks keeps one
-//!    segment's messages, even where its lane is apart and the log goes on.
-//! 3. Dropping the last reference drops messages, which is user code: no lock is held then. Panics
-//!    of destructors end there.
+//! 1. Slots are filled in order, by the holder of the log's lock. `next` is set after the last slot
+//!    of the segment that is ever filled. The first slot of a segment is filled before another
+//!    segment's `next` refers to it.
+//! 2. A segment lives while the log writes to it or a follower has its cursor in it, and it keeps
+//!    the later segments alive. Its slots also live while a job reads a run of them. So a message
+//!    lives until the last follower has passed its segment, and a job whose handler blocks keeps
+//!    the messages of one segment, even if its lane is apart and the log grows.
+//! 3. Dropping the last reference drops messages, which runs user code, so no lock is held then.
+//!    Panics of destructors are caught there.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,8 +22,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// the one before.
 const FIRST: usize = 4;
 const LONGEST: usize = 64;
-/// A segment takes no more messages once they have this many bytes: handled messages stay until
-/// their segment is passed, so this bounds the memory that a slow handler keeps from being freed.
+/// A segment takes no more messages when its messages have this many bytes. Handled messages stay
+/// until their segment is passed, so this bounds the handled messages that a slow handler keeps
+/// alive.
 const BYTES: usize = 64 * 1024;
 
 pub(super) struct Segment {
@@ -35,12 +36,12 @@ type Slot = OnceLock<Message>;
 
 /// The messages of a segment.
 pub(super) struct Row<T: ?Sized + AsMut<[Slot]>> {
-    /// Whether the log goes on in another segment.
+    /// Whether the log continues in another segment.
     ended: Ended,
     messages: T,
 }
 
-/// As large as a slot and aligned to its size, so that no slot behind it is in two cache lines.
+/// As large as a slot and aligned to its size, so that no later slot spans two cache lines.
 #[repr(align(16))]
 struct Ended(AtomicBool);
 
@@ -62,8 +63,8 @@ impl<T: ?Sized + AsMut<[Slot]>> Drop for Row<T> {
     }
 }
 
-/// Drops messages, whose destructors are user code: one that panics does not keep the others from
-/// being dropped.
+/// Drops messages. Their destructors are user code: if one panics, the other messages are still
+/// dropped.
 fn drop_each(mut messages: impl Iterator<Item = Message>) {
     while quietly(|| messages.by_ref().for_each(drop)).is_none() {}
 }
@@ -102,7 +103,7 @@ impl Segment {
         self.slots.get(at)
     }
 
-    /// Says that the log goes on in this segment.
+    /// Records that the log continues in this segment.
     fn set_next(&self, next: &Arc<Self>) {
         let set = self.next.set(Arc::clone(next));
         debug_assert!(set.is_ok(), "a segment has one behind it");
@@ -111,7 +112,7 @@ impl Segment {
     }
 }
 
-/// Follows the chain in a loop: by recursion, a long chain would overflow the stack.
+/// Drops the chain in a loop. Recursion along a long chain would overflow the stack.
 impl Drop for Segment {
     fn drop(&mut self) {
         let mut next = self.next.take();
@@ -129,7 +130,7 @@ pub(super) struct Writer {
     bytes: usize,
 }
 
-/// Memory that is dropped after the locks were released. Dropping it does not panic.
+/// Memory to drop after the locks are released. Dropping it does not panic.
 #[derive(Default)]
 #[allow(dead_code, reason = "it is only dropped")]
 pub(super) enum Garbage {
@@ -155,8 +156,8 @@ impl Garbage {
 }
 
 impl Writer {
-    /// Adds a message. Returns the segment that has it and its place there. If that is a new
-    /// segment, the one before is put in `passed`, for the caller to drop when it holds no lock.
+    /// Adds a message. Returns its segment and its place there. If the segment is new, the previous
+    /// segment is put in `passed`, which the caller drops when it holds no lock.
     #[inline]
     pub(super) fn append(
         &mut self,
@@ -199,7 +200,7 @@ impl Writer {
         (self.segment.insert(new), 0)
     }
 
-    /// Takes out the messages, once no follower has a cursor.
+    /// Removes the messages when no follower has a cursor.
     pub(super) fn clear(&mut self) -> Garbage {
         if self.used == 0 {
             return Garbage::None;
@@ -216,7 +217,7 @@ impl Writer {
     }
 }
 
-/// Where a follower reads next.
+/// The place at which a follower reads next.
 pub(super) struct Cursor {
     segment: Arc<Segment>,
     at: usize,
@@ -224,7 +225,7 @@ pub(super) struct Cursor {
     position: u64,
 }
 
-/// Messages that a job reads where they are.
+/// Messages that a job reads in place.
 #[derive(Default)]
 pub(crate) struct Run {
     slots: Option<Arc<Slots>>,
@@ -245,12 +246,13 @@ impl Cursor {
         self.position
     }
 
-    /// Takes a run of at most `most` messages. Returns whether there were any, and what to drop.
+    /// Takes a run of at most `most` messages. Returns whether there were any, and the memory to
+    /// drop.
     #[inline]
     pub(super) fn take(&mut self, most: usize, run: &mut Run) -> (bool, [Garbage; 2]) {
         let mut garbage = [Garbage::None, Garbage::None];
         if self.segment.get(self.at).is_none() {
-            // After `next` is set no slot of this segment is filled any more: invariant 1.
+            // After `next` is set, no slot of this segment is filled: invariant 1.
             let Some(next) = self.segment.next.get().map(Arc::clone) else {
                 return (false, garbage);
             };
@@ -263,8 +265,8 @@ impl Cursor {
         while end < self.at + most && self.segment.get(end).is_some() {
             end += 1;
         }
-        // A reference count is a line that other threads write: it is left alone while the run
-        // stays in its segment.
+        // Other threads write the reference count, so it is not touched while the run stays in its
+        // segment.
         let slots = &self.segment.slots;
         let known = run.slots.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(known, slots))
@@ -319,7 +321,7 @@ impl Run {
         self.at += 1;
     }
 
-    /// Takes out the last message.
+    /// Removes the last message.
     pub(super) fn pop_back(&mut self) -> Option<Message> {
         if self.at == self.end {
             return None;
@@ -328,7 +330,7 @@ impl Run {
         self.slots.as_ref()?.get(self.end).cloned()
     }
 
-    /// Whether the log goes on behind this run.
+    /// Whether the log continues after this run.
     #[inline]
     pub(super) fn has_more(&self) -> bool {
         // ORDERING: see `set_next`.
@@ -337,7 +339,8 @@ impl Run {
         })
     }
 
-    /// Takes out what keeps messages, once all of the run have been handled. Returns what to drop.
+    /// Removes the references to messages when the whole run has been handled. Returns the memory
+    /// to drop.
     #[inline]
     pub(super) fn release(&mut self) -> Garbage {
         debug_assert_eq!(self.len(), 0, "the batch of the job is empty");

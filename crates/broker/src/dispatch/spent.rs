@@ -1,9 +1,9 @@
 //! Handled messages, on their way back to the thread that delivered them.
 //!
 //! The thread that receives from a server allocates each message, and the thread that handles it
-//! would free it. Then both wait for each other at the lock of the allocator, and wake each other
-//! there, which costs more than the rest of the delivery. So handlers collect what they have
-//! handled, and the receiving thread drops it.
+//! would free it. Then the two threads wait for each other at the lock of the allocator, and wake
+//! each other there, which costs more than the rest of the delivery. So jobs collect handled
+//! messages, and the receiving thread drops them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,8 +11,8 @@ use crate::dispatch::quietly;
 use crate::message::Message;
 use crate::sync::Mutex;
 
-/// The largest message that is kept. Larger ones are dropped where they were handled, so that their
-/// memory is free at once.
+/// The largest message that is kept. Larger messages are dropped by the thread that handled them,
+/// so that their memory is free at once.
 const SMALL: usize = 1024;
 /// A job collects this many messages, and the receiving thread drops at least this many at a time.
 pub(super) const MANY: usize = 64;
@@ -22,7 +22,7 @@ const MOST: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Spent {
     messages: Mutex<Vec<Message>>,
-    /// How many there are. Written under the lock.
+    /// The number of kept messages. Written under the lock.
     count: AtomicUsize,
 }
 
@@ -50,7 +50,7 @@ impl Spent {
     /// Drops the messages if there are many. Called by the receiving thread.
     #[inline]
     pub(crate) fn drop_many(&self) {
-        // ORDERING: a hint. The messages are dropped by a later call if it is old.
+        // ORDERING: a hint. If the value is stale, a later call drops the messages.
         if self.count.load(Ordering::Relaxed) >= MANY {
             self.drop_all();
         }

@@ -1,4 +1,4 @@
-//! What the pool has to do later.
+//! The timers of the pool.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use crate::dispatch::{Arrival, Job, Lane, Member};
 
-/// What happens when a timer is due.
+/// The action of a timer.
 pub(crate) enum Timed {
-    /// A job goes on.
+    /// A job continues.
     Job(Job),
     /// A delivery goes back to its lane.
     Requeue(Arc<Lane>, Arrival),
@@ -27,14 +27,14 @@ impl Timed {
     }
 }
 
-/// Timers, by the time at which they are due; timers of jobs also by their member. When a
-/// subscription ends, all timers of its member are taken out, at a cost that does not depend on the
+/// Timers, by the time at which they are due. Timers of jobs are also found by their member. When a
+/// subscription ends, all timers of its member are removed, at a cost that does not depend on the
 /// number of other timers.
 #[derive(Default)]
 pub(super) struct Timers {
     /// The number of the last one.
     made: u64,
-    /// May hold numbers of timers that were taken out.
+    /// May contain numbers of timers that were removed.
     order: BinaryHeap<Reverse<(Instant, u64)>>,
     set: HashMap<u64, Timed>,
     /// The address of a member, and the numbers of its jobs' timers.
@@ -56,7 +56,7 @@ impl Timers {
         self.set.is_empty()
     }
 
-    /// When the next one is due.
+    /// Returns the time at which the next timer is due.
     pub(super) fn next_due(&mut self) -> Option<Instant> {
         while let Some(Reverse((due, number))) = self.order.peek() {
             if self.set.contains_key(number) {
@@ -67,7 +67,7 @@ impl Timers {
         None
     }
 
-    /// Takes out one that is due.
+    /// Removes a timer that is due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Timed> {
         if self.next_due()? > now {
             return None;
@@ -86,13 +86,13 @@ impl Timers {
         Some(what)
     }
 
-    /// Takes out the jobs of a member.
+    /// Removes the jobs of a member.
     pub(super) fn take_jobs_of(&mut self, member: &Arc<Member>) -> Vec<Timed> {
         let numbers = self.of_members.remove(&(Arc::as_ptr(member).addr()));
         let numbers = numbers.unwrap_or_default();
         let taken = numbers.iter().filter_map(|number| self.set.remove(number));
         let taken = taken.collect();
-        // So that the numbers of removed timers that would be due much later do not pile up.
+        // Otherwise the numbers of removed timers that are due much later would accumulate.
         if self.order.len() > 2 * self.set.len() + 64 {
             self.order
                 .retain(|Reverse((_, number))| self.set.contains_key(number));
@@ -100,7 +100,7 @@ impl Timers {
         taken
     }
 
-    /// Takes out all.
+    /// Removes all timers.
     pub(super) fn into_all(self) -> impl Iterator<Item = Timed> {
         self.set.into_values()
     }

@@ -12,12 +12,12 @@ pub(super) enum Side {
     Inbound,
 }
 
-/// The two sides, and what was last reported about them, so that each change gives one event and
-/// not two.
+/// The state of the two sides, and what was last reported about them, so that each change gives
+/// only one event.
 ///
 /// INVARIANT: the last report is about the last change. One thread at a time reports, without a
-/// lock, because a recorder of metrics is user code; a change that comes meanwhile is reported by
-/// that thread afterwards.
+/// lock, because a recorder of metrics is user code. If a change comes during a report, the same
+/// thread reports it afterwards.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ struct State {
     outbound: bool,
     inbound: bool,
     reported: Option<bool>,
-    /// The last change, until a thread reports it: whether the connection is up, or else why it is
+    /// The last change, until a thread reports it: the connection is up, or the reason why it is
     /// down.
     change: Option<Result<(), Arc<str>>>,
     /// Whether a thread is reporting.
@@ -72,7 +72,7 @@ impl Connections {
         }
     }
 
-    /// The change that this thread has to report.
+    /// Returns the change that this thread has to report.
     fn begin_report(&self) -> Option<Result<(), Arc<str>>> {
         let mut state = self.state.lock();
         if state.is_reporting {
@@ -91,7 +91,7 @@ impl Connections {
         state.outbound && state.inbound
     }
 
-    /// Why the side that publishes, and the one that receives, were last down, for each that is
+    /// Returns why the publishing side and the receiving side went down, for each side that is
     /// down.
     pub(super) fn faults(&self) -> [Option<Arc<str>>; 2] {
         let state = self.state.lock();

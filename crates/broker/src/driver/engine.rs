@@ -32,7 +32,7 @@ use crate::subscription::BrokerSubscription;
 use crate::sync::thread;
 
 /// The broker over a [`Transport`]: what [`Driver::connect`](crate::Driver::connect) returns. A
-/// cheap handle; dropping the last one ends the broker without waiting.
+/// cheap handle. Dropping the last handle ends the broker without waiting.
 #[derive(Clone)]
 pub struct Engine {
     handle: Arc<Handle>,
@@ -53,7 +53,7 @@ struct Core {
     inbound: InboundCommands,
 }
 
-/// The options of a broker: of all drivers with a server, and in part of the memory driver.
+/// The options of a broker. All apply to drivers with a server, and some to the memory driver.
 ///
 /// [`Drivers::connect_with`](crate::Drivers::connect_with) takes them next to the URL.
 #[derive(Clone)]
@@ -83,15 +83,15 @@ impl EngineOptions {
         }
     }
 
-    /// With `true`, a server that is away at the start is no error.
+    /// With `true`, an unreachable server at the start is not an error.
     #[must_use]
     pub fn lazy(mut self, lazy: bool) -> Self {
         self.lazy = lazy;
         self
     }
 
-    /// How many messages may wait for the server, including those that were sent but not confirmed;
-    /// at least 1.
+    /// The most messages that may wait for the server, including those that were sent but not
+    /// confirmed. At least 1.
     #[must_use]
     pub fn queue(mut self, messages: usize) -> Self {
         self.queue = messages.max(1);
@@ -106,7 +106,7 @@ impl EngineOptions {
         self
     }
 
-    /// For drivers: the most messages in a batch if the caller chose no number, at least 1.
+    /// For drivers: the most messages in a batch unless the caller sets a number, at least 1.
     #[must_use]
     pub fn default_batch(mut self, messages: usize) -> Self {
         self.batch.get_or_insert(messages.max(1));
@@ -140,8 +140,9 @@ impl EngineOptions {
     }
 
     /// Sets a callback that gets each event, in order, on a thread of its own. While the callback
-    /// is busy, up to 8,192 events wait. If there are more, it misses the oldest, and then learns
-    /// how many. [`close`](Broker::close) waits for it at most a second beyond the deadline.
+    /// is busy, up to 8,192 events wait. If there are more, the callback misses the oldest ones,
+    /// and then gets their number ([`Event::EventsMissed`](crate::Event::EventsMissed)).
+    /// [`close`](Broker::close) waits for it at most a second beyond the deadline.
     #[must_use]
     pub fn logger(mut self, logger: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.logger = Some(Arc::new(logger));
@@ -194,7 +195,7 @@ impl Engine {
             hub,
             options,
         });
-        // From here on, dropping the handle ends what was started.
+        // From here on, dropping the handle ends the started threads.
         let engine = Self {
             handle: Arc::new(Handle {
                 core: Arc::clone(&core),
@@ -307,7 +308,7 @@ impl Core {
         };
         let lane = Lane::new(lane, Arc::clone(&self.hub), this);
         let member = Member::new(&lane, handler, &options);
-        // It is pending from now on.
+        // The subscription is pending now.
         member.live();
         let sink = Sink::new(Arc::clone(&lane), Arc::clone(&member), options);
         lane.set_place(usize::try_from(sink.id()).unwrap_or(usize::MAX));
@@ -315,7 +316,7 @@ impl Core {
         let subscription = BrokerSubscription::new(member);
         let was_up = self.connections.is_inbound_up();
         let (answer, answers) = bounded(1);
-        // If nobody waits for the answer, a refusal is an event.
+        // If no caller waits for the answer, a refusal is reported as an event.
         let answers = was_up.then_some(answers);
         if !self.inbound.open(sink, answer) {
             return Err(SubscribeError::Closed);
@@ -327,8 +328,8 @@ impl Core {
             Ok(Opened::Live | Opened::Pending) => Ok(subscription),
             Ok(Opened::Refused(reason)) => Err(SubscribeError::Refused(reason)),
             Err(error) if error.is_timeout() => {
-                // It may have become live meanwhile. To wait for its handler here could be a
-                // deadlock: the handler may need a lock that the caller holds.
+                // The subscription may have become live in the meantime. Waiting for its handler
+                // here could deadlock, because the handler may need a lock that the caller holds.
                 subscription.cancel_soon();
                 subscription.detach();
                 Err(SubscribeError::Timeout(self.options.subscribe_timeout))
@@ -344,8 +345,8 @@ impl Core {
 
     fn close(&self, deadline: Instant) -> Result<(), CloseError> {
         self.hub.begin_draining();
-        // Handlers first: what they publish while they finish is still sent, and what was published
-        // before is sent meanwhile.
+        // Handlers finish first, so that the messages that they publish are still sent. Messages
+        // that were published before are sent in the meantime.
         if !in_handler() {
             let idle = || {
                 self.inbound
@@ -358,8 +359,8 @@ impl Core {
         self.hub.end_draining();
         let outbound = self.outbound.close(deadline, &self.hub);
         let running = self.end_subscriptions();
-        // A subscription that ended before, and whose handler still ran, has an acknowledgement to
-        // give, too.
+        // A subscription that ended before, while its handler ran, also has an acknowledgement to
+        // send.
         self.hub.wait_members(deadline);
         self.inbound.stop();
         // The last acknowledgements are sent by the deadline, or within a moment after it.
@@ -390,8 +391,8 @@ impl Core {
     }
 }
 
-/// How long `close` waits beyond its deadline for a driver to send what it holds back, such as the
-/// messages that it hands on.
+/// How long `close` waits beyond its deadline for a driver to send what it holds back, such as
+/// messages that it hands to other members.
 const LAST: Duration = Duration::from_millis(500);
 
 impl Owner for Core {
@@ -433,7 +434,7 @@ impl Publisher for Engine {
 
     fn publish_timeout(&self, message: Message, timeout: Duration) -> Result<(), PublishError> {
         let (message, _span) = observe::publishing(self.driver(), message);
-        // A time limit that the clock cannot count is no limit.
+        // A time limit that the clock cannot represent is treated as no limit.
         let deadline = Instant::now().checked_add(timeout);
         self.core().publish(message, Some(deadline))
     }

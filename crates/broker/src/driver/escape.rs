@@ -1,11 +1,11 @@
-//! Escaping of keys and groups for servers that take fewer characters.
+//! Escapes keys and groups for servers that allow fewer characters.
 
-/// Turns keys and groups into names that a server takes, injectively: two keys never get one name,
-/// and neither do two lists of parts that were [joined](Self::join).
+/// Turns keys and groups into names that a server allows. The mapping is injective: two keys never
+/// get the same name, and neither do two lists of parts that are [joined](Self::join).
 ///
-/// A byte that the server does not take becomes the mark and two hexadecimal digits. So does the
-/// mark itself, which is what makes it injective. An empty part becomes the mark and an underscore,
-/// for servers whose names cannot be empty.
+/// A byte that the server does not allow becomes the mark and two hexadecimal digits. So does the
+/// mark itself, which makes the mapping injective. An empty part becomes the mark and an
+/// underscore, for servers whose names cannot be empty.
 ///
 /// ```
 /// use fanfeed_broker::driver::Escape;
@@ -22,8 +22,8 @@ pub struct Escape {
 }
 
 impl Escape {
-    /// An escape with this mark, an ASCII character. Bytes for which `plain` is true stay as they
-    /// are, except that the mark and bytes beyond ASCII are always escaped.
+    /// Makes an escape with this mark, an ASCII character. Bytes for which `plain` is true stay as
+    /// they are, except that the mark and bytes beyond ASCII are always escaped.
     ///
     /// # Panics
     ///
@@ -36,14 +36,14 @@ impl Escape {
         Self { mark, plain }
     }
 
-    /// The name of one part.
+    /// Returns the name of one part.
     pub fn encode(&self, part: &str) -> String {
         let mut name = String::with_capacity(part.len() + 8);
         self.push(&mut name, part, None);
         name
     }
 
-    /// One name of several parts. A separator inside a part is escaped.
+    /// Returns one name for several parts. A separator inside a part is escaped.
     pub fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>, separator: char) -> String {
         let mut name = String::new();
         for (at, part) in parts.into_iter().enumerate() {
@@ -76,7 +76,7 @@ impl Escape {
         }
     }
 
-    /// The part that a name stands for, or `None` if [`encode`](Self::encode) makes no such name.
+    /// Returns the part of a name, or `None` if [`encode`](Self::encode) makes no such name.
     pub fn decode(&self, name: &str) -> Option<String> {
         let mut bytes = Vec::with_capacity(name.len());
         let mut rest = name.bytes();

@@ -20,13 +20,13 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// The tasks of the receiving thread.
 pub(crate) struct InboundCommands {
     state: Mutex<State>,
-    /// Here the thread waits before it connects again, and other threads wait for its end.
+    /// The thread waits here before it connects again, and other threads wait here for its end.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// All subscriptions, by the numbers of their sinks. After a reconnect they are opened again.
+    /// All subscriptions, by the numbers of their sinks. They are opened again after a reconnect.
     sinks: HashMap<u64, Sink>,
     opens: Vec<(u64, Sender<Opened>)>,
     closes: Vec<Sink>,
@@ -36,7 +36,7 @@ struct State {
     ended: bool,
 }
 
-/// What became of a new subscription.
+/// The outcome of opening a subscription.
 pub(crate) enum Opened {
     Live,
     /// The connection was lost: it is opened after the reconnect.
@@ -44,10 +44,10 @@ pub(crate) enum Opened {
     Refused(Arc<str>),
 }
 
-/// How many references a lane without jobs has: from its sink and its member.
+/// The number of references to a lane without jobs: from its sink and its member.
 const LANE_HELD: usize = 2;
 
-/// How long a `pump` may wait. It is interrupted when there is something to do.
+/// How long a `pump` may wait. It is interrupted when there is a task.
 const PUMP: Duration = Duration::from_millis(500);
 
 impl InboundCommands {
@@ -66,7 +66,8 @@ impl InboundCommands {
         self.state.lock().sinks.values().cloned().collect()
     }
 
-    /// Adds a subscription. The answer comes over the channel. False after the end.
+    /// Adds a subscription. The answer comes over the channel. Returns false after the end of the
+    /// thread.
     pub(crate) fn open(&self, sink: Sink, answer: Sender<Opened>) -> bool {
         let mut state = self.state.lock();
         if state.stopped {
@@ -85,9 +86,9 @@ impl InboundCommands {
         };
         sink.close();
         state.opens.retain(|(open, _)| *open != id);
-        // If no side knows it, there is nothing to close: a program that subscribes and
-        // unsubscribes while the server is away leaves nothing behind. After the end nobody takes
-        // it, and its end may be that of the broker.
+        // If no side knows the subscription, there is nothing to close: a program that subscribes
+        // and unsubscribes while the server is away leaves nothing behind. After the end of the
+        // thread, no thread would take the task, and dropping it may end the broker.
         if state.ended || !sink.was_tried() {
             drop(state);
             return;
@@ -119,7 +120,7 @@ impl InboundCommands {
         }
     }
 
-    /// Lets the thread end once it has done what it was told.
+    /// Makes the thread end when it has done its tasks.
     pub(crate) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopped = true;
@@ -147,7 +148,7 @@ impl InboundCommands {
         let mut backoff = Backoff::new(options.reconnect);
         let mut side: Option<Box<dyn Inbound>> = None;
         let mut up_since = Instant::now();
-        // The closed sinks whose last verdicts the thread may still have to pass on.
+        // Closed sinks for which the thread may still get verdicts.
         let mut gone: HashMap<u64, Sink> = HashMap::new();
         loop {
             let Some(link) = &mut side else {
@@ -218,13 +219,13 @@ impl InboundCommands {
         state.ended = true;
         state.opens.clear();
         state.settles.clear();
-        // They hold the broker, which holds this.
+        // They refer to the broker, which refers to this.
         let closes = std::mem::take(&mut state.closes);
         let late: Vec<Sink> = state.sinks.values().cloned().collect();
         drop(state);
         self.changed.notify_all();
         drop(closes);
-        // Subscriptions that came after `close` had ended the others.
+        // Subscriptions that were added after `close` had ended the others.
         for sink in late {
             sink.member().end_with(None, false);
         }
@@ -232,8 +233,8 @@ impl InboundCommands {
 
     /// Opens all subscriptions on a new connection.
     fn open_again(&self, link: &mut dyn Inbound) -> Result<(), LinkError> {
-        // Under one lock: a subscription that is asked for between two would be in neither. What is
-        // closed is closed by the next `obey`, after the last verdicts of it.
+        // Under one lock. With two, a subscription that is added in between would be missed. The
+        // next `obey` closes the closed subscriptions, after their last verdicts.
         let (sinks, mut asked) = {
             let mut state = self.state.lock();
             let asked: HashMap<u64, Sender<Opened>> = state.opens.drain(..).collect();
@@ -245,7 +246,7 @@ impl InboundCommands {
             let answer = asked.remove(&sink.id());
             let result = open_sink(link, &sink, answer.as_ref());
             if result.is_err() {
-                // The remaining subscriptions are told that they are pending.
+                // The callers of the remaining subscriptions learn that these are pending.
                 for (_, answer) in asked {
                     let _ = answer.send(Opened::Pending);
                 }
@@ -255,13 +256,13 @@ impl InboundCommands {
         Ok(())
     }
 
-    /// Does the tasks of the thread. True at the end.
+    /// Does the tasks of the thread. Returns true if the thread has to end.
     fn obey(
         &self,
         link: &mut dyn Inbound,
         gone: &mut HashMap<u64, Sink>,
     ) -> Result<bool, LinkError> {
-        // Closed sinks whose last verdict has arrived by now: every job that could still send one
+        // Closed sinks whose last verdict has arrived: every job that could still send a verdict
         // holds a reference to the lane.
         let is_over = |sink: &Sink| Arc::strong_count(sink.lane()) <= LANE_HELD;
         let over: HashSet<u64> = gone
@@ -273,7 +274,7 @@ impl InboundCommands {
             let mut state = self.state.lock();
             let opens = std::mem::take(&mut state.opens);
             let settles = std::mem::take(&mut state.settles);
-            // Verdicts about one subscription mostly follow each other.
+            // Consecutive verdicts are mostly about the same subscription.
             let runs = settles.chunk_by(|(one, ..), (other, ..)| one == other);
             let wanted: HashSet<u64> = opens
                 .iter()
@@ -326,7 +327,7 @@ impl InboundCommands {
             for (_, answer) in opens {
                 let _ = answer.send(Opened::Pending);
             }
-            // The next connection hears what this one did not.
+            // The next connection gets the tasks that this one did not do.
             let mut state = self.state.lock();
             state.settles.splice(0..0, settles);
             state.closes.splice(0..0, closes);
@@ -344,7 +345,7 @@ impl InboundCommands {
         }
     }
 
-    /// Waits before the next attempt to connect. False at the end.
+    /// Waits before the next attempt to connect. Returns false if the thread has to end.
     fn wait_before_retry(&self, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
         loop {

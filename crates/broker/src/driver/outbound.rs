@@ -29,15 +29,15 @@ use crate::sync::{Condvar, Mutex, mutant};
 ///    settled once.
 /// 2. The queue is in the order of the numbers, and all numbers of a batch are smaller than those
 ///    in the queue. A batch whose connection was lost goes back to the front before the next is
-///    taken. So per publisher the order holds across a reconnect, and `floor` is the smallest
-///    number that is not settled.
+///    taken. So the order of each publisher's messages holds across a reconnect, and `floor` is the
+///    smallest number that is not settled.
 pub(crate) struct OutboundQueue {
     state: Mutex<State>,
-    /// Where the thread waits for messages.
+    /// The thread waits here for messages.
     work: Condvar,
-    /// Where publishers wait for room.
+    /// Publishers wait here for room.
     room: Condvar,
-    /// Where flushes and `close` wait for messages to be settled.
+    /// Flushes and `close` wait here for messages to be settled.
     settled: Condvar,
     capacity: usize,
 }
@@ -48,13 +48,13 @@ struct State {
     /// The numbers in the batch of the thread.
     in_flight: VecDeque<u64>,
     next: u64,
-    /// The messages that have failed so far, and how many of them a flush has told.
+    /// The messages that have failed so far, and how many of them a flush has reported.
     failed: Failures,
     told: Failures,
     waiting: usize,
-    /// Publishers that wait for room without a thread.
+    /// The tasks of publishers that wait for room.
     wakers: Vec<Waker>,
-    /// Nothing more is taken.
+    /// The queue takes no more messages.
     closed: bool,
     /// The thread has to end, even if messages are left.
     aborted: bool,
@@ -62,7 +62,7 @@ struct State {
     ended: bool,
 }
 
-/// Messages that failed, except those whose failure a caller of `publish_confirmed` was told.
+/// Failed messages, except those whose failure was returned to a caller of `publish_confirmed`.
 #[derive(Default, Clone, Copy)]
 struct Failures {
     /// Refused by the server, or given up.
@@ -70,7 +70,7 @@ struct Failures {
     uncertain: usize,
 }
 
-/// How long the thread waits for messages before it looks whether the connection lives.
+/// How long the thread waits for messages before it checks the connection.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The most bytes of payloads in a batch of several messages.
@@ -91,9 +91,9 @@ impl State {
         self.queue.len() + self.in_flight.len()
     }
 
-    /// Tells the caller of `publish_confirmed` that its message failed. If there is none, or it has
-    /// stopped waiting, counts the message for a flush. A caller stops waiting under the lock, so
-    /// that it or a flush is told.
+    /// Tells the caller of `publish_confirmed` that its message failed. If there is no such caller,
+    /// or it has stopped waiting, counts the message for a flush. A caller stops waiting under the
+    /// lock, so either the caller or a flush reports the failure.
     fn fail(&mut self, waiter: Option<Sender<Settled>>, settled: Settled) {
         let count = match settled {
             Settled::Uncertain => &mut self.failed.uncertain,
@@ -104,7 +104,7 @@ impl State {
         }
     }
 
-    /// Takes the messages that will not be sent because the broker ends. They have failed.
+    /// Removes the messages that will not be sent because the broker ends. They count as failed.
     fn give_up(&mut self) -> Vec<Message> {
         let left = std::mem::take(&mut self.queue);
         let give_up = |outgoing: Outgoing| {
@@ -130,7 +130,7 @@ impl OutboundQueue {
         self.state.lock().unsettled()
     }
 
-    /// Puts a message in the queue. Without a deadline in `wait`, waits without limit.
+    /// Puts a message in the queue. If `wait` has no deadline, waits without limit.
     pub(crate) fn push(
         &self,
         message: Message,
@@ -189,7 +189,7 @@ impl OutboundQueue {
         Ok(())
     }
 
-    /// Puts a message in the queue, or has the task woken once there is room.
+    /// Puts a message in the queue, or registers the task to be woken when there is room.
     pub(crate) fn poll_push(
         &self,
         message: Message,
@@ -248,8 +248,8 @@ impl OutboundQueue {
         }
     }
 
-    /// Waits until everything published before is settled. Tells the failures that no flush had
-    /// told before this one began.
+    /// Waits until all messages published before are settled. Reports the failures that no flush
+    /// had reported before this one began.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state.lock();
@@ -294,8 +294,8 @@ impl OutboundQueue {
         }
     }
 
-    /// Takes no more messages, and waits for those that are there until the deadline. Returns how
-    /// many were left over.
+    /// Closes the queue, and waits until its messages are settled or the deadline has passed.
+    /// Returns the number that is left.
     pub(crate) fn close(&self, deadline: Instant, hub: &Hub) -> usize {
         let mut state = self.state.lock();
         state.closed = true;
@@ -314,13 +314,14 @@ impl OutboundQueue {
         self.abort(hub)
     }
 
-    /// Ends the thread, and gives up what is left. Returns how much that was.
+    /// Ends the thread, and gives up the remaining messages. Returns their number.
     pub(crate) fn abort(&self, hub: &Hub) -> usize {
         let mut state = self.state.lock();
         state.closed = true;
         state.aborted = true;
         let left = state.give_up();
-        // The batch that the driver is sending may still arrive; nobody waits for its result.
+        // The batch that the driver is sending may still arrive, but no caller waits for its
+        // result.
         let count = left.len() + state.in_flight.len();
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
@@ -412,7 +413,8 @@ impl OutboundQueue {
         report_left_over(left, hub);
     }
 
-    /// Takes a batch. Empty if there was none for a while, `None` at the end.
+    /// Takes a batch. It is empty if no message came for a while. Returns `None` if the thread has
+    /// to end.
     fn take(&self, most: usize) -> Option<Batch> {
         let mut state = self.state.lock();
         loop {
@@ -452,7 +454,7 @@ impl OutboundQueue {
             }
         }
         hub.counters.confirmed(confirmed);
-        // First, so that the events are there when a flush returns.
+        // First, so that the events have been sent when a flush returns.
         for (outgoing, reason) in &refused {
             report(&outgoing.message, reason, hub);
         }
@@ -467,7 +469,7 @@ impl OutboundQueue {
         report_left_over(left, hub);
     }
 
-    /// The connection was lost with this batch.
+    /// Handles the loss of the connection during this batch.
     fn lose(&self, batch: Batch, again: bool, hub: &Hub) {
         if again {
             let left = self.settle_state(batch.into_outgoing().collect(), |_| {});
@@ -490,8 +492,8 @@ impl OutboundQueue {
         report_left_over(left, hub);
     }
 
-    /// Puts the batch's unsent messages back to the front, and counts those that failed. Returns
-    /// what is left over after an abort.
+    /// Puts the batch's unsent messages back at the front, and counts the failed ones. Returns the
+    /// messages that are left after an abort.
     fn settle_state(&self, unsent: Vec<Outgoing>, fail: impl FnOnce(&mut State)) -> Vec<Message> {
         let mut state = self.state.lock();
         state.in_flight.clear();
@@ -524,7 +526,7 @@ impl OutboundQueue {
         left
     }
 
-    /// Waits before the next attempt to connect. False at the end.
+    /// Waits before the next attempt to connect. Returns false if the thread has to end.
     fn wait_before_retry(&self, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
         let mut state = self.state.lock();
@@ -539,7 +541,8 @@ impl OutboundQueue {
     }
 }
 
-/// How many of these messages a batch has: a driver may hold a copy of the whole batch.
+/// Returns how many of these messages the next batch takes: a driver may hold a copy of the whole
+/// batch.
 fn batch_of<'a>(queued: impl Iterator<Item = &'a Outgoing>) -> usize {
     let mut bytes = 0;
     let mut fits = |(number, outgoing): &(usize, &Outgoing)| {
@@ -552,7 +555,7 @@ fn batch_of<'a>(queued: impl Iterator<Item = &'a Outgoing>) -> usize {
         .count()
 }
 
-/// Reports a message that was published and did not arrive.
+/// Reports a published message that failed.
 fn report(message: &Message, reason: &str, hub: &Hub) {
     hub.counters.publish_failed(1);
     hub.emit(Event::PublishFailed {

@@ -7,14 +7,15 @@ use crossbeam_channel::Sender;
 use crate::message::Message;
 use crate::receipt::Receipt;
 
-/// A message in the queue, its number there, and the caller that waits for its outcome.
+/// A message in the queue, with its number and the caller that waits for its outcome.
 pub(super) struct Outgoing {
     pub(super) number: u64,
     pub(super) message: Message,
     pub(super) waiter: Option<Sender<Settled>>,
 }
 
-/// The messages that the thread publishes now, apart from what the driver does not need.
+/// The messages that the thread is publishing, and separately the data that the driver does not
+/// need.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) messages: Vec<Message>,
@@ -44,7 +45,7 @@ impl Batch {
     }
 }
 
-/// What became of a message that somebody waits for.
+/// The outcome of a message, for the caller that waits for it.
 pub(super) enum Settled {
     Done(Receipt),
     Refused(Arc<str>),

@@ -1,4 +1,4 @@
-//! Parsing of the parameters of URLs.
+//! Parses the parameters of URLs.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::ConnectError;
 
-/// Makes the error for a URL that is wrong. The text must not contain the URL, which may contain a
+/// Makes the error for an invalid URL. The text must not contain the URL, which may contain a
 /// password.
 pub fn bad_url(what: impl Into<String>) -> ConnectError {
     ConnectError::BadUrl(what.into().into())
 }
 
-/// Makes the error for a URL with a parameter that is not among the `known` ones. It does not
-/// contain the value, which may be a secret, and contains the name only if that looks like the name
-/// of a parameter.
+/// Makes the error for a URL with a parameter that is not among the `known` ones. The error does
+/// not contain the value, which may be a secret. It contains the name only if that looks like the
+/// name of a parameter.
 pub fn unknown_parameter(name: &str, known: &str) -> ConnectError {
     match is_name(name) {
         true => bad_url(format!("it has the parameter `{name}`; there are {known}")),
@@ -29,9 +29,9 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(letter)
 }
 
-/// Makes the error for a URL whose scheme is not among the `known` ones. It contains the scheme
-/// only if `//` follows it: in a URL whose scheme was forgotten, the text before the first colon
-/// may be a user or a token.
+/// Makes the error for a URL whose scheme is not among the `known` ones. The error contains the
+/// scheme only if `//` follows it: in a URL without a scheme, the text before the first colon may
+/// be a user or a token.
 ///
 /// ```
 /// use fanfeed_broker::driver::unknown_scheme;
@@ -58,9 +58,8 @@ pub fn unknown_scheme(url: &str, known: &str) -> ConnectError {
 /// # Errors
 ///
 /// [`ConnectError::BadUrl`] if a parameter is given twice, if one is not UTF-8 when it is decoded,
-/// or if the query has an `@`. An `@` there usually means that a `?` in a password ended the rest
-/// of the URL too early: the query then holds a part of the password, so the error contains none of
-/// it.
+/// or if the query has an `@`. An `@` there usually means that a password contains an unescaped
+/// `?`, so that the query begins inside the password. So the error contains no part of the query.
 ///
 /// ```
 /// use fanfeed_broker::driver::parameters;
@@ -114,11 +113,11 @@ pub fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
     }
 }
 
-/// Parses the value of a parameter as one of several names, and returns what belongs to the name.
+/// Parses the value of a parameter as one of several names, and returns the value of that name.
 ///
 /// # Errors
 ///
-/// [`ConnectError::BadUrl`] if the value is none of the names.
+/// [`ConnectError::BadUrl`] if the value is not one of the names.
 ///
 /// ```
 /// use fanfeed_broker::driver::choice;
@@ -126,7 +125,7 @@ pub fn decoded(text: &str, what: &str) -> Result<String, ConnectError> {
 /// let storage = [("file", false), ("memory", true)];
 /// assert_eq!(choice("storage", "memory", &storage)?, true);
 /// let error = choice("storage", "tape", &storage).unwrap_err();
-/// assert!(error.to_string().contains("its parameter `storage` is none of `file`, `memory`"));
+/// assert!(error.to_string().contains("its parameter `storage` is not one of `file`, `memory`"));
 /// # Ok::<(), fanfeed_broker::ConnectError>(())
 /// ```
 pub fn choice<T: Copy>(name: &str, value: &str, names: &[(&str, T)]) -> Result<T, ConnectError> {
@@ -136,7 +135,7 @@ pub fn choice<T: Copy>(name: &str, value: &str, names: &[(&str, T)]) -> Result<T
             let names: Vec<_> = names.iter().map(|(name, _)| format!("`{name}`")).collect();
             let names = names.join(", ");
             Err(bad_url(format!(
-                "its parameter `{name}` is none of {names}"
+                "its parameter `{name}` is not one of {names}"
             )))
         }
     }
@@ -149,7 +148,11 @@ pub fn choice<T: Copy>(name: &str, value: &str, names: &[(&str, T)]) -> Result<T
 /// [`ConnectError::BadUrl`] if the value is not a number, or is too large.
 pub fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
     let number = value.parse();
-    number.map_err(|_| bad_url(format!("its parameter `{name}` is no number that fits")))
+    number.map_err(|_| {
+        bad_url(format!(
+            "its parameter `{name}` is not a number, or is out of range"
+        ))
+    })
 }
 
 /// Parses the value of a parameter as a duration: `250ms`, `5s`, `2m`, `12h` or `30d`.
@@ -165,7 +168,7 @@ pub fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ConnectError> {
 ///
 /// assert_eq!(duration("heartbeat", "250ms")?, Duration::from_millis(250));
 /// let error = duration("heartbeat", "250").unwrap_err();
-/// assert!(error.to_string().contains("its parameter `heartbeat` is no time: write 250ms, 5s, 2m, 12h or 30d"));
+/// assert!(error.to_string().contains("its parameter `heartbeat` is not a duration: write 250ms, 5s, 2m, 12h or 30d"));
 /// # Ok::<(), fanfeed_broker::ConnectError>(())
 /// ```
 pub fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
@@ -179,13 +182,13 @@ pub fn duration(name: &str, value: &str) -> Result<Duration, ConnectError> {
         "h" => seconds(60 * 60),
         "d" => seconds(24 * 60 * 60),
         _ => Err(bad_url(format!(
-            "its parameter `{name}` is no time: write 250ms, 5s, 2m, 12h or 30d"
+            "its parameter `{name}` is not a duration: write 250ms, 5s, 2m, 12h or 30d"
         ))),
     }
 }
 
-/// Checks durations of a configuration, each of which has a name: they have to be from a
-/// millisecond to `hours`.
+/// Checks the durations of a configuration, each with its name. Each has to be from a millisecond
+/// to `hours`.
 ///
 /// # Errors
 ///

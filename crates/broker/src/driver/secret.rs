@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A password or a token, for the configuration of a driver. `Debug` shows only that there is one.
+/// A password or a token, for the configuration of a driver. `Debug` does not show it.
 ///
 /// ```
 /// use fanfeed_broker::driver::Secret;
@@ -15,19 +15,19 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps this text.
+    /// Makes a secret of this text.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
 
-    /// The text itself, only to be sent to the server.
+    /// The text itself. Use it only to send it to the server.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// `text` with the secret replaced, for texts from a server or a library. A secret of fewer
-    /// than 6 characters is replaced only where it is not a part of a longer word: otherwise it
-    /// could make the text unreadable, and the place of the replacement would show the secret.
+    /// Returns `text` with the secret replaced, for texts from a server or a library. A secret of
+    /// fewer than 6 characters is replaced only where it is not part of a longer word. Otherwise
+    /// the text could become unreadable, and the places of the replacements would show the secret.
     ///
     /// ```
     /// use fanfeed_broker::driver::Secret;
@@ -61,10 +61,10 @@ impl Secret {
 
 const REDACTED: &str = "<redacted>";
 
-/// From this number of characters on, a secret is also replaced inside of words.
+/// A secret of at least this many characters is also replaced inside words.
 const LONG: usize = 6;
 
-/// Whether a word goes on from the first text to the second.
+/// Whether a word continues from the first text to the second.
 fn goes_on(before: &str, after: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     is_word(before.chars().next_back()) && is_word(after.chars().next())

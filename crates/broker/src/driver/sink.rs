@@ -1,4 +1,4 @@
-//! Where a driver delivers what arrived for one subscription.
+//! The place where a driver delivers the messages of one subscription.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,8 +15,8 @@ use crate::message::Message;
 use crate::options::{Start, SubscribeOptions};
 use crate::sync::Mutex;
 
-/// Where a driver delivers what arrived for one subscription. A cheap handle, usable from any
-/// thread.
+/// The place where a driver delivers the messages of one subscription. A cheap handle, usable from
+/// any thread.
 #[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
@@ -29,11 +29,12 @@ struct Shared {
     options: SubscribeOptions,
     position: Mutex<Option<Arc<str>>>,
     closed: AtomicBool,
-    /// Whether a side was told to open it. Written and read under the lock of the engine's tasks.
+    /// Whether a side was told to open the subscription. Written and read under the lock of the
+    /// engine's tasks.
     tried: AtomicBool,
 }
 
-/// The error of a delivery that found no room. It gives the message back.
+/// The error of a delivery without room. It gives the message back.
 pub struct Full(pub Message);
 
 impl fmt::Debug for Full {
@@ -42,12 +43,12 @@ impl fmt::Debug for Full {
     }
 }
 
-/// Messages for one [`Sink`] that arrived together, and go into its buffer together:
+/// Messages for one [`Sink`] that arrived together and are put in its buffer together:
 /// [`Sink::gather`].
 #[derive(Default)]
 pub struct Burst {
     arrivals: VecDeque<Arrival>,
-    /// How many more fit into the burst and into the buffer.
+    /// The number of further messages for which the burst and the buffer have room.
     room: usize,
 }
 
@@ -63,7 +64,7 @@ impl fmt::Debug for Burst {
 }
 
 impl Burst {
-    /// Whether it has no messages.
+    /// Whether the burst has no messages.
     pub fn is_empty(&self) -> bool {
         self.arrivals.is_empty()
     }
@@ -134,7 +135,7 @@ impl Sink {
         self.shared.options.concurrency
     }
 
-    /// How many deliveries fit now. If this returned 0, the engine calls the
+    /// How many deliveries fit now. If this returns 0, the engine calls the
     /// [interrupter](crate::driver::Inbound::interrupter) when there is room.
     pub fn room(&self) -> usize {
         self.shared.lane.free()
@@ -145,8 +146,8 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room, or the subscription has ended. In the first case the engine
-    /// calls the interrupter when there is room.
+    /// [`Full`] if there is no room or the subscription has ended. If there is no room, the engine
+    /// calls the interrupter when there is.
     pub fn deliver(&self, message: Message, tag: u64, attempt: u32) -> Result<(), Full> {
         if self.shared.lane.hub().is_closing() {
             return Err(Full(message));
@@ -167,13 +168,13 @@ impl Sink {
         }
     }
 
-    /// Delivers a message as [`deliver`](Self::deliver) does, but with others: it is kept in
-    /// `burst` until that has 256 messages or as many as fit, or until
-    /// [`deliver_burst`](Self::deliver_burst). So the messages share the costs of the buffer's
-    /// lock, and of waking a handler.
+    /// Delivers a message as [`deliver`](Self::deliver) does, but together with others. The message
+    /// is kept in `burst` until the burst has 256 messages or fills the buffer, or until
+    /// [`deliver_burst`](Self::deliver_burst). So the messages share the costs of the buffer's lock
+    /// and of waking a handler.
     ///
     /// A burst belongs to one sink, and only one thread delivers to that sink. That thread calls
-    /// `deliver_burst` once nothing more has arrived, before it waits or asks for
+    /// `deliver_burst` when no more messages have arrived, before it waits or calls
     /// [`room`](Self::room).
     ///
     /// # Errors
@@ -207,8 +208,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Delivers the messages of a burst. If the subscription has ended, they are left to others, as
-    /// those in its buffer are.
+    /// Delivers the messages of a burst. If the subscription has ended, they are handed on like the
+    /// messages in its buffer.
     pub fn deliver_burst(&self, burst: &mut Burst) {
         burst.room = 0;
         if !burst.is_empty() {
@@ -217,14 +218,15 @@ impl Sink {
         }
     }
 
-    /// Drops messages that were handled, on the thread that delivers.
+    /// Drops handled messages, on the thread that delivers.
     fn drop_spent(&self) {
         if let Some(spent) = &self.shared.lane.hub().spent {
             spent.drop_many();
         }
     }
 
-    /// Delivers a message at most once: if there is no room it is dropped, counted and reported.
+    /// Delivers a message at most once. If there is no room, the message is dropped, counted and
+    /// reported.
     pub fn deliver_or_drop(&self, message: Message, tag: u64) {
         let arrival = Arrival {
             message,
@@ -239,7 +241,7 @@ impl Sink {
         self.drop_spent();
     }
 
-    /// Reports that messages were lost on the way, and how many if it is known.
+    /// Reports that messages were lost on the way, and their number if that is known.
     pub fn gap(&self, missed: Option<u64>) {
         let lane = &self.shared.lane;
         lane.hub().counters.dropped(missed.unwrap_or(1));
@@ -251,8 +253,8 @@ impl Sink {
     }
 
     /// Reports that a message arrived that cannot be read or is too large. The text must not
-    /// contain its content. `arrived` is its payload, or what came in place of one, of which the
-    /// report has the size and the beginning.
+    /// contain its content. `arrived` is its payload, or the data that arrived in place of a
+    /// payload. The report has its size and its beginning.
     pub fn undecodable(&self, reason: impl Into<Arc<str>>, arrived: &[u8]) {
         let lane = &self.shared.lane;
         lane.hub().emit(Event::Undecodable {
@@ -273,7 +275,7 @@ impl Sink {
         *self.shared.position.lock() = Some(position.into());
     }
 
-    /// Ends the subscription with an error, such as a permission that was taken away.
+    /// Ends the subscription with an error, for example because a permission was taken away.
     pub fn fail(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
         self.shared
             .member
@@ -286,13 +288,13 @@ impl Sink {
         self.shared.closed.load(Ordering::Acquire) || self.shared.member.is_cancelled()
     }
 
-    /// Notes that a side is told to open it.
+    /// Records that a side is told to open the subscription.
     pub(crate) fn set_tried(&self) {
         // ORDERING: see the field.
         self.shared.tried.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a side may know it.
+    /// Whether a side may know the subscription.
     pub(crate) fn was_tried(&self) -> bool {
         // ORDERING: see the field.
         self.shared.tried.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What a driver implements: the two sides of a connection.
+//! The traits of a driver: the two sides of a connection.
 
 use std::error::Error;
 use std::fmt;
@@ -12,25 +12,25 @@ use crate::message::Message;
 use crate::receipt::Receipt;
 use crate::subscriber::Subscribe;
 
-/// Opens the two sides of a connection. The engine opens a side again after it failed.
+/// Opens the two sides of a connection. The engine opens a side again after it has failed.
 pub trait Transport: Send + Sync + 'static {
-    /// What the driver promises. Its `driver` is the name that
+    /// The promises of the driver. Their `driver` is the name that
     /// [`Broker::driver`](crate::Broker::driver) returns.
     fn capabilities(&self) -> &'static Capabilities;
 
     /// The largest message in bytes: key, name, headers and payload. 1 MiB by default. The engine
-    /// refuses to publish larger ones; on receipt the driver has to check.
+    /// refuses to publish larger messages. The driver has to check messages that it receives.
     fn largest_message(&self) -> usize {
         1 << 20
     }
 
     /// Whether a batch is published again if the connection was lost before the server confirmed
-    /// it. Then a message may arrive twice; otherwise it never does. True by default.
+    /// it. If so, a message may arrive twice; otherwise it does not. True by default.
     fn publishes_again(&self) -> bool {
         true
     }
 
-    /// Whether the driver wants to hear the verdicts about messages of plain subscriptions
+    /// Whether the driver gets the verdicts about messages of plain subscriptions
     /// ([`Inbound::settle`]). True by default. Without them, each message costs less.
     fn settles_plain(&self) -> bool {
         true
@@ -66,27 +66,26 @@ pub trait Transport: Send + Sync + 'static {
     fn open_inbound(&self) -> Result<Box<dyn Inbound>, ConnectError>;
 
     /// Called by each of the two threads at its end, after its side was dropped and while a
-    /// [`close`](crate::Broker::close) waits. Here a transport drops what it keeps for the next
-    /// connection, if a thread of the user must not drop it. The other thread may still use its
-    /// side.
+    /// [`close`](crate::Broker::close) waits. Here a transport drops the state that it keeps for
+    /// the next connection, if a thread of the user must not drop that state. The other thread may
+    /// still use its side.
     fn ended(&self) {}
 }
 
 /// The publishing side of a connection.
 pub trait Outbound {
     /// Publishes a batch of at most [`EngineOptions::batch`](crate::driver::EngineOptions::batch)
-    /// messages, and returns what became of each, in their order. Their payloads have at most 16
-    /// MiB together, unless the batch has only one. If fewer are returned, the others count as
-    /// [`Published::Unsent`].
+    /// messages, and returns the outcome of each, in their order. Their payloads have at most 16
+    /// MiB together, unless the batch has only one message. If fewer outcomes are returned, the
+    /// other messages count as [`Published::Unsent`].
     ///
     /// # Errors
     ///
-    /// If the connection was lost, so that the outcome for the messages is unknown. The engine
-    /// drops this side and opens another one.
+    /// If the connection was lost, so that the outcome of the messages is unknown. The engine drops
+    /// this side and opens another one.
     fn publish(&mut self, batch: &[Message]) -> Result<Vec<Published>, LinkError>;
 
-    /// Checks whether the connection lives. Called about once a second while there is nothing to
-    /// publish.
+    /// Checks the connection. Called about once a second while there is nothing to publish.
     ///
     /// # Errors
     ///
@@ -100,11 +99,11 @@ pub trait Outbound {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Published {
-    /// The server has it.
+    /// The server has the message.
     Done(Receipt),
-    /// The server refused it permanently; the text says why.
+    /// The server refused the message permanently. The text says why.
     Refused(Arc<str>),
-    /// It was not sent: the engine puts it into the next batch.
+    /// The message was not sent. The engine puts it in the next batch.
     Unsent,
 }
 
@@ -120,31 +119,31 @@ pub trait Inbound {
     /// See [`SinkError`].
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError>;
 
-    /// Closes a subscription. Its sink takes nothing more. The engine also closes a subscription
-    /// that was open on an earlier connection and ended while there was none, or that could not be
-    /// opened: a side ignores a subscription that it does not know.
+    /// Closes a subscription. Its sink takes no more messages. The engine also closes a
+    /// subscription that was open on an earlier connection and ended while there was no connection,
+    /// or that could not be opened. A side ignores a subscription that it does not know.
     fn close(&mut self, sink: &Sink);
 
-    /// Called when a handler is done with the delivery that had this tag: for a member of a group
-    /// always, for a plain subscription only if [`Transport::settles_plain`]. The delivery may have
-    /// come over an earlier connection, and the subscription may have been closed.
+    /// Called when a handler is done with the delivery with this tag. For a plain subscription,
+    /// this is called only if [`Transport::settles_plain`]. The delivery may have come over an
+    /// earlier connection, and the subscription may have been closed.
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict);
 
-    /// Delivers what arrived, and waits up to `timeout` for something to arrive. Returns early when
-    /// the interrupter is called: the engine calls it when it has something to open, close or
-    /// settle, or when a sink that was full has room again.
+    /// Delivers the messages that arrived, and waits up to `timeout` for messages. Returns early
+    /// when the interrupter is called. The engine calls it when there is a subscription to open or
+    /// close or a delivery to settle, or when a sink that was full has room again.
     ///
     /// # Errors
     ///
     /// If the connection was lost. The engine drops this side and opens another one.
     fn pump(&mut self, timeout: Duration) -> Result<(), LinkError>;
 
-    /// Returns a function that ends a waiting [`pump`](Self::pump), or the next one if none waits.
-    /// It is called from any thread and must not block.
+    /// Returns a function that ends the current wait of [`pump`](Self::pump), or the next one if no
+    /// `pump` waits. It is called from any thread and must not block.
     fn interrupter(&self) -> Arc<dyn Fn() + Send + Sync>;
 
-    /// Called once before the side is dropped in a [`close`](crate::Broker::close), after the last
-    /// `settle`: sends what the driver still holds back, such as acknowledgements.
+    /// Sends what the driver still holds back, such as acknowledgements. Called once before the
+    /// side is dropped in a [`close`](crate::Broker::close), after the last `settle`.
     fn finish(&mut self) {}
 }
 
@@ -152,15 +151,16 @@ pub trait Inbound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It was handled: acknowledge it.
+    /// The message was handled: acknowledge it.
     Handled,
-    /// It was rejected or given up: keep it as a dead letter or acknowledge it, but do not deliver
-    /// it again.
+    /// The message was rejected or given up. Keep it as a dead letter or acknowledge it, but do not
+    /// deliver it again.
     GivenUp,
-    /// It failed, and any member may try it again
+    /// The handler failed, and any member may try the message again
     /// ([`Redelivery::Requeue`](crate::Redelivery::Requeue)).
     Requeued,
-    /// The subscription ended before a handler was done with it: leave it to another member.
+    /// The subscription ended before a handler was done with the message. Leave it to another
+    /// member.
     Abandoned,
 }
 
@@ -172,8 +172,8 @@ pub struct LinkError {
 }
 
 impl LinkError {
-    /// A loss with the text of the system, the server or the client library. The text must not
-    /// contain a secret.
+    /// Makes a loss with the text of the system, the server or the client library. The text must
+    /// not contain a secret.
     pub fn new(reason: impl Into<Arc<str>>) -> Self {
         Self {
             reason: reason.into(),
@@ -181,8 +181,8 @@ impl LinkError {
         }
     }
 
-    /// Says that nothing of the batch was sent: the engine publishes it again, whatever
-    /// [`publishes_again`](Transport::publishes_again) says.
+    /// Says that no message of the batch was sent. The engine publishes the batch again, whatever
+    /// [`publishes_again`](Transport::publishes_again) returns.
     #[must_use]
     pub fn before_sending(mut self) -> Self {
         self.unsent = true;
@@ -211,9 +211,10 @@ impl Error for LinkError {}
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SinkError {
-    /// The connection was lost: it is opened again after the reconnect.
+    /// The connection was lost. The subscription is opened again after the reconnect.
     Link(LinkError),
-    /// The server refused it permanently, for this reason. The subscription ends with this error.
+    /// The server refused the subscription permanently, for this reason. The subscription ends with
+    /// this error.
     Refused(Arc<str>),
 }
 

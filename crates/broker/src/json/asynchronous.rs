@@ -24,8 +24,8 @@ use crate::subscription::BrokerSubscription;
 /// An [`AsyncHandler`](crate::AsyncHandler) that gets values, for [`Subscribe`] with options and
 /// for [middleware](crate::middleware).
 ///
-/// A message is decoded before its task begins. One that does not decode is reported and rejected:
-/// see [`BrokerExt`](crate::BrokerExt) for what becomes of it.
+/// A message is decoded before its task begins. A message that does not decode is reported and
+/// rejected: see [`BrokerExt`](crate::BrokerExt).
 pub struct AsyncJsonHandler<T, F> {
     runtime: Handle,
     make: F,
@@ -64,8 +64,8 @@ where
     F: Fn(T) -> R + Send + Sync,
     R: Future<Output = Outcome> + Send + 'static,
 {
-    /// Called inside another handler that needs the outcome, such as a middleware: this thread
-    /// waits for it.
+    /// Called by an outer handler that needs the outcome, such as a middleware. This thread waits
+    /// for the outcome.
     fn handle(&self, message: &Message, context: &Context) -> Outcome {
         let value = decoded(message, context)?;
         asynchronous::run(&self.runtime, context, || (self.make)(value))

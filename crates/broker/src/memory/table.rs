@@ -1,7 +1,7 @@
 //! The table of keys, which publishers read without a lock.
 //!
-//! It is 1,024 shards, each an arc-swapped snapshot in the order of the hashes: a key that comes or
-//! goes copies its shard, about a thousandth of the table. A route is in the table only while it
+//! It has 1,024 shards, each an arc-swapped snapshot in the order of the hashes. Adding or removing
+//! a key copies its shard, about a thousandth of the table. A route is in the table only while it
 //! has lanes.
 
 use std::cell::RefCell;
@@ -22,12 +22,13 @@ const SHARDS: usize = 1024;
 pub(crate) struct Table {
     shards: Box<[Shard]>,
     random: RandomState,
-    /// Distinguishes it from the other tables of this process.
+    /// Distinguishes this table from the other tables of this process.
     number: u64,
 }
 
-/// The route that a thread published to last, if it did so twice in a row: then the next publish
-/// needs neither the hash nor the snapshot. A route that is no longer in the table has no lanes.
+/// The route to which a thread published last, if it did so twice in a row. Then the next publish
+/// to it needs neither the hash nor the snapshot. A route that is no longer in the table has no
+/// lanes.
 struct Last {
     table: u64,
     hash: u64,
@@ -64,12 +65,12 @@ impl Routes {
 #[derive(Default)]
 struct Shard {
     routes: ArcSwapOption<Routes>,
-    /// Held by threads that add and remove lanes, so that no lane is added to a route that is being
+    /// Held while a thread adds or removes lanes, so that no lane is added to a route that is being
     /// removed.
     edit: Mutex<()>,
 }
 
-/// What a key leads to.
+/// The lanes of a key.
 #[derive(Debug)]
 pub(crate) struct Route {
     key: Arc<str>,
@@ -90,7 +91,7 @@ impl Route {
         &self.log
     }
 
-    /// The lane of a group.
+    /// Returns the lane of a group.
     pub(crate) fn group(&self, name: &str) -> Option<Arc<Lane>> {
         let groups = self.groups.lock();
         let lane = groups
@@ -99,7 +100,7 @@ impl Route {
         lane.cloned()
     }
 
-    /// Adds a lane. A group's lane replaces an older one that was closed.
+    /// Adds a lane. The lane of a group replaces an older one that was closed.
     pub(crate) fn add(&self, lane: &Arc<Lane>) {
         if let Some(name) = lane.group() {
             let mut groups = self.groups.lock();
@@ -109,7 +110,7 @@ impl Route {
         self.log.add(lane);
     }
 
-    /// Forgets a lane, which has left the log.
+    /// Removes a lane, which has left the log.
     fn remove(&self, lane: &Arc<Lane>) {
         if lane.group().is_some() {
             self.groups.lock().retain(|other| !Arc::ptr_eq(other, lane));
@@ -137,8 +138,9 @@ impl Table {
         (&self.shards[hash as usize % SHARDS], hash)
     }
 
-    /// Calls `f` with the message and the route of its key. Gives the message back if there is no
-    /// route, or the route has no lanes. `f` must not wait: this may hold a guard of the snapshot.
+    /// Calls `f` with the message and the route of its key. Returns the message if there is no
+    /// route, or the route has no lanes. `f` must not wait, because this may hold a guard of the
+    /// snapshot.
     #[inline]
     pub(crate) fn with(
         &self,
@@ -187,7 +189,7 @@ impl Table {
         back
     }
 
-    /// Changes the route of a key, which is made if there is none.
+    /// Changes the route of a key. Creates the route if there is none.
     pub(crate) fn edit<R>(&self, key: &Key, edit: impl FnOnce(&Route) -> R) -> R {
         let (shard, hash) = self.shard(key.as_str());
         let _editing = shard.edit.lock();
@@ -207,7 +209,7 @@ impl Table {
         result
     }
 
-    /// Forgets a lane, which has left its log, and with the last one its route.
+    /// Removes a lane, which has left its log, and its route if that was the last lane.
     pub(crate) fn remove(&self, lane: &Arc<Lane>) {
         let key = lane.key().as_str();
         let (shard, hash) = self.shard(key);

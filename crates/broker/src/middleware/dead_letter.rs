@@ -1,4 +1,4 @@
-//! Messages that fail for good, published elsewhere.
+//! Publishes messages that have failed for the last time under another key.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +15,16 @@ use crate::message::Message;
 use crate::publisher::Publisher;
 
 /// Publishes a message under another key when it was rejected, or has failed in its last attempt.
-/// Then the message counts as handled.
+/// After that, the message counts as handled.
 ///
-/// The copy has a new identity, since it is another message, and these headers: `fanfeed-dead-id`,
+/// The copy is another message: it has a new identity, and these headers: `fanfeed-dead-id`,
 /// `fanfeed-dead-key`, `fanfeed-dead-group` if there is one, `fanfeed-dead-attempts`,
-/// `fanfeed-dead-error`. The text of the error is cut after 1,024 bytes. A message that is so large
-/// that the copy would be too large with these headers is published without its own headers, and,
-/// if that does not suffice, is given up.
+/// `fanfeed-dead-error`. The text of the error is cut after 1,024 bytes. If the copy would be too
+/// large with these headers, it is published without the message's own headers. If that does not
+/// suffice, the message is given up.
 ///
-/// If the copy cannot be published within five seconds, the message is tried again: it is not lost.
-/// So give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or
-/// 0.
+/// If the copy cannot be published within five seconds, the message is tried again and not lost. So
+/// give the subscription more [`attempts`](crate::SubscribeOptions::attempts) than `after`, or 0.
 pub struct DeadLetter<H> {
     publisher: Arc<dyn Publisher>,
     key: Key,
@@ -35,12 +34,12 @@ pub struct DeadLetter<H> {
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How many bytes of the error's text the copy has at most.
+/// The most bytes of the error's text in the copy.
 const LONGEST_ERROR: usize = 1024;
 
 impl<H: Handler> DeadLetter<H> {
-    /// Publishes to `key` the messages that `inner` rejects, and those that have failed `after`
-    /// times.
+    /// Makes a handler that publishes to `key` the messages that `inner` rejects, and those that
+    /// have failed `after` times.
     pub fn new(publisher: Arc<dyn Publisher>, key: impl Into<Key>, after: u32, inner: H) -> Self {
         Self {
             publisher,

@@ -1,4 +1,4 @@
-//! Messages that come twice, handled once.
+//! Handles messages that come twice only once.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -11,11 +11,11 @@ use crate::handler::{Handler, Outcome};
 use crate::id::MessageId;
 use crate::message::Message;
 
-/// Skips messages whose identity was handled before, within a window of time and number.
+/// Skips messages whose identity was handled before, within a window of time and of number.
 ///
 /// An identity is remembered once the handler has returned `Ok`, so that a message that failed is
-/// tried again. The window is this handler's own: it knows nothing of other processes, and a
-/// duplicate that arrives while the first is still being handled
+/// tried again. The window belongs to this handler and does not include other processes. A
+/// duplicate that arrives while the first message is still being handled
 /// ([`concurrency`](crate::SubscribeOptions::concurrency) above 1) is handled too.
 pub struct Deduplicate<H> {
     most: usize,

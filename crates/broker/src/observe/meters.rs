@@ -1,7 +1,7 @@
 //! The feature `metrics`: counters, a histogram and gauges by the facade `metrics`.
 //!
-//! A broker asks the recorder for its metrics once, when it is made. All have the label `driver`.
-//! Keys are no label: there may be a hundred thousand of them.
+//! A broker registers its metrics with the recorder once, when it is made. All have the label
+//! `driver`. Keys are not labels, because there may be a hundred thousand of them.
 
 #[cfg(feature = "metrics")]
 use std::time::Instant;
@@ -43,7 +43,7 @@ const COUNTERS: [(Meter, &str, &str); 9] = [
     (
         Meter::Unrouted,
         "fanfeed_broker_unrouted_total",
-        "Messages for which nobody was subscribed.",
+        "Messages without a subscription.",
     ),
     (
         Meter::Dropped,
@@ -72,8 +72,8 @@ const COUNTERS: [(Meter, &str, &str); 9] = [
     ),
 ];
 
-/// The metrics of a broker. The recorder is user code, and is called where a panic would take a job
-/// along: it loses that value.
+/// The metrics of a broker. The recorder is user code, and is called where a panic would end a job.
+/// So its panics are caught, and the value is lost.
 pub(crate) struct Meters {
     #[cfg(feature = "metrics")]
     counters: [metrics::Counter; COUNTERS.len()],
@@ -171,7 +171,7 @@ impl Meters {
     pub(crate) fn handled(&self, _watch: Watch) {}
 }
 
-/// When the call of a handler began.
+/// The time at which the call of a handler began.
 #[derive(Clone, Copy)]
 pub(crate) struct Watch(#[cfg(feature = "metrics")] Instant);
 

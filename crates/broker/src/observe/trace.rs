@@ -1,10 +1,10 @@
 //! The feature `tracing`: spans around publish and handle, and the trace context that messages
 //! carry.
 //!
-//! The context is the W3C's: the headers `traceparent` and `tracestate`. This crate passes it on,
-//! from the message that a handler got to those that it publishes, and records it in the spans. It
-//! makes none: the identities of a trace belong to the library that exports it, and one that is
-//! made up here would name a span that nobody exported.
+//! The context is the W3C's: the headers `traceparent` and `tracestate`. This crate passes it on
+//! from the message that a handler got to the messages that it publishes, and records it in the
+//! spans. It creates no context: the identities of a trace belong to the library that exports the
+//! trace, and a context from here would name a span that was never exported.
 
 #[cfg(all(feature = "tracing", feature = "tokio"))]
 pub(crate) use on::Trace;
@@ -79,8 +79,8 @@ mod on {
             && (version != "00" || parts.next().is_none())
     }
 
-    /// Begins to publish: gives the message the context of the one that this thread handles, unless
-    /// it has one of its own, and enters a span.
+    /// Begins to publish. Gives the message the context of the message that this thread handles,
+    /// unless it has a context of its own, and enters a span.
     pub(crate) fn publishing(driver: &'static str, message: Message) -> (Message, EnteredSpan) {
         let carried = match message.headers().shared(PARENT) {
             Some(_) => None,
@@ -147,7 +147,7 @@ mod on {
         if let Started::Done(Err(error)) = &started
             && !span.is_disabled()
         {
-            // The error's text is user code, and stands in the event `HandlerFailed`.
+            // The error's text is made by user code, and is in the event `HandlerFailed`.
             let kind = match error {
                 crate::HandlerError::Retry(_) => "retry",
                 crate::HandlerError::Reject => "reject",
@@ -159,7 +159,7 @@ mod on {
         started
     }
 
-    /// Restores the context of the outer message at its end.
+    /// Restores the context of the outer message when it is dropped.
     struct Inside(Option<Carried>);
 
     impl Inside {
@@ -185,7 +185,7 @@ mod on {
 
     #[cfg(feature = "tokio")]
     impl Trace {
-        /// Those of the handler that starts on this thread.
+        /// Returns the span and the context of the handler that starts on this thread.
         pub(crate) fn current() -> Self {
             let carried = CURRENT.try_with(|current| current.borrow().clone());
             Self {

@@ -1,5 +1,5 @@
-//! Shuttle's primitives with the calls of `parking_lot`'s. Time does not pass: a timed wait ends
-//! only when it is woken or, if a program asks for that, once others have run.
+//! Shuttle's primitives with the interface of `parking_lot`. Time does not pass: a timed wait ends
+//! only when it is woken or, if a program asks for that, after other threads have run.
 #![allow(
     missing_debug_implementations,
     missing_docs,

@@ -1,6 +1,6 @@
-//! How large a pool is.
+//! The size of a pool.
 
-/// How many threads call handlers.
+/// The number of threads that call handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolOptions {
     pub(crate) threads: usize,
@@ -8,9 +8,9 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// One thread for each core, but at least 2 and at most 8; up to eight times as many while some
-    /// handlers take 10 ms or longer, whether they wait or compute, and up to 512 when all threads
-    /// are blocked.
+    /// One thread for each core, but at least 2 and at most 8. Up to eight times as many while some
+    /// handlers take 10 ms or longer, whether they wait or compute. Up to 512 when all threads are
+    /// blocked.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -19,7 +19,7 @@ impl PoolOptions {
         }
     }
 
-    /// How many threads there are when no handler blocks, at least 1.
+    /// The number of threads when no handler blocks, at least 1.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -27,8 +27,8 @@ impl PoolOptions {
         self
     }
 
-    /// The most threads that there are when handlers block. If all of them are blocked, the other
-    /// handlers wait, and [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
+    /// The most threads when handlers block. If all of them are blocked, the other handlers wait,
+    /// and [`Event::PoolExhausted`](crate::Event::PoolExhausted) reports it.
     #[must_use]
     pub fn limit(mut self, threads: usize) -> Self {
         self.limit = threads.max(1);
