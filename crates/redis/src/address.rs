@@ -1,4 +1,4 @@
-//! Parsing of a configuration from a URL.
+//! Parses a configuration from a URL.
 //!
 //! No error contains the URL, which may contain a password.
 

@@ -1,7 +1,7 @@
 //! Doorbells: streams that wake readers. Each batch of a publisher appends one entry, which lists
 //! the batch's keys.
 //!
-//! A reader of many keys blocks on the 16 doorbells only, and then reads the streams of the keys
+//! A reader of many keys blocks only on the 16 doorbells, and then reads the streams of the keys
 //! that their entries list. Each entry has one field, `keys`, whose value is the escaped keys with
 //! a space between them, so that it can be read with `redis-cli` and written from any language.
 
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 pub(crate) const FIELD: &[u8] = b"keys";
 
 /// About how many entries a doorbell keeps. If a reader asks for [`READ`] entries and gets fewer,
-/// it has missed none: the server trims a doorbell only when it has more than this many.
+/// it has missed none, because the server trims a doorbell only when it has more than this many.
 pub(crate) const KEPT: usize = 4096;
 
 /// How many entries of a doorbell are read at a time.
@@ -24,7 +24,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Lists these escaped keys.
+    /// Makes a ring that lists these escaped keys.
     pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Self {
         let mut seen = HashSet::new();
         let mut text = String::new();
@@ -44,7 +44,7 @@ impl Ring {
     }
 }
 
-/// The escaped keys that an entry lists. A value that is not UTF-8 lists none.
+/// Returns the escaped keys that an entry lists. A value that is not UTF-8 lists none.
 pub(crate) fn rung(value: &[u8]) -> impl Iterator<Item = &str> {
     let text = std::str::from_utf8(value).unwrap_or_default();
     text.split(' ').filter(|key| !key.is_empty())

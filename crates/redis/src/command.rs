@@ -1,4 +1,4 @@
-//! Commands in the form that the server reads, packed one after the other.
+//! Commands in the server's format, packed one after the other.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ impl Commands {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Adds an XREAD of at most `count` entries of each stream behind its position. With `block` it
-    /// waits until there are some.
+    /// Adds an XREAD of at most `count` entries of each stream after its position. With `block`,
+    /// the server waits until there are some.
     pub(crate) fn xread<'a>(
         &mut self,
         count: usize,
@@ -91,7 +91,7 @@ impl Commands {
         &self.bytes
     }
 
-    /// How many commands there are, and so how many answers will come.
+    /// The number of commands, and so of the answers.
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -1,4 +1,4 @@
-//! The configuration: how to connect, and what the server keeps.
+//! The configuration of a broker.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub struct Config {
     pub(crate) sweep: Duration,
 }
 
-/// Which feature of Redis carries the messages. Brokers of different modes do not see each other's
-/// messages.
+/// The feature of Redis that carries the messages. Brokers of different modes do not see each
+/// other's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
@@ -77,8 +77,8 @@ impl Config {
         }
     }
 
-    /// Sets the user (of the server's access control list) that connects. By default the server's
-    /// user `default` connects.
+    /// Sets the user, of the server's access control list. The default is the server's user
+    /// `default`.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
@@ -113,10 +113,11 @@ impl Config {
         self
     }
 
-    /// Publishes only payloads in the mode of pub/sub, on channels whose names are the prefix and
-    /// the key as they are: for subscribers of other programs. Identity, name, time and headers of
-    /// the messages are lost. The broker wakes itself on a channel `fanfeed-wake:{..}`, which its
-    /// user must be allowed to use. Off by default. Streams are not affected.
+    /// Publishes only payloads in the mode of pub/sub, for subscribers in other programs. The name
+    /// of a channel is the prefix and the key, without escaping. Identity, name, time and headers
+    /// of the messages are lost. The broker wakes its own listener on a channel
+    /// `fanfeed-wake:{..}`, which its user must be allowed to use. Off by default. Streams are not
+    /// affected.
     #[must_use]
     pub fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;
@@ -141,12 +142,12 @@ impl Config {
         self
     }
 
-    /// Sets about how many entries the stream of a key keeps. With `None` it keeps all, until the
-    /// server has no memory left.
+    /// Sets about how many entries the stream of a key keeps. With `None` it keeps all entries,
+    /// until the server has no memory left.
     ///
     /// The server removes whole blocks of entries, so a stream may have about a hundred entries
     /// more. It removes the oldest entries, whether they were acknowledged or not. A reader that
-    /// had not read them yet reports a gap.
+    /// had not read them reports a gap.
     #[must_use]
     pub fn max_entries(mut self, entries: impl Into<Option<u64>>) -> Self {
         self.max_entries = entries.into();
@@ -177,15 +178,15 @@ impl Config {
     }
 
     /// Sets how often a member of groups sends a heartbeat. A member that has sent none for three
-    /// intervals counts as dead, and its messages go to others. All members should have the same
-    /// interval.
+    /// intervals counts as dead, and its messages go to other members. All members should have the
+    /// same interval.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
         self
     }
 
-    /// Sets how often a broker looks at all streams, even if no doorbell was rung. A message from a
+    /// Sets how often a broker reads all streams, even if no doorbell was rung. A message from a
     /// program that rings no doorbell can be late by this interval.
     #[must_use]
     pub fn sweep(mut self, interval: Duration) -> Self {
@@ -202,7 +203,7 @@ impl Config {
         }
     }
 
-    /// A text from the server or a library, without the password.
+    /// Returns a text from the server or a library without the password.
     pub(crate) fn redact(&self, text: &str) -> String {
         match &self.password {
             Some(password) => password.redact(text),
@@ -230,7 +231,7 @@ impl Config {
                 "a stream that keeps 0 entries delivers nothing: give at least 1, or `None` to keep all",
             );
         }
-        // The server takes milliseconds, and the system no timeout of zero.
+        // The server takes milliseconds, and the system does not allow a timeout of zero.
         let intervals = [
             ("dial timeout", self.dial),
             ("read timeout", self.read),

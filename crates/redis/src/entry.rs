@@ -2,13 +2,13 @@
 //!
 //! | field | meaning | without it |
 //! |---|---|---|
-//! | `payload` | the payload | the entry is no message |
+//! | `payload` | the payload | the entry is not a message |
 //! | `id` | the identity | the entry's own position |
 //! | `name` | the name | none |
 //! | `time` | milliseconds since 1970 | the time in the entry's position |
 //! | `h.NAME` | the header `NAME` | |
 //!
-//! Any other field is ignored, so that later releases and other languages can add some.
+//! Other fields are ignored, so that later releases and other languages can add fields.
 
 use std::fmt;
 use std::mem;
@@ -29,15 +29,15 @@ const HEADER: &[u8] = b"h.";
 /// Why an entry is not a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BadEntry {
-    /// It has no field `payload`, or it was deleted.
+    /// It has no field `payload`, or the entry was deleted.
     NoPayload,
     /// It has this field twice.
     Twice(String),
     /// This field is not UTF-8, or its name is not.
     NotText(String),
-    /// The field `time` is not a number, or is beyond what the clock can count.
+    /// The field `time` is not a number, or is a time that the clock cannot represent.
     NoTime,
-    /// It begins like a message of this crate, but its head has no end.
+    /// It begins like a message of this crate, but its head is not terminated.
     NoHead,
     /// It has more bytes than the limit.
     TooLarge { size: usize, limit: usize },
@@ -86,7 +86,7 @@ pub(crate) fn append(
     commands.part(message.payload());
 }
 
-/// Calls `take` with each field of a message but its payload.
+/// Calls `take` with each field of a message except its payload.
 pub(crate) fn fields_of(message: &Message, mut take: impl FnMut(&[u8], &[u8])) {
     take(ID, message.id().to_string().as_bytes());
     take(
@@ -114,8 +114,8 @@ fn time(milliseconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds))
 }
 
-/// Reads a message that arrived under `key`, of at most `limit` bytes. Otherwise returns why it is
-/// none, and its payload.
+/// Reads a message that arrived under `key`, of at most `limit` bytes. If the entry is not a
+/// message, returns the reason and its payload.
 pub(crate) fn read(
     key: &Key,
     limit: usize,
@@ -132,7 +132,8 @@ pub(crate) fn read(
     })
 }
 
-/// The payload that was not taken from these fields, or else the values that were not.
+/// Returns the payload that was not taken from these fields. If there is none, returns the values
+/// that were not taken.
 fn rest(mut fields: Vec<(Vec<u8>, Vec<u8>)>) -> Bytes {
     let payload = fields.iter_mut().find(|(field, _)| field == PAYLOAD);
     match payload {
@@ -144,7 +145,7 @@ fn rest(mut fields: Vec<(Vec<u8>, Vec<u8>)>) -> Bytes {
     }
 }
 
-/// A message that is being put together from its fields.
+/// A message that is being assembled from its fields.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     payload: Option<Bytes>,
@@ -164,8 +165,8 @@ impl Parts {
         }
     }
 
-    /// Takes the key, and then all fields. The values of those that it cannot take, and of unknown
-    /// ones, stay where they are.
+    /// Takes the key, and then all fields. The values of unknown fields, and of fields that it
+    /// cannot take, stay in place.
     fn take_all(&mut self, key: &Key, fields: &mut [(Vec<u8>, Vec<u8>)]) -> Result<(), BadEntry> {
         self.key(key)?;
         fields
@@ -178,7 +179,7 @@ impl Parts {
         self.grow(key.as_str().len())
     }
 
-    /// Counts bytes before they are kept, so that never more than the limit is kept.
+    /// Counts bytes before they are stored, so that the limit is never exceeded.
     fn grow(&mut self, bytes: usize) -> Result<(), BadEntry> {
         self.size += bytes;
         let (size, limit) = (self.size, self.limit);
@@ -225,8 +226,8 @@ impl Parts {
         }
     }
 
-    /// Returns the message. Without a field `id` or `time` it gets the given values. The payload
-    /// stays if there is none.
+    /// Returns the message. Without a field `id` or `time`, it gets the given values. If there is
+    /// no message, the payload stays in place.
     pub(crate) fn message(
         &mut self,
         key: &Key,
@@ -267,7 +268,7 @@ fn text(field: &[u8], value: Vec<u8>) -> Result<String, BadEntry> {
     String::from_utf8(value).map_err(|_| BadEntry::NotText(shown(field)))
 }
 
-/// A field's name in an error, which shows no more than its beginning.
+/// The name of a field in an error, which shows only its beginning.
 fn shown(field: &[u8]) -> String {
     String::from_utf8_lossy(&field[..field.len().min(64)]).into_owned()
 }
@@ -289,7 +290,7 @@ mod tests {
         sequence: 5,
     };
 
-    /// The fields that the command writes, behind its name, the stream, MAXLEN and `*`.
+    /// The fields that the command writes, after its name, the stream, MAXLEN and `*`.
     fn written(message: &Message) -> RawEntry {
         let mut commands = Commands::new();
         append(&mut commands, b"s", Some(b"100"), message);

@@ -1,12 +1,12 @@
-//! What can go wrong on a connection that was up.
+//! The faults of an open connection.
 
 use std::fmt;
 
-/// Why a command has no usable answer.
+/// Why a command got no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection is no longer usable: it was closed, did not answer in time, or received
-    /// something that is not an answer.
+    /// The connection is no longer usable: it was closed, the server did not answer in time, or it
+    /// sent something that is not an answer.
     Lost(String),
     /// The server refused the command.
     Refused {
@@ -32,8 +32,8 @@ impl Fault {
             Fault::Lost(_) => true,
             Fault::Refused { code, .. } => {
                 // The server loads its data, became a replica, lost its replicas or its disk, or
-                // its cluster is moving. `OOM` is not among these: there may never be memory again,
-                // and members can go on without.
+                // its cluster is moving. `OOM` is not one of these: memory may never be available
+                // again, and members can continue without it.
                 matches!(
                     &code[..],
                     "LOADING"
@@ -49,7 +49,7 @@ impl Fault {
         }
     }
 
-    /// Whether the group is not there any more, so that nothing is pending in it.
+    /// Whether the group no longer exists, so that it has no pending entries.
     pub(crate) fn is_vanished(&self) -> bool {
         self.is("NOGROUP") || self.is("WRONGTYPE")
     }
@@ -64,7 +64,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Advice on what would be right, where the server gives none.
+/// Advice for a refusal where the server gives none.
 fn advice(code: &str, text: &str) -> &'static str {
     match code {
         "NOPERM"

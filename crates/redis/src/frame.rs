@@ -1,6 +1,6 @@
 //! A message in the form in which it is published on a pub/sub channel.
 //!
-//! A head, an empty line, and the payload as it is:
+//! A head, an empty line, and the payload without encoding:
 //!
 //! ```text
 //! fanfeed/1
@@ -13,9 +13,9 @@
 //! ```
 //!
 //! The fields of the head are those of an [entry](crate::entry). In names and values, control
-//! characters, `%` and all bytes beyond ASCII are percent-encoded, like `%20`; in names so is `=`.
-//! Text that does not begin with the first line was published by other programs, and is a payload
-//! as a whole.
+//! characters, `%` and all bytes beyond ASCII are percent-encoded, like `%20`. In names, `=` is
+//! encoded too. Text that does not begin with the first line was published by another program, and
+//! all of it is the payload.
 
 use std::borrow::Cow;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! For the fuzz target: everything that parses bytes from a server or from another writer.
+//! Functions for the fuzz target, which parse bytes from a server or from another writer.
 
 use bytes::Bytes;
 use fanfeed_broker::{Key, Message};
@@ -14,7 +14,7 @@ use crate::reply::{RawEntry, pending, streams};
 
 const LIMIT: usize = 256;
 
-/// Reads `bytes` as an answer of the server, and each entry in it as a message and as a ring.
+/// Parses `bytes` as an answer of the server, and each entry in it as a message and as a ring.
 ///
 /// # Panics
 /// If a message is larger than the limit, or is not read back as it was written.
@@ -46,7 +46,7 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
-/// Reads `bytes` as a message that was published on a channel.
+/// Parses `bytes` as a message that was published on a channel.
 ///
 /// # Panics
 /// If the message is larger than the limit, or is not read back as it was written.
@@ -72,7 +72,7 @@ fn same(message: &Message, again: &Message) {
     assert_eq!(again.event_name(), message.event_name());
 }
 
-/// Rings for the keys in `bytes`, one to a line, and reads the ring.
+/// Writes a ring for the keys in `bytes`, one on each line, and parses it.
 ///
 /// # Panics
 /// If the ring lists other keys.

@@ -1,20 +1,19 @@
 //! The receiving side.
 //!
-//! All work is done on the engine's thread, with one connection: reading without waiting,
-//! acknowledging, opening, heartbeats. Only waiting is left to the [`Waiter`], which has a
-//! connection and a thread of its own and sends its answers to the inbox. There are two ways to
-//! wait:
+//! The engine's thread does all work over one connection: reading without waiting, acknowledging,
+//! opening, heartbeats. Only the [`Waiter`] waits. It has a connection and a thread of its own and
+//! sends its answers to the inbox. There are two ways to wait:
 //!
-//! - **directly**, for at most [`DIRECT`] streams: the wait names the streams themselves;
-//! - **at the doorbells** ([`bell`](crate::bell)): the wait names the doorbells, and the stream of
+//! - **directly**, for at most [`DIRECT`] streams. The wait names the streams themselves.
+//! - **at the doorbells** ([`bell`](crate::bell)): The wait names the doorbells, and the stream of
 //!   each key that they list is read.
 //!
-//! INVARIANT: whatever is appended to a stream after [`open`](RedisInbound::open) returned is read.
-//! Its subscription's cursor was set from the server's answer, and the stream is read again
-//! whenever it was rung for by a batch that ended after that answer (a doorbell is read from the
-//! position it had when this side was opened), when the last read may have left something
-//! ([`Work::ready`]), at each sweep, and after a reconnect. Ready streams are read in turn
-//! ([`Turns`]), so that no subscription waits for another one that is always ready.
+//! INVARIANT: every entry that is appended to a stream after [`open`](RedisInbound::open) returned
+//! is read. The subscription's cursor was set from the server's answer. The stream is read again
+//! when a batch that ended after that answer rang for it (a doorbell is read from its position at
+//! the time when this side was opened), when the last read may have left entries ([`Work::ready`]),
+//! at each sweep, and after a reconnect. Ready streams are read in turn ([`Turns`]), so that a
+//! subscription that is always ready does not delay the others.
 
 mod claims;
 mod opening;
@@ -47,20 +46,20 @@ use crate::wire::{Wire, accepted};
 use settling::Settled;
 use turns::Turns;
 
-/// The most streams that are waited for directly.
+/// The most streams of a direct wait.
 const DIRECT: usize = 16;
 
-/// The size of an entry, in bytes, that the first rounds reckon with.
+/// The size of an entry, in bytes, that the first rounds assume.
 const LARGE: usize = 1 << 16;
 
 /// The state that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     subscriptions: HashMap<u64, Subscription>,
-    /// Closed members. Each is forgotten once its handlers hold no more messages.
+    /// Closed members. Each is removed when its handlers hold no more messages.
     closing: HashSet<u64>,
-    /// Closed members whose entries the server would not hand on. They stay pending until a sweep
-    /// tries again.
+    /// Closed members whose entries the server refused to hand on. The entries stay pending until a
+    /// sweep tries again.
     stuck: HashSet<u64>,
     settled: Settled,
 }
@@ -74,20 +73,20 @@ impl Kept {
 /// The streams to read.
 #[derive(Debug, Default)]
 struct Work {
-    /// Subscriptions whose streams have something new, or may have.
+    /// Subscriptions whose streams have, or may have, new entries.
     ready: Turns,
-    /// Subscriptions whose streams a sweep has not looked at yet.
+    /// Subscriptions whose streams a sweep has not read yet.
     swept: Turns,
-    /// Subscriptions that are next read by a command of their own, because a read of several
-    /// streams was refused.
+    /// Subscriptions whose next read is a command of its own, because a read of several streams was
+    /// refused.
     apart: HashSet<u64>,
     /// Subscriptions that would be ready if their sinks had room.
     full: HashSet<u64>,
-    /// Members that have as many entries as they should ([`Pace`](crate::pace::Pace)), and their
-    /// stream may have more. They read again when their handlers have settled some. No direct wait
-    /// names their streams for them until a read has shown that there is no more.
+    /// Members that have as many entries as they should ([`Pace`](crate::pace::Pace)), and whose
+    /// streams may have more. They read again when their handlers have settled some. No direct wait
+    /// names their streams for them before a read has shown that the stream has no more.
     ahead: HashSet<u64>,
-    /// Members of groups for which to look for entries that other members left behind.
+    /// Members of groups that have to look for entries that other members left behind.
     claims: Turns,
     /// Members that found more such entries than they had room for. They look again when there is
     /// room.
@@ -141,14 +140,14 @@ pub(crate) struct RedisInbound {
     /// The subscriptions of each key, by its escape.
     by_key: HashMap<String, Vec<u64>>,
     work: Work,
-    /// The wait under way no longer fits the subscriptions.
+    /// Whether the current wait no longer fits the subscriptions.
     stale: bool,
     direct: bool,
-    /// How many entries of each stream the wait under way asks for.
+    /// How many entries of each stream the current wait asks for.
     brought: usize,
-    /// Plain subscriptions that a doorbell was rung for lately, the last one first.
+    /// Plain subscriptions for which a doorbell rang lately, the last one first.
     hot: VecDeque<u64>,
-    /// The last entry of each doorbell that was read.
+    /// The last entry that was read of each doorbell.
     bells: [Position; BELLS],
     handover: Position,
     connected: Instant,
@@ -164,14 +163,15 @@ pub(crate) struct RedisInbound {
 #[derive(Clone)]
 struct Interrupt {
     inbox: Sender<Note>,
-    /// Whether a nudge is in the inbox, so that there is never more than one.
+    /// Whether a nudge is in the inbox, so that there is at most one.
     pending: Arc<AtomicBool>,
 }
 
 impl Interrupt {
     fn nudge(&self) {
-        // ORDERING: pairs with the swap in `RedisInbound::take`: what was done before the nudge is
-        // seen by the engine's thread after it took the nudge, also if this call finds one pending.
+        // ORDERING: pairs with the swap in `RedisInbound::take`. After the engine's thread has
+        // taken the nudge, it sees everything that was done before this call, even if a nudge was
+        // already pending.
         if !self.pending.swap(true, Ordering::AcqRel) {
             let _ = self.inbox.send(Note::Nudge);
         }
@@ -206,7 +206,7 @@ impl RedisInbound {
             alive: false,
             beat: now,
             swept: now,
-            // Entries may be large until the first are seen; the number falls quickly.
+            // Entries may be large until the first ones are seen. The number falls quickly.
             largest: shared.config.max_message.min(LARGE),
             shared,
         };
@@ -237,7 +237,7 @@ impl RedisInbound {
     fn look_for_room(&mut self) {
         let RedisInbound { work, kept, .. } = self;
         let mut found = false;
-        // The engine signals room when half of the buffer is free. Other nudges come sooner, and a
+        // The engine signals room when half of the buffer is free. Other nudges come earlier, and a
         // few entries are not worth a round.
         let is_full = |sink: &Sink| 2 * sink.room() < sink.buffer();
         work.full.retain(|id| {
@@ -251,7 +251,7 @@ impl RedisInbound {
             }
             full
         });
-        // A direct wait leaves out what had no room.
+        // A direct wait leaves out the subscriptions that had no room.
         self.stale |= found && self.direct;
         work.short.retain(|id| {
             let Some(subscription) = kept.subscriptions.get(id) else {
@@ -288,7 +288,7 @@ impl RedisInbound {
     }
 
     /// Ends a subscription for which the server refused a command. If it is a member, its entries
-    /// go to others.
+    /// go to other members.
     fn fail(&self, id: u64, fault: &Fault) {
         if let Some(subscription) = self.kept.subscriptions.get(&id) {
             let reason = self.shared.config.redact(&fault.to_string());
@@ -333,8 +333,8 @@ impl Inbound for RedisInbound {
             }
             self.keep_time()?;
             self.settle_all()?;
-            // First, so that no backlog of new entries keeps a member from those that others left
-            // behind.
+            // First, so that a backlog of new entries does not keep a member from entries that
+            // others left behind.
             self.claim_some()?;
             word |= self.round()?;
             self.check_places()?;
@@ -367,8 +367,7 @@ impl Inbound for RedisInbound {
     }
 
     fn finish(&mut self) {
-        // At the end: if this cannot be sent any more, the others find out from the missing
-        // heartbeat.
+        // The side ends. If this cannot be sent, other members find out from the missing heartbeat.
         let _ = self.settle_all();
         let _ = self.leave();
     }
@@ -386,7 +385,7 @@ impl fmt::Debug for RedisInbound {
     }
 }
 
-/// Makes any fault a lost connection, for commands whose refusal cannot be handled here.
+/// Turns any fault into a lost connection, for commands whose refusal cannot be handled here.
 fn refused(fault: Fault) -> LinkError {
     link(&fault)
 }
@@ -397,7 +396,7 @@ fn first(wire: &mut Wire, commands: &Commands) -> Result<Result<Value, Fault>, L
     lasting(answers.into_iter().next().unwrap_or(Value::Nil))
 }
 
-/// Makes a refusal that may pass a lost connection: the engine connects again after its pause.
+/// Turns a temporary refusal into a lost connection: the engine connects again after its pause.
 fn lasting(answer: Value) -> Result<Result<Value, Fault>, LinkError> {
     match accepted(answer) {
         Err(fault) if fault.is_passing() => Err(link(&fault)),

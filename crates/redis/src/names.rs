@@ -24,7 +24,7 @@ pub(crate) const BELLS: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     prefix: Arc<str>,
-    /// Whether channels have the names of their keys as they are.
+    /// Whether channels have the unescaped names of their keys.
     bare: bool,
 }
 
@@ -36,8 +36,8 @@ impl Names {
         }
     }
 
-    /// Whether channels have the names of their keys as they are. Then a key in braces could have
-    /// the channel of [`wake`](Self::wake), if it guessed the random name.
+    /// Sets whether channels have the unescaped names of their keys. If so, a key in braces could
+    /// have the channel of [`wake`](Self::wake), if it contained the random name.
     pub(crate) fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;
         self
@@ -90,8 +90,8 @@ impl Names {
     }
 
     /// The channel with which a broker wakes its own listener. No key has this channel, because no
-    /// escaped key has a brace. A bare channel is for other programs, which may listen to all that
-    /// begin with the prefix: so it does not begin with it.
+    /// escaped key has a brace. With bare channels, other programs may listen to all channels that
+    /// begin with the prefix, so this channel does not begin with it.
     pub(crate) fn wake(&self, member: &str) -> String {
         match self.bare {
             true => format!("fanfeed-wake:{{{member}}}"),
@@ -105,7 +105,7 @@ impl Names {
     }
 }
 
-/// Escapes a key: ASCII letters, digits and `-_.:/@+=,~` stay, every other byte becomes `%` and two
+/// Escapes a key. ASCII letters, digits and `-_.:/@+=,~` stay. Every other byte becomes `%` and two
 /// upper-case hexadecimal digits.
 ///
 /// INVARIANT: two keys never share an escape, because each byte maps to one token, no token is the

@@ -1,5 +1,5 @@
-//! The publishing side: it sends one pipeline for each batch. For streams it ends with one ring: an
-//! entry for a doorbell.
+//! The publishing side. It sends one pipeline for each batch. For streams, the pipeline ends with
+//! one ring: an entry for a doorbell.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub(crate) struct RedisOutbound {
     shared: Arc<Shared>,
     wire: Wire,
     commands: Commands,
-    /// About how many entries a stream keeps, and a doorbell, both as text.
+    /// About how many entries a stream and a doorbell keep, as text.
     kept: Option<Vec<u8>>,
     rings_kept: Vec<u8>,
     bells: Vec<Vec<u8>>,
-    /// The doorbell of the next batch. They take turns.
+    /// The doorbell of the next batch. Doorbells take turns.
     next: usize,
 }
 
@@ -112,8 +112,7 @@ impl Outbound for RedisOutbound {
             .wire
             .run(&self.commands)
             .map_err(|fault| link(&fault))?;
-        // A doorbell that cannot be rung delays the readers until their next sweep; the messages
-        // are there.
+        // If the doorbell cannot be rung, readers find the messages at their next sweep.
         answers.truncate(batch.len());
         let mut passing = None;
         let mut results = Vec::with_capacity(batch.len());
@@ -123,7 +122,7 @@ impl Outbound for RedisOutbound {
                     let position = String::from_utf8_lossy(&position);
                     Published::Done(Receipt::new(message.id().clone(), Some(position.into())))
                 }
-                // How many connections PUBLISH reached.
+                // The number of connections that PUBLISH reached.
                 Ok(Value::Int(_)) => Published::Done(Receipt::new(message.id().clone(), None)),
                 Ok(_) => return Err(link(&Fault::confused("a published message"))),
                 Err(fault) if fault.is_passing() => {
@@ -135,8 +134,8 @@ impl Outbound for RedisOutbound {
                 }
             });
         }
-        // If no message came through, the engine has to wait longer and longer between its
-        // attempts, as after a lost connection: the server may have changed its role, so that a new
+        // If no message was accepted, the engine has to wait longer and longer between its
+        // attempts, as after a lost connection. The server may have changed its role, so that a new
         // connection is needed.
         match passing {
             Some(fault)

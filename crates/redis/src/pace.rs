@@ -1,12 +1,12 @@
 //! How many entries a member of a group may have at a time.
 //!
-//! The server gives a member as many new entries as it asks for, so a member that asked for all
-//! that its buffer holds would take a burst from the others. A member has what its handlers have,
-//! one more, and what they settle in [`AHEAD`] to twice that time.
+//! The server gives a member as many new entries as it asks for. A member that asked for as many as
+//! its buffer holds would take a burst from the others. So a member has the entries that its
+//! handlers have, one more, and as many as they settle in [`AHEAD`] to twice that time.
 
 use std::time::{Duration, Instant};
 
-/// For how long the handlers of a member should at least have work without another read.
+/// The shortest time for which the handlers of a member should have work without another read.
 const AHEAD: Duration = Duration::from_millis(20);
 
 /// After this time without a settled entry, a member counts as slow again.
@@ -18,8 +18,8 @@ pub(crate) struct Pace {
     least: usize,
     most: usize,
     window: usize,
-    /// How many entries were settled since the last measurement, or since the member had none: the
-    /// time in which it waits for the server is no sign of slow handlers.
+    /// How many entries were settled since the last measurement, or since the member last had none:
+    /// the time in which it waits for the server must not count as slow handling.
     settled: usize,
     since: Instant,
     /// When the last entry was settled.
@@ -40,7 +40,7 @@ impl Pace {
         }
     }
 
-    /// The member gets an entry, and has no other.
+    /// Called when the member gets an entry and has no other.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.settled = 0;
         self.since = now;
@@ -51,15 +51,15 @@ impl Pace {
         self.last = now;
     }
 
-    /// Whether a member with this many entries should read again. It waits until it has half of
-    /// them, so that it does not read for each single one, unless a handler has nothing to begin
-    /// with next.
+    /// Whether a member with this many entries should read again. It waits until it has half of the
+    /// entries it may have, so that it does not read for each entry, unless a handler has no next
+    /// entry.
     pub(crate) fn is_low(&self, held: usize) -> bool {
         held < self.least || 2 * held <= self.window
     }
 
-    /// How many entries the member may have now. The number doubles each time as many were settled
-    /// within [`AHEAD`], and otherwise follows the pace.
+    /// How many entries the member may have now. The number doubles each time that so many entries
+    /// were settled within [`AHEAD`], and otherwise follows the pace.
     pub(crate) fn window(&mut self, now: Instant) -> usize {
         if self.settled == 0 {
             if now.saturating_duration_since(self.last) >= IDLE {
@@ -103,7 +103,8 @@ mod tests {
             settle(&mut pace, 3, start + 10 * AHEAD * step);
             assert_eq!(pace.window(start + 10 * AHEAD * step), 4);
         }
-        // Two long handlers leave a place for a message to begin with, and one behind it.
+        // With two long handlers, there is a place for one message that a handler can begin next,
+        // and one for a message after it.
         assert!(pace.is_low(2) && pace.is_low(3) && !pace.is_low(4));
     }
 
@@ -114,7 +115,7 @@ mod tests {
         let windows: Vec<usize> = (0..9)
             .map(|_| {
                 let window = pace.window(now);
-                // The answer of the server takes longer than its handlers.
+                // The server's answer takes longer than the handlers.
                 now += 4 * AHEAD;
                 pace.begin(now);
                 now += Duration::from_millis(1);

@@ -17,7 +17,7 @@ impl Position {
         sequence: 0,
     };
 
-    /// Reads `1700000000000-0`; a sequence that is left out is 0.
+    /// Parses `1700000000000-0`. A missing sequence is 0.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (milliseconds, sequence) = text.split_once('-').unwrap_or((text, "0"));
@@ -27,7 +27,7 @@ impl Position {
         })
     }
 
-    /// The smallest position that is greater, or the greatest of all.
+    /// Returns the next greater position, or the greatest position of all.
     pub(crate) fn next(self) -> Self {
         match self.sequence.checked_add(1) {
             Some(sequence) => Position { sequence, ..self },

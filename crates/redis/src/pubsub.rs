@@ -1,13 +1,14 @@
 //! The receiving side, in the mode of pub/sub.
 //!
-//! The [`listener`] has the connection that is subscribed, and a thread that delivers the messages
-//! that come over it. That thread waits for the server and for nothing else, so this side wakes it
-//! through the server: it publishes a number on a channel to which only its own listener is
-//! subscribed. Once a second, such a number also checks that the connection lives.
+//! The [`listener`] has the subscribed connection, and a thread that delivers the messages that
+//! arrive over it. That thread only waits for the server, so this side wakes it through the server:
+//! it publishes a number on a channel to which only its own listener is subscribed. Once a second,
+//! such a number also checks the connection.
 //!
 //! INVARIANT: a subscription is in the listener's table before the server confirms its channel, and
-//! `open` returns after that. So whatever is published after `open` returned is delivered, or was
-//! lost with the connection, which each subscription that is opened again reports as a gap.
+//! `open` returns after that. So each message that is published after `open` returned is delivered,
+//! or is lost with the connection. After such a loss, each subscription that is opened again
+//! reports a gap.
 
 mod listener;
 
@@ -38,10 +39,11 @@ pub(crate) struct PubSubInbound {
     nudge: Sender<Note>,
     /// The channel that wakes the listener.
     wake: String,
-    /// The last number that was published on it, and the last that came back.
+    /// The last number that was published on it, and the last number that came back.
     called: u64,
     answered: u64,
-    /// When the oldest unanswered number was published, or else the last one.
+    /// The time at which the oldest unanswered number was published, or the last number if all were
+    /// answered.
     since: Instant,
 }
 
@@ -119,7 +121,7 @@ impl PubSubInbound {
                 self.answered = number;
                 self.since = Instant::now();
             }
-            // Confirmed too late for `enter`, which then gave up the connection.
+            // Confirmed too late for `enter`, which has given up the connection.
             Note::Entered(_) => {}
             Note::Refused(fault) | Note::Lost(fault) => return Err(link(&fault)),
         }
@@ -142,7 +144,7 @@ impl Inbound for PubSubInbound {
                 }
             });
         }
-        // What was published since the connection was lost is gone.
+        // Messages that were published since the connection was lost are lost.
         match sink.position() {
             Some(_) => sink.gap(None),
             None => sink.set_position("live"),
@@ -153,7 +155,7 @@ impl Inbound for PubSubInbound {
     fn close(&mut self, sink: &Sink) {
         let channel = self.shared.names.channel(sink.key().as_str()).into_bytes();
         if self.listener.remove(&channel, sink) {
-            // The listener does this when it wakes. Before that, it ignores messages for this
+            // The listener unsubscribes when it wakes. Before that, it ignores messages for this
             // subscription.
             self.listener.tell(Task::Leave(channel));
         }
@@ -198,7 +200,7 @@ impl Inbound for PubSubInbound {
 impl Drop for PubSubInbound {
     fn drop(&mut self) {
         self.listener.end();
-        // If it cannot be woken, it ends by its own timeout.
+        // If the listener cannot be woken, it ends by its own timeout.
         let _ = self.call();
     }
 }

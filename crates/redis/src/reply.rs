@@ -1,4 +1,4 @@
-//! Parsing of the server's answers.
+//! Parses the server's answers.
 
 use redis::Value;
 
@@ -19,8 +19,8 @@ pub(crate) struct RawEntry {
     pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// The answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some. Returns
-/// `None` if it is not such an answer.
+/// Parses the answer to XREAD or XREADGROUP: nothing, or the entries of each stream that had some.
+/// Returns `None` if it is not such an answer.
 pub(crate) fn streams(value: Value) -> Option<Vec<StreamEntries>> {
     match value {
         Value::Nil => Some(Vec::new()),
@@ -37,7 +37,7 @@ fn stream(value: Value) -> Option<StreamEntries> {
     })
 }
 
-/// The answer to XRANGE or XCLAIM. Entries that are gone are left out.
+/// Parses the answer to XRANGE or XCLAIM. Leaves out deleted entries.
 pub(crate) fn entries(value: Value) -> Option<Vec<RawEntry>> {
     let Value::Array(entries) = value else {
         return None;
@@ -58,7 +58,7 @@ fn entry(value: Value) -> Option<RawEntry> {
     })
 }
 
-/// Alternating names and values.
+/// Parses alternating names and values.
 fn pairs(flat: Vec<Value>) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     if !flat.len().is_multiple_of(2) {
         return None;
@@ -93,7 +93,7 @@ pub(crate) fn integer(value: &Value) -> Option<u64> {
     }
 }
 
-/// A value of an answer that alternates names and values, as those of XINFO and HELLO do.
+/// Returns a value of an answer that alternates names and values, as those of XINFO and HELLO do.
 pub(crate) fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     let Value::Array(parts) = answer else {
         return None;
@@ -106,7 +106,7 @@ pub(crate) fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     named.map(|pair| &pair[1])
 }
 
-/// The consumers in XPENDING's summary of a group, with the number of entries of each.
+/// Returns the consumers in XPENDING's summary of a group, with the number of entries of each.
 pub(crate) fn pending(value: &Value) -> Option<Vec<(Vec<u8>, u64)>> {
     let Value::Array(parts) = value else {
         return None;

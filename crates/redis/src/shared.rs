@@ -1,4 +1,4 @@
-//! The state that the two sides of a broker share, and that outlives a connection.
+//! The state that the two sides of a broker share. It outlives a connection.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -9,16 +9,16 @@ use crate::config::Config;
 use crate::inbound::Kept;
 use crate::names::Names;
 
-/// One broker's settings, its name as a member of groups, and what its receiving side keeps across
-/// reconnects.
+/// The settings of one broker, its name as a member of groups, and the state that its receiving
+/// side keeps across reconnects.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) names: Names,
-    /// No other broker has this name, not even in the same process: a member that has died never
-    /// comes back with it.
+    /// No other broker has this name, not even in the same process, so a dead member never comes
+    /// back with it.
     pub(crate) member: String,
-    /// The receiving side takes it when it is opened, and puts it back when it is dropped.
+    /// The receiving side takes this when it is opened, and puts it back when it is dropped.
     pub(crate) kept: Mutex<Kept>,
 }
 

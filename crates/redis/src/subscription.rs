@@ -1,4 +1,4 @@
-//! One subscription: where it reads next, and which entries it delivered.
+//! One subscription: its position, and the entries that it delivered.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -29,19 +29,19 @@ pub(crate) enum Role {
     Member(Member),
 }
 
-/// Reads everything, at its own pace.
+/// Reads all entries, at its own pace.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     /// The last entry that was delivered or skipped.
     pub(crate) cursor: Position,
-    /// How many entries the stream had had when `cursor` was the last one, as XINFO counts them.
-    /// `None` until the reader has caught up, if it began in the middle.
+    /// XINFO's count of entries that were ever added, at the time when `cursor` was the last entry.
+    /// A reader that began in the middle has `None` until it has caught up.
     pub(crate) seen: Option<u64>,
-    /// Whether something was read since the reader's place was last checked.
+    /// Whether an entry was read since the reader's place was last checked.
     pub(crate) moved: bool,
 }
 
-/// Reads the entries that the group gives to it.
+/// Reads the entries that the group gives to this member.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) group: Vec<u8>,
@@ -50,17 +50,19 @@ pub(crate) struct Member {
     pub(crate) held: HashMap<u64, Held>,
     next_tag: u64,
     pub(crate) pace: Pace,
-    /// The position from which it reads its own pending entries again, after a fault.
+    /// After a fault, the position from which it reads its own pending entries again.
     pub(crate) recover: Option<Position>,
     /// The group has given out all entries up to here.
     pub(crate) watch: Position,
-    /// It takes no more entries, and is forgotten when it holds none.
+    /// Whether it is closed. A closed member takes no more entries, and is removed when it holds
+    /// none.
     pub(crate) closed: bool,
-    /// It is closed, and has given back all entries that its handlers did not have at that time.
+    /// Whether it is closed and has given back all entries that its handlers did not have at that
+    /// time.
     pub(crate) handed_on: bool,
 }
 
-/// An entry that was delivered, and is not settled.
+/// A delivered entry that is not settled.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) position: Position,
@@ -75,7 +77,7 @@ pub(crate) struct Delivered {
     pub(crate) count: usize,
     /// Whether the sink had no room for the rest.
     pub(crate) full: bool,
-    /// Entries to acknowledge although no handler had them, because they were deleted.
+    /// Deleted entries, which have to be acknowledged although no handler had them.
     pub(crate) gone: Vec<Position>,
     /// Entries that no handler can get, because they are not messages.
     pub(crate) poison: Vec<Position>,
@@ -124,7 +126,7 @@ impl Subscription {
         self.member().is_some_and(|member| member.closed)
     }
 
-    /// How many more entries it should have. 0 also if its sink has no room.
+    /// How many more entries it should have. Also 0 if its sink has no room.
     pub(crate) fn room(&mut self) -> usize {
         let room = self.sink.room();
         match &mut self.role {
@@ -162,8 +164,8 @@ impl Subscription {
         }
     }
 
-    /// Delivers entries in order. `attempts` has the earlier deliveries of each, where the server
-    /// counted them.
+    /// Delivers entries in order. `attempts` has the number of earlier deliveries of each, if the
+    /// server counted them.
     pub(crate) fn deliver(
         &mut self,
         entries: Vec<RawEntry>,
@@ -191,7 +193,7 @@ impl Plain {
         let mut delivered = Delivered::default();
         for entry in entries {
             let position = entry.position;
-            // A wait that began before the last read brings the entries of that read again.
+            // A wait that began before the last read returns the entries of that read again.
             if position <= self.cursor {
                 continue;
             }
@@ -231,7 +233,7 @@ impl Member {
         limit: usize,
     ) -> Delivered {
         let mut delivered = Delivered::default();
-        // Only entries that are read again can be held already.
+        // Only an entry that is read again can already be held.
         let held: HashSet<Position> = match self.recover {
             Some(_) => self.held.values().map(|held| held.position).collect(),
             None => HashSet::new(),
@@ -254,8 +256,8 @@ impl Member {
                     let attempt = attempts.get(&position).copied().unwrap_or(0) + 1;
                     if sink.gather(burst, message, tag, attempt).is_err() {
                         delivered.full = true;
-                        // The entry is already this member's: the rest of the batch is read again
-                        // from here.
+                        // The entry already belongs to this member. The rest of the batch is read
+                        // again from here.
                         self.recover_from(before(position));
                         return delivered;
                     }
@@ -280,7 +282,7 @@ impl Member {
     }
 }
 
-/// The largest position that is less.
+/// Returns the next smaller position.
 fn before(position: Position) -> Position {
     match (position.milliseconds, position.sequence) {
         (0, 0) => Position::START,

@@ -1,4 +1,4 @@
-//! The driver, in the form that the engine and `Drivers` use.
+//! The driver, as the engine and `Drivers` use it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub fn driver() -> impl Driver {
     RedisDriver
 }
 
-/// Connects as a [`Config`] says. It fails if the server cannot be used now.
+/// Connects as a [`Config`] says. Fails if the server cannot be used now.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The thread that waits for the server, so that the receiving side can do other work meanwhile.
+//! The thread that waits for the server, so that the receiving side can do other work in the
+//! meantime.
 
 use std::thread;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::wire::{Wire, accepted};
 
-/// The longest time that one wait lasts. If the server does not allow a wait to be ended early, a
-/// new wait can begin this much later.
+/// The longest time of one wait. If the server does not allow a wait to be ended early, a new wait
+/// can begin this much later.
 pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
 
 /// Notes to the receiving side from other threads.
@@ -21,11 +22,11 @@ pub(crate) const LONGEST: Duration = Duration::from_millis(1000);
 pub(crate) enum Note {
     /// The answer that the waiter received.
     Heard(Result<Value, Fault>),
-    /// The engine has something to do.
+    /// The engine has a task.
     Nudge,
 }
 
-/// A connection of its own, on a thread of its own, that runs one blocking read at a time.
+/// A connection and a thread of its own, which run one blocking read at a time.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     jobs: Sender<Commands>,
@@ -53,7 +54,7 @@ impl Waiter {
         })
     }
 
-    /// Begins a wait. No other wait may be under way.
+    /// Begins a wait. There must be no current wait.
     pub(crate) fn wait(&mut self, command: Commands) {
         debug_assert!(!self.waits, "one wait at a time");
         // The thread ends only after a fault, which it reports to the receiving side.

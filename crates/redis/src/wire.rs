@@ -23,14 +23,13 @@ use crate::config::{Config, Mode};
 use crate::fault::Fault;
 use crate::reply::{field, integer};
 
-/// The oldest release in which XINFO tells how many entries a stream has ever had.
+/// The oldest release in which XINFO reports how many entries a stream has ever had.
 const OLDEST: (u32, &str) = (7, "Redis 7.0");
 
-/// A connection on which commands are sent and answered in turn. After [`Fault::Lost`] it is no
-/// longer usable.
+/// A connection whose commands are answered in order. After [`Fault::Lost`] it is no longer usable.
 pub(crate) struct Wire {
     connection: redis::Connection,
-    /// How the server knows this connection.
+    /// The server's number of this connection.
     client: u64,
 }
 
@@ -46,7 +45,7 @@ impl Wire {
             connection,
             client: 0,
         };
-        // Each of the answers to come, two at most, may take the rest of the time.
+        // Each of the next answers, at most two, may take the rest of the time.
         let left = config.dial.saturating_sub(started.elapsed());
         let timeout = left.max(Duration::from_millis(1));
         wire.timeouts(config, timeout, timeout)?;
@@ -58,13 +57,13 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Lets answers take longer, for commands that block at the server.
+    /// Extends the timeout of answers, for commands that block at the server.
     pub(crate) fn patient(self, config: &Config, wait: Duration) -> Result<Self, ConnectError> {
         self.timeouts(config, wait + config.read, config.write)?;
         Ok(self)
     }
 
-    /// How the server knows this connection.
+    /// The server's number of this connection.
     pub(crate) fn client(&self) -> u64 {
         self.client
     }
@@ -76,7 +75,7 @@ impl Wire {
         (0..commands.count()).map(|_| self.receive()).collect()
     }
 
-    /// Sends one command and returns its answer; a refusal is a fault.
+    /// Sends one command and returns its answer. A refusal is a fault.
     pub(crate) fn ask(&mut self, parts: &[&[u8]]) -> Result<Value, Fault> {
         self.send(&Commands::one(parts))?;
         accepted(self.receive()?)
@@ -155,7 +154,7 @@ impl Wire {
         }
     }
 
-    /// Sends the first command. Its faults show that the server is not what was expected.
+    /// Sends the first command. Its faults show that the server is not a usable Redis server.
     fn first(&mut self, config: &Config, parts: &[&[u8]]) -> Result<Value, ConnectError> {
         let sent = self
             .connection
@@ -188,7 +187,7 @@ impl Wire {
                 );
                 Err(ConnectError::WrongProtocol(text.into()))
             }
-            // A server without TLS takes the handshake as the beginning of a command, and waits for
+            // A server without TLS reads the handshake as the beginning of a command, and waits for
             // the rest.
             Err(error) if config.tls.is_some() && error.is_timeout() => {
                 let text = format!(
@@ -210,7 +209,7 @@ fn too_old(found: &str) -> ConnectError {
     }
 }
 
-/// Makes a refusal a fault, and everything else an answer.
+/// Turns a refusal into a fault, and everything else into an answer.
 pub(crate) fn accepted(value: Value) -> Result<Value, Fault> {
     match value {
         Value::ServerError(error) => Err(Fault::Refused {
@@ -243,7 +242,7 @@ fn refused(config: &Config, error: &RedisError) -> ConnectError {
     }
     let kind = system(error).map(io::Error::kind);
     match kind {
-        // Errors of rustls have this kind.
+        // The errors of rustls have this kind.
         Some(io::ErrorKind::InvalidData) if config.tls.is_some() => {
             let hint = "look at the authority, at the name in the certificate, and whether the port speaks TLS";
             ConnectError::Tls(format!("{reason} ({hint})").into())
@@ -276,7 +275,7 @@ fn refused(config: &Config, error: &RedisError) -> ConnectError {
 /// The text of the system or of rustls.
 fn system(error: &RedisError) -> Option<&io::Error> {
     let source = error.source()?;
-    // The library shares the error in an `Arc`, which is itself the source.
+    // The library wraps the error in an `Arc`, which is itself the source.
     match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         Some(shared) => shared.downcast_ref(),
         None => source.downcast_ref(),
@@ -322,12 +321,12 @@ fn encrypted(_: ConnectionInfo, _: &Tls) -> Result<Client, ConnectError> {
     Err(ConnectError::Tls(what.into()))
 }
 
-/// rustls panics if the process has no provider of cryptography; another library's choice is left
-/// alone.
+/// Installs a provider of cryptography if the process has none, because rustls panics without one.
+/// Does not replace the choice of another library.
 #[cfg(feature = "tls")]
 fn provide() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have installed one in the meantime, which is as good.
+        // Another thread may have installed one in the meantime, which also works.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }

@@ -1,9 +1,8 @@
 //! Heartbeats, sweeps, and taking over the entries that members of groups left behind.
 //!
-//! Every [`heartbeat`](crate::Config::heartbeat), a member says that it lives by setting a string
-//! that expires after three heartbeats. Other members take over the entries of a member without
-//! that string. While its string is there, a member keeps its entries, however long a handler
-//! takes.
+//! At each [`heartbeat`](crate::Config::heartbeat), a member sets a string that expires after three
+//! heartbeats. Other members take over the entries of a member without that string. While its
+//! string exists, a member keeps its entries, however long a handler takes.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::position::Position;
 use crate::reply::{RawEntry, bytes, entries, integer, pending};
 use crate::subscription::Role;
 
-/// After how many silent intervals a member counts as dead.
+/// The number of intervals without a heartbeat after which a member counts as dead.
 const SILENCE: u32 = 3;
 /// How many members look for entries of others in one pipeline.
 const LOOKS: usize = 256;
@@ -28,21 +27,21 @@ const LOOKS: usize = 256;
 const TAKEN: usize = 256;
 
 impl RedisInbound {
-    /// When the next chore is due.
+    /// Returns the time of the next heartbeat or sweep.
     pub(super) fn next_chore(&self) -> Instant {
         let config = &self.shared.config;
         (self.beat + config.heartbeat).min(self.swept + config.sweep)
     }
 
-    /// Does the chores that are due.
+    /// Does the heartbeat and the sweep that are due.
     pub(super) fn keep_time(&mut self) -> Result<(), LinkError> {
         self.keep_alive()?;
         if self.swept.elapsed() >= self.shared.config.sweep {
             self.swept = Instant::now();
             self.kept.settled.try_again();
             self.kept.closing.extend(self.kept.stuck.drain());
-            // A sweep may take longer than its interval: the next one does not begin before it is
-            // over.
+            // A sweep may take longer than its interval. The next one does not begin before it has
+            // ended.
             if self.work.swept.is_empty() {
                 self.sweep();
             }
@@ -56,7 +55,8 @@ impl RedisInbound {
             self.beat = Instant::now();
             if self.has_members() {
                 match self.say_alive() {
-                    // The next heartbeat tries again; if this goes on, other members take over.
+                    // The next heartbeat tries again. If no attempt succeeds, other members take
+                    // over.
                     Err(fault) if fault.is("OOM") => {}
                     said => said.map_err(refused)?,
                 }
@@ -86,7 +86,7 @@ impl RedisInbound {
         let name = self.shared.names.member(&self.shared.member);
         let time = self.shared.config.heartbeat * SILENCE;
         let time = time.as_millis().to_string();
-        // A server whose memory is full refuses SET, but not PEXPIRE.
+        // A server with full memory refuses SET, but not PEXPIRE.
         let kept = self
             .wire
             .ask(&[b"PEXPIRE", name.as_bytes(), time.as_bytes()])?;
@@ -104,8 +104,8 @@ impl RedisInbound {
         self.wire.ask(&[b"DEL", name.as_bytes()]).map(drop)
     }
 
-    /// For some of the members in `claims`: looks whether others have left entries behind, and
-    /// takes these.
+    /// For some of the members in `claims`, checks whether other members have left entries behind,
+    /// and takes these entries.
     pub(super) fn claim_some(&mut self) -> Result<(), LinkError> {
         let mut looks = Vec::new();
         let mut commands = Commands::new();
@@ -148,8 +148,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Returns the answer. A refusal ends the subscription instead, because it could not take over
-    /// entries. A group that has vanished is made again by the next read.
+    /// Returns the answer. A refusal ends the subscription, because it could not take over entries.
+    /// The next read makes a vanished group again.
     fn accepted_for(&self, id: u64, answer: Result<Value, Fault>) -> Option<Value> {
         match answer {
             Ok(answer) => return Some(answer),
@@ -163,8 +163,8 @@ impl RedisInbound {
         life(consumer) != self.shared.member.as_bytes()
     }
 
-    /// Which members of these consumers have died. While this side has been connected for only a
-    /// short time, none counts as dead: the others may be about to come back after the same fault.
+    /// Returns the consumers whose members are dead. Shortly after this side has connected, none
+    /// counts as dead, because the other members may be about to come back after the same fault.
     fn dead(&mut self, consumers: &[(u64, Vec<u8>)]) -> Result<HashSet<Vec<u8>>, LinkError> {
         let grace: Duration = self.shared.config.heartbeat * SILENCE;
         if self.connected.elapsed() < grace {
@@ -195,7 +195,7 @@ impl RedisInbound {
         Ok(dead)
     }
 
-    /// Takes over entries of another consumer, as many as there is room for.
+    /// Takes over as many entries of another consumer as there is room for.
     fn claim(&mut self, id: u64, consumer: &[u8], idle: &[u8]) -> Result<(), LinkError> {
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
             return Ok(());
@@ -244,7 +244,7 @@ impl RedisInbound {
         let Some(answer) = self.accepted_for(id, answer) else {
             return Ok(());
         };
-        // They are this member's by now, and are read again on the next connection.
+        // The entries already belong to this member, and are read again on the next connection.
         let taken = entries(answer).ok_or_else(|| link(&Fault::confused("XCLAIM")))?;
         let attempts: HashMap<Position, u32> = found.iter().copied().collect();
         let more = found.len() == room;
@@ -257,8 +257,8 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Delivers entries of another consumer. A member that is reading its own pending entries goes
-    /// on where it was.
+    /// Delivers entries of another consumer. A member that is reading its own pending entries
+    /// continues at its position.
     fn take_over(&mut self, id: u64, taken: Vec<RawEntry>, attempts: &HashMap<Position, u32>) {
         let member = self.kept.member_mut(id);
         let recover = member.and_then(|member| member.recover.take());
@@ -272,8 +272,8 @@ impl RedisInbound {
         }
     }
 
-    /// Removes a member that is dead or closed, if it has nothing left: the server would drop what
-    /// it has.
+    /// Removes a dead or closed member if it has no entries left, because the server would drop its
+    /// entries.
     pub(super) fn bury_member(
         &mut self,
         stream: &[u8],
@@ -290,14 +290,14 @@ impl RedisInbound {
     }
 }
 
-/// The member that a consumer belongs to: the consumer's name is the member's, a period, and a
+/// Returns the member of a consumer. The consumer's name is the member's name, a period, and a
 /// number.
 fn life(consumer: &[u8]) -> &[u8] {
     let end = consumer.iter().rposition(|byte| *byte == b'.');
     &consumer[..end.unwrap_or(consumer.len())]
 }
 
-/// The entries that XPENDING lists, with how often each was delivered.
+/// Returns the entries that XPENDING lists, with the number of deliveries of each.
 pub(super) fn pending_entries(answer: &Value) -> Vec<(Position, u32)> {
     let Value::Array(listed) = answer else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Opening a subscription, for the first time and after a reconnect.
+//! Opens a subscription, for the first time and after a reconnect.
 
 use fanfeed_broker::Start;
 use fanfeed_broker::driver::{Sink, SinkError};
@@ -13,17 +13,17 @@ use crate::reply::{field, integer};
 use crate::subscription::{Plain, Role, Subscription};
 use crate::wire::accepted;
 
-/// The answer of XINFO about a stream. A stream that does not exist counts as one that never had an
-/// entry.
+/// The answer of XINFO about a stream. A stream that does not exist counts as a stream that never
+/// had an entry.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stream {
-    /// The position of the first entry that is left.
+    /// The position of the first remaining entry.
     pub(super) first: Option<Position>,
-    /// The position of the last entry there ever was.
+    /// The position of the last entry that was ever added.
     pub(super) last: Position,
-    /// How many entries there have ever been.
+    /// The number of entries that were ever added.
     pub(super) added: u64,
-    /// How many entries there are.
+    /// The number of remaining entries.
     pub(super) length: u64,
 }
 
@@ -58,8 +58,9 @@ impl Stream {
 }
 
 impl Stream {
-    /// Whether entries after this position may be gone. The position of the last one that is gone
-    /// is not known, so this is also true for a reader that had read exactly that one.
+    /// Whether entries after this position may have been removed. The position of the last removed
+    /// entry is not known, so this is also true for a reader that had read exactly up to that
+    /// entry.
     fn has_trimmed_behind(&self, position: Position) -> bool {
         self.added > self.length && position < self.first.unwrap_or(self.last)
     }
@@ -67,15 +68,15 @@ impl Stream {
 
 impl Plain {
     /// Compares the reader's place with the state of the stream. Returns the gap to report, if
-    /// there is one: the number of entries that were missed, if it is known.
+    /// there is one, with the number of missed entries if it is known.
     ///
-    /// This relies on the server's clock not going back over a restart, so that entries of a stream
-    /// that was made again come after the cursor.
+    /// This relies on the server's clock not going back over a restart, so that the entries of a
+    /// recreated stream come after the cursor.
     pub(super) fn check(&mut self, stream: &Stream) -> Option<Option<u64>> {
         self.moved = false;
         if stream.last < self.cursor || self.seen.is_some_and(|seen| stream.added < seen) {
-            // The server has lost some entries at the end, or all. The reader has read those that
-            // are left up to the cursor.
+            // The server has lost some entries at the end, or all entries. The reader has read the
+            // remaining ones up to the cursor.
             self.cursor = match stream.first {
                 Some(first) if first > self.cursor => self.cursor,
                 Some(_) => self.cursor.min(stream.last),
@@ -90,7 +91,7 @@ impl Plain {
             let seen = self.seen.replace(stream.added).unwrap_or(stream.added);
             return (stream.added > seen).then(|| Some(stream.added - seen));
         }
-        // The entries before the first one that is left are gone.
+        // The entries before the first remaining one were removed.
         let removed = stream.added.saturating_sub(stream.length);
         let seen = self.seen?;
         self.seen = Some(seen.max(removed));
@@ -103,7 +104,7 @@ impl RedisInbound {
         self.keep_alive()?;
         let id = sink.id();
         let known = match self.kept.subscriptions.get(&id) {
-            // It has ended, and only settles.
+            // The member has ended, and only settles entries.
             Some(subscription) if subscription.is_closed() => return Ok(()),
             found => found.is_some(),
         };
@@ -115,14 +116,15 @@ impl RedisInbound {
             Ok(()) => {}
             Err(fault) => {
                 if !known {
-                    // It was never live, and starts from the beginning.
+                    // The subscription was never live, and starts from the beginning.
                     self.kept.subscriptions.remove(&id);
                 }
                 if fault.is_passing() {
                     return Err(link(&fault).into());
                 }
                 if known {
-                    // A member is still to settle what its handlers have, and to hand on the rest.
+                    // A member still has to settle the entries that its handlers have, and to hand
+                    // on the rest.
                     self.close_sink(id);
                 }
                 let reason = self.shared.config.redact(&fault.to_string());
@@ -134,8 +136,7 @@ impl RedisInbound {
         if !readers.contains(&id) {
             readers.push(id);
         }
-        // For a new plain reader nothing is ready yet: later entries are rung for, or waited for
-        // directly.
+        // A new plain reader is not ready yet: later entries come with a ring or a direct wait.
         if known || sink.group().is_some() || *sink.start() != Start::New {
             self.work.ready.push(id);
         }
@@ -151,11 +152,11 @@ impl RedisInbound {
         match subscription.role {
             Role::Plain(_) => self.enter_plain(id, known),
             Role::Member(_) => {
-                // The server has to know that the member is alive before anything is read under its
+                // The server has to know that the member is alive before an entry is read under its
                 // name.
                 if !self.alive {
                     match self.say_alive() {
-                        // The server's memory is full: go on without a heartbeat until there is
+                        // The server's memory is full: continue without a heartbeat until there is
                         // memory again.
                         Err(fault) if known && fault.is("OOM") => {}
                         said => said?,
@@ -225,7 +226,7 @@ impl RedisInbound {
             trimmed = stream.has_trimmed_behind(position);
         }
         let created = match self.create_group(id, from.as_bytes()) {
-            // If the group is not there, the first read says so.
+            // If the group does not exist, the first read returns that.
             Err(fault) if known && fault.is("OOM") => false,
             created => created?,
         };
@@ -234,20 +235,20 @@ impl RedisInbound {
             .subscriptions
             .get_mut(&id)
             .expect("it is being opened");
-        // A group that was there continues where it was.
+        // A group that existed continues at its position.
         if created && (known || trimmed) {
             subscription.sink.gap(None);
         }
         let member = subscription.member_mut().expect("it is one of a group");
         if known {
-            // Entries that were being read when the connection was lost are pending, and no handler
-            // has them.
+            // Entries that were being read when the connection was lost are pending without a
+            // handler.
             member.recover = Some(Position::START);
         }
         Ok(())
     }
 
-    /// Makes the group and its stream. Returns whether the group was not there.
+    /// Makes the group and its stream. Returns whether the group was missing.
     pub(super) fn create_group(&mut self, id: u64, from: &[u8]) -> Result<bool, Fault> {
         let subscription = &self.kept.subscriptions[&id];
         let member = subscription.member().expect("it is one of a group");

@@ -19,7 +19,7 @@ use crate::wire::accepted;
 const STREAMS: usize = 256;
 /// How many entries one pipeline asks for, if they are small.
 const ENTRIES: usize = 4096;
-/// How many bytes one pipeline should bring, by the entries seen lately.
+/// How many bytes one pipeline should return, estimated from recent entries.
 const BYTES: usize = 8 << 20;
 /// How many entries of one stream a pipeline asks for.
 const OF_ONE: usize = 512;
@@ -51,8 +51,8 @@ impl RedisInbound {
         let mut lost = None;
         for read in reads {
             let look = read.looks.then(&mut next);
-            // All entries that came are delivered before a fault is returned: a member's entries
-            // are already its own.
+            // All entries that arrived are delivered before a fault is returned, because a member's
+            // entries already belong to it.
             match self.finish_read(&read, look, next()) {
                 Ok(some) => delivered |= some,
                 Err(error) => lost = Some(error),
@@ -68,15 +68,15 @@ impl RedisInbound {
         if chosen.is_empty() {
             return (commands, reads);
         }
-        // Each stream has its share. A stream with more entries is ready again at once.
+        // Each stream gets its share. A stream with more entries is ready again at once.
         let entries = (BYTES / self.largest).clamp(1, ENTRIES);
         let share = (entries / chosen.len()).clamp(1, OF_ONE);
         let mut together = Vec::new();
         for (id, room) in chosen {
             let subscription = &self.kept.subscriptions[&id];
             let apart = self.work.apart.remove(&id);
-            // Several readers of one stream use separate commands: one answer could not tell their
-            // entries apart.
+            // Several readers of one stream use separate commands, because one answer would not
+            // distinguish their entries.
             let alone = || {
                 self.by_key
                     .get(&subscription.escaped)
@@ -160,8 +160,7 @@ impl RedisInbound {
             Ok(None) => return Err(link(&Fault::confused("a read"))),
             Err(fault) => return self.read_refused(read, &fault),
         };
-        // The server leaves out the streams that have nothing new, and keeps the order of the
-        // others.
+        // The server leaves out the streams without new entries, and keeps the order of the others.
         let mut found = found.into_iter().peekable();
         let mut look = look.and_then(|look| Stream::read(look).ok());
         let mut delivered = false;
@@ -234,7 +233,7 @@ impl RedisInbound {
             self.work.ready.push(id);
             return delivered.count > 0;
         }
-        // A direct wait has left it out.
+        // A direct wait had left it out.
         self.stale |= self.work.ahead.remove(&id) && self.direct;
         if let Some(look) = look
             && let Some(member) = subscription.member_mut()
@@ -245,7 +244,7 @@ impl RedisInbound {
         delivered.count > 0
     }
 
-    /// Delivers entries of a subscription, and settles those that no handler can have.
+    /// Delivers entries of a subscription, and settles the entries that no handler can get.
     pub(super) fn deliver(
         &mut self,
         id: u64,
@@ -259,7 +258,7 @@ impl RedisInbound {
             let fields = entry.fields.iter();
             fields.map(|(name, value)| name.len() + value.len()).sum()
         };
-        // It shrinks slowly, so that one large entry limits the next few rounds.
+        // The size shrinks slowly, so that one large entry limits the next few rounds.
         let largest = entries.iter().map(bytes).max().unwrap_or(0);
         self.largest = largest.max(self.largest - self.largest / 8).max(64);
         let delivered = subscription.deliver(entries, attempts, self.shared.config.max_message);
@@ -275,8 +274,8 @@ impl RedisInbound {
         delivered
     }
 
-    /// Called when the server no longer has the group. Makes it again, from the oldest entry that
-    /// is left, and reports the gap.
+    /// Called when the server no longer has the group. Makes it again, from the oldest remaining
+    /// entry, and reports the gap.
     fn group_vanished(&mut self, id: u64) -> Result<(), LinkError> {
         if self.create_group(id, b"0").map_err(refused)?
             && let Some(subscription) = self.kept.subscriptions.get(&id)

@@ -1,4 +1,4 @@
-//! Acknowledging, giving back, and burying.
+//! Acknowledges entries, gives them back, and stores dead letters.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
@@ -15,25 +15,25 @@ use crate::position::Position;
 use crate::reply::entries;
 use crate::subscription::{Held, Subscription};
 
-/// The consumer that holds entries that members gave back. It is never alive, and any member may
+/// The consumer of the entries that members gave back. It never counts as alive, and any member may
 /// take its entries.
 pub(super) const NOBODY: &[u8] = b"handover";
 
-/// The idle time, in milliseconds, that an entry given back is marked with. A member takes such an
-/// entry only if it has been idle for [`TAKEN_AFTER`], and taking resets the time: of two members
-/// that try, one gets it.
+/// The idle time, in milliseconds, with which an entry is given back. A member takes such an entry
+/// only if it has been idle for [`TAKEN_AFTER`], and taking it resets the idle time. So if two
+/// members try, only one gets it.
 const GIVEN: &[u8] = b"86400000";
 pub(super) const TAKEN_AFTER: &[u8] = b"43200000";
 
 /// About how many entries the stream `handover` keeps.
 const KEPT: &[u8] = b"1024";
 
-/// Outcomes that still have to be sent to the server. They outlive a connection.
+/// Outcomes to send to the server. They outlive a connection.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     acknowledged: HashMap<u64, Vec<Position>>,
     /// Entries to give back, by subscription, and by the number of deliveries that the server
-    /// should count where it differs from its own count.
+    /// should record, if that differs from its own count.
     given: HashMap<(u64, Option<u32>), Vec<Position>>,
     buried: VecDeque<(u64, Position)>,
     /// Dead letters that the server refused to store. They stay pending until a sweep tries again.
@@ -77,9 +77,9 @@ impl RedisInbound {
         match verdict {
             Verdict::GivenUp => self.kept.settled.bury(id, position),
             Verdict::Requeued => self.kept.settled.give(id, position, None),
-            // Most likely no handler has begun with it: this delivery does not count.
+            // Most likely no handler has begun with it, so this delivery does not count.
             Verdict::Abandoned => self.kept.settled.give(id, position, Some(attempt - 1)),
-            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // An unknown verdict of a later engine counts as handled. Otherwise the message would
             // never be settled.
             _ => self.kept.settled.acknowledge(id, position),
         }
@@ -88,7 +88,7 @@ impl RedisInbound {
 
     pub(super) fn close_sink(&mut self, id: u64) {
         match self.kept.member_mut(id) {
-            // `settle_all` forgets the member when its handlers hold nothing more.
+            // `settle_all` removes the member when its handlers hold no more messages.
             Some(member) => {
                 member.closed = true;
                 self.kept.closing.insert(id);
@@ -99,19 +99,19 @@ impl RedisInbound {
         self.stale |= self.direct;
     }
 
-    /// Tells the server everything that was settled. After a fault this is sent again on the next
-    /// connection: each of the commands may be repeated.
+    /// Sends all outcomes to the server. After a fault they are sent again on the next connection,
+    /// because each of the commands may be repeated.
     pub(super) fn settle_all(&mut self) -> Result<(), LinkError> {
         if !self.kept.settled.is_empty() {
             self.bury_all()?;
             let (commands, ids) = self.settlements();
             if !commands.is_empty() {
                 let answers = self.wire.run(&commands).map_err(refused)?;
-                // The answer to the ring is not looked at: a sweep makes up for a ring that is
-                // lost.
+                // The answer to the ring is ignored: a sweep finds the entries if the ring is lost.
                 for (id, answer) in ids.into_iter().zip(answers) {
                     match lasting(answer)? {
-                        // The entries stay pending, and go to others when the member has ended.
+                        // The entries stay pending, and go to other members when this one has
+                        // ended.
                         Err(fault) if !fault.is_vanished() => self.fail(id, &fault),
                         _ => {}
                     }
@@ -163,8 +163,8 @@ impl RedisInbound {
         (commands, ids)
     }
 
-    /// Adds the command that gives entries back, with the number of deliveries that the server is
-    /// to count for them.
+    /// Adds the command that gives entries back, with the number of deliveries that the server
+    /// should record for them.
     fn give(&self, commands: &mut Commands, id: u64, attempts: Option<u32>, all: &[Position]) {
         let attempts = attempts.map(|attempts| attempts.to_string());
         let mut tail = vec![&b"IDLE"[..], GIVEN, b"JUSTID"];
@@ -205,7 +205,7 @@ impl RedisInbound {
         }
     }
 
-    /// Copies entries that were given up to the stream of dead letters, and acknowledges them.
+    /// Copies the entries that were given up to the stream of dead letters, and acknowledges them.
     fn bury_all(&mut self) -> Result<(), LinkError> {
         while let Some(&(id, position)) = self.kept.settled.buried.front() {
             match self.bury(id, position)? {
@@ -218,7 +218,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Copies one entry. False if the server refused it.
+    /// Copies one entry. Returns false if the server refused it.
     fn bury(&mut self, id: u64, position: Position) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(true);
@@ -238,7 +238,7 @@ impl RedisInbound {
             }
         };
         let Some(entry) = found.into_iter().next() else {
-            // It was trimmed meanwhile.
+            // The entry was trimmed in the meantime.
             return Ok(true);
         };
         let dead = self.shared.names.dead(&subscription.escaped);
@@ -255,7 +255,7 @@ impl RedisInbound {
             Ok(_) => Ok(true),
             Err(fault) if fault.is_passing() => Err(refused(fault)),
             Err(fault) => {
-                // There may be memory again.
+                // The server may have memory again.
                 if !fault.is("OOM") {
                     self.fail(id, &fault);
                 }
@@ -264,8 +264,8 @@ impl RedisInbound {
         }
     }
 
-    /// Gives back what closed members hold and no handler has, and forgets those whose handlers
-    /// have nothing left either.
+    /// Gives back the entries of closed members that no handler has, and removes the members whose
+    /// handlers have none either.
     fn forget_closed(&mut self) -> Result<(), LinkError> {
         let Kept {
             closing,
@@ -298,7 +298,7 @@ impl RedisInbound {
     }
 
     /// Gives back the pending entries of a member that no handler has. Returns false if the server
-    /// refused to.
+    /// refused that.
     fn give_rest(&mut self, id: u64) -> Result<bool, LinkError> {
         let Some(subscription) = self.kept.subscriptions.get(&id) else {
             return Ok(true);
@@ -327,7 +327,7 @@ impl RedisInbound {
                 return Err(link(&Fault::confused("XPENDING")));
             };
             from = last.next().to_string();
-            // No handler has begun with these: their delivery to this member does not count.
+            // No handler has begun with these, so their delivery to this member does not count.
             let mut given: HashMap<u32, Vec<Position>> = HashMap::new();
             for (position, times) in left {
                 if !held.contains(&position) {

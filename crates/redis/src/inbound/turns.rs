@@ -1,25 +1,25 @@
-//! Taking turns.
+//! A queue in which subscriptions take turns.
 
 use std::collections::{HashSet, VecDeque};
 
-/// Numbers of subscriptions, each at most once, in the order in which they came. A number that
-/// comes again goes to the end, so each has its turn, however often the others come.
+/// Numbers of subscriptions, each at most once, in the order in which they were added. A number
+/// that is added again goes to the end, so each gets its turn, however often the others are added.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// Has every number of `waiting`, and may have some that were removed.
+    /// Contains every number of `waiting`, and may contain removed ones.
     order: VecDeque<u64>,
     waiting: HashSet<u64>,
 }
 
 impl Turns {
-    /// Adds a number, unless it is waiting.
+    /// Adds a number, unless it is already waiting.
     pub(super) fn push(&mut self, id: u64) {
         if self.waiting.insert(id) {
             self.order.push_back(id);
         }
     }
 
-    /// Takes the number that has waited longest.
+    /// Removes the number that has waited longest.
     pub(super) fn pop(&mut self) -> Option<u64> {
         while let Some(id) = self.order.pop_front() {
             if self.waiting.remove(&id) {
@@ -52,7 +52,8 @@ mod tests {
         let mut taken = Vec::new();
         for _ in 0..6 {
             taken.extend(turns.pop());
-            // As a sweep does that is faster than the reader: everything is ready again and again.
+            // As with a sweep that is faster than the reader: all numbers become ready again and
+            // again.
             (0..3).for_each(|id| turns.push(id));
         }
         assert_eq!(taken, [0, 1, 2, 0, 1, 2]);

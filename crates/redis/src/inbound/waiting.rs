@@ -1,4 +1,4 @@
-//! Which streams the waiter waits for, and what its answers mean.
+//! Chooses the streams of each wait, and handles its answer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use crate::reply::{RawEntry, streams};
 use crate::subscription::{Role, Subscription};
 use crate::waiter::LONGEST;
 
-/// How many entries of each stream a direct wait brings, if all its readers are plain ones and have
-/// so much room.
+/// How many entries of each stream a direct wait returns, if all its readers are plain and have
+/// that much room.
 const BROUGHT: usize = 1024;
 
-/// How many bytes of each stream a wait should bring, by the entries seen lately.
+/// How many bytes of each stream a wait should return, estimated from recent entries.
 const BYTES: usize = 4 << 20;
 
-/// How many streams that were rung for lately are waited for besides the doorbells: a key with
-/// frequent messages is then read as early as if it were the only one.
+/// How many recently rung streams a wait names besides the doorbells. So a key with frequent
+/// messages is read as early as if it were the only one.
 const HOT: usize = 4;
 
-/// How long to wait for the waiter's answer after its wait was ended, before it is ended again.
+/// How long to wait for the waiter's answer after its wait was ended, before ending it again.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 impl RedisInbound {
-    /// Reads the present ends of the doorbells.
+    /// Reads the current ends of the doorbells.
     pub(super) fn find_bells(&mut self) -> Result<(), Fault> {
         let mut commands = Commands::new();
         for number in 0..BELLS {
@@ -55,14 +55,14 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Starts a wait for the present subscriptions, unless it is already under way.
+    /// Starts a wait for the current subscriptions, unless one is running.
     pub(super) fn wait_again(&mut self) -> Result<(), LinkError> {
         let direct = self.by_key.len() <= DIRECT;
         if direct != self.direct {
             self.direct = direct;
             self.stale = true;
             if !direct {
-                // Until now nothing waited for the doorbells.
+                // No wait named the doorbells before.
                 self.find_bells().map_err(refused)?;
                 self.sweep();
             }
@@ -83,7 +83,7 @@ impl RedisInbound {
         Ok(())
     }
 
-    /// Ends the wait under way, and handles its answer.
+    /// Ends the current wait, and handles its answer.
     fn end_wait(&mut self) -> Result<(), LinkError> {
         // A wait for the doorbells does not depend on the subscriptions.
         let name = self.waiter.client().to_string();
@@ -93,7 +93,7 @@ impl RedisInbound {
             match ended {
                 Ok(_) => {}
                 Err(Fault::Lost(reason)) => return Err(LinkError::new(reason)),
-                // Without the permission the wait ends by itself, a little later.
+                // Without the permission, the wait ends by itself a little later.
                 Err(_) => break,
             }
             if let Ok(note) = self.inbox.recv_timeout(PATIENCE) {
@@ -112,8 +112,7 @@ impl RedisInbound {
         let mut from = vec![self.handover];
         let (mut plain, mut most) = (true, 1);
         for ids in self.by_key.values() {
-            // For several readers of one stream, wait at the place of the one that is furthest
-            // behind.
+            // For several readers of one stream, wait at the place of the slowest one.
             let mut earliest: Option<Position> = None;
             for id in ids {
                 let Some(subscription) = self.kept.subscriptions.get(id) else {
@@ -145,7 +144,7 @@ impl RedisInbound {
             }
             from.extend(earliest);
         }
-        // A member's wait only shows that there are entries: its read brings them again.
+        // A member's wait only shows that there are entries. Its read returns them again.
         let count = if plain { BROUGHT.min(most) } else { 1 };
         self.brought = count.min(BYTES / self.largest).max(1);
         wait(self.brought, &names, &from)
@@ -157,7 +156,7 @@ impl RedisInbound {
         let mut from = vec![self.handover];
         from.extend(self.bells);
         self.brought = bell::READ;
-        // Large entries are read by rounds, which ask for fewer.
+        // Rounds read large entries, because they ask for fewer.
         if self.largest * bell::READ <= BYTES {
             for id in &self.hot {
                 if let Some(subscription) = self.kept.subscriptions.get(id)
@@ -172,8 +171,8 @@ impl RedisInbound {
         wait(bell::READ, &names, &from)
     }
 
-    /// Called when a doorbell led to messages of a plain subscription: from now on the waiter waits
-    /// for its stream too, if it has no other reader.
+    /// Called when a doorbell led to messages of a plain subscription. Later waits also name its
+    /// stream, if it has no other reader.
     pub(super) fn warm(&mut self, id: u64) {
         let alone = self
             .kept
@@ -193,7 +192,7 @@ impl RedisInbound {
     pub(super) fn hear(&mut self, heard: Result<Value, Fault>) -> Result<(), LinkError> {
         let heard = match heard {
             Ok(value) => streams(value).ok_or_else(|| link(&Fault::confused("a wait")))?,
-            // A wait that was ended, or one on a stream that was deleted meanwhile.
+            // The wait was ended, or a stream was deleted in the meantime.
             Err(fault) if fault.is("UNBLOCKED") => return Ok(()),
             Err(fault) => return Err(link(&fault)),
         };
@@ -223,7 +222,7 @@ impl RedisInbound {
                 }
             }
         }
-        // There may be so many that some were trimmed before they were read.
+        // So many entries may have come that some were trimmed before they were read.
         if entries.len() >= bell::READ {
             self.sweep();
         }
@@ -241,7 +240,7 @@ impl RedisInbound {
     }
 
     /// Handles entries of a stream that was waited for directly. If a stream has one plain reader,
-    /// that reader gets them at once; all other readers read for themselves.
+    /// that reader gets them at once. All other readers read for themselves.
     fn hear_stream(&mut self, stream: &[u8], entries: Vec<RawEntry>) {
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return;
@@ -254,7 +253,7 @@ impl RedisInbound {
         {
             let count = entries.len();
             let full = self.deliver(id, entries, &HashMap::new()).full;
-            // A full answer may have left some, which the next direct wait brings.
+            // A full answer may have left entries, which the next direct wait returns.
             if full || (!self.direct && self.brought <= count) {
                 self.work.ready.push(id);
             }
@@ -275,7 +274,7 @@ fn rung(entry: &RawEntry) -> impl Iterator<Item = &str> {
     keys.flat_map(|(_, value)| bell::rung(value))
 }
 
-/// XREAD that waits.
+/// Makes an XREAD that waits.
 fn wait(count: usize, names: &[Vec<u8>], from: &[Position]) -> Commands {
     let mut commands = Commands::new();
     let places = names.iter().map(Vec::as_slice).zip(from.iter().copied());

@@ -1,4 +1,4 @@
-//! The listener: the connection that is subscribed, and the thread that reads from it.
+//! The listener: the subscribed connection, and the thread that reads from it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) enum Note {
     /// The server has refused a channel.
     Refused(Fault),
     Lost(Fault),
-    /// The engine has something to do.
+    /// The engine has a task.
     Nudge,
 }
 
@@ -109,7 +109,7 @@ impl Listener {
         empty
     }
 
-    /// Gives the thread a task, for when it wakes.
+    /// Gives the thread a task, which it does when it wakes.
     pub(super) fn tell(&self, task: Task) {
         if let Some(tasks) = &self.tasks {
             // The thread ends only after a fault, which it reports to the receiving side.
@@ -117,14 +117,14 @@ impl Listener {
         }
     }
 
-    /// Stops delivering, and lets the thread end when it wakes.
+    /// Stops delivering, and makes the thread end when it wakes.
     pub(super) fn end(&mut self) {
         self.table.lock().clear();
         self.tasks = None;
     }
 }
 
-/// The thread.
+/// Runs the thread.
 struct Work {
     wire: Wire,
     table: Table,
@@ -154,7 +154,7 @@ impl Work {
         }
     }
 
-    /// Does the tasks. False at the end.
+    /// Does the tasks. Returns false if the thread has to end.
     fn work(&mut self) -> bool {
         let mut commands = Commands::new();
         loop {
