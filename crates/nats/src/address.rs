@@ -1,4 +1,4 @@
-//! Parsing of a configuration from a URL.
+//! Parses a configuration from a URL.
 //!
 //! No error contains the URL, which may contain a password.
 
@@ -67,7 +67,7 @@ impl FromStr for Config {
     }
 }
 
-/// The URL with only the first of its hosts, and the other hosts.
+/// Returns the URL with only its first host, and the other hosts.
 fn first_host(text: &str) -> (String, Vec<String>) {
     let whole = || (text.to_owned(), Vec::new());
     let Some((scheme, rest)) = text.split_once("://") else {

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::link::Wire;
 
-/// There is no such stream.
+/// The error code for a missing stream.
 pub(crate) const NO_STREAM: u64 = 10059;
-/// There is no such consumer.
+/// The error code for a missing consumer.
 pub(crate) const NO_CONSUMER: u64 = 10014;
 
 /// Why a request did not get the wanted answer.
@@ -18,11 +18,11 @@ pub(crate) const NO_CONSUMER: u64 = 10014;
 pub(crate) enum ApiFault {
     /// The connection was lost, or the server did not answer.
     Lost(LinkError),
-    /// Nothing answers such requests.
+    /// No service answers such requests.
     Off,
     /// The user is not allowed to send the request.
     Denied(String),
-    /// JetStream refused.
+    /// JetStream refused the request.
     Refused(ApiError),
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    /// This driver's objection to the configuration that the server has.
+    /// Makes an error of this driver about the server's configuration.
     pub(crate) fn own(text: String) -> Self {
         ApiError {
             number: 1,
@@ -46,14 +46,14 @@ impl ApiError {
 
     /// Whether the same request may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
-        // Not available now; a cluster without a leader; a request that came too early; too many
-        // messages that the server has received and not stored yet.
+        // JetStream is not available at the moment; a cluster has no leader; the request came too
+        // early; the server has too many messages that it has not stored yet.
         matches!(self.number, 10008 | 10009 | 10004 | 10167)
             || (self.code == 503 && self.number == 0)
     }
 }
 
-/// The error in an answer, if it is one.
+/// Returns the error in an answer, if there is one.
 pub(crate) fn error(answer: &Value) -> Option<ApiError> {
     let error = answer.get("error")?;
     let number = error["err_code"].as_u64().unwrap_or(0);
@@ -100,7 +100,7 @@ const OFF: &str =
     "the server has no JetStream: start it with `-js` or a `jetstream` block, or take `mode=core`";
 
 impl Wire {
-    /// Sends a request to JetStream; its subject is `$JS.API.` and `verb`.
+    /// Sends a request to JetStream. Its subject is `$JS.API.` and `verb`.
     pub(crate) async fn ask(&self, verb: &str, body: &Value) -> Result<Value, ApiFault> {
         let subject = format!("$JS.API.{verb}");
         let payload = match body {
@@ -120,8 +120,8 @@ impl Wire {
         }
     }
 
-    /// Sends a request, and returns the answer. A user who is not allowed to send it is told to
-    /// allow `needed`.
+    /// Sends a request, and returns the answer. If the user is not allowed to send it, the error
+    /// says to allow `needed`.
     pub(crate) async fn request(
         &self,
         subject: &str,

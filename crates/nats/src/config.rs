@@ -1,4 +1,4 @@
-//! The configuration: how to connect, and what the server keeps.
+//! The configuration of a broker.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use fanfeed_broker::ConnectError;
 use fanfeed_broker::driver::{Secret, Tls, check_durations};
 
-/// Which part of NATS carries the messages.
+/// The part of NATS that carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// NATS core: at most once. The server keeps nothing. Losses are reported as gaps of unknown
     /// size.
     Core,
-    /// JetStream: at least once. A stream on the server keeps the messages, and remembers how far
-    /// each group has read.
+    /// JetStream: at least once. A stream on the server keeps the messages and the position of each
+    /// group.
     #[default]
     JetStream,
 }
@@ -132,15 +132,15 @@ impl Config {
         self
     }
 
-    /// Encrypts the connections. Without this, a connection is encrypted only if the server asks
-    /// for that, and then trusts the authorities that the system trusts.
+    /// Encrypts the connections. Without this, a connection is encrypted only if the server
+    /// requires it, and trusts the authorities that the system trusts.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// What carries the messages.
+    /// Sets the mode.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
@@ -163,16 +163,17 @@ impl Config {
         self
     }
 
-    /// With `true`, a message that has neither a name nor headers, and whose identity nobody chose
+    /// With `true`, a message that has neither a name nor headers, and whose identity was generated
     /// ([`MessageId::is_generated`](fanfeed_broker::MessageId::is_generated): 32 lower-case
-    /// hexadecimal digits count as not chosen), is sent without its identity and its time, which is
+    /// hexadecimal digits count as generated), is sent without its identity and its time, which is
     /// faster. Receivers then see, instead of these,
     ///
     /// - in core, an identity of their own and the time of receipt;
     /// - with JetStream, the stream, the position and the time at which it was stored as its
     ///   identity, and that time. A batch that is sent again may be stored twice, because the
-    ///   stream cannot tell. It is sent again if the connection was lost, or if the server did not
-    ///   answer in time or was busy. The copies come after later messages.
+    ///   stream cannot detect duplicates without an identity. A batch is sent again if the
+    ///   connection was lost, or if the server did not answer in time or was busy. The copies come
+    ///   after later messages.
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.lean = lean;
@@ -181,8 +182,8 @@ impl Config {
 
     /// Sets the largest size of a message in bytes: key, name, headers and payload. A broker
     /// refuses to publish a larger message, and skips and reports a larger message that it
-    /// receives. The server has a limit of its own for what is sent (`max_payload`, 1 MiB by
-    /// default).
+    /// receives. The server has its own limit for messages with their headers (`max_payload`, 1 MiB
+    /// by default).
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
@@ -196,8 +197,8 @@ impl Config {
         self
     }
 
-    /// Sets the timeout for answers of the server. For a batch of messages it is as much longer for
-    /// each MiB.
+    /// Sets the timeout for answers of the server. For a batch of messages, this timeout is added
+    /// for each MiB.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer = timeout;
@@ -221,17 +222,17 @@ impl Config {
         self
     }
 
-    /// Sets how many messages of each key the stream keeps. With `None` it keeps all, until the
-    /// disk is full. The server removes the oldest messages, whether groups have acknowledged them
-    /// or not. This takes effect when the broker makes the stream.
+    /// Sets how many messages of each key the stream keeps. With `None` it keeps all messages,
+    /// until the disk is full. The server removes the oldest messages, whether groups have
+    /// acknowledged them or not. This takes effect when the broker makes the stream.
     #[must_use]
     pub fn max_per_key(mut self, messages: impl Into<Option<u64>>) -> Self {
         self.max_per_key = messages.into();
         self
     }
 
-    /// Sets how long the stream keeps a message; `None` is no limit. This takes effect when the
-    /// broker makes the stream.
+    /// Sets how long the stream keeps a message. `None` means without limit. This takes effect when
+    /// the broker makes the stream.
     #[must_use]
     pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
@@ -246,7 +247,7 @@ impl Config {
         self
     }
 
-    /// Sets whether the stream is in memory: a server that restarts then loses it. This takes
+    /// Sets whether the stream is in memory. If so, a server that restarts loses it. This takes
     /// effect when the broker makes the stream.
     #[must_use]
     pub fn in_memory(mut self, memory: bool) -> Self {
@@ -283,7 +284,7 @@ impl Config {
         all.join(", ")
     }
 
-    /// A text from a server or a library, without secrets.
+    /// Returns a text from a server or a library without secrets.
     pub(crate) fn redact(&self, text: &str) -> String {
         match &self.login {
             Login::User(_, secret) | Login::Token(secret) => secret.redact(text),

@@ -3,23 +3,22 @@
 //! | header | meaning | without it |
 //! |---|---|---|
 //! | `Nats-Msg-Id` | the identity, `@`, and the subject | the caller's default |
-//! | `Fanfeed-Time` | milliseconds since 1970 | when the stream stored it; in core, that of the mark, or now |
+//! | `Fanfeed-Time` | milliseconds since 1970 | the time at which the stream stored it; in core, the time of the mark, or now |
 //! | `Fanfeed-Name` | the name | none |
 //! | `Fanfeed-Order` | the names of the headers, in their order, separated by commas | sorted by name |
 //! | `Fanfeed-Escaped` | that all texts are percent-encoded | |
 //! | any other | a header of the message | |
 //!
 //! In core, a message that has neither a name nor headers of its own gets no headers at all,
-//! because headers cost the client library more than the rest of a message. Its *mark*, `ID.TIME`,
-//! is then the end of its reply subject.
+//! because headers cost the client library more than the rest of a message. Instead, the end of its
+//! reply subject is its *mark*, `ID.TIME`.
 //!
 //! The subject is part of `Nats-Msg-Id` because a stream drops a second message with the same text
-//! there, even under another subject: a message that is passed on under another key would vanish.
+//! there, even under another subject: a message that is passed on under another key would be lost.
 //!
-//! NATS headers are lines of text. Texts that a line cannot hold as they are (line feeds, spaces at
-//! an end) are percent-encoded, and so are names that the server gives a meaning (`Nats-..`): then
-//! all texts of the message are, and `Fanfeed-Escaped` says so. Other writers need not know any of
-//! this.
+//! NATS headers are lines of text. If a line cannot contain a text of the message (line feeds,
+//! spaces at an end), or the server gives a meaning to a name (`Nats-..`), all texts of the message
+//! are percent-encoded, and `Fanfeed-Escaped` says so. Other writers need not know this.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -55,7 +54,7 @@ const LONGEST_MARK: usize = 128;
 pub(crate) enum BadEntry {
     /// The text of this header is not UTF-8 after it was decoded.
     NotText(String),
-    /// `Fanfeed-Time` is not a number, or is beyond what the clock can count.
+    /// `Fanfeed-Time` is not a number, or is a time that the clock cannot represent.
     NoTime,
     /// It has more bytes than the limit.
     TooLarge { size: usize, limit: usize },
@@ -117,13 +116,13 @@ pub(crate) fn write(message: &Message, subject: &str, mut put: impl FnMut(&str, 
     }
 }
 
-/// Whether a message has nothing but a payload, as far as its publisher said.
+/// Whether the publisher set only the payload of a message.
 pub(crate) fn is_bare(message: &Message) -> bool {
     message.event_name().is_none() && message.headers().is_empty() && message.id().is_generated()
 }
 
-/// Appends the mark of a message. False if the message needs headers; the text then ends with
-/// something useless.
+/// Appends the mark of a message. Returns false if the message needs headers. In that case the end
+/// of the text is not usable.
 pub(crate) fn write_mark(message: &Message, text: &mut BytesMut) -> bool {
     if message.event_name().is_some() || !message.headers().is_empty() {
         return false;
@@ -143,7 +142,7 @@ fn fits_mark(id: &[u8]) -> bool {
     (1..=LONGEST_MARK).contains(&id.len()) && id.iter().all(is_token)
 }
 
-/// Reads the identity and the time of a mark. `None` if it is no mark.
+/// Reads the identity and the time of a mark. Returns `None` if the text is not a mark.
 pub(crate) fn read_mark(mark: &str) -> Option<(MessageId, SystemTime)> {
     let (id, time) = mark.split_once('.')?;
     if !fits_mark(id.as_bytes()) {
@@ -153,9 +152,9 @@ pub(crate) fn read_mark(mark: &str) -> Option<(MessageId, SystemTime)> {
     Some((MessageId::parse(id), time))
 }
 
-/// Whether a line can hold the text as it is.
+/// Whether a line can contain the text without escaping.
 fn is_line(text: &str) -> bool {
-    // The common case, which needs no look at characters.
+    // The common case, which is decided by bytes and not by characters.
     text.bytes().all(|byte| byte.is_ascii_graphic()) || is_odd_line(text)
 }
 
@@ -198,14 +197,14 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The origin of a message, which supplies what its headers do not say.
+/// The origin of a message, which supplies the values that its headers lack.
 #[derive(Debug)]
 pub(crate) struct Origin<'a> {
     pub(crate) key: &'a Key,
     pub(crate) subject: &'a str,
     /// The largest message, in bytes.
     pub(crate) limit: usize,
-    /// When the server stored it, or the time of its mark.
+    /// The time at which the server stored it, or the time of its mark.
     pub(crate) time: Option<SystemTime>,
 }
 
@@ -447,7 +446,7 @@ mod tests {
         for no_mark in ["", "a", "a.", "a.b", "a.-1", "a.99999999999999999999"] {
             assert_eq!(read_mark(no_mark), None, "{no_mark}");
         }
-        // Such an identity is never written.
+        // This crate never writes such an identity.
         for id in ["", "a b", "\u{e9}", &"a".repeat(129)] {
             assert_eq!(read_mark(&format!("{id}.5")), None, "{id}");
         }

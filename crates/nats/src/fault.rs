@@ -13,7 +13,7 @@ use fanfeed_broker::ConnectError;
 use crate::config::Config;
 use crate::shared::Shared;
 
-/// The error of the client library when it could not connect.
+/// Turns an error of the client library about connecting into an error of the broker.
 pub(crate) fn connecting(config: &Config, error: &async_nats::ConnectError) -> ConnectError {
     let text = config.redact(&whole(error));
     let unreachable = |reason: &str| ConnectError::Unreachable {
@@ -78,8 +78,8 @@ pub(crate) fn timed_out(config: &Config) -> ConnectError {
 /// How long a server may take for its greeting before [`other_protocol`] asks it.
 const GREETS: Duration = Duration::from_millis(500);
 
-/// Returns when every server has answered, some time after it should have greeted, as no NATS
-/// server does.
+/// Waits some time for greetings, and then returns when every server has answered a request, which
+/// no NATS server does.
 pub(crate) async fn other_protocol(shared: &Arc<Shared>) -> ConnectError {
     tokio::time::sleep(GREETS).await;
     let shared = Arc::clone(shared);
@@ -95,7 +95,7 @@ pub(crate) async fn other_protocol(shared: &Arc<Shared>) -> ConnectError {
         {
             return answers(&said[0]);
         }
-        // A server that is busy may answer the next time.
+        // A busy server may answer the next time.
         tokio::time::sleep(GREETS).await;
     }
 }
@@ -105,7 +105,8 @@ fn answers(said: &str) -> ConnectError {
     wrong_protocol(&format!("it answers {line:?}"))
 }
 
-/// What a server of another protocol says. It may wait for a request: this sends one.
+/// Returns the answer of a server of another protocol. Sends a request, because such a server may
+/// wait for one.
 fn says(config: &Config, (host, port): &(String, u16)) -> Option<String> {
     let address = (&**host, *port).to_socket_addrs().ok()?.next()?;
     let limit = Duration::from_millis(500).min(config.dial);

@@ -1,8 +1,8 @@
 //! The receiving side of NATS core.
 //!
-//! Each subscription on the server has a task that gives its messages to its sinks at once, so that
-//! the library's buffer is empty whenever this side runs. Plain subscriptions of one key share one
-//! subscription on the server.
+//! Each subscription on the server has a task that delivers its messages to its sinks at once, so
+//! that the library's buffer is empty whenever this side runs. Plain subscriptions of one key share
+//! one subscription on the server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl CoreInbound {
     }
 
     /// Subscribes again where the server has ended a subscription, as it does when the user loses
-    /// the permission. Those that are refused then end.
+    /// the permission. A subscription that is refused ends.
     fn subscribe_refused(&mut self) -> Result<(), LinkError> {
         for error in self.link.wire.signs.take_refusals() {
             let names = &self.link.wire.shared.names;
@@ -123,7 +123,8 @@ impl CoreInbound {
     fn subscribe_sink(&mut self, sink: &Sink) -> Result<(), SinkError> {
         self.subscribe(sink)?;
         self.sinks.insert(sink.id(), sink.clone());
-        // It was live earlier: messages that were published meanwhile are lost.
+        // The subscription was live earlier, so messages that were published in the meantime are
+        // lost.
         if sink.position().is_some() {
             sink.gap(None);
         }
@@ -131,7 +132,8 @@ impl CoreInbound {
         Ok(())
     }
 
-    /// Reports to all sinks that the library dropped messages: it does not say whose.
+    /// Reports to all sinks that the library dropped messages. The library does not say for which
+    /// subscription.
     fn report_slow(&mut self) {
         if self.link.wire.signs.take_slow() > 0 {
             for sink in self.sinks.values() {
@@ -141,7 +143,7 @@ impl CoreInbound {
     }
 }
 
-/// Gives arriving messages to the sinks.
+/// Delivers arriving messages to the sinks.
 async fn hear(
     mut subscriber: Subscriber,
     sinks: Arc<Mutex<Vec<Sink>>>,
@@ -176,7 +178,7 @@ async fn hear(
 
 impl Inbound for CoreInbound {
     fn open(&mut self, sink: &Sink) -> Result<(), SinkError> {
-        // An error that has come already is about an earlier subscription.
+        // Earlier errors are about an earlier subscription.
         self.subscribe_refused()?;
         self.subscribe_sink(sink)
     }

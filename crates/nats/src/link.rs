@@ -1,10 +1,10 @@
 //! One connection, on the thread that uses it.
 //!
-//! The client library needs a runtime. Each side of a broker has one of its own, which uses only
-//! the side's own thread: it runs while the side waits for something, and not otherwise. Callers
-//! never see it, and it is dropped on that thread.
+//! The client library needs a runtime. Each side of a broker has its own runtime, which uses only
+//! the side's thread. The runtime runs only while the side waits. Callers never see it, and it is
+//! dropped on that thread.
 //!
-//! The library would connect again by itself, without telling what was lost. This module prevents
+//! The library would reconnect by itself, without reporting what was lost. This module prevents
 //! that: a lost connection ends the side, and the engine opens another one.
 
 use std::future::{Future, poll_fn};
@@ -25,14 +25,14 @@ use crate::fault;
 use crate::shared::Shared;
 use crate::signs::Signs;
 
-/// The oldest server that works: since this release, the subject of a request names the consumer.
+/// The oldest supported server. Since this release, the subject of a request names the consumer.
 const OLDEST: (u32, u32) = (2, 9);
 
-/// The sides of a broker, as the names of their connections say.
+/// The sides of a broker, as in the names of their connections.
 pub(crate) const OUT: &str = "out";
 pub(crate) const IN: &str = "in";
 
-/// How many answers the publishing side can hold at least: those to several usual batches.
+/// The least number of answers that the publishing side can hold: enough for several usual batches.
 const ANSWERS: usize = 1 << 16;
 
 /// A connection and the runtime that drives it.
@@ -49,7 +49,7 @@ pub(crate) struct Wire {
     pub(crate) client: Client,
     pub(crate) signs: Arc<Signs>,
     pub(crate) shared: Arc<Shared>,
-    /// The beginning of the subjects of answers on this connection; no other connection uses it.
+    /// The beginning of the subjects of answers on this connection. No other connection uses it.
     pub(crate) inbox: String,
     echoes: Subscriber,
     echoed: u64,
@@ -84,7 +84,7 @@ impl Link {
         }
     }
 
-    /// Runs `work`, and the connection's tasks meanwhile.
+    /// Runs `work`, and the connection's tasks at the same time.
     pub(crate) fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Wire) -> T) -> T {
         let runtime = self
             .runtime
@@ -155,7 +155,7 @@ impl Wire {
         }
     }
 
-    /// Waits for `work`, until the connection ends or the timeout for answers is over.
+    /// Waits for `work`, until the connection ends or the timeout for answers has passed.
     pub(crate) async fn within<T>(
         &self,
         limit: Duration,
@@ -170,14 +170,14 @@ impl Wire {
         }
     }
 
-    /// Returns when the server has processed everything that was sent before on this connection. It
-    /// sends a message to itself: a server processes a connection's input in order. The library's
-    /// own `flush` proves nothing.
+    /// Returns when the server has processed everything that was sent before on this connection.
+    /// This side sends a message to itself, and a server processes a connection's input in order.
+    /// The library's `flush` returns even if the server is gone.
     pub(crate) async fn echo(&mut self) -> Result<(), LinkError> {
         self.echo_within(self.shared.config.answer).await
     }
 
-    /// The same with a timeout of its own, for an echo behind a batch that has yet to be sent.
+    /// Does the same with its own timeout, for an echo after a batch that is still to be sent.
     pub(crate) async fn echo_within(&mut self, limit: Duration) -> Result<(), LinkError> {
         self.echoed += 1;
         let number = self.echoed.to_string();
@@ -225,7 +225,7 @@ pub(crate) fn is_refusal(error: &str) -> bool {
     error.to_lowercase().contains("permissions violation")
 }
 
-/// The next message of a subscription.
+/// Returns the next message of a subscription.
 pub(crate) async fn next(subscriber: &mut Subscriber) -> Option<async_nats::Message> {
     poll_fn(|context| Pin::new(&mut *subscriber).poll_next(context)).await
 }
@@ -253,12 +253,12 @@ async fn options(
 ) -> Result<ConnectOptions, ConnectError> {
     let config = &shared.config;
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have installed one in the meantime, which is as good.
+        // Another thread may have installed one in the meantime, which also works.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let (events, connected) = (Arc::clone(signs), Arc::clone(signs));
-    // The answers to a whole batch may wait in one buffer. The limit that the user sets is for
-    // received messages.
+    // The answers to a whole batch may wait in one buffer. The user's limit is for received
+    // messages.
     let capacity = match side {
         OUT => config.client_buffer.max(ANSWERS),
         _ => config.client_buffer,
@@ -324,7 +324,7 @@ fn unreadable(what: &str, file: &std::path::Path, error: &std::io::Error) -> Con
     )
 }
 
-/// The seed in a file that may have comments and lines around it.
+/// Returns the seed in a file that may contain comments and other lines.
 fn seed(text: &str, file: &std::path::Path) -> Result<String, ConnectError> {
     let seed = text
         .lines()
@@ -353,7 +353,7 @@ fn check_version(version: &str) -> Result<(), ConnectError> {
     let mut parts = version.split(['.', '-']).map(str::parse::<u32>);
     let found = match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        // A server that does not tell its version counts as new.
+        // A server that does not report its version counts as new.
         _ => return Ok(()),
     };
     if found >= OLDEST {

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `PREFIX.k.KEY` | the subject of a key |
 //! | `PREFIX.d.GROUP.KEY` | the subject of a group's dead letters |
-//! | `PREFIX.m.ID.TIME` | in core, the reply subject of a message without headers; nobody subscribes to it |
+//! | `PREFIX.m.ID.TIME` | in core, the reply subject of a message without headers; no broker subscribes to it |
 //! | `PREFIX` | the stream of all keys |
 //! | `PREFIX=dead` | the stream of dead letters |
 //! | `GROUP@KEY` | the durable consumer of a group |
 //!
 //! A prefix is one token, so that no subject of one prefix is below another prefix. The periods of
-//! a key separate tokens of its subject; in the name of a consumer they are escaped.
+//! a key separate tokens of its subject. In the name of a consumer they are escaped.
 
 use fanfeed_broker::driver::Escape;
 use ring::digest::{SHA256, digest};
@@ -27,7 +27,7 @@ const NAME: Escape = Escape::new(b'=', |byte| {
 
 /// The longest name of a consumer before it is shortened. Servers take 255 bytes.
 const LONGEST: usize = 180;
-/// How much of a longer name is kept, so that people can recognize it.
+/// The length of the part of a longer name that is kept, so that people can recognize the name.
 const KEPT: usize = 100;
 
 /// The names below one prefix.
@@ -88,8 +88,8 @@ pub(crate) fn queue(group: &str) -> String {
     TOKEN.encode(group)
 }
 
-/// The durable consumer of a group. No other key and group have this name: a name that is too long
-/// ends with a hash of the whole, after a character that other names do not have.
+/// The durable consumer of a group. No other key and group have this name. A name that is too long
+/// ends with a hash of the whole name, after a character that other names do not contain.
 pub(crate) fn durable(group: &str, key: &str) -> String {
     let name = NAME.join([group, key], '@');
     if name.len() <= LONGEST {
@@ -131,7 +131,7 @@ mod tests {
         assert!(Names::new("p").dead(&one, &two).len() < 2000);
     }
 
-    /// Texts in which separators and characters that are escaped are common.
+    /// Texts in which separators and escaped characters are common.
     fn text() -> impl Strategy<Value = String> {
         proptest::string::string_regex("[a.@=_~>* E0-9\u{e9}]{1,6}").unwrap()
     }

@@ -19,22 +19,22 @@ use crate::names::Names;
 use crate::shared::Shared;
 use crate::stream;
 
-/// How many subjects are remembered, so that a busy key is not escaped for each message.
+/// The size of the cache of subjects, which saves escaping a busy key for each message.
 const SUBJECTS: usize = 1024;
-/// How many messages the library gets before it writes them. By itself the runtime would let it
-/// write after each 128.
+/// How many messages the library gets before it writes them. Without this, the runtime would let it
+/// write after every 128 messages.
 const CHUNK: usize = 512;
 /// A batch may take this much longer than an answer, for each of this many bytes.
 const SLOWEST: usize = 1 << 20;
 
-/// Every message that has headers has this one: its name is made only once.
+/// Every message with headers has this header, so its name is made only once.
 const TIME: HeaderName = HeaderName::from_static(entry::TIME);
 
-/// The subjects of keys that were published to.
+/// The subjects of keys to which messages were published.
 #[derive(Debug, Default)]
 struct Subjects {
     known: HashMap<String, Subject>,
-    /// Messages of one key mostly follow each other.
+    /// Consecutive messages mostly have the same key.
     last: Option<(String, Subject)>,
 }
 
@@ -63,14 +63,14 @@ impl Subjects {
     }
 }
 
-/// The reply subjects of a batch, which say what headers would.
+/// The reply subjects of a batch, which replace headers.
 struct Marks {
     start: String,
     text: BytesMut,
 }
 
 impl Marks {
-    /// How long a mark usually is.
+    /// The usual length of a mark.
     const USUAL: usize = 64;
 
     fn new(names: &Names, messages: usize) -> Self {
@@ -93,7 +93,7 @@ impl Marks {
     }
 }
 
-/// The headers that carry a message.
+/// Returns the headers that carry a message.
 pub(crate) fn headers(message: &Message, subject: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     entry::write(message, subject, |name, value| match name {
@@ -104,7 +104,7 @@ pub(crate) fn headers(message: &Message, subject: &str) -> HeaderMap {
     headers
 }
 
-/// How long the server may take for a batch.
+/// Returns how long the server may take for a batch.
 fn patience(shared: &Shared, batch: &[Message]) -> Duration {
     let bytes: usize = batch.iter().map(|message| message.payload().len()).sum();
     shared.config.answer * u32::try_from(1 + bytes / SLOWEST).unwrap_or(u32::MAX)
@@ -120,7 +120,7 @@ fn send_failed(error: &async_nats::PublishError) -> Result<Published, LinkError>
     }
 }
 
-/// The server's refusal to publish to the subject, if there was one.
+/// Returns the server's refusal to publish to the subject, if there was one.
 fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
     let error = wire.signs.refusal("Publish to", subject)?;
     Some(Published::Refused(
@@ -128,8 +128,8 @@ fn refusal(wire: &Wire, subject: &str) -> Option<Published> {
     ))
 }
 
-/// Publishes to NATS core. An echo confirms a batch: the server has then passed it on to all
-/// subscribers that it knew.
+/// Publishes to NATS core. An echo confirms a batch: when it arrives, the server has passed the
+/// batch on to all subscribers that it knew.
 #[derive(Debug)]
 pub(crate) struct CoreOutbound {
     link: Link,
@@ -203,7 +203,7 @@ fn refuse(wire: &Wire, batch: &[Message], subjects: &mut Subjects, published: &m
     if count == 0 {
         return;
     }
-    // The library's events hold about a hundred errors; the others are lost.
+    // The library's events hold about a hundred errors. Further errors are lost.
     let unclear = count >= 99;
     for (message, published) in batch.iter().zip(published) {
         let subject = subjects.of(&wire.shared.names, message.key().as_str());
@@ -221,14 +221,14 @@ fn refuse(wire: &Wire, batch: &[Message], subjects: &mut Subjects, published: &m
     }
 }
 
-/// Publishes to a stream. All messages of a batch are sent before the first acknowledgement is
-/// waited for.
+/// Publishes to a stream. It sends all messages of a batch before it waits for the first
+/// acknowledgement.
 #[derive(Debug)]
 pub(crate) struct StreamOutbound {
     link: Link,
     subjects: Subjects,
     acknowledgements: Subscriber,
-    /// The beginning of the subjects of acknowledgements; a number follows.
+    /// The beginning of the subjects of acknowledgements. A number follows.
     inbox: String,
     sent: u64,
 }
@@ -383,7 +383,7 @@ fn acknowledged(message: &Message, answer: &async_nats::Message) -> Result<Publi
     Ok(Published::Done(receipt))
 }
 
-/// The position in the usual answer, `{"stream":"NAME", "seq":NUMBER}`, and nothing else.
+/// Returns the position in an answer of exactly the usual form, `{"stream":"NAME", "seq":NUMBER}`.
 fn stored(answer: &[u8]) -> Option<&str> {
     let answer = std::str::from_utf8(answer).ok()?;
     let (stream, position) = answer
@@ -392,7 +392,7 @@ fn stored(answer: &[u8]) -> Option<&str> {
         .split_once("\",")?;
     let position = position.trim_start().strip_prefix("\"seq\":")?.trim_start();
     let is_number = !position.is_empty() && position.bytes().all(|byte| byte.is_ascii_digit());
-    // A name with anything escaped is left to the parser.
+    // A name with escaped characters is left to the parser.
     (is_number && !stream.contains(['\\', '"'])).then_some(position)
 }
 

@@ -18,9 +18,8 @@ pub(crate) fn read(
     entry::read(origin, lines, message.payload.clone(), missing)
 }
 
-/// Reads a message of NATS core. Its reply subject may begin with `marks`, and then gives the
-/// identity and the time if the headers do not: a program that passes a message on may add headers
-/// to it.
+/// Reads a message of NATS core. If its reply subject begins with `marks`, it gives the identity
+/// and the time that the headers lack: a program that passes a message on may add headers to it.
 pub(crate) fn hear(
     origin: &Origin<'_>,
     marks: &str,

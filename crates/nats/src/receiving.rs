@@ -1,9 +1,9 @@
 //! The receiving side of JetStream.
 //!
-//! Every subscription has a pull consumer of its own on the stream. A plain one reads with a
-//! consumer that lives as long as the connection and asks for no acknowledgement: this side counts
-//! the messages, and if one is missing makes another consumer from there. A member of a group
-//! shares the durable consumer of its group.
+//! Every subscription reads the stream through a pull consumer. A plain subscription has a consumer
+//! of its own, which lives as long as the connection and asks for no acknowledgement. This side
+//! counts its messages, and if one is missing, makes another consumer from that position. The
+//! members of a group share the durable consumer of the group.
 //!
 //! # Invariants
 //!
@@ -11,7 +11,7 @@
 //!    on their way.
 //! 2. A message of a group is `held` from its delivery until the engine's verdict, across
 //!    connections. While it is held, this side tells the server after every third of `ack_wait`
-//!    that it is being handled; if it comes again, it is not delivered again.
+//!    that it is being handled. If the message comes again, it is not delivered again.
 //! 3. The `position` of a plain subscription is that of the last message that its sink took.
 //! 4. A member gives messages back only when it has no open request ([`ending`]).
 
@@ -65,9 +65,9 @@ struct Work {
     ready: HashSet<u64>,
     /// Subscriptions that had no room. They are checked whenever the engine calls the interrupter.
     full: HashSet<u64>,
-    /// Subscriptions whose request the server refused. They ask again at the next chore.
+    /// Subscriptions whose request the server refused. They send another request at the next chore.
     later: HashSet<u64>,
-    /// Subscriptions whose consumer is gone, or that missed a message.
+    /// Subscriptions whose consumer was deleted, or that missed a message.
     stale: HashSet<u64>,
     /// Subscriptions whose listener has ended, and whose requests the server may still have.
     over: HashSet<u64>,
@@ -92,14 +92,14 @@ pub(crate) struct Kept {
     unseen: Unseen,
     /// Numbers the consumers of plain subscriptions, and the listeners.
     made: u64,
-    /// The time at which the stream was made that these positions belong to, once it is known.
+    /// The creation time of the stream of these positions, if it is known.
     stream: Value,
 }
 
 impl Kept {
-    /// Checks whether the stream was made again. If so, positions in the old stream mean nothing,
-    /// and outcomes of its messages must not be sent: the server would apply them to messages of
-    /// the new stream.
+    /// Checks whether the stream was recreated. If so, positions in the old stream are invalid, and
+    /// the outcomes of its messages must not be sent, because the server would apply them to
+    /// messages of the new stream.
     fn compare(&mut self, state: &Value) {
         let is_new = self.stream != state[stream::CREATED];
         let old = std::mem::replace(&mut self.stream, state[stream::CREATED].clone());
@@ -148,12 +148,12 @@ enum Role {
 
 #[derive(Debug, Default)]
 struct Plain {
-    /// The position in the stream of the last message that was taken, once the first consumer was
-    /// made.
+    /// The position in the stream of the last message that was taken. `None` until the first
+    /// consumer is made.
     position: Option<u64>,
     /// How many messages its consumer has delivered.
     counted: u64,
-    /// Whether the stream that `position` belongs to is gone.
+    /// Whether the stream of `position` was deleted.
     is_lost: bool,
 }
 
@@ -164,13 +164,13 @@ struct Member {
     held: HashMap<u64, Held>,
     /// The messages to give back as soon as its requests have ended.
     late: Vec<Subject>,
-    /// Counts the streams that were lost: a late verdict about a message of one is not about the
-    /// message that has the same position in the next.
+    /// Counts the lost streams. So a late verdict about a message of a lost stream is not applied
+    /// to the message with the same position in the next stream.
     epoch: u64,
     ack_wait: Duration,
     /// Whether the server once had the group.
     known: bool,
-    /// The subscription has ended. It requests nothing more.
+    /// Whether the subscription has ended. If so, it sends no more requests.
     closed: bool,
 }
 
@@ -227,7 +227,7 @@ impl Subscription {
         }
     }
 
-    /// Whether it has ended and nothing is left to do for it.
+    /// Whether it has ended and has no work left.
     fn is_over(&self) -> bool {
         self.member()
             .is_some_and(|member| member.closed && member.held.is_empty())
@@ -235,17 +235,17 @@ impl Subscription {
     }
 }
 
-/// The bits of a tag that are the position in the stream. It would take centuries to use them up.
+/// The bits of a tag for the position in the stream. It would take centuries to use them up.
 const POSITION_BITS: u32 = 48;
 
 impl Member {
-    /// The tag of the message at a position of the stream.
+    /// Returns the tag of the message at a position of the stream.
     fn tag(&self, position: u64) -> u64 {
         self.epoch << POSITION_BITS | position
     }
 }
 
-/// The consumer that a request for messages or an acknowledgement is sent to, from its subject.
+/// Returns the consumer of a request for messages or of an acknowledgement, from the subject.
 fn consumer_of(subject: &str) -> Option<&str> {
     match subject.strip_prefix(REQUESTS) {
         Some(rest) => rest.split('.').nth(1),
@@ -253,7 +253,7 @@ fn consumer_of(subject: &str) -> Option<&str> {
     }
 }
 
-/// The position in the stream of the message that has this tag.
+/// Returns the position in the stream of the message with this tag.
 fn position(tag: u64) -> u64 {
     tag & ((1 << POSITION_BITS) - 1)
 }
@@ -300,7 +300,7 @@ impl StreamInbound {
 
 impl Work {
     async fn pump(&mut self, wire: &mut Wire, timeout: Duration) -> Result<(), LinkError> {
-        // The connection also gets its turn if this side is interrupted again and again.
+        // The connection gets its turn even if this side is interrupted again and again.
         tokio::task::yield_now().await;
         self.settle_all(wire).await?;
         self.mend(wire).await?;
@@ -346,8 +346,8 @@ impl Work {
     }
 
     /// Ends the subscriptions whose requests or acknowledgements the server refused, as it does
-    /// when the user loses the permission. Other refusals concern requests that have had their
-    /// answer.
+    /// when the user loses the permission. Other refusals are about requests that were already
+    /// answered.
     fn end_refused(&mut self, wire: &Wire) {
         for error in wire.signs.take_refusals() {
             let Some(consumer) = subject_of(&error).and_then(consumer_of) else {
@@ -366,9 +366,9 @@ impl Work {
         }
     }
 
-    /// Called when the library dropped messages; it does not say whose. Plain subscriptions go back
-    /// to the last message that they took; messages that members missed come again after
-    /// `ack_wait`.
+    /// Called when the library dropped messages. The library does not say for which subscription.
+    /// Plain subscriptions go back to the last message that they took. Messages that members missed
+    /// come again after `ack_wait`.
     fn read_again(&mut self) {
         for (id, subscription) in &mut self.kept.subscriptions {
             match subscription.role {
@@ -391,7 +391,7 @@ impl Work {
         least.clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 
-    /// Forgets a subscription that is over.
+    /// Removes a subscription that has ended.
     fn forget_over(&mut self, id: u64) {
         let is_over = self
             .kept
@@ -447,10 +447,10 @@ impl Inbound for StreamInbound {
 
     fn finish(&mut self) {
         let work = &mut self.work;
-        // If something does not get through, other members get its messages again.
+        // If an outcome does not arrive, other members get its message again.
         let _ = self.link.run(async |wire| {
-            // Ending the requests may take longer than `close` waits, and what was handled is not
-            // to come again.
+            // Ending the requests may take longer than `close` waits, and handled messages must not
+            // come again.
             work.settle_all(wire).await?;
             work.end_all(wire).await?;
             work.settle_all(wire).await?;

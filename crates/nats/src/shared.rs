@@ -1,4 +1,4 @@
-//! The state that the two sides of a broker share, and that outlives a connection.
+//! The state that the two sides of a broker share. It outlives a connection.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process;
@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::names::Names;
 use crate::receiving::Kept;
 
-/// One broker's settings, its name, and what its receiving side keeps across reconnects.
+/// The settings of one broker, its name, and the state that its receiving side keeps across
+/// reconnects.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -17,7 +18,7 @@ pub(crate) struct Shared {
     /// The name of the connections, and the beginning of the names of plain subscriptions'
     /// consumers.
     pub(crate) member: String,
-    /// The receiving side takes it when it is opened, and puts it back when it is dropped. Only
+    /// The receiving side takes this when it is opened, and puts it back when it is dropped. Only
     /// JetStream uses it.
     pub(crate) kept: Mutex<Kept>,
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::link::is_refusal;
 
-/// How many errors of the server are kept at most until they are read.
+/// The most errors of the server that are kept until they are read.
 const KEPT: usize = 100;
 
 /// The state of one connection, according to the client library's events.
@@ -20,7 +20,7 @@ pub(crate) struct Signs {
     /// How often the library dropped messages because its buffer was full. Events may be lost, so
     /// this may be too low, but not 0.
     slow: AtomicU64,
-    /// Once set, the library does not connect again: the engine does.
+    /// Once this is set, the library does not reconnect. The engine does.
     connected: AtomicBool,
 }
 
@@ -82,7 +82,7 @@ impl Signs {
     /// Waits for the end of the connection, and returns what the server said last.
     pub(crate) async fn lost(&self) -> Arc<str> {
         let mut changes = self.changes.subscribe();
-        // This fails only when the sender is gone, and the sender is in `self`.
+        // This fails only if the sender was dropped, and the sender is in `self`.
         let _ = changes.wait_for(|seen| seen.lost).await;
         match self.errors.lock().last() {
             Some(error) => Arc::clone(error),
@@ -97,7 +97,7 @@ impl Signs {
         let _ = changes.wait_for(|seen| seen.errors > before).await;
     }
 
-    /// Forgets the reported errors.
+    /// Removes the reported errors.
     pub(crate) fn forget_errors(&self) {
         self.errors.lock().clear();
     }
@@ -106,7 +106,7 @@ impl Signs {
         self.errors.lock().clone()
     }
 
-    /// The server's error if it refused `verb` (`Publish to` or `Subscription to`) for this
+    /// Returns the server's error if it refused `verb` (`Publish to` or `Subscription to`) for this
     /// subject.
     pub(crate) fn refusal(&self, verb: &str, subject: &str) -> Option<Arc<str>> {
         let wanted = format!("{verb} \"{subject}\"").to_lowercase();
@@ -123,20 +123,20 @@ impl Signs {
         errors.extract_if(.., |error| is_refusal(error)).collect()
     }
 
-    /// Forgets the errors about a subject.
+    /// Removes the errors about a subject.
     pub(crate) fn forget_about(&self, subject: &str) {
         let mut errors = self.errors.lock();
         errors.retain(|error| subject_of(error) != Some(subject));
     }
 
-    /// How often the library dropped messages since the last call.
+    /// Returns how often the library dropped messages since the last call.
     pub(crate) fn take_slow(&self) -> u64 {
         // ORDERING: a count; no other data depends on it.
         self.slow.swap(0, Ordering::Relaxed)
     }
 }
 
-/// The subject that an error of the server names.
+/// Returns the subject that an error of the server names.
 pub(crate) fn subject_of(error: &str) -> Option<&str> {
     error.split('"').nth(1)
 }

@@ -1,4 +1,4 @@
-//! The streams: made if they are missing, and otherwise checked.
+//! Makes missing streams, and checks existing ones.
 
 use fanfeed_broker::ConnectError;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const CONSUMERS: u64 = 1_000_000;
 /// of one name.
 pub(crate) const CREATED: &str = "created";
 
-/// Makes sure that the stream of all keys exists, and returns its state.
+/// Ensures that the stream of all keys exists, and returns its state.
 pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
     let names = &wire.shared.names;
     let (name, subjects) = (names.stream().to_owned(), names.all());
@@ -22,7 +22,7 @@ pub(crate) async fn ensure(wire: &Wire) -> Result<Value, ConnectError> {
         .map_err(ApiFault::connecting)
 }
 
-/// Makes sure that the stream of dead letters exists.
+/// Ensures that the stream of dead letters exists.
 pub(crate) async fn ensure_dead(wire: &Wire) -> Result<(), ApiFault> {
     let names = &wire.shared.names;
     ensure_stream(wire, &names.dead_stream(), &names.all_dead())
@@ -34,13 +34,13 @@ async fn ensure_stream(wire: &Wire, name: &str, subjects: &str) -> Result<Value,
     let found = match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
         Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
             let wanted = wanted(&wire.shared.config, name, subjects);
-            // It is no error if another broker makes it at the same time, unless with another
-            // configuration.
+            // It is not an error if another broker makes the stream at the same time, unless with
+            // another configuration.
             match wire.ask(&format!("STREAM.CREATE.{name}"), &wanted).await {
                 Ok(made) => made,
                 Err(ApiFault::Refused(refused)) => {
                     match wire.ask(&format!("STREAM.INFO.{name}"), &Value::Null).await {
-                        // Nobody made it: the refusal says why.
+                        // No broker has made it. The refusal says why.
                         Err(ApiFault::Refused(error)) if error.number == NO_STREAM => {
                             return Err(ApiFault::Refused(refused));
                         }
@@ -83,7 +83,7 @@ fn wanted(config: &Config, name: &str, subjects: &str) -> Value {
     })
 }
 
-/// Returns what makes a stream break a promise, if anything does.
+/// Returns the setting with which a stream would break a promise, if there is one.
 fn unfit(found: &Value, subjects: &str) -> Option<String> {
     let has = found["subjects"]
         .as_array()

@@ -1,4 +1,4 @@
-//! The driver, in the form that the engine and `Drivers` use.
+//! The driver, as the engine and `Drivers` use it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn driver() -> impl Driver {
 /// batch before it publishes the next, so small batches cost time.
 pub const BATCH: usize = 2048;
 
-/// Connects as a [`Config`] says. It fails if the server cannot be used now. For throughput, set
+/// Connects as a [`Config`] says. Fails if the server cannot be used now. For throughput, set
 /// [`EngineOptions::batch`] to [`BATCH`].
 ///
 /// # Errors
@@ -90,9 +90,9 @@ impl Transport for NatsTransport {
     }
 
     fn publishes_again(&self) -> bool {
-        // A stream drops a message whose `Nats-Msg-Id` it already has. Lean messages have none and
-        // may be stored twice, which at least once allows. In core, at most once, no message may
-        // come twice.
+        // A stream drops a message whose `Nats-Msg-Id` it already has. Lean messages have none, and
+        // may be stored twice, which delivery at least once allows. In core, delivery is at most
+        // once, so no message may come twice.
         self.shared.config.mode == Mode::JetStream
     }
 

@@ -14,7 +14,7 @@ use crate::reading;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place<'a> {
     pub(super) consumer: &'a str,
-    /// How often it was delivered, this time included.
+    /// How often it was delivered, including this time.
     delivered: u64,
     /// Its position in the stream.
     pub(super) position: u64,
@@ -30,7 +30,7 @@ impl Place<'_> {
     }
 
     /// The identity of a message that has none of its own: `STREAM:POSITION:NANOSECONDS`. The time
-    /// is part of it because a stream that is made again begins again at position 1.
+    /// is part of it because a recreated stream begins again at position 1.
     fn identity(&self, stream: &str) -> MessageId {
         MessageId::parse(&format!("{stream}:{}:{}", self.position, self.time))
     }
@@ -63,7 +63,7 @@ impl Work {
         let Some(reply) = &message.reply else { return };
         let Some(place) = place(reply) else { return };
         let Some(subscription) = self.kept.subscriptions.get_mut(&id) else {
-            // No subscription here wants it any more. Its consumer may belong to a group.
+            // No subscription of this side takes it. Its consumer may belong to a group.
             self.kept.settled.push(Settlement::give(reply.clone()));
             return;
         };
@@ -121,7 +121,7 @@ impl Work {
         };
         let tag = member.tag(place.position);
         if let Some(held) = member.held.get_mut(&tag) {
-            // The server has forgotten that the message is being handled here.
+            // The server no longer knows that the message is being handled here.
             held.reply = reply.clone();
             held.told = Instant::now();
             return;

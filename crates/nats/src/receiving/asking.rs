@@ -1,4 +1,4 @@
-//! Requests to consumers for as many messages as there is room for.
+//! Requests as many messages from consumers as there is room for.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use fanfeed_broker::driver::LinkError;
 use super::{Role, Work};
 use crate::link::Wire;
 
-/// What the subject of a request begins with; the stream and the consumer follow.
+/// The beginning of the subject of a request. The stream and the consumer follow.
 pub(super) const REQUESTS: &str = "$JS.API.CONSUMER.MSG.NEXT.";
-/// How long the server keeps a request. When it reports that this time is over, it gets another
+/// How long the server keeps a request. When it reports that this time has passed, it gets another
 /// request.
 const EXPIRES: Duration = Duration::from_secs(20);
-/// How much later that report may come.
+/// How late that report may come.
 const LATE: Duration = Duration::from_secs(5);
 /// The most messages on their way to a plain subscription.
 const MOST: usize = 4096;
-/// The most messages that a member holds. Other members get the rest.
+/// The most messages of one member. Other members get the rest.
 const MOST_HELD: usize = 512;
 
 impl Work {
@@ -49,7 +49,7 @@ impl Work {
             Role::Member(member) if member.closed => 0,
             Role::Member(member) => room.min(MOST_HELD.saturating_sub(member.held.len())),
         };
-        // While half of the messages are on their way, the server has enough to do.
+        // While half of the messages are on their way, no new request is needed.
         if target == 0 || subscription.asked > target / 2 {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Work {
         }
     }
 
-    /// Lets subscriptions ask again whose request the server refused or has forgotten.
+    /// Makes subscriptions whose request the server refused or has dropped send another request.
     pub(super) fn ask_overdue(&mut self) {
         self.ready.extend(self.later.drain());
         for (id, subscription) in &mut self.kept.subscriptions {

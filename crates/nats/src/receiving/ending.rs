@@ -1,15 +1,15 @@
-//! Ending the requests of a member before it gives messages back.
+//! Ends the requests of a member before it gives messages back.
 //!
-//! The server keeps a request until it is filled or its time is over. A message that is given back
-//! meanwhile comes at once to the requests of its giver, again and again, and the server counts a
-//! delivery each time. So a member that has something to give back first unsubscribes from its
-//! answers, whereupon the server drops its requests. Messages that still arrive are `late`: they
-//! are given back together with the others, once.
+//! The server keeps a request until it is filled or its time has passed. A message that is given
+//! back before that is delivered again and again to the requests of the same member, and the server
+//! counts each delivery. So a member that has messages to give back first unsubscribes from its
+//! answers, and then the server drops its requests. Messages that still arrive are `late`: they are
+//! given back once, together with the others.
 //!
-//! When the library unsubscribes, it forgets the subscription at once and loses what is on its way.
-//! Therefore this side unsubscribes after a number of messages, and sends itself as many as may be
-//! missing. The server and the library count the same messages, so both end the subscription with
-//! the same one, and nothing is lost between them.
+//! When the library unsubscribes, it removes the subscription at once and loses the messages on
+//! their way. Therefore this side unsubscribes after a number of messages, and sends itself as many
+//! messages as may be missing. The server and the library count the same messages, so both end the
+//! subscription at the same message, and none is lost between them.
 
 use std::time::Instant;
 
@@ -29,11 +29,11 @@ use crate::link::{Wire, next};
 /// How many more messages than requested may be on their way: reports of the server about requests.
 const REPORTS: usize = 64;
 
-/// What a listener passes on.
+/// The messages of a listener to its side.
 #[derive(Debug)]
 pub(super) enum Answer {
     Message(Message),
-    /// The server has dropped the requests, and nothing more comes from this listener.
+    /// The server has dropped the requests, and this listener passes on no more messages.
     Over(u64),
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Listener {
     task: AbortHandle,
     /// Tells the task to end the requests, and how many messages may be on their way.
     end: Option<oneshot::Sender<usize>>,
-    /// When it was told.
+    /// The time at which it was told.
     ending: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    /// Begins to pass on what `subscriber` gets. `subject` is one that it gets.
+    /// Begins to pass on the messages of `subscriber`. `subject` is a subject that reaches it.
     pub(super) fn start(
         (id, number): (u64, u64),
         subscriber: Subscriber,
@@ -137,7 +137,7 @@ impl Subscription {
         self.listener.as_ref().is_some_and(Listener::is_ending)
     }
 
-    /// Called when it has no open request any more.
+    /// Called when it has no open request left.
     pub(super) fn end_requests(&mut self, settled: &mut Vec<Settlement>) {
         self.listener = None;
         self.asked = 0;
@@ -163,9 +163,10 @@ impl Work {
 
     /// Ends the requests whose listener has ended.
     ///
-    /// The server removes a request that nobody waits for when it next looks for one. If it has
-    /// taken a message for it by then, server 2.9 forgets the message until `ack_wait` is over. A
-    /// question about the consumer makes it look before.
+    /// The server removes a request without a waiting subscriber when it next looks for a request.
+    /// If it has taken a message for that request before, server 2.9 holds the message back until
+    /// `ack_wait` has passed. A request for information about the consumer makes the server look
+    /// earlier.
     pub(super) async fn end_over(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let over: Vec<u64> = self.over.drain().collect();
         for id in over {
@@ -174,7 +175,7 @@ impl Work {
             };
             let (stream, consumer) = (self.shared.names.stream(), &subscription.consumer);
             let info = format!("CONSUMER.INFO.{stream}.{consumer}");
-            // A consumer that is gone has no requests.
+            // A deleted consumer has no requests.
             if let Err(ApiFault::Lost(error)) = wire.ask(&info, &Value::Null).await {
                 return Err(error);
             }
@@ -200,7 +201,7 @@ impl Work {
         }
     }
 
-    /// Lets the server drop the requests of a subscription.
+    /// Makes the server drop the requests of a subscription.
     pub(super) fn begin_to_end(&mut self, id: u64) {
         if let Some(subscription) = self.kept.subscriptions.get_mut(&id)
             && let Some(listener) = &mut subscription.listener
@@ -209,19 +210,19 @@ impl Work {
         }
     }
 
-    /// The requests of a subscription have ended.
+    /// Called when the requests of a subscription have ended.
     fn ended(&mut self, id: u64) {
         if let Some(subscription) = self.kept.subscriptions.get_mut(&id) {
             subscription.end_requests(&mut self.kept.settled);
             if !subscription.is_over() {
-                // A member that goes on asks again when it has room.
+                // A member that continues sends another request when it has room.
                 self.stale.insert(id);
             }
         }
         self.forget_over(id);
     }
 
-    /// Gives up waiting for the end of requests. Some messages may then come once more.
+    /// Gives up waiting for the end of requests. Some messages may come once more.
     pub(super) fn end_overdue(&mut self) {
         let answer = self.shared.config.answer;
         let is_due = |of: &Subscription| {
@@ -238,7 +239,7 @@ impl Work {
         }
     }
 
-    /// Waits until the requests have ended of all members that are ending theirs.
+    /// Waits until all requests that are being ended have ended.
     pub(super) async fn wait_for_ends(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let deadline = Instant::now() + self.shared.config.answer;
         while self

@@ -1,4 +1,4 @@
-//! Making consumers, and checking those that exist.
+//! Makes consumers, and checks existing ones.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::link::Wire;
 use crate::stream;
 
 /// How long the server keeps the consumer of a plain subscription without requests, after its
-/// connection is gone.
+/// connection has ended.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// Where a new consumer begins.
@@ -60,12 +60,13 @@ impl Work {
             self.told = Instant::now();
             self.tell_progress();
         }
-        // Messages that were given back have to come before those that this subscription asks for.
+        // Messages that were given back have to come before the messages that this subscription
+        // requests.
         self.end_left(wire, sink).await?;
         self.settle_all(wire).await?;
         let is_new = !self.kept.subscriptions.contains_key(&id);
         if self.kept.subscriptions.is_empty() {
-            // No subscription would have noticed that the stream was made again.
+            // No subscription would have noticed that the stream was recreated.
             self.look_at_stream(wire).await?;
         }
         if is_new {
@@ -74,7 +75,7 @@ impl Work {
         }
         let opened = self.enter(wire, id).await;
         if let Err(error) = &opened {
-            // A subscription that was never live starts from the beginning.
+            // A subscription that was never live starts at its own start.
             if is_new || matches!(error, SinkError::Refused(_)) {
                 self.forget(id);
             }
@@ -113,8 +114,8 @@ impl Work {
         }
     }
 
-    /// Tells the server to forget a consumer. If this does not arrive, the server forgets it later
-    /// by itself.
+    /// Tells the server to delete a consumer. If this does not arrive, the server deletes the
+    /// consumer later by itself.
     async fn drop_consumer(&self, wire: &Wire, consumer: &str) {
         if !consumer.is_empty() {
             let stream = self.shared.names.stream();
@@ -125,7 +126,7 @@ impl Work {
         }
     }
 
-    /// Makes consumers again that are gone or missed something.
+    /// Makes consumers again that were deleted or have missed messages.
     pub(super) async fn mend(&mut self, wire: &Wire) -> Result<(), LinkError> {
         let stale: Vec<u64> = self.stale.iter().copied().collect();
         for id in stale {
@@ -229,7 +230,7 @@ impl Work {
                 let first = self.state["first_seq"].as_u64().unwrap_or(0);
                 let last = self.state["last_seq"].as_u64().unwrap_or(0);
                 if is_lost || wanted > last + 1 {
-                    // The stream was made again, or its end was lost.
+                    // The stream was recreated, or its end was lost.
                     subscription.sink.gap(None);
                     From::All
                 } else {
@@ -298,7 +299,7 @@ impl Work {
         let found = match wire.ask(&info, &Value::Null).await {
             Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
                 let from = match member.known {
-                    // The server has lost the group, and so also which messages the group had
+                    // The server has lost the group, including which messages the group had
                     // handled.
                     true => {
                         subscription.sink.gap(None);
@@ -308,7 +309,7 @@ impl Work {
                 };
                 from.put(&mut config);
                 match create(wire, name, &config).await {
-                    // Another member may have made the group meanwhile, with another start.
+                    // Another member may have made the group in the meantime, with another start.
                     Err(ApiFault::Refused(refused)) => match wire.ask(&info, &Value::Null).await {
                         Err(ApiFault::Refused(error)) if error.number == NO_CONSUMER => {
                             Err(ApiFault::Refused(refused))

@@ -1,4 +1,4 @@
-//! Acknowledging messages, giving them back, and burying them: keeping them as dead letters.
+//! Acknowledges messages, gives them back, and keeps dead letters.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ const GROUP: &str = "Fanfeed-Group";
 /// The header with a dead letter's position in the stream.
 const POSITION: &str = "Fanfeed-Position";
 
-/// After a dead letter that got no answer, this many times its wait passes before the next one: the
-/// subscriptions wait meanwhile.
+/// After a dead letter without an answer, this many times its wait passes before the next one,
+/// because the subscriptions wait during that time.
 const BURIAL_PAUSE: u32 = 8;
 
 /// The wait before any member tries a failed message again: this long for each attempt so far, ...
@@ -34,12 +34,12 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// ... and at most this long.
 const AGAIN_MOST: Duration = Duration::from_secs(5);
 
-/// Outcomes that still have to be sent to the server. They outlive a connection.
+/// Outcomes to send to the server. They outlive a connection.
 #[derive(Debug)]
 pub(super) enum Settlement {
     /// A reply about a message, to its acknowledgement subject.
     Tell { reply: Subject, what: Bytes },
-    /// A message to keep as a dead letter; the server is then told that it is over.
+    /// A message to keep as a dead letter. After that, the server is told to stop delivering it.
     Bury(Letter),
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Settlement {
 #[derive(Debug)]
 pub(super) struct Letter {
     sink: Sink,
-    /// `None` if the message is gone with its stream.
+    /// `None` if the message was lost with its stream.
     reply: Option<Subject>,
     subject: String,
     headers: HeaderMap,
@@ -78,7 +78,7 @@ impl Letter {
         }
     }
 
-    /// Called when the stream of the message is gone.
+    /// Called when the stream of the message was deleted.
     pub(super) fn lose_stream(&mut self) {
         self.reply = None;
     }
@@ -92,12 +92,12 @@ impl Settlement {
         }
     }
 
-    /// Another member may have it at once.
+    /// Another member may get it at once.
     pub(super) fn give(reply: Subject) -> Self {
         Settlement::tell(reply, GIVEN_BACK)
     }
 
-    /// The parts that are left of it when its stream is gone.
+    /// Returns the parts that remain when its stream was deleted.
     pub(super) fn of_lost_stream(mut self) -> Option<Self> {
         match &mut self {
             Settlement::Tell { .. } => return None,
@@ -106,7 +106,7 @@ impl Settlement {
         Some(self)
     }
 
-    /// Any member may have it again after a wait.
+    /// Any member may get it again after a wait.
     fn again(reply: Subject) -> Self {
         let tried = reply.split('.').rev().nth(4).and_then(|n| n.parse().ok());
         let doubled = 1_u32 << tried.unwrap_or(1_u32).min(10);
@@ -174,7 +174,7 @@ impl Work {
                 self.forget_over(id);
                 return;
             }
-            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // An unknown verdict of a later engine counts as handled. Otherwise the message would
             // never be settled.
             _ => Settlement::tell(held.reply, HANDLED),
         };
@@ -251,7 +251,7 @@ impl Work {
         }
     }
 
-    /// Lets the dead letters be sent again that were put aside.
+    /// Queues the dead letters that were put aside to be sent again.
     pub(super) fn bury_again(&mut self) {
         if Instant::now() >= self.burial {
             let letters = self.kept.unburied.drain(..);

@@ -1,12 +1,13 @@
 //! Deliveries that no handler saw.
 //!
-//! The server counts every delivery of a message, and a message that is given back cannot take its
-//! count along. What this process gave back is counted here, so that it does not count as an
-//! attempt when it comes here again. Another process does not learn of it.
+//! The server counts every delivery of a message, and a member that gives a message back cannot
+//! reset that count. This module counts the deliveries that this process gave back, so that they do
+//! not count as attempts when the message comes here again. Other processes do not know these
+//! counts.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// How many messages of a group are remembered. Beyond it the oldest are forgotten.
+/// The most messages of a group with a count. Beyond this number, the oldest are removed.
 const MOST: usize = 1 << 16;
 
 /// By consumer and position, how many deliveries no handler saw.
@@ -36,7 +37,7 @@ impl Unseen {
         delivered.saturating_sub(unseen).max(1)
     }
 
-    /// Forgets a message that is settled.
+    /// Removes a settled message.
     pub(super) fn forget(&mut self, consumer: &str, position: u64) {
         if let Some(of) = self.0.get_mut(consumer) {
             of.remove(&position);
