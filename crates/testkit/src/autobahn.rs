@@ -1,4 +1,5 @@
-//! The cases of the Autobahn test suite, run by `kosoku`: of frames, fragments, UTF-8 and closing.
+//! The cases of the Autobahn test suite about frames, fragments, UTF-8 and closing, run by
+//! `kosoku`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,23 +22,23 @@ const LEFT_OUT: [(&str, &str); 3] = [
     ("13.*", "of compression, too"),
 ];
 
-/// Cases that a peer which sends text alone cannot pass: they expect their binary message back, and
-/// it is not UTF-8 (or is empty). The protocol of the channels takes binary messages, and has none
-/// to send.
+/// Cases that a peer which sends only text cannot pass: they expect their binary message back, and
+/// the message is not UTF-8 (or is empty). The protocol of the channels accepts binary messages and
+/// sends none.
 const BINARY: &str = "1.2.";
 
-/// All that are run.
+/// The cases that are run.
 pub const CASES: usize = 247;
 
 /// How the messages of a case are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judge {
-    /// The peer sends them back: a case is judged as `kosoku` judges it.
+    /// The peer sends the messages back. The result of `kosoku` counts.
     Echo,
-    /// The peer answers them with messages of its own, which are not compared. Everything else is:
+    /// The peer answers with other messages, which are not compared. Everything else is compared:
     /// pings and pongs in their order, which side closes or fails the connection, the close code,
-    /// and whether the connection ends as it should. Cases that go on only when their message is
-    /// back are given up by `kosoku`, and tell nothing.
+    /// and whether the connection ends as it should. `kosoku` gives up cases that continue only
+    /// when their message is back, and these prove nothing.
     Frames,
 }
 
@@ -54,21 +55,21 @@ fn start(mode: &str, at: &str, folder: &Path) -> Program {
 /// Runs the cases against a server, and returns how many of them were judged.
 ///
 /// # Panics
-/// With each case that did not end as it should.
+/// If a case did not end as it should. The message names each of them.
 #[track_caller]
 pub fn against_server(url: &str, folder: &Path, how: Judge) -> usize {
     at_most_twice(folder, how, |folder| {
-        // Its exit code is 0 also where cases failed.
+        // Its exit code is 0 even if cases failed.
         start("fuzzingclient", url, folder).wait(LONG);
     })
 }
 
-/// Serves the cases to a client. `run` is called with the host, and for each number from 1 to
-/// [`CASES`] joins the channel `runCase` with the parameter `case`, and at last `updateReports`;
-/// both with the parameter `agent`. Returns how many cases were judged.
+/// Serves the cases to a client. `run` is called with the host. For each number from 1 to [`CASES`]
+/// it joins the channel `runCase` with the parameter `case`, and at the end it joins
+/// `updateReports`. Both have the parameter `agent`. Returns how many cases were judged.
 ///
 /// # Panics
-/// With each case that did not end as it should.
+/// If a case did not end as it should. The message names each of them.
 #[track_caller]
 pub fn against_client(folder: &Path, how: Judge, run: impl Fn(&str)) -> usize {
     at_most_twice(folder, how, |folder| {
@@ -80,8 +81,8 @@ pub fn against_client(folder: &Path, how: Judge, run: impl Fn(&str)) -> usize {
     })
 }
 
-/// Runs the cases, and again if some fail: `kosoku` gives its peer a second for each step, which a machine that does other things
-/// may take from it. A case that fails again has failed.
+/// Runs the cases, and again if some fail: `kosoku` gives its peer a second for each step, which a
+/// machine that does other things may take from it. A case that fails again has failed.
 #[track_caller]
 fn at_most_twice(folder: &Path, how: Judge, run: impl Fn(&Path)) -> usize {
     let runs = ["first", "second"].map(|name| folder.join(name));
@@ -130,7 +131,7 @@ fn judge(folder: &Path, how: Judge) -> (usize, BTreeMap<String, String>) {
                 }
                 let received = control_frames(&report["received"]);
                 let expected = report["expected"].as_object().expect("an object");
-                // Cases without an expectation only look at the close.
+                // Cases without an expectation only check the close.
                 expected.is_empty()
                     || expected
                         .values()
@@ -154,7 +155,7 @@ fn judge(folder: &Path, how: Judge) -> (usize, BTreeMap<String, String>) {
     (judged, failed)
 }
 
-/// A behaviour other than the preferred one that the specification allows is `NON-STRICT`.
+/// `NON-STRICT` is behaviour that the specification allows but does not prefer.
 fn is_good(behavior: &Value) -> bool {
     matches!(
         behavior.as_str(),
@@ -162,7 +163,7 @@ fn is_good(behavior: &Value) -> bool {
     )
 }
 
-/// What a list of events has beside messages.
+/// Returns the events of a list other than messages.
 fn control_frames(events: &Value) -> Vec<&Value> {
     let events = events.as_array().map(Vec::as_slice).unwrap_or_default();
     events
@@ -171,7 +172,7 @@ fn control_frames(events: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// Whether each of the expectations has a message.
+/// Whether each of the expectations contains a message.
 fn waits_for_message(expected: &Value) -> bool {
     let mut expectations = expected.as_object().expect("an object").values();
     expectations.all(|events| control_frames(events).len() < events.as_array().map_or(0, Vec::len))

@@ -9,14 +9,15 @@ use std::task::{Wake, Waker};
 pub struct Population(Arc<AtomicUsize>);
 
 impl Population {
-    /// A population without members.
+    /// Makes a population without members.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Makes a member.
     pub fn value<T>(&self, value: T) -> Counted<T> {
-        // ORDERING: only the number counts; a test reads it after a join or a wait of its own.
+        // ORDERING: no other data depends on the number. A test reads it after a join or a wait of
+        // its own.
         self.0.fetch_add(1, Ordering::Relaxed);
         Counted {
             value,
@@ -26,8 +27,8 @@ impl Population {
 
     /// How many members are alive.
     pub fn alive(&self) -> usize {
-        // ORDERING: pairs with the release in `Counted::drop`, so that what a value's drop did is
-        // seen by the thread that sees the lower count.
+        // ORDERING: pairs with the release in `Counted::drop`, so that a thread that sees the lower
+        // count also sees what the value's drop did.
         self.0.load(Ordering::Acquire)
     }
 }
@@ -40,7 +41,7 @@ pub struct Counted<T> {
 }
 
 impl<T> Counted<T> {
-    /// The value itself.
+    /// The counted value.
     pub fn get(&self) -> &T {
         &self.value
     }
@@ -64,14 +65,14 @@ impl<T> Drop for Counted<T> {
 pub struct CountingWaker(AtomicUsize);
 
 impl CountingWaker {
-    /// A counter, and a waker that adds to it.
+    /// Makes a counter, and a waker that increments it.
     pub fn pair() -> (Arc<CountingWaker>, Waker) {
         let counter = Arc::new(CountingWaker::default());
         let waker = Waker::from(Arc::clone(&counter));
         (counter, waker)
     }
 
-    /// How many wakes there were.
+    /// The number of wakes.
     pub fn wakes(&self) -> usize {
         // ORDERING: pairs with the release in `wake_by_ref`.
         self.0.load(Ordering::Acquire)

@@ -12,24 +12,24 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A new, empty folder, which has this name in its own.
+    /// Makes a new, empty folder whose name contains `name`.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the folder cannot be made.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        // ORDERING: the number only has to differ from the others.
+        // ORDERING: the number only has to be unique.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("fanfeed-{name}-{}-{number}", process::id());
         let path = std::env::temp_dir().join(folder);
-        // A process with the same id may have been killed before it could tidy up.
+        // A process with the same id may have been killed before it removed its folder.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path)
             .unwrap_or_else(|error| panic!("{} cannot be made: {error}", path.display()));
         Folder(path)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -12,9 +12,8 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use crate::tls::Authority;
 
-/// A TLS front on a free port of the loopback interface: it ends the encryption of its clients, and
-/// passes what they say on to a server that is not encrypted. On drop it closes every connection
-/// and its port.
+/// A TLS front on a free port of the loopback interface. It terminates the TLS of its clients, and
+/// forwards their data to a server without TLS. On drop it closes every connection and its port.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -31,7 +30,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     ended: bool,
-    /// Where the server is, once it is known.
+    /// The address of the server, once it is known.
     target: Option<SocketAddr>,
     accepted: usize,
     /// The sockets of the open connections, with the numbers of the connections.
@@ -39,11 +38,11 @@ struct State {
 }
 
 impl TlsFront {
-    /// A front with a certificate of `authority` for these names or addresses. With `verify`, it
-    /// refuses clients without a certificate of the same authority.
+    /// Starts a front with a certificate of `authority` for these names or addresses. With
+    /// `verify`, it refuses clients without a certificate of the same authority.
     ///
-    /// Until [`serve`](Self::serve), it closes connections. So a server can be told the address of
-    /// the front before the server starts.
+    /// Before [`serve`](Self::serve) is called, it closes all connections. So a server can be told
+    /// the address of the front before the server starts.
     ///
     /// # Panics
     /// If the loopback has no free port.
@@ -65,12 +64,12 @@ impl TlsFront {
         }
     }
 
-    /// Where clients connect.
+    /// The address to which clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Passes connections on to the server at `target` from now on.
+    /// Forwards later connections to the server at `target`.
     pub fn serve(&self, target: SocketAddr) {
         self.shared.lock().target = Some(target);
     }
@@ -146,14 +145,15 @@ impl Shared {
             drop(state);
             let shared = Arc::clone(self);
             thread::spawn(move || {
-                // What ends a connection is its client's to notice.
+                // The client of a connection finds out why it ended.
                 let _ = shared.carry(number, client, target);
                 shared.lock().open.retain(|(open, _)| *open != number);
             });
         }
     }
 
-    /// Registers a socket, which the end of the front then closes. Returns false after the end.
+    /// Registers a socket, which is closed when the front ends. Returns false if the front has
+    /// ended.
     fn register(&self, number: usize, socket: &TcpStream) -> io::Result<bool> {
         let copy = socket.try_clone()?;
         let mut state = self.lock();
@@ -161,7 +161,7 @@ impl Shared {
         Ok(!state.ended)
     }
 
-    /// Carries one connection until either end closes it.
+    /// Forwards one connection until either end closes it.
     fn carry(&self, number: usize, client: TcpStream, target: SocketAddr) -> io::Result<()> {
         let server = TcpStream::connect(target)?;
         for socket in [&client, &server] {
@@ -183,8 +183,8 @@ impl Shared {
             let refused = to_server(&session, &client, &server);
             let _ = server.shutdown(Shutdown::Both);
             if refused.is_err() {
-                // An alert was sent. If bytes of the client stayed unread, the system would reset
-                // the connection, and the client might never see the alert.
+                // An alert was sent. If bytes of the client were left unread, the system would
+                // reset the connection, and the client might never see the alert.
                 let _ = client.shutdown(Shutdown::Write);
                 let _ = io::copy(&mut &client, &mut io::sink());
             }
@@ -209,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes encrypted bytes, answers them, and returns what they said.
+    /// Takes encrypted bytes, answers them, and returns the decrypted data.
     fn open(&mut self, mut bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         while !bytes.is_empty() {
@@ -230,7 +230,7 @@ fn locked(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
     session.lock().expect("no holder panics")
 }
 
-/// The error is that of the encryption, or of a socket.
+/// The error of TLS, or of a socket.
 fn to_server(
     session: &Mutex<Session>,
     mut client: &TcpStream,

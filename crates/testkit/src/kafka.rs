@@ -19,16 +19,17 @@ pub struct KafkaServer {
 }
 
 impl KafkaServer {
-    /// A server without TLS and passwords.
+    /// Starts a server without TLS and passwords.
     ///
     /// # Panics
-    /// If it is not installed, saying how to install it, or does not start, with what it said.
+    /// If it is not installed, with the command that installs it, or if it does not start, with its
+    /// output.
     #[track_caller]
     pub fn start() -> Self {
         Self::launch("tcp://localhost:$PORT", "")
     }
 
-    /// A server that asks for a password, and refuses each: it has no users.
+    /// Starts a server that asks for a password and refuses every one, because it has no users.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -37,7 +38,8 @@ impl KafkaServer {
         Self::launch("tcp://localhost:$PORT", "--authentication")
     }
 
-    /// A server that tells clients this port of `localhost`: it is reached through something else.
+    /// Starts a server that advertises this port of `localhost` to clients, which reach it through
+    /// another process.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -46,7 +48,7 @@ impl KafkaServer {
         Self::launch(&format!("tcp://localhost:{port}"), "")
     }
 
-    /// A server that is reached through `front`.
+    /// Starts a server that clients reach through `front`.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -64,7 +66,7 @@ impl KafkaServer {
         let extra =
             format!("'{program}' broker {arguments} --advertised-listener-url {advertised}");
         // Tansu takes arguments instead of a configuration file, and writes to its output instead
-        // of a log: the shell adapts both.
+        // of a log. The shell command adapts both.
         let server = Server::start(&KIND, "/bin/sh".into(), extra, |extra, port, _, log| {
             let log = log.display();
             format!(

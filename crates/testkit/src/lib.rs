@@ -5,7 +5,7 @@
 //! | [`wait`] | waiting for a condition, with a deadline that fails loudly |
 //! | [`tally`] | which of `n` numbered messages arrived, how often, and in what order |
 //! | [`numbers`] | publishing numbered messages, and handlers that count them |
-//! | [`scenario`] | what drivers have to survive, each in the same way |
+//! | [`scenario`] | faults that every driver has to survive in the same way |
 //! | [`refusal`] | servers that cannot be used, and the errors that drivers report |
 //! | [`autobahn`] | the cases of the Autobahn test suite, against a server or a client |
 //! | [`counted`] | values that count themselves, wakers that count their wakes |

@@ -13,7 +13,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec!["-c".to_owned(), configuration.display().to_string()],
 };
 
-/// A NATS server, killed on drop. It can do what every [`Server`] can.
+/// A NATS server, killed on drop. It has the methods of [`Server`].
 #[derive(Debug)]
 pub struct NatsServer {
     server: Server,
@@ -27,13 +27,13 @@ pub struct Builder {
 }
 
 impl NatsServer {
-    /// A server without JetStream.
+    /// Starts a server without JetStream.
     #[track_caller]
     pub fn start(release: Release) -> Self {
         Self::builder(release).start()
     }
 
-    /// A server with options.
+    /// Returns the options of a server.
     pub fn builder(release: Release) -> Builder {
         Builder {
             release,
@@ -54,7 +54,7 @@ impl NatsServer {
         self.url_through(self.address())
     }
 
-    /// The same with another address, that of a proxy.
+    /// The URL with the address of a proxy.
     pub fn url_through(&self, address: SocketAddr) -> String {
         format!("nats://{address}")
     }
@@ -75,7 +75,7 @@ impl DerefMut for NatsServer {
 }
 
 impl Builder {
-    /// A part of the configuration, as the file has it: `authorization { .. }`, `tls { .. }`.
+    /// Adds a part of the configuration file, such as `authorization { .. }` or `tls { .. }`.
     pub fn part(mut self, text: &str) -> Self {
         writeln!(self.lines, "{text}").expect("a string takes everything");
         self
@@ -87,10 +87,11 @@ impl Builder {
         self.part("jetstream { store_dir: \"jetstream\" }")
     }
 
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
-    /// If it is not installed, saying how to install it, or does not start, with what it said.
+    /// If it is not installed, with the command that installs it, or if it does not start, with its
+    /// output.
     #[track_caller]
     pub fn start(self) -> NatsServer {
         let program = match self.release {

@@ -12,7 +12,7 @@ use fanfeed_broker::{Broker, BrokerSubscription, Context, Message, Outcome, Subs
 use crate::tally::Tally;
 use crate::wait::{PATIENCE, wait_until};
 
-/// Options of a broker that soon connects again.
+/// Options of a broker that reconnects soon.
 pub fn options() -> EngineOptions {
     EngineOptions::new().reconnect(Duration::from_millis(200))
 }
@@ -31,7 +31,7 @@ pub fn count(
 /// The number of a message.
 ///
 /// # Panics
-/// If its payload is no number.
+/// If its payload is not a number.
 pub fn number(message: &Message) -> usize {
     let text = std::str::from_utf8(message.payload()).expect("the payload is text");
     text.parse().expect("the payload is a number")
@@ -71,19 +71,19 @@ pub fn under_load(writer: &Arc<dyn Broker>, key: &str, all: usize, mut disturb: 
 /// A plain subscription and a group `g` on the key `k`. Both have to get every message.
 #[derive(Debug)]
 pub struct Census {
-    /// What the plain subscription got.
+    /// The messages of the plain subscription.
     pub plain: Arc<Tally>,
-    /// What the group got.
+    /// The messages of the group.
     pub group: Arc<Tally>,
     _subscriptions: Vec<BrokerSubscription>,
 }
 
 impl Census {
-    /// Subscribes: the plain subscription with the first of these brokers, a member of the group
+    /// Subscribes the plain subscription with the first of these brokers, and a member of the group
     /// with each.
     ///
     /// # Panics
-    /// If there is no broker, or one refuses.
+    /// If there is no broker, or a broker refuses.
     pub fn start(brokers: &[&Arc<dyn Broker>], all: usize) -> Self {
         let (plain, group) = (Arc::new(Tally::new(all)), Arc::new(Tally::new(all)));
         let member = |broker: &&Arc<dyn Broker>| broker.subscribe_group("k", "g", count(&group));
@@ -97,7 +97,7 @@ impl Census {
         }
     }
 
-    /// Waits until both have got every message, and says how many came more than once.
+    /// Waits until both have got every message. Returns how many messages came more than once.
     ///
     /// # Panics
     /// If messages are missing after [`PATIENCE`], or one came that was not published.

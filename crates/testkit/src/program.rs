@@ -23,21 +23,21 @@ pub struct Program {
 }
 
 impl Program {
-    /// A Python script, with the packages of the tests' virtual environment.
+    /// Starts a Python script with the packages of the tests' virtual environment.
     ///
     /// # Panics
-    /// If the environment is not installed, saying how to install it.
+    /// If the environment is not installed, with the command that installs it.
     #[track_caller]
     pub fn python(script: &Path, arguments: &[&str]) -> Self {
         let python = packaged("bin/python3", "websockets");
         Self::start(Command::new(python).arg("-u").arg(script).args(arguments))
     }
 
-    /// A script of Node.js, with Debian's package of the library `ws`, whose file is its first
-    /// argument.
+    /// Starts a script of Node.js. Its first argument is the file of the library `ws` from Debian's
+    /// package.
     ///
     /// # Panics
-    /// If Node.js or the package is not installed, saying how to install it.
+    /// If Node.js or the package is not installed, with the command that installs it.
     #[track_caller]
     pub fn node(script: &Path, arguments: &[&str]) -> Self {
         let library = Path::new("/usr/share/nodejs/ws/wrapper.mjs");
@@ -50,16 +50,16 @@ impl Program {
         Self::start(node.arg(script).arg(library).args(arguments))
     }
 
-    /// `kosoku`, which runs the cases of the Autobahn test suite.
+    /// Starts `kosoku`, which runs the cases of the Autobahn test suite.
     ///
     /// # Panics
-    /// If it is not installed, saying how to install it.
+    /// If it is not installed, with the command that installs it.
     #[track_caller]
     pub fn kosoku<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
         Self::start(Command::new(packaged("bin/kosoku", "kosoku")).args(arguments))
     }
 
-    /// Any other command.
+    /// Starts another command.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -118,12 +118,12 @@ impl Program {
         }
     }
 
-    /// The next line of its standard output, if there is one within `limit`.
+    /// Waits up to `limit` for the next line of its standard output.
     pub fn line_within(&mut self, limit: Duration) -> Option<String> {
         self.output.recv_timeout(limit).ok()
     }
 
-    /// Waits until it writes a line with this text to its standard error.
+    /// Waits until it writes a line that contains this text to its standard error.
     ///
     /// # Panics
     /// If the program ends, or after [`PATIENCE`].

@@ -54,7 +54,7 @@ impl Connection {
 }
 
 impl Proxy {
-    /// A proxy that passes everything on to `target`.
+    /// Starts a proxy that forwards all data to `target`.
     ///
     /// # Panics
     /// If the loopback has no free port.
@@ -64,7 +64,7 @@ impl Proxy {
         proxy
     }
 
-    /// A proxy whose target is not there yet: it closes each connection until it has one.
+    /// Starts a proxy without a target. It closes each connection until it has a target.
     ///
     /// # Panics
     /// If the loopback has no free port.
@@ -87,12 +87,12 @@ impl Proxy {
         }
     }
 
-    /// Passes everything on to `target` from now on. It has one target at most.
+    /// Forwards later connections to `target`. A proxy has at most one target.
     pub fn aim(&self, target: SocketAddr) {
         let _ = self.shared.target.set(target);
     }
 
-    /// Where clients connect.
+    /// The address to which clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -107,7 +107,7 @@ impl Proxy {
         self.shared.lock().open.len()
     }
 
-    /// How many bytes passed in that direction.
+    /// How many bytes passed in this direction.
     pub fn passed(&self, way: Way) -> u64 {
         let state = self.shared.lock();
         match way {
@@ -187,7 +187,7 @@ impl Shared {
             }
             let number = state.accepted;
             drop(state);
-            // The server is away: the client's connection is closed, as a restarted host would do.
+            // The server is away. The client's connection is closed, as by a host that restarts.
             let server = self.target.get().map(TcpStream::connect);
             let Some(Ok(server)) = server else {
                 continue;
@@ -224,7 +224,7 @@ impl Shared {
         }
     }
 
-    /// Passes on what comes until either end closes, and then closes this way.
+    /// Forwards data until either end closes, and then closes this direction.
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, way: Way) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
@@ -241,7 +241,7 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    /// Waits while the proxy stalls or delays. Returns false at its end.
+    /// Waits while the proxy stalls or delays. Returns false if the proxy has ended.
     fn hold(&self) -> bool {
         let came = Instant::now();
         let mut state = self.lock();
@@ -261,7 +261,8 @@ impl Shared {
         }
     }
 
-    /// One of the connection's two ways has ended; after the second one it is forgotten.
+    /// Called when one direction of a connection has ended. After the second one, the connection is
+    /// removed.
     fn leave(&self, number: usize) {
         self.set(|state| {
             for connection in &mut state.open {

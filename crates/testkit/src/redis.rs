@@ -14,7 +14,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec![configuration.display().to_string()],
 };
 
-/// A Redis server, killed on drop. It can do what every [`Server`] can.
+/// A Redis server, killed on drop. It has the methods of [`Server`].
 #[derive(Debug)]
 pub struct RedisServer {
     server: Server,
@@ -32,13 +32,13 @@ pub struct Builder {
 }
 
 impl RedisServer {
-    /// A server with default settings that keeps nothing over a restart.
+    /// Starts a server with default settings that keeps no data over a restart.
     #[track_caller]
     pub fn start(release: Release) -> Self {
         Self::builder(release).start()
     }
 
-    /// A server with options.
+    /// Returns the options of a server.
     pub fn builder(release: Release) -> Builder {
         Builder {
             release,
@@ -53,7 +53,7 @@ impl RedisServer {
         self.url_through(self.address())
     }
 
-    /// The same with another address, that of a proxy.
+    /// The URL with the address of a proxy.
     pub fn url_through(&self, address: SocketAddr) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
         format!("{scheme}://{}{address}/0", self.user)
@@ -75,28 +75,29 @@ impl DerefMut for RedisServer {
 }
 
 impl Builder {
-    /// One line of `redis.conf`.
+    /// Adds one line of `redis.conf`.
     pub fn line(mut self, line: &str) -> Self {
         writeln!(self.lines, "{line}").expect("a string takes everything");
         self
     }
 
-    /// The server answers a write only when it is on the disk. (With `appendfsync everysec`, the
-    /// server's own default, the write to the file itself is put off for up to two seconds while an
-    /// `fsync` is under way: a killed server then loses what it had acknowledged.)
+    /// Makes the server answer a write only when the write is on the disk. (With
+    /// `appendfsync everysec`, the server's default, the write to the file is delayed for up to two
+    /// seconds while an `fsync` runs. A server that is killed in that time loses writes that it had
+    /// acknowledged.)
     pub fn append_only(self) -> Self {
         self.line("appendonly yes").line("appendfsync always")
     }
 
-    /// Asks for this password; [`url`](RedisServer::url) has it.
+    /// Makes the server ask for this password, which [`url`](RedisServer::url) contains.
     pub fn password(mut self, password: &str) -> Self {
         self.user = format!(":{password}@");
         self.line(&format!("requirepass {password}"))
     }
 
-    /// Speaks only TLS, with a certificate for 127.0.0.1 and `localhost`. If `clients`, it asks its
-    /// clients for a certificate of the same authority. The release has to be [`Release::Old`]:
-    /// the Valkey that is packaged was built without TLS.
+    /// Makes the server speak only TLS, with a certificate for 127.0.0.1 and `localhost`. With
+    /// `clients`, it asks clients for a certificate of the same authority. The release has to be
+    /// [`Release::Old`], because the packaged Valkey was built without TLS.
     pub fn tls(mut self, authority: &Authority, clients: bool) -> Self {
         assert_eq!(self.release, Release::Old, "this server has no TLS");
         let identity = authority.server(&["127.0.0.1", "localhost"]);
@@ -109,10 +110,11 @@ impl Builder {
         self
     }
 
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
-    /// If it is not installed, saying how to install it, or does not start, with what it said.
+    /// If it is not installed, with the command that installs it, or if it does not start, with its
+    /// output.
     #[track_caller]
     pub fn start(self) -> RedisServer {
         let program = match self.release {

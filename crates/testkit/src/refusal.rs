@@ -1,4 +1,4 @@
-//! Servers that cannot be used, and checks of the errors that drivers report.
+//! Servers that refuse to work, and checks of the errors that drivers report.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use fanfeed_broker::ConnectError;
 
-/// The password of the tests. No error may show it.
+/// The password of the tests. No error may contain it.
 pub const SECRET: &str = "hunter2";
 
 /// Connects, and returns the error.
 ///
 /// # Panics
-/// If there is no error, it takes longer than `limit`, or it shows [`SECRET`].
+/// If there is no error, if it takes longer than `limit`, or if it contains [`SECRET`].
 #[track_caller]
 pub fn refused<B>(
     limit: Duration,
@@ -33,7 +33,7 @@ pub fn refused<B>(
 /// Checks that the text of an error has all these parts.
 ///
 /// # Panics
-/// If it does not.
+/// If a part is missing.
 #[track_caller]
 pub fn says(error: impl Display, parts: &[&str]) {
     let text = error.to_string();
@@ -42,7 +42,7 @@ pub fn says(error: impl Display, parts: &[&str]) {
     }
 }
 
-/// Checks that a value has this pattern, and shows it if not.
+/// Checks that a value matches this pattern. If it does not, shows the value.
 #[macro_export]
 macro_rules! assert_is {
     ($value:expr, $($pattern:tt)+) => {{
@@ -51,7 +51,7 @@ macro_rules! assert_is {
     }};
 }
 
-/// A server that sends `text` over each connection, and does nothing else.
+/// Starts a server that sends `text` over each connection, and does nothing else.
 ///
 /// # Panics
 /// If the loopback has no free port.
@@ -59,7 +59,7 @@ pub fn saying(text: &'static str) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     thread::spawn(move || {
-        // They stay open until the process ends.
+        // The connections stay open until the process ends.
         let mut open = Vec::new();
         for mut stream in listener.incoming().flatten() {
             let _ = stream.write_all(text.as_bytes());

@@ -1,5 +1,5 @@
-//! What drivers have to survive, each in the same way. All of it is on the key `k` and in the group
-//! `g`.
+//! Faults that every driver has to survive in the same way. All messages have the key `k` and the
+//! group `g`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ use crate::wait::{PATIENCE, wait_until};
 /// The environment variable that tells a child process where to connect.
 const MEMBER: &str = "FANFEED_TEST_MEMBER";
 
-/// Waits for an event for which `pick` returns something, and passes over the others.
+/// Waits for an event for which `pick` returns `Some`, and skips the others.
 ///
 /// # Panics
 /// If no event comes within [`PATIENCE`].
@@ -100,8 +100,8 @@ pub fn gaps_of_both(events: &mut Receiver<Event>) {
     assert_eq!(gaps, [(None, None), (Some("g".to_owned()), None)]);
 }
 
-/// What [`under_load`](crate::numbers::under_load) does to the connections that go through this
-/// proxy.
+/// Returns the faults that [`under_load`](crate::numbers::under_load) causes on connections through
+/// this proxy.
 pub fn spoil(proxy: &Proxy) -> impl FnMut(usize) {
     |part| match part {
         1 => proxy.cut(),
@@ -117,8 +117,8 @@ pub fn spoil(proxy: &Proxy) -> impl FnMut(usize) {
     }
 }
 
-/// A server that stalls is taken for lost, and used again when it goes on: `resumed` may wait until
-/// the member is live again.
+/// A server that stalls counts as lost, and is used again when it continues. `resumed` may wait
+/// until the member is live again.
 ///
 /// # Panics
 /// If messages are lost, or the reason of the loss does not contain `reason`.
@@ -143,7 +143,7 @@ pub fn stalls(
     tally.wait_complete(PATIENCE);
 }
 
-/// A server that loses all that it has is reported and used again.
+/// A server that loses all its data is reported and used again.
 ///
 /// # Panics
 /// If it is not.
@@ -160,7 +160,7 @@ pub fn forgets(writer: &Arc<dyn Broker>, reader: &Arc<dyn Broker>, forget: impl 
     census.complete();
 }
 
-/// A subscription that is made while the server is away becomes live when it is back.
+/// A subscription that is made while the server is away becomes live when the server is back.
 ///
 /// # Panics
 /// If it does not.
@@ -178,14 +178,14 @@ pub fn becomes_live(broker: &Arc<dyn Broker>, server: &mut Server) {
     tally.wait_complete(PATIENCE);
 }
 
-/// In the child process of [`killed_process`], joins the group and never returns. To be called
-/// first in the test.
+/// In the child process of [`killed_process`], joins the group and never returns. The test has to
+/// call this first.
 pub fn be_killed_if_child(connect: impl FnOnce(&str) -> Arc<dyn Broker>) {
     let Ok(url) = std::env::var(MEMBER) else {
         return;
     };
     let broker = connect(&url);
-    // It takes messages and never finishes one.
+    // The member takes messages and never finishes one.
     let joined = broker.subscribe_group("k", "g", |_, _| {
         println!("took one");
         loop {
@@ -198,8 +198,9 @@ pub fn be_killed_if_child(connect: impl FnOnce(&str) -> Arc<dyn Broker>) {
     }
 }
 
-/// The messages of a killed process go to the others. The process is this test binary, which runs
-/// `test` alone. Returns a member that has got them, and the highest attempt that it saw.
+/// The messages of a killed process go to other members. The process is this test binary, which
+/// runs only `test`. Returns a member that has got the messages, and the highest attempt that it
+/// saw.
 ///
 /// # Panics
 /// If a message is lost or repeated.
@@ -211,7 +212,7 @@ pub fn killed_process(
     all: usize,
 ) -> (BrokerSubscription, usize) {
     let tally = Arc::new(Tally::new(all));
-    // So that the group is there before the child.
+    // So that the group exists before the child starts.
     drop(broker.subscribe_group("k", "g", count(&tally)).unwrap());
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
@@ -241,8 +242,8 @@ pub fn killed_process(
     (member, attempts.load(Ordering::Relaxed))
 }
 
-/// A handler that takes three seconds keeps its message as long as its member lives. The driver's
-/// configuration takes a silent member for dead sooner.
+/// A handler that takes three seconds keeps its message while its member lives. In the driver's
+/// configuration, a silent member has to count as dead earlier.
 ///
 /// # Panics
 /// If a message is lost or repeated.
@@ -269,11 +270,11 @@ pub fn long_handler(brokers: [Arc<dyn Broker>; 2]) {
 }
 
 /// A member whose broker closes while its handler runs hands on all other messages, although the
-/// handler is still not done when the time for closing is over. The brokers must not need it to
-/// find out that a member is dead.
+/// handler still runs at the deadline of `close`. Other members must get them before they could
+/// find out that this member is dead.
 ///
 /// # Panics
-/// If another member does not get them.
+/// If another member does not get the messages.
 #[track_caller]
 pub fn closes_with_a_running_handler([leaving, staying]: [Arc<dyn Broker>; 2]) {
     const ALL: usize = 3_000;
@@ -310,9 +311,9 @@ pub fn closes_with_a_running_handler([leaving, staying]: [Arc<dyn Broker>; 2]) {
     over.store(true, Ordering::Release);
 }
 
-/// A member whose connection is cut, and whose broker has many subscriptions to open again over a
-/// slow line, keeps the message that its handler has. Opening all takes 3 s at least, which has to
-/// be longer than a member may be silent.
+/// A member whose connection is cut keeps the message of its handler, even if its broker has many
+/// subscriptions to open again over a slow line. Opening all of them takes at least 3 s, which has
+/// to be longer than a member may be silent.
 ///
 /// # Panics
 /// If another member gets the message.
@@ -386,7 +387,7 @@ pub fn requeued(brokers: [&Arc<dyn Broker>; 2], options: SubscribeOptions) -> us
 /// A member of a group that gets three messages and rejects the second.
 ///
 /// # Panics
-/// If it does not get the others.
+/// If it does not get the other messages.
 #[track_caller]
 pub fn rejects_one(broker: &Arc<dyn Broker>, key: &str, group: &str) -> BrokerSubscription {
     let tally = Arc::new(Tally::new(3));
@@ -401,7 +402,7 @@ pub fn rejects_one(broker: &Arc<dyn Broker>, key: &str, group: &str) -> BrokerSu
     member
 }
 
-/// A broker is used and dropped on this thread, which is one of an async runtime.
+/// A broker is used and dropped on this thread, which has to be a thread of an async runtime.
 ///
 /// # Panics
 /// If that does not work.

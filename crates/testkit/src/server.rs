@@ -16,25 +16,26 @@ const START: Duration = Duration::from_secs(30);
 /// How often a server is started again because another process had taken its port.
 const PORTS: usize = 8;
 
-/// Which release of a server a test runs.
+/// The release of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Release {
-    /// The one that Debian 12 has: `redis-server` 7.0, `nats-server` 2.9.
+    /// The release in Debian 12: `redis-server` 7.0, `nats-server` 2.9.
     Old,
-    /// The newest one that is packaged: Valkey 9.1, `nats-server` 2.15.
+    /// The newest packaged release: Valkey 9.1, `nats-server` 2.15.
     New,
 }
 
-/// What differs from server to server.
+/// The differences between servers.
 #[derive(Debug)]
 pub(crate) struct Kind {
     /// The name, for folders and messages.
     pub(crate) name: &'static str,
     /// The text that the server writes to its log once it accepts connections.
     pub(crate) ready: &'static str,
-    /// The text that it writes there when another process has its port.
+    /// The text that it writes to its log if another process has its port.
     pub(crate) taken: &'static str,
-    /// The arguments for this configuration file, written with this port and this log.
+    /// Returns the arguments for this configuration file, which was written with this port and this
+    /// log.
     pub(crate) arguments: fn(&Path) -> Vec<String>,
 }
 
@@ -53,7 +54,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on a free port; `configure` gets `extra`, the port, the data folder and the
+    /// Starts `program` on a free port. `configure` gets `extra`, the port, the data folder and the
     /// file of the log.
     #[track_caller]
     pub(crate) fn start(
@@ -112,7 +113,7 @@ impl Server {
         }
     }
 
-    /// Kills it with SIGKILL: the server gets no chance to write anything.
+    /// Kills it with SIGKILL, so that it cannot write anything before it ends.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -131,13 +132,13 @@ impl Server {
         }
     }
 
-    /// Stops the process without ending it (SIGSTOP): connections stay, and nothing answers.
+    /// Stops the process without ending it (SIGSTOP). Connections stay open without answers.
     #[track_caller]
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Continues it (SIGCONT).
     #[track_caller]
     pub fn resume(&self) {
         self.signal("CONT");
@@ -157,7 +158,7 @@ impl Server {
         );
     }
 
-    /// Gives the running server another configuration, and waits until it says `done` in its log.
+    /// Gives the running server another configuration, and waits until it writes `done` to its log.
     #[track_caller]
     pub(crate) fn reload(&mut self, extra: String, done: &str) {
         self.extra = extra;
@@ -174,7 +175,7 @@ impl Server {
         crate::wait::wait_until("the server has its new configuration", || count() > before);
     }
 
-    /// Starts it again on the same port and with the same data; if it runs, kills it first.
+    /// Starts it again on the same port and with the same data. If it runs, kills it first.
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
@@ -182,7 +183,7 @@ impl Server {
         loop {
             match self.launch() {
                 Ok(()) => return,
-                // A connection that the kernel still closes can hold the port for a moment.
+                // A connection that the kernel is still closing can hold the port for a moment.
                 Err(Failed::PortTaken) if started.elapsed() < START => {
                     thread::sleep(Duration::from_millis(50));
                 }
@@ -195,8 +196,7 @@ impl Server {
     fn launch(&mut self) -> Result<(), Failed> {
         self.starts += 1;
         let folder = self.folder.path();
-        // A log of its own for each start, so that an earlier start's lines are not taken for this
-        // one's.
+        // Each start has its own log, so that lines of an earlier start do not count for this one.
         let log = folder.join(format!("log.{}", self.starts));
         let configuration = folder.join("configuration");
         let text = (self.configure)(&self.extra, self.port, folder, &log);
@@ -266,22 +266,22 @@ impl Failed {
     }
 }
 
-/// A port of the loopback that was free a moment ago.
+/// Returns a port of the loopback that was free at the time of the call.
 ///
-/// It is outside the range that the system gives to outgoing connections. A port of that range
-/// could be taken, while its server is down, by a client that tries to reach the server: such a
-/// client can even connect to itself.
+/// The port is outside the range that the system uses for outgoing connections. While a server is
+/// down, a client that tries to reach it could get a port of that range, and even connect to
+/// itself.
 ///
 /// # Panics
-/// If the loopback interface has none.
+/// If the loopback interface has no free port.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
-    // Processes that run at the same time begin at different places.
+    // Processes that run at the same time begin at different ports.
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
-        // ORDERING: the number only has to differ from the others.
+        // ORDERING: the number only has to be unique.
         let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(7);
         let offset = (u32::from(start) * 31 + u32::from(step)) % u32::from(COUNT);
         let port = FIRST + offset as u16;
@@ -292,7 +292,7 @@ pub fn free_port() -> u16 {
     panic!("the loopback has no free port from {FIRST} on");
 }
 
-/// The path of a program that Debian installs.
+/// Returns the path of a program that Debian installs.
 #[track_caller]
 pub(crate) fn installed(program: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -307,7 +307,7 @@ pub(crate) fn installed(program: &str, package: &str) -> PathBuf {
     panic!("`{program}` is not installed: apt-get install {package}");
 }
 
-/// The virtual environment of the tests' servers.
+/// Returns the path of the virtual environment of the tests' servers.
 fn environment() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
@@ -315,8 +315,8 @@ fn environment() -> PathBuf {
     workspace.join(target).join("servers")
 }
 
-/// The path of a server from PyPI: `below` is a path in the folder of the virtual environment, in
-/// which `*` stands for any one name.
+/// Returns the path of a server from PyPI. `below` is a path in the folder of the virtual
+/// environment, in which `*` stands for one name.
 #[track_caller]
 pub(crate) fn packaged(below: &str, package: &str) -> PathBuf {
     let environment = environment();

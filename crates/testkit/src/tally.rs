@@ -19,21 +19,21 @@ struct Seen {
     strangers: Vec<usize>,
 }
 
-/// What a [`Tally`] has seen.
+/// The report of a [`Tally`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How many messages there are.
+    /// The number of expected messages.
     pub expected: usize,
     /// The numbers that have not arrived.
     pub missing: Vec<usize>,
     /// The numbers that arrived more than once.
     pub repeated: Vec<usize>,
-    /// Numbers that were never expected.
+    /// The numbers that were not expected.
     pub strangers: Vec<usize>,
 }
 
 impl Tally {
-    /// Expects the messages `0..expected`.
+    /// Makes a tally that expects the messages `0..expected`.
     pub fn new(expected: usize) -> Self {
         Tally {
             seen: Mutex::new(Seen {
@@ -56,7 +56,7 @@ impl Tally {
         }
     }
 
-    /// How many arrivals there were, repeated ones counted each time.
+    /// The number of arrivals, including repeated ones.
     pub fn arrivals(&self) -> usize {
         self.seen.lock().unwrap().order.len()
     }
@@ -72,7 +72,7 @@ impl Tally {
         self.seen.lock().unwrap().order.clone()
     }
 
-    /// What arrived so far.
+    /// Returns a report of the arrivals so far.
     pub fn report(&self) -> Report {
         let seen = self.seen.lock().unwrap();
         let numbers = |wanted: fn(u32) -> bool| {
@@ -122,7 +122,7 @@ impl Tally {
     /// Checks that each message arrived exactly once.
     ///
     /// # Panics
-    /// With the report if one did not.
+    /// If a message did not, with the report.
     #[track_caller]
     pub fn assert_exactly_once(&self) {
         let report = self.report();

@@ -10,7 +10,7 @@ use rcgen::{
 
 use crate::folder::Folder;
 
-/// A certificate authority that no system knows. Its files are removed on drop.
+/// A certificate authority that no system trusts. Its files are removed on drop.
 #[derive(Debug)]
 pub struct Authority {
     folder: Folder,
@@ -50,12 +50,12 @@ impl Authority {
         &self.certificate
     }
 
-    /// The certificate of a server that is known by these names or addresses.
+    /// Makes the certificate of a server with these names or addresses.
     pub fn server(&self, names: &[&str]) -> Identity {
         self.issue("server", names, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// The certificate of a client.
+    /// Makes the certificate of a client.
     pub fn client(&self, name: &str) -> Identity {
         self.issue(name, &[name], ExtendedKeyUsagePurpose::ClientAuth)
     }

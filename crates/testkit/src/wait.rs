@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long [`wait_until`] waits before it fails: far above what anything takes on a loaded
-/// machine.
+/// How long [`wait_until`] waits before it fails. It is far above the time that any condition takes
+/// on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL: Duration = Duration::from_millis(2);
@@ -27,7 +27,7 @@ pub fn wait_until_within(limit: Duration, what: &str, mut condition: impl FnMut(
     wait_for(limit, what, || condition().then_some(()));
 }
 
-/// Waits up to `limit` for `look` to find something, and returns it.
+/// Waits up to `limit` until `look` returns a value, and returns that value.
 ///
 /// # Panics
 /// After `limit`, naming `what`.
@@ -35,8 +35,8 @@ pub fn wait_until_within(limit: Duration, what: &str, mut condition: impl FnMut(
 pub fn wait_for<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
-        // The clock is read first, so that the last look comes after the limit: a process that was
-        // stopped for the whole of it still looks once more.
+        // The clock is read before each look, so that the last look comes after the limit. A
+        // process that was stopped for the whole limit still looks once more.
         let late = started.elapsed() >= limit;
         if let Some(found) = look() {
             return found;

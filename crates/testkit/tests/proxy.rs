@@ -1,4 +1,4 @@
-//! The proxy does what networks do.
+//! The proxy imitates the faults of networks.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use fanfeed_testkit::proxy::{Line, Way};
 use fanfeed_testkit::{Proxy, wait_until};
 
-/// A server that sends back what it gets, and closes a connection when its client does.
+/// Starts a server that sends back the data that it gets, and closes a connection when its client
+/// does.
 fn echo() -> std::net::SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -119,7 +120,7 @@ fn a_stalled_proxy_passes_nothing_until_it_goes_on() {
 
 #[test]
 fn half_a_connection_can_be_closed() {
-    // The server reads to the end, and only then answers: the way back has to be open still.
+    // The server reads to the end and then answers, so the way back still has to be open.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let proxy = Proxy::start(listener.local_addr().unwrap());
     let server = thread::spawn(move || {

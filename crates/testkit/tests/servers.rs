@@ -1,4 +1,4 @@
-//! The servers start, can be killed, and come back with their data.
+//! Servers start, can be killed, and restart with their data.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -105,7 +105,7 @@ fn redis_speaks_tls_with_a_certificate_of_the_authority() {
         let text = std::fs::read_to_string(file).unwrap();
         assert!(text.starts_with("-----BEGIN "), "{}", file.display());
     }
-    // The old protocol is not answered: the server waits for a handshake, and closes.
+    // The server does not answer without TLS: it waits for a handshake, and closes the connection.
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(b"PING\r\n").unwrap();
     let mut answer = Vec::new();
