@@ -1,4 +1,4 @@
-//! Parsing of a configuration from a URL.
+//! Parses a configuration from a URL.
 //!
 //! No error contains the URL, which may contain a password.
 
@@ -40,7 +40,7 @@ impl FromStr for Config {
             return Err(fragment());
         }
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // First, so that a `?` in a password is told as such, and not as a bad port.
+        // First, so that the error of a `?` in a password names it, and not a bad port.
         let read = parameters(query)?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (user, servers) = match authority.rsplit_once('@') {

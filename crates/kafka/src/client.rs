@@ -1,4 +1,5 @@
-//! What all clients of librdkafka share: their settings, what they report, and the first contact.
+//! The shared parts of all clients of librdkafka: their settings, their reports, and the first
+//! contact.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::refusal;
 /// The beginning of librdkafka's log line about each feature of a server.
 const FEATURES: &str = "Enabling feature ";
 
-/// More events than a client has after its first contact.
+/// More events than a client can have after its first contact.
 const EVENTS: usize = 2048;
 
 /// The settings of each client.
@@ -79,9 +80,9 @@ where
     C: ClientContext,
     T: FromClientConfigAndContext<C>,
 {
-    // Otherwise OpenSSL, when librdkafka begins to use it, registers a function that frees its
-    // memory when the process ends: while librdkafka's threads still use it, which ends the process
-    // with a signal. This happens once.
+    // Without this, OpenSSL registers a function that frees its memory when the process ends.
+    // librdkafka's threads may still use that memory, and then a signal kills the process. This is
+    // done once.
     #[cfg(feature = "tls")]
     openssl_sys::init();
     for (name, value) in &config.properties {
@@ -102,7 +103,7 @@ where
     })
 }
 
-/// What a client has reported.
+/// The reports of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     state: Mutex<State>,
@@ -113,7 +114,7 @@ struct State {
     /// No server can be reached.
     lost: bool,
     last: Option<(RDKafkaErrorCode, String)>,
-    /// Whether a server has idempotent producers.
+    /// Whether a server supports idempotent producers.
     idempotent: Option<bool>,
     /// Whether a server that accepted a connection has not answered the handshake of TLS.
     handshaking: bool,
@@ -129,7 +130,8 @@ impl Status {
         }
     }
 
-    /// The reason if it was reported since the last call that no server can be reached.
+    /// Returns the reason if the client has reported since the last call that no server can be
+    /// reached.
     pub(crate) fn take_lost(&self) -> Option<String> {
         let mut state = self.state.lock();
         if !std::mem::take(&mut state.lost) {

@@ -1,4 +1,4 @@
-//! The configuration: how to connect, and how keys map to topics.
+//! The configuration of a broker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) enum Topics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// PLAIN: the password is sent as it is. Use it over TLS, or in a network that you trust.
+    /// PLAIN: the password is sent unencrypted. Use it over TLS, or in a network that you trust.
     #[default]
     Plain,
     /// SCRAM with SHA-256. It needs the feature `tls` of this crate.
@@ -129,10 +129,10 @@ impl Config {
         self
     }
 
-    /// Sets a function that returns the topic of a key; the prefix is put before it. By default
-    /// each key has a topic of its own. Several keys may share a topic: each record carries its
-    /// key, and readers skip the records of other keys. A name that Kafka does not accept is
-    /// refused when it is used.
+    /// Sets a function that returns the topic of a key. The prefix is added to it. By default each
+    /// key has a topic of its own. Several keys may share a topic: each record carries its key, and
+    /// readers skip the records of other keys. A name that Kafka does not accept is refused when it
+    /// is used.
     ///
     /// On such a topic, each pair of a group and a key has a consumer group and a client of its
     /// own.
@@ -231,7 +231,7 @@ impl Config {
         self.servers.join(",")
     }
 
-    /// A text from a server or a library, without secrets.
+    /// Returns a text from a server or a library without secrets.
     pub(crate) fn redact(&self, text: &str) -> String {
         let password = self.user.iter().map(|(_, password)| password);
         let sensitive = |name: &str| name.contains("password") || name.contains("secret");
@@ -244,8 +244,8 @@ impl Config {
             .fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
 
-    /// The topic of a key, and whether all its records belong to this key. The error says why Kafka
-    /// cannot have such a topic.
+    /// Returns the topic of a key, and whether all its records belong to this key. The error says
+    /// why Kafka does not allow such a topic.
     pub(crate) fn topic(&self, key: &Key) -> Result<(String, bool), String> {
         match &self.topics {
             Topics::PerKey => Ok(names::topic(&self.prefix, key.as_str())),
@@ -297,7 +297,7 @@ impl Config {
         self.check_build(cfg!(feature = "tls"))
     }
 
-    /// Checks whether a build of librdkafka with or without TLS has what is wanted.
+    /// Checks whether librdkafka, built with or without TLS, supports the configuration.
     fn check_build(&self, tls: bool) -> Result<(), ConnectError> {
         let scram = self.user.is_some() && self.mechanism != Mechanism::Plain;
         if !tls && (self.tls.is_some() || scram) {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-/// The longest name that Kafka takes for a topic.
+/// The longest name that Kafka allows for a topic.
 pub(crate) const LONGEST: usize = 249;
 
-/// A key, or a group, in the characters that topics may have: ASCII letters, digits, `-`, `.`, and
-/// `_` as the mark of an escape, such as `_20` for a space. It is injective. No result is `.` or
-/// `..`, which Kafka refuses.
+/// Escapes a key or a group with the characters that topics may have: ASCII letters, digits, `-`,
+/// `.`, and `_` as the mark of an escape, such as `_20` for a space. The mapping is injective. No
+/// result is `.` or `..`, which Kafka refuses.
 ///
 /// Kafka also refuses a topic whose name differs from another's only by a period in place of an
 /// underscore, because both would have the same metrics. This happens only if one key has a period
@@ -28,8 +28,8 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// The topic of a key, and whether only this key has that topic.
 ///
-/// A name that would be too long ends with `_h` and 32 hexadecimal digits of a hash instead. Two
-/// keys may share such a name, so readers have to check the key of each record.
+/// A name that would be too long is shortened, and ends with `_h` and 32 hexadecimal digits of a
+/// hash. Two keys may share such a name, so readers have to check the key of each record.
 pub(crate) fn topic(prefix: &str, key: &str) -> (String, bool) {
     let name = format!("{prefix}{}", escape(key));
     if name.len() <= LONGEST {
@@ -53,7 +53,7 @@ fn shortened(name: &str, whole: &str) -> String {
     const TAIL: usize = 2 + 32;
     // All bytes are ASCII, so the cut is between characters.
     let mut cut = LONGEST - TAIL;
-    // An escape is not cut in two.
+    // Do not cut an escape in two.
     while name.as_bytes()[cut - 2..cut].contains(&b'_') {
         cut -= 1;
     }
@@ -68,7 +68,7 @@ fn hash(text: &str) -> u128 {
     })
 }
 
-/// Whether Kafka takes this name for a topic.
+/// Whether Kafka allows this name for a topic.
 pub(crate) fn is_topic(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(plain) && !matches!(name, "." | "..")
@@ -76,7 +76,7 @@ pub(crate) fn is_topic(name: &str) -> bool {
 
 /// The consumer group of one group on topics that belong to one key each. A slash marks the
 /// consumer groups of [`shared_group`], so a name with a slash is escaped, and a slash at its end
-/// says so: no key is empty.
+/// marks it. This is unambiguous because no key is empty.
 pub(crate) fn group(prefix: &str, group: &str) -> String {
     match group.contains('/') {
         true => format!("{prefix}{}/", escape(group)),

@@ -1,9 +1,9 @@
 //! The publishing side: an idempotent producer that outlives the connection.
 //!
-//! librdkafka keeps what the cluster has not confirmed, and sends it again without repeating it. So
-//! when the cluster is away, the producer and its messages are kept. The engine publishes the same
-//! batch again on the next connection; messages of it that the producer still has are awaited
-//! instead of being sent a second time.
+//! librdkafka keeps the messages that the cluster has not confirmed, and sends them again without
+//! duplicates. So when the cluster is away, the producer and its messages are kept. The engine
+//! publishes the same batch again on the next connection; it waits for messages of that batch that
+//! the producer still has, instead of sending them a second time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -97,7 +97,7 @@ impl Results {
         self.state.lock().open
     }
 
-    /// Waits a moment, or until all results are there. Returns how many are missing.
+    /// Waits for a short time, or until all results have arrived. Returns how many are missing.
     fn wait(&self) -> usize {
         let mut state = self.state.lock();
         if state.open > 0 {
@@ -106,7 +106,7 @@ impl Results {
         state.open
     }
 
-    /// Takes all results. None may be missing.
+    /// Takes all results. No result may be missing.
     fn take(&self) -> Vec<Settled> {
         let mut state = self.state.lock();
         state.first += state.results.len();
@@ -116,7 +116,7 @@ impl Results {
             .collect()
     }
 
-    /// Takes back the numbers from this one on, because the producer did not get their messages.
+    /// Takes back this number and the later ones, because the producer did not get their messages.
     fn take_back(&self, number: usize) {
         let mut state = self.state.lock();
         let left = number - state.first;
@@ -124,7 +124,7 @@ impl Results {
         state.open -= unsettled;
     }
 
-    /// Forgets the missing results: they are no longer needed.
+    /// Gives up the missing results, which are no longer needed.
     fn forget(&self) {
         let mut state = self.state.lock();
         state.first += state.results.len();
@@ -270,7 +270,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Whether the cluster is away, or the producer cannot go on.
+    /// Whether the cluster is away, or the producer cannot continue.
     fn look(&self) -> Result<(), LinkError> {
         match self.status().take_lost() {
             Some(reason) => Err(LinkError::new(reason)),
@@ -284,7 +284,7 @@ impl Pipeline {
     }
 }
 
-/// The loss of a connection over which no confirmations come.
+/// Returns the error for a connection without confirmations.
 fn unconfirmed(config: &Config) -> LinkError {
     let limit = config.confirm;
     LinkError::new(format!("nothing was confirmed within {limit:?}"))

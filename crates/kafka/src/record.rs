@@ -8,7 +8,7 @@
 //! | header `ff-id` | the identity | topic, partition and offset |
 //! | header `ff-name` | the name | none |
 //! | header `ff-time` | milliseconds since 1970, for topics that set the time themselves | the record's timestamp |
-//! | header `ff-key` | the key, where the record's key is another | |
+//! | header `ff-key` | the key, if the record's key differs | |
 //! | header `ff-h.NAME` | the header `NAME`, which begins with `ff-` | |
 //! | any other header | a header | |
 //!
@@ -28,7 +28,7 @@ const TIME: &str = "ff-time";
 pub(crate) const KEY: &str = "ff-key";
 const HEADER: &str = "ff-h.";
 
-/// The record is too large. Everything else can be read as some message.
+/// The record is too large. All other records can be read as a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     size: usize,
@@ -57,7 +57,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
 }
 
-/// The time of a message as Kafka keeps it. A time before 1970 counts as 1970.
+/// The time of a message in Kafka's form. A time before 1970 counts as 1970.
 pub(crate) fn milliseconds(message: &Message) -> i64 {
     let since = message.timestamp().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,5 @@
-//! Why a cluster cannot be used, and what would be right, from what librdkafka reports.
+//! Turns the reports of librdkafka into errors that say why a cluster cannot be used and what would
+//! be right.
 
 use fanfeed_broker::ConnectError;
 use rdkafka::error::RDKafkaErrorCode;
@@ -7,15 +8,15 @@ use crate::config::Config;
 
 const PLAIN: &str = "it may have no TLS: then write kafka:// instead of kafkas://";
 
-/// The errors that another attempt cannot repair.
+/// The errors that persist on another attempt.
 pub(crate) fn at_once(code: RDKafkaErrorCode, reason: &str) -> Option<ConnectError> {
     match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             Some(ConnectError::Denied(reason.into()))
         }
         RDKafkaErrorCode::SSL => Some(of_handshake(reason)),
-        // librdkafka reports some as failures of the connection. In TLS 1.3 the server reads the
-        // client's certificate when the handshake is over for the client.
+        // librdkafka reports some of these errors as failures of the connection. In TLS 1.3, the
+        // server reads the client's certificate after the client has finished the handshake.
         _ if reason.contains("SSL routines") && !reason.contains("unexpected eof") => {
             Some(of_handshake(reason))
         }
@@ -36,7 +37,7 @@ pub(crate) fn at_last(
             &format!("the server did not finish the handshake, {PLAIN}"),
             &reason,
         ),
-        // It answers the first request, and closes the connection on the next one.
+        // The server answers the first request, and closes the connection on the next one.
         Some((_, reason))
             if config.user.is_none()
                 && reason.contains("Disconnected")

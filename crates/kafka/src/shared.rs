@@ -1,4 +1,4 @@
-//! The state that the two sides of a broker share, and that outlives a connection.
+//! The state that the two sides of a broker share. It outlives a connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,13 +8,13 @@ use crate::config::Config;
 use crate::inbound::Kept;
 use crate::outbound::Pipeline;
 
-/// One broker's settings, and what its sides keep while the cluster is away.
+/// The settings of one broker, and the state that its sides keep while the cluster is away.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// The publishing side takes it when it is opened, and puts it back when it is dropped.
+    /// The publishing side takes this when it is opened, and puts it back when it is dropped.
     pub(crate) pipeline: Mutex<Option<Pipeline>>,
-    /// The receiving side takes it when it is opened, and puts it back when it is dropped.
+    /// The receiving side takes this when it is opened, and puts it back when it is dropped.
     pub(crate) kept: Mutex<Option<Kept>>,
     /// Whether one of the engine's two threads has ended.
     ended: AtomicBool,
@@ -32,7 +32,7 @@ impl Shared {
 
     /// Called by each of the engine's two threads at its end. The later one drops the clients,
     /// because that takes time and the last handle of a user may outlive the broker. The earlier
-    /// one must not: the other side may still need its own.
+    /// one must not drop them, because the other side may still need its own client.
     pub(crate) fn ended(&self) {
         // ORDERING: both threads swap, so the later one sees what the side of the earlier one put
         // back.

@@ -1,4 +1,4 @@
-//! The driver, in the form that the engine and `Drivers` use.
+//! The driver, as the engine and `Drivers` use it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub fn driver() -> impl Driver {
 /// batch before it publishes the next, so small batches cost time.
 pub const BATCH: usize = 2048;
 
-/// Connects as a [`Config`] says. It fails if the cluster cannot be used now. For throughput, set
+/// Connects as a [`Config`] says. Fails if the cluster cannot be used now. For throughput, set
 /// [`EngineOptions::batch`] to [`BATCH`].
 ///
 /// # Errors

@@ -12,7 +12,7 @@ static KIND: Kind = Kind {
     arguments: |configuration| vec![configuration.display().to_string()],
 };
 
-/// A Tansu server, killed on drop. It can do what every [`Server`] can; a restart loses its data.
+/// A Tansu server, killed on drop. It has the methods of [`Server`]; a restart loses its data.
 #[derive(Debug)]
 pub struct KafkaServer {
     server: Server,
