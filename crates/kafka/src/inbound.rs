@@ -1,13 +1,13 @@
 //! The receiving side.
 //!
-//! All work is done on the engine's thread: one consumer for all plain subscriptions ([`plain`]),
-//! whose partitions are assigned by hand, a second one for those that fell behind, and one consumer
-//! for each group ([`groups`]). They need no threads that wait: a consumer whose queue gets
-//! something wakes this thread.
+//! The engine's thread does all work. It has one consumer for all plain subscriptions ([`plain`]),
+//! whose partitions are assigned by hand, a second one for plain subscriptions that fell behind,
+//! and one consumer for each group ([`groups`]). No other thread waits: a consumer wakes this
+//! thread when its queue gets an event.
 //!
-//! INVARIANT: whatever is appended to a topic after [`open`](Inbound::open) returned is delivered.
-//! By then a plain subscription knows the end of each partition and is read from there; for a
-//! group, each partition has a committed offset.
+//! INVARIANT: every record that is appended to a topic after [`open`](Inbound::open) returned is
+//! delivered. When `open` returns, a plain subscription knows the end of each partition and is read
+//! from there, and for a group, each partition has a committed offset.
 
 mod contact;
 mod groups;
@@ -30,11 +30,11 @@ use contact::Contact;
 use groups::Groups;
 use plain::Plain;
 
-/// How long a wait lasts at most if nothing ends it earlier.
+/// The longest time of a wait.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// After this many polls without a record a consumer has no more. A poll that serves another event,
-/// such as the answer to a commit, has no record either.
+/// After this many polls without a record, a consumer counts as empty. A poll that serves another
+/// event, such as the answer to a commit, returns no record either.
 const NOTHING: usize = 16;
 
 /// The state that outlives a connection: consumers with their positions, and the messages that
@@ -73,13 +73,13 @@ impl Wake {
 
     /// A consumer has an event.
     pub(crate) fn ring(&self) {
-        // If the channel is full, the thread has been woken already.
+        // If the channel is full, the thread has already been woken.
         let _ = self.sender.try_send(());
     }
 
     /// The engine has work for the thread.
     fn nudge(&self) {
-        // ORDERING: pairs with the swap in `take_nudge`: after it, the thread sees what the engine
+        // ORDERING: pairs with the swap in `take_nudge`. After it, the thread sees what the engine
         // wrote before this call.
         self.nudged.store(true, Ordering::Release);
         self.ring();

@@ -20,10 +20,10 @@ use crate::outbound::explain;
 use crate::position;
 use crate::record::Raw;
 
-/// The group of a consumer that is in none: librdkafka wants a name.
+/// The group name of a consumer without a group: librdkafka requires a name.
 pub(crate) const ALONE: &str = "fanfeed-plain";
 
-/// How long it may take to try whether a topic may be read.
+/// How long the test whether a topic may be read may take.
 const TRY: Duration = Duration::from_secs(1);
 
 /// How long to wait for an error after the end of the partition was reported.
@@ -74,7 +74,8 @@ impl Contact {
         Ok(consumer)
     }
 
-    /// How many partitions a topic has. Where the server makes topics by itself, this makes it.
+    /// Returns the number of partitions of a topic. If the server creates topics by itself, this
+    /// creates the topic.
     pub(crate) fn partitions<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -82,7 +83,7 @@ impl Contact {
     ) -> Result<i32, SinkError> {
         let deadline = Instant::now() + self.config.dial;
         let mut pause = Pause::default();
-        // What the cluster last said. The time of the last look may be too short for an answer.
+        // The last answer of the cluster. The time of the last look may be too short for an answer.
         let mut said = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -107,8 +108,8 @@ impl Contact {
         }
     }
 
-    /// How many partitions a topic has, according to one server. It is an error if one of them has
-    /// no leader.
+    /// Returns the number of partitions of a topic, according to one server. A partition without a
+    /// leader is an error.
     pub(crate) fn look<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -141,7 +142,7 @@ impl Contact {
         }
     }
 
-    /// The offsets from which a subscription reads, for each of its partitions.
+    /// Returns the offset from which a subscription reads each of its partitions.
     pub(crate) fn starts<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -177,7 +178,7 @@ impl Contact {
         Ok(offsets)
     }
 
-    /// The first or the next offset of each partition.
+    /// Returns the first or the next offset of each partition.
     pub(crate) fn bounds<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -207,7 +208,7 @@ impl Contact {
             }
             // A leader is being elected, or the topic is new to the server that was asked.
             if left.is_zero() {
-                // The error of a request to a leader that is away is that of a lost connection.
+                // A request to an unreachable leader fails with the error of a lost connection.
                 let cause = self.look(consumer, topic, TRY).err();
                 return Err(match cause {
                     Some(cause) => lasting(&cause, topic),
@@ -218,8 +219,8 @@ impl Contact {
         }
     }
 
-    /// The reason if a topic may not be read. A separate consumer tries to read it, because an
-    /// error does not name its topic.
+    /// Returns the reason if a topic may not be read. A separate consumer tries to read the topic,
+    /// because an error does not name its topic.
     pub(crate) fn denied(&self, topic: &str) -> Option<KafkaError> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, Offset::End).ok()?;
@@ -252,8 +253,9 @@ impl Contact {
         None
     }
 
-    /// How many messages before `offset` were removed, of those from `expected` on. Offsets may
-    /// also have holes.
+    /// Returns how many offsets from `expected` on were removed from the start of the partition.
+    /// Returns `None` if none were, or the server did not answer. A hole in the offsets is not a
+    /// removal.
     pub(crate) fn removed<C: ConsumerContext>(
         &self,
         consumer: &BaseConsumer<C>,
@@ -271,7 +273,7 @@ impl Contact {
     }
 }
 
-/// Waits that grow, between two questions of the same kind.
+/// Growing waits between two requests of the same kind.
 #[derive(Default)]
 struct Pause(u32);
 
@@ -295,8 +297,8 @@ pub(crate) fn refused(error: &KafkaError, topic: &str) -> SinkError {
     SinkError::Refused(explain(error, topic).into())
 }
 
-/// The error if a topic could not be looked at within the time for that. If the cluster answered,
-/// the other subscriptions can go on, and this one is refused.
+/// Returns the error for a topic that could not be checked in time. If the cluster answered, the
+/// other subscriptions continue, and this one is refused.
 fn lasting(error: &KafkaError, topic: &str) -> SinkError {
     match is_of_connection(error) {
         true => LinkError::new(explain(error, topic)).into(),
@@ -327,8 +329,8 @@ pub(crate) fn raw<M: KafkaMessage>(message: &M) -> Result<Raw<'_>, &'static str>
     raw_of(message.topic(), message)
 }
 
-/// Reads a received record of this topic: the client library looks up and checks the name each
-/// time.
+/// Reads a received record of this topic. The topic is an argument because the client library looks
+/// up and checks the name each time.
 pub(crate) fn raw_of<'a, M: KafkaMessage>(
     topic: &'a str,
     message: &'a M,
@@ -362,7 +364,7 @@ pub(crate) fn is_group_denied(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
-/// Whether an error says that no server answered, or none that can be used.
+/// Whether an error says that no usable server answered.
 pub(crate) fn is_of_connection(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -379,7 +381,7 @@ pub(crate) fn is_of_connection(error: &KafkaError) -> bool {
     )
 }
 
-/// Whether a consumer's error says that a topic or a partition is gone.
+/// Whether a consumer's error says that a topic or a partition was deleted.
 pub(crate) fn is_missing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -5,9 +5,9 @@
 //! after the handlers ([`Ledger`]): if a process is killed, the messages that it handled since its
 //! last commit come again.
 //!
-//! When the cluster takes a partition away, the messages that handlers are done with are committed.
-//! Running handlers run to their end, and messages in the buffers are still handled; but another
-//! process then has the partition, and gets them too.
+//! When the cluster takes a partition away, the handled messages are committed. Running handlers
+//! run to their end, and messages in the buffers are still handled. But another process now has the
+//! partition, and gets these messages too.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -34,24 +34,24 @@ use member::Member;
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long a topic that is left keeps its partitions until the cluster has confirmed its dead
-/// letters.
+/// How long a topic without members keeps its partitions while the cluster has not confirmed its
+/// dead letters.
 const LETTERS: Duration = Duration::from_secs(5);
 
-/// How long the end waits for that. It is less than what the engine gives a closing driver beyond
-/// its deadline.
+/// How long the end waits for these confirmations. It is less than the time beyond its deadline
+/// that the engine gives a closing driver.
 const LAST_LETTERS: Duration = Duration::from_millis(400);
 
 pub(crate) struct Groups {
     contact: Contact,
-    /// By the names of the consumer groups.
+    /// The groups, by the names of their consumer groups.
     groups: HashMap<String, Group>,
     /// The consumer group and the topic of each subscription.
     sinks: HashMap<u64, (String, Arc<str>)>,
     /// The messages that handlers hold, by tag.
     held: HashMap<u64, Held>,
     next_tag: u64,
-    /// Whether there are messages that were given back since the last look for room.
+    /// Whether messages were given back since the last check for room.
     given_back: bool,
     /// The committed offsets do not pass a message whose letter the cluster has not confirmed.
     dead: DeadLetters,
@@ -69,7 +69,7 @@ struct Held {
 }
 
 struct Group {
-    /// The name that the members use.
+    /// The name of the group, as the members use it.
     name: String,
     consumer: Arc<BaseConsumer<Member>>,
     topics: HashMap<Arc<str>, Topic>,
@@ -88,9 +88,10 @@ struct Topic {
     back: VecDeque<Held>,
     /// How many messages handlers hold.
     held: usize,
-    /// Since when nobody here is subscribed, and it waits for the confirmation of dead letters.
+    /// The time since which it has no subscription in this process and waits for the confirmation
+    /// of dead letters.
     left: Option<Instant>,
-    /// Why it cannot be read any more, which has ended its subscriptions.
+    /// Why the topic can no longer be read. This has ended its subscriptions.
     denied: Option<String>,
 }
 
@@ -208,8 +209,8 @@ impl Groups {
         self.leave_idle(&id, &topic);
     }
 
-    /// Leaves a topic to which nobody here is subscribed, once handlers hold no messages of it:
-    /// then the handled ones are committed.
+    /// Leaves a topic without a subscription in this process, when handlers hold no messages of it.
+    /// Then the handled messages are committed.
     fn leave_idle(&mut self, id: &str, topic: &Arc<str>) {
         let Some(group) = self.groups.get_mut(id) else {
             return;
@@ -233,7 +234,7 @@ impl Groups {
             .retain(|letter| letter.origin.consumer_group != id || letter.origin.topic != *topic);
         group.store();
         if group.topics.len() == 1 {
-            // Dropping it leaves the group, and commits.
+            // Dropping the consumer leaves the group, and commits.
             self.groups.remove(id);
             return;
         }
@@ -262,7 +263,8 @@ impl Groups {
         self.dead.forget();
     }
 
-    /// Notes the dead letters that the cluster has confirmed or refused. True if there were some.
+    /// Records the dead letters that the cluster has confirmed or refused. Returns whether there
+    /// were any.
     fn take_outcomes(&mut self) -> bool {
         let outcomes = self.dead.take_outcomes();
         for origin in &outcomes {
@@ -284,7 +286,7 @@ impl Groups {
         }
     }
 
-    /// The offset of a record may be committed.
+    /// Called when the offset of a record may be committed.
     fn bury(&mut self, origin: &Origin) {
         let group = self.groups.get_mut(&origin.consumer_group);
         let topic = group.and_then(|group| group.topics.get_mut(&origin.topic));
@@ -311,11 +313,12 @@ impl Groups {
         let partition = entry.partitions.entry(held.partition).or_default();
         match verdict {
             Verdict::Requeued | Verdict::Abandoned => {
-                // Without members it stays there: the offsets that are committed when the topic is
-                // left do not pass it.
+                // Without members, the message stays there. The offsets that are committed when the
+                // topic is left do not pass it.
                 if partition.owned {
                     if verdict == Verdict::Abandoned {
-                        // Its member left before it was handled: this was no attempt.
+                        // Its member left before the message was handled, so this was not an
+                        // attempt.
                         held.attempt -= 1;
                     }
                     entry.back.push_back(held);
@@ -331,7 +334,7 @@ impl Groups {
                 Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             },
-            // A verdict that a later engine may add counts as handled: otherwise the message would
+            // An unknown verdict of a later engine counts as handled. Otherwise the message would
             // never be settled.
             _ => partition.ledger.done(held.offset, held.epoch),
         }
@@ -340,7 +343,7 @@ impl Groups {
         }
     }
 
-    /// Delivers what has arrived. True if there may be more.
+    /// Delivers the messages that arrived. Returns true if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
         let was_full = self.dead.is_full();
         let has_room = self.take_outcomes() && was_full;
@@ -350,7 +353,7 @@ impl Groups {
         let mut more = false;
         for (id, group) in &mut self.groups {
             let consumer = Arc::clone(&group.consumer);
-            // A poll that meets an event other than a record returns as if there were nothing.
+            // A poll that serves an event other than a record returns as if there were no record.
             let mut nothing = 0;
             for _ in 0..ROUND {
                 let polled = consumer.poll(Duration::ZERO);
@@ -403,7 +406,7 @@ impl Groups {
         }
     }
 
-    /// Tries the dead letters again that there was no room for.
+    /// Sends the dead letters again for which there was no room.
     fn bury_again(&mut self) {
         for letter in std::mem::take(&mut self.dead.unburied) {
             let origin = &letter.origin;
@@ -427,7 +430,7 @@ impl Groups {
         }
     }
 
-    /// Goes on in partitions that waited for room and now have some.
+    /// Continues in partitions that waited for room and now have some.
     pub(crate) fn look_for_room(&mut self) {
         for (id, group) in &mut self.groups {
             for topic in std::mem::take(&mut group.waiting) {
@@ -445,7 +448,7 @@ impl Groups {
     }
 }
 
-/// What a group needs in order to deliver.
+/// The state that a group needs to deliver.
 struct Desk<'a> {
     contact: &'a Contact,
     held: &'a mut HashMap<u64, Held>,

@@ -1,9 +1,9 @@
-//! The ledger: which messages of one partition are handled, and so how far its offset may be
-//! committed.
+//! The ledger. It knows which messages of one partition are handled, and so how far its offset may
+//! be committed.
 
 use std::collections::BTreeMap;
 
-/// The messages of a partition that were delivered and are not committed.
+/// The delivered and uncommitted messages of a partition.
 ///
 /// INVARIANT: [`position`](Self::position) is never after a message of this ownership that no
 /// handler has finished.
@@ -18,19 +18,19 @@ pub(crate) struct Ledger {
     next: Option<i64>,
     /// The first offset that was read in this ownership. Offsets before it are already committed.
     first: i64,
-    /// How often the topic was made again. Offsets of an earlier topic mean nothing in this one.
+    /// How often the topic was recreated. Offsets of an earlier topic are invalid in this one.
     epoch: u64,
 }
 
 impl Ledger {
     /// Called when the partition is taken away, and when it is owned again: it is then read from
-    /// its committed offset. What handlers finish in between is remembered, so that they do not get
-    /// it a second time.
+    /// its committed offset. The ledger keeps the messages that handlers finish in between, so that
+    /// handlers do not get them a second time.
     pub(crate) fn restart(&mut self) {
         self.next = None;
     }
 
-    /// Called when the topic was made again: the messages that handlers hold belong to the earlier
+    /// Called when the topic was recreated. The messages that handlers hold belong to the earlier
     /// topic.
     pub(crate) fn renew(&mut self) {
         *self = Ledger {
@@ -39,12 +39,13 @@ impl Ledger {
         };
     }
 
-    /// The offset that should be read next, if one has been read.
+    /// Returns the offset to read next, if a message has been read.
     pub(crate) fn next(&self) -> Option<i64> {
         self.next
     }
 
-    /// Called when a message was read. False if handlers hold it already, or are done with it.
+    /// Called when a message was read. Returns false if handlers already hold it or are done with
+    /// it.
     pub(crate) fn read(&mut self, offset: i64) -> bool {
         if self.next.is_none() {
             self.first = offset;
@@ -70,7 +71,7 @@ impl Ledger {
         self.forget();
     }
 
-    /// Called when a message is given back: if it is read again, it is delivered again.
+    /// Called when a message is given back. If it is read again, it is delivered again.
     pub(crate) fn give_back(&mut self, offset: i64, epoch: u64) {
         if epoch == self.epoch {
             self.entries.remove(&offset);
@@ -88,7 +89,7 @@ impl Ledger {
         }
     }
 
-    /// The offset from which a new owner has to read, or `None` if nothing was read.
+    /// Returns the offset from which a new owner has to read, or `None` if no message was read.
     pub(crate) fn position(&self) -> Option<i64> {
         let next = self.next?;
         let open = self.entries.range(self.first..).find(|(_, done)| !**done);

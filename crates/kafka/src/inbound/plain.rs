@@ -7,8 +7,8 @@
 //! - If a subscription has no room and is the only one of its partition, the partition is paused.
 //! - If it has no room but others read the partition too, it leaves the live consumer, so that it
 //!   does not delay them, and the consumer behind serves it. This consumer reads from the earliest
-//!   place that is needed; each subscription skips the records that it has had.
-//! - Once the subscription has caught up it is live again.
+//!   place that is needed, and each subscription skips the records that it has had.
+//! - When the subscription has caught up, it is live again.
 //!
 //! Each subscription has its own next offset in each partition, and only this offset decides what
 //! it gets.
@@ -35,8 +35,8 @@ mod taking;
 /// How many records of one consumer are taken at a time.
 const ROUND: usize = 1000;
 
-/// How long each look at topics may take, because it delays all other work. At least one topic is
-/// looked at.
+/// How long each check of topics may take, because it delays all other work. At least one topic is
+/// checked.
 const LOOKS: Duration = Duration::from_millis(20);
 
 /// How long a seek may take.
@@ -51,15 +51,15 @@ pub(crate) struct Plain {
     sinks: HashMap<u64, Reading>,
     /// Partitions in which a subscription waits for room.
     waiting: HashSet<(Arc<str>, usize)>,
-    /// When these were looked at.
+    /// The time at which they were last checked.
     looked: Instant,
-    /// Topics whose partitions are looked at next.
+    /// Topics whose partitions are checked next.
     looks: Vec<Arc<str>>,
-    /// Whether an error said that a topic is gone.
+    /// Whether an error said that a topic was deleted.
     missing: bool,
     trouble: Trouble,
-    /// The subscriptions whose bursts may have messages. None has any when `poll` returns, nor
-    /// where the room of a subscription is looked at.
+    /// The subscriptions whose bursts may have messages. No burst has any when `poll` returns, or
+    /// where the room of a subscription is read.
     gathering: Vec<u64>,
 }
 
@@ -107,7 +107,7 @@ struct Cursor {
     paused: bool,
     /// The offset of the next record that the consumer will return.
     next: i64,
-    /// A record that nobody had room for.
+    /// A record for which no subscription had room.
     stash: Option<OwnedMessage>,
     /// Whether the consumer returned a record after the stash, which has to be read again.
     passed: bool,
@@ -297,7 +297,7 @@ impl Plain {
         }
     }
 
-    /// Lets the consumer behind read from the earliest place at which a subscription has room.
+    /// Makes the consumer behind read from the earliest place at which a subscription has room.
     fn aim(&mut self, topic: &Arc<str>, at: usize) -> Result<(), SinkError> {
         let Some(part) = self
             .topics
@@ -351,15 +351,15 @@ impl Plain {
         Ok(())
     }
 
-    /// Whether partitions have to be looked at although no subscription reported room. A
-    /// subscription reports it once, when half of its buffer is free. If records of another
-    /// partition take some of that room first, it reports nothing more.
+    /// Whether partitions have to be checked although no subscription reported room. A subscription
+    /// reports room once, when half of its buffer is free. If records of another partition take
+    /// some of that room first, it does not report again.
     pub(crate) fn is_due(&self) -> bool {
         !self.waiting.is_empty() && self.looked.elapsed() >= LONGEST
     }
 
-    /// Goes on in partitions where a subscription waited for room and now has some: with `any`,
-    /// however little, if its consumer is the live one.
+    /// Continues in partitions where a subscription waited for room and now has some. With `any`, a
+    /// little room is enough if its consumer is the live one.
     pub(crate) fn look_for_room(&mut self, any: bool) {
         self.looked = Instant::now();
         for (topic, at) in std::mem::take(&mut self.waiting) {
@@ -376,21 +376,21 @@ impl Plain {
                     .is_some_and(|reading| reading.has_room() || any && reading.sink.room() > 0)
             };
             if part.live.stash.is_some() && !part.live.sinks.iter().any(room) {
-                // Those behind go on nevertheless.
+                // The subscriptions behind continue nevertheless.
                 self.waiting.insert((Arc::clone(&topic), at));
             } else if let Some(stash) = part.live.stash.take() {
                 self.retry(&topic, at, stash);
             } else if part.live.paused {
                 self.go_on(&topic, at);
             }
-            // If this fails, the next look tries again.
+            // If this fails, the next check tries again.
             if self.aim(&topic, at).is_err() {
                 self.waiting.insert((topic, at));
             }
         }
     }
 
-    /// Gives the gathered messages to their subscriptions.
+    /// Delivers the gathered messages to their subscriptions.
     fn deliver_bursts(&mut self) {
         for id in self.gathering.drain(..) {
             if let Some(reading) = self.sinks.get_mut(&id) {
@@ -399,7 +399,7 @@ impl Plain {
         }
     }
 
-    /// Delivers a record that nobody had room for.
+    /// Delivers a record for which no subscription had room.
     fn retry(&mut self, topic: &Arc<str>, at: usize, stash: OwnedMessage) {
         let offset = stash.offset();
         let delivered = self.deliver(Which::Live, topic, at, offset, &raw(&stash));
@@ -422,8 +422,8 @@ impl Plain {
         self.go_on(topic, at);
     }
 
-    /// Lets the live consumer read a paused partition again. If that fails, the partition stays
-    /// paused until the next look, because the records after the stash would be skipped.
+    /// Makes the live consumer read a paused partition again. If that fails, the partition stays
+    /// paused until the next check, because the records after the stash would be skipped.
     fn go_on(&mut self, topic: &Arc<str>, at: usize) {
         let Some(part) = self
             .topics

@@ -1,4 +1,4 @@
-//! Errors of a consumer other than the loss of the connection, such as permissions that were taken
+//! Errors of a consumer other than the loss of the connection, such as a permission that was taken
 //! away.
 
 use std::collections::HashSet;
@@ -9,19 +9,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::inbound::contact::{Contact, is_of_connection};
 
-/// The least time between two reports of errors that end nothing.
+/// The least time between two reports of errors that end no subscription.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The errors that one consumer has reported and that are still to be acted on.
+/// The errors of one consumer that are still to be acted on.
 #[derive(Default)]
 pub(crate) struct Trouble {
-    /// Why the consumer can read nothing any more.
+    /// Why the consumer can no longer read.
     over: Option<KafkaError>,
-    /// A topic may not be read any more. The error does not name it.
+    /// The error that said that a topic may no longer be read. It does not name the topic.
     denied: Option<KafkaError>,
-    /// The topics that are still to be tried, to find the denied one.
+    /// The topics that are still to be tested, to find the denied one.
     suspects: Vec<Arc<str>>,
-    /// Topics that were denied. librdkafka reports a denial only once, so these are tried before
+    /// Topics that were denied. librdkafka reports a denial only once, so these are tested before
     /// they are read again.
     known: HashSet<Arc<str>>,
     other: Option<KafkaError>,
@@ -51,13 +51,13 @@ impl Trouble {
         }
     }
 
-    /// The reason if the consumer can read nothing any more.
+    /// Returns the reason if the consumer can no longer read.
     pub(crate) fn over(&self) -> Option<&KafkaError> {
         self.over.as_ref()
     }
 
-    /// The next thing to do. `topics` are those that the consumer reads; each call tries at most
-    /// one of them.
+    /// Returns the next action. `topics` are the topics that the consumer reads. Each call tests at
+    /// most one of them.
     pub(crate) fn look<'a>(
         &mut self,
         contact: &Contact,
@@ -88,13 +88,13 @@ impl Trouble {
         Some(Finding::Other(error))
     }
 
-    /// Notes that a topic is denied.
+    /// Records that a topic is denied.
     pub(crate) fn deny(&mut self, topic: Arc<str>, error: KafkaError) -> Finding {
         self.known.insert(Arc::clone(&topic));
         Finding::Denied(topic, error)
     }
 
-    /// The reason if a topic that was denied is still denied.
+    /// Returns the reason if a topic that was denied is still denied.
     pub(crate) fn still_denied(&mut self, contact: &Contact, topic: &str) -> Option<KafkaError> {
         if !self.known.contains(topic) {
             return None;

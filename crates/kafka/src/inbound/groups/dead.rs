@@ -1,4 +1,4 @@
-//! Messages that a group gave up or could not read, kept in a topic of their own.
+//! Keeps messages that a group gave up or could not read in a topic of their own.
 //!
 //! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its
 //! letter, or has refused it, which is reported. So a process that ends earlier loses no letter:
@@ -29,8 +29,8 @@ use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
-/// The most letters, and the most bytes of payloads, that may wait for the cluster. Groups read no
-/// further until it has confirmed some of them.
+/// The most letters, and the most bytes of payloads, that may wait for the cluster. Beyond that,
+/// groups stop reading until the cluster has confirmed some letters.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;
 
@@ -54,7 +54,7 @@ pub(super) struct Letter {
 }
 
 impl Letter {
-    /// The letter of a message that was given up.
+    /// Makes the letter of a message that was given up.
     pub(super) fn of(group: &str, held: Held) -> Self {
         Letter {
             origin: Origin {
@@ -70,7 +70,7 @@ impl Letter {
         }
     }
 
-    /// The letter of a record that cannot be read: it has only the place of the record.
+    /// Makes the letter of a record that cannot be read. It has only the place of the record.
     pub(super) fn unread(group: &str, origin: Origin, reason: String) -> Self {
         Letter {
             origin,
@@ -86,7 +86,7 @@ impl Letter {
     }
 }
 
-/// What became of a letter.
+/// The result of sending a letter.
 pub(super) enum Sent {
     /// It is on its way: [`DeadLetters::take_outcomes`] returns its origin.
     OnItsWay,
@@ -109,13 +109,13 @@ pub(crate) struct DeadLetters {
     next: usize,
     outcomes: Receiver<usize>,
     settled: Sender<usize>,
-    /// Letters that the producer had no room for.
+    /// Letters for which the producer had no room.
     pub(super) unburied: Vec<Letter>,
     /// Whether it was reported that letters wait.
     is_told: bool,
 }
 
-/// Passes on what became of the letters.
+/// Passes on the outcomes of the letters.
 struct Letters {
     reporter: Reporter,
     wake: Wake,
@@ -140,7 +140,7 @@ impl ProducerContext for Letters {
         if let Err((error, message)) = result {
             *self.lost.lock() = Some(explain(error, message.topic()));
         }
-        // The receiver may be gone at the end, when nothing is committed any more.
+        // The receiver may have been dropped at the end, when no offsets are committed.
         let _ = self.settled.send(number);
         self.wake.ring();
     }
@@ -165,12 +165,12 @@ impl DeadLetters {
         }
     }
 
-    /// Whether so many letters wait that no more records should be read.
+    /// Whether too many letters wait, so that no more records should be read.
     pub(super) fn is_full(&self) -> bool {
         self.sent.len() + self.unburied.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
-    /// How many letters wait, the first time after they have become too many.
+    /// Returns the number of waiting letters, once each time that they become too many.
     pub(super) fn take_full(&mut self) -> Option<usize> {
         if !self.is_full() {
             self.is_told = false;
@@ -192,14 +192,14 @@ impl DeadLetters {
         self.sent.is_empty()
     }
 
-    /// Takes the records whose letters the cluster has confirmed or refused.
+    /// Removes the records whose letters the cluster has confirmed or refused.
     pub(super) fn take_outcomes(&mut self) -> Vec<Origin> {
         let numbers: Vec<usize> = self.outcomes.try_iter().collect();
         let settled = numbers.into_iter().filter_map(|number| self.settle(number));
         settled.collect()
     }
 
-    /// Waits until there are such records. `None` at the deadline.
+    /// Waits for such records. Returns `None` at the deadline.
     pub(super) fn wait_for_outcomes(&mut self, deadline: Instant) -> Option<Vec<Origin>> {
         let number = self.outcomes.recv_deadline(deadline).ok()?;
         let mut origins: Vec<Origin> = self.settle(number).into_iter().collect();
@@ -213,7 +213,7 @@ impl DeadLetters {
         Some(origin)
     }
 
-    /// Forgets all letters, at the end.
+    /// Removes all letters, at the end.
     pub(super) fn forget(&mut self) {
         self.sent.clear();
         self.bytes = 0;
@@ -272,7 +272,7 @@ impl DeadLetters {
         }
     }
 
-    /// The reason if a dead letter was lost since the last call.
+    /// Returns the reason if a dead letter was lost since the last call.
     pub(crate) fn take_lost(&self) -> Option<String> {
         self.lost.lock().take()
     }

@@ -27,8 +27,8 @@ impl Group {
         self.consumer.subscribe(&topics)
     }
 
-    /// Joins the group for another topic, and makes sure that each of its partitions has a
-    /// committed offset: from then on no published message is missed.
+    /// Joins the group for another topic, and ensures that each of its partitions has a committed
+    /// offset. After that, no published message is missed.
     ///
     /// It asks for the ends of the partitions before their committed offsets. So if two members
     /// find at the same time that there are no offsets, and both commit, neither skips messages
@@ -77,8 +77,8 @@ impl Group {
                     _ if is_denied(&error) || is_group_denied(&error) => {
                         return Err(refused(&error, topic));
                     }
-                    // Others are members already: only members may commit, so this process has to
-                    // become one.
+                    // The group already has members. Only members may commit, so this process has
+                    // to become one.
                     KafkaError::ConsumerCommit(_) if !joined => {
                         self.subscribe().map_err(|error| refused(&error, topic))?;
                         joined = true;
@@ -105,8 +105,8 @@ impl Group {
         )
     }
 
-    /// Serves the consumer for a moment while it joins. Records are left for later: no partition is
-    /// read before it is taken up, and records that were returned anyway are kept.
+    /// Serves the consumer for a short time while it joins. Records are left for later: no
+    /// partition is read before it is taken up, and records that are returned earlier are kept.
     pub(super) fn wait_for_join(&mut self) {
         let consumer = Arc::clone(&self.consumer);
         let polled = consumer.poll(Duration::from_millis(50));
@@ -148,7 +148,7 @@ impl Group {
         }
     }
 
-    /// The partitions without a committed offset, with the offsets that they should have.
+    /// Returns the partitions without a committed offset, with the offsets that they should have.
     fn without_offset(
         &self,
         topic: &str,
@@ -233,7 +233,7 @@ impl Group {
         }
     }
 
-    /// Keeps a record until it can be delivered. Its partition is paused meanwhile.
+    /// Keeps a record until it can be delivered. Its partition is paused during that time.
     fn put_off(&mut self, message: &BorrowedMessage<'_>) {
         let Some((topic, _)) = self.topics.get_key_value(message.topic()) else {
             return;
@@ -252,7 +252,7 @@ impl Group {
         self.waiting.insert(topic);
     }
 
-    /// Delivers waiting messages. False if some still have to wait.
+    /// Delivers waiting messages. Returns false if some still have to wait.
     pub(super) fn retry(&mut self, id: &str, topic: &Arc<str>, desk: &mut Desk<'_>) -> bool {
         let Some(entry) = self.topics.get_mut(topic) else {
             return true;
@@ -294,8 +294,8 @@ impl Group {
                 let sought = self
                     .consumer
                     .seek(topic, partition, next, Duration::from_secs(5));
-                // Until the next look, the partition stays paused: otherwise the records after the
-                // stash would be skipped.
+                // The partition stays paused until the next attempt. Otherwise the records after
+                // the stash would be skipped.
                 if sought.is_err() {
                     all = false;
                     continue;
@@ -307,7 +307,7 @@ impl Group {
         all && entry.back.is_empty()
     }
 
-    /// Lets librdkafka commit the handled messages, at its next interval or when a partition is
+    /// Makes librdkafka commit the handled messages, at its next interval or when a partition is
     /// taken away.
     pub(super) fn store(&mut self) {
         let mut list = TopicPartitionList::new();

@@ -1,4 +1,4 @@
-//! What librdkafka calls while the consumer of a group is polled.
+//! The callbacks that librdkafka calls while the consumer of a group is polled.
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use crate::client::Reporter;
 use crate::inbound::contact::{is_denied, is_group_denied};
 
-/// What librdkafka reports about a member.
+/// The reports of librdkafka about a member.
 pub(super) struct Member {
     pub(super) reporter: Reporter,
     pub(super) changes: Mutex<Vec<Change>>,
@@ -52,7 +52,7 @@ impl ConsumerContext for Member {
     fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
         let elements = offsets.elements();
         let errors = elements.iter().filter_map(|part| part.error().err());
-        // After other errors, the next commit has what this one had.
+        // After other errors, the next commit includes the offsets of this one.
         let denied = result
             .err()
             .into_iter()

@@ -64,7 +64,7 @@ impl Topic {
         self.denied = Some(reason);
     }
 
-    /// Delivers a record to the next member with room. False if there is none.
+    /// Delivers a record to the next member with room. Returns false if there is none.
     #[expect(clippy::too_many_arguments, reason = "a record has that many parts")]
     pub(super) fn deliver(
         &mut self,
@@ -82,7 +82,7 @@ impl Topic {
         let key = first.key().clone();
         let room = !desk.dead.is_full() && self.sinks.iter().any(|sink| sink.room() > 0);
         let state = self.partitions.entry(partition).or_default();
-        // Checked before the record is noted as read, so that it stays the next one.
+        // Checked before the record is recorded as read, so that it stays the next one.
         if !room {
             return false;
         }
@@ -106,8 +106,8 @@ impl Topic {
                         message,
                     };
                     if let Err(held) = self.hand(held, desk) {
-                        // A member lost its room meanwhile: this message is the next to be given
-                        // out.
+                        // A member lost its room in the meantime. This message is the next to be
+                        // delivered.
                         self.back.push_back(held);
                         return true;
                     }

@@ -1,4 +1,4 @@
-//! Looking after topics: errors, new partitions, and whether they are still there.
+//! Watches topics: errors, new partitions, and deleted topics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Plain {
         }
         let rounds = self.contact.config.refresh.as_millis().max(1) / interval.as_millis().max(1);
         let each = self.topics.len().div_ceil(rounds.max(1) as usize);
-        // If one is gone, all are checked soon.
+        // If a topic was deleted, all are checked soon.
         let count = if std::mem::take(&mut self.missing) {
             self.topics.len()
         } else {
@@ -89,7 +89,7 @@ impl Plain {
             .iter_mut()
             .filter(|(_, reading)| reading.topic == *topic)
             .map(|(id, reading)| {
-                // A partition that was not there before had no records.
+                // A new partition had no records before.
                 reading.next.resize(found, 0);
                 *id
             })

@@ -1,4 +1,4 @@
-//! Taking records from the consumers, and giving them to the subscriptions that read there.
+//! Takes records from the consumers, and delivers them to the subscriptions that read there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::inbound::contact::{is_group_denied, is_missing, raw, raw_of};
 use crate::record::{self, Raw};
 
 impl Plain {
-    /// Delivers what has arrived. True if there may be more.
+    /// Delivers the records that arrived. Returns true if there may be more.
     pub(crate) fn poll(&mut self) -> bool {
         let mut more = self.poll_one(Which::Live);
         if self.behind.is_some() {
@@ -30,7 +30,7 @@ impl Plain {
             (Which::Behind, Some(behind)) => Arc::clone(behind),
             (Which::Behind, None) => return false,
         };
-        // A poll that meets an event other than a record returns as if there were nothing.
+        // A poll that serves an event other than a record returns as if there were no record.
         let mut nothing = 0;
         for _ in 0..ROUND {
             match consumer.poll(Duration::ZERO) {
@@ -74,7 +74,7 @@ impl Plain {
             cursor.passed = true;
             return;
         }
-        // The usual case needs no second look at the tables.
+        // The usual case needs no second look-up in the tables.
         if offset == cursor.next && part.behind.sinks.is_empty() {
             let limit = self.contact.config.max_message;
             if deliver(
@@ -104,7 +104,7 @@ impl Plain {
         at: usize,
         message: &BorrowedMessage<'_>,
     ) {
-        // What follows may take time, and looks at the room of subscriptions.
+        // The rest may take time, and reads the room of subscriptions.
         self.deliver_bursts();
         let offset = message.offset();
         let Some(part) = self.part(topic, at) else {
@@ -135,7 +135,7 @@ impl Plain {
                 let _ = self.live.pause(&list);
             }
             Which::Behind => {
-                // The record is read again, once the consumer is sent back.
+                // The record is read again when the consumer is sent back.
                 cursor.next = offset + 1;
                 if let Some(behind) = &self.behind {
                     let _ = behind.pause(&list);
@@ -193,8 +193,9 @@ impl Plain {
         }
     }
 
-    /// Delivers a record to all subscriptions of a cursor that have not had it, and lets those
-    /// without room fall behind. False if none of them had room, so that the record has to be kept.
+    /// Delivers a record to all subscriptions of a cursor that have not had it. Subscriptions
+    /// without room fall behind. Returns false if none of them had room, so that the record has to
+    /// be kept.
     pub(super) fn deliver(
         &mut self,
         which: Which,
@@ -227,7 +228,7 @@ impl Plain {
                 part.behind.sinks.extend(full);
                 true
             }
-            // The other subscriptions go on, if there are any.
+            // The other subscriptions continue, if there are any.
             Which::Behind => cursor.sinks.iter().any(|id| {
                 let reading = self.sinks.get(id);
                 reading.is_some_and(|reading| reading.next[at] > offset)
@@ -265,7 +266,7 @@ impl Plain {
 #[derive(Debug, PartialEq, Eq)]
 enum Delivered {
     ToAll,
-    /// All but these, which had no room, or wait for an earlier place.
+    /// All except these, which had no room or wait for an earlier place.
     Without(Vec<u64>),
 }
 
