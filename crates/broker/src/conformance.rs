@@ -25,8 +25,8 @@
 //! # }
 //! ```
 //!
-//! Each case runs inside a tokio runtime, as in an async program: there a driver that blocks on a
-//! runtime of its own on the caller's thread panics.
+//! Each case runs inside a tokio runtime, as in an async program. A driver that blocks on its own
+//! runtime on the caller's thread panics there.
 //!
 //! No case relies on a sleep: each waits for a condition, and panics if the condition does not hold
 //! within [`Server::patience`].
@@ -54,11 +54,11 @@ use tools::Env;
 /// Each case may have a server of its own or share one with other cases: each case uses keys of its
 /// own.
 pub trait Server: Send + Sync {
-    /// A new connection, as another process would make it. It has to be up.
+    /// Makes a new connection, as another process would. It has to be up.
     fn connect(&self) -> Arc<dyn Broker>;
 
-    /// Kills the server without warning. False if there is nothing to kill: then the cases about
-    /// killed servers do nothing.
+    /// Kills the server without warning. Returns false if there is nothing to kill. In that case,
+    /// the cases about killed servers do nothing.
     fn kill(&self) -> bool {
         false
     }
@@ -66,7 +66,8 @@ pub trait Server: Send + Sync {
     /// Starts a killed server again, at the same address and with the data that it had.
     fn start(&self) {}
 
-    /// Kills the server without warning and starts it again. False if there is nothing to kill.
+    /// Kills the server without warning and starts it again. Returns false if there is nothing to
+    /// kill.
     fn restart(&self) -> bool {
         let killed = self.kill();
         if killed {
@@ -75,9 +76,9 @@ pub trait Server: Send + Sync {
         killed
     }
 
-    /// A new connection over a [`Line`] of its own, as a proxy makes it. It has to be up. With
-    /// `None`, the cases about bad connections and killed members do nothing: to the server, a
-    /// killed process looks like a line that was cut.
+    /// Makes a new connection over its own [`Line`], such as a proxy. It has to be up. With `None`,
+    /// the cases about bad connections and killed members do nothing: to the server, a killed
+    /// process looks like a line that was cut.
     fn connect_over(&self) -> Option<(Arc<dyn Broker>, Box<dyn Line>)> {
         None
     }
@@ -87,7 +88,7 @@ pub trait Server: Send + Sync {
         Duration::from_secs(30)
     }
 
-    /// How many keys the case about many keys has.
+    /// The number of keys in the case about many keys.
     fn many_keys(&self) -> usize {
         10_000
     }
@@ -277,7 +278,7 @@ pub fn run_case(name: &str, server: &dyn Server) {
     runtime.block_on(async { run() });
 }
 
-/// The case that makes a runtime of its own.
+/// The case that makes its own runtime.
 const HAS_A_RUNTIME: &str = "a_broker_works_and_is_dropped_inside_a_runtime";
 
 /// Makes a test of each case of the suite. The argument is the name of a function that returns a

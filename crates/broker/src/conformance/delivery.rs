@@ -143,7 +143,7 @@ pub(crate) fn nothing_more_is_delivered_until_the_handler_returns(env: &Env<'_>)
         env.publish(numbered(&key, n));
     }
     gate.wait_for_visitor();
-    // By now the other messages would have been delivered, too.
+    // The other messages would also have been delivered by now.
     other.numbers(10);
     assert_eq!(gate.visitors(), 1);
     gate.open();
@@ -199,7 +199,7 @@ pub(crate) fn a_slow_subscriber_holds_nobody(env: &Env<'_>) {
 
 pub(crate) fn a_new_subscriber_gets_old_messages(env: &Env<'_>) {
     let key = env.key("old");
-    // The key has to be known to servers that keep messages only where somebody once subscribed.
+    // The key needs a subscription first, for servers that keep messages only of keys with one.
     let first = env.collect(&*env.broker, &key, None);
     let mut receipts = Vec::new();
     for n in 0..10 {

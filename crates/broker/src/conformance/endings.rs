@@ -75,7 +75,7 @@ pub(crate) fn a_handler_may_end_its_own_subscription(env: &Env<'_>) {
     handles.send(subscription).expect("the handler waits");
     env.publish(numbered(&key, 0));
     env.publish(numbered(&key, 1));
-    // It did not wait for itself, and has not ended while it runs.
+    // It did not wait for itself, and does not end while its handler runs.
     assert_eq!(ends.recv_timeout(env.patience()), Ok(false));
     assert!(
         closed.wait_timeout(env.patience()),
@@ -159,7 +159,7 @@ pub(crate) fn close_drains(env: &Env<'_>) {
         super::tools::publish(&*broker, numbered(&key, n), env.patience());
     }
     if env.capabilities.remote {
-        // What is on the way back from a server is not the broker's yet.
+        // A message on its way back from a server does not belong to the broker yet.
         assert_eq!(collector.numbers(200), Vec::from_iter(0..200));
         broker.close(env.patience()).expect("nothing is left over");
     } else {

@@ -115,7 +115,7 @@ pub(crate) fn a_message_that_fails_after_its_member_left_is_not_lost(env: &Env<'
         (false, Redelivery::InPlace, failed, 10),
         (false, Redelivery::Requeue, failed, 10),
         (true, Redelivery::InPlace, failed, 10),
-        // What is handed back is no attempt.
+        // A message that is handed back does not count as an attempt.
         (false, Redelivery::InPlace, || HandlerError::HandBack, 1),
         (false, Redelivery::Requeue, || HandlerError::HandBack, 1),
         (true, Redelivery::InPlace, || HandlerError::HandBack, 1),

@@ -127,7 +127,7 @@ pub(crate) fn publishing_goes_on_over_a_bad_line(env: &Env<'_>) {
                 .is_ok()
         });
     }
-    // What failed was told to the callers of `publish_confirmed`, or is told now, once.
+    // Each failure was returned to a caller of `publish_confirmed`, or is reported now, once.
     let mut told = 0;
     env.eventually("a flush has nothing more to tell", || {
         match writer.flush(env.patience()) {
