@@ -1,6 +1,7 @@
 //! How readers wait for values, and senders for room.
 
 use std::thread;
+use std::time::Duration;
 
 use fanfeed::{RecvError, RingFeed, Waiting};
 
@@ -171,7 +172,8 @@ fn a_sender_goes_on_whichever_of_many_readers_it_waited_for() {
                 assert_eq!(value, next[index]);
                 next[index] += 1;
             }
-            thread::yield_now();
+            // Beside threads that compute, a yield takes a time slice.
+            thread::sleep(Duration::from_micros(50));
         }
         join(sender);
     });
