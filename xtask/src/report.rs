@@ -30,9 +30,10 @@ struct Entry<'a> {
 /// Runs all steps. The steps that can run beside the others have a thread of their own, because one
 /// of two processors would be idle most of the time otherwise. Each of the two groups runs in
 /// order. The steps after a failure run too, unless `fail_fast` is set, so that one run reports
-/// every failure.
-pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
+/// every failure. A step that `only` names fails if it cannot be run.
+pub(crate) fn run(steps: &mut [Step], only: &[String], fail_fast: bool) -> ExitCode {
     let run = Run {
+        only,
         tools: Mutex::default(),
         stopped: AtomicBool::new(false),
         fail_fast,
@@ -83,7 +84,9 @@ pub(crate) fn run(steps: &mut [Step], fail_fast: bool) -> ExitCode {
 }
 
 /// What all steps of a run share.
-struct Run {
+struct Run<'a> {
+    /// The steps and groups that were asked for, or none.
+    only: &'a [String],
     tools: Mutex<Tools>,
     /// Set when a step has failed and no later step may run.
     stopped: AtomicBool,
@@ -91,7 +94,7 @@ struct Run {
     is_ci: bool,
 }
 
-impl Run {
+impl Run<'_> {
     /// Runs a step and reports that. With `unseen`, the report and the output of the command are
     /// added to it. Otherwise both go to standard output.
     fn step<'a>(&self, step: &'a mut Step, mut unseen: Option<&mut String>) -> Entry<'a> {
@@ -108,7 +111,8 @@ impl Run {
             let ready = prepare(step, &mut tools);
             drop(tools);
             let outcome = ready.unwrap_or_else(|| perform(step, &mut unseen));
-            demand(step, outcome, self.is_ci)
+            let is_asked_for = self.only.contains(&step.name);
+            demand(step, outcome, is_asked_for, self.is_ci)
         };
         let took = started.elapsed();
         let name = &step.name;
@@ -147,13 +151,14 @@ fn say(unseen: &mut Option<&mut String>, line: &str) {
     }
 }
 
-/// Under `CI`, a step that was not run is a failure, unless the table of `unavailable` excuses it.
-/// Otherwise a run without a tool would pass.
-fn demand(step: &Step, outcome: Outcome, is_ci: bool) -> Outcome {
+/// A step that was asked for by its name and was not run is a failure. Under `CI`, any other is one
+/// too, unless the table of `unavailable` excuses it. Otherwise a run without a tool would pass.
+fn demand(step: &Step, outcome: Outcome, is_asked_for: bool, is_ci: bool) -> Outcome {
     let Outcome::NotRun(why) = outcome else {
         return outcome;
     };
     match unavailable::excuse(&step.name) {
+        _ if is_asked_for => Outcome::Failed(format!("asked for, and not run: {why}")),
         _ if !is_ci => Outcome::NotRun(why),
         Some(reason) => Outcome::NotRun(format!("{why}; {reason}")),
         None => Outcome::Failed(format!("not run, which CI demands: {why}")),
@@ -260,18 +265,26 @@ mod tests {
 
     #[test]
     fn under_ci_a_step_that_was_not_run_fails() {
-        let outcome = demand(&left("fuzz/feed"), not_run(), true);
+        let outcome = demand(&left("fuzz/feed"), not_run(), false, true);
         assert!(matches!(outcome, Outcome::Failed(why) if why.contains("a tool is missing")));
-        let outcome = demand(&left("fuzz/feed"), not_run(), false);
+        let outcome = demand(&left("fuzz/feed"), not_run(), false, false);
         assert!(matches!(outcome, Outcome::NotRun(_)));
     }
 
     #[test]
     fn under_ci_a_step_that_cannot_be_run_there_is_excused_with_its_reason() {
-        let outcome = demand(&left("msrv"), not_run(), true);
+        let outcome = demand(&left("msrv"), not_run(), false, true);
         assert!(matches!(outcome, Outcome::NotRun(why) if why.contains("toolchains alone")));
-        let outcome = demand(&left("msrv"), Outcome::Failed(String::new()), true);
+        let outcome = demand(&left("msrv"), Outcome::Failed(String::new()), false, true);
         assert!(matches!(outcome, Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_step_that_was_asked_for_fails_if_it_cannot_be_run() {
+        for is_ci in [false, true] {
+            let outcome = demand(&left("msrv"), not_run(), true, is_ci);
+            assert!(matches!(outcome, Outcome::Failed(why) if why.contains("a tool is missing")));
+        }
     }
 
     /// Summarises steps with these outcomes. Returns the text, and whether the run passed.

@@ -229,6 +229,9 @@ pub(crate) fn all() -> io::Result<Vec<Step>> {
             "package/verify",
             Invocation::new("cargo package -p fanfeed --allow-dirty", BUILD),
         ),
+        Step::tests("miri", miri())
+            .needs(&[Tool::Nightly, Tool::Miri])
+            .beside(),
         Step::tests("loom", loom()).beside(),
         Step::tests("shuttle", shuttle()).beside(),
         // A short run shows that the soak works. Run it for longer to find faults.
@@ -370,6 +373,35 @@ fn plain_fences() -> Invocation {
     .arg("--target-dir")
     .arg(format!("{}/plain-fences", target_folder()))
     .env("RUSTFLAGS", "--cfg fanfeed_plain_fences")
+}
+
+/// Unit tests under Miri, which checks each access to memory: those of the places where values are
+/// written and read. Miri knows no `membarrier`, and takes a hundred times as long.
+fn miri() -> Invocation {
+    let line = "cargo +nightly miri test -p fanfeed --all-features --lib";
+    let parts = [
+        "feed::queue",
+        "feed::record",
+        "feed::gaps",
+        "feed::slots",
+        "mux::",
+        "scope::",
+        "subscription::state",
+        "wait::",
+    ];
+    let tests = Invocation::new(line, TESTS)
+        .arg("--target-dir")
+        .arg(format!("{}/miri", target_folder()))
+        .arg("--");
+    parts
+        .into_iter()
+        .fold(tests, Invocation::arg)
+        .env("RUSTFLAGS", "--cfg fanfeed_plain_fences")
+        // Tests look at the clock, and `parking_lot` keeps pointers in integers.
+        .env(
+            "MIRIFLAGS",
+            "-Zmiri-disable-isolation -Zmiri-permissive-provenance",
+        )
 }
 
 pub(crate) fn target_folder() -> String {

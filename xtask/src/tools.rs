@@ -20,6 +20,8 @@ pub(crate) enum Tool {
     /// The oldest compiler that the crate supports.
     Oldest,
     CargoFuzz,
+    /// The interpreter that finds undefined behaviour. It builds the standard library from its sources.
+    Miri,
     /// Redis, Valkey and NATS, old and new.
     Servers,
     /// The headers of OpenSSL, which librdkafka needs for TLS.
@@ -75,6 +77,11 @@ fn find(tool: Tool) -> Result<(), &'static str> {
         Tool::Oldest => {
             find_toolchain(&oldest(), "the oldest supported toolchain is not installed")
         }
+        Tool::Miri => find_or_add(
+            "cargo +nightly miri --version",
+            "rustup component add --toolchain nightly miri rust-src",
+            "Miri is not installed: `rustup component add --toolchain nightly miri rust-src`",
+        ),
         Tool::Servers => servers::ensure(),
         Tool::OpenSsl => {
             let found = || Invocation::new("pkg-config --exists openssl", LOOK).succeeds();

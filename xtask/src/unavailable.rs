@@ -2,10 +2,16 @@
 
 /// The steps that cannot be run where the project's CI runs, with the reasons. Under `CI`, any
 /// other step that is not run fails the run.
-const UNAVAILABLE: &[(&str, &str)] = &[(
-    "msrv",
-    "the machine has the current stable and nightly toolchains alone",
-)];
+const UNAVAILABLE: &[(&str, &str)] = &[
+    (
+        "msrv",
+        "the machine has the current stable and nightly toolchains alone",
+    ),
+    (
+        "miri",
+        "the machine's nightly toolchain may have no sources of the standard library",
+    ),
+];
 
 /// Whether this is CI, by the variable that nearly every service sets.
 pub(crate) fn is_ci() -> bool {
