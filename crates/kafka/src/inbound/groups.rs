@@ -228,10 +228,7 @@ impl Groups {
         {
             return;
         }
-        // The next member gets these again.
-        self.dead
-            .unburied
-            .retain(|letter| letter.origin.consumer_group != id || letter.origin.topic != *topic);
+        self.dead.forget_topic(id, topic);
         group.store();
         if group.topics.len() == 1 {
             // Dropping the consumer leaves the group, and commits.
@@ -267,8 +264,9 @@ impl Groups {
     /// were any.
     fn take_outcomes(&mut self) -> bool {
         let outcomes = self.dead.take_outcomes();
+        outcomes.iter().for_each(|origin| self.bury(origin));
+        // After all of them: leaving a topic commits what is done, and forgets the rest.
         for origin in &outcomes {
-            self.bury(origin);
             self.leave_idle(&origin.consumer_group, &origin.topic);
         }
         !outcomes.is_empty()

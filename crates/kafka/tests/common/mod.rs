@@ -95,6 +95,10 @@ pub(crate) fn quick(url: &str) -> Config {
         .refresh(Duration::from_secs(1))
         .property("fetch.wait.max.ms", "5")
         .property("heartbeat.interval.ms", "200")
+        // The mock cluster may forget a member that joins on a busy machine and leave its request
+        // without an answer. The member waits for the answer for this long, and then joins again.
+        .property("session.timeout.ms", "2000")
+        .property("max.poll.interval.ms", "6000")
 }
 
 pub(crate) fn connect(config: Config) -> Arc<dyn Broker> {

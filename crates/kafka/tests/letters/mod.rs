@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fanfeed_broker::{
     Context, HandlerError, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
@@ -112,6 +113,60 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     publish(&writer, "k", ALL..ALL + 1);
     next.wait_for(1, LONG);
     assert_eq!(next.order(), [ALL]);
+}
+
+/// Three letters wait for the cluster when the member leaves, and are confirmed together. None of
+/// their messages comes again.
+#[test]
+fn a_member_that_leaves_commits_all_letters_that_are_confirmed_together() {
+    const ALL: usize = 3;
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    let leader = |server| {
+        let mock = cluster.mock();
+        mock.partition_leader("dead.k", 0, server).unwrap();
+    };
+    let writer = cluster.connect();
+    let broker = cluster.connect();
+    let member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    leader(None);
+    publish(&writer, "k", 0..ALL);
+    wait_until("all are given up", || broker.stats().given_up == ALL as u64);
+    drop(member);
+    leader(Some(1));
+    wait_until("their offsets are committed", || {
+        cluster.committed("k", "g") == Some(ALL as i64)
+    });
+}
+
+/// No offset behind a letter can be committed. So a group stops reading if the cluster does not
+/// confirm one, although few letters wait.
+#[test]
+fn groups_read_no_further_while_a_letter_waits_for_long() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    let leader = |server| {
+        let mock = cluster.mock();
+        mock.partition_leader("dead.k", 0, server).unwrap();
+    };
+    let writer = cluster.connect();
+    let broker = connect(cluster.config().confirm_timeout(Duration::from_secs(1)));
+    let mut events = broker.events();
+    let _member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    leader(None);
+    publish(&writer, "k", 0..1);
+    says(scenario::undecodable(&mut events), &["read no further"]);
+    leader(Some(1));
+    publish(&writer, "k", 1..2);
+    wait_until("their offsets are committed", || {
+        cluster.committed("k", "g") == Some(2)
+    });
 }
 
 /// A message is given up while the topic of its letter has no leader, and its broker is closed. The

@@ -4,7 +4,7 @@
 //! letter, or has refused it, which is reported. So a process that ends earlier loses no letter:
 //! the next owner of the partition gets the message again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,8 +29,9 @@ use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
-/// The most letters, and the most bytes of payloads, that may wait for the cluster. Beyond that,
-/// groups stop reading until the cluster has confirmed some letters.
+/// The most letters, and the most bytes of payloads, that may wait for the cluster. Beyond that, and
+/// while one has waited for longer than the timeout for confirmations, groups read nothing: no
+/// offset behind a letter is committed, so the messages behind it would come again after a restart.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;
 
@@ -51,6 +52,14 @@ pub(super) struct Letter {
     /// `None` if the record could not be read.
     message: Option<Message>,
     reason: String,
+    since: Instant,
+}
+
+/// A letter that is on its way.
+struct OnItsWay {
+    origin: Origin,
+    bytes: usize,
+    since: Instant,
 }
 
 impl Letter {
@@ -67,6 +76,7 @@ impl Letter {
             group: group.to_owned(),
             message: Some(held.message),
             reason: "given up".to_owned(),
+            since: Instant::now(),
         }
     }
 
@@ -77,6 +87,7 @@ impl Letter {
             group: group.to_owned(),
             message: None,
             reason,
+            since: Instant::now(),
         }
     }
 
@@ -103,8 +114,9 @@ pub(crate) struct DeadLetters {
     wake: Wake,
     producer: Option<ThreadedProducer<Letters>>,
     lost: Arc<Mutex<Option<String>>>,
-    /// The letters that the cluster has not confirmed, and the bytes of their payloads, by number.
-    sent: HashMap<usize, (Origin, usize)>,
+    /// The letters that the cluster has not confirmed, by number.
+    sent: BTreeMap<usize, OnItsWay>,
+    /// The bytes of their payloads.
     bytes: usize,
     next: usize,
     outcomes: Receiver<usize>,
@@ -155,7 +167,7 @@ impl DeadLetters {
             wake: contact.wake.clone(),
             producer: None,
             lost: Arc::default(),
-            sent: HashMap::new(),
+            sent: BTreeMap::new(),
             bytes: 0,
             next: 0,
             outcomes,
@@ -165,9 +177,20 @@ impl DeadLetters {
         }
     }
 
-    /// Whether too many letters wait, so that no more records should be read.
+    /// Whether too many letters wait, or one for too long, so that no more records should be read.
     pub(super) fn is_full(&self) -> bool {
-        self.sent.len() + self.unburied.len() >= MOST || self.bytes >= MOST_BYTES
+        let unburied: usize = self.unburied.iter().map(Letter::bytes).sum();
+        self.sent.len() + self.unburied.len() >= MOST
+            || self.bytes + unburied >= MOST_BYTES
+            || self.is_overdue()
+    }
+
+    /// Whether a letter has waited for longer than the timeout for confirmations.
+    fn is_overdue(&self) -> bool {
+        let sent = self.sent.values().next().map(|letter| letter.since);
+        let unburied = self.unburied.first().map(|letter| letter.since);
+        let mut oldest = sent.into_iter().chain(unburied);
+        oldest.any(|since| since.elapsed() > self.config.confirm)
     }
 
     /// Returns the number of waiting letters, once each time that they become too many.
@@ -182,7 +205,7 @@ impl DeadLetters {
 
     /// Whether letters of this topic of a consumer group wait for the cluster.
     pub(super) fn has_letters(&self, consumer_group: &str, topic: &str) -> bool {
-        let sent = self.sent.values().map(|(origin, _)| origin);
+        let sent = self.sent.values().map(|letter| &letter.origin);
         let mut all = sent.chain(self.unburied.iter().map(|letter| &letter.origin));
         all.any(|of| of.consumer_group == consumer_group && *of.topic == *topic)
     }
@@ -208,9 +231,18 @@ impl DeadLetters {
     }
 
     fn settle(&mut self, number: usize) -> Option<Origin> {
-        let (origin, bytes) = self.sent.remove(&number)?;
-        self.bytes -= bytes;
-        Some(origin)
+        let letter = self.sent.remove(&number)?;
+        self.bytes -= letter.bytes;
+        Some(letter.origin)
+    }
+
+    /// Removes the letters of a topic of a consumer group that this process leaves. Their outcomes
+    /// are of no use: the next member gets these messages again.
+    pub(super) fn forget_topic(&mut self, consumer_group: &str, topic: &str) {
+        let is_kept = |of: &Origin| of.consumer_group != consumer_group || *of.topic != *topic;
+        self.unburied.retain(|letter| is_kept(&letter.origin));
+        self.sent.retain(|_, letter| is_kept(&letter.origin));
+        self.bytes = self.sent.values().map(|letter| letter.bytes).sum();
     }
 
     /// Removes all letters, at the end.
@@ -256,10 +288,14 @@ impl DeadLetters {
             .headers(headers);
         match producer.send(record).map_err(|(error, _)| error) {
             Ok(()) => {
-                let bytes = letter.bytes();
+                let sent = OnItsWay {
+                    bytes: letter.bytes(),
+                    since: letter.since,
+                    origin: letter.origin,
+                };
                 self.next += 1;
-                self.bytes += bytes;
-                self.sent.insert(number, (letter.origin, bytes));
+                self.bytes += sent.bytes;
+                self.sent.insert(number, sent);
                 Sent::OnItsWay
             }
             Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
