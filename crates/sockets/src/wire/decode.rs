@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::body::Body;
@@ -172,9 +172,18 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(key) = map.next_key::<Lossy<'de>>()? {
+                // As raw values, keys are checked for control characters like the values.
+                while let Some(key) = map.next_key::<&RawValue>()? {
                     let value = map.next_value::<&RawValue>()?;
-                    if let Some(field) = fields.by_key(key.as_str()) {
+                    let field = match plain(key.get()) {
+                        Some(key) => fields.by_key(key),
+                        None => {
+                            let key: Lossy<'_> =
+                                serde_json::from_str(key.get()).map_err(A::Error::custom)?;
+                            fields.by_key(key.as_str())
+                        }
+                    };
+                    if let Some(field) = field {
                         *field = Some(value);
                     }
                 }
@@ -186,17 +195,20 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
+/// The text of a JSON string that has no escapes.
+fn plain(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
+}
+
 fn string(field: &'static str, value: Option<&RawValue>) -> Result<String, DecodeError> {
     let json = value.map_or("null", RawValue::get);
     if json == "null" {
         return Ok(String::new());
     }
-    let plain = json
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match plain {
-        Some(plain) if !plain.contains('\\') => Ok(plain.to_owned()),
-        _ => serde_json::from_str(json)
+    match plain(json) {
+        Some(plain) => Ok(plain.to_owned()),
+        None => serde_json::from_str(json)
             .map(Lossy::into_string)
             .map_err(|_| DecodeError::field(field, json, "a string, or null")),
     }

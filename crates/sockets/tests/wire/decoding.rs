@@ -25,6 +25,7 @@ fn keys_are_read_in_any_case_and_the_last_one_counts() {
     assert_eq!(read.client_id(), "1");
     assert_eq!(read.origin_key(), "x");
     assert_eq!(message(r#"{"t\u0079pe":"escaped"}"#).key(), "escaped");
+    assert_eq!(message(r#"{"\n\u0000":1,"type":"a"}"#).key(), "a");
 }
 
 /// JavaScript writes half a pair of surrogates as an escape; Go reads U+FFFD.
@@ -106,6 +107,9 @@ fn broken_json_is_refused() {
         "{'a':1}",
         "{\"body\":01}",
         "{\"a\":\"\n\"}",
+        "{\"a\n\":1}",
+        "{\"\u{1f}\\u0061\":1}",
+        "{\"type\":\"a\",\"\0\":1}",
         "{\"body\":\"\\x\"}",
     ] {
         for read in [decode, decode_first] {
