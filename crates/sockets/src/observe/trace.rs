@@ -38,12 +38,12 @@ mod on {
 
     impl Carried {
         fn of(message: &Message) -> Option<Self> {
-            let parent = message.header(PARENT).filter(|parent| is_valid(parent))?;
+            let parent = parent_of(message)?;
             let state = message.header(STATE);
             Some(Self {
                 parent: parent.into(),
                 state: state
-                    .filter(|state| state.len() <= LONGEST_STATE)
+                    .filter(|state| state.len() <= LONGEST_STATE && is_printable(state))
                     .map(Arc::from),
             })
         }
@@ -59,30 +59,45 @@ mod on {
         }
     }
 
-    /// Whether it is a `traceparent` of the W3C: a version, a trace and a parent that are not zero, and flags.
-    fn is_valid(text: &str) -> bool {
+    /// The part of a `traceparent` that all versions have: a version, a trace and a parent that are not zero, and flags.
+    fn common_part(text: &str) -> Option<&str> {
+        const LENGTH: usize = 55;
+        let common = text.get(..LENGTH)?;
         let is_hex = |part: &str, length| {
             let mut bytes = part.bytes();
             part.len() == length && bytes.all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         };
         let is_set = |part: &str| part.bytes().any(|byte| byte != b'0');
-        let mut parts = text.splitn(5, '-');
+        let mut parts = common.split('-');
         let mut part = || parts.next().unwrap_or_default();
         let (version, trace, parent, flags) = (part(), part(), part(), part());
-        is_hex(version, 2)
+        let is_valid = is_hex(version, 2)
             && version != "ff"
             && is_hex(trace, 32)
             && is_set(trace)
             && is_hex(parent, 16)
             && is_set(parent)
             && is_hex(flags, 2)
-            // Later versions may add parts.
-            && (version != "00" || parts.next().is_none())
+            // Later versions may add parts, which can have any length and any text, and are not passed on.
+            && match text.as_bytes().get(LENGTH) {
+                None => true,
+                Some(next) => version != "00" && *next == b'-',
+            };
+        is_valid.then_some(common)
+    }
+
+    fn parent_of(message: &Message) -> Option<&str> {
+        message.header(PARENT).and_then(common_part)
+    }
+
+    /// Whether a `tracestate` has no other characters than the W3C allows: printable ones, spaces and tabs.
+    fn is_printable(text: &str) -> bool {
+        text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
     }
 
     fn record_parent(span: &Span, message: &Message) {
         if !span.is_disabled()
-            && let Some(parent) = message.header(PARENT).filter(|parent| is_valid(parent))
+            && let Some(parent) = parent_of(message)
         {
             span.record(PARENT, parent);
         }
@@ -158,7 +173,10 @@ mod on {
             // The span is left where a second panic can be caught.
             let result = catch_unwind(AssertUnwindSafe(f));
             quietly(|| drop(entered));
-            result.unwrap_or_else(|panic| resume_unwind(panic))
+            result.unwrap_or_else(|panic| {
+                self.failed();
+                resume_unwind(panic)
+            })
         }
 
         /// Gives the context to a reply.
@@ -201,13 +219,15 @@ mod on {
 
     #[cfg(test)]
     mod tests {
-        use super::is_valid;
+        use super::{Carried, Message, common_part};
+
+        const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
         #[test]
         fn a_traceparent_has_the_form_of_the_w3c() {
-            let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-            assert!(is_valid(good));
-            assert!(is_valid(&(good.replacen("00", "cc", 1) + "-more-and-more")));
+            assert_eq!(common_part(GOOD), Some(GOOD));
+            let later = GOOD.replacen("00", "cc", 1);
+            assert_eq!(common_part(&later), Some(&*later));
             for bad in [
                 "",
                 "00",
@@ -218,9 +238,23 @@ mod on {
                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-é",
+                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.more",
+                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0é-more",
             ] {
-                assert!(!is_valid(bad), "{bad}");
+                assert_eq!(common_part(bad), None, "{bad}");
             }
+        }
+
+        /// A peer may send as much as a message may have, and any characters.
+        #[test]
+        fn what_a_later_version_adds_is_not_passed_on() {
+            let later = GOOD.replacen("00", "cc", 1);
+            let mut message = Message::new("key", "", "");
+            message.set_header("traceparent", format!("{later}-{}\n", "x".repeat(60_000)));
+            message.set_header("tracestate", "a=\u{1b}[2J");
+            let carried = Carried::of(&message).unwrap();
+            assert_eq!(&*carried.parent, later);
+            assert!(carried.state.is_none());
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Request, replying};
+use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Reply, Request, replying};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{self, Layer, SubscriberExt};
@@ -51,6 +51,10 @@ impl Page {
     }
 }
 
+fn panics_at_once(_: Request) -> std::future::Ready<Reply> {
+    panic!("before there is a future")
+}
+
 #[tokio::test]
 async fn spans_are_around_publish_and_handle_and_the_context_goes_on() {
     let page = Page::default();
@@ -59,6 +63,8 @@ async fn spans_are_around_publish_and_handle_and_the_context_goes_on() {
         .direct_handler("fail", |_: Request| async {
             Err("the disk is full".into())
         })
+        .direct_handler("panic", |_: Request| async { panic!("later") })
+        .direct_handler("panic at once", panics_at_once)
         .direct_handler("tell", |request: Request| async move {
             // The context is that of each poll.
             tokio::task::yield_now().await;
@@ -103,6 +109,11 @@ async fn spans_are_around_publish_and_handle_and_the_context_goes_on() {
     client.send("fail", Value::Null).await;
     assert_eq!(client.next().await["type"], "error");
     page.expect(&["key=\"fail\"", "error=true"]);
+    for key in ["panic", "panic at once"] {
+        client.send(key, Value::Null).await;
+        assert_eq!(client.next().await["type"], "error");
+        page.expect(&[&format!("key=\"{key}\""), "error=true"]);
+    }
     // A context that is none is neither recorded nor passed on.
     let bad = json!({"type": "echo", "headers": {"traceparent": ["00-0-0-0"]}}).to_string();
     client.send_text(&bad).await;
