@@ -225,8 +225,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes of messages may wait for their listeners: the other bound of the [`inbox`](Self::inbox). 4 MiB by default. A
-    /// message that is larger waits alone.
+    /// How many bytes of messages may wait for their listeners: the other bound of the [`inbox`](Self::inbox). 4 MiB by default, and
+    /// 256 MiB at most. A message that is larger waits alone.
     #[must_use]
     pub fn inbox_bytes(mut self, bytes: u32) -> Self {
         self.settings.inbox_bytes = bytes;
@@ -240,8 +240,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes of messages may wait to be written: the other bound of the [`outbox`](Self::outbox). 4 MiB by default. A
-    /// message that is larger waits alone.
+    /// How many bytes of messages may wait to be written: the other bound of the [`outbox`](Self::outbox). 4 MiB by default,
+    /// and 256 MiB at most. A message that is larger waits alone.
     #[must_use]
     pub fn outbox_bytes(mut self, bytes: u32) -> Self {
         self.settings.outbox_bytes = bytes;

@@ -334,7 +334,7 @@ async fn leaving_with_back_pressure_loses_nothing_from_the_middle() {
     let mut server = Server::start().await;
     let client = quick()
         .outbox(200)
-        .outbox_bytes(1 << 30)
+        .outbox_bytes(1 << 28)
         .write_timeout(PATIENCE * 10)
         .silence_timeout(PATIENCE * 10)
         .close_timeout(PATIENCE)
