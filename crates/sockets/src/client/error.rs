@@ -130,7 +130,7 @@ impl fmt::Display for JoinError {
             }
             Self::Io(error) => write!(f, "the server cannot be reached: {error}"),
             Self::Timeout(limit) => write!(f, "the upgrade was not done within {limit:?}"),
-            Self::Handshake(what) => write!(f, "the server did not upgrade to WebSocket: {what}"),
+            Self::Handshake(what) => write!(f, "the server did not upgrade to WebSocket: {what:?}"),
             Self::NoTls => f.write_str("wss needs the feature `tls` of fanfeed-sockets"),
             Self::Closed => f.write_str("the client was closed"),
         }

@@ -56,8 +56,8 @@ impl fmt::Display for Ended {
             Self::TooLarge(limit) => {
                 write!(f, "the server sent more than {limit} bytes in a message")
             }
-            Self::NotText(what) => write!(f, "the server sent a text that is not UTF-8: {what}"),
-            Self::Protocol(what) => write!(f, "the server broke the protocol: {what}"),
+            Self::NotText(what) => write!(f, "the server sent a text that is not UTF-8: {what:?}"),
+            Self::Protocol(what) => write!(f, "the server broke the protocol: {what:?}"),
         }
     }
 }
@@ -213,7 +213,7 @@ impl fmt::Display for ClientEventKind {
         match self {
             Self::Connected { again: false } => f.write_str("connected"),
             Self::Connected { again: true } => f.write_str("connected again"),
-            Self::Joined { client_id } => write!(f, "joined as {client_id}"),
+            Self::Joined { client_id } => write!(f, "joined as {client_id:?}"),
             Self::Disconnected(ended) => write!(f, "disconnected: {ended}"),
             Self::Retrying { attempt, wait } => write!(f, "attempt {attempt} follows in {wait:?}"),
             Self::RetryFailed { attempt, error } => write!(f, "attempt {attempt} failed: {error}"),
@@ -222,7 +222,8 @@ impl fmt::Display for ClientEventKind {
             Self::Unhandled { key } => write!(f, "no listener for {key:?}"),
             Self::Expired { key } => write!(f, "the message {key:?} had expired"),
             Self::ListenerFailed { key, error } => {
-                write!(f, "the listener of {key:?} failed: {error}")
+                let error = error.to_string();
+                write!(f, "the listener of {key:?} failed: {error:?}")
             }
             Self::EventsMissed { missed } => {
                 write!(f, "the logger was too slow and missed {missed} events")

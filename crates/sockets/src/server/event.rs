@@ -177,7 +177,7 @@ impl fmt::Display for ServerEvent {
             } => {
                 write!(f, "channel {channel:?}: a handshake")?;
                 from(f, address)?;
-                write!(f, " was refused with {code}: {reason}")
+                write!(f, " was refused with {code}: {reason:?}")
             }
             Self::NotAccepted { address } => {
                 write!(

@@ -245,7 +245,7 @@ async fn a_logger_gets_the_events_and_no_token_is_shown() {
         lines[0].starts_with("channel \"room\": connected"),
         "{lines:#?}"
     );
-    assert!(lines.iter().any(|line| line.contains("joined as 7")));
+    assert!(lines.iter().any(|line| line.contains("joined as \"7\"")));
     assert!(
         lines
             .last()
