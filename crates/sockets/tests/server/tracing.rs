@@ -3,7 +3,7 @@
 //! Each test has a runtime on its own thread, whose subscriber is that of the thread.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use fanfeed_sockets::{Client, ClientPublisher, JoinOptions, Message, Reply, Request, replying};
 use serde_json::{Value, json};
@@ -38,6 +38,13 @@ impl Page {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
+        // While the process has one subscriber alone, and that is a thread's, a span that another
+        // thread reaches first is off for all threads and for good. So the process has one, too.
+        static OF_THE_PROCESS: Once = Once::new();
+        OF_THE_PROCESS.call_once(|| {
+            let none = tracing_subscriber::registry();
+            tracing::subscriber::set_global_default(none).expect("it is set here alone");
+        });
         tracing::subscriber::set_default(subscriber)
     }
 
