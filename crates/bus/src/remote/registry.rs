@@ -131,6 +131,9 @@ impl EventRegistry {
 
     /// Registers a type under its [name](Event::NAME).
     ///
+    /// If a bus of this registry has listeners for all events, this waits until its broker has
+    /// subscribed to the name. With feature `tokio`, `register_as_async` waits without the thread.
+    ///
     /// # Errors
     ///
     /// As [`register_as`](Self::register_as).

@@ -16,6 +16,7 @@ use crate::register::Register;
 #[cfg(feature = "redis")]
 use crate::remote::config::BusConfig;
 use crate::remote::confirmed;
+use crate::remote::registry::EventRegistry;
 use crate::twins::aside;
 
 /// Between processes, in async code, with the features `broker` and `tokio`.
@@ -82,5 +83,22 @@ impl EventBus {
     ) -> impl Future<Output = Result<Self, BusError>> + Send {
         let config = config.into();
         aside("fanfeed-bus-connect", move || Self::from_config(config))
+    }
+}
+
+impl EventRegistry {
+    /// [`register_as`](Self::register_as) for async code.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_as`](Self::register_as).
+    pub fn register_as_async<E: Event + Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<(), BusError>> + Send + use<E> {
+        let (registry, name) = (self.clone(), Arc::<str>::from(name));
+        aside("fanfeed-bus-register", move || {
+            registry.register_as::<E>(name)
+        })
     }
 }

@@ -299,6 +299,10 @@ async fn what_waits_for_the_broker_has_async_twins() {
     let name = Ordered::NAME;
     let typed = listening.register_type_as_async::<Ordered>(name);
     typed.await.unwrap();
+    let registry = EventRegistry::new();
+    registry.register_as_async::<Ordered>(name).await.unwrap();
+    let empty = registry.register_as_async::<Ordered>("").await;
+    assert!(matches!(empty, Err(BusError::BadName)));
     let listener = Register::async_event(move |event: Arc<Ordered>| {
         let tx = tx.clone();
         async move { Ok(tx.send(event.order.to_string())?) }
