@@ -66,6 +66,9 @@ pub use limits::{Limits, SlowMembers};
 pub use nodes::{NodeEvent, NodeOptions, NodeStats, Presence};
 pub use stats::ServerStats;
 
+/// How long a shutdown waits after its deadline until what it has cut is gone.
+const CUT_TIME: Duration = Duration::from_secs(1);
+
 /// A server of WebSocket channels. Clones are handles of one server.
 ///
 /// A client joins a channel by connecting to the path that has the channel's id; the channel exists while it has members.
@@ -319,16 +322,16 @@ impl Server {
     /// until all connections have ended and all hooks have been called. At the deadline, what is left is cut. An application's
     /// HTTP responses that are under way on [`serve_router`](Self::serve_router) are connections, too.
     ///
+    /// After the deadline, this may take two seconds more: one until what was cut has ended and the other nodes have been told, and
+    /// one for the [`logger`](ServerBuilder::logger).
+    ///
     /// Go clients, and the client of this crate, connect again after 1001.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.core.begin_shutdown();
         let graceful = async {
             self.core.emptied().await;
             self.core.hooks.idle().await;
-            #[cfg(feature = "nodes")]
-            if let Some(nodes) = self.core.nodes() {
-                nodes.closed.cancelled().await;
-            }
+            self.left_nodes().await;
         };
         if tokio::time::timeout(deadline, graceful).await.is_ok() {
             self.core.tell_shutdown(0).await;
@@ -342,10 +345,24 @@ impl Server {
             .await
             .is_ok();
         self.core.hooks.stop();
+        // A program may end when this returns: the events of what was cut and the good-bye to the other nodes come before that.
+        let gone = async {
+            self.core.emptied().await;
+            self.left_nodes().await;
+        };
+        let _ = tokio::time::timeout(CUT_TIME, gone).await;
         self.core.tell_shutdown(cut).await;
         ShutdownReport {
             cut,
             hooks_finished,
+        }
+    }
+
+    /// Waits until the good-bye to the other nodes is published.
+    async fn left_nodes(&self) {
+        #[cfg(feature = "nodes")]
+        if let Some(nodes) = self.core.nodes() {
+            nodes.closed.cancelled().await;
         }
     }
 }

@@ -137,7 +137,7 @@ pub enum ConnectionEnd {
     Stalled,
     /// The connection was lost: the text of the error, or that the stream ended.
     Lost(Arc<str>),
-    /// The server cut it, at the deadline of a shutdown or with the runtime.
+    /// The server cut it, at the deadline of a shutdown or with the runtime. Its handlers that still ran were dropped.
     Cut,
 }
 

@@ -345,7 +345,13 @@ impl<S> Drop for Session<S> {
         self.core.observers.tell(|| ServerEvent::Disconnected {
             channel: Arc::clone(&self.channel.id),
             client: Arc::clone(self.member.connection.shared_id()),
-            end: self.end.take().unwrap_or(ConnectionEnd::Cut),
+            end: match self.end.take() {
+                // The shutdown began to close it, and its deadline came first.
+                Some(end) if self.core.killed.is_cancelled() && end == Close::SHUTDOWN.into() => {
+                    ConnectionEnd::Cut
+                }
+                end => end.unwrap_or(ConnectionEnd::Cut),
+            },
         });
     }
 }

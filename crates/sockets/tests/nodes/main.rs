@@ -2,6 +2,7 @@
 
 mod faults;
 mod fleet;
+mod goodbye;
 mod history;
 mod memory;
 mod processes;

@@ -245,25 +245,6 @@ async fn a_silent_node_is_gone_after_three_intervals() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_shuts_down_says_goodbye() {
-    let (_broker, nodes) = fleet(2).await;
-    let member = nodes[0].join("room").await;
-    let other = &nodes[1].server;
-    until("it is known", || other.has_channel_anywhere("room")).await;
-    let mut events = other.node_events().unwrap();
-    let report = nodes[0].server.shutdown(PATIENCE).await;
-    assert!(report.hooks_finished);
-    until("it is gone", || other.other_nodes().is_empty()).await;
-    assert!(!other.has_channel_anywhere("room"));
-    let mut last = None;
-    while let Ok(event) = events.try_recv() {
-        last = Some(event);
-    }
-    assert_eq!(last, nodes[0].server.node_id().map(NodeEvent::NodeLeft));
-    drop(member);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_direct_message_finds_its_client_on_another_node() {
     let (_broker, nodes) = fleet(3).await;
     let mut member = nodes[2].join("room").await;
