@@ -7,6 +7,8 @@ mod meters;
 mod observers;
 mod trace;
 
+use std::sync::Arc;
+
 use crate::middleware::guard;
 
 pub(crate) use counters::{Counter, counters};
@@ -18,4 +20,21 @@ pub(crate) use trace::publishing;
 /// Calls code of the application whose result nobody needs. Its panic has been printed by the panic hook, and ends nothing here.
 pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> Option<R> {
     guard(call).ok()
+}
+
+/// The longest key or id of a peer in an event, in bytes. Observers may be a thousand events behind.
+pub(crate) const LONGEST_TEXT: usize = 256;
+
+/// As much of a text as fits into so many bytes.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// What an event shows of a key or an id that a peer sent.
+pub(crate) fn shown(text: &str) -> Arc<str> {
+    cut(text, LONGEST_TEXT).into()
 }

@@ -18,6 +18,7 @@ use super::farewell;
 use super::listen::{Inbox, Received};
 use super::member::{Member, Outgoing, Seen};
 use super::pulse::Pulse;
+use crate::observe::shown;
 use crate::wire::{
     Incoming, MESSAGE_CHANNEL_CLOSED, MESSAGE_CHANNEL_EXPIRED, MESSAGE_JOIN_SUCCESS, Message,
     Timestamp, decode,
@@ -185,7 +186,7 @@ impl Reader<'_> {
 
     async fn take(&self, message: Message, size: usize) -> Option<End> {
         if message.has_expired(Timestamp::now()) {
-            let key = message.key().into();
+            let key = shown(message.key());
             self.core.counters.expired.add(1);
             self.tell(ClientEventKind::Expired { key });
             return None;
@@ -193,8 +194,9 @@ impl Reader<'_> {
         let end = match message.key() {
             MESSAGE_JOIN_SUCCESS => {
                 let client_id: Arc<str> = message.client_id().into();
-                self.member.set_client_id(Arc::clone(&client_id));
-                self.tell(ClientEventKind::Joined { client_id });
+                let shown = shown(&client_id);
+                self.member.set_client_id(client_id);
+                self.tell(ClientEventKind::Joined { client_id: shown });
                 None
             }
             MESSAGE_CHANNEL_EXPIRED => Some(End::ChannelExpired),

@@ -102,7 +102,8 @@ impl fmt::Display for LeaveReason {
 
 /// Something that happened to a membership of a client.
 ///
-/// `Debug` shows the host without its query, in which programs have tokens.
+/// `Debug` shows the host without its query, in which programs have tokens. Keys and ids from the server that are longer than 256
+/// bytes are cut.
 #[derive(Clone)]
 pub struct ClientEvent {
     /// The host. Empty for [`EventsMissed`](ClientEventKind::EventsMissed).
@@ -190,7 +191,8 @@ pub enum ClientEventKind {
         /// What the listener returned.
         error: Arc<HandlerError>,
     },
-    /// The server sent an error message that answers no request.
+    /// The server sent an error message that answers no request. This is it without its bodies and headers, which
+    /// [`on_server_error`](crate::ClientBuilder::on_server_error) gets.
     ServerError(Arc<ErrorMessage>),
     /// The logger was too slow, and missed this many events. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
     EventsMissed {

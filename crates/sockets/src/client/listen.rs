@@ -11,7 +11,7 @@ use super::member::Member;
 use super::queue::{Part, Room};
 use crate::handler::HandlerError;
 use crate::middleware::guarded;
-use crate::observe::{Held, quietly};
+use crate::observe::{Held, quietly, shown};
 use crate::request::Request;
 use crate::wire::{ErrorMessage, Message};
 
@@ -88,7 +88,8 @@ pub(super) async fn listen(
                     quietly(|| callback(&error));
                 }
                 core.counters.server_errors.add(1);
-                core.tell(&member, ClientEventKind::ServerError(Arc::new(error)));
+                let error = Arc::new(error.shown());
+                core.tell(&member, ClientEventKind::ServerError(error));
             }
         }
     }
@@ -106,7 +107,7 @@ async fn handle(
             // It had one.
             return;
         }
-        let key = message.key().into();
+        let key = shown(message.key());
         core.counters.unhandled.add(1);
         core.tell(member, ClientEventKind::Unhandled { key });
         return;
@@ -125,7 +126,7 @@ async fn handle(
         if let Some(callback) = callback {
             quietly(|| callback(&error, &message));
         }
-        let key = message.key().into();
+        let key = shown(message.key());
         let error = Arc::new(error);
         core.tell(member, ClientEventKind::ListenerFailed { key, error });
     } else {

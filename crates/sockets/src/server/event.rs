@@ -14,7 +14,7 @@ pub(super) type Logger = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 /// Something that happened on a server.
 ///
 /// What clients wrote is shown by `Display` as a quoted text, so that it cannot forge a line. Bodies, headers and the query of the
-/// handshake are in no event.
+/// handshake are in no event. Keys of messages that are longer than 256 bytes are cut.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServerEvent {

@@ -11,6 +11,8 @@ use super::headers::Headers;
 use super::known::MESSAGE_ERROR;
 use super::message::push_headers;
 use super::text::push_string;
+#[cfg(feature = "client")]
+use crate::observe::{LONGEST_TEXT, cut};
 
 /// Says that a message failed, with the key and the body of that message.
 ///
@@ -120,6 +122,26 @@ impl ErrorMessage {
                 value.clone_into(field);
             }
         }
+    }
+
+    /// What an event shows of an error message that a peer sent: no bodies and headers, and the beginnings of the texts.
+    #[cfg(feature = "client")]
+    pub(crate) fn shown(mut self) -> Self {
+        self.origin_body = None;
+        self.error_body = None;
+        self.headers = None;
+        for text in [
+            &mut self.correlation_id,
+            &mut self.app_id,
+            &mut self.user_id,
+            &mut self.origin_key,
+            &mut self.channel_id,
+            &mut self.client_id,
+        ] {
+            text.truncate(cut(text, LONGEST_TEXT).len());
+            text.shrink_to_fit();
+        }
+        self
     }
 
     /// The error message as it goes on the wire: a JSON object and a newline.

@@ -232,6 +232,59 @@ async fn expired_and_unknown_messages_are_not_handled_and_are_told() {
         .await;
 }
 
+/// Observers are bounded by a number of events, and not in bytes.
+#[tokio::test]
+async fn an_event_has_only_the_beginning_of_what_the_server_wrote() {
+    let mut server = Server::start().await;
+    let client = quick().build().expect("a runtime");
+    let mut events = Events::of(&client);
+    client
+        .join(&server.url, "room", JoinOptions::new())
+        .await
+        .expect("joined");
+    let mut peer = server.peer().await;
+    // The 256th byte is within a character.
+    let long = format!("x{}", "é".repeat(50_000));
+    let beginning = &long[..255];
+    peer.welcome(&long).await;
+    let told = events.until("the id", |kind| match kind {
+        ClientEventKind::Joined { client_id } => Some(client_id),
+        _ => None,
+    });
+    assert_eq!(&*told.await, beginning);
+    let mut old = Message::new(&*long, "", "room");
+    old.set_expiration(Some(Timestamp::now()));
+    peer.send_message(&old).await;
+    let told = events.until("the old one", |kind| match kind {
+        ClientEventKind::Expired { key } => Some(key),
+        _ => None,
+    });
+    assert_eq!(&*told.await, beginning);
+    peer.send_message(&Message::new(&*long, "", "room")).await;
+    let told = events.until("the unknown one", |kind| match kind {
+        ClientEventKind::Unhandled { key } => Some(key),
+        _ => None,
+    });
+    assert_eq!(&*told.await, beginning);
+    let mut failed = Message::new(&*long, &*long, "room")
+        .with_body(&long)
+        .expect("JSON");
+    failed.set_correlation_id(&*long);
+    failed.set_header("Long", &*long);
+    peer.send(failed.to_error(&long).expect("JSON").encode())
+        .await;
+    let told = events.until("the error message", |kind| match kind {
+        ClientEventKind::ServerError(error) => Some(error),
+        _ => None,
+    });
+    let told = told.await;
+    for text in [told.origin_key(), told.client_id(), told.correlation_id()] {
+        assert_eq!(text, beginning);
+    }
+    assert_eq!((told.raw_body(), told.raw_origin_body()), ("null", "null"));
+    assert!(told.headers().is_none());
+}
+
 #[tokio::test]
 async fn a_listener_can_be_replaced_and_ask_its_own_server() {
     let mut server = Server::start().await;

@@ -223,6 +223,30 @@ async fn a_stalled_logger_or_observer_holds_up_nothing_and_learns_what_it_missed
     }
 }
 
+/// Observers are bounded by a number of events, and not in bytes.
+#[tokio::test]
+async fn an_event_has_only_the_beginning_of_a_client_s_key() {
+    let server = listen(echoing()).await;
+    let mut events = server.server.events();
+    let mut client = server.join("room").await;
+    // The 256th byte is within a character.
+    let long = format!("x{}", "é".repeat(20_000));
+    client.send(&long, Value::Null).await;
+    let told = next(&mut events, "no handler", |event| match event {
+        ServerEvent::Unhandled { key, .. } => Some(Arc::clone(key)),
+        _ => None,
+    });
+    assert_eq!(*told.await, long[..255]);
+    // Of a channel that is refused for its length, the longest that may be.
+    let path = format!("x{}", "%C3%A9".repeat(200));
+    assert_eq!(server.refused(server.request(&path)).await, 400);
+    let told = next(&mut events, "refused", |event| match event {
+        ServerEvent::Refused { channel, .. } => Some(Arc::clone(channel)),
+        _ => None,
+    });
+    assert_eq!(*told.await, long[..255]);
+}
+
 #[tokio::test]
 async fn no_secret_is_in_an_event() {
     let lines = Arc::new(Mutex::new(Vec::new()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::middleware::PanicError;
+use crate::observe::cut;
 use crate::server::channel::Channel;
 use crate::server::event::ServerEvent;
 use crate::server::hooks::ChannelEnd;
@@ -46,10 +47,7 @@ impl Core {
         self.observers.tell(|| ServerEvent::Refused {
             address,
             // One that is longer is why it was refused.
-            channel: channel
-                .get(..longest.min(channel.len()))
-                .unwrap_or_default()
-                .into(),
+            channel: cut(channel, longest).into(),
             code,
             reason: reason.into(),
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::work::Waiting;
+use crate::observe::shown;
 use crate::server::awaits::correlation_id;
 use crate::server::close::Close;
 use crate::server::event::ServerEvent;
@@ -127,7 +128,7 @@ impl<S> Session<S> {
                 self.tell(|channel, client| ServerEvent::Unhandled {
                     channel,
                     client,
-                    key: message.key().into(),
+                    key: shown(message.key()),
                 });
                 if settings.reports_unknown {
                     let frame = report::unknown(settings, message);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::Session;
 use crate::handler::{Reply, ReplyFuture};
 use crate::middleware;
-use crate::observe::Held;
+use crate::observe::{Held, shown};
 use crate::request::Request;
 use crate::server::event::ServerEvent;
 use crate::server::report;
@@ -99,7 +99,7 @@ impl<S> Session<S> {
             self.tell(|channel, client| ServerEvent::Expired {
                 channel,
                 client,
-                key: message.key().into(),
+                key: shown(message.key()),
             });
             return;
         }
@@ -145,7 +145,7 @@ impl<S> Session<S> {
                 self.tell(|channel, client| ServerEvent::HandlerFailed {
                     channel,
                     client,
-                    key: message.key().into(),
+                    key: shown(message.key()),
                     error: report::text(&error).into(),
                 });
                 if let Some(frame) = report::failed(&self.core.settings, message, error) {
