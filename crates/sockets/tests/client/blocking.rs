@@ -1,8 +1,11 @@
-//! The client that blocks its caller.
+//! Clients of programs without a runtime: the one that blocks its caller, and a plain one that is closed outside of its runtime.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use fanfeed_sockets::{
     BlockingClient, BlockingError, Client, JoinOptions, LeaveReason, Message, PublishFault,
@@ -199,4 +202,61 @@ async fn it_is_used_and_dropped_inside_async_code() {
     assert_eq!(codes.recv_timeout(PATIENCE), Ok(Some(1001)));
     // A handle that outlives the client's thread fails, and does not hang.
     drop(publisher);
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future outside of any runtime.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let started = Instant::now();
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return done;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        thread::park_timeout(PATIENCE);
+    }
+}
+
+#[test]
+fn a_client_is_closed_outside_of_its_runtime_though_its_logger_stalls() {
+    for is_shut_down in [false, true] {
+        let (url, _codes) = echo();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let (tell, told) = mpsc::channel();
+        let builder = Client::builder().logger(move |event| {
+            let _ = tell.send(event.clone());
+            // Waits at the first event until the sender is dropped.
+            let _ = gate.lock().recv();
+        });
+        let entered = runtime.enter();
+        let client = builder.build().expect("a runtime");
+        drop(entered);
+        let room = block_on(client.join(&url, "room", JoinOptions::new())).expect("joined");
+        told.recv_timeout(PATIENCE).expect("the logger is called");
+        let runtime = match is_shut_down {
+            true => {
+                runtime.shutdown_timeout(PATIENCE);
+                None
+            }
+            false => Some(runtime),
+        };
+        block_on(client.close());
+        drop((room, go, runtime));
+    }
 }
