@@ -387,7 +387,6 @@ fn miri() -> Invocation {
         "mux::",
         "scope::",
         "subscription::state",
-        "wait::",
     ];
     let tests = Invocation::new(line, TESTS)
         .arg("--target-dir")
