@@ -255,7 +255,7 @@ impl Server {
             channel: &channel,
             id: &id,
         };
-        channel.feed.send(frame);
+        self.core.send(&channel, frame);
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => awaits::outcome(answer),
             Ok(Err(_)) => Err(AwaitError::ChannelEmptied),

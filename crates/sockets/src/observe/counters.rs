@@ -8,6 +8,9 @@ use super::quietly;
 /// A count of events.
 pub(crate) struct Counter {
     count: AtomicU64,
+    /// What was counted and has to be reported.
+    #[cfg(all(feature = "metrics", feature = "server"))]
+    noted: AtomicU64,
     #[cfg(feature = "metrics")]
     meter: metrics::Counter,
 }
@@ -18,6 +21,8 @@ impl Counter {
     pub(crate) fn alone() -> Self {
         Self {
             count: AtomicU64::new(0),
+            #[cfg(all(feature = "metrics", feature = "server"))]
+            noted: AtomicU64::new(0),
             #[cfg(feature = "metrics")]
             meter: metrics::Counter::noop(),
         }
@@ -27,6 +32,8 @@ impl Counter {
     pub(crate) fn registered(_name: &'static str, _text: &'static str) -> Self {
         Self {
             count: AtomicU64::new(0),
+            #[cfg(all(feature = "metrics", feature = "server"))]
+            noted: AtomicU64::new(0),
             #[cfg(feature = "metrics")]
             meter: {
                 metrics::describe_counter!(_name, _text.trim());
@@ -35,11 +42,32 @@ impl Counter {
         }
     }
 
-    /// Called without any lock but that of a history: the recorder is the program's code, and may ask for the counts.
+    /// Called without any lock: the recorder is the program's code, and may use the server or the client.
     pub(crate) fn add(&self, n: u64) {
         self.count.fetch_add(n, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
         quietly(|| self.meter.increment(n));
+    }
+
+    /// Counts where a lock may be held. The recorder learns of it by [`report`](Self::report).
+    #[cfg(feature = "server")]
+    pub(crate) fn note(&self, n: u64) {
+        self.count.fetch_add(n, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        self.noted.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Reports what was noted. Called without any lock.
+    #[cfg(feature = "server")]
+    pub(crate) fn report(&self) {
+        // ORDERING: a thread reports after it has noted, and the number is all that there is to see. One call gets it.
+        #[cfg(feature = "metrics")]
+        if self.noted.load(Ordering::Relaxed) > 0 {
+            let n = self.noted.swap(0, Ordering::Relaxed);
+            if n > 0 {
+                quietly(|| self.meter.increment(n));
+            }
+        }
     }
 
     pub(crate) fn get(&self) -> u64 {

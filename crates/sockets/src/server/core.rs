@@ -167,6 +167,7 @@ impl Core {
     ) -> Result<Arc<Channel>, Close> {
         // Observers are the application's code, and are told without the lock.
         let channel = self.enter(member, entrance)?;
+        self.counters.report_drops();
         channel.count(&self.meters.channels);
         self.counters.joined.add(1);
         self.observers.tell(|| ServerEvent::Joined {
@@ -211,7 +212,7 @@ impl Core {
             member.mailbox.welcome(Frame::from(welcome.encode()));
             // A mailbox that is new and empty takes a whole history.
             for frame in missed {
-                let _ = member.mailbox.push(frame);
+                let _ = member.mailbox.put(frame);
             }
             channel.add(member);
         };

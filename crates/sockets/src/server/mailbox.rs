@@ -77,14 +77,20 @@ impl Mailbox {
 
     /// Puts a frame in, or drops one by policy. Counts and gives the frame back if the member is being disconnected.
     pub(super) fn push(&self, frame: Frame) -> Result<(), Frame> {
+        let pushed = self.put(frame);
+        self.counters.report_drops();
+        pushed
+    }
+
+    /// As [`push`](Self::push), where a lock may be held. The caller [reports](Counters::report_drops) what was dropped.
+    pub(super) fn put(&self, frame: Frame) -> Result<(), Frame> {
         let mut state = self.state.lock();
         if state.close.is_some() {
             drop(state);
-            self.count_dropped(1);
+            self.counters.dropped.note(1);
             return Err(frame);
         }
-        // Frames are dropped and counted outside the lock: the last clone frees memory, and a recorder of metrics is the
-        // application's code.
+        // Frames are dropped outside the lock: the last clone frees memory.
         let mut dropped = VecDeque::new();
         let mut is_slow = false;
         let is_full = |state: &State| {
@@ -101,7 +107,7 @@ impl Mailbox {
                 }
                 SlowMembers::DropNewest => {
                     drop(state);
-                    self.counters.dropped.add(1);
+                    self.counters.dropped.note(1);
                     return Ok(());
                 }
                 SlowMembers::DropOldest => {
@@ -127,9 +133,12 @@ impl Mailbox {
             waker.wake();
         }
         if is_slow {
-            self.counters.slow.add(1);
+            self.counters.slow.note(1);
         }
-        self.count_dropped(dropped.len() + usize::from(refused.is_some()));
+        let lost = dropped.len() + usize::from(refused.is_some());
+        if lost > 0 {
+            self.counters.dropped.note(lost as u64);
+        }
         refused.map_or(Ok(()), Err)
     }
 
@@ -217,12 +226,9 @@ impl Mailbox {
         let welcome = state.welcome.take();
         state.bytes = 0;
         drop(state);
-        self.count_dropped(queue.len() + usize::from(welcome.is_some()));
-    }
-
-    fn count_dropped(&self, count: usize) {
-        if count > 0 {
-            self.counters.dropped.add(count as u64);
+        let lost = queue.len() + usize::from(welcome.is_some());
+        if lost > 0 {
+            self.counters.dropped.add(lost as u64);
         }
     }
 
@@ -240,12 +246,12 @@ impl State {
     }
 }
 
-/// The mailbox of a member as a subscriber of its channel's feed.
+/// The mailbox of a member as a subscriber of its channel's feed. A history holds its lock while it sends to the feed.
 pub(super) struct Subscriber(pub(super) Arc<Member>);
 
 impl Carrier<Frame> for Subscriber {
     fn try_send(&self, frame: Frame) -> Result<(), TrySendError<Frame>> {
-        self.0.mailbox.push(frame).map_err(TrySendError::Closed)
+        self.0.mailbox.put(frame).map_err(TrySendError::Closed)
     }
 
     fn depth(&self) -> Option<usize> {

@@ -50,7 +50,7 @@ impl Core {
         let Some(channel) = self.channel(id) else {
             return 0;
         };
-        channel.feed.send(frame_for(id, message))
+        self.send(&channel, frame_for(id, message))
     }
 
     /// What a question has in common with a broadcast. Its span ends here: the asker's future may move between threads.
@@ -65,7 +65,7 @@ impl Core {
         self.counters.published.add(1);
         match self.reach.is_some() {
             true => self.spread(&channel.id, message),
-            false => channel.feed.send(frame_for(&channel.id, message)),
+            false => self.send(channel, frame_for(&channel.id, message)),
         }
     }
 
@@ -85,11 +85,22 @@ impl Core {
     /// Sends a frame to the members of a channel that are here.
     pub(super) fn deliver(&self, id: &str, frame: Frame) -> usize {
         match self.history() {
-            Some(history) => history.append(id, &frame),
+            Some(history) => {
+                let reached = history.append(id, &frame);
+                self.counters.report_drops();
+                reached
+            }
             None => self
                 .channel(id)
-                .map_or(0, |channel| channel.feed.send(frame)),
+                .map_or(0, |channel| self.send(&channel, frame)),
         }
+    }
+
+    /// Sends a frame to the members of a channel, past its history.
+    pub(super) fn send(&self, channel: &Channel, frame: Frame) -> usize {
+        let reached = channel.feed.send(frame);
+        self.counters.report_drops();
+        reached
     }
 }
 

@@ -47,6 +47,14 @@ counters! {
     }
 }
 
+impl Counters {
+    /// Reports to the recorder what [`Mailbox::put`](super::mailbox::Mailbox::put) has counted. Called without any lock.
+    pub(super) fn report_drops(&self) {
+        self.dropped.report();
+        self.slow.report();
+    }
+}
+
 /// What the feature `metrics` reports besides the counters.
 pub(super) struct Meters {
     pub(super) connections: Gauge,

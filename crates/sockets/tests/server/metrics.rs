@@ -215,16 +215,24 @@ async fn a_recorder_learns_of_a_server_and_a_client() {
 /// A recorder is the application's code: it may use the server wherever it is called, so no lock may be held there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorder_may_use_the_server() {
-    for policy in [
+    let policies = [
         SlowMembers::Close,
         SlowMembers::DropNewest,
         SlowMembers::DropOldest,
-    ] {
+    ];
+    for (policy, has_history) in policies
+        .iter()
+        .flat_map(|&policy| [(policy, false), (policy, true)])
+    {
         let book = Book::default();
         let limits = Limits::default().queue_frames(2).slow_members(policy);
         let builder = echoing()
             .limits(limits)
             .channel_lifetime(Duration::from_secs(600));
+        let builder = match has_history {
+            true => builder.history(1),
+            false => builder,
+        };
         let (server, host) = recorded(&book, builder).await;
         let handle = server.clone();
         let ask = move |name: &str| {
@@ -262,7 +270,7 @@ async fn a_recorder_may_use_the_server() {
             server.shutdown(PATIENCE).await;
         };
         let worked = tokio::time::timeout(PATIENCE, worked).await;
-        worked.unwrap_or_else(|_| panic!("{policy:?}: it hangs"));
+        worked.unwrap_or_else(|_| panic!("{policy:?}, history {has_history}: it hangs"));
     }
 }
 

@@ -77,7 +77,7 @@ impl Nodes {
             id: &id,
         };
         if let Some(here) = &here {
-            here.feed.send(frame.clone());
+            core.send(here, frame.clone());
         }
         let wait = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let question = Question {
@@ -143,7 +143,7 @@ impl Nodes {
         let Some(answer) = here.unless_ended(|awaits| awaits.ask(id.clone())) else {
             return;
         };
-        here.feed.send(frame);
+        core.send(&here, frame);
         let wait = LONGEST_WAIT.min(Duration::from_millis(question.wait));
         let (nodes, until) = (Arc::clone(self), Instant::now() + wait);
         self.runtime().spawn(async move {
