@@ -190,8 +190,12 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a message of the server may take to arrive, after the server was last heard of by a whole one. Its parts are
-    /// signs of life, so this is what ends a connection whose server sends a byte now and then. 2 minutes by default.
+    /// How long a message of the server may take to arrive. Its parts are signs of life, so this is what ends a connection whose
+    /// server sends a byte now and then. 2 minutes by default.
+    ///
+    /// The client looks at this once in each [`silence_timeout`](Self::silence_timeout), so that a message may take up to two of
+    /// those longer. A ping or a pong of the server between two parts starts the time again: then the message is bounded by
+    /// [`max_message_bytes`](Self::max_message_bytes) alone. The time also starts again when the [`inbox`](Self::inbox) was full.
     #[must_use]
     pub fn message_timeout(mut self, timeout: Duration) -> Self {
         self.settings.message_timeout = timeout;

@@ -28,7 +28,8 @@ pub enum Ended {
     Silent(Duration),
     /// The server did not take what was written within the limit.
     Stalled(Duration),
-    /// The server began to send a message, and did not complete it within the limit.
+    /// The server began to send a message, and did not complete it within the limit. See
+    /// [`message_timeout`](crate::ClientBuilder::message_timeout).
     Unfinished(Duration),
     /// The server sent a message larger than this limit in bytes.
     TooLarge(usize),

@@ -185,6 +185,14 @@ limits! {
     idle_time, get_idle_time: Duration;
     /// How long a message may take to arrive, from its first byte to its last. Its parts are signs of life, so this is what ends a
     /// client that sends a byte now and then.
+    ///
+    /// It does not bound everything:
+    /// - A ping or a pong between two parts is taken for 131 bytes, the most that it can have. If no more than that has arrived of
+    ///   the message, the time starts again. A client that sends its parts among pings is bounded by `message_size` and
+    ///   `message_rate` alone.
+    /// - The time starts again when the client's [`inbox`](Self::inbox) was full, because nothing was read meanwhile.
+    /// - On a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes, parts cannot be seen: there it has no
+    ///   effect, and a client that sends only parts is ended by [`idle_time`](Self::idle_time).
     message_time, get_message_time: Duration;
     /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients alive; so it should be well
     /// under 60 s.
