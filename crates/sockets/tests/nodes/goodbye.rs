@@ -57,7 +57,8 @@ async fn a_node_that_cuts_its_connections_says_goodbye() {
     let seen = until_gone(&mut told).await;
     let gone = nodes[0].server.node_id().unwrap();
     assert!(
-        matches!(&seen[..], [NodeEvent::Left(left), NodeEvent::NodeLeft(node)]
+        // The join is told a moment after it is known.
+        matches!(&seen[..], [.., NodeEvent::Left(left), NodeEvent::NodeLeft(node)]
             if *left.client_id == *member.id && *node == gone),
         "{seen:?}"
     );
