@@ -8,7 +8,7 @@ use fanfeed_broker::{
 };
 use fanfeed_sockets::{NodeEvent, NodeOptions};
 
-use crate::fleet::{INTERVAL, message, options};
+use crate::fleet::{INTERVAL, events_until, message, options};
 use crate::history::{gap, place, rejoin};
 use crate::stub::Stub;
 use crate::support::{Client, Listening, PATIENCE, echoing, listen, until};
@@ -94,12 +94,13 @@ async fn what_was_sent_before_a_late_subscription_is_a_gap() {
         assert_eq!(gap(&back), Some("unknown"));
         assert_ne!(place(&back.welcome).0, missed.0);
     }
-    let mut told = false;
-    while let Ok(event) = events.try_recv() {
-        told |=
-            matches!(&event, NodeEvent::Gap { channel: Some(channel), .. } if **channel == *"room");
-    }
-    assert!(told);
+    events_until(&mut events, "the gap is told", |seen| {
+        let is_it = |event: &NodeEvent| {
+            matches!(event, NodeEvent::Gap { channel: Some(channel), .. } if **channel == *"room")
+        };
+        seen.iter().any(is_it)
+    })
+    .await;
     until_whole(&near).await;
 }
 

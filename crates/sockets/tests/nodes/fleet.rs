@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfeed::Receiver;
 use fanfeed_broker::{Broker, MemoryBroker};
-use fanfeed_sockets::{Message, NodeOptions, ServerBuilder};
+use fanfeed_sockets::{Message, NodeEvent, NodeOptions, ServerBuilder};
 
-use crate::support::{Listening, echoing, listen, until};
+use crate::support::{Listening, PATIENCE, echoing, listen, until};
 
 /// Short, so that tests need not wait, and long enough for a loaded machine.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(400);
@@ -42,4 +43,21 @@ pub(crate) async fn fleet_of(
 
 pub(crate) fn message(key: &str, body: impl serde::Serialize) -> Message {
     Message::new(key, "", "").with_body(&body).unwrap()
+}
+
+/// Takes events until those that were taken are all that is waited for. Events come a moment after
+/// the state that they tell.
+pub(crate) async fn events_until(
+    events: &mut Receiver<NodeEvent>,
+    what: &str,
+    is_all: impl Fn(&[NodeEvent]) -> bool,
+) -> Vec<NodeEvent> {
+    let mut seen = Vec::new();
+    while !is_all(&seen) {
+        match tokio::time::timeout(PATIENCE, events.recv_async()).await {
+            Ok(event) => seen.push(event.expect("the server lives")),
+            Err(_) => panic!("waited in vain: {what}: {seen:?}"),
+        }
+    }
+    seen
 }

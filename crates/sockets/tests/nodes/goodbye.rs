@@ -6,20 +6,18 @@ use fanfeed::Receiver;
 use fanfeed_sockets::{ConnectionEnd, NodeEvent, Reply, Request, ServerEvent};
 use serde_json::json;
 
-use crate::fleet::{fleet, fleet_of};
+use crate::fleet::{events_until, fleet, fleet_of};
 use crate::support::{PATIENCE, until};
 
 /// The events until one says that a node is gone, whether or not it said goodbye.
 async fn until_gone(events: &mut Receiver<NodeEvent>) -> Vec<NodeEvent> {
-    let mut seen = Vec::new();
-    while !matches!(
-        seen.last(),
-        Some(NodeEvent::NodeLeft(_) | NodeEvent::NodeSilent(_))
-    ) {
-        let event = tokio::time::timeout(PATIENCE, events.recv_async()).await;
-        seen.push(event.expect("a node is gone").unwrap());
-    }
-    seen
+    events_until(events, "a node is gone", |seen| {
+        matches!(
+            seen.last(),
+            Some(NodeEvent::NodeLeft(_) | NodeEvent::NodeSilent(_))
+        )
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use fanfeed_sockets::{AwaitError, Identity, NodeEvent, NodeOptions, Server};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::fleet::{INTERVAL, fleet, fleet_of, message, options};
+use crate::fleet::{INTERVAL, events_until, fleet, fleet_of, message, options};
 use crate::support::{PATIENCE, echoing, listen, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,10 +228,10 @@ async fn a_silent_node_is_gone_after_three_intervals() {
     })
     .await;
     assert!(told.elapsed() >= 3 * INTERVAL, "{:?}", told.elapsed());
-    let mut seen = Vec::new();
-    while let Ok(event) = events.try_recv() {
-        seen.push(event);
-    }
+    let seen = events_until(&mut events, "the ghost is silent", |seen| {
+        matches!(seen.last(), Some(NodeEvent::NodeSilent(_)))
+    })
+    .await;
     let ghost: Arc<str> = "ghost".into();
     assert!(
         matches!(&seen[..], [
@@ -367,17 +367,19 @@ async fn members_of_one_node_go_on_when_the_broker_is_closed() {
     assert_eq!(nodes[0].server.broadcast("room", message("tick", 1)), 1);
     assert_eq!(member.next().await["body"], 1);
     assert!(nodes[0].server.node_stats().unwrap().not_published > 0);
-    let mut told = false;
-    while let Ok(event) = events.try_recv() {
-        told |= matches!(
-            event,
-            NodeEvent::NotPublished {
-                channel: Some(_),
-                ..
-            }
-        );
-    }
-    assert!(told);
+    events_until(&mut events, "it was not published", |seen| {
+        let is_it = |event: &NodeEvent| {
+            matches!(
+                event,
+                NodeEvent::NotPublished {
+                    channel: Some(_),
+                    ..
+                }
+            )
+        };
+        seen.iter().any(is_it)
+    })
+    .await;
     // Others can join, and the server can be shut down.
     let mut late = nodes[0].join("late").await;
     nodes[0].server.broadcast("late", message("tick", 2));
@@ -406,11 +408,11 @@ async fn what_cannot_be_read_is_counted_and_told() {
     }
     let stats = || nodes[0].server.node_stats().unwrap().undecodable;
     until("all are counted", || stats() == count as u64).await;
-    let mut told = 0;
-    while let Ok(event) = events.try_recv() {
-        told += usize::from(matches!(event, NodeEvent::Undecodable { .. }));
-    }
-    assert_eq!(told, count);
+    events_until(&mut events, "all are told", |seen| {
+        let is_it = |event: &&NodeEvent| matches!(event, NodeEvent::Undecodable { .. });
+        seen.iter().filter(is_it).count() == count
+    })
+    .await;
     nodes[0].server.broadcast("room", message("tick", 1));
     assert_eq!(member.next().await["body"], 1);
 }

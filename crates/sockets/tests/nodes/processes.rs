@@ -13,7 +13,7 @@ use fanfeed_testkit::{NatsServer, RedisServer, Release};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::fleet::message;
+use crate::fleet::{events_until, message};
 use crate::support::{Client, Listening, PATIENCE, echoing, listen, until};
 
 /// In the environment of a process that is to be a node.
@@ -158,13 +158,14 @@ fn serve_one_audience(test: &str, url: &str, restart: impl FnOnce()) {
         until("its member is gone", || present() == 2).await;
         assert!(killed.elapsed() > 2 * INTERVAL, "{:?}", killed.elapsed());
         assert_eq!(server.other_nodes().len(), 1);
-        let mut left = 0;
-        let mut is_silent = false;
-        while let Ok(event) = events.try_recv() {
-            left += usize::from(matches!(&event, NodeEvent::Left(at) if *at.client_id == *a.id));
-            is_silent |= matches!(event, NodeEvent::NodeSilent(_));
-        }
-        assert!(left == 1 && is_silent);
+        let seen = events_until(&mut events, "the node is silent", |seen| {
+            let is_silent = |event: &NodeEvent| matches!(event, NodeEvent::NodeSilent(_));
+            seen.iter().any(is_silent)
+        })
+        .await;
+        let is_left =
+            |event: &&NodeEvent| matches!(event, NodeEvent::Left(at) if *at.client_id == *a.id);
+        assert_eq!(seen.iter().filter(is_left).count(), 1, "{seen:?}");
         // The others go on, and a client of one of them comes back to what it missed.
         for n in 320..340 {
             server.broadcast("room", message("tick", n));
