@@ -104,6 +104,10 @@ fn spans_are_made_and_the_context_is_passed_on() {
     // A message's own context stays; one that is malformed, or absent, is not passed on.
     assert_eq!(carried(with(PARENT, "own")), (Some(OTHER.to_owned()), None));
     assert_eq!(carried(with("nonsense", "x")), (None, None));
+    let longer = format!("01{}-{}", &PARENT[2..], "x".repeat(9999));
+    assert_eq!(carried(with(&longer, "x")), (None, None));
+    let state = with(PARENT, "x").header("tracestate", "v=".repeat(300));
+    assert_eq!(carried(state), (Some(PARENT.to_owned()), None));
     assert_eq!(carried(Message::new("one", "x")), (None, None));
     broker.close(SOON).unwrap();
     drop(runtime);
