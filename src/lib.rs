@@ -89,8 +89,8 @@
 //!
 //! The readers of a ring share its capacity. Each reader has its own policy for falling behind
 //! ([`RingOverflow`]). A send waits for a blocking reader that is a whole ring behind. A lossy
-//! reader that is more than seven eighths of the ring behind misses the oldest values and learns how
-//! many, or is disconnected. Each reader also chooses how it waits for values ([`Waiting`]).
+//! reader that is more than seven eighths of the ring behind misses the oldest values and learns
+//! how many, or is disconnected. Each reader also chooses how it waits for values ([`Waiting`]).
 //!
 //! # Order
 //!

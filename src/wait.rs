@@ -5,7 +5,8 @@
 //! that waits for values). [`WakerSet`] has many waiters, of which one is woken for each place
 //! (senders that wait for room). [`WakeList`] has many that are woken together (readers of a ring).
 //! [`Patience`] is for short waits without a wake-up. Before a thread parks, it looks for some
-//! microseconds ([`Looks`], [`Snooze`]). It yields the processor as long as [that is quick](yields).
+//! microseconds ([`Looks`], [`Snooze`]). It yields the processor as long as [that is
+//! quick](yields).
 //!
 //! Wakers are user code. They are woken, cloned and dropped outside of locks. A panicking waker
 //! does not affect the wakers after it ([`quietly`]).

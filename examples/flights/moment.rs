@@ -10,7 +10,8 @@ pub(crate) struct Moment(i64);
 
 impl Moment {
     /// Reads `YYYY/MM/DD HH:MM` or `YYYY-MM-DD HH:MM`, with a `T` in the place of the space if so
-    /// written, and with `:SS`, a fraction of a second (which is cut off) and `Z` if they are there.
+    /// written, and with `:SS`, a fraction of a second (which is cut off) and `Z` if they are
+    /// there.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut rest = Digits(text.as_bytes());
         let year = rest.number(4)?;
@@ -93,7 +94,8 @@ fn days_in(year: i64, month: i64) -> i64 {
 }
 
 // The two below count years from March, so that the day a leap year adds is the last of its year;
-// 400 such years are always 146,097 days, and 719,468 of them lie between 0000-03-01 and 1970-01-01.
+// 400 such years are always 146,097 days, and 719,468 of them lie between 0000-03-01 and
+// 1970-01-01.
 
 fn days_to(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };

@@ -3,9 +3,9 @@
 //!
 //! Programs: a listener is registered while the only other listener of its name is unregistered; a
 //! listener, and a member of a group, are registered while the bus closes; all listeners of a name
-//! are unregistered while a member of a group joins; a type gets another name while a listener of it
-//! is registered. The code is `crates/bus` over `crates/broker` themselves, in memory. Not modelled:
-//! arc-swap, crossbeam's channels and the clock.
+//! are unregistered while a member of a group joins; a type gets another name while a listener of
+//! it is registered. The code is `crates/bus` over `crates/broker` themselves, in memory. Not
+//! modelled: arc-swap, crossbeam's channels and the clock.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg fanfeed_shuttle" cargo test -p fanfeed-shuttle-tests --release --test bus_over_broker
@@ -110,7 +110,8 @@ fn a_member_joins() {
     assert_eq!(held, expected, "a member that ended has no subscription");
 }
 
-/// A type gets another name while a listener of it is registered: the listener has that name, or is reported.
+/// A type gets another name while a listener of it is registered: the listener has that name, or is
+/// reported.
 fn a_type_is_renamed() {
     let (_broker, bus) = over();
     bus.register_type::<First>().unwrap();

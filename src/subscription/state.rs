@@ -364,7 +364,8 @@ mod tests {
         let state = SubscriptionState::new(None);
         let (seen, has_seen) = bounded(1);
         thread::scope(|scope| {
-            // As in the middle of `end`: the end is visible, and the error's channel is still connected.
+            // As in the middle of `end`: the end is visible, and the error's channel is still
+            // connected.
             let under_way = state.end.lock();
             state.ended.store(true, Ordering::Release);
             scope.spawn(|| seen.send(state.wake_at_end(&mut None, Waker::noop())));

@@ -9,8 +9,8 @@ use super::line::{Key, Line};
 use super::quietly::{quietly, wake};
 use crate::sync::{AtomicU32, MODELLED, Mutex, OnceLock, Ordering, mutant, store_load_fence};
 
-/// This long after it joined, a waiter looks again by itself. A wake-up that a task has not acted on
-/// for this long is passed on.
+/// This long after it joined, a waiter looks again by itself. A wake-up that a task has not acted
+/// on for this long is passed on.
 pub(crate) const BOUND: Duration = Duration::from_millis(1);
 
 /// Waiters for *places*: first come, first woken, as many as there are places.

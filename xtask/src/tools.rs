@@ -20,7 +20,8 @@ pub(crate) enum Tool {
     /// The oldest compiler that the crate supports.
     Oldest,
     CargoFuzz,
-    /// The interpreter that finds undefined behaviour. It builds the standard library from its sources.
+    /// The interpreter that finds undefined behaviour. It builds the standard library from its
+    /// sources.
     Miri,
     /// Redis, Valkey and NATS, old and new.
     Servers,

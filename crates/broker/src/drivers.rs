@@ -84,7 +84,7 @@ impl Drivers {
     }
 
     /// As [`connect`](Self::connect), but an unreachable server is not an error: the broker tries
-    /// again until it is connected, and subscriptions are pending until then.
+    /// again until it is connected. Subscriptions are pending while it is not.
     /// [`health`](Broker::health) says why it is not connected.
     ///
     /// # Errors

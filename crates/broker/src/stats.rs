@@ -9,8 +9,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct BrokerStats {
     /// Messages that the queue to the server accepted, from all publishing methods. Each is counted
-    /// later as `confirmed` or `publish_failed`. Until then it is on its way
-    /// ([`Health::outbound`]). In memory: messages that were given to the subscriptions, including
+    /// later as `confirmed` or `publish_failed`. [`Health::outbound`] counts the messages between
+    /// the two. In memory: messages that were given to the subscriptions, including
     /// messages for which a subscription had no room.
     pub published: u64,
     /// Messages that the server confirmed, including those whose caller of `publish_confirmed` had

@@ -227,7 +227,7 @@ impl EventBus {
     ///
     /// # Errors
     ///
-    /// [`WouldDeadlock`](BusError::WouldDeadlock) where [`wait`](Self::wait) gives it. From then on
+    /// [`WouldDeadlock`](BusError::WouldDeadlock) where [`wait`](Self::wait) gives it. After that
     /// the bus refuses events and listeners, and takes nothing from other processes. Its listeners
     /// end when `close` is called outside of the listener, or when its last handle is dropped.
     ///

@@ -85,8 +85,8 @@ fn nothing_is_lost_when_leaders_move_and_requests_fail() {
     let mock = cluster.mock();
     let census = count_through(&cluster, ALL, |part| {
         let next = part as i32;
-        mock.partition_leader("k", 0, Some(next)).unwrap();
-        mock.partition_leader("k", 1, Some(1 + next % 3)).unwrap();
+        cluster.lead("k", 0, Some(next));
+        cluster.lead("k", 1, Some(1 + next % 3));
         mock.request_errors(
             Api::Produce,
             &[
@@ -442,10 +442,7 @@ fn what_a_leaving_member_did_not_begin_was_no_attempt() {
 fn a_partition_without_a_leader_stops_no_other_topic() {
     let cluster = Cluster::start(1);
     cluster.topic("stuck", 1);
-    let leader = |server| {
-        let moved = cluster.mock().partition_leader("stuck", 0, server);
-        moved.unwrap();
-    };
+    let leader = |server| cluster.lead("stuck", 0, server);
     let config = cluster.config().dial_timeout(Duration::from_millis(500));
     let (writer, reader) = (cluster.connect(), connect(config));
     let seen = Arc::new(AtomicUsize::new(0));
@@ -484,8 +481,7 @@ fn a_partition_without_a_leader_stops_no_other_topic() {
 fn a_partition_without_a_leader_holds_no_other_key_for_long_if_messages_have_a_timeout() {
     let cluster = Cluster::start(1);
     cluster.topic("stuck", 1);
-    let moved = cluster.mock().partition_leader("stuck", 0, None);
-    moved.unwrap();
+    cluster.lead("stuck", 0, None);
     let config = cluster.config().property("message.timeout.ms", "1000");
     let broker = connect(config);
     let mut events = broker.events();
@@ -503,7 +499,7 @@ fn a_producer_that_stays_full_is_a_lost_connection_and_goes_on_later() {
     const ALL: usize = 5;
     let cluster = Cluster::start(1);
     cluster.topic("k", 1);
-    let leader = |server| cluster.mock().partition_leader("k", 0, server).unwrap();
+    let leader = |server| cluster.lead("k", 0, server);
     let one = ("queue.buffering.max.messages", "1");
     let config = cluster.config().property(one.0, one.1);
     let writer = connect(config.confirm_timeout(Duration::from_millis(500)));

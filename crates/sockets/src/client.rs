@@ -1,8 +1,9 @@
 //! The client: memberships of channels, each with a connection of its own.
 //!
-//! From the bottom up: `error`, `event` and `settings` have plain values, `join` and `address` what is asked for, `tls` and
-//! `dial` make connections, `member` and `core` are what tasks share, `drive` runs a connection, `farewell` ends it,
-//! `listen` calls listeners, `life` strings connections together.
+//! From the bottom up: `error`, `event` and `settings` have plain values, `join` and `address` what
+//! is asked for, `tls` and `dial` make connections, `member` and `core` are what tasks share,
+//! `drive` runs a connection, `farewell` ends it, `listen` calls listeners, `life` strings
+//! connections together.
 
 mod address;
 #[cfg(test)]
@@ -56,11 +57,13 @@ use crate::wire::Message;
 
 /// Joins channels, at one host or several, and stays in them.
 ///
-/// Each membership has a WebSocket connection, which is made again when it is lost: with the same URL, headers and limits, and
-/// after waits that grow. The server takes each connection for a new client, with a new client id, and nothing is sent again.
-/// From a server that keeps a [history](crate::HEADER_CHANNEL_POSITION) the client gets the messages that it missed: it names the
-/// epoch and the position of the last message that it took. If the server no longer has all of them, a listener for `join.success`
-/// finds how many are lost in the header [`HEADER_CHANNEL_GAP`](crate::HEADER_CHANNEL_GAP).
+/// Each membership has a WebSocket connection, which is made again when it is lost: with the same
+/// URL, headers and limits, and after waits that grow. The server takes each connection for a new
+/// client, with a new client id, and nothing is sent again. From a server that keeps a
+/// [history](crate::HEADER_CHANNEL_POSITION) the client gets the messages that it missed: it names
+/// the epoch and the position of the last message that it took. If the server no longer has all of
+/// them, a listener for `join.success` finds how many are lost in the header
+/// [`HEADER_CHANNEL_GAP`](crate::HEADER_CHANNEL_GAP).
 ///
 /// | the connection ended by | then the client |
 /// |---|---|
@@ -71,8 +74,8 @@ use crate::wire::Message;
 /// | a message over the limit of the client | sends close code 1009, and leaves |
 /// | `channel.expired` or `channel.closed` | leaves |
 ///
-/// Clones are the same client. When the last is dropped, all memberships end: with a close frame, in the background.
-/// [`close`](Self::close) waits for that.
+/// Clones are the same client. When the last is dropped, all memberships end: with a close frame,
+/// in the background. [`close`](Self::close) waits for that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -132,15 +135,15 @@ impl Client {
         &self.owner.core
     }
 
-    /// Joins a channel at a host, a URL such as `ws://localhost:8080/ws`, to which a slash and the channel are added. Any
-    /// channel but the empty one can be named: it is escaped.
+    /// Joins a channel at a host, a URL such as `ws://localhost:8080/ws`, to which a slash and the
+    /// channel are added. Any channel but the empty one can be named: it is escaped.
     ///
-    /// It returns when the upgrade is done. [`Membership::joined`] waits for the server's `join.success`. If this
-    /// future is dropped, nothing is joined.
+    /// It returns when the upgrade is done. [`Membership::joined`] waits for the server's
+    /// `join.success`. If this future is dropped, nothing is joined.
     ///
     /// # Errors
-    /// If the server was not reached, or refused, with its HTTP status; if something about the arguments is wrong; if the
-    /// channel is joined at this host already; if the client was closed.
+    /// If the server was not reached, or refused, with its HTTP status; if something about the
+    /// arguments is wrong; if the channel is joined at this host already; if the client was closed.
     pub async fn join(
         &self,
         host: &str,
@@ -157,7 +160,8 @@ impl Client {
             made = &mut dialing => made?,
             () = core.closed.cancelled() => return Err(JoinError::Closed),
         };
-        // Counted before it is looked whether the client was closed: a `close` on another thread sees one or the other.
+        // Counted before it is looked whether the client was closed: a `close` on another thread
+        // sees one or the other.
         let counted = core.count_task();
         if core.closed.is_cancelled() {
             return Err(JoinError::Closed);
@@ -176,7 +180,8 @@ impl Client {
         Ok(Membership::new(Arc::clone(core), member))
     }
 
-    /// Leaves a channel, at all hosts, as [`Membership::leave`] does. A channel that was not joined is no error.
+    /// Leaves a channel, at all hosts, as [`Membership::leave`] does. A channel that was not joined
+    /// is no error.
     pub async fn leave(&self, channel: &str) {
         let members = self.core().members_of(channel).into_iter();
         let left = members.map(|member| {
@@ -198,8 +203,8 @@ impl Client {
         !self.core().members_of(channel).is_empty()
     }
 
-    /// Calls `listener` with each message with this key from now on, in place of another listener for it. See
-    /// [`ClientBuilder::listen`]. A closed client drops the listener.
+    /// Calls `listener` with each message with this key from now on, in place of another listener
+    /// for it. See [`ClientBuilder::listen`]. A closed client drops the listener.
     pub fn listen(&self, key: impl Into<String>, listener: impl Handler) {
         let core = self.core();
         let middleware = core.program.read().middleware.clone();
@@ -216,7 +221,8 @@ impl Client {
         drop(unused);
     }
 
-    /// Calls `listener`, which may block, on a thread of tokio's blocking pool. See [`ClientBuilder::listen_blocking`].
+    /// Calls `listener`, which may block, on a thread of tokio's blocking pool. See
+    /// [`ClientBuilder::listen_blocking`].
     pub fn listen_blocking(
         &self,
         key: impl Into<String>,
@@ -225,8 +231,9 @@ impl Client {
         self.listen(key, builder::blocking(listener));
     }
 
-    /// What happens from now on to all memberships, until the client is closed. A receiver that is 1,024 events behind misses the
-    /// oldest. A program that only writes events down sets a [`logger`](ClientBuilder::logger) instead.
+    /// What happens from now on to all memberships, until the client is closed. A receiver that is
+    /// 1,024 events behind misses the oldest. A program that only writes events down sets a
+    /// [`logger`](ClientBuilder::logger) instead.
     pub fn events(&self) -> Receiver<ClientEvent> {
         self.core().events()
     }
@@ -251,15 +258,18 @@ impl Client {
         }
     }
 
-    /// A publisher that does not keep this client open: for listeners, which the client itself owns until it is closed.
+    /// A publisher that does not keep this client open: for listeners, which the client itself owns
+    /// until it is closed.
     pub fn publisher(&self) -> Publisher {
         self.owner.publisher.clone()
     }
 
-    /// Ends all memberships, and waits until their connections are closed. Closing again does nothing more.
+    /// Ends all memberships, and waits until their connections are closed. Closing again does
+    /// nothing more.
     ///
-    /// Messages that wait for their listeners are not handled any more. A listener that runs ends where it next waits, but for
-    /// one that [blocks a thread](Self::listen_blocking). The client drops its listeners, middleware and callbacks.
+    /// Messages that wait for their listeners are not handled any more. A listener that runs ends
+    /// where it next waits, but for one that [blocks a thread](Self::listen_blocking). The client
+    /// drops its listeners, middleware and callbacks.
     pub async fn close(&self) {
         self.core().close();
         self.core().wait_for_tasks().await;
@@ -290,7 +300,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A task that is aborted when nobody waits for it any more.
+/// A task that is aborted when this is dropped.
 struct Abort<T>(JoinHandle<Result<T, JoinError>>);
 
 impl<T> Future for Abort<T> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// The peer behind a connection, as `authorize` established it before the upgrade.
 ///
-/// Each message of the connection carries these ids: what the peer writes into `userId` and `appId` itself is
-/// overwritten, with the empty string where the identity has none.
+/// Each message of the connection carries these ids: what the peer writes into `userId` and `appId`
+/// itself is overwritten, with the empty string where the identity has none.
 ///
 /// ```
 /// use fanfeed_sockets::Identity;
@@ -134,8 +134,9 @@ impl Connection {
         }
     }
 
-    /// The server that the connection is on, for handlers and hooks that broadcast. `None` for a connection that was made
-    /// by [`new`](Self::new). This handle does not keep the server running.
+    /// The server that the connection is on, for handlers and hooks that broadcast. `None` for a
+    /// connection that was made by [`new`](Self::new). This handle does not keep the server
+    /// running.
     #[cfg(feature = "server")]
     pub fn server(&self) -> Option<&crate::server::Server> {
         self.inner.server.as_ref()
@@ -160,8 +161,8 @@ impl Connection {
         &self.inner.channel
     }
 
-    /// The client's address: that of its TCP connection, or what a configured proxy forwarded. `None` if the server was
-    /// not told.
+    /// The client's address: that of its TCP connection, or what a configured proxy forwarded.
+    /// `None` if the server was not told.
     pub fn address(&self) -> Option<IpAddr> {
         self.inner.address
     }

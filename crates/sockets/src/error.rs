@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::wire::{BodyError, ErrorDetail};
 
-/// Handlers return it to tell the peer what was wrong: `Err(ErrorDetail::new("Not now", "the room sleeps", "423").into())`.
+/// Handlers return it to tell the peer what was wrong: `Err(ErrorDetail::new("Not now", "the room
+/// sleeps", "423").into())`.
 impl Error for ErrorDetail {}
 
 impl fmt::Display for ErrorDetail {

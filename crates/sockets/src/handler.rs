@@ -64,7 +64,8 @@ pub struct Typed<F, T> {
 
 /// Makes a handler whose first argument is the decoded body.
 ///
-/// A body that does not decode is an error, as if the handler had returned it, and the handler is not called.
+/// A body that does not decode is an error, as if the handler had returned it, and the handler is
+/// not called.
 ///
 /// ```
 /// use fanfeed_sockets::{Request, typed};
@@ -108,7 +109,8 @@ impl<F, T> fmt::Debug for Typed<F, T> {
     }
 }
 
-/// Makes a handler that takes a decoded body and answers with a message with this key, whose body is what it returns.
+/// Makes a handler that takes a decoded body and answers with a message with this key, whose body
+/// is what it returns.
 ///
 /// ```
 /// use fanfeed_sockets::{Request, replying};

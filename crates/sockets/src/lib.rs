@@ -1,9 +1,11 @@
 //! WebSocket channels: a server and a client.
 //!
-//! A [`Server`] has channels, which exist while they have members. A connection is a member of one channel: the one that its path
-//! names. Members send messages to handlers, and get what is broadcast to their channel. Each has a queue of its own, so that
-//! a slow member never delays another. A [`Client`] joins channels, at one host or several, and joins them again when a connection
-//! was lost. Both speak the [`wire`](docs::wire) format of a Go library, so that peers of both can meet.
+//! A [`Server`] has channels, which exist while they have members. A connection is a member of one
+//! channel: the one that its path names. Members send messages to handlers, and get what is
+//! broadcast to their channel. Each has a queue of its own, so that a slow member never delays
+//! another. A [`Client`] joins channels, at one host or several, and joins them again when a
+//! connection was lost. Both speak the [`wire`](docs::wire) format of a Go library, so that peers
+//! of both can meet.
 //!
 //! ```
 //! # #[cfg(all(feature = "server", feature = "client"))]
@@ -40,8 +42,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The pages of [`docs`] say what goes over the wire, how a server meets the internet, what many nodes promise, and what became of the
-//! names of other libraries.
+//! The pages of [`docs`] say what goes over the wire, how a server meets the internet, what many
+//! nodes promise, and what became of the names of other libraries.
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -82,8 +84,9 @@ pub use server::{
 };
 /// Tells a handler that its result is no longer wanted: [`Request::cancel_token`].
 ///
-/// It is the token of `tokio-util`, which this crate takes no feature of, and which brings no package that tokio and axum do not
-/// have already. So a handler can pass it on to code that knows that token, and make child tokens.
+/// It is the token of `tokio-util`, which this crate takes no feature of, and which brings no
+/// package that tokio and axum do not have already. So a handler can pass it on to code that knows
+/// that token, and make child tokens.
 #[doc(inline)]
 pub use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,9 @@
 //! Code that runs around handlers.
 //!
-//! Servers and clients take the same middleware. The first one registered is the outermost. A chain is built when a
-//! handler is registered with the server or client that is being built, not for each message. Middleware does not see
-//! answers that a `broadcast_await` takes, nor messages without a handler.
+//! Servers and clients take the same middleware. The first one registered is the outermost. A chain
+//! is built when a handler is registered with the server or client that is being built, not for
+//! each message. Middleware does not see answers that a `broadcast_await` takes, nor messages
+//! without a handler.
 
 mod catch_panics;
 mod logger;

@@ -1,4 +1,5 @@
-//! What observers of a server or a client get: events, counters, and what the features `tracing` and `metrics` add.
+//! What observers of a server or a client get: events, counters, and what the features `tracing`
+//! and `metrics` add.
 
 #[macro_use]
 mod counters;
@@ -17,12 +18,14 @@ pub(crate) use meters::{Gauge, Held, Histogram};
 pub(crate) use observers::Observers;
 pub(crate) use trace::publishing;
 
-/// Calls code of the application whose result nobody needs. Its panic has been printed by the panic hook, and ends nothing here.
+/// Calls code of the application, whose result is not needed. Its panic has been printed by the
+/// panic hook, and ends nothing here.
 pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> Option<R> {
     guard(call).ok()
 }
 
-/// The longest key or id of a peer in an event, in bytes. Observers may be a thousand events behind.
+/// The longest key or id of a peer in an event, in bytes. Observers may be a thousand events
+/// behind.
 pub(crate) const LONGEST_TEXT: usize = 256;
 
 /// As much of a text as fits into so many bytes.

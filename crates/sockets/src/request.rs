@@ -21,7 +21,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Makes a request. Servers and clients do so for each message; an application does in the tests of a handler.
+    /// Makes a request. Servers and clients do so for each message; an application does in the
+    /// tests of a handler.
     pub fn new(message: Message, channel: impl Into<Arc<str>>) -> Self {
         Self::with_token(
             Arc::new(message),
@@ -105,8 +106,8 @@ impl Request {
         bound.map_err(|error| InvalidBody::new(self.key(), error))
     }
 
-    /// Makes a message that answers this one: it is addressed to the same client and channel, with the same
-    /// correlation id.
+    /// Makes a message that answers this one: it is addressed to the same client and channel, with
+    /// the same correlation id.
     pub fn reply(&self, key: &str) -> Message {
         self.message.new_from(key)
     }

@@ -1,7 +1,8 @@
 //! The server: channels for WebSocket clients.
 //!
-//! From the bottom up: `close` and `limits` are settings, `mailbox` is a member's queue, `channel` has members, `core` has
-//! channels, `session` is a connection's task, `upgrade` and `serve` make sessions out of HTTP requests.
+//! From the bottom up: `close` and `limits` are settings, `mailbox` is a member's queue, `channel`
+//! has members, `core` has channels, `session` is a connection's task, `upgrade` and `serve` make
+//! sessions out of HTTP requests.
 
 mod address;
 mod authorize;
@@ -71,11 +72,13 @@ const CUT_TIME: Duration = Duration::from_secs(1);
 
 /// A server of WebSocket channels. Clones are handles of one server.
 ///
-/// A client joins a channel by connecting to the path that has the channel's id; the channel exists while it has members.
-/// Handlers get what clients send, and the server broadcasts to channels and to single clients.
+/// A client joins a channel by connecting to the path that has the channel's id; the channel exists
+/// while it has members. Handlers get what clients send, and the server broadcasts to channels and
+/// to single clients.
 ///
-/// When the last handle is dropped, the routers made by [`router`](Self::router) among them, the server disconnects its
-/// clients and ends its tasks. [`shutdown`](Self::shutdown) does so too, and waits for it.
+/// When the last handle is dropped, the routers made by [`router`](Self::router) among them, the
+/// server disconnects its clients and ends its tasks. [`shutdown`](Self::shutdown) does so too, and
+/// waits for it.
 ///
 /// ```no_run
 /// use fanfeed_sockets::{Request, Server};
@@ -97,7 +100,8 @@ const CUT_TIME: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Server {
     core: Arc<Core>,
-    /// `None` in the handles that handlers get: a server that is reachable only from its own connections ends.
+    /// `None` in the handles that handlers get: a server that is reachable only from its own
+    /// connections ends.
     owner: Option<Arc<Owner>>,
 }
 
@@ -156,8 +160,9 @@ impl Server {
     /// Routes for `/{channel}`, to be merged or nested into an application's router.
     ///
     /// The limit of connections for each address needs the addresses: with `axum::serve`, use
-    /// `into_make_service_with_connect_info::<SocketAddr>()`. The application's server limits how long a client may take for
-    /// its HTTP request; [`serve_router`](Self::serve_router) does all that by itself.
+    /// `into_make_service_with_connect_info::<SocketAddr>()`. The application's server limits how
+    /// long a client may take for its HTTP request; [`serve_router`](Self::serve_router) does all
+    /// that by itself.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let server = self.clone();
         let upgrade = move |params: RawPathParams, request: Request| {
@@ -166,17 +171,20 @@ impl Server {
         Router::new().route(&format!("/{{{}}}", upgrade::CHANNEL), any(upgrade))
     }
 
-    /// Serves channels at `/{channel}` until the server is shut down and its connections have ended.
+    /// Serves channels at `/{channel}` until the server is shut down and its connections have
+    /// ended.
     ///
     /// # Errors
     ///
-    /// If the listener is of no use. A connection that cannot be accepted is no error: the next one may be.
+    /// If the listener is of no use. A connection that cannot be accepted is no error: the next one
+    /// may be.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         self.serve_router(listener, self.router()).await
     }
 
-    /// Serves an application of which [`router`](Self::router) is a part, with this server's limits on handshakes and
-    /// HTTP headers, until the server is shut down and its connections have ended.
+    /// Serves an application of which [`router`](Self::router) is a part, with this server's limits
+    /// on handshakes and HTTP headers, until the server is shut down and its connections have
+    /// ended.
     ///
     /// # Errors
     ///
@@ -185,12 +193,13 @@ impl Server {
         serve::serve(self, listener, router).await
     }
 
-    /// Makes a connection that the application has upgraded itself a member of a channel, and returns when it has ended.
-    /// The future is the connection: dropping it ends the connection.
+    /// Makes a connection that the application has upgraded itself a member of a channel, and
+    /// returns when it has ended. The future is the connection: dropping it ends the connection.
     ///
-    /// The limits that concern a handshake are up to the application then, [`message_size`](Limits::message_size) among
-    /// them: axum's `WebSocketUpgrade` has settings of the same names. A channel id that is refused, or a server that is
-    /// full, closes the connection with a code.
+    /// The limits that concern a handshake are up to the application then,
+    /// [`message_size`](Limits::message_size) among them: axum's `WebSocketUpgrade` has settings of
+    /// the same names. A channel id that is refused, or a server that is full, closes the
+    /// connection with a code.
     pub async fn serve_socket(&self, socket: WebSocket, channel: &str, identity: Identity) {
         match upgrade::check_late(&self.core, channel) {
             Ok(slot) => {
@@ -207,29 +216,32 @@ impl Server {
         }
     }
 
-    /// Sends a message to all members of a channel, and returns how many it was queued for: 0 if the channel has no
-    /// members. It never waits.
+    /// Sends a message to all members of a channel, and returns how many it was queued for: 0 if
+    /// the channel has no members. It never waits.
     ///
     /// The message is serialized once. Without a channel id it gets that of the channel.
     pub fn broadcast(&self, channel: &str, message: Message) -> usize {
         self.core.broadcast(channel, message)
     }
 
-    /// Sends a message to one client, and returns whether it was queued: not if there is no such client.
+    /// Sends a message to one client, and returns whether it was queued: not if there is no such
+    /// client.
     pub fn broadcast_direct(&self, client_id: &str, message: Message) -> bool {
         self.core.send_direct(client_id, message) == Some(true)
     }
 
-    /// Sends a message to all members of a channel, and returns the first answer: a message from a member of the channel
-    /// with the same correlation id, which this sets. Its client id is that of the member.
+    /// Sends a message to all members of a channel, and returns the first answer: a message from a
+    /// member of the channel with the same correlation id, which this sets. Its client id is that
+    /// of the member.
     ///
-    /// An answer passes by handlers and their queue, so a handler can ask the very client whose message it handles. Later
-    /// answers are handled as other messages are, or else counted and dropped.
+    /// An answer passes by handlers and their queue, so a handler can ask the very client whose
+    /// message it handles. Later answers are handled as other messages are, or else counted and
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// If the channel has no members, or has none left before anyone answered; if nobody answers within `timeout`; or if the
-    /// first answer is an error message.
+    /// If the channel has no members, or has none left before one answered; if no member answers
+    /// within `timeout`; or if the first answer is an error message.
     pub async fn broadcast_await(
         &self,
         channel: &str,
@@ -310,20 +322,21 @@ impl Server {
         }
     }
 
-    /// What happens on the server from now on. A receiver that is 1,024 events behind misses the oldest, and learns how many: it
-    /// holds up nothing.
+    /// What happens on the server from now on. A receiver that is 1,024 events behind misses the
+    /// oldest, and learns how many: it holds up nothing.
     ///
     /// A program that only writes events down sets a [`logger`](ServerBuilder::logger) instead.
     pub fn events(&self) -> Receiver<ServerEvent> {
         self.core.observers.events()
     }
 
-    /// Lets nobody join any more, sends each member what is queued for it and a close frame with the code 1001, and waits
-    /// until all connections have ended and all hooks have been called. At the deadline, what is left is cut. An application's
-    /// HTTP responses that are under way on [`serve_router`](Self::serve_router) are connections, too.
+    /// Refuses new members, sends each member what is queued for it and a close frame with
+    /// the code 1001, and waits until all connections have ended and all hooks have been called. At
+    /// the deadline, what is left is cut. An application's HTTP responses that are under way on
+    /// [`serve_router`](Self::serve_router) are connections, too.
     ///
-    /// After the deadline, this may take two seconds more: one until what was cut has ended and the other nodes have been told, and
-    /// one for the [`logger`](ServerBuilder::logger).
+    /// After the deadline, this may take two seconds more: one until what was cut has ended and the
+    /// other nodes have been told, and one for the [`logger`](ServerBuilder::logger).
     ///
     /// Go clients, and the client of this crate, connect again after 1001.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
@@ -345,7 +358,8 @@ impl Server {
             .await
             .is_ok();
         self.core.hooks.stop();
-        // A program may end when this returns: the events of what was cut and the good-bye to the other nodes come before that.
+        // The program may exit when this returns. The events about cut connections and the goodbye
+        // to the other nodes must be sent before.
         let gone = async {
             self.core.emptied().await;
             self.left_nodes().await;

@@ -1,7 +1,8 @@
 //! What goes over a connection: messages, error messages, and their JSON.
 //!
-//! The children from the bottom up: `text` escapes, `time` has timestamps, `id` makes identities, `headers` and `body` are
-//! parts of a message, `message` and `error_message` have what is sent, `decode` reads it.
+//! The children from the bottom up: `text` escapes, `time` has timestamps, `id` makes identities,
+//! `headers` and `body` are parts of a message, `message` and `error_message` have what is sent,
+//! `decode` reads it.
 
 mod body;
 mod decode;

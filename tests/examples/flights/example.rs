@@ -110,7 +110,8 @@ impl Running {
         assert!(status.success());
     }
 
-    /// Waits until it ends, as long as it tells of its progress: on a busy machine a replay takes long.
+    /// Waits until it ends, as long as it tells of its progress: on a busy machine a replay takes
+    /// long.
     pub(crate) fn end(mut self) -> Ended {
         let mut deadline = Instant::now() + DEADLINE;
         let status = loop {

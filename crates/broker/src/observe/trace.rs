@@ -80,8 +80,8 @@ mod on {
             && is_hex(parent, 16)
             && is_set(parent)
             && is_hex(flags, 2)
-            // Later versions may add parts. They can have any length, and every message that follows
-            // would carry them.
+            // Later versions may add parts. They can have any length, and every message that
+            // follows would carry them.
             && parts.next().is_none()
     }
 

@@ -429,8 +429,8 @@ impl Shared {
 
     // The end.
 
-    /// From now on only listeners may dispatch, nobody may register, and nothing arrives from other
-    /// processes.
+    /// After this call only listeners may dispatch, no listener can be registered, and nothing
+    /// arrives from other processes.
     pub(crate) fn begin_draining(&self) {
         self.registry.lock().is_closed = true;
         // First, since what arrives later is refused. Also if the caller cannot wait for the end.

@@ -40,7 +40,7 @@ pub(crate) struct Cached {
 ///
 /// | word | `cache` |
 /// |---|---|
-/// | [`IDLE`] | nobody |
+/// | [`IDLE`] | no thread |
 /// | [`LOCKED`] | the thread that put it there, alone |
 /// | any other | the owner of the slot. It changes `cache` only in [`refresh`](Self::refresh), right after it claimed the frame; then it only reads |
 ///

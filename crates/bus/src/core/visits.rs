@@ -14,7 +14,7 @@
 //! | the waiter stores | then waits until no frame | the visitor, after its word, reads |
 //! |---|---|---|
 //! | `Source::ended` (unsubscribe) | has the word of this source | `ended`: it does not call the listener |
-//! | `Shared::phase` (close) | is in use | `phase`: it calls nobody |
+//! | `Shared::phase` (close) | is in use | `phase`: it calls no listener |
 //! | `Bell::waiting` (to be woken) | as above | `waiting`, after the word changed: it wakes the waiters |
 //! | `version` (a new table) | (does not wait) | `version`, after its last word: it drops the old table |
 //!

@@ -311,7 +311,7 @@ impl EventBus {
     }
 
     /// As [`from_config`](Self::from_config), but a server that is away is no error: the bus
-    /// connects when it is there, and listeners get events of other processes from then on. If the
+    /// connects when it is there, and listeners get all later events of other processes. If the
     /// server then refuses a subscription, that is [`NotSubscribed`](BusError::NotSubscribed) on
     /// the bus; the next listener of the name that is registered tries again.
     ///

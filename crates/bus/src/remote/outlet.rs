@@ -32,8 +32,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// takes what is queued at once.
 const LAST: Duration = Duration::from_millis(250);
 
-/// The subscription of one name. Its lock is held while the broker subscribes. Nobody waits for a
-/// handler under it: the handler may need the lock.
+/// The subscription of one name. Its lock is held while the broker subscribes. No thread waits for
+/// a handler under it: the handler may need the lock.
 type Opened = Arc<Mutex<Option<BrokerSubscription>>>;
 
 /// # Invariants
@@ -244,7 +244,7 @@ impl Outlet {
         // Dropped before the lock of `names` is released, so that another thread that looks at the
         // count does not count it.
         let opened = opened;
-        // The map and this thread have it: nobody else can be about to use it.
+        // The map and this thread have it: no other thread can be about to use it.
         let is_unused = Arc::strong_count(&opened) == 2 || mutant!("bus::name_is_forgotten_in_use");
         if is_unused && opened.lock().is_none() {
             names.remove(name);
@@ -328,7 +328,7 @@ pub(crate) fn end_soon(subscriptions: impl IntoIterator<Item = BrokerSubscriptio
     }
 }
 
-/// The text of an error of a broker that panicked, as one of somebody else may.
+/// The text of an error of a broker that panicked, as one that the user wrote may.
 pub(crate) fn panicked(text: &str) -> String {
     format!("the broker panicked: {text}")
 }

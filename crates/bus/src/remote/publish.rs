@@ -146,7 +146,8 @@ impl Outlet {
     }
 }
 
-/// Calls the broker. If it panics, as one of somebody else may, the dispatch is done all the same.
+/// Calls the broker. If it panics, as a broker that the user wrote may, the dispatch is done all
+/// the same.
 pub(crate) fn published(
     publish: impl FnOnce() -> Result<(), PublishError>,
 ) -> Result<(), BusError> {

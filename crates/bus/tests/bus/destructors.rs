@@ -1,5 +1,5 @@
-//! Destructors of events and of what listeners captured. They are code of the user, and run where
-//! the last owner is.
+//! Destructors of events and of values that listeners captured. They are user code. The last
+//! owner's thread runs them.
 
 use std::sync::Mutex;
 use std::thread::{self, ThreadId};

@@ -82,6 +82,13 @@ impl Cluster {
         self.mock().create_topic(name, partitions, 1).unwrap();
     }
 
+    /// Makes a server the leader of a partition, or leaves it without one.
+    pub(crate) fn lead(&self, topic: &str, partition: i32, server: Option<i32>) {
+        self.mock()
+            .partition_leader(topic, partition, server)
+            .unwrap();
+    }
+
     pub(crate) fn connect(&self) -> Arc<dyn Broker> {
         connect(self.config())
     }

@@ -5,13 +5,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanfeed_broker::{
-    Context, HandlerError, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
+    Broker, BrokerSubscription, Context, HandlerError, Message, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
 };
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::common::{Cluster, LONG, connect, count, number, publish};
+
+/// A cluster with a topic and that of its letters, which have one partition each.
+fn with_letters() -> Cluster {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    cluster.topic("dead.k", 1);
+    cluster
+}
+
+/// A member that gives every message up.
+fn rejects_all(broker: &Arc<dyn Broker>) -> BrokerSubscription {
+    broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap()
+}
+
+/// Waits until the cluster has the letters of so many messages.
+fn wait_for_letters(broker: &Arc<dyn Broker>, messages: usize) {
+    let tally = Arc::new(Tally::new(messages));
+    let request = Subscribe::new("dead.k", count(&tally));
+    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
+    let _dead = broker.subscribe_with(request).unwrap();
+    tally.wait_complete(LONG);
+}
 
 #[test]
 fn a_message_that_is_given_up_is_kept_with_the_dead() {
@@ -78,31 +103,17 @@ fn dead_letters_are_as_large_as_messages_and_their_loss_is_reported() {
 #[test]
 fn dead_letters_that_there_was_no_room_for_are_tried_again() {
     const ALL: usize = 3;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
-    let leader = |server| {
-        cluster
-            .mock()
-            .partition_leader("dead.k", 0, server)
-            .unwrap()
-    };
+    let cluster = with_letters();
     let writer = cluster.connect();
     let one = ("queue.buffering.max.messages", "1");
     let broker = connect(cluster.config().property(one.0, one.1));
-    let member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
+    let member = rejects_all(&broker);
     // The first letter fills the producer as long as the topic has no leader.
-    leader(None);
+    cluster.lead("dead.k", 0, None);
     publish(&writer, "k", 0..ALL);
     wait_until("all are given up", || broker.stats().given_up == ALL as u64);
-    leader(Some(1));
-    let tally = Arc::new(Tally::new(ALL));
-    let request = Subscribe::new("dead.k", count(&tally));
-    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
-    let _dead = writer.subscribe_with(request).unwrap();
-    tally.wait_complete(LONG);
+    cluster.lead("dead.k", 0, Some(1));
+    wait_for_letters(&writer, ALL);
     wait_until("their offsets are committed", || {
         cluster.committed("k", "g") == Some(ALL as i64)
     });
@@ -120,23 +131,15 @@ fn dead_letters_that_there_was_no_room_for_are_tried_again() {
 #[test]
 fn a_member_that_leaves_commits_all_letters_that_are_confirmed_together() {
     const ALL: usize = 3;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
-    let leader = |server| {
-        let mock = cluster.mock();
-        mock.partition_leader("dead.k", 0, server).unwrap();
-    };
+    let cluster = with_letters();
     let writer = cluster.connect();
     let broker = cluster.connect();
-    let member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    leader(None);
+    let member = rejects_all(&broker);
+    cluster.lead("dead.k", 0, None);
     publish(&writer, "k", 0..ALL);
     wait_until("all are given up", || broker.stats().given_up == ALL as u64);
     drop(member);
-    leader(Some(1));
+    cluster.lead("dead.k", 0, Some(1));
     wait_until("their offsets are committed", || {
         cluster.committed("k", "g") == Some(ALL as i64)
     });
@@ -146,23 +149,15 @@ fn a_member_that_leaves_commits_all_letters_that_are_confirmed_together() {
 /// confirm one, although few letters wait.
 #[test]
 fn groups_read_no_further_while_a_letter_waits_for_long() {
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
-    let leader = |server| {
-        let mock = cluster.mock();
-        mock.partition_leader("dead.k", 0, server).unwrap();
-    };
+    let cluster = with_letters();
     let writer = cluster.connect();
     let broker = connect(cluster.config().confirm_timeout(Duration::from_secs(1)));
     let mut events = broker.events();
-    let _member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    leader(None);
+    let _member = rejects_all(&broker);
+    cluster.lead("dead.k", 0, None);
     publish(&writer, "k", 0..1);
     says(scenario::undecodable(&mut events), &["read no further"]);
-    leader(Some(1));
+    cluster.lead("dead.k", 0, Some(1));
     publish(&writer, "k", 1..2);
     wait_until("their offsets are committed", || {
         cluster.committed("k", "g") == Some(2)
@@ -173,15 +168,11 @@ fn groups_read_no_further_while_a_letter_waits_for_long() {
 /// letter is not on the cluster, so the next member gets the message again.
 #[test]
 fn a_message_whose_letter_is_not_confirmed_comes_again_after_a_close() {
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
+    let cluster = with_letters();
     let writer = cluster.connect();
     let broker = cluster.connect();
-    let _member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    cluster.mock().partition_leader("dead.k", 0, None).unwrap();
+    let _member = rejects_all(&broker);
+    cluster.lead("dead.k", 0, None);
     publish(&writer, "k", 0..1);
     wait_until("it is given up", || broker.stats().given_up == 1);
     broker.close(LONG).unwrap();
@@ -196,27 +187,15 @@ fn groups_read_no_further_while_too_many_letters_wait() {
     /// The letters that may wait, and what may be delivered before their number is looked at: a
     /// round of records and a buffer.
     const MOST: u64 = 1000 + 1000 + 1000;
-    let cluster = Cluster::start(1);
-    cluster.topic("k", 1);
-    cluster.topic("dead.k", 1);
-    let leader = |server| {
-        let mock = cluster.mock();
-        mock.partition_leader("dead.k", 0, server).unwrap();
-    };
+    let cluster = with_letters();
     let writer = cluster.connect();
     let broker = cluster.connect();
     let mut events = broker.events_with(1 << 14);
-    let _member = broker
-        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
-        .unwrap();
-    leader(None);
+    let _member = rejects_all(&broker);
+    cluster.lead("dead.k", 0, None);
     publish(&writer, "k", 0..ALL);
     says(scenario::undecodable(&mut events), &["read no further"]);
     assert!(broker.stats().given_up <= MOST);
-    leader(Some(1));
-    let tally = Arc::new(Tally::new(ALL));
-    let request = Subscribe::new("dead.k", count(&tally));
-    let request = request.options(SubscribeOptions::new().start(Start::Earliest));
-    let _dead = writer.subscribe_with(request).unwrap();
-    tally.wait_complete(LONG);
+    cluster.lead("dead.k", 0, Some(1));
+    wait_for_letters(&writer, ALL);
 }

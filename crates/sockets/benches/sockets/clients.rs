@@ -1,6 +1,8 @@
-//! The clients, in a process of their own, so that the processor time of the server's process is the server's alone.
+//! The clients, in a process of their own, so that the processor time of the server's process is
+//! the server's alone.
 //!
-//! The benchmark writes commands to its standard input, a line each, and gets an answer for each on its standard output.
+//! The benchmark writes commands to its standard input, a line each, and gets an answer for each on
+//! its standard output.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
@@ -170,7 +172,8 @@ impl Group {
         }));
     }
 
-    /// Waits until each member has so many messages, as long as any arrive, and returns the fewest and the most.
+    /// Waits until each member has so many messages, as long as any arrive, and returns the fewest
+    /// and the most.
     async fn messages(&self, each: u64) -> String {
         let counts: Vec<_> = self.seen.counts.lock().unwrap().clone();
         let (mut last, mut moved) = (0, Instant::now());
@@ -190,7 +193,8 @@ impl Group {
         }
     }
 
-    /// The number of messages since the last call, and the median, the 99th percentile and the longest of their times in µs.
+    /// The number of messages since the last call, and the median, the 99th percentile and the
+    /// longest of their times in µs.
     fn latency(&self) -> String {
         let mut latencies = std::mem::take(&mut *self.seen.latencies.lock().unwrap());
         latencies.sort_unstable();
@@ -255,7 +259,8 @@ async fn open(
 }
 
 async fn join(address: SocketAddr, path: &str, number: u64, dialect: Dialect) -> io::Result<Wire> {
-    // An address has 28,000 ports for connections to one server, and those of ended connections stay taken for a minute.
+    // An address has 28,000 ports for connections to one server, and those of ended connections
+    // stay taken for a minute.
     let from = [127, 0, 0, 1 + (number % 16) as u8];
     let mut wire = Wire::open(address, path, from, None).await?;
     // `join.success`, or the greeting of Engine.IO.

@@ -1,4 +1,5 @@
-//! Messages a second that 100 clients send and get back, each waiting for its own: a handler beside a bare axum echo.
+//! Messages a second that 100 clients send and get back, each waiting for its own: a handler beside
+//! a bare axum echo.
 
 use crate::Scale;
 use crate::figures::{Rounds, compare, processor};

@@ -1,4 +1,5 @@
-//! The processor time of one broadcast: a channel beside a bare loop over axum's sockets, and a room of socketioxide.
+//! The processor time of one broadcast: a channel beside a bare loop over axum's sockets, and a
+//! room of socketioxide.
 
 use crate::Scale;
 use crate::figures::{Rounds, compare, processor};

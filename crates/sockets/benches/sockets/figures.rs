@@ -32,7 +32,8 @@ impl Rounds {
     }
 }
 
-/// Prints a line for each candidate: its figures, and how the first candidate's median compares with it.
+/// Prints a line for each candidate: its figures, and how the first candidate's median compares
+/// with it.
 pub(crate) fn compare(title: &str, candidates: &[(&str, &Rounds)]) {
     println!("{title}");
     let own = candidates[0].1.median();

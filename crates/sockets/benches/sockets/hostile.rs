@@ -1,4 +1,5 @@
-//! Clients that mean harm, or are broken. Each goes on until the server ends its connection, and says how it ended.
+//! Clients that mean harm, or are broken. Each goes on until the server ends its connection, and
+//! says how it ended.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +27,8 @@ pub(crate) const KINDS: [&str; 7] = [
     "silent",
 ];
 
-/// Attacks with so many clients at once, and says how many connections ended in which way: `40*closed 1008,..`.
+/// Attacks with so many clients at once, and says how many connections ended in which way:
+/// `40*closed 1008,..`.
 pub(crate) async fn attack(
     kind: &str,
     count: u64,
@@ -163,7 +165,8 @@ fn status(answer: &[u8]) -> String {
     }
 }
 
-/// A member that sends the message as fast as it is taken, or never sends anything, not even a pong.
+/// A member that sends the message as fast as it is taken, or never sends anything, not even a
+/// pong.
 async fn joined(mut wire: Wire, message: Option<&[u8]>) -> io::Result<String> {
     loop {
         if let Some(message) = message {

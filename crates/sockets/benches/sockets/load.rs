@@ -1,4 +1,5 @@
-//! 5,000 connections on one machine, which come and go; and hostile clients, beside others that must not notice.
+//! 5,000 connections on one machine, which come and go; and hostile clients, beside others that
+//! must not notice.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ const LIMIT: u64 = 24 * 1024;
 /// Members whose latency is watched.
 const OTHERS: usize = 100;
 const PACE: Duration = Duration::from_millis(20);
-/// No machine is so slow that a broadcast to a hundred members takes longer, unless something holds them back.
+/// No machine is so slow that a broadcast to a hundred members takes longer, unless something holds
+/// them back.
 const NEVER: f64 = 2e6;
 
 pub(crate) async fn run(scale: &Scale) {
@@ -116,7 +118,8 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Broadcasts until the command has ended, and prints what the others felt. Returns the answer to the command.
+    /// Broadcasts until the command has ended, and prints what the others felt. Returns the answer
+    /// to the command.
     async fn during(&mut self, fleet: &mut Fleet, beside: &str, command: Option<&str>) -> String {
         let attackers = &mut *self.attackers;
         if let Some(command) = command {

@@ -1,8 +1,9 @@
 //! The sockets beside bare axum and socketioxide, in one run, and what they stand.
 //!
-//! `cargo bench -p fanfeed-sockets` prints, for each candidate, the median of the rounds and their quartiles, with the rounds of
-//! the candidates interleaved, and the ratio of the channel's median to the candidate's. The clients are a process of their own,
-//! and the processor time is that of the server's process alone.
+//! `cargo bench -p fanfeed-sockets` prints, for each candidate, the median of the rounds and their
+//! quartiles, with the rounds of the candidates interleaved, and the ratio of the channel's median
+//! to the candidate's. The clients are a process of their own, and the processor time is that of
+//! the server's process alone.
 //!
 //! | name | what it measures |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | `minute` | 200 broadcasts a second for a minute |
 //! | `load` | 5,000 connections that come and go, and hostile clients beside others |
 //!
-//! Names choose (`cargo bench -p fanfeed-sockets -- fanout echo`); without one, all of them run. `-- --test` runs everything
-//! briefly, and checks what the figures must be on any machine.
+//! Names choose (`cargo bench -p fanfeed-sockets -- fanout echo`); without one, all of them run.
+//! `-- --test` runs everything briefly, and checks what the figures must be on any machine.
 
 mod clients;
 mod echo;

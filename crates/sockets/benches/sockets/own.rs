@@ -42,7 +42,8 @@ impl Own {
         Self::with(Server::builder().limits(limits), Some(16 * 1024))
     }
 
-    /// A server that gives up hostile clients as soon as it can, with the default limit of their rate.
+    /// A server that gives up hostile clients as soon as it can, with the default limit of their
+    /// rate.
     pub(crate) async fn under_attack() -> Self {
         let limits = Limits::default()
             .connections_per_address(10_000)
@@ -53,7 +54,8 @@ impl Own {
         Self::with(Server::builder().limits(limits), None)
     }
 
-    /// `send` is how many bytes the kernel may keep for a connection, if it is not to decide itself.
+    /// `send` is how many bytes the kernel may keep for a connection, if it is not to decide
+    /// itself.
     fn with(builder: ServerBuilder, send: Option<u32>) -> Self {
         let server = builder
             .direct_handler("say", |request: Request| async move {

@@ -1,4 +1,5 @@
-//! The WebSocket of the clients: as little as they need, so that they take little time from the server.
+//! The WebSocket of the clients: as little as they need, so that they take little time from the
+//! server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,8 +26,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Connects and upgrades. `from` is the address of the loopback that the client has, and `receive` how many bytes the
-    /// kernel may keep for it, if it is not to decide itself.
+    /// Connects and upgrades. `from` is the address of the loopback that the client has, and
+    /// `receive` how many bytes the kernel may keep for it, if it is not to decide itself.
     pub(crate) async fn open(
         address: SocketAddr,
         path: &str,
@@ -101,7 +102,8 @@ impl Wire {
     /// The next text. Pings are answered meanwhile.
     pub(crate) async fn text(&mut self) -> io::Result<&[u8]> {
         loop {
-            // A frame that is borrowed would borrow the connection for the loop, so its place is kept.
+            // A frame that is borrowed would borrow the connection for the loop, so its place is
+            // kept.
             let (kind, range) = {
                 let (kind, payload) = self.frame().await?;
                 let length = payload.len();

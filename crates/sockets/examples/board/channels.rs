@@ -16,8 +16,8 @@ use crate::timetable::Timetable;
 /// One page joins a channel for each airport, and several pages can come from one address.
 const CONNECTIONS_PER_ADDRESS: usize = 2000;
 
-/// A server with a channel for each airport. It answers `clock`, by which a page learns how its clock differs, and `aloft`, with
-/// the flights that are in the air when the page joins.
+/// A server with a channel for each airport. It answers `clock`, by which a page learns how its
+/// clock differs, and `aloft`, with the flights that are in the air when the page joins.
 pub(crate) fn server(timetable: &Arc<Timetable>, nodes: &Nodes) -> Result<Server, BuildError> {
     let airports: HashSet<String> = timetable
         .flights()

@@ -4,10 +4,12 @@
 //! cargo run --release -p fanfeed-sockets --example board
 //! ```
 //!
-//! Then open <http://127.0.0.1:8080>. The page joins channels, and shows the stream, a map with what is in the air, a chart of the
-//! last minute, its own latency, and what it missed; stop the server and start it again to see that.
+//! Then open <http://127.0.0.1:8080>. The page joins channels, and shows the stream, a map with
+//! what is in the air, a chart of the last minute, its own latency, and what it missed; stop the
+//! server and start it again to see that.
 //!
-//! Two servers with a broker between them serve one audience. One of them replays; when it ends, the other goes on:
+//! Two servers with a broker between them serve one audience. One of them replays; when it ends,
+//! the other goes on:
 //!
 //! ```text
 //! cargo run --release -p fanfeed-sockets --example board -- --broker redis://localhost

@@ -41,8 +41,9 @@ impl Nodes {
         }
     }
 
-    /// Whether this server replays. Of several, the one with the smallest identity does. For a moment two can think so, or none:
-    /// pages leave out what comes twice, and the next one begins a little earlier.
+    /// Whether this server replays. Of several, the one with the smallest identity does. For a
+    /// moment two can think so, or none: pages leave out what comes twice, and the next one begins
+    /// a little earlier.
     pub(crate) fn leads(&self, server: &Server) -> bool {
         match server.node_id() {
             Some(id) => {
@@ -52,7 +53,8 @@ impl Nodes {
         }
     }
 
-    /// Whether this server has heard the others for a while, or cannot hear them because there is no connection.
+    /// Whether this server has heard the others for a while, or cannot hear them because there is
+    /// no connection.
     fn has_settled(&self, server: &Server) -> bool {
         let is_away = || {
             let broker = self.broker.as_ref();

@@ -9,12 +9,12 @@ use fanfeed_sockets::{BodyError, Message, Server};
 use crate::nodes::Nodes;
 use crate::timetable::{Position, Timetable};
 
-/// A replay that is this far behind goes on at the present: the machine slept, and nobody wants an hour of messages at once. The
-/// numbers tell the pages what they missed.
+/// A replay that is this far behind goes on at the present: the machine slept, and nobody wants an
+/// hour of messages at once. The numbers tell the pages what they missed.
 const TOO_LATE: Duration = Duration::from_secs(10);
 
-/// How far back a server begins that takes over from one that was killed: as far as that one may have been behind, and a second more
-/// than it takes to notice. Pages leave out what comes twice.
+/// How far back a server begins that takes over from one that was killed: as far as that one may
+/// have been behind, and a second more than it takes to notice. Pages leave out what comes twice.
 const TAKEN_OVER: Duration = Duration::from_secs(14);
 
 /// So many events are sent at once, before the rest of the server has a turn.

@@ -1,7 +1,8 @@
 //! What happens when, and under which number.
 //!
-//! Both follow from the time of day alone: a server that was restarted goes on where the replay is by now, a second server is at
-//! the same place, and the numbers tell a page exactly how much it missed.
+//! Both follow from the time of day alone: a server that was restarted goes on where the replay is
+//! by now, a second server is at the same place, and the numbers tell a page exactly how much it
+//! missed.
 
 use std::time::Duration;
 
@@ -224,7 +225,8 @@ impl Timetable {
     }
 }
 
-/// How long a flight takes, in seconds. The records do not say: estimated as half an hour and 480 miles an hour.
+/// How long a flight takes, in seconds. The records do not say: estimated as half an hour and 480
+/// miles an hour.
 fn duration(record: &records::Flight) -> f64 {
     30.0 * 60.0 + f64::from(record.distance) / 480.0 * 3600.0
 }

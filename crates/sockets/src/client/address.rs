@@ -74,7 +74,8 @@ fn scheme(name: &str) -> Scheme {
     name.parse().expect("it is the name of a scheme")
 }
 
-/// Appends a channel as one segment of a path. A segment of dots alone would be taken as a way up the path.
+/// Appends a channel as one segment of a path. A segment of dots alone would be taken as a way up
+/// the path.
 fn escape_segment(out: &mut String, channel: &str) {
     match channel {
         "." => out.push_str("%2E"),

@@ -1,7 +1,7 @@
 //! The cases of the Autobahn test suite, against a client that sends everything back.
 //!
-//! A case expects its messages back. So the reader gives what it gets to the writer, whatever it is, where it would decode it
-//! otherwise. Everything else is as in any client.
+//! A case expects its messages back. So the reader gives what it gets to the writer, whatever it
+//! is, where it would decode it otherwise. Everything else is as in any client.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

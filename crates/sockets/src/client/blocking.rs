@@ -25,11 +25,12 @@ use crate::wire::Message;
 
 /// A [`Client`] whose methods block their caller. Its connections run on a thread of its own.
 ///
-/// Its listeners are best registered with [`listen_blocking`](ClientBuilder::listen_blocking): they run on other threads, may
-/// block, and may call this client. An async listener runs on the client's own thread, where the methods that block
-/// return [`BlockingError::WouldDeadlock`].
+/// Its listeners are best registered with [`listen_blocking`](ClientBuilder::listen_blocking): they
+/// run on other threads, may block, and may call this client. An async listener runs on the
+/// client's own thread, where the methods that block return [`BlockingError::WouldDeadlock`].
 ///
-/// It can be dropped anywhere, inside async code too: dropping ends all memberships in the background.
+/// It can be dropped anywhere, inside async code too: dropping ends all memberships in the
+/// background.
 ///
 /// ```
 /// use fanfeed_sockets::{BlockingError, Client, JoinError, JoinOptions};
@@ -64,8 +65,9 @@ struct Thread {
 pub enum BlockingError<E> {
     /// The work failed.
     Failed(E),
-    /// The method was called on the client's own thread, which would have to do the work: in an async listener. Use a listener
-    /// of [`listen_blocking`](ClientBuilder::listen_blocking), or the async methods of a [`Publisher`].
+    /// The method was called on the client's own thread, which would have to do the work: in an
+    /// async listener. Use a listener of [`listen_blocking`](ClientBuilder::listen_blocking), or
+    /// the async methods of a [`Publisher`].
     WouldDeadlock,
     /// The client's thread has ended.
     Ended,
@@ -189,7 +191,8 @@ impl BlockingClient {
         self.client.has_channel(channel)
     }
 
-    /// Calls `listener` with each message with this key from now on, as [`Client::listen_blocking`] does.
+    /// Calls `listener` with each message with this key from now on, as [`Client::listen_blocking`]
+    /// does.
     pub fn listen(
         &self,
         key: impl Into<String>,
@@ -229,7 +232,8 @@ impl BlockingClient {
         self.client.publisher()
     }
 
-    /// Ends all memberships, and waits until their connections are closed. Closing again does nothing more.
+    /// Ends all memberships, and waits until their connections are closed. Closing again does
+    /// nothing more.
     ///
     /// # Errors
     /// If it is called on the client's own thread; the memberships then end in the background.
@@ -287,8 +291,8 @@ impl Thread {
 
 /// A channel at a host that a [`BlockingClient`] has joined.
 ///
-/// It does not keep the client's memberships, but the client's thread: dropping the client while one is left ends the
-/// memberships all the same.
+/// It does not keep the client's memberships, but the client's thread: dropping the client while
+/// one is left ends the memberships all the same.
 #[derive(Debug, Clone)]
 pub struct BlockingMembership {
     membership: Membership,

@@ -42,7 +42,8 @@ pub struct ClientBuilder {
 
 impl ClientBuilder {
     pub(super) fn new() -> Self {
-        // The client itself does what these three ask for. They have listeners so that middleware sees them.
+        // The client itself does what these three ask for. They have listeners so that middleware
+        // sees them.
         let own = [
             MESSAGE_JOIN_SUCCESS,
             MESSAGE_CHANNEL_EXPIRED,
@@ -64,14 +65,15 @@ impl ClientBuilder {
         }
     }
 
-    /// Calls `listener` with each message with this key, on whichever channel. A message that it returns is published. A
-    /// later listener for the same key replaces it.
+    /// Calls `listener` with each message with this key, on whichever channel. A message that it
+    /// returns is published. A later listener for the same key replaces it.
     ///
-    /// The messages of a membership are handled one after the other, those of different memberships side by side. A listener
-    /// for `join.success`, `channel.expired` or `channel.closed` comes in addition to what the client itself does then.
+    /// The messages of a membership are handled one after the other, those of different memberships
+    /// side by side. A listener for `join.success`, `channel.expired` or `channel.closed` comes in
+    /// addition to what the client itself does then.
     ///
-    /// The answer to a [request](super::ClientPublisher::request) of a listener is read only if the [`inbox`](Self::inbox) has room
-    /// for the messages before it.
+    /// The answer to a [request](super::ClientPublisher::request) of a listener is read only if the
+    /// [`inbox`](Self::inbox) has room for the messages before it.
     ///
     /// A listener must not block its thread; see [`listen_blocking`](Self::listen_blocking).
     #[must_use]
@@ -117,8 +119,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Calls `logger` with each [event](Client::events) of the client, on a thread of its own: a logger that is slow misses events,
-    /// and is told how many. Without one, nothing is written anywhere.
+    /// Calls `logger` with each [event](Client::events) of the client, on a thread of its own: a
+    /// logger that is slow misses events, and is told how many. Without one, nothing is written
+    /// anywhere.
     ///
     /// ```
     /// use fanfeed_sockets::Client;
@@ -131,7 +134,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Reconnects after waits that grow up to this one, as [`Backoff`](fanfeed::Backoff) draws them. 30 seconds by default.
+    /// Reconnects after waits that grow up to this one, as [`Backoff`](fanfeed::Backoff) draws
+    /// them. 30 seconds by default.
     #[must_use]
     pub fn reconnect(mut self, max_wait: Duration) -> Self {
         self.settings.reconnect = Some(max_wait);
@@ -145,9 +149,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives a membership up after so many attempts to connect that failed in a row. Without limit by default.
+    /// Gives a membership up after so many attempts to connect that failed in a row. Without limit
+    /// by default.
     ///
-    /// An attempt has also failed if the server upgrades the connection and ends it before it has sent anything but a close frame.
+    /// An attempt has also failed if the server upgrades the connection and ends it before it has
+    /// sent anything but a close frame.
     #[must_use]
     pub fn reconnect_attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = Some(attempts);
@@ -161,8 +167,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The longest time without any progress of a write. After it the connection is lost. 10 seconds
-    /// by default. A server that reads a large message slowly is not cut.
+    /// The longest time without any progress of a write. After it the connection is lost. 10
+    /// seconds by default. A server that reads a large message slowly is not cut.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.settings.write_timeout = timeout;
@@ -183,54 +189,60 @@ impl ClientBuilder {
         self
     }
 
-    /// How long nothing at all may come from the server. Then the connection is lost. 50 seconds by default.
+    /// How long nothing at all may come from the server. Then the connection is lost. 50 seconds by
+    /// default.
     #[must_use]
     pub fn silence_timeout(mut self, timeout: Duration) -> Self {
         self.settings.silence = timeout;
         self
     }
 
-    /// How long a message of the server may take to arrive. Its parts are signs of life, so this is what ends a connection whose
-    /// server sends a byte now and then. 2 minutes by default.
+    /// How long a message of the server may take to arrive. Its parts are signs of life, so this is
+    /// what ends a connection whose server sends a byte now and then. 2 minutes by default.
     ///
-    /// The client looks at this once in each [`silence_timeout`](Self::silence_timeout), so that a message may take up to two of
-    /// those longer. A ping or a pong of the server between two parts starts the time again: then the message is bounded by
-    /// [`max_message_bytes`](Self::max_message_bytes) alone. The time also starts again when the [`inbox`](Self::inbox) was full.
+    /// The client looks at this once in each [`silence_timeout`](Self::silence_timeout), so that a
+    /// message may take up to two of those longer. A ping or a pong of the server between two parts
+    /// starts the time again: then the message is bounded by
+    /// [`max_message_bytes`](Self::max_message_bytes) alone. The time also starts again when the
+    /// [`inbox`](Self::inbox) was full.
     #[must_use]
     pub fn message_timeout(mut self, timeout: Duration) -> Self {
         self.settings.message_timeout = timeout;
         self
     }
 
-    /// The largest message in bytes that the client takes. A larger one ends the membership with close code 1009. 1 MiB by
-    /// default.
+    /// The largest message in bytes that the client takes. A larger one ends the membership with
+    /// close code 1009. 1 MiB by default.
     #[must_use]
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_message = bytes;
         self
     }
 
-    /// The largest message in bytes that the client sends. 1 MiB by default. Servers of the Go library take 512 bytes by
-    /// default, and close the connection over more.
+    /// The largest message in bytes that the client sends. 1 MiB by default. Servers of the Go
+    /// library take 512 bytes by default, and close the connection over more.
     #[must_use]
     pub fn max_publish_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_publish = bytes;
         self
     }
 
-    /// How many messages of a membership may wait for their listeners. Then no more are read. 256 by default.
+    /// How many messages of a membership may wait for their listeners. Then no more are read. 256
+    /// by default.
     ///
-    /// Answers are then not read either: a listener that [requests](super::ClientPublisher::request) something on a channel that
-    /// is busier than the listener waits until its timeout. Such a listener starts a task for that, or has an inbox with
-    /// room for what comes meanwhile.
+    /// Answers are then not read either: a listener that
+    /// [requests](super::ClientPublisher::request) something on a channel that is busier than the
+    /// listener waits until its timeout. Such a listener starts a task for that, or has an inbox
+    /// with room for what comes meanwhile.
     #[must_use]
     pub fn inbox(mut self, messages: usize) -> Self {
         self.settings.inbox = messages;
         self
     }
 
-    /// How many bytes of messages may wait for their listeners: the other bound of the [`inbox`](Self::inbox). 4 MiB by default, and
-    /// 256 MiB at most. A message that is larger waits alone.
+    /// How many bytes of messages may wait for their listeners: the other bound of the
+    /// [`inbox`](Self::inbox). 4 MiB by default, and 256 MiB at most. A message that is larger
+    /// waits alone.
     #[must_use]
     pub fn inbox_bytes(mut self, bytes: u32) -> Self {
         self.settings.inbox_bytes = bytes;
@@ -244,15 +256,17 @@ impl ClientBuilder {
         self
     }
 
-    /// How many bytes of messages may wait to be written: the other bound of the [`outbox`](Self::outbox). 4 MiB by default,
-    /// and 256 MiB at most. A message that is larger waits alone.
+    /// How many bytes of messages may wait to be written: the other bound of the
+    /// [`outbox`](Self::outbox). 4 MiB by default, and 256 MiB at most. A message that is larger
+    /// waits alone.
     #[must_use]
     pub fn outbox_bytes(mut self, bytes: u32) -> Self {
         self.settings.outbox_bytes = bytes;
         self
     }
 
-    /// Trusts servers whose certificate one of these authorities has signed, in PEM, instead of those that the system trusts.
+    /// Trusts servers whose certificate one of these authorities has signed, in PEM, instead of
+    /// those that the system trusts.
     #[cfg(feature = "tls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[must_use]
@@ -346,7 +360,8 @@ pub(super) fn blocking(
             match tokio::task::spawn_blocking(move || listener(request)).await {
                 Ok(reply) => reply,
                 Err(error) => match error.try_into_panic() {
-                    // As if the listener had run here: the panic becomes an error outside of all middleware.
+                    // As if the listener had run here: the panic becomes an error outside of all
+                    // middleware.
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(error) => Err(error.into()),
                 },

@@ -40,7 +40,8 @@ pub(super) struct Core {
     pub(super) closed: CancellationToken,
 }
 
-/// What the program has the client call. It may hold publishers and memberships, which hold the client's state.
+/// What the program has the client call. It may hold publishers and memberships, which hold the
+/// client's state.
 #[derive(Default)]
 pub(super) struct Program {
     pub(super) middleware: Vec<Arc<dyn Middleware>>,
@@ -81,8 +82,8 @@ impl Core {
         }
     }
 
-    /// Closes the client, and drops its listeners and callbacks: a listener that has a publisher would
-    /// keep the client for ever.
+    /// Closes the client, and drops its listeners and callbacks: a listener that has a publisher
+    /// would keep the client for ever.
     pub(super) fn close(&self) {
         self.closed.cancel();
         let program = std::mem::take(&mut *self.program.write());

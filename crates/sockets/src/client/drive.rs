@@ -107,7 +107,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Lets the reading come to its end after a write has failed: in time, but for what listeners have to take first.
+    /// Lets the reading come to its end after a write has failed: in time, but for what listeners
+    /// have to take first.
     async fn rest(&self, mut reading: impl Future<Output = End> + Unpin, ended: Ended) -> End {
         loop {
             match timeout(self.core.settings.close_timeout, &mut reading).await {
@@ -159,7 +160,8 @@ impl Reader<'_> {
             Ok(Incoming::Message(message)) => {
                 let seen = Seen::of(&message);
                 let end = self.take(message, size).await;
-                // Only now is it handed over: a client whose connection ends before that asks for it again.
+                // Only now is it handed over: a client whose connection ends before that asks for
+                // it again.
                 if let Some(seen) = seen {
                     self.member.set_seen(seen);
                 }
@@ -218,8 +220,9 @@ impl Reader<'_> {
         end
     }
 
-    /// Puts into the queue of the listeners what came. If that is full, nothing more is read: the server feels it by the
-    /// back-pressure of TCP. It is not taken for silent meanwhile, and is told by pongs that this client is alive.
+    /// Puts into the queue of the listeners what came. If that is full, nothing more is read: the
+    /// server feels it by the back-pressure of TCP. It is not taken for silent meanwhile, and is
+    /// told by pongs that this client is alive.
     async fn hand_over(&self, received: Received, size: usize) {
         if let Some(received) = self.inbox.try_put(received, size) {
             self.pulse.set_paused(true);
@@ -272,8 +275,9 @@ impl Writer<'_> {
 
     /// Writes a message, and those behind it in the queue, and tells their publishers.
     ///
-    /// This may be dropped wherever it waits, and then the rest of the queue is written by the farewell. So it never waits with
-    /// a message in its hands: it takes one when the sink is ready for it.
+    /// This may be dropped wherever it waits, and then the rest of the queue is written by the
+    /// farewell. So it never waits with a message in its hands: it takes one when the sink is ready
+    /// for it.
     async fn write_batch(
         &mut self,
         queue: &mut mpsc::Receiver<Outgoing>,
@@ -325,7 +329,8 @@ impl Writer<'_> {
         let pinging = async {
             sink.feed(Frame::Ping(Bytes::new())).await?;
             if pulse.is_paused() {
-                // The pings of the server wait unread; some servers take a pong alone for a sign of life.
+                // The pings of the server wait unread; some servers take a pong alone for a sign of
+                // life.
                 sink.feed(Frame::Pong(Bytes::new())).await?;
             }
             sink.flush().await
@@ -334,7 +339,8 @@ impl Writer<'_> {
     }
 }
 
-/// Waits for a part of the writing, as long as the server takes something within each write timeout.
+/// Waits for a part of the writing, as long as the server takes something within each write
+/// timeout.
 async fn in_time(
     core: &Core,
     progress: &Progress,

@@ -54,7 +54,8 @@ impl Error for ClientBuildError {
     }
 }
 
-/// Why a channel was not joined. It shows neither headers nor parameters, which may be confidential.
+/// Why a channel was not joined. It shows neither headers nor parameters, which may be
+/// confidential.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -154,11 +155,13 @@ pub enum PublishFault {
     NoKey,
     /// The channel has not been joined, or has been left.
     NotJoined,
-    /// The channel has been joined at several hosts: publish with the [`Membership`](crate::Membership) of one of them.
+    /// The channel has been joined at several hosts: publish with the
+    /// [`Membership`](crate::Membership) of one of them.
     SeveralHosts,
     /// The connection was lost, and is being made again. Messages are not kept for it.
     Reconnecting,
-    /// The connection was lost before the message was written. Some of it may have reached the server.
+    /// The connection was lost before the message was written. Some of it may have reached the
+    /// server.
     Lost,
     /// The message is larger than `max_publish_bytes` allows.
     TooLarge {

@@ -75,7 +75,8 @@ pub enum LeaveReason {
     ChannelExpired,
     /// The server said that it closed the channel.
     ChannelClosed,
-    /// The connection ended in a way after which the client does not come back, or it was told not to reconnect.
+    /// The connection ended in a way after which the client does not come back, or it was told not
+    /// to reconnect.
     Ended(Ended),
     /// The connection ended, and could not be made again.
     GaveUp {
@@ -103,8 +104,8 @@ impl fmt::Display for LeaveReason {
 
 /// Something that happened to a membership of a client.
 ///
-/// `Debug` shows the host without its query, in which programs have tokens. Keys and ids from the server that are longer than 256
-/// bytes are cut.
+/// `Debug` shows the host without its query, in which programs have tokens. Keys and ids from the
+/// server that are longer than 256 bytes are cut.
 #[derive(Clone)]
 pub struct ClientEvent {
     /// The host. Empty for [`EventsMissed`](ClientEventKind::EventsMissed).
@@ -192,10 +193,11 @@ pub enum ClientEventKind {
         /// What the listener returned.
         error: Arc<HandlerError>,
     },
-    /// The server sent an error message that answers no request. This is it without its bodies and headers, which
-    /// [`on_server_error`](crate::ClientBuilder::on_server_error) gets.
+    /// The server sent an error message that answers no request. This is it without its bodies and
+    /// headers, which [`on_server_error`](crate::ClientBuilder::on_server_error) gets.
     ServerError(Arc<ErrorMessage>),
-    /// The logger was too slow, and missed this many events. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
+    /// The logger was too slow, and missed this many events. (A receiver learns that from
+    /// [`Lagged`](fanfeed::RecvError::Lagged).)
     EventsMissed {
         /// How many.
         missed: u64,

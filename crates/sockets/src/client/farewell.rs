@@ -13,8 +13,8 @@ use super::event::Ended;
 use super::member::Outgoing;
 use super::settings::Settings;
 
-/// Closes a connection, within the limit of the settings. `written` has the publishers of the messages
-/// that are in the sink and have not been flushed.
+/// Closes a connection, within the limit of the settings. `written` has the publishers of the
+/// messages that are in the sink and have not been flushed.
 pub(super) async fn close(
     settings: &Settings,
     end: &End,
@@ -33,12 +33,13 @@ pub(super) async fn close(
                 flush(&mut sink, &mut queue, written).await;
                 part(sink, stream, CloseCode::Away).await;
             }
-            // The library has queued the answer. If it cannot be written, the connection is over in any case.
+            // The library has queued the answer. If it cannot be written, the connection is over in
+            // any case.
             End::Ended(Ended::Closed { .. }) => drop(sink.flush().await),
             End::Ended(Ended::TooLarge(_)) => refuse(sink, stream, CloseCode::Size).await,
             End::Ended(Ended::NotText(_)) => refuse(sink, stream, CloseCode::Invalid).await,
             End::Ended(Ended::Protocol(_)) => refuse(sink, stream, CloseCode::Protocol).await,
-            // Nobody listens at the other end.
+            // The other end does not listen.
             End::Ended(_) => {}
         }
     };
@@ -79,8 +80,9 @@ async fn part(mut sink: Sink, mut stream: Stream, code: CloseCode) {
     }
 }
 
-/// Sends the close frame after a fault of the server. What it still sends is read as bytes and thrown away: a connection
-/// that is closed with unread bytes is reset, and the server might never see the frame.
+/// Sends the close frame after a fault of the server. What it still sends is read as bytes and
+/// thrown away: a connection that is closed with unread bytes is reset, and the server might never
+/// see the frame.
 async fn refuse(mut sink: Sink, stream: Stream, code: CloseCode) {
     if sink.send(frame(code)).await.is_err() {
         return;

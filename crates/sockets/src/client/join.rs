@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::wire::Headers;
 
-/// The headers and the parameters of the upgrade. The client sends them again with each new connection.
+/// The headers and the parameters of the upgrade. The client sends them again with each new
+/// connection.
 ///
 /// ```
 /// use fanfeed_sockets::JoinOptions;

@@ -41,7 +41,8 @@ pub(super) async fn live(
     over.reason = Some(reason);
 }
 
-/// Calls the listeners of a membership. It may be over before they are done, so the client ends them itself.
+/// Calls the listeners of a membership. It may be over before they are done, so the client ends
+/// them itself.
 async fn listen_while_open(
     core: Arc<Core>,
     member: Arc<Member>,
@@ -55,7 +56,8 @@ async fn listen_while_open(
     }
 }
 
-/// Ends the membership when it is dropped: after the task's work, or because its runtime shuts down.
+/// Ends the membership when it is dropped: after the task's work, or because its runtime shuts
+/// down.
 struct Over {
     core: Arc<Core>,
     member: Arc<Member>,
@@ -126,8 +128,8 @@ async fn connections(
 
 /// Whether the client stays away after such an end.
 ///
-/// A close frame with code 1000, or without a code, is how a server says that it wants the client to leave. A message
-/// over the limit would come again.
+/// A close frame with code 1000, or without a code, is how a server says that it wants the client
+/// to leave. A message over the limit would come again.
 fn is_final(ended: &Ended) -> bool {
     match ended {
         Ended::Closed { code } => matches!(code, None | Some(1000 | 1005)),

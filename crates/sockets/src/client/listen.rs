@@ -45,7 +45,8 @@ impl Inbox {
         Inboxed(received, part, self.core.meters.pending.hold())
     }
 
-    /// Puts in what came, which had this size on the wire, if there is room. Otherwise gives it back.
+    /// Puts in what came, which had this size on the wire, if there is room. Otherwise gives it
+    /// back.
     pub(super) fn try_put(&self, received: Received, size: usize) -> Option<Received> {
         let Some(part) = self.room.try_take(size) else {
             return Some(received);
@@ -53,7 +54,7 @@ impl Inbox {
         match self.sender.try_reserve() {
             Ok(place) => place.send(self.inboxed(received, part)),
             Err(mpsc::error::TrySendError::Full(())) => return Some(received),
-            // The task of the listeners is gone, and nobody wants messages.
+            // The task of the listeners is gone, so messages have no receiver.
             Err(mpsc::error::TrySendError::Closed(())) => {}
         }
         None
@@ -134,7 +135,8 @@ async fn handle(
     }
 }
 
-/// Publishes a listener's reply: on the channel that it names, which is that of the message unless the listener chose another.
+/// Publishes a listener's reply: on the channel that it names, which is that of the message unless
+/// the listener chose another.
 async fn send(core: &Arc<Core>, member: &Arc<Member>, reply: Message) -> Result<(), HandlerError> {
     let channel = reply.channel_id();
     let limit = core.settings.max_publish;

@@ -48,7 +48,8 @@ impl Drop for Outgoing {
     }
 }
 
-/// Where a message stands in the history of its channel: what a client that comes back shows to the server.
+/// Where a message stands in the history of its channel: what a client that comes back shows to the
+/// server.
 #[derive(Clone)]
 pub(super) struct Seen {
     epoch: HeaderValue,
@@ -227,8 +228,8 @@ impl Member {
         }
     }
 
-    /// Waits until the message is written. The connection ends when the server takes nothing for long, so it never
-    /// waits without end.
+    /// Waits until the message is written. The connection ends when the server takes nothing for
+    /// long, so it never waits without end.
     pub(super) async fn publish(
         &self,
         mut message: Message,

@@ -25,8 +25,8 @@ pub enum MembershipState {
 
 /// A channel at a host that a client has joined.
 ///
-/// Clones are the same membership. Dropping them leaves nothing: the membership ends with [`leave`](Self::leave), with its
-/// client, or from the server's side.
+/// Clones are the same membership. Dropping them leaves nothing: the membership ends with
+/// [`leave`](Self::leave), with its client, or from the server's side.
 #[derive(Clone)]
 pub struct Membership {
     core: Arc<Core>,
@@ -48,12 +48,14 @@ impl Membership {
         &self.member.channel
     }
 
-    /// The id that the server gave to this connection, once its `join.success` has come. A new connection gets a new id.
+    /// The id that the server gave to this connection, once its `join.success` has come. A new
+    /// connection gets a new id.
     pub fn client_id(&self) -> Option<Arc<str>> {
         self.member.client_id()
     }
 
-    /// Where it stands. It may have changed when the caller looks at the answer, except that what is over stays over.
+    /// Where it stands. It may have changed when the caller looks at the answer, except that what
+    /// is over stays over.
     pub fn state(&self) -> MembershipState {
         match &*self.member.phase().borrow() {
             Phase::Connected(_) => MembershipState::Connected,
@@ -92,12 +94,12 @@ impl Membership {
         }
     }
 
-    /// Leaves the channel: sends what was published, then a close frame, and waits until the server has answered
-    /// that, up to the close timeout. Leaving while the client reconnects ends the attempts. Leaving again does
-    /// nothing more.
+    /// Leaves the channel: sends what was published, then a close frame, and waits until the server
+    /// has answered that, up to the close timeout. Leaving while the client reconnects ends the
+    /// attempts. Leaving again does nothing more.
     ///
-    /// Messages that wait for their listeners are not handled any more. A listener that runs is not interrupted, and may
-    /// itself call this.
+    /// Messages that wait for their listeners are not handled any more. A listener that runs is not
+    /// interrupted, and may itself call this.
     pub async fn leave(&self) {
         self.member.leave.cancel();
         self.over().await;

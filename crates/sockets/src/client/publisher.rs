@@ -19,8 +19,8 @@ pub type RequestFuture<'a> =
 
 /// Sends messages on channels that were joined.
 ///
-/// A [`Client`](crate::Client), its [`Publisher`] and a [`Membership`](crate::Membership) are publishers; a test of a program
-/// can bring its own:
+/// A [`Client`](crate::Client), its [`Publisher`] and a [`Membership`](crate::Membership) are
+/// publishers; a test of a program can bring its own:
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -53,26 +53,31 @@ pub type RequestFuture<'a> =
 /// # Ok::<(), PublishError>(())
 /// ```
 pub trait ClientPublisher: Send + Sync {
-    /// Puts a message into the queue to the server of its channel, and does not wait until it is written.
+    /// Puts a message into the queue to the server of its channel, and does not wait until it is
+    /// written.
     ///
     /// # Errors
-    /// If the channel is not joined, or not connected at the moment; if the queue is full, or the message too large.
+    /// If the channel is not joined, or not connected at the moment; if the queue is full, or the
+    /// message too large.
     fn try_publish(&self, message: Message) -> Result<(), PublishError>;
 
-    /// Sends a message on its channel, and waits until it is written. The server does not acknowledge it.
+    /// Sends a message on its channel, and waits until it is written. The server does not
+    /// acknowledge it.
     ///
     /// It does not wait for a lost connection to come back: it fails at once.
     fn publish(&self, message: Message) -> PublishFuture<'_>;
 
-    /// Sends a message, and waits for the first message on the same channel that has its correlation id. It gets a new
-    /// correlation id unless it has one.
+    /// Sends a message, and waits for the first message on the same channel that has its
+    /// correlation id. It gets a new correlation id unless it has one.
     ///
-    /// In a listener, mind that the answer comes behind all messages that the server sent before it: it is not read while the
-    /// [`inbox`](crate::ClientBuilder::inbox) of the membership is full.
+    /// In a listener, mind that the answer comes behind all messages that the server sent before
+    /// it: it is not read while the [`inbox`](crate::ClientBuilder::inbox) of the membership is
+    /// full.
     fn request(&self, message: Message, timeout: Duration) -> RequestFuture<'_>;
 }
 
-/// Publishes on the channels of a client, and does not keep the client open. Clones publish for the same client.
+/// Publishes on the channels of a client, and does not keep the client open. Clones publish for the
+/// same client.
 #[derive(Clone)]
 pub struct Publisher {
     core: Arc<Core>,

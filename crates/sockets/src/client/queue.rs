@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// Room for the bytes of queued messages. A message takes its part until it is dropped or taken out; one that is larger than all of
-/// the room takes all of it.
+/// Room for the bytes of queued messages. A message takes its part until it is dropped or taken
+/// out; one that is larger than all of the room takes all of it.
 #[derive(Clone)]
 pub(super) struct Room {
     free: Arc<Semaphore>,
@@ -31,13 +31,13 @@ impl Room {
         match taken {
             Ok(part) => Some(part),
             Err(TryAcquireError::NoPermits) => None,
-            Err(TryAcquireError::Closed) => unreachable!("nobody closes it"),
+            Err(TryAcquireError::Closed) => unreachable!("it is never closed"),
         }
     }
 
     /// Waits for a part, behind those that wait already.
     pub(super) async fn take(&self, size: usize) -> Part {
         let taken = Arc::clone(&self.free).acquire_many_owned(self.part(size));
-        taken.await.expect("nobody closes it")
+        taken.await.expect("it is never closed")
     }
 }

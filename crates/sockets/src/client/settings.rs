@@ -102,7 +102,7 @@ impl Settings {
         Ok(())
     }
 
-    /// With no time that is longer than a year, which nobody waits for: `Duration::MAX` stands for "never".
+    /// Limits each time to a year, which stands for "never", as `Duration::MAX` does.
     pub(super) fn bounded(mut self) -> Self {
         for time in [
             &mut self.connect_timeout,

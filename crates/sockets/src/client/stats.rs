@@ -3,7 +3,8 @@
 use crate::observe::{Gauge, Held, Histogram, counters};
 
 counters! {
-    /// What a client has counted since it was built. Counts of things that go on meanwhile may be a moment old.
+    /// What a client has counted since it was built. Counts of things that go on meanwhile may be a
+    /// moment old.
     stats ClientStats {
         /// Channels that are joined now, those included to which the client reconnects.
         memberships,

@@ -18,7 +18,8 @@ mod with {
     /// How connections with TLS are made. Clones share what was loaded.
     #[derive(Clone)]
     pub(in super::super) struct Tls {
-        /// With the given certificates. Otherwise those of the system are loaded when they are first needed.
+        /// With the given certificates. Otherwise those of the system are loaded when they are
+        /// first needed.
         given: Option<Arc<ClientConfig>>,
         identity: Option<Arc<Pem>>,
         system: Arc<OnceLock<Arc<ClientConfig>>>,
@@ -80,7 +81,8 @@ mod with {
             Ok(Box::new(stream.map_err(JoinError::Io)?))
         }
 
-        /// With the certificates of the system, which are files: they are read on a thread that may block.
+        /// With the certificates of the system, which are files: they are read on a thread that may
+        /// block.
         async fn of_system(&self) -> Result<Arc<ClientConfig>, Arc<str>> {
             if let Some(config) = self.system.get() {
                 return Ok(Arc::clone(config));

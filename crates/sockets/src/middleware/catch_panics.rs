@@ -76,8 +76,8 @@ pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, PanicError> {
     catch_unwind(AssertUnwindSafe(call)).map_err(PanicError::new)
 }
 
-/// Polls a future of the application for at most this time: `None` if that was too short. A panic, of the future or of its
-/// drop, becomes an error.
+/// Polls a future of the application for at most this time: `None` if that was too short. A panic,
+/// of the future or of its drop, becomes an error.
 #[cfg(feature = "server")]
 pub(crate) async fn within<T>(
     time: std::time::Duration,
@@ -99,7 +99,8 @@ pub(crate) fn start(handler: &dyn Handler, request: Request) -> Result<ReplyFutu
         .map_err(|panic| PanicError::new(panic).into())
 }
 
-/// Polls the future of a handler. A panic becomes an error. A future that is ready is dropped, which may panic, too.
+/// Polls the future of a handler. A panic becomes an error. A future that is ready is dropped,
+/// which may panic, too.
 pub(crate) fn poll(future: &mut ReplyFuture, cx: &mut Context<'_>) -> Poll<Reply> {
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
     let reply = match polled {

@@ -41,7 +41,8 @@ impl Logger {
     }
 }
 
-/// What happened to a request. `Display` writes it as one line, with ids and keys but without bodies or headers.
+/// What happened to a request. `Display` writes it as one line, with ids and keys but without
+/// bodies or headers.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Entry<'a> {

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use super::{Middleware, Next};
 use crate::request::Request;
 
-/// Counts requests and measures handlers, by the key of the request. Clones share the counts, and any number of them
-/// can be in use in one process.
+/// Counts requests and measures handlers, by the key of the request. Clones share the counts, and
+/// any number of them can be in use in one process.
 ///
 /// Only keys that have a handler are counted, so a peer cannot make the table grow.
 ///

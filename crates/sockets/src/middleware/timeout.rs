@@ -9,10 +9,11 @@ use super::{Middleware, Next, Skip};
 use crate::handler::ReplyFuture;
 use crate::request::Request;
 
-/// Drops the future of a handler that takes longer than a limit, which is 30 seconds by default, cancels the
-/// [token](Request::cancel_token) of its request, and fails with [`TimeoutError`].
+/// Drops the future of a handler that takes longer than a limit, which is 30 seconds by default,
+/// cancels the [token](Request::cancel_token) of its request, and fails with [`TimeoutError`].
 ///
-/// A handler that blocks its thread is not stopped: it goes on beside the next message, unless it looks at the token.
+/// A handler that blocks its thread is not stopped: it goes on beside the next message, unless it
+/// looks at the token.
 #[derive(Clone)]
 pub struct Timeout {
     limit: Duration,

@@ -16,7 +16,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// A counter that nobody else sees.
+    /// A counter that is not exported.
     #[cfg(test)]
     pub(crate) fn alone() -> Self {
         Self {
@@ -42,7 +42,8 @@ impl Counter {
         }
     }
 
-    /// Called without any lock: the recorder is the program's code, and may use the server or the client.
+    /// Called without any lock: the recorder is the program's code, and may use the server or the
+    /// client.
     pub(crate) fn add(&self, n: u64) {
         self.count.fetch_add(n, Ordering::Relaxed);
         #[cfg(feature = "metrics")]
@@ -60,7 +61,8 @@ impl Counter {
     /// Reports what was noted. Called without any lock.
     #[cfg(feature = "server")]
     pub(crate) fn report(&self) {
-        // ORDERING: a thread reports after it has noted, and the number is all that there is to see. One call gets it.
+        // ORDERING: a thread reports after it has noted, and the number is all that there is to
+        // see. One call gets it.
         #[cfg(feature = "metrics")]
         if self.noted.load(Ordering::Relaxed) > 0 {
             let n = self.noted.swap(0, Ordering::Relaxed);

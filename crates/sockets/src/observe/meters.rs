@@ -1,7 +1,7 @@
 //! The feature `metrics`: gauges and histograms by the facade `metrics`.
 //!
-//! A server or a client asks the recorder for its metrics once, when it is built. The recorder is the program's code: if it panics,
-//! that value is lost.
+//! A server or a client asks the recorder for its metrics once, when it is built. The recorder is
+//! the program's code: if it panics, that value is lost.
 
 #[cfg(feature = "metrics")]
 mod on {

@@ -53,8 +53,9 @@ impl<E: Clone + Send + Sync + 'static> Observers<E> {
         }
     }
 
-    /// Calls `logger` with each event, on a thread of its own: what reports an event may hold a lock, and must not wait. If the
-    /// logger panics, it loses that event. `missed` makes the event for those that it was too slow for.
+    /// Calls `logger` with each event, on a thread of its own: what reports an event may hold a
+    /// lock, and must not wait. If the logger panics, it loses that event. `missed` makes the event
+    /// for those that it was too slow for.
     pub(crate) fn log(
         &self,
         logger: impl Fn(&E) + Send + 'static,
@@ -82,8 +83,8 @@ impl<E: Clone + Send + Sync + 'static> Observers<E> {
         Ok(())
     }
 
-    /// Ends the events, and waits for a short time until the logger has been called with all of them, so that a program that
-    /// ends then has its last lines.
+    /// Ends the events, and waits for a short time until the logger has been called with all of
+    /// them, so that a program that ends then has its last lines.
     pub(crate) async fn end(&self) {
         self.feed.close();
         let Some(mut ended) = self.logging.get().cloned() else {
@@ -103,8 +104,8 @@ impl<E: Clone + Send + Sync + 'static> Observers<E> {
     }
 }
 
-/// Measures a time on a thread of its own: a client may be closed outside of any runtime, or after its runtime has been shut
-/// down, and timers of tokio's panic there.
+/// Measures a time on a thread of its own: a client may be closed outside of any runtime, or after
+/// its runtime has been shut down, and timers of tokio's panic there.
 struct Clock {
     elapsed: watch::Receiver<()>,
     /// Ends the thread when this is dropped.

@@ -1,8 +1,10 @@
-//! The feature `tracing`: spans around publish and handle, and the trace context that messages carry.
+//! The feature `tracing`: spans around publish and handle, and the trace context that messages
+//! carry.
 //!
-//! The context is the W3C's: the headers `traceparent` and `tracestate`, of a message and not of HTTP. This crate passes it on, from
-//! the message that a handler got to those that it publishes or replies, and records it in the spans. It makes none: the identities
-//! of a trace belong to the library that exports it. A subscriber that panics loses spans, and changes nothing else.
+//! The context is the W3C's: the headers `traceparent` and `tracestate`, of a message and not of
+//! HTTP. This crate passes it on, from the message that a handler got to those that it publishes or
+//! replies, and records it in the spans. It makes none: the identities of a trace belong to the
+//! library that exports it. A subscriber that panics loses spans, and changes nothing else.
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -22,7 +24,8 @@ mod on {
     const STATE: &str = "tracestate";
     const TARGET: &str = "fanfeed_sockets";
 
-    /// The W3C has those who pass a `tracestate` on support at least as much. A peer may send more, which is not passed on.
+    /// The specification of the W3C demands that at least this many bytes of a `tracestate` are
+    /// passed on. A longer one is left out.
     const LONGEST_STATE: usize = 512;
 
     thread_local! {
@@ -59,7 +62,8 @@ mod on {
         }
     }
 
-    /// The part of a `traceparent` that all versions have: a version, a trace and a parent that are not zero, and flags.
+    /// The part of a `traceparent` that all versions have: a version, a trace and a parent that are
+    /// not zero, and flags.
     fn common_part(text: &str) -> Option<&str> {
         const LENGTH: usize = 55;
         let common = text.get(..LENGTH)?;
@@ -78,7 +82,8 @@ mod on {
             && is_hex(parent, 16)
             && is_set(parent)
             && is_hex(flags, 2)
-            // Later versions may add parts, which can have any length and any text, and are not passed on.
+            // Later versions may add parts, which can have any length and any text, and are not
+            // passed on.
             && match text.as_bytes().get(LENGTH) {
                 None => true,
                 Some(next) => version != "00" && *next == b'-',
@@ -90,7 +95,8 @@ mod on {
         message.header(PARENT).and_then(common_part)
     }
 
-    /// Whether a `tracestate` has no other characters than the W3C allows: printable ones, spaces and tabs.
+    /// Whether a `tracestate` has no other characters than the W3C allows: printable ones, spaces
+    /// and tabs.
     fn is_printable(text: &str) -> bool {
         text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
     }
@@ -113,8 +119,8 @@ mod on {
         }
     }
 
-    /// Begins to publish a message: gives it the context of the one that this thread handles, unless it has one of its own, and
-    /// enters a span.
+    /// Begins to publish a message: gives it the context of the one that this thread handles,
+    /// unless it has one of its own, and enters a span.
     pub(crate) fn publishing(to: &str, message: &mut Message) -> Publishing {
         // It fails in the destructors of a thread, where nothing is handled.
         let carried = CURRENT.try_with(|current| current.borrow().clone());

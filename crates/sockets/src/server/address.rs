@@ -86,8 +86,9 @@ impl Proxies {
 
     /// The address of the client whose TCP connection comes from `peer`.
     ///
-    /// If that is a proxy, `X-Forwarded-For` is read from its end, which is what the nearest proxy appended, up to the first
-    /// address that is no proxy. What comes before that is the client's own writing.
+    /// If that is a proxy, `X-Forwarded-For` is read from its end, which is what the nearest proxy
+    /// appended, up to the first address that is no proxy. What comes before that is the client's
+    /// own writing.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();

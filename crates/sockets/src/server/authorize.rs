@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 
 /// A client's request to join a channel, before its connection is a WebSocket.
 ///
-/// `Debug` shows the path and the names of the headers, and neither their values nor the query: credentials can be there.
+/// `Debug` shows the path and the names of the headers, and neither their values nor the query:
+/// credentials can be there.
 pub struct JoinRequest {
     pub(super) channel: String,
     pub(super) address: Option<IpAddr>,
@@ -23,8 +24,8 @@ impl JoinRequest {
         &self.channel
     }
 
-    /// The client's address: that of its TCP connection, or what a configured proxy forwarded. `None` if the server was
-    /// not told.
+    /// The client's address: that of its TCP connection, or what a configured proxy forwarded.
+    /// `None` if the server was not told.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }

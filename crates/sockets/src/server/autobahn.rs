@@ -1,8 +1,9 @@
 //! The cases of the Autobahn test suite, against sessions that send everything back.
 //!
-//! A case expects its messages back. So a socket stands between the WebSocket and the session that turns what arrives, whatever it
-//! is, into a message to a handler, and the handler's reply into the text that arrived. Everything else is as in any server: the
-//! WebSocket and its limits, the session with its inbox, its queue and its phases.
+//! A case expects its messages back. So a socket stands between the WebSocket and the session that
+//! turns what arrives, whatever it is, into a message to a handler, and the handler's reply into
+//! the text that arrived. Everything else is as in any server: the WebSocket and its limits, the
+//! session with its inbox, its queue and its phases.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

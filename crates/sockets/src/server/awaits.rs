@@ -84,8 +84,8 @@ impl Awaits {
 
     /// Hands an answer to its question. Gives it back if there is none, or no longer.
     pub(super) fn answer(&self, incoming: Incoming) -> Option<Incoming> {
-        // A count that is read too early misses no answer: the question is counted before it is sent, and a member that
-        // answers has received it.
+        // A count that is read too early misses no answer: the question is counted before it is
+        // sent, and a member that answers has received it.
         if self.count.load(Ordering::Relaxed) == 0 {
             return Some(incoming);
         }

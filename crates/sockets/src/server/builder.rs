@@ -83,7 +83,8 @@ impl ServerBuilder {
         self.handler(key.into(), Arc::new(handler), Audience::Sender)
     }
 
-    /// Handles messages with this key; the reply goes to all members of the channel, the sender among them.
+    /// Handles messages with this key; the reply goes to all members of the channel, the sender
+    /// among them.
     ///
     /// A reply whose channel id is that of another channel goes to that channel instead.
     pub fn channel_handler(self, key: impl Into<String>, handler: impl Handler) -> Self {
@@ -107,7 +108,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Asks this before each upgrade. It establishes the identity of the client, or refuses it with an HTTP status.
+    /// Asks this before each upgrade. It establishes the identity of the client, or refuses it with
+    /// an HTTP status.
     ///
     /// Without it, all clients are [anonymous](Identity::anonymous).
     pub fn authorize<F, R>(mut self, authorize: F) -> Self
@@ -119,8 +121,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Lets pages of these origins connect, such as `https://example.com`, besides those of the server's own host. `*`
-    /// allows every origin.
+    /// Lets pages of these origins connect, such as `https://example.com`, besides those of the
+    /// server's own host. `*` allows every origin.
     pub fn allowed_origins<I>(mut self, origins: I) -> Self
     where
         I: IntoIterator,
@@ -136,7 +138,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Believes the `X-Forwarded-For` header of these proxies: addresses, or networks such as `10.0.0.0/8`.
+    /// Believes the `X-Forwarded-For` header of these proxies: addresses, or networks such as
+    /// `10.0.0.0/8`.
     pub fn trusted_proxies<I>(mut self, proxies: I) -> Self
     where
         I: IntoIterator,
@@ -151,10 +154,11 @@ impl ServerBuilder {
         self.channel_lifetime_with(move |_| Some(lifetime))
     }
 
-    /// As [`channel_lifetime`](Self::channel_lifetime), by the id of the channel. `None` lets a channel live on.
+    /// As [`channel_lifetime`](Self::channel_lifetime), by the id of the channel. `None` lets a
+    /// channel live on.
     ///
-    /// It is called for each client that joins, and counts for the one that opens the channel. If it panics, that client is
-    /// disconnected with the close code 1011.
+    /// It is called for each client that joins, and counts for the one that opens the channel. If
+    /// it panics, that client is disconnected with the close code 1011.
     pub fn channel_lifetime_with<F>(mut self, lifetime: F) -> Self
     where
         F: Fn(&str) -> Option<Duration> + Send + Sync + 'static,
@@ -165,9 +169,10 @@ impl ServerBuilder {
 
     /// Is called after a client joined.
     ///
-    /// Hooks run on tasks of their own, so that they delay no message. Those of one channel run one after the other, in the
-    /// order in which things happened. One that takes longer than 30 s is dropped. While more than 1,024 calls of a channel
-    /// wait, clients that want to join it are refused with the status 503.
+    /// Hooks run on tasks of their own, so that they delay no message. Those of one channel run one
+    /// after the other, in the order in which things happened. One that takes longer than 30 s is
+    /// dropped. While more than 1,024 calls of a channel wait, clients that want to join it are
+    /// refused with the status 503.
     pub fn on_join<F, R>(mut self, f: F) -> Self
     where
         F: Fn(Connection) -> R + Send + Sync + 'static,
@@ -177,8 +182,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Is called after a client left its channel, for whatever reason: exactly once for each call of
-    /// [`on_join`](Self::on_join).
+    /// Is called after a client left its channel, for whatever reason: exactly once for each call
+    /// of [`on_join`](Self::on_join).
     pub fn on_leave<F, R>(mut self, f: F) -> Self
     where
         F: Fn(Connection) -> R + Send + Sync + 'static,
@@ -188,7 +193,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Is called with the id of a channel that came to be because a client joined it, before [`on_join`](Self::on_join).
+    /// Is called with the id of a channel that came to be because a client joined it, before
+    /// [`on_join`](Self::on_join).
     pub fn on_channel_create<F, R>(mut self, f: F) -> Self
     where
         F: Fn(Arc<str>) -> R + Send + Sync + 'static,
@@ -198,7 +204,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Is called with the id of a channel that ended, and why, after [`on_leave`](Self::on_leave) of its members.
+    /// Is called with the id of a channel that ended, and why, after [`on_leave`](Self::on_leave)
+    /// of its members.
     pub fn on_channel_close<F, R>(mut self, f: F) -> Self
     where
         F: Fn(Arc<str>, ChannelEnd) -> R + Send + Sync + 'static,
@@ -208,10 +215,12 @@ impl ServerBuilder {
         self
     }
 
-    /// Decides what a client is told about a message whose handler failed: any JSON, or `None` for nothing.
+    /// Decides what a client is told about a message whose handler failed: any JSON, or `None` for
+    /// nothing.
     ///
-    /// Without it, the client gets an [`ErrorDetail`](crate::ErrorDetail): the one that the handler returned as its error, or
-    /// what was wrong with the body, or else that the server could not handle the message.
+    /// Without it, the client gets an [`ErrorDetail`](crate::ErrorDetail): the one that the handler
+    /// returned as its error, or what was wrong with the body, or else that the server could not
+    /// handle the message.
     pub fn on_error<F>(mut self, f: F) -> Self
     where
         F: Fn(&Message, &HandlerError) -> Option<serde_json::Value> + Send + Sync + 'static,
@@ -220,8 +229,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether clients get the text of handlers' errors. `false` by default, because such a text can have internals in
-    /// it.
+    /// Whether clients get the text of handlers' errors. `false` by default, because such a text
+    /// can have internals in it.
     pub fn expose_errors(mut self, expose: bool) -> Self {
         self.exposes_errors = expose;
         self
@@ -233,27 +242,31 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether `get.info` is answered with the numbers of connections and channels. `true` by default. A handler for it
-    /// comes before that.
+    /// Whether `get.info` is answered with the numbers of connections and channels. `true` by
+    /// default. A handler for it comes before that.
     pub fn answer_info(mut self, answer: bool) -> Self {
         self.answers_info = answer;
         self
     }
 
-    /// Keeps the last `frames` messages of each channel, so that a client that comes back gets exactly what it missed, or is
-    /// told that it cannot. 0, the default, is no history.
+    /// Keeps the last `frames` messages of each channel, so that a client that comes back gets
+    /// exactly what it missed, or is told that it cannot. 0, the default, is no history.
     ///
-    /// Each message that is broadcast then has the headers `X-Channel-Epoch` and `X-Channel-Position`. A client remembers the
-    /// last ones that it saw, those of `join.success` included, and sends them when it connects again: in HTTP headers of
-    /// these names, or as the parameters `channelEpoch` and `channelPosition` of the query. Its new `join.success` has the header
-    /// `X-Channel-Gap`: `0` if the messages that it missed follow, all of them; a number if so many are gone for good, and the
-    /// rest follow; or `unknown` if the epoch is another one, and only new messages follow.
+    /// Each message that is broadcast then has the headers `X-Channel-Epoch` and
+    /// `X-Channel-Position`. A client remembers the last ones that it saw, those of `join.success`
+    /// included, and sends them when it connects again: in HTTP headers of these names, or as the
+    /// parameters `channelEpoch` and `channelPosition` of the query. Its new `join.success` has the
+    /// header `X-Channel-Gap`: `0` if the messages that it missed follow, all of them; a number if
+    /// so many are gone for good, and the rest follow; or `unknown` if the epoch is another one,
+    /// and only new messages follow.
     ///
-    /// The positions of an epoch have no holes. An epoch ends with its channel, unless a client comes back within
-    /// [`history_retention`](Self::history_retention) after the last one left. It is of one server: a client that comes back
-    /// to another one of many nodes is told `unknown`. Direct messages, and questions of `broadcast_await`, have no positions.
+    /// The positions of an epoch have no holes. An epoch ends with its channel, unless a client
+    /// comes back within [`history_retention`](Self::history_retention) after the last one left. It
+    /// is of one server: a client that comes back to another one of many nodes is told `unknown`.
+    /// Direct messages, and questions of `broadcast_await`, have no positions.
     ///
-    /// A channel keeps at most half of [`queue_bytes`](Limits::queue_bytes), so that what a client missed fits into its queue.
+    /// A channel keeps at most half of [`queue_bytes`](Limits::queue_bytes), so that what a client
+    /// missed fits into its queue.
     pub fn history(mut self, frames: usize) -> Self {
         self.history = frames;
         self
@@ -265,8 +278,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Calls `logger` with each [event](Server::events) of the server, on a thread of its own: a logger that is slow misses events,
-    /// and is told how many. Without one, nothing is written anywhere.
+    /// Calls `logger` with each [event](Server::events) of the server, on a thread of its own: a
+    /// logger that is slow misses events, and is told how many. Without one, nothing is written
+    /// anywhere.
     ///
     /// ```
     /// use fanfeed_sockets::Server;
@@ -280,16 +294,19 @@ impl ServerBuilder {
 
     /// Makes the server one of many nodes that serve the same channels.
     ///
-    /// - A broadcast, and a reply of a channel handler, goes to the members of the channel on all nodes, once to each.
-    ///   [`broadcast`](Server::broadcast) returns how many members of this node it was queued for.
-    /// - [`broadcast_direct`](Server::broadcast_direct), [`broadcast_await`](Server::broadcast_await) and
-    ///   [`close_channel`](Server::close_channel) concern the clients of all nodes.
-    /// - [`Server::presence`], [`Server::has_channel_anywhere`] and [`Server::node_events`] say who is there. The
-    ///   methods without "anywhere", the hooks and `get.info` are about this node.
+    /// - A broadcast, and a reply of a channel handler, goes to the members of the channel on all
+    ///   nodes, once to each. [`broadcast`](Server::broadcast) returns how many members of this
+    ///   node it was queued for.
+    /// - [`broadcast_direct`](Server::broadcast_direct),
+    ///   [`broadcast_await`](Server::broadcast_await) and [`close_channel`](Server::close_channel)
+    ///   concern the clients of all nodes.
+    /// - [`Server::presence`], [`Server::has_channel_anywhere`] and [`Server::node_events`] tell
+    ///   the members of all nodes. The methods without "anywhere", the hooks and `get.info` are
+    ///   about this node.
     /// - While the broker is away, the members of one node go on among themselves.
     ///
-    /// Whoever can publish to the broker under the [prefix](NodeOptions::prefix) can send anything to all clients: give the
-    /// broker credentials.
+    /// A program that can publish to the broker under the [prefix](NodeOptions::prefix) can send
+    /// anything to all clients: give the broker credentials.
     #[cfg(feature = "nodes")]
     #[cfg_attr(docsrs, doc(cfg(feature = "nodes")))]
     pub fn nodes(mut self, options: NodeOptions) -> Self {
@@ -434,12 +451,14 @@ pub enum BuildError {
     Proxy(NetworkError),
     /// This limit is 0, so that nothing could work. It has to be at least 1.
     ZeroLimit(&'static str),
-    /// An option of the nodes is wrong, or their thread cannot be started. The text says which and why.
+    /// An option of the nodes is wrong, or their thread cannot be started. The text says which and
+    /// why.
     #[cfg(feature = "nodes")]
     Nodes(String),
     /// The thread of the logger cannot be started. The text says why.
     Logger(String),
-    /// The history has more frames than half of the limit `queue_frames`, so that a client could not be given all of them.
+    /// The history has more frames than half of the limit `queue_frames`, so that a client could
+    /// not be given all of them.
     History {
         /// What was asked for.
         frames: usize,

@@ -308,7 +308,8 @@ impl Core {
         }
     }
 
-    /// Ends a channel: tells its members, and disconnects them. Returns whether it had not ended before.
+    /// Ends a channel: tells its members, and disconnects them. Returns whether it had not ended
+    /// before.
     pub(super) fn end_channel(&self, channel: &Arc<Channel>, end: ChannelEnd) -> bool {
         let members = {
             let mut channels = self.channels.write();
@@ -355,7 +356,8 @@ impl Core {
         true
     }
 
-    /// Closes a channel, and ends its history if that is kept without members. Returns whether it had members.
+    /// Closes a channel, and ends its history if that is kept without members. Returns whether it
+    /// had members.
     pub(super) fn close_channel(&self, id: &str) -> bool {
         let channel = self.channel(id);
         let had_members =
@@ -378,7 +380,8 @@ impl Core {
         self.sessions.read().get(client).cloned()
     }
 
-    /// Sends a message to one client. Returns whether that takes it, or `None` if it is not connected.
+    /// Sends a message to one client. Returns whether that takes it, or `None` if it is not
+    /// connected.
     pub(super) fn send_direct(&self, client: &str, mut message: Message) -> Option<bool> {
         let _publishing = publishing(client, &mut message);
         self.counters.published.add(1);
@@ -443,7 +446,8 @@ mod tests {
         let channels = core.channels.write();
         std::thread::scope(|scope| {
             let stats = scope.spawn(|| core.stats());
-            // Long enough for the thread to wait for the channels. A thread that is late proves nothing, and fails nothing.
+            // Long enough for the thread to wait for the channels. A thread that is late proves
+            // nothing, and fails nothing.
             std::thread::sleep(Duration::from_millis(200));
             let is_free = core.slots.try_lock_for(Duration::from_secs(1)).is_some();
             drop(channels);

@@ -13,8 +13,9 @@ pub(super) type Logger = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 
 /// Something that happened on a server.
 ///
-/// What clients wrote is shown by `Display` as a quoted text, so that it cannot forge a line. Bodies, headers and the query of the
-/// handshake are in no event. Keys of messages that are longer than 256 bytes are cut.
+/// What clients wrote is shown by `Display` as a quoted text, so that it cannot forge a line.
+/// Bodies, headers and the query of the handshake are in no event. Keys of messages that are longer
+/// than 256 bytes are cut.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServerEvent {
@@ -29,7 +30,8 @@ pub enum ServerEvent {
         /// Why.
         reason: Arc<str>,
     },
-    /// A TCP connection was closed at once: there are too many handshakes, in all or from this address.
+    /// A TCP connection was closed at once: there are too many handshakes, in all or from this
+    /// address.
     NotAccepted {
         /// The address of the peer.
         address: IpAddr,
@@ -92,7 +94,8 @@ pub enum ServerEvent {
         /// The text of the error, which clients do not get.
         error: Arc<str>,
     },
-    /// A hook, `authorize` or `channel_lifetime_with` panicked, or a hook took too long and was dropped.
+    /// A hook, `authorize` or `channel_lifetime_with` panicked, or a hook took too long and was
+    /// dropped.
     CallbackFailed {
         /// The method of the builder that set it.
         callback: &'static str,
@@ -108,7 +111,8 @@ pub enum ServerEvent {
         /// Why.
         end: ChannelEnd,
     },
-    /// The logger was too slow, and missed this many. (A receiver learns that from [`Lagged`](fanfeed::RecvError::Lagged).)
+    /// The logger was too slow, and missed this many. (A receiver learns that from
+    /// [`Lagged`](fanfeed::RecvError::Lagged).)
     EventsMissed {
         /// How many.
         missed: u64,
@@ -133,11 +137,12 @@ pub enum ConnectionEnd {
         /// The reason that the client was given.
         reason: &'static str,
     },
-    /// The client took nothing of what was written for the limit `write_time`.
+    /// The client read nothing for the limit `write_time`, and the server had data to write.
     Stalled,
     /// The connection was lost: the text of the error, or that the stream ended.
     Lost(Arc<str>),
-    /// The server cut it, at the deadline of a shutdown or with the runtime. Its handlers that still ran were dropped.
+    /// The server cut it, at the deadline of a shutdown or with the runtime. Its handlers that
+    /// still ran were dropped.
     Cut,
 }
 

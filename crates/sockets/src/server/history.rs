@@ -2,13 +2,15 @@
 //!
 //! # Invariants
 //!
-//! 1. Frames get their positions under the lock of the log, and are sent to the members under the same lock. So members
-//!    see positions without holes, in order.
-//! 2. A client joins under that lock too: it gets the frames that it missed, and then those that follow.
-//! 3. A log is attached to the channel while there is one, and is kept for some time after the last member has left.
-//!    Frames that are sent meanwhile are added to it.
-//! 4. An epoch stands for one unbroken sequence of positions. Where something may be missing in it, there is a new epoch. While
-//!    the place of the hole is not known, a client that comes back gets nothing that was kept, and a new epoch.
+//! 1. Frames get their positions under the lock of the log, and are sent to the members under the
+//!    same lock. So members see positions without holes, in order.
+//! 2. A client joins under that lock too: it gets the frames that it missed, and then those that
+//!    follow.
+//! 3. A log is attached to the channel while there is one, and is kept for some time after the last
+//!    member has left. Frames that are sent meanwhile are added to it.
+//! 4. An epoch stands for one unbroken sequence of positions. Where something may be missing in it,
+//!    there is a new epoch. While the place of the hole is not known, a client that comes back gets
+//!    nothing that was kept, and a new epoch.
 //!
 //! Locks are taken in this order: the channels of the server, `logs`, a log.
 
@@ -108,9 +110,11 @@ impl Histories {
         self.logs.read().get(channel).cloned()
     }
 
-    /// Gives a frame its position, keeps it, and sends it to the members. Returns how many there were.
+    /// Gives a frame its position, keeps it, and sends it to the members. Returns how many there
+    /// were.
     pub(super) fn append(&self, channel: &str, frame: &str) -> usize {
-        // A channel without a log has no members, and nobody can ask for what it missed.
+        // A channel without a log has no members, and no client can ask for messages that it
+        // missed.
         let Some(log) = self.log(channel) else {
             return 0;
         };
@@ -131,8 +135,8 @@ impl Histories {
         }
     }
 
-    /// Lets a client join. `join` gets its place in the history and the frames that it missed, and makes it a member
-    /// before the next frame is sent.
+    /// Lets a client join. `join` gets its place in the history and the frames that it missed, and
+    /// makes it a member before the next frame is sent.
     pub(super) fn join(
         &self,
         channel: &Arc<Channel>,
@@ -247,7 +251,8 @@ pub(super) fn strip(message: &mut Message) {
     }
 }
 
-/// Writes epoch and position into a frame. The headers are the last field of a message, so nothing has to be parsed.
+/// Writes epoch and position into a frame. The headers are the last field of a message, so nothing
+/// has to be parsed.
 fn numbered(frame: &str, epoch: &str, position: u64) -> String {
     let own = format!(
         "\"{HEADER_CHANNEL_EPOCH}\":[\"{epoch}\"],\"{HEADER_CHANNEL_POSITION}\":[\"{position}\"]}}}}\n"

@@ -104,7 +104,8 @@ impl Hooks {
     }
 }
 
-/// Calls hooks on tasks of their own: those of one channel in order, those of different channels at the same time.
+/// Calls hooks on tasks of their own: those of one channel in order, those of different channels at
+/// the same time.
 pub(super) struct HookRunner {
     hooks: Hooks,
     observers: Arc<Observers<ServerEvent>>,
@@ -133,7 +134,8 @@ impl HookRunner {
         &self.observers
     }
 
-    /// Queues an event. The caller holds the lock under which it happened, so that the events of a channel are in order.
+    /// Queues an event. The caller holds the lock under which it happened, so that the events of a
+    /// channel are in order.
     pub(super) fn push(self: &Arc<Self>, runtime: &tokio::runtime::Handle, event: Event) {
         if !self.hooks.wants(&event) {
             return;
@@ -154,7 +156,7 @@ impl HookRunner {
         runtime.spawn(Arc::clone(self).run(queue));
     }
 
-    /// Whether the hooks of a channel are so late that nobody should join it now.
+    /// Whether the hooks of a channel are so late that no client should join it now.
     pub(super) fn is_behind(&self, channel: &str) -> bool {
         if self.hooks.join.is_none() && self.hooks.leave.is_none() {
             return false;
@@ -235,7 +237,8 @@ impl Queue {
 }
 
 impl Drop for Queue {
-    /// The task may be dropped at any time, also before it began: with its runtime, or when hooks are stopped.
+    /// The task may be dropped at any time, also before it began: with its runtime, or when hooks
+    /// are stopped.
     fn drop(&mut self) {
         let left = match self.is_done {
             true => None,

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Writing fails when it has made no progress for some time: hyper waits for ever for a client that sends requests and reads
-/// no responses.
+/// Writing fails when it has made no progress for some time: hyper waits for ever for a client that
+/// sends requests and reads no responses.
 pub(super) struct HttpStream {
     inner: TcpStream,
     write_time: Duration,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-/// What happens to a member whose queue is full, because it reads more slowly than the channel sends.
+/// What happens to a member whose queue is full, because it reads more slowly than the channel
+/// sends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowMembers {
-    /// The member is disconnected with the close code 1013, "try again later". What was queued is dropped and counted.
+    /// The member is disconnected with the close code 1013, "try again later". What was queued is
+    /// dropped and counted.
     #[default]
     Close,
     /// The new message is dropped for this member, and counted.
@@ -17,7 +19,8 @@ pub enum SlowMembers {
 
 /// Limits of a server. Each one has a default that can meet the internet.
 ///
-/// A limit that is exceeded before the upgrade gives an HTTP status; after it, a close frame with a code and a reason.
+/// A limit that is exceeded before the upgrade gives an HTTP status; after it, a close frame with a
+/// code and a reason.
 ///
 /// | limit | default | status | close code |
 /// |---|---|---|---|
@@ -102,8 +105,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Makes times finite that the clock could not count (a century is no limit), and sends pings often enough for a client
-    /// that only answers them.
+    /// Makes times finite that the clock could not count (a century is no limit), and sends pings
+    /// often enough for a client that only answers them.
     pub(super) fn clamp_times(&mut self) {
         const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -144,8 +147,9 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Bytes of one message from a client, over all its fragments. With the framing of its fragments, it may take twice as many and
-    /// 64 KiB; a message that takes more closes the connection with 1008.
+    /// Bytes of one message from a client, over all its fragments. With the framing of its
+    /// fragments, it may take twice as many and 64 KiB; a message that takes more closes the
+    /// connection with 1008.
     message_size, get_message_size: usize;
     /// HTTP headers of a handshake.
     header_count, get_header_count: usize;
@@ -153,13 +157,15 @@ limits! {
     header_size, get_header_size: usize;
     /// How long a client may take for its handshake, and `authorize` for its answer.
     handshake_time, get_handshake_time: Duration;
-    /// TCP connections that have not finished their handshake, on a server that listens by itself (`serve`). Of one address, at
-    /// most [`connections_per_address`](Self::connections_per_address), unless it is a trusted proxy. Connections to other
-    /// routes of the application count, too.
+    /// TCP connections that have not finished their handshake, on a server that listens by itself
+    /// (`serve`). Of one address, at most
+    /// [`connections_per_address`](Self::connections_per_address), unless it is a trusted proxy.
+    /// Connections to other routes of the application count, too.
     handshakes, get_handshakes: usize;
     /// Connections in all.
     connections, get_connections: usize;
-    /// Connections from one address, where the address is known. The addresses of an IPv6 network of 64 bits count as one.
+    /// Connections from one address, where the address is known. The addresses of an IPv6 network
+    /// of 64 bits count as one.
     connections_per_address, get_connections_per_address: usize;
     /// Channels that have members.
     channels, get_channels: usize;
@@ -169,7 +175,8 @@ limits! {
     message_rate, get_message_rate: u32;
     /// Messages, pings and pongs that a client may send at once.
     message_burst, get_message_burst: u32;
-    /// How many malformed messages a connection survives. Each well-formed message makes up for one.
+    /// How many malformed messages a connection survives. Each well-formed message makes up for
+    /// one.
     malformed, get_malformed: u32;
     /// Messages that are queued for a member.
     queue_frames, get_queue_frames: usize;
@@ -179,33 +186,38 @@ limits! {
     slow_members, get_slow_members: SlowMembers;
     /// How long a write to a client may make no progress. Of `serve`, also one of an HTTP response.
     write_time, get_write_time: Duration;
-    /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part of one, a ping or a pong. (Parts
-    /// cannot be seen on a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at
-    /// least every two fifths of this time, whatever `ping_interval` is.
+    /// How long a client may be silent. Anything that arrives is a sign of life: a message, a part
+    /// of one, a ping or a pong. (Parts cannot be seen on a socket of axum's, which
+    /// [`serve_socket`](crate::Server::serve_socket) takes.) The server sends pings at least every
+    /// two fifths of this time, whatever `ping_interval` is.
     idle_time, get_idle_time: Duration;
-    /// How long a message may take to arrive, from its first byte to its last. Its parts are signs of life, so this is what ends a
-    /// client that sends a byte now and then.
+    /// How long a message may take to arrive, from its first byte to its last. Its parts are signs
+    /// of life, so this is what ends a client that sends a byte now and then.
     ///
     /// It does not bound everything:
-    /// - A ping or a pong between two parts is taken for 131 bytes, the most that it can have. If no more than that has arrived of
-    ///   the message, the time starts again. A client that sends its parts among pings is bounded by `message_size` and
-    ///   `message_rate` alone.
-    /// - The time starts again when the client's [`inbox`](Self::inbox) was full, because nothing was read meanwhile.
-    /// - On a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes, parts cannot be seen: there it has no
-    ///   effect, and a client that sends only parts is ended by [`idle_time`](Self::idle_time).
+    /// - A ping or a pong between two parts is taken for 131 bytes, the most that it can have. If
+    ///   no more than that has arrived of the message, the time starts again. A client that sends
+    ///   its parts among pings is bounded by `message_size` and `message_rate` alone.
+    /// - The time starts again when the client's [`inbox`](Self::inbox) was full, because nothing
+    ///   was read meanwhile.
+    /// - On a socket of axum's, which [`serve_socket`](crate::Server::serve_socket) takes, parts
+    ///   cannot be seen: there it has no effect, and a client that sends only parts is ended by
+    ///   [`idle_time`](Self::idle_time).
     message_time, get_message_time: Duration;
-    /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients alive; so it should be well
-    /// under 60 s.
+    /// The time between pings. With each ping goes an unsolicited pong, which keeps Go clients
+    /// alive; so it should be well under 60 s.
     ping_interval, get_ping_interval: Duration;
     /// Messages of one client that wait for their handler. When it is full, or holds 256 KiB or a
-    /// [`message_size`](Self::message_size) where that is more, the server stops reading from that client: until there is room,
-    /// it sees neither the client's pings nor its answers to questions.
+    /// [`message_size`](Self::message_size) where that is more, the server stops reading from that
+    /// client: until there is room, it sees neither the client's pings nor its answers to
+    /// questions.
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;
-    /// How long a close handshake may take, and how long handlers may go on after their connection has ended.
+    /// How long a close handshake may take, and how long handlers may go on after their connection
+    /// has ended.
     close_time, get_close_time: Duration;
-    /// Bytes of an error message, including its newline. A larger one is sent without the body of the message that failed.
-    /// Go clients accept 512 bytes by default.
+    /// Bytes of an error message, including its newline. A larger one is sent without the body of
+    /// the message that failed. Go clients accept 512 bytes by default.
     error_size, get_error_size: usize;
 }

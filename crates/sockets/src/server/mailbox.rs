@@ -16,7 +16,8 @@ use super::stats::Counters;
 /// One serialized message. Clones share the bytes.
 pub(super) type Frame = Utf8Bytes;
 
-/// A queue that is bounded in frames and in bytes. Any thread puts frames in; the session of the member takes them out.
+/// A queue that is bounded in frames and in bytes. Any thread puts frames in; the session of the
+/// member takes them out.
 ///
 /// Putting a frame in never waits. When the queue is full, the policy decides.
 pub(super) struct Mailbox {
@@ -75,14 +76,16 @@ impl Mailbox {
         self.state.lock().welcome = Some(frame);
     }
 
-    /// Puts a frame in, or drops one by policy. Counts and gives the frame back if the member is being disconnected.
+    /// Puts a frame in, or drops one by policy. Counts and gives the frame back if the member is
+    /// being disconnected.
     pub(super) fn push(&self, frame: Frame) -> Result<(), Frame> {
         let pushed = self.put(frame);
         self.counters.report_drops();
         pushed
     }
 
-    /// As [`push`](Self::push), where a lock may be held. The caller [reports](Counters::report_drops) what was dropped.
+    /// As [`push`](Self::push), where a lock may be held. The caller
+    /// [reports](Counters::report_drops) what was dropped.
     pub(super) fn put(&self, frame: Frame) -> Result<(), Frame> {
         let mut state = self.state.lock();
         if state.close.is_some() {
@@ -246,7 +249,8 @@ impl State {
     }
 }
 
-/// The mailbox of a member as a subscriber of its channel's feed. A history holds its lock while it sends to the feed.
+/// The mailbox of a member as a subscriber of its channel's feed. A history holds its lock while it
+/// sends to the feed.
 pub(super) struct Subscriber(pub(super) Arc<Member>);
 
 impl Carrier<Frame> for Subscriber {

@@ -2,22 +2,25 @@
 //!
 //! # Keys
 //!
-//! All begin with a prefix. `channel.<id>` carries the frames of one channel, `node.<id>` what is for one node, `presence` who
-//! is there. A message is a line of JSON ([`envelope`]) and then the frame as it goes on the wire: no other node serializes
-//! it again.
+//! All begin with a prefix. `channel.<id>` carries the frames of one channel, `node.<id>` what is
+//! for one node, `presence` the members of all nodes. A message is a line of JSON ([`envelope`])
+//! and then the frame as it goes on the wire: no other node serializes it again.
 //!
 //! # Invariants
 //!
-//! 1. A broadcast goes to the members of this node at once, and then to the broker. The origin ignores its own copy; other
-//!    nodes ignore a copy that comes again while it is in their window. So a member gets each broadcast at most once.
-//! 2. A session holds the [`Route`](route::Route) of its channel from before it joins until after it left, and a history holds
-//!    it as long as it is kept. The first holder subscribes, the last one unsubscribes. `join.success` waits for the
-//!    subscription to be live, so that a member misses nothing that another node publishes after it; it does not wait when
-//!    the broker's server is away, nor longer than [`NodeOptions::patience`]. The broker decides how messages are lost later.
-//! 3. Changes of presence happen under the lock of the server's channels, are numbered, and are published in order by one
-//!    task. See [`remote`] for how the others keep up.
-//! 4. Nothing here blocks: neither a session, nor a broadcast, nor a handler of the broker. Where the broker has no room, the
-//!    message is not published, which is counted and told.
+//! 1. A broadcast goes to the members of this node at once, and then to the broker. The origin
+//!    ignores its own copy; other nodes ignore a copy that comes again while it is in their window.
+//!    So a member gets each broadcast at most once.
+//! 2. A session holds the [`Route`](route::Route) of its channel from before it joins until after
+//!    it left, and a history holds it as long as it is kept. The first holder subscribes, the last
+//!    one unsubscribes. `join.success` waits for the subscription to be live, so that a member
+//!    misses nothing that another node publishes after it; it does not wait when the broker's
+//!    server is away, nor longer than [`NodeOptions::patience`]. The broker decides how messages
+//!    are lost later.
+//! 3. Changes of presence happen under the lock of the server's channels, are numbered, and are
+//!    published in order by one task. See [`remote`] for how the others keep up.
+//! 4. Nothing here blocks: neither a session, nor a broadcast, nor a handler of the broker. Where
+//!    the broker has no room, the message is not published, which is counted and told.
 //!
 //! What is promised, and what can race, stands on the page `docs::nodes`.
 
@@ -77,7 +80,8 @@ pub(super) struct Nodes {
     seen: Mutex<Seen>,
     local: Local,
     remote: Mutex<Remote>,
-    /// Held while changes are applied and told, so that they are told in order. Taken before `remote`.
+    /// Held while changes are applied and told, so that they are told in order. Taken before
+    /// `remote`.
     emitting: Mutex<()>,
     events: Feed<NodeEvent>,
     counters: Counters,
@@ -103,7 +107,7 @@ pub(super) struct Nodes {
 #[derive(Default)]
 struct Routes {
     by_channel: HashMap<Arc<str>, Weak<Route>>,
-    /// How many there may be before those that nobody holds are taken out.
+    /// How many there may be before the ones without an owner are removed.
     sweep_at: usize,
 }
 
@@ -160,7 +164,8 @@ impl Nodes {
         })
     }
 
-    /// Starts the thread of the nodes, which has a runtime of its own: the server may be built outside of any.
+    /// Starts the thread of the nodes, which has a runtime of its own: the server may be built
+    /// outside of any.
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
         let (started, handle) = mpsc::sync_channel(1);
         let nodes = Arc::clone(self);
@@ -174,7 +179,7 @@ impl Nodes {
             let task = task::begin(nodes);
             let _ = started.send(Ok(()));
             runtime.block_on(task);
-            // The broker may be busy with a subscription, for which nobody has to wait.
+            // The broker may be busy with a subscription. The shutdown need not wait for it.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("fanfeed-nodes".into());
@@ -215,7 +220,8 @@ impl Nodes {
         own.is_some_and(|own| own.iter().all(|link| link.is_live()))
     }
 
-    /// Holds the subscription of a channel, and waits for it to be live within the bounds that the module names.
+    /// Holds the subscription of a channel, and waits for it to be live within the bounds that the
+    /// module names.
     pub(super) async fn enter(self: &Arc<Self>, channel: &Arc<str>) -> Hold {
         let route = self.route(channel);
         let own = self.own.get().into_iter().flatten();
@@ -257,7 +263,7 @@ impl Nodes {
         route
     }
 
-    /// The subscriptions that somebody holds, those of the node itself included.
+    /// The subscriptions that are in use, those of the node itself included.
     fn all_links(&self) -> Vec<Arc<Link>> {
         let routes = self.routes.lock();
         let each = routes.by_channel.values().filter_map(Weak::upgrade);
@@ -280,7 +286,8 @@ impl Nodes {
         }
     }
 
-    /// Changes what is known of the other nodes, and tells it. Returns whether a snapshot is to be asked for.
+    /// Changes what is known of the other nodes, and tells it. Returns whether a snapshot is to be
+    /// asked for.
     fn apply(&self, act: impl FnOnce(&mut Remote) -> Effects) -> bool {
         let emitting = self.emitting.lock();
         let effects = act(&mut self.remote.lock());
@@ -343,7 +350,8 @@ impl Nodes {
         self.publish(self.keys.channel(channel), Some(channel), what, "") && is_known
     }
 
-    /// Sends a frame to a client of another node. Returns whether there is one, and the broker took the frame.
+    /// Sends a frame to a client of another node. Returns whether there is one, and the broker took
+    /// the frame.
     pub(super) fn send_direct(&self, client: &str, frame: &Frame) -> bool {
         let Some(node) = self.remote.lock().node_of(client) else {
             return false;
@@ -374,7 +382,8 @@ impl Nodes {
         self.wake.notify_one();
     }
 
-    /// In what time a channel expires on another node. `None` if none has it, or it does not expire, or should have already.
+    /// In what time a channel expires on another node. `None` if none has it, or it does not
+    /// expire, or should have already.
     pub(super) fn expires_in(&self, channel: &str) -> Option<Duration> {
         let expires = Duration::from_millis(self.remote.lock().expires(channel)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Counts the bytes that were read: a peer may be alive in the middle of a message, of which the WebSocket says nothing.
+/// Counts the bytes that were read: a peer may be alive in the middle of a message, of which the
+/// WebSocket says nothing.
 pub(super) struct Noted<S> {
     inner: S,
     read: u64,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::Core;
 
-/// An HTTP connection that is open and has no slot of a WebSocket. It is counted until it is dropped, or has a slot.
+/// An HTTP connection that is open and has no slot of a WebSocket. It is counted until it is
+/// dropped, or has a slot.
 pub(super) struct OpenHttp {
     core: Arc<Core>,
     is_counted: AtomicBool,

@@ -11,8 +11,8 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Whether a request may connect. A client that is no browser sends no origin, and may. A page may if it comes from
-    /// the host that the request is for, or from an origin that was allowed.
+    /// Whether a request may connect. A client that is no browser sends no origin, and may. A page
+    /// may if it comes from the host that the request is for, or from an origin that was allowed.
     pub(super) fn allow(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = origins.next() else {
@@ -39,8 +39,9 @@ impl Origins {
     }
 }
 
-/// Whether an origin, such as `https://example.com:8443`, has the host and the port of a `Host` header. A server behind a
-/// proxy that ends TLS does not know the scheme, so the default port of either scheme may be left out.
+/// Whether an origin, such as `https://example.com:8443`, has the host and the port of a `Host`
+/// header. A server behind a proxy that ends TLS does not know the scheme, so the default port of
+/// either scheme may be left out.
 fn is_same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else {
         return false;

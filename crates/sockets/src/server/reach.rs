@@ -1,4 +1,5 @@
-//! What a broadcast does besides reaching the members that are here: it goes into the history, and to other nodes.
+//! What a broadcast does besides reaching the members that are here: it goes into the history, and
+//! to other nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub(super) struct Reach {
 pub(super) struct Entrance {
     /// Where it comes back.
     pub(super) resume: Option<Resume>,
-    /// How long the channel lives, if this client opens it. `None` for a channel that does not expire.
+    /// How long the channel lives, if this client opens it. `None` for a channel that does not
+    /// expire.
     pub(super) lifetime: Option<Duration>,
     /// Keeps the channel's way to other nodes open.
     pub(super) hold: Option<Hold>,
@@ -53,7 +55,8 @@ impl Core {
         self.send(&channel, frame_for(id, message))
     }
 
-    /// What a question has in common with a broadcast. Its span ends here: the asker's future may move between threads.
+    /// What a question has in common with a broadcast. Its span ends here: the asker's future may
+    /// move between threads.
     pub(super) fn begin_question(&self, id: &str, message: &mut Message) {
         let _publishing = publishing(id, message);
         self.counters.published.add(1);

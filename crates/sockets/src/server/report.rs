@@ -12,7 +12,8 @@ use crate::wire::{DecodeError, ErrorDetail, Message};
 /// What a client learns of an error that is the server's own affair.
 const UNEXPLAINED: &str = "the server could not handle the message";
 
-/// The error message for a message whose handler failed. `None` if the application does not want one sent.
+/// The error message for a message whose handler failed. `None` if the application does not want
+/// one sent.
 pub(super) fn failed(settings: &Settings, message: &Message, error: HandlerError) -> Option<Frame> {
     // The application's code: its `on_error`, and the error's `Display` and `Drop`.
     let report = guard(|| report(settings, message, &error));

@@ -84,7 +84,8 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// The place of a connection from its accept until it is a WebSocket. It is given back when dropped.
+/// The place of a connection from its accept until it is a WebSocket. It is given back when
+/// dropped.
 struct Place {
     places: Arc<Mutex<Slots>>,
     address: Option<IpAddr>,

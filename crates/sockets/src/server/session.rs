@@ -26,13 +26,16 @@ use arrival::Arrival;
 use phase::Phase;
 use work::{Load, Running, Waiting};
 
-/// How often a session goes through its steps before it lets other tasks run. In each round it may send an inbox of messages to
-/// its channel, and other members have to run before their queues are full.
+/// How often a session goes through its steps before it lets other tasks run. In each round it may
+/// send an inbox of messages to its channel, and other members have to run before their queues are
+/// full.
 const ROUNDS: usize = 2;
 
-/// A member's connection. The future ends when the connection has ended and its messages have been handled.
+/// A member's connection. The future ends when the connection has ended and its messages have been
+/// handled.
 ///
-/// Everything is polled by one task, so that an idle connection costs one task, one timer and the buffers of the socket.
+/// Everything is polled by one task, so that an idle connection costs one task, one timer and the
+/// buffers of the socket.
 pub(super) struct Session<S> {
     core: Arc<Core>,
     runtime: Handle,
@@ -46,7 +49,8 @@ pub(super) struct Session<S> {
     running: Vec<Running>,
     bucket: Bucket,
     malformed: u32,
-    /// Whether reading goes on. Not after an error, or when the server is about to close the connection.
+    /// Whether reading goes on. Not after an error, or when the server is about to close the
+    /// connection.
     is_reading: bool,
     /// Whether reading waits for room in the inbox.
     is_paused: bool,
@@ -243,7 +247,8 @@ impl<S: Socket> Session<S> {
         if self.needs_flush && self.flush(cx, now) == Step::Lost {
             return Step::Lost;
         }
-        // Nothing else is waiting for frames that went out: a broadcast costs its members one round each.
+        // Nothing else is waiting for frames that went out: a broadcast costs its members one round
+        // each.
         match was_blocked && self.blocked.is_none() {
             true => Step::Progress,
             false => Step::Idle,
@@ -268,8 +273,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Sends a ping, and a pong for peers that go by pongs alone. A socket that is blocked shows by itself whether the
-    /// peer is alive.
+    /// Sends a ping, and a pong for peers that go by pongs alone. A socket that is blocked shows by
+    /// itself whether the peer is alive.
     fn ping(&mut self, cx: &mut Context<'_>) -> Step {
         let Some(socket) = self.socket.as_mut() else {
             return Step::Idle;
@@ -324,7 +329,8 @@ impl<S: Socket> Future for Session<S> {
         session.caused = Load::default();
         let ended = session.advance(cx);
         if session.has_caused_enough() && ended.is_pending() {
-            // Wakes this task after the runtime has looked at sockets, so that the other members can read in between.
+            // Wakes this task after the runtime has looked at sockets, so that the other members
+            // can read in between.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         let (frames, bytes) = std::mem::take(&mut session.sent);

@@ -18,7 +18,8 @@ pub(super) enum Taken {
 }
 
 impl Slots {
-    /// Takes a place. An address is given as its [`network_of`], or not at all where it says nothing.
+    /// Takes a place. An address is given as its [`network_of`], or not at all where it says
+    /// nothing.
     pub(super) fn take(
         &mut self,
         address: Option<IpAddr>,

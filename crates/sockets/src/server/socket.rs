@@ -70,8 +70,8 @@ pub(super) trait Socket: Send + Unpin {
     /// How many bytes have arrived, complete messages or not. `None` if that cannot be known.
     fn bytes_read(&self) -> Option<u64>;
 
-    /// Ends what is written, and reads and discards what the peer sends, until its end. Closing a TCP connection with unread data resets it, and
-    /// the peer may then never see the close frame.
+    /// Ends what is written, and reads and discards what the peer sends, until its end. Closing a
+    /// TCP connection with unread data resets it, and the peer may then never see the close frame.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -143,8 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for WebSocketStream<Noted<
 /// A WebSocket on a TCP connection of its own, which can tell cheaply that nothing has arrived.
 pub(super) struct TcpSocket {
     inner: WebSocketStream<Noted<TcpStream>>,
-    /// Whether everything that has arrived was read. A read that finds nothing clears a buffer first, which a broadcast to a
-    /// thousand members would otherwise do a thousand times.
+    /// Whether everything that has arrived was read. A read that finds nothing clears a buffer
+    /// first, which a broadcast to a thousand members would otherwise do a thousand times.
     is_drained: bool,
 }
 

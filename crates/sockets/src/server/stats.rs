@@ -3,7 +3,8 @@
 use crate::observe::{Gauge, Histogram, counters};
 
 counters! {
-    /// What a server has counted since it was built. Counts of things that go on meanwhile may be a moment old.
+    /// What a server has counted since it was built. Counts of things that go on meanwhile may be a
+    /// moment old.
     stats ServerStats {
         /// Connections that are open now, or in their handshake.
         connections,
@@ -19,14 +20,15 @@ counters! {
         refused,
         /// Messages that clients sent.
         received,
-        /// Messages that were broadcast to a channel or sent to one client: by the application, and as replies to others than the
-        /// sender. Each counts once, whatever the number of members.
+        /// Messages that were broadcast to a channel or sent to one client: by the application, and
+        /// as replies to others than the sender. Each counts once, whatever the number of members.
         published,
         /// Messages that were handed to clients' sockets.
         sent,
         /// Bytes of these messages, without the framing.
         sent_bytes,
-        /// Messages that were dropped because their client read too slowly, or its connection ended.
+        /// Messages that were dropped because their client read too slowly, or its connection
+        /// ended.
         dropped,
         /// Clients that were disconnected because they read too slowly.
         slow,
@@ -48,7 +50,8 @@ counters! {
 }
 
 impl Counters {
-    /// Reports to the recorder what [`Mailbox::put`](super::mailbox::Mailbox::put) has counted. Called without any lock.
+    /// Reports to the recorder what [`Mailbox::put`](super::mailbox::Mailbox::put) has counted.
+    /// Called without any lock.
     pub(super) fn report_drops(&self) {
         self.dropped.report();
         self.slow.report();

@@ -87,9 +87,9 @@ pub(super) fn push(body: Option<&Body>, out: &mut String) {
 
 /// A body is not valid JSON, or not the JSON of the type that was asked for.
 ///
-/// `Display` and `Debug` say where, and show nothing of the body, which may be confidential. So the error of `serde_json`, which may
-/// quote the body, is no [source](Error::source), of which loggers print the whole chain: ask for it with
-/// [`into_inner`](Self::into_inner).
+/// `Display` and `Debug` say where, and show nothing of the body, which may be confidential. So the
+/// error of `serde_json`, which may quote the body, is no [source](Error::source), of which loggers
+/// print the whole chain: ask for it with [`into_inner`](Self::into_inner).
 pub struct BodyError {
     what: &'static str,
     source: serde_json::Error,

@@ -25,8 +25,8 @@ pub enum Incoming {
 
 /// Reads one message, which is all that the bytes have, but for whitespace.
 ///
-/// Keys are read in any case, and the last of several counts. Unknown keys are skipped; a key that is missing or `null`
-/// has the empty value.
+/// Keys are read in any case, and the last of several counts. Unknown keys are skipped; a key that
+/// is missing or `null` has the empty value.
 ///
 /// # Errors
 /// If the bytes are not a JSON object, or a field of it has the wrong type.

@@ -43,7 +43,8 @@ pub struct ErrorMessage {
 }
 
 impl ErrorMessage {
-    /// Reads the detail of the error as a value: as [`ErrorDetail`], or as the type that the server uses.
+    /// Reads the detail of the error as a value: as [`ErrorDetail`], or as the type that the server
+    /// uses.
     ///
     /// # Errors
     /// If the detail is not the JSON of such a value. An error without detail is read as `null`.
@@ -69,7 +70,8 @@ impl ErrorMessage {
         body::json_of(self.origin_body.as_ref())
     }
 
-    /// Takes the body of the message that failed away, so that the error is not larger than the peer's limit.
+    /// Takes the body of the message that failed away, so that the error is not larger than the
+    /// peer's limit.
     pub fn clear_origin_body(&mut self) {
         self.origin_body = None;
     }
@@ -124,7 +126,8 @@ impl ErrorMessage {
         }
     }
 
-    /// What an event shows of an error message that a peer sent: no bodies and headers, and the beginnings of the texts.
+    /// What an event shows of an error message that a peer sent: no bodies and headers, and the
+    /// beginnings of the texts.
     #[cfg(feature = "client")]
     pub(crate) fn shown(mut self) -> Self {
         self.origin_body = None;
@@ -192,7 +195,8 @@ impl fmt::Debug for ErrorMessage {
     }
 }
 
-/// The usual detail of an error. On the wire its keys begin with upper-case letters; they are read in any case.
+/// The usual detail of an error. On the wire its keys begin with upper-case letters; they are read
+/// in any case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ErrorDetail {

@@ -11,8 +11,9 @@ use super::text;
 
 /// Names with lists of values, sorted by name.
 ///
-/// A name that is set here is written in its canonical form: `x-my-key` becomes `X-My-Key`, as in HTTP. A name that a peer sent
-/// keeps its spelling. Look-ups do not distinguish upper and lower case, in either.
+/// A name that is set here is written in its canonical form: `x-my-key` becomes `X-My-Key`, as in
+/// HTTP. A name that a peer sent keeps its spelling. Look-ups do not distinguish upper and lower
+/// case, in either.
 ///
 /// ```
 /// use fanfeed_sockets::Headers;
@@ -179,7 +180,8 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// The names keep their spelling; of a name that comes twice the last is kept. A value, or a list, may be null.
+/// The names keep their spelling; of a name that comes twice the last is kept. A value, or a list,
+/// may be null.
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
@@ -200,8 +202,8 @@ impl<'de> Deserialize<'de> for Headers {
                     let values = values.map(|value| value.unwrap_or_default().into_string());
                     entries.push((name.into_string(), values.collect()));
                 }
-                // A peer may send names by the ten thousand, in any order: they are sorted once. The last of equal names comes
-                // first here, and stays first.
+                // A peer may send names by the ten thousand, in any order: they are sorted once.
+                // The last of equal names comes first here, and stays first.
                 entries.reverse();
                 entries.sort_by(|(a, _): &(String, Vec<String>), (b, _)| a.cmp(b));
                 entries.dedup_by(|(later, _), (first, _)| later == first);
@@ -213,8 +215,8 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
-/// The canonical form of a name: a letter that begins a part between hyphens is upper case, the others lower. A name that
-/// has a character that HTTP does not take in a name stays as it is.
+/// The canonical form of a name: a letter that begins a part between hyphens is upper case, the
+/// others lower. A name that has a character that HTTP does not take in a name stays as it is.
 fn canonical(name: &str) -> Cow<'_, str> {
     if !name.bytes().all(is_token) {
         return Cow::Borrowed(name);

@@ -17,17 +17,21 @@ pub const MESSAGE_CHANNEL_CLOSED: &str = "channel.closed";
 
 /// The header of [`MESSAGE_JOIN_SUCCESS`] that says when the channel expires, in RFC 3339.
 pub const HEADER_CHANNEL_EXPIRES: &str = "X-Channel-Expires";
-/// The header that names the sequence in which a message of a channel with a history has its position. A client that comes
-/// back sends the last one in the header of this name of its HTTP request, or as [`PARAM_CHANNEL_EPOCH`].
+/// The header that names the sequence in which a message of a channel with a history has its
+/// position. A client that comes back sends the last one in the header of this name of its HTTP
+/// request, or as [`PARAM_CHANNEL_EPOCH`].
 pub const HEADER_CHANNEL_EPOCH: &str = "X-Channel-Epoch";
-/// The header that has the position of a message of a channel with a history, and in [`MESSAGE_JOIN_SUCCESS`] the position
-/// before the first message that follows. A client that comes back sends the last one in the header of this name of its HTTP
-/// request, or as [`PARAM_CHANNEL_POSITION`].
+/// The header that has the position of a message of a channel with a history, and in
+/// [`MESSAGE_JOIN_SUCCESS`] the position before the first message that follows. A client that comes
+/// back sends the last one in the header of this name of its HTTP request, or as
+/// [`PARAM_CHANNEL_POSITION`].
 pub const HEADER_CHANNEL_POSITION: &str = "X-Channel-Position";
-/// The header of [`MESSAGE_JOIN_SUCCESS`] that says to a client that comes back how many messages it has missed for good:
-/// `0`, a number, or `unknown`.
+/// The header of [`MESSAGE_JOIN_SUCCESS`] that says to a client that comes back how many messages
+/// it has missed for good: `0`, a number, or `unknown`.
 pub const HEADER_CHANNEL_GAP: &str = "X-Channel-Gap";
-/// The parameter of the query that can stand for [`HEADER_CHANNEL_EPOCH`], for clients that cannot set headers.
+/// The parameter of the query that can stand for [`HEADER_CHANNEL_EPOCH`], for clients that cannot
+/// set headers.
 pub const PARAM_CHANNEL_EPOCH: &str = "channelEpoch";
-/// The parameter of the query that can stand for [`HEADER_CHANNEL_POSITION`], for clients that cannot set headers.
+/// The parameter of the query that can stand for [`HEADER_CHANNEL_POSITION`], for clients that
+/// cannot set headers.
 pub const PARAM_CHANNEL_POSITION: &str = "channelPosition";

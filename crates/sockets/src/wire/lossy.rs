@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 
-/// A string in which escapes of lone surrogates, such as `\ud800`, have become U+FFFD. JavaScript writes them, and no Rust text can
-/// have them.
+/// A string in which escapes of lone surrogates, such as `\ud800`, have become U+FFFD. JavaScript
+/// writes them, and no Rust text can have them.
 #[derive(Default)]
 pub(super) struct Lossy<'a>(pub(super) Text<'a>);
 
@@ -71,7 +71,8 @@ fn replaced(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        // A surrogate begins with this byte, and each of the two after it is an invalid chunk of its own.
+        // A surrogate begins with this byte, and each of the two after it is an invalid chunk of
+        // its own.
         if chunk.invalid().first() == Some(&0xED) {
             text.push(char::REPLACEMENT_CHARACTER);
         }

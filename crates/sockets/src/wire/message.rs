@@ -13,8 +13,8 @@ use super::time::Timestamp;
 
 /// A message: a key that says what it is, a body, and for whom and from whom it is.
 ///
-/// The key is the `type` of the JSON; listeners and handlers are chosen by it. The body is JSON, which is passed on as
-/// it came: numbers keep their spelling, and objects their duplicate keys.
+/// The key is the `type` of the JSON; listeners and handlers are chosen by it. The body is JSON,
+/// which is passed on as it came: numbers keep their spelling, and objects their duplicate keys.
 ///
 /// ```
 /// use fanfeed_sockets::Message;
@@ -69,8 +69,8 @@ impl Message {
         }
     }
 
-    /// A message that answers this one: with its client, channel, user, app, expiration and correlation id; without its body
-    /// and its headers.
+    /// A message that answers this one: with its client, channel, user, app, expiration and
+    /// correlation id; without its body and its headers.
     pub fn new_from(&self, key: impl Into<String>) -> Self {
         Self {
             correlation_id: self.correlation_id.clone(),
@@ -91,7 +91,8 @@ impl Message {
 
     /// The error message that says that this message failed.
     ///
-    /// `detail` is its body: an [`ErrorDetail`](crate::ErrorDetail), any other value, or `&()` for none.
+    /// `detail` is its body: an [`ErrorDetail`](crate::ErrorDetail), any other value, or `&()` for
+    /// none.
     ///
     /// # Errors
     /// If the detail cannot be written as JSON.
@@ -109,7 +110,8 @@ impl Message {
         })
     }
 
-    /// Reads the body as a value. A message without a body is read as `null`, which is a value for `Option<T>` and for `()`.
+    /// Reads the body as a value. A message without a body is read as `null`, which is a value for
+    /// `Option<T>` and for `()`.
     ///
     /// # Errors
     /// If the body is not the JSON of such a value.
@@ -117,7 +119,8 @@ impl Message {
         body::bind(self.body.as_ref())
     }
 
-    /// The same message with this value as its body. A value that is `null` in JSON takes the body away.
+    /// The same message with this value as its body. A value that is `null` in JSON takes the body
+    /// away.
     ///
     /// # Errors
     /// If the value cannot be written as JSON.

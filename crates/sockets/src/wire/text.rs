@@ -40,8 +40,8 @@ pub(super) fn push_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Appends a valid JSON text without insignificant whitespace, escaped. Numbers keep their spelling, objects their
-/// duplicate keys.
+/// Appends a valid JSON text without insignificant whitespace, escaped. Numbers keep their
+/// spelling, objects their duplicate keys.
 pub(super) fn push_normal(out: &mut String, json: &str) {
     if is_normal(json) {
         out.push_str(json);
@@ -81,7 +81,8 @@ pub(super) fn push_normal(out: &mut String, json: &str) {
     out.push_str(&json[plain..]);
 }
 
-/// Whether [`push_normal`] would certainly leave the text as it is. Text with a space inside a string gives `false`.
+/// Whether [`push_normal`] would certainly leave the text as it is. Text with a space inside a
+/// string gives `false`.
 fn is_normal(json: &str) -> bool {
     // A chunk is examined whole, without a branch for each byte, so that it becomes vector code.
     json.as_bytes().chunks(64).all(|chunk| {
@@ -101,7 +102,8 @@ fn is_separator(bytes: &[u8]) -> bool {
     matches!(bytes, [0xE2, 0x80, 0xA8 | 0xA9, ..])
 }
 
-/// Appends `\uXXXX` for the character that the bytes begin with: an ASCII character, U+2028 or U+2029.
+/// Appends `\uXXXX` for the character that the bytes begin with: an ASCII character, U+2028 or
+/// U+2029.
 fn push_escape(out: &mut String, bytes: &[u8]) {
     match bytes {
         [0xE2, _, 0xA8, ..] => out.push_str("\\u2028"),

@@ -11,8 +11,8 @@ const DAY: i64 = 24 * HOUR;
 
 /// A point in time to the nanosecond, in UTC, from the year 0 to the year 9999.
 ///
-/// It prints as RFC 3339 with up to nine digits of the fraction, and without the zeros that end it. The default is the
-/// first moment of the year 1, which is what peers send for "not set".
+/// It prints as RFC 3339 with up to nine digits of the fraction, and without the zeros that end it.
+/// The default is the first moment of the year 1, which is what peers send for "not set".
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
@@ -48,7 +48,8 @@ impl Timestamp {
         Self { nanos: 0, ..self }
     }
 
-    /// The same time in the form of the standard library, or `None` if the platform cannot represent it.
+    /// The same time in the form of the standard library, or `None` if the platform cannot
+    /// represent it.
     pub fn to_system_time(self) -> Option<SystemTime> {
         let part = Duration::from_nanos(u64::from(self.nanos));
         let whole = Duration::from_secs(self.seconds.unsigned_abs());
@@ -243,8 +244,9 @@ const fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// The days from 1970-01-01 to a date of the Gregorian calendar. The algorithms of this function and of [`date_of`] are
-/// Howard Hinnant's `days_from_civil` and `civil_from_days`: years begin in March, so that a leap day is the last day.
+/// The days from 1970-01-01 to a date of the Gregorian calendar. The algorithms of this function
+/// and of [`date_of`] are Howard Hinnant's `days_from_civil` and `civil_from_days`: years begin in
+/// March, so that a leap day is the last day.
 const fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

@@ -23,7 +23,8 @@ fn no_complaint(page: &mut Page) {
     assert_eq!(page.complaints(), Vec::<String>::new());
 }
 
-/// The channels that are wanted, each with the last number, the messages received and the messages missed.
+/// The channels that are wanted, each with the last number, the messages received and the messages
+/// missed.
 pub(crate) fn counts(page: &mut Page) -> Vec<(String, [u64; 3])> {
     let counts = page.evaluate(
         "[...channels.values()].filter(one => one.wanted)
@@ -42,7 +43,8 @@ pub(crate) fn counts(page: &mut Page) -> Vec<(String, [u64; 3])> {
         .collect()
 }
 
-/// Every number between the two is either received or said to be missed. Gives how many were missed.
+/// Every number between the two is either received or said to be missed. Gives how many were
+/// missed.
 #[track_caller]
 pub(crate) fn accounted(before: &[(String, [u64; 3])], after: &[(String, [u64; 3])]) -> u64 {
     assert_eq!(before.len(), after.len());

@@ -1,4 +1,5 @@
-//! A page in a headless Chromium, driven over the DevTools protocol: commands and answers as JSON, on a WebSocket.
+//! A page in a headless Chromium, driven over the DevTools protocol: commands and answers as JSON,
+//! on a WebSocket.
 
 use std::collections::VecDeque;
 use std::env;
@@ -186,7 +187,8 @@ impl Page {
         fs::write(file, data).expect("the folder can be written");
     }
 
-    /// The errors that the browser reported: exceptions, refused connections, what a policy forbids.
+    /// The errors that the browser reported: exceptions, refused connections, what a policy
+    /// forbids.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         self.complaints.drain(..).collect()
     }

@@ -1,4 +1,5 @@
-//! The example `board`: its server, and its page in a headless Chromium. How a page is driven: `devtools.rs`.
+//! The example `board`: its server, and its page in a headless Chromium. How a page is driven:
+//! `devtools.rs`.
 
 mod browser;
 mod devtools;

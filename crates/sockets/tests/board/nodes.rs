@@ -7,8 +7,8 @@ mod browser {
     use crate::devtools::{DESK, Page};
     use crate::example::{Board, SPEED};
 
-    /// Pages of both servers hear the replay, whichever server sends it. When one server is killed, the page of the other goes
-    /// on and misses nothing.
+    /// Pages of both servers hear the replay, whichever server sends it. When one server is killed,
+    /// the page of the other goes on and misses nothing.
     fn one_audience(broker: &str) {
         let arguments = ["--speed", SPEED, "--broker", broker];
         let mut boards = [Board::start(&arguments), Board::start(&arguments)];

@@ -1,4 +1,5 @@
-//! Clients of programs without a runtime: the one that blocks its caller, and a plain one that is closed outside of its runtime.
+//! Clients of programs without a runtime: the one that blocks its caller, and a plain one that is
+//! closed outside of its runtime.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use parking_lot::Mutex;
 
 use super::common::{PATIENCE, Server};
 
-/// A server on a thread with a runtime of its own, which echoes each message with the key `echo`, but for those with the key
-/// `mute`.
+/// A server on a thread with a runtime of its own, which echoes each message with the key `echo`,
+/// but for those with the key `mute`.
 fn echo() -> (String, mpsc::Receiver<Option<u16>>) {
     let (sender, url) = mpsc::channel();
     let (closed, codes) = mpsc::channel();

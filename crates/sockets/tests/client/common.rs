@@ -77,7 +77,8 @@ impl Server {
         }
     }
 
-    /// Lets the client join a channel. Returns its membership, and its connection as the server sees it.
+    /// Lets the client join a channel. Returns its membership, and its connection as the server
+    /// sees it.
     pub(crate) async fn joined(&mut self, client: &Client, channel: &str) -> (Membership, Peer) {
         let joining = client.join(&self.url, channel, JoinOptions::new());
         let membership = joining.await.expect("it is joined");

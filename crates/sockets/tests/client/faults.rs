@@ -110,8 +110,9 @@ async fn b18_null_and_garbage_are_ignored_and_told() {
     assert!(got.try_recv().is_err());
 }
 
-/// The option is heeded, the attempts are counted, headers and limits are kept, waits grow, resets and silence reconnect:
-/// see `reconnecting`. Leaving meanwhile is in `leaving`. What is left is a flapping server.
+/// The option is heeded, the attempts are counted, headers and limits are kept, waits grow, resets
+/// and silence reconnect: see `reconnecting`. Leaving meanwhile is in `leaving`. What is left is a
+/// flapping server.
 #[tokio::test]
 async fn b19_many_reconnects_leave_one_connection() {
     let mut server = Server::start().await;
@@ -302,7 +303,8 @@ async fn b22_a_stalled_server_does_not_delay_other_channels() {
         let bad = bad.clone();
         async move { while bad.publish(large()).await.is_ok() {} }
     });
-    // The queue to the stalled server is full and stays so; meanwhile questions are answered on the other channel.
+    // The queue to the stalled server is full and stays so; meanwhile questions are answered on the
+    // other channel.
     let mut answers_in_a_row = 0;
     while answers_in_a_row < 50 {
         let full = bad.try_publish(Message::new("k", "", ""));

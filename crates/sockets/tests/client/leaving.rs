@@ -246,7 +246,8 @@ async fn a_join_that_is_dropped_joins_nothing() {
     assert!(matches!(again, Err(JoinError::Io(_))), "{again:?}");
 }
 
-/// A listener, middleware and a callback hold what holds the client's state. Closing and dropping let go of all of them.
+/// A listener, middleware and a callback hold what holds the client's state. Closing and dropping
+/// let go of all of them.
 #[tokio::test]
 async fn what_listeners_hold_does_not_keep_a_client() {
     for close in [false, true] {

@@ -67,7 +67,8 @@ async fn binary_messages_and_fragments_are_messages() {
         .send(Frame::Binary(text.clone().into()))
         .await
         .expect("sent");
-    // As the Go library splits a message: in the middle of a character, and with an empty frame at its end.
+    // As the Go library splits a message: in the middle of a character, and with an empty frame at
+    // its end.
     let bytes = text.into_bytes();
     let middle = bytes.iter().position(|&byte| byte == 0xC3).expect("é") + 1;
     let parts = [
@@ -374,7 +375,8 @@ async fn no_listener_holds_up_pings_answers_or_other_channels() {
     };
     tokio::join!(asked, answered).0.expect("an answer passes");
 
-    // The queue is full and no more is read: pongs say that the client is alive, and another channel goes on.
+    // The queue is full and no more is read: pongs say that the client is alive, and another
+    // channel goes on.
     for _ in 0..20 {
         peer.send_message(&Message::new("slow", "", "slow")).await;
     }

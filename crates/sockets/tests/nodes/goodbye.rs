@@ -37,7 +37,8 @@ async fn a_node_that_shuts_down_says_goodbye() {
     drop(member);
 }
 
-/// The deadline of the shutdown comes before the handler's end. The program may end when `shutdown` returns.
+/// The deadline of the shutdown comes before the handler's end. The program may end when `shutdown`
+/// returns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cuts_its_connections_says_goodbye() {
     let hang = |_: Request| std::future::pending::<Reply>();

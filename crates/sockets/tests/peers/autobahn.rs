@@ -1,8 +1,9 @@
 //! The cases of the Autobahn test suite, against the whole server and the whole client.
 //!
-//! A case expects its messages back, which neither a server nor a client of channels does: a server answers them with error messages.
-//! So the messages are not compared, and the cases that wait for one tell nothing here: they are judged in the tests of the library,
-//! where a server and a client send everything back.
+//! A case expects its messages back, which neither a server nor a client of channels does: a server
+//! answers them with error messages. So the messages are not compared, and the cases that wait for
+//! one tell nothing here: they are judged in the tests of the library, where a server and a client
+//! send everything back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

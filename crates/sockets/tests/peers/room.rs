@@ -17,7 +17,8 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// With handlers of `echo`, which answers the sender, `chat`, which answers all members, and `fail`.
+    /// With handlers of `echo`, which answers the sender, `chat`, which answers all members, and
+    /// `fail`.
     pub(crate) fn open() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let server = Server::builder()

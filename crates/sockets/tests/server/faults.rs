@@ -1,4 +1,5 @@
-//! The faults of the Go server, none of which this one has. Each test is named by its number in the protocol's list.
+//! The faults of the Go server, none of which this one has. Each test is named by its number in the
+//! protocol's list.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ async fn b1_direct_replies_go_to_their_own_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b2_many_outstanding_messages_arrive_whole_and_in_order() {
-    // All of them fit into a member's queue, for a machine under load runs some of the sessions late.
+    // All of them fit into a member's queue, for a machine under load runs some of the sessions
+    // late.
     let limits = Limits::default().queue_frames(400);
     let server = listen(echoing().limits(limits)).await;
     let mut members = Vec::new();
@@ -398,7 +400,8 @@ async fn b14_a_long_handler_does_not_cost_the_connection() {
     });
     let server = listen(builder.limits(limits)).await;
     let mut client = server.join("room").await;
-    // The last ones fill the inbox, so that the server does not read for longer than silence may last.
+    // The last ones fill the inbox, so that the server does not read for longer than silence may
+    // last.
     client.send("slow", Value::Null).await;
     for n in 0..3 {
         client.send("echo", json!(n)).await;

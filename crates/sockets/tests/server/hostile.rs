@@ -90,7 +90,8 @@ async fn frames_that_break_the_protocol_are_closed_with_their_code() {
     let server = listen(echoing()).await;
     let mut other = server.join("room").await;
     for (bytes, code) in [
-        // Unmasked, a reserved opcode, a reserved bit, a continuation of nothing, text that is not UTF-8.
+        // Unmasked, a reserved opcode, a reserved bit, a continuation of nothing, text that is not
+        // UTF-8.
         (&[0x81, 2, b'{', b'}'][..], 1002),
         (&[0x83, 0x80, 0, 0, 0, 0][..], 1002),
         (&[0xC1, 0x80, 0, 0, 0, 0][..], 1002),

@@ -17,7 +17,8 @@ use fanfeed_sockets::{
 
 type Ask = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What a recorder was told. Each value also calls `ask` with its name, which is code of the application.
+/// What a recorder was told. Each value also calls `ask` with its name, which is code of the
+/// application.
 #[derive(Default)]
 struct Book {
     values: Mutex<HashMap<String, Arc<AtomicU64>>>,
@@ -212,7 +213,8 @@ async fn a_recorder_learns_of_a_server_and_a_client() {
     assert_eq!(described.len(), 16 + 4 + 13 + 3, "{described:?}");
 }
 
-/// A recorder is the application's code: it may use the server wherever it is called, so no lock may be held there.
+/// A recorder is the application's code: it may use the server wherever it is called, so no lock
+/// may be held there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorder_may_use_the_server() {
     let policies = [

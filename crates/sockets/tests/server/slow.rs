@@ -15,7 +15,8 @@ fn tick(n: u32, body: &str) -> Message {
     Message::new("tick", "", "").with_body(&(n, body)).unwrap()
 }
 
-/// Broadcasts far more than sockets and queues hold to a member that does not read, and returns what it then reads.
+/// Broadcasts far more than sockets and queues hold to a member that does not read, and returns
+/// what it then reads.
 async fn read_late(policy: SlowMembers) -> (Vec<u64>, u64) {
     // Times that a machine which stops the test for a while does not exceed.
     let limits = Limits::default()
@@ -99,7 +100,8 @@ async fn a_client_that_asks_and_does_not_read_is_held_back_and_not_cut() {
     let (mut sink, mut stream) = futures_util::StreamExt::split(client.socket);
     let count = 3000;
     let body = "x".repeat(8 * 1024);
-    // More than fits into sockets, inbox and queue: the server stops reading until the client reads.
+    // More than fits into sockets, inbox and queue: the server stops reading until the client
+    // reads.
     let sending = tokio::spawn(async move {
         for n in 0..count {
             let text = json!({"type": "echo", "body": [n, body]}).to_string();
@@ -164,7 +166,8 @@ async fn large_answers_to_a_whole_inbox_do_not_cut_a_client_that_reads() {
 
 #[tokio::test]
 async fn large_answers_to_a_channel_do_not_cut_members_that_read() {
-    // A little more than a member's queue holds: sockets take the rest at once, also on a machine under load.
+    // A little more than a member's queue holds: sockets take the rest at once, also on a machine
+    // under load.
     const COUNT: usize = 12;
     let server = listen(generous()).await;
     let mut sender = server.join("room").await;

@@ -35,7 +35,8 @@ pub(crate) async fn listen(builder: ServerBuilder) -> Listening {
     }
 }
 
-/// A server whose direct handler `echo` sends a body back, and whose channel handler `chat` sends it to all.
+/// A server whose direct handler `echo` sends a body back, and whose channel handler `chat` sends
+/// it to all.
 pub(crate) fn echoing() -> ServerBuilder {
     Server::builder()
         .direct_handler("echo", |request: Request| async move {

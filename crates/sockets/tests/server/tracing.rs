@@ -1,4 +1,5 @@
-//! What the feature `tracing` adds: spans around publish and handle, and the context that messages carry on.
+//! What the feature `tracing` adds: spans around publish and handle, and the context that messages
+//! carry on.
 //!
 //! Each test has a runtime on its own thread, whose subscriber is that of the thread.
 

@@ -78,7 +78,8 @@ fn setting_replaces_every_spelling_and_adding_extends_the_last() {
     assert_eq!(message.headers().len(), 1);
 }
 
-/// As many names as fit into the largest message, in the order that costs most where each is inserted into its place.
+/// As many names as fit into the largest message, in the order that costs most where each is
+/// inserted into its place.
 #[test]
 fn very_many_names_are_read_and_copied_fast() {
     let names: Vec<String> = (0..110_000).rev().map(|n| format!("{n:06}")).collect();

@@ -1,4 +1,5 @@
-//! The JSON on the wire, held against texts that were written by hand from the description of the protocol.
+//! The JSON on the wire, held against texts that were written by hand from the description of the
+//! protocol.
 
 mod decoding;
 mod fixtures;

@@ -115,7 +115,8 @@ proptest! {
             let Ok(Incoming::Message(again)) = decode(written.as_bytes()) else {
                 panic!("a message is read as something else");
             };
-            // The changed body may be spelled in another way than ours: with `&`, which is written as `\u0026`.
+            // The changed body may be spelled in another way than ours: with `&`, which is written
+            // as `\u0026`.
             prop_assert_eq!(again.encode(), written);
             prop_assert_eq!(again.headers(), read.headers());
         }

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
-use fanfeed_broker::{Broker, Event as Happened};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use fanfeed_broker::{Broker, Event as Happened, MemoryBroker};
 use fanfeed_bus::{BusError, BusEvent, BusOptions, Context, Event, EventBus, GroupOptions};
 use fanfeed_bus::{Register, RemoteOptions};
 
@@ -115,24 +115,30 @@ fn unregister_all_ends_groups_too_and_close_waits_for_them() {
     until(|| broker.health().subscriptions == 0);
 }
 
+/// A bus with one thread, which its listener of [`Placed`] occupies. The listener sends to the
+/// receiver when it runs, and returns when the sender is dropped.
+fn with_a_thread_to_occupy(broker: Arc<MemoryBroker>) -> (EventBus, Receiver<()>, Sender<()>) {
+    let one_thread = BusOptions::new().threads(1).limit(1);
+    let bus = RemoteOptions::new().bus(one_thread).over(broker);
+    bus.register_type::<Ordered>().unwrap();
+    let (begun, began) = unbounded();
+    let (go, gate) = bounded::<()>(0);
+    let listener = Register::event(move |_: &Placed, _: &Context<'_>| {
+        begun.send(())?;
+        let _ = gate.recv();
+        Ok(())
+    });
+    bus.register_with(listener.asynchronous()).unwrap().detach();
+    (bus, began, go)
+}
+
 /// Guards against an event that was acknowledged because its listener, which had ended before its
 /// turn, had not failed. And against a group that gave it up, because this counted as its only
 /// attempt.
 #[test]
 fn an_event_whose_listener_ends_before_its_turn_goes_to_another_member() {
     let broker = broker();
-    let one_thread = BusOptions::new().threads(1).limit(1);
-    let leaving = RemoteOptions::new().bus(one_thread).over(broker.clone());
-    leaving.register_type::<Ordered>().unwrap();
-    let (begun, began) = unbounded();
-    let (go, gate) = bounded::<()>(0);
-    let blocked = move |_: &Placed, _: &Context<'_>| {
-        begun.send(())?;
-        let _ = gate.recv();
-        Ok(())
-    };
-    let blocked = Register::event(blocked).asynchronous();
-    leaving.register_with(blocked).unwrap().detach();
+    let (leaving, began, go) = with_a_thread_to_occupy(broker.clone());
     let (tx, rx) = unbounded();
     let to = |at: &'static str| {
         let tx = tx.clone();
@@ -199,18 +205,7 @@ fn an_event_that_a_closed_bus_refuses_goes_to_another_member() {
 #[test]
 fn an_event_that_waits_for_a_thread_at_the_deadline_goes_to_another_member() {
     let broker = broker();
-    let one_thread = BusOptions::new().threads(1).limit(1);
-    let leaving = RemoteOptions::new().bus(one_thread).over(broker.clone());
-    leaving.register_type::<Ordered>().unwrap();
-    let (begun, began) = unbounded();
-    let (go, gate) = bounded::<()>(0);
-    let blocked = move |_: &Placed, _: &Context<'_>| {
-        begun.send(())?;
-        let _ = gate.recv();
-        Ok(())
-    };
-    let blocked = Register::event(blocked).asynchronous();
-    leaving.register_with(blocked).unwrap().detach();
+    let (leaving, began, go) = with_a_thread_to_occupy(broker.clone());
     let once = GroupOptions::new().attempts(1);
     let member = Register::event(|_: &Ordered, _: &Context<'_>| Ok(()));
     let member = member.group_with("billing", once).asynchronous();

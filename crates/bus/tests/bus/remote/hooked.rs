@@ -55,7 +55,8 @@ impl Hooked {
         Arc::clone(&self.inner.lock().unwrap())
     }
 
-    /// Ends all subscriptions, as a server does that refuses them. Later ones are of another broker.
+    /// Ends all subscriptions, as a server does that refuses them. Later ones are of another
+    /// broker.
     pub(crate) fn refuse_all(&self) {
         let old = std::mem::take(&mut *self.inner.lock().unwrap());
         old.close(LONG).unwrap();

@@ -29,8 +29,8 @@ use crate::outbound::{OVERHEAD, explain};
 use crate::position::position;
 use crate::record;
 
-/// The most letters, and the most bytes of payloads, that may wait for the cluster. Beyond that, and
-/// while one has waited for longer than the timeout for confirmations, groups read nothing: no
+/// The most letters, and the most bytes of payloads, that may wait for the cluster. Beyond that,
+/// and while one has waited for longer than the timeout for confirmations, groups read nothing: no
 /// offset behind a letter is committed, so the messages behind it would come again after a restart.
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 64 << 20;

@@ -7,7 +7,7 @@ use crate::server::event::ServerEvent;
 use crate::server::hooks::ChannelEnd;
 
 impl Core {
-    /// Lets nobody join any more, and disconnects all members.
+    /// Refuses new members, and disconnects all members.
     pub(in crate::server) fn begin_shutdown(&self) {
         let channels: Vec<_> = {
             // Under the locks that `join` and `reserve` hold while they look at the flag.
@@ -40,7 +40,8 @@ impl Core {
         }
     }
 
-    /// Waits until no connection is left, in its handshake or later, nor one with a response of the application under way.
+    /// Waits until no connection is left, in its handshake or later, nor one with a response of the
+    /// application under way.
     pub(in crate::server) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -52,7 +53,8 @@ impl Core {
         }
     }
 
-    /// Ends all connections at once, also those that are no sessions yet. Returns how many there were.
+    /// Ends all connections at once, also those that are no sessions yet. Returns how many there
+    /// were.
     pub(in crate::server) fn kill(&self) -> usize {
         let http = *self.http.lock();
         let count = http + self.slots.lock().taken;

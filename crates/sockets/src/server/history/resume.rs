@@ -16,7 +16,8 @@ pub(in crate::server) struct Resume {
 }
 
 impl Resume {
-    /// Reads it from the headers, or else the parameters, of a request. `None` if the client does not come back.
+    /// Reads it from the headers, or else the parameters, of a request. `None` if the client does
+    /// not come back.
     pub(in crate::server) fn of(request: &JoinRequest) -> Result<Option<Self>, Refusal> {
         let look = |header: &str, param: &str| {
             let header = request.header(header).map(str::to_owned);

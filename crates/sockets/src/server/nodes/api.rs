@@ -10,7 +10,8 @@ use crate::server::Server;
 /// How many events a receiver holds.
 const EVENTS: usize = 1024;
 
-/// With many nodes, and the feature `nodes`: see [`ServerBuilder::nodes`](crate::ServerBuilder::nodes).
+/// With many nodes, and the feature `nodes`: see
+/// [`ServerBuilder::nodes`](crate::ServerBuilder::nodes).
 ///
 /// What these methods say about other nodes is what those said a moment ago.
 impl Server {
@@ -19,8 +20,9 @@ impl Server {
         self.core.nodes().map(|nodes| Arc::clone(&nodes.id))
     }
 
-    /// Whether this node is subscribed to what the other nodes say of themselves, and to what is sent to it alone. Before that it
-    /// knows of no other node, because it cannot hear them. `true` if the server is alone.
+    /// Whether this node is subscribed to what the other nodes say of themselves, and to what is
+    /// sent to it alone. Before that it knows of no other node, because it cannot hear them. `true`
+    /// if the server is alone.
     pub fn hears_nodes(&self) -> bool {
         self.core.nodes().is_none_or(|nodes| nodes.is_reached())
     }
@@ -65,8 +67,9 @@ impl Server {
         channels
     }
 
-    /// A receiver of what happens among the nodes from now on. It holds 1,024 events. One that is not read delays nobody: it
-    /// loses the oldest, and learns how many. `None` if the server is alone.
+    /// Returns a receiver of all later events of the nodes. It holds 1,024 events. A receiver that
+    /// is not read delays no other: it loses the oldest events, and learns how many. `None` if the
+    /// server is alone.
     pub fn node_events(&self) -> Option<Receiver<NodeEvent>> {
         let nodes = self.core.nodes()?;
         let subscriber = nodes.events.subscriber().capacity(EVENTS);

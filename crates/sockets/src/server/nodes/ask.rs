@@ -95,7 +95,8 @@ impl Nodes {
         }
     }
 
-    /// Waits for the first answer, from here or from another node. `None` when nobody is left who could answer.
+    /// Waits for the first answer, from here or from another node. `None` when no member is
+    /// left that could answer.
     async fn first_answer(
         &self,
         channel: &str,

@@ -1,4 +1,5 @@
-//! What nodes tell each other: a line of JSON, and then a frame as it goes on the wire, or members as JSON.
+//! What nodes tell each other: a line of JSON, and then a frame as it goes on the wire, or members
+//! as JSON.
 
 use std::borrow::Cow;
 
@@ -52,7 +53,7 @@ pub(super) enum What<'a> {
     Beat {
         interval: u64,
         version: u64,
-        /// The node has just come, and knows nobody.
+        /// The node has just started, and knows no other.
         hello: bool,
     },
     /// The changes after the first version up to the second.
@@ -138,7 +139,8 @@ fn other_version(found: u64) -> String {
     )
 }
 
-/// Lists of JSON values of bounded size, of which each has at least one value unless there are none at all.
+/// Lists of JSON values of bounded size, of which each has at least one value unless there are none
+/// at all.
 pub(super) fn lists<T: Serialize>(
     values: impl IntoIterator<Item = T>,
     limit: usize,

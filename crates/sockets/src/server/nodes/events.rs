@@ -22,8 +22,8 @@ pub struct Presence {
 
 /// What happened among the nodes, as this server sees it.
 ///
-/// Of one member, `Joined` and `Left` alternate. They come once each, unless its node was cut off for a time. Nodes may see the
-/// events of two other nodes in different orders.
+/// Of one member, `Joined` and `Left` alternate. They come once each, unless its node was cut off
+/// for a time. Nodes may see the events of two other nodes in different orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
@@ -31,13 +31,15 @@ pub enum NodeEvent {
     NodeUp(Arc<str>),
     /// Another node has said goodbye.
     NodeLeft(Arc<str>),
-    /// Another node has been silent for three of its intervals. Its members are taken for gone. If it lives, it comes back.
+    /// Another node has been silent for three of its intervals. Its members are taken for gone. If
+    /// it lives, it comes back.
     NodeSilent(Arc<str>),
     /// A client is a member, here or on another node.
     Joined(Presence),
     /// A client is no member any more.
     Left(Presence),
-    /// Something was not published: the other nodes miss it, unless it is about presence, which is repaired.
+    /// Something was not published: the other nodes miss it, unless it is about presence, which is
+    /// repaired.
     NotPublished {
         /// The channel, if it was a message for one.
         channel: Option<Arc<str>>,
@@ -65,7 +67,8 @@ pub enum NodeEvent {
     },
     /// The broker is connected to its server, for the first time or again.
     Connected,
-    /// The broker has lost its server, and tries to reach it again. Members of this node go on among themselves.
+    /// The broker has lost its server, and tries to reach it again. Members of this node go on
+    /// among themselves.
     Disconnected {
         /// What the broker said.
         reason: Arc<str>,

@@ -27,7 +27,8 @@ impl Nodes {
         self.emit([NodeEvent::Gap { channel, missed }]);
     }
 
-    /// Begins another epoch of the channel, and one more when [`mend`](Self::mend) finds that the hole is behind.
+    /// Begins another epoch of the channel, and one more when [`mend`](Self::mend) finds that the
+    /// hole is behind.
     fn tear(&self, link: &Arc<Link>) {
         if let Some(channel) = &link.channel
             && link.tear()
@@ -37,7 +38,8 @@ impl Nodes {
         }
     }
 
-    /// Begins another epoch of each channel whose hole is behind, so that positions can be told again.
+    /// Begins another epoch of each channel whose hole is behind, so that positions can be told
+    /// again.
     pub(super) fn mend(&self, now: Instant, rest: Duration) {
         if !self.is_up.load(Ordering::Relaxed) {
             return;
@@ -74,7 +76,8 @@ impl Nodes {
         self.emit([NodeEvent::Gap { channel, missed }]);
     }
 
-    /// Events of the broker were dropped. They may have told of lost messages, and of subscriptions that ended.
+    /// Events of the broker were dropped. They may have told of lost messages, and of subscriptions
+    /// that ended.
     pub(super) fn missed_events(&self) {
         self.look();
         self.lost_all();

@@ -23,7 +23,7 @@ impl Keys {
         })
     }
 
-    /// The key on which all nodes tell who their members are.
+    /// The key on which all nodes tell their members.
     pub(super) fn presence(&self) -> String {
         format!("{}presence", self.prefix)
     }
@@ -33,8 +33,9 @@ impl Keys {
         format!("{}node.{id}", self.prefix)
     }
 
-    /// The key of what is for the members of a channel. An id that makes no key is escaped; one that makes too long a key
-    /// becomes a hash. Messages name their channel, so it does no harm if two channels have one key.
+    /// The key of what is for the members of a channel. An id that makes no key is escaped; one
+    /// that makes too long a key becomes a hash. Messages name their channel, so it does no harm if
+    /// two channels have one key.
     pub(super) fn channel(&self, id: &str) -> String {
         let mut key = format!("{}channel.", self.prefix);
         for letter in id.chars() {

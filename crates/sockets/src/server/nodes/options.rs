@@ -7,8 +7,8 @@ use std::time::Duration;
 use fanfeed_broker::Broker;
 
 /// Makes a server one of many nodes that serve the same channels, over a broker:
-/// [`ServerBuilder::nodes`](crate::ServerBuilder::nodes). The page [`docs::nodes`](crate::docs::nodes) says what is promised,
-/// and which broker to take.
+/// [`ServerBuilder::nodes`](crate::ServerBuilder::nodes). The page
+/// [`docs::nodes`](crate::docs::nodes) says what is promised, and which broker to take.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -37,7 +37,8 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// Over this broker: prefix `sockets.`, interval 5 s, patience 1 s, window 16,384, buffer 4,096.
+    /// Over this broker: prefix `sockets.`, interval 5 s, patience 1 s, window 16,384, buffer
+    /// 4,096.
     ///
     /// The broker may have other users. The server does not close it.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
@@ -51,31 +52,33 @@ impl NodeOptions {
         }
     }
 
-    /// What all keys in the broker begin with: at most 128 bytes, by the grammar of [`Key`](fanfeed_broker::Key). Servers
-    /// with the same prefix are nodes of one audience.
+    /// What all keys in the broker begin with: at most 128 bytes, by the grammar of
+    /// [`Key`](fanfeed_broker::Key). Servers with the same prefix are nodes of one audience.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How often this node says that it is alive, from 20 ms to 10 minutes. The others take it for dead when they have not
-    /// heard of it for three of its intervals.
+    /// How often this node says that it is alive, from 20 ms to 10 minutes. The others take it for
+    /// dead when they have not heard of it for three of its intervals.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// How long the first member of a channel waits for its `join.success` until the broker has subscribed to the channel, at
-    /// most. While the broker says that its server is away, nobody waits.
+    /// How long the first member of a channel waits for its `join.success` until the broker has
+    /// subscribed to the channel, at most. While the broker says that its server is away, the
+    /// member does not wait.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How many of the latest messages of other nodes are remembered, so that one that comes again is ignored.
+    /// How many of the latest messages of other nodes are remembered, so that one that comes again
+    /// is ignored.
     #[must_use]
     pub fn window(mut self, messages: usize) -> Self {
         self.window = messages;

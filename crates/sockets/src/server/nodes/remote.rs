@@ -2,11 +2,13 @@
 //!
 //! # Invariants
 //!
-//! 1. A node publishes its changes and snapshots on one key, in order, from one task. So after a snapshot of version `v` the
-//!    next changes begin at `v`, and whatever is lost shows as a version that does not fit.
-//! 2. What this node knows of another is what was true there at `version`. Where a version does not fit, changes are not
-//!    applied; a snapshot is asked for, and replaces everything.
-//! 3. A node that said goodbye never comes back: identities are not used again. One that was silent may.
+//! 1. A node publishes its changes and snapshots on one key, in order, from one task. So after a
+//!    snapshot of version `v` the next changes begin at `v`, and whatever is lost shows as a
+//!    version that does not fit.
+//! 2. What this node knows of another is what was true there at `version`. Where a version does not
+//!    fit, changes are not applied; a snapshot is asked for, and replaces everything.
+//! 3. A node that said goodbye never comes back: identities are not used again. One that was silent
+//!    may.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -278,14 +280,15 @@ impl Remote {
         effects
     }
 
-    /// Takes nodes for dead that have been silent for too long. Called [`SWEEPS`] times in each interval.
+    /// Takes nodes for dead that have been silent for too long. Called [`SWEEPS`] times in each
+    /// interval.
     pub(super) fn sweep(&mut self, now: Instant) -> Effects {
         let mut effects = Effects::default();
         let since = now.saturating_duration_since(self.swept);
         self.swept = now;
         let usual = self.interval / SWEEPS;
         if since > 2 * usual {
-            // This process itself was stopped. Nobody was heard meanwhile.
+            // This process itself was stopped, and heard no node meanwhile.
             for peer in self.peers.values_mut() {
                 peer.heard = now.min(peer.heard + (since - usual));
             }

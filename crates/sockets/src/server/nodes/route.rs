@@ -1,4 +1,4 @@
-//! The subscription to one key, for as long as somebody holds it.
+//! The subscription to one key, while it is in use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +30,8 @@ pub(super) struct Link {
     pub(super) channel: Option<Arc<str>>,
     subscription: Mutex<Option<BrokerSubscription>>,
     is_live: watch::Sender<bool>,
-    /// Whether members may have joined while the subscription was not live, and have missed messages.
+    /// Whether members may have joined while the subscription was not live, and have missed
+    /// messages.
     was_early: AtomicBool,
     /// How many messages have been handled.
     handled: AtomicU64,
@@ -89,8 +90,8 @@ impl Link {
         self.hole.lock().replace(hole).is_none()
     }
 
-    /// The hole, if what had arrived when it was noticed has been handled, and nothing more is lost now. `rest` is the time for
-    /// what was in the hands of the broker.
+    /// The hole, if what had arrived when it was noticed has been handled, and nothing more is lost
+    /// now. `rest` is the time for what was in the hands of the broker.
     pub(super) fn hole_behind(&self, now: Instant, rest: Duration) -> Option<Hole> {
         let hole = (*self.hole.lock())?;
         let is_over = now.saturating_duration_since(hole.noticed) >= rest
@@ -116,7 +117,7 @@ impl Link {
         matches!(ready, Some(Err(ReadyError::Ended)))
     }
 
-    /// Whether nobody holds the subscription any more.
+    /// Whether the subscription is in use no longer.
     pub(super) fn is_left(&self) -> bool {
         self.ended.is_cancelled()
     }
@@ -171,14 +172,14 @@ async fn keep(nodes: Arc<Nodes>, link: Arc<Link>) {
     while !link.ended.is_cancelled() && !nodes.closing.is_cancelled() {
         let request = Subscribe::new(link.key.as_str(), nodes.handler(&link));
         let request = request.options(nodes.subscribe_options());
-        // Not cancelled midway: the broker would have a subscription that nobody ends.
+        // Not cancelled midway: the broker would keep a subscription that is never ended.
         match nodes.broker().subscribe_async(request).await {
             Ok(subscription) => {
                 *link.subscription.lock() = Some(subscription);
                 if become_live(&nodes, &link).await {
                     wait = FIRST_WAIT;
-                    // Before it counts as live, so that no client comes back to an epoch with a hole. And after that, because of
-                    // members that were let in meanwhile.
+                    // Before it counts as live, so that no client comes back to an epoch with a
+                    // hole. And after that, because of members that were let in meanwhile.
                     tell_early(&nodes, &link);
                     link.is_live.send_replace(true);
                     tell_early(&nodes, &link);

@@ -1,4 +1,4 @@
-//! The task that tells the other nodes who is here, and finds out who of them is dead.
+//! The task that tells the other nodes the members of this one, and finds out which nodes are dead.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -103,8 +103,8 @@ async fn run(
 }
 
 impl Nodes {
-    /// Waits until no session is left whose handlers may still reply to a channel, or the deadline of the shutdown. Until then
-    /// the node is alive to the others.
+    /// Waits until no session is left whose handlers may still reply to a channel, or the deadline
+    /// of the shutdown. The other nodes take this one for alive meanwhile.
     async fn drained(&self) {
         let Some(core) = self.core() else {
             return;
@@ -132,8 +132,8 @@ impl Nodes {
         u64::try_from(self.options.interval.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Publishes the changes since the last call, and all members if a snapshot is wanted. Only the task calls it, so that the
-    /// order is that of the versions.
+    /// Publishes the changes since the last call, and all members if a snapshot is wanted. Only the
+    /// task calls it, so that the order is that of the versions.
     fn publish_presence(&self, wants_snapshot: bool) {
         let taken = self.local.take(wants_snapshot);
         if !taken.pending.is_empty() {
@@ -182,7 +182,8 @@ impl Nodes {
         self.mend(now, self.options.interval / SWEEPS);
     }
 
-    /// Looks whether the broker has a connection. That takes the broker a while, so it is done only when this may have changed.
+    /// Looks whether the broker has a connection. That takes the broker a while, so it is done only
+    /// when this may have changed.
     pub(super) fn look(&self) {
         let is_up = self.broker().health().is_up();
         self.is_up.store(is_up, Ordering::Relaxed);

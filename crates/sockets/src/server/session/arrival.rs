@@ -51,8 +51,9 @@ impl Arrival {
         self.since
     }
 
-    /// Whether more has arrived than a message of this size takes. Fragments that carry little, or nothing, take more in framing
-    /// than they bring, and neither the limit of a message's size nor that of the rate counts them.
+    /// Whether more has arrived than a message of this size takes. Fragments that carry little, or
+    /// nothing, take more in framing than they bring, and neither the limit of a message's size nor
+    /// that of the rate counts them.
     pub(super) fn exceeds(&self, message_size: usize) -> bool {
         const SPARE: u64 = 64 * 1024;
         self.bytes

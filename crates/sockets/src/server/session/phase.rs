@@ -15,14 +15,16 @@ use crate::server::socket::{Gone, Input, ReadError, Socket};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// As open, but the connection is given up at this time: it is to be closed, and the socket takes no more.
+    /// As open, but the connection is given up at this time: it is to be closed, and the socket
+    /// takes no more.
     Ending {
         until: Instant,
         is_discarding: bool,
     },
     /// As open, and what still arrives cannot be read as messages: the stream failed.
     Failed,
-    /// The close frame has been handed to the socket. Until the peer has answered, what arrives is discarded.
+    /// The close frame has been handed to the socket. Until the peer has answered, what arrives is
+    /// discarded.
     Closing {
         until: Instant,
         is_discarding: bool,
@@ -164,7 +166,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// The peer has sent a close frame. Its answer follows what is in the socket already, and is the end.
+    /// The peer has sent a close frame. Its answer follows what is in the socket already, and is
+    /// the end.
     fn answer(&mut self, cx: &mut Context<'_>) -> Step {
         if self.member.mailbox.poll_end(cx).0 {
             return Step::Lost;

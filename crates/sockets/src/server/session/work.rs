@@ -58,7 +58,8 @@ impl<S> Session<S> {
         self.caused.frames > limits.queue_frames / 4 || self.caused.bytes > limits.queue_bytes / 4
     }
 
-    /// Whether the next message can go to its handler now. While the client does not read its answers, it gets no new ones.
+    /// Whether the next message can go to its handler now. While the client does not read its
+    /// answers, it gets no new ones.
     pub(super) fn can_start(&self) -> bool {
         !self.inbox.is_empty()
             && self.running.len() < self.core.settings.limits.concurrency
@@ -67,7 +68,8 @@ impl<S> Session<S> {
             && !self.member.mailbox.is_filling()
     }
 
-    /// Polls the handlers that run, and starts the next ones. Returns whether one ended or was started.
+    /// Polls the handlers that run, and starts the next ones. Returns whether one ended or was
+    /// started.
     pub(super) fn work(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         let mut at = 0;

@@ -76,7 +76,8 @@ fn what_was_lost_is_repaired_by_a_snapshot() {
     assert_eq!(remote.members_count(), 3);
 }
 
-/// Sweeps as often as a node does, from `from` to `to` quarters of an interval after `start`. Returns what is told.
+/// Sweeps as often as a node does, from `from` to `to` quarters of an interval after `start`.
+/// Returns what is told.
 fn sweep(remote: &mut Remote, start: Instant, from: u32, to: u32) -> Vec<String> {
     (from..=to)
         .flat_map(|quarter| told(&remote.sweep(start + quarter * INTERVAL / SWEEPS)))
@@ -104,7 +105,7 @@ fn a_node_that_sends_anything_lives() {
     remote.lives("b", now + 10 * INTERVAL / SWEEPS);
     assert!(sweep(&mut remote, now, 11, 22).is_empty());
     assert_eq!(sweep(&mut remote, now, 23, 23), ["silent b"]);
-    // That alone makes nobody known.
+    // That alone makes no node known.
     remote.lives("b", now + 6 * INTERVAL);
     assert!(!remote.knows("b"));
 }
