@@ -142,6 +142,29 @@ fn twenty_channels_at_once() {
     no_complaint(&mut page);
 }
 
+#[test]
+fn what_was_heard_before_a_loss_does_not_count_after_it() {
+    let board = Board::start(&["--speed", SPEED]);
+    let mut page = open(&board, "ORD,DFW", &DESK);
+    // ORD is lost, DFW is heard once more, and then DFW is lost.
+    page.evaluate(
+        "window.heard = null;
+         const ord = channels.get('ORD'), dfw = channels.get('DFW');
+         dfw.count = (message, body) => {
+           delete dfw.count;
+           ord.lost(1006, '');
+           dfw.count(message, body);
+           dfw.lost(1006, '');
+           heard = outage.heard.size;
+         };",
+    );
+    page.wait("DFW is heard", "heard !== null");
+    assert_eq!(page.evaluate("heard"), 0);
+    joined(&mut page, 2);
+    page.wait("the outage ends", "outage === null");
+    no_complaint(&mut page);
+}
+
 /// Restarts the server by `end` and gives what the page then says.
 fn restarted(end: fn(&mut Board), look: &Look, picture: &str) -> String {
     let mut board = Board::start(&["--speed", SPEED]);
@@ -161,7 +184,7 @@ fn restarted(end: fn(&mut Board), look: &Look, picture: &str) -> String {
         "the page says so",
         "element('status').textContent.startsWith('Connection lost')",
     );
-    assert_eq!(page.text("joined"), "0");
+    joined(&mut page, 0);
     assert_eq!(page.evaluate("element('status').className"), "bad");
     board.start_again();
     joined(&mut page, 6);
