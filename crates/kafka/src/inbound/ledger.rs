@@ -9,17 +9,37 @@ use std::collections::BTreeMap;
 /// handler has finished.
 ///
 /// It outlives an ownership: when a partition is taken away and comes back, messages that handlers
-/// still hold are not delivered to them a second time.
+/// still hold are not delivered to them a second time. The topic may have been recreated in the
+/// meantime, and then another message has the offset of a held one. The times of the records tell
+/// them apart.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Each delivered message, and whether it is done.
-    entries: BTreeMap<i64, bool>,
+    entries: BTreeMap<i64, Entry>,
     /// The offset after the last message that was read, in this ownership.
     next: Option<i64>,
     /// The first offset that was read in this ownership. Offsets before it are already committed.
     first: i64,
-    /// How often the topic was recreated. Offsets of an earlier topic are invalid in this one.
+    /// The number of this ownership.
     epoch: u64,
+}
+
+/// A delivered message.
+#[derive(Debug)]
+struct Entry {
+    /// The ownership in which it was delivered.
+    epoch: u64,
+    time: Option<i64>,
+    is_done: bool,
+}
+
+/// What the ledger knows of a record that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    New,
+    /// Handlers hold it or are done with it.
+    Known,
+    /// It is new, and so is its topic: another record had its offset.
+    Recreated,
 }
 
 impl Ledger {
@@ -28,15 +48,14 @@ impl Ledger {
     /// handlers do not get them a second time.
     pub(crate) fn restart(&mut self) {
         self.next = None;
+        self.epoch += 1;
     }
 
     /// Called when the topic was recreated. The messages that handlers hold belong to the earlier
     /// topic.
     pub(crate) fn renew(&mut self) {
-        *self = Ledger {
-            epoch: self.epoch + 1,
-            ..Ledger::default()
-        };
+        self.restart();
+        self.entries.clear();
     }
 
     /// Returns the offset to read next, if a message has been read.
@@ -44,46 +63,64 @@ impl Ledger {
         self.next
     }
 
-    /// Called when a message was read. Returns false if handlers already hold it or are done with
-    /// it.
-    pub(crate) fn read(&mut self, offset: i64) -> bool {
+    /// Called when a record with this time was read.
+    pub(crate) fn read(&mut self, offset: i64, time: Option<i64>) -> Read {
         if self.next.is_none() {
             self.first = offset;
         }
         self.next = Some(offset + 1);
-        !self.entries.contains_key(&offset)
+        match self.entries.get(&offset) {
+            None => Read::New,
+            Some(entry) if entry.time == time => Read::Known,
+            Some(_) => {
+                // The messages of earlier ownerships belong to the earlier topic.
+                let epoch = self.epoch;
+                self.entries.retain(|_, entry| entry.epoch == epoch);
+                Read::Recreated
+            }
+        }
     }
 
-    /// Called when a message was delivered. Returns the epoch of its topic.
-    pub(crate) fn deliver(&mut self, offset: i64) -> u64 {
-        self.entries.insert(offset, false);
+    /// Called when a message was delivered. Returns the number of the ownership.
+    pub(crate) fn deliver(&mut self, offset: i64, time: Option<i64>) -> u64 {
+        let entry = Entry {
+            epoch: self.epoch,
+            time,
+            is_done: false,
+        };
+        self.entries.insert(offset, entry);
         self.epoch
     }
 
-    /// Called when a handler is done with a message.
+    /// Called when a handler is done with a message that was delivered in this ownership.
     pub(crate) fn done(&mut self, offset: i64, epoch: u64) {
-        if epoch != self.epoch {
-            return;
+        if let Some(entry) = self.entries.get_mut(&offset)
+            && entry.epoch == epoch
+        {
+            entry.is_done = true;
+            self.forget();
         }
-        if let Some(done) = self.entries.get_mut(&offset) {
-            *done = true;
-        }
-        self.forget();
     }
 
     /// Called when a message is given back. If it is read again, it is delivered again.
     pub(crate) fn give_back(&mut self, offset: i64, epoch: u64) {
-        if epoch == self.epoch {
+        if let Some(entry) = self.entries.get(&offset)
+            && entry.epoch == epoch
+        {
             self.entries.remove(&offset);
         }
     }
 
     /// Removes the entries of messages that may be committed.
     fn forget(&mut self) {
+        // Without an owner it is not known from which offset the partition will be read.
+        let Some(next) = self.next else {
+            return;
+        };
         while let Some(entry) = self.entries.first_entry()
-            && *entry.get()
-            // Without an owner it is not known from which offset the partition will be read.
-            && self.next.is_some()
+            && entry.get().is_done
+            // Later ones may be read again.
+            && *entry.key() < next
         {
             entry.remove();
         }
@@ -92,22 +129,26 @@ impl Ledger {
     /// Returns the offset from which a new owner has to read, or `None` if no message was read.
     pub(crate) fn position(&self) -> Option<i64> {
         let next = self.next?;
-        let open = self.entries.range(self.first..).find(|(_, done)| !**done);
+        let mut read = self.entries.range(self.first.min(next)..next);
+        let open = read.find(|(_, entry)| !entry.is_done);
         Some(open.map_or(next, |(offset, _)| *offset))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Ledger;
+    use super::{Ledger, Read};
+
+    /// The time of the records.
+    const AT: Option<i64> = Some(1);
 
     #[test]
     fn the_position_stays_at_the_first_message_that_is_not_done() {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.position(), None);
         for offset in 5..8 {
-            assert!(ledger.read(offset));
-            ledger.deliver(offset);
+            assert_eq!(ledger.read(offset, AT), Read::New);
+            ledger.deliver(offset, AT);
         }
         assert_eq!(ledger.position(), Some(5));
         ledger.done(6, 0);
@@ -121,10 +162,10 @@ mod tests {
     #[test]
     fn holes_are_passed() {
         let mut ledger = Ledger::default();
-        assert!(ledger.read(3));
-        ledger.deliver(3);
-        assert!(ledger.read(9));
-        ledger.deliver(9);
+        assert_eq!(ledger.read(3, AT), Read::New);
+        ledger.deliver(3, AT);
+        assert_eq!(ledger.read(9, AT), Read::New);
+        ledger.deliver(9, AT);
         ledger.done(3, 0);
         assert_eq!(ledger.position(), Some(9));
     }
@@ -133,51 +174,88 @@ mod tests {
     fn what_is_held_is_not_delivered_again_when_the_partition_comes_back() {
         let mut ledger = Ledger::default();
         for offset in 0..4 {
-            ledger.read(offset);
-            ledger.deliver(offset);
+            ledger.read(offset, AT);
+            ledger.deliver(offset, AT);
         }
         ledger.done(1, 0);
         ledger.restart();
         assert_eq!(ledger.position(), None);
         ledger.done(0, 0);
-        assert!(!ledger.read(0), "it is done");
-        assert!(!ledger.read(1), "it is done");
-        assert!(!ledger.read(2), "it is held");
+        assert_eq!(ledger.read(0, AT), Read::Known, "it is done");
+        assert_eq!(ledger.read(1, AT), Read::Known, "it is done");
+        assert_eq!(ledger.read(2, AT), Read::Known, "it is held");
         assert_eq!(ledger.position(), Some(2));
         ledger.done(2, 0);
         ledger.done(3, 0);
         assert_eq!(ledger.position(), Some(3), "3 has not been read again");
-        assert!(ledger.read(4));
+        assert_eq!(ledger.read(4, AT), Read::New);
         assert_eq!(ledger.position(), Some(5));
     }
 
     #[test]
     fn what_others_have_committed_holds_nothing_back() {
         let mut ledger = Ledger::default();
-        ledger.read(0);
-        ledger.deliver(0);
+        ledger.read(0, AT);
+        ledger.deliver(0, AT);
         ledger.restart();
-        ledger.read(7);
-        ledger.deliver(7);
-        ledger.done(7, 0);
+        ledger.read(7, AT);
+        ledger.deliver(7, AT);
+        ledger.done(7, 1);
         assert_eq!(ledger.position(), Some(8));
     }
+
     #[test]
     fn what_is_held_of_a_topic_settles_nothing_of_the_one_that_was_made_after_it() {
         let mut ledger = Ledger::default();
-        ledger.read(3);
-        let before = ledger.deliver(3);
+        ledger.read(3, AT);
+        let before = ledger.deliver(3, AT);
         ledger.renew();
         for offset in 0..4 {
-            assert!(ledger.read(offset));
-            assert_ne!(ledger.deliver(offset), before);
+            assert_eq!(ledger.read(offset, AT), Read::New);
+            assert_ne!(ledger.deliver(offset, AT), before);
         }
         ledger.give_back(0, before);
-        assert!(!ledger.read(0));
+        for offset in 0..4 {
+            assert_eq!(ledger.read(offset, AT), Read::Known);
+        }
         for offset in 0..3 {
             ledger.done(offset, before + 1);
         }
         ledger.done(3, before);
         assert_eq!(ledger.position(), Some(3));
+    }
+
+    /// Handlers hold messages of a topic that is recreated, while another process has the
+    /// partition. The new topic has records at the same offsets, and comes to fewer.
+    #[test]
+    fn what_is_held_of_a_topic_hides_nothing_of_the_one_that_was_made_after_it() {
+        let mut ledger = Ledger::default();
+        for offset in 3..9 {
+            ledger.read(offset, AT);
+            ledger.deliver(offset, AT);
+        }
+        ledger.done(4, 0);
+        ledger.restart();
+        let later = Some(2);
+        for offset in 0..3 {
+            assert_eq!(ledger.read(offset, later), Read::New);
+            assert_eq!(ledger.deliver(offset, later), 1);
+        }
+        assert_eq!(ledger.position(), Some(0));
+        for offset in 0..3 {
+            ledger.done(offset, 1);
+        }
+        assert_eq!(ledger.position(), Some(3), "nothing after it has been read");
+        assert_eq!(ledger.read(3, later), Read::Recreated);
+        ledger.deliver(3, later);
+        assert_eq!(ledger.read(4, later), Read::New);
+        ledger.deliver(4, later);
+        // A handler is done with the message that had this offset before.
+        ledger.done(3, 0);
+        ledger.give_back(4, 0);
+        ledger.done(4, 1);
+        assert_eq!(ledger.position(), Some(3));
+        ledger.done(3, 1);
+        assert_eq!(ledger.position(), Some(5));
     }
 }

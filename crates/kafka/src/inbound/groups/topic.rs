@@ -12,6 +12,7 @@ use super::dead::{Letter, Origin, Sent};
 use super::member::Member;
 use super::{Desk, Held, Topic};
 use crate::inbound::contact::Contact;
+use crate::inbound::ledger::Read;
 use crate::record::{self, Raw};
 
 pub(super) fn one(topic: &str, partition: i32) -> TopicPartitionList {
@@ -86,8 +87,11 @@ impl Topic {
         if !room {
             return false;
         }
-        if !state.ledger.read(offset) {
-            return true;
+        let time = raw.as_ref().ok().and_then(|raw| raw.milliseconds);
+        match state.ledger.read(offset, time) {
+            Read::Known => return true,
+            Read::New => {}
+            Read::Recreated => first.gap(None),
         }
         let (reason, arrived) = match raw {
             Err(reason) => (reason.to_owned(), &b""[..]),
@@ -95,7 +99,7 @@ impl Topic {
             Ok(raw) => match record::read(&key, desk.contact.config.max_message, &raw) {
                 Err(error) => (error.to_string(), raw.payload.unwrap_or_default()),
                 Ok(message) => {
-                    let epoch = state.ledger.deliver(offset);
+                    let epoch = state.ledger.deliver(offset, time);
                     let held = Held {
                         consumer_group: id.to_owned(),
                         topic: Arc::clone(topic),
@@ -121,7 +125,7 @@ impl Topic {
             topic: Arc::clone(topic),
             partition,
             offset,
-            epoch: state.ledger.deliver(offset),
+            epoch: state.ledger.deliver(offset, time),
         };
         match desk.dead.send(Letter::unread(group, origin, reason)) {
             Sent::OnItsWay => {}
