@@ -41,6 +41,12 @@ pub struct Config {
     pub(crate) properties: Vec<(String, Secret)>,
 }
 
+/// The property of librdkafka with the memory for messages that are not confirmed, in KiB.
+pub(crate) const MEMORY: &str = "queue.buffering.max.kbytes";
+
+/// Its default.
+const DEFAULT_MEMORY: usize = 1 << 20;
+
 pub(crate) type RecordKey = Arc<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
 
 /// How a key maps to a topic.
@@ -226,6 +232,22 @@ impl Config {
         self
     }
 
+    /// The largest message. A producer refuses a payload that is larger than all of its memory as
+    /// if it were full, even when it is empty.
+    pub(crate) fn largest_message(&self) -> usize {
+        self.max_message.min(self.memory())
+    }
+
+    /// The bytes of payloads that a producer keeps until they are confirmed.
+    pub(crate) fn memory(&self) -> usize {
+        let set = self.properties.iter().rev();
+        let set = set
+            .filter(|(name, _)| name == MEMORY)
+            // librdkafka refuses a value that is not a number when the client is made.
+            .find_map(|(_, kbytes)| whole_number(kbytes.reveal()));
+        set.unwrap_or(DEFAULT_MEMORY).saturating_mul(1024)
+    }
+
     /// The addresses, as error messages show them.
     pub(crate) fn address(&self) -> String {
         self.servers.join(",")
@@ -309,6 +331,17 @@ impl Config {
     }
 }
 
+/// Reads a number as librdkafka does: as in C, with the prefix `0x` or `0` for other bases.
+fn whole_number(text: &str) -> Option<usize> {
+    let text = text.trim_start();
+    let (digits, base) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    usize::from_str_radix(digits, base).ok()
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
@@ -332,11 +365,30 @@ impl fmt::Debug for Config {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Mechanism};
+    use super::{Config, MEMORY, Mechanism};
     use fanfeed_broker::ConnectError;
     use fanfeed_broker::driver::Tls;
     use fanfeed_testkit::assert_is;
     use fanfeed_testkit::refusal::{SECRET, says};
+
+    #[test]
+    fn no_message_is_larger_than_the_memory_of_the_producer() {
+        let largest = |kbytes: &str| {
+            let config = Config::new(["localhost:9092"]).max_message(100_000);
+            let config = config.property("queue.buffering.max.kbytes", "1");
+            config.property(MEMORY, kbytes).largest_message()
+        };
+        for (kbytes, bytes) in [
+            ("2", 2048),
+            ("0x10", 16_384),
+            ("010", 8192),
+            ("1000", 100_000),
+        ] {
+            assert_eq!(largest(kbytes), bytes, "{kbytes}");
+        }
+        let unset = Config::new(["localhost:9092"]).max_message(900_000_000);
+        assert_eq!(unset.largest_message(), 900_000_000);
+    }
 
     #[test]
     fn what_was_not_built_is_refused() {

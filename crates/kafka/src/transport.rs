@@ -72,7 +72,7 @@ impl Transport for KafkaTransport {
     }
 
     fn largest_message(&self) -> usize {
-        self.shared.config.max_message
+        self.shared.config.largest_message()
     }
 
     fn settles_plain(&self) -> bool {
