@@ -33,6 +33,9 @@ pub struct BrokerStats {
     pub failed: u64,
     /// Deliveries that were rejected or given up.
     pub given_up: u64,
+    /// Messages that a group gave up or could not read, and whose dead letter the server refused,
+    /// so that they are lost. Each is also an event `Undecodable`.
+    pub dead_letters_lost: u64,
     /// The total time of all handlers.
     pub handler_time: Duration,
 }

@@ -138,6 +138,7 @@ fn a_recorder_learns_of_the_memory_driver() {
         ("redelivered_total memory", 1),
         ("given_up_total memory", 1),
         ("failed_total memory", 0),
+        ("dead_letters_lost_total memory", 0),
         ("publish_failed_total memory", 0),
     ] {
         assert_eq!(book.count(name), value, "{name}");
@@ -146,7 +147,7 @@ fn a_recorder_learns_of_the_memory_driver() {
     assert_eq!(times.len(), 6, "every call is timed: {times:?}");
     assert!(times.iter().filter(|time| **time >= 0.002).count() >= 2);
     assert_eq!(book.gauge("connected memory"), 0.0);
-    assert_eq!(book.described.lock().len(), 13);
+    assert_eq!(book.described.lock().len(), 14);
 }
 
 /// A recorder whose metrics panic.

@@ -154,7 +154,7 @@ impl Inbound for KafkaInbound {
     fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
         // Plain subscriptions have nothing to acknowledge.
         if sink.group().is_some() {
-            self.kept().groups.settle(tag, verdict);
+            self.kept().groups.settle(sink, tag, verdict);
         }
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{Cluster, LONG, connect, count, number, publish, quick};
 use fanfeed_broker::{
-    Broker, Context, Event, Message, Start, Subscribe, SubscribeOptions, SubscriberExt,
+    Broker, Context, Event, HandlerError, Message, Start, Subscribe, SubscribeOptions,
+    SubscriberExt,
 };
 use fanfeed_testkit::numbers::{Census, under_load};
 use fanfeed_testkit::refusal::says;
@@ -516,6 +517,51 @@ fn a_producer_that_stays_full_is_a_lost_connection_and_goes_on_later() {
     let _all = reader.subscribe_with(request).unwrap();
     tally.wait_complete(LONG);
     tally.assert_exactly_once();
+}
+
+/// Guards against a message for which no producer ever has room.
+#[test]
+fn a_message_larger_than_the_memory_of_the_producer_is_refused() {
+    let cluster = Cluster::start(1);
+    let config = cluster.config().property("queue.buffering.max.kbytes", "8");
+    let broker = connect(config.confirm_timeout(Duration::from_millis(500)));
+    let mut events = broker.events();
+    let error = broker
+        .publish(Message::new("k", vec![0; 9000]))
+        .unwrap_err();
+    assert!(error.is_too_large(), "{error}");
+    says(&error, &["9001 bytes", "8192"]);
+    let fits = Message::new("k", vec![0; 8000]);
+    broker.publish_confirmed(fits, LONG).unwrap();
+    let lost = events
+        .try_iter()
+        .any(|event| matches!(event, Event::Disconnected { .. }));
+    assert!(!lost, "the connection was given up");
+}
+
+/// A group gives up a message of another program for whose letter no producer ever has room.
+#[test]
+fn a_letter_larger_than_the_memory_of_the_producer_is_lost_and_holds_nothing_up() {
+    let cluster = Cluster::start(1);
+    cluster.topic("k", 1);
+    let writer = cluster.connect();
+    let config = cluster.config().property("queue.buffering.max.kbytes", "8");
+    let broker = connect(config.confirm_timeout(Duration::from_millis(500)));
+    let mut events = broker.events();
+    let _member = broker
+        .subscribe_group("k", "g", |_, _| Err(HandlerError::Reject))
+        .unwrap();
+    writer.publish(Message::new("k", vec![0; 9000])).unwrap();
+    let error = scenario::undecodable(&mut events);
+    says(
+        &error,
+        &["not kept", "8192 bytes", "queue.buffering.max.kbytes"],
+    );
+    assert_eq!(broker.stats().dead_letters_lost, 1);
+    publish(&writer, "k", 0..1);
+    wait_until("both are committed", || {
+        cluster.committed("k", "g") == Some(2)
+    });
 }
 
 /// Guards against a join that stays pending and says nothing.

@@ -35,6 +35,7 @@ struct Publishing {
     failed: AtomicU64,
     unrouted: AtomicU64,
     dropped: AtomicU64,
+    dead_letters_lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +102,12 @@ impl Counters {
         self.publishing.dropped.fetch_add(n, Ordering::Relaxed);
     }
 
+    pub(crate) fn dead_letter_lost(&self) {
+        self.meters.add(Meter::DeadLettersLost, 1);
+        let lost = &self.publishing.dead_letters_lost;
+        lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn handled(&self, tally: &Tally, took: Duration) {
         self.meters.add(Meter::Delivered, tally.delivered);
         self.meters.add(Meter::Redelivered, tally.redelivered);
@@ -139,6 +146,7 @@ impl Counters {
             publish_failed,
             unrouted: get(&self.publishing.unrouted),
             dropped: get(&self.publishing.dropped),
+            dead_letters_lost: get(&self.publishing.dead_letters_lost),
             delivered: sum(|handling| &handling.delivered),
             redelivered: sum(|handling| &handling.redelivered),
             failed: sum(|handling| &handling.failed),

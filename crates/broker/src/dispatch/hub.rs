@@ -223,14 +223,20 @@ impl Hub {
 
     /// Ends the pool and the events, once all subscriptions have ended.
     pub(crate) fn end(&self) {
-        // ORDERING: only makes one caller do this; nothing else is read because of it.
-        if self.ended.swap(true, Ordering::Relaxed) {
+        // ORDERING: makes one caller do this, and pairs with the load in `has_ended`.
+        if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
         self.pool.close();
         self.counters.meters.set_connected(false);
         self.emit(Event::Closed);
         self.events.close();
+    }
+
+    /// Whether observers get no more events.
+    pub(crate) fn has_ended(&self) -> bool {
+        // ORDERING: pairs with the swap in `end`.
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Waits for a short time until the logger has got all events, so that a program that exits

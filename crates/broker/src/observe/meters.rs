@@ -21,10 +21,11 @@ pub(crate) enum Meter {
     Redelivered,
     Failed,
     GivenUp,
+    DeadLettersLost,
 }
 
 #[cfg(feature = "metrics")]
-const COUNTERS: [(Meter, &str, &str); 9] = [
+const COUNTERS: [(Meter, &str, &str); 10] = [
     (
         Meter::Published,
         "fanfeed_broker_published_total",
@@ -69,6 +70,11 @@ const COUNTERS: [(Meter, &str, &str); 9] = [
         Meter::GivenUp,
         "fanfeed_broker_given_up_total",
         "Deliveries that were rejected or given up.",
+    ),
+    (
+        Meter::DeadLettersLost,
+        "fanfeed_broker_dead_letters_lost_total",
+        "Messages that were given up or could not be read, and whose dead letter the server refused.",
     ),
 ];
 

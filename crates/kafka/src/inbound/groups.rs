@@ -245,7 +245,7 @@ impl Groups {
         self.bury_again();
         let deadline = Instant::now() + LAST_LETTERS;
         self.take_outcomes();
-        // The next member gets the messages of the others again.
+        // The next member gets the messages of the letters that stay unconfirmed.
         while !self.dead.is_idle()
             && let Some(outcomes) = self.dead.wait_for_outcomes(deadline)
         {
@@ -295,7 +295,7 @@ impl Groups {
         }
     }
 
-    pub(crate) fn settle(&mut self, tag: u64, verdict: Verdict) {
+    pub(crate) fn settle(&mut self, sink: &Sink, tag: u64, verdict: Verdict) {
         let Some(mut held) = self.held.remove(&tag) else {
             return;
         };
@@ -327,8 +327,8 @@ impl Groups {
                     partition.ledger.give_back(held.offset, held.epoch);
                 }
             }
-            Verdict::GivenUp => match self.dead.send(Letter::of(&group.name, held)) {
-                Sent::OnItsWay => {}
+            Verdict::GivenUp => match self.dead.send(Letter::of(&group.name, sink, held)) {
+                Sent::OnItsWay | Sent::Untold => {}
                 Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             },
@@ -393,9 +393,6 @@ impl Groups {
         let Some(sink) = topics.find_map(|topic| topic.sinks.first()) else {
             return;
         };
-        if let Some(reason) = self.dead.take_lost() {
-            sink.undecodable(format!("a dead letter was lost: {reason}"), b"");
-        }
         if let Some(count) = self.dead.take_full() {
             let reason = format!(
                 "the groups read no further: {count} dead letters wait until the cluster has confirmed them"
@@ -421,7 +418,7 @@ impl Groups {
                 continue;
             }
             match self.dead.send(letter) {
-                Sent::OnItsWay => {}
+                Sent::OnItsWay | Sent::Untold => {}
                 Sent::Over(origin) => partition.ledger.done(origin.offset, origin.epoch),
                 Sent::NoRoom(letter) => self.dead.unburied.push(*letter),
             }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use fanfeed_broker::{
-    Broker, BrokerSubscription, Context, HandlerError, Message, Start, Subscribe, SubscribeOptions,
-    SubscriberExt,
+    Broker, BrokerSubscription, Context, Event, HandlerError, Message, Start, Subscribe,
+    SubscribeOptions, SubscriberExt,
 };
 use fanfeed_testkit::refusal::says;
 use fanfeed_testkit::{Tally, scenario, wait_until};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::common::{Cluster, LONG, connect, count, number, publish};
 
@@ -179,6 +180,53 @@ fn a_message_whose_letter_is_not_confirmed_comes_again_after_a_close() {
     let tally = Arc::new(Tally::new(1));
     let _next = writer.subscribe_group("k", "g", count(&tally)).unwrap();
     tally.wait_complete(LONG);
+}
+
+/// The handlers give their messages up while the broker is closed, and the cluster refuses the
+/// letters. Each is reported and counted, or its message comes again.
+#[test]
+fn letters_that_are_refused_during_a_close_are_reported_and_counted() {
+    const ALL: usize = 4;
+    let cluster = with_letters();
+    let writer = cluster.connect();
+    let broker = cluster.connect();
+    let mut events = broker.events();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    let _member = broker
+        .subscribe_group("k", "g", move |message, _| {
+            if number(message) > 0 {
+                let _ = gate.recv();
+            }
+            Err(HandlerError::Reject)
+        })
+        .unwrap();
+    publish(&writer, "k", 0..ALL);
+    writer.flush(LONG).unwrap();
+    // The first letter is kept, so the producer of the letters knows the topic.
+    wait_for_letters(&writer, 1);
+    wait_until("the others wait", || broker.health().pending == ALL - 2);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    let produce = RDKafkaApiKey::Produce;
+    cluster.mock().request_errors(produce, &[denied; 64]);
+    let closing = thread::spawn({
+        let broker = Arc::clone(&broker);
+        move || broker.close(LONG)
+    });
+    wait_until("it closes", || broker.is_closed());
+    drop(go);
+    closing.join().unwrap().unwrap();
+    cluster.mock().clear_request_errors(produce);
+    let told = events.try_iter().filter(|event| match event {
+        Event::Undecodable { error, .. } => error.contains("dead.k may not be used"),
+        _ => false,
+    });
+    let lost = broker.stats().dead_letters_lost as usize;
+    assert_eq!(told.count(), lost);
+    // A letter that was not refused in time leaves its message to the next member.
+    let next = Arc::new(Tally::new(ALL + 1));
+    let _next = writer.subscribe_group("k", "g", count(&next)).unwrap();
+    publish(&writer, "k", ALL..ALL + 1);
+    wait_until("the others come again", || next.different() >= ALL - lost);
 }
 
 #[test]

@@ -221,10 +221,10 @@ impl Work {
                     self.burial = Instant::now() + began.elapsed() * BURIAL_PAUSE;
                 }
                 Err(error) => {
-                    let sink = &letter.sink;
-                    let reason = format!("a message that was given up is not kept: {error}");
-                    sink.undecodable(reason, &letter.payload);
-                    return letter.reply;
+                    let reason = error.to_string();
+                    let is_told = letter.sink.dead_letter_lost(&reason, &letter.payload);
+                    // If no observer can learn of it, another member gets the message.
+                    return letter.reply.filter(|_| is_told);
                 }
             }
         }

@@ -1,16 +1,17 @@
 //! Keeps messages that a group gave up or could not read in a topic of their own.
 //!
 //! INVARIANT: the offset of such a message is committed only after the cluster has confirmed its
-//! letter, or has refused it, which is reported. So a process that ends earlier loses no letter:
+//! letter, or has refused it and that was reported. So a process that ends earlier loses no letter:
 //! the next owner of the partition gets the message again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fanfeed_broker::Message;
-use parking_lot::Mutex;
+use fanfeed_broker::driver::Sink;
 use rdkafka::Message as KafkaMessage;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -21,7 +22,7 @@ use rdkafka::statistics::Statistics;
 
 use super::Held;
 use crate::client::{self, Reporter};
-use crate::config::Config;
+use crate::config::{Config, MEMORY};
 use crate::inbound::Wake;
 use crate::inbound::contact::Contact;
 use crate::names;
@@ -47,6 +48,8 @@ pub(super) struct Origin {
 /// A dead letter.
 pub(super) struct Letter {
     pub(super) origin: Origin,
+    /// A subscription of the group, which reports the loss of the letter.
+    sink: Sink,
     /// The name that the members of the group use.
     group: String,
     /// `None` if the record could not be read.
@@ -58,13 +61,17 @@ pub(super) struct Letter {
 /// A letter that is on its way.
 struct OnItsWay {
     origin: Origin,
-    bytes: usize,
+    sink: Sink,
+    payload: Bytes,
     since: Instant,
 }
 
+/// The number of a letter, and why the cluster refused it, if it did.
+type Outcome = (usize, Option<String>);
+
 impl Letter {
     /// Makes the letter of a message that was given up.
-    pub(super) fn of(group: &str, held: Held) -> Self {
+    pub(super) fn of(group: &str, sink: &Sink, held: Held) -> Self {
         Letter {
             origin: Origin {
                 consumer_group: held.consumer_group,
@@ -73,6 +80,7 @@ impl Letter {
                 offset: held.offset,
                 epoch: held.epoch,
             },
+            sink: sink.clone(),
             group: group.to_owned(),
             message: Some(held.message),
             reason: "given up".to_owned(),
@@ -81,9 +89,10 @@ impl Letter {
     }
 
     /// Makes the letter of a record that cannot be read. It has only the place of the record.
-    pub(super) fn unread(group: &str, origin: Origin, reason: String) -> Self {
+    pub(super) fn unread(group: &str, sink: &Sink, origin: Origin, reason: String) -> Self {
         Letter {
             origin,
+            sink: sink.clone(),
             group: group.to_owned(),
             message: None,
             reason,
@@ -91,9 +100,21 @@ impl Letter {
         }
     }
 
+    fn payload(&self) -> Bytes {
+        let message = self.message.as_ref();
+        message.map_or_else(Bytes::new, |message| message.payload().clone())
+    }
+
     fn bytes(&self) -> usize {
         let message = self.message.as_ref();
         message.map_or(0, |message| message.payload().len())
+    }
+
+    /// Reports that the letter is lost. Returns the place of the record if its offset can be
+    /// committed.
+    fn lose(self, reason: &str) -> Option<Origin> {
+        let is_told = self.sink.dead_letter_lost(reason, &self.payload());
+        is_told.then_some(self.origin)
     }
 }
 
@@ -103,6 +124,9 @@ pub(super) enum Sent {
     OnItsWay,
     /// The offset of this record can be committed: no letters are kept, or the letter was refused.
     Over(Origin),
+    /// It was refused, and no observer can learn of it. The next owner of the partition gets the
+    /// message again.
+    Untold,
     /// The producer has no room for it.
     NoRoom(Box<Letter>),
 }
@@ -113,14 +137,13 @@ pub(crate) struct DeadLetters {
     reporter: Reporter,
     wake: Wake,
     producer: Option<ThreadedProducer<Letters>>,
-    lost: Arc<Mutex<Option<String>>>,
     /// The letters that the cluster has not confirmed, by number.
     sent: BTreeMap<usize, OnItsWay>,
     /// The bytes of their payloads.
     bytes: usize,
     next: usize,
-    outcomes: Receiver<usize>,
-    settled: Sender<usize>,
+    outcomes: Receiver<Outcome>,
+    settled: Sender<Outcome>,
     /// Letters for which the producer had no room.
     pub(super) unburied: Vec<Letter>,
     /// Whether it was reported that letters wait.
@@ -131,8 +154,7 @@ pub(crate) struct DeadLetters {
 struct Letters {
     reporter: Reporter,
     wake: Wake,
-    lost: Arc<Mutex<Option<String>>>,
-    settled: Sender<usize>,
+    settled: Sender<Outcome>,
 }
 
 impl ClientContext for Letters {
@@ -149,11 +171,10 @@ impl ProducerContext for Letters {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
-        if let Err((error, message)) = result {
-            *self.lost.lock() = Some(explain(error, message.topic()));
-        }
+        let refused = result.as_ref().err();
+        let refused = refused.map(|(error, message)| explain(error, message.topic()));
         // The receiver may have been dropped at the end, when no offsets are committed.
-        let _ = self.settled.send(number);
+        let _ = self.settled.send((number, refused));
         self.wake.ring();
     }
 }
@@ -166,7 +187,6 @@ impl DeadLetters {
             reporter: contact.reporter.clone(),
             wake: contact.wake.clone(),
             producer: None,
-            lost: Arc::default(),
             sent: BTreeMap::new(),
             bytes: 0,
             next: 0,
@@ -215,25 +235,32 @@ impl DeadLetters {
         self.sent.is_empty()
     }
 
-    /// Removes the records whose letters the cluster has confirmed or refused.
+    /// Removes the letters that the cluster has confirmed or refused. Returns the records whose
+    /// offsets can be committed.
     pub(super) fn take_outcomes(&mut self) -> Vec<Origin> {
-        let numbers: Vec<usize> = self.outcomes.try_iter().collect();
-        let settled = numbers.into_iter().filter_map(|number| self.settle(number));
+        let outcomes: Vec<Outcome> = self.outcomes.try_iter().collect();
+        let settled = outcomes
+            .into_iter()
+            .filter_map(|outcome| self.settle(outcome));
         settled.collect()
     }
 
-    /// Waits for such records. Returns `None` at the deadline.
+    /// Waits for such letters. Returns `None` at the deadline.
     pub(super) fn wait_for_outcomes(&mut self, deadline: Instant) -> Option<Vec<Origin>> {
-        let number = self.outcomes.recv_deadline(deadline).ok()?;
-        let mut origins: Vec<Origin> = self.settle(number).into_iter().collect();
+        let outcome = self.outcomes.recv_deadline(deadline).ok()?;
+        let mut origins: Vec<Origin> = self.settle(outcome).into_iter().collect();
         origins.extend(self.take_outcomes());
         Some(origins)
     }
 
-    fn settle(&mut self, number: usize) -> Option<Origin> {
+    fn settle(&mut self, (number, refused): Outcome) -> Option<Origin> {
         let letter = self.sent.remove(&number)?;
-        self.bytes -= letter.bytes;
-        Some(letter.origin)
+        self.bytes -= letter.payload.len();
+        let may_commit = match refused {
+            None => true,
+            Some(reason) => letter.sink.dead_letter_lost(&reason, &letter.payload),
+        };
+        may_commit.then_some(letter.origin)
     }
 
     /// Removes the letters of a topic of a consumer group that this process leaves. Their outcomes
@@ -242,7 +269,8 @@ impl DeadLetters {
         let is_kept = |of: &Origin| of.consumer_group != consumer_group || *of.topic != *topic;
         self.unburied.retain(|letter| is_kept(&letter.origin));
         self.sent.retain(|_, letter| is_kept(&letter.origin));
-        self.bytes = self.sent.values().map(|letter| letter.bytes).sum();
+        let bytes = self.sent.values().map(|letter| letter.payload.len());
+        self.bytes = bytes.sum();
     }
 
     /// Removes all letters, at the end.
@@ -289,28 +317,34 @@ impl DeadLetters {
         match producer.send(record).map_err(|(error, _)| error) {
             Ok(()) => {
                 let sent = OnItsWay {
-                    bytes: letter.bytes(),
+                    payload: letter.payload(),
                     since: letter.since,
+                    sink: letter.sink,
                     origin: letter.origin,
                 };
                 self.next += 1;
-                self.bytes += sent.bytes;
+                self.bytes += sent.payload.len();
                 self.sent.insert(number, sent);
                 Sent::OnItsWay
             }
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+            // A message of another program may be larger than all of the producer's memory, and
+            // then waiting for room has no end.
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+                    && letter.bytes() <= self.config.memory() =>
+            {
                 Sent::NoRoom(Box::new(letter))
             }
-            Err(error) => {
-                *self.lost.lock() = Some(explain(&error, &topic));
-                Sent::Over(letter.origin)
-            }
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => letter
+                .lose(&format!(
+                    "it is larger than the {} bytes that the property `{MEMORY}` of librdkafka allows",
+                    self.config.memory()
+                ))
+                .map_or(Sent::Untold, Sent::Over),
+            Err(error) => letter
+                .lose(&explain(&error, &topic))
+                .map_or(Sent::Untold, Sent::Over),
         }
-    }
-
-    /// Returns the reason if a dead letter was lost since the last call.
-    pub(crate) fn take_lost(&self) -> Option<String> {
-        self.lost.lock().take()
     }
 
     fn producer(&mut self) -> Option<&ThreadedProducer<Letters>> {
@@ -329,7 +363,6 @@ impl DeadLetters {
             let context = Letters {
                 reporter: self.reporter.clone(),
                 wake: self.wake.clone(),
-                lost: Arc::clone(&self.lost),
                 settled: self.settled.clone(),
             };
             self.producer = client::create(&self.config, settings, context).ok();

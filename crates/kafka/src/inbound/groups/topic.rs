@@ -127,8 +127,8 @@ impl Topic {
             offset,
             epoch: state.ledger.deliver(offset, time),
         };
-        match desk.dead.send(Letter::unread(group, origin, reason)) {
-            Sent::OnItsWay => {}
+        match desk.dead.send(Letter::unread(group, first, origin, reason)) {
+            Sent::OnItsWay | Sent::Untold => {}
             Sent::Over(origin) => state.ledger.done(origin.offset, origin.epoch),
             Sent::NoRoom(letter) => desk.dead.unburied.push(*letter),
         }
