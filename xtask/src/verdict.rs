@@ -19,13 +19,15 @@ const PACKAGED: [&str; 6] = [
 ];
 
 /// The folders of the workspace that are not part of the crate.
-const NOT_PACKAGED: [&str; 7] = [
+const NOT_PACKAGED: [&str; 9] = [
     "benches/",
     "crates/",
+    "examples/data/",
     "fuzz/",
     "loom-tests/",
     "soak/",
     "target/",
+    "tests/",
     "xtask/",
 ];
 
