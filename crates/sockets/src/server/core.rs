@@ -212,7 +212,7 @@ impl Core {
             member.mailbox.welcome(Frame::from(welcome.encode()));
             // A mailbox that is new and empty takes a whole history.
             for frame in missed {
-                let _ = member.mailbox.put(frame);
+                member.mailbox.put(frame);
             }
             channel.add(member);
         };
@@ -393,7 +393,7 @@ impl Core {
             }
             return None;
         };
-        Some(member.mailbox.push(Frame::from(message.encode())).is_ok())
+        Some(member.mailbox.push(Frame::from(message.encode())))
     }
 
     /// Sends a frame to one client that is here.
@@ -401,7 +401,7 @@ impl Core {
     pub(super) fn send_frame(&self, client: &str, frame: Frame) {
         if let Some(member) = self.member(client) {
             // What is refused has been counted.
-            let _ = member.mailbox.push(frame);
+            member.mailbox.push(frame);
         }
     }
 

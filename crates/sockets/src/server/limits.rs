@@ -11,7 +11,8 @@ pub enum SlowMembers {
     /// dropped and counted.
     #[default]
     Close,
-    /// The new message is dropped for this member, and counted.
+    /// The new message is dropped for this member, and counted. What
+    /// [`broadcast`](crate::Server::broadcast) returns includes such members.
     DropNewest,
     /// The oldest queued messages are dropped for this member, and counted.
     DropOldest,

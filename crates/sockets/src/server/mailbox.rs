@@ -53,6 +53,16 @@ pub(super) enum Next {
     Kill,
 }
 
+/// What became of a frame.
+#[derive(Debug)]
+pub(super) enum Put {
+    Queued,
+    /// The queue was full, and the policy keeps what came first.
+    Dropped,
+    /// The member is being disconnected.
+    Refused(Frame),
+}
+
 impl Mailbox {
     pub(super) fn new(limits: &Limits, counters: Arc<Counters>) -> Self {
         Self {
@@ -76,22 +86,22 @@ impl Mailbox {
         self.state.lock().welcome = Some(frame);
     }
 
-    /// Puts a frame in, or drops one by policy. Counts and gives the frame back if the member is
-    /// being disconnected.
-    pub(super) fn push(&self, frame: Frame) -> Result<(), Frame> {
-        let pushed = self.put(frame);
+    /// Puts a frame in, or drops one by policy. Returns whether this one was put in; if not, it has
+    /// been counted.
+    pub(super) fn push(&self, frame: Frame) -> bool {
+        let put = self.put(frame);
         self.counters.report_drops();
-        pushed
+        matches!(put, Put::Queued)
     }
 
     /// As [`push`](Self::push), where a lock may be held. The caller
     /// [reports](Counters::report_drops) what was dropped.
-    pub(super) fn put(&self, frame: Frame) -> Result<(), Frame> {
+    pub(super) fn put(&self, frame: Frame) -> Put {
         let mut state = self.state.lock();
         if state.close.is_some() {
             drop(state);
             self.counters.dropped.note(1);
-            return Err(frame);
+            return Put::Refused(frame);
         }
         // Frames are dropped outside the lock: the last clone frees memory.
         let mut dropped = VecDeque::new();
@@ -111,7 +121,7 @@ impl Mailbox {
                 SlowMembers::DropNewest => {
                     drop(state);
                     self.counters.dropped.note(1);
-                    return Ok(());
+                    return Put::Dropped;
                 }
                 SlowMembers::DropOldest => {
                     while is_full(&state) {
@@ -142,7 +152,7 @@ impl Mailbox {
         if lost > 0 {
             self.counters.dropped.note(lost as u64);
         }
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Put::Queued, Put::Refused)
     }
 
     /// Whether so much is queued that the member should be sent that before it causes more.
@@ -255,7 +265,11 @@ pub(super) struct Subscriber(pub(super) Arc<Member>);
 
 impl Carrier<Frame> for Subscriber {
     fn try_send(&self, frame: Frame) -> Result<(), TrySendError<Frame>> {
-        self.0.mailbox.put(frame).map_err(TrySendError::Closed)
+        match self.0.mailbox.put(frame) {
+            // A member that misses a frame stays subscribed.
+            Put::Queued | Put::Dropped => Ok(()),
+            Put::Refused(frame) => Err(TrySendError::Closed(frame)),
+        }
     }
 
     fn depth(&self) -> Option<usize> {
@@ -278,7 +292,7 @@ mod tests {
             let mailbox = Mailbox::new(&limits, Arc::new(Counters::alone()));
             mailbox.welcome(Frame::from_static("welcome"));
             for text in ["one", "two"] {
-                let _ = mailbox.push(Frame::from_static(text));
+                mailbox.push(Frame::from_static(text));
             }
             let first = mailbox.poll_next(&Context::from_waker(Waker::noop()));
             let Poll::Ready(Next::Send(first)) = first else {

@@ -52,6 +52,22 @@ async fn dropping_the_newest_keeps_what_came_first_and_counts_the_rest() {
 }
 
 #[tokio::test]
+async fn a_direct_message_that_is_dropped_was_not_queued() {
+    let limits = Limits::default()
+        .queue_frames(2)
+        .slow_members(SlowMembers::DropNewest);
+    // On one thread, the session does not run before the test waits.
+    let server = listen(echoing().limits(limits)).await;
+    let mut client = server.join("room").await;
+    let send = |n| server.server.broadcast_direct(&client.id, tick(n, ""));
+    assert_eq!([send(0), send(1), send(2)], [true, true, false]);
+    assert_eq!(server.server.stats().dropped, 1);
+    for n in 0..2 {
+        assert_eq!(client.next().await["body"][0], n);
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_oldest_keeps_what_came_last_and_counts_the_rest() {
     let (seen, dropped) = read_late(SlowMembers::DropOldest).await;
     assert!(dropped > 0);

@@ -149,6 +149,6 @@ impl<S> Session<S> {
     /// Sends a frame to this client. One that is being disconnected gets nothing more.
     pub(super) fn reply(&self, frame: Frame) {
         // What is refused has been counted.
-        let _ = self.member.mailbox.push(frame);
+        self.member.mailbox.push(frame);
     }
 }
