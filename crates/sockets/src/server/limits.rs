@@ -215,8 +215,8 @@ limits! {
     inbox, get_inbox: usize;
     /// Messages of one client that are handled at the same time. With 1, they are handled in order.
     concurrency, get_concurrency: usize;
-    /// How long a close handshake may take, and how long handlers may go on after their connection
-    /// has ended.
+    /// How long a close handshake may take, how long handlers may go on after their connection has
+    /// ended, and how long a client that asked to leave waits for their answers.
     close_time, get_close_time: Duration;
     /// Bytes of an error message, including its newline. A larger one is sent without the body of
     /// the message that failed. Go clients accept 512 bytes by default.

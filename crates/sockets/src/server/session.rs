@@ -18,7 +18,7 @@ use super::channel::Channel;
 use super::close::Close;
 use super::core::Core;
 use super::event::{ConnectionEnd, ServerEvent};
-use super::mailbox::Next;
+use super::mailbox::{Frame, Next};
 use super::member::Member;
 use super::rate::Bucket;
 use super::socket::{Gone, Input, Output, ReadError, Socket};
@@ -65,10 +65,19 @@ pub(super) struct Session<S> {
     caused: Load,
     /// Whether the server itself has answered the message that was read last.
     has_answered: bool,
+    /// Set once the client has asked to leave.
+    leaving: Option<Leaving>,
     /// Of this poll, to be added to the counters of the server at its end.
     sent: (u64, u64),
     /// How the connection ended: the first that is known.
     end: Option<ConnectionEnd>,
+}
+
+/// The client has asked to leave. What it sent before is answered first.
+struct Leaving {
+    answer: Frame,
+    /// Handlers are not waited for longer than this.
+    until: Instant,
 }
 
 /// What a step did.
@@ -113,6 +122,7 @@ impl<S: Socket> Session<S> {
             timer: Box::pin(sleep_until(ping_at)),
             caused: Load::default(),
             has_answered: false,
+            leaving: None,
             sent: (0, 0),
             end: None,
             core,
@@ -299,6 +309,18 @@ impl<S: Socket> Session<S> {
         self.member.cancel.cancel();
     }
 
+    /// Lets a client go that has asked for it, when its messages have been handled or that takes too
+    /// long.
+    fn answer_leaving(&mut self, now: Instant) {
+        let is_handled = self.inbox.is_empty() && self.running.is_empty();
+        let leaving = self
+            .leaving
+            .take_if(|leaving| is_handled || leaving.until <= now);
+        if let Some(Leaving { answer, .. }) = leaving {
+            self.member.mailbox.close_with(answer, Close::LEFT);
+        }
+    }
+
     /// Goes through the steps of an open connection.
     fn step(&mut self, cx: &mut Context<'_>, now: Instant) -> Step {
         let read = self.read(cx, now);
@@ -310,6 +332,7 @@ impl<S: Socket> Session<S> {
             return Step::Progress;
         }
         let worked = self.work(cx);
+        self.answer_leaving(now);
         let wrote = self.write(cx, now);
         if wrote == Step::Lost {
             return Step::Lost;

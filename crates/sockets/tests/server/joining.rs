@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
 use fanfeed_sockets::{
-    ChannelBroadcaster, DirectBroadcaster, Health, Identity, Limits, Message, Refusal, Server,
+    ChannelBroadcaster, DirectBroadcaster, Health, Identity, Limits, Message, Refusal, Request,
+    Server,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{Listening, echoing, listen, until};
+use crate::support::{Listening, PATIENCE, echoing, listen, until};
 
 #[tokio::test]
 async fn the_welcome_comes_first_and_names_the_member() {
@@ -208,6 +209,46 @@ async fn info_and_leaving_are_answered() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_leaving_is_answered() {
+    let builder = || {
+        echoing()
+            .direct_handler("slow", |request: Request| async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(Some(request.reply("slept")))
+            })
+            .direct_handler("hangs", |_: Request| std::future::pending())
+    };
+    let server = listen(builder()).await;
+    let mut client = server.join("room").await;
+    client.send("slow", Value::Null).await;
+    for n in 0..3 {
+        client.send("echo", json!(n)).await;
+    }
+    client.send("leave.success", Value::Null).await;
+    assert_eq!(client.next().await["type"], "slept");
+    for n in 0..3 {
+        assert_eq!(client.next().await["body"], n);
+    }
+    assert_eq!(client.next().await["type"], "leave.success");
+    assert_eq!(client.close_code().await, 1000);
+    assert_eq!(server.server.stats().dropped, 0);
+
+    // A handler that hangs keeps no client.
+    let limits = Limits::default().close_time(Duration::from_millis(200));
+    let server = listen(builder().limits(limits)).await;
+    let mut client = server.join("room").await;
+    client.send("hangs", Value::Null).await;
+    client.send("leave.success", Value::Null).await;
+    assert_eq!(client.next().await["type"], "leave.success");
+    assert_eq!(client.close_code().await, 1000);
+    drop(client);
+    until("its handler is given up", || {
+        server.server.stats().connections == 0
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_close_frame_is_answered_with_its_code() {
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
     let server = listen(echoing()).await;
@@ -291,4 +332,41 @@ async fn it_mounts_into_a_router_with_state_and_takes_sockets_that_are_upgraded(
         assert_eq!(client.close_code().await, 1000);
     }
     listening.task.abort();
+}
+
+/// A Unix socket stands for TLS, or whatever else an application listens on.
+#[cfg(unix)]
+#[tokio::test]
+async fn its_router_is_served_over_any_transport() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message as WsMessage;
+    let server = echoing().build().unwrap();
+    let folder = fanfeed_testkit::Folder::new("transport");
+    let path = folder.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let app = server.router();
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let joined = tokio_tungstenite::client_async("ws://host/room", stream).await;
+    let (mut socket, _) = joined.unwrap();
+    let large = "x".repeat(50_000);
+    let text = json!({"type": "echo", "body": large}).to_string();
+    socket.send(WsMessage::text(text)).await.unwrap();
+    for (key, body) in [("join.success", &json!(null)), ("echoed", &json!(large))] {
+        let next = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap();
+        let text = next.unwrap().unwrap().into_text().unwrap();
+        let message: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&message["type"], &message["body"]), (&json!(key), body));
+    }
+    assert_eq!(server.members("room")[0].address(), None);
+    let shutting = server.clone();
+    let shutdown = tokio::spawn(async move { shutting.shutdown(PATIENCE).await });
+    let next = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap();
+    let WsMessage::Close(Some(frame)) = next.unwrap().unwrap() else {
+        panic!("no close frame");
+    };
+    assert_eq!(u16::from(frame.code), 1001);
+    drop(socket);
+    assert_eq!(shutdown.await.unwrap().cut, 0);
+    serving.abort();
 }

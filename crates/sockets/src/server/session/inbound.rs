@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Session;
+use tokio::time::Instant;
+
 use super::work::Waiting;
+use super::{Leaving, Session};
 use crate::observe::shown;
 use crate::server::awaits::correlation_id;
 use crate::server::close::Close;
@@ -121,7 +123,10 @@ impl<S> Session<S> {
             MESSAGE_LEAVE_SUCCESS => {
                 let answer = message.new_from(MESSAGE_LEAVE_SUCCESS).encode();
                 self.is_reading = false;
-                self.member.mailbox.close_with(answer.into(), Close::LEFT);
+                self.leaving = Some(Leaving {
+                    answer: answer.into(),
+                    until: Instant::now() + settings.limits.close_time,
+                });
             }
             _ => {
                 self.core.counters.unknown.add(1);

@@ -209,6 +209,14 @@ impl<S: Socket> Session<S> {
             self.end.get_or_insert(ConnectionEnd::Stalled);
             return Poll::Ready(Step::Lost);
         }
+        if self
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.until <= now)
+        {
+            self.answer_leaving(now);
+            return Poll::Ready(Step::Progress);
+        }
         let is_silent = self.heard + limits.idle_time <= now;
         let is_late = self.unfinished_until().is_some_and(|until| until <= now);
         if self.listens() && (is_silent || is_late) {
@@ -243,7 +251,8 @@ impl<S: Socket> Session<S> {
                 let silent = self.listens().then(|| self.heard + limits.idle_time);
                 let late = self.unfinished_until().filter(|_| self.listens());
                 let blocked = self.blocked.map(|since| since + limits.write_time);
-                [silent, late, blocked]
+                let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
+                [silent, late, blocked, leaving]
                     .into_iter()
                     .flatten()
                     .fold(self.ping_at, Instant::min)
